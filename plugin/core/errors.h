@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The one error domain. Codes come from errors.def; what a foreign library said stays inside. */
+#pragma once
+
+#include <glib.h>
+
+typedef enum {
+#define VMIG_CODE(symbol, name, cls, meaning) VMIG_ERROR_##symbol,
+#include "core/errors.def"
+#undef VMIG_CODE
+    VMIG_ERROR_LAST
+} VmigErrorCode;
+
+/* What the retry decision and the exit code look at. */
+typedef enum {
+    VMIG_CLASS_USAGE,
+    VMIG_CLASS_REFUSAL,
+    VMIG_CLASS_TRANSIENT,
+    VMIG_CLASS_NO_SPACE,
+    VMIG_CLASS_IO,
+    VMIG_CLASS_GONE,
+    VMIG_CLASS_FATAL,
+} VmigErrorClass;
+
+#define VMIG_ERROR (vmig_error_quark())
+GQuark vmig_error_quark(void);
+
+/* The stable name of a code ("no-room"); never NULL. */
+const char *vmig_error_name(VmigErrorCode code);
+const char *vmig_error_meaning(VmigErrorCode code);
+VmigErrorClass vmig_error_class(VmigErrorCode code);
+/* The code of that name, or VMIG_ERROR_LAST. */
+VmigErrorCode vmig_error_from_name(const char *name);
+
+/* The name of an error: that of its code, or "internal" for an error of a foreign domain. */
+const char *vmig_error_name_of(const GError *error);
+
+/* What to do next, or NULL. The string belongs to the error. */
+const char *vmig_error_hint(const GError *error);
+/* Adds or replaces the hint; does nothing to an error of a foreign domain. */
+void vmig_error_set_hint(GError *error, const char *format, ...) G_GNUC_PRINTF(2, 3);
+
+/* The domain and code that another library gave (libvirt's virErrorDomain and virErrorNumber, or 0 and an errno). */
+void vmig_error_set_foreign(GError *error, int domain, int code);
+gboolean vmig_error_get_foreign(const GError *error, int *domain, int *code);
+
+/* Sets an error of the domain with a hint; hint may be NULL. Returns FALSE, so that a caller can `return` it. */
+gboolean vmig_fail(GError **error, VmigErrorCode code, const char *hint, const char *format, ...) G_GNUC_PRINTF(4, 5);
+/* The same for an errno: ENOSPC, EDQUOT → NO_SPACE; everything else → IO. The text of the errno is appended. */
+gboolean vmig_fail_errno(GError **error, int errnum, const char *format, ...) G_GNUC_PRINTF(3, 4);
+
+/* Converts an error of GLib or GIO into the domain, in place; an error of the domain stays as it is. */
+void vmig_error_adopt(GError **error, VmigErrorCode code);

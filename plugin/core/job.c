@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The job's record and its JSON form, both ways through the same tables. */
+#include "core/job.h"
+
+#include <string.h>
+
+#include "core/errors.h"
+
+typedef enum {
+    FIELD_STRING,
+    FIELD_UINT64,
+    FIELD_INT64,
+    FIELD_BOOL,
+    FIELD_ARRAY,
+    FIELD_STRUCT,
+} FieldKind;
+
+typedef struct FieldTable FieldTable;
+
+typedef struct {
+    const char *name;
+    FieldKind kind;
+    gsize offset;
+    const FieldTable *table; /* of the elements, or of the structure inside */
+} Field;
+
+struct FieldTable {
+    gsize size;
+    GDestroyNotify free;
+    const Field *fields;
+    guint n_fields;
+};
+
+#define TEXT(type, member)                                                                                             \
+    {                                                                                                                  \
+#member, FIELD_STRING, G_STRUCT_OFFSET(type, member), NULL                                                     \
+    }
+#define SIZE(type, member)                                                                                             \
+    {                                                                                                                  \
+#member, FIELD_UINT64, G_STRUCT_OFFSET(type, member), NULL                                                     \
+    }
+#define TIME(type, member)                                                                                             \
+    {                                                                                                                  \
+#member, FIELD_INT64, G_STRUCT_OFFSET(type, member), NULL                                                      \
+    }
+#define FLAG(type, member)                                                                                             \
+    {                                                                                                                  \
+#member, FIELD_BOOL, G_STRUCT_OFFSET(type, member), NULL                                                       \
+    }
+#define LIST(type, member, tab)                                                                                        \
+    {                                                                                                                  \
+#member, FIELD_ARRAY, G_STRUCT_OFFSET(type, member), tab                                                       \
+    }
+#define PART(type, member, tab)                                                                                        \
+    {                                                                                                                  \
+#member, FIELD_STRUCT, G_STRUCT_OFFSET(type, member), tab                                                      \
+    }
+#define TABLE(type, free_func, array)                                                                                  \
+    {                                                                                                                  \
+        sizeof(type), (GDestroyNotify)free_func, array, G_N_ELEMENTS(array)                                            \
+    }
+
+static const Field file_fields[] = {
+    TEXT(VmigFile, source),    TEXT(VmigFile, dest),           TEXT(VmigFile, part),   TEXT(VmigFile, format),
+    TEXT(VmigFile, backing),   TEXT(VmigFile, backing_format), TEXT(VmigFile, rebase), SIZE(VmigFile, size),
+    SIZE(VmigFile, allocated), SIZE(VmigFile, virtual_size),   SIZE(VmigFile, dev),    SIZE(VmigFile, ino),
+    SIZE(VmigFile, mtime_ns),  TEXT(VmigFile, hash),           FLAG(VmigFile, placed),
+};
+static const FieldTable file_table = TABLE(VmigFile, vmig_file_free, file_fields);
+
+static const Field disk_fields[] = {
+    TEXT(VmigDisk, target), LIST(VmigDisk, files, &file_table), TEXT(VmigDisk, overlay), TEXT(VmigDisk, dest_overlay),
+    TEXT(VmigDisk, park),   TEXT(VmigDisk, snapshot),           FLAG(VmigDisk, pivoted), SIZE(VmigDisk, virtual_size),
+};
+static const FieldTable disk_table = TABLE(VmigDisk, vmig_disk_free, disk_fields);
+
+static const Field snapshot_fields[] = {
+    TEXT(VmigSnapshot, name),    TEXT(VmigSnapshot, parent),   TEXT(VmigSnapshot, state),
+    TEXT(VmigSnapshot, xml),     TEXT(VmigSnapshot, dest_xml), TIME(VmigSnapshot, creation_time),
+    FLAG(VmigSnapshot, current), FLAG(VmigSnapshot, memory),   FLAG(VmigSnapshot, external),
+};
+static const FieldTable snapshot_table = TABLE(VmigSnapshot, vmig_snapshot_free, snapshot_fields);
+
+static const Field option_fields[] = {
+    TEXT(VmigOptions, fold),          TEXT(VmigOptions, transport), SIZE(VmigOptions, bandwidth),
+    SIZE(VmigOptions, max_downtime),  SIZE(VmigOptions, parallel),  SIZE(VmigOptions, timeout),
+    FLAG(VmigOptions, auto_converge), FLAG(VmigOptions, postcopy),  FLAG(VmigOptions, keep_source),
+    TEXT(VmigOptions, policy),
+};
+static const FieldTable option_table = TABLE(VmigOptions, NULL, option_fields);
+
+static const Field job_fields[] = {
+    SIZE(VmigJob, version),
+    TEXT(VmigJob, id),
+    TEXT(VmigJob, state),
+    TEXT(VmigJob, parked_state),
+    TEXT(VmigJob, domain),
+    TEXT(VmigJob, uuid),
+    TEXT(VmigJob, source_host),
+    TEXT(VmigJob, dest_host),
+    TEXT(VmigJob, connect_uri),
+    TEXT(VmigJob, dest_uri),
+    PART(VmigJob, options, &option_table),
+    LIST(VmigJob, disks, &disk_table),
+    LIST(VmigJob, snapshots, &snapshot_table),
+    TEXT(VmigJob, live_xml),
+    TEXT(VmigJob, persistent_xml),
+    TEXT(VmigJob, dest_xml),
+    TEXT(VmigJob, dest_persistent_xml),
+    FLAG(VmigJob, autostart),
+    TEXT(VmigJob, source_boot),
+    FLAG(VmigJob, was_paused),
+    FLAG(VmigJob, revoked),
+    TEXT(VmigJob, token),
+    FLAG(VmigJob, commit_started),
+    FLAG(VmigJob, frozen),
+    FLAG(VmigJob, pivoting),
+    FLAG(VmigJob, suspended),
+    FLAG(VmigJob, pivoted),
+    FLAG(VmigJob, source_clean),
+    SIZE(VmigJob, started),
+    SIZE(VmigJob, ended),
+    SIZE(VmigJob, bytes_copied),
+    SIZE(VmigJob, bytes_mirrored),
+    SIZE(VmigJob, bytes_memory),
+    SIZE(VmigJob, downtime_ms),
+    SIZE(VmigJob, attempt),
+    TEXT(VmigJob, next_try),
+    TEXT(VmigJob, error_code),
+    TEXT(VmigJob, error_message),
+    TEXT(VmigJob, error_hint),
+};
+static const FieldTable job_table = TABLE(VmigJob, vmig_job_free, job_fields);
+
+static gpointer record_new(const FieldTable *table)
+{
+    gpointer record = g_malloc0(table->size);
+
+    for (guint i = 0; i < table->n_fields; i++) {
+        const Field *f = &table->fields[i];
+        if (f->kind == FIELD_ARRAY)
+            G_STRUCT_MEMBER(GPtrArray *, record, f->offset) = g_ptr_array_new_with_free_func(f->table->free);
+    }
+    return record;
+}
+
+static void record_clear(gpointer record, const FieldTable *table)
+{
+    for (guint i = 0; i < table->n_fields; i++) {
+        const Field *f = &table->fields[i];
+        if (f->kind == FIELD_STRING)
+            g_free(G_STRUCT_MEMBER(char *, record, f->offset));
+        else if (f->kind == FIELD_ARRAY)
+            g_ptr_array_unref(G_STRUCT_MEMBER(GPtrArray *, record, f->offset));
+        else if (f->kind == FIELD_STRUCT)
+            record_clear(G_STRUCT_MEMBER_P(record, f->offset), f->table);
+    }
+}
+
+static JsonObject *record_to_json(gconstpointer record, const FieldTable *table);
+
+static void field_to_json(JsonObject *object, gconstpointer record, const Field *f)
+{
+    switch (f->kind) {
+    case FIELD_STRING:
+        if (G_STRUCT_MEMBER(char *, record, f->offset) != NULL)
+            json_object_set_string_member(object, f->name, G_STRUCT_MEMBER(char *, record, f->offset));
+        break;
+    case FIELD_UINT64:
+    case FIELD_INT64:
+        json_object_set_int_member(object, f->name, G_STRUCT_MEMBER(gint64, record, f->offset));
+        break;
+    case FIELD_BOOL:
+        json_object_set_boolean_member(object, f->name, G_STRUCT_MEMBER(gboolean, record, f->offset));
+        break;
+    case FIELD_STRUCT:
+        json_object_set_object_member(object, f->name, record_to_json(G_STRUCT_MEMBER_P(record, f->offset), f->table));
+        break;
+    case FIELD_ARRAY: {
+        GPtrArray *array = G_STRUCT_MEMBER(GPtrArray *, record, f->offset);
+        JsonArray *list = json_array_new();
+        for (guint i = 0; i < array->len; i++)
+            json_array_add_object_element(list, record_to_json(array->pdata[i], f->table));
+        json_object_set_array_member(object, f->name, list);
+        break;
+    }
+    }
+}
+
+static JsonObject *record_to_json(gconstpointer record, const FieldTable *table)
+{
+    JsonObject *object = json_object_new();
+
+    for (guint i = 0; i < table->n_fields; i++)
+        field_to_json(object, record, &table->fields[i]);
+    return object;
+}
+
+static gboolean record_from_json(gpointer record, const FieldTable *table, JsonObject *object, GError **error);
+
+static gboolean array_from_json(GPtrArray *array, const Field *f, JsonNode *node, GError **error)
+{
+    if (!JSON_NODE_HOLDS_ARRAY(node))
+        return vmig_fail(error, VMIG_ERROR_JOURNAL, NULL, "the record's field '%s' is no list", f->name);
+    JsonArray *list = json_node_get_array(node);
+    for (guint i = 0; i < json_array_get_length(list); i++) {
+        JsonNode *item = json_array_get_element(list, i);
+        if (!JSON_NODE_HOLDS_OBJECT(item))
+            return vmig_fail(error, VMIG_ERROR_JOURNAL, NULL, "an element of the record's field '%s' is no object",
+                             f->name);
+        gpointer element = record_new(f->table);
+        g_ptr_array_add(array, element);
+        if (!record_from_json(element, f->table, json_node_get_object(item), error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+static gboolean field_from_json(gpointer record, const Field *f, JsonNode *node, GError **error)
+{
+    GType type = json_node_get_value_type(node);
+
+    if (JSON_NODE_HOLDS_NULL(node))
+        return TRUE;
+    switch (f->kind) {
+    case FIELD_STRING:
+        if (type == G_TYPE_STRING) {
+            g_free(G_STRUCT_MEMBER(char *, record, f->offset));
+            G_STRUCT_MEMBER(char *, record, f->offset) = json_node_dup_string(node);
+            return TRUE;
+        }
+        break;
+    case FIELD_UINT64:
+    case FIELD_INT64:
+        if (type == G_TYPE_INT64) {
+            G_STRUCT_MEMBER(gint64, record, f->offset) = json_node_get_int(node);
+            return TRUE;
+        }
+        break;
+    case FIELD_BOOL:
+        if (type == G_TYPE_BOOLEAN) {
+            G_STRUCT_MEMBER(gboolean, record, f->offset) = json_node_get_boolean(node);
+            return TRUE;
+        }
+        break;
+    case FIELD_STRUCT:
+        if (JSON_NODE_HOLDS_OBJECT(node))
+            return record_from_json(G_STRUCT_MEMBER_P(record, f->offset), f->table, json_node_get_object(node), error);
+        break;
+    case FIELD_ARRAY:
+        return array_from_json(G_STRUCT_MEMBER(GPtrArray *, record, f->offset), f, node, error);
+    }
+    return vmig_fail(error, VMIG_ERROR_JOURNAL, NULL, "the record's field '%s' has the wrong type", f->name);
+}
+
+static gboolean record_from_json(gpointer record, const FieldTable *table, JsonObject *object, GError **error)
+{
+    for (guint i = 0; i < table->n_fields; i++) {
+        JsonNode *node = json_object_get_member(object, table->fields[i].name);
+        if (node != NULL && !field_from_json(record, &table->fields[i], node, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+VmigFile *vmig_file_new(void)
+{
+    return record_new(&file_table);
+}
+
+void vmig_file_free(VmigFile *file)
+{
+    record_clear(file, &file_table);
+    g_free(file);
+}
+
+VmigDisk *vmig_disk_new(void)
+{
+    return record_new(&disk_table);
+}
+
+void vmig_disk_free(VmigDisk *disk)
+{
+    record_clear(disk, &disk_table);
+    g_free(disk);
+}
+
+VmigSnapshot *vmig_snapshot_new(void)
+{
+    return record_new(&snapshot_table);
+}
+
+void vmig_snapshot_free(VmigSnapshot *snapshot)
+{
+    record_clear(snapshot, &snapshot_table);
+    g_free(snapshot);
+}
+
+VmigJob *vmig_job_new(void)
+{
+    VmigJob *job = record_new(&job_table);
+
+    job->version = VMIG_JOB_VERSION;
+    job->state = g_strdup(vmig_state_name(VMIG_STATE_PLAN));
+    job->token = g_strdup("source");
+    return job;
+}
+
+void vmig_job_free(VmigJob *job)
+{
+    record_clear(job, &job_table);
+    g_free(job);
+}
+
+VmigState vmig_job_state(const VmigJob *job)
+{
+    return vmig_state_from_name(job->state);
+}
+
+void vmig_job_set_state(VmigJob *job, VmigState state)
+{
+    g_free(job->state);
+    job->state = g_strdup(vmig_state_name(state));
+}
+
+void vmig_job_set_error(VmigJob *job, const GError *error)
+{
+    g_clear_pointer(&job->error_code, g_free);
+    g_clear_pointer(&job->error_message, g_free);
+    g_clear_pointer(&job->error_hint, g_free);
+    if (error == NULL)
+        return;
+    job->error_code = g_strdup(vmig_error_name_of(error));
+    job->error_message = g_strdup(error->message);
+    job->error_hint = g_strdup(vmig_error_hint(error));
+}
+
+VmigDisk *vmig_job_disk(const VmigJob *job, const char *target)
+{
+    for (guint i = 0; i < job->disks->len; i++) {
+        VmigDisk *disk = job->disks->pdata[i];
+        if (g_strcmp0(disk->target, target) == 0)
+            return disk;
+    }
+    return NULL;
+}
+
+VmigFile *vmig_disk_base(const VmigDisk *disk)
+{
+    g_return_val_if_fail(disk->files->len > 0, NULL);
+    return disk->files->pdata[0];
+}
+
+gboolean vmig_job_token_is_dest(const VmigJob *job)
+{
+    return g_strcmp0(job->token, "destination") == 0;
+}
+
+JsonObject *vmig_job_to_json(const VmigJob *job)
+{
+    return record_to_json(job, &job_table);
+}
+
+char *vmig_job_to_string(const VmigJob *job)
+{
+    g_autoptr(JsonNode) node = json_node_new(JSON_NODE_OBJECT);
+
+    json_node_take_object(node, vmig_job_to_json(job));
+    return json_to_string(node, FALSE);
+}
+
+VmigJob *vmig_job_from_json(JsonObject *object, GError **error)
+{
+    g_autoptr(VmigJob) job = record_new(&job_table);
+
+    if (!record_from_json(job, &job_table, object, error))
+        return NULL;
+    if (job->version > VMIG_JOB_VERSION) {
+        vmig_fail(error, VMIG_ERROR_JOURNAL_NEWER, "Upgrade vmig-snap on this host.",
+                  "the record is of version %" G_GUINT64_FORMAT ", this vmig-snap knows up to %d", job->version,
+                  VMIG_JOB_VERSION);
+        return NULL;
+    }
+    if (job->version == 0 || job->id == NULL || job->uuid == NULL || job->token == NULL ||
+        vmig_job_state(job) == VMIG_STATE_LAST) {
+        vmig_fail(error, VMIG_ERROR_JOURNAL, NULL, "the record is not that of a job");
+        return NULL;
+    }
+    return g_steal_pointer(&job);
+}
+
+VmigJob *vmig_job_from_string(const char *text, GError **error)
+{
+    g_autoptr(JsonNode) node = json_from_string(text, error);
+
+    if (node == NULL || !JSON_NODE_HOLDS_OBJECT(node)) {
+        if (error != NULL && *error != NULL)
+            vmig_error_adopt(error, VMIG_ERROR_JOURNAL);
+        else
+            vmig_fail(error, VMIG_ERROR_JOURNAL, NULL, "the record is empty");
+        return NULL;
+    }
+    return vmig_job_from_json(json_node_get_object(node), error);
+}
+
+VmigJob *vmig_job_copy(const VmigJob *job)
+{
+    g_autofree char *text = vmig_job_to_string(job);
+
+    return vmig_job_from_string(text, NULL);
+}

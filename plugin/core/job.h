@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The record of one operation: all that a later process, on either host, needs to carry it on.
+ *
+ * It is written as one JSON object, to the journals of both hosts. Each structure has one table of fields in job.c
+ * that drives reading and writing, so that a field cannot be written and then not be read. Unknown fields are kept
+ * out, missing ones are zero; VMIG_JOB_VERSION changes when the meaning of a field does.
+ */
+#pragma once
+
+#include <glib.h>
+#include <json-glib/json-glib.h>
+
+#include "core/states.h"
+
+#define VMIG_JOB_VERSION 1
+
+/* One file of a base: the base itself or one of the files that it is backed by. */
+typedef struct {
+    char *source;         /* absolute path on the source */
+    char *dest;           /* absolute path on the destination */
+    char *part;           /* where the seed is written until it is proven */
+    char *format;         /* "qcow2" or "raw" */
+    char *backing;        /* the backing file's name as the header has it, or NULL */
+    char *backing_format; /* or NULL */
+    char *rebase;         /* the name to write into the seed's header, or NULL where the stored one is right there */
+    guint64 size;         /* bytes of the file */
+    guint64 allocated;    /* bytes that it occupies */
+    guint64 virtual_size; /* bytes that the guest sees */
+    guint64 dev;          /* identity of the source file when it was frozen */
+    guint64 ino;
+    guint64 mtime_ns;
+    char *hash;      /* of the whole file, once both sides agree on it */
+    gboolean placed; /* the seed has its final name */
+} VmigFile;
+
+typedef struct {
+    char *target;       /* "vda" */
+    GPtrArray *files;   /* VmigFile, the top first */
+    char *overlay;      /* the temporary overlay on the source */
+    char *dest_overlay; /* and on the destination */
+    char *park;         /* the throw-away target of the parked block copy */
+    gboolean pivoted;   /* the owner writes into the base: the overlay is stale and must never be committed again */
+    char *snapshot;     /* the snapshot= attribute before the job, or NULL */
+    guint64 virtual_size;
+} VmigDisk;
+
+/* What libvirt remembers of one snapshot. */
+typedef struct {
+    char *name;
+    char *parent;         /* or NULL for a root */
+    char *state;          /* "running", "shutoff", "disk-snapshot"... */
+    char *xml;            /* as virDomainSnapshotGetXMLDesc(SECURE) gave it */
+    char *dest_xml;       /* with the paths of the destination */
+    gint64 creation_time; /* seconds since the epoch */
+    gboolean current;
+    gboolean memory;   /* has memory state */
+    gboolean external; /* any part of it is kept outside the images */
+} VmigSnapshot;
+
+typedef struct {
+    char *fold;           /* "commit" or "direct" */
+    char *transport;      /* "ssh", "tls" or "tcp" */
+    guint64 bandwidth;    /* bytes a second for all storage traffic; 0 is without limit */
+    guint64 max_downtime; /* milliseconds; 0 is libvirt's default */
+    guint64 parallel;     /* multifd connections; 0 is without */
+    guint64 timeout;      /* seconds for the migration; 0 is without */
+    gboolean auto_converge;
+    gboolean postcopy;
+    gboolean keep_source; /* --source-images keep */
+    char *policy;
+} VmigOptions;
+
+typedef struct {
+    guint64 version;    /* VMIG_JOB_VERSION */
+    char *id;           /* 16 lower-case hex digits */
+    char *state;        /* the name of the state; vmig_job_state() */
+    char *parked_state; /* where PARKED goes on from, or NULL */
+    char *domain;       /* name */
+    char *uuid;
+    char *source_host; /* the name that libvirt gives of the host */
+    char *dest_host;
+    char *connect_uri; /* the source's libvirt */
+    char *dest_uri;
+    VmigOptions options;
+
+    GPtrArray *disks;     /* VmigDisk */
+    GPtrArray *snapshots; /* VmigSnapshot, parents first */
+    char *live_xml;       /* the definition before the job, SECURE */
+    char *persistent_xml;
+    char *dest_xml; /* what the destination is given */
+    char *dest_persistent_xml;
+    gboolean autostart;
+    char *source_boot;   /* boot id of the source when the job began */
+    gboolean was_paused; /* by its user: it arrives paused */
+
+    gboolean revoked;        /* the source went on after a migration: what may have arrived is stale and never runs */
+    char *token;             /* "source" or "destination": who may run the guest */
+    gboolean commit_started; /* a byte may have been committed on the owner: no overlay may be dropped any more */
+    gboolean frozen;         /* the overlays take the guest's writes: they may hold what the bases do not */
+    gboolean pivoting;       /* a pivot was begun: a disk on its base may be there by us */
+    gboolean suspended;      /* by us, around a pivot: whoever finds it so resumes the guest */
+    gboolean pivoted;        /* on the owner: live and persistent definition name the bases */
+    gboolean source_clean;   /* nothing of the job is left on the source */
+
+    guint64 started; /* seconds since the epoch, for people */
+    guint64 ended;
+    guint64 bytes_copied; /* over the network, out of band */
+    guint64 bytes_mirrored;
+    guint64 bytes_memory;
+    guint64 downtime_ms;
+    guint64 attempt; /* of the state it is in, from 1 */
+    char *next_try;  /* for people, or NULL */
+
+    char *error_code; /* why it goes back, parked or failed; NULL while all is well */
+    char *error_message;
+    char *error_hint;
+} VmigJob;
+
+VmigFile *vmig_file_new(void);
+void vmig_file_free(VmigFile *file);
+VmigDisk *vmig_disk_new(void);
+void vmig_disk_free(VmigDisk *disk);
+VmigSnapshot *vmig_snapshot_new(void);
+void vmig_snapshot_free(VmigSnapshot *snapshot);
+VmigJob *vmig_job_new(void);
+void vmig_job_free(VmigJob *job);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigFile, vmig_file_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigDisk, vmig_disk_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigSnapshot, vmig_snapshot_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigJob, vmig_job_free)
+
+VmigState vmig_job_state(const VmigJob *job);
+void vmig_job_set_state(VmigJob *job, VmigState state);
+void vmig_job_set_error(VmigJob *job, const GError *error);
+/* The disk of that target name, or NULL. (transfer none) */
+VmigDisk *vmig_job_disk(const VmigJob *job, const char *target);
+/* The file that the guest's disk is on once no overlay is left: the first of the chain. (transfer none) */
+VmigFile *vmig_disk_base(const VmigDisk *disk);
+gboolean vmig_job_token_is_dest(const VmigJob *job);
+
+/* (transfer full) */
+JsonObject *vmig_job_to_json(const VmigJob *job);
+char *vmig_job_to_string(const VmigJob *job);
+/* Error: JOURNAL for what is no job, JOURNAL_NEWER for a newer version. */
+VmigJob *vmig_job_from_json(JsonObject *object, GError **error);
+VmigJob *vmig_job_from_string(const char *text, GError **error);
+/* A deep copy. (transfer full) */
+VmigJob *vmig_job_copy(const VmigJob *job);

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Names that somebody else chose, made fit for a terminal and a log. */
+#include "core/names.h"
+
+#include <string.h>
+
+/* Format characters are not printable for GLib (a right-to-left override turns a line around); line and paragraph
+ * separators are, though a terminal or a log viewer may break the line there. */
+static gboolean is_plain(gunichar c)
+{
+    return g_unichar_isprint(c) && c != 0x2028 && c != 0x2029;
+}
+
+char *vmig_text_escape(const char *bytes, gssize length)
+{
+    static const char more[] = "...";
+    GString *out = g_string_new(NULL);
+    gsize n = bytes == NULL ? 0 : length < 0 ? strlen(bytes) : (gsize)length;
+
+    for (gsize i = 0; i < n;) {
+        gunichar c = bytes[i] == '\0' ? 0 : g_utf8_get_char_validated(bytes + i, (gssize)(n - i));
+        gboolean valid = c != (gunichar)-1 && c != (gunichar)-2;
+        gsize width = valid && c != 0 ? (gsize)g_utf8_skip[(guchar)bytes[i]] : 1;
+        gboolean plain = valid && is_plain(c);
+        if (out->len + (plain ? width : 4 * width) > VMIG_TEXT_MAX - strlen(more)) {
+            g_string_append(out, more);
+            break;
+        }
+        if (plain)
+            g_string_append_len(out, bytes + i, (gssize)width);
+        for (gsize k = 0; !plain && k < width; k++)
+            g_string_append_printf(out, "\\x%02x", (guchar)bytes[i + k]);
+        i += width;
+    }
+    return g_string_free(out, FALSE);
+}

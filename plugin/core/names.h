@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Names that somebody else chose, made fit for a terminal and a log. */
+#pragma once
+
+#include <glib.h>
+
+#define VMIG_TEXT_MAX 4096
+
+/* Printable UTF-8 stays; control and format characters, line separators and bytes that are no UTF-8 become \xNN.
+ * Longer than VMIG_TEXT_MAX bytes: cut, with "..." at the end. length -1: NUL-terminated; NULL gives "".
+ * (transfer full) */
+char *vmig_text_escape(const char *bytes, gssize length);

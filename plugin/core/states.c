@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The table of states.def, included once more for each thing that is derived from it. */
+#include "core/states.h"
+
+enum { FLAG_RETRY = 1 };
+#define FLAGS_0 0
+#define FLAGS_RETRY FLAG_RETRY
+#define MAX_NEXT 14
+
+/* NEXT(A, B) becomes {VMIG_STATE_A, VMIG_STATE_B}: a name that is not a state does not compile. */
+#define S1(a) VMIG_STATE_##a
+#define S2(a, ...) VMIG_STATE_##a, S1(__VA_ARGS__)
+#define S3(a, ...) VMIG_STATE_##a, S2(__VA_ARGS__)
+#define S4(a, ...) VMIG_STATE_##a, S3(__VA_ARGS__)
+#define S5(a, ...) VMIG_STATE_##a, S4(__VA_ARGS__)
+#define S6(a, ...) VMIG_STATE_##a, S5(__VA_ARGS__)
+#define S7(a, ...) VMIG_STATE_##a, S6(__VA_ARGS__)
+#define S8(a, ...) VMIG_STATE_##a, S7(__VA_ARGS__)
+#define S9(a, ...) VMIG_STATE_##a, S8(__VA_ARGS__)
+#define S10(a, ...) VMIG_STATE_##a, S9(__VA_ARGS__)
+#define S11(a, ...) VMIG_STATE_##a, S10(__VA_ARGS__)
+#define S12(a, ...) VMIG_STATE_##a, S11(__VA_ARGS__)
+#define PICK(_1, _2, _3, _4, _5, _6, _7, _8, _9, _10, _11, _12, name, ...) name
+#define STATES(...) PICK(__VA_ARGS__, S12, S11, S10, S9, S8, S7, S6, S5, S4, S3, S2, S1)(__VA_ARGS__)
+#define COUNT(...) PICK(__VA_ARGS__, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1)
+
+#undef NEXT
+#undef NEXT_NONE
+#define NEXT(...) {STATES(__VA_ARGS__)}, COUNT(__VA_ARGS__)
+#define NEXT_NONE {VMIG_STATE_LAST}, 0
+
+typedef struct {
+    const char *name;
+    VmigPhase phase;
+    guint flags;
+    const char *what;
+    const char *entry;
+    const char *undo;
+    VmigState next[MAX_NEXT];
+    guint n_next;
+} StateRow;
+
+static const StateRow rows[] = {
+#define VMIG_STATE(symbol, phase, flags, what, entry, undo, next)                                                      \
+    {#symbol, VMIG_PHASE_##phase, FLAGS_##flags, what, entry, undo, next},
+#include "core/states.def"
+#undef VMIG_STATE
+};
+
+const char *vmig_state_name(VmigState state)
+{
+    return state < VMIG_STATE_LAST ? rows[state].name : "?";
+}
+
+VmigState vmig_state_from_name(const char *name)
+{
+    for (guint i = 0; i < VMIG_STATE_LAST; i++)
+        if (g_strcmp0(rows[i].name, name) == 0)
+            return i;
+    return VMIG_STATE_LAST;
+}
+
+const char *vmig_state_what(VmigState state)
+{
+    g_return_val_if_fail(state < VMIG_STATE_LAST, "");
+    return rows[state].what;
+}
+
+const char *vmig_state_entry(VmigState state)
+{
+    g_return_val_if_fail(state < VMIG_STATE_LAST, "");
+    return rows[state].entry;
+}
+
+const char *vmig_state_undo(VmigState state)
+{
+    g_return_val_if_fail(state < VMIG_STATE_LAST, "");
+    return rows[state].undo;
+}
+
+VmigPhase vmig_state_phase(VmigState state)
+{
+    g_return_val_if_fail(state < VMIG_STATE_LAST, VMIG_PHASE_END);
+    return rows[state].phase;
+}
+
+gboolean vmig_state_may_retry(VmigState state)
+{
+    g_return_val_if_fail(state < VMIG_STATE_LAST, FALSE);
+    return (rows[state].flags & FLAG_RETRY) != 0;
+}
+
+VmigState vmig_state_next(VmigState state)
+{
+    g_return_val_if_fail(state < VMIG_STATE_LAST, VMIG_STATE_LAST);
+    return rows[state].n_next > 0 ? rows[state].next[0] : VMIG_STATE_LAST;
+}
+
+gboolean vmig_state_may_follow(VmigState from, VmigState to)
+{
+    g_return_val_if_fail(from < VMIG_STATE_LAST, FALSE);
+    for (guint i = 0; i < rows[from].n_next; i++)
+        if (rows[from].next[i] == to)
+            return TRUE;
+    return FALSE;
+}
+
+gboolean vmig_state_is_final(VmigState state)
+{
+    return state == VMIG_STATE_DONE || state == VMIG_STATE_ROLLED_BACK;
+}
