@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The one gate for deletes: the only unlink of the project. */
+#include "store/gate.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+/* What is at a path now. */
+typedef struct {
+    int folder_fd; /* -1: there is not even the folder */
+    char *name;
+    gboolean exists;
+    mode_t mode;
+    guint64 dev, ino;
+    gint64 born_ns;
+    guint64 folder_dev;
+} Found;
+
+static void found_clear(Found *found)
+{
+    if (found->folder_fd >= 0)
+        close(found->folder_fd);
+    g_free(found->name);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Found, found_clear)
+#define FOUND_INIT                                                                                                     \
+    {                                                                                                                  \
+        .folder_fd = -1                                                                                                \
+    }
+
+static gboolean refuse(GError **error, const char *path, const char *why)
+{
+    return vmig_fail(error, VMIG_ERROR_GATE, "`vmig-snap doctor` says what the journal and the disk have.", "%s: %s",
+                     path, why);
+}
+
+static gboolean kind_is(const VmigJournalFile *file, const char *kinds)
+{
+    g_auto(GStrv) list = g_strsplit(kinds, " ", -1);
+
+    return g_strv_contains((const char *const *)list, file->kind);
+}
+
+static gboolean state_is(const VmigJournalFile *file, const char *states)
+{
+    g_auto(GStrv) list = g_strsplit(states, " ", -1);
+
+    return g_strv_contains((const char *const *)list, file->state);
+}
+
+/* One spelling for each file: the journal compares paths as text. */
+static gboolean check_path(const char *path, GError **error)
+{
+    /* Of a path without "..", "." and "//" this is the same text. */
+    g_autofree char *plain = g_canonicalize_filename(path, "/");
+
+    if (strcmp(path, plain) == 0 && path[1] != '\0' && path[1] != '/')
+        return TRUE;
+    return vmig_fail(error, VMIG_ERROR_BAD_PATH, NULL, "'%s' is no plain absolute path", path);
+}
+
+/* Everything that follows goes through the folder's descriptor, so that it is the same folder to the end. */
+static gboolean look(const char *path, Found *found, GError **error)
+{
+    g_autofree char *folder = g_path_get_dirname(path);
+    struct statx sx;
+
+    if (!check_path(path, error))
+        return FALSE;
+    found->name = g_path_get_basename(path);
+    found->folder_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (found->folder_fd < 0)
+        return errno == ENOENT || vmig_fail_errno(error, errno, "opening the folder %s", folder);
+    if (statx(found->folder_fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &sx) < 0)
+        return vmig_fail_errno(error, errno, "looking at the folder %s", folder);
+    found->folder_dev = makedev(sx.stx_dev_major, sx.stx_dev_minor);
+    if (statx(found->folder_fd, found->name, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS | STATX_BTIME, &sx) < 0)
+        return errno == ENOENT || vmig_fail_errno(error, errno, "looking at %s", path);
+    found->exists = TRUE;
+    found->mode = sx.stx_mode;
+    found->dev = makedev(sx.stx_dev_major, sx.stx_dev_minor);
+    found->ino = sx.stx_ino;
+    if ((sx.stx_mask & STATX_BTIME) != 0)
+        found->born_ns = sx.stx_btime.tv_sec * 1000000000 + sx.stx_btime.tv_nsec;
+    return TRUE;
+}
+
+static gboolean type_fits(const VmigJournalFile *file, const Found *found)
+{
+    return kind_is(file, "socket") ? S_ISSOCK(found->mode) : S_ISREG(found->mode);
+}
+
+/* An inode number goes to the next file at once (ext4), so the birth time has to be the same too where the file system
+ * has one. With it, another device number is only another number: they are given anew at each boot. */
+static gboolean is_same(const VmigJournalFile *file, const Found *found, const char *boot)
+{
+    gboolean both_born = file->born_ns != 0 && found->born_ns != 0;
+
+    if (file->ino != found->ino || (both_born && file->born_ns != found->born_ns))
+        return FALSE;
+    return file->dev == found->dev || (both_born && g_strcmp0(file->boot, boot) != 0);
+}
+
+static void set_identity(VmigJournalFile *file, const Found *found, const char *boot)
+{
+    file->dev = found->dev;
+    file->ino = found->ino;
+    file->born_ns = found->born_ns;
+    g_free(file->boot);
+    file->boot = g_strdup(boot);
+}
+
+static void set_state(VmigJournalFile *file, const char *state)
+{
+    g_free(file->state);
+    file->state = g_strdup(state);
+}
+
+/* The process died between making the file and recording which it is: then its name has to say whose it is. */
+static gboolean carries_id(const VmigJournalFile *file)
+{
+    g_autofree char *name = g_path_get_basename(file->path);
+    g_autofree char *folder = g_path_get_dirname(file->path);
+    g_autofree char *folder_name = g_path_get_basename(folder);
+
+    return strstr(name, file->job) != NULL || (kind_is(file, "socket") && strstr(folder_name, file->job) != NULL);
+}
+
+/* Why a file that exists must stay, or NULL. All that may be deleted is decided here. */
+static const char *why_not(const VmigJournalFile *file, const Found *found, const char *boot)
+{
+    if (state_is(file, "removed"))
+        return "the job's file was removed before; what is there now is another one";
+    if (!state_is(file, "redundant") && !kind_is(file, "part park socket"))
+        return "nobody said that it is redundant";
+    if (!type_fits(file, found))
+        return "it is of another type than what was made";
+    if (file->ino != 0)
+        return is_same(file, found, boot) ? NULL : "it is another file than the one that was made";
+    if (!kind_is(file, "part park overlay socket"))
+        return "it was never recorded as made";
+    return carries_id(file) ? NULL : "it was never recorded as made, and its name does not say whose it is";
+}
+
+/* Snapshots are never melted away: somebody made one of the guest while the overlay was on top. The count is in the
+ * qcow2 header, big-endian at offset 60 (docs/interop/qcow2.txt). */
+static gboolean check_no_snapshots(const VmigJournalFile *file, const Found *found, GError **error)
+{
+    guint8 head[64] = {0};
+    guint32 count = 0;
+
+    if (!kind_is(file, "overlay"))
+        return TRUE;
+    int fd = openat(found->folder_fd, found->name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    gssize n = fd < 0 ? -1 : pread(fd, head, sizeof head, 0);
+    int errnum = errno;
+    if (fd >= 0)
+        close(fd);
+    if (n < 0)
+        return vmig_fail_errno(error, errnum, "reading the header of %s", file->path);
+    memcpy(&count, head + 60, sizeof count);
+    if (memcmp(head, "QFI\xfb", 4) == 0 && count != 0)
+        return refuse(error, file->path, "the overlay holds internal snapshots");
+    return TRUE;
+}
+
+static gboolean sync_folder(const Found *found, const char *path, GError **error)
+{
+    if (found->folder_fd < 0 || fsync(found->folder_fd) == 0)
+        return TRUE;
+    return vmig_fail_errno(error, errno, "syncing the folder of %s", path);
+}
+
+/* An empty mount point has none of our files either. */
+static gboolean check_gone(const VmigJournalFile *file, const Found *found, const char *boot, GError **error)
+{
+    gboolean same_boot = file->ino != 0 && g_strcmp0(file->boot, boot) == 0;
+
+    if (same_boot && found->folder_fd >= 0 && found->folder_dev != file->dev)
+        return refuse(error, file->path, "it was made on another file system than the one that is mounted there now");
+    return TRUE;
+}
+
+static gboolean need(VmigJournal *journal, const char *job_id, const char *path, VmigJournalFile **ret, GError **error)
+{
+    return vmig_journal_file_get(journal, job_id, path, ret, error) &&
+           (*ret != NULL || refuse(error, path, "the journal does not have it as a file of this job"));
+}
+
+gboolean vmig_gate_intend(VmigJournal *journal, const char *job_id, const char *path, const char *kind, GError **error)
+{
+    g_autoptr(VmigJournalFile) old = NULL;
+    g_autoptr(VmigJournalFile) file = vmig_journal_file_new(job_id, path, kind, "intended");
+    g_auto(Found) found = FOUND_INIT;
+
+    if (!kind_is(file, "part seed overlay park socket"))
+        return refuse(error, path, "no job makes a file of that kind");
+    if (!look(path, &found, error) || !vmig_journal_file_get(journal, job_id, path, &old, error))
+        return FALSE;
+    if (old != NULL && state_is(old, "intended") && strcmp(old->kind, kind) == 0 && old->ino == 0)
+        return TRUE;
+    if (old != NULL && !state_is(old, "removed"))
+        return refuse(error, path, "the journal has it already, as another file of this job");
+    if (found.exists)
+        return vmig_fail(error, VMIG_ERROR_DESTINATION_EXISTS, NULL, "%s exists, and this job did not make it", path);
+    return vmig_journal_file_put(journal, file, NULL, error);
+}
+
+gboolean vmig_gate_made(VmigJournal *journal, const char *job_id, const char *path, GError **error)
+{
+    const char *boot = vmig_journal_boot_id(journal);
+    g_autoptr(VmigJournalFile) file = NULL;
+    g_auto(Found) found = FOUND_INIT;
+
+    if (!need(journal, job_id, path, &file, error) || !look(path, &found, error))
+        return FALSE;
+    if (!found.exists || !type_fits(file, &found))
+        return refuse(error, path, found.exists ? "it is of another type than what was to be made" : "it is not there");
+    if (state_is(file, "made verified"))
+        return is_same(file, &found, boot) || refuse(error, path, "it is another file than the one that was made");
+    if (!state_is(file, "intended") || file->ino != 0)
+        return refuse(error, path, "it was not about to be made");
+    set_identity(file, &found, boot);
+    set_state(file, "made");
+    return vmig_journal_file_put(journal, file, NULL, error);
+}
+
+gboolean vmig_gate_verified(VmigJournal *journal, const char *job_id, const char *path, GError **error)
+{
+    g_autoptr(VmigJournalFile) file = NULL;
+    g_auto(Found) found = FOUND_INIT;
+
+    if (!need(journal, job_id, path, &file, error) || !look(path, &found, error))
+        return FALSE;
+    if (!state_is(file, "made verified"))
+        return refuse(error, path, "it is not recorded as made");
+    if (!found.exists || !is_same(file, &found, vmig_journal_boot_id(journal)))
+        return refuse(error, path, "it is another file than the one that was made");
+    set_state(file, "verified");
+    return vmig_journal_file_put(journal, file, NULL, error);
+}
+
+gboolean vmig_gate_redundant(VmigJournal *journal, const char *job_id, const char *path, const char *reason,
+                             GError **error)
+{
+    g_autoptr(VmigJournalFile) file = NULL;
+
+    if (reason == NULL || *reason == '\0')
+        return refuse(error, path, "nothing is redundant without a reason");
+    if (!need(journal, job_id, path, &file, error))
+        return FALSE;
+    if (state_is(file, "redundant removed"))
+        return TRUE;
+    set_state(file, "redundant");
+    g_free(file->reason);
+    file->reason = g_strdup(reason);
+    return vmig_journal_file_put(journal, file, NULL, error);
+}
+
+gboolean vmig_gate_adopt(VmigJournal *journal, const char *job_id, const char *path, guint64 dev, guint64 ino,
+                         const char *kind, GError **error)
+{
+    g_autoptr(VmigJournalFile) old = NULL;
+    g_autoptr(VmigJournalFile) file = vmig_journal_file_new(job_id, path, kind, "made");
+    g_auto(Found) found = FOUND_INIT;
+
+    if (!kind_is(file, "base"))
+        return refuse(error, path, "only a base can be adopted");
+    if (!look(path, &found, error) || !vmig_journal_file_get(journal, job_id, path, &old, error))
+        return FALSE;
+    if (old != NULL && !kind_is(old, "base"))
+        return refuse(error, path, "the journal has it already, as another file of this job");
+    if (!found.exists || !S_ISREG(found.mode) || found.dev != dev || found.ino != ino)
+        return refuse(error, path, "it is not the file that the job verified");
+    if (old != NULL && !state_is(old, "removed"))
+        return is_same(old, &found, vmig_journal_boot_id(journal)) ||
+               refuse(error, path, "it is another file than the one that was adopted");
+    set_identity(file, &found, vmig_journal_boot_id(journal));
+    return vmig_journal_file_put(journal, file, NULL, error);
+}
+
+/* Between the look and the unlink root could put another file there: no system call removes a name only if it is still
+ * that inode's. The folders are root's and QEMU's, and the names carry the job's id. */
+gboolean vmig_gate_remove(VmigJournal *journal, const char *job_id, const char *path, GError **error)
+{
+    const char *boot = vmig_journal_boot_id(journal);
+    g_autoptr(VmigJournalFile) file = NULL;
+    g_auto(Found) found = FOUND_INIT;
+
+    if (!need(journal, job_id, path, &file, error) || !look(path, &found, error))
+        return FALSE;
+    if (found.exists) {
+        const char *why = why_not(file, &found, boot);
+        if (why != NULL)
+            return refuse(error, path, why);
+        if (!check_no_snapshots(file, &found, error))
+            return FALSE;
+        if (unlinkat(found.folder_fd, found.name, 0) < 0)
+            return vmig_fail_errno(error, errno, "removing %s", path);
+    } else if (!check_gone(file, &found, boot, error)) {
+        return FALSE;
+    }
+    /* Also for a file that was gone: the unlink may be of a process that died before it synced. */
+    if (!sync_folder(&found, path, error))
+        return FALSE;
+    set_state(file, "removed");
+    return vmig_journal_file_put(journal, file, NULL, error);
+}
+
+static gboolean sync_file(const Found *found, const char *path, GError **error)
+{
+    int fd = openat(found->folder_fd, found->name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    gboolean ok = fd >= 0 && fsync(fd) == 0;
+    int errnum = errno;
+
+    if (fd >= 0)
+        close(fd);
+    return ok || vmig_fail_errno(error, errnum, "syncing %s", path);
+}
+
+/* The target's row, with the identity that it is going to have, so that a process after this one can tell its file. */
+static VmigJournalFile *target_row(const VmigJournalFile *from, const char *to)
+{
+    VmigJournalFile *row =
+        vmig_journal_file_new(from->job, to, kind_is(from, "part") ? "seed" : from->kind, "intended");
+
+    row->dev = from->dev;
+    row->ino = from->ino;
+    row->born_ns = from->born_ns;
+    row->boot = g_strdup(from->boot);
+    return row;
+}
+
+static gboolean move(const Found *source, const Found *target, const char *from, const char *to, GError **error)
+{
+    if (!sync_file(source, from, error))
+        return FALSE;
+    if (renameat2(source->folder_fd, source->name, target->folder_fd, target->name, RENAME_NOREPLACE) == 0)
+        return TRUE;
+    if (errno == EEXIST)
+        return vmig_fail(error, VMIG_ERROR_DESTINATION_EXISTS, NULL, "%s exists", to);
+    return vmig_fail_errno(error, errno, "renaming %s to %s", from, to);
+}
+
+/* TRUE in *done if an earlier call has recorded the rename already. */
+static gboolean check_rename(const VmigJournalFile *row, const VmigJournalFile *old, const Found *target,
+                             const char *boot, gboolean *done, GError **error)
+{
+    *done = FALSE;
+    if (!kind_is(row, "part seed overlay park"))
+        return refuse(error, row->path, "a file of this kind has no other name");
+    if (state_is(row, "removed") && old != NULL && state_is(old, "made verified") && target->exists &&
+        is_same(old, target, boot) && old->ino == row->ino) {
+        *done = TRUE;
+        return TRUE;
+    }
+    if (!state_is(row, "made verified"))
+        return refuse(error, row->path, "it is not recorded as made");
+    if (old != NULL && !state_is(old, "removed") && !(state_is(old, "intended") && old->ino == row->ino))
+        return refuse(error, old->path, "the journal has it already, as another file of this job");
+    return TRUE;
+}
+
+/* Whatever of it is still to do on the disk. */
+static gboolean act_rename(VmigJournal *journal, const VmigJournalFile *row, const VmigJournalFile *new,
+                           const Found *source, const Found *target, gboolean intended, GError **error)
+{
+    const char *boot = vmig_journal_boot_id(journal);
+
+    if (source->exists) {
+        if (!is_same(row, source, boot))
+            return refuse(error, row->path, "it is another file than the one that was made");
+        if (target->exists)
+            return vmig_fail(error, VMIG_ERROR_DESTINATION_EXISTS, NULL, "%s exists", new->path);
+        if (!vmig_journal_file_put(journal, new, NULL, error) || !move(source, target, row->path, new->path, error))
+            return FALSE;
+    } else if (!intended || !target->exists || !is_same(new, target, boot)) {
+        return refuse(error, row->path, "it is gone, and not because it was renamed");
+    }
+    return sync_folder(source, row->path, error) && sync_folder(target, new->path, error);
+}
+
+gboolean vmig_gate_rename(VmigJournal *journal, const char *job_id, const char *from, const char *to, GError **error)
+{
+    g_autoptr(VmigJournalFile) row = NULL;
+    g_autoptr(VmigJournalFile) old = NULL;
+    g_auto(Found) source = FOUND_INIT;
+    g_auto(Found) target = FOUND_INIT;
+    gboolean done = FALSE;
+
+    if (!need(journal, job_id, from, &row, error) || !look(from, &source, error) || !look(to, &target, error) ||
+        !vmig_journal_file_get(journal, job_id, to, &old, error) ||
+        !check_rename(row, old, &target, vmig_journal_boot_id(journal), &done, error))
+        return FALSE;
+    if (done)
+        return TRUE;
+    g_autoptr(VmigJournalFile) new = target_row(row, to);
+    if (!act_rename(journal, row, new, &source, &target, old != NULL && state_is(old, "intended"), error))
+        return FALSE;
+    set_state(new, row->state);
+    set_state(row, "removed");
+    return vmig_journal_file_put(journal, new, row, error);
+}
+
+GPtrArray *vmig_gate_list(VmigJournal *journal, const char *job_id, GError **error)
+{
+    return vmig_journal_file_list(journal, job_id, NULL, error);
+}
+
+gboolean vmig_gate_owner(VmigJournal *journal, const char *path, char **job_id, GError **error)
+{
+    g_autoptr(GPtrArray) files = vmig_journal_file_list(journal, NULL, path, error);
+
+    *job_id = NULL;
+    if (files == NULL)
+        return FALSE;
+    if (files->len > 0)
+        *job_id = g_strdup(((VmigJournalFile *)files->pdata[0])->job);
+    return TRUE;
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the journal's own files share: statements with their arguments bound, transactions, the schema. */
+#pragma once
+
+#include <sqlite3.h>
+
+#include "store/journal.h"
+
+/* Room that is taken while the disk has some: in the database for new pages, in the rollback file for old ones. */
+#define VMIG_JOURNAL_RESERVE (256 * 1024)
+#define VMIG_JOURNAL_ROLLBACK_ROOM (1024 * 1024)
+/* Up to this size opening proves every row. */
+#define VMIG_JOURNAL_FULL_CHECK (64 * 1024 * 1024)
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(sqlite3_stmt, sqlite3_finalize)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(sqlite3, sqlite3_close)
+
+struct VmigJournal {
+    sqlite3 *db;
+    char *path;
+    char *boot_id;
+    int dir_fd; /* of the folder; holds a shared flock against vmig_journal_set_aside() */
+    gboolean read_only;
+    gboolean broken; /* a sync failed or the database turned out damaged: nothing is written any more */
+};
+
+/* Statements. types has one letter for each argument: 's' const char * (may be NULL), 'i' gint64. */
+sqlite3_stmt *vmig_db_prepare(GError **error, VmigJournal *journal, const char *sql, const char *types, ...);
+/* Runs a statement to its end. */
+gboolean vmig_db_run(GError **error, VmigJournal *journal, const char *sql, const char *types, ...);
+/* TRUE in *row if there is one more. */
+gboolean vmig_db_step(VmigJournal *journal, sqlite3_stmt *stmt, gboolean *row, GError **error);
+/* The first column of the first row; *ret is 0 if there is none. */
+gboolean vmig_db_number(VmigJournal *journal, const char *sql, gint64 *ret, GError **error);
+/* Sets the error for what SQLite said last. Returns FALSE. */
+gboolean vmig_db_fail(VmigJournal *journal, GError **error, const char *doing);
+const char *vmig_db_text(sqlite3_stmt *stmt, int column);
+
+/* Runs work in one transaction. When the disk is full the reserve is released and work runs once more, so it must not
+ * change anything but the database. id is the job that the note about it goes to, or NULL. */
+typedef gboolean (*VmigDbWork)(VmigJournal *journal, gpointer data, GError **error);
+gboolean vmig_db_transaction(VmigJournal *journal, const char *id, VmigDbWork work, gpointer data, GError **error);
+
+/* Adds a line to a job's history; inside a transaction. */
+gboolean vmig_db_history(VmigJournal *journal, const char *id, const char *from, const char *to, const char *phase,
+                         const char *detail, GError **error);
+
+/* A note in the state that the job is in; NO_JOB if there is none. */
+gboolean vmig_db_note(VmigJournal *journal, const char *id, const char *detail, GError **error);
+
+/* vmig_sum(...): what every row's CHECK compares with its column `sum`. */
+gboolean vmig_db_add_functions(sqlite3 *db);
+/* The schema as statements. */
+extern const char vmig_journal_ddl[];
+
+/* NO_JOB if there is none. */
+gboolean vmig_journal_need_job(VmigJournal *journal, const char *id, GError **error);
+/* TRUE for 16 lower-case hex digits. */
+gboolean vmig_journal_is_id(const char *id);

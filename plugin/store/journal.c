@@ -1,0 +1,500 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Jobs, transitions and the token. How the file is opened is in journal-open.c, how SQLite is spoken to in
+ * journal-db.c, files and history are in journal-files.c. */
+#include "store/journal-private.h"
+
+#include <string.h>
+
+/* The columns that read_job() expects; the last one says whether the row's sum is right. */
+#define JOB_COLUMNS                                                                                                    \
+    "SELECT id, uuid, domain, state, finished, record,"                                                                \
+    " sum = vmig_sum('job', id, uuid, domain, role, state, finished, since, updated, record) FROM job "
+
+/* What the row has beside the record. */
+typedef struct {
+    char *role;
+    char *state;
+    gint64 finished;
+    gint64 since;
+    char *token;
+} JobRow;
+
+static void job_row_free(JobRow *row)
+{
+    g_free(row->role);
+    g_free(row->state);
+    g_free(row->token);
+    g_free(row);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(JobRow, job_row_free)
+
+gboolean vmig_journal_is_id(const char *id)
+{
+    return id != NULL && strlen(id) == 16 && strspn(id, "0123456789abcdef") == 16;
+}
+
+static gboolean fail_no_job(GError **error, const char *id)
+{
+    return vmig_fail(error, VMIG_ERROR_NO_JOB, "`vmig-snap list --all` shows the jobs.",
+                     "no job %s in the journal of this host", id);
+}
+
+/* *ret is NULL if there is none. */
+static gboolean get_row(VmigJournal *journal, const char *id, JobRow **ret, GError **error)
+{
+    gboolean more = FALSE;
+    g_autoptr(sqlite3_stmt) stmt =
+        vmig_db_prepare(error, journal,
+                        "SELECT role, state, finished, since, owner,"
+                        " job.sum = vmig_sum('job', id, uuid, domain, role, state, finished, since, updated, record)"
+                        " AND token.sum = vmig_sum('token', job, owner, token.seq)"
+                        " FROM job LEFT JOIN token ON token.job = job.id WHERE id = ?1",
+                        "s", id);
+
+    *ret = NULL;
+    if (stmt == NULL || !vmig_db_step(journal, stmt, &more, error))
+        return FALSE;
+    if (!more)
+        return TRUE;
+    if (sqlite3_column_int(stmt, 5) != 1)
+        return vmig_fail(error, VMIG_ERROR_JOURNAL, "`vmig-snap doctor` says what the hosts have.",
+                         "the journal's row of job %s is damaged", id);
+    JobRow *row = g_new0(JobRow, 1);
+    row->role = g_strdup(vmig_db_text(stmt, 0));
+    row->state = g_strdup(vmig_db_text(stmt, 1));
+    row->finished = sqlite3_column_int64(stmt, 2);
+    row->since = sqlite3_column_int64(stmt, 3);
+    row->token = g_strdup(vmig_db_text(stmt, 4));
+    *ret = row;
+    return TRUE;
+}
+
+static gboolean need_row(VmigJournal *journal, const char *id, JobRow **ret, GError **error)
+{
+    return get_row(journal, id, ret, error) && (*ret != NULL || fail_no_job(error, id));
+}
+
+gboolean vmig_journal_need_job(VmigJournal *journal, const char *id, GError **error)
+{
+    g_autoptr(JobRow) row = NULL;
+
+    return need_row(journal, id, &row, error);
+}
+
+static gboolean fail_record(GError **error, const char *id, const char *why)
+{
+    return vmig_fail(error, VMIG_ERROR_JOURNAL, "`vmig-snap doctor` says what the hosts have.",
+                     "the journal's record of job %s cannot be trusted: %s", id, why);
+}
+
+/* Row and record have to say the same: a record that got under another row must not be taken for its job. */
+static VmigJob *read_job(sqlite3_stmt *stmt, GError **error)
+{
+    g_autoptr(GError) failure = NULL;
+    const char *id = vmig_db_text(stmt, 0);
+
+    if (sqlite3_column_int(stmt, 6) != 1) {
+        fail_record(error, id, "its sum is wrong");
+        return NULL;
+    }
+    g_autoptr(VmigJob) job = vmig_job_from_string(vmig_db_text(stmt, 5), &failure);
+    if (job == NULL && g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_JOURNAL_NEWER)) {
+        g_propagate_prefixed_error(error, g_steal_pointer(&failure), "job %s: ", id);
+        return NULL;
+    }
+    if (job == NULL) {
+        fail_record(error, id, failure->message);
+        return NULL;
+    }
+    if (strcmp(job->id, id) != 0 || strcmp(job->uuid, vmig_db_text(stmt, 1)) != 0 ||
+        strcmp(job->domain != NULL ? job->domain : "", vmig_db_text(stmt, 2)) != 0) {
+        fail_record(error, id, "it is that of another job");
+        return NULL;
+    }
+    if (strcmp(job->state, vmig_db_text(stmt, 3)) != 0 ||
+        vmig_state_is_final(vmig_job_state(job)) != (sqlite3_column_int(stmt, 4) == 1)) {
+        fail_record(error, id, "its state is not that of the row");
+        return NULL;
+    }
+    return g_steal_pointer(&job);
+}
+
+static gboolean check_job(const VmigJob *job, GError **error)
+{
+    if (!vmig_journal_is_id(job->id))
+        return vmig_fail(error, VMIG_ERROR_BAD_NAME, NULL, "'%s' is no job id", job->id != NULL ? job->id : "");
+    /* Lower case only, as libvirt gives it: there is one unfinished job per UUID, by comparing text. */
+    if (job->uuid == NULL || !g_uuid_string_is_valid(job->uuid) || strpbrk(job->uuid, "ABCDEF") != NULL)
+        return vmig_fail(error, VMIG_ERROR_BAD_NAME, NULL, "job %s: '%s' is no UUID", job->id,
+                         job->uuid != NULL ? job->uuid : "");
+    if (vmig_job_state(job) == VMIG_STATE_LAST)
+        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "job %s: '%s' is no state", job->id,
+                         job->state != NULL ? job->state : "");
+    return TRUE;
+}
+
+/* What cannot be read again must not replace what can: JSON is UTF-8, but paths are bytes. */
+static char *record_text(const VmigJob *job, GError **error)
+{
+    g_autofree char *record = vmig_job_to_string(job);
+
+    if (g_utf8_validate(record, -1, NULL))
+        return g_steal_pointer(&record);
+    vmig_fail(error, VMIG_ERROR_BAD_NAME, NULL, "job %s: a path or name in its record is not UTF-8", job->id);
+    return NULL;
+}
+
+/* Names the unfinished job of the domain. */
+static gboolean check_unlocked(VmigJournal *journal, const VmigJob *job, GError **error)
+{
+    gboolean more = FALSE;
+    g_autoptr(sqlite3_stmt) stmt = vmig_db_prepare(
+        error, journal, "SELECT id, role, state, since FROM job WHERE uuid = ?1 AND finished = 0", "s", job->uuid);
+
+    if (stmt == NULL || !vmig_db_step(journal, stmt, &more, error))
+        return FALSE;
+    if (!more)
+        return TRUE;
+    g_autoptr(GDateTime) since = g_date_time_new_from_unix_local(sqlite3_column_int64(stmt, 3));
+    g_autofree char *when = since != NULL ? g_date_time_format(since, "%F %T") : g_strdup("an unknown time");
+    return vmig_fail(error, VMIG_ERROR_LOCKED, "`vmig-snap status` shows it; resume or cancel it first.",
+                     "the domain %s has an unfinished job %s since %s: this host is its %s, state %s",
+                     job->domain != NULL ? job->domain : job->uuid, vmig_db_text(stmt, 0), when, vmig_db_text(stmt, 1),
+                     vmig_db_text(stmt, 2));
+}
+
+typedef struct {
+    const VmigJob *job;
+    const char *role;
+} NewJob;
+
+static gboolean insert_job(VmigJournal *journal, gpointer data, GError **error)
+{
+    const NewJob *new_job = data;
+    const VmigJob *job = new_job->job;
+    g_autofree char *record = record_text(job, error);
+    g_autoptr(JobRow) row = NULL;
+    gint64 updated = 0;
+
+    if (record == NULL || !get_row(journal, job->id, &row, error))
+        return FALSE;
+    if (row != NULL)
+        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the journal already has a job %s", job->id);
+    if (!check_unlocked(journal, job, error) ||
+        !vmig_db_number(journal, "SELECT coalesce(max(updated), 0) + 1 FROM job", &updated, error))
+        return FALSE;
+    return vmig_db_run(error, journal,
+                       "INSERT INTO job VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9,"
+                       " vmig_sum('job', ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9))",
+                       "sssssiiis", job->id, job->uuid, job->domain != NULL ? job->domain : "", new_job->role,
+                       job->state, (gint64)vmig_state_is_final(vmig_job_state(job)),
+                       job->started != 0 ? (gint64)job->started : g_get_real_time() / G_USEC_PER_SEC, updated,
+                       record) &&
+           vmig_db_run(error, journal, "INSERT INTO token VALUES (?1, ?2, 1, vmig_sum('token', ?1, ?2, 1))", "ss",
+                       job->id, vmig_job_token_is_dest(job) ? VMIG_OWNER_DESTINATION : VMIG_OWNER_SOURCE) &&
+           vmig_db_note(journal, job->id, "the job begins here", error);
+}
+
+static gboolean is_side(const char *text)
+{
+    return g_strcmp0(text, VMIG_ROLE_SOURCE) == 0 || g_strcmp0(text, VMIG_ROLE_DESTINATION) == 0;
+}
+
+gboolean vmig_journal_create_job(VmigJournal *journal, const VmigJob *job, const char *role, GError **error)
+{
+    NewJob new_job = {job, role};
+
+    if (!is_side(role))
+        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "job %s: '%s' is no role", job->id, role);
+    return check_job(job, error) && vmig_db_transaction(journal, job->id, insert_job, &new_job, error);
+}
+
+/* The record and what derives from it. The token has a table of its own, so that no record, however old, moves it. */
+static gboolean update_job(VmigJournal *journal, const VmigJob *job, const JobRow *row, GError **error)
+{
+    g_autofree char *record = record_text(job, error);
+    gint64 updated = 0;
+
+    if (record == NULL)
+        return FALSE;
+    if (g_strcmp0(job->token, row->token) != 0)
+        return vmig_fail(error, VMIG_ERROR_STATE, NULL,
+                         "job %s: by the record the %s owns the guest, by the journal the %s", job->id,
+                         job->token != NULL ? job->token : "nobody", row->token);
+    if (!vmig_db_number(journal, "SELECT coalesce(max(updated), 0) + 1 FROM job", &updated, error))
+        return FALSE;
+    return vmig_db_run(error, journal,
+                       "UPDATE job SET uuid = ?2, domain = ?3, state = ?4, finished = ?5, updated = ?6, record = ?7,"
+                       " sum = vmig_sum('job', ?1, ?2, ?3, role, ?4, ?5, since, ?6, ?7) WHERE id = ?1",
+                       "ssssiis", job->id, job->uuid, job->domain != NULL ? job->domain : "", job->state,
+                       (gint64)vmig_state_is_final(vmig_job_state(job)), updated, record);
+}
+
+static gboolean same_state(const VmigJob *job, const JobRow *row, GError **error)
+{
+    if (strcmp(row->state, job->state) == 0)
+        return TRUE;
+    return vmig_fail(error, VMIG_ERROR_STATE, "Does another process carry this job on?",
+                     "job %s is in state %s by the journal, not in %s", job->id, row->state, job->state);
+}
+
+static gboolean save_job(VmigJournal *journal, gpointer data, GError **error)
+{
+    const VmigJob *job = data;
+    g_autoptr(JobRow) row = NULL;
+
+    return need_row(journal, job->id, &row, error) && same_state(job, row, error) &&
+           update_job(journal, job, row, error);
+}
+
+gboolean vmig_journal_save(VmigJournal *journal, const VmigJob *job, GError **error)
+{
+    return check_job(job, error) && vmig_db_transaction(journal, job->id, save_job, (gpointer)job, error);
+}
+
+/* What this host has seen decided stays decided, whatever the other host's process sends. */
+static gboolean check_put(const VmigJob *job, const JobRow *row, const char *role, GError **error)
+{
+    VmigState old = vmig_state_from_name(row->state);
+    VmigState new = vmig_job_state(job);
+
+    if (strcmp(row->role, role) != 0)
+        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "this host is the %s of job %s, not its %s", row->role, job->id,
+                         role);
+    if (row->finished != 0 && old != new)
+        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "job %s has ended here as %s: it does not become %s", job->id,
+                         row->state, job->state);
+    VmigPhase phase = vmig_state_phase(new);
+    gboolean back = phase == VMIG_PHASE_FORWARD || phase == VMIG_PHASE_BACK || new == VMIG_STATE_ROLLED_BACK;
+    if (back && vmig_state_phase(old) == VMIG_PHASE_AFTER)
+        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "job %s is in state %s here: it does not go back to %s",
+                         job->id, row->state, job->state);
+    return TRUE;
+}
+
+static gboolean put_job(VmigJournal *journal, gpointer data, GError **error)
+{
+    const NewJob *new_job = data;
+    const VmigJob *job = new_job->job;
+    g_autoptr(JobRow) row = NULL;
+
+    if (!get_row(journal, job->id, &row, error))
+        return FALSE;
+    if (row == NULL)
+        return insert_job(journal, data, error);
+    if (!check_put(job, row, new_job->role, error) || !update_job(journal, job, row, error))
+        return FALSE;
+    return strcmp(row->state, job->state) == 0 ||
+           vmig_db_history(journal, job->id, row->state, job->state, "result", "by the other host", error);
+}
+
+gboolean vmig_journal_put(VmigJournal *journal, const VmigJob *job, const char *role, GError **error)
+{
+    NewJob new_job = {job, role};
+
+    if (!is_side(role))
+        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "job %s: '%s' is no role", job->id, role);
+    return check_job(job, error) && vmig_db_transaction(journal, job->id, put_job, &new_job, error);
+}
+
+typedef struct {
+    const VmigJob *job; /* with commit: already in the new state */
+    VmigState from;
+    VmigState to;
+    const char *detail;
+    gboolean commit;
+} Transition;
+
+static gboolean write_transition(VmigJournal *journal, gpointer data, GError **error)
+{
+    const Transition *t = data;
+    const char *from = vmig_state_name(t->from);
+    g_autoptr(JobRow) row = NULL;
+
+    if (!need_row(journal, t->job->id, &row, error))
+        return FALSE;
+    if (strcmp(row->state, from) != 0)
+        return vmig_fail(error, VMIG_ERROR_STATE, "Does another process carry this job on?",
+                         "job %s is in state %s by the journal, not in %s", t->job->id, row->state, from);
+    if (t->commit && !update_job(journal, t->job, row, error))
+        return FALSE;
+    return vmig_db_history(journal, t->job->id, from, vmig_state_name(t->to), t->commit ? "result" : "intent",
+                           t->detail, error);
+}
+
+static gboolean check_transition(const VmigJob *job, VmigState to, GError **error)
+{
+    if (!check_job(job, error))
+        return FALSE;
+    if (!vmig_state_may_follow(vmig_job_state(job), to))
+        return vmig_fail(error, VMIG_ERROR_STATE, "This is a bug in vmig-snap.", "job %s: %s does not follow %s",
+                         job->id, vmig_state_name(to), job->state);
+    return TRUE;
+}
+
+gboolean vmig_journal_begin_transition(VmigJournal *journal, const VmigJob *job, VmigState to, const char *detail,
+                                       GError **error)
+{
+    Transition t = {job, vmig_job_state(job), to, detail, FALSE};
+
+    return check_transition(job, to, error) && vmig_db_transaction(journal, job->id, write_transition, &t, error);
+}
+
+gboolean vmig_journal_commit_transition(VmigJournal *journal, VmigJob *job, VmigState to, const char *detail,
+                                        GError **error)
+{
+    VmigState from = vmig_job_state(job);
+    Transition t = {job, from, to, detail, TRUE};
+
+    if (!check_transition(job, to, error))
+        return FALSE;
+    vmig_job_set_state(job, to);
+    if (vmig_db_transaction(journal, job->id, write_transition, &t, error))
+        return TRUE;
+    vmig_job_set_state(job, from);
+    return FALSE;
+}
+
+typedef struct {
+    const char *id;
+    const char *text;
+} Note;
+
+static gboolean write_note(VmigJournal *journal, gpointer data, GError **error)
+{
+    const Note *note = data;
+
+    return vmig_db_note(journal, note->id, note->text, error);
+}
+
+gboolean vmig_journal_note(VmigJournal *journal, const char *id, const char *detail, GError **error)
+{
+    Note note = {id, detail};
+
+    return vmig_db_transaction(journal, id, write_note, &note, error);
+}
+
+VmigJob *vmig_journal_load(VmigJournal *journal, const char *id, GError **error)
+{
+    gboolean more = FALSE;
+    gsize length = strlen(id);
+
+    if (length < 4 || length > 16 || strspn(id, "0123456789abcdef") != length) {
+        fail_no_job(error, id);
+        return NULL;
+    }
+    /* 'g' is the first character after the hex digits. */
+    g_autoptr(sqlite3_stmt) stmt =
+        vmig_db_prepare(error, journal, JOB_COLUMNS "WHERE id >= ?1 AND id < ?1 || 'g' ORDER BY id LIMIT 2", "s", id);
+    if (stmt == NULL || !vmig_db_step(journal, stmt, &more, error))
+        return NULL;
+    if (!more) {
+        fail_no_job(error, id);
+        return NULL;
+    }
+    g_autoptr(VmigJob) job = read_job(stmt, error);
+    if (job == NULL || !vmig_db_step(journal, stmt, &more, error))
+        return NULL;
+    if (more) {
+        vmig_fail(error, VMIG_ERROR_NO_JOB, "Give more digits.", "more than one job begins with %s", id);
+        return NULL;
+    }
+    return g_steal_pointer(&job);
+}
+
+gboolean vmig_journal_find_open(VmigJournal *journal, const char *uuid_or_name, VmigJob **ret, GError **error)
+{
+    gboolean more = FALSE;
+    g_autofree char *lower = g_ascii_strdown(uuid_or_name, -1);
+    g_autoptr(sqlite3_stmt) stmt =
+        vmig_db_prepare(error, journal, JOB_COLUMNS "WHERE finished = 0 AND (uuid = ?1 OR domain = ?2) LIMIT 2", "ss",
+                        lower, uuid_or_name);
+
+    *ret = NULL;
+    if (stmt == NULL || !vmig_db_step(journal, stmt, &more, error))
+        return FALSE;
+    if (!more)
+        return TRUE;
+    g_autoptr(VmigJob) job = read_job(stmt, error);
+    if (job == NULL || !vmig_db_step(journal, stmt, &more, error))
+        return FALSE;
+    if (more)
+        return vmig_fail(error, VMIG_ERROR_AMBIGUOUS_DOMAIN, "Give the UUID or the job.",
+                         "two domains with an unfinished job answer to '%s'", uuid_or_name);
+    *ret = g_steal_pointer(&job);
+    return TRUE;
+}
+
+GPtrArray *vmig_journal_list(VmigJournal *journal, gboolean all, GError **error)
+{
+    g_autoptr(GPtrArray) jobs = g_ptr_array_new_with_free_func((GDestroyNotify)vmig_job_free);
+    g_autoptr(sqlite3_stmt) stmt = vmig_db_prepare(
+        error, journal, JOB_COLUMNS "WHERE finished = 0 OR ?1 ORDER BY updated DESC", "i", (gint64)(all != FALSE));
+    gboolean more = FALSE;
+
+    if (stmt == NULL || !vmig_db_step(journal, stmt, &more, error))
+        return NULL;
+    while (more) {
+        VmigJob *job = read_job(stmt, error);
+        if (job == NULL)
+            return NULL;
+        g_ptr_array_add(jobs, job);
+        if (!vmig_db_step(journal, stmt, &more, error))
+            return NULL;
+    }
+    return g_steal_pointer(&jobs);
+}
+
+char *vmig_journal_role(VmigJournal *journal, const char *id, GError **error)
+{
+    g_autoptr(JobRow) row = NULL;
+
+    return need_row(journal, id, &row, error) ? g_strdup(row->role) : NULL;
+}
+
+char *vmig_journal_token(VmigJournal *journal, const char *id, GError **error)
+{
+    g_autoptr(JobRow) row = NULL;
+
+    return need_row(journal, id, &row, error) ? g_strdup(row->token) : NULL;
+}
+
+/* The record carries the token too, for the other host: both change together. */
+static gboolean write_token(VmigJournal *journal, gpointer data, GError **error)
+{
+    const Note *want = data;
+    g_autoptr(JobRow) row = NULL;
+
+    if (!need_row(journal, want->id, &row, error))
+        return FALSE;
+    /* Written again: what is read after a failed sync need not be on the disk. */
+    if (strcmp(row->token, want->text) == 0)
+        return vmig_db_note(journal, want->id, "the token stays where it is", error);
+    if (strcmp(row->token, VMIG_OWNER_DESTINATION) == 0)
+        return vmig_fail(error, VMIG_ERROR_STATE, NULL,
+                         "job %s: the destination owns the guest, and the token is never given back", want->id);
+    if (row->finished != 0)
+        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "job %s has ended as %s: its token stays", want->id,
+                         row->state);
+    g_autoptr(VmigJob) job = vmig_journal_load(journal, want->id, error);
+    if (job == NULL || !vmig_db_run(error, journal,
+                                    "UPDATE token SET owner = ?2, seq = seq + 1,"
+                                    " sum = vmig_sum('token', job, ?2, seq + 1) WHERE job = ?1",
+                                    "ss", want->id, want->text))
+        return FALSE;
+    g_free(job->token);
+    job->token = g_strdup(want->text);
+    g_free(row->token);
+    row->token = g_strdup(want->text);
+    return update_job(journal, job, row, error) &&
+           vmig_db_note(journal, want->id, "the destination owns the guest", error);
+}
+
+gboolean vmig_journal_set_token(VmigJournal *journal, const char *id, const char *owner, GError **error)
+{
+    Note want = {id, owner};
+
+    if (!is_side(owner))
+        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "job %s: '%s' cannot own a guest", id, owner);
+    return vmig_db_transaction(journal, id, write_token, &want, error);
+}
