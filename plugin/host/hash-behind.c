@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* One thread that goes round the file and hashes what has been written. */
+#include "host/hash-behind.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define ALIGNMENT 4096
+#define NAP (20 * G_TIME_SPAN_MILLISECOND) /* no event says that an extent was written */
+
+struct VmigHashBehind {
+    VmigTreeHash *hash;
+    int direct;
+    guint8 *buffer;
+    GMutex lock;
+    GCond changed;
+    gboolean stop;
+    GThread *thread;
+};
+
+/* Reserves the first bytes and looks whether they count as data: then every reserved block would look written. What
+ * they become is the sender's business. */
+static gboolean tells_written_from_reserved(int fd)
+{
+    return lseek(fd, 0, SEEK_DATA) < 0 && errno == ENXIO && fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, ALIGNMENT) == 0 &&
+           lseek(fd, 0, SEEK_DATA) < 0 && errno == ENXIO;
+}
+
+/* FALSE once told to stop; waits for that, or for a moment. */
+static gboolean go_on(VmigHashBehind *behind, gint64 nap)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&behind->lock);
+    gint64 until = g_get_monotonic_time() + nap;
+
+    while (!behind->stop && nap > 0 && g_cond_wait_until(&behind->changed, &behind->lock, until))
+        continue;
+    return !behind->stop;
+}
+
+/* Anything unexpected leaves the block for the end, where errors are told. */
+static gboolean hash_block(VmigHashBehind *behind, guint64 index)
+{
+    off_t from = (off_t)(index * VMIG_HASH_BLOCK);
+    gsize length = vmig_tree_hash_block_length(behind->hash, index);
+    gsize rounded = (length + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+
+    if (lseek(behind->direct, from, SEEK_HOLE) < from + (off_t)length ||
+        pread(behind->direct, behind->buffer, rounded, from) < (ssize_t)length)
+        return FALSE;
+    vmig_tree_hash_set_block(behind->hash, index, behind->buffer, length);
+    return TRUE;
+}
+
+/* One round; how many blocks it hashed. */
+static guint go_round(VmigHashBehind *behind)
+{
+    guint64 blocks = vmig_tree_hash_blocks(behind->hash);
+    guint8 known[VMIG_HASH_BYTES];
+    guint hashed = 0;
+
+    for (guint64 i = 0; i < blocks && go_on(behind, 0); i++) {
+        if (vmig_tree_hash_get_digest(behind->hash, i, known))
+            continue;
+        off_t data = lseek(behind->direct, (off_t)(i * VMIG_HASH_BLOCK), SEEK_DATA);
+        if (data < 0)
+            break; /* nothing more is written */
+        if ((guint64)data > i * VMIG_HASH_BLOCK)
+            i = (guint64)data / VMIG_HASH_BLOCK - ((guint64)data % VMIG_HASH_BLOCK == 0);
+        else
+            hashed += hash_block(behind, i);
+    }
+    return hashed;
+}
+
+static gpointer behind_thread(gpointer data)
+{
+    VmigHashBehind *behind = data;
+
+    while (go_on(behind, go_round(behind) > 0 ? 0 : NAP))
+        continue;
+    return NULL;
+}
+
+VmigHashBehind *vmig_hash_behind_new(VmigTreeHash *hash, int fd, guint64 size)
+{
+    int direct = vmig_open_direct(fd, O_RDONLY);
+
+    if (direct < 0 || size == 0 || !tells_written_from_reserved(fd)) {
+        if (direct >= 0)
+            close(direct);
+        return NULL;
+    }
+    VmigHashBehind *behind = g_new0(VmigHashBehind, 1);
+    behind->hash = hash;
+    behind->direct = direct;
+    behind->buffer = aligned_alloc(ALIGNMENT, VMIG_HASH_BLOCK);
+    if (behind->buffer == NULL)
+        g_error("out of memory");
+    g_mutex_init(&behind->lock);
+    g_cond_init(&behind->changed);
+    behind->thread = g_thread_new("vmig-behind", behind_thread, behind);
+    return behind;
+}
+
+void vmig_hash_behind_free(VmigHashBehind *behind)
+{
+    if (behind == NULL)
+        return;
+    g_mutex_lock(&behind->lock);
+    behind->stop = TRUE;
+    g_cond_broadcast(&behind->changed);
+    g_mutex_unlock(&behind->lock);
+    g_thread_join(behind->thread);
+    close(behind->direct);
+    free(behind->buffer);
+    g_mutex_clear(&behind->lock);
+    g_cond_clear(&behind->changed);
+    g_free(behind);
+}

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the flow asks of one host's libvirt, as a function table: libvirt.c is the real one,
+ * tests/sim the simulated.
+ *
+ * Domains are named by UUID. Times are microseconds, sizes bytes. Calls return when libvirt has
+ * answered; what goes on by itself afterwards (block jobs, a migration) is asked for by its state,
+ * and VmigClock's wait() ends early when an event came in. An answer that says "failed" proves
+ * nothing about what libvirt did: the flow looks again. Errors: HYPERVISOR with libvirt's own
+ * domain and code inside, CONNECTION when the connection is gone, NO_DOMAIN.
+ */
+#pragma once
+
+#include <glib.h>
+
+#include "core/errors.h"
+#include "core/job.h"
+
+typedef struct VmigHypervisor VmigHypervisor;
+
+typedef enum {
+    VMIG_RUN_ABSENT,  /* libvirt has no such domain */
+    VMIG_RUN_SHUTOFF, /* defined, not running */
+    VMIG_RUN_RUNNING,
+    VMIG_RUN_PAUSED,    /* by its user or by us; at the destination: arrived and complete */
+    VMIG_RUN_MIGRATING, /* paused by libvirt inside a migration: leaving, or still arriving */
+    VMIG_RUN_IO_ERROR,  /* paused by QEMU: a disk failed or is full */
+    VMIG_RUN_CRASHED,
+} VmigRun;
+
+/* Which definition of a domain. */
+typedef enum {
+    VMIG_XML_LIVE,       /* as it runs, with backing chains and block jobs */
+    VMIG_XML_PERSISTENT, /* as it would start */
+    VMIG_XML_MIGRATABLE, /* live, in the form that a migration's destination accepts (virsh dumpxml --migratable) */
+    VMIG_XML_PERSISTENT_MIGRATABLE,
+} VmigXmlKind;
+
+typedef struct {
+    char *name;
+    char *uuid;
+    VmigRun run;
+    gboolean migrated; /* SHUTOFF because it was migrated away */
+    gboolean persistent;
+    gboolean autostart;
+    gboolean managed_save;
+    guint checkpoints;
+} VmigDomainInfo;
+
+typedef struct {
+    char *hostname;
+    char *uuid;              /* libvirt's host UUID: two equal ones are one host */
+    guint64 libvirt_version; /* major * 1,000,000 + minor * 1,000 + release */
+    guint64 qemu_version;
+} VmigHypervisorInfo;
+
+typedef enum {
+    VMIG_BLOCK_JOB_NONE,
+    VMIG_BLOCK_JOB_COPY,
+    VMIG_BLOCK_JOB_COMMIT, /* of the active layer */
+    VMIG_BLOCK_JOB_OTHER,
+} VmigBlockJobKind;
+
+typedef struct {
+    VmigBlockJobKind kind;
+    guint64 done;
+    guint64 total;
+    gboolean ready; /* <mirror ready='yes'>, never done == total */
+} VmigBlockJob;
+
+typedef struct {
+    const char *peer_uri;    /* the destination's libvirt as the source's libvirtd reaches it */
+    const char *migrate_uri; /* where the memory goes, or NULL for libvirt's choice */
+    const char *disks_uri;   /* where the mirrors go, or NULL */
+    const char *dest_xml;
+    const char *persistent_xml;
+    const char *const *disks; /* target names, NULL-terminated */
+    guint64 bandwidth;        /* bytes a second for each mirror; 0 is without limit */
+    guint64 max_downtime;     /* milliseconds; 0 is libvirt's default */
+    guint64 parallel;
+    gboolean auto_converge;
+    gboolean tls;
+} VmigMigrateParams;
+
+typedef struct {
+    gboolean running;  /* the call has not returned */
+    gboolean job_seen; /* libvirt shows the outgoing migration: its own lock holds */
+    guint64 memory_done, memory_total, memory_rate;
+    guint64 disk_done, disk_total, disk_rate;
+} VmigMigrateStatus;
+
+typedef struct {
+    gboolean (*host_info)(VmigHypervisor *self, VmigHypervisorInfo **ret, GError **error);
+    /* Succeeds where this host can run the emulator, machine and type of that domain XML. */
+    gboolean (*can_run)(VmigHypervisor *self, const char *domain_xml, GError **error);
+    /* *ret is NULL where there is none. AMBIGUOUS_DOMAIN where one's name is the other's UUID. */
+    gboolean (*find)(VmigHypervisor *self, const char *name_or_uuid, VmigDomainInfo **ret, GError **error);
+    /* Only how it runs, in as few calls as can be: the switchover asks for it. NULL: find() is used. */
+    gboolean (*run)(VmigHypervisor *self, const char *uuid, VmigRun *ret, GError **error);
+    /* With SECURE: passwords are in it. (transfer full) */
+    gboolean (*domain_xml)(VmigHypervisor *self, const char *uuid, VmigXmlKind kind, char **ret, GError **error);
+    /* VmigSnapshot in libvirt's order, with SECURE XML and the current one marked. */
+    gboolean (*snapshots)(VmigHypervisor *self, const char *uuid, GPtrArray **ret, GError **error);
+    gboolean (*snapshot_forget)(VmigHypervisor *self, const char *uuid, const char *name, GError **error);
+    gboolean (*snapshot_define)(VmigHypervisor *self, const char *uuid, const char *xml, gboolean current,
+                                GError **error);
+    /* The atomic overlay over several disks (DISK_ONLY | ATOMIC | NO_METADATA). */
+    gboolean (*overlay)(VmigHypervisor *self, const char *uuid, const char *xml, GError **error);
+    gboolean (*update_disk)(VmigHypervisor *self, const char *uuid, const char *disk_xml, gboolean config,
+                            GError **error);
+    /* The parked block copy: SHALLOW | TRANSIENT_JOB at 1 byte/s. */
+    gboolean (*park)(VmigHypervisor *self, const char *uuid, const char *target, const char *disk_xml, GError **error);
+    gboolean (*block_job)(VmigHypervisor *self, const char *uuid, const char *target, VmigBlockJob *ret,
+                          GError **error);
+    gboolean (*block_commit)(VmigHypervisor *self, const char *uuid, const char *target, const char *base,
+                             guint64 bandwidth, GError **error);
+    /* Ends the job of that disk and waits until it is gone; a disk without one is success. */
+    gboolean (*block_cancel)(VmigHypervisor *self, const char *uuid, const char *target, GError **error);
+    gboolean (*block_pivot)(VmigHypervisor *self, const char *uuid, const char *target, GError **error);
+    /* Sets a running migration's memory speed or a block job's; 0 is without limit. */
+    gboolean (*block_speed)(VmigHypervisor *self, const char *uuid, const char *target, guint64 bandwidth,
+                            GError **error);
+    gboolean (*suspend)(VmigHypervisor *self, const char *uuid, GError **error);
+    gboolean (*resume)(VmigHypervisor *self, const char *uuid, GError **error);
+    gboolean (*start)(VmigHypervisor *self, const char *uuid, GError **error);
+    gboolean (*destroy)(VmigHypervisor *self, const char *uuid, GError **error);
+    gboolean (*define)(VmigHypervisor *self, const char *xml, GError **error);
+    gboolean (*undefine)(VmigHypervisor *self, const char *uuid, GError **error);
+    gboolean (*set_autostart)(VmigHypervisor *self, const char *uuid, gboolean on, GError **error);
+    /* Our element in <metadata>, live and persistent as far as each exists; NULL removes it. */
+    gboolean (*set_metadata)(VmigHypervisor *self, const char *uuid, const char *xml, GError **error);
+    /* Is any job of libvirt's own (save, migration, backup, dump) running on the domain? */
+    gboolean (*has_job)(VmigHypervisor *self, const char *uuid, gboolean *ret, GError **error);
+
+    /* Asks libvirt to abort the domain's job, whoever started it; it ends some time later. None is success. */
+    gboolean (*abort_job)(VmigHypervisor *self, const char *uuid, GError **error);
+
+    /* One migration at a time: begin returns at once; poll says how it is; end waits for the call's
+     * return, frees what belongs to it and gives the call's own verdict, which is never trusted
+     * alone. */
+    gboolean (*migrate_begin)(VmigHypervisor *self, const char *uuid, const VmigMigrateParams *params, GError **error);
+    gboolean (*migrate_poll)(VmigHypervisor *self, VmigMigrateStatus *ret, GError **error);
+    /* Microseconds since the source's CPUs stopped for this migration, by libvirt's event; 0: they have not. Asks
+     * nobody. */
+    gint64 (*stopped_for)(VmigHypervisor *self);
+    gboolean (*migrate_abort)(VmigHypervisor *self, GError **error);
+    gboolean (*migrate_end)(VmigHypervisor *self, GError **error);
+    void (*free)(VmigHypervisor *self);
+} VmigHypervisorOps;
+
+struct VmigHypervisor {
+    const VmigHypervisorOps *ops;
+    char *host; /* for messages: "the source", "vmig-b" */
+};
+
+void vmig_domain_info_free(VmigDomainInfo *info);
+void vmig_hypervisor_info_free(VmigHypervisorInfo *info);
+void vmig_hypervisor_free(VmigHypervisor *hypervisor);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigDomainInfo, vmig_domain_info_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigHypervisorInfo, vmig_hypervisor_info_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigHypervisor, vmig_hypervisor_free)
+
+/* ABSENT where there is no such domain. */
+gboolean vmig_hypervisor_run(VmigHypervisor *hypervisor, const char *uuid, VmigRun *ret, GError **error);
+const char *vmig_run_name(VmigRun run);

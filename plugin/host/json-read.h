@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* JSON that another process wrote: a bounded parser for one line of it, and strict reading of an object's members.
+ *
+ * JsonParser of json-glib 1.6 recurses without a limit and takes more than JSON (comments, single quotes, `var x =`),
+ * so a line is checked by a small lexer of our own before it gets there.
+ */
+#pragma once
+
+#include <glib.h>
+#include <json-glib/json-glib.h>
+
+#include "core/errors.h"
+
+#define VMIG_JSON_MAX_LINE (16 * 1024 * 1024)
+#define VMIG_JSON_MAX_DEPTH 32
+#define VMIG_JSON_MAX_VALUES 500000
+
+/* One JSON object and nothing else. Error: PROTOCOL. (transfer full) */
+JsonObject *vmig_json_parse(const char *text, gsize length, GError **error);
+/* One line without the newline. (transfer full) */
+char *vmig_json_line(JsonObject *object);
+
+/* Reads members of one object. The first mistake is remembered and told by vmig_reader_end(); after it every answer
+ * is zero or NULL, so that a reader of many members needs one check. Nothing to free. */
+typedef struct {
+    JsonObject *object;
+    const char *member;   /* of the first mistake, or NULL */
+    const char *expected; /* what it is not */
+} VmigReader;
+
+VmigReader vmig_reader(JsonObject *object);
+/* These want the member to be there. Strings and objects belong to the object. */
+const char *vmig_reader_text(VmigReader *reader, const char *name);
+guint64 vmig_reader_size(VmigReader *reader, const char *name); /* 0 or more */
+guint64 vmig_reader_bits(VmigReader *reader, const char *name); /* all 64 bits: device and inode numbers */
+gint64 vmig_reader_number(VmigReader *reader, const char *name);
+gboolean vmig_reader_flag(VmigReader *reader, const char *name);
+JsonObject *vmig_reader_object(VmigReader *reader, const char *name);
+JsonArray *vmig_reader_array(VmigReader *reader, const char *name);
+char **vmig_reader_texts(VmigReader *reader, const char *name); /* (transfer full), never NULL */
+/* NULL where it is missing or null. */
+const char *vmig_reader_maybe_text(VmigReader *reader, const char *name);
+JsonObject *vmig_reader_maybe_object(VmigReader *reader, const char *name);
+/* The elements of an array as objects; NULL and a mistake where one is not. (transfer none) */
+JsonObject *vmig_reader_element(VmigReader *reader, const char *name, JsonArray *array, guint index);
+/* For a mistake that the caller finds by itself. */
+void vmig_reader_mistake(VmigReader *reader, const char *name, const char *expected);
+/* TRUE if there was no mistake; otherwise PROTOCOL, saying "WHAT: member 'x' is missing or not EXPECTED". */
+gboolean vmig_reader_end(const VmigReader *reader, GError **error, const char *what, ...) G_GNUC_PRINTF(3, 4);

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The migration: virDomainMigrateToURI3 in a thread of its own, watched through job statistics.
+ *
+ * Peer to peer, so that the two libvirtds go on when this process dies (a managed migration is aborted then). PAUSED
+ * always: without it a lost reply of Finish leaves the guest running on both hosts. */
+#include <string.h>
+
+#include "host/libvirt-private.h"
+
+#define MIB (1024 * 1024)
+
+struct VmigMigration {
+    VmigLibvirt *owner;
+    virDomainPtr domain;
+    char *uuid;
+    char *peer_uri;
+    virTypedParameterPtr params;
+    int n_params;
+    unsigned flags;
+    guint64 max_downtime;
+    gboolean downtime_set;
+    gint64 began_at;
+    GThread *thread;
+    gint done;     /* atomic */
+    GError *error; /* valid once done */
+};
+
+static gpointer migrate_thread(gpointer data)
+{
+    VmigMigration *m = data;
+
+    if (virDomainMigrateToURI3(m->domain, m->peer_uri, m->params, (unsigned)m->n_params, m->flags) != 0)
+        vmig_libvirt_fail(m->owner, &m->error, "the migration failed");
+    g_atomic_int_set(&m->done, 1);
+    vmig_waker_wake(m->owner->waker);
+    return NULL;
+}
+
+static void migration_free(VmigMigration *m)
+{
+    virTypedParamsFree(m->params, m->n_params);
+    virDomainFree(m->domain);
+    g_clear_error(&m->error);
+    g_free(m->uuid);
+    g_free(m->peer_uri);
+    g_free(m);
+}
+
+static void migration_params(VmigMigration *m, const VmigMigrateParams *p)
+{
+    int max = 0;
+
+    /* Both definitions: without PERSIST_XML the destination keeps the source's paths (qemuMigrationSrcRun). */
+    virTypedParamsAddString(&m->params, &m->n_params, &max, VIR_MIGRATE_PARAM_DEST_XML, p->dest_xml);
+    virTypedParamsAddString(&m->params, &m->n_params, &max, VIR_MIGRATE_PARAM_PERSIST_XML, p->persistent_xml);
+    for (const char *const *disk = p->disks; *disk != NULL; disk++)
+        virTypedParamsAddString(&m->params, &m->n_params, &max, VIR_MIGRATE_PARAM_MIGRATE_DISKS, *disk);
+    if (p->migrate_uri != NULL)
+        virTypedParamsAddString(&m->params, &m->n_params, &max, VIR_MIGRATE_PARAM_URI, p->migrate_uri);
+    if (p->disks_uri != NULL)
+        virTypedParamsAddString(&m->params, &m->n_params, &max, VIR_MIGRATE_PARAM_DISKS_URI, p->disks_uri);
+    if (p->bandwidth > 0)
+        virTypedParamsAddULLong(&m->params, &m->n_params, &max, VIR_MIGRATE_PARAM_BANDWIDTH,
+                                MAX(p->bandwidth / MIB, 1));
+    m->flags = VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER | VIR_MIGRATE_PAUSED | VIR_MIGRATE_PERSIST_DEST |
+               VIR_MIGRATE_NON_SHARED_INC | VIR_MIGRATE_ABORT_ON_ERROR;
+    if (p->auto_converge)
+        m->flags |= VIR_MIGRATE_AUTO_CONVERGE;
+    if (p->tls)
+        m->flags |= VIR_MIGRATE_TLS;
+    if (p->parallel > 0) {
+        m->flags |= VIR_MIGRATE_PARALLEL;
+        virTypedParamsAddInt(&m->params, &m->n_params, &max, VIR_MIGRATE_PARAM_PARALLEL_CONNECTIONS, (int)p->parallel);
+    }
+}
+
+gboolean vmig_libvirt_migrate_begin(VmigHypervisor *hv, const char *uuid, const VmigMigrateParams *params,
+                                    GError **error)
+{
+    VmigLibvirt *self = (VmigLibvirt *)hv;
+
+    g_return_val_if_fail(self->migration == NULL, vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "two migrations"));
+    virDomainPtr domain = vmig_libvirt_domain(self, uuid, error);
+    if (domain == NULL)
+        return FALSE;
+    VmigMigration *m = g_new0(VmigMigration, 1);
+    m->owner = self;
+    m->began_at = g_get_monotonic_time();
+    m->domain = domain;
+    m->uuid = g_strdup(uuid);
+    m->peer_uri = g_strdup(params->peer_uri);
+    m->max_downtime = params->max_downtime;
+    migration_params(m, params);
+    m->thread = g_thread_new("vmig-migrate", migrate_thread, m);
+    self->migration = m;
+    return TRUE;
+}
+
+static guint64 stat_of(virTypedParameterPtr params, int n, const char *name)
+{
+    unsigned long long value = 0;
+
+    virTypedParamsGetULLong(params, n, name, &value);
+    return value;
+}
+
+static void read_stats(VmigMigration *m, VmigMigrateStatus *ret)
+{
+    virTypedParameterPtr params = NULL;
+    int type = VIR_DOMAIN_JOB_NONE, n = 0, operation = 0;
+
+    if (virDomainGetJobStats(m->domain, &type, &params, &n, 0) != 0) {
+        virResetLastError();
+        return;
+    }
+    virTypedParamsGetInt(params, n, VIR_DOMAIN_JOB_OPERATION, &operation);
+    if (type == VIR_DOMAIN_JOB_UNBOUNDED || type == VIR_DOMAIN_JOB_BOUNDED) {
+        ret->job_seen = operation == VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT;
+        ret->memory_done = stat_of(params, n, VIR_DOMAIN_JOB_MEMORY_PROCESSED);
+        ret->memory_total = stat_of(params, n, VIR_DOMAIN_JOB_MEMORY_TOTAL);
+        ret->memory_rate = stat_of(params, n, VIR_DOMAIN_JOB_MEMORY_BPS);
+        ret->disk_done = stat_of(params, n, VIR_DOMAIN_JOB_DISK_PROCESSED);
+        ret->disk_total = stat_of(params, n, VIR_DOMAIN_JOB_DISK_TOTAL);
+        ret->disk_rate = stat_of(params, n, VIR_DOMAIN_JOB_DISK_BPS);
+    }
+    virTypedParamsFree(params, n);
+}
+
+gint64 vmig_libvirt_stopped_for(VmigHypervisor *hv)
+{
+    VmigLibvirt *self = (VmigLibvirt *)hv;
+    gint64 stopped = vmig_libvirt_stopped_at(self);
+
+    if (self->migration == NULL || stopped < self->migration->began_at)
+        return 0;
+    return MAX(g_get_monotonic_time() - stopped, 1);
+}
+
+gboolean vmig_libvirt_migrate_poll(VmigHypervisor *hv, VmigMigrateStatus *ret, GError **error)
+{
+    VmigMigration *m = ((VmigLibvirt *)hv)->migration;
+
+    memset(ret, 0, sizeof *ret);
+    if (m == NULL)
+        return vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "no migration to ask for");
+    ret->running = !g_atomic_int_get(&m->done);
+    /* With the CPUs stopped the source's QEMU answers late, and the answer would be downtime. */
+    if (!ret->running || vmig_libvirt_stopped_for(hv) > 0)
+        return TRUE;
+    read_stats(m, ret);
+    /* Only a running job takes a downtime. */
+    if (ret->job_seen && m->max_downtime > 0 && !m->downtime_set) {
+        m->downtime_set = virDomainMigrateSetMaxDowntime(m->domain, m->max_downtime, 0) == 0;
+        virResetLastError();
+    }
+    return TRUE;
+}
+
+gboolean vmig_libvirt_migrate_abort(VmigHypervisor *hv, GError **error)
+{
+    VmigLibvirt *self = (VmigLibvirt *)hv;
+    VmigMigration *m = self->migration;
+
+    if (m == NULL || g_atomic_int_get(&m->done))
+        return TRUE;
+    if (virDomainAbortJob(m->domain) == 0 || g_atomic_int_get(&m->done))
+        return TRUE;
+    return vmig_libvirt_fail(self, error, "cannot abort the migration");
+}
+
+gboolean vmig_libvirt_migrate_end(VmigHypervisor *hv, GError **error)
+{
+    VmigLibvirt *self = (VmigLibvirt *)hv;
+    VmigMigration *m = g_steal_pointer(&self->migration);
+
+    if (m == NULL)
+        return TRUE;
+    g_thread_join(m->thread);
+    GError *verdict = g_steal_pointer(&m->error);
+    migration_free(m);
+    if (verdict == NULL)
+        return TRUE;
+    g_propagate_error(error, verdict);
+    return FALSE;
+}
+
+gboolean vmig_libvirt_has_job(VmigHypervisor *hv, const char *uuid, gboolean *ret, GError **error)
+{
+    VmigLibvirt *self = (VmigLibvirt *)hv;
+    g_autoptr(virDomain) domain = vmig_libvirt_domain(self, uuid, error);
+    virDomainJobInfo info;
+
+    if (domain == NULL)
+        return FALSE;
+    if (virDomainGetJobInfo(domain, &info) != 0)
+        return vmig_libvirt_fail(self, error, "cannot ask for the domain's job");
+    *ret = info.type != VIR_DOMAIN_JOB_NONE;
+    return TRUE;
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the libvirt-*.c files share. */
+#pragma once
+
+#include <libvirt/libvirt.h>
+#include <libvirt/virterror.h>
+
+#include "host/libvirt.h"
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(virDomain, virDomainFree)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(virDomainSnapshot, virDomainSnapshotFree)
+
+typedef struct VmigMigration VmigMigration;
+typedef struct VmigEventSink VmigEventSink;
+
+typedef struct {
+    VmigHypervisor parent;
+    char *uri;
+    VmigEventSink *sink;
+    VmigWaker *waker; /* the sink's */
+    GMutex mutex;     /* of conn: the migration's thread uses it too */
+    virConnectPtr conn;
+    int lifecycle_id;
+    int block_job_id;
+    int job_id;
+    VmigMigration *migration;
+} VmigLibvirt;
+
+/* Sets the error from libvirt's last one: its message, domain and code inside. Returns FALSE. */
+gboolean vmig_libvirt_fail(VmigLibvirt *self, GError **error, const char *format, ...) G_GNUC_PRINTF(3, 4);
+/* Monotonic time at which the source's CPUs stopped for a migration, or 0. */
+gint64 vmig_libvirt_stopped_at(VmigLibvirt *self);
+/* The live connection, made anew where it broke. It stays the object's. */
+virConnectPtr vmig_libvirt_connection(VmigLibvirt *self, GError **error);
+virDomainPtr vmig_libvirt_domain(VmigLibvirt *self, const char *uuid, GError **error);
+
+/* libvirt-block.c */
+gboolean vmig_libvirt_park(VmigHypervisor *hv, const char *uuid, const char *target, const char *disk_xml,
+                           GError **error);
+gboolean vmig_libvirt_block_job(VmigHypervisor *hv, const char *uuid, const char *target, VmigBlockJob *ret,
+                                GError **error);
+gboolean vmig_libvirt_block_commit(VmigHypervisor *hv, const char *uuid, const char *target, const char *base,
+                                   guint64 bandwidth, GError **error);
+gboolean vmig_libvirt_block_cancel(VmigHypervisor *hv, const char *uuid, const char *target, GError **error);
+gboolean vmig_libvirt_block_pivot(VmigHypervisor *hv, const char *uuid, const char *target, GError **error);
+gboolean vmig_libvirt_block_speed(VmigHypervisor *hv, const char *uuid, const char *target, guint64 bandwidth,
+                                  GError **error);
+
+/* libvirt-snapshot.c */
+gboolean vmig_libvirt_snapshots(VmigHypervisor *hv, const char *uuid, GPtrArray **ret, GError **error);
+gboolean vmig_libvirt_snapshot_forget(VmigHypervisor *hv, const char *uuid, const char *name, GError **error);
+gboolean vmig_libvirt_snapshot_define(VmigHypervisor *hv, const char *uuid, const char *xml, gboolean current,
+                                      GError **error);
+gboolean vmig_libvirt_overlay(VmigHypervisor *hv, const char *uuid, const char *xml, GError **error);
+
+/* libvirt-migrate.c */
+gboolean vmig_libvirt_has_job(VmigHypervisor *hv, const char *uuid, gboolean *ret, GError **error);
+gboolean vmig_libvirt_migrate_begin(VmigHypervisor *hv, const char *uuid, const VmigMigrateParams *params,
+                                    GError **error);
+gboolean vmig_libvirt_migrate_poll(VmigHypervisor *hv, VmigMigrateStatus *ret, GError **error);
+gint64 vmig_libvirt_stopped_for(VmigHypervisor *hv);
+gboolean vmig_libvirt_migrate_abort(VmigHypervisor *hv, GError **error);
+gboolean vmig_libvirt_migrate_end(VmigHypervisor *hv, GError **error);

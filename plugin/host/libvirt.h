@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The real hypervisor: one connection to one libvirt. */
+#pragma once
+
+#include "host/hypervisor.h"
+#include "host/waker.h"
+
+/* Starts libvirt's event loop in a thread of its own, once; before the first connection. */
+gboolean vmig_libvirt_init(GError **error);
+
+/* Connects. host is what messages call it; NULL takes the name that libvirt gives. A connection that breaks later is
+ * made anew at the next call. Errors: UNREACHABLE. */
+VmigHypervisor *vmig_libvirt_new(const char *uri, const char *host, VmigWaker *waker, GError **error);

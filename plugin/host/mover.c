@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* All files of one send: who gets how many connections, the source's files, the first error. */
+#include "host/mover.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "host/mover-private.h"
+
+#define STALL_LIMIT (30 * G_USEC_PER_SEC)
+#define CONNECTIONS 4       /* for one file */
+#define MOST_CONNECTIONS 16 /* of all files; more files than that wait for their turn */
+#define REQUEST (1024 * 1024)
+#define DEPTH 8
+#define BUFFERS (48 * 1024 * 1024) /* of all connections */
+#define PROGRESS_INTERVAL (G_USEC_PER_SEC / 4)
+#define PAGE 4096
+
+typedef struct {
+    VmigMover mover;
+    VmigBandwidth *bandwidth;
+    gint64 stall_limit;
+    guint connections;
+    gsize request;
+    guint depth;
+    gsize buffers_now;
+    gsize buffers_peak;
+    GMutex lock;
+    gboolean cancelled;
+    VmigSend *running; /* under lock */
+} RealMover;
+
+typedef struct {
+    VmigSend *send;
+    GPtrArray *files;
+    const char *const *sockets;
+    char **hashes;
+    guint connections; /* for each file */
+    gint next;         /* atomic: the next file that nobody has taken */
+} Batch;
+
+void vmig_send_fail(VmigSend *send, GError *error)
+{
+    guint64 one = 1;
+
+    g_mutex_lock(&send->lock);
+    gboolean first = send->error == NULL;
+    if (first)
+        send->error = error;
+    g_mutex_unlock(&send->lock);
+    if (!first)
+        g_error_free(error);
+    else if (write(send->stop_fd, &one, sizeof one) < 0)
+        g_warn_if_reached(); /* cannot fail below 2^64 - 1 */
+}
+
+static gboolean send_failed(VmigSend *send)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&send->lock);
+
+    return send->error != NULL;
+}
+
+static void copy_fail(VmigCopy *copy, GError *error)
+{
+    g_prefix_error(&error, "Cannot copy %s: ", copy->file->source);
+    vmig_send_fail(copy->send, error);
+}
+
+void vmig_copy_account(VmigCopy *copy, guint64 done, guint64 sent)
+{
+    gint64 now = g_get_monotonic_time();
+    gboolean tell;
+
+    g_mutex_lock(&copy->lock);
+    copy->activity = now;
+    copy->done += done;
+    copy->sent += sent;
+    VmigCopyProgress progress = {.done = copy->done, .sent = copy->sent, .total = copy->size};
+    tell = copy->send->progress != NULL && now - copy->last_told >= PROGRESS_INTERVAL;
+    if (tell)
+        copy->last_told = now;
+    g_mutex_unlock(&copy->lock);
+    if (tell)
+        copy->send->progress(copy->send->user, copy->index, &progress);
+}
+
+/* All of it in the page cache? Then that is faster than the disk and costs the cache nothing; what is not there is read
+ * past it, so that a copy does not push out what the host's other guests need. */
+static gboolean is_cached(const VmigCopy *copy, gsize length, guint64 offset)
+{
+    unsigned char pages[512];
+
+    if (copy->pages == NULL)
+        return FALSE;
+    for (gsize done = 0; done < length; done += sizeof pages * PAGE) {
+        gsize part = MIN(length - done, sizeof pages * PAGE);
+        if (mincore(copy->pages + offset + done, part, pages) < 0)
+            return FALSE;
+        for (gsize i = 0; i < (part + PAGE - 1) / PAGE; i++)
+            if (!(pages[i] & 1))
+                return FALSE;
+    }
+    return TRUE;
+}
+
+gboolean vmig_copy_read(VmigCopy *copy, guint8 *buffer, gsize length, guint64 offset, GError **error)
+{
+    gboolean cached = is_cached(copy, length, offset);
+    int fd = copy->direct >= 0 && !cached ? copy->direct : copy->fd;
+    gsize rounded = (length + PAGE - 1) / PAGE * PAGE;
+
+    for (gsize done = 0; done < length;) {
+        ssize_t got = pread(fd, buffer + done, rounded - done, (off_t)(offset + done));
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0 && errno == EINVAL && fd == copy->direct) {
+            fd = copy->fd; /* the device wants more than 4096 */
+            continue;
+        }
+        if (got < 0)
+            return vmig_fail_errno(error, errno, "Cannot read at offset %" G_GUINT64_FORMAT, offset + done);
+        if (got == 0)
+            return vmig_fail(error, VMIG_ERROR_BASE_CHANGED, NULL, "it became shorter while it was copied");
+        done += (gsize)got;
+    }
+    if (fd == copy->fd && !cached)
+        (void)posix_fadvise(copy->fd, (off_t)offset, (off_t)length, POSIX_FADV_DONTNEED);
+    return TRUE;
+}
+
+static void link_thread_run(VmigCopy *copy)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(VmigLink) link = vmig_link_new(copy, &error);
+
+    if (link == NULL || !vmig_link_run(link, &error))
+        copy_fail(copy, g_steal_pointer(&error));
+}
+
+static gpointer link_thread(gpointer data)
+{
+    link_thread_run(data);
+    return NULL;
+}
+
+/* The first connection says whether there may be more of them. */
+static gboolean run_links(VmigCopy *copy, guint connections, GError **error)
+{
+    g_autoptr(GPtrArray) threads = g_ptr_array_new();
+    g_autoptr(VmigLink) first = vmig_link_new(copy, error);
+
+    if (first == NULL || !vmig_link_reserve(first, error))
+        return FALSE;
+    if (!vmig_link_can_multi(first))
+        connections = 1;
+    for (guint i = 1; i < MIN(connections, vmig_tree_hash_blocks(copy->hash)); i++)
+        g_ptr_array_add(threads, g_thread_new("vmig-link", link_thread, copy));
+    gboolean ok = vmig_link_run(first, error);
+    if (!ok) /* the others end by it, then are joined */
+        copy_fail(copy, g_error_copy(*error));
+    for (guint i = 0; i < threads->len; i++)
+        g_thread_join(threads->pdata[i]);
+    if (!ok)
+        return FALSE;
+    if (send_failed(copy->send))
+        return vmig_fail(error, VMIG_ERROR_CANCELLED, NULL, "The copy was stopped");
+    return vmig_link_flush(first, error);
+}
+
+/* Still the file that was opened, as it was? The name too: somebody may have put another file there. */
+static gboolean check_unchanged(const VmigCopy *copy, const struct stat *before, GError **error)
+{
+    struct stat now, named;
+
+    if (fstat(copy->fd, &now) < 0 || stat(copy->file->source, &named) < 0)
+        return vmig_fail(error, VMIG_ERROR_BASE_CHANGED, NULL, "it cannot be looked at any more: %s",
+                         g_strerror(errno));
+    if (now.st_size != before->st_size || now.st_mtim.tv_sec != before->st_mtim.tv_sec ||
+        now.st_mtim.tv_nsec != before->st_mtim.tv_nsec)
+        return vmig_fail(error, VMIG_ERROR_BASE_CHANGED, NULL, "it was written to while it was copied");
+    if (named.st_dev != before->st_dev || named.st_ino != before->st_ino)
+        return vmig_fail(error, VMIG_ERROR_BASE_CHANGED, NULL, "another file has its name now");
+    return TRUE;
+}
+
+static gboolean open_source(VmigCopy *copy, struct stat *st, GError **error)
+{
+    copy->fd = open(copy->file->source, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (copy->fd < 0 || fstat(copy->fd, st) < 0)
+        return vmig_fail_errno(error, errno, "it cannot be opened");
+    if (!S_ISREG(st->st_mode))
+        return vmig_fail(error, VMIG_ERROR_BAD_PATH, NULL, "it is not a regular file");
+    if ((guint64)st->st_size != copy->file->size)
+        return vmig_fail(error, VMIG_ERROR_BASE_CHANGED, NULL,
+                         "it has %" G_GUINT64_FORMAT " bytes, not the %" G_GUINT64_FORMAT " that it was frozen with",
+                         (guint64)st->st_size, copy->file->size);
+    copy->size = copy->file->size;
+    copy->direct = vmig_open_direct(copy->fd, O_RDONLY);
+    /* To others than the owner mincore() says that everything is there (mm/mincore.c, can_do_mincore()). */
+    gboolean may_ask = copy->size > 0 && (geteuid() == 0 || geteuid() == st->st_uid);
+    void *pages = may_ask ? mmap(NULL, copy->size, PROT_READ, MAP_SHARED, copy->fd, 0) : MAP_FAILED;
+    copy->pages = pages != MAP_FAILED ? pages : NULL;
+    return TRUE;
+}
+
+static void close_source(VmigCopy *copy)
+{
+    if (copy->pages != NULL)
+        munmap(copy->pages, copy->size);
+    if (copy->direct >= 0)
+        close(copy->direct);
+    if (copy->fd >= 0)
+        close(copy->fd);
+}
+
+static char *copy_opened(VmigCopy *copy, guint connections, const struct stat *before, GError **error)
+{
+    g_autoptr(VmigTreeHash) hash = vmig_tree_hash_new(copy->size);
+    g_autoptr(VmigBlockWalk) walk = vmig_block_walk_new(copy->fd, copy->size);
+
+    copy->hash = hash;
+    copy->walk = walk;
+    if (!run_links(copy, connections, error) || !check_unchanged(copy, before, error))
+        return NULL;
+    return vmig_tree_hash_finish(hash, error);
+}
+
+static void copy_file(Batch *batch, guint index)
+{
+    VmigCopy copy = {.send = batch->send,
+                     .index = index,
+                     .file = batch->files->pdata[index],
+                     .socket = batch->sockets[index],
+                     .fd = -1,
+                     .direct = -1};
+    g_autoptr(GError) error = NULL;
+    struct stat before;
+
+    g_mutex_init(&copy.lock);
+    if (open_source(&copy, &before, &error))
+        batch->hashes[index] = copy_opened(&copy, batch->connections, &before, &error);
+    if (batch->hashes[index] == NULL)
+        copy_fail(&copy, g_steal_pointer(&error));
+    else if (batch->send->progress != NULL)
+        batch->send->progress(batch->send->user, index, &(VmigCopyProgress){copy.done, copy.sent, copy.size});
+    close_source(&copy);
+    g_mutex_clear(&copy.lock);
+}
+
+static gpointer file_thread(gpointer data)
+{
+    Batch *batch = data;
+    guint index;
+
+    while ((index = (guint)g_atomic_int_add(&batch->next, 1)) < batch->files->len && !send_failed(batch->send))
+        copy_file(batch, index);
+    return NULL;
+}
+
+static void run_batch(Batch *batch, guint at_once)
+{
+    g_autoptr(GPtrArray) threads = g_ptr_array_new();
+
+    for (guint i = 1; i < at_once; i++)
+        g_ptr_array_add(threads, g_thread_new("vmig-copy", file_thread, batch));
+    file_thread(batch);
+    for (guint i = 0; i < threads->len; i++)
+        g_thread_join(threads->pdata[i]);
+}
+
+/* Divides connections and buffers among the files that are copied at the same time. */
+static guint divide(const RealMover *self, VmigSend *send, guint at_once)
+{
+    guint connections = MAX(MIN(MOST_CONNECTIONS / at_once, self->connections), 1);
+
+    send->request = self->request;
+    send->depth = (guint)CLAMP(BUFFERS / (connections * at_once * send->request), 1, self->depth);
+    return connections;
+}
+
+static gboolean begin(RealMover *self, VmigSend *send, GError **error)
+{
+    send->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (send->stop_fd < 0)
+        return vmig_fail_errno(error, errno, "Cannot make an eventfd");
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&self->lock);
+    if (self->cancelled)
+        return vmig_fail(error, VMIG_ERROR_CANCELLED, NULL, "The copy was cancelled");
+    self->running = send;
+    return TRUE;
+}
+
+static void end(RealMover *self)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&self->lock);
+
+    self->running = NULL;
+}
+
+static gboolean real_send(VmigMover *mover, GPtrArray *files, const char *const *sockets, char ***hashes,
+                          void (*progress)(gpointer user, guint index, const VmigCopyProgress *now), gpointer user,
+                          GError **error)
+{
+    RealMover *self = (RealMover *)mover;
+    VmigSend send = {.bandwidth = self->bandwidth,
+                     .stall_limit = self->stall_limit,
+                     .buffers_now = &self->buffers_now,
+                     .buffers_peak = &self->buffers_peak,
+                     .progress = progress,
+                     .user = user,
+                     .stop_fd = -1};
+    guint at_once = CLAMP(files->len, 1, MOST_CONNECTIONS);
+    g_auto(GStrv) result = g_new0(char *, files->len + 1);
+    Batch batch = {.send = &send,
+                   .files = files,
+                   .sockets = sockets,
+                   .hashes = result,
+                   .connections = divide(self, &send, at_once)};
+
+    g_mutex_init(&send.lock);
+    if (begin(self, &send, error)) {
+        run_batch(&batch, at_once);
+        end(self);
+    }
+    if (send.stop_fd >= 0)
+        close(send.stop_fd);
+    g_mutex_clear(&send.lock);
+    if (send.error != NULL)
+        g_propagate_error(error, send.error);
+    if (send.error != NULL || batch.next == 0)
+        return FALSE;
+    *hashes = g_steal_pointer(&result);
+    return TRUE;
+}
+
+static void real_cancel(VmigMover *mover)
+{
+    RealMover *self = (RealMover *)mover;
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&self->lock);
+    g_autoptr(GError) error = NULL;
+
+    self->cancelled = TRUE;
+    if (self->running == NULL)
+        return;
+    vmig_fail(&error, VMIG_ERROR_CANCELLED, NULL, "The copy was cancelled");
+    vmig_send_fail(self->running, g_steal_pointer(&error));
+}
+
+static void real_set_bandwidth(VmigMover *mover, guint64 bytes_per_s)
+{
+    vmig_bandwidth_set(((RealMover *)mover)->bandwidth, bytes_per_s);
+}
+
+static void real_free(VmigMover *mover)
+{
+    RealMover *self = (RealMover *)mover;
+
+    vmig_bandwidth_free(self->bandwidth);
+    g_mutex_clear(&self->lock);
+    g_free(self);
+}
+
+static const VmigMoverOps real_ops = {
+    .send = real_send,
+    .cancel = real_cancel,
+    .set_bandwidth = real_set_bandwidth,
+    .free = real_free,
+};
+
+VmigMover *vmig_mover_new(guint64 bandwidth)
+{
+    RealMover *self = g_new0(RealMover, 1);
+
+    self->mover.ops = &real_ops;
+    self->bandwidth = vmig_bandwidth_new(bandwidth);
+    self->stall_limit = STALL_LIMIT;
+    self->connections = CONNECTIONS;
+    self->request = REQUEST;
+    self->depth = DEPTH;
+    g_mutex_init(&self->lock);
+    return &self->mover;
+}
+
+void vmig_mover_free(VmigMover *mover)
+{
+    if (mover != NULL)
+        mover->ops->free(mover);
+}
+
+void vmig_mover_set_stall_limit(VmigMover *mover, gint64 microseconds)
+{
+    ((RealMover *)mover)->stall_limit = microseconds;
+}
+
+void vmig_mover_set_tuning(VmigMover *mover, guint connections, gsize request, guint depth)
+{
+    RealMover *self = (RealMover *)mover;
+
+    self->connections = connections != 0 ? connections : self->connections;
+    self->request = request != 0 ? request : self->request;
+    self->depth = depth != 0 ? depth : self->depth;
+}
+
+gsize vmig_mover_peak_buffers(VmigMover *mover)
+{
+    return ((RealMover *)mover)->buffers_peak;
+}

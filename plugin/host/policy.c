@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Finding and reading a policy's file. */
+#include "host/policy.h"
+
+#include <string.h>
+
+#ifndef VMIG_POLICY_DIR
+#define VMIG_POLICY_DIR "/usr/share/vmig-snap/policy.d"
+#endif
+#define ADMIN_DIR "/etc/vmig-snap/policy.d"
+
+static gboolean is_name(const char *name)
+{
+    return *name != '\0' && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == strlen(name);
+}
+
+VmigPolicy *vmig_policy_load(const char *name, GError **error)
+{
+    static const char *const folders[] = {ADMIN_DIR, VMIG_POLICY_DIR};
+
+    if (name == NULL)
+        name = "default";
+    if (!is_name(name)) {
+        vmig_fail(error, VMIG_ERROR_USAGE, "A policy's name has small letters, digits and '-'.",
+                  "there can be no policy of that name");
+        return NULL;
+    }
+    for (guint i = 0; i < G_N_ELEMENTS(folders); i++) {
+        g_autofree char *path = g_strdup_printf("%s/%s.conf", folders[i], name);
+        g_autofree char *text = NULL;
+        if (g_file_get_contents(path, &text, NULL, NULL))
+            return vmig_policy_parse(text, name, error);
+    }
+    if (strcmp(name, "default") == 0)
+        return vmig_policy_default();
+    vmig_fail(error, VMIG_ERROR_USAGE, "See " ADMIN_DIR " and " VMIG_POLICY_DIR ".", "there is no policy '%s'", name);
+    return NULL;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* One file being received: a part file and a qemu-nbd that serves it for writing on a unix socket.
+ *
+ * The part is created sparse; the sender reserves what its data needs before it writes (mover.c), so that a sparse
+ * source never needs its full length here and a full disk still shows at the start. qemu-nbd lives at most as long as
+ * the process that started it.
+ *
+ * One receiver takes one send. What a new part gets is hashed behind the writes, each block once it is on the disk; to
+ * try again, start another receiver on the same part, and everything in it is hashed at the end.
+ */
+#pragma once
+
+#include <gio/gio.h>
+
+#include "core/errors.h"
+
+typedef struct VmigReceiver VmigReceiver;
+
+/* Makes the part, or takes one that exists (the caller knows by the journal that it is the job's own), and returns
+ * when the server answers on the socket. A stale socket there goes first. Errors: NO_SPACE, IO, IMAGE_TOOL (with
+ * what qemu-nbd said), BAD_PATH for a socket path that is too long. */
+VmigReceiver *vmig_receiver_start(const char *part_path, guint64 size, const char *socket_path, GError **error);
+
+/* Ends the server, makes the file durable, and hashes it from the disk. The receiver is over afterwards, whatever this
+ * returns. IO from here is final: the part must be thrown away, for an fsync that failed once says nothing when it
+ * succeeds later. */
+gboolean vmig_receiver_finish(VmigReceiver *receiver, char **hash, GError **error);
+/* Ends the server at once; the part stays for the gate to remove. */
+void vmig_receiver_abort(VmigReceiver *receiver);
+/* Aborts one that is not over. */
+void vmig_receiver_free(VmigReceiver *receiver);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigReceiver, vmig_receiver_free)
+
+/* For tests: the server's process, 0 when it is gone. */
+GPid vmig_receiver_get_pid(VmigReceiver *receiver);
+/* TRUE where the server writes past the page cache. */
+gboolean vmig_receiver_is_direct(VmigReceiver *receiver);

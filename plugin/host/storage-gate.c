@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* This host's storage: files that a job makes and removes, all through the journal and the gate.
+ *
+ * The gate proves that a file is the job's own and that somebody called it redundant. What it cannot know is whether
+ * the guest still lives on it: that is looked at here, whoever asks.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "core/path-map.h"
+#include "host/image-locks.h"
+#include "host/image.h"
+#include "host/storage-local-private.h"
+#include "store/gate.h"
+
+gboolean vmig_local_check_ours(VmigLocal *local, const char *job, const char *path, GError **error)
+{
+    if (!vmig_local_check_path(local, path, error))
+        return FALSE;
+    return vmig_path_is_ours(path, job) ||
+           vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is no name of a file of job %s", path, job);
+}
+
+static gboolean file_exists(const char *path)
+{
+    struct stat st;
+
+    return lstat(path, &st) == 0;
+}
+
+static gboolean token_is_dest(VmigLocal *local, const char *job, gboolean *ret, GError **error)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+    g_autofree char *owner = vmig_journal_token(local->journal, job, error);
+
+    *ret = g_strcmp0(owner, VMIG_OWNER_DESTINATION) == 0;
+    return owner != NULL;
+}
+
+static VmigJob *load_record(VmigLocal *local, const char *job, GError **error)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+
+    return vmig_journal_load(local->journal, job, error);
+}
+
+static JsonObject *do_intend(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *job = vmig_local_job(args);
+    const char *path = vmig_reader_text(args, "path");
+    const char *kind = vmig_reader_text(args, "kind");
+
+    if (kind != NULL && !g_str_equal(kind, "overlay") && !g_str_equal(kind, "park"))
+        vmig_reader_mistake(args, "kind", "\"overlay\" or \"park\"");
+    if (!vmig_local_args(args, error) || !vmig_local_check_ours(local, job, path, error))
+        return NULL;
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+    return vmig_local_done(vmig_gate_intend(local->journal, job, path, kind, error));
+}
+
+static JsonObject *do_made(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *job = vmig_local_job(args);
+    const char *path = vmig_reader_text(args, "path");
+
+    if (!vmig_local_args(args, error) || !vmig_local_check_path(local, path, error))
+        return NULL;
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+    return vmig_local_done(vmig_gate_made(local->journal, job, path, error));
+}
+
+/* With the destination the owner, its seeds are the guest's disks, and its overlays too until the pivot. */
+static gboolean check_not_the_guests(VmigLocal *local, const char *job, const VmigJournalFile *file, GError **error)
+{
+    gboolean dest = FALSE;
+
+    if (g_str_equal(file->kind, "park") || g_str_equal(file->kind, "part") || g_str_equal(file->kind, "socket"))
+        return TRUE;
+    if (!token_is_dest(local, job, &dest, error))
+        return FALSE;
+    g_mutex_lock(&local->journal_lock);
+    g_autofree char *role = vmig_journal_role(local->journal, job, error);
+    g_mutex_unlock(&local->journal_lock);
+    if (role == NULL)
+        return FALSE;
+    if (!dest || !g_str_equal(role, VMIG_ROLE_DESTINATION))
+        return TRUE;
+    if (g_str_equal(file->kind, "seed"))
+        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is a disk of the guest now", file->path);
+    g_autoptr(VmigJob) record = load_record(local, job, error);
+    if (record == NULL)
+        return FALSE;
+    return record->pivoted || vmig_fail(error, VMIG_ERROR_GATE, NULL, "the guest is still on '%s'", file->path);
+}
+
+static gboolean get_row(VmigLocal *local, const char *job, const char *path, VmigJournalFile **ret, GError **error)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+
+    return vmig_journal_file_get(local->journal, job, path, ret, error);
+}
+
+static gboolean gate_remove(VmigLocal *local, const char *job, const char *path, const char *reason, GError **error)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+
+    return vmig_gate_redundant(local->journal, job, path, reason, error) &&
+           vmig_gate_remove(local->journal, job, path, error);
+}
+
+static void forget_seed(VmigLocal *local, const char *path)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->lock);
+
+    g_hash_table_remove(local->receivers, path);
+    g_hash_table_remove(local->hashes, path);
+}
+
+static gboolean remove_file(VmigLocal *local, const char *job, const char *path, const char *reason, GError **error)
+{
+    g_autoptr(VmigJournalFile) row = NULL;
+    g_autoptr(GError) failure = NULL;
+
+    if (!vmig_local_check_path(local, path, &failure)) {
+        /* Without its folder the file is not there either. */
+        if (g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_NO_DIRECTORY))
+            return TRUE;
+        g_propagate_error(error, g_steal_pointer(&failure));
+        return FALSE;
+    }
+    if (!get_row(local, job, path, &row, error))
+        return FALSE;
+    if (row == NULL && !file_exists(path))
+        return TRUE;
+    if (row == NULL)
+        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is no file of job %s", path, job);
+    if (g_str_equal(row->kind, "base"))
+        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is a base, which job %s did not make", path, job);
+    /* A receiver of it would go on writing into a file without a name. */
+    forget_seed(local, path);
+    return (!file_exists(path) || check_not_the_guests(local, job, row, error)) &&
+           vmig_local_check_unused(path, error) && gate_remove(local, job, path, reason, error);
+}
+
+static JsonObject *do_remove(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *job = vmig_local_job(args);
+    const char *path = vmig_reader_text(args, "path");
+    const char *reason = vmig_reader_text(args, "reason");
+
+    if (reason != NULL && *reason == '\0')
+        vmig_reader_mistake(args, "reason", "a reason");
+    if (!vmig_local_args(args, error))
+        return NULL;
+    return vmig_local_done(remove_file(local, job, path, reason, error));
+}
+
+/* The record's own description of a base, never the caller's. */
+static const VmigFile *find_base(const VmigJob *record, const char *path)
+{
+    for (guint i = 0; i < record->disks->len; i++) {
+        const VmigDisk *disk = record->disks->pdata[i];
+        for (guint j = 0; j < disk->files->len; j++) {
+            const VmigFile *file = disk->files->pdata[j];
+            if (g_strcmp0(file->source, path) == 0)
+                return file;
+        }
+    }
+    return NULL;
+}
+
+/* A base goes only where another host owns the guest and runs it on its own files, and where it still is, to the
+ * nanosecond, the file that was copied: whoever used it since has data in it that nobody else has. */
+static gboolean check_base(const VmigJob *record, const char *role, const VmigFile *file, GError **error)
+{
+    struct stat st;
+
+    if (!g_str_equal(role, VMIG_ROLE_SOURCE) || !vmig_job_token_is_dest(record) || !record->pivoted)
+        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' may still be needed: the destination is not done",
+                         file->source);
+    if (lstat(file->source, &st) != 0)
+        return errno == ENOENT || vmig_fail_errno(error, errno, "looking at '%s'", file->source);
+    guint64 mtime_ns = (guint64)st.st_mtim.tv_sec * 1000000000 + (guint64)st.st_mtim.tv_nsec;
+    if ((guint64)st.st_ino != file->ino || (guint64)st.st_size != file->size || mtime_ns != file->mtime_ns)
+        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is not as it was when it was copied", file->source);
+    return vmig_local_check_unused(file->source, error);
+}
+
+static gboolean remove_base(VmigLocal *local, const char *job, const VmigFile *file, GError **error)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+    const char *reason = "the destination runs the guest on a copy that was proven equal";
+    struct stat st;
+
+    if (lstat(file->source, &st) != 0)
+        return errno == ENOENT || vmig_fail_errno(error, errno, "looking at '%s'", file->source);
+    /* The device number of now: it may be another one since a reboot, and check_base() has compared the rest. */
+    return vmig_gate_adopt(local->journal, job, file->source, (guint64)st.st_dev, file->ino, "base", error) &&
+           vmig_gate_redundant(local->journal, job, file->source, reason, error) &&
+           vmig_gate_remove(local->journal, job, file->source, error);
+}
+
+static JsonObject *do_remove_base(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *job = vmig_local_job(args);
+    JsonObject *object = vmig_reader_object(args, "file");
+
+    if (!vmig_local_args(args, error))
+        return NULL;
+    VmigReader reader = vmig_reader(object);
+    const char *path = vmig_reader_text(&reader, "source");
+    if (!vmig_local_args(&reader, error) || !vmig_local_check_path(local, path, error))
+        return NULL;
+    g_autoptr(VmigJob) record = load_record(local, job, error);
+    if (record == NULL)
+        return NULL;
+    const VmigFile *file = find_base(record, path);
+    if (file == NULL) {
+        vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is no base of job %s", path, job);
+        return NULL;
+    }
+    g_mutex_lock(&local->journal_lock);
+    g_autofree char *role = vmig_journal_role(local->journal, job, error);
+    g_mutex_unlock(&local->journal_lock);
+    return vmig_local_done(role != NULL && check_base(record, role, file, error) &&
+                           remove_base(local, job, file, error));
+}
+
+/* At every try another file: half a mirror must not be taken for the beginning of the next one. */
+static gboolean clear_overlay(VmigLocal *local, const char *job, const char *path, GError **error)
+{
+    gboolean dest = FALSE;
+
+    if (!token_is_dest(local, job, &dest, error))
+        return FALSE;
+    if (dest)
+        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the guest runs here: '%s' is not made anew", path);
+    return remove_file(local, job, path, "a fresh one takes its place", error);
+}
+
+static gboolean intend_file(VmigLocal *local, const char *job, const char *path, const char *kind, GError **error)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+
+    return vmig_gate_intend(local->journal, job, path, kind, error);
+}
+
+static gboolean record_made(VmigLocal *local, const char *job, const char *path, GError **error)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+
+    return vmig_gate_made(local->journal, job, path, error);
+}
+
+static JsonObject *do_create_overlay(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *job = vmig_local_job(args);
+    const char *path = vmig_reader_text(args, "path");
+    const char *backing = vmig_reader_text(args, "backing");
+    const char *format = vmig_reader_text(args, "backing_format");
+    guint64 size = vmig_reader_size(args, "virtual_size");
+
+    if (!vmig_local_args(args, error) || !vmig_local_check_ours(local, job, path, error) ||
+        !vmig_local_check_path(local, backing, error))
+        return NULL;
+    return vmig_local_done(clear_overlay(local, job, path, error) && intend_file(local, job, path, "overlay", error) &&
+                           vmig_image_create_overlay(path, size, backing, format, error) &&
+                           record_made(local, job, path, error));
+}
+
+/* Only an overlay that the record has: its backing file is written to. */
+static gboolean check_is_overlay(const VmigJob *record, const char *path, GError **error)
+{
+    for (guint i = 0; i < record->disks->len; i++) {
+        const VmigDisk *disk = record->disks->pdata[i];
+        if (g_strcmp0(disk->overlay, path) == 0 || g_strcmp0(disk->dest_overlay, path) == 0)
+            return TRUE;
+    }
+    return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is no overlay of job %s", path, record->id);
+}
+
+static JsonObject *do_commit_offline(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *job = vmig_local_job(args);
+    const char *path = vmig_reader_text(args, "path");
+
+    if (!vmig_local_args(args, error) || !vmig_local_check_ours(local, job, path, error))
+        return NULL;
+    g_autoptr(VmigJob) record = load_record(local, job, error);
+    if (record == NULL || !check_is_overlay(record, path, error) || !vmig_local_check_unused(path, error))
+        return NULL;
+    /* With the roots, which the commit itself does not know. */
+    g_autoptr(GPtrArray) chain = vmig_image_survey_chain(path, "qcow2", local->roots, error);
+    if (chain == NULL)
+        return NULL;
+    return vmig_local_done(vmig_image_commit_offline(path, error));
+}
+
+/* Not bases, which are not the job's, and not the seeds of a guest that lives on them. */
+static gboolean is_leftover(const VmigJournalFile *file, gboolean dest)
+{
+    return !g_str_equal(file->kind, "base") && !(dest && g_str_equal(file->kind, "seed")) && file_exists(file->path);
+}
+
+static JsonObject *do_leftovers(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *job = vmig_local_job(args);
+    g_autoptr(GError) failure = NULL;
+    gboolean dest = FALSE;
+
+    if (!vmig_local_args(args, error))
+        return NULL;
+    JsonArray *paths = json_array_new();
+    g_autoptr(JsonObject) reply = json_object_new();
+    json_object_set_array_member(reply, "paths", paths);
+    if (!token_is_dest(local, job, &dest, &failure)) {
+        /* A host that never heard of the job has nothing of it. */
+        if (g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_NO_JOB))
+            return g_steal_pointer(&reply);
+        g_propagate_error(error, g_steal_pointer(&failure));
+        return NULL;
+    }
+    g_mutex_lock(&local->journal_lock);
+    g_autoptr(GPtrArray) files = vmig_gate_list(local->journal, job, error);
+    g_mutex_unlock(&local->journal_lock);
+    if (files == NULL)
+        return NULL;
+    for (guint i = 0; i < files->len; i++) {
+        const VmigJournalFile *file = files->pdata[i];
+        if (is_leftover(file, dest))
+            json_array_add_string_element(paths, file->path);
+    }
+    return g_steal_pointer(&reply);
+}
+
+const VmigLocalMethod vmig_local_gate_methods[] = {
+    {"intend", do_intend},
+    {"made", do_made},
+    {"remove", do_remove},
+    {"remove-base", do_remove_base},
+    {"create-overlay", do_create_overlay},
+    {"commit-offline", do_commit_offline},
+    {"leftovers", do_leftovers},
+    {NULL, NULL},
+};

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the files of storage-local share: the object, its handlers and how a path gets checked. */
+#pragma once
+
+#include <errno.h>
+#include <unistd.h>
+
+#include "host/json-read.h"
+#include "host/storage-local.h"
+
+typedef struct {
+    VmigStorage base;
+    char *state_dir, *run_dir, *exe, *machine_id, *role, *qemu_conf, *libvirt_dir;
+    GPtrArray *roots; /* char * */
+    GMutex journal_lock;
+    VmigJournal *journal; /* only with journal_lock held */
+    VmigJournal *flow_journal;
+    GMutex lock;           /* of what follows; never held over long work */
+    GHashTable *oplocks;   /* uuid → HeldLock, in storage-local.c */
+    GHashTable *receivers; /* part → VmigReceiver that runs */
+    GHashTable *hashes;    /* part → what "received" said, until it is received again */
+    gboolean cancelled;
+} VmigLocal;
+
+/* NULL with the error set. Mistakes in args are told by the dispatcher if the handler returns NULL without an error. */
+typedef JsonObject *(*VmigLocalHandler)(VmigLocal *local, VmigReader *args, GError **error);
+
+typedef struct {
+    const char *method;
+    VmigLocalHandler handle;
+} VmigLocalMethod;
+
+/* One table a file, each ended by {NULL, NULL}. */
+extern const VmigLocalMethod vmig_local_file_methods[];
+extern const VmigLocalMethod vmig_local_gate_methods[];
+extern const VmigLocalMethod vmig_local_seed_methods[];
+extern const VmigLocalMethod vmig_local_guard_methods[];
+
+typedef int VmigFd;
+static inline void vmig_fd_close(VmigFd fd)
+{
+    int saved = errno; /* of the call whose failure is being told */
+
+    close(fd);
+    errno = saved;
+}
+G_DEFINE_AUTO_CLEANUP_FREE_FUNC(VmigFd, vmig_fd_close, -1)
+
+/* The reply of a method that has nothing to say. */
+static inline JsonObject *vmig_local_done(gboolean ok)
+{
+    return ok ? json_object_new() : NULL;
+}
+
+/* TRUE if all that was read so far was there. */
+gboolean vmig_local_args(const VmigReader *args, GError **error);
+/* The job's id, NULL with a mistake where it is none. */
+const char *vmig_local_job(VmigReader *args);
+
+/* Opens the folder of a path, with no symbolic link below the root. OUTSIDE_ROOTS, NO_DIRECTORY, BAD_PATH.
+ * *name points into path. */
+int vmig_local_open_folder(VmigLocal *local, const char *path, const char **name, GError **error);
+/* The same, to know that the path is good: nothing or a regular file with one name may be there. */
+gboolean vmig_local_check_path(VmigLocal *local, const char *path, GError **error);
+/* GATE unless the file's name carries the job's id: no request can name somebody else's file. */
+gboolean vmig_local_check_ours(VmigLocal *local, const char *job, const char *path, GError **error);
+/* INTERFERENCE where somebody has the image open for writing; a file that is not there is nobody's. */
+gboolean vmig_local_check_unused(const char *path, GError **error);
+
+/* RUN_DIR/JOB (transfer full) */
+char *vmig_local_job_dir(const VmigLocal *local, const char *job);

@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* This host's storage: the object, the dispatcher, the locks and the journal. */
+#include "host/storage-local.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/path-map.h"
+#include "host/agent.h"
+#include "host/receiver.h"
+#include "host/storage-local-private.h"
+#include "host/tool.h"
+#include "store/oplock.h"
+
+typedef struct {
+    VmigOpLock *lock;
+    char *job;
+} HeldLock;
+
+static void held_lock_free(gpointer data)
+{
+    HeldLock *held = data;
+
+    vmig_oplock_release(held->lock);
+    g_free(held->job);
+    g_free(held);
+}
+
+gboolean vmig_local_args(const VmigReader *args, GError **error)
+{
+    return vmig_reader_end(args, error, "the request");
+}
+
+const char *vmig_local_job(VmigReader *args)
+{
+    const char *job = vmig_reader_text(args, "job");
+
+    if (job == NULL || vmig_job_id_is_valid(job))
+        return job;
+    vmig_reader_mistake(args, "job", "the id of a job");
+    return NULL;
+}
+
+char *vmig_local_job_dir(const VmigLocal *local, const char *job)
+{
+    return g_build_filename(local->run_dir, job, NULL);
+}
+
+static char *qemu_img_version(GError **error)
+{
+    const char *argv[] = {"qemu-img", "--version", NULL};
+    g_autofree char *out = NULL;
+
+    if (!vmig_tool_run(argv, g_get_monotonic_time() + VMIG_TOOL_DEADLINE_US, &out, error))
+        return NULL;
+    g_auto(GStrv) words = g_strsplit_set(out, " \n", 4);
+    /* "qemu-img version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)" */
+    if (g_strv_length(words) < 4) {
+        vmig_fail(error, VMIG_ERROR_IMAGE_TOOL, NULL, "qemu-img does not say its version");
+        return NULL;
+    }
+    return g_strdup(words[2]);
+}
+
+static JsonObject *do_hello(VmigLocal *local, VmigReader *args G_GNUC_UNUSED, GError **error)
+{
+    g_autofree char *version = qemu_img_version(error);
+
+    if (version == NULL)
+        return NULL;
+    JsonObject *reply = json_object_new();
+    JsonArray *roots = json_array_new();
+    for (guint i = 0; i < local->roots->len; i++)
+        json_array_add_string_element(roots, local->roots->pdata[i]);
+    json_object_set_int_member(reply, "protocol", VMIG_PROTOCOL);
+    json_object_set_string_member(reply, "version", VMIG_VERSION);
+    json_object_set_string_member(reply, "hostname", g_get_host_name());
+    json_object_set_string_member(reply, "machine_id", local->machine_id);
+    json_object_set_string_member(reply, "qemu_img_version", version);
+    json_object_set_array_member(reply, "roots", roots);
+    return reply;
+}
+
+/* What this host is in that job: what the journal says, or what whoever serves the storage was started as. */
+static char *role_of(VmigLocal *local, const char *job, GError **error)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+    g_autoptr(GError) failure = NULL;
+    char *role = vmig_journal_role(local->journal, job, &failure);
+
+    if (role == NULL && g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_NO_JOB))
+        return g_strdup(local->role);
+    if (role == NULL)
+        g_propagate_error(error, g_steal_pointer(&failure));
+    return role;
+}
+
+/* A lock that this process has for another job is another operation as much as one of another process. */
+static gboolean check_held(const HeldLock *held, const char *job, GError **error)
+{
+    if (g_str_equal(held->job, job))
+        return TRUE;
+    return vmig_fail(error, VMIG_ERROR_LOCKED, NULL, "job %s holds the domain", held->job);
+}
+
+static JsonObject *do_lock(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *job = vmig_local_job(args);
+    const char *uuid = vmig_reader_text(args, "uuid");
+
+    if (!vmig_local_args(args, error))
+        return NULL;
+    g_autofree char *role = role_of(local, job, error);
+    if (role == NULL)
+        return NULL;
+    g_autofree char *dir = g_build_filename(local->run_dir, "lock", NULL);
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->lock);
+    HeldLock *held = g_hash_table_lookup(local->oplocks, uuid);
+    if (held != NULL)
+        return vmig_local_done(check_held(held, job, error));
+    VmigOpLock *lock = vmig_oplock_take(dir, uuid, job, role, error);
+    if (lock == NULL)
+        return NULL;
+    held = g_new0(HeldLock, 1);
+    held->lock = lock;
+    held->job = g_strdup(job);
+    g_hash_table_insert(local->oplocks, g_strdup(uuid), held);
+    return vmig_local_done(TRUE);
+}
+
+static JsonObject *do_unlock(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *job = vmig_local_job(args);
+    const char *uuid = vmig_reader_text(args, "uuid");
+
+    if (!vmig_local_args(args, error))
+        return NULL;
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->lock);
+    HeldLock *held = g_hash_table_lookup(local->oplocks, uuid);
+    if (held != NULL && !check_held(held, job, error))
+        return NULL;
+    g_hash_table_remove(local->oplocks, uuid);
+    return vmig_local_done(TRUE);
+}
+
+static JsonObject *do_record_put(VmigLocal *local, VmigReader *args, GError **error)
+{
+    JsonObject *record = vmig_reader_object(args, "record");
+
+    if (!vmig_local_args(args, error))
+        return NULL;
+    g_autoptr(VmigJob) job = vmig_job_from_json(record, error);
+    if (job == NULL)
+        return NULL;
+    if (job->id == NULL || !vmig_job_id_is_valid(job->id)) {
+        vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "the request: the record's id is none of a job");
+        return NULL;
+    }
+    g_autofree char *role = role_of(local, job->id, error);
+    if (role == NULL)
+        return NULL;
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+    return vmig_local_done(vmig_journal_put(local->journal, job, role, error));
+}
+
+static JsonObject *do_record_get(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *id = vmig_local_job(args);
+    g_autoptr(GError) failure = NULL;
+
+    if (!vmig_local_args(args, error))
+        return NULL;
+    g_mutex_lock(&local->journal_lock);
+    g_autoptr(VmigJob) job = vmig_journal_load(local->journal, id, &failure);
+    g_mutex_unlock(&local->journal_lock);
+    if (job == NULL && !g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_NO_JOB)) {
+        g_propagate_error(error, g_steal_pointer(&failure));
+        return NULL;
+    }
+    JsonObject *reply = json_object_new();
+    if (job != NULL)
+        json_object_set_object_member(reply, "record", vmig_job_to_json(job));
+    else
+        json_object_set_null_member(reply, "record");
+    return reply;
+}
+
+static JsonObject *do_token_put(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *job = vmig_local_job(args);
+    const char *owner = vmig_reader_text(args, "owner");
+
+    if (owner != NULL && !g_str_equal(owner, VMIG_OWNER_SOURCE) && !g_str_equal(owner, VMIG_OWNER_DESTINATION))
+        vmig_reader_mistake(args, "owner", "\"source\" or \"destination\"");
+    if (!vmig_local_args(args, error))
+        return NULL;
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+    return vmig_local_done(vmig_journal_set_token(local->journal, job, owner, error));
+}
+
+static const VmigLocalMethod own_methods[] = {
+    {"hello", do_hello},           {"lock", do_lock},           {"unlock", do_unlock}, {"record-put", do_record_put},
+    {"record-get", do_record_get}, {"token-put", do_token_put}, {NULL, NULL},
+};
+
+static VmigLocalHandler find_handler(const char *name)
+{
+    const VmigLocalMethod *tables[] = {own_methods, vmig_local_file_methods, vmig_local_gate_methods,
+                                       vmig_local_seed_methods, vmig_local_guard_methods};
+
+    for (guint t = 0; t < G_N_ELEMENTS(tables); t++)
+        for (const VmigLocalMethod *method = tables[t]; method->method != NULL; method++)
+            if (g_str_equal(method->method, name))
+                return method->handle;
+    return NULL;
+}
+
+static gboolean is_cancelled(VmigLocal *local)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->lock);
+    return local->cancelled;
+}
+
+static JsonObject *local_call(VmigStorage *self, const char *method, JsonObject *args, GError **error)
+{
+    VmigLocal *local = (VmigLocal *)self;
+    VmigLocalHandler handle = find_handler(method);
+    VmigReader reader = vmig_reader(args);
+
+    if (handle == NULL) {
+        vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "there is no method of that name");
+        return NULL;
+    }
+    if (is_cancelled(local)) {
+        vmig_fail(error, VMIG_ERROR_CANCELLED, NULL, "'%s' was cancelled", method);
+        return NULL;
+    }
+    return handle(local, &reader, error);
+}
+
+static void local_free(VmigStorage *self)
+{
+    VmigLocal *local = (VmigLocal *)self;
+
+    g_hash_table_unref(local->receivers);
+    g_hash_table_unref(local->oplocks);
+    g_hash_table_unref(local->hashes);
+    g_clear_pointer(&local->flow_journal, vmig_journal_close);
+    g_clear_pointer(&local->journal, vmig_journal_close);
+    g_ptr_array_unref(local->roots);
+    g_mutex_clear(&local->journal_lock);
+    g_mutex_clear(&local->lock);
+    g_free(local->state_dir);
+    g_free(local->run_dir);
+    g_free(local->exe);
+    g_free(local->machine_id);
+    g_free(local->role);
+    g_free(local->qemu_conf);
+    g_free(local->libvirt_dir);
+    g_free(local->base.host);
+    g_free(local);
+}
+
+static const VmigStorageOps local_ops = {.call = local_call, .free = local_free};
+
+static char *read_machine_id(void)
+{
+    g_autofree char *text = NULL;
+
+    if (!g_file_get_contents("/etc/machine-id", &text, NULL, NULL))
+        return g_strdup("");
+    return g_strdup(g_strstrip(text));
+}
+
+static gboolean add_roots(VmigLocal *local, const char *const *roots, GError **error)
+{
+    for (guint i = 0; roots != NULL && roots[i] != NULL; i++) {
+        if (!vmig_path_check(roots[i], error)) {
+            g_prefix_error(error, "an image root: ");
+            return FALSE;
+        }
+        g_ptr_array_add(local->roots, g_strdup(roots[i]));
+    }
+    return TRUE;
+}
+
+/* Others may pass through, to the folders of jobs in it, but not look. */
+static gboolean make_run_dir(const char *path, GError **error)
+{
+    struct stat st;
+
+    if (g_mkdir_with_parents(path, 0711) != 0 || lstat(path, &st) != 0)
+        return vmig_fail_errno(error, errno, "making %s", path);
+    if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 022) != 0)
+        return vmig_fail(error, VMIG_ERROR_IO, NULL, "%s must be a folder that nobody else can write to", path);
+    if (chmod(path, 0711) != 0)
+        return vmig_fail_errno(error, errno, "making %s passable", path);
+    return TRUE;
+}
+
+static gboolean open_journal(VmigLocal *local, VmigJournal **ret, GError **error)
+{
+    g_autofree char *path = g_build_filename(local->state_dir, "journal.db", NULL);
+
+    *ret = vmig_journal_open(path, *local->machine_id != '\0' ? local->machine_id : NULL, error);
+    return *ret != NULL;
+}
+
+static VmigLocal *local_alloc(const char *host, const VmigStorageConfig *config)
+{
+    VmigLocal *local = g_new0(VmigLocal, 1);
+
+    local->base.ops = &local_ops;
+    local->base.host = g_strdup(host);
+    local->state_dir = g_strdup(config->state_dir);
+    local->run_dir = g_strdup(config->run_dir);
+    local->exe = config->exe != NULL ? g_strdup(config->exe) : g_file_read_link("/proc/self/exe", NULL);
+    local->machine_id = config->machine_id != NULL ? g_strdup(config->machine_id) : read_machine_id();
+    local->role = g_strdup(config->role);
+    local->qemu_conf = g_strdup(config->qemu_conf != NULL ? config->qemu_conf : "/etc/libvirt/qemu.conf");
+    local->libvirt_dir = g_strdup(config->libvirt_qemu_dir != NULL ? config->libvirt_qemu_dir : "/etc/libvirt/qemu");
+    local->roots = g_ptr_array_new_with_free_func(g_free);
+    g_mutex_init(&local->journal_lock);
+    g_mutex_init(&local->lock);
+    local->oplocks = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, held_lock_free);
+    local->receivers = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)vmig_receiver_free);
+    local->hashes = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    return local;
+}
+
+VmigStorage *vmig_storage_local_new(const char *host, const VmigStorageConfig *config, GError **error)
+{
+    VmigLocal *local = local_alloc(host, config);
+    g_autoptr(VmigStorage) storage = &local->base;
+
+    if (!add_roots(local, config->roots, error) || !make_run_dir(local->run_dir, error) ||
+        !open_journal(local, &local->journal, error))
+        return NULL;
+    return g_steal_pointer(&storage);
+}
+
+VmigJournal *vmig_storage_local_journal(VmigStorage *storage, GError **error)
+{
+    VmigLocal *local = (VmigLocal *)storage;
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+
+    if (local->flow_journal == NULL && !open_journal(local, &local->flow_journal, error))
+        return NULL;
+    return local->flow_journal;
+}
+
+void vmig_storage_local_cancel(VmigStorage *storage)
+{
+    VmigLocal *local = (VmigLocal *)storage;
+
+    if (storage->ops != &local_ops)
+        return;
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->lock);
+    local->cancelled = TRUE;
+    /* Frees, and so ends, the receivers. One that "received" is just finishing is not here any more. */
+    g_hash_table_remove_all(local->receivers);
+}
+
+void vmig_storage_local_release(VmigStorage *storage)
+{
+    VmigLocal *local = (VmigLocal *)storage;
+
+    if (storage->ops != &local_ops)
+        return;
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->lock);
+    g_hash_table_remove_all(local->oplocks);
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The storage of this host: the methods of storage.h themselves.
+ *
+ * Calls may come from several threads at a time. The operation locks and the receivers live in the object and end with
+ * it; the journal and the guard do not.
+ */
+#pragma once
+
+#include "host/storage.h"
+#include "store/journal.h"
+
+typedef struct {
+    const char *state_dir;        /* of the journal: "/var/lib/vmig-snap" */
+    const char *run_dir;          /* of sockets and locks: "/run/vmig-snap" */
+    const char *const *roots;     /* outside of these folders nothing is looked at, made or removed */
+    const char *exe;              /* of this program, which also is the guard; NULL: as /proc/self/exe has it */
+    const char *machine_id;       /* NULL: that of /etc/machine-id */
+    const char *role;             /* what this host is in a job that its journal does not know yet: VMIG_ROLE_...; the
+                                     process that starts a job is on its source, the agent on its destination */
+    const char *qemu_conf;        /* NULL: /etc/libvirt/qemu.conf */
+    const char *libvirt_qemu_dir; /* NULL: /etc/libvirt/qemu */
+} VmigStorageConfig;
+
+/* Opens the journal; makes state_dir and run_dir where they are missing. Copies config. host is the name in messages.
+ * Errors: those of vmig_journal_open(), IO, BAD_PATH for a root that is no plain absolute path. */
+VmigStorage *vmig_storage_local_new(const char *host, const VmigStorageConfig *config, GError **error);
+
+/* The journal, for the flow's machine on this host: another connection than that of the methods, because one object
+ * belongs to one thread. It belongs to the thread that asks first and lives as long as the storage. (transfer none) */
+VmigJournal *vmig_storage_local_journal(VmigStorage *storage, GError **error);
+
+/* These do nothing to a storage of another kind. */
+/* From any thread: ends the receivers and fails the calls that have not begun with CANCELLED, from now on. */
+void vmig_storage_local_cancel(VmigStorage *storage);
+/* Lets go of the operation locks. */
+void vmig_storage_local_release(VmigStorage *storage);

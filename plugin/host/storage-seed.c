@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* This host's storage: seeds that arrive. Several are received at a time; what takes long runs without any lock. */
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "core/path-map.h"
+#include "host/image.h"
+#include "host/receiver.h"
+#include "host/storage-local-private.h"
+#include "store/gate.h"
+
+/* What the requests of a seed say. Strings belong to the request. */
+typedef struct {
+    const char *job, *part, *dest, *format, *rebase, *backing_format, *hash;
+    guint64 size;
+} Seed;
+
+static gboolean read_seed(VmigReader *args, Seed *seed, GError **error)
+{
+    seed->job = vmig_local_job(args);
+    JsonObject *object = vmig_reader_object(args, "file");
+    if (!vmig_local_args(args, error))
+        return FALSE;
+    VmigReader reader = vmig_reader(object);
+    seed->part = vmig_reader_text(&reader, "part");
+    seed->dest = vmig_reader_text(&reader, "dest");
+    seed->format = vmig_reader_text(&reader, "format");
+    seed->rebase = vmig_reader_maybe_text(&reader, "rebase");
+    seed->backing_format = vmig_reader_maybe_text(&reader, "backing_format");
+    seed->hash = vmig_reader_maybe_text(&reader, "hash");
+    seed->size = vmig_reader_size(&reader, "size");
+    return vmig_local_args(&reader, error);
+}
+
+/* RUN_DIR/JOB/NAME and nothing else. */
+static gboolean check_socket(const VmigLocal *local, const char *job, const char *path, GError **error)
+{
+    g_autofree char *dir = vmig_local_job_dir(local, job);
+    g_autofree char *folder = g_path_get_dirname(path);
+
+    if (!vmig_path_check(path, error))
+        return FALSE;
+    return g_str_equal(folder, dir) ||
+           vmig_fail(error, VMIG_ERROR_BAD_PATH, NULL, "the socket '%s' is not in %s", path, dir);
+}
+
+/* The part of an earlier try is taken as it is: the sender writes all of it, holes included. One that has gone, or that
+ * somebody gave up, makes room for another. */
+static gboolean intend_part(VmigLocal *local, const Seed *seed, GError **error)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+    g_autoptr(VmigJournalFile) row = NULL;
+    struct stat st;
+
+    if (!vmig_journal_file_get(local->journal, seed->job, seed->part, &row, error))
+        return FALSE;
+    if (row != NULL && !g_str_equal(row->kind, "part"))
+        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is no part of a seed", seed->part);
+    gboolean open = row != NULL && !g_str_equal(row->state, "removed");
+    gboolean usable = open && (g_str_equal(row->state, "intended") ||
+                               (!g_str_equal(row->state, "redundant") && lstat(seed->part, &st) == 0));
+    if (usable)
+        return TRUE;
+    return (!open || vmig_gate_remove(local->journal, seed->job, seed->part, error)) &&
+           vmig_gate_intend(local->journal, seed->job, seed->part, "part", error);
+}
+
+static gboolean record_part(VmigLocal *local, const Seed *seed, GError **error)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+
+    return vmig_gate_made(local->journal, seed->job, seed->part, error);
+}
+
+static void keep_receiver(VmigLocal *local, const char *part, VmigReceiver *receiver)
+{
+    g_autoptr(VmigReceiver) owned = receiver;
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->lock);
+
+    /* The agent's peer went away meanwhile. */
+    if (!local->cancelled)
+        g_hash_table_replace(local->receivers, g_strdup(part), g_steal_pointer(&owned));
+}
+
+static VmigReceiver *take_receiver(VmigLocal *local, const char *part)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->lock);
+    gpointer key = NULL, receiver = NULL;
+
+    if (!g_hash_table_steal_extended(local->receivers, part, &key, &receiver))
+        return NULL;
+    g_free(key);
+    return receiver;
+}
+
+static void set_hash(VmigLocal *local, const char *part, const char *hash)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->lock);
+
+    if (hash != NULL)
+        g_hash_table_replace(local->hashes, g_strdup(part), g_strdup(hash));
+    else
+        g_hash_table_remove(local->hashes, part);
+}
+
+static char *get_hash(VmigLocal *local, const char *part)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->lock);
+
+    return g_strdup(g_hash_table_lookup(local->hashes, part));
+}
+
+static JsonObject *do_receive(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *socket = vmig_reader_text(args, "socket");
+    Seed seed;
+
+    if (!read_seed(args, &seed, error) || !check_socket(local, seed.job, socket, error) ||
+        !vmig_local_check_ours(local, seed.job, seed.part, error) || !vmig_local_check_path(local, seed.dest, error))
+        return NULL;
+    g_autoptr(VmigReceiver) old = take_receiver(local, seed.part);
+    if (old != NULL)
+        vmig_receiver_abort(old);
+    set_hash(local, seed.part, NULL);
+    if (!vmig_local_check_unused(seed.part, error) || !intend_part(local, &seed, error))
+        return NULL;
+    g_autoptr(VmigReceiver) receiver = vmig_receiver_start(seed.part, seed.size, socket, error);
+    if (receiver == NULL || !record_part(local, &seed, error))
+        return NULL;
+    keep_receiver(local, seed.part, g_steal_pointer(&receiver));
+    return vmig_local_done(TRUE);
+}
+
+/* Repeated after a reply that was lost it says the same again. Where the process that received has died nobody knows
+ * whether all of it reached the disk, and a second sync would not say so: it has to be sent again. */
+static JsonObject *do_received(VmigLocal *local, VmigReader *args, GError **error)
+{
+    Seed seed;
+
+    if (!read_seed(args, &seed, error) || !vmig_local_check_ours(local, seed.job, seed.part, error))
+        return NULL;
+    g_autofree char *hash = get_hash(local, seed.part);
+    g_autoptr(VmigReceiver) receiver = take_receiver(local, seed.part);
+    if (receiver != NULL)
+        g_clear_pointer(&hash, g_free);
+    if (receiver != NULL && !vmig_receiver_finish(receiver, &hash, error))
+        return NULL;
+    if (hash == NULL) {
+        vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "nothing receives '%s' any more", seed.part);
+        return NULL;
+    }
+    set_hash(local, seed.part, hash);
+    JsonObject *reply = json_object_new();
+    json_object_set_string_member(reply, "hash", hash);
+    return reply;
+}
+
+/* What the seed's header will make QEMU open, under the name that it is about to get. */
+static gboolean check_header(VmigLocal *local, const Seed *seed, GError **error)
+{
+    struct stat st;
+
+    if (g_str_equal(seed->format, "raw"))
+        return TRUE;
+    g_auto(VmigFd) fd = vmig_image_open(seed->part, local->roots, FALSE, error);
+    if (fd < 0)
+        return FALSE;
+    if (fstat(fd, &st) != 0)
+        return vmig_fail_errno(error, errno, "looking at '%s'", seed->part);
+    g_autoptr(VmigQcow2) image =
+        vmig_qcow2_read(vmig_image_pread, GINT_TO_POINTER(fd), (guint64)st.st_size, NULL, error);
+    if (image == NULL) {
+        g_prefix_error(error, "'%s': ", seed->part);
+        return FALSE;
+    }
+    if (image->data_file)
+        return vmig_fail(error, VMIG_ERROR_DATA_FILE, NULL, "'%s' keeps its data in another file", seed->part);
+    if (image->backing_name == NULL)
+        return TRUE;
+    if (!vmig_backing_name_is_plain(image->backing_name, error))
+        return FALSE;
+    g_autofree char *backing = vmig_backing_resolve(seed->dest, image->backing_name);
+    return vmig_local_check_path(local, backing, error);
+}
+
+static gboolean write_backing_name(const Seed *seed, GError **error)
+{
+    if (seed->rebase == NULL)
+        return TRUE;
+    return vmig_image_rebase_name(seed->part, seed->format, seed->rebase, seed->backing_format, error);
+}
+
+static gboolean name_seed(VmigLocal *local, const Seed *seed, gboolean verified, GError **error)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+
+    return (!verified || vmig_gate_verified(local->journal, seed->job, seed->part, error)) &&
+           vmig_gate_rename(local->journal, seed->job, seed->part, seed->dest, error);
+}
+
+/* The two sides' hashes were compared by whoever asks; where this process still knows its own it looks again. */
+static gboolean check_hash(VmigLocal *local, const Seed *seed, GError **error)
+{
+    g_autofree char *hash = get_hash(local, seed->part);
+
+    if (hash == NULL || seed->hash == NULL || g_str_equal(hash, seed->hash))
+        return TRUE;
+    return vmig_fail(error, VMIG_ERROR_HASH_MISMATCH, NULL, "'%s' is not what was sent", seed->part);
+}
+
+static JsonObject *do_place(VmigLocal *local, VmigReader *args, GError **error)
+{
+    Seed seed;
+    struct stat st;
+
+    if (!read_seed(args, &seed, error) || !vmig_local_check_ours(local, seed.job, seed.part, error) ||
+        !vmig_local_check_path(local, seed.dest, error))
+        return NULL;
+    if (!g_str_equal(seed.format, "qcow2") && !g_str_equal(seed.format, "raw")) {
+        vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "the request: the format is neither qcow2 nor raw");
+        return NULL;
+    }
+    gboolean there = lstat(seed.part, &st) == 0;
+    if (there &&
+        (!check_hash(local, &seed, error) || !write_backing_name(&seed, error) || !check_header(local, &seed, error)))
+        return NULL;
+    if (!name_seed(local, &seed, there, error))
+        return NULL;
+    set_hash(local, seed.part, NULL);
+    return vmig_local_done(TRUE);
+}
+
+const VmigLocalMethod vmig_local_seed_methods[] = {
+    {"receive", do_receive},
+    {"received", do_received},
+    {"place", do_place},
+    {NULL, NULL},
+};

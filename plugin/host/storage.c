@@ -1,0 +1,556 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The typed face of a host's storage: arguments into JSON, replies out of it.
+ *
+ * A reply may come from another host, so that it is read strictly: a member that is missing or of another type is a
+ * PROTOCOL error and never a zero. A call about a job carries the job's id and the domain's name and UUID; only
+ * record-put carries the record. One short function for each method: a list, and so longer than a file should be.
+ */
+#include "host/storage.h"
+
+#include <string.h>
+
+#include "host/json-read.h"
+
+void vmig_storage_free(VmigStorage *storage)
+{
+    if (storage != NULL)
+        storage->ops->free(storage);
+}
+
+void vmig_storage_facts_free(VmigStorageFacts *facts)
+{
+    if (facts == NULL)
+        return;
+    g_free(facts->version);
+    g_free(facts->hostname);
+    g_free(facts->machine_id);
+    g_free(facts->qemu_img_version);
+    g_strfreev(facts->roots);
+    g_free(facts);
+}
+
+void vmig_path_facts_free(VmigPathFacts *facts)
+{
+    if (facts == NULL)
+        return;
+    g_free(facts->owner_job);
+    g_free(facts);
+}
+
+static void image_snapshot_free(gpointer data)
+{
+    VmigImageSnapshot *snapshot = data;
+
+    g_free(snapshot->id);
+    g_free(snapshot->name);
+    g_free(snapshot);
+}
+
+void vmig_image_facts_free(VmigImageFacts *facts)
+{
+    if (facts == NULL)
+        return;
+    g_free(facts->path);
+    g_free(facts->format);
+    g_free(facts->backing);
+    g_free(facts->backing_format);
+    g_free(facts->backing_path);
+    if (facts->snapshots != NULL)
+        g_ptr_array_unref(facts->snapshots);
+    g_free(facts);
+}
+
+/* The one place where the host's name gets into a message: what is behind call() may be that host itself, which has
+ * no reason to say who it is. */
+static void name_host(const VmigStorage *storage, GError **error)
+{
+    if (error == NULL || *error == NULL)
+        return;
+    g_autofree char *prefix = g_strconcat(storage->host, ": ", NULL);
+    if (!g_str_has_prefix((*error)->message, prefix))
+        g_prefix_error(error, "%s", prefix);
+}
+
+static JsonObject *ask(VmigStorage *storage, const char *method, JsonObject *args, GError **error)
+{
+    g_autoptr(JsonObject) owned = args;
+    JsonObject *reply = storage->ops->call(storage, method, owned, error);
+
+    if (reply == NULL)
+        name_host(storage, error);
+    return reply;
+}
+
+/* Ends the reading of a reply. */
+static gboolean understood(const VmigReader *reader, const VmigStorage *storage, const char *method, GError **error)
+{
+    if (vmig_reader_end(reader, error, "the reply to '%s'", method))
+        return TRUE;
+    name_host(storage, error);
+    return FALSE;
+}
+
+static gboolean tell(VmigStorage *storage, const char *method, JsonObject *args, GError **error)
+{
+    g_autoptr(JsonObject) reply = ask(storage, method, args, error);
+    return reply != NULL;
+}
+
+static void set_text(JsonObject *object, const char *name, const char *text)
+{
+    if (text != NULL)
+        json_object_set_string_member(object, name, text);
+}
+
+static void set_texts(JsonObject *object, const char *name, const char *const *texts)
+{
+    JsonArray *array = json_array_new();
+
+    for (guint i = 0; texts != NULL && texts[i] != NULL; i++)
+        json_array_add_string_element(array, texts[i]);
+    json_object_set_array_member(object, name, array);
+}
+
+static JsonObject *path_args(const char *path)
+{
+    JsonObject *args = json_object_new();
+
+    set_text(args, "path", path);
+    return args;
+}
+
+static JsonObject *job_args(const VmigJob *job)
+{
+    JsonObject *args = json_object_new();
+
+    set_text(args, "job", job->id);
+    set_text(args, "uuid", job->uuid);
+    set_text(args, "domain", job->domain);
+    return args;
+}
+
+static JsonObject *job_path_args(const VmigJob *job, const char *path)
+{
+    JsonObject *args = job_args(job);
+
+    set_text(args, "path", path);
+    return args;
+}
+
+static JsonObject *job_file_args(const VmigJob *job, const VmigFile *file)
+{
+    JsonObject *args = job_args(job);
+    JsonObject *object = json_object_new();
+
+    set_text(object, "source", file->source);
+    set_text(object, "dest", file->dest);
+    set_text(object, "part", file->part);
+    set_text(object, "format", file->format);
+    set_text(object, "backing_format", file->backing_format);
+    set_text(object, "rebase", file->rebase);
+    set_text(object, "hash", file->hash);
+    json_object_set_int_member(object, "size", (gint64)file->size);
+    json_object_set_int_member(object, "dev", (gint64)file->dev);
+    json_object_set_int_member(object, "ino", (gint64)file->ino);
+    json_object_set_int_member(object, "mtime_ns", (gint64)file->mtime_ns);
+    json_object_set_object_member(args, "file", object);
+    return args;
+}
+
+VmigStorageFacts *vmig_storage_hello(VmigStorage *storage, GError **error)
+{
+    g_autoptr(JsonObject) reply = ask(storage, "hello", json_object_new(), error);
+
+    if (reply == NULL)
+        return NULL;
+    g_autoptr(VmigStorageFacts) facts = g_new0(VmigStorageFacts, 1);
+    VmigReader reader = vmig_reader(reply);
+    facts->protocol = vmig_reader_size(&reader, "protocol");
+    facts->version = g_strdup(vmig_reader_text(&reader, "version"));
+    facts->hostname = g_strdup(vmig_reader_text(&reader, "hostname"));
+    facts->machine_id = g_strdup(vmig_reader_text(&reader, "machine_id"));
+    facts->qemu_img_version = g_strdup(vmig_reader_text(&reader, "qemu_img_version"));
+    facts->roots = vmig_reader_texts(&reader, "roots");
+    return understood(&reader, storage, "hello", error) ? g_steal_pointer(&facts) : NULL;
+}
+
+VmigPathFacts *vmig_storage_path(VmigStorage *storage, const char *path, GError **error)
+{
+    g_autoptr(JsonObject) reply = ask(storage, "path", path_args(path), error);
+
+    if (reply == NULL)
+        return NULL;
+    g_autoptr(VmigPathFacts) facts = g_new0(VmigPathFacts, 1);
+    VmigReader reader = vmig_reader(reply);
+    facts->exists = vmig_reader_flag(&reader, "exists");
+    facts->is_regular = vmig_reader_flag(&reader, "is_regular");
+    facts->folder_ok = vmig_reader_flag(&reader, "folder_ok");
+    facts->in_roots = vmig_reader_flag(&reader, "in_roots");
+    facts->shared = vmig_reader_flag(&reader, "shared");
+    facts->free_bytes = vmig_reader_size(&reader, "free_bytes");
+    facts->filesystem = vmig_reader_bits(&reader, "filesystem");
+    facts->size = vmig_reader_size(&reader, "size");
+    facts->dev = vmig_reader_bits(&reader, "dev");
+    facts->ino = vmig_reader_bits(&reader, "ino");
+    facts->owner_job = g_strdup(vmig_reader_maybe_text(&reader, "owner_job"));
+    return understood(&reader, storage, "path", error) ? g_steal_pointer(&facts) : NULL;
+}
+
+static void read_snapshots(VmigReader *image, GPtrArray *snapshots)
+{
+    JsonArray *array = vmig_reader_array(image, "snapshots");
+    guint length = array != NULL ? json_array_get_length(array) : 0;
+
+    for (guint i = 0; i < length; i++) {
+        JsonObject *object = vmig_reader_element(image, "snapshots", array, i);
+        if (object == NULL)
+            return;
+        VmigReader reader = vmig_reader(object);
+        VmigImageSnapshot *snapshot = g_new0(VmigImageSnapshot, 1);
+        g_ptr_array_add(snapshots, snapshot);
+        snapshot->id = g_strdup(vmig_reader_text(&reader, "id"));
+        snapshot->name = g_strdup(vmig_reader_text(&reader, "name"));
+        snapshot->vm_state_size = vmig_reader_size(&reader, "vm_state_size");
+        snapshot->date = vmig_reader_number(&reader, "date");
+        if (reader.member != NULL)
+            vmig_reader_mistake(image, reader.member, reader.expected);
+    }
+}
+
+static VmigImageFacts *read_image(VmigReader *reply, JsonObject *object)
+{
+    g_autoptr(VmigImageFacts) facts = g_new0(VmigImageFacts, 1);
+    VmigReader reader = vmig_reader(object);
+
+    facts->path = g_strdup(vmig_reader_text(&reader, "path"));
+    facts->format = g_strdup(vmig_reader_text(&reader, "format"));
+    facts->backing = g_strdup(vmig_reader_maybe_text(&reader, "backing"));
+    facts->backing_format = g_strdup(vmig_reader_maybe_text(&reader, "backing_format"));
+    facts->backing_path = g_strdup(vmig_reader_maybe_text(&reader, "backing_path"));
+    facts->size = vmig_reader_size(&reader, "size");
+    facts->allocated = vmig_reader_size(&reader, "allocated");
+    facts->virtual_size = vmig_reader_size(&reader, "virtual_size");
+    facts->dev = vmig_reader_bits(&reader, "dev");
+    facts->ino = vmig_reader_bits(&reader, "ino");
+    facts->mtime_ns = vmig_reader_bits(&reader, "mtime_ns");
+    facts->version = vmig_reader_size(&reader, "version");
+    facts->bitmaps = vmig_reader_size(&reader, "bitmaps");
+    facts->encrypted = vmig_reader_flag(&reader, "encrypted");
+    facts->data_file = vmig_reader_flag(&reader, "data_file");
+    facts->dirty = vmig_reader_flag(&reader, "dirty");
+    facts->snapshots = g_ptr_array_new_with_free_func(image_snapshot_free);
+    read_snapshots(&reader, facts->snapshots);
+    if (reader.member != NULL)
+        vmig_reader_mistake(reply, reader.member, reader.expected);
+    return g_steal_pointer(&facts);
+}
+
+GPtrArray *vmig_storage_survey(VmigStorage *storage, const char *path, const char *format, GError **error)
+{
+    JsonObject *args = path_args(path);
+
+    set_text(args, "format", format);
+    g_autoptr(JsonObject) reply = ask(storage, "survey", args, error);
+    if (reply == NULL)
+        return NULL;
+    g_autoptr(GPtrArray) images = g_ptr_array_new_with_free_func((GDestroyNotify)vmig_image_facts_free);
+    VmigReader reader = vmig_reader(reply);
+    JsonArray *array = vmig_reader_array(&reader, "images");
+    guint length = array != NULL ? json_array_get_length(array) : 0;
+    for (guint i = 0; i < length; i++) {
+        JsonObject *object = vmig_reader_element(&reader, "images", array, i);
+        if (object != NULL)
+            g_ptr_array_add(images, read_image(&reader, object));
+    }
+    if (length == 0)
+        vmig_reader_mistake(&reader, "images", "an array with at least one image");
+    return understood(&reader, storage, "survey", error) ? g_steal_pointer(&images) : NULL;
+}
+
+gboolean vmig_storage_stat(VmigStorage *storage, const char *path, guint64 *size, guint64 *dev, guint64 *ino,
+                           guint64 *mtime_ns, GError **error)
+{
+    g_autoptr(JsonObject) reply = ask(storage, "stat", path_args(path), error);
+
+    if (reply == NULL)
+        return FALSE;
+    VmigReader reader = vmig_reader(reply);
+    guint64 numbers[] = {vmig_reader_size(&reader, "size"), vmig_reader_bits(&reader, "dev"),
+                         vmig_reader_bits(&reader, "ino"), vmig_reader_bits(&reader, "mtime_ns")};
+    guint64 *rets[] = {size, dev, ino, mtime_ns};
+    if (!understood(&reader, storage, "stat", error))
+        return FALSE;
+    for (guint i = 0; i < G_N_ELEMENTS(rets); i++)
+        if (rets[i] != NULL)
+            *rets[i] = numbers[i];
+    return TRUE;
+}
+
+gboolean vmig_storage_count_snapshots(VmigStorage *storage, const char *path, guint32 *count, GError **error)
+{
+    g_autoptr(JsonObject) reply = ask(storage, "count-snapshots", path_args(path), error);
+
+    if (reply == NULL)
+        return FALSE;
+    VmigReader reader = vmig_reader(reply);
+    guint64 number = vmig_reader_size(&reader, "count");
+    if (number > G_MAXUINT32)
+        vmig_reader_mistake(&reader, "count", "a number of 32 bits");
+    if (!understood(&reader, storage, "count-snapshots", error))
+        return FALSE;
+    *count = (guint32)number;
+    return TRUE;
+}
+
+gboolean vmig_storage_locks(VmigStorage *storage, const char *path, VmigImageLocks *ret, GError **error)
+{
+    g_autoptr(JsonObject) reply = ask(storage, "locks", path_args(path), error);
+
+    if (reply == NULL)
+        return FALSE;
+    VmigReader reader = vmig_reader(reply);
+    VmigImageLocks locks = {.writer = vmig_reader_flag(&reader, "writer"),
+                            .frozen = vmig_reader_flag(&reader, "frozen")};
+    if (!understood(&reader, storage, "locks", error))
+        return FALSE;
+    *ret = locks;
+    return TRUE;
+}
+
+gboolean vmig_storage_allocated(VmigStorage *storage, const char *path, guint64 *bytes, GError **error)
+{
+    g_autoptr(JsonObject) reply = ask(storage, "allocated", path_args(path), error);
+
+    if (reply == NULL)
+        return FALSE;
+    VmigReader reader = vmig_reader(reply);
+    guint64 number = vmig_reader_size(&reader, "bytes");
+    if (!understood(&reader, storage, "allocated", error))
+        return FALSE;
+    *bytes = number;
+    return TRUE;
+}
+
+gboolean vmig_storage_check(VmigStorage *storage, const char *path, const char *format, gint64 *leaks, GError **error)
+{
+    JsonObject *args = path_args(path);
+
+    set_text(args, "format", format);
+    g_autoptr(JsonObject) reply = ask(storage, "check", args, error);
+    if (reply == NULL)
+        return FALSE;
+    VmigReader reader = vmig_reader(reply);
+    gint64 number = (gint64)vmig_reader_size(&reader, "leaks");
+    if (!understood(&reader, storage, "check", error))
+        return FALSE;
+    if (leaks != NULL)
+        *leaks = number;
+    return TRUE;
+}
+
+gboolean vmig_storage_lock(VmigStorage *storage, const VmigJob *job, GError **error)
+{
+    return tell(storage, "lock", job_args(job), error);
+}
+
+gboolean vmig_storage_unlock(VmigStorage *storage, const VmigJob *job, GError **error)
+{
+    return tell(storage, "unlock", job_args(job), error);
+}
+
+gboolean vmig_storage_record_put(VmigStorage *storage, const VmigJob *job, GError **error)
+{
+    JsonObject *args = json_object_new();
+
+    json_object_set_object_member(args, "record", vmig_job_to_json(job));
+    return tell(storage, "record-put", args, error);
+}
+
+gboolean vmig_storage_record_get(VmigStorage *storage, const char *id, VmigJob **ret, GError **error)
+{
+    JsonObject *args = json_object_new();
+
+    set_text(args, "job", id);
+    g_autoptr(JsonObject) reply = ask(storage, "record-get", args, error);
+    if (reply == NULL)
+        return FALSE;
+    VmigReader reader = vmig_reader(reply);
+    JsonObject *object = vmig_reader_maybe_object(&reader, "record");
+    if (!understood(&reader, storage, "record-get", error))
+        return FALSE;
+    g_autoptr(VmigJob) job = NULL;
+    if (object != NULL) {
+        job = vmig_job_from_json(object, error);
+        if (job == NULL) {
+            name_host(storage, error);
+            return FALSE;
+        }
+        /* Acting on another job's record would move another guest's token. */
+        if (g_strcmp0(job->id, id) != 0) {
+            vmig_reader_mistake(&reader, "record", "the job that was asked for");
+            return understood(&reader, storage, "record-get", error);
+        }
+    }
+    *ret = g_steal_pointer(&job);
+    return TRUE;
+}
+
+gboolean vmig_storage_token_put(VmigStorage *storage, const VmigJob *job, const char *owner, GError **error)
+{
+    JsonObject *args = job_args(job);
+
+    set_text(args, "owner", owner);
+    return tell(storage, "token-put", args, error);
+}
+
+gboolean vmig_storage_intend(VmigStorage *storage, const VmigJob *job, const char *path, const char *kind,
+                             GError **error)
+{
+    JsonObject *args = job_path_args(job, path);
+
+    set_text(args, "kind", kind);
+    return tell(storage, "intend", args, error);
+}
+
+gboolean vmig_storage_made(VmigStorage *storage, const VmigJob *job, const char *path, GError **error)
+{
+    return tell(storage, "made", job_path_args(job, path), error);
+}
+
+gboolean vmig_storage_remove(VmigStorage *storage, const VmigJob *job, const char *path, const char *reason,
+                             GError **error)
+{
+    JsonObject *args = job_path_args(job, path);
+
+    set_text(args, "reason", reason);
+    return tell(storage, "remove", args, error);
+}
+
+gboolean vmig_storage_remove_base(VmigStorage *storage, const VmigJob *job, const VmigFile *file, GError **error)
+{
+    return tell(storage, "remove-base", job_file_args(job, file), error);
+}
+
+gboolean vmig_storage_create_overlay(VmigStorage *storage, const VmigJob *job, const char *path, guint64 virtual_size,
+                                     const char *backing, const char *backing_format, GError **error)
+{
+    JsonObject *args = job_path_args(job, path);
+
+    json_object_set_int_member(args, "virtual_size", (gint64)virtual_size);
+    set_text(args, "backing", backing);
+    set_text(args, "backing_format", backing_format);
+    return tell(storage, "create-overlay", args, error);
+}
+
+gboolean vmig_storage_commit_offline(VmigStorage *storage, const VmigJob *job, const char *overlay, GError **error)
+{
+    return tell(storage, "commit-offline", job_path_args(job, overlay), error);
+}
+
+char **vmig_storage_leftovers(VmigStorage *storage, const VmigJob *job, GError **error)
+{
+    g_autoptr(JsonObject) reply = ask(storage, "leftovers", job_args(job), error);
+
+    if (reply == NULL)
+        return NULL;
+    VmigReader reader = vmig_reader(reply);
+    g_auto(GStrv) paths = vmig_reader_texts(&reader, "paths");
+    return understood(&reader, storage, "leftovers", error) ? g_steal_pointer(&paths) : NULL;
+}
+
+gboolean vmig_storage_receive(VmigStorage *storage, const VmigJob *job, const VmigFile *file, const char *socket,
+                              GError **error)
+{
+    JsonObject *args = job_file_args(job, file);
+
+    set_text(args, "socket", socket);
+    return tell(storage, "receive", args, error);
+}
+
+gboolean vmig_storage_received(VmigStorage *storage, const VmigJob *job, const VmigFile *file, char **hash,
+                               GError **error)
+{
+    g_autoptr(JsonObject) reply = ask(storage, "received", job_file_args(job, file), error);
+
+    if (reply == NULL)
+        return FALSE;
+    VmigReader reader = vmig_reader(reply);
+    const char *text = vmig_reader_text(&reader, "hash");
+    if (text != NULL && *text == '\0')
+        vmig_reader_mistake(&reader, "hash", "a hash");
+    if (!understood(&reader, storage, "received", error))
+        return FALSE;
+    *hash = g_strdup(text);
+    return TRUE;
+}
+
+gboolean vmig_storage_place(VmigStorage *storage, const VmigJob *job, const VmigFile *file, GError **error)
+{
+    return tell(storage, "place", job_file_args(job, file), error);
+}
+
+static gboolean tell_paths(VmigStorage *storage, const char *method, const VmigJob *job, const char *const *paths,
+                           GError **error)
+{
+    JsonObject *args = job_args(job);
+
+    set_texts(args, "paths", paths);
+    return tell(storage, method, args, error);
+}
+
+gboolean vmig_storage_freeze(VmigStorage *storage, const VmigJob *job, const char *const *paths, GError **error)
+{
+    return tell_paths(storage, "freeze", job, paths, error);
+}
+
+gboolean vmig_storage_thaw(VmigStorage *storage, const VmigJob *job, GError **error)
+{
+    return tell(storage, "thaw", job_args(job), error);
+}
+
+gboolean vmig_storage_fence_arm(VmigStorage *storage, const VmigJob *job, const char *const *overlays, GError **error)
+{
+    return tell_paths(storage, "fence-arm", job, overlays, error);
+}
+
+gboolean vmig_storage_fence_held(VmigStorage *storage, const VmigJob *job, gint64 wait_us, gboolean *held,
+                                 GError **error)
+{
+    JsonObject *args = job_args(job);
+
+    json_object_set_int_member(args, "wait_us", MAX(wait_us, 0));
+    g_autoptr(JsonObject) reply = ask(storage, "fence-held", args, error);
+    if (reply == NULL)
+        return FALSE;
+    VmigReader reader = vmig_reader(reply);
+    gboolean answer = vmig_reader_flag(&reader, "held");
+    if (!understood(&reader, storage, "fence-held", error))
+        return FALSE;
+    *held = answer;
+    return TRUE;
+}
+
+gboolean vmig_storage_fence_drop(VmigStorage *storage, const VmigJob *job, GError **error)
+{
+    return tell(storage, "fence-drop", job_args(job), error);
+}
+
+gboolean vmig_storage_guard_stop(VmigStorage *storage, const VmigJob *job, GError **error)
+{
+    return tell(storage, "guard-stop", job_args(job), error);
+}
+
+gboolean vmig_storage_sync_config(VmigStorage *storage, GError **error)
+{
+    return tell(storage, "sync-config", json_object_new(), error);
+}
+
+gboolean vmig_storage_rundir(VmigStorage *storage, const VmigJob *job, GError **error)
+{
+    return tell(storage, "rundir", job_args(job), error);
+}
+
+gboolean vmig_storage_rundir_remove(VmigStorage *storage, const VmigJob *job, GError **error)
+{
+    return tell(storage, "rundir-remove", job_args(job), error);
+}

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the flow asks of one host's files, images, journal and guard.
+ *
+ * One entry, call(), takes a method's name and a JSON object and gives one back. Behind it is
+ *   storage-local.c   the methods themselves, on this host,
+ *   agent-client.c    the same, sent to `vmig-snap agent` on the other host (the agent hands them
+ * to storage-local), or tests/sim         a simulated host, so that both hosts are asked in the
+ * same words, whichever of them this process runs on. The typed functions below are the only
+ * callers of call().
+ *
+ * Every path is absolute and inside the host's image roots. Every file is made and removed through
+ * the journal and the gate (store/gate.h) of its own host. Each method can be repeated.
+ */
+#pragma once
+
+#include <glib.h>
+#include <json-glib/json-glib.h>
+
+#include "core/errors.h"
+#include "core/job.h"
+
+/* Of the hello; both sides must have the same. */
+#define VMIG_PROTOCOL 1
+
+typedef struct VmigStorage VmigStorage;
+
+typedef struct {
+    /* (transfer full), NULL with the error set */
+    JsonObject *(*call)(VmigStorage *self, const char *method, JsonObject *args, GError **error);
+    void (*free)(VmigStorage *self);
+} VmigStorageOps;
+
+struct VmigStorage {
+    const VmigStorageOps *ops;
+    char *host; /* for messages */
+};
+
+void vmig_storage_free(VmigStorage *storage);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigStorage, vmig_storage_free)
+
+typedef struct {
+    guint64 protocol;
+    char *version; /* of vmig-snap there */
+    char *hostname;
+    char *machine_id;
+    char *qemu_img_version;
+    char **roots; /* the image roots */
+} VmigStorageFacts;
+void vmig_storage_facts_free(VmigStorageFacts *facts);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigStorageFacts, vmig_storage_facts_free)
+
+typedef struct {
+    gboolean exists;
+    gboolean is_regular;
+    gboolean folder_ok; /* its folder exists and can be written */
+    gboolean in_roots;
+    gboolean shared;    /* on a network or cluster file system */
+    guint64 free_bytes; /* of the folder's file system, for an unprivileged writer */
+    guint64 filesystem; /* st_dev of the folder: equal numbers share the free space */
+    guint64 size, dev, ino;
+    char *owner_job; /* the unfinished or finished job whose file it is, by the journal there, or
+                        NULL */
+} VmigPathFacts;
+void vmig_path_facts_free(VmigPathFacts *facts);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigPathFacts, vmig_path_facts_free)
+
+/* One internal snapshot as its image has it. */
+typedef struct {
+    char *id;
+    char *name;            /* escaped where it is not UTF-8 */
+    guint64 vm_state_size; /* 0: no memory */
+    gint64 date;           /* seconds since the epoch */
+} VmigImageSnapshot;
+
+/* One file of a chain as a survey found it. */
+typedef struct {
+    char *path;
+    char *format;
+    char *backing; /* as stored */
+    char *backing_format;
+    char *backing_path; /* resolved */
+    guint64 size, allocated, virtual_size, dev, ino, mtime_ns;
+    guint64 version; /* 2 or 3; 0 for raw */
+    guint64 bitmaps;
+    gboolean encrypted, data_file, dirty;
+    GPtrArray *snapshots; /* VmigImageSnapshot */
+} VmigImageFacts;
+void vmig_image_facts_free(VmigImageFacts *facts);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigImageFacts, vmig_image_facts_free)
+
+/* Who holds the image, from QEMU's lock bytes (block/file-posix.c: 100 + bit for a permission that
+ * is used, 200 + bit for one that is not shared; bit 1 is write, bit 3 resize). */
+typedef struct {
+    gboolean writer; /* somebody has it open for writing (byte 101) */
+    gboolean frozen; /* somebody refuses writers (byte 201) */
+} VmigImageLocks;
+
+/* "hello" */
+VmigStorageFacts *vmig_storage_hello(VmigStorage *storage, GError **error);
+/* "path" */
+VmigPathFacts *vmig_storage_path(VmigStorage *storage, const char *path, GError **error);
+/* "survey": the chain, top first, each read by the bounded reader and then by qemu-img.
+ * VmigImageFacts. */
+GPtrArray *vmig_storage_survey(VmigStorage *storage, const char *path, const char *format, GError **error);
+/* "stat": identity, size and mtime of one file: survey's numbers without reading it. */
+gboolean vmig_storage_stat(VmigStorage *storage, const char *path, guint64 *size, guint64 *dev, guint64 *ino,
+                           guint64 *mtime_ns, GError **error);
+/* "count-snapshots": the qcow2 header's nb_snapshots, read while it is in use */
+gboolean vmig_storage_count_snapshots(VmigStorage *storage, const char *path, guint32 *count, GError **error);
+/* "locks" */
+gboolean vmig_storage_locks(VmigStorage *storage, const char *path, VmigImageLocks *ret, GError **error);
+/* "allocated": bytes that a file occupies now */
+gboolean vmig_storage_allocated(VmigStorage *storage, const char *path, guint64 *bytes, GError **error);
+/* "check": qemu-img check, never a repair. A leak is no error (crashes leave them). */
+gboolean vmig_storage_check(VmigStorage *storage, const char *path, const char *format, gint64 *leaks, GError **error);
+
+/* "lock", "unlock": the operation lock of that host; LOCKED says who and since when. Held by the
+ * process that serves the storage, so that it ends with it. */
+gboolean vmig_storage_lock(VmigStorage *storage, const VmigJob *job, GError **error);
+gboolean vmig_storage_unlock(VmigStorage *storage, const VmigJob *job, GError **error);
+/* "record-put", "record-get": the journal of that host. put makes the job there the first time. */
+gboolean vmig_storage_record_put(VmigStorage *storage, const VmigJob *job, GError **error);
+/* *ret is NULL where that host does not know the job. */
+gboolean vmig_storage_record_get(VmigStorage *storage, const char *id, VmigJob **ret, GError **error);
+/* "token-put": makes the owner durable there; source → destination only, ever. */
+gboolean vmig_storage_token_put(VmigStorage *storage, const VmigJob *job, const char *owner, GError **error);
+
+/* "adopt": names a file that libvirt makes or made (overlay, park) to the gate of that host, before
+ * it is made. */
+gboolean vmig_storage_intend(VmigStorage *storage, const VmigJob *job, const char *path, const char *kind,
+                             GError **error);
+/* "made": records its identity. */
+gboolean vmig_storage_made(VmigStorage *storage, const VmigJob *job, const char *path, GError **error);
+/* "remove": through the gate. reason says why it is redundant, for the journal. A missing file is
+ * success. */
+gboolean vmig_storage_remove(VmigStorage *storage, const VmigJob *job, const char *path, const char *reason,
+                             GError **error);
+/* "remove-base": an image that the job did not make, only for --source-images delete, after the
+ * job's own verification. */
+gboolean vmig_storage_remove_base(VmigStorage *storage, const VmigJob *job, const VmigFile *file, GError **error);
+/* "create-overlay": a fresh, durable qcow2 on that backing file; one of the job's that is there
+ * already goes first. */
+gboolean vmig_storage_create_overlay(VmigStorage *storage, const VmigJob *job, const char *path, guint64 virtual_size,
+                                     const char *backing, const char *backing_format, GError **error);
+/* "commit-offline": qemu-img commit -d, for a guest that is off. */
+gboolean vmig_storage_commit_offline(VmigStorage *storage, const VmigJob *job, const char *overlay, GError **error);
+/* "leftovers": paths of the job's own files that still exist there. (transfer full) */
+char **vmig_storage_leftovers(VmigStorage *storage, const VmigJob *job, GError **error);
+
+/* "receive": makes file->part (preallocated, fit for direct I/O) and a receiver on the unix socket.
+ */
+gboolean vmig_storage_receive(VmigStorage *storage, const VmigJob *job, const VmigFile *file, const char *socket,
+                              GError **error);
+/* "received": ends the receiver, syncs, and hashes what is there on the disk, holes as zeros. */
+gboolean vmig_storage_received(VmigStorage *storage, const VmigJob *job, const VmigFile *file, char **hash,
+                               GError **error);
+/* "place": writes the header's backing name where file->rebase is set, syncs, and gives the part
+ * its final name. */
+gboolean vmig_storage_place(VmigStorage *storage, const VmigJob *job, const VmigFile *file, GError **error);
+
+/* "guard-freeze": a process of its own that outlives this one holds "nobody may write or resize" on
+ * each path. */
+gboolean vmig_storage_freeze(VmigStorage *storage, const VmigJob *job, const char *const *paths, GError **error);
+gboolean vmig_storage_thaw(VmigStorage *storage, const VmigJob *job, GError **error);
+/* "guard-fence": the same process takes each overlay the moment QEMU lets go of it, so that nobody
+ * can resume on it. */
+gboolean vmig_storage_fence_arm(VmigStorage *storage, const VmigJob *job, const char *const *overlays, GError **error);
+/* TRUE in *held once every overlay is taken. Waits up to wait_us for it. */
+gboolean vmig_storage_fence_held(VmigStorage *storage, const VmigJob *job, gint64 wait_us, gboolean *held,
+                                 GError **error);
+gboolean vmig_storage_fence_drop(VmigStorage *storage, const VmigJob *job, GError **error);
+/* "guard-stop": lets go of everything and ends the process; none there is success. */
+gboolean vmig_storage_guard_stop(VmigStorage *storage, const VmigJob *job, GError **error);
+/* "sync-config": makes libvirt's persistent definitions durable (libvirt syncs the file but not its
+ * folder). */
+gboolean vmig_storage_sync_config(VmigStorage *storage, GError **error);
+/* "rundir", "rundir-remove": /run/vmig-snap/JOB for the sockets. */
+gboolean vmig_storage_rundir(VmigStorage *storage, const VmigJob *job, GError **error);
+gboolean vmig_storage_rundir_remove(VmigStorage *storage, const VmigJob *job, GError **error);

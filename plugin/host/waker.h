@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What ends a wait early: events of either host's libvirt, the return of a migration, an operator's signal. */
+#pragma once
+
+#include <glib.h>
+
+typedef struct VmigWaker VmigWaker;
+
+VmigWaker *vmig_waker_new(void);
+VmigWaker *vmig_waker_ref(VmigWaker *waker);
+void vmig_waker_unref(VmigWaker *waker);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigWaker, vmig_waker_unref)
+
+/* From any thread. A wake between two waits ends the next one at once: none is lost. */
+void vmig_waker_wake(VmigWaker *waker);
+/* Waits up to that many microseconds. */
+void vmig_waker_wait(VmigWaker *waker, gint64 microseconds);

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Putting the real world of one job together. */
+#include "host/world-real.h"
+
+#include "host/agent-client.h"
+#include "host/clock.h"
+#include "host/libvirt.h"
+#include "host/mover.h"
+#include "host/ssh-link.h"
+#include "host/storage-local.h"
+
+#define LOCAL_URI_FORMAT "qemu+unix:///system?socket=%s"
+
+static VmigHost *here(VmigWorld *world, gboolean here_is_dest)
+{
+    return here_is_dest ? &world->dest : &world->source;
+}
+
+VmigWorld *vmig_world_open_here(const VmigWorldConfig *config, VmigWaker *waker, GError **error)
+{
+    g_autoptr(VmigWorld) world = g_new0(VmigWorld, 1);
+    VmigHost *host = here(world, config->here_is_dest);
+    VmigStorageConfig storage = {
+        .state_dir = config->config->state_dir,
+        .run_dir = config->config->run_dir,
+        .roots = (const char *const *)config->config->image_roots,
+        .role = config->here_is_dest ? VMIG_ROLE_DESTINATION : VMIG_ROLE_SOURCE,
+    };
+
+    world->clock = vmig_clock_new(waker);
+    world->random = vmig_random_new();
+    world->run_dir = g_build_filename(config->config->run_dir, config->job_id, NULL);
+    world->mover = vmig_mover_new(config->bandwidth);
+    host->hypervisor = vmig_libvirt_new(config->connect_uri, NULL, waker, error);
+    if (host->hypervisor == NULL)
+        return NULL;
+    host->storage = vmig_storage_local_new(host->hypervisor->host, &storage, error);
+    return host->storage != NULL ? g_steal_pointer(&world) : NULL;
+}
+
+VmigJournal *vmig_world_journal(VmigWorld *world, gboolean here_is_dest, GError **error)
+{
+    return vmig_storage_local_journal(here(world, here_is_dest)->storage, error);
+}
+
+/* The sockets that ssh forwards: the memory, the mirrors, and one for each file. */
+static GPtrArray *socket_names(guint seeds)
+{
+    GPtrArray *names = g_ptr_array_new_with_free_func(g_free);
+
+    g_ptr_array_add(names, g_strdup("ram.sock"));
+    g_ptr_array_add(names, g_strdup("nbd.sock"));
+    for (guint i = 0; i < seeds; i++)
+        g_ptr_array_add(names, g_strdup_printf(VMIG_PRIVATE_SOCKET "%u.sock", i));
+    g_ptr_array_add(names, NULL);
+    return names;
+}
+
+static gboolean open_link(VmigWorld *world, const VmigWorldConfig *config, const VmigDestination *peer,
+                          gboolean all_through_ssh, GError **error)
+{
+    g_autoptr(GPtrArray) names = socket_names(config->seeds);
+    g_autoptr(VmigJob) job = vmig_job_new();
+    VmigSshLinkOptions options = {
+        .destination = peer,
+        .run_dir = world->run_dir,
+        .sockets = (const char *const *)names->pdata,
+        .remote_libvirt_socket = all_through_ssh ? VMIG_REMOTE_LIBVIRT_SOCKET : NULL,
+        .host = config->peer_name,
+        .ssh_command = config->config->ssh_command,
+        .agent_command = config->config->agent_command,
+    };
+
+    job->id = g_strdup(config->job_id);
+    if (!vmig_storage_rundir(here(world, config->here_is_dest)->storage, job, error))
+        return FALSE;
+    world->link = vmig_ssh_link_open(&options, error);
+    world->link_free = (GDestroyNotify)vmig_ssh_link_close;
+    return world->link != NULL;
+}
+
+/* What it takes to connect the other host once more. */
+typedef struct {
+    VmigWorldConfig config; /* its strings are below; its VmigConfig outlives the world */
+    char *peer_uri, *peer_name, *job_id, *transport;
+    VmigWaker *waker;
+} Recipe;
+
+static void recipe_free(Recipe *recipe)
+{
+    g_free(recipe->peer_uri);
+    g_free(recipe->peer_name);
+    g_free(recipe->job_id);
+    g_free(recipe->transport);
+    vmig_waker_unref(recipe->waker);
+    g_free(recipe);
+}
+
+static Recipe *recipe_new(const VmigWorldConfig *config, VmigWaker *waker)
+{
+    Recipe *recipe = g_new0(Recipe, 1);
+
+    recipe->config = *config;
+    recipe->config.peer_uri = recipe->peer_uri = g_strdup(config->peer_uri);
+    recipe->config.peer_name = recipe->peer_name = g_strdup(config->peer_name);
+    recipe->config.job_id = recipe->job_id = g_strdup(config->job_id);
+    recipe->config.transport = recipe->transport = g_strdup(config->transport);
+    recipe->config.connect_uri = NULL; /* only this host's needs it */
+    recipe->waker = vmig_waker_ref(waker);
+    return recipe;
+}
+
+static gboolean connect_peer(VmigWorld *world, const VmigWorldConfig *config, VmigWaker *waker, GError **error)
+{
+    g_autoptr(VmigDestination) peer = vmig_destination_parse(config->peer_uri, error);
+    VmigHost *host = here(world, !config->here_is_dest);
+
+    if (peer == NULL)
+        return FALSE;
+    const char *transport = config->transport != NULL ? config->transport : peer->scheme;
+    gboolean all_through_ssh = g_strcmp0(transport, "ssh") == 0;
+    if (!open_link(world, config, peer, all_through_ssh, error))
+        return FALSE;
+    if (all_through_ssh) {
+        g_autofree char *libvirt = vmig_world_socket(world, VMIG_LIBVIRT_SOCKET);
+        g_autofree char *ram = vmig_world_socket(world, "ram.sock");
+        g_autofree char *nbd = vmig_world_socket(world, "nbd.sock");
+        world->peer_uri = g_strdup_printf(LOCAL_URI_FORMAT, libvirt);
+        world->migrate_uri = g_strconcat("unix://", ram, NULL);
+        world->disks_uri = g_strconcat("unix://", nbd, NULL);
+    } else {
+        world->peer_uri = g_strdup(config->peer_uri);
+    }
+    host->hypervisor = vmig_libvirt_new(world->peer_uri, NULL, waker, error);
+    if (host->hypervisor == NULL)
+        return FALSE;
+    host->storage = vmig_ssh_link_storage(world->link);
+    return TRUE;
+}
+
+static void disconnect_peer(VmigWorld *world, gboolean here_is_dest)
+{
+    VmigHost *host = here(world, !here_is_dest);
+
+    g_clear_pointer(&host->hypervisor, vmig_hypervisor_free);
+    g_clear_pointer(&host->storage, vmig_storage_free);
+    g_clear_pointer(&world->peer_uri, g_free);
+    g_clear_pointer(&world->migrate_uri, g_free);
+    g_clear_pointer(&world->disks_uri, g_free);
+    if (world->link != NULL)
+        vmig_ssh_link_close(world->link);
+    world->link = NULL;
+}
+
+/* A link that lives is left alone: libvirt's own connections are made anew by whoever uses them. */
+static gboolean reconnect(VmigWorld *world, GError **error)
+{
+    Recipe *recipe = world->recipe;
+    VmigHost *host = here(world, !recipe->config.here_is_dest);
+
+    if (world->link != NULL && vmig_ssh_link_alive(world->link) && host->storage != NULL &&
+        vmig_agent_client_alive(host->storage))
+        return TRUE;
+    disconnect_peer(world, recipe->config.here_is_dest);
+    if (connect_peer(world, &recipe->config, recipe->waker, error))
+        return TRUE;
+    disconnect_peer(world, recipe->config.here_is_dest);
+    return FALSE;
+}
+
+gboolean vmig_world_open_peer(VmigWorld *world, const VmigWorldConfig *config, VmigWaker *waker, GError **error)
+{
+    world->recipe = recipe_new(config, waker);
+    world->recipe_free = (GDestroyNotify)recipe_free;
+    world->reconnect = reconnect;
+    if (connect_peer(world, config, waker, error))
+        return TRUE;
+    disconnect_peer(world, config->here_is_dest);
+    return FALSE;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The real world of one job: this host, the other one, and what connects them. */
+#pragma once
+
+#include "host/config.h"
+#include "host/waker.h"
+#include "host/world.h"
+#include "store/journal.h"
+
+typedef struct {
+    const VmigConfig *config;
+    const char *connect_uri; /* this host's libvirt */
+    const char *peer_uri;    /* the other host's, as people give it: "qemu+ssh://host/system" */
+    const char *peer_name;   /* what messages call the other host */
+    const char *job_id;
+    const char *transport; /* "ssh", "tls" or "tcp"; NULL follows peer_uri */
+    gboolean here_is_dest; /* this host is the destination of the job */
+    guint seeds;           /* files to be copied: so many sockets are forwarded */
+    guint64 bandwidth;
+} VmigWorldConfig;
+
+/* This host alone; VMIG_ERROR_UNREACHABLE and the like where its libvirt does not answer. */
+VmigWorld *vmig_world_open_here(const VmigWorldConfig *config, VmigWaker *waker, GError **error);
+/* Connects the other host, and remembers how: the world's reconnect() does it again. Where it fails nothing of the
+ * other host is left in the world. config->config must outlive the world. */
+gboolean vmig_world_open_peer(VmigWorld *world, const VmigWorldConfig *config, VmigWaker *waker, GError **error);
+/* The journal of this host. (transfer none) */
+VmigJournal *vmig_world_journal(VmigWorld *world, gboolean here_is_dest, GError **error);

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What is common to every world. */
+#include "host/world.h"
+
+void vmig_world_free(VmigWorld *world)
+{
+    if (world->mover != NULL)
+        world->mover->ops->free(world->mover);
+    g_clear_pointer(&world->source.hypervisor, vmig_hypervisor_free);
+    g_clear_pointer(&world->dest.hypervisor, vmig_hypervisor_free);
+    g_clear_pointer(&world->dest.storage, vmig_storage_free);
+    g_clear_pointer(&world->source.storage, vmig_storage_free);
+    if (world->link_free != NULL)
+        world->link_free(world->link);
+    if (world->recipe_free != NULL)
+        world->recipe_free(world->recipe);
+    if (world->clock != NULL)
+        world->clock->ops->free(world->clock);
+    if (world->random != NULL)
+        world->random->ops->free(world->random);
+    g_free(world->run_dir);
+    g_free(world->peer_uri);
+    g_free(world->migrate_uri);
+    g_free(world->disks_uri);
+    g_free(world);
+}
+
+char *vmig_world_socket(const VmigWorld *world, const char *name)
+{
+    return g_build_filename(world->run_dir, name, NULL);
+}

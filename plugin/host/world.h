@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Everything outside the process, as the flow sees it: two hosts, what moves bytes between them,
+ * time and chance. world-real.c makes the real one; tests/sim makes one from a seed. */
+#pragma once
+
+#include <glib.h>
+
+#include "core/job.h"
+#include "host/hypervisor.h"
+#include "host/storage.h"
+
+typedef struct VmigClock VmigClock;
+typedef struct VmigRandom VmigRandom;
+typedef struct VmigMover VmigMover;
+
+typedef struct {
+    gint64 (*now)(VmigClock *self);  /* microseconds, monotonic, goes on while the host sleeps */
+    gint64 (*wall)(VmigClock *self); /* microseconds since the epoch, for people only */
+    /* Returns at that time, or earlier when something happened on either host. */
+    void (*wait)(VmigClock *self, gint64 until);
+    void (*free)(VmigClock *self);
+} VmigClockOps;
+
+struct VmigClock {
+    const VmigClockOps *ops;
+};
+
+typedef struct {
+    void (*bytes)(VmigRandom *self, guint8 *buffer, gsize length);
+    double (*unit)(VmigRandom *self); /* [0, 1) */
+    void (*free)(VmigRandom *self);
+} VmigRandomOps;
+
+struct VmigRandom {
+    const VmigRandomOps *ops;
+};
+
+/* One copy's progress; called from any thread, at most a few times a second for each copy. */
+typedef struct {
+    guint64 done; /* bytes of the file dealt with, holes included */
+    guint64 sent; /* bytes that crossed the network */
+    guint64 total;
+} VmigCopyProgress;
+
+typedef struct {
+    /* Sends all files at the same time, each to a receiver on the destination, and hashes what it
+     * read. files: VmigFile; hashes: n strings (transfer full). progress(user, index, ...) may be
+     * NULL; cancel may be NULL. */
+    gboolean (*send)(VmigMover *self, GPtrArray *files, const char *const *sockets, char ***hashes,
+                     void (*progress)(gpointer user, guint index, const VmigCopyProgress *now), gpointer user,
+                     GError **error);
+    void (*cancel)(VmigMover *self);                             /* from any thread */
+    void (*set_bandwidth)(VmigMover *self, guint64 bytes_per_s); /* of all copies together; 0 is without limit */
+    void (*free)(VmigMover *self);
+} VmigMoverOps;
+
+struct VmigMover {
+    const VmigMoverOps *ops;
+};
+
+typedef struct {
+    VmigHypervisor *hypervisor; /* NULL while the host cannot be reached */
+    VmigStorage *storage;
+} VmigHost;
+
+typedef struct VmigWorld {
+    VmigHost source;
+    VmigHost dest;
+    VmigMover *mover;
+    VmigClock *clock;
+    VmigRandom *random;
+    char *run_dir; /* "/run/vmig-snap/JOB", the same on both hosts */
+    /* Makes the connection to the other host anew where it broke; NULL: there is nothing to be made. */
+    gboolean (*reconnect)(struct VmigWorld *world, GError **error);
+    gpointer link; /* what both hosts are connected through; goes after everything that uses it */
+    GDestroyNotify link_free;
+    gpointer recipe; /* of the connection, for reconnect() */
+    GDestroyNotify recipe_free;
+    char *peer_uri; /* for VmigMigrateParams */
+    char *migrate_uri;
+    char *disks_uri;
+} VmigWorld;
+
+void vmig_world_free(VmigWorld *world);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigWorld, vmig_world_free)
+
+/* run_dir/NAME (transfer full) */
+char *vmig_world_socket(const VmigWorld *world, const char *name);
+G_GNUC_UNUSED static inline void vmig_random_free(VmigRandom *random)
+{
+    random->ops->free(random);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigRandom, vmig_random_free)
