@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* SWITCHED: the token is the destination's. Start the commit while the guest is paused, so that libvirt refuses all
+ * other block operations from its first instruction there, then let it run. */
+#include "flow/commit.h"
+#include "flow/side.h"
+#include "host/fault.h"
+
+static gboolean resume_guest(VmigMachine *m, GError **error)
+{
+    VmigHypervisor *hv = m->world->dest.hypervisor;
+
+    if (!hv->ops->resume(hv, m->job->uuid, error))
+        return FALSE;
+    if (m->stopped_at > 0)
+        m->job->downtime_ms = (guint64)(vmig_machine_now(m) - m->stopped_at) / 1000;
+    return TRUE;
+}
+
+gboolean vmig_step_switched(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError **error)
+{
+    g_autoptr(GError) late = NULL;
+    VmigRun run;
+
+    if (!vmig_job_token_is_dest(m->job))
+        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the destination does not have the token");
+    if (!vmig_side_run(m, VMIG_SIDE_DEST, &run, error))
+        return FALSE;
+    if (run == VMIG_RUN_ABSENT || run == VMIG_RUN_SHUTOFF)
+        vmig_machine_note(m, "the guest that arrived went off on the destination; its disks are completed there, and "
+                             "then it can be started (virsh start)");
+    if (run != VMIG_RUN_PAUSED || m->job->was_paused)
+        return vmig_fault("switched.resumed", error);
+    /* The guest comes first: a commit that does not start now is started in COMMIT. */
+    if (!vmig_commit_start(m, VMIG_SIDE_DEST, &late))
+        vmig_machine_note(m, "the commit could not start on the paused guest: %s", late->message);
+    /* The definition that libvirt wrote there must outlive a power loss too; that need not be downtime. */
+    return resume_guest(m, error) && vmig_fault("switched.resumed", error) &&
+           vmig_storage_sync_config(m->world->dest.storage, error);
+}

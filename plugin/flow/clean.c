@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* CLEAN: the destination is complete and verified; now, and only now, the source's copies go. */
+#include "flow/side.h"
+#include "host/fault.h"
+
+#define SOURCE_DEADLINE (120 * G_USEC_PER_SEC)
+
+static gboolean clean_destination(VmigMachine *m, GError **error)
+{
+    VmigHost *dest = vmig_side_host(m, VMIG_SIDE_DEST, error);
+
+    if (dest == NULL || !vmig_side_require_on_bases(m, VMIG_SIDE_DEST, error) ||
+        !vmig_side_set_snapshot_attribute(m, VMIG_SIDE_DEST, FALSE, error) ||
+        !dest->hypervisor->ops->set_metadata(dest->hypervisor, m->job->uuid, NULL, error) ||
+        !vmig_storage_sync_config(dest->storage, error))
+        return FALSE;
+    for (guint i = 0; i < m->job->disks->len; i++) {
+        const VmigDisk *disk = m->job->disks->pdata[i];
+        if (!vmig_storage_remove(dest->storage, m->job, disk->dest_overlay,
+                                 "committed into the base and pivoted, both definitions verified", error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+/* The source's QEMU ends by itself once libvirt's Confirm came through. One that is still there is stopped and fenced:
+ * the token is the destination's, it never runs again. */
+static gboolean end_source_guest(VmigMachine *m, GError **error)
+{
+    VmigHypervisor *hv = m->world->source.hypervisor;
+    gint64 until = vmig_machine_now(m) + SOURCE_DEADLINE;
+    gboolean job = FALSE;
+    VmigRun run;
+
+    /* The call's verdict no longer matters: the guest is there. */
+    hv->ops->migrate_end(hv, NULL);
+    for (;;) {
+        if (!vmig_side_run(m, VMIG_SIDE_SOURCE, &run, error))
+            return FALSE;
+        if (run == VMIG_RUN_SHUTOFF || run == VMIG_RUN_ABSENT)
+            return TRUE;
+        if (!hv->ops->has_job(hv, m->job->uuid, &job, error))
+            return FALSE;
+        if (!job)
+            return hv->ops->destroy(hv, m->job->uuid, error);
+        if (vmig_machine_now(m) > until)
+            return vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "the source's libvirt does not end its migration");
+        vmig_machine_wait(m, G_USEC_PER_SEC / 2);
+    }
+}
+
+static gboolean remove_source_files(VmigMachine *m, GError **error)
+{
+    VmigStorage *storage = m->world->source.storage;
+
+    for (guint i = 0; i < m->job->disks->len; i++) {
+        const VmigDisk *disk = m->job->disks->pdata[i];
+        if (!vmig_storage_remove(storage, m->job, disk->park, "the parked copy ended", error) ||
+            !vmig_storage_remove(storage, m->job, disk->overlay,
+                                 "mirrored to the destination, committed and verified there", error))
+            return FALSE;
+        for (guint k = 0; !m->job->options.keep_source && k < disk->files->len; k++)
+            if (!vmig_storage_remove_base(storage, m->job, disk->files->pdata[k], error))
+                return FALSE;
+    }
+    return TRUE;
+}
+
+static gboolean clean_source(VmigMachine *m, GError **error)
+{
+    VmigHost *source = vmig_side_host(m, VMIG_SIDE_SOURCE, error);
+    VmigRun run;
+
+    if (source == NULL || !end_source_guest(m, error) || !vmig_storage_guard_stop(source->storage, m->job, error) ||
+        !vmig_side_run(m, VMIG_SIDE_SOURCE, &run, error))
+        return FALSE;
+    if (run == VMIG_RUN_SHUTOFF && !source->hypervisor->ops->undefine(source->hypervisor, m->job->uuid, error))
+        return FALSE;
+    if (!vmig_fault("clean.undefined", error) || !remove_source_files(m, error))
+        return FALSE;
+    m->job->source_clean = TRUE;
+    return vmig_machine_save(m, error);
+}
+
+/* A source that does not answer keeps its leftovers until it does; the guest does not wait for that. */
+static gboolean source_answers(VmigMachine *m, GError **error)
+{
+    if (m->job->source_clean || vmig_side_host(m, VMIG_SIDE_SOURCE, NULL) != NULL)
+        return TRUE;
+    return vmig_fail(error, VMIG_ERROR_PARKED, "Bring the source back, then vmig-snap resume on either host.",
+                     "'%s' and every snapshot are complete on the destination; the source does not answer, so what the "
+                     "job left there is not removed yet",
+                     m->job->domain);
+}
+
+gboolean vmig_step_clean(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError **error)
+{
+    if (!clean_destination(m, error) || !source_answers(m, error) || (!m->job->source_clean && !clean_source(m, error)))
+        return FALSE;
+    VmigHost *source = vmig_side_host(m, VMIG_SIDE_SOURCE, error);
+    if (source == NULL)
+        return FALSE;
+    return vmig_storage_rundir_remove(m->world->dest.storage, m->job, error) &&
+           vmig_storage_rundir_remove(m->world->source.storage, m->job, error);
+}

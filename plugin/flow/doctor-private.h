@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the files of doctor share: the facts, and the rules over them. */
+#pragma once
+
+#include "core/domain-xml.h"
+#include "flow/doctor.h"
+#include "host/host-setup.h"
+#include "host/leftovers.h"
+#include "store/journal.h"
+
+/* One file that the journal lists for a finished job, and that exists. */
+typedef struct {
+    char *path;
+    char *kind;
+    char *state;
+} VmigDoctorFile;
+
+typedef struct {
+    VmigJob *job;
+    char *role;
+    gboolean finished;
+    gboolean busy;    /* it ended while we looked: nothing is said about it */
+    char *holder;     /* who works on it, for people; NULL: nobody */
+    GPtrArray *files; /* VmigDoctorFile; of a finished job */
+
+    /* Of an unfinished job. */
+    char *token_before, *token_after; /* read before and after the guest was looked at */
+    gboolean run_known;
+    VmigRun run;
+    GPtrArray *marred; /* char*: overlays here that hold an internal snapshot */
+} VmigDoctorJob;
+
+typedef struct {
+    char *uuid;
+    char *name;
+    VmigDomainXml *live;       /* NULL: it does not run */
+    VmigDomainXml *persistent; /* NULL: it is gone when it stops */
+    GError *error;             /* why its definitions are not known */
+} VmigDoctorDomain;
+
+typedef struct {
+    GError *config_error;
+    const char *connect_uri; /* not owned */
+    VmigHypervisorInfo *libvirt;
+    GError *libvirt_error;
+    VmigHostSetup *setup;
+
+    char *journal_path;
+    GError *journal_error; /* why its jobs are not known; NO_JOB: there is none */
+    GPtrArray *jobs;       /* VmigDoctorJob, the one that changed last first; NULL with journal_error */
+
+    GPtrArray *domains; /* VmigDoctorDomain; NULL: libvirt does not tell */
+    GPtrArray *files;   /* VmigOurFile that still exist after the journal was read */
+    gboolean files_whole;
+    GPtrArray *folders; /* VmigRunFolder */
+    GPtrArray *guards;  /* VmigGuardFacts */
+
+    const char *only; /* name or UUID, not owned; NULL: everything */
+} VmigDoctorFacts;
+
+VmigDoctorFacts *vmig_doctor_facts_new(void);
+void vmig_doctor_facts_free(VmigDoctorFacts *facts);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigDoctorFacts, vmig_doctor_facts_free)
+void vmig_doctor_job_free(VmigDoctorJob *job);
+VmigDoctorDomain *vmig_doctor_domain_new(const char *uuid, const char *name);
+void vmig_doctor_domain_free(VmigDoctorDomain *domain);
+
+/* Asks. config is NULL where it is wrong. */
+void vmig_doctor_look(VmigDoctorFacts *facts, const VmigDoctorRequest *request, const VmigConfig *config);
+
+/* The job of that id, or NULL. (transfer none) */
+const VmigDoctorJob *vmig_doctor_find_job(const VmigDoctorFacts *facts, const char *id);
+/* Is it about the domain that was asked for? */
+gboolean vmig_doctor_wants_job(const VmigDoctorFacts *facts, const VmigJob *job);
+gboolean vmig_doctor_wants_domain(const VmigDoctorFacts *facts, const VmigDoctorDomain *domain);
+/* NULL: it is unknown, or it ended meanwhile, see *busy. */
+const VmigDoctorJob *vmig_doctor_ended_job(const VmigDoctorFacts *facts, const char *id, gboolean *busy);
+/* The domain that has the file in a chain, live or persistent, or as the target of a copy. (transfer none) */
+const VmigDoctorDomain *vmig_doctor_user_of(const VmigDoctorFacts *facts, const char *path);
+
+VmigFinding *vmig_finding_add(GPtrArray *findings, const char *code, VmigSeverity severity, const char *format, ...)
+    G_GNUC_PRINTF(4, 5);
+void vmig_finding_repair(VmigFinding *finding, const char *format, ...) G_GNUC_PRINTF(2, 3);
+
+void vmig_doctor_setup_rules(const VmigDoctorFacts *facts, GPtrArray *findings);
+void vmig_doctor_job_rules(const VmigDoctorFacts *facts, GPtrArray *findings);
+void vmig_doctor_leftover_rules(const VmigDoctorFacts *facts, GPtrArray *findings);
+
+typedef enum {
+    VMIG_HOOK_NOT_THERE,
+    VMIG_HOOK_NOT_EXECUTABLE,
+    VMIG_HOOK_NO_DAEMON,  /* nobody to load it was found */
+    VMIG_HOOK_LOADED,     /* proven */
+    VMIG_HOOK_NOT_PROVEN, /* libvirt's daemon may not have looked since there are hooks */
+} VmigHookState;
+VmigHookState vmig_doctor_hook_state(const VmigHostSetup *setup);
+
+/* On what a disk may be, as bits. */
+typedef enum {
+    VMIG_MAY_BE_ABSENT = 1 << 0,
+    VMIG_MAY_BE_BASE = 1 << 1,
+    VMIG_MAY_BE_OVERLAY = 1 << 2,
+} VmigMayBe;
+/* What a job in that state has here, while nobody works on it. parked_state counts for a parked one. */
+guint vmig_doctor_expected(const VmigJob *job, gboolean here_is_dest);
+
+/* Repairs one finding, under the operation lock where it is about a domain, having looked again. */
+gboolean vmig_doctor_repair(const VmigDoctorFacts *facts, const VmigDoctorRequest *request, const VmigConfig *config,
+                            VmigFinding *finding, GError **error);

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* HANDOVER: the destination's overlays and the whole record, durable there. DETACH: the metadata leaves the source. */
+#include "flow/handover.h"
+
+#include "core/domain-xml.h"
+#include "core/snapshot-tree.h"
+#include "flow/side.h"
+#include "host/fault.h"
+
+/* The target of a mirror must be there with the exact size (QEMU: "Source and target image have different sizes"), and
+ * must be fresh: what an earlier try left in it is not what this one would have written. */
+gboolean vmig_handover_fresh_overlays(VmigMachine *m, GError **error)
+{
+    for (guint i = 0; i < m->job->disks->len; i++) {
+        const VmigDisk *disk = m->job->disks->pdata[i];
+        const VmigFile *base = vmig_disk_base(disk);
+        if (!vmig_storage_create_overlay(m->world->dest.storage, m->job, disk->dest_overlay, disk->virtual_size,
+                                         base->dest, base->format, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+/* The definitions for the destination are made of what the source has now: anything that changed since the plan and is
+ * no business of ours (an attached interface) travels as it is. */
+static gboolean write_definitions(VmigMachine *m, GError **error)
+{
+    VmigHypervisor *hv = m->world->source.hypervisor;
+    g_autofree char *live = NULL;
+    g_autofree char *persistent = NULL;
+
+    if (!hv->ops->domain_xml(hv, m->job->uuid, VMIG_XML_MIGRATABLE, &live, error) ||
+        !hv->ops->domain_xml(hv, m->job->uuid, VMIG_XML_PERSISTENT_MIGRATABLE, &persistent, error))
+        return FALSE;
+    g_clear_pointer(&m->job->dest_xml, g_free);
+    g_clear_pointer(&m->job->dest_persistent_xml, g_free);
+    m->job->dest_xml = vmig_domain_xml_for_destination(live, m->job, TRUE, error);
+    if (m->job->dest_xml == NULL)
+        return FALSE;
+    m->job->dest_persistent_xml = vmig_domain_xml_for_destination(persistent, m->job, FALSE, error);
+    return m->job->dest_persistent_xml != NULL;
+}
+
+static gboolean write_snapshots(VmigMachine *m, GError **error)
+{
+    for (guint i = 0; i < m->job->snapshots->len; i++) {
+        VmigSnapshot *snapshot = m->job->snapshots->pdata[i];
+        g_free(snapshot->dest_xml);
+        snapshot->dest_xml = vmig_snapshot_xml_for_destination(snapshot->xml, m->job, error);
+        if (snapshot->dest_xml == NULL)
+            return FALSE;
+    }
+    return TRUE;
+}
+
+gboolean vmig_step_handover(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError **error)
+{
+    if (!write_definitions(m, error) || !write_snapshots(m, error) || !vmig_handover_fresh_overlays(m, error) ||
+        !vmig_fault("handover.overlays", error))
+        return FALSE;
+    return vmig_machine_save(m, error);
+}
+
+/* Everything that is still there must be what was recorded; a snapshot that came or changed since is somebody's. */
+static gboolean check_snapshots(VmigMachine *m, GPtrArray *now, GError **error)
+{
+    for (guint i = 0; i < now->len; i++) {
+        const VmigSnapshot *snapshot = now->pdata[i];
+        gboolean known = FALSE;
+        for (guint k = 0; k < m->job->snapshots->len && !known; k++) {
+            const VmigSnapshot *recorded = m->job->snapshots->pdata[k];
+            known =
+                g_strcmp0(recorded->name, snapshot->name) == 0 && recorded->creation_time == snapshot->creation_time;
+        }
+        if (!known)
+            return vmig_fail(error, VMIG_ERROR_INTERFERENCE, "Run the command again.",
+                             "snapshot '%s' was made or redefined while the guest was being moved", snapshot->name);
+    }
+    return TRUE;
+}
+
+gboolean vmig_step_detach(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError **error)
+{
+    VmigHypervisor *hv = m->world->source.hypervisor;
+    g_autoptr(GPtrArray) now = NULL;
+
+    if (!hv->ops->snapshots(hv, m->job->uuid, &now, error) || !check_snapshots(m, now, error))
+        return FALSE;
+    /* Leaf first: deleting a parent would change the <parent> of its children (virDomainSnapshotDelete). */
+    for (guint i = m->job->snapshots->len; i > 0; i--) {
+        const VmigSnapshot *snapshot = m->job->snapshots->pdata[i - 1];
+        if (!hv->ops->snapshot_forget(hv, m->job->uuid, snapshot->name, error) || !vmig_fault("detach.one", error))
+            return FALSE;
+    }
+    return TRUE;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* clean: removes the images that a finished migration kept on its source.
+ *
+ * They are somebody's disks until all of this is proven: the newest job that left images here is DONE, in this journal
+ * and in the destination's, where the copies still are; each file is, to the nanosecond, the one that was copied; no
+ * domain of this libvirt has it in any chain, no process holds it, no other image beneath the roots lies on it. Then
+ * the gate removes them (store/gate.h), which looks once more. All are looked at before the first one goes.
+ */
+#pragma once
+
+#include "host/config.h"
+#include "host/hypervisor.h"
+#include "host/storage.h"
+
+typedef struct {
+    const VmigConfig *config;
+    VmigHypervisor *hypervisor; /* this host's, of vmig_libvirt_new() */
+    const char *domain;         /* name or UUID */
+    /* The other host's storage (transfer full), NULL with the error set. NULL: the other host is not asked. */
+    VmigStorage *(*open_peer)(gpointer user, const VmigJob *job, GError **error);
+    gpointer user;
+} VmigCleanRequest;
+
+typedef struct {
+    char *path;
+    guint64 bytes; /* that it occupied */
+} VmigRemovedImage;
+
+typedef struct {
+    VmigJob *job;
+    GPtrArray *removed; /* VmigRemovedImage; empty where they were gone already */
+    guint64 freed;
+} VmigCleaned;
+
+void vmig_cleaned_free(VmigCleaned *cleaned);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigCleaned, vmig_cleaned_free)
+
+/* Errors: NO_JOB where there never was a job of that domain, AMBIGUOUS_DOMAIN, REFUSED with what speaks against it,
+ * LOCKED, UNREACHABLE and the like for the other host. An error after the first file went says which did.
+ * (transfer full) */
+VmigCleaned *vmig_clean_kept_images(const VmigCleanRequest *request, GError **error);

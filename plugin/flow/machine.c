@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The loop: journal the state, do its step, decide what follows. */
+#include "flow/machine.h"
+
+#include "flow/overlay.h"
+#include "flow/side.h"
+#include "host/fault.h"
+
+static const VmigStep steps[VMIG_STATE_LAST] = {
+    [VMIG_STATE_LOCK] = vmig_step_lock,
+    [VMIG_STATE_OVERLAY] = vmig_step_overlay,
+    [VMIG_STATE_SEED] = vmig_step_seed,
+    [VMIG_STATE_HANDOVER] = vmig_step_handover,
+    [VMIG_STATE_DETACH] = vmig_step_detach,
+    [VMIG_STATE_MIGRATE] = vmig_step_migrate,
+    [VMIG_STATE_UNCERTAIN] = vmig_step_uncertain,
+    [VMIG_STATE_SWITCHED] = vmig_step_switched,
+    [VMIG_STATE_COMMIT] = vmig_step_commit,
+    [VMIG_STATE_PIVOT] = vmig_step_pivot,
+    [VMIG_STATE_RESTORE] = vmig_step_restore,
+    [VMIG_STATE_CLEAN] = vmig_step_clean,
+    [VMIG_STATE_ROLLBACK] = vmig_step_rollback,
+    [VMIG_STATE_BACK_COMMIT] = vmig_step_back_commit,
+    [VMIG_STATE_BACK_PIVOT] = vmig_step_back_pivot,
+    [VMIG_STATE_BACK_RESTORE] = vmig_step_back_restore,
+};
+
+/* NULL while the other host cannot be reached. */
+static VmigStorage *peer_storage(VmigMachine *m)
+{
+    return m->here_is_dest ? m->world->source.storage : m->world->dest.storage;
+}
+
+/* The other host's copy of the record. One that cannot be reached hears it when it can. */
+static gboolean tell_peer(VmigMachine *m, GError **error)
+{
+    VmigStorage *peer = peer_storage(m);
+
+    return peer == NULL || !m->peer_recorded || vmig_storage_record_put(peer, m->job, error);
+}
+
+static gboolean adopt_record(VmigMachine *m, GError **error);
+
+/* A connection that broke is made anew before the next try, and what the other host held for it is taken again. */
+static void reconnect(VmigMachine *m)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (m->world->reconnect == NULL)
+        return;
+    if (!m->world->reconnect(m->world, &error)) {
+        vmig_machine_note(m, "%s", error->message);
+        return;
+    }
+    /* The lock there ended with the connection: somebody may have carried the job on, or be at it. */
+    VmigStorage *peer = peer_storage(m);
+    if (peer != NULL && (!vmig_storage_lock(peer, m->job, &error) || !adopt_record(m, &error) ||
+                         (!vmig_state_is_final(vmig_job_state(m->job)) && !vmig_storage_rundir(peer, m->job, &error))))
+        vmig_machine_note(m, "%s", error->message);
+    m->lost_lock = g_error_matches(error, VMIG_ERROR, VMIG_ERROR_LOCKED);
+}
+
+/* Where a failed step leads when it is not tried again: back before the switchover; after it, and on the way back, the
+ * job parks and says why. */
+static VmigState where_failure_leads(VmigState state)
+{
+    switch (vmig_state_phase(state)) {
+    case VMIG_PHASE_FORWARD:
+        return state == VMIG_STATE_UNCERTAIN ? VMIG_STATE_PARKED : VMIG_STATE_ROLLBACK;
+    case VMIG_PHASE_AFTER:
+    case VMIG_PHASE_BACK:
+    case VMIG_PHASE_END:
+    default:
+        return VMIG_STATE_PARKED;
+    }
+}
+
+/* When that will be, for people. */
+static char *clock_text(VmigMachine *m, gint64 in_us)
+{
+    gint64 wall = m->world->clock->ops->wall(m->world->clock) + in_us;
+    g_autoptr(GDateTime) time = g_date_time_new_from_unix_utc(wall / G_USEC_PER_SEC);
+
+    return time != NULL ? g_date_time_format(time, "%Y-%m-%d %H:%M:%S UTC") : NULL;
+}
+
+static gboolean try_again(VmigMachine *m, VmigState state, const GError *why)
+{
+    if (!vmig_state_may_retry(state) || g_error_matches(why, VMIG_ERROR, VMIG_ERROR_CANCELLED))
+        return FALSE;
+    /* A guest that is off does not come back by waiting, and nothing is held up for it. */
+    if (vmig_state_phase(state) == VMIG_PHASE_FORWARD && g_error_matches(why, VMIG_ERROR, VMIG_ERROR_GUEST_GONE))
+        return FALSE;
+    gint64 now = vmig_machine_now(m);
+    g_autoptr(VmigRetryDecision) decision =
+        vmig_retry_decide(m->policy, why, &m->retries, now, m->world->random->ops->unit(m->world->random));
+    vmig_journal_note(m->journal, m->job->id, decision->reason, NULL);
+    if (decision->action == VMIG_RETRY_GIVE_UP)
+        return FALSE;
+    vmig_retry_count(&m->retries, decision, now);
+    m->job->attempt++;
+    /* On the way back the reason stays the one that led there. */
+    if (vmig_state_phase(state) != VMIG_PHASE_BACK)
+        vmig_job_set_error(m->job, why);
+    g_autofree char *when = clock_text(m, decision->at_us - now);
+    g_free(m->job->next_try);
+    m->job->next_try = g_steal_pointer(&when);
+    if (m->reporter.retry != NULL)
+        m->reporter.retry(m->reporter.user, m->job, why, decision->at_us - now);
+    if (!vmig_machine_save(m, NULL))
+        vmig_machine_note(m, "the journal could not take the retry; it goes on all the same");
+    while (vmig_machine_now(m) < decision->at_us && vmig_machine_check_cancel(m, NULL))
+        vmig_machine_wait(m, decision->at_us - vmig_machine_now(m));
+    if (g_error_matches(why, VMIG_ERROR, VMIG_ERROR_CONNECTION))
+        reconnect(m);
+    return TRUE;
+}
+
+/* Decides what follows a failed step. The reason of a way back is the first one, not what fails on the way. */
+static VmigState after_failure(VmigMachine *m, VmigState state, GError *why)
+{
+    if (try_again(m, state, why))
+        return state;
+    VmigState to = where_failure_leads(state);
+    if (to == VMIG_STATE_ROLLBACK && vmig_state_may_retry(state) && m->policy->then == VMIG_THEN_PARK &&
+        vmig_retry_row(why) != VMIG_RETRY_NEVER)
+        to = VMIG_STATE_PARKED;
+    if (to == VMIG_STATE_PARKED) {
+        g_free(m->job->parked_state);
+        m->job->parked_state = g_strdup(vmig_state_name(state));
+    }
+    if (to == VMIG_STATE_ROLLBACK || m->job->error_code == NULL || vmig_state_phase(state) != VMIG_PHASE_BACK)
+        vmig_job_set_error(m->job, why);
+    else
+        vmig_machine_note(m, "%s", why->message);
+    return to;
+}
+
+/* Makes the new state durable before anything of it is done. Staying in a state (a retry) is no transition. */
+static gboolean enter(VmigMachine *m, VmigState to, GError **error)
+{
+    VmigState from = vmig_job_state(m->job);
+
+    if (to != from) {
+        g_assert(vmig_state_may_follow(from, to));
+        m->job->attempt = 1;
+        g_clear_pointer(&m->job->next_try, g_free);
+        m->retries = (VmigRetryState){0};
+        if (vmig_state_phase(to) != VMIG_PHASE_BACK && to != VMIG_STATE_PARKED && to != VMIG_STATE_ROLLED_BACK)
+            vmig_job_set_error(m->job, NULL);
+    }
+    if (!m->recorded) {
+        if (!vmig_journal_create_job(m->journal, m->job, "source", error))
+            return FALSE;
+        m->recorded = TRUE;
+    }
+    if (vmig_state_is_final(to))
+        m->job->ended = (guint64)(m->world->clock->ops->wall(m->world->clock) / G_USEC_PER_SEC);
+    if (!vmig_journal_commit_transition(m->journal, m->job, to, NULL, error))
+        return FALSE;
+    g_autoptr(GError) peer_error = NULL;
+    /* The other host's copy may lag behind: it is told again at the next state, and asked only for the token. */
+    if (!tell_peer(m, &peer_error))
+        vmig_machine_note(m, "the other host's record lags behind: %s", peer_error->message);
+    if (m->reporter.state != NULL)
+        m->reporter.state(m->reporter.user, m->job);
+    return TRUE;
+}
+
+/* Which hosts a state cannot do without. CLEAN and UNCERTAIN look for themselves. */
+static gboolean hosts_answer(VmigMachine *m, VmigState state, GError **error)
+{
+    VmigPhase phase = vmig_state_phase(state);
+    gboolean source = (phase == VMIG_PHASE_FORWARD && state != VMIG_STATE_UNCERTAIN) || phase == VMIG_PHASE_BACK;
+    gboolean dest = (phase == VMIG_PHASE_FORWARD && state != VMIG_STATE_UNCERTAIN) || phase == VMIG_PHASE_AFTER;
+
+    return (!source || vmig_side_host(m, VMIG_SIDE_SOURCE, error) != NULL) &&
+           (!dest || vmig_side_host(m, VMIG_SIDE_DEST, error) != NULL);
+}
+
+/* One state: its step between its two fault points. A state that was cancelled before the switchover fails. */
+static gboolean do_step(VmigMachine *m, VmigState state, VmigState *next, GError **error)
+{
+    g_autofree char *entered = g_strdup_printf("%s.enter", vmig_state_name(state));
+    g_autofree char *left = g_strdup_printf("%s.leave", vmig_state_name(state));
+
+    *next = vmig_state_next(state);
+    if (!vmig_machine_check_cancel(m, error) || !hosts_answer(m, state, error) ||
+        !vmig_journal_begin_transition(m->journal, m->job, *next, NULL, error) ||
+        !vmig_fault(g_intern_string(entered), error))
+        return FALSE;
+    /* A host that was restarted meanwhile no longer holds the bases frozen. */
+    if (m->taken_over && state > VMIG_STATE_OVERLAY && state < VMIG_STATE_MIGRATE && !vmig_overlay_hold(m, error))
+        return FALSE;
+    m->taken_over = FALSE;
+    if (!steps[state](m, next, error))
+        return FALSE;
+    return vmig_fault(g_intern_string(left), error);
+}
+
+/* The locks come before the job is in any journal: an operation that finds another one at work has nothing to undo,
+ * and must not undo the other's. */
+static gboolean begin_job(VmigMachine *m, GError **error)
+{
+    /* A process died right after it made the row: nothing was touched, and there is nothing to go on with. */
+    if (m->recorded) {
+        g_autoptr(GError) why = NULL;
+        vmig_fail(&why, VMIG_ERROR_INTERRUPTED, "Run the migration again.",
+                  "the process that planned the migration died before anything was touched");
+        vmig_job_set_error(m->job, why);
+        return enter(m, VMIG_STATE_ROLLED_BACK, error);
+    }
+    VmigStorage *source = m->world->source.storage;
+    VmigStorage *dest = m->world->dest.storage;
+
+    if (!vmig_storage_lock(source, m->job, error))
+        return FALSE;
+    if (vmig_storage_lock(dest, m->job, error) && enter(m, VMIG_STATE_LOCK, error))
+        return TRUE;
+    vmig_storage_unlock(dest, m->job, NULL);
+    vmig_storage_unlock(source, m->job, NULL);
+    return FALSE;
+}
+
+/* How far past the switchover a record is; 0: not past it. */
+static guint rank(const VmigJob *job)
+{
+    VmigState state = vmig_job_state(job);
+
+    if (state == VMIG_STATE_PARKED)
+        state = vmig_state_from_name(job->parked_state);
+    if (!vmig_job_token_is_dest(job) || state == VMIG_STATE_LAST)
+        return 0;
+    return state == VMIG_STATE_DONE || vmig_state_phase(state) == VMIG_PHASE_AFTER ? state : 1;
+}
+
+/* The other host may have gone on while this one was away. Past the switchover the record that is further is the true
+ * one; before it the source's is, whatever it says, and the destination does nothing without the source's word. */
+static gboolean true_record(VmigMachine *m, VmigJob **ret, GError **error)
+{
+    VmigStorage *peer = peer_storage(m);
+    g_autoptr(VmigJob) there = NULL;
+    g_autoptr(GError) why = NULL;
+
+    *ret = NULL;
+    gboolean asked = peer != NULL && vmig_storage_record_get(peer, m->job->id, &there, &why);
+    /* A failed question is no answer: the record there may be the newer one, and must not be overwritten. */
+    if (peer != NULL && !asked) {
+        g_propagate_error(error, g_steal_pointer(&why));
+        return FALSE;
+    }
+    if (!m->here_is_dest && rank(m->job) > 0 && !asked)
+        return vmig_fail(error, VMIG_ERROR_CONNECTION, "Bring the destination back and run vmig-snap resume again.",
+                         "the destination owns the guest of job %s and does not answer: its record counts now",
+                         m->job->id);
+    if (m->here_is_dest && rank(m->job) == 0 && !asked && !m->source_fenced)
+        return vmig_fail(error, VMIG_ERROR_CONNECTION, "Bring the source back and run vmig-snap resume again.",
+                         "job %s did not reach the switchover by this host's journal, and the source, whose record "
+                         "counts then, does not answer",
+                         m->job->id);
+    if (there == NULL)
+        return TRUE;
+    /* A token that only the source has is not a record to take over: the decision table looks at it. Of two that are
+     * equally far the owner's is the newer one, or the same. */
+    gboolean half = rank(there) == 1;
+    gboolean newer = rank(there) > rank(m->job) ||
+                     (rank(there) == rank(m->job) && (m->here_is_dest ? rank(there) == 0 : rank(there) > 0));
+    if (newer && !half)
+        *ret = g_steal_pointer(&there);
+    return TRUE;
+}
+
+static gboolean adopt_record(VmigMachine *m, GError **error)
+{
+    g_autofree char *role = vmig_journal_role(m->journal, m->job->id, error);
+    g_autoptr(VmigJob) there = NULL;
+
+    if (role == NULL || !true_record(m, &there, error))
+        return FALSE;
+    if (there == NULL)
+        return TRUE;
+    if ((vmig_job_token_is_dest(there) &&
+         !vmig_journal_set_token(m->journal, there->id, VMIG_OWNER_DESTINATION, error)) ||
+        !vmig_journal_put(m->journal, there, role, error))
+        return FALSE;
+    vmig_job_free(m->job);
+    m->job = g_steal_pointer(&there);
+    return TRUE;
+}
+
+/* What a process that is gone held is taken again: the locks ended with it. Another host that does not answer is no
+ * reason to leave the guest alone: what needs it will say so. */
+static gboolean take_over(VmigMachine *m, GError **error)
+{
+    VmigHost *source = vmig_side_host(m, VMIG_SIDE_SOURCE, NULL);
+    VmigHost *dest = vmig_side_host(m, VMIG_SIDE_DEST, NULL);
+
+    if ((source != NULL && !vmig_storage_lock(source->storage, m->job, error)) ||
+        (dest != NULL && !vmig_storage_lock(dest->storage, m->job, error)))
+        return FALSE;
+    m->taken_over = TRUE;
+    if (!adopt_record(m, error))
+        return FALSE;
+    VmigState state = vmig_job_state(m->job);
+    if (state == VMIG_STATE_PARKED)
+        state = vmig_state_from_name(m->job->parked_state);
+    /* Nobody watched the migration: whether it ended, and how, is for the decision table. */
+    if (state == VMIG_STATE_MIGRATE)
+        state = VMIG_STATE_UNCERTAIN;
+    if (vmig_state_is_final(state))
+        return TRUE;
+    if (!vmig_state_may_follow(vmig_job_state(m->job), state))
+        return state == vmig_job_state(m->job) ||
+               vmig_fail(error, VMIG_ERROR_STATE, NULL, "the record of job %s says nothing to go on from", m->job->id);
+    return enter(m, state, error);
+}
+
+/* Only once the journals say that the job is over: in between another process would find it unfinished and unheld. A
+ * lock that is not let go of here ends with its holder. */
+static gboolean release(VmigMachine *m)
+{
+    VmigHost *source = vmig_side_host(m, VMIG_SIDE_SOURCE, NULL);
+    VmigHost *dest = vmig_side_host(m, VMIG_SIDE_DEST, NULL);
+
+    if (dest != NULL)
+        vmig_storage_unlock(dest->storage, m->job, NULL);
+    if (source != NULL)
+        vmig_storage_unlock(source->storage, m->job, NULL);
+    return TRUE;
+}
+
+gboolean vmig_machine_run(VmigMachine *m, GError **error)
+{
+    VmigState state = vmig_job_state(m->job);
+
+    if (vmig_state_is_final(state))
+        return TRUE;
+    if (state == VMIG_STATE_PLAN ? !begin_job(m, error) : !take_over(m, error))
+        return FALSE;
+    for (;;) {
+        g_autoptr(GError) why = NULL;
+        VmigState next;
+
+        state = vmig_job_state(m->job);
+        if (vmig_state_is_final(state))
+            return release(m);
+        if (state == VMIG_STATE_PARKED)
+            return TRUE;
+        if (!do_step(m, state, &next, &why)) {
+            if (g_error_matches(why, VMIG_ERROR, VMIG_ERROR_CRASHED)) {
+                g_propagate_error(error, g_steal_pointer(&why));
+                return FALSE;
+            }
+            next = after_failure(m, state, why);
+            if (m->lost_lock)
+                return vmig_fail(error, VMIG_ERROR_LOCKED, "See vmig-snap status on both hosts.",
+                                 "another process carries job %s on since the connection broke", m->job->id);
+            if (next == state)
+                continue; /* in whatever state the record is now */
+        }
+        if (next != state && !enter(m, next, error))
+            return FALSE;
+    }
+}
+
+VmigMachine *vmig_machine_new(VmigWorld *world, VmigJournal *journal, gboolean here_is_dest, const VmigPolicy *policy,
+                              const VmigReporter *reporter, VmigJob *job)
+{
+    VmigMachine *m = g_new0(VmigMachine, 1);
+
+    m->world = world;
+    m->journal = journal;
+    m->here_is_dest = here_is_dest;
+    m->policy = policy;
+    m->job = job;
+    /* By the journal, not by the state: a process may have died right after it made the row. */
+    g_autoptr(VmigJob) known = vmig_journal_load(journal, job->id, NULL);
+    m->recorded = known != NULL;
+    m->peer_recorded = m->recorded;
+    if (reporter != NULL)
+        m->reporter = *reporter;
+    return m;
+}
+
+void vmig_machine_free(VmigMachine *m)
+{
+    vmig_job_free(m->job);
+    g_free(m);
+}
+
+void vmig_machine_cancel(VmigMachine *m)
+{
+    g_atomic_int_set(&m->cancelled, 1);
+    if (m->world->mover != NULL)
+        m->world->mover->ops->cancel(m->world->mover);
+}
+
+gboolean vmig_machine_save(VmigMachine *m, GError **error)
+{
+    if (!vmig_journal_save(m->journal, m->job, error))
+        return FALSE;
+    return tell_peer(m, error);
+}
+
+gboolean vmig_machine_check_cancel(VmigMachine *m, GError **error)
+{
+    VmigState state = vmig_job_state(m->job);
+
+    if (!g_atomic_int_get(&m->cancelled) || vmig_state_phase(state) != VMIG_PHASE_FORWARD ||
+        state == VMIG_STATE_UNCERTAIN)
+        return TRUE;
+    return vmig_fail(error, VMIG_ERROR_CANCELLED, NULL, "cancelled by the operator");
+}
+
+void vmig_machine_progress(VmigMachine *m, const char *disk, guint64 done, guint64 total, guint64 rate)
+{
+    VmigProgress progress = {m->job->state, disk, done, total, rate};
+
+    if (m->reporter.progress != NULL)
+        m->reporter.progress(m->reporter.user, m->job, &progress);
+}
+
+void vmig_machine_note(VmigMachine *m, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    g_autofree char *text = g_strdup_vprintf(format, args);
+    va_end(args);
+    if (m->reporter.note != NULL)
+        m->reporter.note(m->reporter.user, m->job, text);
+}
+
+gint64 vmig_machine_now(VmigMachine *m)
+{
+    return m->world->clock->ops->now(m->world->clock);
+}
+
+void vmig_machine_wait(VmigMachine *m, gint64 microseconds)
+{
+    m->world->clock->ops->wait(m->world->clock, vmig_machine_now(m) + MAX(microseconds, 0));
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The machine: it drives one job from state to state until it ends or parks.
+ *
+ * Each state of core/states.def has one step function, in the file of its group:
+ *   plan.c PLAN · lock.c LOCK · overlay.c OVERLAY · seed.c SEED · handover.c HANDOVER, DETACH · migrate.c MIGRATE,
+ *   UNCERTAIN · arrive.c SWITCHED · commit.c COMMIT, PIVOT and BACK_COMMIT, BACK_PIVOT · restore.c RESTORE,
+ *   BACK_RESTORE · clean.c CLEAN · rollback.c ROLLBACK
+ * A step looks at what is, does what is missing, and can be run again after a crash at any line of it.
+ */
+#pragma once
+
+#include "core/errors.h"
+#include "core/job.h"
+#include "core/retry.h"
+#include "core/states.h"
+#include "host/world.h"
+#include "store/journal.h"
+
+typedef struct {
+    const char *phase; /* the state's name */
+    const char *disk;  /* target, or NULL for memory and for the sum */
+    guint64 done;      /* bytes */
+    guint64 total;
+    guint64 rate; /* bytes a second, smoothed; 0 is not known yet */
+} VmigProgress;
+
+/* What a machine tells while it works. Every member may be NULL. progress() may come from
+ * another thread, while the machine's own one waits for the copies; never two at once. */
+typedef struct {
+    void (*state)(gpointer user, const VmigJob *job);
+    void (*progress)(gpointer user, const VmigJob *job, const VmigProgress *progress);
+    void (*retry)(gpointer user, const VmigJob *job, const GError *why, gint64 delay_us);
+    void (*note)(gpointer user, const VmigJob *job, const char *text);
+    gpointer user;
+} VmigReporter;
+
+typedef struct {
+    VmigWorld *world;       /* not owned */
+    VmigJournal *journal;   /* of this host; not owned */
+    gboolean source_fenced; /* by the operator's word: the source's QEMU cannot run */
+    gboolean here_is_dest;  /* else this host is the source; the other one has a journal too */
+    const VmigPolicy *policy;
+    VmigReporter reporter;
+    VmigJob *job;           /* owned */
+    gint cancelled;         /* atomic: set by vmig_machine_cancel() */
+    gboolean recorded;      /* the job is in this host's journal */
+    gboolean peer_recorded; /* and in the other's */
+    gboolean token_tried;   /* to give it away: whether it is given is what the journals say */
+    gboolean taken_over;    /* from a process that is gone, and no step was done yet */
+    VmigRetryState retries;
+    guint commits_lost;
+    gboolean lost_lock; /* somebody else has the job now */
+    gint64 stopped_at;  /* when the guest's CPUs stopped, by the world's clock */
+    gint64 last_progress;
+} VmigMachine;
+
+/* Takes the job. */
+VmigMachine *vmig_machine_new(VmigWorld *world, VmigJournal *journal, gboolean here_is_dest, const VmigPolicy *policy,
+                              const VmigReporter *reporter, VmigJob *job);
+void vmig_machine_free(VmigMachine *machine);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigMachine, vmig_machine_free)
+
+/* Drives the job until it is final or parked. TRUE: the job is DONE, ROLLED_BACK or PARKED: its record says why.
+ * FALSE: refused before anything was touched (the error says so), or the journal failed; the job's last durable state
+ * is then what resume goes on from. */
+gboolean vmig_machine_run(VmigMachine *machine, GError **error);
+/* From any thread or signal handler's loop: asks to go back; after the switchover it has no effect. */
+void vmig_machine_cancel(VmigMachine *machine);
+
+/* --- for the steps --- */
+
+typedef gboolean (*VmigStep)(VmigMachine *m, VmigState *next, GError **error);
+
+/* Makes the record durable here, and on the other host where it has it already. */
+gboolean vmig_machine_save(VmigMachine *m, GError **error);
+/* FALSE with CANCELLED when somebody asked to stop. */
+gboolean vmig_machine_check_cancel(VmigMachine *m, GError **error);
+void vmig_machine_progress(VmigMachine *m, const char *disk, guint64 done, guint64 total, guint64 rate);
+void vmig_machine_note(VmigMachine *m, const char *format, ...) G_GNUC_PRINTF(2, 3);
+gint64 vmig_machine_now(VmigMachine *m);
+/* Waits for the next event, at most that long. */
+void vmig_machine_wait(VmigMachine *m, gint64 microseconds);
+
+gboolean vmig_step_lock(VmigMachine *m, VmigState *next, GError **error);
+gboolean vmig_step_overlay(VmigMachine *m, VmigState *next, GError **error);
+gboolean vmig_step_seed(VmigMachine *m, VmigState *next, GError **error);
+gboolean vmig_step_handover(VmigMachine *m, VmigState *next, GError **error);
+gboolean vmig_step_detach(VmigMachine *m, VmigState *next, GError **error);
+gboolean vmig_step_migrate(VmigMachine *m, VmigState *next, GError **error);
+gboolean vmig_step_uncertain(VmigMachine *m, VmigState *next, GError **error);
+gboolean vmig_step_switched(VmigMachine *m, VmigState *next, GError **error);
+gboolean vmig_step_commit(VmigMachine *m, VmigState *next, GError **error);
+gboolean vmig_step_pivot(VmigMachine *m, VmigState *next, GError **error);
+gboolean vmig_step_restore(VmigMachine *m, VmigState *next, GError **error);
+gboolean vmig_step_clean(VmigMachine *m, VmigState *next, GError **error);
+gboolean vmig_step_rollback(VmigMachine *m, VmigState *next, GError **error);
+gboolean vmig_step_back_commit(VmigMachine *m, VmigState *next, GError **error);
+gboolean vmig_step_back_pivot(VmigMachine *m, VmigState *next, GError **error);
+gboolean vmig_step_back_restore(VmigMachine *m, VmigState *next, GError **error);

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* MIGRATE: libvirt moves the guest; we watch both ends and give the token. UNCERTAIN: what to do when that broke.
+ *
+ * The order that makes it safe: the fence is armed before the migration; the parked copies end only then; the chain is
+ * looked at once more when libvirt's own migration job holds; the guest arrives paused; the token is written only with
+ * the guest complete on the destination and the source's overlays fenced (or the source's QEMU gone). */
+#include "core/domain-xml.h"
+#include "flow/handover.h"
+#include "flow/overlay.h"
+#include "flow/settle.h"
+#include "flow/side.h"
+#include "host/fault.h"
+
+#define POLL (G_USEC_PER_SEC / 5)
+#define LOOK_ANYWAY (10 * G_USEC_PER_SEC)
+
+typedef struct {
+    gint64 deadline; /* 0: none */
+    gint64 looked;   /* at the destination */
+    gboolean verified;
+    gboolean aborted;
+    gboolean arrived;
+    gboolean given;
+} Watch;
+
+static gboolean arm_fence(VmigMachine *m, GError **error)
+{
+    g_autoptr(GPtrArray) overlays = g_ptr_array_new();
+
+    for (guint i = 0; i < m->job->disks->len; i++)
+        g_ptr_array_add(overlays, ((VmigDisk *)m->job->disks->pdata[i])->overlay);
+    g_ptr_array_add(overlays, NULL);
+    return vmig_storage_fence_arm(m->world->source.storage, m->job, (const char *const *)overlays->pdata, error);
+}
+
+/* Nothing of an earlier try is on the destination: what arrives from here on is new. */
+static gboolean forget_revoked(VmigMachine *m, GError **error)
+{
+    if (!m->job->revoked)
+        return TRUE;
+    m->job->revoked = FALSE;
+    return vmig_machine_save(m, error);
+}
+
+static gboolean begin(VmigMachine *m, GError **error)
+{
+    VmigHypervisor *hv = m->world->source.hypervisor;
+    g_autoptr(GPtrArray) targets = g_ptr_array_new();
+    const VmigOptions *options = &m->job->options;
+
+    for (guint i = 0; i < m->job->disks->len; i++)
+        g_ptr_array_add(targets, ((VmigDisk *)m->job->disks->pdata[i])->target);
+    g_ptr_array_add(targets, NULL);
+    VmigMigrateParams params = {
+        .peer_uri = m->world->peer_uri,
+        .migrate_uri = m->world->migrate_uri,
+        .disks_uri = m->world->disks_uri,
+        .dest_xml = m->job->dest_xml,
+        .persistent_xml = m->job->dest_persistent_xml,
+        .disks = (const char *const *)targets->pdata,
+        /* libvirt's limit is for each mirror (and for the memory): together they keep ours. */
+        .bandwidth = options->bandwidth / MAX(m->job->disks->len, 1),
+        .max_downtime = options->max_downtime,
+        .parallel = options->parallel,
+        .auto_converge = options->auto_converge,
+        .tls = g_strcmp0(options->transport, "tls") == 0,
+    };
+    hv->ops->migrate_end(hv, NULL); /* of an earlier try, where there is one */
+    if (!vmig_settle_remove_arrived(m, error) || !forget_revoked(m, error) || !vmig_handover_fresh_overlays(m, error) ||
+        !arm_fence(m, error) || !vmig_fault("migrate.fenced", error) || !vmig_overlay_unpark(m, error) ||
+        !vmig_fault("migrate.unparked", error))
+        return FALSE;
+    return hv->ops->migrate_begin(hv, m->job->uuid, &params, error);
+}
+
+static void tell(VmigMachine *m, const VmigMigrateStatus *status)
+{
+    if (!status->job_seen)
+        return;
+    m->job->bytes_mirrored = MAX(m->job->bytes_mirrored, status->disk_done);
+    m->job->bytes_memory = MAX(m->job->bytes_memory, status->memory_done);
+    if (status->memory_total + status->disk_total > 0)
+        vmig_machine_progress(m, NULL, status->memory_done + status->disk_done,
+                              status->memory_total + status->disk_total, status->memory_rate + status->disk_rate);
+}
+
+/* The source can no longer run the guest: its overlays are taken, or its QEMU is gone. */
+static gboolean source_is_fenced(VmigMachine *m, gboolean *fenced, GError **error)
+{
+    VmigRun run;
+
+    *fenced = FALSE;
+    if (vmig_storage_fence_held(m->world->source.storage, m->job, G_USEC_PER_SEC, fenced, NULL) && *fenced)
+        return TRUE;
+    if (!vmig_side_run(m, VMIG_SIDE_SOURCE, &run, error))
+        return FALSE;
+    *fenced = run == VMIG_RUN_SHUTOFF || run == VMIG_RUN_ABSENT;
+    return TRUE;
+}
+
+static gboolean look_at_destination(VmigMachine *m, Watch *w, GError **error)
+{
+    VmigRun run;
+    gboolean fenced = FALSE;
+
+    if (!vmig_side_run(m, VMIG_SIDE_DEST, &run, error))
+        return FALSE;
+    if (run != VMIG_RUN_PAUSED)
+        return TRUE;
+    w->arrived = TRUE;
+    if (!source_is_fenced(m, &fenced, error))
+        return FALSE;
+    if (!fenced)
+        return TRUE;
+    /* The last net: an overlay that holds a snapshot is not ours to give away. */
+    if (!vmig_side_require_no_snapshot(m, VMIG_SIDE_SOURCE, error) || !vmig_fault("migrate.arrived", error) ||
+        !vmig_settle_give_token(m, error))
+        return FALSE;
+    w->given = TRUE;
+    return TRUE;
+}
+
+static gboolean abort_once(VmigMachine *m, Watch *w)
+{
+    VmigHypervisor *hv = m->world->source.hypervisor;
+    g_autoptr(GError) error = NULL;
+
+    if (w->aborted)
+        return TRUE;
+    /* The fence first: a QEMU that goes back on its way out and cannot get its overlay's lock dies. No token was given,
+     * so nothing runs on the destination. */
+    vmig_storage_fence_drop(m->world->source.storage, m->job, NULL);
+    w->aborted = hv->ops->migrate_abort(hv, &error);
+    if (!w->aborted)
+        vmig_machine_note(m, "%s", error->message);
+    return w->aborted;
+}
+
+/* It cannot be there before the source's CPUs stopped. Until then the destination is left in peace: a question to it
+ * waits behind the memory where both share one slow connection. An event can get lost: now and then it is asked. */
+static gboolean may_have_arrived(VmigMachine *m, Watch *w)
+{
+    VmigHypervisor *hv = m->world->source.hypervisor;
+    gint64 now = vmig_machine_now(m);
+
+    if (hv->ops->stopped_for != NULL && hv->ops->stopped_for(hv) == 0 && now - w->looked < LOOK_ANYWAY)
+        return FALSE;
+    w->looked = now;
+    return TRUE;
+}
+
+/* One look at both ends. *running: go on watching. */
+static gboolean watch_once(VmigMachine *m, Watch *w, gboolean *running, GError **error)
+{
+    VmigHypervisor *hv = m->world->source.hypervisor;
+    VmigMigrateStatus status;
+
+    /* With the CPUs stopped it is too late: the guest is about to arrive, and an abort would meet QEMU half way. */
+    gboolean stopped = hv->ops->stopped_for != NULL && hv->ops->stopped_for(hv) > 0;
+    if (!stopped && !vmig_machine_check_cancel(m, error))
+        return FALSE;
+    /* The destination first: when the guest is there, every question asked before it is downtime. */
+    if (may_have_arrived(m, w) && !look_at_destination(m, w, error))
+        return FALSE;
+    if (w->given)
+        return TRUE;
+    if (!hv->ops->migrate_poll(hv, &status, error))
+        return FALSE;
+    tell(m, &status);
+    *running = status.running;
+    if (status.job_seen && !w->verified) {
+        if (!vmig_fault("migrate.running", error) ||
+            !vmig_side_require_chain(m, VMIG_SIDE_SOURCE, VMIG_CHAIN_OVERLAY, error) ||
+            !vmig_side_require_no_snapshot(m, VMIG_SIDE_SOURCE, error))
+            return FALSE;
+        w->verified = TRUE;
+    }
+    if (w->deadline > 0 && vmig_machine_now(m) > w->deadline && !w->arrived)
+        return vmig_fail(error, VMIG_ERROR_TIMEOUT, "Give it longer with --timeout, or try --auto-converge.",
+                         "the migration took longer than --timeout allows");
+    return TRUE;
+}
+
+/* When the source's CPUs stopped, if no look came between that and the arrival. */
+static void note_stop(VmigMachine *m)
+{
+    VmigHypervisor *hv = m->world->source.hypervisor;
+    gint64 stopped_for = hv->ops->stopped_for != NULL ? hv->ops->stopped_for(hv) : 0;
+
+    if (stopped_for > 0 && m->stopped_at == 0)
+        m->stopped_at = vmig_machine_now(m) - stopped_for;
+}
+
+static gboolean watch(VmigMachine *m, Watch *w, GError **error)
+{
+    VmigHypervisor *hv = m->world->source.hypervisor;
+    g_autoptr(GError) why = NULL;
+    gboolean running = TRUE;
+
+    while (running && !w->given) {
+        if (!watch_once(m, w, &running, &why))
+            break;
+        if (running && !w->given)
+            vmig_machine_wait(m, POLL);
+    }
+    /* It ended without an error between two looks: one more look at what arrived. */
+    if (why == NULL && !w->given && !w->arrived)
+        look_at_destination(m, w, &why);
+    note_stop(m);
+    if (w->given)
+        return TRUE;
+    if (why != NULL)
+        abort_once(m, w);
+    g_autoptr(GError) verdict = NULL;
+    gboolean ended = hv->ops->migrate_end(hv, &verdict);
+    if (why != NULL) {
+        g_propagate_error(error, g_steal_pointer(&why));
+        return FALSE;
+    }
+    if (!ended) {
+        g_propagate_error(error, g_steal_pointer(&verdict));
+        return FALSE;
+    }
+    return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the migration ended, yet the guest is not on the destination");
+}
+
+/* Until the token is given a failure leads back: the source runs again and is held again before anything is retried. */
+static gboolean undo(VmigMachine *m, VmigState *next, GError **error)
+{
+    g_autoptr(GError) why = NULL;
+    VmigDecision decision;
+
+    if (vmig_settle(m, &decision, &why)) {
+        if (decision == VMIG_DECIDE_BACK && vmig_overlay_park(m, &why))
+            return FALSE; /* the caller's error stands: retry, or roll back */
+        if (decision == VMIG_DECIDE_FORWARD) {
+            *next = VMIG_STATE_SWITCHED;
+            return TRUE;
+        }
+    }
+    if (g_error_matches(why, VMIG_ERROR, VMIG_ERROR_INTERFERENCE)) {
+        g_clear_error(error);
+        g_propagate_error(error, g_steal_pointer(&why));
+        return FALSE;
+    }
+    if (why != NULL)
+        vmig_machine_note(m, "%s", why->message);
+    *next = VMIG_STATE_UNCERTAIN;
+    return TRUE;
+}
+
+gboolean vmig_step_migrate(VmigMachine *m, VmigState *next, GError **error)
+{
+    g_autoptr(GError) why = NULL;
+    Watch w = {0};
+
+    m->stopped_at = 0;
+    if (m->job->options.timeout > 0)
+        w.deadline = vmig_machine_now(m) + (gint64)m->job->options.timeout * G_USEC_PER_SEC;
+    w.looked = vmig_machine_now(m);
+    if (begin(m, &why) && watch(m, &w, &why))
+        return TRUE;
+    if (g_error_matches(why, VMIG_ERROR, VMIG_ERROR_CRASHED)) {
+        g_propagate_error(error, g_steal_pointer(&why));
+        return FALSE;
+    }
+    vmig_machine_note(m, "%s", why->message);
+    if (undo(m, next, &why)) {
+        if (*next == VMIG_STATE_UNCERTAIN)
+            vmig_job_set_error(m->job, why);
+        return TRUE;
+    }
+    g_propagate_error(error, g_steal_pointer(&why));
+    return FALSE;
+}
+
+gboolean vmig_step_uncertain(VmigMachine *m, VmigState *next, GError **error)
+{
+    VmigDecision decision;
+
+    if (!vmig_settle(m, &decision, error))
+        return FALSE;
+    switch (decision) {
+    case VMIG_DECIDE_FORWARD:
+        *next = VMIG_STATE_SWITCHED;
+        return TRUE;
+    case VMIG_DECIDE_BACK:
+        /* It was parked between two tries: this is the next one. */
+        if (g_strcmp0(m->job->parked_state, vmig_state_name(VMIG_STATE_MIGRATE)) == 0) {
+            g_clear_pointer(&m->job->parked_state, g_free);
+            *next = VMIG_STATE_MIGRATE;
+            return vmig_overlay_hold(m, error);
+        }
+        if (m->job->error_code == NULL) {
+            g_autoptr(GError) why = NULL;
+            vmig_fail(&why, VMIG_ERROR_INTERRUPTED, "Run the migration again.",
+                      "the process that migrated the guest died before the switchover");
+            vmig_job_set_error(m->job, why);
+        }
+        *next = VMIG_STATE_ROLLBACK;
+        return TRUE;
+    case VMIG_DECIDE_DOWN:
+        *next = vmig_job_token_is_dest(m->job) ? VMIG_STATE_SWITCHED : VMIG_STATE_ROLLBACK;
+        return TRUE;
+    case VMIG_DECIDE_ALARM:
+        return vmig_fail(
+            error, VMIG_ERROR_STATE,
+            "Do not start or resume the guest anywhere; look at both hosts (virsh list, vmig-snap status).",
+            "the guest's state on both hosts is one that must not be: nothing was done, every file is kept");
+    case VMIG_DECIDE_ADOPT:
+    case VMIG_DECIDE_WAIT:
+    default:
+        return vmig_fail(error, VMIG_ERROR_PARKED,
+                         "Bring both hosts back, then vmig-snap resume. If the source is gone for good and surely off: "
+                         "vmig-snap resume --source-is-fenced HOST.",
+                         "the migration broke and one host does not answer, so nobody can tell who has the guest");
+    }
+}

@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What speaks against a migration: rules over a survey, each of which adds its refusals. Pure. */
+#include <string.h>
+
+#include "core/amount.h"
+#include "core/names.h"
+#include "core/snapshot-tree.h"
+#include "flow/plan.h"
+
+static void refuse(VmigPlan *plan, VmigErrorCode code, const char *disk, const char *hint, const char *format, ...)
+    G_GNUC_PRINTF(5, 6);
+
+static void refuse(VmigPlan *plan, VmigErrorCode code, const char *disk, const char *hint, const char *format, ...)
+{
+    VmigRefusal *refusal = g_new0(VmigRefusal, 1);
+    va_list args;
+
+    va_start(args, format);
+    g_autofree char *text = g_strdup_vprintf(format, args);
+    va_end(args);
+    refusal->code = code;
+    refusal->disk = g_strdup(disk);
+    refusal->message = vmig_text_escape(text, -1);
+    refusal->hint = g_strdup(hint);
+    g_ptr_array_add(plan->refusals, refusal);
+}
+
+static void refuse_error(VmigPlan *plan, const char *disk, const GError *error)
+{
+    VmigErrorCode code = error->domain == VMIG_ERROR ? (VmigErrorCode)error->code : VMIG_ERROR_REFUSED;
+
+    const char *hint = vmig_error_hint(error);
+    if (hint == NULL && code == VMIG_ERROR_OUTSIDE_ROOTS)
+        hint = "Add the folder to image-roots in /etc/vmig-snap/vmig-snap.conf; links are not followed out of it.";
+    refuse(plan, code, disk, hint, "%s", error->message);
+}
+
+static void note(VmigPlan *plan, const char *format, ...) G_GNUC_PRINTF(2, 3);
+
+static void note(VmigPlan *plan, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    g_autofree char *text = g_strdup_vprintf(format, args);
+    va_end(args);
+    g_ptr_array_add(plan->notes, vmig_text_escape(text, -1));
+}
+
+static void rule_hosts(VmigPlan *plan)
+{
+    const VmigSurvey *s = plan->survey;
+
+    if (s->request->dest_error != NULL)
+        refuse_error(plan, NULL, s->request->dest_error);
+    if (s->source_info != NULL && s->dest_info != NULL && g_strcmp0(s->source_info->uuid, s->dest_info->uuid) == 0)
+        refuse(plan, VMIG_ERROR_SAME_HOST, NULL,
+               "Name another host; to move the disks on this one there is vmig-snap move.",
+               "'%s' is this very host (libvirt's host UUID %s)", s->request->dest_uri, s->dest_info->uuid);
+    if (s->dest_info != NULL && s->dest_info->libvirt_version >= 11002000 && s->dest_info->libvirt_version < 11004000)
+        note(plan, "libvirt 11.2 and 11.3 on the destination cannot revert to internal snapshots; 11.4 can again");
+    for (guint i = 0; i < s->dest_errors->len; i++)
+        refuse_error(plan, NULL, s->dest_errors->pdata[i]);
+}
+
+static void rule_domain(VmigPlan *plan)
+{
+    const VmigSurvey *s = plan->survey;
+    const VmigDomainInfo *d = s->domain;
+
+    if (s->domain_error != NULL)
+        refuse_error(plan, NULL, s->domain_error);
+    else if (d == NULL)
+        refuse(plan, VMIG_ERROR_NO_DOMAIN, NULL, "See virsh list --all.", "there is no domain '%s' on this host",
+               s->request->domain);
+    if (d == NULL)
+        return;
+    if (s->open_job != NULL)
+        refuse(plan, VMIG_ERROR_LOCKED, NULL, "See vmig-snap status; vmig-snap resume or cancel ends it.",
+               "job %s of '%s' is not finished (state %s)", s->open_job->id, d->name, s->open_job->state);
+    if (d->run != VMIG_RUN_RUNNING && d->run != VMIG_RUN_PAUSED)
+        refuse(plan, VMIG_ERROR_NOT_RUNNING, NULL, "Start the guest (virsh start).",
+               "'%s' is %s; only a running guest can be migrated for now", d->name, vmig_run_name(d->run));
+    if (!d->persistent)
+        refuse(plan, VMIG_ERROR_TRANSIENT_DOMAIN, NULL, "Define it (virsh define).", "'%s' is transient", d->name);
+    if (d->managed_save)
+        refuse(plan, VMIG_ERROR_MANAGED_SAVE, NULL, "Remove it (virsh managedsave-remove).",
+               "'%s' has a managed save image", d->name);
+    if (d->checkpoints > 0)
+        refuse(plan, VMIG_ERROR_CHECKPOINTS, NULL, "Delete them (virsh checkpoint-delete), take a full backup after.",
+               "'%s' has %u checkpoint(s)", d->name, d->checkpoints);
+    if (s->has_job)
+        refuse(plan, VMIG_ERROR_DOMAIN_JOB, NULL, "Wait for it (virsh domjobinfo).", "a job runs on '%s'", d->name);
+    if (s->name_there || s->uuid_there)
+        refuse(plan, VMIG_ERROR_DOMAIN_EXISTS, NULL, "Rename or undefine that one, if it is not needed.",
+               "the destination already has a domain with the %s of '%s'", s->uuid_there ? "UUID" : "name", d->name);
+    if (s->cannot_run != NULL)
+        refuse_error(plan, NULL, s->cannot_run);
+}
+
+static void refuse_list(VmigPlan *plan, GPtrArray *list, const char *what)
+{
+    for (guint i = 0; i < list->len; i++)
+        refuse(plan, VMIG_ERROR_HOST_DEVICE, NULL, "Detach it before, attach one there afterwards.",
+               "the guest uses %s of this host: %s", what, (const char *)list->pdata[i]);
+}
+
+static void rule_devices(VmigPlan *plan)
+{
+    const VmigSurvey *s = plan->survey;
+    const VmigDomainFacts *f = vmig_domain_xml_facts(s->live);
+
+    refuse_list(plan, f->host_devices, "a device");
+    refuse_list(plan, f->filesystems, "a folder");
+    refuse_list(plan, f->vhost_users, "a vhost-user socket");
+    refuse_list(plan, f->shmems, "shared memory");
+    if (g_strcmp0(f->loader_type, "pflash") == 0 && g_strcmp0(f->nvram_format, "qcow2") != 0)
+        refuse(plan, VMIG_ERROR_NVRAM, NULL,
+               "Internal snapshots with UEFI need NVRAM as qcow2 (libvirt 10.9 or later).",
+               "the UEFI variables of '%s' are in a raw file (%s)", s->domain->name,
+               f->nvram != NULL ? f->nvram : "made at start");
+    else if (g_strcmp0(f->loader_type, "pflash") == 0)
+        refuse(plan, VMIG_ERROR_NVRAM, NULL, NULL,
+               "the UEFI variables of '%s' are in a qcow2 file, whose own snapshots are not carried yet",
+               s->domain->name);
+    for (guint i = 0; i < s->media_missing->len; i++)
+        refuse(plan, VMIG_ERROR_MEDIA_MISSING, NULL, "Copy it there, or eject it.",
+               "the guest needs %s, which the destination does not have", (const char *)s->media_missing->pdata[i]);
+    if (f->qemu_commandline)
+        note(plan, "the guest has <qemu:commandline>: what it names must exist on the destination too");
+}
+
+static void rule_snapshots(VmigPlan *plan)
+{
+    const VmigSurvey *s = plan->survey;
+
+    if (s->snapshots_error != NULL)
+        refuse_error(plan, NULL, s->snapshots_error);
+    for (guint i = 0; i < s->snapshots->len; i++) {
+        const VmigSnapshot *snapshot = s->snapshots->pdata[i];
+        if (snapshot->external)
+            refuse(plan, VMIG_ERROR_EXTERNAL_SNAPSHOT, NULL,
+                   "Delete it or merge it (virsh snapshot-delete, virsh blockcommit).",
+                   "snapshot '%s' is external: parts of it are outside the images", snapshot->name);
+    }
+}
+
+/* What libvirt says against what the image has. The image's own snapshots travel in any case: this is for people. */
+static void note_differences(VmigPlan *plan, const VmigPlanDisk *disk)
+{
+    g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func((GDestroyNotify)g_bytes_unref);
+
+    for (guint i = 0; i < disk->chain->len; i++) {
+        const VmigImageFacts *file = disk->chain->pdata[i];
+        if (i > 0 && file->snapshots->len > 0)
+            note(plan, "disk %s: %s, below the top, has %u snapshots of its own; they travel with it",
+                 disk->disk->target, file->path, file->snapshots->len);
+        for (guint k = 0; i == 0 && k < file->snapshots->len; k++) {
+            const char *name = ((const VmigImageSnapshot *)file->snapshots->pdata[k])->name;
+            g_ptr_array_add(names, g_bytes_new(name, strlen(name)));
+        }
+    }
+    g_autoptr(GPtrArray) lines = vmig_snapshot_tree_compare_image(plan->survey->snapshots, disk->disk->target, names);
+    for (guint i = 0; i < lines->len; i++)
+        note(plan, "disk %s: %s", disk->disk->target, (const char *)lines->pdata[i]);
+}
+
+static void rule_image(VmigPlan *plan, const VmigPlanDisk *disk, const VmigImageFacts *file, gboolean top)
+{
+    const char *t = disk->disk->target;
+
+    if (file->encrypted)
+        refuse(plan, VMIG_ERROR_ENCRYPTED, t, NULL, "disk %s: %s is encrypted", t, file->path);
+    if (file->data_file)
+        refuse(plan, VMIG_ERROR_DATA_FILE, t, "Convert it (qemu-img convert).",
+               "disk %s: %s keeps its data in an external data file", t, file->path);
+    if (file->bitmaps > 0)
+        refuse(plan, VMIG_ERROR_BITMAPS, t, "Remove them (qemu-img bitmap --remove) while the guest is off.",
+               "disk %s: %s has %" G_GUINT64_FORMAT " persistent bitmap(s)", t, file->path, file->bitmaps);
+    if (file->version == 2 && top)
+        refuse(
+            plan, VMIG_ERROR_OLD_IMAGE, t, "Upgrade it while the guest is off (qemu-img amend -o compat=1.1).",
+            "disk %s: %s is a qcow2 image of version 2 (compat=0.10): QEMU cannot commit into one that has snapshots "
+            "once the sizes differ",
+            t, file->path);
+}
+
+static void rule_kind(VmigPlan *plan, const VmigPlanDisk *disk)
+{
+    const VmigDomainDisk *d = disk->disk;
+    const char *format = d->driver_type != NULL ? d->driver_type : "raw";
+
+    if (d->transient)
+        refuse(plan, VMIG_ERROR_TRANSIENT_DISK, d->target, "Remove <transient/>.", "disk %s is transient", d->target);
+    if (disk->named && d->readonly)
+        refuse(plan, VMIG_ERROR_READONLY_DISK, d->target, "Leave it out.", "disk %s is read-only", d->target);
+    if (disk->named && (d->shareable || (disk->overlay_facts != NULL && disk->overlay_facts->shared &&
+                                         disk->same_path != NULL && disk->same_path->exists)))
+        refuse(plan, VMIG_ERROR_SHARED_DISK, d->target, "Leave it out.", "disk %s is shared between hosts", d->target);
+    if (d->mirror)
+        refuse(plan, VMIG_ERROR_BLOCK_JOB, d->target, "Wait for it or end it (virsh blockjob).",
+               "disk %s has a running block job", d->target);
+    if (d->encrypted)
+        refuse(plan, VMIG_ERROR_ENCRYPTED, d->target, NULL, "disk %s is encrypted", d->target);
+    if (d->data_store)
+        refuse(plan, VMIG_ERROR_DATA_FILE, d->target, NULL, "disk %s has an external data file", d->target);
+    if (g_strcmp0(d->type, "file") != 0 || d->source == NULL || d->sliced || d->reservations ||
+        (strcmp(format, "qcow2") != 0 && strcmp(format, "raw") != 0))
+        refuse(plan, VMIG_ERROR_DISK_KIND, d->target, "Only whole local qcow2 and raw files can be moved.",
+               "disk %s is %s on '%s' (%s)", d->target, format, d->source_text != NULL ? d->source_text : "nothing",
+               d->type);
+}
+
+static void rule_chain(VmigPlan *plan, const VmigPlanDisk *disk)
+{
+    const VmigDomainDisk *d = disk->disk;
+
+    if (disk->chain_error != NULL)
+        refuse_error(plan, d->target, disk->chain_error);
+    if (disk->chain == NULL)
+        return;
+    for (guint i = 0; i < disk->chain->len; i++)
+        rule_image(plan, disk, disk->chain->pdata[i], i == 0);
+    /* A live definition names the whole chain; it must be what the headers say, or somebody changed one of them. */
+    gboolean same = !d->chain_known || d->backing->len + 1 == disk->chain->len;
+    for (guint i = 0; same && d->chain_known && i < d->backing->len; i++)
+        same = g_strcmp0(((const VmigChainFile *)d->backing->pdata[i])->file,
+                         ((const VmigImageFacts *)disk->chain->pdata[i + 1])->path) == 0;
+    if (!same)
+        refuse(plan, VMIG_ERROR_CHAIN, d->target, "Compare virsh dumpxml with qemu-img info --backing-chain.",
+               "disk %s: the chain in libvirt's definition is not the one in the images' headers", d->target);
+    note_differences(plan, disk);
+}
+
+static void rule_dest_paths(VmigPlan *plan, const VmigPlanDisk *disk)
+{
+    const char *t = disk->disk->target;
+
+    for (guint i = 0; i < disk->dest_facts->len && i < disk->dest_paths->len; i++) {
+        const VmigPathFacts *facts = disk->dest_facts->pdata[i];
+        const char *path = disk->dest_paths->pdata[i];
+        if (!facts->in_roots)
+            refuse(plan, VMIG_ERROR_OUTSIDE_ROOTS, t,
+                   "Choose another path with --map or --map-dir, or add the folder to image-roots in "
+                   "/etc/vmig-snap/vmig-snap.conf there.",
+                   "disk %s: %s is outside the image roots of the destination", t, path);
+        else if (facts->exists)
+            refuse(plan, VMIG_ERROR_DESTINATION_EXISTS, t,
+                   facts->owner_job != NULL ? "A job left it: vmig-snap doctor on the destination says what to do."
+                                            : "Choose another path with --map, or move that file away.",
+                   "disk %s: %s exists on the destination", t, path);
+        else if (!facts->folder_ok)
+            refuse(plan, VMIG_ERROR_NO_DIRECTORY, t, "Make the folder there, or choose another with --map-dir.",
+                   "disk %s: the folder of %s does not exist on the destination or cannot be written", t, path);
+    }
+}
+
+static void rule_source_room(VmigPlan *plan, const VmigPlanDisk *disk)
+{
+    const VmigPathFacts *here = disk->overlay_facts;
+
+    if (here == NULL || disk->chain == NULL)
+        return;
+    if (!here->in_roots)
+        refuse(plan, VMIG_ERROR_OUTSIDE_ROOTS, disk->disk->target,
+               "Add the folder to image-roots in /etc/vmig-snap/vmig-snap.conf.",
+               "disk %s: %s is outside the image roots of this host", disk->disk->target, disk->disk->source);
+    if (here->free_bytes < disk->overlay_forecast) {
+        g_autofree char *needs = vmig_amount_format(disk->overlay_forecast);
+        g_autofree char *has = vmig_amount_format(here->free_bytes);
+        refuse(plan, VMIG_ERROR_NO_ROOM, disk->disk->target, "Free space beside the image.",
+               "disk %s: the temporary overlay may take %s, this host has %s free there", disk->disk->target, needs,
+               has);
+    }
+}
+
+/* Several disks on one file system of the destination need their sum. */
+static void rule_dest_room(VmigPlan *plan)
+{
+    const VmigSurvey *s = plan->survey;
+    g_autoptr(GHashTable) needs = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, g_free);
+    GHashTableIter iter;
+    gpointer key, value;
+
+    for (guint i = 0; i < s->disks->len; i++) {
+        const VmigPlanDisk *disk = s->disks->pdata[i];
+        if (!disk->moved || disk->chain == NULL || disk->dest_facts->len == 0)
+            continue;
+        VmigPathFacts *there = disk->dest_facts->pdata[0];
+        if (!there->in_roots || !there->folder_ok)
+            continue; /* refused already; nobody looked how much is free there */
+        guint64 *sum = g_hash_table_lookup(needs, &there->filesystem);
+        if (sum == NULL) {
+            sum = g_new0(guint64, 1);
+            g_hash_table_insert(needs, &there->filesystem, sum);
+        }
+        guint64 room = vmig_room_needed(disk->to_copy, disk->overlay_forecast);
+        if (!vmig_size_add(sum, room))
+            *sum = G_MAXUINT64;
+    }
+    g_hash_table_iter_init(&iter, needs);
+    while (g_hash_table_iter_next(&iter, &key, &value)) {
+        /* The key lies inside the facts of the first disk on that file system. */
+        const VmigPathFacts *there =
+            (const VmigPathFacts *)(gconstpointer)((char *)key - G_STRUCT_OFFSET(VmigPathFacts, filesystem));
+        guint64 need = *(guint64 *)value;
+        if (!vmig_size_add(&plan->dest_needs, need))
+            plan->dest_needs = G_MAXUINT64;
+        if (there->free_bytes >= need)
+            continue;
+        g_autofree char *needs_text = vmig_amount_format(need);
+        g_autofree char *has = vmig_amount_format(there->free_bytes);
+        refuse(plan, VMIG_ERROR_NO_ROOM, NULL, "Free space there, or choose another file system with --map-dir.",
+               "the destination needs %s (the images, and twice what the guest may write meanwhile) and has %s free",
+               needs_text, has);
+    }
+}
+
+static void rule_named(VmigPlan *plan)
+{
+    const VmigSurvey *s = plan->survey;
+    g_autoptr(GPtrArray) mapped = vmig_path_map_targets(s->request->map);
+
+    for (const char *const *name = s->request->disks; name != NULL && *name != NULL; name++)
+        if (vmig_domain_xml_disk(s->live, *name) == NULL)
+            refuse(plan, VMIG_ERROR_UNKNOWN_DISK, *name, "See virsh domblklist.", "the guest has no disk '%s'", *name);
+    for (guint i = 0; i < mapped->len; i++) {
+        const char *target = mapped->pdata[i];
+        gboolean moved = FALSE;
+        for (guint k = 0; k < s->disks->len; k++) {
+            const VmigPlanDisk *disk = s->disks->pdata[k];
+            moved = moved || (disk->moved && strcmp(disk->disk->target, target) == 0);
+        }
+        if (!moved)
+            refuse(plan, VMIG_ERROR_UNKNOWN_DISK, target, "See virsh domblklist.",
+                   "--map names the disk '%s', which is not moved", target);
+    }
+}
+
+/* A disk that stays must be there already: libvirt would start the guest without its content. */
+static void rule_left_out(VmigPlan *plan, const VmigPlanDisk *disk)
+{
+    const VmigDomainDisk *d = disk->disk;
+
+    if (d->source == NULL || g_strcmp0(d->type, "file") != 0 || d->readonly || g_strcmp0(d->device, "disk") != 0)
+        return;
+    if (disk->same_path != NULL && !disk->same_path->exists)
+        refuse(plan, VMIG_ERROR_MEDIA_MISSING, d->target, "Move it too, or copy it there.",
+               "disk %s (%s) is not moved, and the destination does not have %s", d->target, disk->why_not, d->source);
+    else if (disk->overlay_facts != NULL && !disk->overlay_facts->shared)
+        refuse(plan, VMIG_ERROR_UNSUPPORTED, d->target, "Move it too: leave --disk out, or name it as well.",
+               "disk %s (%s) is not moved, and is on local storage: libvirt calls that an unsafe migration", d->target,
+               disk->why_not);
+    else
+        note(plan, "disk %s (%s) is not moved: its file must be the same one on the destination", d->target,
+             disk->why_not);
+}
+
+static void rule_path_clash(VmigPlan *plan)
+{
+    const VmigSurvey *s = plan->survey;
+    g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
+
+    for (guint i = 0; i < s->disks->len; i++) {
+        const VmigPlanDisk *disk = s->disks->pdata[i];
+        for (guint k = 0; disk->moved && k < disk->dest_paths->len; k++) {
+            const char *path = disk->dest_paths->pdata[k];
+            if (!g_hash_table_add(seen, (gpointer)path))
+                refuse(plan, VMIG_ERROR_PATH_CLASH, disk->disk->target, "Give each its own with --map.",
+                       "two files would get the destination path %s", path);
+        }
+    }
+}
+
+static void rule_options(VmigPlan *plan)
+{
+    const VmigOptions *o = plan->survey->request->options;
+
+    if (o->postcopy)
+        refuse(plan, VMIG_ERROR_UNSUPPORTED, NULL, "Leave --postcopy out; --auto-converge helps a busy guest.",
+               "--postcopy cannot be combined with a guest that arrives paused, which is what keeps two copies of it "
+               "from running");
+    if (g_strcmp0(o->fold, "commit") != 0)
+        refuse(plan, VMIG_ERROR_UNSUPPORTED, NULL, "Use --fold commit.", "the fold '%s' does not exist yet", o->fold);
+    if (o->parallel > 0 && g_strcmp0(o->transport, "ssh") == 0)
+        refuse(plan, VMIG_ERROR_UNSUPPORTED, NULL, "Leave --parallel out.",
+               "--parallel opens several connections for the memory, and everything goes through one ssh connection");
+}
+
+void vmig_plan_apply_rules(VmigPlan *plan)
+{
+    const VmigSurvey *s = plan->survey;
+    guint moved = 0;
+
+    rule_options(plan);
+    rule_hosts(plan);
+    rule_domain(plan);
+    if (s->live == NULL)
+        return;
+    rule_devices(plan);
+    rule_snapshots(plan);
+    rule_named(plan);
+    for (guint i = 0; i < s->disks->len; i++) {
+        const VmigPlanDisk *disk = s->disks->pdata[i];
+        if (!disk->moved) {
+            rule_left_out(plan, disk);
+            continue;
+        }
+        moved++;
+        plan->bytes_to_copy += disk->to_copy;
+        rule_kind(plan, disk);
+        rule_chain(plan, disk);
+        rule_source_room(plan, disk);
+        rule_dest_paths(plan, disk);
+    }
+    if (moved == 0)
+        refuse(plan, VMIG_ERROR_NO_DISK, NULL, "A guest without local disks needs only virsh migrate.",
+               "'%s' has no disk to move", s->domain->name);
+    rule_path_clash(plan);
+    rule_dest_room(plan);
+}

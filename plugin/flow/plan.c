@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The plan as a whole: the survey, the rules, and the job that would run. */
+#include "flow/plan.h"
+
+#include "core/path-map.h"
+#include "core/qcow2.h"
+
+/* For the estimate only, where there is no --bandwidth: what a hash, a disk and 10 Gbit/s easily give. */
+#define ASSUMED_RATE (300ull * 1000 * 1000)
+
+static void refusal_free(VmigRefusal *refusal)
+{
+    g_free(refusal->disk);
+    g_free(refusal->message);
+    g_free(refusal->hint);
+    g_free(refusal);
+}
+
+void vmig_plan_free(VmigPlan *plan)
+{
+    g_clear_pointer(&plan->survey, vmig_survey_free);
+    g_clear_pointer(&plan->job, vmig_job_free);
+    g_ptr_array_unref(plan->refusals);
+    g_ptr_array_unref(plan->notes);
+    g_free(plan);
+}
+
+static VmigFile *make_file(const VmigImageFacts *facts, const char *dest, const char *below, const char *job_id)
+{
+    VmigFile *file = vmig_file_new();
+
+    file->source = g_strdup(facts->path);
+    file->dest = g_strdup(dest);
+    file->part = vmig_part_path(dest, job_id);
+    file->format = g_strdup(facts->format);
+    file->backing = g_strdup(facts->backing);
+    file->backing_format = g_strdup(facts->backing_format);
+    file->size = facts->size;
+    file->allocated = facts->allocated;
+    file->virtual_size = facts->virtual_size;
+    file->dev = facts->dev;
+    file->ino = facts->ino;
+    file->mtime_ns = facts->mtime_ns;
+    if (below != NULL) {
+        /* The name in the header still leads to the right file there, or it is written anew: absolute. */
+        g_autofree char *there = vmig_backing_resolve(dest, facts->backing);
+        if (g_strcmp0(there, below) != 0)
+            file->rebase = g_strdup(below);
+    }
+    return file;
+}
+
+static VmigDisk *make_disk(const VmigPlanDisk *plan, const char *job_id)
+{
+    VmigDisk *disk = vmig_disk_new();
+    const VmigImageFacts *top = plan->chain->pdata[0];
+
+    disk->target = g_strdup(plan->disk->target);
+    disk->snapshot = g_strdup(plan->disk->snapshot);
+    disk->virtual_size = top->virtual_size;
+    disk->overlay = vmig_overlay_path(top->path, job_id);
+    disk->park = vmig_park_path(top->path, job_id);
+    disk->dest_overlay = vmig_overlay_path(plan->dest_paths->pdata[0], job_id);
+    for (guint i = 0; i < plan->chain->len; i++) {
+        const char *below = i + 1 < plan->chain->len ? plan->dest_paths->pdata[i + 1] : NULL;
+        g_ptr_array_add(disk->files, make_file(plan->chain->pdata[i], plan->dest_paths->pdata[i], below, job_id));
+    }
+    return disk;
+}
+
+static void copy_options(VmigOptions *to, const VmigOptions *from)
+{
+    *to = *from;
+    to->fold = g_strdup(from->fold);
+    to->transport = g_strdup(from->transport);
+    to->policy = g_strdup(from->policy);
+}
+
+static VmigJob *make_job(VmigWorld *world, const VmigSurvey *s)
+{
+    VmigJob *job = vmig_job_new();
+
+    job->id = g_strdup(s->request->job_id);
+    job->domain = g_strdup(s->domain->name);
+    job->uuid = g_strdup(s->domain->uuid);
+    job->source_host = g_strdup(s->source_info->hostname);
+    job->dest_host = g_strdup(s->dest_info->hostname);
+    job->connect_uri = g_strdup(s->request->connect_uri);
+    job->dest_uri = g_strdup(s->request->dest_uri);
+    copy_options(&job->options, s->request->options);
+    job->live_xml = g_strdup(s->live_xml);
+    job->persistent_xml = g_strdup(s->persistent_xml);
+    job->autostart = s->domain->autostart;
+    job->was_paused = s->domain->run == VMIG_RUN_PAUSED;
+    job->started = (guint64)(world->clock->ops->wall(world->clock) / G_USEC_PER_SEC);
+    job->attempt = 1;
+    for (guint i = 0; i < s->disks->len; i++) {
+        const VmigPlanDisk *disk = s->disks->pdata[i];
+        if (disk->moved)
+            g_ptr_array_add(job->disks, make_disk(disk, job->id));
+    }
+    g_ptr_array_unref(job->snapshots);
+    job->snapshots = g_ptr_array_ref(s->snapshots);
+    return job;
+}
+
+VmigPlan *vmig_plan_make(VmigWorld *world, VmigJournal *journal, const VmigPlanRequest *request, GError **error)
+{
+    g_autoptr(VmigPlan) plan = g_new0(VmigPlan, 1);
+
+    plan->refusals = g_ptr_array_new_with_free_func((GDestroyNotify)refusal_free);
+    plan->notes = g_ptr_array_new_with_free_func(g_free);
+    plan->survey = vmig_survey_make(world, journal, request, error);
+    if (plan->survey == NULL)
+        return NULL;
+    vmig_plan_apply_rules(plan);
+    guint64 rate = request->options->bandwidth > 0 ? MIN(request->options->bandwidth, ASSUMED_RATE) : ASSUMED_RATE;
+    plan->estimate_s = plan->bytes_to_copy / rate + 2;
+    if (plan->refusals->len == 0)
+        plan->job = make_job(world, plan->survey);
+    return g_steal_pointer(&plan);
+}
+
+gboolean vmig_plan_to_error(const VmigPlan *plan, GError **error)
+{
+    g_autoptr(GString) all = g_string_new(NULL);
+    const VmigRefusal *first = plan->refusals->pdata[0];
+
+    for (guint i = 0; i < plan->refusals->len; i++) {
+        const VmigRefusal *r = plan->refusals->pdata[i];
+        if (r->code == VMIG_ERROR_LOCKED)
+            return vmig_fail(error, r->code, r->hint, "%s", r->message);
+        g_string_append_printf(all, "%s%s", i > 0 ? "\n" : "", r->message);
+    }
+    if (plan->refusals->len == 1)
+        return vmig_fail(error, first->code, first->hint, "%s", first->message);
+    return vmig_fail(error, VMIG_ERROR_REFUSED, NULL, "%s", all->str);
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* PLAN: what a migration would do, and everything that speaks against it, at once. Changes nothing.
+ *
+ * survey.c asks both hosts and fills VmigSurvey; plan-rules.c looks at nothing but it and lists the refusals. */
+#pragma once
+
+#include "core/domain-xml.h"
+#include "core/path-map.h"
+#include "flow/machine.h"
+
+typedef struct {
+    const char *domain;       /* name or UUID */
+    const char *const *disks; /* --disk, NULL-terminated, or NULL for all */
+    const VmigPathMap *map;
+    const VmigOptions *options;
+    const char *connect_uri;
+    const char *dest_uri;
+    const char *job_id;
+    const GError *dest_error; /* why the destination cannot be asked, or NULL */
+} VmigPlanRequest;
+
+typedef struct {
+    VmigErrorCode code;
+    char *disk; /* or NULL */
+    char *message;
+    char *hint; /* or NULL */
+} VmigRefusal;
+
+/* One disk of the domain, moved or not. */
+typedef struct {
+    const VmigDomainDisk *disk; /* of the live definition; not owned */
+    gboolean named;             /* with --disk */
+    gboolean moved;
+    char *why_not;                /* where it is not moved, for people */
+    GPtrArray *chain;             /* VmigImageFacts, the top first, or NULL */
+    GError *chain_error;          /* why there is none */
+    GPtrArray *dest_paths;        /* char*, one for each file of the chain */
+    GPtrArray *dest_facts;        /* VmigPathFacts for each, empty while the destination does not answer */
+    VmigPathFacts *overlay_facts; /* where the source's overlay will be */
+    VmigPathFacts *same_path;     /* the same path on the destination, for a disk that may be shared */
+    guint64 to_copy;              /* bytes that are data */
+    guint64 overlay_forecast;     /* bytes that the guest may write meanwhile */
+} VmigPlanDisk;
+
+typedef struct {
+    const VmigPlanRequest *request;
+    VmigDomainInfo *domain; /* NULL: no such domain */
+    GError *domain_error;
+    VmigDomainXml *live;
+    VmigDomainXml *persistent;
+    char *live_xml;
+    char *persistent_xml;
+    gboolean has_job;
+    GPtrArray *snapshots; /* VmigSnapshot, parents first */
+    GError *snapshots_error;
+    GPtrArray *disks; /* VmigPlanDisk */
+    VmigHypervisorInfo *source_info;
+    VmigHypervisorInfo *dest_info;
+    VmigStorageFacts *source_facts;
+    VmigStorageFacts *dest_facts;
+    VmigJob *open_job;   /* an unfinished one of that domain here */
+    gboolean name_there; /* the destination has a domain of that name */
+    gboolean uuid_there;
+    GError *cannot_run;       /* emulator or machine */
+    GPtrArray *media_missing; /* char*: files that the guest needs there and that are not */
+    GPtrArray *dest_errors;   /* GError: questions to the destination that failed */
+} VmigSurvey;
+
+typedef struct {
+    VmigSurvey *survey;
+    VmigJob *job;        /* ready to run; NULL where it is refused */
+    GPtrArray *refusals; /* VmigRefusal */
+    GPtrArray *notes;    /* char*: what somebody should know, and is no refusal */
+    guint64 bytes_to_copy;
+    guint64 dest_needs; /* sum over file systems */
+    guint64 estimate_s; /* of the copy, at an assumed rate or --bandwidth */
+} VmigPlan;
+
+void vmig_plan_free(VmigPlan *plan);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigPlan, vmig_plan_free)
+
+/* Only what makes a plan impossible is an error (the source's libvirt does not answer, the journal is damaged); a
+ * refusal is none. journal may be NULL where there is none yet. */
+VmigPlan *vmig_plan_make(VmigWorld *world, VmigJournal *journal, const VmigPlanRequest *request, GError **error);
+/* REFUSED with all of them in its message, the code of the only one where there is one, LOCKED before all else. */
+gboolean vmig_plan_to_error(const VmigPlan *plan, GError **error);
+
+/* survey.c */
+VmigSurvey *vmig_survey_make(VmigWorld *world, VmigJournal *journal, const VmigPlanRequest *request, GError **error);
+void vmig_survey_free(VmigSurvey *survey);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigSurvey, vmig_survey_free)
+
+/* plan-rules.c: pure */
+void vmig_plan_apply_rules(VmigPlan *plan);

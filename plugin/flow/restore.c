@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* RESTORE and BACK_RESTORE: the snapshot metadata is defined again, parents first, and compared with the record. */
+#include "core/snapshot-tree.h"
+#include "flow/restore.h"
+#include "flow/side.h"
+#include "host/fault.h"
+
+static gboolean is_defined(GPtrArray *now, const char *name)
+{
+    for (guint i = 0; i < now->len; i++)
+        if (g_strcmp0(((const VmigSnapshot *)now->pdata[i])->name, name) == 0)
+            return TRUE;
+    return FALSE;
+}
+
+static gboolean has_current(GPtrArray *now)
+{
+    for (guint i = 0; i < now->len; i++)
+        if (((const VmigSnapshot *)now->pdata[i])->current)
+            return TRUE;
+    return FALSE;
+}
+
+static gboolean define_missing(VmigMachine *m, VmigHypervisor *hv, VmigSide side, GPtrArray *now, GError **error)
+{
+    gboolean current_set = has_current(now);
+
+    for (guint i = 0; i < m->job->snapshots->len; i++) {
+        const VmigSnapshot *snapshot = m->job->snapshots->pdata[i];
+        const char *xml = side == VMIG_SIDE_DEST ? snapshot->dest_xml : snapshot->xml;
+        /* A crash between "defined" and "marked current" cannot be: it is one call. */
+        if (is_defined(now, snapshot->name) && (current_set || !snapshot->current))
+            continue;
+        if (!hv->ops->snapshot_define(hv, m->job->uuid, xml, snapshot->current, error) ||
+            !vmig_fault("restore.one", error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+gboolean vmig_restore_snapshots(VmigMachine *m, VmigSide side, GError **error)
+{
+    VmigHost *host = vmig_side_host(m, side, error);
+    g_autoptr(GPtrArray) before = NULL;
+    g_autoptr(GPtrArray) after = NULL;
+    g_autofree char *difference = NULL;
+
+    if (host == NULL || !host->hypervisor->ops->snapshots(host->hypervisor, m->job->uuid, &before, error) ||
+        !define_missing(m, host->hypervisor, side, before, error) ||
+        !host->hypervisor->ops->snapshots(host->hypervisor, m->job->uuid, &after, error))
+        return FALSE;
+    if (vmig_snapshot_tree_equal(m->job->snapshots, after, &difference))
+        return TRUE;
+    return vmig_fail(error, VMIG_ERROR_INTERFERENCE, "Look at virsh snapshot-list --tree, then vmig-snap resume.",
+                     "%s: the snapshot tree is not the one that was recorded: %s", host->hypervisor->host, difference);
+}
+
+gboolean vmig_step_restore(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError **error)
+{
+    VmigHost *dest = vmig_side_host(m, VMIG_SIDE_DEST, error);
+
+    return dest != NULL && vmig_restore_snapshots(m, VMIG_SIDE_DEST, error) &&
+           vmig_side_set_snapshot_attribute(m, VMIG_SIDE_DEST, FALSE, error) &&
+           dest->hypervisor->ops->set_autostart(dest->hypervisor, m->job->uuid, m->job->autostart, error) &&
+           vmig_storage_sync_config(dest->storage, error);
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* ROLLBACK: nothing of the guest on the destination, the source runs. BACK_RESTORE: nothing of ours anywhere. */
+#include "flow/restore.h"
+#include "flow/settle.h"
+#include "flow/side.h"
+
+gboolean vmig_step_rollback(VmigMachine *m, VmigState *next, GError **error)
+{
+    VmigDecision decision;
+
+    /* Joins a migration of this process that was given up; one of a dead process is found and aborted by settle. */
+    m->world->source.hypervisor->ops->migrate_abort(m->world->source.hypervisor, NULL);
+    m->world->source.hypervisor->ops->migrate_end(m->world->source.hypervisor, NULL);
+    if (!vmig_settle(m, &decision, error))
+        return FALSE;
+    if (decision != VMIG_DECIDE_BACK && decision != VMIG_DECIDE_DOWN)
+        *next = VMIG_STATE_UNCERTAIN;
+    return TRUE;
+}
+
+/* libvirt would have started it when the host booted, had the job not taken its autostart away. */
+static gboolean start_after_boot(VmigMachine *m, VmigHost *source, GError **error)
+{
+    VmigRun run;
+
+    if (m->here_is_dest || !m->job->autostart || m->job->source_boot == NULL ||
+        g_strcmp0(m->job->source_boot, vmig_journal_boot_id(m->journal)) == 0)
+        return TRUE;
+    if (!vmig_side_run(m, VMIG_SIDE_SOURCE, &run, error))
+        return FALSE;
+    return run != VMIG_RUN_SHUTOFF || source->hypervisor->ops->start(source->hypervisor, m->job->uuid, error);
+}
+
+static gboolean clean_source(VmigMachine *m, GError **error)
+{
+    VmigHost *source = vmig_side_host(m, VMIG_SIDE_SOURCE, error);
+
+    if (source == NULL || !vmig_side_require_on_bases(m, VMIG_SIDE_SOURCE, error) ||
+        !vmig_restore_snapshots(m, VMIG_SIDE_SOURCE, error) ||
+        !vmig_side_set_snapshot_attribute(m, VMIG_SIDE_SOURCE, FALSE, error) ||
+        !source->hypervisor->ops->set_autostart(source->hypervisor, m->job->uuid, m->job->autostart, error) ||
+        !source->hypervisor->ops->set_metadata(source->hypervisor, m->job->uuid, NULL, error) ||
+        !vmig_storage_sync_config(source->storage, error) || !vmig_storage_guard_stop(source->storage, m->job, error))
+        return FALSE;
+    for (guint i = 0; i < m->job->disks->len; i++) {
+        const VmigDisk *disk = m->job->disks->pdata[i];
+        if (!vmig_storage_remove(source->storage, m->job, disk->park, "the parked copy ended", error) ||
+            !vmig_storage_remove(source->storage, m->job, disk->overlay,
+                                 "committed back into the base and pivoted, or never used", error))
+            return FALSE;
+    }
+    return start_after_boot(m, source, error);
+}
+
+/* Whatever the job made on the destination, by the journal there: nobody runs it, the guest is on the source. */
+static gboolean clean_destination(VmigMachine *m, GError **error)
+{
+    VmigHost *dest = vmig_side_host(m, VMIG_SIDE_DEST, error);
+    g_auto(GStrv) left = NULL;
+
+    /* It may not have answered when the guest was let go on there. */
+    if (dest == NULL || !vmig_settle_remove_arrived(m, error))
+        return FALSE;
+    left = vmig_storage_leftovers(dest->storage, m->job, error);
+    if (left == NULL)
+        return FALSE;
+    for (char **path = left; *path != NULL; path++)
+        if (!vmig_storage_remove(dest->storage, m->job, *path, "rolled back: the guest is on the source", error))
+            return FALSE;
+    return TRUE;
+}
+
+gboolean vmig_step_back_restore(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError **error)
+{
+    if (!clean_source(m, error) || !clean_destination(m, error))
+        return FALSE;
+    return vmig_storage_rundir_remove(m->world->dest.storage, m->job, error) &&
+           vmig_storage_rundir_remove(m->world->source.storage, m->job, error);
+}

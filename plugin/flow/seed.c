@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* SEED: copy every file of every base, prove each copy equal, give it its final name.
+ *
+ * Proven means: the sender hashed what it read, the destination hashed what its disk gives back after the sync, both
+ * are equal, and the source file is the one that was frozen, unchanged. */
+#include "flow/machine.h"
+#include "host/fault.h"
+
+typedef struct {
+    VmigFile *file; /* not owned */
+    const char *target;
+    char *socket;
+    VmigCopyProgress progress; /* under the mutex */
+} SeedCopy;
+
+typedef struct {
+    VmigMachine *m;
+    GMutex mutex;
+    GPtrArray *copies; /* SeedCopy */
+    gint64 last_time;
+    guint64 last_done;
+    guint64 rate;
+} Seeding;
+
+static void seed_copy_free(SeedCopy *copy)
+{
+    g_free(copy->socket);
+    g_free(copy);
+}
+
+static void seeding_free(Seeding *seeding)
+{
+    g_ptr_array_unref(seeding->copies);
+    g_mutex_clear(&seeding->mutex);
+    g_free(seeding);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Seeding, seeding_free)
+
+/* Files whose copies are not proven yet. */
+static Seeding *collect(VmigMachine *m)
+{
+    Seeding *seeding = g_new0(Seeding, 1);
+
+    seeding->m = m;
+    g_mutex_init(&seeding->mutex);
+    seeding->copies = g_ptr_array_new_with_free_func((GDestroyNotify)seed_copy_free);
+    for (guint i = 0; i < m->job->disks->len; i++) {
+        VmigDisk *disk = m->job->disks->pdata[i];
+        for (guint k = disk->files->len; k > 0; k--) {
+            VmigFile *file = disk->files->pdata[k - 1];
+            if (file->hash != NULL)
+                continue;
+            SeedCopy *copy = g_new0(SeedCopy, 1);
+            g_autofree char *name = g_strdup_printf("seed-%u.sock", seeding->copies->len);
+            copy->file = file;
+            copy->target = disk->target;
+            copy->socket = vmig_world_socket(m->world, name);
+            g_ptr_array_add(seeding->copies, copy);
+        }
+    }
+    return seeding;
+}
+
+/* Bytes of one disk's files, or of all with target NULL; under the mutex. */
+static void sum_up(const Seeding *s, const char *target, guint64 *done, guint64 *total)
+{
+    *done = *total = 0;
+    for (guint i = 0; i < s->copies->len; i++) {
+        const SeedCopy *each = s->copies->pdata[i];
+        if (target != NULL && g_strcmp0(each->target, target) != 0)
+            continue;
+        *done += each->progress.done;
+        *total += each->file->size;
+    }
+}
+
+/* Smoothed over about two seconds. */
+static void update_rate(Seeding *s, guint64 done, gint64 time)
+{
+    if (s->last_time > 0 && time > s->last_time && done >= s->last_done) {
+        guint64 rate = (done - s->last_done) * G_USEC_PER_SEC / (guint64)(time - s->last_time);
+        s->rate = s->rate == 0 ? rate : (s->rate * 7 + rate) / 8;
+    }
+    s->last_time = time;
+    s->last_done = done;
+}
+
+/* From the copies' threads. Each disk gets the share of the rate that its share of the rest is. */
+static void on_progress(gpointer user, guint index, const VmigCopyProgress *now)
+{
+    Seeding *s = user;
+    SeedCopy *copy = s->copies->pdata[index];
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&s->mutex);
+    guint64 done, total, disk_done, disk_total;
+    gint64 time = vmig_machine_now(s->m);
+
+    copy->progress = *now;
+    sum_up(s, NULL, &done, &total);
+    sum_up(s, copy->target, &disk_done, &disk_total);
+    if (time - s->last_time >= G_USEC_PER_SEC / 4 || done >= total)
+        update_rate(s, done, time);
+    double share = total > done ? (double)(disk_total - disk_done) / (double)(total - done) : 0;
+    vmig_machine_progress(s->m, copy->target, disk_done, disk_total, (guint64)((double)s->rate * share));
+    vmig_machine_progress(s->m, NULL, done, total, s->rate);
+}
+
+static gboolean start_receivers(Seeding *s, GError **error)
+{
+    VmigMachine *m = s->m;
+
+    for (guint i = 0; i < s->copies->len; i++) {
+        const SeedCopy *copy = s->copies->pdata[i];
+        if (!vmig_storage_receive(m->world->dest.storage, m->job, copy->file, copy->socket, error))
+            return FALSE;
+    }
+    return vmig_fault("seed.receiving", error);
+}
+
+static gboolean send_all(Seeding *s, char ***hashes, GError **error)
+{
+    VmigMachine *m = s->m;
+    g_autoptr(GPtrArray) files = g_ptr_array_new();
+    g_autoptr(GPtrArray) sockets = g_ptr_array_new();
+
+    for (guint i = 0; i < s->copies->len; i++) {
+        const SeedCopy *copy = s->copies->pdata[i];
+        g_ptr_array_add(files, copy->file);
+        g_ptr_array_add(sockets, copy->socket);
+    }
+    g_ptr_array_add(sockets, NULL);
+    gboolean sent = m->world->mover->ops->send(m->world->mover, files, (const char *const *)sockets->pdata, hashes,
+                                               on_progress, s, error);
+    for (guint i = 0; i < s->copies->len; i++)
+        m->job->bytes_copied += ((const SeedCopy *)s->copies->pdata[i])->progress.sent;
+    return sent && vmig_fault("seed.sent", error);
+}
+
+static gboolean source_unchanged(VmigMachine *m, const VmigFile *file, GError **error)
+{
+    guint64 size, dev, ino, mtime_ns;
+
+    if (!vmig_storage_stat(m->world->source.storage, file->source, &size, &dev, &ino, &mtime_ns, error))
+        return FALSE;
+    if (size == file->size && dev == file->dev && ino == file->ino && mtime_ns == file->mtime_ns)
+        return TRUE;
+    return vmig_fail(error, VMIG_ERROR_BASE_CHANGED, NULL, "the frozen base %s changed while it was copied",
+                     file->source);
+}
+
+static gboolean prove(VmigMachine *m, SeedCopy *copy, const char *sent_hash, GError **error)
+{
+    VmigStorage *dest = m->world->dest.storage;
+    g_autofree char *got_hash = NULL;
+
+    if (!vmig_storage_received(dest, m->job, copy->file, &got_hash, error) || !source_unchanged(m, copy->file, error))
+        return FALSE;
+    if (g_strcmp0(sent_hash, got_hash) != 0)
+        return vmig_fail(error, VMIG_ERROR_HASH_MISMATCH, "Check memory, disks and network of both hosts.",
+                         "disk %s: the copy of %s differs from what was read", copy->target, copy->file->source);
+    copy->file->hash = g_steal_pointer(&got_hash);
+    return vmig_machine_save(m, error);
+}
+
+/* Deepest first: a backing file has its name before what lies on it. */
+static gboolean place_proven(VmigMachine *m, GError **error)
+{
+    for (guint i = 0; i < m->job->disks->len; i++) {
+        const VmigDisk *disk = m->job->disks->pdata[i];
+        for (guint k = disk->files->len; k > 0; k--) {
+            VmigFile *file = disk->files->pdata[k - 1];
+            if (file->placed)
+                continue;
+            if (!vmig_storage_place(m->world->dest.storage, m->job, file, error) || !vmig_fault("seed.placed", error))
+                return FALSE;
+            file->placed = TRUE;
+            if (!vmig_machine_save(m, error))
+                return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+gboolean vmig_step_seed(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError **error)
+{
+    g_autoptr(Seeding) seeding = collect(m);
+    g_auto(GStrv) hashes = NULL;
+
+    if (seeding->copies->len > 0 && (!start_receivers(seeding, error) || !send_all(seeding, &hashes, error)))
+        return FALSE;
+    for (guint i = 0; i < seeding->copies->len; i++)
+        if (!vmig_machine_check_cancel(m, error) || !prove(m, seeding->copies->pdata[i], hashes[i], error))
+            return FALSE;
+    return place_proven(m, error);
+}

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The facts of both hosts, and what the decision table says done. */
+#include "flow/settle.h"
+
+#include "flow/overlay.h"
+#include "flow/side.h"
+#include "host/fault.h"
+
+#define ABORT_DEADLINE (60 * G_USEC_PER_SEC)
+
+static VmigSeen source_seen(VmigMachine *m, gboolean *confirmed)
+{
+    VmigHost *source = vmig_side_host(m, VMIG_SIDE_SOURCE, NULL);
+    g_autoptr(VmigDomainInfo) info = NULL;
+    gboolean job = FALSE;
+
+    if (m->source_fenced)
+        return VMIG_SEEN_ABSENT;
+    if (source == NULL || !source->hypervisor->ops->find(source->hypervisor, m->job->uuid, &info, NULL))
+        return VMIG_SEEN_UNREACHABLE;
+    if (info == NULL || info->run == VMIG_RUN_SHUTOFF || info->run == VMIG_RUN_CRASHED) {
+        *confirmed = info != NULL && info->migrated;
+        return VMIG_SEEN_ABSENT;
+    }
+    if (!source->hypervisor->ops->has_job(source->hypervisor, m->job->uuid, &job, NULL))
+        return VMIG_SEEN_UNREACHABLE;
+    if (job)
+        return VMIG_SEEN_MIGRATING;
+    if (info->run == VMIG_RUN_MIGRATING || (info->run == VMIG_RUN_PAUSED && !m->job->was_paused))
+        return VMIG_SEEN_STOPPED;
+    return VMIG_SEEN_RUNNING;
+}
+
+static VmigSeen dest_seen(VmigMachine *m)
+{
+    VmigRun run;
+
+    if (!vmig_side_run(m, VMIG_SIDE_DEST, &run, NULL))
+        return VMIG_SEEN_UNREACHABLE;
+    switch (run) {
+    case VMIG_RUN_RUNNING:
+    case VMIG_RUN_IO_ERROR:
+        return VMIG_SEEN_RUNNING;
+    case VMIG_RUN_PAUSED:
+        return VMIG_SEEN_STOPPED;
+    case VMIG_RUN_MIGRATING:
+        return VMIG_SEEN_MIGRATING;
+    case VMIG_RUN_ABSENT:
+    case VMIG_RUN_SHUTOFF:
+    case VMIG_RUN_CRASHED:
+    default:
+        return VMIG_SEEN_ABSENT;
+    }
+}
+
+/* What the journals say, not what this process remembers: a write that failed may be there all the same (the last sync
+ * of a commit). A source's journal that cannot be read after a try to give the token away counts as given. */
+static VmigToken token_seen(VmigMachine *m)
+{
+    g_autoptr(VmigJob) here = NULL;
+    g_autoptr(VmigJob) there = NULL;
+    VmigHost *source = vmig_side_host(m, VMIG_SIDE_SOURCE, NULL);
+    VmigHost *dest = vmig_side_host(m, VMIG_SIDE_DEST, NULL);
+
+    if (dest != NULL && vmig_storage_record_get(dest->storage, m->job->id, &there, NULL) && there != NULL &&
+        vmig_job_token_is_dest(there))
+        return VMIG_TOKEN_DEST;
+    if (source != NULL && vmig_storage_record_get(source->storage, m->job->id, &here, NULL) && here != NULL)
+        return vmig_job_token_is_dest(here) ? VMIG_TOKEN_SOURCE_ONLY : VMIG_TOKEN_NONE;
+    return vmig_job_token_is_dest(m->job) || m->token_tried ? VMIG_TOKEN_SOURCE_ONLY : VMIG_TOKEN_NONE;
+}
+
+gboolean vmig_settle_remove_arrived(VmigMachine *m, GError **error)
+{
+    VmigHost *dest = vmig_side_host(m, VMIG_SIDE_DEST, NULL);
+    g_autoptr(VmigDomainInfo) info = NULL;
+
+    if (dest == NULL) {
+        vmig_machine_note(m, "the destination does not answer; what may be left there never runs without the token");
+        return TRUE;
+    }
+    VmigHypervisor *hv = dest->hypervisor;
+    if (!hv->ops->find(hv, m->job->uuid, &info, error))
+        return FALSE;
+    if (info == NULL)
+        return TRUE;
+    if (info->run != VMIG_RUN_SHUTOFF && !hv->ops->destroy(hv, m->job->uuid, error))
+        return FALSE;
+    g_clear_pointer(&info, vmig_domain_info_free);
+    if (!hv->ops->find(hv, m->job->uuid, &info, error))
+        return FALSE;
+    return info == NULL || hv->ops->undefine(hv, m->job->uuid, error);
+}
+
+static gboolean let_source_run(VmigMachine *m, VmigSeen seen, GError **error)
+{
+    VmigHost *source = vmig_side_host(m, VMIG_SIDE_SOURCE, error);
+
+    if (source == NULL || !vmig_storage_fence_drop(source->storage, m->job, error))
+        return FALSE;
+    if (seen != VMIG_SEEN_STOPPED)
+        return TRUE;
+    return source->hypervisor->ops->resume(source->hypervisor, m->job->uuid, error);
+}
+
+gboolean vmig_settle_give_token(VmigMachine *m, GError **error)
+{
+    VmigHost *source = vmig_side_host(m, VMIG_SIDE_SOURCE, NULL);
+    VmigHost *dest = vmig_side_host(m, VMIG_SIDE_DEST, error);
+
+    if (dest == NULL)
+        return FALSE;
+    m->token_tried = TRUE;
+    if (source != NULL && !vmig_storage_token_put(source->storage, m->job, "destination", error))
+        return FALSE;
+    g_free(m->job->token);
+    m->job->token = g_strdup("destination");
+    return vmig_fault("token.source", error) && vmig_storage_token_put(dest->storage, m->job, "destination", error) &&
+           vmig_fault("token.dest", error);
+}
+
+/* A migration that still runs (of a process that died, peer to peer) is ended; its end is awaited. */
+static gboolean abort_running(VmigMachine *m, GError **error)
+{
+    VmigHypervisor *hv = m->world->source.hypervisor;
+    gint64 until = vmig_machine_now(m) + ABORT_DEADLINE;
+    gboolean job = TRUE;
+
+    if (!hv->ops->abort_job(hv, m->job->uuid, error))
+        return FALSE;
+    for (;;) {
+        if (!hv->ops->has_job(hv, m->job->uuid, &job, error))
+            return FALSE;
+        if (!job)
+            return TRUE;
+        if (vmig_machine_now(m) > until)
+            break;
+        vmig_machine_wait(m, G_USEC_PER_SEC / 5);
+    }
+    return vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "the source's migration does not end");
+}
+
+/* Before the source may go on: from its next write on, what arrived is stale, and the destination may not be there to
+ * be told. Undone only by a new try, which begins with nothing on the destination. */
+static gboolean revoke_arrived(VmigMachine *m, GError **error)
+{
+    m->job->revoked = TRUE;
+    return vmig_journal_save(m->journal, m->job, error);
+}
+
+/* A process that died may have asked libvirt to migrate a moment ago, and libvirt may not have begun. With the parked
+ * copies back it never will: it refuses to migrate a guest with block jobs. */
+static gboolean bar_migration(VmigMachine *m, VmigSeen source, GError **error)
+{
+    VmigChain chain;
+
+    if (!m->job->frozen || source != VMIG_SEEN_RUNNING)
+        return TRUE;
+    if (!vmig_side_chain(m, VMIG_SIDE_SOURCE, m->job->disks->pdata[0], VMIG_XML_LIVE, &chain, error))
+        return FALSE;
+    return chain != VMIG_CHAIN_OVERLAY ||
+           (vmig_storage_fence_drop(m->world->source.storage, m->job, error) && vmig_overlay_park(m, error));
+}
+
+gboolean vmig_settle(VmigMachine *m, VmigDecision *ret, GError **error)
+{
+    gboolean barred = FALSE;
+
+    for (guint tries = 0;; tries++) {
+        VmigFacts facts = {0};
+        facts.source = source_seen(m, &facts.confirmed);
+        facts.dest = dest_seen(m);
+        facts.token = token_seen(m);
+        facts.revoked = m->job->revoked;
+        *ret = vmig_uncertain_decide(&facts);
+        if (*ret == VMIG_DECIDE_ADOPT && tries < 3) {
+            if (!abort_running(m, error))
+                return FALSE;
+            continue;
+        }
+        if (*ret == VMIG_DECIDE_BACK && !barred) {
+            g_autoptr(GError) busy = NULL;
+            barred = bar_migration(m, facts.source, &busy);
+            if (!barred && tries >= 3) {
+                g_propagate_error(error, g_steal_pointer(&busy));
+                return FALSE;
+            }
+            continue;
+        }
+        if (*ret == VMIG_DECIDE_BACK)
+            return revoke_arrived(m, error) && vmig_settle_remove_arrived(m, error) &&
+                   vmig_fault("rollback.dest", error) && let_source_run(m, facts.source, error);
+        if (*ret == VMIG_DECIDE_FORWARD && facts.token != VMIG_TOKEN_DEST)
+            return vmig_settle_give_token(m, error);
+        return TRUE;
+    }
+}

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Questions about the guest that are the same on either host. */
+#include "flow/side.h"
+
+#include "core/domain-xml.h"
+
+VmigHost *vmig_side_host(VmigMachine *m, VmigSide side, GError **error)
+{
+    VmigHost *host = side == VMIG_SIDE_SOURCE ? &m->world->source : &m->world->dest;
+
+    if (host->hypervisor != NULL && host->storage != NULL)
+        return host;
+    vmig_fail(error, VMIG_ERROR_CONNECTION, "Bring the host back and run vmig-snap resume.", "%s cannot be reached",
+              side == VMIG_SIDE_SOURCE ? "the source" : "the destination");
+    return NULL;
+}
+
+const char *vmig_side_overlay(const VmigDisk *disk, VmigSide side)
+{
+    return side == VMIG_SIDE_SOURCE ? disk->overlay : disk->dest_overlay;
+}
+
+const char *vmig_side_path(const VmigFile *file, VmigSide side)
+{
+    return side == VMIG_SIDE_SOURCE ? file->source : file->dest;
+}
+
+/* The whole chain where libvirt says it; a persistent definition normally names the top alone. */
+static gboolean is_on(const VmigDomainDisk *now, const VmigDisk *disk, const char *overlay, VmigSide side)
+{
+    if (now->chain_known)
+        return vmig_domain_disk_chain_matches(now, overlay, disk->files, side);
+    return g_strcmp0(now->source, overlay != NULL ? overlay : vmig_side_path(vmig_disk_base(disk), side)) == 0;
+}
+
+static VmigChain classify(const VmigDomainDisk *now, const VmigDisk *disk, VmigSide side)
+{
+    if (is_on(now, disk, NULL, side))
+        return VMIG_CHAIN_BASE;
+    if (vmig_side_overlay(disk, side) != NULL && is_on(now, disk, vmig_side_overlay(disk, side), side))
+        return VMIG_CHAIN_OVERLAY;
+    return VMIG_CHAIN_OTHER;
+}
+
+gboolean vmig_side_chain(VmigMachine *m, VmigSide side, const VmigDisk *disk, VmigXmlKind kind, VmigChain *ret,
+                         GError **error)
+{
+    VmigHost *host = vmig_side_host(m, side, error);
+    g_autofree char *xml = NULL;
+
+    if (host == NULL || !host->hypervisor->ops->domain_xml(host->hypervisor, m->job->uuid, kind, &xml, error))
+        return FALSE;
+    g_autoptr(VmigDomainXml) doc = vmig_domain_xml_parse(xml, error);
+    if (doc == NULL)
+        return FALSE;
+    const VmigDomainDisk *now = vmig_domain_xml_disk(doc, disk->target);
+    *ret = now != NULL ? classify(now, disk, side) : VMIG_CHAIN_OTHER;
+    return TRUE;
+}
+
+gboolean vmig_side_require_chain(VmigMachine *m, VmigSide side, VmigChain chain, GError **error)
+{
+    for (guint i = 0; i < m->job->disks->len; i++) {
+        const VmigDisk *disk = m->job->disks->pdata[i];
+        VmigChain now;
+        if (!vmig_side_chain(m, side, disk, VMIG_XML_LIVE, &now, error))
+            return FALSE;
+        if (now != chain)
+            return vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL,
+                             "disk %s of '%s' is not on the chain that it should be on: somebody changed it",
+                             disk->target, m->job->domain);
+    }
+    return TRUE;
+}
+
+gboolean vmig_side_require_no_snapshot(VmigMachine *m, VmigSide side, GError **error)
+{
+    VmigHost *host = vmig_side_host(m, side, error);
+
+    for (guint i = 0; host != NULL && i < m->job->disks->len; i++) {
+        const VmigDisk *disk = m->job->disks->pdata[i];
+        guint32 count = 0;
+        if (!vmig_storage_count_snapshots(host->storage, vmig_side_overlay(disk, side), &count, error))
+            return FALSE;
+        if (count > 0)
+            return vmig_fail(error, VMIG_ERROR_INTERFERENCE,
+                             "Copy or delete it (virsh snapshot-list, qemu-img snapshot -l), then vmig-snap resume.",
+                             "somebody made %u internal snapshot(s) in the temporary overlay %s", count,
+                             vmig_side_overlay(disk, side));
+    }
+    return host != NULL;
+}
+
+static gboolean persistent_on(VmigMachine *m, VmigHost *host, VmigSide side, VmigChain chain, GError **error)
+{
+    for (guint i = 0; i < m->job->disks->len; i++) {
+        const VmigDisk *disk = m->job->disks->pdata[i];
+        VmigChain now;
+        if (!vmig_side_chain(m, side, disk, VMIG_XML_PERSISTENT, &now, error))
+            return FALSE;
+        if (now != chain)
+            return vmig_fail(error, VMIG_ERROR_INTERFERENCE, "Look at virsh dumpxml --inactive, then vmig-snap resume.",
+                             "%s: the persistent definition of disk %s does not name its %s", host->hypervisor->host,
+                             disk->target, chain == VMIG_CHAIN_BASE ? "base" : "overlay");
+    }
+    return TRUE;
+}
+
+gboolean vmig_side_require_persistent(VmigMachine *m, VmigSide side, VmigChain chain, GError **error)
+{
+    VmigHost *host = vmig_side_host(m, side, error);
+
+    return host != NULL && persistent_on(m, host, side, chain, error);
+}
+
+gboolean vmig_side_require_on_bases(VmigMachine *m, VmigSide side, GError **error)
+{
+    VmigHost *host = vmig_side_host(m, side, error);
+    VmigRun run;
+
+    if (host == NULL || !vmig_side_run(m, side, &run, error))
+        return FALSE;
+    gboolean live = run != VMIG_RUN_SHUTOFF;
+    return (!live || vmig_side_require_chain(m, side, VMIG_CHAIN_BASE, error)) &&
+           persistent_on(m, host, side, VMIG_CHAIN_BASE, error);
+}
+
+gboolean vmig_side_run(VmigMachine *m, VmigSide side, VmigRun *ret, GError **error)
+{
+    VmigHost *host = vmig_side_host(m, side, error);
+
+    return host != NULL && vmig_hypervisor_run(host->hypervisor, m->job->uuid, ret, error);
+}
+
+static gboolean set_attribute(VmigMachine *m, VmigHost *host, VmigXmlKind kind, gboolean hold, GError **error)
+{
+    VmigHypervisor *hv = host->hypervisor;
+    g_autofree char *xml = NULL;
+
+    if (!hv->ops->domain_xml(hv, m->job->uuid, kind, &xml, error))
+        return FALSE;
+    g_autoptr(VmigDomainXml) doc = vmig_domain_xml_parse(xml, error);
+    if (doc == NULL)
+        return FALSE;
+    for (guint i = 0; i < m->job->disks->len; i++) {
+        const VmigDisk *disk = m->job->disks->pdata[i];
+        const char *value = hold ? "no" : disk->snapshot;
+        const VmigDomainDisk *now = vmig_domain_xml_disk(doc, disk->target);
+        if (now == NULL || g_strcmp0(now->snapshot, value) == 0)
+            continue;
+        g_autofree char *element = vmig_disk_xml_set_snapshot(xml, disk->target, value, error);
+        if (element == NULL || !hv->ops->update_disk(hv, m->job->uuid, element, kind == VMIG_XML_PERSISTENT, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+gboolean vmig_side_set_snapshot_attribute(VmigMachine *m, VmigSide side, gboolean hold, GError **error)
+{
+    VmigHost *host = vmig_side_host(m, side, error);
+    VmigRun run;
+
+    if (host == NULL || !vmig_side_run(m, side, &run, error))
+        return FALSE;
+    gboolean live = run != VMIG_RUN_SHUTOFF && run != VMIG_RUN_ABSENT;
+    return (!live || set_attribute(m, host, VMIG_XML_LIVE, hold, error)) &&
+           (run == VMIG_RUN_ABSENT || hold || set_attribute(m, host, VMIG_XML_PERSISTENT, hold, error));
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The host that owns the guest, and the same questions asked of either: the commit on the destination and the commit
+ * back on the source are one piece of code. */
+#pragma once
+
+#include "core/domain-xml.h"
+#include "flow/machine.h"
+
+/* The host of that side; CONNECTION where it cannot be reached. */
+VmigHost *vmig_side_host(VmigMachine *m, VmigSide side, GError **error);
+const char *vmig_side_overlay(const VmigDisk *disk, VmigSide side);
+const char *vmig_side_path(const VmigFile *file, VmigSide side);
+
+typedef enum {
+    VMIG_CHAIN_OVERLAY, /* the overlay over the base, as while the job works */
+    VMIG_CHAIN_BASE,    /* the base alone, as before and after it */
+    VMIG_CHAIN_OTHER,   /* anything else: somebody interfered */
+} VmigChain;
+
+/* Which chain the definition of that kind has for the disk. */
+gboolean vmig_side_chain(VmigMachine *m, VmigSide side, const VmigDisk *disk, VmigXmlKind kind, VmigChain *ret,
+                         GError **error);
+/* INTERFERENCE unless every disk's live chain is that one. */
+gboolean vmig_side_require_chain(VmigMachine *m, VmigSide side, VmigChain chain, GError **error);
+/* INTERFERENCE where an overlay holds an internal snapshot: it would be lost with it. */
+gboolean vmig_side_require_no_snapshot(VmigMachine *m, VmigSide side, GError **error);
+/* The same for the persistent definition. */
+gboolean vmig_side_require_persistent(VmigMachine *m, VmigSide side, VmigChain chain, GError **error);
+/* Every disk is on its base alone, by the live definition of a guest that runs and by the persistent one. */
+gboolean vmig_side_require_on_bases(VmigMachine *m, VmigSide side, GError **error);
+gboolean vmig_side_run(VmigMachine *m, VmigSide side, VmigRun *ret, GError **error);
+/* snapshot= of the job's disks: "no" while it works (value), or as before (value NULL). Live, and persistent. */
+gboolean vmig_side_set_snapshot_attribute(VmigMachine *m, VmigSide side, gboolean hold, GError **error);

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What PLAN asks: the guest, its images, and both hosts. Each question that fails is noted and the rest still asked. */
+#include <string.h>
+
+#include "core/amount.h"
+#include "core/snapshot-tree.h"
+#include "flow/plan.h"
+
+#define FORECAST_MIN (64ull * 1024 * 1024)
+
+static void plan_disk_free(VmigPlanDisk *disk)
+{
+    g_free(disk->why_not);
+    g_clear_pointer(&disk->chain, g_ptr_array_unref);
+    g_clear_error(&disk->chain_error);
+    g_ptr_array_unref(disk->dest_paths);
+    g_ptr_array_unref(disk->dest_facts);
+    g_clear_pointer(&disk->overlay_facts, vmig_path_facts_free);
+    g_clear_pointer(&disk->same_path, vmig_path_facts_free);
+    g_free(disk);
+}
+
+void vmig_survey_free(VmigSurvey *s)
+{
+    g_clear_pointer(&s->domain, vmig_domain_info_free);
+    g_clear_error(&s->domain_error);
+    g_clear_pointer(&s->disks, g_ptr_array_unref);
+    g_clear_pointer(&s->live, vmig_domain_xml_free);
+    g_clear_pointer(&s->persistent, vmig_domain_xml_free);
+    g_free(s->live_xml);
+    g_free(s->persistent_xml);
+    g_clear_pointer(&s->snapshots, g_ptr_array_unref);
+    g_clear_error(&s->snapshots_error);
+    g_clear_pointer(&s->source_info, vmig_hypervisor_info_free);
+    g_clear_pointer(&s->dest_info, vmig_hypervisor_info_free);
+    g_clear_pointer(&s->source_facts, vmig_storage_facts_free);
+    g_clear_pointer(&s->dest_facts, vmig_storage_facts_free);
+    g_clear_pointer(&s->open_job, vmig_job_free);
+    g_clear_error(&s->cannot_run);
+    g_ptr_array_unref(s->media_missing);
+    g_ptr_array_unref(s->dest_errors);
+    g_free(s);
+}
+
+static VmigSurvey *survey_new(const VmigPlanRequest *request)
+{
+    VmigSurvey *s = g_new0(VmigSurvey, 1);
+
+    s->request = request;
+    s->disks = g_ptr_array_new_with_free_func((GDestroyNotify)plan_disk_free);
+    s->media_missing = g_ptr_array_new_with_free_func(g_free);
+    s->dest_errors = g_ptr_array_new_with_free_func((GDestroyNotify)g_error_free);
+    return s;
+}
+
+static gboolean ask_domain(VmigSurvey *s, VmigWorld *world, VmigJournal *journal, GError **error)
+{
+    VmigHypervisor *hv = world->source.hypervisor;
+
+    if (!hv->ops->find(hv, s->request->domain, &s->domain, &s->domain_error)) {
+        if (g_error_matches(s->domain_error, VMIG_ERROR, VMIG_ERROR_AMBIGUOUS_DOMAIN))
+            return TRUE;
+        g_propagate_error(error, g_steal_pointer(&s->domain_error));
+        return FALSE;
+    }
+    if (s->domain == NULL)
+        return TRUE;
+    if (journal != NULL && !vmig_journal_find_open(journal, s->domain->uuid, &s->open_job, error))
+        return FALSE;
+    if (!hv->ops->domain_xml(hv, s->domain->uuid, VMIG_XML_LIVE, &s->live_xml, error))
+        return FALSE;
+    if (s->domain->persistent &&
+        !hv->ops->domain_xml(hv, s->domain->uuid, VMIG_XML_PERSISTENT, &s->persistent_xml, error))
+        return FALSE;
+    s->live = vmig_domain_xml_parse(s->live_xml, error);
+    if (s->live == NULL)
+        return FALSE;
+    if (s->persistent_xml != NULL && (s->persistent = vmig_domain_xml_parse(s->persistent_xml, error)) == NULL)
+        return FALSE;
+    if (!hv->ops->has_job(hv, s->domain->uuid, &s->has_job, NULL))
+        s->has_job = FALSE; /* a domain that is off has none to ask for */
+    if (!hv->ops->snapshots(hv, s->domain->uuid, &s->snapshots, error))
+        return FALSE;
+    vmig_snapshot_tree_order(s->snapshots, &s->snapshots_error);
+    return TRUE;
+}
+
+static gboolean is_named(const VmigPlanRequest *request, const char *target)
+{
+    return request->disks != NULL && g_strv_contains(request->disks, target);
+}
+
+/* Both hosts see the same file system there, as far as its kind tells. */
+static gboolean is_shared(const VmigPlanDisk *disk)
+{
+    return disk->overlay_facts != NULL && disk->overlay_facts->shared && disk->same_path != NULL &&
+           disk->same_path->exists && disk->same_path->shared;
+}
+
+/* A disk that is left out, and why; NULL for one that is moved. */
+static char *reason_to_stay(const VmigPlanRequest *request, const VmigPlanDisk *disk)
+{
+    const VmigDomainDisk *d = disk->disk;
+
+    if (request->disks != NULL)
+        return disk->named ? NULL : g_strdup("not named with --disk");
+    if (g_strcmp0(d->device, "disk") != 0 && g_strcmp0(d->device, "lun") != 0)
+        return g_strdup_printf("a %s", d->device);
+    if (d->readonly)
+        return g_strdup("read-only");
+    if (d->shareable)
+        return g_strdup("shareable");
+    if (g_strcmp0(d->type, "network") == 0)
+        return g_strdup("on the network: both hosts reach it");
+    return is_shared(disk) ? g_strdup("on storage that both hosts share") : NULL;
+}
+
+/* A forecast of what the guest writes while its base is copied: a tenth of it, at least 64 MiB, at most the disk. */
+static guint64 forecast(const VmigPlanDisk *disk)
+{
+    const VmigImageFacts *top = disk->chain->pdata[0];
+
+    return MIN(MAX(disk->to_copy / 10, FORECAST_MIN), top->virtual_size);
+}
+
+static void ask_images(VmigSurvey *s, VmigWorld *world, VmigPlanDisk *disk)
+{
+    VmigStorage *source = world->source.storage;
+    const VmigDomainDisk *d = disk->disk;
+
+    if (g_strcmp0(d->type, "file") != 0 || d->source == NULL)
+        return;
+    disk->chain =
+        vmig_storage_survey(source, d->source, d->driver_type != NULL ? d->driver_type : "raw", &disk->chain_error);
+    if (disk->chain == NULL)
+        return;
+    for (guint i = 0; i < disk->chain->len; i++) {
+        const VmigImageFacts *file = disk->chain->pdata[i];
+        g_ptr_array_add(disk->dest_paths, vmig_path_map_apply(s->request->map, i == 0 ? d->target : NULL, file->path));
+        disk->to_copy += MIN(file->allocated, file->size);
+    }
+    disk->overlay_forecast = forecast(disk);
+}
+
+static void note_error(VmigSurvey *s, GError *error)
+{
+    if (error != NULL)
+        g_ptr_array_add(s->dest_errors, error);
+}
+
+static void ask_dest_paths(VmigSurvey *s, VmigWorld *world, VmigPlanDisk *disk)
+{
+    for (guint i = 0; i < disk->dest_paths->len; i++) {
+        GError *error = NULL;
+        VmigPathFacts *facts = vmig_storage_path(world->dest.storage, disk->dest_paths->pdata[i], &error);
+        note_error(s, error);
+        if (facts != NULL)
+            g_ptr_array_add(disk->dest_facts, facts);
+    }
+}
+
+static void ask_disk(VmigSurvey *s, VmigWorld *world, const VmigDomainDisk *d)
+{
+    VmigPlanDisk *disk = g_new0(VmigPlanDisk, 1);
+    gboolean local_file = g_strcmp0(d->type, "file") == 0 && d->source != NULL;
+
+    g_ptr_array_add(s->disks, disk);
+    disk->disk = d;
+    disk->named = is_named(s->request, d->target);
+    disk->dest_paths = g_ptr_array_new_with_free_func(g_free);
+    disk->dest_facts = g_ptr_array_new_with_free_func((GDestroyNotify)vmig_path_facts_free);
+    if (local_file) {
+        disk->overlay_facts = vmig_storage_path(world->source.storage, d->source, NULL);
+        if (world->dest.storage != NULL)
+            disk->same_path = vmig_storage_path(world->dest.storage, d->source, NULL);
+    }
+    disk->why_not = reason_to_stay(s->request, disk);
+    disk->moved = disk->why_not == NULL;
+    if (!disk->moved)
+        return;
+    ask_images(s, world, disk);
+    if (world->dest.storage != NULL)
+        ask_dest_paths(s, world, disk);
+}
+
+static void ask_media(VmigSurvey *s, VmigWorld *world)
+{
+    const VmigDomainFacts *facts = vmig_domain_xml_facts(s->live);
+
+    for (guint i = 0; i < facts->needed_files->len; i++) {
+        GError *error = NULL;
+        const char *path = facts->needed_files->pdata[i];
+        g_autoptr(VmigPathFacts) there = vmig_storage_path(world->dest.storage, path, &error);
+        note_error(s, error);
+        if (there != NULL && !there->exists)
+            g_ptr_array_add(s->media_missing, g_strdup(path));
+    }
+}
+
+static void ask_destination(VmigSurvey *s, VmigWorld *world)
+{
+    VmigHypervisor *hv = world->dest.hypervisor;
+    GError *error = NULL;
+
+    if (world->dest.storage != NULL) {
+        s->dest_facts = vmig_storage_hello(world->dest.storage, &error);
+        note_error(s, g_steal_pointer(&error));
+    }
+    if (hv == NULL)
+        return;
+    hv->ops->host_info(hv, &s->dest_info, &error);
+    note_error(s, g_steal_pointer(&error));
+    if (s->domain == NULL)
+        return;
+    g_autoptr(VmigDomainInfo) by_name = NULL;
+    g_autoptr(VmigDomainInfo) by_uuid = NULL;
+    hv->ops->find(hv, s->domain->name, &by_name, &error);
+    note_error(s, g_steal_pointer(&error));
+    hv->ops->find(hv, s->domain->uuid, &by_uuid, &error);
+    note_error(s, g_steal_pointer(&error));
+    s->name_there = by_name != NULL;
+    s->uuid_there = by_uuid != NULL;
+    hv->ops->can_run(hv, s->live_xml, &s->cannot_run);
+    if (world->dest.storage != NULL)
+        ask_media(s, world);
+}
+
+VmigSurvey *vmig_survey_make(VmigWorld *world, VmigJournal *journal, const VmigPlanRequest *request, GError **error)
+{
+    g_autoptr(VmigSurvey) s = survey_new(request);
+    VmigHypervisor *hv = world->source.hypervisor;
+
+    if (!hv->ops->host_info(hv, &s->source_info, error) || !ask_domain(s, world, journal, error))
+        return NULL;
+    s->source_facts = vmig_storage_hello(world->source.storage, error);
+    if (s->source_facts == NULL)
+        return NULL;
+    ask_destination(s, world);
+    if (s->live != NULL) {
+        GPtrArray *disks = vmig_domain_xml_facts(s->live)->disks;
+        for (guint i = 0; i < disks->len; i++)
+            ask_disk(s, world, disks->pdata[i]);
+    }
+    return g_steal_pointer(&s);
+}
