@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* doctor and clean, as documents. */
+#include "flow/doctor.h"
+
+#include "api/vmig-snap.h"
+#include "flow/kept-images.h"
+#include "host/destination.h"
+#include "host/libvirt.h"
+#include "host/ssh-link.h"
+#include "host/waker.h"
+
+static void text(JsonBuilder *b, const char *name, const char *value)
+{
+    json_builder_set_member_name(b, name);
+    if (value == NULL)
+        json_builder_add_null_value(b);
+    else
+        json_builder_add_string_value(b, value);
+}
+
+static void number(JsonBuilder *b, const char *name, guint64 value)
+{
+    json_builder_set_member_name(b, name);
+    json_builder_add_int_value(b, (gint64)value);
+}
+
+static void flag(JsonBuilder *b, const char *name, gboolean value)
+{
+    json_builder_set_member_name(b, name);
+    json_builder_add_boolean_value(b, value);
+}
+
+static void add_finding(JsonBuilder *b, const VmigFinding *finding)
+{
+    json_builder_begin_object(b);
+    text(b, "code", finding->code);
+    text(b, "severity", vmig_severity_name(finding->severity));
+    text(b, "message", finding->message);
+    text(b, "repair", finding->repair);
+    flag(b, "fixable", finding->fix != VMIG_FIX_NONE);
+    flag(b, "fixed", finding->fixed);
+    json_builder_end_object(b);
+}
+
+static JsonNode *findings_document(GPtrArray *findings)
+{
+    g_autoptr(JsonBuilder) b = json_builder_new();
+
+    json_builder_begin_object(b);
+    text(b, "host", g_get_host_name());
+    number(b, "problems", vmig_doctor_count_problems(findings));
+    json_builder_set_member_name(b, "findings");
+    json_builder_begin_array(b);
+    for (guint i = 0; i < findings->len; i++)
+        add_finding(b, findings->pdata[i]);
+    json_builder_end_array(b);
+    json_builder_end_object(b);
+    return json_builder_get_root(b);
+}
+
+JsonNode *vmig_doctor(const char *connect_uri, const char *domain, gboolean fix, GError **error)
+{
+    const char *uri = connect_uri != NULL ? connect_uri : "qemu:///system";
+    g_autoptr(VmigWaker) waker = vmig_waker_new();
+    g_autoptr(GError) why = NULL;
+    g_autoptr(VmigHypervisor) hypervisor = vmig_libvirt_new(uri, NULL, waker, &why);
+    VmigDoctorRequest request = {
+        .connect_uri = uri,
+        .hypervisor = hypervisor,
+        .hypervisor_error = why,
+        .domain = domain,
+        .fix = fix,
+    };
+    g_autoptr(GPtrArray) findings = vmig_doctor_run(&request, error);
+
+    return findings != NULL ? findings_document(findings) : NULL;
+}
+
+/* What open_peer() opens, to be closed after the storage. */
+typedef struct {
+    const VmigConfig *config;
+    VmigSshLink *link;
+} Peer;
+
+static void peer_clear(Peer *peer)
+{
+    vmig_ssh_link_close(peer->link);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Peer, peer_clear)
+
+static VmigStorage *open_peer(gpointer user, const VmigJob *job, GError **error)
+{
+    Peer *peer = user;
+    g_autoptr(VmigDestination) dest = vmig_destination_parse(job->dest_uri, error);
+    VmigSshLinkOptions options = {
+        .destination = dest,
+        .run_dir = peer->config->run_dir, /* not used: nothing is forwarded */
+        .ssh_command = peer->config->ssh_command,
+        .agent_command = peer->config->agent_command,
+    };
+
+    if (dest == NULL)
+        return NULL;
+    peer->link = vmig_ssh_link_open(&options, error);
+    return peer->link != NULL ? vmig_ssh_link_storage(peer->link) : NULL;
+}
+
+static JsonNode *cleaned_document(const VmigCleaned *cleaned)
+{
+    g_autoptr(JsonBuilder) b = json_builder_new();
+
+    json_builder_begin_object(b);
+    text(b, "job", cleaned->job->id);
+    text(b, "domain", cleaned->job->domain);
+    text(b, "uuid", cleaned->job->uuid);
+    text(b, "destination", cleaned->job->dest_host);
+    number(b, "freed", cleaned->freed);
+    json_builder_set_member_name(b, "removed");
+    json_builder_begin_array(b);
+    for (guint i = 0; i < cleaned->removed->len; i++) {
+        const VmigRemovedImage *image = cleaned->removed->pdata[i];
+        json_builder_begin_object(b);
+        text(b, "path", image->path);
+        number(b, "bytes", image->bytes);
+        json_builder_end_object(b);
+    }
+    json_builder_end_array(b);
+    json_builder_end_object(b);
+    return json_builder_get_root(b);
+}
+
+JsonNode *vmig_clean(const char *connect_uri, const char *domain, gboolean without_destination, GError **error)
+{
+    g_autoptr(VmigConfig) config = vmig_config_load(NULL, error);
+    g_autoptr(VmigWaker) waker = vmig_waker_new();
+
+    if (config == NULL)
+        return NULL;
+    g_autoptr(VmigHypervisor) hypervisor =
+        vmig_libvirt_new(connect_uri != NULL ? connect_uri : "qemu:///system", NULL, waker, error);
+    g_auto(Peer) peer = {config, NULL};
+    VmigCleanRequest request = {
+        .config = config,
+        .hypervisor = hypervisor,
+        .domain = domain,
+        .open_peer = without_destination ? NULL : open_peer,
+        .user = &peer,
+    };
+    if (hypervisor == NULL)
+        return NULL;
+    g_autoptr(VmigCleaned) cleaned = vmig_clean_kept_images(&request, error);
+    return cleaned != NULL ? cleaned_document(cleaned) : NULL;
+}

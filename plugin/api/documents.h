@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The JSON documents and events of the public interface; docs/json.md describes them. */
+#pragma once
+
+#include <json-glib/json-glib.h>
+
+#include "flow/machine.h"
+#include "flow/plan.h"
+
+/* All (transfer full). */
+JsonNode *vmig_document_plan(const VmigPlan *plan);
+/* jobs: VmigJob. roles: "source" or "destination" for each. */
+JsonNode *vmig_document_jobs(GPtrArray *jobs, GPtrArray *roles);
+/* outcome: "done", "refused"... error: what the result says, or NULL. plan: for its refusals, or NULL. */
+JsonNode *vmig_document_result(const char *outcome, const VmigJob *job, const GError *error, const VmigPlan *plan,
+                               guint64 duration_s);
+JsonNode *vmig_event_state(const VmigJob *job);
+JsonNode *vmig_event_progress(const VmigJob *job, const VmigProgress *progress);
+JsonNode *vmig_event_retry(const VmigJob *job, const GError *why, gint64 delay_us);
+JsonNode *vmig_event_note(const VmigJob *job, const char *text);

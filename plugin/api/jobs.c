@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Jobs that the journal has: carrying one on, rolling it back, saying how they are. */
+#include <string.h>
+
+#include "api/documents.h"
+#include "api/session-private.h"
+#include "core/errors.h"
+#include "host/world-real.h"
+
+/* A job by its id, or by the domain that it holds. */
+static VmigJob *find_job(VmigJournal *journal, const char *job_or_domain, GError **error)
+{
+    VmigJob *job = NULL;
+
+    if (!vmig_journal_find_open(journal, job_or_domain, &job, error))
+        return NULL;
+    return job != NULL ? job : vmig_journal_load(journal, job_or_domain, error);
+}
+
+/* After the switchover there is no way back; a job that goes back already just goes on. */
+static gboolean may_cancel(const VmigJob *job, GError **error)
+{
+    VmigState state = vmig_job_state(job);
+
+    if (state == VMIG_STATE_PARKED)
+        state = vmig_state_from_name(job->parked_state);
+    if (vmig_job_token_is_dest(job) || state == VMIG_STATE_LAST || vmig_state_phase(state) == VMIG_PHASE_AFTER)
+        return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, "vmig-snap resume carries it on.",
+                         "job %s is past the switchover (state %s): the destination owns '%s', and the only way is "
+                         "forward",
+                         job->id, job->state, job->domain);
+    return TRUE;
+}
+
+/* The word is taken only for the right host, typed whole, and only on the destination. */
+static gboolean may_be_fenced(const VmigJob *job, gboolean here_is_dest, const char *host, GError **error)
+{
+    if (!here_is_dest)
+        return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, "Run it on the destination.",
+                         "this host is the source of job %s: it cannot be fenced from itself", job->id);
+    if (g_strcmp0(host, job->source_host) != 0)
+        return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "the source of job %s is '%s', not '%s'", job->id,
+                         job->source_host, host);
+    return TRUE;
+}
+
+static JsonNode *carry_on(VmigSession *self, const char *job_or_domain, gboolean cancel, const char *fenced,
+                          GError **error)
+{
+    g_autofree char *journal_path = g_build_filename(self->config->state_dir, "journal.db", NULL);
+    g_autoptr(VmigJournal) reader = vmig_journal_open_read_only(journal_path, NULL, error);
+    g_autoptr(VmigJob) job = reader != NULL ? find_job(reader, job_or_domain, error) : NULL;
+    g_autofree char *role = job != NULL ? vmig_journal_role(reader, job->id, error) : NULL;
+    g_autoptr(GError) peer_error = NULL;
+
+    if (role == NULL)
+        return NULL;
+    if (vmig_state_is_final(vmig_job_state(job)))
+        return vmig_document_result(vmig_session_outcome(job), job, NULL, NULL, 0);
+    if (cancel && !may_cancel(job, error))
+        return NULL;
+    gboolean here_is_dest = strcmp(role, VMIG_ROLE_DESTINATION) == 0;
+    if (fenced != NULL && !may_be_fenced(job, here_is_dest, fenced, error))
+        return NULL;
+    g_autofree char *source_uri = g_strdup_printf("qemu+ssh://%s/system", job->source_host);
+    VmigWorldConfig config = {
+        .config = self->config,
+        .connect_uri = here_is_dest ? "qemu:///system" : self->connect_uri,
+        .peer_uri = here_is_dest ? source_uri : job->dest_uri,
+        .job_id = job->id,
+        .here_is_dest = here_is_dest,
+        .bandwidth = job->options.bandwidth,
+    };
+    for (guint i = 0; i < job->disks->len; i++)
+        config.seeds += ((const VmigDisk *)job->disks->pdata[i])->files->len;
+    g_autoptr(VmigWorld) world = vmig_world_open_here(&config, self->waker, error);
+    VmigJournal *journal = world != NULL ? vmig_world_journal(world, here_is_dest, error) : NULL;
+    if (journal == NULL)
+        return NULL;
+    vmig_world_open_peer(world, &config, self->waker, &peer_error);
+    if (fenced != NULL && peer_error == NULL) {
+        vmig_fail(error, VMIG_ERROR_UNSUPPORTED, "Run vmig-snap resume without --source-is-fenced.",
+                  "the source '%s' answers: it is not fenced", fenced);
+        return NULL;
+    }
+    if (peer_error != NULL)
+        vmig_session_emit(self, vmig_event_note(job, peer_error->message));
+    return vmig_session_drive(self, world, journal, here_is_dest, g_steal_pointer(&job), cancel, fenced != NULL, error);
+}
+
+JsonNode *vmig_session_resume(VmigSession *self, const char *job_or_domain, GError **error)
+{
+    return carry_on(self, job_or_domain, FALSE, NULL, error);
+}
+
+JsonNode *vmig_session_resume_fenced(VmigSession *self, const char *job_or_domain, const char *host, GError **error)
+{
+    return carry_on(self, job_or_domain, FALSE, host, error);
+}
+
+JsonNode *vmig_session_cancel(VmigSession *self, const char *job_or_domain, GError **error)
+{
+    return carry_on(self, job_or_domain, TRUE, NULL, error);
+}
+
+static JsonNode *jobs_document(VmigJournal *journal, GPtrArray *jobs, GError **error)
+{
+    g_autoptr(GPtrArray) roles = g_ptr_array_new_with_free_func(g_free);
+
+    for (guint i = 0; i < jobs->len; i++) {
+        char *role = vmig_journal_role(journal, ((const VmigJob *)jobs->pdata[i])->id, error);
+        if (role == NULL)
+            return NULL;
+        g_ptr_array_add(roles, role);
+    }
+    return vmig_document_jobs(jobs, roles);
+}
+
+static VmigJournal *open_reader(VmigSession *self, GError **error)
+{
+    g_autofree char *path = g_build_filename(self->config->state_dir, "journal.db", NULL);
+
+    return vmig_journal_open_read_only(path, NULL, error);
+}
+
+/* A host where nothing was ever done has no journal, and no jobs. */
+static JsonNode *no_jobs(GError **error, GError *why)
+{
+    if (!g_error_matches(why, VMIG_ERROR, VMIG_ERROR_NO_JOB)) {
+        g_propagate_error(error, why);
+        return NULL;
+    }
+    g_error_free(why);
+    g_autoptr(GPtrArray) none = g_ptr_array_new();
+    return vmig_document_jobs(none, none);
+}
+
+JsonNode *vmig_session_list(VmigSession *self, gboolean all, GError **error)
+{
+    GError *why = NULL;
+    g_autoptr(VmigJournal) journal = open_reader(self, &why);
+
+    if (journal == NULL)
+        return no_jobs(error, why);
+    g_autoptr(GPtrArray) jobs = vmig_journal_list(journal, all, error);
+    return jobs != NULL ? jobs_document(journal, jobs, error) : NULL;
+}
+
+JsonNode *vmig_session_status(VmigSession *self, const char *job_or_domain, GError **error)
+{
+    if (job_or_domain == NULL)
+        return vmig_session_list(self, FALSE, error);
+    g_autoptr(VmigJournal) journal = open_reader(self, error);
+    g_autoptr(VmigJob) job = journal != NULL ? find_job(journal, job_or_domain, error) : NULL;
+    if (job == NULL)
+        return NULL;
+    g_autoptr(GPtrArray) jobs = g_ptr_array_new();
+    g_ptr_array_add(jobs, job);
+    return jobs_document(journal, jobs, error);
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the files of the session share. */
+#pragma once
+
+#include "api/vmig-snap.h"
+#include "flow/machine.h"
+#include "host/config.h"
+#include "host/waker.h"
+
+struct _VmigSession {
+    GObject parent;
+    char *connect_uri;
+    VmigConfig *config;
+    VmigWaker *waker;
+    GMutex mutex;         /* of machine and interrupted: interrupt() comes from any thread */
+    VmigMachine *machine; /* while one runs; not owned */
+    gboolean interrupted;
+    GHashTable *told; /* "phase/disk" → when progress was last told */
+};
+
+/* Takes the node. */
+void vmig_session_emit(VmigSession *self, JsonNode *node);
+/* "done", "rolled-back" or "parked". */
+const char *vmig_session_outcome(const VmigJob *job);
+/* Drives the job and says how it ended. Takes the job. */
+JsonNode *vmig_session_drive(VmigSession *self, VmigWorld *world, VmigJournal *journal, gboolean here_is_dest,
+                             VmigJob *job, gboolean cancel, gboolean fenced, GError **error);

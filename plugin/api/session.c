@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The session: requests in, documents and events out. */
+#include "api/vmig-snap.h"
+
+#include <string.h>
+
+#include "api/documents.h"
+#include "api/request.h"
+#include "api/session-private.h"
+#include "core/names.h"
+#include "flow/plan.h"
+#include "host/clock.h"
+#include "host/config.h"
+#include "host/destination.h"
+#include "host/policy.h"
+#include "host/world-real.h"
+
+G_DEFINE_FINAL_TYPE(VmigSession, vmig_session, G_TYPE_OBJECT)
+
+enum { SIGNAL_EVENT, N_SIGNALS };
+
+static guint signals[N_SIGNALS];
+
+static void vmig_session_finalize(GObject *object)
+{
+    VmigSession *self = VMIG_SESSION(object);
+
+    g_free(self->connect_uri);
+    g_clear_pointer(&self->config, vmig_config_free);
+    g_clear_pointer(&self->waker, vmig_waker_unref);
+    g_hash_table_unref(self->told);
+    g_mutex_clear(&self->mutex);
+    G_OBJECT_CLASS(vmig_session_parent_class)->finalize(object);
+}
+
+static void vmig_session_class_init(VmigSessionClass *klass)
+{
+    G_OBJECT_CLASS(klass)->finalize = vmig_session_finalize;
+    signals[SIGNAL_EVENT] = g_signal_new("event", VMIG_TYPE_SESSION, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL,
+                                         G_TYPE_NONE, 1, JSON_TYPE_NODE);
+}
+
+static void vmig_session_init(VmigSession *self)
+{
+    g_mutex_init(&self->mutex);
+    self->waker = vmig_waker_new();
+    self->told = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+}
+
+VmigSession *vmig_session_new(const char *connect_uri, GError **error)
+{
+    g_autoptr(VmigConfig) config = vmig_config_load(NULL, error);
+
+    if (config == NULL)
+        return NULL;
+    VmigSession *self = g_object_new(VMIG_TYPE_SESSION, NULL);
+    self->connect_uri = g_strdup(connect_uri != NULL ? connect_uri : "qemu:///system");
+    self->config = g_steal_pointer(&config);
+    return self;
+}
+
+void vmig_session_emit(VmigSession *self, JsonNode *node)
+{
+    g_signal_emit(self, signals[SIGNAL_EVENT], 0, node);
+    json_node_unref(node);
+}
+
+static void on_state(gpointer user, const VmigJob *job)
+{
+    vmig_session_emit(user, vmig_event_state(job));
+}
+
+#define TOLD_A_SECOND 4
+
+typedef struct {
+    gint64 at[TOLD_A_SECOND]; /* when the last ones were told, in a ring; 0: not yet */
+    guint next;
+    gboolean complete; /* the last one said so */
+} Told;
+
+/* At most four in any second for each phase and disk: three by the clock, and room for the one that completes it. */
+static gboolean is_due(VmigSession *self, const VmigProgress *progress)
+{
+    g_autofree char *key = g_strdup_printf("%s/%s", progress->phase, progress->disk != NULL ? progress->disk : "");
+    Told *told = g_hash_table_lookup(self->told, key);
+    gboolean complete = progress->total > 0 && progress->done >= progress->total;
+    gint64 now = g_get_monotonic_time();
+
+    if (told == NULL) {
+        told = g_new0(Told, 1);
+        g_hash_table_insert(self->told, g_steal_pointer(&key), told);
+    }
+    gint64 last = told->at[(told->next + TOLD_A_SECOND - 1) % TOLD_A_SECOND];
+    gint64 oldest = told->at[told->next];
+    gboolean by_clock = last == 0 || now - last >= G_USEC_PER_SEC / 3;
+    if ((!by_clock && (!complete || told->complete)) || (oldest != 0 && now - oldest <= G_USEC_PER_SEC))
+        return FALSE;
+    told->at[told->next] = now;
+    told->next = (told->next + 1) % TOLD_A_SECOND;
+    told->complete = complete;
+    return TRUE;
+}
+
+static void on_progress(gpointer user, const VmigJob *job, const VmigProgress *progress)
+{
+    if (is_due(user, progress))
+        vmig_session_emit(user, vmig_event_progress(job, progress));
+}
+
+static void on_retry(gpointer user, const VmigJob *job, const GError *why, gint64 delay_us)
+{
+    vmig_session_emit(user, vmig_event_retry(job, why, delay_us));
+}
+
+static void on_note(gpointer user, const VmigJob *job, const char *text)
+{
+    vmig_session_emit(user, vmig_event_note(job, text));
+}
+
+static void set_machine(VmigSession *self, VmigMachine *machine)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&self->mutex);
+
+    self->machine = machine;
+    if (machine != NULL && self->interrupted)
+        vmig_machine_cancel(machine);
+}
+
+void vmig_session_interrupt(VmigSession *self)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&self->mutex);
+
+    self->interrupted = TRUE;
+    if (self->machine != NULL)
+        vmig_machine_cancel(self->machine);
+    vmig_waker_wake(self->waker);
+}
+
+static char *new_job_id(VmigRandom *random)
+{
+    guint8 bytes[8];
+    GString *id = g_string_new(NULL);
+
+    random->ops->bytes(random, bytes, sizeof bytes);
+    for (guint i = 0; i < sizeof bytes; i++)
+        g_string_append_printf(id, "%02x", bytes[i]);
+    return g_string_free(id, FALSE);
+}
+
+/* How many files the guest's disks have, for the sockets that are forwarded before the plan is made. */
+static guint count_files(VmigWorld *world, const char *domain)
+{
+    VmigHypervisor *hv = world->source.hypervisor;
+    g_autoptr(VmigDomainInfo) info = NULL;
+    g_autofree char *xml = NULL;
+    guint n = 0;
+
+    if (!hv->ops->find(hv, domain, &info, NULL) || info == NULL ||
+        !hv->ops->domain_xml(hv, info->uuid, VMIG_XML_LIVE, &xml, NULL))
+        return 0;
+    g_autoptr(VmigDomainXml) doc = vmig_domain_xml_parse(xml, NULL);
+    GPtrArray *disks = doc != NULL ? vmig_domain_xml_facts(doc)->disks : NULL;
+    for (guint i = 0; disks != NULL && i < disks->len; i++)
+        n += 1 + ((const VmigDomainDisk *)disks->pdata[i])->backing->len;
+    return n;
+}
+
+/* Everything that one request needs, in the order in which it is made. */
+typedef struct {
+    VmigWorld *world;
+    VmigJournal *journal; /* the world's */
+    VmigPathMap *map;
+    VmigOptions options;
+    GError *dest_error;
+    char *job_id;
+    VmigPlanRequest request;
+    VmigPlan *plan;
+} Operation;
+
+static void operation_free(Operation *op)
+{
+    g_clear_pointer(&op->plan, vmig_plan_free);
+    g_clear_pointer(&op->world, vmig_world_free);
+    g_clear_pointer(&op->map, vmig_path_map_free);
+    g_clear_error(&op->dest_error);
+    vmig_request_options_clear(&op->options);
+    g_free(op->job_id);
+    g_free(op);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Operation, operation_free)
+
+static void connect_peer(VmigSession *self, Operation *op, const VmigRequest *request)
+{
+    VmigWorldConfig config = {
+        .config = self->config,
+        .connect_uri = self->connect_uri,
+        .peer_uri = request->destination,
+        .job_id = op->job_id,
+        .transport = op->options.transport,
+        .seeds = count_files(op->world, request->domain),
+        .bandwidth = op->options.bandwidth,
+    };
+
+    vmig_world_open_peer(op->world, &config, self->waker, &op->dest_error);
+}
+
+static gboolean open_here(VmigSession *self, Operation *op, GError **error)
+{
+    VmigWorldConfig config = {
+        .config = self->config,
+        .connect_uri = self->connect_uri,
+        .job_id = op->job_id,
+        .bandwidth = op->options.bandwidth,
+    };
+
+    op->world = vmig_world_open_here(&config, self->waker, error);
+    if (op->world == NULL)
+        return FALSE;
+    op->journal = vmig_world_journal(op->world, FALSE, error);
+    return op->journal != NULL;
+}
+
+static Operation *plan_operation(VmigSession *self, const VmigRequest *request, GError **error)
+{
+    g_autoptr(Operation) op = g_new0(Operation, 1);
+    g_autoptr(VmigDestination) dest = vmig_destination_parse(request->destination, error);
+    g_autoptr(VmigRandom) random = NULL;
+
+    if (dest == NULL || !vmig_request_check(request, error))
+        return NULL;
+    vmig_request_options(request, dest->scheme, &op->options);
+    op->map = vmig_request_map(request, error);
+    if (op->map == NULL)
+        return NULL;
+    /* A name that is wrong is told now, not when the guest is half moved. */
+    g_autoptr(VmigPolicy) policy = vmig_policy_load(op->options.policy, error);
+    if (policy == NULL)
+        return NULL;
+    random = vmig_random_new();
+    op->job_id = new_job_id(random);
+    if (!open_here(self, op, error))
+        return NULL;
+    connect_peer(self, op, request);
+    op->request = (VmigPlanRequest){
+        .domain = request->domain,
+        .disks = request->disks,
+        .map = op->map,
+        .options = &op->options,
+        .connect_uri = self->connect_uri,
+        .dest_uri = request->destination,
+        .job_id = op->job_id,
+        .dest_error = op->dest_error,
+    };
+    op->plan = vmig_plan_make(op->world, op->journal, &op->request, error);
+    return op->plan != NULL ? g_steal_pointer(&op) : NULL;
+}
+
+/* The run folder of a plan, or of a job that never began. */
+static void remove_rundir(Operation *op)
+{
+    g_autoptr(VmigJob) job = vmig_job_new();
+
+    job->id = g_strdup(op->job_id);
+    vmig_storage_rundir_remove(op->world->source.storage, job, NULL);
+}
+
+JsonNode *vmig_session_plan(VmigSession *self, const VmigRequest *request, GError **error)
+{
+    g_autoptr(Operation) op = plan_operation(self, request, error);
+
+    if (op == NULL)
+        return NULL;
+    JsonNode *document = vmig_document_plan(op->plan);
+    remove_rundir(op);
+    return document;
+}
+
+/* A job that cannot go on now is not finished, and nothing of it is lost: the next resume looks again. */
+static gboolean may_go_on_later(const GError *error)
+{
+    return error->domain == VMIG_ERROR && vmig_error_class((VmigErrorCode)error->code) == VMIG_CLASS_TRANSIENT;
+}
+
+static const char *outcome_of_error(const GError *error)
+{
+    if (g_error_matches(error, VMIG_ERROR, VMIG_ERROR_LOCKED))
+        return "locked";
+    VmigErrorClass cls = error->domain == VMIG_ERROR ? vmig_error_class((VmigErrorCode)error->code) : VMIG_CLASS_FATAL;
+    return cls == VMIG_CLASS_REFUSAL || cls == VMIG_CLASS_USAGE ? "refused" : "failed";
+}
+
+const char *vmig_session_outcome(const VmigJob *job)
+{
+    switch (vmig_job_state(job)) {
+    case VMIG_STATE_DONE:
+        return "done";
+    case VMIG_STATE_ROLLED_BACK:
+        return "rolled-back";
+    default:
+        return "parked";
+    }
+}
+
+static JsonNode *refused(const VmigPlan *plan, guint64 duration_s)
+{
+    g_autoptr(GError) why = NULL;
+
+    vmig_plan_to_error(plan, &why);
+    return vmig_document_result(outcome_of_error(why), NULL, why, plan, duration_s);
+}
+
+/* The policy's command, told what parked. Nobody waits for it, and its failure is a note. */
+static void run_command(VmigSession *self, const VmigPolicy *policy, const VmigJob *job)
+{
+    g_autoptr(GError) error = NULL;
+    g_auto(GStrv) argv = NULL;
+    g_auto(GStrv) env = g_get_environ();
+
+    if (policy->command == NULL || *policy->command == '\0')
+        return;
+    env = g_environ_setenv(env, "VMIG_JOB", job->id, TRUE);
+    env = g_environ_setenv(env, "VMIG_DOMAIN", job->domain, TRUE);
+    env = g_environ_setenv(env, "VMIG_STATE", job->parked_state != NULL ? job->parked_state : "", TRUE);
+    env = g_environ_setenv(env, "VMIG_ERROR", job->error_code != NULL ? job->error_code : "", TRUE);
+    env = g_environ_setenv(env, "VMIG_MESSAGE", job->error_message != NULL ? job->error_message : "", TRUE);
+    if (!g_shell_parse_argv(policy->command, NULL, &argv, &error) ||
+        !g_spawn_async("/", argv, env, G_SPAWN_SEARCH_PATH | G_SPAWN_STDOUT_TO_DEV_NULL, NULL, NULL, NULL, &error))
+        vmig_session_emit(self, vmig_event_note(job, error->message));
+}
+
+/* Drives the job and says how it ended. Takes the job. */
+JsonNode *vmig_session_drive(VmigSession *self, VmigWorld *world, VmigJournal *journal, gboolean here_is_dest,
+                             VmigJob *job, gboolean cancel, gboolean fenced, GError **error)
+{
+    VmigReporter reporter = {on_state, on_progress, on_retry, on_note, self};
+    gint64 began = g_get_monotonic_time();
+    g_autoptr(GError) why = NULL;
+    g_autoptr(VmigPolicy) policy = vmig_policy_load(job->options.policy, error);
+
+    if (policy == NULL) {
+        vmig_job_free(job);
+        return NULL;
+    }
+    g_autoptr(VmigMachine) machine = vmig_machine_new(world, journal, here_is_dest, policy, &reporter, job);
+    machine->source_fenced = fenced;
+    if (fenced)
+        vmig_journal_note(journal, job->id, "the operator says that the source is fenced", NULL);
+    if (cancel)
+        vmig_machine_cancel(machine);
+    set_machine(self, machine);
+    gboolean ended = vmig_machine_run(machine, &why);
+    set_machine(self, NULL);
+    guint64 seconds = (guint64)(g_get_monotonic_time() - began) / G_USEC_PER_SEC;
+    const char *outcome = ended                                       ? vmig_session_outcome(machine->job)
+                          : machine->recorded && may_go_on_later(why) ? "parked"
+                                                                      : outcome_of_error(why);
+    if (ended && vmig_job_state(machine->job) == VMIG_STATE_PARKED)
+        run_command(self, policy, machine->job);
+    return vmig_document_result(outcome, machine->job, why, NULL, seconds);
+}
+
+JsonNode *vmig_session_migrate(VmigSession *self, const VmigRequest *request, GError **error)
+{
+    gint64 began = g_get_monotonic_time();
+    g_autoptr(Operation) op = plan_operation(self, request, error);
+
+    if (op == NULL)
+        return NULL;
+    if (op->plan->refusals->len > 0) {
+        remove_rundir(op);
+        return refused(op->plan, (guint64)(g_get_monotonic_time() - began) / G_USEC_PER_SEC);
+    }
+    for (guint i = 0; i < op->plan->notes->len; i++)
+        vmig_session_emit(self, vmig_event_note(op->plan->job, op->plan->notes->pdata[i]));
+    JsonNode *result =
+        vmig_session_drive(self, op->world, op->journal, FALSE, g_steal_pointer(&op->plan->job), FALSE, FALSE, error);
+    remove_rundir(op);
+    return result;
+}
+
+const char *vmig_version(void)
+{
+    return VMIG_VERSION;
+}
