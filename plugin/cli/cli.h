@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the commands have in common: how they end, and who is told what. */
+#pragma once
+
+#include <glib.h>
+#include <json-glib/json-glib.h>
+
+/* A contract with scripts: docs/man/vmig-snap.1. */
+typedef enum {
+    VMIG_EXIT_DONE = 0,
+    VMIG_EXIT_FAILED = 1,
+    VMIG_EXIT_USAGE = 2,
+    VMIG_EXIT_REFUSED = 3,
+    VMIG_EXIT_ROLLED_BACK = 4,
+    VMIG_EXIT_UNFINISHED = 5,
+    VMIG_EXIT_LOCKED = 6,
+} VmigExit;
+
+typedef struct {
+    gboolean json;
+    gboolean quiet; /* errors only */
+} VmigMode;
+
+typedef struct {
+    const char *name;
+    const char *arguments; /* "DOMAIN DEST" */
+    const char *help;      /* one line */
+    int (*run)(int argc, char **argv);
+} VmigCommand;
+
+/* argv[0] is the command's name. They return the exit code. */
+int vmig_cmd_plan(int argc, char **argv);
+int vmig_cmd_migrate(int argc, char **argv);
+int vmig_cmd_status(int argc, char **argv);
+int vmig_cmd_list(int argc, char **argv);
+int vmig_cmd_resume(int argc, char **argv);
+int vmig_cmd_cancel(int argc, char **argv);
+int vmig_cmd_doctor(int argc, char **argv);
+int vmig_cmd_clean(int argc, char **argv);
+int vmig_cmd_agent(int argc, char **argv);

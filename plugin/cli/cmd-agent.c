@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* vmig-snap agent: what the other host starts over ssh, and the guard, which this one starts itself. */
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "cli/args.h"
+#include "cli/outcome.h"
+#include "core/errors.h"
+#include "core/path-map.h"
+#include "host/agent.h"
+#include "host/config.h"
+#include "host/guard.h"
+#include "host/storage-local.h"
+
+/* The protocol's two ends, out of the way of everything else: a library that prints must not speak to the peer, and a
+ * program that is started must not read what is meant for us. */
+static gboolean take_streams(int *in_fd, int *out_fd, GError **error)
+{
+    *in_fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
+    *out_fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (*in_fd < 0 || *out_fd < 0 || null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
+        return vmig_fail_errno(error, errno, "the agent's streams");
+    close(null);
+    return TRUE;
+}
+
+static gboolean serve(GError **error)
+{
+    int in_fd, out_fd;
+    g_autoptr(VmigConfig) config = vmig_config_load(NULL, error);
+
+    if (config == NULL || !take_streams(&in_fd, &out_fd, error))
+        return FALSE;
+    const VmigStorageConfig storage = {
+        .state_dir = config->state_dir,
+        .run_dir = config->run_dir,
+        .roots = (const char *const *)config->image_roots,
+        .role = VMIG_ROLE_DESTINATION,
+    };
+    /* Never freed: a request that could not be cancelled may still use it. */
+    VmigStorage *local = vmig_storage_local_new(g_get_host_name(), &storage, error);
+    return local != NULL && vmig_agent_serve(in_fd, out_fd, local, error);
+}
+
+static int run_guard(const VmigMode *mode, const char *socket)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (!vmig_path_check(socket, &error)) {
+        g_prefix_error(&error, "--guard: ");
+        return vmig_end_with_error(mode, error);
+    }
+    return vmig_guard_main(socket);
+}
+
+int vmig_cmd_agent(int argc, char **argv)
+{
+    static const char *const names[] = {NULL};
+    VmigMode mode = {FALSE, FALSE};
+    g_autofree char *guard = NULL;
+    const GOptionEntry entries[] = {
+        {"guard", 0, 0, G_OPTION_ARG_FILENAME, &guard, "Hold image locks for a job, asked on this socket", "SOCKET"},
+        G_OPTION_ENTRY_NULL,
+    };
+    const VmigUsage usage = {
+        .command = "agent",
+        .arguments = "",
+        .summary = "Serves this host's storage to vmig-snap on the other host, over standard input and\n"
+                   "output. Not to be called by people.",
+        .names = names,
+    };
+    g_auto(GStrv) rest = NULL;
+    g_autoptr(GError) error = NULL;
+    int code;
+
+    if (vmig_args_parse(&usage, entries, argc, argv, &mode, &rest, &code) == VMIG_ARGS_END)
+        return code;
+    if (guard != NULL)
+        return run_guard(&mode, guard);
+    code = serve(&error) ? VMIG_EXIT_DONE : vmig_end_with_error(&mode, error);
+    /* Without the handlers of exit(): threads that still work would run into them. */
+    _exit(code);
+}

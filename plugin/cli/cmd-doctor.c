@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* vmig-snap doctor. */
+#include "api/vmig-snap.h"
+#include "cli/args.h"
+#include "cli/look.h"
+#include "cli/outcome.h"
+#include "cli/output.h"
+#include "cli/render.h"
+
+static JsonNode *ask(const char *domain, gboolean fix, GError **error)
+{
+    if (domain != NULL && !vmig_args_check_name("domain", domain, error))
+        return NULL;
+    return vmig_doctor(NULL, domain, fix, error);
+}
+
+int vmig_cmd_doctor(int argc, char **argv)
+{
+    static const char *const names[] = {"DOMAIN", NULL};
+    VmigMode mode = {FALSE, FALSE};
+    gboolean fix = FALSE;
+    const GOptionEntry entries[] = {
+        {"fix", 0, 0, G_OPTION_ARG_NONE, &fix, "Repair what can be repaired without losing anything", NULL},
+        {"json", 0, 0, G_OPTION_ARG_NONE, &mode.json, "Print one JSON document", NULL},
+        G_OPTION_ENTRY_NULL,
+    };
+    const VmigUsage usage = {
+        .command = "doctor",
+        .arguments = "[DOMAIN]",
+        .summary = "Says what is wrong on this host, and its repair: how it is set up, what jobs left behind,\n"
+                   "and where disks, definitions and journal disagree. Without --fix it changes nothing.",
+        .most = 1,
+        .names = names,
+    };
+    g_auto(GStrv) rest = NULL;
+    g_autoptr(GError) error = NULL;
+    int code;
+
+    if (vmig_args_parse(&usage, entries, argc, argv, &mode, &rest, &code) == VMIG_ARGS_END)
+        return code;
+    g_autoptr(JsonNode) node = ask(rest[0], fix, &error);
+    if (node == NULL)
+        return vmig_end_with_error(&mode, error);
+    g_autofree char *page = vmig_render_doctor(vmig_look(node));
+    if (mode.json)
+        vmig_out_json(node);
+    else
+        vmig_out(page);
+    return vmig_end(vmig_look_number(vmig_look(node), "problems") == 0 ? VMIG_EXIT_DONE : VMIG_EXIT_FAILED);
+}

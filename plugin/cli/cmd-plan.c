@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* vmig-snap plan, and migrate --dry-run. */
+#include "cli/cmd-plan.h"
+
+#include "cli/look.h"
+#include "cli/outcome.h"
+#include "cli/output.h"
+#include "cli/render.h"
+
+int vmig_run_plan(const VmigRequestArgs *args)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(VmigSession) session = vmig_session_new(args->connect, &error);
+    g_autoptr(JsonNode) node = session != NULL ? vmig_session_plan(session, &args->request, &error) : NULL;
+
+    if (node == NULL)
+        return vmig_end_with_error(&args->mode, error);
+    JsonObject *plan = vmig_look(node);
+    if (args->mode.json) {
+        vmig_out_json(node);
+    } else if (!args->mode.quiet) {
+        g_autofree char *page = vmig_render_plan(plan);
+        vmig_out(page);
+    }
+    g_autofree char *refusals = vmig_plan_refusals_text(plan);
+    if (refusals != NULL)
+        vmig_err(refusals);
+    return vmig_end((int)vmig_exit_of_plan(plan));
+}
+
+int vmig_cmd_plan(int argc, char **argv)
+{
+    int code;
+    g_autoptr(VmigRequestArgs) args = vmig_request_args_parse("plan", argc, argv, &code);
+
+    return args != NULL ? vmig_run_plan(args) : code;
+}

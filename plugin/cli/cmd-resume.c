@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* vmig-snap resume: one job, the only one there is, or all of them one after the other. */
+#include <string.h>
+
+#include "api/vmig-snap.h"
+#include "cli/args.h"
+#include "cli/look.h"
+#include "cli/outcome.h"
+#include "cli/output.h"
+#include "cli/watch.h"
+#include "core/errors.h"
+#include "core/names.h"
+
+/* fenced: the source that the operator says is off, or NULL. */
+static int resume_one(VmigSession *session, const VmigMode *mode, const char *job, const char *fenced)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(VmigWatch) watch = vmig_watch_new(session, mode, NULL);
+    g_autoptr(JsonNode) result = fenced != NULL ? vmig_session_resume_fenced(session, job, fenced, &error)
+                                                : vmig_session_resume(session, job, &error);
+
+    return vmig_watch_end(watch, VMIG_WISH_FORWARD, result, error);
+}
+
+/* Of several jobs the worst end counts: first what nobody explained, then what is left to do. */
+static int worse(int a, int b)
+{
+    static const int order[] = {VMIG_EXIT_FAILED,  VMIG_EXIT_UNFINISHED, VMIG_EXIT_USAGE,
+                                VMIG_EXIT_REFUSED, VMIG_EXIT_LOCKED,     VMIG_EXIT_ROLLED_BACK};
+
+    for (guint i = 0; i < G_N_ELEMENTS(order); i++)
+        if (a == order[i] || b == order[i])
+            return order[i];
+    return VMIG_EXIT_DONE;
+}
+
+/* A session for each: an interruption is remembered by the one that it was meant for. */
+static int resume_all(const VmigMode *mode, JsonObject *list)
+{
+    int code = VMIG_EXIT_DONE;
+
+    for (guint i = 0; i < vmig_look_count(list, "jobs"); i++) {
+        g_autoptr(GError) error = NULL;
+        const char *job = vmig_look_text(vmig_look_element(list, "jobs", i), "job");
+        g_autoptr(VmigSession) session = vmig_session_new(NULL, &error);
+        if (session == NULL)
+            return vmig_end_with_error(mode, error);
+        code = worse(code, job != NULL ? resume_one(session, mode, job, NULL) : VMIG_EXIT_FAILED);
+    }
+    return code;
+}
+
+static gboolean check_only_one(JsonObject *list, GError **error)
+{
+    g_autoptr(GString) jobs = g_string_new(NULL);
+    guint n = vmig_look_count(list, "jobs");
+
+    if (n <= 1)
+        return TRUE;
+    for (guint i = 0; i < n && i < 10; i++) {
+        g_autofree char *job = vmig_look_shown(vmig_look_element(list, "jobs", i), "job");
+        g_string_append_printf(jobs, "%s%s", i > 0 ? ", " : "", job);
+    }
+    return vmig_fail(error, VMIG_ERROR_USAGE, "Name one of them, or say --all.", "%u jobs are unfinished: %s%s", n,
+                     jobs->str, n > 10 ? "..." : "");
+}
+
+static int run(const VmigMode *mode, const char *job, gboolean all, const char *fenced)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (job != NULL && !vmig_args_check_name("job or domain", job, &error))
+        return vmig_end_with_error(mode, error);
+    if (job != NULL && all) {
+        g_autofree char *shown = vmig_text_escape(job, -1);
+        vmig_fail(&error, VMIG_ERROR_USAGE, "Leave one of them out.", "resume: '%s' and --all cannot be combined",
+                  shown);
+        return vmig_end_with_error(mode, error);
+    }
+    if (fenced != NULL && job == NULL) {
+        vmig_fail(&error, VMIG_ERROR_USAGE, "vmig-snap status lists the jobs.",
+                  "resume: --source-is-fenced is for one job, which must be named");
+        return vmig_end_with_error(mode, error);
+    }
+    if (fenced != NULL && !vmig_args_check_name("host", fenced, &error))
+        return vmig_end_with_error(mode, error);
+    g_autoptr(VmigSession) session = vmig_session_new(NULL, &error);
+    if (session != NULL && job != NULL)
+        return resume_one(session, mode, job, fenced);
+    g_autoptr(JsonNode) list = session != NULL ? vmig_session_list(session, FALSE, &error) : NULL;
+    if (list == NULL || (!all && !check_only_one(vmig_look(list), &error)))
+        return vmig_end_with_error(mode, error);
+    if (vmig_look_count(vmig_look(list), "jobs") == 0 && !mode->json && !mode->quiet)
+        vmig_out("No job is unfinished.\n");
+    return vmig_end(resume_all(mode, vmig_look(list)));
+}
+
+int vmig_cmd_resume(int argc, char **argv)
+{
+    static const char *const names[] = {"JOB", NULL};
+    VmigMode mode = {FALSE, FALSE};
+    gboolean all = FALSE;
+    g_autofree char *fenced = NULL;
+    const GOptionEntry entries[] = {
+        {"all", 0, 0, G_OPTION_ARG_NONE, &all, "All that are not finished", NULL},
+        {"source-is-fenced", 0, 0, G_OPTION_ARG_STRING, &fenced, "The source is off for good: run what arrived here",
+         "HOST"},
+        {"json", 0, 0, G_OPTION_ARG_NONE, &mode.json, "Print JSON", NULL},
+        {"quiet", 0, 0, G_OPTION_ARG_NONE, &mode.quiet, "Print errors only", NULL},
+        G_OPTION_ENTRY_NULL,
+    };
+    const VmigUsage usage = {
+        .command = "resume",
+        .arguments = "[JOB|DOMAIN]",
+        .summary = "Carries on what a crash, a reboot or a park left: forward or back, as the facts say.\n"
+                   "Without an argument there must be one unfinished job at most.",
+        .most = 1,
+        .names = names,
+    };
+    g_auto(GStrv) rest = NULL;
+    int code;
+
+    if (vmig_args_parse(&usage, entries, argc, argv, &mode, &rest, &code) == VMIG_ARGS_END)
+        return code;
+    return run(&mode, rest[0], all, fenced);
+}

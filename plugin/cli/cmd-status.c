@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* vmig-snap status. */
+#include "api/vmig-snap.h"
+#include "cli/args.h"
+#include "cli/look.h"
+#include "cli/outcome.h"
+#include "cli/output.h"
+#include "cli/render.h"
+
+static JsonNode *ask(const char *job, GError **error)
+{
+    if (job != NULL && !vmig_args_check_name("job or domain", job, error))
+        return NULL;
+    g_autoptr(VmigSession) session = vmig_session_new(NULL, error);
+    return session != NULL ? vmig_session_status(session, job, error) : NULL;
+}
+
+int vmig_cmd_status(int argc, char **argv)
+{
+    static const char *const names[] = {"JOB", NULL};
+    VmigMode mode = {FALSE, FALSE};
+    const GOptionEntry entries[] = {
+        {"json", 0, 0, G_OPTION_ARG_NONE, &mode.json, "Print one JSON document", NULL},
+        G_OPTION_ENTRY_NULL,
+    };
+    const VmigUsage usage = {
+        .command = "status",
+        .arguments = "[JOB|DOMAIN]",
+        .summary = "Shows one job, or all that are not finished.",
+        .most = 1,
+        .names = names,
+    };
+    g_auto(GStrv) rest = NULL;
+    g_autoptr(GError) error = NULL;
+    int code;
+
+    if (vmig_args_parse(&usage, entries, argc, argv, &mode, &rest, &code) == VMIG_ARGS_END)
+        return code;
+    g_autoptr(JsonNode) node = ask(rest[0], &error);
+    if (node == NULL)
+        return vmig_end_with_error(&mode, error);
+    g_autofree char *page = vmig_render_status(vmig_look(node));
+    if (mode.json)
+        vmig_out_json(node);
+    else
+        vmig_out(page);
+    return vmig_end(VMIG_EXIT_DONE);
+}

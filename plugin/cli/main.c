@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* vmig-snap: which command, and what all of them can rely on. */
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "api/vmig-snap.h"
+#include "cli/cli.h"
+#include "cli/outcome.h"
+#include "cli/output.h"
+#include "core/errors.h"
+#include "core/names.h"
+#include "host/fault.h"
+
+static const VmigCommand commands[] = {
+    {"plan", "DOMAIN DEST", "Show what migrate would do, and every reason against it", vmig_cmd_plan},
+    {"migrate", "DOMAIN DEST", "Migrate a running guest with all its internal snapshots", vmig_cmd_migrate},
+    {"status", "[JOB|DOMAIN]", "Show one job, or all that are not finished", vmig_cmd_status},
+    {"list", "", "List the jobs, the newest first", vmig_cmd_list},
+    {"resume", "[JOB|DOMAIN]", "Carry on what a crash, a reboot or a park left", vmig_cmd_resume},
+    {"cancel", "JOB|DOMAIN", "Roll a job back, as long as the guest is on the source", vmig_cmd_cancel},
+    {"doctor", "[DOMAIN]", "Say what is wrong on this host; --fix repairs it", vmig_cmd_doctor},
+    {"clean", "DOMAIN", "Remove the source images that a finished job kept", vmig_cmd_clean},
+    {"agent", "", "Serve the other host; not called by people", vmig_cmd_agent},
+};
+
+/* A file that is opened later must not become standard output. */
+static void open_missing_streams(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0)
+            (void)!open("/dev/null", O_RDWR); /* the lowest that is free, so this one */
+}
+
+static int show_help(void)
+{
+    g_autoptr(GString) out = g_string_new("Usage: vmig-snap COMMAND [OPTION...] [ARGUMENT...]\n\n"
+                                          "Migrates running KVM guests on local storage, with all their internal "
+                                          "snapshots.\n\nCommands:\n");
+
+    for (guint i = 0; i < G_N_ELEMENTS(commands); i++) {
+        g_autofree char *call = g_strdup_printf("%s %s", commands[i].name, commands[i].arguments);
+        g_string_append_printf(out, "  %-22s %s\n", call, commands[i].help);
+    }
+    g_string_append(out, "\nOptions:\n"
+                         "  --help                 Show this help; after a command, that command's\n"
+                         "  --version              Show the version\n"
+                         "  --list-faults          List the fault points of a build for tests\n"
+                         "\nvmig-snap(1) has the whole manual.\n");
+    vmig_out(out->str);
+    return vmig_end(VMIG_EXIT_DONE);
+}
+
+static int show_version(void)
+{
+    g_autofree char *line = g_strdup_printf("vmig-snap %s\n", vmig_version());
+
+    vmig_out(line);
+    return vmig_end(VMIG_EXIT_DONE);
+}
+
+static int list_faults(GError **error)
+{
+    if (!vmig_fault_compiled_in()) {
+        vmig_fail(error, VMIG_ERROR_UNSUPPORTED, "Build with -Dfaults=true.", "this build has no fault points");
+        return -1;
+    }
+    for (const char *const *point = vmig_fault_points(); *point != NULL; point++) {
+        g_autofree char *line = g_strconcat(*point, "\n", NULL);
+        vmig_out(line);
+    }
+    return vmig_end(VMIG_EXIT_DONE);
+}
+
+/* -1: the error is set. */
+static int run(int argc, char **argv, GError **error)
+{
+    const char *word = argc > 1 ? argv[1] : "";
+
+    for (guint i = 0; i < G_N_ELEMENTS(commands); i++)
+        if (strcmp(word, commands[i].name) == 0)
+            return commands[i].run(argc - 1, argv + 1);
+    if (argc == 2 && (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0))
+        return show_help();
+    if (argc == 2 && strcmp(word, "--version") == 0)
+        return show_version();
+    if (argc == 2 && strcmp(word, "--list-faults") == 0)
+        return list_faults(error);
+    g_autofree char *shown = vmig_text_escape(word, -1);
+    if (argc <= 1)
+        vmig_fail(error, VMIG_ERROR_USAGE, NULL, "no command");
+    else if (*word == '-')
+        vmig_fail(error, VMIG_ERROR_USAGE, NULL, "'%s'%s", shown,
+                  argc > 2 ? ": options come after the command" : " is not an option of vmig-snap");
+    else
+        vmig_fail(error, VMIG_ERROR_USAGE, NULL, "'%s' is not a command of vmig-snap", shown);
+    return -1;
+}
+
+int main(int argc, char **argv)
+{
+    VmigMode mode = {FALSE, FALSE};
+    g_autoptr(GError) error = NULL;
+
+    open_missing_streams();
+    signal(SIGPIPE, SIG_IGN); /* a reader that goes away must not end a migration */
+    signal(SIGXFSZ, SIG_IGN); /* nor a limit of file sizes: the write fails instead */
+    g_set_prgname("vmig-snap");
+    if (getuid() != geteuid() || getgid() != getegid()) {
+        vmig_fail(&error, VMIG_ERROR_USAGE, "Take the setuid bit away.", "vmig-snap is not made to be setuid");
+        return vmig_end_with_error(&mode, error);
+    }
+    int code = run(argc, argv, &error);
+    if (code >= 0)
+        return code;
+    if (vmig_error_hint(error) == NULL)
+        vmig_error_set_hint(error, "vmig-snap --help lists the commands.");
+    return vmig_end_with_error(&mode, error);
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Documents as pages for people. */
+#pragma once
+
+#include <json-glib/json-glib.h>
+
+/* Refusals are not in it: vmig_plan_refusals_text(). (transfer full) */
+char *vmig_render_plan(JsonObject *plan);
+/* The snapshots of a plan as a tree, each line after indent. utf8: lines between them, else ASCII. */
+void vmig_render_snapshots(GString *out, JsonObject *plan, const char *indent, gboolean utf8);
+/* Each job of a status document with all that is known. (transfer full) */
+char *vmig_render_status(JsonObject *status);
+/* A line for each job. (transfer full) */
+char *vmig_render_list(JsonObject *list);
+/* What doctor found, and what clean removed. (transfer full) */
+char *vmig_render_doctor(JsonObject *document);
+char *vmig_render_cleaned(JsonObject *document);
+
+/* Seconds since the epoch in this host's time zone, "2024-01-31 17:05:09"; "-" for 0. (transfer full) */
+char *vmig_render_time(gint64 seconds);

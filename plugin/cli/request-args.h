@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The options of plan and migrate, which are the same, as a request to the library. */
+#pragma once
+
+#include "api/vmig-snap.h"
+#include "cli/args.h"
+
+typedef struct {
+    VmigMode mode;
+    gboolean dry_run;
+    gboolean detach;
+    char *connect;       /* or NULL */
+    VmigRequest request; /* points into what follows */
+    char **arguments;    /* DOMAIN, DEST */
+    char **disks;
+    char **maps;
+    char **map_dirs;
+    char *fold;
+    char *transport;
+    char *source_images;
+    char *policy;
+    char *bandwidth;
+    char *max_downtime;
+    char *parallel;
+    char *timeout;
+} VmigRequestArgs;
+
+/* Everything that needs no host is checked: USAGE, BAD_NAME, BAD_URI, BAD_PATH. NULL: *code is the exit code.
+ * command: "plan" or "migrate". (transfer full) */
+VmigRequestArgs *vmig_request_args_parse(const char *command, int argc, char **argv, int *code);
+void vmig_request_args_free(VmigRequestArgs *args);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigRequestArgs, vmig_request_args_free)
