@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Reading the facts. What cannot be read never counts as "nothing there". */
+#include "hooks/hook-facts.h"
+
+#include <sqlite3.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/domain-xml.h"
+#include "core/names.h"
+#include "store/journal.h"
+#include "store/oplock.h"
+
+#define GROUP "vmig-snap"
+
+static char *key(GKeyFile *file, const char *name, const char *otherwise)
+{
+    g_autofree char *value = g_key_file_get_string(file, GROUP, name, NULL);
+
+    return value != NULL && g_path_is_absolute(value) ? g_steal_pointer(&value) : g_strdup(otherwise);
+}
+
+/* What another one can write does not decide where the journal is. */
+static gboolean load(GKeyFile *file, const char *config, GError **error)
+{
+    struct stat st;
+
+    if (stat(config, &st) != 0)
+        return TRUE;
+    if ((st.st_uid != 0 && st.st_uid != geteuid()) || (st.st_mode & 022) != 0 || !S_ISREG(st.st_mode))
+        return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "%s is not root's alone", config);
+    if (g_key_file_load_from_file(file, config, G_KEY_FILE_NONE, error))
+        return TRUE;
+    vmig_error_adopt(error, VMIG_ERROR_USAGE);
+    return FALSE;
+}
+
+VmigHookPaths *vmig_hook_paths_load(const char *config, GError **error)
+{
+    g_autoptr(GKeyFile) file = g_key_file_new();
+
+    if (!load(file, config, error))
+        return NULL;
+    VmigHookPaths *paths = g_new0(VmigHookPaths, 1);
+    paths->state_dir = key(file, "state-dir", "/var/lib/vmig-snap");
+    paths->run_dir = key(file, "run-dir", "/run/vmig-snap");
+    paths->journal = g_build_filename(paths->state_dir, "journal.db", NULL);
+    paths->lock_dir = g_build_filename(paths->run_dir, "lock", NULL);
+    return paths;
+}
+
+void vmig_hook_paths_free(VmigHookPaths *paths)
+{
+    g_free(paths->state_dir);
+    g_free(paths->run_dir);
+    g_free(paths->journal);
+    g_free(paths->lock_dir);
+    g_free(paths);
+}
+
+void vmig_hook_sight_free(VmigHookSight *sight)
+{
+    g_clear_pointer(&sight->job, vmig_job_free);
+    g_clear_error(&sight->why);
+    g_free(sight->holder);
+    g_free(sight);
+}
+
+/* --- the definition against the job --- */
+
+static const char *overlay_of(const VmigDisk *disk, gboolean is_source)
+{
+    return is_source ? disk->overlay : disk->dest_overlay;
+}
+
+static const char *base_of(const VmigDisk *disk, gboolean is_source)
+{
+    const VmigFile *base = vmig_disk_base(disk);
+
+    return base == NULL ? NULL : is_source ? base->source : base->dest;
+}
+
+static VmigHookChain chain_of_disk(const VmigDomainXml *xml, const VmigDisk *disk, gboolean is_source)
+{
+    const VmigDomainDisk *now = vmig_domain_xml_disk(xml, disk->target);
+
+    if (now == NULL || now->source == NULL)
+        return VMIG_HOOK_CHAIN_OTHER;
+    if (g_strcmp0(now->source, overlay_of(disk, is_source)) == 0)
+        return VMIG_HOOK_CHAIN_OVERLAYS;
+    return g_strcmp0(now->source, base_of(disk, is_source)) == 0 ? VMIG_HOOK_CHAIN_BASES : VMIG_HOOK_CHAIN_OTHER;
+}
+
+static VmigHookChain chain_of(const VmigDomainXml *xml, const VmigJob *job, gboolean is_source)
+{
+    VmigHookChain all = VMIG_HOOK_CHAIN_OTHER;
+    gboolean ours = FALSE, same = TRUE;
+
+    for (guint i = 0; i < job->disks->len; i++) {
+        VmigHookChain one = chain_of_disk(xml, job->disks->pdata[i], is_source);
+        ours = ours || one != VMIG_HOOK_CHAIN_OTHER;
+        same = same && (i == 0 || one == all);
+        all = one;
+    }
+    if (same)
+        return all;
+    return ours ? VMIG_HOOK_CHAIN_MIXED : VMIG_HOOK_CHAIN_OTHER;
+}
+
+/* --- the journal --- */
+
+/* A state that was entered once: what is done there may have been done. */
+static gboolean was_in(GPtrArray *history, const char *state)
+{
+    for (guint i = 0; i < history->len; i++) {
+        const VmigJournalEntry *entry = history->pdata[i];
+        if (g_strcmp0(entry->to, state) == 0 && g_strcmp0(entry->phase, "result") == 0)
+            return TRUE;
+    }
+    return FALSE;
+}
+
+/* On the source an overlay that is there may have been written to, noted or not. */
+static gboolean has_overlays(const VmigJob *job, gboolean is_source)
+{
+    if (is_source && job->frozen)
+        return TRUE;
+    for (guint i = 0; i < job->disks->len; i++) {
+        const char *overlay = overlay_of(job->disks->pdata[i], is_source);
+        if (overlay != NULL && (!is_source || access(overlay, F_OK) == 0))
+            return TRUE;
+    }
+    return FALSE;
+}
+
+static gboolean fill_open(VmigHookSight *sight, const VmigHookPaths *paths, VmigJournal *journal, GError **error)
+{
+    VmigHookFacts *f = &sight->facts;
+    const VmigJob *job = sight->job;
+    g_autofree char *role = vmig_journal_role(journal, job->id, error);
+    g_autofree char *token = role != NULL ? vmig_journal_token(journal, job->id, error) : NULL;
+    g_autoptr(GPtrArray) history = token != NULL ? vmig_journal_history(journal, job->id, error) : NULL;
+    g_autoptr(GError) unclear = NULL;
+
+    if (history == NULL)
+        return FALSE;
+    f->known = VMIG_HOOK_OPEN;
+    f->is_source = strcmp(role, VMIG_ROLE_SOURCE) == 0;
+    f->token_dest = strcmp(token, VMIG_OWNER_DESTINATION) == 0 || vmig_job_token_is_dest(job);
+    f->state = vmig_job_state(job);
+    if (f->state == VMIG_STATE_PARKED)
+        f->state = vmig_state_from_name(job->parked_state != NULL ? job->parked_state : "");
+    f->pivoted = job->pivoted;
+    f->direct = g_strcmp0(job->options.fold, "direct") == 0;
+    f->overlays = has_overlays(job, f->is_source);
+    f->handed = was_in(history, "MIGRATE") || f->state == VMIG_STATE_MIGRATE;
+    /* A lock that cannot be read is taken for held. */
+    f->busy = !vmig_oplock_holder(paths->lock_dir, job->uuid, &sight->holder, &unclear) || sight->holder != NULL;
+    return TRUE;
+}
+
+/* The mark in the definition of a guest that this host gave away, of a job that has ended elsewhere. */
+static gboolean look_for_left(VmigHookSight *sight, VmigJournal *journal, const char *marked_job, const char *uuid,
+                              GError **error)
+{
+    g_autoptr(GError) failure = NULL;
+    g_autoptr(VmigJob) job = vmig_journal_load(journal, marked_job, &failure);
+    g_autofree char *role = job != NULL ? vmig_journal_role(journal, job->id, &failure) : NULL;
+
+    if (role == NULL && g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_NO_JOB))
+        return TRUE;
+    if (role == NULL) {
+        g_propagate_error(error, g_steal_pointer(&failure));
+        return FALSE;
+    }
+    if (strcmp(role, VMIG_ROLE_SOURCE) == 0 && vmig_job_token_is_dest(job) && !job->source_clean &&
+        g_strcmp0(job->uuid, uuid) == 0) {
+        sight->facts.known = VMIG_HOOK_LEFT;
+        sight->job = g_steal_pointer(&job);
+    }
+    return TRUE;
+}
+
+/* One query, for the many guests that no job ever touched: to open the journal properly is to prove every row of it,
+ * which takes longer the more there was. TRUE if anything is found or wrong; and what this might overlook in a damaged
+ * journal makes no difference, since a guest without our mark is let through by one that cannot be trusted. */
+static gboolean may_concern(const char *journal, const char *name, const char *uuid)
+{
+    static const char sql[] = "SELECT 1 FROM job WHERE finished = 0 AND (uuid = ?1 OR domain = ?2) LIMIT 1";
+    sqlite3 *db = NULL;
+    sqlite3_stmt *stmt = NULL;
+
+    gboolean may = sqlite3_open_v2(journal, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOFOLLOW, NULL) != SQLITE_OK ||
+                   sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) != SQLITE_OK ||
+                   sqlite3_bind_text(stmt, 1, uuid, -1, SQLITE_TRANSIENT) != SQLITE_OK ||
+                   sqlite3_bind_text(stmt, 2, name, -1, SQLITE_TRANSIENT) != SQLITE_OK ||
+                   sqlite3_step(stmt) != SQLITE_DONE;
+    sqlite3_finalize(stmt);
+    sqlite3_close(db);
+    return may;
+}
+
+static gboolean look_at_journal(VmigHookSight *sight, const VmigHookPaths *paths, const char *name,
+                                const VmigDomainFacts *domain, GError **error)
+{
+    g_autoptr(GError) failure = NULL;
+    g_autoptr(VmigJournal) journal = NULL;
+
+    if (!sight->facts.marked && !may_concern(paths->journal, name, domain != NULL ? domain->uuid : ""))
+        return TRUE;
+    journal = vmig_journal_open_read_only(paths->journal, NULL, &failure);
+    if (journal == NULL && g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_NO_JOB))
+        return TRUE;
+    if (journal == NULL) {
+        g_propagate_error(error, g_steal_pointer(&failure));
+        return FALSE;
+    }
+    /* By UUID first: the name may be another guest's by now. */
+    if ((domain != NULL && !vmig_journal_find_open(journal, domain->uuid, &sight->job, error)) ||
+        (sight->job == NULL && !vmig_journal_find_open(journal, name, &sight->job, error)))
+        return FALSE;
+    if (sight->job != NULL)
+        return fill_open(sight, paths, journal, error);
+    return domain == NULL || domain->metadata_job == NULL ||
+           look_for_left(sight, journal, domain->metadata_job, domain->uuid, error);
+}
+
+static gboolean looks_marked(const char *xml)
+{
+    return strstr(xml, VMIG_METADATA_URI) != NULL;
+}
+
+VmigHookSight *vmig_hook_look(const VmigHookPaths *paths, VmigHookOp op, const char *name, const char *xml)
+{
+    VmigHookSight *sight = g_new0(VmigHookSight, 1);
+    VmigHookFacts *f = &sight->facts;
+    g_autoptr(VmigDomainXml) doc = xml != NULL ? vmig_domain_xml_parse(xml, NULL) : NULL;
+    const VmigDomainFacts *domain = doc != NULL ? vmig_domain_xml_facts(doc) : NULL;
+
+    f->op = op;
+    f->marked = domain != NULL ? domain->has_metadata : xml != NULL && looks_marked(xml);
+    if (!look_at_journal(sight, paths, name, domain, &sight->why)) {
+        f->known = VMIG_HOOK_UNTRUSTED;
+        return sight;
+    }
+    if (sight->job == NULL || domain == NULL)
+        return sight;
+    f->same_domain = g_ascii_strcasecmp(sight->job->uuid, domain->uuid) == 0;
+    f->own_mark = g_strcmp0(sight->job->id, domain->metadata_job) == 0;
+    f->chain = chain_of(doc, sight->job, f->is_source);
+    if (f->known == VMIG_HOOK_OPEN && op == VMIG_HOOK_PREPARE && !f->is_source)
+        f->incoming = f->own_mark && vmig_hook_take_incoming(paths, sight->job->uuid, sight->job->id);
+    return sight;
+}
+
+/* --- the words --- */
+
+char *vmig_hook_words(const VmigHookSight *sight, VmigHookVerdict verdict, const char *name)
+{
+    g_autofree char *guest = vmig_text_escape(name, -1);
+    const VmigJob *job = sight->job;
+    const char *id = job != NULL ? job->id : "?";
+    g_autofree char *peer =
+        vmig_text_escape(job == NULL                                                      ? "the other host"
+                         : sight->facts.is_source || sight->facts.known == VMIG_HOOK_LEFT ? job->dest_host
+                                                                                          : job->source_host,
+                         -1);
+    g_autofree char *holder = vmig_text_escape(sight->holder != NULL ? sight->holder : "a process", -1);
+
+    switch (verdict) {
+    case VMIG_HOOK_VETO_TWIN:
+        return g_strdup_printf("'%s' belongs to %s since job %s, and what is here is out of date: start it there; "
+                               "`vmig-snap resume %s` removes what is left here.",
+                               guest, peer, id, id);
+    case VMIG_HOOK_VETO_NOT_YET:
+        return g_strdup_printf("'%s' belongs to %s until job %s has moved it here: start it there, or run "
+                               "`vmig-snap resume %s`.",
+                               guest, peer, id, id);
+    case VMIG_HOOK_VETO_UNDECIDED:
+        return g_strdup_printf("job %s broke off where only `vmig-snap resume %s` can tell what '%s' may start from, "
+                               "and on which host: run that first.",
+                               id, id, guest);
+    case VMIG_HOOK_VETO_REPAIR:
+        return g_strdup_printf("the disks of '%s' are being put together by job %s (%s): try again when `vmig-snap "
+                               "status %s` says that it is through; `vmig-snap resume %s` carries it on.",
+                               guest, id, sight->facts.busy ? holder : "nobody works on it now", id, id);
+    case VMIG_HOOK_VETO_BASE:
+        return g_strdup_printf("by this definition '%s' would start without its last writes, which job %s still has in "
+                               "temporary overlays: run `vmig-snap resume %s` (or cancel) first.",
+                               guest, id, id);
+    case VMIG_HOOK_VETO_OVERLAY:
+        return g_strdup_printf("this definition of '%s' names temporary overlays that job %s has committed already: "
+                               "define its disks on their bases, or run `vmig-snap resume %s`.",
+                               guest, id, id);
+    case VMIG_HOOK_VETO_CHAIN:
+        return g_strdup_printf("this definition of '%s' does not name the disks that the unfinished job %s knows: run "
+                               "`vmig-snap resume %s` (or cancel) first.",
+                               guest, id, id);
+    case VMIG_HOOK_VETO_FILES:
+        return g_strdup_printf("'%s' would start on disks that belong to the unfinished job %s of another guest of "
+                               "that name: run `vmig-snap resume %s` (or cancel) first.",
+                               guest, id, id);
+    case VMIG_HOOK_VETO_MIGRATION:
+        return g_strdup_printf("'%s' has the unfinished job %s on this host: run `vmig-snap resume %s` (or cancel) "
+                               "before it is migrated here by other means.",
+                               guest, id, id);
+    case VMIG_HOOK_VETO_UNREADABLE:
+        return g_strdup_printf("'%s' has the unfinished job %s, and its definition could not be read: run `vmig-snap "
+                               "resume %s` first.",
+                               guest, id, id);
+    case VMIG_HOOK_VETO_JOURNAL:
+        return g_strdup_printf("'%s' is marked as in the middle of a move, but the journal cannot be used (%s): run "
+                               "`vmig-snap doctor` first.",
+                               guest, sight->why != NULL ? sight->why->message : "?");
+    case VMIG_HOOK_ALLOW:
+    case VMIG_HOOK_VERDICT_LAST:
+    default:
+        return g_strdup("?");
+    }
+}

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The hook must end at once and hold nothing: libvirtd waits for the end of file on its pipes. So a grandchild with no
+ * descriptor of the hook's does the rest. A live operation is not disturbed: while one holds the operation lock the
+ * grandchild only waits, and it is there when that operation's process dies. */
+#include "hooks/hook-wake.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "store/journal.h"
+#include "store/oplock.h"
+
+#define LOOK (G_USEC_PER_SEC / 2)
+/* An operation that ends by itself lets go of the lock first and writes its last state then. */
+#define GRACE (3 * G_USEC_PER_SEC / 2)
+#define FIRST_PAUSE (5 * G_USEC_PER_SEC)
+#define LONGEST_PAUSE (300 * G_USEC_PER_SEC)
+/* A host that is away for longer is a matter for its administrator; its boot, or the next event here, tries again. */
+#define GIVE_UP (G_GINT64_CONSTANT(24) * 3600 * G_USEC_PER_SEC)
+
+/* The exit codes of vmig-snap (docs/man). */
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_ROLLED_BACK = 4, EXIT_UNFINISHED = 5, EXIT_LOCKED = 6 };
+
+/* --- in the hook --- */
+
+static void point_at(int fd, const char *path, int flags)
+{
+    int opened = open(path, flags | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+    if (opened >= 0)
+        (void)dup2(opened, fd);
+    else if (fd != STDIN_FILENO)
+        (void)dup2(STDIN_FILENO, fd);
+    if (opened > STDERR_FILENO)
+        close(opened);
+}
+
+static void let_go(const char *log)
+{
+    setsid();
+    (void)!chdir("/");
+    point_at(STDIN_FILENO, "/dev/null", O_RDWR);
+    point_at(STDOUT_FILENO, log, O_WRONLY | O_CREAT | O_APPEND);
+    point_at(STDERR_FILENO, log, O_WRONLY | O_CREAT | O_APPEND);
+    close_range(STDERR_FILENO + 1, ~0u, 0);
+    signal(SIGALRM, SIG_DFL);
+    signal(SIGPIPE, SIG_DFL);
+}
+
+/* 0 if systemd took the order. */
+static int ask_systemd(const char *unit)
+{
+    int status = -1;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        execl("/usr/bin/systemctl", "systemctl", "start", "--no-block", "--quiet", unit, NULL);
+        _exit(127);
+    }
+    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    return status;
+}
+
+void vmig_hook_wake(const VmigHookPaths *paths, const char *systemd_dir, const char *job)
+{
+    g_autofree char *unit = g_strdup_printf("vmig-snap@%s.service", job);
+    g_autofree char *log = g_strdup_printf("%s/log/%s.log", paths->state_dir, job);
+    g_autofree char *log_dir = g_path_get_dirname(log);
+    gboolean systemd = access(systemd_dir, F_OK) == 0;
+
+    (void)mkdir(log_dir, 0700);
+    pid_t child = fork();
+    if (child > 0)
+        while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
+            ;
+    if (child != 0)
+        return;
+    /* The second fork leaves no zombie to libvirtd, and no leader of a session that a terminal could attach to. */
+    if (fork() != 0)
+        _exit(0);
+    let_go(log);
+    if (!systemd || ask_systemd(unit) != 0)
+        execl("/proc/self/exe", "vmig-snap-hook", "--resume", job, NULL);
+    _exit(0);
+}
+
+void vmig_hook_wake_all(const VmigHookPaths *paths, const char *systemd_dir)
+{
+    g_autoptr(VmigJournal) journal = vmig_journal_open_read_only(paths->journal, NULL, NULL);
+    g_autoptr(GPtrArray) jobs = journal != NULL ? vmig_journal_list(journal, FALSE, NULL) : NULL;
+
+    for (guint i = 0; jobs != NULL && i < jobs->len; i++)
+        vmig_hook_wake(paths, systemd_dir, ((const VmigJob *)jobs->pdata[i])->id);
+}
+
+/* --- in the grandchild --- */
+
+/* Held until this process ends; the kernel lets go. Not inherited: a guard that resume starts outlives us. */
+static gboolean only_one(const VmigHookPaths *paths, const char *job)
+{
+    g_autofree char *path = g_strdup_printf("%s/%s.watch.lock", paths->lock_dir, job);
+
+    (void)mkdir(paths->run_dir, 0700);
+    (void)mkdir(paths->lock_dir, 0700);
+    int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+    return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
+}
+
+/* NULL: finished, or nothing that could be carried on. */
+static VmigJob *unfinished(const VmigHookPaths *paths, const char *id)
+{
+    g_autoptr(VmigJournal) journal = vmig_journal_open_read_only(paths->journal, NULL, NULL);
+    g_autoptr(VmigJob) job = journal != NULL ? vmig_journal_load(journal, id, NULL) : NULL;
+
+    return job != NULL && !vmig_state_is_final(vmig_job_state(job)) ? g_steal_pointer(&job) : NULL;
+}
+
+static gboolean is_busy(const VmigHookPaths *paths, const char *uuid)
+{
+    g_autofree char *holder = NULL;
+
+    return vmig_oplock_holder(paths->lock_dir, uuid, &holder, NULL) && holder != NULL;
+}
+
+/* Until nobody works on it. The lock has no event to wait for but taking it, which would turn others away. */
+static void wait_for_nobody(const VmigHookPaths *paths, const char *uuid)
+{
+    for (gint64 quiet = 0; quiet < GRACE; quiet += LOOK) {
+        if (is_busy(paths, uuid))
+            quiet = -LOOK;
+        g_usleep(LOOK);
+    }
+}
+
+static int run(const char *program, const char *job)
+{
+    int status = 0;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        execl(program, "vmig-snap", "resume", job, "--quiet", NULL);
+        _exit(EXIT_FAILED);
+    }
+    if (pid < 0)
+        return EXIT_FAILED;
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_FAILED;
+}
+
+/* A job that parked because a host does not answer goes on when it does; any other reason is for people. */
+static gboolean again(const VmigJob *job, int code)
+{
+    if (code == EXIT_LOCKED)
+        return TRUE;
+    if (code != EXIT_FAILED && code != EXIT_UNFINISHED)
+        return FALSE;
+    VmigErrorCode why = job->error_code != NULL ? vmig_error_from_name(job->error_code) : VMIG_ERROR_LAST;
+    return why == VMIG_ERROR_LAST || vmig_error_class(why) == VMIG_CLASS_TRANSIENT || why == VMIG_ERROR_PARKED;
+}
+
+int vmig_hook_watch(const VmigHookPaths *paths, const char *program, const char *id)
+{
+    gint64 pause = FIRST_PAUSE;
+    gint64 first_try = 0;
+    g_autoptr(VmigJob) job = unfinished(paths, id);
+
+    if (job == NULL || !only_one(paths, id))
+        return EXIT_DONE;
+    for (;;) {
+        wait_for_nobody(paths, job->uuid);
+        first_try = first_try != 0 ? first_try : g_get_monotonic_time();
+        g_clear_pointer(&job, vmig_job_free);
+        job = unfinished(paths, id);
+        int code = job != NULL ? run(program, id) : EXIT_DONE;
+        g_clear_pointer(&job, vmig_job_free);
+        job = unfinished(paths, id);
+        if (job == NULL)
+            return EXIT_DONE;
+        if (!again(job, code) || g_get_monotonic_time() - first_try > GIVE_UP)
+            return code;
+        g_usleep((gulong)pause);
+        pause = MIN(pause * 2, LONGEST_PAUSE);
+    }
+}
