@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""vmig-snap as a test runs it: what it prints, when, and whether that keeps to the contract."""
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import threading
+import time
+
+from lab import wait_until
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+STATES_DEF = ROOT / 'plugin/core/states.def'
+
+DONE, USAGE, REFUSED, ROLLED_BACK, UNFINISHED, LOCKED = 0, 2, 3, 4, 5, 6
+
+
+class Failure(AssertionError):
+    """What a test says when the thing it tests is wrong."""
+
+
+class Skip(Exception):
+    """A test that cannot be made here, and why."""
+
+
+def need(truth, *words):
+    """Fail with these words unless `truth`."""
+    if not truth:
+        raise Failure(' '.join(str(word) for word in words))
+
+
+def transitions():
+    """{state: {states that may follow}} as plugin/core/states.def has it."""
+    text = re.sub(r'/\*.*?\*/', '', STATES_DEF.read_text(), flags=re.S)
+    table = {}
+    for name, rest in re.findall(r'VMIG_STATE\((\w+),(.*?)(?=VMIG_STATE\(|\Z)', text, re.S):
+        following = re.search(r'NEXT\((.*?)\)', rest, re.S)
+        table[name] = set(re.findall(r'\w+', following[1])) if following else set()
+    return table
+
+
+class Output(threading.Thread):
+    """Reads what a running vmig-snap prints, and when: lines = [(seconds since start, text)]."""
+
+    def __init__(self, stream):
+        super().__init__(daemon=True)
+        self.stream, self.lines, self.start_time = stream, [], time.monotonic()
+        self.start()
+
+    def run(self):
+        for line in self.stream:
+            self.lines.append((time.monotonic() - self.start_time, line))
+
+
+class Call:
+    """One vmig-snap that runs or has run. events: [(seconds, dict)] of --json."""
+
+    def __init__(self, lab, host, argv, env=None):
+        self.lab, self.argv = lab, [str(word) for word in argv]
+        self.begin = time.monotonic()
+        self.process = lab.popen(host, ['vmig-snap', *self.argv], env=env)
+        self._out, self._err = Output(self.process.stdout), Output(self.process.stderr)
+        self.code = None
+        self.seconds = None
+
+    def wait(self, timeout=120):
+        """Until it ends; returns self. One that does not end is killed and the test fails."""
+        try:
+            self.code = self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            raise Failure(f'vmig-snap did not end within {timeout} s: {self.tail()}') from None
+        finally:
+            self.seconds = time.monotonic() - self.begin
+            self._out.join(5)
+            self._err.join(5)
+        return self
+
+    @property
+    def stdout(self):
+        """All it printed so far."""
+        return ''.join(line for _, line in self._out.lines)
+
+    @property
+    def stderr(self):
+        """All it complained of so far."""
+        return ''.join(line for _, line in self._err.lines)
+
+    @property
+    def events(self):
+        """[(seconds, event)] so far; raises for a line that is no JSON object."""
+        found = []
+        for seconds, line in list(self._out.lines):
+            event = json.loads(line)
+            need(isinstance(event, dict), 'a line of --json is no object:', line)
+            found.append((seconds, event))
+        return found
+
+    @property
+    def document(self):
+        """The one document that plan, status, list print with --json."""
+        return json.loads(self.stdout)
+
+    @property
+    def result(self):
+        """The last event."""
+        found = [event for _, event in self.events if event.get('event') == 'result']
+        need(found, 'there was no result:', self.tail())
+        return found[-1]
+
+    @property
+    def error(self):
+        """The result's error ({} if none)."""
+        return self.result.get('error') or {}
+
+    def states(self):
+        """[(seconds, state)] in the order they were entered."""
+        return [(seconds, event['state']) for seconds, event in self.events
+                if event.get('event') == 'state']
+
+    def retries(self):
+        """The retry events."""
+        return [event for _, event in self.events if event.get('event') == 'retry']
+
+    def wait_state(self, state, timeout=60):
+        """Until it says that it entered this state."""
+        wait_until(lambda: self.process.poll() is not None or
+                   any(name == state for _, name in self.states()), timeout, f'state {state}')
+        need(any(name == state for _, name in self.states()),
+             f'it ended before the state {state}:', self.tail())
+
+    def interrupt(self, sig=signal.SIGINT):
+        """What ^C does."""
+        os.kill(self.process.pid, sig)
+
+    def tail(self):
+        """The last it said, for a failure's message."""
+        lines = [line for _, line in self._out.lines if '"progress"' not in line][-4:]
+        return f'{"".join(lines)[-1500:]} {self.stderr[-1500:]}'.strip()
+
+
+def check_events(call, outcome):
+    """[] or what is against the contract in the lines of a --json run, in words."""
+    wrong = []
+    table = transitions()
+    events = call.events
+    kinds = [event.get('event') for _, event in events]
+    wrong += [f'an event of kind {kind!r}' for kind in
+              set(kinds) - {'state', 'progress', 'retry', 'note', 'result'}]
+    if kinds.count('result') != 1 or kinds[-1] != 'result':
+        wrong.append(f'not exactly one result at the end: {kinds[-5:]}')
+        return wrong
+    job = call.result['job']
+    wrong += [f'an event of job {event.get("job")}' for _, event in events
+              if event.get('job') != job][:1]
+    states = [state for _, state in call.states()]
+    for before, after in zip(states, states[1:]):
+        if after not in table.get(before, ()):
+            wrong.append(f'{before} -> {after} is not in states.def')
+    if call.result['outcome'] != outcome:
+        wrong.append(f'the outcome is {call.result["outcome"]}, not {outcome}')
+    for name in ('error', 'bytes_copied', 'downtime_ms'):
+        if name not in call.result:
+            wrong.append(f'the result has no {name}')
+    return wrong + _check_progress([pair for pair in events if pair[1]['event'] == 'progress'])
+
+
+def _check_progress(progress):
+    wrong, times = [], {}
+    for seconds, event in progress:
+        missing = {'phase', 'disk', 'done', 'total', 'rate', 'eta_s'} - set(event)
+        if missing:
+            wrong.append(f'a progress event lacks {sorted(missing)}')
+        elif event['done'] > event['total']:
+            wrong.append(f'progress beyond the end: {event}')
+        times.setdefault((event.get('phase'), event.get('disk')), []).append(seconds)
+    for (phase, disk), when in times.items():
+        # The last one of a phase may come at once; what is read here has waited in a pipe.
+        if any(b - a < 0.9 for a, b in zip(when, when[5:])):
+            wrong.append(f'more than 4 progress events a second for {disk} in {phase}')
+    return wrong[:5]

@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""One migration, looked at all the time, and the two proofs about how it ended: arrived, and back."""
+import contextlib
+import os
+import re
+
+import oracle
+import qcow2
+from command import (DONE, ROLLED_BACK, Call, check_events, need)
+from facts import (backing_names, difference, files_there, gather, image_checks, normal_xml,
+                   persistent_xml, run_folder_left, same_definitions, sorted_controllers)
+from hostns import HOSTS
+
+SILENT = 'vmig.rate=0'
+
+
+class Migration:
+    """One `vmig-snap migrate`, with everything known before it, and looked at all the time.
+
+    args    more options of the command line
+    paths   {path here: path there} where the options move files
+    moved   targets that are moved (default: all)
+    """
+
+    def __init__(self, case, guest, args=(), paths=None, moved=None, source='a', dest='b'):
+        self.case, self.lab, self.guest = case, case.lab, guest
+        self.args, self.paths = list(args), dict(paths or {})
+        self.moved = moved or list(guest.files)
+        self.source, self.dest = source, dest
+        self.before = gather(self.lab, source, guest)
+        self.files_before = {host: files_there(self.lab, host) for host in HOSTS}
+        self.call = self.watch = self.stall = None
+        self._stack = None
+
+    def start(self, fault=None, env=None, args=(), json_lines=True):
+        """Start it under watch; returns the Call. finish() waits for its end."""
+        self._stack = contextlib.ExitStack()
+        self.watch = self._stack.enter_context(oracle.RunnerWatch(self.lab, self.guest.name))
+        self.stall = self._stack.enter_context(
+            oracle.StallWatch(self.lab, self.guest.name, interval=0.01))
+        env = {**({'VMIG_SNAP_FAULT': fault} if fault else {}), **(env or {})}
+        if fault:
+            self.case.need_faults()
+        argv = ['migrate', self.guest.name, self.lab.uri(self.dest),
+                *(['--json'] if json_lines else []), *self.args, *args]
+        self.call = Call(self.lab, self.source, argv, env)
+        return self.call
+
+    def finish(self, timeout=120):
+        """Wait for its end and end the watching; returns the Call."""
+        try:
+            self.call.wait(timeout)
+        finally:
+            self._stack.close()
+        return self.call
+
+    def run(self, timeout=120, **options):
+        """start() and finish()."""
+        self.start(**options)
+        return self.finish(timeout)
+
+    def there(self, path):
+        """The path that a file has on the destination."""
+        return self.paths.get(path, path)
+
+    def files_moved(self):
+        """The files of the disks that are moved, as they are called on the source."""
+        return [path for target in self.moved for path in self.guest.files[target]]
+
+    def _raise(self, wrong):
+        need(not wrong, '; '.join(str(w) for w in wrong), '| said:', self.call.tail())
+
+    # -- arrived
+
+    def prove_arrived(self, revert='first', keep=True, json_lines=True, events=None):
+        """The guest and every snapshot are on the destination, and nothing is left over.
+
+        revert: a snapshot to go back to there at the end, 'first' for the first with memory, None
+        not to. keep: whether the source's images were to be kept.
+        """
+        lab, guest = self.lab, self.guest
+        wrong = []
+        if self.call.code != DONE:
+            self._raise([f'exit code {self.call.code}, not 0'])
+        if json_lines:
+            wrong += check_events(self.call, 'done')
+        wrong += self._never_two()
+        paused = self.before.state == 'paused'
+        if not paused:
+            lab.wait_writes(self.dest, guest.name, 5)
+        wrong += self._who_runs(self.dest, [self.source])
+        wrong += self._content(self.dest)
+        wrong += self._definitions_there()
+        wrong += self._left_after_arrival(keep)
+        self._raise(wrong)
+        self._go_on(self.dest, revert)
+
+    def _never_two(self):
+        wrong = []
+        if self.watch.both:
+            wrong.append(f'TWO COPIES RAN: {self.watch.both[:3]}')
+        if self.watch.samples < 10:
+            wrong.append(f'only {self.watch.samples} looks for two copies')
+        log = oracle.read_log(self.lab, self.guest.name)
+        if log.forks():
+            wrong.append(f'TWO COPIES WROTE: {log.forks()[:3]}')
+        return wrong
+
+    def _who_runs(self, here, elsewhere):
+        lab, name = self.lab, self.guest.name
+        wrong = []
+        if lab.state(here, name) != self.before.state:
+            wrong.append(f'on {here} the guest is {lab.state(here, name)}, was {self.before.state}')
+        for host in elsewhere:
+            if lab.state(host, name) is not None or lab.qemu_pid(host, name):
+                wrong.append(f'the guest is still known on {host}: {lab.state(host, name)}')
+        return wrong
+
+    def _content(self, host):
+        """Writes, snapshots in every file, and libvirt's tree."""
+        lab, name = self.lab, self.guest.name
+        there = self.there if host == self.dest else lambda path: path
+        wrong = []
+        if SILENT not in self.before.persistent:
+            verdict = self._writes(host)
+            if not verdict.ok:
+                wrong.append(f'writes on {host}: {verdict}')
+        for path, facts in self.before.images.items():
+            if path not in self.files_moved():
+                continue
+            now = oracle.image_facts(lab, host, there(path))
+            if now != facts:
+                wrong.append(f'snapshots in {there(path)} on {host}: {facts} became {now}')
+        back = {self.there(path): path for path in self.files_moved()} if host == self.dest else {}
+        tree = oracle.snapshot_tree(lab, host, name, back)
+        wrong += [f'snapshot {key!r}: {self.before.tree.get(key)} became {tree.get(key)}'
+                  for key in sorted({*tree, *self.before.tree})
+                  if tree.get(key) != self.before.tree.get(key)]
+        return wrong
+
+    def _writes(self, host):
+        """Whether the disks on a host hold what the guest was promised, also where it came paused
+        and has not said a word yet."""
+        lab, name = self.lab, self.guest.name
+        if self.before.state == 'running':
+            return oracle.check_writes(lab, host, name)
+        log = oracle.read_log(lab, name, [self.source])
+        total = oracle.Verdict()
+        for target, path in lab.disks(host, name).items():
+            image = qcow2.open_image(str(lab.path(host, path)), lambda p: str(lab.path(host, p)))
+            one = oracle.check_image(image, log, target[-1], self.source)
+            image.close()
+            total.checked += one.checked
+            total.errors += one.errors
+        return total
+
+    def _definitions_there(self):
+        back = {self.there(path): path for path in self.files_moved()}
+        lab, name = self.lab, self.guest.name
+        persistent = lab.virsh(self.dest, 'dumpxml', name, '--inactive', '--security-info')
+        live = lab.virsh(self.dest, 'dumpxml', name, '--security-info')
+        wrong = []
+        left, right = (sorted_controllers(text) for text in (
+            persistent_xml(self.before.persistent), persistent_xml(persistent, back)))
+        if left != right:
+            wrong.append(f'the persistent definition: {difference(left, right)}')
+        left, right = (sorted_controllers(text) for text in (
+            normal_xml(self.before.live), normal_xml(live, back)))
+        if left != right:
+            wrong.append(f'the live definition: {difference(left, right)}')
+        for path in self.files_moved():
+            name_here, format_here = backing_names(lab, self.source, path) \
+                if lab.path(self.source, path).exists() else (None, None)
+            name_there, format_there = backing_names(lab, self.dest, self.there(path))
+            same = name_here == name_there or self.paths
+            if lab.path(self.source, path).exists() and (not same or format_here != format_there):
+                wrong.append(f'backing name of {path}: {name_here} became {name_there}')
+        enabled = re.search(r'Autostart:\s+enable', lab.virsh(self.dest, 'dominfo', name))
+        if bool(enabled) != self.before.autostart:
+            wrong.append(f'autostart was {self.before.autostart}, is {bool(enabled)}')
+        return wrong
+
+    def _left_after_arrival(self, keep):
+        lab, name = self.lab, self.guest.name
+        gone = set() if keep else set(self.files_moved())
+        made = {self.there(path) for path in self.files_moved()}
+        expected = {self.source: self.files_before[self.source] - gone,
+                    self.dest: self.files_before[self.dest] | made}
+        wrong = self._left_over(expected, {self.dest: [name]})
+        for path in expected[self.source] & set(self.files_moved()):
+            if oracle.image_facts(lab, self.source, path) != self.before.images[path]:
+                wrong.append(f'the kept image {path} changed')
+        return wrong
+
+    def _left_over(self, expected, domains):
+        lab, wrong = self.lab, []
+        for host in HOSTS:
+            wrong += [f'left on {host}: {thing}' for thing in
+                      oracle.leftovers(lab, host, expected[host], domains.get(host, []))]
+            wrong += [f'missing on {host}: {path}'
+                      for path in sorted(expected[host] - files_there(lab, host))]
+            wrong += [f'left on {host}: {thing}' for thing in run_folder_left(lab, host)]
+            folder = lab.path(host, f'/var/lib/libvirt/qemu/snapshot/{self.guest.name}')
+            if self.guest.name not in domains.get(host, []) and folder.exists() and \
+                    any(folder.iterdir()):
+                wrong.append(f'left on {host}: snapshot metadata {os.listdir(folder)}')
+            for domain in domains.get(host, []):
+                for kind in ([], ['--inactive']):
+                    text = lab.virsh(host, 'dumpxml', domain, *kind)
+                    if 'vmig' in re.sub(r"(cmdline>.*?</cmdline|'[^']*')", '', text):
+                        wrong.append(f'left on {host}: our mark in the definition of {domain}')
+            wrong += [f'{host}: {job["domain"]} is open in the journal: {job["state"]}' for job in
+                      Call(lab, host, ['status', '--json']).wait(20).document['jobs']]
+        return wrong
+
+    def _go_on(self, host, revert):
+        """The images are sound, the guest writes, and goes back to a snapshot when asked."""
+        lab, name = self.lab, self.guest.name
+        there = self.there if host == self.dest else lambda path: path
+        was = lab.state(host, name)
+        if was == 'running':
+            lab.virsh(host, 'suspend', name)
+        wrong = image_checks(lab, host, [there(path) for path in self.files_moved()])
+        if was == 'running':
+            lab.virsh(host, 'resume', name)
+        self._raise(wrong)
+        if revert == 'first':
+            revert = next((key for key, facts in self.before.tree.items()
+                           if (facts['memory'] or {}).get('snapshot') == 'internal'), None)
+        if not revert:
+            return
+        lab.revert(host, name, revert)
+        if SILENT not in self.before.persistent:
+            lab.wait_writes(host, name, 5)
+            verdict = oracle.check_writes(lab, host, name)
+            need(verdict.ok, f'after the revert to {revert!r} on {host}: {verdict}')
+
+    # -- back
+
+    def prove_back(self, code=None, words=(), stall_ms=4000, revert=None, outcome='rolled-back'):
+        """The guest is on the source as before, and nothing is left over on both hosts.
+
+        code: the error's code. words: what its message must contain. stall_ms: the longest time
+        without an acknowledged write.
+        """
+        lab, guest = self.lab, self.guest
+        if self.call.code != ROLLED_BACK:
+            self._raise([f'exit code {self.call.code}, not 4'])
+        wrong = check_events(self.call, outcome)
+        if code and self.call.error.get('code') != code:
+            wrong.append(f'the error is {self.call.error}, not {code}')
+        wrong += [f'the error does not say {word!r}: {self.call.error.get("message")}'
+                  for word in words if word not in (self.call.error.get('message') or '')]
+        wrong += self._never_two()
+        if self.before.state == 'running':
+            lab.wait_writes(self.source, guest.name, 5)
+        wrong += self._who_runs(self.source, [self.dest])
+        wrong += self.unnoticed(stall_ms)
+        wrong += self._content(self.source)
+        wrong += same_definitions(self.before, gather(lab, self.source, guest))
+        wrong += self._left_over(self.files_before, {self.source: [guest.name]})
+        self._raise(wrong)
+        plan = Call(lab, self.source, ['plan', guest.name, lab.uri(self.dest), '--json',
+                                       *self.args]).wait(30)
+        need(plan.code == DONE, 'it could not be tried again:', plan.stdout[-800:], plan.stderr)
+        self._go_on(self.source, revert)
+
+    def unnoticed(self, stall_ms):
+        """[] or what the guest on the source noticed."""
+        wrong = []
+        if self.lab.qemu_pid(self.source, self.guest.name) != self.before.pid:
+            wrong.append('the guest runs in another QEMU than before')
+        if self.lab.console(self.dest, self.guest.name):
+            wrong.append('the guest has run on the destination')
+        wrong += [f'vd{disk}: no write for {gap:.0f} ms at {when:.1f} s'
+                  for disk, (gap, when) in self.stall.gaps.items() if gap > stall_ms]
+        return wrong

@@ -1,0 +1,358 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The tests of vmig-snap from the first to the last; `tests/run` starts it and says how.
+
+Every program counts for itself; here the counts are summed. A program that dies, takes too long or does
+not say how it went counts as one failure more than it has told.
+"""
+import argparse
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+LAB = ROOT / 'tests/lab'
+sys.path.insert(0, str(LAB))
+
+# In this order, if they are there; others after them. The lab must be right before it judges anything.
+LAB_ORDER = ['test_lab', 'test_refusals', 'test_refuse_images', 'test_migrate', 'test_rollback', 'test_hooks']
+LAB_TIMEOUT = 25 * 60
+# Programs in which a wrong byte in memory is most likely to matter: they read what others wrote.
+VALGRIND = ['qcow2', 'domain-xml', 'snapshot-tree', 'job', 'path-map', 'retry', 'gate']
+# A guest of the sanitizers: the first report ends the program, so that no test passes beside it.
+SANITIZER_ENV = {'ASAN_OPTIONS': 'abort_on_error=1:detect_stack_use_after_return=1',
+                 'UBSAN_OPTIONS': 'halt_on_error=1:print_stacktrace=1',
+                 'LSAN_OPTIONS': 'report_objects=0'}
+SUM = re.compile(r'^(\d+) passed, (\d+) failed, (\d+) skipped$')
+TAP_LINE = re.compile(r'^(not )?ok\b([^#]*)(?:#\s*(SKIP|TODO)\b\s*(.*))?', re.I)
+
+
+@dataclasses.dataclass
+class Count:
+    """How something went."""
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    def __add__(self, other):
+        return Count(self.passed + other.passed, self.failed + other.failed, self.skipped + other.skipped)
+
+    def __str__(self):
+        return f'{self.passed} passed, {self.failed} failed, {self.skipped} skipped'
+
+
+class Interrupted(Exception):
+    """A signal asked to stop."""
+
+
+def say(text):
+    """A line of our own."""
+    print(text, flush=True)
+
+
+def run(argv, log=None, timeout=None, **options):
+    """Run a command in a process group that dies with us; its exit code, None if it took too long.
+
+    log: a file that gets the output; without, the output goes to the terminal.
+    """
+    out = open(log, 'w', encoding='utf-8') if log else None
+    process = subprocess.Popen([str(word) for word in argv], stdin=subprocess.DEVNULL, stdout=out,
+                               stderr=subprocess.STDOUT if out else None, start_new_session=True, **options)
+    try:
+        return process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        if process.poll() is None:
+            end(process)
+        if out:
+            out.close()
+
+
+def end(process):
+    """End a process group: first with a word, so that a lab is taken down by who made it."""
+    for sig, patience in ((signal.SIGINT, 20), (signal.SIGKILL, 5)):
+        try:
+            os.killpg(process.pid, sig)
+            process.wait(patience)
+            return
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def count_tap(text):
+    """The Count of one program's TAP (or of the sum that it prints), and the reasons of what it skipped."""
+    count, reasons, own_sum = Count(), [], None
+    for line in text.splitlines():
+        own_sum = SUM.match(line) or own_sum
+        match = TAP_LINE.match(line)
+        if not match:
+            continue
+        if (match[3] or '').upper() == 'SKIP':
+            count.skipped += 1
+            reasons.append(f'{match[2].strip()}: {match[4].strip() or "no reason given"}')
+        elif match[1]:
+            count.failed += 1
+        else:
+            count.passed += 1
+    return (Count(*map(int, own_sum.groups())) if own_sum else count), reasons
+
+
+class Build:
+    """One build folder of meson."""
+
+    def __init__(self, folder, *options, env=None):
+        self.folder, self.options = folder, options
+        self.env = {**os.environ, **(env or {})}
+        self.log = folder.with_suffix('.log')
+
+    def make(self):
+        """Configure (once) and build; a Count of one."""
+        begin = time.monotonic()
+        steps = [['meson', 'setup', self.folder, ROOT, *self.options]] \
+            if not (self.folder / 'build.ninja').exists() else []
+        for argv in [*steps, ['ninja', '-C', self.folder]]:
+            if run(argv, log=self.log) != 0:
+                print(self.log.read_text()[-8000:])
+                say(f'not ok - build {self.folder.name}')
+                return Count(failed=1)
+        say(f'ok - build {self.folder.name} {" ".join(self.options)} ({time.monotonic() - begin:.0f} s)')
+        return Count(passed=1)
+
+    def test(self, suites, names=(), more=()):
+        """Run suites with `meson test` and count every single case in them."""
+        argv = ['meson', 'test', '-C', self.folder, '--no-rebuild', '--print-errorlogs', *more]
+        for suite in suites:
+            argv += ['--suite', suite]
+        log = self.folder / 'meson-logs/testlog.json'
+        log.unlink(missing_ok=True)
+        code = run([*argv, *names], env=self.env)
+        total = Count()
+        # meson names the log after the wrapper, if there is one.
+        logs = sorted((self.folder / 'meson-logs').glob('testlog*.json'), key=lambda p: p.stat().st_mtime)
+        entries = [json.loads(line) for line in logs[-1].read_text().splitlines()] if logs else []
+        for entry in entries:
+            total += self.judge(entry)
+        if code != 0 and total.failed == 0:
+            say(f'meson test ended with {code}')
+            total.failed += 1
+        return total
+
+    @staticmethod
+    def judge(entry):
+        """One program of a suite."""
+        count, reasons = count_tap(entry.get('stdout') or '')
+        for reason in reasons:
+            say(f'skip - {entry["name"]} {reason}')
+        if entry['result'] not in ('OK', 'SKIP', 'EXPECTEDFAIL'):
+            # meson shows what a TAP program says on stderr only.
+            say('\n'.join((entry.get('stdout') or '').splitlines()[-40:]))
+        if entry['result'] not in ('OK', 'SKIP', 'EXPECTEDFAIL') and count.failed == 0:
+            say(f'not ok - {entry["name"]}: {entry["result"]}')
+            count.failed += 1
+        if count == Count():
+            say(f'not ok - {entry["name"]} does not say how it went')
+            count.failed += 1
+        return count
+
+
+def stage(title, function, totals):
+    """Run one stage under a heading and keep its Count."""
+    say(f'\n== {title}')
+    begin = time.monotonic()
+    count = function()
+    say(f'-- {title}: {count} ({time.monotonic() - begin:.0f} s)')
+    totals.append((title, count, time.monotonic() - begin))
+
+
+def suites_in(build, *wanted):
+    """Those of the suites that the build has (a suite without tests is an error for meson)."""
+    listed = subprocess.run(['meson', 'introspect', '--tests', str(build.folder)], capture_output=True, text=True,
+                            check=True).stdout
+    have = {suite.split(':')[-1] for test in json.loads(listed) for suite in test['suite']}
+    return [suite for suite in wanted if suite in have]
+
+
+def install_check(build):
+    """What `meson install` puts in place, in a folder of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        code = run(['meson', 'install', '-C', build.folder, '--no-rebuild', '--destdir', folder],
+                   log=build.log.with_suffix('.install.log'))
+        have = [str(path.relative_to(folder)) for path in pathlib.Path(folder).rglob('*') if path.is_file()]
+        tool = next((pathlib.Path(folder) / name for name in have if name.endswith('bin/vmig-snap')), None)
+        said = subprocess.run([tool, '--version'], capture_output=True, text=True, check=False).stdout if tool else ''
+        faults = subprocess.run([tool, '--list-faults'], capture_output=True, check=False).returncode if tool else 0
+    wanted = ['bin/vmig-snap', 'bin/vmig-snap-hook', 'policy.d/default.conf'] + \
+        (['man1/vmig-snap.1'] if (ROOT / 'docs/man/vmig-snap.1').exists() else [])
+    checks = {'meson install': code == 0, 'the installed command says its version': said.startswith('vmig-snap '),
+              'a build for users has no fault points': faults != 0,
+              **{f'installs {name}': any(path.endswith(name) for path in have) for name in wanted}}
+    for text, good in checks.items():
+        say(f'{"ok" if good else "not ok"} - {text}')
+    return Count(sum(checks.values()), len(checks) - sum(checks.values()))
+
+
+def take_down(folder):
+    """End what a killed lab test left, as the lab itself would."""
+    if pathlib.Path(folder).exists():
+        subprocess.run([sys.executable, str(LAB / 'lab.py'), 'down', '--dir', folder], check=False)
+
+
+def lab_programs():
+    """The lab's test programs in their order."""
+    found = {path.stem: path for path in LAB.glob('test_*.py')}
+    return [found[name] for name in [*LAB_ORDER, *sorted(set(found) - set(LAB_ORDER))] if name in found]
+
+
+def lab_test(program, binary):
+    """One lab test program, with a lab in a folder of its own."""
+    def go():
+        folder = f'/var/tmp/vmig-lab-run-{os.getpid()}'
+        if os.geteuid() != 0:
+            say(f'skip - {program.name}: needs root to make two hosts')
+            return forbid_skips(Count(skipped=1))
+        where = [folder] if program.stem == 'test_lab' else ['--binary', binary, '--dir', folder]
+        return run_program([sys.executable, program, *where], folder)
+    return go
+
+
+def run_program(argv, folder):
+    """Run a program that prints its own sum last; show its output as it comes, and count."""
+    process = subprocess.Popen([str(word) for word in argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, text=True, errors='replace', start_new_session=True)
+    signal.setitimer(signal.ITIMER_REAL, LAB_TIMEOUT)
+    last = ''
+    try:
+        for line in process.stdout:
+            print(line, end='', flush=True)
+            last = line.strip() or last
+        code = process.wait()
+    except TimeoutError:
+        say(f'not ok - it took longer than {LAB_TIMEOUT} s')
+        code = None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        if process.poll() is None:
+            end(process)
+        take_down(folder)
+    match = SUM.match(last)
+    count = Count(*map(int, match.groups())) if match else Count(failed=1)
+    if not match:
+        say('not ok - it does not say how it went')
+    count = forbid_skips(count)
+    if code != 0 and count.failed == 0:
+        say(f'not ok - it ended with {code}')
+        count.failed += 1
+    return count
+
+
+def forbid_skips(count):
+    """In CI a lab test that was skipped is one that failed: nobody would notice otherwise."""
+    if os.environ.get('CI') == 'true' and count.skipped:
+        say(f'not ok - {count.skipped} skipped, which CI=true forbids')
+        return Count(count.passed, count.failed + count.skipped, 0)
+    return count
+
+
+def fast(builds, totals, simple):
+    """Style, unit tests and simulation; then the same again under tools that look at memory."""
+    plain = builds['faults']
+    stage('build', plain.make, totals)
+    if totals[-1][1].failed:
+        return False
+    stage('style, unit, simulation', lambda: plain.test(suites_in(plain, 'style', 'unit', 'sim')), totals)
+    if simple:
+        return True
+    stage('build as users do', lambda: builds['users'].make() + install_check(builds['users']), totals)
+    checked = builds['sanitized']
+    stage('build with sanitizers', checked.make, totals)
+    if not totals[-1][1].failed:
+        stage('unit, simulation under AddressSanitizer and UBSan',
+              lambda: checked.test(suites_in(checked, 'unit', 'sim-small'), more=['--timeout-multiplier', '6']), totals)
+    stage('unit under valgrind', lambda: under_valgrind(plain), totals)
+    return True
+
+
+def under_valgrind(build):
+    """A few unit tests under valgrind."""
+    if not shutil.which('valgrind'):
+        say('skip - valgrind is not installed')
+        return Count(skipped=1)
+    supp = '/usr/share/glib-2.0/valgrind/glib.supp'
+    wrapper = 'valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite ' \
+              f'--child-silent-after-fork=yes --suppressions={ROOT}/tests/valgrind.supp' + \
+              (f' --suppressions={supp}' if os.path.exists(supp) else '')
+    names = [name for name in VALGRIND if (ROOT / f'tests/unit/test-{name}.c').exists()]
+    return build.test(['unit'], names, ['--wrapper', wrapper, '--timeout-multiplier', '20'])
+
+
+def all_stages(args, folder, totals):
+    """What the command line asks for, the fast ones first."""
+    builds = {
+        'faults': Build(folder / 'faults', '-Dfaults=true'),
+        'users': Build(folder / 'users', '--buildtype=release'),
+        'sanitized': Build(folder / 'sanitized', '-Dfaults=true', '-Db_sanitize=address,undefined',
+                           '-Db_lundef=false', env=SANITIZER_ENV),
+    }
+    if not args.lab and not fast(builds, totals, simple=args.fast):
+        return
+    if args.fast:
+        return
+    if args.lab:
+        stage('build', builds['faults'].make, totals)
+        if totals[-1][1].failed:
+            return
+    binary = builds['faults'].folder / 'plugin/vmig-snap'
+    for program in lab_programs():
+        stage(f'lab: {program.stem}', lab_test(program, binary), totals)
+
+
+def on_signal(number, _):
+    """SIGALRM is a lab test's time; the others end everything, in order."""
+    if number == signal.SIGALRM:
+        raise TimeoutError
+    raise Interrupted(signal.Signals(number).name)
+
+
+def main():
+    """The command line."""
+    parser = argparse.ArgumentParser(prog='tests/run', add_help=False)
+    which = parser.add_mutually_exclusive_group()
+    for name in ('--fast', '--lab', '--all'):
+        which.add_argument(name, action='store_true')
+    parser.add_argument('--no-install', action='store_true')
+    parser.add_argument('--build', type=pathlib.Path)
+    args = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
+        signal.signal(number, on_signal)
+    totals, begin, broken = [], time.monotonic(), 0
+    folder = args.build.resolve() if args.build else pathlib.Path(tempfile.mkdtemp(prefix='vmig-snap-tests-',
+                                                                                   dir='/var/tmp'))
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        all_stages(args, folder, totals)
+    except Interrupted as signal_name:
+        say(f'\nended by {signal_name}')
+        broken = 1
+    finally:
+        if not args.build:
+            shutil.rmtree(folder, ignore_errors=True)
+    say(f'\n== all, in {time.monotonic() - begin:.0f} s')
+    for title, count, seconds in totals:
+        say(f'{seconds:6.0f} s  {count}  {title}')
+    total = sum((count for _, count, _ in totals), Count(failed=broken))
+    print(total, flush=True)
+    return 1 if total.failed or not total.passed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

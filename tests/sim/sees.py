@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The simulation notices what must never be: planted, the invariant made for it has to say so.
+
+    python3 tests/sim/sees.py SIM fence|token|order
+
+A simulation that crashes has seen nothing; its exit code alone would not tell that from a fault that was seen.
+"""
+import re
+import subprocess
+import sys
+
+
+def main():
+    """One planted fault."""
+    sim, fault = sys.argv[1:]
+    done = subprocess.run([sim, '--seeds', '1500', '--break', fault], capture_output=True, text=True, check=False)
+    seen = re.search(r' was seen in [1-9]\d* runs$', done.stdout, re.M)
+    good = done.returncode == 1 and seen
+    print(f'{"ok" if good else "not ok"} - a broken {fault} is seen for what it is')
+    if not good:
+        print(f'exit code {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}')
+    return 0 if good else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())

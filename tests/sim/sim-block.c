@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Overlays and block jobs, and what libvirt refuses while one runs. */
+#include "sim.h"
+
+#include <string.h>
+
+#include "core/xml.h"
+
+/* The QEMU side of a disk, by its target; NULL with the error set. */
+static SimQemuDisk *find_disk(SimHost *host, const char *target, GError **error)
+{
+    SimDomain *d = sim_hv_active(host, error);
+
+    for (guint i = 0; d != NULL && i < d->live.n; i++)
+        if (strcmp(d->live.disks[i].target, target) == 0)
+            return &d->qemu->disks[i];
+    if (d != NULL)
+        sim_hv_refuse(error, "%s: no disk '%s'", host->name, target);
+    return NULL;
+}
+
+/* As find_disk(), for what changes something: no migration, no other block job of that disk. */
+static SimQemuDisk *free_disk(SimHost *host, const char *target, GError **error)
+{
+    SimQemuDisk *disk = sim_hv_modify(host, error) != NULL ? find_disk(host, target, error) : NULL;
+
+    if (disk == NULL || disk->job.kind == VMIG_BLOCK_JOB_NONE)
+        return disk;
+    sim_hv_refuse(error, "%s: block copy already active on disk '%s'", host->name, target);
+    return NULL;
+}
+
+typedef struct {
+    char *target;
+    char *path;
+} NewOverlay;
+
+static void clear_overlay(gpointer data)
+{
+    NewOverlay *overlay = data;
+
+    g_free(overlay->target);
+    g_free(overlay->path);
+}
+
+static GArray *parse_overlays(const char *text, GError **error)
+{
+    g_autoptr(VmigXml) xml = vmig_xml_parse(text, "the snapshot", error);
+
+    if (xml == NULL)
+        return NULL;
+    GArray *array = g_array_new(FALSE, FALSE, sizeof(NewOverlay));
+    g_array_set_clear_func(array, clear_overlay);
+    xmlNode *disk = vmig_xml_child(vmig_xml_child(xmlDocGetRootElement(xml->doc), "disks"), "disk");
+    for (; disk != NULL; disk = vmig_xml_next(disk)) {
+        NewOverlay overlay = {vmig_xml_attr(disk, "name"), vmig_xml_child_attr(disk, "source", "file")};
+        g_array_append_val(array, overlay);
+    }
+    return array;
+}
+
+static gboolean overlays_possible(SimHost *host, GArray *overlays, GError **error)
+{
+    if (sim_hv_modify(host, error) == NULL || sim_hv_active(host, error) == NULL)
+        return FALSE;
+    if (sim_domain_has_block_job(&host->domain))
+        return sim_hv_refuse(error, "%s: Operation not supported: disk has an active block job", host->name);
+    for (guint i = 0; i < overlays->len; i++) {
+        const NewOverlay *o = &g_array_index(overlays, NewOverlay, i);
+        if (find_disk(host, o->target, error) == NULL)
+            return FALSE;
+        if (o->path != NULL && sim_file_find(host, o->path) != NULL)
+            return sim_hv_refuse(error, "%s: external snapshot file for disk %s already exists", host->name, o->target);
+    }
+    return TRUE;
+}
+
+/* qemuSnapshotDiskUpdateSource(): the persistent definition follows where it had the same source. */
+static void put_overlay(SimHost *host, const NewOverlay *o)
+{
+    SimDomain *d = &host->domain;
+    SimQemuDisk *disk = find_disk(host, o->target, NULL);
+    SimDefDisk *live = sim_def_disk(&d->live, o->target);
+    SimDefDisk *config = sim_def_disk(&d->config, o->target);
+    SimFile *file = sim_file_create(host, o->path, live->chain[0]);
+
+    sim_domain_before_config(host);
+    if (config != NULL && strcmp(config->chain[0], live->chain[0]) == 0)
+        sim_def_push(config, o->path);
+    sim_def_push(live, o->path);
+    disk->chain[0]->writer = NULL;
+    sim_file_touch(host, disk->chain[0]);
+    memmove(&disk->chain[1], &disk->chain[0], disk->n_chain * sizeof disk->chain[0]);
+    disk->chain[0] = sim_file_ref(file);
+    disk->n_chain++;
+    file->writer = d->qemu;
+}
+
+gboolean sim_block_overlays(SimHost *host, const char *xml, GError **error)
+{
+    g_autoptr(GArray) overlays = parse_overlays(xml, error);
+
+    if (overlays == NULL || !overlays_possible(host, overlays, error))
+        return FALSE;
+    for (guint i = 0; i < overlays->len; i++) {
+        const NewOverlay *o = &g_array_index(overlays, NewOverlay, i);
+        if (o->path != NULL)
+            put_overlay(host, o);
+    }
+    return TRUE;
+}
+
+#define CALL(name, expression)                                                                                         \
+    SimHost *host = sim_host_of(self);                                                                                 \
+    SimCall call;                                                                                                      \
+    if (!sim_libvirt_begin(host->sim, &call, host, name, error))                                                       \
+        return FALSE;                                                                                                  \
+    gboolean ok = expression;                                                                                          \
+    return sim_call_end(host->sim, &call, ok, error)
+
+gboolean sim_hv_overlay(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, const char *xml, GError **error)
+{
+    CALL("overlay", sim_block_overlays(host, xml, error));
+}
+
+static gboolean park(SimHost *host, const char *target, const char *text, GError **error)
+{
+    g_autoptr(VmigXml) xml = vmig_xml_parse(text, "the copy's target", error);
+    SimQemuDisk *disk = xml != NULL ? free_disk(host, target, error) : NULL;
+
+    if (disk == NULL)
+        return FALSE;
+    g_autofree char *path = vmig_xml_child_attr(xmlDocGetRootElement(xml->doc), "source", "file");
+    SimFile *file = sim_file_create(host, path, NULL);
+    if (file == NULL)
+        return sim_hv_refuse(error, "%s: external destination file for disk %s already exists", host->name, target);
+    file->writer = host->domain.qemu;
+    disk->job = (SimBlockJob){.kind = VMIG_BLOCK_JOB_COPY, .due = SIM_NEVER, .park = sim_file_ref(file)};
+    return TRUE;
+}
+
+gboolean sim_hv_park(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, const char *target, const char *xml,
+                     GError **error)
+{
+    CALL("park", park(host, target, xml, error));
+}
+
+gboolean sim_hv_block_job(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, const char *target, VmigBlockJob *ret,
+                          GError **error)
+{
+    SimHost *host = sim_host_of(self);
+    SimCall call;
+
+    memset(ret, 0, sizeof *ret);
+    if (!sim_libvirt_begin(host->sim, &call, host, "block-job", error))
+        return FALSE;
+    const SimQemuDisk *disk = find_disk(host, target, error);
+    if (!sim_call_end(host->sim, &call, disk != NULL, error))
+        return FALSE;
+    guint dirty = (guint)__builtin_popcount(disk->job.dirty);
+    ret->kind = disk->job.kind;
+    ret->ready = disk->job.ready;
+    ret->total = disk->job.kind != VMIG_BLOCK_JOB_NONE ? SIM_BLOCKS : 0;
+    /* "cur == end" comes before ready, as it does with libvirt. */
+    ret->done = disk->job.kind == VMIG_BLOCK_JOB_COMMIT ? MIN(ret->total, ret->total - dirty + 1) : 0;
+    return TRUE;
+}
+
+gboolean sim_block_commit(SimHost *host, const char *target, const char *base, GError **error)
+{
+    SimQemuDisk *disk = free_disk(host, target, error);
+    Sim *sim = host->sim;
+
+    if (disk == NULL)
+        return FALSE;
+    SimDefDisk *live = sim_def_disk(&host->domain.live, target);
+    if (live->n_chain < 2 || strcmp(live->chain[1], base) != 0)
+        return sim_hv_refuse(error, "%s: base '%s' is not right below the top of disk %s", host->name, base, target);
+    if (!sim_qemu_can_write(disk->chain[1], host->domain.qemu))
+        return sim_hv_refuse(error, "%s: Failed to get \"write\" lock on %s", host->name, base);
+    disk->chain[1]->writer = host->domain.qemu;
+    disk->job.kind = VMIG_BLOCK_JOB_COMMIT;
+    /* Faster than the guest writes once it is under way; that may take a while. */
+    disk->job.step = sim_random_scale(&sim->world, 100, 5 * SIM_MS);
+    disk->job.due = sim->now + sim_random_scale(&sim->world, SIM_MS, 100 * SIM_S);
+    for (guint b = 0; b < SIM_BLOCKS; b++)
+        if (disk->chain[0]->blocks[b] != 0)
+            disk->job.dirty |= 1u << b;
+    disk->job.fails_after = sim->commit_fails;
+    sim->commit_fails = 0;
+    return TRUE;
+}
+
+gboolean sim_hv_block_commit(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, const char *target, const char *base,
+                             guint64 bandwidth G_GNUC_UNUSED, GError **error)
+{
+    CALL("block-commit", sim_block_commit(host, target, base, error));
+}
+
+static gboolean block_cancel(SimHost *host, const char *target, GError **error)
+{
+    SimQemuDisk *disk = find_disk(host, target, error);
+
+    if (disk == NULL)
+        return FALSE;
+    if (disk->job.kind == VMIG_BLOCK_JOB_NONE)
+        return TRUE;
+    if (sim_hv_modify(host, error) == NULL)
+        return FALSE;
+    disk = find_disk(host, target, error);
+    if (disk != NULL)
+        sim_qemu_end_job(disk);
+    return disk != NULL;
+}
+
+gboolean sim_hv_block_cancel(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, const char *target, GError **error)
+{
+    CALL("block-cancel", block_cancel(host, target, error));
+}
+
+/* QEMU drains what is not in the base yet, then the base is the top. libvirt writes the definition afterwards. */
+static void complete_commit(SimHost *host, SimQemuDisk *disk, const char *target)
+{
+    SimDomain *d = &host->domain;
+    SimDefDisk *live = sim_def_disk(&d->live, target);
+    SimDefDisk *config = sim_def_disk(&d->config, target);
+    SimFile *overlay = disk->chain[0];
+
+    for (guint b = 0; b < SIM_BLOCKS; b++)
+        if (disk->job.dirty & (1u << b))
+            disk->chain[1]->blocks[b] = overlay->blocks[b];
+    sim_domain_before_config(host);
+    if (config != NULL && strcmp(config->chain[0], live->chain[0]) == 0) {
+        if (config->chain_known)
+            sim_def_pop(config);
+        else
+            sim_def_push(config, live->chain[1]);
+    }
+    sim_def_pop(live);
+    disk->job = (SimBlockJob){.due = SIM_NEVER};
+    overlay->writer = NULL;
+    disk->n_chain--;
+    memmove(&disk->chain[0], &disk->chain[1], disk->n_chain * sizeof disk->chain[0]);
+    sim_file_unref(overlay);
+}
+
+static gboolean block_pivot(SimHost *host, const char *target, GError **error)
+{
+    SimQemuDisk *disk = sim_hv_modify(host, error) != NULL ? find_disk(host, target, error) : NULL;
+
+    if (disk == NULL)
+        return FALSE;
+    if (disk->job.kind != VMIG_BLOCK_JOB_COMMIT)
+        return sim_hv_refuse(error, "%s: pivot of disk '%s' requires an active copy job", host->name, target);
+    if (!disk->job.ready)
+        return sim_hv_refuse(error, "%s: block copy still active: disk '%s' not ready for pivot yet", host->name,
+                             target);
+    complete_commit(host, disk, target);
+    return TRUE;
+}
+
+gboolean sim_hv_block_pivot(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, const char *target, GError **error)
+{
+    CALL("block-pivot", block_pivot(host, target, error));
+}
+
+gboolean sim_hv_block_speed(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, const char *target,
+                            guint64 bandwidth G_GNUC_UNUSED, GError **error)
+{
+    CALL("block-speed", sim_hv_modify(host, error) != NULL && find_disk(host, target, error) != NULL);
+}

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What must be true: always, at the deeds that cannot be taken back, and at the end. */
+#include "sim.h"
+
+#include <string.h>
+
+#include "core/snapshot-tree.h"
+
+void sim_violate(Sim *sim, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    g_autofree char *text = g_strdup_vprintf(format, args);
+    va_end(args);
+    sim_trace(sim, "VIOLATION: %s", text);
+    if (sim->violation == NULL)
+        sim->violation = g_steal_pointer(&text);
+}
+
+static gboolean token_is_dest(const SimHost *host)
+{
+    g_autofree char *owner = vmig_journal_token(host->journal, host->sim->job_id, NULL);
+
+    return g_strcmp0(owner, VMIG_OWNER_DESTINATION) == 0;
+}
+
+SimHost *sim_owner(Sim *sim)
+{
+    return token_is_dest(sim_source(sim)) || token_is_dest(sim_dest(sim)) ? sim_dest(sim) : sim_source(sim);
+}
+
+static gboolean qemu_is_right(const SimQemu *qemu, guint *disk, guint *block)
+{
+    const Sim *sim = qemu->host->sim;
+
+    for (*disk = 0; *disk < sim->guest.n_disks; (*disk)++)
+        for (*block = 0; *block < SIM_BLOCKS; (*block)++)
+            if (sim_qemu_read(qemu, *disk, *block) != sim->guest.last[*disk][*block])
+                return FALSE;
+    return TRUE;
+}
+
+/* At most one runner, and it reads what it was promised. */
+void sim_check_now(Sim *sim)
+{
+    const SimQemu *both[] = {sim->hosts[0].domain.qemu, sim->hosts[1].domain.qemu};
+    guint disk, block;
+
+    if (both[0] != NULL && both[1] != NULL && both[0]->running && both[1]->running)
+        sim_violate(sim, "the guest runs on both hosts");
+    for (guint h = 0; h < 2; h++)
+        if (both[h] != NULL && both[h]->running && !qemu_is_right(both[h], &disk, &block))
+            sim_violate(sim, "%s: block %u of disk %u reads as write %u, the last acknowledged one is %u",
+                        sim->hosts[h].name, block, disk, sim_qemu_read(both[h], disk, block),
+                        sim->guest.last[disk][block]);
+}
+
+/* Nothing runs on the destination without the durable token, nothing on the source once either journal has it. */
+void sim_check_resume(SimHost *host)
+{
+    Sim *sim = host->sim;
+
+    if (host->is_dest && !token_is_dest(host))
+        sim_violate(sim, "resumed on the destination, whose journal does not have the token");
+    if (host->is_dest && !token_is_dest(sim_source(sim)) && sim_source(sim)->domain.qemu != NULL)
+        sim_violate(sim, "resumed on the destination, and the source's journal does not know");
+    if (!host->is_dest && (token_is_dest(host) || token_is_dest(sim_dest(sim))))
+        sim_violate(sim, "resumed on the source, which has given the token away");
+}
+
+/* Do these files hold everything, taken from the top that the persistent definition names? */
+static gboolean config_is_right(SimHost *host)
+{
+    const Sim *sim = host->sim;
+
+    for (guint i = 0; i < sim->guest.n_disks; i++) {
+        guint32 blocks[SIM_BLOCKS];
+        if (host->domain.config.n <= i || !sim_file_read_path(host, host->domain.config.disks[i].chain[0], blocks) ||
+            memcmp(blocks, sim->guest.last[i], sizeof blocks) != 0)
+            return FALSE;
+    }
+    return TRUE;
+}
+
+/* With an operator's overlay on top they are not, and need not be. */
+static gboolean bases_are_right(SimHost *host)
+{
+    const Sim *sim = host->sim;
+    guint h = host->is_dest ? 1 : 0;
+
+    for (guint i = 0; i < sim->guest.n_disks; i++) {
+        guint32 blocks[SIM_BLOCKS];
+        if (!sim_file_read_path(host, sim->base[h][i][0], blocks) ||
+            memcmp(blocks, sim->guest.last[i], sizeof blocks) != 0)
+            return FALSE;
+    }
+    return TRUE;
+}
+
+static gboolean is_base(SimHost *host, const char *path)
+{
+    const Sim *sim = host->sim;
+
+    for (guint i = 0; i < sim->guest.n_disks; i++)
+        for (guint k = 0; k < sim->n_bases; k++)
+            if (strcmp(sim->base[host->is_dest ? 1 : 0][i][k], path) == 0)
+                return TRUE;
+    return FALSE;
+}
+
+static gboolean config_names(SimHost *host, const char *path)
+{
+    for (guint i = 0; i < host->domain.config.n; i++) {
+        g_autoptr(GPtrArray) paths = g_ptr_array_new();
+        sim_file_chain(host, host->domain.config.disks[i].chain[0], paths);
+        for (guint k = 0; k < paths->len; k++)
+            if (strcmp(paths->pdata[k], path) == 0)
+                return TRUE;
+    }
+    return FALSE;
+}
+
+static gboolean qemu_has(const SimQemu *qemu, const SimFile *file)
+{
+    for (guint i = 0; qemu != NULL && i < qemu->n; i++)
+        for (guint k = 0; k < qemu->disks[i].n_chain; k++)
+            if (qemu->disks[i].chain[k] == file)
+                return TRUE;
+    return FALSE;
+}
+
+/* The gate lets a file go. */
+void sim_check_unlink(SimHost *host, const char *path, SimFile *file)
+{
+    Sim *sim = host->sim;
+    SimHost *owner = sim_owner(sim);
+
+    sim_trace(sim, "%s: %s is removed", host->name, path);
+    if (qemu_has(host->domain.qemu, file))
+        sim_violate(sim, "%s: %s is removed while a QEMU has it open", host->name, path);
+    if (owner == host && config_names(host, path))
+        sim_violate(sim, "%s: %s is removed while the owner's definition stands on it", host->name, path);
+    for (guint i = 0; i < file->internals->len && !is_base(host, path) && strstr(path, ".part") == NULL; i++)
+        sim_violate(sim, "%s: %s is removed with the snapshot '%s' in it", host->name, path,
+                    ((SimInternal *)file->internals->pdata[i])->name);
+    /* The owner is off or the bases are right: an overlay that holds the only copy of a write does not go. */
+    if (owner == host && sim_guest_runner(sim) == NULL && !config_is_right(host))
+        sim_violate(sim, "%s: %s is removed, and the owner's definition does not lead to every write", host->name,
+                    path);
+    if (host->is_dest || !is_base(host, path))
+        return;
+    if (sim->keep_source)
+        sim_violate(sim, "the source's image %s is removed, which is to be kept", path);
+    if (owner == host || (!sim->foreign && !bases_are_right(sim_dest(sim))))
+        sim_violate(sim, "the source's image %s is removed before the destination has everything", path);
+}
+
+static void check_snapshots(Sim *sim, SimHost *host)
+{
+    g_autofree char *difference = NULL;
+
+    for (guint i = 0; i < sim->guest.kept->len; i++) {
+        const SimKept *kept = sim->guest.kept->pdata[i];
+        GHashTableIter iter;
+        gpointer file;
+        gboolean found = FALSE;
+        g_hash_table_iter_init(&iter, host->files);
+        while (!found && g_hash_table_iter_next(&iter, NULL, &file)) {
+            const SimInternal *internal = sim_file_internal(file, kept->name);
+            found = internal != NULL && memcmp(internal->blocks, kept->blocks, sizeof kept->blocks) == 0;
+        }
+        if (!found)
+            sim_violate(sim, "%s: snapshot '%s' of disk %u is gone or changed", host->name, kept->name, kept->disk);
+    }
+    if (sim->foreign || !sim->ended)
+        return;
+    if (!vmig_snapshot_tree_equal(sim->tree, host->domain.snapshots, &difference))
+        sim_violate(sim, "%s: the snapshot tree differs: %s", host->name, difference);
+}
+
+static void check_files(Sim *sim, SimHost *host, gboolean bases)
+{
+    GHashTableIter iter;
+    gpointer path, file;
+
+    g_hash_table_iter_init(&iter, host->files);
+    while (g_hash_table_iter_next(&iter, &path, &file)) {
+        SimFile *f = file;
+        if (!f->foreign && !(bases && is_base(host, path)))
+            sim_violate(sim, "%s: %s is left over", host->name, (char *)path);
+        if (f->frozen || f->fenced)
+            sim_violate(sim, "%s: %s is still held", host->name, (char *)path);
+    }
+    for (guint i = 0; bases && i < sim->guest.n_disks; i++)
+        for (guint k = 0; k < sim->n_bases; k++)
+            if (sim_file_find(host, sim->base[host->is_dest ? 1 : 0][i][k]) == NULL)
+                sim_violate(sim, "%s: the image of disk %u is gone", host->name, i);
+}
+
+static void check_left(Sim *sim, SimHost *host)
+{
+    const SimDomain *d = &host->domain;
+
+    if (host->guard.alive)
+        sim_violate(sim, "%s: the guard is left over", host->name);
+    if (host->rundir)
+        sim_violate(sim, "%s: the folder of sockets is left over", host->name);
+    if ((sim_domain_has_block_job(d) && !sim->foreign) || d->out_job || d->in_job)
+        sim_violate(sim, "%s: a job of libvirt's is left over", host->name);
+}
+
+static void check_def(Sim *sim, SimHost *host, SimDef *def, const char *kind)
+{
+    guint h = host->is_dest ? 1 : 0;
+
+    if (def->metadata != NULL)
+        sim_violate(sim, "%s: our metadata is left in the %s definition", host->name, kind);
+    for (guint i = 0; i < sim->guest.n_disks; i++) {
+        const SimDefDisk *disk = &def->disks[i];
+        if (!sim->foreign && strcmp(disk->chain[0], sim->base[h][i][0]) != 0)
+            sim_violate(sim, "%s: the %s definition of disk %u is on %s", host->name, kind, i, disk->chain[0]);
+        if (g_strcmp0(disk->snapshot, sim->snapshot_attr[i]) != 0)
+            sim_violate(sim, "%s: the %s definition of disk %u has snapshot='%s'", host->name, kind, i,
+                        disk->snapshot != NULL ? disk->snapshot : "");
+    }
+}
+
+/* Is it as its user and the accidents leave it? */
+static gboolean run_is_right(const Sim *sim, const SimDomain *d)
+{
+    gboolean running = d->qemu != NULL && d->qemu->running;
+
+    if (d->qemu == NULL)
+        return sim->guest.was_off;
+    if (sim->guest.user_acted || sim->guest.was_off)
+        return TRUE;
+    return running != sim->was_paused;
+}
+
+static void check_owner(Sim *sim, SimHost *host)
+{
+    SimDomain *d = &host->domain;
+    guint disk, block;
+
+    if (!d->exists) {
+        sim_violate(sim, "%s: the guest is gone", host->name);
+        return;
+    }
+    if (!run_is_right(sim, d))
+        sim_violate(sim, "%s: the guest is %s", host->name, vmig_run_name(d->run));
+    if (d->qemu != NULL && !qemu_is_right(d->qemu, &disk, &block))
+        sim_violate(sim, "%s: block %u of disk %u is not the last acknowledged write", host->name, block, disk);
+    if (!config_is_right(host))
+        sim_violate(sim, "%s: the persistent definition does not lead to every acknowledged write", host->name);
+}
+
+static void check_final(Sim *sim, SimHost *host, SimHost *other)
+{
+    SimDomain *d = &host->domain;
+
+    check_files(sim, host, TRUE);
+    check_files(sim, other, host->is_dest ? sim->keep_source : FALSE);
+    check_left(sim, host);
+    check_left(sim, other);
+    if (other->domain.exists)
+        sim_violate(sim, "%s: the domain is left over", other->name);
+    if (!d->persistent) {
+        sim_violate(sim, "%s: the domain is not persistent", host->name);
+        return;
+    }
+    if (d->autostart != sim->autostart)
+        sim_violate(sim, "%s: autostart is %s", host->name, d->autostart ? "on" : "off");
+    if (d->qemu != NULL)
+        check_def(sim, host, &d->live, "live");
+    check_def(sim, host, &d->config, "persistent");
+}
+
+void sim_check_end(Sim *sim, const VmigJob *job)
+{
+    VmigState state = job != NULL ? vmig_job_state(job) : VMIG_STATE_LAST;
+    SimHost *owner = sim_owner(sim);
+
+    sim_check_now(sim);
+    check_owner(sim, owner);
+    check_snapshots(sim, owner);
+    if (token_is_dest(sim_source(sim)) != token_is_dest(sim_dest(sim)) && sim->healed && sim->ended)
+        sim_violate(sim, "the journals do not agree on the owner");
+    if (state == VMIG_STATE_DONE && owner != sim_dest(sim))
+        sim_violate(sim, "done, and the destination does not own the guest");
+    if (state == VMIG_STATE_ROLLED_BACK && owner != sim_source(sim))
+        sim_violate(sim, "rolled back, and the source does not own the guest");
+    if (sim->ended)
+        check_final(sim, owner, owner == sim_dest(sim) ? sim_source(sim) : sim_dest(sim));
+}

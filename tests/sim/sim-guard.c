@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The guard of a host, its folder for sockets, and libvirt's configuration on its disk. */
+#include "sim.h"
+
+#include <string.h>
+
+static void thaw(SimGuard *guard)
+{
+    for (guint i = 0; i < guard->frozen->len; i++)
+        ((SimFile *)guard->frozen->pdata[i])->frozen = FALSE;
+    g_ptr_array_set_size(guard->frozen, 0);
+}
+
+static void unfence(SimGuard *guard)
+{
+    for (guint i = 0; i < guard->fences->len; i++)
+        ((SimFile *)guard->fences->pdata[i])->fenced = FALSE;
+    g_ptr_array_set_size(guard->fences, 0);
+}
+
+void sim_guard_kill(SimHost *host)
+{
+    thaw(&host->guard);
+    unfence(&host->guard);
+    host->guard.alive = FALSE;
+}
+
+static gboolean freeze(SimHost *host, char **paths, GError **error)
+{
+    for (guint i = 0; paths[i] != NULL; i++) {
+        SimFile *file = sim_file_find(host, paths[i]);
+        if (file == NULL)
+            return vmig_fail(error, VMIG_ERROR_IO, NULL, "Cannot open %s", paths[i]);
+        if (file->writer != NULL)
+            return vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL, "Somebody has %s open for writing", paths[i]);
+    }
+    for (guint i = 0; paths[i] != NULL; i++) {
+        SimFile *file = sim_file_find(host, paths[i]);
+        if (!g_ptr_array_find(host->guard.frozen, file, NULL))
+            g_ptr_array_add(host->guard.frozen, sim_file_ref(file));
+        file->frozen = TRUE;
+    }
+    return TRUE;
+}
+
+static gboolean fence(SimHost *host, char **paths, GError **error)
+{
+    for (guint i = 0; paths[i] != NULL; i++) {
+        SimFile *file = sim_file_find(host, paths[i]);
+        if (file == NULL)
+            return vmig_fail(error, VMIG_ERROR_IO, NULL, "Cannot open %s", paths[i]);
+        if (!g_ptr_array_find(host->guard.fences, file, NULL))
+            g_ptr_array_add(host->guard.fences, sim_file_ref(file));
+        if (file->writer == NULL && host->sim->broken != SIM_BREAK_FENCE)
+            file->fenced = TRUE;
+    }
+    return TRUE;
+}
+
+static gboolean all_held(const SimHost *host)
+{
+    const SimGuard *guard = &host->guard;
+
+    for (guint i = 0; i < guard->fences->len; i++) {
+        const SimFile *file = guard->fences->pdata[i];
+        if (file->writer != NULL || (!file->fenced && host->sim->broken != SIM_BREAK_FENCE))
+            return FALSE;
+    }
+    return guard->fences->len > 0;
+}
+
+static JsonObject *fence_held(SimHost *host, VmigReader *args, GError **error)
+{
+    guint64 wait = vmig_reader_size(args, "wait_us");
+    gint64 until = host->sim->now + (gint64)wait;
+
+    if (!vmig_reader_end(args, error, "the request"))
+        return NULL;
+    /* A guard that is not there, or has nothing to wait for, answers at once. */
+    while (host->guard.alive && host->guard.fences->len > 0 && !all_held(host) && host->sim->now < until)
+        sim_advance_to(host->sim, MIN(until, host->sim->now + 20 * SIM_MS), TRUE);
+    JsonObject *reply = json_object_new();
+    json_object_set_boolean_member(reply, "held", host->guard.alive && all_held(host));
+    return reply;
+}
+
+static JsonObject *with_paths(SimHost *host, VmigReader *args, gboolean (*ask)(SimHost *, char **, GError **),
+                              GError **error)
+{
+    g_auto(GStrv) paths = vmig_reader_texts(args, "paths");
+
+    if (!vmig_reader_end(args, error, "the request"))
+        return NULL;
+    host->guard.alive = TRUE;
+    return ask(host, paths, error) ? json_object_new() : NULL;
+}
+
+JsonObject *sim_guard_call(SimHost *host, const char *method, VmigReader *args, gboolean *known, GError **error)
+{
+    *known = TRUE;
+    if (strcmp(method, "freeze") == 0)
+        return with_paths(host, args, freeze, error);
+    if (strcmp(method, "fence-arm") == 0)
+        return with_paths(host, args, fence, error);
+    if (strcmp(method, "fence-held") == 0)
+        return fence_held(host, args, error);
+    if (strcmp(method, "thaw") == 0)
+        thaw(&host->guard);
+    else if (strcmp(method, "fence-drop") == 0)
+        unfence(&host->guard);
+    else if (strcmp(method, "guard-stop") == 0)
+        sim_guard_kill(host);
+    else if (strcmp(method, "sync-config") == 0)
+        sim_domain_sync(host);
+    else if (strcmp(method, "rundir") == 0)
+        host->rundir = TRUE;
+    else if (strcmp(method, "rundir-remove") == 0)
+        host->rundir = FALSE;
+    else
+        *known = FALSE;
+    return *known ? json_object_new() : NULL;
+}

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* One run: plan, migrate, and resume as often as it takes, as the session does it. */
+#include "sim.h"
+
+#include <stdio.h>
+
+#include "store/journal-private.h"
+
+#define MOST_PROCESSES 40
+#define PARKS_BEFORE_HEALING 2
+#define PARKS_AFTER_HEALING 3
+
+void sim_trace(Sim *sim, const char *format, ...)
+{
+    va_list args;
+
+    if (!sim->trace)
+        return;
+    va_start(args, format);
+    g_autofree char *text = g_strdup_vprintf(format, args);
+    va_end(args);
+    printf("%14.6f  %s\n", (double)sim->now / G_USEC_PER_SEC, text);
+}
+
+static void connect_peer(Sim *sim, VmigWorld *world)
+{
+    VmigHost *host = sim->here == 0 ? &world->dest : &world->source;
+    SimHost *peer = sim_peer(sim);
+
+    peer->agent = TRUE;
+    host->hypervisor = sim_hypervisor_new(peer);
+    host->storage = sim_storage_new(peer);
+}
+
+/* As reconnect() of world-real.c: a link that is alive is left alone. */
+static gboolean reconnect(VmigWorld *world, GError **error)
+{
+    Sim *sim = world->recipe;
+    VmigHost *host = sim->here == 0 ? &world->dest : &world->source;
+
+    if (sim->dead)
+        return vmig_fail(error, VMIG_ERROR_CRASHED, NULL, "the process died before");
+    if (host->storage != NULL && sim_peer(sim)->agent && sim->now >= sim_peer(sim)->down_until)
+        return TRUE;
+    g_clear_pointer(&host->hypervisor, vmig_hypervisor_free);
+    g_clear_pointer(&host->storage, vmig_storage_free);
+    if (sim->now < sim_peer(sim)->down_until)
+        return vmig_fail(error, VMIG_ERROR_UNREACHABLE, NULL, "%s does not answer", sim_peer(sim)->name);
+    connect_peer(sim, world);
+    return TRUE;
+}
+
+static VmigWorld *make_world(Sim *sim)
+{
+    VmigWorld *world = g_new0(VmigWorld, 1);
+    VmigHost *here = sim->here == 0 ? &world->source : &world->dest;
+
+    here->hypervisor = sim_hypervisor_new(sim_here(sim));
+    here->storage = sim_storage_new(sim_here(sim));
+    if (sim->now >= sim_peer(sim)->down_until)
+        connect_peer(sim, world);
+    world->reconnect = reconnect;
+    world->recipe = sim;
+    world->mover = sim_mover_new(sim);
+    world->clock = sim_clock_new(sim);
+    world->random = sim_tool_random_new(sim);
+    world->run_dir = g_strdup_printf("/run/vmig-snap/%s", sim->job_id);
+    world->peer_uri = g_strdup("qemu+ssh://dest/system");
+    return world;
+}
+
+static void on_state(gpointer user, const VmigJob *job)
+{
+    Sim *sim = user;
+
+    sim->visited |= 1ull << vmig_job_state(job);
+    sim_trace(sim, "==== %s", job->state);
+}
+
+static void on_note(gpointer user, const VmigJob *job G_GNUC_UNUSED, const char *text)
+{
+    sim_trace(user, "note: %s", text);
+}
+
+static void on_retry(gpointer user, const VmigJob *job, const GError *why, gint64 delay_us)
+{
+    sim_trace(user, "retry of %s in %.1f s: %s", job->state, (double)delay_us / G_USEC_PER_SEC, why->message);
+}
+
+static VmigJob *plan(Sim *sim, VmigWorld *world)
+{
+    VmigOptions options = {.fold = (char *)"commit",
+                           .transport = (char *)"tls",
+                           .policy = (char *)"default",
+                           .keep_source = sim->keep_source};
+    g_autoptr(VmigPathMap) map = vmig_path_map_new();
+    VmigPlanRequest request = {.domain = "guest",
+                               .map = map,
+                               .options = &options,
+                               .job_id = sim->job_id,
+                               .connect_uri = "qemu:///system",
+                               .dest_uri = "qemu+tls://dest/system"};
+    g_autoptr(GError) error = NULL;
+
+    vmig_path_map_add_dir(map, "/img=/data", NULL);
+    if (g_strcmp0(sim_dest(sim)->folder, "/img") == 0) {
+        vmig_path_map_free(map);
+        map = vmig_path_map_new();
+        request.map = map;
+    }
+    if (sim_random_percent(&sim->world, 20))
+        options.timeout = 2 + sim_random_below(&sim->world, 30);
+    g_autoptr(VmigPlan) result = vmig_plan_make(world, sim_source(sim)->journal, &request, &error);
+    if (result == NULL || result->job == NULL) {
+        if (result != NULL)
+            vmig_plan_to_error(result, &error);
+        sim_violate(sim, "the plan is refused: %s", error->message);
+        return NULL;
+    }
+    return g_steal_pointer(&result->job);
+}
+
+static VmigJob *load(SimHost *host)
+{
+    return vmig_journal_load(host->journal, host->sim->job_id, NULL);
+}
+
+static void run_machine(Sim *sim, VmigWorld *world, const VmigPolicy *policy, VmigJob *job)
+{
+    VmigReporter reporter = {on_state, NULL, on_retry, on_note, sim};
+    g_autoptr(GError) error = NULL;
+    g_autoptr(VmigMachine) machine =
+        vmig_machine_new(world, sim_here(sim)->journal, sim->here == 1, policy, &reporter, job);
+
+    sim->machine = machine;
+    if (!vmig_machine_run(machine, &error))
+        sim_trace(sim, "the process ends: %s", error->message);
+    sim->machine = NULL;
+}
+
+/* Past the switchover a job can be resumed on either host. */
+static void choose_host(Sim *sim)
+{
+    g_autofree char *owner = vmig_journal_token(sim_dest(sim)->journal, sim->job_id, NULL);
+    gboolean there = g_strcmp0(owner, VMIG_OWNER_DESTINATION) == 0 && sim->now >= sim_dest(sim)->down_until;
+
+    sim->here = there && sim_random_percent(&sim->chance, 40) ? 1 : 0;
+    /* Its own host has to be there: a process runs on it. */
+    if (sim->now < sim_here(sim)->down_until && sim->here == 0)
+        sim_advance_to(sim, sim_here(sim)->down_until, FALSE);
+}
+
+static void run_process(Sim *sim, const VmigPolicy *policy)
+{
+    sim->dead = FALSE;
+    sim->dead_clock = 0;
+    sim->processes++;
+    g_autoptr(VmigWorld) world = make_world(sim);
+    VmigJob *job = sim->processes == 1 ? plan(sim, world) : load(sim_here(sim));
+    if (job == NULL)
+        return;
+    sim_trace(sim, "---- process %u on the %s: %s", sim->processes, sim_here(sim)->name, job->state);
+    run_machine(sim, world, policy, job);
+    sim_here(sim)->journal->broken = FALSE;
+    /* Its operation locks, receivers and hashes end with it. */
+    sim_end_agent(sim_source(sim));
+    sim_end_agent(sim_dest(sim));
+}
+
+static gboolean is_over(Sim *sim, const VmigJob *job, guint *parks)
+{
+    VmigState state = vmig_job_state(job);
+
+    sim->ended = vmig_state_is_final(state) && !sim->dead;
+    if (sim->ended)
+        return TRUE;
+    if (state != VMIG_STATE_PARKED || sim->dead)
+        return FALSE;
+    (*parks)++;
+    sim_trace(sim, "parked in %s: %s", job->parked_state, job->error_message);
+    if (sim->healed)
+        return *parks >= PARKS_AFTER_HEALING;
+    if (*parks < PARKS_BEFORE_HEALING)
+        return FALSE;
+    sim_fault_heal(sim);
+    *parks = 0;
+    return FALSE;
+}
+
+static SimOutcome outcome_of(const VmigJob *job)
+{
+    switch (job != NULL ? vmig_job_state(job) : VMIG_STATE_PLAN) {
+    case VMIG_STATE_PLAN:
+        return SIM_REFUSED;
+    case VMIG_STATE_DONE:
+        return SIM_DONE;
+    case VMIG_STATE_ROLLED_BACK:
+        return SIM_ROLLED_BACK;
+    default:
+        return SIM_PARKED;
+    }
+}
+
+/* Nothing stands in the way any more, and it is parked all the same. */
+static void check_parked(Sim *sim, const VmigJob *job)
+{
+    if (sim->foreign)
+        return;
+    sim_violate(sim, "parked for ever in %s: %s", job->parked_state, job->error_message);
+}
+
+/* The other host's journal may not have heard of the end: a resume there ends it, and changes nothing else. */
+static void end_other(Sim *sim, const VmigPolicy *policy)
+{
+    g_autoptr(VmigJob) before = load(sim_peer(sim));
+    g_autoptr(VmigJob) after = NULL;
+
+    if (before == NULL || vmig_state_is_final(vmig_job_state(before)))
+        return;
+    sim->here = 1 - sim->here;
+    run_process(sim, policy);
+    after = load(sim_here(sim));
+    if (!vmig_state_is_final(vmig_job_state(after)))
+        sim_violate(sim, "the %s's journal is left in %s (%s)", sim_here(sim)->name, after->state,
+                    after->error_message != NULL ? after->error_message : "no error");
+}
+
+SimOutcome sim_run(Sim *sim)
+{
+    g_autoptr(VmigPolicy) policy = vmig_policy_default();
+    g_autoptr(VmigJob) job = NULL;
+    gboolean over = FALSE;
+    guint parks = 0;
+
+    while (!over && sim->violation == NULL && sim->processes < MOST_PROCESSES) {
+        if (sim->processes >= MOST_PROCESSES / 2)
+            sim_fault_heal(sim);
+        choose_host(sim);
+        run_process(sim, policy);
+        g_clear_pointer(&job, vmig_job_free);
+        job = load(sim_here(sim));
+        over = job == NULL || is_over(sim, job, &parks);
+        if (!over)
+            sim_advance(sim, sim_random_scale(&sim->world, 10 * SIM_MS, 1000 * SIM_S));
+    }
+    if (sim->violation != NULL)
+        return outcome_of(job);
+    if (!over)
+        sim_violate(sim, "%u processes did not bring it to an end: it is in %s", sim->processes, job->state);
+    sim_fault_heal(sim);
+    if (sim->ended)
+        end_other(sim, policy);
+    sim_check_end(sim, job);
+    if (job != NULL && vmig_job_state(job) == VMIG_STATE_PARKED)
+        check_parked(sim, job);
+    return outcome_of(job);
+}

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Seeds that arrive, and the mover that sends them. Receivers and hashes belong to the process that serves them. */
+#include "sim.h"
+
+#include <string.h>
+
+#include "core/path-map.h"
+#include "store/gate.h"
+
+typedef struct {
+    const char *job, *part, *dest, *rebase, *hash;
+} Seed;
+
+static gboolean read_seed(VmigReader *args, Seed *seed, GError **error)
+{
+    seed->job = vmig_reader_text(args, "job");
+    JsonObject *object = vmig_reader_object(args, "file");
+    if (!vmig_reader_end(args, error, "the request"))
+        return FALSE;
+    VmigReader reader = vmig_reader(object);
+    seed->part = vmig_reader_text(&reader, "part");
+    seed->dest = vmig_reader_text(&reader, "dest");
+    seed->rebase = vmig_reader_maybe_text(&reader, "rebase");
+    seed->hash = vmig_reader_maybe_text(&reader, "hash");
+    return vmig_reader_end(&reader, error, "the request");
+}
+
+/* As intend_part() and record_part() of storage-seed.c. */
+static gboolean receive(SimHost *host, const Seed *seed, GError **error)
+{
+    g_autoptr(VmigJournalFile) row = NULL;
+
+    g_hash_table_remove(host->hashes, seed->part);
+    if (!vmig_path_is_ours(seed->part, seed->job))
+        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is none of ours", seed->part);
+    if (!vmig_journal_file_get(host->journal, seed->job, seed->part, &row, error))
+        return FALSE;
+    gboolean known = row != NULL && strcmp(row->state, "removed") != 0;
+    if (!known && !vmig_gate_intend(host->journal, seed->job, seed->part, "part", error))
+        return FALSE;
+    if (sim_file_find(host, seed->part) == NULL)
+        sim_file_create(host, seed->part, NULL);
+    if (!(known && strcmp(row->state, "redundant") == 0) &&
+        !vmig_gate_made(host->journal, seed->job, seed->part, error))
+        return FALSE;
+    g_hash_table_replace(host->receivers, g_strdup(seed->part), GINT_TO_POINTER(1));
+    return TRUE;
+}
+
+static JsonObject *received(SimHost *host, const Seed *seed, GError **error)
+{
+    const char *hash = g_hash_table_lookup(host->hashes, seed->part);
+
+    if (g_hash_table_remove(host->receivers, seed->part)) {
+        const SimFile *file = sim_file_find(host, seed->part);
+        g_hash_table_replace(host->hashes, g_strdup(seed->part),
+                             file != NULL ? sim_file_hash(file) : g_strdup("nothing"));
+        hash = g_hash_table_lookup(host->hashes, seed->part);
+    }
+    if (hash == NULL) {
+        vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "nothing receives '%s' any more", seed->part);
+        return NULL;
+    }
+    JsonObject *reply = json_object_new();
+    json_object_set_string_member(reply, "hash", hash);
+    return reply;
+}
+
+static gboolean place(SimHost *host, const Seed *seed, GError **error)
+{
+    SimFile *file = sim_file_find(host, seed->part);
+    const char *hash = g_hash_table_lookup(host->hashes, seed->part);
+
+    if (file != NULL && hash != NULL && seed->hash != NULL && strcmp(hash, seed->hash) != 0)
+        return vmig_fail(error, VMIG_ERROR_HASH_MISMATCH, NULL, "'%s' is not what was sent", seed->part);
+    if (file != NULL && seed->rebase != NULL) {
+        g_free(file->backing);
+        file->backing = g_strdup(seed->rebase);
+    }
+    if ((file != NULL && !vmig_gate_verified(host->journal, seed->job, seed->part, error)) ||
+        !vmig_gate_rename(host->journal, seed->job, seed->part, seed->dest, error))
+        return FALSE;
+    g_hash_table_remove(host->hashes, seed->part);
+    return TRUE;
+}
+
+JsonObject *sim_seed_call(SimHost *host, const char *method, VmigReader *args, gboolean *known, GError **error)
+{
+    Seed seed;
+
+    *known = strcmp(method, "receive") == 0 || strcmp(method, "received") == 0 || strcmp(method, "place") == 0;
+    if (!*known || !read_seed(args, &seed, error))
+        return NULL;
+    if (strcmp(method, "received") == 0)
+        return received(host, &seed, error);
+    gboolean ok = strcmp(method, "receive") == 0 ? receive(host, &seed, error) : place(host, &seed, error);
+    return ok ? json_object_new() : NULL;
+}
+
+typedef struct {
+    VmigMover parent;
+    Sim *sim;
+    gboolean cancelled;
+} SimMover;
+
+static gboolean send_file(Sim *sim, const VmigFile *file, char **hash, GError **error)
+{
+    SimHost *dest = sim_dest(sim);
+    SimFile *from = sim_file_find(sim_source(sim), file->source);
+    SimFile *to = sim_file_find(dest, file->part);
+
+    if (from == NULL)
+        return vmig_fail(error, VMIG_ERROR_IO, NULL, "'%s' is gone", file->source);
+    if (to == NULL || !g_hash_table_contains(dest->receivers, file->part))
+        return vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "nobody receives '%s'", file->part);
+    sim_file_copy(to, from);
+    *hash = sim_file_hash(from);
+    if (sim->corrupt) {
+        sim->corrupt = FALSE;
+        to->blocks[0] ^= 0x40000000;
+    }
+    return TRUE;
+}
+
+static gboolean mover_send(VmigMover *self, GPtrArray *files, const char *const *sockets G_GNUC_UNUSED, char ***hashes,
+                           void (*progress)(gpointer user, guint index, const VmigCopyProgress *now), gpointer user,
+                           GError **error)
+{
+    SimMover *mover = (SimMover *)self;
+    Sim *sim = mover->sim;
+    g_auto(GStrv) result = g_new0(char *, files->len + 1);
+    SimCall call;
+    gboolean ok = TRUE;
+
+    if (!sim_storage_begin(sim, &call, sim_dest(sim), "send", error))
+        return FALSE;
+    sim_advance(sim, sim_random_scale(&sim->world, 10 * SIM_MS, 600 * SIM_S));
+    for (guint i = 0; ok && i < files->len; i++) {
+        VmigCopyProgress now = {SIM_VIRTUAL_SIZE, SIM_VIRTUAL_SIZE, SIM_VIRTUAL_SIZE};
+        if (mover->cancelled)
+            ok = vmig_fail(error, VMIG_ERROR_CANCELLED, NULL, "the copy was cancelled");
+        else
+            ok = send_file(sim, files->pdata[i], &result[i], error);
+        if (ok && progress != NULL)
+            progress(user, i, &now);
+    }
+    if (!sim_call_end(sim, &call, ok, error))
+        return FALSE;
+    *hashes = g_steal_pointer(&result);
+    return TRUE;
+}
+
+static void mover_cancel(VmigMover *self)
+{
+    ((SimMover *)self)->cancelled = TRUE;
+}
+
+static void mover_set_bandwidth(VmigMover *self G_GNUC_UNUSED, guint64 bytes G_GNUC_UNUSED)
+{
+}
+
+static void mover_free(VmigMover *self)
+{
+    g_free(self);
+}
+
+static const VmigMoverOps mover_ops = {mover_send, mover_cancel, mover_set_bandwidth, mover_free};
+
+VmigMover *sim_mover_new(Sim *sim)
+{
+    SimMover *self = g_new0(SimMover, 1);
+
+    self->parent.ops = &mover_ops;
+    self->sim = sim;
+    return &self->parent;
+}

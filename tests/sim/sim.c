@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* sim [--seeds N] [--first SEED] [--seed SEED --trace] [--tell N] [--faults none|errors|crashes|all]
+ *     [--break fence|token|order]
+ *
+ * --break plants a fault that must be seen: exit code 1 only if the very invariant for it noticed.
+ * --tell N: how many failing seeds are told one by one. Runs one migration for each seed, in a world that is made of
+ * it, and says what did not hold. */
+#include "sim.h"
+
+#include <malloc.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/journal-private.h"
+
+/* A journal gets slower with its size. */
+#define RUNS_PER_JOURNAL 400
+/* With so many runs, and all faults, each state is reached. */
+#define LARGE_RUN 5000
+
+typedef struct {
+    guint64 first, seeds;
+    guint64 tell; /* failing seeds that are told one by one */
+    gboolean trace;
+    SimFaultSet faults;
+    SimBreak broken;
+    VmigJournal *journals[2];
+    guint64 passed, failed;
+    guint64 seen; /* with something broken on purpose: runs in which the invariant for it noticed */
+    guint64 outcomes[SIM_OUTCOMES];
+    guint64 states[VMIG_STATE_LAST];
+    guint64 fired[SIM_FAULT_KINDS];
+    guint64 processes, calls;
+} Runner;
+
+/* What has to be seen when that is broken. */
+static const char *const seen_as[] = {
+    [SIM_BREAK_FENCE] = "the guest runs on both hosts",
+    [SIM_BREAK_TOKEN] = "whose journal does not have the token",
+    [SIM_BREAK_ORDER] = "the last acknowledged one is",
+};
+
+static sigjmp_buf escape;
+static volatile sig_atomic_t inside;
+
+static void on_signal(int signum)
+{
+    if (inside)
+        siglongjmp(escape, signum);
+    signal(signum, SIG_DFL);
+    raise(signum);
+}
+
+static void renew_journals(Runner *r)
+{
+    static const char *const names[] = {"source", "dest"};
+
+    for (guint h = 0; h < 2; h++) {
+        g_clear_pointer(&r->journals[h], sim_journal_free);
+        r->journals[h] = sim_journal_new(names[h]);
+    }
+}
+
+static const char *const fault_sets[] = {"none", "errors", "crashes", "all"};
+static const char *const breaks[] = {"nothing", "fence", "token", "order"};
+
+static void tell(const Runner *r, const Sim *sim, const char *violation)
+{
+    if (r->failed > r->tell)
+        return;
+    printf("seed %" G_GUINT64_FORMAT ": %s\n    faults:", sim->seed, violation);
+    for (guint i = 0; i < sim->next_fault; i++)
+        printf(" %s@%u", sim_fault_names[sim->faults[i].kind], sim->faults[i].at);
+    printf("\n    again: sim --seed %" G_GUINT64_FORMAT " --faults %s --trace", sim->seed, fault_sets[r->faults]);
+    printf("%s%s\n", r->broken != SIM_BREAK_NOTHING ? " --break " : "",
+           r->broken != SIM_BREAK_NOTHING ? breaks[r->broken] : "");
+}
+
+static void count(Runner *r, const Sim *sim, SimOutcome outcome)
+{
+    r->outcomes[outcome]++;
+    r->processes += sim->processes;
+    r->calls += sim->calls;
+    for (guint i = 0; i < VMIG_STATE_LAST; i++)
+        r->states[i] += (sim->visited >> i) & 1;
+    for (guint i = 0; i < SIM_FAULT_KINDS; i++)
+        r->fired[i] += sim->fired[i];
+}
+
+/* GLib says that somebody uses it wrongly: an error set twice, a NULL where none may be. */
+static void on_log(const char *domain, GLogLevelFlags level G_GNUC_UNUSED, const char *message, gpointer user)
+{
+    sim_violate(user, "%s: %s", domain != NULL ? domain : "log", message);
+}
+
+static void run_seed(Runner *r, guint64 seed)
+{
+    static Sim sim; /* not on the stack, which a signal's way out cuts off */
+    SimOutcome outcome;
+
+    memset(&sim, 0, sizeof sim);
+    sim.seed = seed;
+    sim.trace = r->trace;
+    sim.broken = r->broken;
+    sim_scenario(&sim);
+    sim.hosts[0].journal = r->journals[0];
+    sim.hosts[1].journal = r->journals[1];
+    for (guint h = 0; h < 2; h++)
+        sqlite3_commit_hook(r->journals[h]->db, sim_fault_commit_hook, &sim.hosts[h]);
+    sim_fault_plan(&sim, r->faults);
+    g_log_set_default_handler(on_log, &sim);
+    int signum = sigsetjmp(escape, 1);
+    if (signum != 0) {
+        inside = 0;
+        r->failed++;
+        g_autofree char *text = g_strdup_printf("signal %d: the machine aborts", signum);
+        tell(r, &sim, text);
+        r->journals[0] = r->journals[1] = NULL; /* in the middle of something, maybe */
+        renew_journals(r);
+        return; /* what it had is lost */
+    }
+    inside = 1;
+    outcome = sim_run(&sim);
+    inside = 0;
+    if (sim.violation == NULL && r->faults == SIM_FAULTS_NONE && outcome != SIM_DONE)
+        sim_violate(&sim, "nothing went wrong, and it is not done");
+    for (guint h = 0; h < 2; h++)
+        sqlite3_commit_hook(r->journals[h]->db, NULL, NULL);
+    count(r, &sim, outcome);
+    if (sim.violation != NULL) {
+        r->failed++;
+        r->seen += r->broken != SIM_BREAK_NOTHING && strstr(sim.violation, seen_as[r->broken]) != NULL;
+        tell(r, &sim, sim.violation);
+    } else {
+        r->passed++;
+    }
+    sim_clear(&sim);
+}
+
+static void print_histogram(Runner *r)
+{
+    static const char *const outcomes[] = {"done", "rolled-back", "parked", "refused"};
+
+    printf("outcomes:");
+    for (guint i = 0; i < SIM_OUTCOMES; i++)
+        printf(" %s %" G_GUINT64_FORMAT, outcomes[i], r->outcomes[i]);
+    printf("\nstates:");
+    for (guint i = 0; i < VMIG_STATE_LAST; i++)
+        printf(" %s %" G_GUINT64_FORMAT, vmig_state_name(i), r->states[i]);
+    printf("\nfaults:");
+    for (guint i = 0; i < SIM_FAULT_KINDS; i++)
+        printf(" %s %" G_GUINT64_FORMAT, sim_fault_names[i], r->fired[i]);
+    printf("\nprocesses %" G_GUINT64_FORMAT ", calls %" G_GUINT64_FORMAT "\n", r->processes, r->calls);
+}
+
+/* A branch that is never taken proves nothing. */
+static void check_coverage(Runner *r)
+{
+    if (r->faults != SIM_FAULTS_ALL || r->seeds < LARGE_RUN)
+        return;
+    for (guint i = 0; i < VMIG_STATE_LAST; i++) {
+        if (r->states[i] > 0 || i == VMIG_STATE_PLAN)
+            continue;
+        printf("state %s was never reached\n", vmig_state_name(i));
+        r->failed++;
+    }
+}
+
+static gboolean parse_name(const char *text, const char *const *names, guint n, int *ret)
+{
+    for (guint i = 0; i < n; i++)
+        if (g_strcmp0(names[i], text) == 0) {
+            *ret = (int)i;
+            return TRUE;
+        }
+    return FALSE;
+}
+
+static gboolean parse(Runner *r, int argc, char **argv)
+{
+    int value = 0;
+
+    for (int i = 1; i < argc; i++) {
+        const char *next = i + 1 < argc ? argv[i + 1] : "";
+        if (strcmp(argv[i], "--trace") == 0) {
+            r->trace = TRUE;
+            continue;
+        }
+        i++;
+        if (strcmp(argv[i - 1], "--seeds") == 0)
+            r->seeds = g_ascii_strtoull(next, NULL, 10);
+        else if (strcmp(argv[i - 1], "--first") == 0)
+            r->first = g_ascii_strtoull(next, NULL, 10);
+        else if (strcmp(argv[i - 1], "--tell") == 0)
+            r->tell = g_ascii_strtoull(next, NULL, 10);
+        else if (strcmp(argv[i - 1], "--seed") == 0)
+            r->first = g_ascii_strtoull(next, NULL, 10), r->seeds = 1;
+        else if (strcmp(argv[i - 1], "--faults") == 0 && parse_name(next, fault_sets, G_N_ELEMENTS(fault_sets), &value))
+            r->faults = (SimFaultSet)value;
+        else if (strcmp(argv[i - 1], "--break") == 0 && parse_name(next, breaks, G_N_ELEMENTS(breaks), &value))
+            r->broken = (SimBreak)value;
+        else
+            return FALSE;
+    }
+    return TRUE;
+}
+
+int main(int argc, char **argv)
+{
+    Runner r = {.first = 1, .seeds = 1000, .tell = 20, .faults = SIM_FAULTS_ALL};
+
+    if (!parse(&r, argc, argv)) {
+        fprintf(stderr, "usage: sim [--seeds N] [--first SEED] [--seed SEED] [--trace] [--tell N] [--faults "
+                        "none|errors|crashes|all]"
+                        " [--break fence|token|order]\n");
+        return 2;
+    }
+    /* Memory goes round and round here: not back to the kernel each time. */
+    mallopt(M_TRIM_THRESHOLD, 1 << 28);
+    mallopt(M_MMAP_THRESHOLD, 1 << 28);
+    mallopt(M_TOP_PAD, 1 << 24);
+    signal(SIGSEGV, on_signal);
+    signal(SIGABRT, on_signal);
+    for (guint64 i = 0; i < r.seeds; i++) {
+        if (i % RUNS_PER_JOURNAL == 0)
+            renew_journals(&r);
+        run_seed(&r, r.first + i);
+    }
+    check_coverage(&r);
+    print_histogram(&r);
+    printf("%" G_GUINT64_FORMAT " passed, %" G_GUINT64_FORMAT " failed, 0 skipped\n", r.passed, r.failed);
+    for (guint h = 0; h < 2; h++)
+        g_clear_pointer(&r.journals[h], sim_journal_free);
+    if (r.broken != SIM_BREAK_NOTHING) {
+        printf("\"%s\" was seen in %" G_GUINT64_FORMAT " runs\n", seen_as[r.broken], r.seen);
+        return r.seen > 0 ? 1 : 0;
+    }
+    return r.failed > 0 ? 1 : 0;
+}

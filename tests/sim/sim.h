@@ -1,0 +1,488 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The simulated world: two hosts with a libvirt, files and a guard each, a guest that writes, faults from a seed.
+ *
+ * One thread. Time stands still but where sim_advance() is called: by every call of the tool (a little), by its clock's
+ * wait() (to the next event), by calls that wait for something. All that goes on by itself (the guest, block jobs, the
+ * migration, a host that comes back) has a due time and happens in the order of these times. */
+#pragma once
+
+#include <glib.h>
+
+#include "core/domain-xml.h"
+#include "flow/machine.h"
+#include "flow/plan.h"
+#include "host/json-read.h"
+
+#define SIM_DISKS 2
+#define SIM_BLOCKS 6  /* of each disk; every one has a number that says which write it holds */
+#define SIM_CHAIN 6   /* files of one disk at most, with foreign overlays */
+#define SIM_FAULTS 10 /* of one run at most */
+#define SIM_NEVER G_MAXINT64
+#define SIM_MS ((gint64)1000)
+#define SIM_S ((gint64)G_USEC_PER_SEC)
+#define SIM_VIRTUAL_SIZE (SIM_BLOCKS * 65536ull)
+
+typedef struct Sim Sim;
+typedef struct SimHost SimHost;
+typedef struct SimQemu SimQemu;
+
+typedef enum {
+    SIM_BREAK_NOTHING,
+    SIM_BREAK_FENCE, /* the guard says that it holds the overlays, and holds nothing */
+    SIM_BREAK_TOKEN, /* the destination's journal says that it wrote the token, and did not */
+    SIM_BREAK_ORDER, /* a commit says that it is ready before all is in the base */
+} SimBreak;
+
+typedef enum {
+    SIM_FAULTS_NONE,
+    SIM_FAULTS_ERRORS,
+    SIM_FAULTS_CRASHES,
+    SIM_FAULTS_ALL,
+} SimFaultSet;
+
+/* --- sim-random.c ------------------------------------------------------------------------------------------------ */
+
+typedef struct {
+    guint64 state;
+} SimRandom;
+
+void sim_random_seed(SimRandom *random, guint64 seed, guint64 stream);
+guint64 sim_random_next(SimRandom *random);
+/* 0 ≤ result < n */
+guint sim_random_below(SimRandom *random, guint n);
+/* low ≤ result ≤ high */
+gint64 sim_random_range(SimRandom *random, gint64 low, gint64 high);
+/* As sim_random_range(), but every order of magnitude is as likely as any other. */
+gint64 sim_random_scale(SimRandom *random, gint64 low, gint64 high);
+gboolean sim_random_percent(SimRandom *random, guint percent);
+
+/* --- sim-file.c: images ------------------------------------------------------------------------------------------ */
+
+/* What an internal snapshot froze. */
+typedef struct {
+    char *name;
+    gint64 date;
+    gboolean memory;
+    guint32 blocks[SIM_BLOCKS];
+} SimInternal;
+
+/* One inode. It lives as long as a name or a QEMU has it. */
+typedef struct {
+    guint refs;
+    guint64 ino;
+    gint64 born_ns;
+    guint64 mtime_ns;
+    gboolean raw;
+    char *backing; /* as in the header, or NULL */
+    char *backing_format;
+    guint32 blocks[SIM_BLOCKS]; /* 0: not in this file */
+    GPtrArray *internals;       /* SimInternal */
+    SimQemu *writer;            /* the QEMU that has it open for writing (byte 101) */
+    gboolean frozen;            /* the guard's lock of byte 201: freeze */
+    gboolean fenced;            /* the same: fence */
+    gboolean foreign;           /* made by an operator */
+} SimFile;
+
+SimFile *sim_file_ref(SimFile *file);
+void sim_file_unref(SimFile *file);
+/* A new file under that name, or NULL if there is one. */
+SimFile *sim_file_create(SimHost *host, const char *path, const char *backing);
+SimFile *sim_file_find(SimHost *host, const char *path);
+/* What the guest would read from that path on; FALSE if a file of the chain is missing. */
+gboolean sim_file_read_path(SimHost *host, const char *path, guint32 *blocks);
+/* The chain by the headers. FALSE if a file is missing. */
+gboolean sim_file_chain(SimHost *host, const char *path, GPtrArray *paths);
+void sim_file_touch(SimHost *host, SimFile *file);
+SimInternal *sim_file_internal(const SimFile *file, const char *name);
+void sim_file_add_internal(SimFile *file, const char *name, gint64 date, gboolean memory, const guint32 *blocks);
+char *sim_file_hash(const SimFile *file);
+void sim_file_copy(SimFile *to, const SimFile *from);
+
+/* --- sim-def.c: definitions -------------------------------------------------------------------------------------- */
+
+typedef struct {
+    char *target;
+    char *snapshot;         /* the attribute, or NULL */
+    char *chain[SIM_CHAIN]; /* the top first */
+    guint n_chain;
+    gboolean chain_known;
+} SimDefDisk;
+
+typedef struct {
+    guint n;
+    SimDefDisk disks[SIM_DISKS];
+    char *metadata; /* our element, or NULL */
+} SimDef;
+
+void sim_def_clear(SimDef *def);
+void sim_def_copy(SimDef *to, const SimDef *from);
+SimDefDisk *sim_def_disk(SimDef *def, const char *target);
+void sim_def_push(SimDefDisk *disk, const char *path); /* a new top */
+void sim_def_pop(SimDefDisk *disk);
+/* job: of the disks, "copy", "active-commit" or NULL; may be NULL. */
+char *sim_def_to_xml(Sim *sim, const SimDef *def, const SimQemu *qemu);
+gboolean sim_def_parse(SimDef *def, const char *xml, GError **error);
+
+/* --- sim-qemu.c: one QEMU process -------------------------------------------------------------------------------- */
+
+typedef struct {
+    VmigBlockJobKind kind;
+    gboolean ready;
+    guint dirty; /* bits: blocks that are not in the base yet */
+    gint64 step; /* between two copied blocks */
+    gint64 due;
+    guint fails_after; /* steps; 0: it does not */
+    SimFile *park;
+} SimBlockJob;
+
+typedef struct {
+    SimFile *chain[SIM_CHAIN]; /* the top first */
+    guint n_chain;
+    SimBlockJob job;
+} SimQemuDisk;
+
+struct SimQemu {
+    SimHost *host;
+    guint n;
+    SimQemuDisk disks[SIM_DISKS];
+    gboolean running;  /* CPUs */
+    gboolean inactive; /* the images are let go of, after a migration */
+    gboolean incoming; /* the migration's end has not come yet */
+};
+
+/* Opens every file that the definition names, the tops for writing. */
+SimQemu *sim_qemu_new(SimHost *host, SimDef *def, gboolean incoming, GError **error);
+void sim_qemu_kill(SimQemu *qemu);
+/* Takes the images again if they were let go of. FALSE while somebody holds them. */
+gboolean sim_qemu_cont(SimQemu *qemu, GError **error);
+void sim_qemu_stop(SimQemu *qemu);
+void sim_qemu_inactivate(SimQemu *qemu);
+guint32 sim_qemu_read(const SimQemu *qemu, guint disk, guint block);
+void sim_qemu_write(SimQemu *qemu, guint disk, guint block, guint32 value);
+void sim_qemu_end_job(SimQemuDisk *disk);
+void sim_qemu_job_tick(SimQemu *qemu, guint disk);
+gboolean sim_qemu_can_write(const SimFile *file, const SimQemu *qemu);
+
+/* --- sim-domain.c: one libvirt's domain -------------------------------------------------------------------------- */
+
+typedef struct {
+    gboolean exists;
+    gboolean persistent;
+    gboolean autostart;
+    gboolean migrated;
+    VmigRun run;      /* never ABSENT */
+    gboolean out_job; /* its migration away */
+    gboolean in_job;  /* its arrival */
+    SimQemu *qemu;
+    SimDef live;
+    SimDef config;
+    SimDef synced; /* the configuration that a power loss may bring back */
+    gboolean synced_set;
+    gint64 changed_at;
+    GPtrArray *snapshots; /* VmigSnapshot */
+} SimDomain;
+
+gboolean sim_domain_start(SimHost *host, gboolean paused, GError **error);
+/* QEMU is gone, whatever the reason. */
+void sim_domain_off(SimHost *host);
+void sim_domain_drop(SimHost *host); /* libvirt forgets it */
+/* Before the persistent definition changes: libvirt syncs the file, not its folder. */
+void sim_domain_before_config(SimHost *host);
+void sim_domain_sync(SimHost *host);
+void sim_domain_lose_config(SimHost *host);
+VmigSnapshot *sim_domain_snapshot(SimHost *host, const char *name);
+gboolean sim_domain_has_block_job(const SimDomain *domain);
+
+/* --- hosts ------------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    gboolean alive;
+    GPtrArray *frozen; /* SimFile */
+    GPtrArray *fences; /* SimFile */
+} SimGuard;
+
+struct SimHost {
+    Sim *sim;
+    const char *name;
+    gboolean is_dest;
+    char *folder;          /* of the images */
+    GHashTable *files;     /* path → SimFile */
+    GHashTable *receivers; /* part → GINT: this process's */
+    GHashTable *hashes;    /* part → hash: this process's */
+    SimDomain domain;
+    SimGuard guard;
+    char *oplock; /* the job that holds it */
+    gboolean rundir;
+    VmigJournal *journal;
+    gint64 down_until;       /* cannot be reached by the tool on the other host */
+    gboolean agent;          /* what serves it to the tool on the other host is alive */
+    gint64 libvirt_until;    /* its libvirtd is away */
+    gboolean no_space_guest; /* the next write of the guest finds no room */
+};
+
+/* --- sim-migration.c --------------------------------------------------------------------------------------------- */
+
+typedef enum {
+    SIM_MIG_NONE,
+    SIM_MIG_BEGIN,
+    SIM_MIG_PREPARE,
+    SIM_MIG_PERFORM,
+    SIM_MIG_STOPPED, /* the source's CPUs and images are let go of */
+    SIM_MIG_FINISH,  /* the destination has all; its libvirt is asked to finish */
+    SIM_MIG_REPLY,   /* the destination is paused and complete; the source does not know yet */
+    SIM_MIG_CONFIRM, /* the source's QEMU is about to be ended */
+    SIM_MIG_RETURN,  /* the call is about to return */
+    SIM_MIG_RETURNED,
+} SimMigPhase;
+
+typedef struct {
+    SimMigPhase phase;
+    gint64 due;
+    gint64 stopped_at;
+    gboolean was_running;
+    gboolean abort;
+    gboolean failed;      /* what the call returns */
+    SimMigPhase fails_at; /* NONE: nowhere */
+    gboolean lost_reply;  /* of Finish */
+    gboolean lost_confirm;
+    gboolean watched; /* a process of ours waits for the call */
+    gboolean refused; /* its call, because another migration is under way */
+    guint steps;
+    char *dest_xml;
+    char *persistent_xml;
+} SimMigration;
+
+void sim_migration_tick(Sim *sim);
+/* What a restart of that host's libvirtd makes of it. */
+void sim_migration_libvirt_died(Sim *sim, SimHost *host);
+void sim_migration_qemu_died(Sim *sim, SimHost *host);
+void sim_migration_clear(SimMigration *migration);
+gboolean sim_migrate_begin(SimHost *host, const VmigMigrateParams *params, GError **error);
+void sim_migrate_poll(SimHost *host, VmigMigrateStatus *ret);
+gboolean sim_migrate_end(SimHost *host, GError **error);
+
+/* --- sim-fault.c ------------------------------------------------------------------------------------------------- */
+
+typedef enum {
+    SIM_FAULT_ERROR_BEFORE,
+    SIM_FAULT_ERROR_AFTER,
+    SIM_FAULT_CRASH_BEFORE,
+    SIM_FAULT_CRASH_AFTER,
+    SIM_FAULT_STUBBORN,  /* the method fails for a while */
+    SIM_FAULT_PEER_DOWN, /* the tool cannot reach the other host */
+    SIM_FAULT_NET_DOWN,  /* neither can the source's libvirt */
+    SIM_FAULT_LIBVIRT,   /* a libvirtd is restarted */
+    SIM_FAULT_POWER,     /* a host loses power */
+    SIM_FAULT_QEMU,      /* a QEMU dies */
+    SIM_FAULT_CANCEL,
+    SIM_FAULT_GUEST_OFF,
+    SIM_FAULT_GUEST_PAUSE,
+    SIM_FAULT_GUEST_IO,
+    SIM_FAULT_BLOCK_JOB, /* a block job fails or is ended by somebody */
+    SIM_FAULT_OPERATOR,  /* an operation of somebody else */
+    SIM_FAULT_CORRUPT,   /* bytes arrive other than they left */
+    SIM_FAULT_JOURNAL,   /* a transaction fails, or the process dies at it */
+    SIM_FAULT_KINDS,
+} SimFaultKind;
+
+typedef struct {
+    SimFaultKind kind;
+    guint at; /* the call that it happens at */
+} SimFault;
+
+typedef struct {
+    SimHost *host;
+    const char *method;
+    gboolean libvirt; /* or storage */
+    gboolean fail_before;
+    gboolean fail_after;
+    gboolean crash_after;
+} SimCall;
+
+extern const char *const sim_fault_names[SIM_FAULT_KINDS];
+void sim_fault_plan(Sim *sim, SimFaultSet set);
+/* Every effect of the tool begins and ends with these. begin: FALSE with the error set when it does not get through. */
+gboolean sim_libvirt_begin(Sim *sim, SimCall *call, SimHost *host, const char *method, GError **error);
+gboolean sim_storage_begin(Sim *sim, SimCall *call, SimHost *host, const char *method, GError **error);
+gboolean sim_call_end(Sim *sim, SimCall *call, gboolean ok, GError **error);
+void sim_fault_heal(Sim *sim); /* everything answers again, and nothing more goes wrong */
+void sim_end_agent(SimHost *host);
+void sim_crash(Sim *sim);
+void sim_power_loss(Sim *sim, SimHost *host);
+/* Called by SQLite before each commit of a host's journal. */
+int sim_fault_commit_hook(gpointer data);
+
+/* --- sim-operator.c ---------------------------------------------------------------------------------------------- */
+
+void sim_operator_act(Sim *sim);
+/* The QEMU of that host ends, by whatever; the guest with it, if it was the owner's. */
+void sim_guest_lost(Sim *sim, SimHost *host);
+void sim_guest_off(Sim *sim);
+void sim_guest_pause(Sim *sim);
+
+/* --- sim-guest.c: the writer and what it was promised ------------------------------------------------------------ */
+
+typedef enum {
+    SIM_WANT_RUNNING,
+    SIM_WANT_PAUSED,
+    SIM_WANT_OFF,
+} SimWant;
+
+/* One internal snapshot that must not change. */
+typedef struct {
+    char *name;
+    guint disk;
+    guint32 blocks[SIM_BLOCKS];
+} SimKept;
+
+typedef struct {
+    guint n_disks;
+    guint32 last[SIM_DISKS][SIM_BLOCKS]; /* the last acknowledged write of each block */
+    guint32 counter;
+    gint64 due;
+    guint idle;          /* writes since the tool did something */
+    SimWant want;        /* what the guest and its user want */
+    gboolean was_off;    /* it stopped at some time; nobody has to start it again */
+    gboolean user_acted; /* its user suspended or resumed it meanwhile */
+    GPtrArray *kept;     /* SimKept */
+} SimGuest;
+
+void sim_guest_tick(Sim *sim);
+SimQemu *sim_guest_runner(Sim *sim);
+void sim_guest_free_kept(gpointer data);
+void sim_guest_keep(Sim *sim, guint disk, const char *name, const guint32 *blocks);
+
+/* --- the whole --------------------------------------------------------------------------------------------------- */
+
+struct Sim {
+    guint64 seed;
+    SimBreak broken;
+    SimFaultSet set;
+    gboolean trace;
+    SimRandom world;  /* how long things take */
+    SimRandom chance; /* faults */
+    SimRandom tool;   /* the tool's own */
+    gint64 now;
+    gboolean woken;
+    SimHost hosts[2]; /* source, destination */
+    SimGuest guest;
+    SimMigration migration;
+    guint64 next_ino;
+
+    /* The process under test. */
+    guint here;        /* the host that it runs on */
+    gboolean dead;     /* it crashed: nothing that it does has an effect any more */
+    gint64 dead_clock; /* what its clock shows beyond ours */
+    VmigMachine *machine;
+    guint processes;
+    gboolean ended; /* vmig_machine_run() said DONE or ROLLED_BACK */
+
+    /* The scenario. */
+    char *uuid;
+    char *job_id;
+    gboolean was_paused;
+    gboolean autostart;
+    gboolean keep_source;
+    gboolean config_chain;       /* the persistent definition names the chain */
+    guint n_bases;               /* files of each disk */
+    char *base[2][SIM_DISKS][2]; /* paths: host, disk, file */
+    char *snapshot_attr[SIM_DISKS];
+    GPtrArray *tree; /* VmigSnapshot as it was */
+
+    /* Faults. */
+    guint calls;
+    SimFault faults[SIM_FAULTS];
+    guint n_faults;
+    guint next_fault;
+    gboolean healed;
+    guint migration_fails; /* percent */
+    guint commit_fails;    /* the next commit job fails after that many steps */
+    gint64 net_until;      /* the hosts do not reach each other */
+    const char *stubborn;
+    gint64 stubborn_until;
+    SimFaultKind journal_fault; /* what the next commit does, or SIM_FAULT_KINDS */
+    gboolean corrupt;
+    gboolean foreign;     /* an operator changed something that only he can put right */
+    gboolean lost_config; /* a power loss took back what libvirt had not synced */
+    gboolean fired[SIM_FAULT_KINDS];
+
+    /* What is found. */
+    char *violation;
+    guint64 visited; /* bits: states */
+};
+
+SimHost *sim_source(Sim *sim);
+SimHost *sim_dest(Sim *sim);
+SimHost *sim_here(Sim *sim);
+SimHost *sim_peer(Sim *sim);
+/* sim-journal.c */
+VmigJournal *sim_journal_new(const char *name);
+void sim_journal_free(VmigJournal *journal);
+/* sim-clock.c */
+void sim_advance(Sim *sim, gint64 microseconds);
+void sim_advance_to(Sim *sim, gint64 until, gboolean stop_on_event);
+VmigClock *sim_clock_new(Sim *sim);
+VmigRandom *sim_tool_random_new(Sim *sim);
+/* sim-hypervisor.c, sim-storage.c, sim-mover.c */
+VmigHypervisor *sim_hypervisor_new(SimHost *host);
+VmigStorage *sim_storage_new(SimHost *host);
+VmigMover *sim_mover_new(Sim *sim);
+/* Each answers the methods that it knows. */
+JsonObject *sim_image_call(SimHost *host, const char *method, VmigReader *args, gboolean *known, GError **error);
+JsonObject *sim_guard_call(SimHost *host, const char *method, VmigReader *args, gboolean *known, GError **error);
+JsonObject *sim_seed_call(SimHost *host, const char *method, VmigReader *args, gboolean *known, GError **error);
+void sim_guard_kill(SimHost *host);
+/* The file of the argument "path", or NULL with the error set. */
+SimFile *sim_storage_file(SimHost *host, VmigReader *args, const char **ret, GError **error);
+/* sim-block.c: the parts of the table of calls that are long; first what an operator does too */
+gboolean sim_block_overlays(SimHost *host, const char *xml, GError **error);
+gboolean sim_block_commit(SimHost *host, const char *target, const char *base, GError **error);
+gboolean sim_hv_overlay(VmigHypervisor *self, const char *uuid, const char *xml, GError **error);
+gboolean sim_hv_park(VmigHypervisor *self, const char *uuid, const char *target, const char *xml, GError **error);
+gboolean sim_hv_block_job(VmigHypervisor *self, const char *uuid, const char *target, VmigBlockJob *ret,
+                          GError **error);
+gboolean sim_hv_block_commit(VmigHypervisor *self, const char *uuid, const char *target, const char *base,
+                             guint64 bandwidth, GError **error);
+gboolean sim_hv_block_cancel(VmigHypervisor *self, const char *uuid, const char *target, GError **error);
+gboolean sim_hv_block_pivot(VmigHypervisor *self, const char *uuid, const char *target, GError **error);
+gboolean sim_hv_block_speed(VmigHypervisor *self, const char *uuid, const char *target, guint64 bandwidth,
+                            GError **error);
+/* sim-snapshot.c */
+gboolean sim_hv_snapshots(VmigHypervisor *self, const char *uuid, GPtrArray **ret, GError **error);
+gboolean sim_hv_snapshot_forget(VmigHypervisor *self, const char *uuid, const char *name, GError **error);
+gboolean sim_hv_snapshot_define(VmigHypervisor *self, const char *uuid, const char *xml, gboolean current,
+                                GError **error);
+char *sim_snapshot_xml(Sim *sim, const char *name, const char *parent, const char *state, gint64 date,
+                       const SimDef *def);
+/* sim-gate.c: whose files the gate sees */
+void sim_gate_set_host(SimHost *host);
+
+/* A call on a host's libvirt. */
+SimHost *sim_host_of(VmigHypervisor *self);
+gboolean sim_hv_refuse(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
+/* The domain with a QEMU, and without a job that keeps others out; NULL with the error set. */
+SimDomain *sim_hv_active(SimHost *host, GError **error);
+SimDomain *sim_hv_modify(SimHost *host, GError **error);
+
+/* sim-check.c */
+void sim_violate(Sim *sim, const char *format, ...) G_GNUC_PRINTF(2, 3);
+/* Who owns the guest, by what is durable. */
+SimHost *sim_owner(Sim *sim);
+void sim_check_now(Sim *sim);
+void sim_check_resume(SimHost *host); /* the tool lets the guest run there */
+void sim_check_unlink(SimHost *host, const char *path, SimFile *file);
+void sim_check_end(Sim *sim, const VmigJob *job);
+/* sim-scenario.c */
+void sim_scenario(Sim *sim);
+void sim_clear(Sim *sim);
+/* sim-run.c */
+typedef enum {
+    SIM_DONE,
+    SIM_ROLLED_BACK,
+    SIM_PARKED,
+    SIM_REFUSED,
+    SIM_OUTCOMES,
+} SimOutcome;
+
+SimOutcome sim_run(Sim *sim);
+void sim_trace(Sim *sim, const char *format, ...) G_GNUC_PRINTF(2, 3);

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The rules of CONTRIBUTING.md that a machine can check.
+
+    python3 tests/style/check.py [SOURCE-ROOT]
+
+Every exception stands here with its reason; one that is not needed any more is a failure too. Each rule is also held
+against a text that breaks it.
+"""
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+from tap import Tap
+
+LIBRARY = ['core', 'store', 'host', 'flow', 'api']
+FILE_LIMIT = 500
+FUNCTION_LIMIT = 60
+LONG_FILES = {
+    'plugin/host/libvirt.c': 'the one table of what libvirt is asked; its larger parts have files of their own',
+    'plugin/host/storage.c': 'one short typed function for each method of the agent; they are read as one list',
+}
+LONG_FUNCTIONS = {}
+# A child between fork and exec has no GError; its stderr is a pipe that the parent reads.
+IN_A_CHILD = {'plugin/host/receiver.c': {'perror'}}
+# They are given an error that is set already and say more about it; there is no success to report.
+VOID_WITH_ERROR = {'vmig_error_adopt', 'name_host', 'explain'}
+SKIPPED = {'build', '.git', '__pycache__'}
+
+PRINTS = re.compile(r'(?<![\w.>])(printf|fprintf|dprintf|puts|fputs|putchar|perror|g_print|g_printerr|g_message|'
+                    r'g_warning|g_critical|g_error|exit|abort)\s*\(')
+# What GLib itself does when there is no memory.
+NO_MEMORY = 'g_error("out of memory")'
+GOTO = re.compile(r'(?<!\w)goto\s+\w+\s*;')
+VOID_ERROR = re.compile(r'^(?:static\s+)?void\s+\*?(\w+)\([^;{]*GError \*\*\w*\)', re.M)
+# Fails without having said why, right after it was given where to say it.
+SET_THEN_TRUE = re.compile(r'g_set_error\w*\([^;]*;\s*return TRUE;')
+# Looks into an error that the caller may not have asked for, without a test of that within the lines before.
+PEEK = re.compile(r'\(\*error\)->')
+PEEK_GUARD = re.compile(r'error [!=]= NULL')
+
+
+def sources(root, suffixes, folders=('plugin', 'tests', 'hooks', 'docs')):
+    """Files with these endings, without what a build makes."""
+    found = []
+    for folder in folders:
+        for path in sorted((root / folder).rglob('*')):
+            inner = set(path.relative_to(root).parts)
+            if path.suffix in suffixes and path.is_file() and not inner & SKIPPED:
+                found.append(path)
+    return found
+
+
+def without_comments(text):
+    """The C text with comments and strings blanked, so that words in them do not count."""
+    return re.sub(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"',
+                  lambda m: re.sub(r'[^\n]', ' ', m[0]) if m[0][0] == '/' else '""', text, flags=re.S)
+
+
+def no_spdx(name, text):
+    """Rule: the licence is named within the first two lines."""
+    return [] if 'SPDX-License-Identifier:' in ''.join(text.split('\n')[:2]) else [f'{name}: no SPDX line']
+
+
+def has_goto(name, text):
+    """Rule: no goto."""
+    return [f'{name}: {found}' for found in GOTO.findall(without_comments(text))]
+
+
+def prints_or_exits(name, text):
+    """Rule: the library never prints and never exits."""
+    return [f'{name}: {word}()' for word in PRINTS.findall(without_comments(text.replace(NO_MEMORY, '')))
+            if word not in IN_A_CHILD.get(name, ())]
+
+
+def error_law(name, text):
+    """Rule: the parts of the GError law that can be seen without understanding the code."""
+    plain = without_comments(text)
+    problems = [f'{name}: void {word}() takes a GError **' for word in VOID_ERROR.findall(plain)
+                if word not in VOID_WITH_ERROR]
+    problems += [f'{name}: sets an error and returns TRUE' for _ in SET_THEN_TRUE.findall(plain)]
+    lines = plain.split('\n')
+    problems += [f'{name}:{i + 1}: looks into *error, which may be NULL' for i, line in enumerate(lines)
+                 if PEEK.search(line) and not any(map(PEEK_GUARD.search, lines[max(i - 4, 0):i + 1]))]
+    return problems
+
+
+def long_functions(name, text):
+    """Rule: a function has at most FUNCTION_LIMIT lines, braces included."""
+    problems, start, head = [], None, ''
+    for number, line in enumerate(text.split('\n'), 1):
+        if line.startswith('{'):
+            start = number
+        elif line.startswith('}') and start is not None:
+            length = number - start + 1
+            if length > FUNCTION_LIMIT and head not in LONG_FUNCTIONS.get(name, ()):
+                problems.append(f'{name}: {head}() has {length} lines')
+            start = None
+        elif (match := re.match(r'\w[\w\s*]*?(\w+)\(', line)) and start is None:
+            head = match[1]
+    return problems
+
+
+def over_all(rule, root, paths):
+    """A rule over files."""
+    return [problem for path in paths for problem in rule(str(path.relative_to(root)), path.read_text())]
+
+
+def long_files(root):
+    """Source files over the limit without a reason, and reasons without such a file."""
+    problems = []
+    for path in sources(root, {'.c', '.h'}, ['plugin']):
+        name, lines = str(path.relative_to(root)), path.read_text().count('\n')
+        if lines > FILE_LIMIT and name not in LONG_FILES:
+            problems.append(f'{name}: {lines} lines')
+        if lines <= FILE_LIMIT and name in LONG_FILES:
+            problems.append(f'{name}: {lines} lines; its exception is not needed any more')
+    return problems
+
+
+def heaps(root):
+    """Files named for nothing, which then hold everything."""
+    return [str(path.relative_to(root)) for path in sources(root, {'.c', '.h', '.py'})
+            if path.stem in ('util', 'utils', 'misc', 'helpers', 'common')]
+
+
+def format_problems(root):
+    """Files that clang-format would change; None if there is no clang-format 14."""
+    tool = shutil.which('clang-format-14') or shutil.which('clang-format')
+    if tool is None:
+        return None
+    said = subprocess.run([tool, '--version'], capture_output=True, text=True, check=False).stdout
+    if 'version 14.' not in said:
+        return None
+    paths = sources(root, {'.c', '.h'}, ['plugin', 'tests', 'hooks'])
+    done = subprocess.run([tool, '--dry-run', '-Werror', *map(str, paths)], cwd=root, capture_output=True, text=True,
+                          check=False)
+    places = [line.split(':')[:2] for line in done.stderr.splitlines() if '[-Wclang-format-violations]' in line]
+    files = {}
+    for file, number in places:
+        files.setdefault(str(pathlib.Path(file).relative_to(root)), number)
+    problems = [f'{file}:{number}: not as clang-format 14 has it' for file, number in files.items()]
+    return problems or (['clang-format failed: ' + done.stderr[:200]] if done.returncode else [])
+
+
+def broken_rules():
+    """Rules that do not notice a text that breaks them."""
+    wrong = [(no_spdx, 'int x;\n'), (has_goto, 'void f(void)\n{\n    goto out;\n}\n'),
+             (prints_or_exits, 'f();\nprintf("x");\n'), (prints_or_exits, '    exit(1);\n'),
+             (error_law, 'static void f(int a, GError **error)\n{\n'), (error_law, 'if ((*error)->code)\n'),
+             (error_law, 'g_set_error(error, A, B, "c");\n    return TRUE;\n'),
+             (long_functions, 'int f(void)\n{\n' + '    g();\n' * 60 + '}\n')]
+    right = [(has_goto, '/* goto x; */\n'), (prints_or_exits, 's = g_strdup_printf("exit(1)");\n'),
+             (long_functions, 'int f(void)\n{\n' + '    g();\n' * 58 + '}\n')]
+    return [f'{rule.__name__} passes {text!r}' for rule, text in wrong if not rule('x.c', text)] + \
+           [f'{rule.__name__} fails {text!r}' for rule, text in right if rule('x.c', text)]
+
+
+def generated_docs(root, tap):
+    """The documents that are made from tables say what the tables say."""
+    text, tool = 'the generated documents are up to date', root / 'docs/gen/gen-docs.py'
+    if not tool.exists():
+        tap.skip(text, 'there is no docs/gen/gen-docs.py yet')
+        return
+    done = subprocess.run([sys.executable, str(tool), '--check'], cwd=root, capture_output=True, text=True,
+                          check=False)
+    tap.check((done.stdout + done.stderr).splitlines() or ['failed'] if done.returncode else [], text)
+
+
+def main():
+    """All rules."""
+    root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else '.').resolve()
+    tap = Tap()
+    code = sources(root, {'.c', '.h'}, ['plugin', 'tests', 'hooks'])
+    library = [path for path in code for folder in LIBRARY if path.is_relative_to(root / 'plugin' / folder)]
+    texts = [*code, *sources(root, {'.def', '.py', '.sh'}), *sources(root, {'.conf'}, ['policy']),
+             *[root / name for name in ('demo', 'tests/run', '.ci/run', 'meson.build') if (root / name).exists()],
+             *[path for path in root.rglob('meson.build')
+               if path.relative_to(root).parts[0] in ('plugin', 'policy', 'tests', 'docs')]]
+    tap.check(broken_rules(), 'every rule notices a text that breaks it')
+    tap.check(over_all(no_spdx, root, texts), 'every source names its licence')
+    tap.check(over_all(has_goto, root, code), 'no goto')
+    tap.check(over_all(prints_or_exits, root, library), 'the library never prints and never exits')
+    tap.check(over_all(error_law, root, [*library, *sources(root, {'.c'}, ['plugin/cli'])]),
+              'the GError law, as far as a machine sees it')
+    tap.check(over_all(long_functions, root, sources(root, {'.c'}, ['plugin'])),
+              f'no function over {FUNCTION_LIMIT} lines')
+    tap.check(long_files(root), f'no source file over {FILE_LIMIT} lines')
+    tap.check(heaps(root), 'no file named utils')
+    wrong = format_problems(root)
+    if wrong is None:
+        tap.skip('clang-format changes nothing', 'clang-format 14 is not installed (another version formats otherwise)')
+    else:
+        tap.check(wrong, 'clang-format changes nothing')
+    generated_docs(root, tap)
+    return tap.end()
+
+
+if __name__ == '__main__':
+    sys.exit(main())

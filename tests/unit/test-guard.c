@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The guard against real QEMU programs. This program is its own guard: `test-guard agent --guard SOCKET`. */
+#include <errno.h>
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "host/guard.h"
+#include "host/image-locks.h"
+
+typedef struct {
+    char *dir;
+    char *socket;
+    char *image;
+    char *exe;
+} Fixture;
+
+static void set_up(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    const char *argv[] = {"qemu-img", "create", "-q", "-f", "qcow2", NULL, "16M", NULL};
+    g_autoptr(GError) error = NULL;
+    int status;
+
+    f->dir = g_strdup("/var/tmp/vmig-guard-XXXXXX");
+    g_assert_nonnull(g_mkdtemp(f->dir));
+    f->socket = g_build_filename(f->dir, "guard.sock", NULL);
+    f->image = g_build_filename(f->dir, "it's an, \"image\".qcow2", NULL);
+    f->exe = g_file_read_link("/proc/self/exe", NULL);
+    argv[5] = f->image;
+    g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL, NULL, &status, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(status, ==, 0);
+}
+
+static void tear_down(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autoptr(GError) error = NULL;
+
+    g_assert_true(vmig_guard_stop(f->socket, &error));
+    g_assert_no_error(error);
+    g_assert_cmpint(access(f->socket, F_OK), ==, -1);
+    g_unlink(f->image);
+    g_assert_cmpint(g_rmdir(f->dir), ==, 0);
+    g_free(f->dir);
+    g_free(f->socket);
+    g_free(f->image);
+    g_free(f->exe);
+}
+
+static void start(Fixture *f)
+{
+    g_autoptr(GError) error = NULL;
+
+    g_assert_true(vmig_guard_start(f->socket, f->exe, &error));
+    g_assert_no_error(error);
+}
+
+static int guard_pid(Fixture *f)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *reply = NULL;
+    int pid = 0;
+
+    g_assert_true(vmig_guard_call(f->socket, "status", G_USEC_PER_SEC, &reply, &error));
+    g_assert_cmpint(sscanf(reply, "pid %d", &pid), ==, 1);
+    return pid;
+}
+
+/* Opens the image with QEMU's own code; TRUE if that works. */
+static gboolean qemu_can(Fixture *f, gboolean write, char **says)
+{
+    g_autofree char *file = g_strdup_printf("file:%s", f->image);
+    const char *argv[] = {"qemu-io", "-f", "qcow2", write ? "-n" : "-r", "-c", write ? "write 0 64k" : "read 0 64k",
+                          file,      NULL};
+    g_autofree char *out = NULL, *err = NULL;
+    g_autoptr(GError) error = NULL;
+    int status;
+
+    g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, &out, &err, &status, &error);
+    g_assert_no_error(error);
+    if (says != NULL)
+        *says = g_strconcat(out, err, NULL);
+    return status == 0;
+}
+
+/* A qemu-io that has the image open until its input ends. */
+typedef struct {
+    GPid pid;
+    int in, out;
+} Holder;
+
+static Holder hold(Fixture *f, gboolean write)
+{
+    g_autofree char *file = g_strdup_printf("file:%s", f->image);
+    const char *argv[] = {"qemu-io", "-f", "qcow2", write ? "-n" : "-r", file, NULL};
+    g_autoptr(GError) error = NULL;
+    Holder holder;
+    char prompt;
+
+    g_spawn_async_with_pipes(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL,
+                             &holder.pid, &holder.in, &holder.out, NULL, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(read(holder.out, &prompt, 1), ==, 1); /* "qemu-io>": it has the image */
+    return holder;
+}
+
+static void release(Holder *holder)
+{
+    close(holder->in);
+    g_assert_cmpint(waitpid(holder->pid, NULL, 0), ==, holder->pid);
+    close(holder->out);
+}
+
+static VmigImageLocks probe(Fixture *f)
+{
+    g_autoptr(GError) error = NULL;
+    VmigImageLocks locks;
+
+    g_assert_true(vmig_image_locks_probe(f->image, &locks, &error));
+    g_assert_no_error(error);
+    return locks;
+}
+
+static void test_probe(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    VmigImageLocks locks = probe(f);
+    g_autoptr(GError) error = NULL;
+
+    g_assert_false(locks.writer);
+    g_assert_false(locks.frozen);
+    Holder writer = hold(f, TRUE);
+    locks = probe(f);
+    g_assert_true(locks.writer);
+    release(&writer);
+    Holder reader = hold(f, FALSE);
+    locks = probe(f);
+    g_assert_false(locks.writer);
+    g_assert_true(locks.frozen);
+    release(&reader);
+    g_assert_false(vmig_image_locks_probe("/nonexistent/image", &locks, &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_IO);
+}
+
+static void test_freeze(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    const char *paths[] = {f->image, NULL};
+    g_autoptr(GError) error = NULL;
+    g_autofree char *says = NULL;
+
+    start(f);
+    g_assert_true(qemu_can(f, TRUE, NULL));
+    g_assert_true(vmig_guard_freeze(f->socket, paths, &error));
+    g_assert_true(vmig_guard_freeze(f->socket, paths, &error)); /* again is nothing */
+    g_assert_no_error(error);
+    g_assert_false(qemu_can(f, TRUE, &says));
+    g_assert_nonnull(strstr(says, "Failed to get \"write\" lock"));
+    g_assert_true(qemu_can(f, FALSE, NULL));
+    g_assert_true(vmig_guard_thaw(f->socket, &error));
+    g_assert_true(qemu_can(f, TRUE, NULL));
+}
+
+static void test_freeze_finds_writer(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    const char *paths[] = {f->image, NULL}, *missing[] = {f->image, "/nonexistent/image", NULL};
+    g_autoptr(GError) error = NULL;
+
+    start(f);
+    Holder writer = hold(f, TRUE);
+    g_assert_false(vmig_guard_freeze(f->socket, paths, &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_INTERFERENCE);
+    g_assert_nonnull(strstr(error->message, f->image));
+    g_clear_error(&error);
+    release(&writer);
+    /* All or none: the first is let go again when the second cannot be had. */
+    g_assert_false(vmig_guard_freeze(f->socket, missing, &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_IO);
+    g_assert_true(qemu_can(f, TRUE, NULL));
+}
+
+static void test_fence(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    const char *paths[] = {f->image, NULL};
+    g_autoptr(GError) error = NULL;
+    gboolean held = TRUE;
+
+    start(f);
+    g_assert_true(vmig_guard_fence_held(f->socket, 0, &held, &error));
+    g_assert_false(held); /* nothing is armed: nothing is fenced */
+    Holder writer = hold(f, TRUE);
+    g_assert_true(vmig_guard_fence_arm(f->socket, paths, &error));
+    g_assert_true(vmig_guard_fence_arm(f->socket, paths, &error));
+    gint64 before = g_get_monotonic_time();
+    g_assert_true(vmig_guard_fence_held(f->socket, G_USEC_PER_SEC / 5, &held, &error));
+    g_assert_false(held);
+    g_assert_cmpint(g_get_monotonic_time() - before, >=, G_USEC_PER_SEC / 5);
+    release(&writer);
+    before = g_get_monotonic_time();
+    g_assert_true(vmig_guard_fence_held(f->socket, 5 * G_USEC_PER_SEC, &held, &error));
+    g_assert_no_error(error);
+    g_assert_true(held);
+    g_assert_cmpint(g_get_monotonic_time() - before, <, G_USEC_PER_SEC);
+    g_assert_false(qemu_can(f, TRUE, NULL));
+    g_assert_true(qemu_can(f, FALSE, NULL)); /* readers are welcome */
+    VmigImageLocks locks = probe(f);
+    g_assert_false(locks.writer);
+    g_assert_true(locks.frozen);
+    g_assert_true(vmig_guard_fence_drop(f->socket, &error));
+    g_assert_true(qemu_can(f, TRUE, NULL));
+}
+
+static void test_fence_is_dropped_while_it_waits(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    const char *paths[] = {f->image, NULL};
+    g_autoptr(GError) error = NULL;
+
+    start(f);
+    Holder writer = hold(f, TRUE);
+    for (guint i = 0; i < 50; i++) {
+        g_assert_true(vmig_guard_fence_arm(f->socket, paths, &error));
+        g_assert_true(vmig_guard_fence_drop(f->socket, &error));
+    }
+    g_assert_no_error(error);
+    release(&writer);
+    g_assert_true(qemu_can(f, TRUE, NULL));
+}
+
+/* Two clients at once: one that waits does not keep another from its answer. */
+static gpointer wait_for_fence(gpointer data)
+{
+    Fixture *f = data;
+    gboolean held = FALSE;
+
+    g_assert_true(vmig_guard_fence_held(f->socket, 20 * G_USEC_PER_SEC, &held, NULL));
+    return GINT_TO_POINTER(held);
+}
+
+static void test_clients_do_not_wait_for_each_other(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    const char *paths[] = {f->image, NULL};
+    g_autoptr(GError) error = NULL;
+
+    start(f);
+    Holder writer = hold(f, TRUE);
+    g_assert_true(vmig_guard_fence_arm(f->socket, paths, &error));
+    g_autoptr(GThread) waiter = g_thread_new("waiter", wait_for_fence, f);
+    for (guint i = 0; i < 20; i++)
+        g_assert_cmpint(guard_pid(f), >, 0);
+    release(&writer);
+    g_assert_true(GPOINTER_TO_INT(g_thread_join(g_steal_pointer(&waiter))));
+}
+
+static void test_outlives_its_parent(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    const char *paths[] = {f->image, NULL};
+    g_autoptr(GError) error = NULL;
+    pid_t pid = fork();
+    int status;
+
+    if (pid == 0)
+        _exit(vmig_guard_start(f->socket, f->exe, NULL) && vmig_guard_freeze(f->socket, paths, NULL) ? 0 : 1);
+    g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
+    g_assert_cmpint(status, ==, 0);
+    int guard = guard_pid(f);
+    g_assert_cmpint(guard, !=, pid);
+    g_assert_cmpint(getsid(guard), !=, getsid(0));
+    g_assert_false(qemu_can(f, TRUE, NULL));
+    start(f); /* a second one is the first */
+    g_assert_cmpint(guard_pid(f), ==, guard);
+    g_assert_false(qemu_can(f, TRUE, NULL));
+}
+
+static void test_stale_socket(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autoptr(GError) error = NULL;
+
+    start(f);
+    int first = guard_pid(f);
+    kill(first, SIGKILL);
+    for (guint i = 0; i < 1000 && kill(first, 0) == 0; i++)
+        g_usleep(1000);
+    g_assert_false(vmig_guard_call(f->socket, "status", G_USEC_PER_SEC, NULL, &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_CONNECTION);
+    start(f);
+    g_assert_cmpint(guard_pid(f), !=, first);
+}
+
+static void test_refusals(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    const char *relative[] = {"image.qcow2", NULL}, *folder[] = {f->dir, NULL};
+    g_autoptr(GError) error = NULL;
+
+    g_assert_false(vmig_guard_start(f->socket, "/nonexistent/exe", &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_INTERNAL);
+    g_assert_nonnull(strstr(error->message, "/nonexistent/exe"));
+    g_clear_error(&error);
+    g_assert_cmpint(access(f->socket, F_OK), ==, -1);
+    g_assert_false(vmig_guard_start(f->socket, "/bin/true", &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_CONNECTION);
+    g_clear_error(&error);
+    start(f);
+    g_assert_false(vmig_guard_freeze(f->socket, relative, &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_BAD_PATH);
+    g_clear_error(&error);
+    g_assert_false(vmig_guard_fence_arm(f->socket, folder, &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_IO);
+    g_clear_error(&error);
+    static const char *const nonsense[] = {"",           " ",        "freeze",        "freeze {}",
+                                           "freeze [1]", "freeze [", "fence? wait x", "fence? wait -1",
+                                           "fence? now", "dance",    "freeze [null]"};
+    for (guint i = 0; i < G_N_ELEMENTS(nonsense); i++) {
+        g_assert_false(vmig_guard_call(f->socket, nonsense[i], G_USEC_PER_SEC, NULL, &error));
+        g_assert_nonnull(error);
+        g_assert_false(g_error_matches(error, VMIG_ERROR, VMIG_ERROR_CONNECTION));
+        g_clear_error(&error);
+    }
+    g_assert_cmpint(guard_pid(f), >, 0);
+}
+
+static void test_frozen_guard_times_out(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autoptr(GError) error = NULL;
+
+    start(f);
+    int pid = guard_pid(f);
+    kill(pid, SIGSTOP);
+    gint64 before = g_get_monotonic_time();
+    g_assert_false(vmig_guard_call(f->socket, "status", G_USEC_PER_SEC / 5, NULL, &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_TIMEOUT);
+    g_assert_cmpint(g_get_monotonic_time() - before, <, G_USEC_PER_SEC);
+    kill(pid, SIGCONT);
+}
+
+static void add(const char *path, void (*test)(Fixture *, gconstpointer))
+{
+    g_test_add(path, Fixture, NULL, set_up, test, tear_down);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 4 && g_str_equal(argv[1], "agent") && g_str_equal(argv[2], "--guard"))
+        return vmig_guard_main(argv[3]);
+    g_test_init(&argc, &argv, NULL);
+    add("/locks/probe", test_probe);
+    add("/guard/freeze", test_freeze);
+    add("/guard/freeze-finds-writer", test_freeze_finds_writer);
+    add("/guard/fence", test_fence);
+    add("/guard/fence-is-dropped-while-it-waits", test_fence_is_dropped_while_it_waits);
+    add("/guard/clients-do-not-wait-for-each-other", test_clients_do_not_wait_for_each_other);
+    add("/guard/outlives-its-parent", test_outlives_its_parent);
+    add("/guard/stale-socket", test_stale_socket);
+    add("/guard/refusals", test_refusals);
+    add("/guard/frozen-guard-times-out", test_frozen_guard_times_out);
+    return g_test_run();
+}

@@ -1,0 +1,654 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The mover and the receiver against each other, with the real qemu-nbd between them. */
+#include <errno.h>
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "host/mover.h"
+#include "host/receiver.h"
+
+#define MIB (1024 * 1024)
+#define BLOCK (4 * MIB)
+
+/* Any number of files, each with its receiver. */
+typedef struct {
+    char *dir;
+    VmigMover *mover;
+    GPtrArray *files;     /* VmigFile */
+    GPtrArray *sockets;   /* char *, NULL-terminated while sending */
+    GPtrArray *receivers; /* VmigReceiver */
+    void (*on_progress)(gpointer user, guint index, const VmigCopyProgress *now);
+    guint calls; /* atomic */
+} Fixture;
+
+static void set_up(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    const char *folder = g_getenv("VMIG_TEST_DIR");
+
+    f->dir = g_build_filename(folder != NULL ? folder : "/var/tmp", "vmig-mover-XXXXXX", NULL);
+    g_assert_nonnull(g_mkdtemp(f->dir));
+    f->mover = vmig_mover_new(0);
+    f->files = g_ptr_array_new_with_free_func((GDestroyNotify)vmig_file_free);
+    f->sockets = g_ptr_array_new_with_free_func(g_free);
+    f->receivers = g_ptr_array_new_with_free_func((GDestroyNotify)vmig_receiver_free);
+}
+
+static void tear_down(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    const char *name;
+
+    g_ptr_array_unref(f->receivers);
+    vmig_mover_free(f->mover);
+    g_ptr_array_unref(f->files);
+    g_ptr_array_unref(f->sockets);
+    g_autoptr(GDir) dir = g_dir_open(f->dir, 0, NULL);
+    while ((name = g_dir_read_name(dir)) != NULL) {
+        g_autofree char *path = g_build_filename(f->dir, name, NULL);
+        g_assert_false(g_str_has_suffix(name, ".sock")); /* no receiver leaves its socket */
+        g_unlink(path);
+    }
+    g_assert_cmpint(g_rmdir(f->dir), ==, 0);
+    g_free(f->dir);
+}
+
+static VmigFile *file_at(Fixture *f, guint index)
+{
+    return f->files->pdata[index];
+}
+
+/* A source of that size, sparse; data goes in by put_noise(). */
+static VmigFile *add_source(Fixture *f, const char *name, guint64 size)
+{
+    VmigFile *file = vmig_file_new();
+
+    file->source = g_build_filename(f->dir, name, NULL);
+    file->part = g_strconcat(file->source, ".part", NULL);
+    file->size = size;
+    int fd = open(file->source, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(ftruncate(fd, (off_t)size), ==, 0);
+    close(fd);
+    g_ptr_array_add(f->files, file);
+    return file;
+}
+
+static void put_noise_at(const char *path, guint64 offset, guint64 length)
+{
+    g_autofree guint32 *noise = g_malloc(MIB);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+    for (guint i = 0; i < MIB / 4; i++)
+        noise[i] = (guint32)g_test_rand_int();
+    for (guint64 done = 0, part; done < length; done += part) {
+        part = MIN(MIB, length - done);
+        g_assert_cmpint(pwrite(fd, noise, part, (off_t)(offset + done)), ==, (gssize)part);
+    }
+    close(fd);
+}
+
+static VmigFile *add_noise(Fixture *f, const char *name, guint64 size)
+{
+    VmigFile *file = add_source(f, name, size);
+
+    put_noise_at(file->source, 0, size);
+    return file;
+}
+
+static void start_receiver(Fixture *f, guint index)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *name = g_strdup_printf("%u.sock", index);
+    char *socket = g_build_filename(f->dir, name, NULL);
+
+    VmigReceiver *receiver = vmig_receiver_start(file_at(f, index)->part, file_at(f, index)->size, socket, &error);
+    g_assert_no_error(error);
+    g_assert_nonnull(receiver);
+    g_ptr_array_add(f->receivers, receiver);
+    g_ptr_array_add(f->sockets, socket);
+}
+
+static void start_receivers(Fixture *f)
+{
+    for (guint i = 0; i < f->files->len; i++)
+        start_receiver(f, i);
+}
+
+static void progress(gpointer user, guint index, const VmigCopyProgress *now)
+{
+    Fixture *f = user;
+
+    g_assert_cmpuint(now->done, <=, now->total);
+    g_assert_cmpuint(now->total, ==, file_at(f, index)->size);
+    g_atomic_int_inc((gint *)&f->calls);
+    if (f->on_progress != NULL)
+        f->on_progress(user, index, now);
+}
+
+static gboolean send_all(Fixture *f, char ***hashes, GError **error)
+{
+    g_ptr_array_add(f->sockets, NULL);
+    gboolean ok =
+        f->mover->ops->send(f->mover, f->files, (const char *const *)f->sockets->pdata, hashes, progress, f, error);
+    g_ptr_array_set_size(f->sockets, (gint)f->sockets->len - 1);
+    return ok;
+}
+
+static void assert_same_content(const VmigFile *file)
+{
+    g_autofree guint8 *one = g_malloc(MIB), *two = g_malloc(MIB);
+    int a = open(file->source, O_RDONLY | O_CLOEXEC), b = open(file->part, O_RDONLY | O_CLOEXEC);
+    struct stat st;
+
+    g_assert_cmpint(fstat(b, &st), ==, 0);
+    g_assert_cmpuint((guint64)st.st_size, ==, file->size);
+    for (guint64 at = 0; at < file->size; at += MIB) {
+        ssize_t got = pread(a, one, MIB, (off_t)at);
+        g_assert_cmpint(got, ==, pread(b, two, MIB, (off_t)at));
+        g_assert_cmpmem(one, got, two, got);
+    }
+    close(a);
+    close(b);
+}
+
+static void copy_and_compare(Fixture *f)
+{
+    g_autoptr(GError) error = NULL;
+    g_auto(GStrv) hashes = NULL;
+
+    start_receivers(f);
+    g_assert_true(send_all(f, &hashes, &error));
+    g_assert_no_error(error);
+    for (guint i = 0; i < f->files->len; i++) {
+        g_autofree char *there = NULL;
+        g_assert_true(vmig_receiver_finish(f->receivers->pdata[i], &there, &error));
+        g_assert_no_error(error);
+        g_assert_cmpstr(there, ==, hashes[i]);
+        if (file_at(f, i)->size < (guint64)1 << 31)
+            assert_same_content(file_at(f, i));
+    }
+}
+
+static void fail_with(Fixture *f, VmigErrorCode code, guint index)
+{
+    g_autoptr(GError) error = NULL;
+    char **hashes = (char **)f;
+
+    g_assert_false(send_all(f, &hashes, &error));
+    g_assert_error(error, VMIG_ERROR, (int)code);
+    g_assert_true(hashes == (char **)f); /* an output is not touched by a failure */
+    if (code != VMIG_ERROR_CANCELLED)
+        g_assert_nonnull(strstr(error->message, file_at(f, index)->source));
+    g_test_message("%s", error->message);
+}
+
+static void test_sizes(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    static const guint64 sizes[] = {0,    1,       511,     512,       513,   4095,      4096,
+                                    4097, MIB - 1, MIB + 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + MIB + 12345};
+
+    for (guint i = 0; i < G_N_ELEMENTS(sizes); i++) {
+        g_autofree char *name = g_strdup_printf("size-%" G_GUINT64_FORMAT, sizes[i]);
+        add_noise(f, name, sizes[i]);
+    }
+    copy_and_compare(f);
+}
+
+static guint64 blocks_of(const char *path)
+{
+    struct stat st;
+
+    g_assert_cmpint(stat(path, &st), ==, 0);
+    return (guint64)st.st_blocks * 512;
+}
+
+static void make_islands(const VmigFile *file)
+{
+    put_noise_at(file->source, 5000, 3);
+    put_noise_at(file->source, 10 * BLOCK - 4096, 8192);
+    put_noise_at(file->source, 20 * BLOCK + 65536, 3 * BLOCK);
+    put_noise_at(file->source, file->size - 1, 1);
+}
+
+static void test_holes_stay_holes(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    VmigFile *file = add_source(f, "sparse", 300 * MIB + 777);
+
+    make_islands(file);
+    copy_and_compare(f);
+    g_assert_cmpuint(blocks_of(file->part), <=, blocks_of(file->source) + 65536);
+}
+
+/* A part that the caller vouches for may have anything in it. */
+static void test_holes_replace_old_content(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    VmigFile *file = add_source(f, "sparse", 100 * MIB + 777);
+
+    make_islands(file);
+    close(open(file->part, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+    put_noise_at(file->part, 0, file->size + 5000);
+    copy_and_compare(f);
+    g_assert_cmpuint(blocks_of(file->part), <=, blocks_of(file->source) + 65536);
+}
+
+/* Zeros that are allocated keep their room. */
+static void test_zeros_stay_allocated(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    VmigFile *file = add_noise(f, "zeros", 16 * MIB);
+    g_autofree guint8 *zeros = g_malloc0(8 * MIB);
+    int fd = open(file->source, O_WRONLY | O_CLOEXEC);
+
+    g_assert_cmpint(pwrite(fd, zeros, 8 * MIB, 4 * MIB), ==, 8 * MIB);
+    close(fd);
+    copy_and_compare(f);
+    g_assert_cmpuint(blocks_of(file->part), >=, 16 * MIB);
+}
+
+static void test_several(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    add_noise(f, "plain", 20 * MIB + 1);
+    add_noise(f, "a,b=c,,file.filename='\"x\" \\ %s.qcow2", 9 * MIB);
+    add_noise(f, "umläut \n line", 5 * MIB + 511);
+    make_islands(add_source(f, "sparse", 100 * MIB));
+    copy_and_compare(f);
+    g_assert_cmpuint(f->calls, >=, 4); /* each says at least that it is done */
+}
+
+static void test_more_files_than_connections(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    for (guint i = 0; i < 24; i++) {
+        g_autofree char *name = g_strdup_printf("disk %u", i);
+        add_noise(f, name, 5 * MIB + i);
+    }
+    copy_and_compare(f);
+    g_assert_cmpuint(vmig_mover_peak_buffers(f->mover), <=, 64 * MIB);
+}
+
+static void test_uri(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autoptr(GError) error = NULL;
+    g_auto(GStrv) hashes = NULL;
+    g_autofree char *there = NULL;
+
+    add_noise(f, "file", 5 * MIB);
+    start_receivers(f);
+    char *uri = g_strdup_printf("nbd+unix:///?socket=%s", (char *)f->sockets->pdata[0]);
+    g_free(f->sockets->pdata[0]);
+    f->sockets->pdata[0] = uri;
+    g_assert_true(send_all(f, &hashes, &error));
+    g_assert_no_error(error);
+    g_assert_true(vmig_receiver_finish(f->receivers->pdata[0], &there, &error));
+    g_assert_cmpstr(there, ==, hashes[0]);
+}
+
+static double timed_send(Fixture *f)
+{
+    g_autoptr(GError) error = NULL;
+    g_auto(GStrv) hashes = NULL;
+    gint64 start = g_get_monotonic_time();
+
+    g_assert_true(send_all(f, &hashes, &error));
+    g_assert_no_error(error);
+    return (double)(g_get_monotonic_time() - start) / G_USEC_PER_SEC;
+}
+
+/* Of all copies together. */
+static void test_bandwidth(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    add_noise(f, "one", 24 * MIB);
+    add_noise(f, "two", 24 * MIB);
+    start_receivers(f);
+    f->mover->ops->set_bandwidth(f->mover, 16 * MIB);
+    double seconds = timed_send(f);
+    g_assert_cmpfloat(seconds, >, 3.0 * 0.85);
+    g_assert_cmpfloat(seconds, <, 3.0 * 1.15);
+    g_assert_cmpuint(f->calls, >=, 10);
+    g_assert_cmpuint(f->calls, <=, 2 * (guint)(seconds * 4 + 3)); /* at most 4 a second for each */
+}
+
+static void go_faster(gpointer user, guint index G_GNUC_UNUSED, const VmigCopyProgress *now G_GNUC_UNUSED)
+{
+    Fixture *f = user;
+
+    f->mover->ops->set_bandwidth(f->mover, 0);
+}
+
+static void test_bandwidth_changes(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    add_noise(f, "one", 32 * MIB);
+    start_receivers(f);
+    f->mover->ops->set_bandwidth(f->mover, 65536); /* 512 s */
+    f->on_progress = go_faster;
+    g_assert_cmpfloat(timed_send(f), <, 5);
+}
+
+static gint64 cancelled_at;
+
+static void cancel(gpointer user, guint index G_GNUC_UNUSED, const VmigCopyProgress *now G_GNUC_UNUSED)
+{
+    Fixture *f = user;
+
+    if (cancelled_at == 0)
+        cancelled_at = g_get_monotonic_time();
+    f->mover->ops->cancel(f->mover);
+}
+
+static void test_cancel(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    add_noise(f, "one", 32 * MIB);
+    start_receivers(f);
+    f->mover->ops->set_bandwidth(f->mover, MIB);
+    f->on_progress = cancel;
+    cancelled_at = 0;
+    fail_with(f, VMIG_ERROR_CANCELLED, 0);
+    g_assert_cmpint(g_get_monotonic_time() - cancelled_at, <, G_USEC_PER_SEC);
+    fail_with(f, VMIG_ERROR_CANCELLED, 0); /* for good */
+}
+
+static void kill_receiver(gpointer user, guint index G_GNUC_UNUSED, const VmigCopyProgress *now G_GNUC_UNUSED)
+{
+    Fixture *f = user;
+    GPid pid = vmig_receiver_get_pid(f->receivers->pdata[0]);
+
+    if (pid > 0)
+        kill(pid, SIGKILL);
+}
+
+static void test_receiver_dies(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *hash = NULL;
+
+    add_noise(f, "one", 32 * MIB);
+    start_receivers(f);
+    f->mover->ops->set_bandwidth(f->mover, 16 * MIB);
+    f->on_progress = kill_receiver;
+    fail_with(f, VMIG_ERROR_CONNECTION, 0);
+    g_assert_false(vmig_receiver_finish(f->receivers->pdata[0], &hash, &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_IMAGE_TOOL);
+    g_assert_null(hash);
+}
+
+static void freeze_receiver(gpointer user, guint index G_GNUC_UNUSED, const VmigCopyProgress *now G_GNUC_UNUSED)
+{
+    Fixture *f = user;
+
+    kill(vmig_receiver_get_pid(f->receivers->pdata[0]), SIGSTOP);
+}
+
+static void test_receiver_hangs(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    add_noise(f, "one", 32 * MIB);
+    start_receivers(f);
+    vmig_mover_set_stall_limit(f->mover, G_USEC_PER_SEC);
+    f->mover->ops->set_bandwidth(f->mover, 16 * MIB);
+    f->on_progress = freeze_receiver;
+    gint64 before = g_get_monotonic_time();
+    fail_with(f, VMIG_ERROR_STALLED, 0);
+    g_assert_cmpint(g_get_monotonic_time() - before, <, 5 * G_USEC_PER_SEC);
+}
+
+/* Nobody greets at all. */
+static void test_receiver_is_frozen_from_the_start(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    add_noise(f, "one", MIB);
+    start_receivers(f);
+    vmig_mover_set_stall_limit(f->mover, G_USEC_PER_SEC / 2);
+    freeze_receiver(f, 0, NULL);
+    fail_with(f, VMIG_ERROR_STALLED, 0);
+}
+
+/* A limit far below what goes in flight at once is slow, not stalled. */
+static void test_slow_is_not_stalled(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    add_noise(f, "one", 3 * 4096);
+    start_receivers(f);
+    vmig_mover_set_stall_limit(f->mover, G_USEC_PER_SEC / 2);
+    f->mover->ops->set_bandwidth(f->mover, 4096);
+    g_assert_cmpfloat(timed_send(f), >, 1.5);
+}
+
+static void test_nobody_there(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    add_noise(f, "one", MIB);
+    g_ptr_array_add(f->sockets, g_build_filename(f->dir, "none", NULL));
+    fail_with(f, VMIG_ERROR_CONNECTION, 0);
+}
+
+static void test_source_missing(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    add_noise(f, "one", MIB);
+    start_receivers(f);
+    g_unlink(file_at(f, 0)->source);
+    fail_with(f, VMIG_ERROR_IO, 0);
+}
+
+static void grow_source(gpointer user, guint index G_GNUC_UNUSED, const VmigCopyProgress *now)
+{
+    put_noise_at(file_at(user, 0)->source, now->total, 1);
+}
+
+static void shrink_source(gpointer user, guint index G_GNUC_UNUSED, const VmigCopyProgress *now)
+{
+    g_assert_cmpint(truncate(file_at(user, 0)->source, (off_t)now->total / 2), ==, 0);
+}
+
+static void touch_source(gpointer user, guint index G_GNUC_UNUSED, const VmigCopyProgress *now G_GNUC_UNUSED)
+{
+    put_noise_at(file_at(user, 0)->source, 0, 1);
+}
+
+static void replace_source(gpointer user, guint index G_GNUC_UNUSED, const VmigCopyProgress *now G_GNUC_UNUSED)
+{
+    const char *source = file_at(user, 0)->source;
+    g_autofree char *other = g_strconcat(source, ".other", NULL);
+
+    g_assert_true(g_file_set_contents(other, "x", 1, NULL));
+    g_assert_cmpint(rename(other, source), ==, 0);
+}
+
+static void test_source_changes(Fixture *f, gconstpointer data)
+{
+    static void (*const changes[])(gpointer, guint, const VmigCopyProgress *) = {grow_source, shrink_source,
+                                                                                 touch_source, replace_source};
+
+    add_noise(f, "one", 16 * MIB);
+    start_receivers(f);
+    f->mover->ops->set_bandwidth(f->mover, 16 * MIB);
+    f->on_progress = changes[GPOINTER_TO_UINT(data)];
+    fail_with(f, VMIG_ERROR_BASE_CHANGED, 0);
+}
+
+static void test_source_of_another_size(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    add_noise(f, "one", MIB);
+    start_receivers(f);
+    put_noise_at(file_at(f, 0)->source, MIB, 1);
+    fail_with(f, VMIG_ERROR_BASE_CHANGED, 0);
+}
+
+/* The destination is a file system of 16 MiB; one of the two files is too much. */
+static void test_no_space(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autofree char *small = g_build_filename(f->dir, "small", NULL);
+    g_autoptr(GError) error = NULL;
+
+    add_noise(f, "one", 32 * MIB);
+    g_assert_cmpint(g_mkdir(small, 0700), ==, 0);
+    if (mount("tmpfs", small, "tmpfs", 0, "size=16m") == 0) {
+        g_free(file_at(f, 0)->part);
+        file_at(f, 0)->part = g_build_filename(small, "part", NULL);
+        start_receivers(f);
+        fail_with(f, VMIG_ERROR_NO_SPACE, 0);
+        vmig_receiver_abort(f->receivers->pdata[0]);
+        g_assert_cmpint(umount(small), ==, 0);
+    } else {
+        g_test_skip("cannot mount a small tmpfs: not root");
+    }
+    g_assert_cmpint(g_rmdir(small), ==, 0);
+}
+
+/* Where there is no direct I/O (before Linux 6.6), or at least another kind. */
+static void test_tmpfs(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    if (access("/dev/shm", W_OK) < 0) {
+        g_test_skip("no /dev/shm");
+        return;
+    }
+    make_islands(add_source(f, "one", 100 * MIB + 1));
+    g_free(file_at(f, 0)->part);
+    file_at(f, 0)->part = g_strdup_printf("/dev/shm/vmig-mover-%d.part", (int)getpid());
+    copy_and_compare(f);
+    g_unlink(file_at(f, 0)->part);
+}
+
+/* More room than the destination has, but not more data. */
+static void test_terabyte(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    VmigFile *file = add_source(f, "huge", ((guint64)1 << 40) + 513);
+    gint64 before = g_get_monotonic_time();
+
+    put_noise_at(file->source, 12345, MIB);
+    put_noise_at(file->source, (guint64)1 << 39, MIB);
+    put_noise_at(file->source, (guint64)1 << 40, 1);
+    copy_and_compare(f);
+    g_assert_cmpint(g_get_monotonic_time() - before, <, 10 * G_USEC_PER_SEC);
+    g_assert_cmpuint(vmig_mover_peak_buffers(f->mover), <=, 64 * MIB);
+    g_assert_cmpuint(blocks_of(file->part), <=, blocks_of(file->source) + 65536);
+}
+
+static void test_again_on_the_same_part(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    add_noise(f, "one", 32 * MIB + 5);
+    start_receivers(f);
+    f->mover->ops->set_bandwidth(f->mover, 32 * MIB);
+    f->on_progress = kill_receiver;
+    fail_with(f, VMIG_ERROR_CONNECTION, 0);
+    f->on_progress = NULL;
+    vmig_receiver_abort(f->receivers->pdata[0]);
+    g_ptr_array_set_size(f->receivers, 0);
+    g_ptr_array_set_size(f->sockets, 0);
+    copy_and_compare(f);
+}
+
+static void test_receiver_refuses(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autofree char *socket = g_build_filename(f->dir, "s.sock", NULL);
+    g_autofree char *long_socket = g_strnfill(200, 'x');
+    g_autofree char *part = g_build_filename(f->dir, "part", NULL);
+    g_autofree char *link = g_build_filename(f->dir, "link", NULL);
+    g_autoptr(GError) error = NULL;
+
+    g_assert_null(vmig_receiver_start("/nonexistent/part", MIB, socket, &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_IO);
+    g_clear_error(&error);
+    g_assert_null(vmig_receiver_start(part, MIB, long_socket, &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_BAD_PATH);
+    g_clear_error(&error);
+    g_assert_null(vmig_receiver_start(part, MIB, "/nonexistent/s.sock", &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_IO);
+    g_clear_error(&error);
+    g_assert_cmpint(symlink(part, link), ==, 0);
+    g_assert_null(vmig_receiver_start(link, MIB, socket, &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_IO);
+    g_clear_error(&error);
+    /* What qemu-nbd says is told: here that somebody has the file locked. */
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 100, .l_len = 110};
+    int fd = open(part, O_RDWR | O_CLOEXEC);
+    g_assert_cmpint(fcntl(fd, F_OFD_SETLK, &lock), ==, 0);
+    g_assert_null(vmig_receiver_start(part, MIB, socket, &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_IMAGE_TOOL);
+    g_assert_nonnull(strstr(error->message, "lock"));
+    g_assert_cmpint(access(socket, F_OK), ==, -1);
+    close(fd);
+}
+
+/* The server has nothing open but what it needs, and no other's environment. */
+static void test_receiver_is_clean(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *environment = NULL;
+    int leak = fcntl(STDIN_FILENO, F_DUPFD, 50); /* without FD_CLOEXEC, on purpose; above what the server is given */
+    gsize length;
+
+    g_setenv("VMIG_TEST_SECRET", "secret", TRUE);
+    add_noise(f, "one", MIB);
+    start_receivers(f);
+    g_autofree char *path = g_strdup_printf("/proc/%d/environ", vmig_receiver_get_pid(f->receivers->pdata[0]));
+    g_assert_true(g_file_get_contents(path, &environment, &length, &error));
+    g_assert_null(g_strstr_len(environment, (gssize)length, "SECRET"));
+    g_autofree char *fd = g_strdup_printf("/proc/%d/fd/%d", vmig_receiver_get_pid(f->receivers->pdata[0]), leak);
+    g_autofree char *theirs = g_file_read_link(fd, NULL);
+    g_autofree char *own = g_strdup_printf("/proc/self/fd/%d", leak);
+    g_autofree char *ours = g_file_read_link(own, NULL);
+    g_assert_cmpstr(theirs, !=, ours);
+    struct stat st;
+    g_assert_cmpint(stat(f->sockets->pdata[0], &st), ==, 0);
+    g_assert_cmpuint(st.st_mode & 0777, ==, 0600);
+    g_assert_cmpint(stat(file_at(f, 0)->part, &st), ==, 0);
+    g_assert_cmpuint(st.st_mode & 0777, ==, 0600);
+    close(leak);
+    g_unsetenv("VMIG_TEST_SECRET");
+}
+
+static gpointer start_in_thread(gpointer data)
+{
+    start_receivers(data);
+    return NULL;
+}
+
+/* PR_SET_PDEATHSIG is about the thread that forked. */
+static void test_receiver_outlives_the_thread(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autoptr(GError) error = NULL;
+    g_auto(GStrv) hashes = NULL;
+
+    add_noise(f, "one", MIB);
+    g_thread_join(g_thread_new("starter", start_in_thread, f));
+    g_assert_true(send_all(f, &hashes, &error));
+    g_assert_no_error(error);
+}
+
+static void add(const char *path, gconstpointer data, void (*test)(Fixture *, gconstpointer))
+{
+    g_test_add(path, Fixture, data, set_up, test, tear_down);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    add("/mover/sizes", NULL, test_sizes);
+    add("/mover/holes-stay-holes", NULL, test_holes_stay_holes);
+    add("/mover/holes-replace-old-content", NULL, test_holes_replace_old_content);
+    add("/mover/zeros-stay-allocated", NULL, test_zeros_stay_allocated);
+    add("/mover/several", NULL, test_several);
+    add("/mover/more-files-than-connections", NULL, test_more_files_than_connections);
+    add("/mover/uri", NULL, test_uri);
+    add("/mover/bandwidth", NULL, test_bandwidth);
+    add("/mover/bandwidth-changes", NULL, test_bandwidth_changes);
+    add("/mover/cancel", NULL, test_cancel);
+    add("/mover/receiver-dies", NULL, test_receiver_dies);
+    add("/mover/receiver-hangs", NULL, test_receiver_hangs);
+    add("/mover/receiver-is-frozen-from-the-start", NULL, test_receiver_is_frozen_from_the_start);
+    add("/mover/slow-is-not-stalled", NULL, test_slow_is_not_stalled);
+    add("/mover/nobody-there", NULL, test_nobody_there);
+    add("/mover/source-missing", NULL, test_source_missing);
+    add("/mover/source-grows", GUINT_TO_POINTER(0), test_source_changes);
+    add("/mover/source-shrinks", GUINT_TO_POINTER(1), test_source_changes);
+    add("/mover/source-is-written-to", GUINT_TO_POINTER(2), test_source_changes);
+    add("/mover/source-is-replaced", GUINT_TO_POINTER(3), test_source_changes);
+    add("/mover/source-of-another-size", NULL, test_source_of_another_size);
+    add("/mover/no-space", NULL, test_no_space);
+    add("/mover/tmpfs", NULL, test_tmpfs);
+    add("/mover/terabyte", NULL, test_terabyte);
+    add("/mover/again-on-the-same-part", NULL, test_again_on_the_same_part);
+    add("/receiver/refuses", NULL, test_receiver_refuses);
+    add("/receiver/is-clean", NULL, test_receiver_is_clean);
+    add("/receiver/outlives-the-thread", NULL, test_receiver_outlives_the_thread);
+    return g_test_run();
+}
