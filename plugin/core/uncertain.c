@@ -22,11 +22,12 @@ static const struct {
     guint source;
     guint dest;
     guint token;
-    guint confirmed;
+    guint proven; /* the source cannot have run since the guest arrived */
     VmigDecision decision;
 } table[] = {
-    /* Two runners: never by us, whatever the token says. */
+    /* Two runners, or a source that runs although it gave the token away: never by us. */
     {RUNNING, RUNNING, TOKEN_ANY, MAYBE, VMIG_DECIDE_ALARM},
+    {RUNNING, SEEN_ANY, HALF | DEST, MAYBE, VMIG_DECIDE_ALARM},
 
     /* The destination has the token: only it may run. */
     {SEEN_ANY, STOPPED | RUNNING, DEST, MAYBE, VMIG_DECIDE_FORWARD},
@@ -44,17 +45,19 @@ static const struct {
     {SEEN_ANY, RUNNING, NONE, MAYBE, VMIG_DECIDE_ALARM},
     {MIGRATING, SEEN_ANY, NONE, MAYBE, VMIG_DECIDE_ADOPT},
     {RUNNING | STOPPED, SEEN_ANY, NONE, MAYBE, VMIG_DECIDE_BACK},
-    /* The source's QEMU is gone: that is a fence of its own. What arrived is whole and may take the token. */
-    {ABSENT, STOPPED, NONE, MAYBE, VMIG_DECIDE_FORWARD},
+    /* That the source's QEMU is gone now is no fence for the time before: libvirt lets the source go on by itself when
+     * the destination's last reply is lost, and what it wrote from then on is only there. What arrived is the guest
+     * only if the source is proven to have stood still. Else its own disks, which miss nothing, are. */
+    {ABSENT, STOPPED, NONE, YES, VMIG_DECIDE_FORWARD},
+    {ABSENT, STOPPED, NONE, NO, VMIG_DECIDE_DOWN},
     {ABSENT, ABSENT | MIGRATING, NONE, MAYBE, VMIG_DECIDE_DOWN},
-    {ABSENT, UNREACHABLE, NONE, YES, VMIG_DECIDE_WAIT},
-    {ABSENT, UNREACHABLE, NONE, NO, VMIG_DECIDE_WAIT},
+    {ABSENT, UNREACHABLE, NONE, MAYBE, VMIG_DECIDE_WAIT},
     {UNREACHABLE, SEEN_ANY, NONE, MAYBE, VMIG_DECIDE_WAIT},
 };
 
 VmigDecision vmig_uncertain_decide(const VmigFacts *facts)
 {
-    guint confirmed = facts->confirmed ? YES : NO;
+    guint proven = facts->confirmed || facts->fenced ? YES : NO;
     /* A stale copy counts as none: it is removed, and never runs. */
     VmigSeen dest = facts->revoked && facts->token == VMIG_TOKEN_NONE && facts->dest == VMIG_SEEN_STOPPED
                         ? VMIG_SEEN_ABSENT
@@ -62,7 +65,7 @@ VmigDecision vmig_uncertain_decide(const VmigFacts *facts)
 
     for (guint i = 0; i < G_N_ELEMENTS(table); i++)
         if ((table[i].source & (1u << facts->source)) && (table[i].dest & (1u << dest)) &&
-            (table[i].token & (1u << facts->token)) && (table[i].confirmed & confirmed))
+            (table[i].token & (1u << facts->token)) && (table[i].proven & proven))
             return table[i].decision;
     return VMIG_DECIDE_ALARM;
 }

@@ -35,6 +35,7 @@ typedef struct {
     VmigSeen dest;
     VmigToken token;
     gboolean confirmed; /* the source's libvirt says that the guest was migrated away */
+    gboolean fenced;    /* the source's overlays are still held since QEMU let go of them, or an operator's word */
     gboolean revoked;   /* the source went on since: what arrived is older than what it wrote */
 } VmigFacts;
 

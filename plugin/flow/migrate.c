@@ -84,17 +84,19 @@ static void tell(VmigMachine *m, const VmigMigrateStatus *status)
                               status->memory_total + status->disk_total, status->memory_rate + status->disk_rate);
 }
 
-/* The source can no longer run the guest: its overlays are taken, or its QEMU is gone. */
+/* The source can no longer run the guest: its overlays are taken. Without a guard only libvirt's own word will do: that
+ * the QEMU is gone now does not say that it did not run on first. */
 static gboolean source_is_fenced(VmigMachine *m, gboolean *fenced, GError **error)
 {
-    VmigRun run;
+    VmigHypervisor *hv = m->world->source.hypervisor;
+    g_autoptr(VmigDomainInfo) info = NULL;
 
     *fenced = FALSE;
     if (vmig_storage_fence_held(m->world->source.storage, m->job, G_USEC_PER_SEC, fenced, NULL) && *fenced)
         return TRUE;
-    if (!vmig_side_run(m, VMIG_SIDE_SOURCE, &run, error))
+    if (!hv->ops->find(hv, m->job->uuid, &info, error))
         return FALSE;
-    *fenced = run == VMIG_RUN_SHUTOFF || run == VMIG_RUN_ABSENT;
+    *fenced = info != NULL && info->run == VMIG_RUN_SHUTOFF && info->migrated;
     return TRUE;
 }
 
@@ -125,7 +127,9 @@ static gboolean abort_once(VmigMachine *m, Watch *w)
     VmigHypervisor *hv = m->world->source.hypervisor;
     g_autoptr(GError) error = NULL;
 
-    if (w->aborted)
+    /* Once it was tried to give the token away, the journals say who has the guest: until they are asked the fence
+     * stays, or libvirt lets the source go on. The migration is at its end anyway. */
+    if (w->aborted || m->token_tried)
         return TRUE;
     /* The fence first: a QEMU that goes back on its way out and cannot get its overlay's lock dies. No token was given,
      * so nothing runs on the destination. */

@@ -8,7 +8,8 @@
 
 #define ABORT_DEADLINE (60 * G_USEC_PER_SEC)
 
-static VmigSeen source_seen(VmigMachine *m, gboolean *confirmed)
+/* Once the token is given nobody resumes the source any more: a paused one is one, whoever paused it. */
+static VmigSeen source_seen(VmigMachine *m, VmigToken token, gboolean *confirmed)
 {
     VmigHost *source = vmig_side_host(m, VMIG_SIDE_SOURCE, NULL);
     g_autoptr(VmigDomainInfo) info = NULL;
@@ -26,7 +27,8 @@ static VmigSeen source_seen(VmigMachine *m, gboolean *confirmed)
         return VMIG_SEEN_UNREACHABLE;
     if (job)
         return VMIG_SEEN_MIGRATING;
-    if (info->run == VMIG_RUN_MIGRATING || (info->run == VMIG_RUN_PAUSED && !m->job->was_paused))
+    if (info->run == VMIG_RUN_MIGRATING ||
+        (info->run == VMIG_RUN_PAUSED && (!m->job->was_paused || token != VMIG_TOKEN_NONE)))
         return VMIG_SEEN_STOPPED;
     return VMIG_SEEN_RUNNING;
 }
@@ -68,6 +70,44 @@ static VmigToken token_seen(VmigMachine *m)
     if (source != NULL && vmig_storage_record_get(source->storage, m->job->id, &here, NULL) && here != NULL)
         return vmig_job_token_is_dest(here) ? VMIG_TOKEN_SOURCE_ONLY : VMIG_TOKEN_NONE;
     return vmig_job_token_is_dest(m->job) || m->token_tried ? VMIG_TOKEN_SOURCE_ONLY : VMIG_TOKEN_NONE;
+}
+
+/* The guard drops its fence before the source may go on, and arms it anew only when nothing is on the destination. So
+ * one that holds has held since QEMU let go of the overlays. */
+static gboolean fence_stands(VmigMachine *m)
+{
+    VmigHost *source = vmig_side_host(m, VMIG_SIDE_SOURCE, NULL);
+    gboolean held = FALSE;
+
+    return m->source_fenced ||
+           (source != NULL && vmig_storage_fence_held(source->storage, m->job, 0, &held, NULL) && held);
+}
+
+static void look(VmigMachine *m, VmigFacts *facts)
+{
+    *facts = (VmigFacts){.token = token_seen(m), .revoked = m->job->revoked};
+    facts->source = source_seen(m, facts->token, &facts->confirmed);
+    facts->dest = dest_seen(m);
+    /* Nowhere else it matters. */
+    if (facts->source == VMIG_SEEN_ABSENT && facts->dest == VMIG_SEEN_STOPPED && facts->token == VMIG_TOKEN_NONE)
+        facts->fenced = fence_stands(m);
+}
+
+/* Two running copies: each goes on writing into its own disks. The one that does not own the guest is held, which can
+ * be undone; all else is for people. */
+static void hold_second_runner(VmigMachine *m, const VmigFacts *facts)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (facts->source != VMIG_SEEN_RUNNING || facts->dest != VMIG_SEEN_RUNNING)
+        return;
+    VmigHost *loser = vmig_side_host(m, facts->token == VMIG_TOKEN_NONE ? VMIG_SIDE_DEST : VMIG_SIDE_SOURCE, &error);
+    if (loser == NULL || !loser->hypervisor->ops->suspend(loser->hypervisor, m->job->uuid, &error))
+        vmig_machine_note(m, "the guest runs on both hosts, and the one without the token cannot be suspended: %s",
+                          error->message);
+    else
+        vmig_machine_note(m, "the guest ran on both hosts: %s, which does not own it, was suspended",
+                          loser->hypervisor->host);
 }
 
 gboolean vmig_settle_remove_arrived(VmigMachine *m, GError **error)
@@ -119,14 +159,16 @@ gboolean vmig_settle_give_token(VmigMachine *m, GError **error)
            vmig_fault("token.dest", error);
 }
 
-/* A migration that still runs (of a process that died, peer to peer) is ended; its end is awaited. */
+/* A migration that still runs (of a process that died, peer to peer) is ended; its end is awaited. The fence first: the
+ * token is not given, and a QEMU that cannot have its overlays back dies. */
 static gboolean abort_running(VmigMachine *m, GError **error)
 {
     VmigHypervisor *hv = m->world->source.hypervisor;
     gint64 until = vmig_machine_now(m) + ABORT_DEADLINE;
     gboolean job = TRUE;
 
-    if (!hv->ops->abort_job(hv, m->job->uuid, error))
+    if (!vmig_storage_fence_drop(m->world->source.storage, m->job, error) ||
+        !hv->ops->abort_job(hv, m->job->uuid, error))
         return FALSE;
     for (;;) {
         if (!hv->ops->has_job(hv, m->job->uuid, &job, error))
@@ -144,6 +186,7 @@ static gboolean abort_running(VmigMachine *m, GError **error)
  * be told. Undone only by a new try, which begins with nothing on the destination. */
 static gboolean revoke_arrived(VmigMachine *m, GError **error)
 {
+    m->token_tried = FALSE; /* both journals were read: it was not given */
     m->job->revoked = TRUE;
     return vmig_journal_save(m->journal, m->job, error);
 }
@@ -167,12 +210,11 @@ gboolean vmig_settle(VmigMachine *m, VmigDecision *ret, GError **error)
     gboolean barred = FALSE;
 
     for (guint tries = 0;; tries++) {
-        VmigFacts facts = {0};
-        facts.source = source_seen(m, &facts.confirmed);
-        facts.dest = dest_seen(m);
-        facts.token = token_seen(m);
-        facts.revoked = m->job->revoked;
+        VmigFacts facts;
+        look(m, &facts);
         *ret = vmig_uncertain_decide(&facts);
+        if (*ret == VMIG_DECIDE_ALARM)
+            hold_second_runner(m, &facts);
         if (*ret == VMIG_DECIDE_ADOPT && tries < 3) {
             if (!abort_running(m, error))
                 return FALSE;
