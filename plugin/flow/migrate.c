@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* MIGRATE: libvirt moves the guest; we watch both ends and give the token. UNCERTAIN: what to do when that broke.
  *
- * The order that makes it safe: the fence is armed before the migration; the parked copies end only then; the chain is
- * looked at once more when libvirt's own migration job holds; the guest arrives paused; the token is written only with
- * the guest complete on the destination and the source's overlays fenced (or the source's QEMU gone). */
+ * The order that makes it safe: the guard watches the overlays from before the migration; the parked copies end only
+ * then; the chain is looked at once more when libvirt's own migration job holds; the guest arrives paused; then the
+ * fence is taken, and with it held, which is the proof that the source did not run again meanwhile, the token is
+ * written.
+ *
+ * The fence is not taken before the guest has arrived. QEMU lets go of its images before it has sent its last bytes
+ * (migration_completion() of QEMU 7.2 inactivates them first); a migration that fails in between takes them back and
+ * lets the guest run on, and a QEMU that cannot get them back dies. */
 #include "core/domain-xml.h"
 #include "flow/handover.h"
 #include "flow/overlay.h"
@@ -30,7 +35,9 @@ static gboolean arm_fence(VmigMachine *m, GError **error)
     for (guint i = 0; i < m->job->disks->len; i++)
         g_ptr_array_add(overlays, ((VmigDisk *)m->job->disks->pdata[i])->overlay);
     g_ptr_array_add(overlays, NULL);
-    return vmig_storage_fence_arm(m->world->source.storage, m->job, (const char *const *)overlays->pdata, error);
+    /* What an earlier try's saw does not count for this one. */
+    return vmig_storage_fence_drop(m->world->source.storage, m->job, error) &&
+           vmig_storage_fence_arm(m->world->source.storage, m->job, (const char *const *)overlays->pdata, error);
 }
 
 /* Nothing of an earlier try is on the destination: what arrives from here on is new. */
@@ -84,15 +91,15 @@ static void tell(VmigMachine *m, const VmigMigrateStatus *status)
                               status->memory_total + status->disk_total, status->memory_rate + status->disk_rate);
 }
 
-/* The source can no longer run the guest: its overlays are taken. Without a guard only libvirt's own word will do: that
- * the QEMU is gone now does not say that it did not run on first. */
-static gboolean source_is_fenced(VmigMachine *m, gboolean *fenced, GError **error)
+/* The source can no longer run the guest, and has not run it since it stopped: the guard has its overlays. Without a
+ * guard only libvirt's own word will do: that the QEMU is gone now does not say that it did not run on first. */
+static gboolean fence_source(VmigMachine *m, gboolean *fenced, GError **error)
 {
     VmigHypervisor *hv = m->world->source.hypervisor;
     g_autoptr(VmigDomainInfo) info = NULL;
 
     *fenced = FALSE;
-    if (vmig_storage_fence_held(m->world->source.storage, m->job, G_USEC_PER_SEC, fenced, NULL) && *fenced)
+    if (vmig_storage_fence_take(m->world->source.storage, m->job, G_USEC_PER_SEC, fenced, NULL) && *fenced)
         return TRUE;
     if (!hv->ops->find(hv, m->job->uuid, &info, error))
         return FALSE;
@@ -102,20 +109,20 @@ static gboolean source_is_fenced(VmigMachine *m, gboolean *fenced, GError **erro
 
 static gboolean look_at_destination(VmigMachine *m, Watch *w, GError **error)
 {
-    VmigRun run;
     gboolean fenced = FALSE;
+    VmigRun run;
 
     if (!vmig_side_run(m, VMIG_SIDE_DEST, &run, error))
         return FALSE;
     if (run != VMIG_RUN_PAUSED)
         return TRUE;
     w->arrived = TRUE;
-    if (!source_is_fenced(m, &fenced, error))
+    if (!vmig_fault("migrate.arrived", error) || !fence_source(m, &fenced, error))
         return FALSE;
     if (!fenced)
         return TRUE;
     /* The last net: an overlay that holds a snapshot is not ours to give away. */
-    if (!vmig_side_require_no_snapshot(m, VMIG_SIDE_SOURCE, error) || !vmig_fault("migrate.arrived", error) ||
+    if (!vmig_side_require_no_snapshot(m, VMIG_SIDE_SOURCE, error) || !vmig_fault("migrate.fenced", error) ||
         !vmig_settle_give_token(m, error))
         return FALSE;
     w->given = TRUE;
@@ -131,8 +138,8 @@ static gboolean abort_once(VmigMachine *m, Watch *w)
      * stays, or libvirt lets the source go on. The migration is at its end anyway. */
     if (w->aborted || m->token_tried)
         return TRUE;
-    /* The fence first: a QEMU that goes back on its way out and cannot get its overlay's lock dies. No token was given,
-     * so nothing runs on the destination. */
+    /* The fence first: the source is to run again, and can only then. No token was given, so nothing runs on the
+     * destination; without a fence what arrived counts for nothing. */
     vmig_storage_fence_drop(m->world->source.storage, m->job, NULL);
     w->aborted = hv->ops->migrate_abort(hv, &error);
     if (!w->aborted)

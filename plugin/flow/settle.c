@@ -72,15 +72,15 @@ static VmigToken token_seen(VmigMachine *m)
     return vmig_job_token_is_dest(m->job) || m->token_tried ? VMIG_TOKEN_SOURCE_ONLY : VMIG_TOKEN_NONE;
 }
 
-/* The guard drops its fence before the source may go on, and arms it anew only when nothing is on the destination. So
- * one that holds has held since QEMU let go of the overlays. */
+/* The guard has watched the overlays since before the migration, and begins anew only when nothing is on the
+ * destination. It takes them only where QEMU has not had them again since it let go of them. */
 static gboolean fence_stands(VmigMachine *m)
 {
     VmigHost *source = vmig_side_host(m, VMIG_SIDE_SOURCE, NULL);
     gboolean held = FALSE;
 
     return m->source_fenced ||
-           (source != NULL && vmig_storage_fence_held(source->storage, m->job, 0, &held, NULL) && held);
+           (source != NULL && vmig_storage_fence_take(source->storage, m->job, 0, &held, NULL) && held);
 }
 
 static void look(VmigMachine *m, VmigFacts *facts)

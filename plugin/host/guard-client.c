@@ -261,10 +261,10 @@ gboolean vmig_guard_fence_arm(const char *socket_path, const char *const *overla
     return call_with_paths(socket_path, "fence", overlays, error);
 }
 
-gboolean vmig_guard_fence_held(const char *socket_path, gint64 wait_us, gboolean *held, GError **error)
+gboolean vmig_guard_fence_take(const char *socket_path, gint64 wait_us, gboolean *held, GError **error)
 {
     guint64 wait = (guint64)MAX(wait_us, 0) / G_TIME_SPAN_MILLISECOND;
-    g_autofree char *request = g_strdup_printf("fence? wait %" G_GUINT64_FORMAT, wait);
+    g_autofree char *request = g_strdup_printf("take wait %" G_GUINT64_FORMAT, wait);
     g_autofree char *reply = NULL;
     guint armed, taken;
 

@@ -21,8 +21,9 @@
 #define MOST_CLIENTS 32
 #define REQUEST_LIMIT (1024 * 1024)
 #define CLIENT_PATIENCE 10            /* seconds for a client to say what it wants */
-#define LONGEST_WAIT (10 * 60 * 1000) /* milliseconds of "fence? wait" */
+#define LONGEST_WAIT (10 * 60 * 1000) /* milliseconds of "take wait" */
 #define NUDGE (5 * G_TIME_SPAN_MILLISECOND)
+#define LOOK G_TIME_SPAN_MILLISECOND /* between two looks at an image that was let go of */
 
 typedef struct {
     GMutex lock;
@@ -47,7 +48,9 @@ typedef struct {
     pthread_t id;
     gboolean waiting; /* id is known */
     gboolean drop;
-    gboolean over; /* the thread has nothing to wait for any more */
+    gboolean over;  /* the thread has nothing to wait for any more */
+    gboolean free;  /* QEMU let go of the image and has not had it again since */
+    gboolean taken; /* it had it again: what was copied before is stale, and the fence can never be got */
     gboolean held;
     int failed; /* errno */
 } Held;
@@ -134,18 +137,41 @@ static gboolean do_freeze(Guard *guard, char **paths, GError **error)
     return TRUE;
 }
 
-/* Waits in the kernel until nobody has byte 101. QEMU gives up its read lock on it in bdrv_inactivate(), and from the
- * grant of ours until the read lock on 201 is taken nobody else can get it: no moment is free. Then 101 is let go, for
- * a write lock there would also keep readers (qemu-img info, check) from the image. */
-static int fence_image(const Held *fence)
+/* Waits in the kernel until nobody has byte 101. QEMU gives up its read lock on it in bdrv_inactivate(). It is let go
+ * of at once: a migration that fails after that takes the images back, and a QEMU that cannot have them dies. */
+static int wait_until_free(const Held *fence)
 {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = VMIG_LOCK_WRITE, .l_len = 1};
-    struct flock share = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = VMIG_LOCK_NO_WRITE, .l_len = 1};
 
-    if (fcntl(fence->fd, F_OFD_SETLKW, &lock) < 0 || fcntl(fence->fd, F_OFD_SETLKW, &share) < 0)
+    if (fcntl(fence->fd, F_OFD_SETLKW, &lock) < 0)
         return errno;
     lock.l_type = F_UNLCK;
     return fcntl(fence->fd, F_OFD_SETLK, &lock) < 0 ? errno : 0;
+}
+
+/* TRUE also where that cannot be told: then nobody may count on the fence. */
+static gboolean has_writer(const Held *fence)
+{
+    VmigImageLocks locks;
+
+    return !vmig_image_locks_probe_fd(fence->fd, fence->path, &locks, NULL) || locks.writer;
+}
+
+/* With the lock held. The kernel tells when a lock is let go of, not when one is taken, so that is looked for; a guest
+ * that has its disks again and has written to them keeps them longer than the time between two looks. */
+static void watch_free(Held *fence)
+{
+    Guard *guard = fence->guard;
+
+    fence->free = TRUE;
+    g_cond_broadcast(&guard->changed);
+    while (!fence->drop && !fence->held && !fence->taken) {
+        g_cond_wait_until(&guard->changed, &guard->lock, g_get_monotonic_time() + LOOK);
+        if (!fence->held && has_writer(fence)) {
+            fence->taken = TRUE;
+            fence->free = FALSE;
+        }
+    }
 }
 
 static gpointer fence_thread(gpointer data)
@@ -158,11 +184,12 @@ static gpointer fence_thread(gpointer data)
     fence->waiting = TRUE;
     while (result == EINTR && !fence->drop) {
         g_mutex_unlock(&fence->guard->lock);
-        result = fence_image(fence);
+        result = wait_until_free(fence);
         g_mutex_lock(&fence->guard->lock);
     }
-    fence->held = result == 0;
     fence->failed = result != EINTR ? result : 0;
+    if (result == 0)
+        watch_free(fence);
     fence->over = TRUE;
     g_cond_broadcast(&fence->guard->changed);
     g_mutex_unlock(&fence->guard->lock);
@@ -213,14 +240,16 @@ static gboolean do_fence(Guard *guard, char **paths, GError **error)
     return TRUE;
 }
 
-static guint count_held(const Guard *guard)
+static guint count(const Guard *guard, gsize member)
 {
-    guint held = 0;
+    guint n = 0;
 
     for (guint i = 0; i < guard->fences->len; i++)
-        held += ((Held *)guard->fences->pdata[i])->held;
-    return held;
+        n += G_STRUCT_MEMBER(gboolean, guard->fences->pdata[i], member) != FALSE;
+    return n;
 }
+
+#define COUNT(guard, what) count(guard, G_STRUCT_OFFSET(Held, what))
 
 static gboolean any_failed(const Guard *guard, GError **error)
 {
@@ -232,24 +261,55 @@ static gboolean any_failed(const Guard *guard, GError **error)
     return FALSE;
 }
 
+static void lock_no_write(const Held *fence, short type)
+{
+    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = VMIG_LOCK_NO_WRITE, .l_len = 1};
+
+    (void)fcntl(fence->fd, F_OFD_SETLK, &lock); /* what it did is looked at after it */
+}
+
+/* First the locks, then the look for a writer, as QEMU does it: of two at the same time at least one notices the other.
+ * All or none: with one disk that is running again the guest is. */
+static void take_fences(Guard *guard)
+{
+    gboolean all = TRUE;
+
+    for (guint i = 0; i < guard->fences->len; i++) {
+        Held *fence = guard->fences->pdata[i];
+        lock_no_write(fence, F_RDLCK);
+        fence->taken = has_writer(fence);
+        all = all && !fence->taken;
+    }
+    for (guint i = 0; i < guard->fences->len; i++) {
+        Held *fence = guard->fences->pdata[i];
+        fence->held = all;
+        if (!all)
+            lock_no_write(fence, F_UNLCK);
+    }
+    g_cond_broadcast(&guard->changed);
+}
+
 /* "" or "wait MS". */
-static char *do_ask(Guard *guard, const char *rest, GError **error)
+static char *do_take(Guard *guard, const char *rest, GError **error)
 {
     gint64 deadline = g_get_monotonic_time();
     guint64 wait = 0;
 
     if (*rest != '\0' &&
         (!g_str_has_prefix(rest, "wait ") || !g_ascii_string_to_unsigned(rest + 5, 10, 0, LONGEST_WAIT, &wait, NULL))) {
-        vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "The guard does not understand \"fence? %s\"", rest);
+        vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "The guard does not understand \"take %s\"", rest);
         return NULL;
     }
     deadline += (gint64)wait * G_TIME_SPAN_MILLISECOND;
-    while (count_held(guard) < guard->fences->len && !guard->quitting && !any_failed(guard, NULL))
+    while (COUNT(guard, free) < guard->fences->len && COUNT(guard, taken) == 0 && !guard->quitting &&
+           !any_failed(guard, NULL))
         if (!g_cond_wait_until(&guard->changed, &guard->lock, deadline))
             break;
     if (any_failed(guard, error))
         return NULL;
-    return g_strdup_printf("armed %u held %u", guard->fences->len, count_held(guard));
+    if (COUNT(guard, free) == guard->fences->len && COUNT(guard, taken) == 0 && COUNT(guard, held) == 0)
+        take_fences(guard);
+    return g_strdup_printf("armed %u held %u", guard->fences->len, COUNT(guard, held));
 }
 
 static char **parse_paths(const char *text, GError **error)
@@ -297,11 +357,11 @@ static char *handle(Guard *guard, const char *verb, const char *rest, GError **e
             return NULL;
         return g_strdup("");
     }
-    if (g_str_equal(verb, "fence?"))
-        return do_ask(guard, rest, error);
+    if (g_str_equal(verb, "take"))
+        return do_take(guard, rest, error);
     if (g_str_equal(verb, "status"))
         return g_strdup_printf("pid %d frozen %u armed %u held %u", (int)getpid(), guard->frozen->len,
-                               guard->fences->len, count_held(guard));
+                               guard->fences->len, COUNT(guard, held));
     if (g_str_equal(verb, "thaw"))
         g_ptr_array_set_size(guard->frozen, 0);
     else if (g_str_equal(verb, "unfence"))

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The guard: a process that outlives the tool and holds QEMU's image locks for it.
  *
- * freeze: nobody may open the base for writing or resize it. fence: the moment QEMU lets go of an overlay, nobody may
- * open it for writing again, so that the source cannot resume behind the destination's back. It never writes to any
- * image. It ends only when it is told to (or with the host); its locks end with it.
+ * freeze: nobody may open the base for writing or resize it. fence: it watches from then on who has the overlays open
+ * for writing. take: nobody may open them for writing again, so that the source cannot resume behind the destination's
+ * back; only where QEMU let go of them and has not had them again since, so that it is also the proof that what arrived
+ * is the newest. It never writes to any image. It ends only when it is told to (or with the host); its locks end with
+ * it.
  *
  * It serves one request a connection on a unix socket, to its own user alone: a line
- *   status | freeze [PATHS] | thaw | fence [PATHS] | fence? [wait MS] | unfence | quit
+ *   status | freeze [PATHS] | thaw | fence [PATHS] | take [wait MS] | unfence | quit
  * with PATHS a JSON array of strings; the answer is "ok ..." or "error NAME MESSAGE" with a name of core/errors.def and
  * the message JSON-quoted.
  */
@@ -30,8 +32,9 @@ gboolean vmig_guard_call(const char *socket_path, const char *request, gint64 ti
 gboolean vmig_guard_freeze(const char *socket_path, const char *const *paths, GError **error);
 gboolean vmig_guard_thaw(const char *socket_path, GError **error);
 gboolean vmig_guard_fence_arm(const char *socket_path, const char *const *overlays, GError **error);
-/* TRUE in *held once every overlay is taken (FALSE while none is armed). Waits up to wait_us for it. */
-gboolean vmig_guard_fence_held(const char *socket_path, gint64 wait_us, gboolean *held, GError **error);
+/* Takes all overlays, or none. *held: they are taken. FALSE there while QEMU has one (up to wait_us is waited for
+ * that), where it had one again after it had let go of it, and where none is armed. */
+gboolean vmig_guard_fence_take(const char *socket_path, gint64 wait_us, gboolean *held, GError **error);
 gboolean vmig_guard_fence_drop(const char *socket_path, GError **error);
 /* None there is success. */
 gboolean vmig_guard_stop(const char *socket_path, GError **error);

@@ -91,7 +91,7 @@ static JsonObject *do_guard_stop(VmigLocal *local, VmigReader *args, GError **er
     return guard_drop(local, args, vmig_guard_stop, error);
 }
 
-static JsonObject *do_fence_held(VmigLocal *local, VmigReader *args, GError **error)
+static JsonObject *do_fence_take(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *job = vmig_local_job(args);
     guint64 wait_us = vmig_reader_size(args, "wait_us");
@@ -103,7 +103,7 @@ static JsonObject *do_fence_held(VmigLocal *local, VmigReader *args, GError **er
     g_autofree char *socket = guard_socket(local, job, error);
     if (socket == NULL)
         return NULL;
-    gboolean ok = vmig_guard_fence_held(socket, (gint64)MIN(wait_us, (guint64)600 * G_USEC_PER_SEC), &held, &failure);
+    gboolean ok = vmig_guard_fence_take(socket, (gint64)MIN(wait_us, (guint64)600 * G_USEC_PER_SEC), &held, &failure);
     if (!forgive_absence(ok, failure, error))
         return NULL;
     JsonObject *reply = json_object_new();
@@ -198,7 +198,7 @@ const VmigLocalMethod vmig_local_guard_methods[] = {
     {"freeze", do_freeze},
     {"thaw", do_thaw},
     {"fence-arm", do_fence_arm},
-    {"fence-held", do_fence_held},
+    {"fence-take", do_fence_take},
     {"fence-drop", do_fence_drop},
     {"guard-stop", do_guard_stop},
     {"sync-config", do_sync_config},

@@ -513,18 +513,18 @@ gboolean vmig_storage_fence_arm(VmigStorage *storage, const VmigJob *job, const 
     return tell_paths(storage, "fence-arm", job, overlays, error);
 }
 
-gboolean vmig_storage_fence_held(VmigStorage *storage, const VmigJob *job, gint64 wait_us, gboolean *held,
+gboolean vmig_storage_fence_take(VmigStorage *storage, const VmigJob *job, gint64 wait_us, gboolean *held,
                                  GError **error)
 {
     JsonObject *args = job_args(job);
 
     json_object_set_int_member(args, "wait_us", MAX(wait_us, 0));
-    g_autoptr(JsonObject) reply = ask(storage, "fence-held", args, error);
+    g_autoptr(JsonObject) reply = ask(storage, "fence-take", args, error);
     if (reply == NULL)
         return FALSE;
     VmigReader reader = vmig_reader(reply);
     gboolean answer = vmig_reader_flag(&reader, "held");
-    if (!understood(&reader, storage, "fence-held", error))
+    if (!understood(&reader, storage, "fence-take", error))
         return FALSE;
     *held = answer;
     return TRUE;

@@ -166,7 +166,7 @@ gboolean vmig_storage_thaw(VmigStorage *storage, const VmigJob *job, GError **er
  * can resume on it. */
 gboolean vmig_storage_fence_arm(VmigStorage *storage, const VmigJob *job, const char *const *overlays, GError **error);
 /* TRUE in *held once every overlay is taken. Waits up to wait_us for it. */
-gboolean vmig_storage_fence_held(VmigStorage *storage, const VmigJob *job, gint64 wait_us, gboolean *held,
+gboolean vmig_storage_fence_take(VmigStorage *storage, const VmigJob *job, gint64 wait_us, gboolean *held,
                                  GError **error);
 gboolean vmig_storage_fence_drop(VmigStorage *storage, const VmigJob *job, GError **error);
 /* "guard-stop": lets go of everything and ends the process; none there is success. */

@@ -20,12 +20,15 @@ from lab import IMAGES, wait_until
 BEFORE = ['LOCK.enter', 'LOCK.leave', 'OVERLAY.enter', 'overlay.made', 'overlay.parked',
           'OVERLAY.leave', 'SEED.enter', 'seed.receiving', 'seed.sent', 'seed.placed', 'SEED.leave',
           'HANDOVER.enter', 'handover.overlays', 'HANDOVER.leave', 'DETACH.enter', 'detach.one',
-          'DETACH.leave', 'MIGRATE.enter', 'migrate.fenced', 'migrate.unparked', 'migrate.running']
+          'DETACH.leave', 'MIGRATE.enter', 'migrate.unparked', 'migrate.running']
 # Points of states that the policy may repeat, before the token.
 REPEATED = ['SEED.enter', 'seed.receiving', 'seed.sent', 'seed.placed', 'SEED.leave',
-            'MIGRATE.enter', 'migrate.fenced', 'migrate.unparked', 'migrate.running']
-# From where the guest is whole on the destination and fenced on the source: whatever fails, it arrives.
-AFTER = ['migrate.arrived', 'MIGRATE.leave', 'SWITCHED.enter', 'switched.resumed', 'SWITCHED.leave', 'COMMIT.enter',
+            'MIGRATE.enter', 'migrate.unparked', 'migrate.running']
+# The guest is whole on the destination, and libvirt is at the end of its migration: the source may be gone already, and
+# then the guest arrives; else it goes back.
+EITHER = ['migrate.arrived', 'migrate.fenced']
+# The destination owns the guest: whatever fails, it arrives.
+AFTER = ['MIGRATE.leave', 'SWITCHED.enter', 'switched.resumed', 'SWITCHED.leave', 'COMMIT.enter',
          'commit.started', 'COMMIT.leave', 'PIVOT.enter', 'pivot.suspended', 'pivot.pivoted',
          'PIVOT.leave', 'RESTORE.enter', 'restore.one', 'RESTORE.leave', 'CLEAN.enter',
          'clean.undefined', 'CLEAN.leave']
@@ -62,14 +65,21 @@ def quick_policy(case):
 def forth_or_back(case, fault):
     """The guest that goes from one host to the other and back again, without a trace; one more way
     of it, with this fault. Returns the Migration, which has arrived."""
+    move = one_way(case, fault)
+    move.prove_arrived(revert=None, keep=False)
+    return move
+
+
+def one_way(case, fault):
+    """A migration of that guest, not yet judged."""
     quick_policy(case)
     guest = case.guest_once('roaming', case.guest)
     other = 'b' if guest.host == 'a' else 'a'
     move = case.migration(guest, '--policy', 'test', '--source-images', 'delete',
                           source=guest.host, dest=other)
     move.run(fault=fault)
-    move.prove_arrived(revert=None, keep=False)
-    guest.host = other
+    if move.call.code == 0:
+        guest.host = other
     return move
 
 
@@ -100,9 +110,22 @@ def forward_at(point):
     """A test: an error at a point after the token does not stop the guest from arriving."""
     @shared
     def test(case):
-        code = 'interference' if point.lower().startswith('migrate') else 'hypervisor'
+        code = 'interference' if point == 'MIGRATE.leave' else 'hypervisor'
         forth_or_back(case, f'{point}@1:error:{code}')
     test.__doc__ = f'After the switchover an error at {point} only leads forward.'
+    return test
+
+
+def either_at(point):
+    """A test: an error in the moment of the arrival leads to one whole guest, there or here."""
+    @shared
+    def test(case):
+        move = one_way(case, f'{point}@1:error:interference')
+        if move.call.code == 0:
+            move.prove_arrived(revert=None, keep=False)
+        else:
+            move.prove_back('interference', words=[point])
+    test.__doc__ = f'An error at {point} leads to one whole guest, on one of the hosts.'
     return test
 
 
@@ -129,7 +152,7 @@ def test_points_are_all(case):
              for end in ('enter', 'leave')} | set(named)
     # A token that is half written, and a rollback that is cut, need a crash to be interesting.
     elsewhere = {'token.source', 'token.dest', 'rollback.dest'}
-    tested = {*BEFORE, *AFTER, *BACK}
+    tested = {*BEFORE, *EITHER, *AFTER, *BACK}
     need(every - tested == elsewhere and tested <= every,
          'points without a test:', every - tested - elsewhere, 'tests without a point:', tested - every)
 
@@ -137,6 +160,7 @@ def test_points_are_all(case):
 globals().update({f'test_back_at_{point}': back_at(point) for point in BEFORE})
 globals().update({f'test_back_again_at_{point}': back_again_at(point) for point in BACK})
 globals().update({f'test_again_at_{point}': again_at(point) for point in REPEATED})
+globals().update({f'test_either_at_{point}': either_at(point) for point in EITHER})
 globals().update({f'test_forward_at_{point}': forward_at(point) for point in AFTER})
 
 

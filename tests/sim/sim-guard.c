@@ -16,6 +16,7 @@ static void unfence(SimGuard *guard)
     for (guint i = 0; i < guard->fences->len; i++)
         ((SimFile *)guard->fences->pdata[i])->fenced = FALSE;
     g_ptr_array_set_size(guard->fences, 0);
+    guard->taken = FALSE;
 }
 
 void sim_guard_kill(SimHost *host)
@@ -51,25 +52,35 @@ static gboolean fence(SimHost *host, char **paths, GError **error)
             return vmig_fail(error, VMIG_ERROR_IO, NULL, "Cannot open %s", paths[i]);
         if (!g_ptr_array_find(host->guard.fences, file, NULL))
             g_ptr_array_add(host->guard.fences, sim_file_ref(file));
-        if (file->writer == NULL && host->sim->broken != SIM_BREAK_FENCE)
-            file->fenced = TRUE;
     }
     return TRUE;
 }
 
-static gboolean all_held(const SimHost *host)
+static gboolean all_free(const SimHost *host)
 {
     const SimGuard *guard = &host->guard;
 
-    for (guint i = 0; i < guard->fences->len; i++) {
-        const SimFile *file = guard->fences->pdata[i];
-        if (file->writer != NULL || (!file->fenced && host->sim->broken != SIM_BREAK_FENCE))
+    for (guint i = 0; i < guard->fences->len; i++)
+        if (((const SimFile *)guard->fences->pdata[i])->writer != NULL)
             return FALSE;
-    }
-    return guard->fences->len > 0;
+    return TRUE;
 }
 
-static JsonObject *fence_held(SimHost *host, VmigReader *args, GError **error)
+/* Broken, it says that it took what it did not, even what the source had again. */
+static gboolean take(SimHost *host)
+{
+    SimGuard *guard = &host->guard;
+
+    if (!guard->alive || guard->fences->len == 0 || !all_free(host))
+        return FALSE;
+    if (host->sim->broken == SIM_BREAK_FENCE)
+        return TRUE;
+    for (guint i = 0; !guard->taken && i < guard->fences->len; i++)
+        ((SimFile *)guard->fences->pdata[i])->fenced = TRUE;
+    return !guard->taken;
+}
+
+static JsonObject *fence_take(SimHost *host, VmigReader *args, GError **error)
 {
     guint64 wait = vmig_reader_size(args, "wait_us");
     gint64 until = host->sim->now + (gint64)wait;
@@ -77,10 +88,10 @@ static JsonObject *fence_held(SimHost *host, VmigReader *args, GError **error)
     if (!vmig_reader_end(args, error, "the request"))
         return NULL;
     /* A guard that is not there, or has nothing to wait for, answers at once. */
-    while (host->guard.alive && host->guard.fences->len > 0 && !all_held(host) && host->sim->now < until)
+    while (host->guard.alive && !host->guard.taken && !all_free(host) && host->sim->now < until)
         sim_advance_to(host->sim, MIN(until, host->sim->now + 20 * SIM_MS), TRUE);
     JsonObject *reply = json_object_new();
-    json_object_set_boolean_member(reply, "held", host->guard.alive && all_held(host));
+    json_object_set_boolean_member(reply, "held", take(host));
     return reply;
 }
 
@@ -102,8 +113,8 @@ JsonObject *sim_guard_call(SimHost *host, const char *method, VmigReader *args, 
         return with_paths(host, args, freeze, error);
     if (strcmp(method, "fence-arm") == 0)
         return with_paths(host, args, fence, error);
-    if (strcmp(method, "fence-held") == 0)
-        return fence_held(host, args, error);
+    if (strcmp(method, "fence-take") == 0)
+        return fence_take(host, args, error);
     if (strcmp(method, "thaw") == 0)
         thaw(&host->guard);
     else if (strcmp(method, "fence-drop") == 0)

@@ -48,6 +48,9 @@ static void restore_source(Sim *sim)
         return;
     if (!sim_qemu_cont(d->qemu, &error)) {
         sim_trace(sim, "%s", error->message);
+        /* migration_iteration_finish() starts the CPUs whether it got the images back or not. */
+        if (sim->migration.phase < SIM_MIG_REPLY)
+            sim_violate(sim, "the source's QEMU dies of a lock when its migration fails");
         return;
     }
     d->run = VMIG_RUN_RUNNING;

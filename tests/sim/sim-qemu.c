@@ -15,6 +15,15 @@ static gboolean no_lock(GError **error, const SimHost *host, const char *path)
     return vmig_fail(error, VMIG_ERROR_HYPERVISOR, NULL, "%s: Failed to get \"write\" lock on %s", host->name, path);
 }
 
+/* What the guard has seen let go of and now sees taken again. */
+static void take(SimQemu *qemu, SimFile *file)
+{
+    SimGuard *guard = &qemu->host->guard;
+
+    file->writer = qemu;
+    guard->taken = guard->taken || (guard->alive && g_ptr_array_find(guard->fences, file, NULL));
+}
+
 static gboolean open_disk(SimQemu *qemu, SimDefDisk *def, SimQemuDisk *disk, GError **error)
 {
     g_autoptr(GPtrArray) paths = g_ptr_array_new();
@@ -35,7 +44,7 @@ static gboolean open_disk(SimQemu *qemu, SimDefDisk *def, SimQemuDisk *disk, GEr
         if (i == 0 && !sim_qemu_can_write(file, qemu))
             return no_lock(error, qemu->host, paths->pdata[i]);
         if (i == 0)
-            file->writer = qemu;
+            take(qemu, file);
         else if (file->writer != NULL)
             return no_lock(error, qemu->host, paths->pdata[i]);
     }
@@ -76,11 +85,6 @@ void sim_qemu_kill(SimQemu *qemu)
             sim_file_unref(disk->chain[k]);
         }
     }
-    /* The guard waits for the images that are let go of. */
-    for (guint i = 0; qemu->host->guard.alive && i < qemu->host->guard.fences->len; i++) {
-        SimFile *file = qemu->host->guard.fences->pdata[i];
-        file->fenced = file->fenced || (file->writer == NULL && qemu->host->sim->broken != SIM_BREAK_FENCE);
-    }
     g_free(qemu);
 }
 
@@ -92,7 +96,7 @@ gboolean sim_qemu_cont(SimQemu *qemu, GError **error)
                              "%s: unable to execute QEMU command 'cont': Failed to get \"write\" lock",
                              qemu->host->name);
     for (guint i = 0; qemu->inactive && i < qemu->n; i++)
-        qemu->disks[i].chain[0]->writer = qemu;
+        take(qemu, qemu->disks[i].chain[0]);
     qemu->inactive = FALSE;
     qemu->running = TRUE;
     qemu->host->sim->guest.due = qemu->host->sim->now;
@@ -106,18 +110,12 @@ void sim_qemu_stop(SimQemu *qemu)
     qemu->running = FALSE;
 }
 
-/* bdrv_inactivate_all(). The guard's write lock request on byte 101 is granted by the kernel at that instant. */
+/* bdrv_inactivate_all(). */
 void sim_qemu_inactivate(SimQemu *qemu)
 {
-    SimGuard *guard = &qemu->host->guard;
-
     qemu->inactive = TRUE;
-    for (guint i = 0; i < qemu->n; i++) {
-        SimFile *file = qemu->disks[i].chain[0];
-        file->writer = NULL;
-        if (guard->alive && g_ptr_array_find(guard->fences, file, NULL) && qemu->host->sim->broken != SIM_BREAK_FENCE)
-            file->fenced = TRUE;
-    }
+    for (guint i = 0; i < qemu->n; i++)
+        qemu->disks[i].chain[0]->writer = NULL;
 }
 
 guint32 sim_qemu_read(const SimQemu *qemu, guint disk, guint block)

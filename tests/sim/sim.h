@@ -199,6 +199,7 @@ typedef struct {
     gboolean alive;
     GPtrArray *frozen; /* SimFile */
     GPtrArray *fences; /* SimFile */
+    gboolean taken;    /* QEMU had one of them again after it had let go of it */
 } SimGuard;
 
 struct SimHost {

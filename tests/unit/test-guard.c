@@ -191,18 +191,18 @@ static void test_fence(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     gboolean held = TRUE;
 
     start(f);
-    g_assert_true(vmig_guard_fence_held(f->socket, 0, &held, &error));
+    g_assert_true(vmig_guard_fence_take(f->socket, 0, &held, &error));
     g_assert_false(held); /* nothing is armed: nothing is fenced */
     Holder writer = hold(f, TRUE);
     g_assert_true(vmig_guard_fence_arm(f->socket, paths, &error));
     g_assert_true(vmig_guard_fence_arm(f->socket, paths, &error));
     gint64 before = g_get_monotonic_time();
-    g_assert_true(vmig_guard_fence_held(f->socket, G_USEC_PER_SEC / 5, &held, &error));
+    g_assert_true(vmig_guard_fence_take(f->socket, G_USEC_PER_SEC / 5, &held, &error));
     g_assert_false(held);
     g_assert_cmpint(g_get_monotonic_time() - before, >=, G_USEC_PER_SEC / 5);
     release(&writer);
     before = g_get_monotonic_time();
-    g_assert_true(vmig_guard_fence_held(f->socket, 5 * G_USEC_PER_SEC, &held, &error));
+    g_assert_true(vmig_guard_fence_take(f->socket, 5 * G_USEC_PER_SEC, &held, &error));
     g_assert_no_error(error);
     g_assert_true(held);
     g_assert_cmpint(g_get_monotonic_time() - before, <, G_USEC_PER_SEC);
@@ -213,6 +213,60 @@ static void test_fence(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_true(locks.frozen);
     g_assert_true(vmig_guard_fence_drop(f->socket, &error));
     g_assert_true(qemu_can(f, TRUE, NULL));
+}
+
+/* A migration that fails at its end: QEMU takes its images back, and must get them; the fence is never got after that,
+ * even when that QEMU is gone too. Only arming it anew forgets it. */
+static void test_fence_notices_that_it_was_taken_back(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    const char *paths[] = {f->image, NULL};
+    g_autoptr(GError) error = NULL;
+    gboolean held = TRUE;
+
+    start(f);
+    Holder writer = hold(f, TRUE);
+    g_assert_true(vmig_guard_fence_arm(f->socket, paths, &error));
+    release(&writer);
+    writer = hold(f, TRUE);
+    g_assert_true(vmig_guard_fence_take(f->socket, G_USEC_PER_SEC / 5, &held, &error));
+    g_assert_false(held);
+    release(&writer);
+    gint64 before = g_get_monotonic_time();
+    g_assert_true(vmig_guard_fence_take(f->socket, 5 * G_USEC_PER_SEC, &held, &error));
+    g_assert_false(held);
+    g_assert_cmpint(g_get_monotonic_time() - before, <, G_USEC_PER_SEC);
+    g_assert_true(qemu_can(f, TRUE, NULL));
+    g_assert_true(vmig_guard_fence_drop(f->socket, &error));
+    g_assert_true(vmig_guard_fence_arm(f->socket, paths, &error));
+    g_assert_true(vmig_guard_fence_take(f->socket, G_USEC_PER_SEC, &held, &error));
+    g_assert_true(held);
+    g_assert_false(qemu_can(f, TRUE, NULL));
+    g_assert_no_error(error);
+}
+
+/* Two overlays: while one of them has its QEMU again, none is taken. */
+static void test_fence_takes_all_or_none(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autofree char *second = g_build_filename(f->dir, "second.qcow2", NULL);
+    const char *paths[] = {second, f->image, NULL};
+    const char *copy[] = {"cp", f->image, second, NULL};
+    g_autoptr(GError) error = NULL;
+    gboolean held = TRUE;
+
+    g_assert_true(g_spawn_sync(NULL, (char **)copy, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL, NULL, NULL, &error));
+    start(f);
+    Holder writer = hold(f, TRUE);
+    g_assert_true(vmig_guard_fence_arm(f->socket, paths, &error));
+    g_assert_true(vmig_guard_fence_take(f->socket, 0, &held, &error));
+    g_assert_false(held);
+    VmigImageLocks locks;
+    g_assert_true(vmig_image_locks_probe(second, &locks, &error));
+    g_assert_false(locks.frozen);
+    release(&writer);
+    g_assert_true(vmig_guard_fence_take(f->socket, 5 * G_USEC_PER_SEC, &held, &error));
+    g_assert_true(held);
+    g_assert_no_error(error);
+    g_unlink(second);
 }
 
 static void test_fence_is_dropped_while_it_waits(Fixture *f, gconstpointer data G_GNUC_UNUSED)
@@ -237,7 +291,7 @@ static gpointer wait_for_fence(gpointer data)
     Fixture *f = data;
     gboolean held = FALSE;
 
-    g_assert_true(vmig_guard_fence_held(f->socket, 20 * G_USEC_PER_SEC, &held, NULL));
+    g_assert_true(vmig_guard_fence_take(f->socket, 20 * G_USEC_PER_SEC, &held, NULL));
     return GINT_TO_POINTER(held);
 }
 
@@ -311,9 +365,9 @@ static void test_refusals(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_false(vmig_guard_fence_arm(f->socket, folder, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_IO);
     g_clear_error(&error);
-    static const char *const nonsense[] = {"",           " ",        "freeze",        "freeze {}",
-                                           "freeze [1]", "freeze [", "fence? wait x", "fence? wait -1",
-                                           "fence? now", "dance",    "freeze [null]"};
+    static const char *const nonsense[] = {"",           " ",        "freeze",       "freeze {}",
+                                           "freeze [1]", "freeze [", "take wait x",  "take wait -1",
+                                           "take now",   "dance",    "freeze [null]"};
     for (guint i = 0; i < G_N_ELEMENTS(nonsense); i++) {
         g_assert_false(vmig_guard_call(f->socket, nonsense[i], G_USEC_PER_SEC, NULL, &error));
         g_assert_nonnull(error);
@@ -351,6 +405,8 @@ int main(int argc, char **argv)
     add("/guard/freeze", test_freeze);
     add("/guard/freeze-finds-writer", test_freeze_finds_writer);
     add("/guard/fence", test_fence);
+    add("/guard/fence-notices-that-it-was-taken-back", test_fence_notices_that_it_was_taken_back);
+    add("/guard/fence-takes-all-or-none", test_fence_takes_all_or_none);
     add("/guard/fence-is-dropped-while-it-waits", test_fence_is_dropped_while_it_waits);
     add("/guard/clients-do-not-wait-for-each-other", test_clients_do_not_wait_for_each_other);
     add("/guard/outlives-its-parent", test_outlives_its_parent);

@@ -367,7 +367,7 @@ static void test_arguments(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     static const char *const methods[] = {"path",      "survey",   "stat",   "lock",        "record-put",
                                           "token-put", "intend",   "remove", "remove-base", "create-overlay",
-                                          "receive",   "received", "place",  "freeze",      "fence-held",
+                                          "receive",   "received", "place",  "freeze",      "fence-take",
                                           "rundir",    "nonsense"};
     g_autoptr(JsonObject) args = json_object_new();
 
@@ -810,7 +810,7 @@ static void test_guard(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_true(vmig_storage_thaw(f->storage, f->job, &error)); /* no guard is success */
     g_assert_true(vmig_storage_fence_drop(f->storage, f->job, &error));
     g_assert_true(vmig_storage_guard_stop(f->storage, f->job, &error));
-    g_assert_true(vmig_storage_fence_held(f->storage, f->job, 0, &held, &error));
+    g_assert_true(vmig_storage_fence_take(f->storage, f->job, 0, &held, &error));
     g_assert_false(held);
     for (guint i = 0; i < 2; i++) {
         vmig_storage_freeze(f->storage, f->job, bases, &error);
@@ -819,7 +819,7 @@ static void test_guard(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_true(vmig_storage_locks(f->storage, bases[0], &locks, &error));
     g_assert_true(locks.frozen && !locks.writer);
     g_assert_true(vmig_storage_fence_arm(f->storage, f->job, overlays, &error));
-    g_assert_true(vmig_storage_fence_held(f->storage, f->job, G_USEC_PER_SEC, &held, &error));
+    g_assert_true(vmig_storage_fence_take(f->storage, f->job, G_USEC_PER_SEC, &held, &error));
     g_assert_true(held);
     /* It outlives whoever started it. */
     vmig_storage_free(f->storage);
