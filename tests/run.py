@@ -213,6 +213,25 @@ def lab_programs():
     return [found[name] for name in [*LAB_ORDER, *sorted(set(found) - set(LAB_ORDER))] if name in found]
 
 
+def trials(argv):
+    """A program of many trials with faults; it prints its seed and its own sum."""
+    def go():
+        if not shutil.which('strace'):
+            say('skip - strace is not installed')
+            return forbid_skips(Count(skipped=1))
+        return run_program([sys.executable, *argv], '/nonexistent')
+    return go
+
+
+def below_the_lab(build, totals):
+    """What dies below libvirt: the tool at its system calls."""
+    tests, sim = ROOT / 'tests', build.folder / 'tests/sim/sim-disk'
+    syscalls = [tests / 'syscalls/syscalls.py', '--sim', sim]
+    stage('every system call: would it be seen', trials([*syscalls, '--planted', '--only', 'happy path', '--trials',
+                                                         '90', '--seed', '1']), totals)
+    stage('every system call', trials(syscalls), totals)
+
+
 def lab_test(program, binary):
     """One lab test program, with a lab in a folder of its own."""
     def go():
@@ -307,6 +326,8 @@ def all_stages(args, folder, totals):
         return
     if args.fast:
         return
+    if not args.lab:
+        below_the_lab(builds['faults'], totals)
     if args.lab:
         stage('build', builds['faults'].make, totals)
         if totals[-1][1].failed:

@@ -12,6 +12,14 @@ static void internal_free(gpointer data)
     g_free(internal);
 }
 
+SimFile *sim_file_bare(void)
+{
+    SimFile *file = g_new0(SimFile, 1);
+
+    file->internals = g_ptr_array_new_with_free_func(internal_free);
+    return file;
+}
+
 SimFile *sim_file_ref(SimFile *file)
 {
     file->refs++;
@@ -39,14 +47,12 @@ SimFile *sim_file_create(SimHost *host, const char *path, const char *backing)
 
     if (sim_file_find(host, path) != NULL)
         return NULL;
-    SimFile *file = g_new0(SimFile, 1);
-    file->refs = 1;
+    SimFile *file = sim_file_ref(sim_file_bare());
     file->ino = ++sim->next_ino;
     file->born_ns = sim->now * 1000 + 1;
     file->mtime_ns = (guint64)sim->now * 1000;
     file->backing = g_strdup(backing);
     file->backing_format = backing != NULL ? g_strdup("qcow2") : NULL;
-    file->internals = g_ptr_array_new_with_free_func(internal_free);
     g_hash_table_insert(host->files, g_strdup(path), file);
     return file;
 }

@@ -114,7 +114,9 @@ static VmigJob *plan(Sim *sim, VmigWorld *world)
     if (result == NULL || result->job == NULL) {
         if (result != NULL)
             vmig_plan_to_error(result, &error);
-        sim_violate(sim, "the plan is refused: %s", error->message);
+        /* With a system call that fails it may be. */
+        if (sim->reopen == NULL)
+            sim_violate(sim, "the plan is refused: %s", error->message);
         return NULL;
     }
     return g_steal_pointer(&result->job);
@@ -122,7 +124,12 @@ static VmigJob *plan(Sim *sim, VmigWorld *world)
 
 static VmigJob *load(SimHost *host)
 {
-    return vmig_journal_load(host->journal, host->sim->job_id, NULL);
+    g_autoptr(GError) error = NULL;
+    VmigJob *job = vmig_journal_load(host->journal, host->sim->job_id, &error);
+
+    if (job == NULL && host->sim->reopen != NULL && !g_error_matches(error, VMIG_ERROR, VMIG_ERROR_NO_JOB))
+        host->sim->stuck = TRUE;
+    return job;
 }
 
 static void run_machine(Sim *sim, VmigWorld *world, const VmigPolicy *policy, VmigJob *job)
@@ -161,7 +168,10 @@ static void run_process(Sim *sim, const VmigPolicy *policy)
         return;
     sim_trace(sim, "---- process %u on the %s: %s", sim->processes, sim_here(sim)->name, job->state);
     run_machine(sim, world, policy, job);
-    sim_here(sim)->journal->broken = FALSE;
+    if (sim->reopen != NULL)
+        sim->stuck = !sim->reopen(sim);
+    else
+        sim_here(sim)->journal->broken = FALSE;
     /* Its operation locks, receivers and hashes end with it. */
     sim_end_agent(sim_source(sim));
     sim_end_agent(sim_dest(sim));
@@ -215,12 +225,12 @@ static void end_other(Sim *sim, const VmigPolicy *policy)
     g_autoptr(VmigJob) before = load(sim_peer(sim));
     g_autoptr(VmigJob) after = NULL;
 
-    if (before == NULL || vmig_state_is_final(vmig_job_state(before)))
+    if (sim->stuck || before == NULL || vmig_state_is_final(vmig_job_state(before)))
         return;
     sim->here = 1 - sim->here;
     run_process(sim, policy);
-    after = load(sim_here(sim));
-    if (!vmig_state_is_final(vmig_job_state(after)))
+    after = sim->stuck ? NULL : load(sim_here(sim));
+    if (after != NULL && !vmig_state_is_final(vmig_job_state(after)))
         sim_violate(sim, "the %s's journal is left in %s (%s)", sim_here(sim)->name, after->state,
                     after->error_message != NULL ? after->error_message : "no error");
 }
@@ -238,7 +248,9 @@ SimOutcome sim_run(Sim *sim)
         choose_host(sim);
         run_process(sim, policy);
         g_clear_pointer(&job, vmig_job_free);
-        job = load(sim_here(sim));
+        job = sim->stuck ? NULL : load(sim_here(sim));
+        if (sim->stuck)
+            return SIM_PARKED;
         over = job == NULL || is_over(sim, job, &parks);
         if (!over)
             sim_advance(sim, sim_random_scale(&sim->world, 10 * SIM_MS, 1000 * SIM_S));
@@ -250,6 +262,8 @@ SimOutcome sim_run(Sim *sim)
     sim_fault_heal(sim);
     if (sim->ended)
         end_other(sim, policy);
+    if (sim->stuck)
+        return SIM_PARKED;
     sim_check_end(sim, job);
     if (job != NULL && vmig_job_state(job) == VMIG_STATE_PARKED)
         check_parked(sim, job);

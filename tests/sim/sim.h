@@ -83,6 +83,7 @@ typedef struct {
     gboolean foreign;           /* made by an operator */
 } SimFile;
 
+SimFile *sim_file_bare(void); /* nobody refers to it yet */
 SimFile *sim_file_ref(SimFile *file);
 void sim_file_unref(SimFile *file);
 /* A new file under that name, or NULL if there is one. */
@@ -377,6 +378,10 @@ struct Sim {
     VmigMachine *machine;
     guint processes;
     gboolean ended; /* vmig_machine_run() said DONE or ROLLED_BACK */
+    /* With journals on the disk (sim-disk.c): closes and opens them, as the next process would; FALSE: one cannot be
+     * opened, or read, now. */
+    gboolean (*reopen)(Sim *sim);
+    gboolean stuck;
 
     /* The scenario. */
     char *uuid;
