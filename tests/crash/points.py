@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Where a job is broken off: every fault point, how a job comes to it, and how it may end afterwards.
+
+The points come from the binary (`vmig-snap --list-faults`); what is here must fit them exactly.
+"""
+import dataclasses
+import subprocess
+
+# States in which no step runs, so that their points are never passed.
+NEVER = {f'{state}.{end}' for state in ('PLAN', 'DONE', 'ROLLED_BACK', 'PARKED') for end in ('enter', 'leave')}
+
+# In the order in which a migration passes them.
+FORWARD = ['LOCK.enter', 'LOCK.leave', 'OVERLAY.enter', 'overlay.made', 'overlay.parked', 'OVERLAY.leave',
+           'SEED.enter', 'seed.receiving', 'seed.sent', 'seed.placed', 'SEED.leave',
+           'HANDOVER.enter', 'handover.overlays', 'HANDOVER.leave', 'DETACH.enter', 'detach.one', 'DETACH.leave',
+           'MIGRATE.enter', 'migrate.fenced', 'migrate.unparked', 'migrate.running', 'migrate.arrived',
+           'token.source', 'token.dest', 'MIGRATE.leave', 'SWITCHED.enter', 'commit.started', 'switched.resumed',
+           'SWITCHED.leave', 'COMMIT.enter', 'COMMIT.leave', 'PIVOT.enter', 'pivot.suspended', 'pivot.pivoted',
+           'PIVOT.leave', 'RESTORE.enter', 'restore.one', 'RESTORE.leave', 'CLEAN.enter', 'clean.undefined',
+           'CLEAN.leave']
+TOKEN = FORWARD.index('token.source')
+# From here on a guest may be whole on the destination although nobody has given it the token.
+RUNNING = FORWARD.index('migrate.running')
+
+# After an error at migrate.running that is not tried again.
+BACK = ['rollback.dest', 'ROLLBACK.enter', 'ROLLBACK.leave', 'BACK_COMMIT.enter', 'commit.started', 'BACK_COMMIT.leave',
+        'BACK_PIVOT.enter', 'pivot.suspended', 'pivot.pivoted', 'BACK_PIVOT.leave', 'BACK_RESTORE.enter',
+        'restore.one', 'BACK_RESTORE.leave']
+
+# In a `resume` after the tool was killed at the first point.
+AFTER_A_KILL = [('migrate.running', 'UNCERTAIN.enter'), ('migrate.running', 'UNCERTAIN.leave'),
+                ('migrate.running', 'rollback.dest'), ('migrate.arrived', 'rollback.dest'),
+                ('token.source', 'UNCERTAIN.enter'), ('token.source', 'token.dest')]
+
+VICTIMS = {'tool': 'tool', 'agent': 'agent', 'source-libvirtd': 'source libvirtd', 'dest-libvirtd': 'dest. libvirtd',
+           'source-qemu': 'source QEMU', 'dest-qemu': 'dest. QEMU'}
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """One point on one way. `killed`: where the first process died, when a resume comes to this point."""
+    name: str
+    way: str
+    killed: str = ''
+
+    @property
+    def key(self):
+        """What --only and the table call it."""
+        return {'forward': self.name, 'back': f'back:{self.name}'}.get(self.way, f'{self.killed}>{self.name}')
+
+    def faults(self):
+        """VMIG_SNAP_FAULT of each process in turn; the last one stops at the point."""
+        stop = f'{self.name}@1:stop'
+        if self.way == 'back':
+            return [f'migrate.running:error:interference,{stop}']
+        return [f'{self.killed}@1:kill', stop] if self.killed else [stop]
+
+    def past_token(self):
+        """Whether only the destination may run the guest."""
+        if self.way == 'resume':
+            return self.killed == 'token.source'
+        return self.way == 'forward' and FORWARD.index(self.name) >= TOKEN
+
+    def may_end(self, victim):
+        """The ends that a job may come to when this victim was killed here."""
+        if victim == 'source-qemu':
+            return self._without_source()
+        if victim == 'dest-qemu':
+            return self._without_dest()
+        if self.past_token():
+            return {'done'}
+        return {'back'} if self.way == 'back' or self.name == 'rollback.dest' else {'done', 'back'}
+
+    def _without_source(self):
+        if self.past_token():
+            return {'done'}
+        arriving = self.way == 'resume' or (self.way == 'forward' and FORWARD.index(self.name) >= RUNNING)
+        return {'done', 'back down'} if arriving and self.name != 'rollback.dest' else {'back down'}
+
+    def _without_dest(self):
+        if self.past_token():
+            return {'done down'}
+        return {'done', 'back'} if self.way == 'forward' else {'back'}
+
+    def has(self, victim):
+        """Whether this victim can be alive here (False is certain, True is not)."""
+        if victim == 'dest-qemu':
+            return self.way == 'resume' or (self.way == 'forward' and FORWARD.index(self.name) >= RUNNING) or \
+                self.name == 'rollback.dest'
+        if victim == 'source-qemu' and self.way == 'forward':
+            return FORWARD.index(self.name) < FORWARD.index('clean.undefined')
+        return True
+
+
+def all_points():
+    """Every point on every way, in the order of the table."""
+    return [*[Point(name, 'forward') for name in FORWARD], *[Point(name, 'back') for name in BACK],
+            *[Point(name, 'resume', killed) for killed, name in AFTER_A_KILL]]
+
+
+def check_against(binary):
+    """[] or how the lists above differ from what the binary has."""
+    done = subprocess.run([binary, '--list-faults'], capture_output=True, text=True, check=False)
+    real = set(done.stdout.split())
+    if done.returncode or not real:
+        return ['the binary has no fault points (meson setup -Dfaults=true)']
+    here = {point.name for point in all_points()}
+    return [f'no trial stops at {name}' for name in sorted(real - here - NEVER)] + \
+        [f'the binary has no point {name}' for name in sorted((here | NEVER) - real)]
