@@ -56,15 +56,19 @@ class Golden:
             folder = lab.path(host, '/etc/vmig-snap/policy.d')
             folder.mkdir(parents=True, exist_ok=True)
             (folder / 'crash.conf').write_text(POLICY)
-        guest = self.case.guest(NAME, [cases.Disk('vda', size='72M', fill_mb=4)], memory_mib=96,
-                                tree=[*cases.TWO], cmdline='vmig.verify=1 vmig.region_mb=4 vmig.rate=40')
-        self.guest = guest
+        # A small guest: two of them share two cores with everything else, 64 MiB are just enough to boot.
+        self.guest = self.case.guest(NAME, [cases.Disk('vda', size='72M', fill_mb=4)], start=False, memory_mib=64,
+                                     cmdline='vmig.verify=1 vmig.region_mb=4 vmig.rate=40')
+        lab.take_snapshot('a', NAME, 'one', 'while off')
+        lab.virsh('a', 'start', NAME)
+        lab.make_tree('a', NAME, [('take', 'two', 'with memory')], writes=5)
         (self.store / 'domain.xml').write_text(lab.virsh('a', 'dumpxml', NAME, '--inactive', '--security-info'))
         for name in ('one', 'two'):
             (self.store / f'{name}.xml').write_text(
                 lab.virsh('a', 'snapshot-dumpxml', '--domain', NAME, '--snapshotname', name, '--security-info'))
         lab.kill_qemu('a', NAME)
         wait_until(lambda: lab.state('a', NAME) == 'shut off', 10, 'the end of the guest')
+        lab.run('a', ['qemu-img', 'check', '-q', '-r', 'leaks', DISK])
         shutil.copy(lab.path('a', DISK), self.store / 'disk')
         shutil.copy(lab.path('a', lab.console_path(NAME)), self.store / 'console')
 

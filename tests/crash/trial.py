@@ -59,6 +59,7 @@ class Result:
     wrong: list = dataclasses.field(default_factory=list)
     mode: str = ''
     rounds: int = 0
+    retries: list = dataclasses.field(default_factory=list)
     first: float = None
     silence: float = None
     ended: float = None
@@ -252,10 +253,19 @@ class Runner:
             result.wrong.append(str(why))
         except Exception:
             result.wrong.append(f'the test itself broke: {traceback.format_exc()}')
+        result.retries = [f'{event["state"]}: {event["error"]["code"]}: {event["error"]["message"]}'
+                          for call in self.calls for _, event in self._events(call) if event.get('event') == 'retry']
         if result.wrong:
             result.evidence = self._evidence()
         result.seconds = time.monotonic() - begin
         return result
+
+    @staticmethod
+    def _events(call):
+        try:
+            return call.events
+        except ValueError:
+            return []  # a line that a kill cut off
 
     def _judge(self, trial, result, judge):
         allowed = trial.point.may_end(trial.victim) if trial.point else self._may_end(trial)
