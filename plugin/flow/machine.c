@@ -178,6 +178,18 @@ static gboolean hosts_answer(VmigMachine *m, VmigState state, GError **error)
            (!dest || vmig_side_host(m, VMIG_SIDE_DEST, error) != NULL);
 }
 
+/* The bases and the guest are sent by a process of the source: the paths, the sockets and the migration are its own.
+ * One on the destination that finds the job before the switchover can only lead it back. */
+static gboolean goes_forward_here(VmigMachine *m, VmigState state, GError **error)
+{
+    if (!m->here_is_dest || vmig_state_phase(state) != VMIG_PHASE_FORWARD || state == VMIG_STATE_UNCERTAIN)
+        return TRUE;
+    return vmig_fail(error, VMIG_ERROR_INTERRUPTED, "Run the migration again on the source.",
+                     "the process on the source died before the switchover, and the destination cannot carry job %s "
+                     "forward in its place",
+                     m->job->id);
+}
+
 /* One state: its step between its two fault points. A state that was cancelled before the switchover fails. */
 static gboolean do_step(VmigMachine *m, VmigState state, VmigState *next, GError **error)
 {
@@ -185,7 +197,7 @@ static gboolean do_step(VmigMachine *m, VmigState state, VmigState *next, GError
     g_autofree char *left = g_strdup_printf("%s.leave", vmig_state_name(state));
 
     *next = vmig_state_next(state);
-    if (!vmig_machine_check_cancel(m, error) || !hosts_answer(m, state, error) ||
+    if (!vmig_machine_check_cancel(m, error) || !goes_forward_here(m, state, error) || !hosts_answer(m, state, error) ||
         !vmig_journal_begin_transition(m->journal, m->job, *next, NULL, error) ||
         !vmig_fault(g_intern_string(entered), error))
         return FALSE;
