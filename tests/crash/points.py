@@ -80,6 +80,8 @@ class Point:
     def _without_dest(self):
         if self.past_token():
             return {'done down'}
+        if self.name == 'migrate.arrived':  # the token follows at once: before or after anybody sees it
+            return {'done', 'back', 'done down'}
         return {'done', 'back'} if self.way == 'forward' else {'back'}
 
     def has(self, victim):

@@ -27,6 +27,11 @@ CALL_LIMIT = 75
 RANDOM_VICTIMS = ['tool', 'tool', 'tool', 'agent', 'source-libvirtd', 'dest-libvirtd', 'source-qemu', 'dest-qemu',
                   'guard']
 
+# What _sabotage() does, in the words in which the judge must complain of it.
+SABOTAGE = [f'left on b: file {golden.IMAGES}/left.qcow2', f'{golden.OTHERS[0]} of a, which nobody may touch',
+            'the persistent definition', "snapshot 'one'", f'snapshots in {golden.DISK}',
+            'left on a: /run/vmig-snap/forgotten']
+
 
 @dataclasses.dataclass
 class Trial:
@@ -38,10 +43,13 @@ class Trial:
     mode: str = 'source'
     late: bool = False
     moments: tuple = ()
+    sabotage: bool = False
 
     @property
     def name(self):
         """How it is called in the output, and by --only."""
+        if self.sabotage:
+            return 'the judge sees what is wrong'
         if self.point:
             return f'{self.point.key},{self.victim}'
         return ' then '.join(f'{victim} at {when:.2f} s' for when, victim in self.moments)
@@ -204,15 +212,14 @@ class Runner:
         return [host for host in HOSTS
                 if Call(self.lab, host, ['status', '--json']).wait(20).document['jobs']]
 
-    def recover(self, mode, result, on_round=None):
+    def recover(self, mode, result, on_round=lambda: None):
         """What boot and systemd run, until the job has ended on both hosts; the last Call."""
         begin, last = time.monotonic(), None
         wanted = {'source': ['a'], 'dest': ['b'], 'both': ['a', 'b']}[mode]
         while result.rounds < ROUNDS and time.monotonic() - begin < END_LIMIT:
             calls = [self.start(host, ['resume', '--all', '--json']) for host in wanted]
             result.rounds += 1
-            if on_round:
-                on_round()
+            on_round()
             for call in calls:
                 call.wait(CALL_LIMIT)
                 last = call
@@ -232,7 +239,8 @@ class Runner:
 
     def run(self, trial):
         """One trial; the Result."""
-        result = Result(trial.name, trial.point.key if trial.point else '', trial.victim, mode=trial.mode)
+        result = Result(trial.name, trial.point.key if trial.point and not trial.sabotage else '', trial.victim,
+                        mode=trial.mode)
         begin = time.monotonic()
         self.calls = []
         try:
@@ -244,6 +252,8 @@ class Runner:
                     self._at_point(trial, result, beat)
                 else:
                     self._at_moments(trial, result, beat)
+                if trial.sabotage:
+                    self._sabotage()
                 if result.outcome != 'none':
                     result.outcome, result.wrong = judge.outcome()
             if result.outcome != 'none':
@@ -255,6 +265,9 @@ class Runner:
             result.wrong.append(f'the test itself broke: {traceback.format_exc()}')
         result.retries = [f'{event["state"]}: {event["error"]["code"]}: {event["error"]["message"]}'
                           for call in self.calls for _, event in self._events(call) if event.get('event') == 'retry']
+        if trial.sabotage:
+            result.wrong = [f'the judge did not see: {text}' for text in SABOTAGE
+                            if not any(text in str(wrong) for wrong in result.wrong)]
         if result.wrong:
             result.evidence = self._evidence()
         result.seconds = time.monotonic() - begin
@@ -317,7 +330,7 @@ class Runner:
     def _at_moments(self, trial, result, beat):
         (first, victim), *more = trial.moments
         call = self.migrate()
-        threading.Event().wait(first)
+        time.sleep(first)
         self.kill(victim)
         since = time.monotonic()
         self.revive(victim, trial.late)
@@ -327,15 +340,15 @@ class Runner:
         if victim == 'tool':
             since = time.monotonic()
         if self.open_hosts():
-            self.recover(trial.mode, result, (lambda: self._second(more.pop())) if more and victim == 'tool' else None)
+            again = more if victim == 'tool' else []
+            self.recover(trial.mode, result, lambda: self._second(again.pop()) if again else None)
         self._times(result, beat, since)
 
     def _second(self, moment):
         when, victim = moment
-        if when >= 0:
-            threading.Event().wait(when)
-            self.kill(victim)
-            self.revive(victim)
+        time.sleep(when)
+        self.kill(victim)
+        self.revive(victim)
 
     @staticmethod
     def _times(result, beat, since):
@@ -343,6 +356,15 @@ class Runner:
         result.ended = now - since
         result.first = beat.first_after(since)
         result.silence = beat.silence(since, now)
+
+    def _sabotage(self):
+        """What the judge must see, or its word is worth nothing: see SABOTAGE."""
+        lab = self.lab
+        lab.path('b', f'{golden.IMAGES}/left.qcow2').write_bytes(b'left')
+        lab.path('a', golden.OTHERS[0]).write_bytes(b'changed')
+        lab.virsh('b', 'desc', NAME, '--config', 'another')
+        lab.virsh('b', 'snapshot-delete', NAME, 'one')
+        lab.path('a', '/run/vmig-snap/forgotten').write_bytes(b'')
 
     def _evidence(self):
         """What is needed to understand a failure."""
