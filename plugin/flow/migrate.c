@@ -74,7 +74,7 @@ static gboolean begin(VmigMachine *m, GError **error)
     };
     hv->ops->migrate_end(hv, NULL); /* of an earlier try, where there is one */
     if (!vmig_settle_remove_arrived(m, error) || !forget_revoked(m, error) || !vmig_handover_fresh_overlays(m, error) ||
-        !arm_fence(m, error) || !vmig_fault("migrate.fenced", error) || !vmig_overlay_unpark(m, error) ||
+        !arm_fence(m, error) || !vmig_fault("migrate.watched", error) || !vmig_overlay_unpark(m, error) ||
         !vmig_fault("migrate.unparked", error))
         return FALSE;
     return hv->ops->migrate_begin(hv, m->job->uuid, &params, error);

@@ -20,10 +20,10 @@ from lab import IMAGES, wait_until
 BEFORE = ['LOCK.enter', 'LOCK.leave', 'OVERLAY.enter', 'overlay.made', 'overlay.parked',
           'OVERLAY.leave', 'SEED.enter', 'seed.receiving', 'seed.sent', 'seed.placed', 'SEED.leave',
           'HANDOVER.enter', 'handover.overlays', 'HANDOVER.leave', 'DETACH.enter', 'detach.one',
-          'DETACH.leave', 'MIGRATE.enter', 'migrate.unparked', 'migrate.running']
+          'DETACH.leave', 'MIGRATE.enter', 'migrate.watched', 'migrate.unparked', 'migrate.running']
 # Points of states that the policy may repeat, before the token.
 REPEATED = ['SEED.enter', 'seed.receiving', 'seed.sent', 'seed.placed', 'SEED.leave',
-            'MIGRATE.enter', 'migrate.unparked', 'migrate.running']
+            'MIGRATE.enter', 'migrate.watched', 'migrate.unparked', 'migrate.running']
 # The guest is whole on the destination, and libvirt is at the end of its migration: the source may be gone already, and
 # then the guest arrives; else it goes back.
 EITHER = ['migrate.arrived', 'migrate.fenced']
