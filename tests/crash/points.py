@@ -13,8 +13,8 @@ NEVER = {f'{state}.{end}' for state in ('PLAN', 'DONE', 'ROLLED_BACK', 'PARKED')
 FORWARD = ['LOCK.enter', 'LOCK.leave', 'OVERLAY.enter', 'overlay.made', 'overlay.parked', 'OVERLAY.leave',
            'SEED.enter', 'seed.receiving', 'seed.sent', 'seed.placed', 'SEED.leave',
            'HANDOVER.enter', 'handover.overlays', 'HANDOVER.leave', 'DETACH.enter', 'detach.one', 'DETACH.leave',
-           'MIGRATE.enter', 'migrate.fenced', 'migrate.unparked', 'migrate.running', 'migrate.arrived',
-           'token.source', 'token.dest', 'MIGRATE.leave', 'SWITCHED.enter', 'commit.started', 'switched.resumed',
+           'MIGRATE.enter', 'migrate.watched', 'migrate.unparked', 'migrate.running', 'migrate.arrived',
+           'migrate.fenced', 'token.source', 'token.dest', 'MIGRATE.leave', 'SWITCHED.enter', 'commit.started', 'switched.resumed',
            'SWITCHED.leave', 'COMMIT.enter', 'COMMIT.leave', 'PIVOT.enter', 'pivot.suspended', 'pivot.pivoted',
            'PIVOT.leave', 'RESTORE.enter', 'restore.one', 'RESTORE.leave', 'CLEAN.enter', 'clean.undefined',
            'CLEAN.leave']
@@ -30,6 +30,7 @@ BACK = ['rollback.dest', 'ROLLBACK.enter', 'ROLLBACK.leave', 'BACK_COMMIT.enter'
 # In a `resume` after the tool was killed at the first point.
 AFTER_A_KILL = [('migrate.running', 'UNCERTAIN.enter'), ('migrate.running', 'UNCERTAIN.leave'),
                 ('migrate.running', 'rollback.dest'), ('migrate.arrived', 'rollback.dest'),
+                ('migrate.fenced', 'UNCERTAIN.leave'),
                 ('token.source', 'UNCERTAIN.enter'), ('token.source', 'token.dest')]
 
 VICTIMS = {'tool': 'tool', 'agent': 'agent', 'source-libvirtd': 'source libvirtd', 'dest-libvirtd': 'dest. libvirtd',
@@ -80,7 +81,7 @@ class Point:
     def _without_dest(self):
         if self.past_token():
             return {'done down'}
-        if self.name == 'migrate.arrived':  # the token follows at once: before or after anybody sees it
+        if self.name in ('migrate.arrived', 'migrate.fenced'):  # the token follows before anybody sees it, or after
             return {'done', 'back', 'done down'}
         return {'done', 'back'} if self.way == 'forward' else {'back'}
 
