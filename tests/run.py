@@ -244,20 +244,6 @@ def lab_test(program, binary):
     return go
 
 
-def crash_test(binary):
-    """The short part of the crash run, with labs in folders of their own."""
-    def go():
-        folder = f'/var/tmp/vmig-lab-run-crash-{os.getpid()}'
-        if os.geteuid() != 0:
-            say('skip - the crash run: needs root to make two hosts')
-            return forbid_skips(Count(skipped=1))
-        count = run_program([sys.executable, ROOT / 'tests/crash/run', '--short', '--jobs', '2', '--binary', binary,
-                             '--dir', folder], folder)
-        take_down(f'{folder}-2')
-        return count
-    return go
-
-
 def run_program(argv, folder):
     """Run a program that prints its own sum last; show its output as it comes, and count."""
     process = subprocess.Popen([str(word) for word in argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -349,7 +335,6 @@ def all_stages(args, folder, totals):
     binary = builds['faults'].folder / 'plugin/vmig-snap'
     for program in lab_programs():
         stage(f'lab: {program.stem}', lab_test(program, binary), totals)
-    stage('crash: the short part of the matrix', crash_test(binary), totals)
 
 
 def on_signal(number, _):
