@@ -9,7 +9,8 @@
 typedef struct {
     VmigFile *file; /* not owned */
     const char *target;
-    char *socket;
+    char *sockets[2]; /* NULL-terminated */
+    VmigCopyTask task;
     VmigCopyProgress progress; /* under the mutex */
 } SeedCopy;
 
@@ -24,7 +25,9 @@ typedef struct {
 
 static void seed_copy_free(SeedCopy *copy)
 {
-    g_free(copy->socket);
+    g_free(copy->sockets[0]);
+    g_free(copy->task.hash);
+    g_free(copy->task.rewritten);
     g_free(copy);
 }
 
@@ -54,7 +57,9 @@ static Seeding *collect(VmigMachine *m)
             g_autofree char *name = g_strdup_printf("seed-%u.sock", seeding->copies->len);
             copy->file = file;
             copy->target = disk->target;
-            copy->socket = vmig_world_socket(m->world, name);
+            copy->sockets[0] = vmig_world_socket(m->world, name);
+            copy->task.file = file;
+            copy->task.sockets = (const char *const *)copy->sockets;
             g_ptr_array_add(seeding->copies, copy);
         }
     }
@@ -109,27 +114,35 @@ static gboolean start_receivers(Seeding *s, GError **error)
     VmigMachine *m = s->m;
 
     for (guint i = 0; i < s->copies->len; i++) {
-        const SeedCopy *copy = s->copies->pdata[i];
-        if (!vmig_storage_receive(m->world->dest.storage, m->job, copy->file, copy->socket, error))
+        SeedCopy *copy = s->copies->pdata[i];
+        if (!vmig_storage_receive(m->world->dest.storage, m->job, copy->file, copy->sockets[0], &copy->task.fresh,
+                                  error))
             return FALSE;
+        if (!copy->task.fresh)
+            vmig_machine_note(m, "disk %s: %s goes on from what the destination has of it", copy->target,
+                              copy->file->source);
     }
     return vmig_fault("seed.receiving", error);
 }
 
-static gboolean send_all(Seeding *s, char ***hashes, GError **error)
+/* From the copies' threads. */
+static gboolean on_known(gpointer user, guint index, guint64 first, GBytes **page, GError **error)
+{
+    Seeding *s = user;
+    const SeedCopy *copy = s->copies->pdata[index];
+
+    return vmig_storage_known(s->m->world->dest.storage, s->m->job, copy->file, first, page, error);
+}
+
+static gboolean send_all(Seeding *s, GError **error)
 {
     VmigMachine *m = s->m;
-    g_autoptr(GPtrArray) files = g_ptr_array_new();
-    g_autoptr(GPtrArray) sockets = g_ptr_array_new();
+    VmigCopyEvents events = {on_known, on_progress, s};
+    g_autoptr(GPtrArray) tasks = g_ptr_array_new();
 
-    for (guint i = 0; i < s->copies->len; i++) {
-        const SeedCopy *copy = s->copies->pdata[i];
-        g_ptr_array_add(files, copy->file);
-        g_ptr_array_add(sockets, copy->socket);
-    }
-    g_ptr_array_add(sockets, NULL);
-    gboolean sent = m->world->mover->ops->send(m->world->mover, files, (const char *const *)sockets->pdata, hashes,
-                                               on_progress, s, error);
+    for (guint i = 0; i < s->copies->len; i++)
+        g_ptr_array_add(tasks, &((SeedCopy *)s->copies->pdata[i])->task);
+    gboolean sent = m->world->mover->ops->send(m->world->mover, tasks, &events, error);
     for (guint i = 0; i < s->copies->len; i++)
         m->job->bytes_copied += ((const SeedCopy *)s->copies->pdata[i])->progress.sent;
     return sent && vmig_fault("seed.sent", error);
@@ -147,16 +160,29 @@ static gboolean source_unchanged(VmigMachine *m, const VmigFile *file, GError **
                      file->source);
 }
 
-static gboolean prove(VmigMachine *m, SeedCopy *copy, const char *sent_hash, GError **error)
+/* What is not equal after all is not worth converging once more: somebody else wrote to it, or a host computes wrongly.
+ * The next try begins with nothing. */
+static gboolean refuse_part(VmigMachine *m, const SeedCopy *copy, GError **error)
+{
+    g_autoptr(GError) why = NULL;
+
+    if (!vmig_storage_remove(m->world->dest.storage, m->job, copy->file->part, "its content is not what was sent",
+                             &why))
+        vmig_machine_note(m, "%s could not be removed: %s", copy->file->part, why->message);
+    return vmig_fail(error, VMIG_ERROR_HASH_MISMATCH, "Check memory, disks and network of both hosts.",
+                     "disk %s: the copy of %s differs from what was read", copy->target, copy->file->source);
+}
+
+static gboolean prove(VmigMachine *m, SeedCopy *copy, GError **error)
 {
     VmigStorage *dest = m->world->dest.storage;
     g_autofree char *got_hash = NULL;
 
-    if (!vmig_storage_received(dest, m->job, copy->file, &got_hash, error) || !source_unchanged(m, copy->file, error))
+    if (!vmig_storage_received(dest, m->job, copy->file, copy->task.rewritten, &got_hash, error) ||
+        !source_unchanged(m, copy->file, error))
         return FALSE;
-    if (g_strcmp0(sent_hash, got_hash) != 0)
-        return vmig_fail(error, VMIG_ERROR_HASH_MISMATCH, "Check memory, disks and network of both hosts.",
-                         "disk %s: the copy of %s differs from what was read", copy->target, copy->file->source);
+    if (g_strcmp0(copy->task.hash, got_hash) != 0)
+        return refuse_part(m, copy, error);
     copy->file->hash = g_steal_pointer(&got_hash);
     return vmig_machine_save(m, error);
 }
@@ -183,12 +209,11 @@ static gboolean place_proven(VmigMachine *m, GError **error)
 gboolean vmig_step_seed(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError **error)
 {
     g_autoptr(Seeding) seeding = collect(m);
-    g_auto(GStrv) hashes = NULL;
 
-    if (seeding->copies->len > 0 && (!start_receivers(seeding, error) || !send_all(seeding, &hashes, error)))
+    if (seeding->copies->len > 0 && (!start_receivers(seeding, error) || !send_all(seeding, error)))
         return FALSE;
     for (guint i = 0; i < seeding->copies->len; i++)
-        if (!vmig_machine_check_cancel(m, error) || !prove(m, seeding->copies->pdata[i], hashes[i], error))
+        if (!vmig_machine_check_cancel(m, error) || !prove(m, seeding->copies->pdata[i], error))
             return FALSE;
     return place_proven(m, error);
 }

@@ -154,11 +154,17 @@ struct VmigBlockWalk {
 
 VmigBlockWalk *vmig_block_walk_new(int fd, guint64 size)
 {
+    return vmig_block_walk_new_at(fd, size, 0);
+}
+
+VmigBlockWalk *vmig_block_walk_new_at(int fd, guint64 size, guint64 first)
+{
     VmigBlockWalk *walk = g_new0(VmigBlockWalk, 1);
 
     g_mutex_init(&walk->lock);
     walk->fd = fd;
     walk->size = size;
+    walk->next = first;
     return walk;
 }
 
@@ -298,18 +304,18 @@ static void pass_tell(Pass *pass, guint64 bytes)
 }
 
 /* Reads [offset, offset + length) of the file; buffer has room for the length rounded up. */
-static gboolean read_piece(Pass *pass, guint8 *buffer, gsize length, guint64 offset, GError **error)
+static gboolean read_piece(int fd, int direct, guint8 *buffer, gsize length, guint64 offset, GError **error)
 {
-    int fd = pass->direct >= 0 ? pass->direct : pass->fd;
+    int from = direct >= 0 ? direct : fd;
     gsize rounded = (length + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 
     for (gsize done = 0; done < length;) {
         /* A short read ends unaligned only at the end of the file. */
-        ssize_t got = pread(fd, buffer + done, rounded - done, (off_t)(offset + done));
+        ssize_t got = pread(from, buffer + done, rounded - done, (off_t)(offset + done));
         if (got < 0 && errno == EINTR)
             continue;
-        if (got < 0 && errno == EINVAL && fd == pass->direct) {
-            fd = pass->fd; /* the device wants more than 4096: through the cache then */
+        if (got < 0 && errno == EINVAL && from != fd) {
+            from = fd; /* the device wants more than 4096: through the cache then */
             continue;
         }
         if (got < 0)
@@ -317,31 +323,37 @@ static gboolean read_piece(Pass *pass, guint8 *buffer, gsize length, guint64 off
         if (got == 0)
             return vmig_fail(error, VMIG_ERROR_BASE_CHANGED, NULL,
                              "A file became shorter than %" G_GUINT64_FORMAT " bytes while it was hashed",
-                             pass->hash->size);
+                             offset + length);
         done += (gsize)got;
     }
     return TRUE;
 }
 
-static gboolean hash_data_block(Pass *pass, guint8 *buffer, guint64 index, GError **error)
+gboolean vmig_block_read(int fd, int direct, guint64 size, guint64 index, guint8 *buffer, GError **error)
 {
-    gsize length = vmig_tree_hash_block_length(pass->hash, index);
-    guint64 from = index * VMIG_HASH_BLOCK, end = from + length, stop;
+    guint64 from = index * VMIG_HASH_BLOCK, end = MIN(from + VMIG_HASH_BLOCK, size), stop;
     gboolean hole;
 
-    if (pass->direct < 0) /* what the cache has is not what the disk has */
-        (void)posix_fadvise(pass->fd, (off_t)from, (off_t)length, POSIX_FADV_DONTNEED);
+    if (direct < 0) /* what the cache has is not what the disk has */
+        (void)posix_fadvise(fd, (off_t)from, (off_t)(end - from), POSIX_FADV_DONTNEED);
     for (guint64 offset = from; offset < end; offset = stop) {
-        if (!vmig_next_extent(pass->fd, offset, end, &hole, &stop, error))
+        if (!vmig_next_extent(fd, offset, end, &hole, &stop, error))
             return FALSE;
         if (hole)
             memset(buffer + (offset - from), 0, stop - offset);
-        else if (!read_piece(pass, buffer + (offset - from), stop - offset, offset, error))
+        else if (!read_piece(fd, direct, buffer + (offset - from), stop - offset, offset, error))
             return FALSE;
     }
-    if (pass->direct < 0)
-        (void)posix_fadvise(pass->fd, (off_t)from, (off_t)length, POSIX_FADV_DONTNEED);
-    vmig_tree_hash_set_block(pass->hash, index, buffer, length);
+    if (direct < 0)
+        (void)posix_fadvise(fd, (off_t)from, (off_t)(end - from), POSIX_FADV_DONTNEED);
+    return TRUE;
+}
+
+static gboolean hash_data_block(Pass *pass, guint8 *buffer, guint64 index, GError **error)
+{
+    if (!vmig_block_read(pass->fd, pass->direct, pass->hash->size, index, buffer, error))
+        return FALSE;
+    vmig_tree_hash_set_block(pass->hash, index, buffer, vmig_tree_hash_block_length(pass->hash, index));
     return TRUE;
 }
 

@@ -49,6 +49,8 @@ typedef struct {
 
 /* Keeps fd for as long as it lives; does not own it. */
 VmigBlockWalk *vmig_block_walk_new(int fd, guint64 size);
+/* From that block on. */
+VmigBlockWalk *vmig_block_walk_new_at(int fd, guint64 size, guint64 first);
 void vmig_block_walk_free(VmigBlockWalk *walk);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigBlockWalk, vmig_block_walk_free)
 /* ret->count is 0 at the end. */
@@ -59,6 +61,10 @@ gboolean vmig_next_extent(int fd, guint64 offset, guint64 end, gboolean *hole, g
 
 /* A second description of the same open file for direct I/O, or -1 where the file system has none. */
 int vmig_open_direct(int fd, int flags);
+
+/* Reads one block of a file of that size as its disk has it, holes as zeros; direct is vmig_open_direct()'s, or -1.
+ * buffer is aligned to 4096 and has room for VMIG_HASH_BLOCK. BASE_CHANGED where the file is shorter, IO. */
+gboolean vmig_block_read(int fd, int direct, guint64 size, guint64 index, guint8 *buffer, GError **error);
 
 /* Progress: bytes of the file dealt with; called from any thread, at most four times a second. */
 typedef void (*VmigHashProgress)(gpointer user, guint64 done, guint64 total);

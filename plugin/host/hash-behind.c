@@ -17,15 +17,21 @@ struct VmigHashBehind {
     GMutex lock;
     GCond changed;
     gboolean stop;
+    guint64 upto; /* under lock */
     GThread *thread;
 };
 
-/* Reserves the first bytes and looks whether they count as data: then every reserved block would look written. What
- * they become is the sender's business. */
-static gboolean tells_written_from_reserved(int fd)
+/* Whether room that is reserved counts as data: then every reserved block would look written. */
+static gboolean tells_written_from_reserved(const char *folder)
 {
-    return lseek(fd, 0, SEEK_DATA) < 0 && errno == ENXIO && fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, ALIGNMENT) == 0 &&
-           lseek(fd, 0, SEEK_DATA) < 0 && errno == ENXIO;
+    int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+    if (fd < 0)
+        return FALSE;
+    gboolean tells = ftruncate(fd, ALIGNMENT) == 0 && fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, ALIGNMENT) == 0 &&
+                     lseek(fd, 0, SEEK_DATA) < 0 && errno == ENXIO;
+    close(fd);
+    return tells;
 }
 
 /* FALSE once told to stop; waits for that, or for a moment. */
@@ -56,11 +62,13 @@ static gboolean hash_block(VmigHashBehind *behind, guint64 index)
 /* One round; how many blocks it hashed. */
 static guint go_round(VmigHashBehind *behind)
 {
-    guint64 blocks = vmig_tree_hash_blocks(behind->hash);
     guint8 known[VMIG_HASH_BYTES];
     guint hashed = 0;
 
-    for (guint64 i = 0; i < blocks && go_on(behind, 0); i++) {
+    g_mutex_lock(&behind->lock);
+    guint64 upto = behind->upto;
+    g_mutex_unlock(&behind->lock);
+    for (guint64 i = 0; i < upto && go_on(behind, 0); i++) {
         if (vmig_tree_hash_get_digest(behind->hash, i, known))
             continue;
         off_t data = lseek(behind->direct, (off_t)(i * VMIG_HASH_BLOCK), SEEK_DATA);
@@ -83,11 +91,11 @@ static gpointer behind_thread(gpointer data)
     return NULL;
 }
 
-VmigHashBehind *vmig_hash_behind_new(VmigTreeHash *hash, int fd, guint64 size)
+VmigHashBehind *vmig_hash_behind_new(VmigTreeHash *hash, const char *folder, int fd, guint64 size, guint64 upto)
 {
     int direct = vmig_open_direct(fd, O_RDONLY);
 
-    if (direct < 0 || size == 0 || !tells_written_from_reserved(fd)) {
+    if (direct < 0 || size == 0 || !tells_written_from_reserved(folder)) {
         if (direct >= 0)
             close(direct);
         return NULL;
@@ -95,6 +103,7 @@ VmigHashBehind *vmig_hash_behind_new(VmigTreeHash *hash, int fd, guint64 size)
     VmigHashBehind *behind = g_new0(VmigHashBehind, 1);
     behind->hash = hash;
     behind->direct = direct;
+    behind->upto = upto;
     behind->buffer = aligned_alloc(ALIGNMENT, VMIG_HASH_BLOCK);
     if (behind->buffer == NULL)
         g_error("out of memory");
@@ -102,6 +111,13 @@ VmigHashBehind *vmig_hash_behind_new(VmigTreeHash *hash, int fd, guint64 size)
     g_cond_init(&behind->changed);
     behind->thread = g_thread_new("vmig-behind", behind_thread, behind);
     return behind;
+}
+
+void vmig_hash_behind_allow(VmigHashBehind *behind, guint64 upto)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&behind->lock);
+
+    behind->upto = MAX(behind->upto, upto);
 }
 
 void vmig_hash_behind_free(VmigHashBehind *behind)

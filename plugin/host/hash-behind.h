@@ -2,8 +2,8 @@
 /* Hashes a file behind the back of who writes it, so that little is left to read at the end.
  *
  * Nobody tells which blocks are complete, but the file system knows: room that is only reserved is a hole to
- * lseek(SEEK_DATA) until a write to it has reached the disk. Only for a new file that is written with direct I/O, each
- * byte once; blocks that are partly holes are left for the end.
+ * lseek(SEEK_DATA) until a write to it has reached the disk. Only for blocks that are holes to begin with and are
+ * written with direct I/O, each byte once; blocks that are partly holes in the end are left for the end.
  */
 #pragma once
 
@@ -11,7 +11,10 @@
 
 typedef struct VmigHashBehind VmigHashBehind;
 
-/* NULL where the file system does not tell written from reserved. fd: the file, empty but for its length. Keeps both
- * arguments until vmig_hash_behind_free(), which ends it. */
-VmigHashBehind *vmig_hash_behind_new(VmigTreeHash *hash, int fd, guint64 size);
+/* folder: the file's, for a nameless file in which it is tried whether the file system tells written from reserved.
+ * NULL where it does not. Blocks from upto on are left alone. Keeps hash and fd until vmig_hash_behind_free(), which
+ * ends it. */
+VmigHashBehind *vmig_hash_behind_new(VmigTreeHash *hash, const char *folder, int fd, guint64 size, guint64 upto);
+/* Blocks below upto that have no digest yet were holes: whoever writes them writes each byte once. */
+void vmig_hash_behind_allow(VmigHashBehind *behind, guint64 upto);
 void vmig_hash_behind_free(VmigHashBehind *behind);

@@ -37,9 +37,7 @@ typedef struct {
 
 typedef struct {
     VmigSend *send;
-    GPtrArray *files;
-    const char *const *sockets;
-    char **hashes;
+    GPtrArray *tasks;
     guint connections; /* for each file */
     gint next;         /* atomic: the next file that nobody has taken */
 } Batch;
@@ -52,6 +50,8 @@ void vmig_send_fail(VmigSend *send, GError *error)
     gboolean first = send->error == NULL;
     if (first)
         send->error = error;
+    for (guint i = 0; i < send->known->len; i++)
+        vmig_known_stop(send->known->pdata[i]);
     g_mutex_unlock(&send->lock);
     if (!first)
         g_error_free(error);
@@ -82,12 +82,19 @@ void vmig_copy_account(VmigCopy *copy, guint64 done, guint64 sent)
     copy->done += done;
     copy->sent += sent;
     VmigCopyProgress progress = {.done = copy->done, .sent = copy->sent, .total = copy->size};
-    tell = copy->send->progress != NULL && now - copy->last_told >= PROGRESS_INTERVAL;
+    tell = copy->send->events->progress != NULL && now - copy->last_told >= PROGRESS_INTERVAL;
     if (tell)
         copy->last_told = now;
     g_mutex_unlock(&copy->lock);
     if (tell)
-        copy->send->progress(copy->send->user, copy->index, &progress);
+        copy->send->events->progress(copy->send->events->user, copy->index, &progress);
+}
+
+void vmig_copy_unaccount(VmigCopy *copy, guint64 done)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&copy->lock);
+
+    copy->done -= done;
 }
 
 /* All of it in the page cache? Then that is faster than the disk and costs the cache nothing; what is not there is read
@@ -155,7 +162,7 @@ static gboolean run_links(VmigCopy *copy, guint connections, GError **error)
     g_autoptr(GPtrArray) threads = g_ptr_array_new();
     g_autoptr(VmigLink) first = vmig_link_new(copy, error);
 
-    if (first == NULL || !vmig_link_reserve(first, error))
+    if (first == NULL || (copy->known == NULL && !vmig_link_reserve(first, error)))
         return FALSE;
     if (!vmig_link_can_multi(first))
         connections = 1;
@@ -223,32 +230,49 @@ static char *copy_opened(VmigCopy *copy, guint connections, const struct stat *b
 {
     g_autoptr(VmigTreeHash) hash = vmig_tree_hash_new(copy->size);
     g_autoptr(VmigBlockWalk) walk = vmig_block_walk_new(copy->fd, copy->size);
+    g_autoptr(VmigKnown) known = NULL;
+    g_autofree guint8 *rewritten = NULL;
 
+    if (!copy->task->fresh && copy->size > 0) {
+        known = vmig_known_new(copy->size, copy->send->events, copy->index);
+        rewritten = g_malloc0(vmig_block_set_bytes(vmig_tree_hash_blocks(hash)));
+    }
     copy->hash = hash;
     copy->walk = walk;
-    if (!run_links(copy, connections, error) || !check_unchanged(copy, before, error))
+    copy->rewritten = rewritten;
+    g_mutex_lock(&copy->send->lock);
+    copy->known = known;
+    if (known != NULL)
+        g_ptr_array_add(copy->send->known, known); /* vmig_send_fail() stops it */
+    if (known != NULL && copy->send->error != NULL)
+        vmig_known_stop(known);
+    g_mutex_unlock(&copy->send->lock);
+    gboolean ok = run_links(copy, connections, error) && check_unchanged(copy, before, error);
+    g_mutex_lock(&copy->send->lock);
+    if (known != NULL)
+        g_ptr_array_remove(copy->send->known, known);
+    g_mutex_unlock(&copy->send->lock);
+    if (!ok)
         return NULL;
+    copy->task->rewritten = rewritten != NULL ? vmig_block_set_write(rewritten, vmig_tree_hash_blocks(hash)) : NULL;
     return vmig_tree_hash_finish(hash, error);
 }
 
 static void copy_file(Batch *batch, guint index)
 {
-    VmigCopy copy = {.send = batch->send,
-                     .index = index,
-                     .file = batch->files->pdata[index],
-                     .socket = batch->sockets[index],
-                     .fd = -1,
-                     .direct = -1};
+    VmigCopyTask *task = batch->tasks->pdata[index];
+    const VmigCopyEvents *events = batch->send->events;
+    VmigCopy copy = {.send = batch->send, .index = index, .task = task, .file = task->file, .fd = -1, .direct = -1};
     g_autoptr(GError) error = NULL;
     struct stat before;
 
     g_mutex_init(&copy.lock);
     if (open_source(&copy, &before, &error))
-        batch->hashes[index] = copy_opened(&copy, batch->connections, &before, &error);
-    if (batch->hashes[index] == NULL)
+        task->hash = copy_opened(&copy, batch->connections, &before, &error);
+    if (task->hash == NULL)
         copy_fail(&copy, g_steal_pointer(&error));
-    else if (batch->send->progress != NULL)
-        batch->send->progress(batch->send->user, index, &(VmigCopyProgress){copy.done, copy.sent, copy.size});
+    else if (events->progress != NULL)
+        events->progress(events->user, index, &(VmigCopyProgress){copy.done, copy.sent, copy.size});
     close_source(&copy);
     g_mutex_clear(&copy.lock);
 }
@@ -258,7 +282,7 @@ static gpointer file_thread(gpointer data)
     Batch *batch = data;
     guint index;
 
-    while ((index = (guint)g_atomic_int_add(&batch->next, 1)) < batch->files->len && !send_failed(batch->send))
+    while ((index = (guint)g_atomic_int_add(&batch->next, 1)) < batch->tasks->len && !send_failed(batch->send))
         copy_file(batch, index);
     return NULL;
 }
@@ -303,28 +327,32 @@ static void end(RealMover *self)
     self->running = NULL;
 }
 
-static gboolean real_send(VmigMover *mover, GPtrArray *files, const char *const *sockets, char ***hashes,
-                          void (*progress)(gpointer user, guint index, const VmigCopyProgress *now), gpointer user,
-                          GError **error)
+static void forget_results(GPtrArray *tasks)
+{
+    for (guint i = 0; i < tasks->len; i++) {
+        VmigCopyTask *task = tasks->pdata[i];
+        g_clear_pointer(&task->hash, g_free);
+        g_clear_pointer(&task->rewritten, g_free);
+    }
+}
+
+static gboolean real_send(VmigMover *mover, GPtrArray *tasks, const VmigCopyEvents *events, GError **error)
 {
     RealMover *self = (RealMover *)mover;
+    g_autoptr(GPtrArray) known = g_ptr_array_new();
     VmigSend send = {.bandwidth = self->bandwidth,
                      .stall_limit = self->stall_limit,
                      .buffers_now = &self->buffers_now,
                      .buffers_peak = &self->buffers_peak,
-                     .progress = progress,
-                     .user = user,
+                     .events = events,
+                     .known = known,
                      .stop_fd = -1};
-    guint at_once = CLAMP(files->len, 1, MOST_CONNECTIONS);
-    g_auto(GStrv) result = g_new0(char *, files->len + 1);
-    Batch batch = {.send = &send,
-                   .files = files,
-                   .sockets = sockets,
-                   .hashes = result,
-                   .connections = divide(self, &send, at_once)};
+    guint at_once = CLAMP(tasks->len, 1, MOST_CONNECTIONS);
+    Batch batch = {.send = &send, .tasks = tasks, .connections = divide(self, &send, at_once)};
 
     g_mutex_init(&send.lock);
-    if (begin(self, &send, error)) {
+    gboolean begun = begin(self, &send, error);
+    if (begun) {
         run_batch(&batch, at_once);
         end(self);
     }
@@ -333,10 +361,10 @@ static gboolean real_send(VmigMover *mover, GPtrArray *files, const char *const 
     g_mutex_clear(&send.lock);
     if (send.error != NULL)
         g_propagate_error(error, send.error);
-    if (send.error != NULL || batch.next == 0)
-        return FALSE;
-    *hashes = g_steal_pointer(&result);
-    return TRUE;
+    if (begun && send.error == NULL)
+        return TRUE;
+    forget_results(tasks);
+    return FALSE;
 }
 
 static void real_cancel(VmigMover *mover)

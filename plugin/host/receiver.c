@@ -21,6 +21,7 @@
 
 #include "host/file-hash.h"
 #include "host/hash-behind.h"
+#include "host/known-blocks.h"
 
 #define SECTOR 4096 /* direct I/O wants the length of the file a multiple of the device's sector */
 #define STDERR_LIMIT 4096
@@ -38,6 +39,7 @@ struct VmigReceiver {
     gboolean fresh; /* nothing in it when we got it */
     VmigTreeHash *hash;
     VmigHashBehind *behind; /* or NULL */
+    guint8 *told;           /* a bit for each block that had data when the sender asked; under lock */
 
     char **argv;
     int listen_fd;
@@ -47,6 +49,7 @@ struct VmigReceiver {
     GMutex lock;
     GCond changed;
     GPid pid; /* 0 before it was forked and after it was reaped */
+    guint holds;
     gboolean forked;
     gboolean reaped;
     int fork_errno;
@@ -166,7 +169,7 @@ static gboolean open_part(VmigReceiver *receiver, GError **error)
         return vmig_fail_errno(error, errno, "Cannot stat %s", receiver->part);
     if (!S_ISREG(st.st_mode))
         return vmig_fail(error, VMIG_ERROR_BAD_PATH, NULL, "%s is not a regular file", receiver->part);
-    receiver->fresh = st.st_size == 0 && st.st_blocks == 0;
+    receiver->fresh = lseek(receiver->fd, 0, SEEK_DATA) < 0 && errno == ENXIO; /* at most reserved */
     if (ftruncate(receiver->fd, (off_t)rounded) < 0)
         return vmig_fail_errno(error, errno, "Cannot set the length of %s", receiver->part);
     int direct = vmig_open_direct(receiver->fd, O_RDWR);
@@ -275,6 +278,18 @@ static gboolean start_server(VmigReceiver *receiver, GError **error)
     return wait_for_greeting(receiver, error);
 }
 
+static void begin_hashing(VmigReceiver *receiver)
+{
+    g_autofree char *folder = g_path_get_dirname(receiver->part);
+
+    receiver->hash = vmig_tree_hash_new(receiver->size);
+    guint64 blocks = vmig_tree_hash_blocks(receiver->hash);
+    receiver->told = g_malloc0(vmig_block_set_bytes(blocks) + 1);
+    if (receiver->direct)
+        receiver->behind =
+            vmig_hash_behind_new(receiver->hash, folder, receiver->fd, receiver->size, receiver->fresh ? blocks : 0);
+}
+
 VmigReceiver *vmig_receiver_start(const char *part_path, guint64 size, const char *socket_path, GError **error)
 {
     g_autoptr(VmigReceiver) receiver = g_new0(VmigReceiver, 1);
@@ -290,9 +305,7 @@ VmigReceiver *vmig_receiver_start(const char *part_path, guint64 size, const cha
     if (!open_part(receiver, error) || !build_argv(receiver, error) || !listen_on_socket(receiver, error) ||
         !start_server(receiver, error))
         return NULL;
-    receiver->hash = vmig_tree_hash_new(size);
-    if (receiver->fresh && receiver->direct)
-        receiver->behind = vmig_hash_behind_new(receiver->hash, receiver->fd, size);
+    begin_hashing(receiver);
     return g_steal_pointer(&receiver);
 }
 
@@ -316,6 +329,29 @@ static gboolean stop_server(VmigReceiver *receiver, int signum, gint64 limit)
     return ended;
 }
 
+void vmig_receiver_hold(VmigReceiver *receiver)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&receiver->lock);
+
+    receiver->holds++;
+}
+
+void vmig_receiver_release(VmigReceiver *receiver)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&receiver->lock);
+
+    receiver->holds--;
+    g_cond_broadcast(&receiver->changed);
+}
+
+static void wait_for_holders(VmigReceiver *receiver)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&receiver->lock);
+
+    while (receiver->holds > 0)
+        g_cond_wait(&receiver->changed, &receiver->lock);
+}
+
 static void forget_socket(VmigReceiver *receiver)
 {
     if (receiver->socket != NULL)
@@ -337,10 +373,48 @@ static gboolean end_in_order(VmigReceiver *receiver, GError **error)
     return TRUE;
 }
 
-gboolean vmig_receiver_finish(VmigReceiver *receiver, char **hash, GError **error)
+gboolean vmig_receiver_known(VmigReceiver *receiver, guint64 first, GBytes **page, GError **error)
+{
+    guint64 next = 0;
+    guint8 digest[VMIG_HASH_BYTES];
+
+    if (receiver->fd < 0 || first >= vmig_tree_hash_blocks(receiver->hash))
+        return vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "%s has no block %" G_GUINT64_FORMAT, receiver->part, first);
+    if (!vmig_page_make(receiver->hash, receiver->fd, receiver->size, first, page, &next, error)) {
+        g_prefix_error(error, "%s: ", receiver->part);
+        return FALSE;
+    }
+    g_mutex_lock(&receiver->lock);
+    for (guint64 i = first; i < next; i++)
+        if (vmig_tree_hash_get_digest(receiver->hash, i, digest))
+            receiver->told[i / 8] |= (guint8)(1 << i % 8);
+    g_mutex_unlock(&receiver->lock);
+    if (receiver->behind != NULL)
+        vmig_hash_behind_allow(receiver->behind, next);
+    return TRUE;
+}
+
+/* What was told of a block that was then written to is no longer so. */
+static gboolean forget_rewritten(VmigReceiver *receiver, const char *rewritten, GError **error)
+{
+    guint64 blocks = vmig_tree_hash_blocks(receiver->hash);
+    g_autofree guint8 *set = rewritten != NULL ? vmig_block_set_read(rewritten, blocks, error) : NULL;
+
+    if (rewritten != NULL && set == NULL)
+        return FALSE;
+    for (guint64 i = 0; i < blocks; i++)
+        if ((receiver->told[i / 8] & 1 << i % 8) && (set == NULL || (set[i / 8] & 1 << i % 8)))
+            vmig_tree_hash_clear(receiver->hash, i);
+    return TRUE;
+}
+
+gboolean vmig_receiver_finish(VmigReceiver *receiver, const char *rewritten, char **hash, GError **error)
 {
     if (receiver->fd < 0)
         return vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "The receiver of %s is over", receiver->part);
+    wait_for_holders(receiver);
+    if (!forget_rewritten(receiver, rewritten, error))
+        return FALSE;
     int fd = receiver->fd;
     receiver->fd = -1;
     gboolean ok = end_in_order(receiver, error);
@@ -365,6 +439,7 @@ gboolean vmig_receiver_finish(VmigReceiver *receiver, char **hash, GError **erro
 void vmig_receiver_abort(VmigReceiver *receiver)
 {
     stop_server(receiver, SIGKILL, STOP_LIMIT);
+    wait_for_holders(receiver);
     forget_socket(receiver);
     g_clear_pointer(&receiver->behind, vmig_hash_behind_free);
     close_fd(&receiver->fd);
@@ -383,6 +458,7 @@ void vmig_receiver_free(VmigReceiver *receiver)
     g_mutex_clear(&receiver->lock);
     g_cond_clear(&receiver->changed);
     vmig_tree_hash_free(receiver->hash);
+    g_free(receiver->told);
     g_string_free(receiver->said, TRUE);
     g_strfreev(receiver->argv);
     g_free(receiver->part);
@@ -394,6 +470,11 @@ GPid vmig_receiver_get_pid(VmigReceiver *receiver)
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&receiver->lock);
 
     return receiver->pid;
+}
+
+gboolean vmig_receiver_is_fresh(VmigReceiver *receiver)
+{
+    return receiver->fresh;
 }
 
 gboolean vmig_receiver_is_direct(VmigReceiver *receiver)

@@ -5,8 +5,10 @@
  * source never needs its full length here and a full disk still shows at the start. qemu-nbd lives at most as long as
  * the process that started it.
  *
- * One receiver takes one send. What a new part gets is hashed behind the writes, each block once it is on the disk; to
- * try again, start another receiver on the same part, and everything in it is hashed at the end.
+ * One receiver takes one send. Where the part is not new, the sender asks what is there and sends what differs; what it
+ * did not write counts with the digest that it was told. What is written into holes is hashed behind the writes, each
+ * block once it is on the disk; everything else that was written is hashed at the end. To try again, start another
+ * receiver on the same part.
  */
 #pragma once
 
@@ -21,10 +23,20 @@ typedef struct VmigReceiver VmigReceiver;
  * what qemu-nbd said), BAD_PATH for a socket path that is too long. */
 VmigReceiver *vmig_receiver_start(const char *part_path, guint64 size, const char *socket_path, GError **error);
 
-/* Ends the server, makes the file durable, and hashes it from the disk. The receiver is over afterwards, whatever this
- * returns. IO from here is final: the part must be thrown away, for an fsync that failed once says nothing when it
- * succeeds later. */
-gboolean vmig_receiver_finish(VmigReceiver *receiver, char **hash, GError **error);
+/* TRUE where the part was made by this receiver: there is nothing in it. */
+gboolean vmig_receiver_is_fresh(VmigReceiver *receiver);
+/* Between the two vmig_receiver_finish(), _abort() and _free() wait; for who asks from another thread what is there. */
+void vmig_receiver_hold(VmigReceiver *receiver);
+void vmig_receiver_release(VmigReceiver *receiver);
+/* What is there from block first on, as a page of host/known-blocks.h. The sender asks for a block before it writes to
+ * it. PROTOCOL for a block that the file does not have. */
+gboolean vmig_receiver_known(VmigReceiver *receiver, guint64 first, GBytes **page, GError **error);
+
+/* Ends the server, makes the file durable, and hashes it from the disk. rewritten: the blocks that were written to, as
+ * the sender tells (vmig_block_set_write()); NULL: any. A sender that leaves one out makes the hashes differ. The
+ * receiver is over afterwards, whatever this returns. IO from here is final: the part must be thrown away, for an fsync
+ * that failed once says nothing when it succeeds later. */
+gboolean vmig_receiver_finish(VmigReceiver *receiver, const char *rewritten, char **hash, GError **error);
 /* Ends the server at once; the part stays for the gate to remove. */
 void vmig_receiver_abort(VmigReceiver *receiver);
 /* Aborts one that is not over. */

@@ -45,8 +45,8 @@ static gboolean check_socket(const VmigLocal *local, const char *job, const char
            vmig_fail(error, VMIG_ERROR_BAD_PATH, NULL, "the socket '%s' is not in %s", path, dir);
 }
 
-/* The part of an earlier try is taken as it is: the sender writes all of it, holes included. One that has gone, or that
- * somebody gave up, makes room for another. */
+/* The part of an earlier try is taken as it is: the sender asks what is in it and sends the rest. One that has gone, or
+ * that somebody gave up, makes room for another. */
 static gboolean intend_part(VmigLocal *local, const Seed *seed, GError **error)
 {
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
@@ -94,6 +94,16 @@ static VmigReceiver *take_receiver(VmigLocal *local, const char *part)
     return receiver;
 }
 
+static VmigReceiver *hold_receiver(VmigLocal *local, const char *part)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->lock);
+    VmigReceiver *receiver = g_hash_table_lookup(local->receivers, part);
+
+    if (receiver != NULL)
+        vmig_receiver_hold(receiver);
+    return receiver;
+}
+
 static void set_hash(VmigLocal *local, const char *part, const char *hash)
 {
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->lock);
@@ -128,14 +138,41 @@ static JsonObject *do_receive(VmigLocal *local, VmigReader *args, GError **error
     g_autoptr(VmigReceiver) receiver = vmig_receiver_start(seed.part, seed.size, socket, error);
     if (receiver == NULL || !record_part(local, &seed, error))
         return NULL;
+    JsonObject *reply = json_object_new();
+    json_object_set_boolean_member(reply, "fresh", vmig_receiver_is_fresh(receiver));
     keep_receiver(local, seed.part, g_steal_pointer(&receiver));
-    return vmig_local_done(TRUE);
+    return reply;
+}
+
+/* What is there already, page by page, so that only what differs is sent. */
+static JsonObject *do_known(VmigLocal *local, VmigReader *args, GError **error)
+{
+    guint64 first = vmig_reader_size(args, "first");
+    g_autoptr(GBytes) page = NULL;
+    Seed seed;
+
+    if (!read_seed(args, &seed, error) || !vmig_local_check_ours(local, seed.job, seed.part, error))
+        return NULL;
+    VmigReceiver *receiver = hold_receiver(local, seed.part);
+    if (receiver == NULL) {
+        vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "nothing receives '%s' any more", seed.part);
+        return NULL;
+    }
+    gboolean ok = vmig_receiver_known(receiver, first, &page, error);
+    vmig_receiver_release(receiver);
+    if (!ok)
+        return NULL;
+    g_autofree char *text = g_base64_encode(g_bytes_get_data(page, NULL), g_bytes_get_size(page));
+    JsonObject *reply = json_object_new();
+    json_object_set_string_member(reply, "page", text);
+    return reply;
 }
 
 /* Repeated after a reply that was lost it says the same again. Where the process that received has died nobody knows
  * whether all of it reached the disk, and a second sync would not say so: it has to be sent again. */
 static JsonObject *do_received(VmigLocal *local, VmigReader *args, GError **error)
 {
+    const char *rewritten = vmig_reader_maybe_text(args, "rewritten");
     Seed seed;
 
     if (!read_seed(args, &seed, error) || !vmig_local_check_ours(local, seed.job, seed.part, error))
@@ -144,7 +181,7 @@ static JsonObject *do_received(VmigLocal *local, VmigReader *args, GError **erro
     g_autoptr(VmigReceiver) receiver = take_receiver(local, seed.part);
     if (receiver != NULL)
         g_clear_pointer(&hash, g_free);
-    if (receiver != NULL && !vmig_receiver_finish(receiver, &hash, error))
+    if (receiver != NULL && !vmig_receiver_finish(receiver, rewritten, &hash, error))
         return NULL;
     if (hash == NULL) {
         vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "nothing receives '%s' any more", seed.part);
@@ -232,8 +269,5 @@ static JsonObject *do_place(VmigLocal *local, VmigReader *args, GError **error)
 }
 
 const VmigLocalMethod vmig_local_seed_methods[] = {
-    {"receive", do_receive},
-    {"received", do_received},
-    {"place", do_place},
-    {NULL, NULL},
+    {"receive", do_receive}, {"known", do_known}, {"received", do_received}, {"place", do_place}, {NULL, NULL},
 };

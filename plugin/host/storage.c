@@ -459,18 +459,48 @@ char **vmig_storage_leftovers(VmigStorage *storage, const VmigJob *job, GError *
 }
 
 gboolean vmig_storage_receive(VmigStorage *storage, const VmigJob *job, const VmigFile *file, const char *socket,
-                              GError **error)
+                              gboolean *fresh, GError **error)
 {
     JsonObject *args = job_file_args(job, file);
 
     set_text(args, "socket", socket);
-    return tell(storage, "receive", args, error);
+    g_autoptr(JsonObject) reply = ask(storage, "receive", args, error);
+    if (reply == NULL)
+        return FALSE;
+    VmigReader reader = vmig_reader(reply);
+    gboolean answer = vmig_reader_flag(&reader, "fresh");
+    if (!understood(&reader, storage, "receive", error))
+        return FALSE;
+    *fresh = answer;
+    return TRUE;
 }
 
-gboolean vmig_storage_received(VmigStorage *storage, const VmigJob *job, const VmigFile *file, char **hash,
-                               GError **error)
+gboolean vmig_storage_known(VmigStorage *storage, const VmigJob *job, const VmigFile *file, guint64 first,
+                            GBytes **page, GError **error)
 {
-    g_autoptr(JsonObject) reply = ask(storage, "received", job_file_args(job, file), error);
+    JsonObject *args = job_file_args(job, file);
+    gsize length = 0;
+
+    json_object_set_int_member(args, "first", (gint64)first);
+    g_autoptr(JsonObject) reply = ask(storage, "known", args, error);
+    if (reply == NULL)
+        return FALSE;
+    VmigReader reader = vmig_reader(reply);
+    const char *text = vmig_reader_text(&reader, "page");
+    if (!understood(&reader, storage, "known", error))
+        return FALSE;
+    guint8 *bytes = g_base64_decode(text, &length);
+    *page = g_bytes_new_take(bytes, length);
+    return TRUE;
+}
+
+gboolean vmig_storage_received(VmigStorage *storage, const VmigJob *job, const VmigFile *file, const char *rewritten,
+                               char **hash, GError **error)
+{
+    JsonObject *args = job_file_args(job, file);
+
+    set_text(args, "rewritten", rewritten);
+    g_autoptr(JsonObject) reply = ask(storage, "received", args, error);
 
     if (reply == NULL)
         return FALSE;

@@ -20,7 +20,7 @@
 #include "core/job.h"
 
 /* Of the hello; both sides must have the same. */
-#define VMIG_PROTOCOL 1
+#define VMIG_PROTOCOL 2
 
 typedef struct VmigStorage VmigStorage;
 
@@ -147,13 +147,17 @@ gboolean vmig_storage_commit_offline(VmigStorage *storage, const VmigJob *job, c
 /* "leftovers": paths of the job's own files that still exist there. (transfer full) */
 char **vmig_storage_leftovers(VmigStorage *storage, const VmigJob *job, GError **error);
 
-/* "receive": makes file->part (preallocated, fit for direct I/O) and a receiver on the unix socket.
- */
+/* "receive": a receiver on the unix socket for file->part. Of a part that is there already what is good is kept.
+ * *fresh: there is nothing in it, nobody needs to ask. */
 gboolean vmig_storage_receive(VmigStorage *storage, const VmigJob *job, const VmigFile *file, const char *socket,
-                              GError **error);
-/* "received": ends the receiver, syncs, and hashes what is there on the disk, holes as zeros. */
-gboolean vmig_storage_received(VmigStorage *storage, const VmigJob *job, const VmigFile *file, char **hash,
-                               GError **error);
+                              gboolean *fresh, GError **error);
+/* "known": what the part has from block first on, as a page of host/known-blocks.h. Before that block is written to. */
+gboolean vmig_storage_known(VmigStorage *storage, const VmigJob *job, const VmigFile *file, guint64 first,
+                            GBytes **page, GError **error);
+/* "received": ends the receiver, syncs, and says the hash of what is there on the disk, holes as zeros. rewritten: the
+ * blocks that were written to, of a part that was not fresh; NULL: any. */
+gboolean vmig_storage_received(VmigStorage *storage, const VmigJob *job, const VmigFile *file, const char *rewritten,
+                               char **hash, GError **error);
 /* "place": writes the header's backing name where file->rebase is set, syncs, and gives the part
  * its final name. */
 gboolean vmig_storage_place(VmigStorage *storage, const VmigJob *job, const VmigFile *file, GError **error);

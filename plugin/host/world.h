@@ -38,17 +38,33 @@ struct VmigRandom {
 /* One copy's progress; called from any thread, at most a few times a second for each copy. */
 typedef struct {
     guint64 done; /* bytes of the file dealt with, holes included */
-    guint64 sent; /* bytes that crossed the network */
+    guint64 sent; /* of them those that crossed the network; the others are holes, zeros, or were there already */
     guint64 total;
 } VmigCopyProgress;
 
+/* One file of a send(). */
 typedef struct {
-    /* Sends all files at the same time, each to a receiver on the destination, and hashes what it
-     * read. files: VmigFile; hashes: n strings (transfer full). progress(user, index, ...) may be
-     * NULL; cancel may be NULL. */
-    gboolean (*send)(VmigMover *self, GPtrArray *files, const char *const *sockets, char ***hashes,
-                     void (*progress)(gpointer user, guint index, const VmigCopyProgress *now), gpointer user,
-                     GError **error);
+    const VmigFile *file;       /* not owned */
+    const char *const *sockets; /* NULL-terminated, not owned: the connections are spread over them. Unix sockets, or
+                                 * NBD URIs */
+    gboolean fresh;             /* there is nothing in the part: all data is sent, and nobody asked what is there */
+    /* What comes out (transfer full): */
+    char *hash;      /* of what was read */
+    char *rewritten; /* unless fresh: the blocks that were written to, for "received" */
+} VmigCopyTask;
+
+/* user is for both. They are called from any thread. */
+typedef struct {
+    /* What the destination has from block first on, as a page of host/known-blocks.h. (transfer full) */
+    gboolean (*known)(gpointer user, guint index, guint64 first, GBytes **page, GError **error);
+    void (*progress)(gpointer user, guint index, const VmigCopyProgress *now); /* may be NULL */
+    gpointer user;
+} VmigCopyEvents;
+
+typedef struct {
+    /* Sends all files (VmigCopyTask) at the same time, each to a receiver on the destination: of what is there already
+     * only what differs. Hashes what it read. */
+    gboolean (*send)(VmigMover *self, GPtrArray *tasks, const VmigCopyEvents *events, GError **error);
     void (*cancel)(VmigMover *self);                             /* from any thread */
     void (*set_bandwidth)(VmigMover *self, guint64 bytes_per_s); /* of all copies together; 0 is without limit */
     void (*free)(VmigMover *self);

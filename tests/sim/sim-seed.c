@@ -26,9 +26,11 @@ static gboolean read_seed(VmigReader *args, Seed *seed, GError **error)
 }
 
 /* As intend_part() and record_part() of storage-seed.c. */
-static gboolean receive(SimHost *host, const Seed *seed, GError **error)
+static gboolean receive(SimHost *host, const Seed *seed, gboolean *fresh, GError **error)
 {
     g_autoptr(VmigJournalFile) row = NULL;
+
+    *fresh = sim_file_find(host, seed->part) == NULL;
 
     g_hash_table_remove(host->hashes, seed->part);
     if (!vmig_path_is_ours(seed->part, seed->job))
@@ -38,7 +40,7 @@ static gboolean receive(SimHost *host, const Seed *seed, GError **error)
     gboolean known = row != NULL && strcmp(row->state, "removed") != 0;
     if (!known && !vmig_gate_intend(host->journal, seed->job, seed->part, "part", error))
         return FALSE;
-    if (sim_file_find(host, seed->part) == NULL)
+    if (*fresh)
         sim_file_create(host, seed->part, NULL);
     if (!(known && strcmp(row->state, "redundant") == 0) &&
         !vmig_gate_made(host->journal, seed->job, seed->part, error))
@@ -93,8 +95,13 @@ JsonObject *sim_seed_call(SimHost *host, const char *method, VmigReader *args, g
         return NULL;
     if (strcmp(method, "received") == 0)
         return received(host, &seed, error);
-    gboolean ok = strcmp(method, "receive") == 0 ? receive(host, &seed, error) : place(host, &seed, error);
-    return ok ? json_object_new() : NULL;
+    gboolean receives = strcmp(method, "receive") == 0, fresh = FALSE;
+    if (!(receives ? receive(host, &seed, &fresh, error) : place(host, &seed, error)))
+        return NULL;
+    JsonObject *reply = json_object_new();
+    if (receives)
+        json_object_set_boolean_member(reply, "fresh", fresh);
+    return reply;
 }
 
 typedef struct {
@@ -103,18 +110,29 @@ typedef struct {
     gboolean cancelled;
 } SimMover;
 
-static gboolean send_file(Sim *sim, const VmigFile *file, char **hash, GError **error)
+/* One that is interrupted has sent half of it, and the other half is as it was. */
+static void send_blocks(SimFile *to, const SimFile *from, gboolean half)
+{
+    guint32 old[SIM_BLOCKS];
+
+    memcpy(old, to->blocks, sizeof old);
+    sim_file_copy(to, from);
+    if (half)
+        memcpy(to->blocks + SIM_BLOCKS / 2, old + SIM_BLOCKS / 2, sizeof old / 2);
+}
+
+static gboolean send_file(Sim *sim, VmigCopyTask *task, gboolean half, GError **error)
 {
     SimHost *dest = sim_dest(sim);
-    SimFile *from = sim_file_find(sim_source(sim), file->source);
-    SimFile *to = sim_file_find(dest, file->part);
+    SimFile *from = sim_file_find(sim_source(sim), task->file->source);
+    SimFile *to = sim_file_find(dest, task->file->part);
 
     if (from == NULL)
-        return vmig_fail(error, VMIG_ERROR_IO, NULL, "'%s' is gone", file->source);
-    if (to == NULL || !g_hash_table_contains(dest->receivers, file->part))
-        return vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "nobody receives '%s'", file->part);
-    sim_file_copy(to, from);
-    *hash = sim_file_hash(from);
+        return vmig_fail(error, VMIG_ERROR_IO, NULL, "'%s' is gone", task->file->source);
+    if (to == NULL || !g_hash_table_contains(dest->receivers, task->file->part))
+        return vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "nobody receives '%s'", task->file->part);
+    send_blocks(to, from, half);
+    task->hash = sim_file_hash(from);
     if (sim->corrupt) {
         sim->corrupt = FALSE;
         to->blocks[0] ^= 0x40000000;
@@ -122,32 +140,26 @@ static gboolean send_file(Sim *sim, const VmigFile *file, char **hash, GError **
     return TRUE;
 }
 
-static gboolean mover_send(VmigMover *self, GPtrArray *files, const char *const *sockets G_GNUC_UNUSED, char ***hashes,
-                           void (*progress)(gpointer user, guint index, const VmigCopyProgress *now), gpointer user,
-                           GError **error)
+static gboolean mover_send(VmigMover *self, GPtrArray *tasks, const VmigCopyEvents *events, GError **error)
 {
     SimMover *mover = (SimMover *)self;
     Sim *sim = mover->sim;
-    g_auto(GStrv) result = g_new0(char *, files->len + 1);
     SimCall call;
     gboolean ok = TRUE;
 
     if (!sim_storage_begin(sim, &call, sim_dest(sim), "send", error))
         return FALSE;
     sim_advance(sim, sim_random_scale(&sim->world, 10 * SIM_MS, 600 * SIM_S));
-    for (guint i = 0; ok && i < files->len; i++) {
+    for (guint i = 0; ok && i < tasks->len; i++) {
         VmigCopyProgress now = {SIM_VIRTUAL_SIZE, SIM_VIRTUAL_SIZE, SIM_VIRTUAL_SIZE};
         if (mover->cancelled)
             ok = vmig_fail(error, VMIG_ERROR_CANCELLED, NULL, "the copy was cancelled");
         else
-            ok = send_file(sim, files->pdata[i], &result[i], error);
-        if (ok && progress != NULL)
-            progress(user, i, &now);
+            ok = send_file(sim, tasks->pdata[i], call.crash_after || call.fail_after, error);
+        if (ok && events->progress != NULL)
+            events->progress(events->user, i, &now);
     }
-    if (!sim_call_end(sim, &call, ok, error))
-        return FALSE;
-    *hashes = g_steal_pointer(&result);
-    return TRUE;
+    return sim_call_end(sim, &call, ok, error);
 }
 
 static void mover_cancel(VmigMover *self)

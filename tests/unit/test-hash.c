@@ -322,7 +322,8 @@ static void test_behind(void)
     g_autoptr(GError) error = NULL;
     guint8 *data = g_aligned_alloc(1, VMIG_HASH_BLOCK, 4096);
     int direct = vmig_open_direct(file.fd, O_WRONLY);
-    VmigHashBehind *behind = vmig_hash_behind_new(hash, file.fd, size);
+    g_autofree char *folder = g_path_get_dirname(file.path);
+    VmigHashBehind *behind = vmig_hash_behind_new(hash, folder, file.fd, size, 4);
 
     if (behind == NULL || direct < 0) {
         g_test_skip("this file system does not tell written from reserved, or has no direct I/O");
@@ -333,6 +334,8 @@ static void test_behind(void)
         g_assert_cmpint(pwrite(direct, data, VMIG_HASH_BLOCK, 2 * VMIG_HASH_BLOCK), ==, VMIG_HASH_BLOCK);
         g_assert_cmpint(pwrite(direct, data, 4096, 4 * VMIG_HASH_BLOCK), ==, 4096);
         g_assert_true(appears(hash, 2, 5 * G_USEC_PER_SEC));
+        g_assert_false(appears(hash, 4, G_USEC_PER_SEC / 10)); /* not allowed yet */
+        vmig_hash_behind_allow(behind, 5);
         g_assert_true(appears(hash, 4, 5 * G_USEC_PER_SEC));
         g_assert_false(appears(hash, 0, G_USEC_PER_SEC / 10));
         g_assert_false(appears(hash, 1, 0));
