@@ -373,7 +373,7 @@ static void test_version_names_both(void)
 {
     int fds[2];
     g_autoptr(GError) error = NULL;
-    const char *line = "{\"hello\":{\"protocol\":2,\"version\":\"9.9\"}}\n";
+    const char *line = "{\"hello\":{\"protocol\":3,\"version\":\"9.9\"}}\n";
 
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), ==, 0);
     g_assert_true(write_all(fds[1], line, strlen(line), FALSE));
@@ -381,8 +381,8 @@ static void test_version_names_both(void)
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_PROTOCOL);
     g_assert_nonnull(strstr(error->message, "9.9"));
     g_assert_nonnull(strstr(error->message, VMIG_VERSION));
+    g_assert_nonnull(strstr(error->message, "version 3"));
     g_assert_nonnull(strstr(error->message, "version 2"));
-    g_assert_nonnull(strstr(error->message, "version 1"));
     close(fds[1]);
 }
 
