@@ -213,23 +213,28 @@ def lab_programs():
     return [found[name] for name in [*LAB_ORDER, *sorted(set(found) - set(LAB_ORDER))] if name in found]
 
 
-def trials(argv):
-    """A program of many trials with faults; it prints its seed and its own sum."""
+def trials(argv, tool):
+    """A program of many trials with faults, which needs that tool; it prints its seed and its own sum."""
     def go():
-        if not shutil.which('strace'):
-            say('skip - strace is not installed')
+        if not shutil.which(tool):
+            say(f'skip - {tool} is not installed')
             return forbid_skips(Count(skipped=1))
         return run_program([sys.executable, *argv], '/nonexistent')
     return go
 
 
 def below_the_lab(build, totals):
-    """What dies below libvirt: the tool at its system calls."""
+    """What dies below libvirt: the tool at its system calls, QEMU around the pivot."""
     tests, sim = ROOT / 'tests', build.folder / 'tests/sim/sim-disk'
     syscalls = [tests / 'syscalls/syscalls.py', '--sim', sim]
-    stage('every system call: would it be seen', trials([*syscalls, '--planted', '--only', 'happy path', '--trials',
-                                                         '90', '--seed', '1']), totals)
-    stage('every system call', trials(syscalls), totals)
+    block = [tests / 'block/run', '--binary', build.folder / 'tests/block/block-trial']
+    for title, argv, tool in (
+            ('every system call: would it be seen', [*syscalls, '--planted', '--only', 'happy path', '--trials', '90',
+                                                     '--seed', '1'], 'strace'),
+            ('every system call', syscalls, 'strace'),
+            ('commit and pivot: would it be seen', [*block, '--planted', '--trials', '60'], 'qemu-storage-daemon'),
+            ('commit and pivot', block, 'qemu-storage-daemon')):
+        stage(title, trials(argv, tool), totals)
 
 
 def lab_test(program, binary):
