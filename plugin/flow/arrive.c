@@ -16,6 +16,28 @@ static gboolean resume_guest(VmigMachine *m, GError **error)
     return TRUE;
 }
 
+/* Before the guest runs here: the source's QEMU can never run it again, even if the guard is killed. A source that does
+ * not answer gave the token away with its overlays fenced, and nothing there resumes the guest by itself. */
+static gboolean end_source(VmigMachine *m, GError **error)
+{
+    VmigHost *source = vmig_side_host(m, VMIG_SIDE_SOURCE, NULL);
+    g_autoptr(GError) failed = NULL;
+    g_autofree char *note = NULL;
+
+    if (m->job->commit_started || m->source_fenced)
+        return TRUE;
+    if (source != NULL && !vmig_storage_end_left(source->storage, m->job, &note, &failed)) {
+        if (!g_error_matches(failed, VMIG_ERROR, VMIG_ERROR_CONNECTION)) {
+            g_propagate_error(error, g_steal_pointer(&failed));
+            return FALSE;
+        }
+        note = g_strdup(failed->message);
+    }
+    if (note != NULL)
+        vmig_machine_note(m, "%s", note);
+    return vmig_fault("switched.ended", error);
+}
+
 gboolean vmig_step_switched(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError **error)
 {
     g_autoptr(GError) late = NULL;
@@ -23,7 +45,7 @@ gboolean vmig_step_switched(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GErro
 
     if (!vmig_job_token_is_dest(m->job))
         return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the destination does not have the token");
-    if (!vmig_side_run(m, VMIG_SIDE_DEST, &run, error))
+    if (!end_source(m, error) || !vmig_side_run(m, VMIG_SIDE_DEST, &run, error))
         return FALSE;
     if (run == VMIG_RUN_ABSENT || run == VMIG_RUN_SHUTOFF)
         vmig_machine_note(m, "the guest that arrived went off on the destination; its disks are completed there, and "

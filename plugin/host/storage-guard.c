@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "host/guard.h"
+#include "host/left-qemu.h"
 #include "host/qemu-user.h"
 #include "host/storage-local-private.h"
 
@@ -111,6 +112,34 @@ static JsonObject *do_fence_take(VmigLocal *local, VmigReader *args, GError **er
     return reply;
 }
 
+static gboolean given_away(VmigLocal *local, const char *job, GError **error)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+    g_autofree char *owner = vmig_journal_token(local->journal, job, error);
+
+    if (owner == NULL)
+        return FALSE;
+    return g_str_equal(owner, VMIG_OWNER_DESTINATION) ||
+           vmig_fail(error, VMIG_ERROR_GATE, NULL, "by the journal the guest of job %s is still the source's", job);
+}
+
+static JsonObject *do_end_left(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *job = vmig_local_job(args);
+    const char *uuid = vmig_reader_text(args, "uuid");
+    const char *domain = vmig_reader_text(args, "domain");
+    VmigLeft left;
+
+    if (!vmig_local_args(args, error) || !given_away(local, job, error) ||
+        !vmig_left_qemu_end(local->libvirt_run_dir, domain, uuid, &left, error))
+        return NULL;
+    JsonObject *reply = json_object_new();
+    if (left == VMIG_LEFT_KILLED)
+        json_object_set_string_member(
+            reply, "note", "libvirt had not yet heard that the guest arrived; the QEMU that it left was ended");
+    return reply;
+}
+
 static gboolean sync_folder(const char *path, GError **error)
 {
     g_auto(VmigFd) fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -200,6 +229,7 @@ const VmigLocalMethod vmig_local_guard_methods[] = {
     {"fence-arm", do_fence_arm},
     {"fence-take", do_fence_take},
     {"fence-drop", do_fence_drop},
+    {"end-left", do_end_left},
     {"guard-stop", do_guard_stop},
     {"sync-config", do_sync_config},
     {"rundir", do_rundir},

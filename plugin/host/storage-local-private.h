@@ -10,7 +10,7 @@
 
 typedef struct {
     VmigStorage base;
-    char *state_dir, *run_dir, *exe, *machine_id, *role, *qemu_conf, *libvirt_dir;
+    char *state_dir, *run_dir, *exe, *machine_id, *role, *qemu_conf, *libvirt_dir, *libvirt_run_dir;
     GPtrArray *roots; /* char * */
     GMutex journal_lock;
     VmigJournal *journal; /* only with journal_lock held */

@@ -259,6 +259,7 @@ static void local_free(VmigStorage *self)
     g_free(local->role);
     g_free(local->qemu_conf);
     g_free(local->libvirt_dir);
+    g_free(local->libvirt_run_dir);
     g_free(local->base.host);
     g_free(local);
 }
@@ -321,6 +322,7 @@ static VmigLocal *local_alloc(const char *host, const VmigStorageConfig *config)
     local->role = g_strdup(config->role);
     local->qemu_conf = g_strdup(config->qemu_conf != NULL ? config->qemu_conf : "/etc/libvirt/qemu.conf");
     local->libvirt_dir = g_strdup(config->libvirt_qemu_dir != NULL ? config->libvirt_qemu_dir : "/etc/libvirt/qemu");
+    local->libvirt_run_dir = g_strdup(config->libvirt_run_dir != NULL ? config->libvirt_run_dir : "/run/libvirt/qemu");
     local->roots = g_ptr_array_new_with_free_func(g_free);
     g_mutex_init(&local->journal_lock);
     g_mutex_init(&local->lock);

@@ -19,6 +19,7 @@ typedef struct {
                                      process that starts a job is on its source, the agent on its destination */
     const char *qemu_conf;        /* NULL: /etc/libvirt/qemu.conf */
     const char *libvirt_qemu_dir; /* NULL: /etc/libvirt/qemu */
+    const char *libvirt_run_dir;  /* NULL: /run/libvirt/qemu */
 } VmigStorageConfig;
 
 /* Opens the journal; makes state_dir and run_dir where they are missing. Copies config. host is the name in messages.

@@ -560,6 +560,20 @@ gboolean vmig_storage_fence_take(VmigStorage *storage, const VmigJob *job, gint6
     return TRUE;
 }
 
+gboolean vmig_storage_end_left(VmigStorage *storage, const VmigJob *job, char **note, GError **error)
+{
+    g_autoptr(JsonObject) reply = ask(storage, "end-left", job_args(job), error);
+
+    if (reply == NULL)
+        return FALSE;
+    VmigReader reader = vmig_reader(reply);
+    g_autofree char *copy = g_strdup(vmig_reader_maybe_text(&reader, "note"));
+    if (!understood(&reader, storage, "end-left", error))
+        return FALSE;
+    *note = g_steal_pointer(&copy);
+    return TRUE;
+}
+
 gboolean vmig_storage_fence_drop(VmigStorage *storage, const VmigJob *job, GError **error)
 {
     return tell(storage, "fence-drop", job_args(job), error);

@@ -172,6 +172,9 @@ gboolean vmig_storage_fence_arm(VmigStorage *storage, const VmigJob *job, const 
 /* TRUE in *held once every overlay is taken. Waits up to wait_us for it. */
 gboolean vmig_storage_fence_take(VmigStorage *storage, const VmigJob *job, gint64 wait_us, gboolean *held,
                                  GError **error);
+/* "end-left": the guest's QEMU on the source, which the guest has left, never runs again. GATE unless the journal there
+ * says that the token is the destination's. What is to be told of it, or NULL, in *note. */
+gboolean vmig_storage_end_left(VmigStorage *storage, const VmigJob *job, char **note, GError **error);
 gboolean vmig_storage_fence_drop(VmigStorage *storage, const VmigJob *job, GError **error);
 /* "guard-stop": lets go of everything and ends the process; none there is success. */
 gboolean vmig_storage_guard_stop(VmigStorage *storage, const VmigJob *job, GError **error);

@@ -28,7 +28,7 @@ REPEATED = ['SEED.enter', 'seed.receiving', 'seed.sent', 'seed.placed', 'SEED.le
 # then the guest arrives; else it goes back.
 EITHER = ['migrate.arrived', 'migrate.fenced']
 # The destination owns the guest: whatever fails, it arrives.
-AFTER = ['MIGRATE.leave', 'SWITCHED.enter', 'switched.resumed', 'SWITCHED.leave', 'COMMIT.enter',
+AFTER = ['MIGRATE.leave', 'SWITCHED.enter', 'switched.ended', 'switched.resumed', 'SWITCHED.leave', 'COMMIT.enter',
          'commit.started', 'COMMIT.leave', 'PIVOT.enter', 'pivot.suspended', 'pivot.pivoted',
          'PIVOT.leave', 'RESTORE.enter', 'restore.one', 'RESTORE.leave', 'CLEAN.enter',
          'clean.undefined', 'CLEAN.leave']

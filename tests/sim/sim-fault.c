@@ -11,9 +11,9 @@
 #define LONGEST (40 * 24 * 3600 * SIM_S)
 
 const char *const sim_fault_names[SIM_FAULT_KINDS] = {
-    "error-before", "error-after", "crash-before", "crash-after", "stubborn", "peer-down",
-    "net-down",     "libvirt",     "power",        "qemu",        "cancel",   "guest-off",
-    "guest-pause",  "guest-io",    "block-job",    "operator",    "corrupt",  "journal",
+    "error-before", "error-after", "crash-before", "crash-after", "stubborn",  "peer-down",   "net-down",
+    "libvirt",      "power",       "qemu",         "cancel",      "guest-off", "guest-pause", "guest-io",
+    "block-job",    "operator",    "corrupt",      "journal",     "guard",
 };
 
 static gboolean is_in_set(SimFaultSet set, SimFaultKind kind)
@@ -218,6 +218,9 @@ static void happen(Sim *sim, SimFaultKind kind, SimCall *call)
         break;
     case SIM_FAULT_JOURNAL:
         choose_journal_fault(sim);
+        break;
+    case SIM_FAULT_GUARD:
+        sim_guard_kill(&sim->hosts[0]);
         break;
     case SIM_FAULT_KINDS:
     default:

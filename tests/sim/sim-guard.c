@@ -95,6 +95,26 @@ static JsonObject *fence_take(SimHost *host, VmigReader *args, GError **error)
     return reply;
 }
 
+/* The status file of libvirt says how far it is; a QEMU that it does not end by itself is killed. */
+static JsonObject *end_left(SimHost *host, VmigReader *args, GError **error)
+{
+    Sim *sim = host->sim;
+    SimDomain *d = &host->domain;
+
+    if (!vmig_reader_end(args, error, "the request"))
+        return NULL;
+    if (d->qemu == NULL || (d->out_job && sim->migration.phase == SIM_MIG_CONFIRM && !sim->migration.lost_confirm))
+        return json_object_new();
+    if (d->qemu->running) {
+        vmig_fail(error, VMIG_ERROR_STATE, NULL, "%s: it runs although it was given away", host->name);
+        return NULL;
+    }
+    sim_trace(sim, "%s: the QEMU that the guest has left is killed", host->name);
+    sim_migration_qemu_died(sim, host);
+    sim_domain_off(host);
+    return json_object_new();
+}
+
 static JsonObject *with_paths(SimHost *host, VmigReader *args, gboolean (*ask)(SimHost *, char **, GError **),
                               GError **error)
 {
@@ -115,6 +135,8 @@ JsonObject *sim_guard_call(SimHost *host, const char *method, VmigReader *args, 
         return with_paths(host, args, fence, error);
     if (strcmp(method, "fence-take") == 0)
         return fence_take(host, args, error);
+    if (strcmp(method, "end-left") == 0)
+        return end_left(host, args, error);
     if (strcmp(method, "thaw") == 0)
         thaw(&host->guard);
     else if (strcmp(method, "fence-drop") == 0)

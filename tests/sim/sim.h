@@ -284,6 +284,7 @@ typedef enum {
     SIM_FAULT_OPERATOR,  /* an operation of somebody else */
     SIM_FAULT_CORRUPT,   /* bytes arrive other than they left */
     SIM_FAULT_JOURNAL,   /* a transaction fails, or the process dies at it */
+    SIM_FAULT_GUARD,     /* the guard is killed, and all its locks are gone */
     SIM_FAULT_KINDS,
 } SimFaultKind;
 

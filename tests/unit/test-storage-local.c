@@ -368,7 +368,7 @@ static void test_arguments(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     static const char *const methods[] = {"path",       "survey", "stat",     "lock",        "record-put",
                                           "token-put",  "intend", "remove",   "remove-base", "create-overlay",
                                           "receive",    "known",  "received", "place",       "freeze",
-                                          "fence-take", "rundir", "nonsense"};
+                                          "fence-take", "rundir", "end-left", "nonsense"};
     g_autoptr(JsonObject) args = json_object_new();
 
     for (guint round = 0; round < 2; round++) {
