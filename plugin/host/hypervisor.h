@@ -27,6 +27,13 @@ typedef enum {
     VMIG_RUN_CRASHED,
 } VmigRun;
 
+/* Why a domain is off. */
+typedef enum {
+    VMIG_OFF_UNKNOWN, /* libvirtd was started since, or the host was */
+    VMIG_OFF_ASKED,   /* by the guest itself or by its operator; or it was migrated away */
+    VMIG_OFF_DIED,    /* its QEMU ended without a word */
+} VmigOff;
+
 /* Which definition of a domain. */
 typedef enum {
     VMIG_XML_LIVE,       /* as it runs, with backing chains and block jobs */
@@ -39,6 +46,7 @@ typedef struct {
     char *name;
     char *uuid;
     VmigRun run;
+    VmigOff off;       /* meaningful where run is SHUTOFF */
     gboolean migrated; /* SHUTOFF because it was migrated away */
     gboolean persistent;
     gboolean autostart;
@@ -66,6 +74,14 @@ typedef struct {
     guint64 total;
     gboolean ready; /* <mirror ready='yes'>, never done == total */
 } VmigBlockJob;
+
+/* How a commit ended, as an event said it. */
+typedef enum {
+    VMIG_BLOCK_END_UNKNOWN, /* no event was seen */
+    VMIG_BLOCK_END_COMPLETED,
+    VMIG_BLOCK_END_FAILED, /* QEMU could not read or write: no room, or an I/O error; libvirt does not say which */
+    VMIG_BLOCK_END_CANCELLED,
+} VmigBlockEnd;
 
 typedef struct {
     const char *peer_uri;    /* the destination's libvirt as the source's libvirtd reaches it */
@@ -119,6 +135,10 @@ typedef struct {
     /* Sets a running migration's memory speed or a block job's; 0 is without limit. */
     gboolean (*block_speed)(VmigHypervisor *self, const char *uuid, const char *target, guint64 bandwidth,
                             GError **error);
+    /* How the last commit of that disk ended, if this process saw it; tells it once, and asks nobody. */
+    VmigBlockEnd (*block_end)(VmigHypervisor *self, const char *uuid, const char *target);
+    /* Is want of room the only error that QEMU remembers of the disks? Of a guest that it paused (IO_ERROR). */
+    gboolean (*lacks_space)(VmigHypervisor *self, const char *uuid, gboolean *ret, GError **error);
     gboolean (*suspend)(VmigHypervisor *self, const char *uuid, GError **error);
     gboolean (*resume)(VmigHypervisor *self, const char *uuid, GError **error);
     gboolean (*start)(VmigHypervisor *self, const char *uuid, GError **error);

@@ -75,6 +75,7 @@ gboolean vmig_libvirt_block_commit(VmigHypervisor *hv, const char *uuid, const c
 
     if (domain == NULL)
         return FALSE;
+    vmig_libvirt_block_end(hv, uuid, target); /* of an earlier one */
     /* The base is named: NULL would commit to the bottom of the chain (qemuBlockCommit). */
     if (virDomainBlockCommit(domain, target, base, NULL, (unsigned long)bandwidth,
                              VIR_DOMAIN_BLOCK_COMMIT_ACTIVE | VIR_DOMAIN_BLOCK_COMMIT_BANDWIDTH_BYTES) == 0)

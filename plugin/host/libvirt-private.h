@@ -34,6 +34,13 @@ gint64 vmig_libvirt_stopped_at(VmigLibvirt *self);
 virConnectPtr vmig_libvirt_connection(VmigLibvirt *self, GError **error);
 virDomainPtr vmig_libvirt_domain(VmigLibvirt *self, const char *uuid, GError **error);
 
+/* libvirt-events.c */
+VmigEventSink *vmig_event_sink_new(VmigWaker *waker);
+void vmig_event_sink_unref(void *sink);
+void vmig_libvirt_events_on(VmigLibvirt *self, virConnectPtr conn);
+void vmig_libvirt_events_off(VmigLibvirt *self, virConnectPtr conn);
+VmigBlockEnd vmig_libvirt_block_end(VmigHypervisor *hv, const char *uuid, const char *target);
+
 /* libvirt-block.c */
 gboolean vmig_libvirt_park(VmigHypervisor *hv, const char *uuid, const char *target, const char *disk_xml,
                            GError **error);

@@ -89,72 +89,6 @@ gboolean vmig_libvirt_fail(VmigLibvirt *self, GError **error, const char *format
     return FALSE;
 }
 
-/* What the event thread may touch; it can outlive the connection by a moment. */
-struct VmigEventSink {
-    gatomicrefcount refs;
-    VmigWaker *waker;
-    gint64 stopped_at; /* monotonic; the last time a migration stopped a guest's CPUs */
-};
-
-static VmigEventSink *sink_ref(VmigEventSink *sink)
-{
-    g_atomic_ref_count_inc(&sink->refs);
-    return sink;
-}
-
-static void sink_unref(void *opaque)
-{
-    VmigEventSink *sink = opaque;
-
-    if (!g_atomic_ref_count_dec(&sink->refs))
-        return;
-    vmig_waker_unref(sink->waker);
-    g_free(sink);
-}
-
-gint64 vmig_libvirt_stopped_at(VmigLibvirt *self)
-{
-    return __atomic_load_n(&self->sink->stopped_at, __ATOMIC_ACQUIRE);
-}
-
-static void wake_from_event(gpointer opaque)
-{
-    vmig_waker_wake(((VmigEventSink *)opaque)->waker);
-}
-
-static int on_lifecycle(virConnectPtr conn G_GNUC_UNUSED, virDomainPtr domain G_GNUC_UNUSED, int event, int detail,
-                        void *opaque)
-{
-    VmigEventSink *sink = opaque;
-
-    if (event == VIR_DOMAIN_EVENT_SUSPENDED && detail == VIR_DOMAIN_EVENT_SUSPENDED_MIGRATED)
-        __atomic_store_n(&sink->stopped_at, g_get_monotonic_time(), __ATOMIC_RELEASE);
-    wake_from_event(opaque);
-    return 0;
-}
-
-static void on_block_job(virConnectPtr conn G_GNUC_UNUSED, virDomainPtr domain G_GNUC_UNUSED,
-                         const char *disk G_GNUC_UNUSED, int type G_GNUC_UNUSED, int status G_GNUC_UNUSED, void *opaque)
-{
-    wake_from_event(opaque);
-}
-
-static void on_job_completed(virConnectPtr conn G_GNUC_UNUSED, virDomainPtr domain G_GNUC_UNUSED,
-                             virTypedParameterPtr params G_GNUC_UNUSED, int n G_GNUC_UNUSED, void *opaque)
-{
-    wake_from_event(opaque);
-}
-
-static void on_close(virConnectPtr conn G_GNUC_UNUSED, int reason G_GNUC_UNUSED, void *opaque)
-{
-    wake_from_event(opaque);
-}
-
-static int subscribe(VmigLibvirt *self, virConnectPtr conn, int event, virConnectDomainEventGenericCallback callback)
-{
-    return virConnectDomainEventRegisterAny(conn, NULL, event, callback, sink_ref(self->sink), sink_unref);
-}
-
 static virConnectPtr open_connection(VmigLibvirt *self, GError **error)
 {
     virConnectPtr conn = virConnectOpen(self->uri);
@@ -168,12 +102,7 @@ static virConnectPtr open_connection(VmigLibvirt *self, GError **error)
     }
     /* 5 s x 3: a host that is gone is noticed, whatever TCP thinks. Local sockets have no keepalive need. */
     virConnectSetKeepAlive(conn, 5, 3);
-    virConnectRegisterCloseCallback(conn, on_close, sink_ref(self->sink), sink_unref);
-    self->lifecycle_id = subscribe(self, conn, VIR_DOMAIN_EVENT_ID_LIFECYCLE, VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle));
-    self->block_job_id =
-        subscribe(self, conn, VIR_DOMAIN_EVENT_ID_BLOCK_JOB_2, VIR_DOMAIN_EVENT_CALLBACK(on_block_job));
-    self->job_id =
-        subscribe(self, conn, VIR_DOMAIN_EVENT_ID_JOB_COMPLETED, VIR_DOMAIN_EVENT_CALLBACK(on_job_completed));
+    vmig_libvirt_events_on(self, conn);
     virResetLastError();
     return conn;
 }
@@ -182,10 +111,7 @@ static void close_connection(VmigLibvirt *self)
 {
     if (self->conn == NULL)
         return;
-    virConnectDomainEventDeregisterAny(self->conn, self->lifecycle_id);
-    virConnectDomainEventDeregisterAny(self->conn, self->block_job_id);
-    virConnectDomainEventDeregisterAny(self->conn, self->job_id);
-    virConnectUnregisterCloseCallback(self->conn, on_close);
+    vmig_libvirt_events_off(self, self->conn);
     virConnectClose(self->conn);
     virResetLastError();
     self->conn = NULL;
@@ -233,6 +159,22 @@ static VmigRun run_of(int state, int reason)
     }
 }
 
+/* Meant for a domain that is off. QEMU's death without its SHUTDOWN event is CRASHED; libvirtd that was started
+ * meanwhile does not know. */
+static VmigOff off_of(int reason)
+{
+    switch (reason) {
+    case VIR_DOMAIN_SHUTOFF_CRASHED:
+    case VIR_DOMAIN_SHUTOFF_FAILED:
+        return VMIG_OFF_DIED;
+    case VIR_DOMAIN_SHUTOFF_UNKNOWN:
+    case VIR_DOMAIN_SHUTOFF_DAEMON:
+        return VMIG_OFF_UNKNOWN;
+    default:
+        return VMIG_OFF_ASKED;
+    }
+}
+
 static VmigDomainInfo *read_info(VmigLibvirt *self, virDomainPtr domain, GError **error)
 {
     g_autoptr(VmigDomainInfo) info = g_new0(VmigDomainInfo, 1);
@@ -247,6 +189,7 @@ static VmigDomainInfo *read_info(VmigLibvirt *self, virDomainPtr domain, GError 
     info->uuid = g_strdup(uuid);
     info->run = run_of(state, reason);
     info->migrated = state == VIR_DOMAIN_SHUTOFF && reason == VIR_DOMAIN_SHUTOFF_MIGRATED;
+    info->off = off_of(reason);
     info->persistent = virDomainIsPersistent(domain) == 1;
     info->autostart = virDomainGetAutostart(domain, &autostart) == 0 && autostart != 0;
     info->managed_save = virDomainHasManagedSaveImage(domain, 0) == 1;
@@ -412,6 +355,26 @@ SIMPLE_CALL(destroy, virDomainDestroy(domain), "cannot end the guest's QEMU")
 /* Not SNAPSHOTS_METADATA: a domain that still has snapshots must not go. */
 SIMPLE_CALL(undefine, virDomainUndefineFlags(domain, VIR_DOMAIN_UNDEFINE_KEEP_NVRAM), "cannot undefine the domain")
 
+static gboolean libvirt_lacks_space(VmigHypervisor *hv, const char *uuid, gboolean *ret, GError **error)
+{
+    VmigLibvirt *self = (VmigLibvirt *)hv;
+    g_autoptr(virDomain) domain = vmig_libvirt_domain(self, uuid, error);
+    virDomainDiskError errors[64];
+
+    *ret = FALSE;
+    if (domain == NULL)
+        return FALSE;
+    int n = virDomainGetDiskErrors(domain, errors, G_N_ELEMENTS(errors), 0);
+    if (n < 0)
+        return vmig_libvirt_fail(self, error, "cannot ask for the disks' errors");
+    *ret = n > 0;
+    for (int i = 0; i < n; i++) {
+        *ret = *ret && errors[i].error == VIR_DOMAIN_DISK_ERROR_NO_SPACE;
+        free(errors[i].disk);
+    }
+    return TRUE;
+}
+
 static gboolean libvirt_set_autostart(VmigHypervisor *hv, const char *uuid, gboolean on, GError **error)
 {
     VmigLibvirt *self = (VmigLibvirt *)hv;
@@ -478,7 +441,7 @@ static void libvirt_free(VmigHypervisor *hv)
     if (self->migration != NULL)
         vmig_libvirt_migrate_end(hv, NULL);
     close_connection(self);
-    sink_unref(self->sink);
+    vmig_event_sink_unref(self->sink);
     g_mutex_clear(&self->mutex);
     g_free(self->uri);
     g_free(hv->host);
@@ -520,6 +483,8 @@ static const VmigHypervisorOps libvirt_ops = {
     .block_cancel = vmig_libvirt_block_cancel,
     .block_pivot = vmig_libvirt_block_pivot,
     .block_speed = vmig_libvirt_block_speed,
+    .block_end = vmig_libvirt_block_end,
+    .lacks_space = libvirt_lacks_space,
     .suspend = libvirt_suspend,
     .resume = libvirt_resume,
     .start = libvirt_start,
@@ -546,9 +511,7 @@ VmigHypervisor *vmig_libvirt_new(const char *uri, const char *host, VmigWaker *w
     g_autoptr(VmigHypervisor) hv = &self->parent;
     hv->ops = &libvirt_ops;
     self->uri = g_strdup(uri);
-    self->sink = g_new0(VmigEventSink, 1);
-    g_atomic_ref_count_init(&self->sink->refs);
-    self->sink->waker = vmig_waker_ref(waker);
+    self->sink = vmig_event_sink_new(waker);
     self->waker = waker;
     g_mutex_init(&self->mutex);
     if (vmig_libvirt_connection(self, error) == NULL)

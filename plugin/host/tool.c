@@ -286,9 +286,13 @@ gboolean vmig_tool_fail(const char *const *argv, const VmigToolResult *result, G
     g_autofree char *name = tool_name(argv);
     gboolean full =
         strstr(result->err, "No space left on device") != NULL || strstr(result->err, "Disk quota exceeded") != NULL;
+    gboolean broken = strstr(result->err, "Input/output error") != NULL;
 
-    return vmig_fail(error, full ? VMIG_ERROR_NO_SPACE : VMIG_ERROR_IMAGE_TOOL, NULL, "%s failed (exit status %d): %s",
-                     name, result->status, result->err);
+    return vmig_fail(error,
+                     full     ? VMIG_ERROR_NO_SPACE
+                     : broken ? VMIG_ERROR_IO
+                              : VMIG_ERROR_IMAGE_TOOL,
+                     NULL, "%s failed (exit status %d): %s", name, result->status, result->err);
 }
 
 gboolean vmig_tool_run(const char *const *argv, gint64 deadline_us, char **ret_stdout, GError **error)

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* libvirt's events. They end a wait early; two things that nobody can ask for afterwards are kept: when a migration
+ * stopped the guest's CPUs, and how a commit ended. */
+#include "host/libvirt-private.h"
+
+/* What the event thread may touch; it can outlive the connection by a moment. */
+struct VmigEventSink {
+    gatomicrefcount refs;
+    VmigWaker *waker;
+    gint64 stopped_at; /* monotonic; the last time a migration stopped a guest's CPUs */
+    GMutex mutex;
+    GHashTable *ends; /* UUID/target → VmigBlockEnd, of commits of the active layer */
+};
+
+VmigEventSink *vmig_event_sink_new(VmigWaker *waker)
+{
+    VmigEventSink *sink = g_new0(VmigEventSink, 1);
+
+    g_atomic_ref_count_init(&sink->refs);
+    sink->waker = vmig_waker_ref(waker);
+    g_mutex_init(&sink->mutex);
+    sink->ends = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    return sink;
+}
+
+static VmigEventSink *sink_ref(VmigEventSink *sink)
+{
+    g_atomic_ref_count_inc(&sink->refs);
+    return sink;
+}
+
+void vmig_event_sink_unref(void *opaque)
+{
+    VmigEventSink *sink = opaque;
+
+    if (!g_atomic_ref_count_dec(&sink->refs))
+        return;
+    vmig_waker_unref(sink->waker);
+    g_hash_table_unref(sink->ends);
+    g_mutex_clear(&sink->mutex);
+    g_free(sink);
+}
+
+gint64 vmig_libvirt_stopped_at(VmigLibvirt *self)
+{
+    return __atomic_load_n(&self->sink->stopped_at, __ATOMIC_ACQUIRE);
+}
+
+static void wake_from_event(gpointer opaque)
+{
+    vmig_waker_wake(((VmigEventSink *)opaque)->waker);
+}
+
+static int on_lifecycle(virConnectPtr conn G_GNUC_UNUSED, virDomainPtr domain G_GNUC_UNUSED, int event, int detail,
+                        void *opaque)
+{
+    VmigEventSink *sink = opaque;
+
+    if (event == VIR_DOMAIN_EVENT_SUSPENDED && detail == VIR_DOMAIN_EVENT_SUSPENDED_MIGRATED)
+        __atomic_store_n(&sink->stopped_at, g_get_monotonic_time(), __ATOMIC_RELEASE);
+    wake_from_event(opaque);
+    return 0;
+}
+
+static VmigBlockEnd end_of(int status)
+{
+    switch (status) {
+    case VIR_DOMAIN_BLOCK_JOB_COMPLETED:
+        return VMIG_BLOCK_END_COMPLETED;
+    case VIR_DOMAIN_BLOCK_JOB_FAILED:
+        return VMIG_BLOCK_END_FAILED;
+    case VIR_DOMAIN_BLOCK_JOB_CANCELED:
+        return VMIG_BLOCK_END_CANCELLED;
+    default:
+        return VMIG_BLOCK_END_UNKNOWN;
+    }
+}
+
+static char *disk_key(const char *uuid, const char *target)
+{
+    return g_strconcat(uuid, "/", target, NULL);
+}
+
+/* Only of commits: the end of the parked copy, which is ours, may be told when the commit runs already. */
+static void on_block_job(virConnectPtr conn G_GNUC_UNUSED, virDomainPtr domain, const char *disk, int type, int status,
+                         void *opaque)
+{
+    VmigEventSink *sink = opaque;
+    VmigBlockEnd end = end_of(status);
+    char uuid[VIR_UUID_STRING_BUFLEN];
+
+    if (type == VIR_DOMAIN_BLOCK_JOB_TYPE_ACTIVE_COMMIT && end != VMIG_BLOCK_END_UNKNOWN &&
+        virDomainGetUUIDString(domain, uuid) == 0) {
+        g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&sink->mutex);
+        g_hash_table_insert(sink->ends, disk_key(uuid, disk), GINT_TO_POINTER(end));
+    }
+    wake_from_event(opaque);
+}
+
+VmigBlockEnd vmig_libvirt_block_end(VmigHypervisor *hv, const char *uuid, const char *target)
+{
+    VmigEventSink *sink = ((VmigLibvirt *)hv)->sink;
+    g_autofree char *key = disk_key(uuid, target);
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&sink->mutex);
+    gpointer end = g_hash_table_lookup(sink->ends, key);
+
+    g_hash_table_remove(sink->ends, key);
+    return (VmigBlockEnd)GPOINTER_TO_INT(end);
+}
+
+static void on_job_completed(virConnectPtr conn G_GNUC_UNUSED, virDomainPtr domain G_GNUC_UNUSED,
+                             virTypedParameterPtr params G_GNUC_UNUSED, int n G_GNUC_UNUSED, void *opaque)
+{
+    wake_from_event(opaque);
+}
+
+static void on_close(virConnectPtr conn G_GNUC_UNUSED, int reason G_GNUC_UNUSED, void *opaque)
+{
+    wake_from_event(opaque);
+}
+
+static int subscribe(VmigLibvirt *self, virConnectPtr conn, int event, virConnectDomainEventGenericCallback callback)
+{
+    return virConnectDomainEventRegisterAny(conn, NULL, event, callback, sink_ref(self->sink), vmig_event_sink_unref);
+}
+
+void vmig_libvirt_events_on(VmigLibvirt *self, virConnectPtr conn)
+{
+    virConnectRegisterCloseCallback(conn, on_close, sink_ref(self->sink), vmig_event_sink_unref);
+    self->lifecycle_id = subscribe(self, conn, VIR_DOMAIN_EVENT_ID_LIFECYCLE, VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle));
+    self->block_job_id =
+        subscribe(self, conn, VIR_DOMAIN_EVENT_ID_BLOCK_JOB_2, VIR_DOMAIN_EVENT_CALLBACK(on_block_job));
+    self->job_id =
+        subscribe(self, conn, VIR_DOMAIN_EVENT_ID_JOB_COMPLETED, VIR_DOMAIN_EVENT_CALLBACK(on_job_completed));
+}
+
+void vmig_libvirt_events_off(VmigLibvirt *self, virConnectPtr conn)
+{
+    virConnectDomainEventDeregisterAny(conn, self->lifecycle_id);
+    virConnectDomainEventDeregisterAny(conn, self->block_job_id);
+    virConnectDomainEventDeregisterAny(conn, self->job_id);
+    virConnectUnregisterCloseCallback(conn, on_close);
+}
