@@ -69,8 +69,11 @@ static const Field file_fields[] = {
 static const FieldTable file_table = TABLE(VmigFile, vmig_file_free, file_fields);
 
 static const Field disk_fields[] = {
-    TEXT(VmigDisk, target), LIST(VmigDisk, files, &file_table), TEXT(VmigDisk, overlay), TEXT(VmigDisk, dest_overlay),
-    TEXT(VmigDisk, park),   TEXT(VmigDisk, snapshot),           FLAG(VmigDisk, pivoted), SIZE(VmigDisk, virtual_size),
+    TEXT(VmigDisk, target),       LIST(VmigDisk, files, &file_table),
+    TEXT(VmigDisk, overlay),      TEXT(VmigDisk, dest_overlay),
+    TEXT(VmigDisk, park),         TEXT(VmigDisk, dest_park),
+    TEXT(VmigDisk, snapshot),     FLAG(VmigDisk, pivoted),
+    SIZE(VmigDisk, virtual_size),
 };
 static const FieldTable disk_table = TABLE(VmigDisk, vmig_disk_free, disk_fields);
 
@@ -117,6 +120,7 @@ static const Field job_fields[] = {
     FLAG(VmigJob, pivoting),
     FLAG(VmigJob, suspended),
     FLAG(VmigJob, pivoted),
+    FLAG(VmigJob, start_again),
     FLAG(VmigJob, source_clean),
     SIZE(VmigJob, started),
     SIZE(VmigJob, ended),
@@ -126,6 +130,9 @@ static const Field job_fields[] = {
     SIZE(VmigJob, downtime_ms),
     SIZE(VmigJob, attempt),
     TEXT(VmigJob, next_try),
+    TEXT(VmigJob, last_code),
+    TEXT(VmigJob, last_message),
+    TEXT(VmigJob, last_hint),
     TEXT(VmigJob, error_code),
     TEXT(VmigJob, error_message),
     TEXT(VmigJob, error_hint),
@@ -333,6 +340,18 @@ void vmig_job_set_error(VmigJob *job, const GError *error)
     job->error_code = g_strdup(vmig_error_name_of(error));
     job->error_message = g_strdup(error->message);
     job->error_hint = g_strdup(vmig_error_hint(error));
+}
+
+void vmig_job_set_last(VmigJob *job, const GError *error)
+{
+    g_clear_pointer(&job->last_code, g_free);
+    g_clear_pointer(&job->last_message, g_free);
+    g_clear_pointer(&job->last_hint, g_free);
+    if (error == NULL)
+        return;
+    job->last_code = g_strdup(vmig_error_name_of(error));
+    job->last_message = g_strdup(error->message);
+    job->last_hint = g_strdup(vmig_error_hint(error));
 }
 
 VmigDisk *vmig_job_disk(const VmigJob *job, const char *target)

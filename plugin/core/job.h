@@ -39,6 +39,7 @@ typedef struct {
     char *overlay;      /* the temporary overlay on the source */
     char *dest_overlay; /* and on the destination */
     char *park;         /* the throw-away target of the parked block copy */
+    char *dest_park;    /* of one on the destination, where one was ever needed */
     gboolean pivoted;   /* the owner writes into the base: the overlay is stale and must never be committed again */
     char *snapshot;     /* the snapshot= attribute before the job, or NULL */
     guint64 virtual_size;
@@ -100,7 +101,8 @@ typedef struct {
     gboolean pivoting;       /* a pivot was begun: a disk on its base may be there by us */
     gboolean suspended;      /* by us, around a pivot: whoever finds it so resumes the guest */
     gboolean pivoted;        /* on the owner: live and persistent definition name the bases */
-    gboolean source_clean;   /* nothing of the job is left on the source */
+    gboolean start_again;  /* on the destination: its QEMU died before the pivot; it is off, and was not asked to be */
+    gboolean source_clean; /* nothing of the job is left on the source */
 
     guint64 started; /* seconds since the epoch, for people */
     guint64 ended;
@@ -110,6 +112,10 @@ typedef struct {
     guint64 downtime_ms;
     guint64 attempt; /* of the state it is in, from 1 */
     char *next_try;  /* for people, or NULL */
+
+    char *last_code; /* how the last try of the state failed, on the way back too; NULL while none has */
+    char *last_message;
+    char *last_hint;
 
     char *error_code; /* why it goes back, parked or failed; NULL while all is well */
     char *error_message;
@@ -132,6 +138,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigJob, vmig_job_free)
 VmigState vmig_job_state(const VmigJob *job);
 void vmig_job_set_state(VmigJob *job, VmigState state);
 void vmig_job_set_error(VmigJob *job, const GError *error);
+void vmig_job_set_last(VmigJob *job, const GError *error);
 /* The disk of that target name, or NULL. (transfer none) */
 VmigDisk *vmig_job_disk(const VmigJob *job, const char *target);
 /* The file that the guest's disk is on once no overlay is left: the first of the chain. (transfer none) */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* CLEAN: the destination is complete and verified; now, and only now, the source's copies go. */
-#include "flow/side.h"
+#include "flow/commit.h"
 #include "host/fault.h"
 
 #define SOURCE_DEADLINE (120 * G_USEC_PER_SEC)
@@ -16,7 +16,9 @@ static gboolean clean_destination(VmigMachine *m, GError **error)
         return FALSE;
     for (guint i = 0; i < m->job->disks->len; i++) {
         const VmigDisk *disk = m->job->disks->pdata[i];
-        if (!vmig_storage_remove(dest->storage, m->job, disk->dest_overlay,
+        if ((disk->dest_park != NULL &&
+             !vmig_storage_remove(dest->storage, m->job, disk->dest_park, "the parked copy ended", error)) ||
+            !vmig_storage_remove(dest->storage, m->job, disk->dest_overlay,
                                  "committed into the base and pivoted, both definitions verified", error))
             return FALSE;
     }
@@ -100,6 +102,8 @@ gboolean vmig_step_clean(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError *
     VmigHost *source = vmig_side_host(m, VMIG_SIDE_SOURCE, error);
     if (source == NULL)
         return FALSE;
-    return vmig_storage_rundir_remove(m->world->dest.storage, m->job, error) &&
+    /* The overlays' room may be what it waited for. */
+    return vmig_room_require_relief(m, VMIG_SIDE_DEST, error) &&
+           vmig_storage_rundir_remove(m->world->dest.storage, m->job, error) &&
            vmig_storage_rundir_remove(m->world->source.storage, m->job, error);
 }

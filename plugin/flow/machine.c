@@ -2,6 +2,7 @@
 /* The loop: journal the state, do its step, decide what follows. */
 #include "flow/machine.h"
 
+#include "flow/commit.h"
 #include "flow/overlay.h"
 #include "flow/side.h"
 #include "host/fault.h"
@@ -109,8 +110,9 @@ static gboolean try_again(VmigMachine *m, VmigState state, const GError *why)
         m->reporter.retry(m->reporter.user, m->job, why, decision->at_us - now);
     if (!vmig_machine_save(m, NULL))
         vmig_machine_note(m, "the journal could not take the retry; it goes on all the same");
-    while (vmig_machine_now(m) < decision->at_us && vmig_machine_check_cancel(m, NULL))
-        vmig_machine_wait(m, decision->at_us - vmig_machine_now(m));
+    vmig_room_await_retry(m, why, decision->at_us);
+    g_clear_pointer(&m->job->next_try, g_free);
+    vmig_machine_save(m, NULL); /* only status reads it */
     if (g_error_matches(why, VMIG_ERROR, VMIG_ERROR_CONNECTION))
         reconnect(m);
     return TRUE;
@@ -119,6 +121,7 @@ static gboolean try_again(VmigMachine *m, VmigState state, const GError *why)
 /* Decides what follows a failed step. The reason of a way back is the first one, not what fails on the way. */
 static VmigState after_failure(VmigMachine *m, VmigState state, GError *why)
 {
+    vmig_job_set_last(m->job, why);
     if (try_again(m, state, why))
         return state;
     VmigState to = where_failure_leads(state);
@@ -145,6 +148,8 @@ static gboolean enter(VmigMachine *m, VmigState to, GError **error)
         g_assert(vmig_state_may_follow(from, to));
         m->job->attempt = 1;
         g_clear_pointer(&m->job->next_try, g_free);
+        if (to != VMIG_STATE_PARKED)
+            vmig_job_set_last(m->job, NULL);
         m->retries = (VmigRetryState){0};
         if (vmig_state_phase(to) != VMIG_PHASE_BACK && to != VMIG_STATE_PARKED && to != VMIG_STATE_ROLLED_BACK)
             vmig_job_set_error(m->job, NULL);

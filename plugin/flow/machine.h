@@ -3,7 +3,7 @@
  *
  * Each state of core/states.def has one step function, in the file of its group:
  *   plan.c PLAN · lock.c LOCK · overlay.c OVERLAY · seed.c SEED · handover.c HANDOVER, DETACH · migrate.c MIGRATE,
- *   UNCERTAIN · arrive.c SWITCHED · commit.c COMMIT, PIVOT and BACK_COMMIT, BACK_PIVOT · restore.c RESTORE,
+ *   UNCERTAIN · arrive.c SWITCHED · commit*.c COMMIT, PIVOT and BACK_COMMIT, BACK_PIVOT · restore.c RESTORE,
  *   BACK_RESTORE · clean.c CLEAN · rollback.c ROLLBACK
  * A step looks at what is, does what is missing, and can be run again after a crash at any line of it.
  */
@@ -49,8 +49,12 @@ typedef struct {
     gboolean taken_over;    /* from a process that is gone, and no step was done yet */
     VmigRetryState retries;
     guint commits_lost;
-    gboolean lost_lock; /* somebody else has the job now */
-    gint64 stopped_at;  /* when the guest's CPUs stopped, by the world's clock */
+    guint64 full_at;     /* bytes that were free when a file system of the commit's was found full */
+    gboolean full;       /* it was */
+    gboolean full_again; /* the guest was let go on after that: only more room than then is room */
+    gboolean starved;    /* the guest is paused on an error of its disks, and that was told */
+    gboolean lost_lock;  /* somebody else has the job now */
+    gint64 stopped_at;   /* when the guest's CPUs stopped, by the world's clock */
     gint64 last_progress;
 } VmigMachine;
 

@@ -7,6 +7,7 @@
 #include "flow/overlay.h"
 
 #include "core/domain-xml.h"
+#include "core/path-map.h"
 #include "flow/side.h"
 #include "host/fault.h"
 
@@ -50,51 +51,88 @@ static gboolean have_overlays(VmigMachine *m, GError **error)
     return vmig_machine_save(m, error);
 }
 
-static gboolean park_disk(VmigMachine *m, const VmigDisk *disk, GError **error)
+static const char *park_path(VmigDisk *disk, VmigSide side)
 {
-    VmigHost *source = &m->world->source;
-    VmigHypervisor *hv = source->hypervisor;
+    return side == VMIG_SIDE_SOURCE ? disk->park : disk->dest_park;
+}
+
+static gboolean park_disk(VmigMachine *m, VmigSide side, VmigDisk *disk, GError **error)
+{
+    VmigHost *host = vmig_side_host(m, side, error);
     VmigBlockJob job;
 
-    if (!hv->ops->block_job(hv, m->job->uuid, disk->target, &job, error))
+    if (host == NULL || !host->hypervisor->ops->block_job(host->hypervisor, m->job->uuid, disk->target, &job, error))
         return FALSE;
     if (job.kind == VMIG_BLOCK_JOB_COPY)
         return TRUE;
     if (job.kind != VMIG_BLOCK_JOB_NONE)
         return vmig_fail(error, VMIG_ERROR_INTERFERENCE, "End that job (virsh blockjob --abort), then try again.",
                          "somebody started a block job on disk %s", disk->target);
-    g_autofree char *xml = vmig_block_copy_xml(disk->park);
-    return vmig_storage_remove(source->storage, m->job, disk->park, "left by an earlier try", error) &&
-           vmig_storage_intend(source->storage, m->job, disk->park, "park", error) &&
-           hv->ops->park(hv, m->job->uuid, disk->target, xml, error) &&
-           vmig_storage_made(source->storage, m->job, disk->park, error);
+    const char *path = park_path(disk, side);
+    g_autofree char *xml = vmig_block_copy_xml(path);
+    return vmig_storage_remove(host->storage, m->job, path, "left by an earlier try", error) &&
+           vmig_storage_intend(host->storage, m->job, path, "park", error) &&
+           host->hypervisor->ops->park(host->hypervisor, m->job->uuid, disk->target, xml, error) &&
+           vmig_storage_made(host->storage, m->job, path, error);
 }
 
 gboolean vmig_overlay_park(VmigMachine *m, GError **error)
 {
     for (guint i = 0; i < m->job->disks->len; i++)
-        if (!park_disk(m, m->job->disks->pdata[i], error))
+        if (!park_disk(m, VMIG_SIDE_SOURCE, m->job->disks->pdata[i], error))
             return FALSE;
     /* From here on libvirt refuses; what was done before must not have been anything. */
     return vmig_side_require_chain(m, VMIG_SIDE_SOURCE, VMIG_CHAIN_OVERLAY, error) &&
            vmig_side_require_no_snapshot(m, VMIG_SIDE_SOURCE, error);
 }
 
-gboolean vmig_overlay_unpark(VmigMachine *m, GError **error)
+/* Until the next try, or while the job is parked. The record knows the file's name before there is a file. */
+static gboolean hold_disk(VmigMachine *m, VmigSide side, VmigDisk *disk, GError **error)
 {
-    VmigHost *source = &m->world->source;
-    VmigHypervisor *hv = source->hypervisor;
+    VmigChain chain;
 
-    for (guint i = 0; i < m->job->disks->len; i++) {
-        const VmigDisk *disk = m->job->disks->pdata[i];
-        VmigBlockJob job;
-        if (!hv->ops->block_job(hv, m->job->uuid, disk->target, &job, error))
-            return FALSE;
-        if (job.kind == VMIG_BLOCK_JOB_COPY && !hv->ops->block_cancel(hv, m->job->uuid, disk->target, error))
-            return FALSE;
-        if (!vmig_storage_remove(source->storage, m->job, disk->park, "the parked copy ended", error))
+    if (!vmig_side_chain(m, side, disk, VMIG_XML_LIVE, &chain, error))
+        return FALSE;
+    if (chain != VMIG_CHAIN_OVERLAY)
+        return TRUE;
+    if (side == VMIG_SIDE_DEST && disk->dest_park == NULL) {
+        disk->dest_park = vmig_park_path(vmig_disk_base(disk)->dest, m->job->id);
+        if (!vmig_machine_save(m, error))
             return FALSE;
     }
+    return park_disk(m, side, disk, error);
+}
+
+void vmig_overlay_hold_disks(VmigMachine *m, VmigSide side)
+{
+    for (guint i = 0; i < m->job->disks->len; i++) {
+        VmigDisk *disk = m->job->disks->pdata[i];
+        g_autoptr(GError) error = NULL;
+        if (!hold_disk(m, side, disk, &error))
+            vmig_machine_note(m, "until the next try nothing keeps others off disk %s: %s", disk->target,
+                              error->message);
+    }
+}
+
+gboolean vmig_overlay_unpark_disk(VmigMachine *m, VmigSide side, VmigDisk *disk, GError **error)
+{
+    VmigHost *host = vmig_side_host(m, side, error);
+    VmigBlockJob job;
+
+    if (host == NULL || !host->hypervisor->ops->block_job(host->hypervisor, m->job->uuid, disk->target, &job, error))
+        return FALSE;
+    if (job.kind == VMIG_BLOCK_JOB_COPY &&
+        !host->hypervisor->ops->block_cancel(host->hypervisor, m->job->uuid, disk->target, error))
+        return FALSE;
+    const char *path = park_path(disk, side);
+    return path == NULL || vmig_storage_remove(host->storage, m->job, path, "the parked copy ended", error);
+}
+
+gboolean vmig_overlay_unpark(VmigMachine *m, GError **error)
+{
+    for (guint i = 0; i < m->job->disks->len; i++)
+        if (!vmig_overlay_unpark_disk(m, VMIG_SIDE_SOURCE, m->job->disks->pdata[i], error))
+            return FALSE;
     return TRUE;
 }
 

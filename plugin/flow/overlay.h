@@ -2,7 +2,7 @@
 /* The parked block copies that keep libvirt itself refusing everything else. */
 #pragma once
 
-#include "flow/machine.h"
+#include "flow/side.h"
 
 /* Parks every disk that is not parked, then looks again whether anything got in before. */
 gboolean vmig_overlay_park(VmigMachine *m, GError **error);
@@ -10,3 +10,8 @@ gboolean vmig_overlay_park(VmigMachine *m, GError **error);
 gboolean vmig_overlay_hold(VmigMachine *m, GError **error);
 /* Ends the parked copies and removes their throw-away files. */
 gboolean vmig_overlay_unpark(VmigMachine *m, GError **error);
+/* The same for one disk on either side; a disk that is not parked is success. */
+gboolean vmig_overlay_unpark_disk(VmigMachine *m, VmigSide side, VmigDisk *disk, GError **error);
+/* Parks the disks that are on their overlays, as far as that can be done: between two tries of a commit, and while the
+ * job waits for somebody. */
+void vmig_overlay_hold_disks(VmigMachine *m, VmigSide side);

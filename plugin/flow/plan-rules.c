@@ -63,6 +63,17 @@ static void rule_hosts(VmigPlan *plan)
         refuse_error(plan, NULL, s->dest_errors->pdata[i]);
 }
 
+static void rule_locked(VmigPlan *plan)
+{
+    const VmigJob *job = plan->survey->open_job;
+    g_autoptr(GDateTime) began = g_date_time_new_from_unix_local((gint64)job->started);
+    g_autofree char *when = began != NULL ? g_date_time_format(began, "%Y-%m-%d %H:%M:%S") : g_strdup("?");
+
+    refuse(plan, VMIG_ERROR_LOCKED, NULL, "See vmig-snap status; vmig-snap resume or cancel ends it.",
+           "'%s' is held by job %s, which moves it from %s to %s since %s (state %s)", job->domain, job->id,
+           job->source_host, job->dest_host, when, job->state);
+}
+
 static void rule_domain(VmigPlan *plan)
 {
     const VmigSurvey *s = plan->survey;
@@ -75,9 +86,6 @@ static void rule_domain(VmigPlan *plan)
                s->request->domain);
     if (d == NULL)
         return;
-    if (s->open_job != NULL)
-        refuse(plan, VMIG_ERROR_LOCKED, NULL, "See vmig-snap status; vmig-snap resume or cancel ends it.",
-               "job %s of '%s' is not finished (state %s)", s->open_job->id, d->name, s->open_job->state);
     if (d->run != VMIG_RUN_RUNNING && d->run != VMIG_RUN_PAUSED)
         refuse(plan, VMIG_ERROR_NOT_RUNNING, NULL, "Start the guest (virsh start).",
                "'%s' is %s; only a running guest can be migrated for now", d->name, vmig_run_name(d->run));
@@ -392,6 +400,11 @@ void vmig_plan_apply_rules(VmigPlan *plan)
     const VmigSurvey *s = plan->survey;
     guint moved = 0;
 
+    /* Whatever else there is, is the job's doing. */
+    if (s->open_job != NULL) {
+        rule_locked(plan);
+        return;
+    }
     rule_options(plan);
     rule_hosts(plan);
     rule_domain(plan);

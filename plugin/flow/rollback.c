@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* ROLLBACK: nothing of the guest on the destination, the source runs. BACK_RESTORE: nothing of ours anywhere. */
+#include "flow/commit.h"
 #include "flow/restore.h"
 #include "flow/settle.h"
 #include "flow/side.h"
@@ -74,6 +75,7 @@ gboolean vmig_step_back_restore(VmigMachine *m, VmigState *next G_GNUC_UNUSED, G
 {
     if (!clean_source(m, error) || !clean_destination(m, error))
         return FALSE;
-    return vmig_storage_rundir_remove(m->world->dest.storage, m->job, error) &&
+    return vmig_room_require_relief(m, VMIG_SIDE_SOURCE, error) &&
+           vmig_storage_rundir_remove(m->world->dest.storage, m->job, error) &&
            vmig_storage_rundir_remove(m->world->source.storage, m->job, error);
 }

@@ -65,7 +65,7 @@ gboolean vmig_side_require_chain(VmigMachine *m, VmigSide side, VmigChain chain,
         VmigChain now;
         if (!vmig_side_chain(m, side, disk, VMIG_XML_LIVE, &now, error))
             return FALSE;
-        if (now != chain)
+        if (chain == VMIG_CHAIN_OURS ? now == VMIG_CHAIN_OTHER : now != chain)
             return vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL,
                              "disk %s of '%s' is not on the chain that it should be on: somebody changed it",
                              disk->target, m->job->domain);
@@ -73,20 +73,50 @@ gboolean vmig_side_require_chain(VmigMachine *m, VmigSide side, VmigChain chain,
     return TRUE;
 }
 
+/* "'one' (1), 'two' (2)" of an image's own snapshots; NULL where it cannot be read well enough. */
+static char *snapshot_names(VmigHost *host, const char *path)
+{
+    g_autoptr(GPtrArray) chain = vmig_storage_survey(host->storage, path, "qcow2", NULL);
+    const VmigImageFacts *image = chain != NULL && chain->len > 0 ? chain->pdata[0] : NULL;
+    GString *names = g_string_new(NULL);
+
+    for (guint i = 0; image != NULL && i < image->snapshots->len && i < 10; i++) {
+        const VmigImageSnapshot *snapshot = image->snapshots->pdata[i];
+        g_string_append_printf(names, "%s'%s' (id %s)", i > 0 ? ", " : "", snapshot->name, snapshot->id);
+    }
+    return g_string_free(names, names->len == 0);
+}
+
+static gboolean fail_snapshot(VmigMachine *m, VmigHost *host, const char *overlay, guint32 count, GError **error)
+{
+    g_autofree char *names = snapshot_names(host, overlay);
+
+    vmig_fail(
+        error, VMIG_ERROR_INTERFERENCE, NULL,
+        "%s: somebody made %u internal snapshot(s) of '%s' in the temporary overlay %s, where they would be lost: "
+        "%s",
+        host->hypervisor->host, count, m->job->domain, overlay, names != NULL ? names : "(cannot be read)");
+    if (error != NULL && *error != NULL)
+        vmig_error_set_hint(
+            *error,
+            "Nothing is removed. Save what the snapshot has (qemu-img convert -l), delete it (guest on: "
+            "virsh qemu-monitor-command %s --hmp 'delvm NAME'; off: qemu-img snapshot -d), then "
+            "vmig-snap resume.",
+            m->job->domain);
+    return FALSE;
+}
+
 gboolean vmig_side_require_no_snapshot(VmigMachine *m, VmigSide side, GError **error)
 {
     VmigHost *host = vmig_side_host(m, side, error);
 
     for (guint i = 0; host != NULL && i < m->job->disks->len; i++) {
-        const VmigDisk *disk = m->job->disks->pdata[i];
+        const char *overlay = vmig_side_overlay(m->job->disks->pdata[i], side);
         guint32 count = 0;
-        if (!vmig_storage_count_snapshots(host->storage, vmig_side_overlay(disk, side), &count, error))
+        if (!vmig_storage_count_snapshots(host->storage, overlay, &count, error))
             return FALSE;
         if (count > 0)
-            return vmig_fail(error, VMIG_ERROR_INTERFERENCE,
-                             "Copy or delete it (virsh snapshot-list, qemu-img snapshot -l), then vmig-snap resume.",
-                             "somebody made %u internal snapshot(s) in the temporary overlay %s", count,
-                             vmig_side_overlay(disk, side));
+            return fail_snapshot(m, host, overlay, count, error);
     }
     return host != NULL;
 }

@@ -15,6 +15,7 @@ typedef enum {
     VMIG_CHAIN_OVERLAY, /* the overlay over the base, as while the job works */
     VMIG_CHAIN_BASE,    /* the base alone, as before and after it */
     VMIG_CHAIN_OTHER,   /* anything else: somebody interfered */
+    VMIG_CHAIN_OURS,    /* to ask for only: one of the first two */
 } VmigChain;
 
 /* Which chain the definition of that kind has for the disk. */
@@ -22,7 +23,7 @@ gboolean vmig_side_chain(VmigMachine *m, VmigSide side, const VmigDisk *disk, Vm
                          GError **error);
 /* INTERFERENCE unless every disk's live chain is that one. */
 gboolean vmig_side_require_chain(VmigMachine *m, VmigSide side, VmigChain chain, GError **error);
-/* INTERFERENCE where an overlay holds an internal snapshot: it would be lost with it. */
+/* INTERFERENCE where an overlay holds an internal snapshot, which would be lost with it; it is named. */
 gboolean vmig_side_require_no_snapshot(VmigMachine *m, VmigSide side, GError **error);
 /* The same for the persistent definition. */
 gboolean vmig_side_require_persistent(VmigMachine *m, VmigSide side, VmigChain chain, GError **error);

@@ -63,10 +63,12 @@ static gboolean ask_domain(VmigSurvey *s, VmigWorld *world, VmigJournal *journal
         g_propagate_error(error, g_steal_pointer(&s->domain_error));
         return FALSE;
     }
+    /* A job's destination knows the guest before its libvirt does. */
+    if (journal != NULL &&
+        !vmig_journal_find_open(journal, s->domain != NULL ? s->domain->uuid : s->request->domain, &s->open_job, error))
+        return FALSE;
     if (s->domain == NULL)
         return TRUE;
-    if (journal != NULL && !vmig_journal_find_open(journal, s->domain->uuid, &s->open_job, error))
-        return FALSE;
     if (!hv->ops->domain_xml(hv, s->domain->uuid, VMIG_XML_LIVE, &s->live_xml, error))
         return FALSE;
     if (s->domain->persistent &&

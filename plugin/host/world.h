@@ -88,6 +88,8 @@ typedef struct VmigWorld {
     char *run_dir; /* "/run/vmig-snap/JOB", the same on both hosts */
     /* Makes the connection to the other host anew where it broke; NULL: there is nothing to be made. */
     gboolean (*reconnect)(struct VmigWorld *world, GError **error);
+    /* Did somebody ask, since the last time, that the job be tried at once? NULL: nobody can. */
+    gboolean (*asked)(struct VmigWorld *world);
     gpointer link; /* what both hosts are connected through; goes after everything that uses it */
     GDestroyNotify link_free;
     gpointer recipe; /* of the connection, for reconnect() */

@@ -178,6 +178,7 @@ gboolean sim_block_commit(SimHost *host, const char *target, const char *base, G
         return sim_hv_refuse(error, "%s: base '%s' is not right below the top of disk %s", host->name, base, target);
     if (!sim_qemu_can_write(disk->chain[1], host->domain.qemu))
         return sim_hv_refuse(error, "%s: Failed to get \"write\" lock on %s", host->name, base);
+    disk->end = VMIG_BLOCK_END_UNKNOWN;
     disk->chain[1]->writer = host->domain.qemu;
     disk->job.kind = VMIG_BLOCK_JOB_COMMIT;
     /* Faster than the guest writes once it is under way; that may take a while. */
@@ -209,7 +210,7 @@ static gboolean block_cancel(SimHost *host, const char *target, GError **error)
         return FALSE;
     disk = find_disk(host, target, error);
     if (disk != NULL)
-        sim_qemu_end_job(disk);
+        sim_qemu_end_job(disk, VMIG_BLOCK_END_CANCELLED);
     return disk != NULL;
 }
 
@@ -264,8 +265,31 @@ gboolean sim_hv_block_pivot(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED
     CALL("block-pivot", block_pivot(host, target, error));
 }
 
+static gboolean set_speed(SimHost *host, const char *target, GError **error)
+{
+    SimQemuDisk *disk = sim_hv_modify(host, error) != NULL ? find_disk(host, target, error) : NULL;
+
+    if (disk != NULL && disk->job.stalled) {
+        disk->job.stalled = FALSE;
+        disk->job.due = host->sim->now + disk->job.step;
+    }
+    return disk != NULL;
+}
+
 gboolean sim_hv_block_speed(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, const char *target,
                             guint64 bandwidth G_GNUC_UNUSED, GError **error)
 {
-    CALL("block-speed", sim_hv_modify(host, error) != NULL && find_disk(host, target, error) != NULL);
+    CALL("block-speed", set_speed(host, target, error));
+}
+
+/* Asks nobody: no call. */
+VmigBlockEnd sim_hv_block_end(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, const char *target)
+{
+    SimHost *host = sim_host_of(self);
+    SimQemuDisk *disk = host->domain.qemu != NULL ? find_disk(host, target, NULL) : NULL;
+    VmigBlockEnd end = disk != NULL ? disk->end : VMIG_BLOCK_END_UNKNOWN;
+
+    if (disk != NULL)
+        disk->end = VMIG_BLOCK_END_UNKNOWN;
+    return end;
 }

@@ -2,6 +2,11 @@
 /* Time: it jumps from one thing that happens to the next. */
 #include "sim.h"
 
+gboolean sim_is_full(const SimHost *host)
+{
+    return host->sim->now < host->full_until;
+}
+
 SimHost *sim_source(Sim *sim)
 {
     return &sim->hosts[0];

@@ -44,6 +44,7 @@ void sim_domain_off(SimHost *host)
     g_clear_pointer(&d->qemu, sim_qemu_kill);
     sim_def_clear(&d->live);
     d->run = VMIG_RUN_SHUTOFF;
+    d->off = VMIG_OFF_DIED;
     d->out_job = d->in_job = FALSE;
     if (!d->persistent)
         sim_domain_drop(host);

@@ -13,7 +13,7 @@
 const char *const sim_fault_names[SIM_FAULT_KINDS] = {
     "error-before", "error-after", "crash-before", "crash-after", "stubborn",  "peer-down",   "net-down",
     "libvirt",      "power",       "qemu",         "cancel",      "guest-off", "guest-pause", "guest-io",
-    "block-job",    "operator",    "corrupt",      "journal",     "guard",
+    "no-space",     "block-job",   "operator",     "corrupt",     "journal",   "guard",
 };
 
 static gboolean is_in_set(SimFaultSet set, SimFaultKind kind)
@@ -22,7 +22,7 @@ static gboolean is_in_set(SimFaultSet set, SimFaultKind kind)
     case SIM_FAULTS_ERRORS:
         return kind == SIM_FAULT_ERROR_BEFORE || kind == SIM_FAULT_ERROR_AFTER || kind == SIM_FAULT_STUBBORN ||
                kind == SIM_FAULT_PEER_DOWN || kind == SIM_FAULT_NET_DOWN || kind == SIM_FAULT_LIBVIRT ||
-               kind == SIM_FAULT_BLOCK_JOB || kind == SIM_FAULT_CORRUPT;
+               kind == SIM_FAULT_BLOCK_JOB || kind == SIM_FAULT_CORRUPT || kind == SIM_FAULT_SPACE;
     case SIM_FAULTS_CRASHES:
         return kind == SIM_FAULT_CRASH_BEFORE || kind == SIM_FAULT_CRASH_AFTER || kind == SIM_FAULT_JOURNAL;
     case SIM_FAULTS_ALL:
@@ -106,6 +106,7 @@ void sim_power_loss(Sim *sim, SimHost *host)
     if (host == sim_here(sim))
         sim_crash(sim);
     sim_guest_lost(sim, host);
+    d->off = VMIG_OFF_UNKNOWN;
     sim_migration_libvirt_died(sim, host);
     sim_domain_lose_config(host);
     if (d->exists && !d->persistent)
@@ -128,6 +129,20 @@ static void restart_libvirt(Sim *sim, SimHost *host)
     sim_migration_libvirt_died(sim, host);
 }
 
+/* Failed, cancelled, or gone without a word; a commit may also stop making progress. */
+static void hit_block_job(Sim *sim, SimQemuDisk *disk)
+{
+    guint what = sim_random_below(&sim->chance, 4);
+
+    if (what < 3) {
+        static const VmigBlockEnd ends[] = {VMIG_BLOCK_END_FAILED, VMIG_BLOCK_END_CANCELLED, VMIG_BLOCK_END_UNKNOWN};
+        sim_qemu_end_job(disk, ends[what]);
+    } else if (disk->job.kind == VMIG_BLOCK_JOB_COMMIT && !disk->job.ready) {
+        disk->job.stalled = TRUE;
+        disk->job.due = SIM_NEVER;
+    }
+}
+
 static void end_some_block_job(Sim *sim)
 {
     for (guint h = 0; h < 2; h++) {
@@ -135,8 +150,8 @@ static void end_some_block_job(Sim *sim)
         for (guint i = 0; qemu != NULL && i < qemu->n; i++) {
             if (qemu->disks[i].job.kind == VMIG_BLOCK_JOB_NONE)
                 continue;
-            sim_trace(sim, "%s: the block job of disk %u ends", sim->hosts[h].name, i);
-            sim_qemu_end_job(&qemu->disks[i]);
+            sim_trace(sim, "%s: the block job of disk %u ends or stalls", sim->hosts[h].name, i);
+            hit_block_job(sim, &qemu->disks[i]);
             return;
         }
     }
@@ -206,6 +221,9 @@ static void happen(Sim *sim, SimFaultKind kind, SimCall *call)
         break;
     case SIM_FAULT_GUEST_IO:
         host->no_space_guest = TRUE;
+        break;
+    case SIM_FAULT_SPACE:
+        host->full_until = sim->now + sim_random_scale(&sim->chance, SIM_S, 8000 * SIM_S);
         break;
     case SIM_FAULT_BLOCK_JOB:
         end_some_block_job(sim);
@@ -345,13 +363,16 @@ int sim_fault_commit_hook(gpointer data)
     }
 }
 
-/* A guest that QEMU stopped for want of space goes on once there is some. */
+/* A guest that QEMU stopped for want of space is let go on by its operator once there is some, where the tool does not
+ * have to. */
 static void let_go_on(SimHost *host)
 {
     SimDomain *d = &host->domain;
 
     host->no_space_guest = FALSE;
-    if (d->qemu != NULL && d->run == VMIG_RUN_IO_ERROR && !d->out_job && sim_qemu_cont(d->qemu, NULL))
+    host->full_until = 0;
+    if ((!host->tool_owes || host->sim->foreign) && d->qemu != NULL && d->run == VMIG_RUN_IO_ERROR && !d->out_job &&
+        sim_qemu_cont(d->qemu, NULL))
         d->run = VMIG_RUN_RUNNING;
 }
 

@@ -12,10 +12,20 @@ SimQemu *sim_guest_runner(Sim *sim)
     return NULL;
 }
 
+/* At the latest what follows these states lets the guest go on. */
+static gboolean tool_looks(const Sim *sim)
+{
+    VmigState state = sim->machine != NULL ? vmig_job_state(sim->machine->job) : VMIG_STATE_PLAN;
+
+    return state == VMIG_STATE_SWITCHED || state == VMIG_STATE_COMMIT || state == VMIG_STATE_PIVOT ||
+           state == VMIG_STATE_RESTORE || state == VMIG_STATE_BACK_COMMIT || state == VMIG_STATE_BACK_PIVOT;
+}
+
 /* werror=enospc: QEMU stops the CPUs, the write is done again when they go on. */
 static void stop_on_error(SimHost *host)
 {
     host->no_space_guest = FALSE;
+    host->tool_owes = tool_looks(host->sim);
     sim_qemu_stop(host->domain.qemu);
     host->domain.run = VMIG_RUN_IO_ERROR;
     host->sim->woken = TRUE;
@@ -30,7 +40,7 @@ void sim_guest_tick(Sim *sim)
     guest->due = SIM_NEVER;
     if (qemu == NULL)
         return;
-    if (qemu->host->no_space_guest) {
+    if (qemu->host->no_space_guest || sim_is_full(qemu->host)) {
         stop_on_error(qemu->host);
         return;
     }

@@ -104,6 +104,7 @@ static gboolean find(SimHost *host, const char *name, VmigDomainInfo **ret)
     info->name = g_strdup("guest");
     info->uuid = g_strdup(host->sim->uuid);
     info->run = d->run;
+    info->off = d->off;
     info->migrated = d->migrated && d->run == VMIG_RUN_SHUTOFF;
     info->persistent = d->persistent;
     info->autostart = d->autostart;
@@ -217,6 +218,20 @@ static gboolean hv_resume(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, 
     CALL("resume", resume(host, error));
 }
 
+/* A guest stops on want of room only: there is no other error here. */
+static gboolean lacks_space(SimHost *host, gboolean *ret, GError **error)
+{
+    const SimDomain *d = sim_hv_active(host, error);
+
+    *ret = d != NULL && d->run == VMIG_RUN_IO_ERROR;
+    return d != NULL;
+}
+
+static gboolean hv_lacks_space(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, gboolean *ret, GError **error)
+{
+    CALL("disk-errors", lacks_space(host, ret, error));
+}
+
 static gboolean start(SimHost *host, GError **error)
 {
     SimDomain *d = need_domain(host, error);
@@ -237,6 +252,7 @@ static gboolean destroy(SimHost *host, GError **error)
         return FALSE;
     sim_migration_qemu_died(host->sim, host);
     sim_domain_off(host);
+    host->domain.off = VMIG_OFF_ASKED;
     return TRUE;
 }
 
@@ -452,6 +468,8 @@ static const VmigHypervisorOps ops = {
     .block_cancel = sim_hv_block_cancel,
     .block_pivot = sim_hv_block_pivot,
     .block_speed = sim_hv_block_speed,
+    .block_end = sim_hv_block_end,
+    .lacks_space = hv_lacks_space,
     .suspend = hv_suspend,
     .resume = hv_resume,
     .start = hv_start,

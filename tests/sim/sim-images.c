@@ -35,7 +35,7 @@ static JsonObject *do_path(SimHost *host, VmigReader *args, GError **error)
     json_object_set_boolean_member(reply, "folder_ok", inside);
     json_object_set_boolean_member(reply, "in_roots", inside);
     json_object_set_boolean_member(reply, "shared", FALSE);
-    json_object_set_int_member(reply, "free_bytes", 1ll << 40);
+    json_object_set_int_member(reply, "free_bytes", sim_is_full(host) ? 4096 : 1ll << 40);
     json_object_set_int_member(reply, "filesystem", host->is_dest ? 2 : 1);
     json_object_set_int_member(reply, "size", file != NULL ? (gint64)SIM_VIRTUAL_SIZE : 0);
     json_object_set_int_member(reply, "dev", host->is_dest ? 2 : 1);

@@ -167,6 +167,7 @@ static void confirm(Sim *sim)
     d->out_job = FALSE;
     if (d->qemu != NULL && !sim->migration.lost_confirm) {
         sim_domain_off(source);
+        d->off = VMIG_OFF_ASKED;
         d->migrated = d->exists;
     }
     go(sim, SIM_MIG_RETURN, SIM_MS, 3 * SIM_S);

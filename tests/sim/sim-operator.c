@@ -34,6 +34,7 @@ void sim_guest_off(Sim *sim)
         return;
     sim_trace(sim, "%s: the guest powers off", host->name);
     sim_guest_lost(sim, host);
+    host->domain.off = VMIG_OFF_ASKED;
 }
 
 /* Suspend is allowed within a migration, resume is not. */
@@ -101,6 +102,7 @@ static void revert(Sim *sim, SimHost *host)
     g_autofree char *name = g_strdup(to->name);
 
     sim_guest_lost(sim, host);
+    d->off = VMIG_OFF_ASKED;
     sim_domain_before_config(host);
     for (guint i = 0; i < d->config.n; i++) {
         SimDefDisk *disk = &d->config.disks[i];
@@ -149,7 +151,7 @@ static void external_snapshot(Sim *sim, SimHost *host)
 static void abort_job(SimHost *host)
 {
     for (guint i = 0; i < host->domain.qemu->n && !host->domain.out_job; i++)
-        sim_qemu_end_job(&host->domain.qemu->disks[i]);
+        sim_qemu_end_job(&host->domain.qemu->disks[i], VMIG_BLOCK_END_CANCELLED);
 }
 
 void sim_operator_act(Sim *sim)

@@ -78,7 +78,7 @@ void sim_qemu_kill(SimQemu *qemu)
 {
     for (guint i = 0; i < qemu->n; i++) {
         SimQemuDisk *disk = &qemu->disks[i];
-        sim_qemu_end_job(disk);
+        sim_qemu_end_job(disk, VMIG_BLOCK_END_UNKNOWN);
         for (guint k = 0; k < disk->n_chain; k++) {
             if (disk->chain[k]->writer == qemu)
                 disk->chain[k]->writer = NULL;
@@ -136,13 +136,15 @@ void sim_qemu_write(SimQemu *qemu, guint disk, guint block, guint32 value)
     sim_file_touch(qemu->host, d->chain[0]);
     if (d->job.kind == VMIG_BLOCK_JOB_COMMIT) {
         d->job.dirty |= 1u << block;
-        if (d->job.due == SIM_NEVER)
+        if (d->job.due == SIM_NEVER && !d->job.stalled)
             d->job.due = qemu->host->sim->now + d->job.step;
     }
 }
 
-void sim_qemu_end_job(SimQemuDisk *disk)
+void sim_qemu_end_job(SimQemuDisk *disk, VmigBlockEnd end)
 {
+    if (disk->job.kind == VMIG_BLOCK_JOB_COMMIT)
+        disk->end = end;
     if (disk->job.kind == VMIG_BLOCK_JOB_COMMIT && disk->n_chain > 1)
         disk->chain[1]->writer = NULL;
     if (disk->job.park != NULL)
@@ -161,9 +163,9 @@ void sim_qemu_job_tick(SimQemu *qemu, guint index)
     job->due = SIM_NEVER;
     if (job->kind != VMIG_BLOCK_JOB_COMMIT)
         return;
-    if (job->fails_after > 0 && --job->fails_after == 0) {
+    if (sim_is_full(qemu->host) || (job->fails_after > 0 && --job->fails_after == 0)) {
         sim_trace(sim, "%s: the commit of disk %u fails", qemu->host->name, index);
-        sim_qemu_end_job(disk);
+        sim_qemu_end_job(disk, VMIG_BLOCK_END_FAILED);
         sim->woken = TRUE;
         return;
     }

@@ -133,6 +133,7 @@ typedef struct {
     gint64 step; /* between two copied blocks */
     gint64 due;
     guint fails_after; /* steps; 0: it does not */
+    gboolean stalled;  /* until somebody gives it more speed */
     SimFile *park;
 } SimBlockJob;
 
@@ -140,6 +141,7 @@ typedef struct {
     SimFile *chain[SIM_CHAIN]; /* the top first */
     guint n_chain;
     SimBlockJob job;
+    VmigBlockEnd end; /* of the last commit, until it was told */
 } SimQemuDisk;
 
 struct SimQemu {
@@ -160,7 +162,7 @@ void sim_qemu_stop(SimQemu *qemu);
 void sim_qemu_inactivate(SimQemu *qemu);
 guint32 sim_qemu_read(const SimQemu *qemu, guint disk, guint block);
 void sim_qemu_write(SimQemu *qemu, guint disk, guint block, guint32 value);
-void sim_qemu_end_job(SimQemuDisk *disk);
+void sim_qemu_end_job(SimQemuDisk *disk, VmigBlockEnd end);
 void sim_qemu_job_tick(SimQemu *qemu, guint disk);
 gboolean sim_qemu_can_write(const SimFile *file, const SimQemu *qemu);
 
@@ -171,7 +173,8 @@ typedef struct {
     gboolean persistent;
     gboolean autostart;
     gboolean migrated;
-    VmigRun run;      /* never ABSENT */
+    VmigRun run; /* never ABSENT */
+    VmigOff off;
     gboolean out_job; /* its migration away */
     gboolean in_job;  /* its arrival */
     SimQemu *qemu;
@@ -220,6 +223,8 @@ struct SimHost {
     gboolean agent;          /* what serves it to the tool on the other host is alive */
     gint64 libvirt_until;    /* its libvirtd is away */
     gboolean no_space_guest; /* the next write of the guest finds no room */
+    gint64 full_until;       /* its file system is full */
+    gboolean tool_owes;      /* the guest stopped for that while the tool was to look after it */
 };
 
 /* --- sim-migration.c --------------------------------------------------------------------------------------------- */
@@ -280,6 +285,7 @@ typedef enum {
     SIM_FAULT_GUEST_OFF,
     SIM_FAULT_GUEST_PAUSE,
     SIM_FAULT_GUEST_IO,
+    SIM_FAULT_SPACE,     /* a file system is full for a while */
     SIM_FAULT_BLOCK_JOB, /* a block job fails or is ended by somebody */
     SIM_FAULT_OPERATOR,  /* an operation of somebody else */
     SIM_FAULT_CORRUPT,   /* bytes arrive other than they left */
@@ -418,6 +424,7 @@ struct Sim {
     guint64 visited; /* bits: states */
 };
 
+gboolean sim_is_full(const SimHost *host);
 SimHost *sim_source(Sim *sim);
 SimHost *sim_dest(Sim *sim);
 SimHost *sim_here(Sim *sim);
@@ -454,6 +461,7 @@ gboolean sim_hv_block_cancel(VmigHypervisor *self, const char *uuid, const char 
 gboolean sim_hv_block_pivot(VmigHypervisor *self, const char *uuid, const char *target, GError **error);
 gboolean sim_hv_block_speed(VmigHypervisor *self, const char *uuid, const char *target, guint64 bandwidth,
                             GError **error);
+VmigBlockEnd sim_hv_block_end(VmigHypervisor *self, const char *uuid, const char *target);
 /* sim-snapshot.c */
 gboolean sim_hv_snapshots(VmigHypervisor *self, const char *uuid, GPtrArray **ret, GError **error);
 gboolean sim_hv_snapshot_forget(VmigHypervisor *self, const char *uuid, const char *name, GError **error);

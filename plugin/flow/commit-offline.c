@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The guest is off and its overlay holds what its base does not: qemu-img commits, and the definition is put on the
+ * bases. */
+#include <string.h>
+
+#include "core/domain-xml.h"
+#include "flow/commit-private.h"
+
+/* A pivot was begun and nobody could note how far it came: libvirt rewrote the definition of a disk that it pivoted.
+ * Where the guest did not run after it, overlay and base are equal and either answer is right. */
+static gboolean note_if_on_base(VmigMachine *m, VmigSide side, VmigDisk *disk, GError **error)
+{
+    VmigChain chain;
+
+    if (disk->pivoted || !m->job->pivoting)
+        return TRUE;
+    if (!vmig_side_chain(m, side, disk, VMIG_XML_PERSISTENT, &chain, error))
+        return FALSE;
+    disk->pivoted = chain == VMIG_CHAIN_BASE;
+    return !disk->pivoted || vmig_machine_save(m, error);
+}
+
+/* What qemu-img would commit into: somebody may have put a layer of his between the plan and the overlay. */
+static gboolean lies_on_base(VmigMachine *m, VmigHost *host, VmigSide side, const VmigDisk *disk, GError **error)
+{
+    g_autoptr(GPtrArray) chain = vmig_storage_survey(host->storage, vmig_side_overlay(disk, side), "qcow2", error);
+
+    if (chain == NULL)
+        return FALSE;
+    const VmigImageFacts *below = chain->len > 1 ? chain->pdata[1] : NULL;
+    if (below != NULL && g_strcmp0(below->path, vmig_side_path(vmig_disk_base(disk), side)) == 0)
+        return TRUE;
+    return vmig_fail(error, VMIG_ERROR_INTERFERENCE,
+                     "All files are kept. Put the chain in order by hand (qemu-img info --backing-chain), then "
+                     "vmig-snap resume.",
+                     "'%s' is off, and the overlay %s lies on '%s', which is none of the job's", m->job->domain,
+                     vmig_side_overlay(disk, side), below != NULL ? below->path : "nothing");
+}
+
+/* A definition that names neither the overlay nor the base has a layer of somebody's on top. */
+static gboolean nobody_between(VmigMachine *m, VmigSide side, GError **error)
+{
+    for (guint i = 0; i < m->job->disks->len; i++) {
+        const VmigDisk *disk = m->job->disks->pdata[i];
+        VmigChain chain;
+        if (!vmig_side_chain(m, side, disk, VMIG_XML_PERSISTENT, &chain, error))
+            return FALSE;
+        if (chain == VMIG_CHAIN_OTHER)
+            return vmig_fail(
+                error, VMIG_ERROR_INTERFERENCE,
+                "Merge that layer (qemu-img commit), define the disk on its overlay, then vmig-snap resume.",
+                "'%s' is off, and the definition of disk %s names a file that is none of the job's", m->job->domain,
+                disk->target);
+        if (!disk->pivoted && !lies_on_base(m, vmig_side_host(m, side, NULL), side, disk, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+/* libvirt ends a guest that panics as its definition says, and calls that a crash too. */
+static gboolean may_have_panicked(const char *xml)
+{
+    return strstr(xml, "<panic ") != NULL || strstr(xml, "<panic/>") != NULL;
+}
+
+/* A guest whose QEMU died under it on the destination ran when it did and was not asked to stop. One that was shut down
+ * or destroyed stays off; so does one on the source, where the job is given up anyway. After a restart of libvirtd, or
+ * of the host, nobody knows: then its autostart, which the job holds back, says what its operator wants. */
+static gboolean note_death(VmigMachine *m, VmigSide side, const char *xml, GError **error)
+{
+    VmigHost *host = vmig_side_host(m, side, error);
+    g_autoptr(VmigDomainInfo) info = NULL;
+
+    if (side != VMIG_SIDE_DEST || m->job->was_paused)
+        return TRUE;
+    if (host == NULL || !host->hypervisor->ops->find(host->hypervisor, m->job->uuid, &info, error))
+        return FALSE;
+    m->job->start_again = info != NULL && info->run == VMIG_RUN_SHUTOFF &&
+                          ((info->off == VMIG_OFF_DIED && !may_have_panicked(xml)) ||
+                           (info->off == VMIG_OFF_UNKNOWN && m->job->autostart));
+    return TRUE;
+}
+
+gboolean vmig_commit_start_again(VmigMachine *m, VmigSide side, GError **error)
+{
+    VmigHost *host = vmig_side_host(m, side, error);
+    VmigRun run;
+
+    if (host == NULL || !m->job->start_again)
+        return host != NULL;
+    if (!vmig_side_run(m, side, &run, error) ||
+        (run == VMIG_RUN_SHUTOFF && !host->hypervisor->ops->start(host->hypervisor, m->job->uuid, error)))
+        return FALSE;
+    if (run == VMIG_RUN_SHUTOFF)
+        vmig_machine_note(m, "%s: the guest's QEMU had died; its disks are complete, and it is started again",
+                          host->hypervisor->host);
+    m->job->start_again = FALSE;
+    return vmig_machine_save(m, error);
+}
+
+gboolean vmig_commit_offline(VmigMachine *m, VmigSide side, GError **error)
+{
+    VmigHost *host = vmig_side_host(m, side, error);
+    g_autofree char *xml = NULL;
+
+    if (host == NULL || !nobody_between(m, side, error) || !vmig_side_require_no_snapshot(m, side, error) ||
+        !vmig_commit_note_start(m, error))
+        return FALSE;
+    for (guint i = 0; i < m->job->disks->len; i++) {
+        VmigDisk *disk = m->job->disks->pdata[i];
+        if (!note_if_on_base(m, side, disk, error))
+            return FALSE;
+        if (!disk->pivoted && !vmig_storage_commit_offline(host->storage, m->job, vmig_side_overlay(disk, side), error))
+            return FALSE;
+    }
+    if (!host->hypervisor->ops->domain_xml(host->hypervisor, m->job->uuid, VMIG_XML_PERSISTENT, &xml, error))
+        return FALSE;
+    g_autofree char *on_bases = vmig_domain_xml_on_bases(xml, m->job, side, error);
+    if (on_bases == NULL || !host->hypervisor->ops->define(host->hypervisor, on_bases, error) ||
+        !vmig_storage_sync_config(host->storage, error))
+        return FALSE;
+    m->job->pivoted = TRUE;
+    return note_death(m, side, xml, error) && vmig_machine_save(m, error) && vmig_commit_start_again(m, side, error);
+}
+
+/* A host that lost power soon after the switchover may have lost the definition too: the record has it. */
+gboolean vmig_commit_define_again(VmigMachine *m, VmigSide side, GError **error)
+{
+    VmigHost *host = vmig_side_host(m, side, error);
+    const char *xml = side == VMIG_SIDE_DEST ? m->job->dest_persistent_xml : NULL;
+
+    if (xml == NULL)
+        return vmig_fail(error, VMIG_ERROR_GUEST_GONE, NULL, "'%s' is not defined any more", m->job->domain);
+    return host != NULL && host->hypervisor->ops->define(host->hypervisor, xml, error);
+}
+
+static gboolean overlay_exists(VmigMachine *m, VmigHost *source, gboolean *exists, GError **error)
+{
+    *exists = FALSE;
+    for (guint i = 0; i < m->job->disks->len && !*exists; i++) {
+        const VmigDisk *disk = m->job->disks->pdata[i];
+        g_autoptr(VmigPathFacts) facts = vmig_storage_path(source->storage, disk->overlay, error);
+        if (facts == NULL)
+            return FALSE;
+        *exists = facts->exists;
+    }
+    return TRUE;
+}
+
+static gboolean back_work_live(VmigMachine *m, gboolean exists, VmigBackWork *ret, GError **error)
+{
+    gboolean any = FALSE;
+
+    for (guint i = 0; i < m->job->disks->len; i++) {
+        VmigChain chain;
+        if (!vmig_side_chain(m, VMIG_SIDE_SOURCE, m->job->disks->pdata[i], VMIG_XML_LIVE, &chain, error))
+            return FALSE;
+        any = any || chain != VMIG_CHAIN_BASE;
+    }
+    *ret = any ? VMIG_BACK_LIVE : VMIG_BACK_NOTHING;
+    if (any || !exists || !m->job->frozen || m->job->pivoting)
+        return TRUE;
+    return vmig_fail(error, VMIG_ERROR_INTERFERENCE,
+                     "The overlays are kept. Decide which state of the disks counts; then remove the overlays by hand "
+                     "and run vmig-snap resume.",
+                     "'%s' runs on its bases although its last writes are in the overlays: somebody reverted it, or it "
+                     "was started by a definition older than a power loss",
+                     m->job->domain);
+}
+
+gboolean vmig_commit_back_work(VmigMachine *m, VmigBackWork *ret, GError **error)
+{
+    VmigHost *source = vmig_side_host(m, VMIG_SIDE_SOURCE, error);
+    gboolean exists;
+    VmigRun run;
+
+    *ret = VMIG_BACK_NOTHING;
+    if (source == NULL || !overlay_exists(m, source, &exists, error) ||
+        !vmig_side_run(m, VMIG_SIDE_SOURCE, &run, error))
+        return FALSE;
+    if (m->job->pivoted)
+        return TRUE;
+    if (run == VMIG_RUN_ABSENT || run == VMIG_RUN_CRASHED)
+        return vmig_fail(error, VMIG_ERROR_GUEST_GONE, "Define it again (virsh define), then vmig-snap resume.",
+                         "'%s' is gone from the source", m->job->domain);
+    if (run != VMIG_RUN_SHUTOFF)
+        return back_work_live(m, exists, ret, error);
+    *ret = exists ? VMIG_BACK_OFFLINE : VMIG_BACK_NOTHING;
+    return TRUE;
+}

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* PIVOT on the destination and BACK_PIVOT on the source: one code. The pivot happens on a suspended guest: overlay and
+ * base are equal then, so that a crash at any line leaves either definition right. */
+#include "flow/commit-private.h"
+#include "host/fault.h"
+
+#define POLL (G_USEC_PER_SEC / 50)
+#define COMMITS_LOST_LIMIT 5
+#define READY_LIMIT (10 * G_USEC_PER_SEC)
+
+/* In step while the guest is suspended: nothing is written any more, so this is a matter of moments. */
+static gboolean wait_in_step(VmigMachine *m, VmigSide side, GError **error)
+{
+    gint64 until = vmig_machine_now(m) + READY_LIMIT;
+    gboolean ready = FALSE;
+
+    while (vmig_machine_now(m) < until) {
+        if (!vmig_commit_look(m, side, &ready, error))
+            return FALSE;
+        if (ready)
+            return TRUE;
+        vmig_machine_wait(m, POLL);
+    }
+    return vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "the commit is not in step with the suspended guest");
+}
+
+/* Both definitions must name the bases: the live one, and the one that a start after a crash would use. */
+static gboolean verify_on_bases(VmigMachine *m, VmigSide side, GError **error)
+{
+    VmigHost *host = vmig_side_host(m, side, error);
+
+    return host != NULL && vmig_side_require_on_bases(m, side, error) && vmig_storage_sync_config(host->storage, error);
+}
+
+/* Each disk that is on its base is noted before the guest may run there: from then on its overlay is stale, and an
+ * offline commit of it would take the guest's disk back in time. */
+static gboolean pivot_disks(VmigMachine *m, VmigSide side, GError **error)
+{
+    VmigHost *host = vmig_side_host(m, side, error);
+    g_autoptr(GError) why = NULL;
+
+    for (guint i = 0; host != NULL && why == NULL && i < m->job->disks->len; i++) {
+        VmigDisk *disk = m->job->disks->pdata[i];
+        VmigChain chain;
+        if (!vmig_side_chain(m, side, disk, VMIG_XML_LIVE, &chain, &why))
+            break;
+        if (chain != VMIG_CHAIN_BASE &&
+            !host->hypervisor->ops->block_pivot(host->hypervisor, m->job->uuid, disk->target, &why))
+            break;
+        disk->pivoted = TRUE;
+    }
+    gboolean saved = host != NULL && vmig_machine_save(m, why == NULL ? &why : NULL);
+    if (why != NULL)
+        g_propagate_error(error, g_steal_pointer(&why));
+    return saved && (error == NULL || *error == NULL) && vmig_fault("pivot.pivoted", error);
+}
+
+static gboolean suspend(VmigMachine *m, VmigSide side, GError **error)
+{
+    VmigHost *host = vmig_side_host(m, side, error);
+    VmigRun run;
+
+    if (host == NULL || !vmig_side_run(m, side, &run, error))
+        return FALSE;
+    /* Known before it is done: whoever finds the guest suspended after a crash lets it run. */
+    m->job->pivoting = TRUE;
+    m->job->suspended = m->job->suspended || run == VMIG_RUN_RUNNING;
+    if (!vmig_machine_save(m, error))
+        return FALSE;
+    if (run != VMIG_RUN_RUNNING)
+        return TRUE;
+    return host->hypervisor->ops->suspend(host->hypervisor, m->job->uuid, error) &&
+           vmig_fault("pivot.suspended", error);
+}
+
+static gboolean unsuspend(VmigMachine *m, VmigSide side, GError **error)
+{
+    VmigHost *host = vmig_side_host(m, side, error);
+    VmigRun run;
+
+    if (host == NULL || !m->job->suspended)
+        return host != NULL;
+    if (!vmig_side_run(m, side, &run, error) ||
+        (run == VMIG_RUN_PAUSED && !host->hypervisor->ops->resume(host->hypervisor, m->job->uuid, error)))
+        return FALSE;
+    m->job->suspended = FALSE;
+    return vmig_machine_save(m, error);
+}
+
+static gboolean pivot(VmigMachine *m, VmigSide side, GError **error)
+{
+    g_autoptr(GError) why = NULL;
+    VmigRun run;
+
+    if (!vmig_side_run(m, side, &run, error))
+        return FALSE;
+    if (run == VMIG_RUN_SHUTOFF)
+        return m->job->pivoted ? vmig_commit_start_again(m, side, error) : vmig_commit_offline(m, side, error);
+    if (run == VMIG_RUN_ABSENT)
+        return vmig_fail(error, VMIG_ERROR_JOB_LOST, NULL, "'%s' is not defined any more", m->job->domain);
+    /* The last look at the overlays before they are left behind. */
+    gboolean done = suspend(m, side, &why) && wait_in_step(m, side, &why) &&
+                    vmig_side_require_no_snapshot(m, side, &why) && pivot_disks(m, side, &why) &&
+                    verify_on_bases(m, side, &why);
+    if (done) {
+        m->job->pivoted = TRUE;
+        done = vmig_machine_save(m, &why);
+    }
+    if (why != NULL && g_error_matches(why, VMIG_ERROR, VMIG_ERROR_CRASHED)) {
+        g_propagate_error(error, g_steal_pointer(&why));
+        return FALSE;
+    }
+    /* Whatever happened, the guest does not stay suspended because of us. */
+    g_autoptr(GError) stays = NULL;
+    if (!unsuspend(m, side, &stays)) {
+        if (why == NULL)
+            why = g_steal_pointer(&stays);
+        else
+            vmig_machine_note(m, "%s", stays->message);
+        done = FALSE;
+    }
+    if (!done)
+        g_propagate_error(error, g_steal_pointer(&why));
+    return done;
+}
+
+/* A commit that ended just before its pivot, or is not in step after all, is done again, but not for ever. */
+static gboolean may_commit_again(VmigMachine *m, const GError *why)
+{
+    gboolean can = vmig_commit_is_ended(why) || g_error_matches(why, VMIG_ERROR, VMIG_ERROR_TIMEOUT);
+
+    if (!can || ++m->commits_lost > COMMITS_LOST_LIMIT)
+        return FALSE;
+    vmig_machine_note(m, "%s", why->message);
+    return TRUE;
+}
+
+gboolean vmig_step_pivot(VmigMachine *m, VmigState *next, GError **error)
+{
+    g_autoptr(GError) why = NULL;
+
+    if (pivot(m, VMIG_SIDE_DEST, &why))
+        return TRUE;
+    if (may_commit_again(m, why)) {
+        *next = VMIG_STATE_COMMIT;
+        return TRUE;
+    }
+    g_propagate_error(error, g_steal_pointer(&why));
+    return FALSE;
+}
+
+gboolean vmig_step_back_pivot(VmigMachine *m, VmigState *next, GError **error)
+{
+    g_autoptr(GError) why = NULL;
+    VmigBackWork work;
+
+    if (!vmig_commit_back_work(m, &work, error))
+        return FALSE;
+    if (work == VMIG_BACK_NOTHING && !m->job->pivoting)
+        return TRUE;
+    if (pivot(m, VMIG_SIDE_SOURCE, &why))
+        return TRUE;
+    if (may_commit_again(m, why)) {
+        *next = VMIG_STATE_BACK_COMMIT;
+        return TRUE;
+    }
+    g_propagate_error(error, g_steal_pointer(&why));
+    return FALSE;
+}
