@@ -47,9 +47,9 @@ static void begin_list(JsonBuilder *b, const char *name)
     json_builder_begin_array(b);
 }
 
-static void error_member(JsonBuilder *b, const char *code, const char *message, const char *hint)
+static void error_object(JsonBuilder *b, const char *name, const char *code, const char *message, const char *hint)
 {
-    json_builder_set_member_name(b, "error");
+    json_builder_set_member_name(b, name);
     if (code == NULL) {
         json_builder_add_null_value(b);
         return;
@@ -59,6 +59,11 @@ static void error_member(JsonBuilder *b, const char *code, const char *message, 
     text(b, "message", message);
     text(b, "hint", hint);
     json_builder_end_object(b);
+}
+
+static void error_member(JsonBuilder *b, const char *code, const char *message, const char *hint)
+{
+    error_object(b, "error", code, message, hint);
 }
 
 static char *version_text(guint64 version)
@@ -199,6 +204,7 @@ static void job_object(JsonBuilder *b, const VmigJob *job, const char *role)
     text(b, "waits_for", vmig_job_state(job) == VMIG_STATE_PARKED ? job->error_hint : NULL);
     number(b, "attempt", job->attempt);
     text(b, "next_try", job->next_try);
+    error_object(b, "last_error", job->last_code, job->last_message, job->last_hint);
     error_member(b, job->error_code, job->error_message, job->error_hint);
     text(b, "source", job->source_host);
     text(b, "destination", job->dest_host);

@@ -1,11 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Jobs that the journal has: carrying one on, rolling it back, saying how they are. */
+#include <errno.h>
+#include <glib/gstdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "api/documents.h"
 #include "api/session-private.h"
 #include "core/errors.h"
 #include "host/world-real.h"
+#include "store/oplock.h"
+
+#define ASK_LIMIT (5 * G_USEC_PER_SEC)
 
 /* A job by its id, or by the domain that it holds. */
 static VmigJob *find_job(VmigJournal *journal, const char *job_or_domain, GError **error)
@@ -44,6 +50,50 @@ static gboolean may_be_fenced(const VmigJob *job, gboolean here_is_dest, const c
     return TRUE;
 }
 
+/* The process that works on the job waits for its next try: it takes the file away when it sees it. */
+static gboolean ask_to_try(VmigSession *self, const VmigJob *job)
+{
+    g_autofree char *path = g_build_filename(self->config->run_dir, job->id, VMIG_ASKED_FILE, NULL);
+    gint64 until = g_get_monotonic_time() + ASK_LIMIT;
+    gboolean seen = FALSE;
+
+    /* Of the kind that may be left in that folder. */
+    if (mknod(path, S_IFSOCK | 0600, 0) != 0 && errno != EEXIST)
+        return FALSE;
+    while (!seen && g_get_monotonic_time() < until) {
+        g_usleep(ASK_LIMIT / 100);
+        seen = !g_file_test(path, G_FILE_TEST_EXISTS);
+    }
+    if (!seen)
+        g_unlink(path);
+    return seen;
+}
+
+/* A job that a process works on is left to it, before anything is opened: the sockets of the connection to the other
+ * host have the same names. *ret is NULL if nobody does. */
+static gboolean leave_to_holder(VmigSession *self, const VmigJob *job, gboolean cancel, JsonNode **ret, GError **error)
+{
+    g_autofree char *locks = g_build_filename(self->config->run_dir, "lock", NULL);
+    g_autofree char *holder = NULL;
+    g_autoptr(GError) why = NULL;
+
+    *ret = NULL;
+    if (!vmig_oplock_holder(locks, job->uuid, &holder, error))
+        return FALSE;
+    if (holder == NULL)
+        return TRUE;
+    if (!cancel && job->next_try != NULL && ask_to_try(self, job))
+        vmig_fail(&why, VMIG_ERROR_LOCKED, "vmig-snap status shows how it goes on.",
+                  "job %s of '%s' is held by %s; it waited for its next try and tries now", job->id, job->domain,
+                  holder);
+    else
+        vmig_fail(&why, VMIG_ERROR_LOCKED,
+                  cancel ? "Interrupt that process (Ctrl-C, SIGTERM), or wait." : "vmig-snap status shows it.",
+                  "job %s of '%s' is held by %s", job->id, job->domain, holder);
+    *ret = vmig_document_result("locked", job, why, NULL, 0);
+    return TRUE;
+}
+
 static JsonNode *carry_on(VmigSession *self, const char *job_or_domain, gboolean cancel, const char *fenced,
                           GError **error)
 {
@@ -59,6 +109,9 @@ static JsonNode *carry_on(VmigSession *self, const char *job_or_domain, gboolean
         return vmig_document_result(vmig_session_outcome(job), job, NULL, NULL, 0);
     if (cancel && !may_cancel(job, error))
         return NULL;
+    JsonNode *held = NULL;
+    if (!leave_to_holder(self, job, cancel, &held, error) || held != NULL)
+        return held;
     gboolean here_is_dest = strcmp(role, VMIG_ROLE_DESTINATION) == 0;
     if (fenced != NULL && !may_be_fenced(job, here_is_dest, fenced, error))
         return NULL;

@@ -225,6 +225,7 @@ static Operation *plan_operation(VmigSession *self, const VmigRequest *request, 
     g_autoptr(Operation) op = g_new0(Operation, 1);
     g_autoptr(VmigDestination) dest = vmig_destination_parse(request->destination, error);
     g_autoptr(VmigRandom) random = NULL;
+    g_autoptr(VmigJob) held = NULL;
 
     if (dest == NULL || !vmig_request_check(request, error))
         return NULL;
@@ -240,7 +241,14 @@ static Operation *plan_operation(VmigSession *self, const VmigRequest *request, 
     op->job_id = new_job_id(random);
     if (!open_here(self, op, error))
         return NULL;
-    connect_peer(self, op, request);
+    /* A guest that a job holds is refused without asking the other host, which may be slow or away. */
+    if (!vmig_journal_find_open(op->journal, request->domain, &held, error))
+        return NULL;
+    if (held == NULL)
+        connect_peer(self, op, request);
+    else
+        vmig_fail(&op->dest_error, VMIG_ERROR_LOCKED, "See vmig-snap status.", "'%s' is held by job %s", held->domain,
+                  held->id);
     op->request = (VmigPlanRequest){
         .domain = request->domain,
         .disks = request->disks,

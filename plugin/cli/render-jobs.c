@@ -50,6 +50,16 @@ static void append_error(GString *out, JsonObject *error)
     append_text(out, "to do", error, "hint");
 }
 
+/* Where it is not the reason itself. */
+static void append_last(GString *out, JsonObject *last, JsonObject *reason)
+{
+    if (last == NULL || g_strcmp0(vmig_look_text(last, "message"), vmig_look_text(reason, "message")) == 0)
+        return;
+    g_autofree char *message = vmig_look_shown(last, "message");
+    g_autofree char *code = vmig_look_shown(last, "code");
+    g_string_append_printf(out, "  last try  %s [%s]\n", message, code);
+}
+
 static void append_job(GString *out, JsonObject *job)
 {
     g_autofree char *id = vmig_look_shown(job, "job");
@@ -68,6 +78,7 @@ static void append_job(GString *out, JsonObject *job)
     append_text(out, "waits for", job, "waits_for");
     append_text(out, "next try", job, "next_try");
     append_error(out, vmig_look_object(job, "error"));
+    append_last(out, vmig_look_object(job, "last_error"), vmig_look_object(job, "error"));
     if (owner != NULL)
         g_string_append_printf(out, "  guest     on %s\n", strcmp(owner, "destination") == 0 ? dest : source);
     append_text(out, "this host", job, "role");

@@ -2,6 +2,8 @@
 /* Putting the real world of one job together. */
 #include "host/world-real.h"
 
+#include <glib/gstdio.h>
+
 #include "host/agent-client.h"
 #include "host/clock.h"
 #include "host/libvirt.h"
@@ -14,6 +16,13 @@
 static VmigHost *here(VmigWorld *world, gboolean here_is_dest)
 {
     return here_is_dest ? &world->dest : &world->source;
+}
+
+static gboolean asked(VmigWorld *world)
+{
+    g_autofree char *path = vmig_world_socket(world, VMIG_ASKED_FILE);
+
+    return g_unlink(path) == 0;
 }
 
 VmigWorld *vmig_world_open_here(const VmigWorldConfig *config, VmigWaker *waker, GError **error)
@@ -31,6 +40,7 @@ VmigWorld *vmig_world_open_here(const VmigWorldConfig *config, VmigWaker *waker,
     world->random = vmig_random_new();
     world->run_dir = g_build_filename(config->config->run_dir, config->job_id, NULL);
     world->mover = vmig_mover_new(config->bandwidth);
+    world->asked = asked;
     host->hypervisor = vmig_libvirt_new(config->connect_uri, NULL, waker, error);
     if (host->hypervisor == NULL)
         return NULL;

@@ -7,6 +7,9 @@
 #include "host/world.h"
 #include "store/journal.h"
 
+/* In the job's run folder: made by who wants the next try at once, taken away by the process that sees it. */
+#define VMIG_ASKED_FILE "try-now"
+
 typedef struct {
     const VmigConfig *config;
     const char *connect_uri; /* this host's libvirt */
