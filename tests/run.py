@@ -224,14 +224,17 @@ def trials(argv, tool):
 
 
 def below_the_lab(build, totals):
-    """What dies below libvirt: the tool at its system calls, QEMU around the pivot."""
+    """What dies below libvirt: the tool at its system calls, the power, QEMU around the pivot."""
     tests, sim = ROOT / 'tests', build.folder / 'tests/sim/sim-disk'
     syscalls = [tests / 'syscalls/syscalls.py', '--sim', sim]
+    power = [tests / 'power/journal.py', '--sim', sim, '--look', build.folder / 'tests/power/journal-look']
     block = [tests / 'block/run', '--binary', build.folder / 'tests/block/block-trial']
     for title, argv, tool in (
             ('every system call: would it be seen', [*syscalls, '--planted', '--only', 'happy path', '--trials', '90',
                                                      '--seed', '1'], 'strace'),
             ('every system call', syscalls, 'strace'),
+            ('power loss, journal: would it be seen', [*power, '--planted', '--states', '1'], 'strace'),
+            ('power loss, journal', power, 'strace'),
             ('commit and pivot: would it be seen', [*block, '--planted', '--trials', '60'], 'qemu-storage-daemon'),
             ('commit and pivot', block, 'qemu-storage-daemon')):
         stage(title, trials(argv, tool), totals)
