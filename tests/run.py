@@ -236,7 +236,10 @@ def below_the_lab(build, totals):
             ('power loss, journal: would it be seen', [*power, '--planted', '--states', '1'], 'strace'),
             ('power loss, journal', power, 'strace'),
             ('commit and pivot: would it be seen', [*block, '--planted', '--trials', '60'], 'qemu-storage-daemon'),
-            ('commit and pivot', block, 'qemu-storage-daemon')):
+            ('commit and pivot', block, 'qemu-storage-daemon'),
+            ('power loss, images: would it be seen', [*block, '--power', '4', '--trials', '6', '--planted'],
+             'qemu-storage-daemon'),
+            ('power loss, images', [*block, '--power', '10', '--trials', '20'], 'qemu-storage-daemon')):
         stage(title, trials(argv, tool), totals)
 
 

@@ -49,6 +49,7 @@ typedef struct {
     guint64 seed;
     guint n_disks;
     gboolean no_suspend;       /* planted: the writer goes on over the pivot */
+    gboolean lying_disk;       /* planted: flushes do nothing */
     gboolean flush_on_suspend; /* as QEMU does when it stops the CPUs */
     guint64 speed;             /* of the commit, or 0 */
     guint pause_us;            /* between two writes, at most */
@@ -71,6 +72,34 @@ char *block_path(const Block *block, const char *kind, guint disk); /* "base", "
 pid_t block_daemon(const Block *block, gboolean overlays);
 /* A call of QMP: what it returns, or NULL. */
 JsonNode *block_qmp(int *fd, const Block *block, const char *command, GError **error);
+
+/* block-tool.c */
+char *block_job_id(const Block *block);
+/* As a migration leaves the destination: overlays by the gate, the token, a guest that is paused. */
+gboolean block_prepare(const Block *block, GError **error);
+pid_t block_start_tool(Block *block);
+
+/* block-judge.c */
+gboolean block_run_tool(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
+/* The job as its journal has it. */
+VmigJob *block_record(const Block *block, GError **error);
+/* What whoever comes now has: before the journal says that a disk is on its base, the overlay and what is below it. */
+gboolean block_judge_by_rule(const Block *block, GError **error);
+/* The bases alone, their snapshots and their metadata. */
+gboolean block_judge_end(const Block *block, GError **error);
+
+/* trial.c */
+extern const char *const block_phases[BLOCK_PHASES];
+gboolean block_make_folders(const Block *block, GError **error);
+gboolean block_take_template(Block *block, GError **error);
+gboolean block_wait_filled(const Block *block, pid_t guest, GError **error);
+pid_t block_start_guest(Block *block);
+void block_kill_daemon(Block *block);
+int block_end_tool(pid_t pid, gboolean by_force);
+gboolean block_carry_on(Block *block, GRand *random, guint *tools, GError **error);
+
+/* block-power.c: one run is recorded, then the power is lost n times in it. */
+gboolean block_power(Block *block, GRand *random, guint n, GError **error);
 
 /* block-libvirt.c: what the machine takes for a libvirt */
 VmigHypervisor *block_libvirt(Block *block);

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* block-trial --template DIR --make [--seed N]
  * block-trial --template DIR --folder DIR [--seed N] [--no-suspend]
+ * block-trial --template DIR --folder DIR [--seed N] --power N [--lying-disk]
  *
  * One guest, its overlays over bases with internal snapshots, and the machine from SWITCHED on, on the real block layer
  * of QEMU. QEMU, or the tool, or both are killed at a moment of the seed's; then the tool is started again until its
  * machine says that the disks are done. Exit code 0 if then, and before it by the rule of the journal, every flushed
  * write was there; 1: not; 2: the trial itself failed. The last line says what happened.
+ *
+ * With --power nobody is killed: the run is recorded, and the power is lost N times in it (block-power.c).
+ * --no-suspend and --lying-disk, which forgets what it was told to flush, are to be seen.
  *
  * Real are: the machine with its journal, the storage of this host with qemu-img, QEMU's block layer. Not real are
  * libvirt (block-libvirt.c makes its calls) and the guest. The rule of recovery is never stated here as something to be
@@ -29,233 +33,16 @@
 #define PATIENCE (60 * G_USEC_PER_SEC)
 /* A commit need not catch up with its writer: the kill comes all the same. */
 #define NEVER_READY (3 * G_USEC_PER_SEC / 2)
-#define UUID "c7a5fdbd-cdaf-4455-926a-02d65c16db18"
 
-static const char *const phases[BLOCK_PHASES] = {"begin",      "commit",    "ready",   "suspended", "pivot",
-                                                 "completing", "concluded", "defined", "resumed",   "restore"};
+const char *const block_phases[BLOCK_PHASES] = {"begin",      "commit",    "ready",   "suspended", "pivot",
+                                                "completing", "concluded", "defined", "resumed",   "restore"};
 
 typedef enum { KILL_NOBODY, KILL_QEMU, KILL_BOTH, KILL_TOOL_FIRST, KILLS } Kill;
 static const char *const kills[KILLS] = {"nobody", "qemu", "both", "tool-first"};
 
-static gboolean run_tool(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
-static gboolean run_tool(GError **error, const char *format, ...)
-{
-    g_autofree char *err = NULL;
-    va_list args;
-    int status = 0;
+/* --- killing --- */
 
-    va_start(args, format);
-    g_autofree char *command = g_strdup_vprintf(format, args);
-    va_end(args);
-    if (!g_spawn_command_line_sync(command, NULL, &err, &status, error))
-        return FALSE;
-    return status == 0 || vmig_fail(error, VMIG_ERROR_IMAGE_TOOL, NULL, "%s: %d: %s", command, status, err);
-}
-
-/* --- the tool ---------------------------------------------------------------------------------------------------- */
-
-typedef struct {
-    VmigClock parent;
-    gint64 ahead;
-} FastClock;
-
-static gint64 fast_now(VmigClock *self)
-{
-    return g_get_monotonic_time() + ((FastClock *)self)->ahead;
-}
-
-static gint64 fast_wall(VmigClock *self)
-{
-    return g_get_real_time() + ((FastClock *)self)->ahead;
-}
-
-/* Hours between two tries are over in a moment; what QEMU does in between takes the time that it takes. */
-static void fast_wait(VmigClock *self, gint64 until)
-{
-    gint64 left = until - fast_now(self);
-
-    if (left <= 0)
-        return;
-    g_usleep((gulong)MIN(left, 5000));
-    ((FastClock *)self)->ahead += MAX(until - fast_now(self), 0);
-}
-
-static void fast_free(VmigClock *self)
-{
-    g_free(self);
-}
-
-static const VmigClockOps clock_ops = {fast_now, fast_wall, fast_wait, fast_free};
-
-static void random_bytes(VmigRandom *self G_GNUC_UNUSED, guint8 *buffer, gsize length)
-{
-    memset(buffer, 0, length);
-}
-
-static double random_unit(VmigRandom *self G_GNUC_UNUSED)
-{
-    return 0.5;
-}
-
-static void random_free(VmigRandom *self)
-{
-    g_free(self);
-}
-
-static const VmigRandomOps random_ops = {random_bytes, random_unit, random_free};
-
-static char *job_id(const Block *block)
-{
-    return g_strdup_printf("%016" G_GINT64_MODIFIER "x", block->seed);
-}
-
-static VmigStorage *open_storage(const Block *block, GError **error)
-{
-    g_autofree char *state = g_build_filename(block->folder, "state", NULL);
-    g_autofree char *run = g_build_filename(block->folder, "run", NULL);
-    g_autofree char *images = g_build_filename(block->folder, "images", NULL);
-    g_autofree char *libvirt = g_build_filename(block->folder, "libvirt", NULL);
-    const char *roots[] = {images, NULL};
-    VmigStorageConfig config = {.state_dir = state,
-                                .run_dir = run,
-                                .roots = roots,
-                                .exe = "/bin/false",
-                                .machine_id = "0123456789abcdef0123456789abcdef",
-                                .role = VMIG_ROLE_DESTINATION,
-                                .libvirt_qemu_dir = libvirt};
-
-    return vmig_storage_local_new("dest", &config, error);
-}
-
-static VmigJob *make_job(const Block *block)
-{
-    VmigJob *job = vmig_job_new();
-
-    job->version = VMIG_JOB_VERSION;
-    job->id = job_id(block);
-    job->domain = g_strdup("guest");
-    job->uuid = g_strdup(UUID);
-    job->source_host = g_strdup("source");
-    job->dest_host = g_strdup("dest");
-    job->options.fold = g_strdup("commit");
-    job->options.policy = g_strdup("default");
-    g_free(job->token);
-    job->token = g_strdup(VMIG_OWNER_SOURCE);
-    for (guint i = 0; i < block->n_disks; i++) {
-        VmigDisk *disk = vmig_disk_new();
-        VmigFile *file = vmig_file_new();
-        file->source = g_strdup_printf("/source/disk-%u.qcow2", i);
-        file->dest = block_path(block, "base", i);
-        file->format = g_strdup("qcow2");
-        file->virtual_size = disk->virtual_size = BLOCK_SIZE;
-        file->placed = TRUE;
-        disk->target = block_target(i);
-        disk->dest_overlay = block_path(block, "overlay", i);
-        g_ptr_array_add(disk->files, file);
-        g_ptr_array_add(job->disks, disk);
-    }
-    vmig_job_set_state(job, VMIG_STATE_MIGRATE);
-    return job;
-}
-
-/* As a migration leaves the destination: overlays by the gate, the token, a guest that is paused. */
-static gboolean prepare_job(const Block *block, GError **error)
-{
-    g_autoptr(VmigJob) job = make_job(block);
-    g_autoptr(VmigStorage) storage = open_storage(block, error);
-
-    if (storage == NULL || !vmig_storage_record_put(storage, job, error))
-        return FALSE;
-    for (guint i = 0; i < block->n_disks; i++) {
-        const VmigDisk *disk = job->disks->pdata[i];
-        if (!vmig_storage_create_overlay(storage, job, disk->dest_overlay, BLOCK_SIZE, vmig_disk_base(disk)->dest,
-                                         "qcow2", error))
-            return FALSE;
-    }
-    if (!vmig_storage_token_put(storage, job, VMIG_OWNER_DESTINATION, error))
-        return FALSE;
-    g_free(job->token);
-    job->token = g_strdup(VMIG_OWNER_DESTINATION);
-    vmig_job_set_state(job, VMIG_STATE_SWITCHED);
-    return vmig_storage_record_put(storage, job, error);
-}
-
-/* In a process of its own: a library's threads do not get through the forks that follow. */
-static gboolean prepare_apart(const Block *block, GError **error)
-{
-    g_autoptr(GError) why = NULL;
-    int status = 0;
-    pid_t pid = fork();
-
-    if (pid == 0) {
-        if (!prepare_job(block, &why))
-            fprintf(stderr, "%s\n", why->message);
-        _exit(why != NULL);
-    }
-    waitpid(pid, &status, 0);
-    return status == 0 || vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "the job cannot be prepared");
-}
-
-static gboolean is_finished(const VmigJob *job)
-{
-    return vmig_job_state(job) == VMIG_STATE_PARKED && g_strcmp0(job->parked_state, "RESTORE") == 0;
-}
-
-static void on_note(gpointer user, const VmigJob *job, const char *text)
-{
-    fprintf(user, "%s: %s\n", job->state, text);
-}
-
-static void on_retry(gpointer user, const VmigJob *job, const GError *why, gint64 delay G_GNUC_UNUSED)
-{
-    fprintf(user, "%s: again: %s\n", job->state, why->message);
-}
-
-static gboolean run_machine(Block *block, FILE *log, GError **error)
-{
-    g_autofree char *id = job_id(block);
-    g_autoptr(VmigPolicy) policy = vmig_policy_default();
-    VmigReporter reporter = {.retry = on_retry, .note = on_note, .user = log};
-    g_autoptr(VmigWorld) world = g_new0(VmigWorld, 1);
-
-    world->dest.storage = open_storage(block, error);
-    if (world->dest.storage == NULL)
-        return FALSE;
-    world->dest.hypervisor = block_libvirt(block);
-    world->clock = (VmigClock *)g_new0(FastClock, 1);
-    world->clock->ops = &clock_ops;
-    world->random = g_new0(VmigRandom, 1);
-    world->random->ops = &random_ops;
-    VmigJournal *journal = vmig_storage_local_journal(world->dest.storage, error);
-    VmigJob *job = journal != NULL ? vmig_journal_load(journal, id, error) : NULL;
-    if (job == NULL)
-        return FALSE;
-    g_autoptr(VmigMachine) machine = vmig_machine_new(world, journal, TRUE, policy, &reporter, job);
-    return vmig_machine_run(machine, error) &&
-           (is_finished(machine->job) || vmig_fail(error, VMIG_ERROR_STATE, NULL, "it parks in %s: %s",
-                                                   machine->job->parked_state, machine->job->error_message));
-}
-
-/* In a process of its own, as `vmig-snap resume` is. */
-static pid_t start_tool(Block *block)
-{
-    pid_t pid = fork();
-
-    if (pid != 0)
-        return pid;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    g_autofree char *path = g_build_filename(block->folder, "tool.log", NULL);
-    g_autoptr(GError) error = NULL;
-    FILE *log = fopen(path, "a");
-    setvbuf(log, NULL, _IOLBF, 0);
-    fprintf(log, "-- process %d\n", getpid());
-    if (run_machine(block, log, &error))
-        _exit(0);
-    fprintf(log, "%s\n", error->message);
-    _exit(1);
-}
-
-static pid_t start_guest(Block *block)
+pid_t block_start_guest(Block *block)
 {
     pid_t pid = fork();
 
@@ -266,9 +53,7 @@ static pid_t start_guest(Block *block)
     _exit(0);
 }
 
-/* --- killing ----------------------------------------------------------------------------------------------------- */
-
-static void kill_daemon(Block *block)
+void block_kill_daemon(Block *block)
 {
     kill(block->daemon, SIGKILL);
     waitpid(block->daemon, NULL, 0);
@@ -276,7 +61,7 @@ static void kill_daemon(Block *block)
 }
 
 /* Killed, unless it has ended: its exit code then, else -1. */
-static int end_tool(pid_t pid, gboolean by_force)
+int block_end_tool(pid_t pid, gboolean by_force)
 {
     int status = 0;
 
@@ -305,86 +90,9 @@ static void await_phase(const Block *block, BlockPhase phase, pid_t tool)
     }
 }
 
-/* --- judging ----------------------------------------------------------------------------------------------------- */
+/* --- the trial --- */
 
-static VmigJob *load_record(const Block *block, GError **error)
-{
-    g_autofree char *path = g_build_filename(block->folder, "state", "journal.db", NULL);
-    g_autofree char *id = job_id(block);
-    g_autoptr(VmigJournal) journal = vmig_journal_open_read_only(path, NULL, error);
-
-    return journal != NULL ? vmig_journal_load(journal, id, error) : NULL;
-}
-
-static gboolean judge_view(const Block *block, guint disk, const char *kind, GError **error)
-{
-    g_autofree char *raw = g_strdup_printf("%s/view-%u.raw", block->folder, disk);
-    g_autofree char *path = block_path(block, kind, disk);
-
-    if (!run_tool(error, "qemu-img convert -f qcow2 -O raw %s %s", path, raw) ||
-        !block_judge(block, disk, raw, error)) {
-        g_prefix_error(error, "%s: ", kind);
-        return FALSE;
-    }
-    unlink(raw);
-    return TRUE;
-}
-
-/* What whoever comes now has: before the journal says that a disk is on its base, the overlay and what is below it. */
-static gboolean judge_by_rule(const Block *block, GError **error)
-{
-    g_autoptr(VmigJob) record = load_record(block, error);
-
-    for (guint i = 0; record != NULL && i < block->n_disks; i++) {
-        const VmigDisk *disk = record->disks->pdata[i];
-        if (!judge_view(block, i, record->pivoted || disk->pivoted ? "base" : "overlay", error)) {
-            g_prefix_error(error, "before recovery, in %s: ", record->state);
-            return FALSE;
-        }
-    }
-    return record != NULL;
-}
-
-static gboolean same_snapshot(const Block *block, guint disk, const char *name, GError **error)
-{
-    g_autofree char *path = block_path(block, "base", disk);
-    g_autofree char *raw = g_strdup_printf("%s/snapshot.raw", block->folder);
-
-    if (!run_tool(error, "qemu-img convert -f qcow2 -l snapshot.name=%s -O raw %s %s", name, path, raw) ||
-        !run_tool(error, "cmp %s %s/%s-%u.raw", raw, block->template, name, disk)) {
-        g_prefix_error(error, "snapshot %s of disk %u: ", name, disk);
-        return FALSE;
-    }
-    unlink(raw);
-    return TRUE;
-}
-
-/* qemu-img(1): 3 is leaked clusters and nothing else, which a kill may leave. */
-static gboolean sound(const Block *block, guint disk, GError **error)
-{
-    g_autofree char *path = block_path(block, "base", disk);
-    g_autofree char *command = g_strdup_printf("qemu-img check -q -f qcow2 %s", path);
-    g_autofree char *out = NULL, *err = NULL;
-    int status = 0;
-
-    if (!g_spawn_command_line_sync(command, &out, &err, &status, error))
-        return FALSE;
-    int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-    return code == 0 || code == 3 || vmig_fail(error, VMIG_ERROR_BAD_IMAGE, NULL, "%s: %d", command, code);
-}
-
-static gboolean judge_end(const Block *block, GError **error)
-{
-    for (guint i = 0; i < block->n_disks; i++)
-        if (!judge_view(block, i, "base", error) || !same_snapshot(block, i, "one", error) ||
-            !same_snapshot(block, i, "two", error) || !sound(block, i, error))
-            return FALSE;
-    return TRUE;
-}
-
-/* --- the trial --------------------------------------------------------------------------------------------------- */
-
-static gboolean wait_filled(const Block *block, pid_t guest, GError **error)
+gboolean block_wait_filled(const Block *block, pid_t guest, GError **error)
 {
     gint64 until = g_get_monotonic_time() + PATIENCE;
 
@@ -397,13 +105,13 @@ static gboolean wait_filled(const Block *block, pid_t guest, GError **error)
 }
 
 /* What the template has counts as flushed. */
-static gboolean take_template(Block *block, GError **error)
+gboolean block_take_template(Block *block, GError **error)
 {
     for (guint i = 0; i < block->n_disks; i++) {
         g_autofree char *raw = g_strdup_printf("%s/base-%u.raw", block->template, i);
         g_autofree char *path = block_path(block, "base", i);
         g_autofree char *bytes = NULL;
-        if (!run_tool(error, "cp --sparse=always %s/base-%u.qcow2 %s", block->template, i, path) ||
+        if (!block_run_tool(error, "cp --sparse=always %s/base-%u.qcow2 %s", block->template, i, path) ||
             !g_file_get_contents(raw, &bytes, NULL, error))
             return FALSE;
         for (guint lba = 0; lba < BLOCK_SECTORS; lba++) {
@@ -416,7 +124,7 @@ static gboolean take_template(Block *block, GError **error)
     return TRUE;
 }
 
-static gboolean make_folders(const Block *block, GError **error)
+gboolean block_make_folders(const Block *block, GError **error)
 {
     static const char *const names[] = {"state", "run", "images", "libvirt"};
 
@@ -429,14 +137,14 @@ static gboolean make_folders(const Block *block, GError **error)
 }
 
 /* Started again until the machine is through, killed on the way now and then. */
-static gboolean carry_on(Block *block, GRand *random, guint *tools, GError **error)
+gboolean block_carry_on(Block *block, GRand *random, guint *tools, GError **error)
 {
     for (; *tools < MOST_TOOLS; (*tools)++) {
-        pid_t tool = start_tool(block);
+        pid_t tool = block_start_tool(block);
         gboolean again = *tools < 3 && g_rand_int_range(random, 0, 3) == 0;
         if (again)
             nap(random, 150000);
-        if (end_tool(tool, again) == 0)
+        if (block_end_tool(tool, again) == 0)
             return TRUE;
     }
     return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the machine does not get through: see tool.log");
@@ -446,51 +154,51 @@ static gboolean carry_on(Block *block, GRand *random, guint *tools, GError **err
 static gboolean kill_and_recover(Block *block, GRand *random, Kill whom, BlockPhase at, GError **error)
 {
     guint tools = 1;
-    pid_t tool = start_tool(block);
+    pid_t tool = block_start_tool(block);
 
     await_phase(block, at, tool);
     nap(random, at == BLOCK_COMMIT || at == BLOCK_RESTORE ? 60000 : 2000);
     if (whom == KILL_NOBODY) {
-        gboolean done = end_tool(tool, FALSE) == 0 || carry_on(block, random, &tools, error);
-        kill_daemon(block);
-        return done && judge_by_rule(block, error);
+        gboolean done = block_end_tool(tool, FALSE) == 0 || block_carry_on(block, random, &tools, error);
+        block_kill_daemon(block);
+        return done && block_judge_by_rule(block, error);
     }
     if (whom == KILL_BOTH || whom == KILL_TOOL_FIRST)
         kill(tool, SIGKILL);
     if (whom == KILL_TOOL_FIRST) {
-        end_tool(tool, TRUE);
-        tool = start_tool(block);
+        block_end_tool(tool, TRUE);
+        tool = block_start_tool(block);
         tools++;
         nap(random, 100000);
         kill(tool, SIGKILL);
     }
-    kill_daemon(block);
-    int code = end_tool(tool, FALSE);
+    block_kill_daemon(block);
+    int code = block_end_tool(tool, FALSE);
     /* A tool that lived on has recovered by itself already. */
-    if (code < 0 && !judge_by_rule(block, error))
+    if (code < 0 && !block_judge_by_rule(block, error))
         return FALSE;
-    return code == 0 || carry_on(block, random, &tools, error);
+    return code == 0 || block_carry_on(block, random, &tools, error);
 }
 
 static gboolean trial(Block *block, GRand *random, Kill whom, BlockPhase at, GError **error)
 {
-    if (!make_folders(block, error) || !take_template(block, error) || !block_define_first(block, error) ||
-        !prepare_apart(block, error))
+    if (!block_make_folders(block, error) || !block_take_template(block, error) || !block_define_first(block, error) ||
+        !block_prepare(block, error))
         return FALSE;
     block->daemon = block_daemon(block, TRUE);
     g_atomic_int_set(&block->shared->may_run, 1);
-    pid_t guest = start_guest(block);
-    gboolean good = wait_filled(block, guest, error);
+    pid_t guest = block_start_guest(block);
+    gboolean good = block_wait_filled(block, guest, error);
     /* It arrived paused: the machine lets it run. */
     g_atomic_int_set(&block->shared->may_run, 0);
     good = good && kill_and_recover(block, random, whom, at, error);
     if (!g_atomic_int_get(&block->shared->dead))
-        kill_daemon(block);
+        block_kill_daemon(block);
     waitpid(guest, NULL, 0);
-    return good && judge_end(block, error);
+    return good && block_judge_end(block, error);
 }
 
-/* --- the template ------------------------------------------------------------------------------------------------ */
+/* --- the template --- */
 
 static gboolean write_template(Block *block, guint disk, guint share, GRand *random, GError **error)
 {
@@ -510,7 +218,7 @@ static gboolean write_template(Block *block, guint disk, guint share, GRand *ran
         g_string_append_printf(commands, " -c 'write -q -s %s %u %u'", name, lba * BLOCK_SECTOR, 8 * BLOCK_SECTOR);
     }
     g_autofree char *all = g_string_free(commands, FALSE);
-    return run_tool(error, "qemu-io -f qcow2%s %s", all, image);
+    return block_run_tool(error, "qemu-io -f qcow2%s %s", all, image);
 }
 
 static gboolean make_template(Block *block, GRand *random, GError **error)
@@ -520,23 +228,24 @@ static gboolean make_template(Block *block, GRand *random, GError **error)
 
     for (guint disk = 0; disk < BLOCK_DISKS; disk++) {
         /* Small clusters on one of them: more metadata for the same writes. */
-        if (!run_tool(error, "qemu-img create -q -f qcow2 -o cluster_size=%u %s/base-%u.qcow2 %" G_GUINT64_FORMAT,
-                      disk == 0 ? 65536 : 4096, t, disk, BLOCK_SIZE))
+        if (!block_run_tool(error, "qemu-img create -q -f qcow2 -o cluster_size=%u %s/base-%u.qcow2 %" G_GUINT64_FORMAT,
+                            disk == 0 ? 65536 : 4096, t, disk, BLOCK_SIZE))
             return FALSE;
         for (guint i = 0; i < G_N_ELEMENTS(names); i++)
             if (!write_template(block, disk, 150, random, error) ||
-                !run_tool(error, "qemu-img convert -f qcow2 -O raw %s/base-%u.qcow2 %s/%s-%u.raw", t, disk, t, names[i],
-                          disk) ||
-                !run_tool(error, "qemu-img snapshot -c %s %s/base-%u.qcow2", names[i], t, disk))
+                !block_run_tool(error, "qemu-img convert -f qcow2 -O raw %s/base-%u.qcow2 %s/%s-%u.raw", t, disk, t,
+                                names[i], disk) ||
+                !block_run_tool(error, "qemu-img snapshot -c %s %s/base-%u.qcow2", names[i], t, disk))
                 return FALSE;
         if (!write_template(block, disk, 150, random, error) ||
-            !run_tool(error, "qemu-img convert -f qcow2 -O raw %s/base-%u.qcow2 %s/base-%u.raw", t, disk, t, disk))
+            !block_run_tool(error, "qemu-img convert -f qcow2 -O raw %s/base-%u.qcow2 %s/base-%u.raw", t, disk, t,
+                            disk))
             return FALSE;
     }
-    return run_tool(error, "sh -c 'rm %s/chunk-*'", t);
+    return block_run_tool(error, "sh -c 'rm %s/chunk-*'", t);
 }
 
-static gboolean parse(Block *block, gboolean *make, int argc, char **argv)
+static gboolean parse(Block *block, gboolean *make, guint *power, int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
         const char *next = i + 1 < argc ? argv[i + 1] : "";
@@ -544,6 +253,10 @@ static gboolean parse(Block *block, gboolean *make, int argc, char **argv)
             *make = TRUE;
         else if (strcmp(argv[i], "--no-suspend") == 0)
             block->no_suspend = TRUE;
+        else if (strcmp(argv[i], "--lying-disk") == 0)
+            block->lying_disk = TRUE;
+        else if (strcmp(argv[i], "--power") == 0)
+            *power = (guint)g_ascii_strtoull(next, NULL, 10), i++;
         else if (strcmp(argv[i], "--template") == 0)
             block->template = g_canonicalize_filename(next, NULL), i++;
         else if (strcmp(argv[i], "--folder") == 0)
@@ -561,9 +274,12 @@ int main(int argc, char **argv)
     Block block = {.seed = 1};
     g_autoptr(GError) error = NULL;
     gboolean make = FALSE;
+    guint power = 0;
 
-    if (!parse(&block, &make, argc, argv)) {
-        fprintf(stderr, "usage: block-trial --template DIR (--make | --folder DIR [--no-suspend]) [--seed N]\n");
+    if (!parse(&block, &make, &power, argc, argv)) {
+        fprintf(stderr,
+                "usage: block-trial --template DIR (--make | --folder DIR [--no-suspend] [--power N [--lying-disk]]) "
+                "[--seed N]\n");
         return 2;
     }
     block.shared = mmap(NULL, sizeof *block.shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -586,10 +302,16 @@ int main(int argc, char **argv)
         at = (BlockPhase)g_rand_int_range(random, BLOCK_COMPLETING, BLOCK_DEFINED + 1);
         block.n_disks = BLOCK_DISKS;
     }
+    if (power > 0) {
+        gboolean held = block_power(&block, random, power, &error);
+        printf("%s: seed %" G_GUINT64_FORMAT ", %u disks, writes %" G_GUINT64_FORMAT "%s%s\n", held ? "good" : "BAD",
+               block.seed, block.n_disks, block.shared->writes, held ? "" : ": ", held ? "" : error->message);
+        return held ? 0 : 1;
+    }
     gboolean good = trial(&block, random, whom, at, &error);
     printf("%s: seed %" G_GUINT64_FORMAT ", %u disks, %s killed at %s, writes %" G_GUINT64_FORMAT
            " flushes %" G_GUINT64_FORMAT "%s%s\n",
-           good ? "good" : "BAD", block.seed, block.n_disks, kills[whom], phases[at], block.shared->writes,
+           good ? "good" : "BAD", block.seed, block.n_disks, kills[whom], block_phases[at], block.shared->writes,
            block.shared->flushes, good ? "" : ": ", good ? "" : error->message);
     return good ? 0 : 1;
 }
