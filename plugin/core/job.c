@@ -5,31 +5,7 @@
 #include <string.h>
 
 #include "core/errors.h"
-
-typedef enum {
-    FIELD_STRING,
-    FIELD_UINT64,
-    FIELD_INT64,
-    FIELD_BOOL,
-    FIELD_ARRAY,
-    FIELD_STRUCT,
-} FieldKind;
-
-typedef struct FieldTable FieldTable;
-
-typedef struct {
-    const char *name;
-    FieldKind kind;
-    gsize offset;
-    const FieldTable *table; /* of the elements, or of the structure inside */
-} Field;
-
-struct FieldTable {
-    gsize size;
-    GDestroyNotify free;
-    const Field *fields;
-    guint n_fields;
-};
+#include "core/job-private.h"
 
 #define TEXT(type, member)                                                                                             \
     {                                                                                                                  \
@@ -382,10 +358,7 @@ JsonObject *vmig_job_to_json(const VmigJob *job)
 
 char *vmig_job_to_string(const VmigJob *job)
 {
-    g_autoptr(JsonNode) node = json_node_new(JSON_NODE_OBJECT);
-
-    json_node_take_object(node, vmig_job_to_json(job));
-    return json_to_string(node, FALSE);
+    return vmig_record_to_text(job, &job_table);
 }
 
 VmigJob *vmig_job_from_json(JsonObject *object, GError **error)

@@ -328,6 +328,7 @@ gboolean sim_call_end(Sim *sim, SimCall *call, gboolean ok, GError **error)
 {
     if (sim->trace)
         sim_trace(sim, "%4u %s: %s%s", sim->calls, call->host->name, call->method, ok ? "" : " FAILED");
+    sim_hash_call(sim, call, ok);
     sim_check_now(sim);
     if (call->crash_after)
         sim_crash(sim);

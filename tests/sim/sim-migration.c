@@ -54,6 +54,8 @@ static void restore_source(Sim *sim)
         return;
     }
     d->run = VMIG_RUN_RUNNING;
+    if (sim_owner(sim) != source)
+        sim_violate(sim, "libvirt lets the source run on, and the token is given");
 }
 
 static void fail(Sim *sim, const char *why)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* sim [--seeds N] [--first SEED] [--seed SEED --trace] [--tell N] [--faults none|errors|crashes|all]
- *     [--break fence|token|order]
+/* sim [--seeds N] [--first SEED] [--seed SEED] [--jobs N] [--trace] [--hash] [--tell N]
+ *     [--faults none|errors|crashes|all] [--break fence|token|order]
  *
  * --break plants a fault that must be seen: exit code 1 only if the very invariant for it noticed.
- * --tell N: how many failing seeds are told one by one. Runs one migration for each seed, in a world that is made of
- * it, and says what did not hold. */
+ * --tell N: how many failing seeds each process tells one by one. --hash: a line for each seed, with what the run was
+ * in one number. Runs one migration for each seed, in a world that is made of it, and says what did not hold. */
 #include "sim.h"
 
 #include <malloc.h>
@@ -16,24 +16,21 @@
 
 #include "store/journal-private.h"
 
-/* A journal gets slower with its size. */
-#define RUNS_PER_JOURNAL 400
 /* With so many runs, and all faults, each state is reached. */
 #define LARGE_RUN 5000
+/* From so many on, another process is worth its start. */
+#define MANY 500
 
 typedef struct {
     guint64 first, seeds;
     guint64 tell; /* failing seeds that are told one by one */
+    guint64 jobs; /* 0: as many as there are processors, for many seeds */
     gboolean trace;
+    gboolean hash;
     SimFaultSet faults;
     SimBreak broken;
     VmigJournal *journals[2];
-    guint64 passed, failed;
-    guint64 seen; /* with something broken on purpose: runs in which the invariant for it noticed */
-    guint64 outcomes[SIM_OUTCOMES];
-    guint64 states[VMIG_STATE_LAST];
-    guint64 fired[SIM_FAULT_KINDS];
-    guint64 processes, calls;
+    SimCount *count;
 } Runner;
 
 /* What has to be seen when that is broken. */
@@ -54,40 +51,51 @@ static void on_signal(int signum)
     raise(signum);
 }
 
+static void drop_journals(Runner *r)
+{
+    for (guint h = 0; h < 2; h++)
+        g_clear_pointer(&r->journals[h], sim_journal_free);
+}
+
 static void renew_journals(Runner *r)
 {
     static const char *const names[] = {"source", "dest"};
 
-    for (guint h = 0; h < 2; h++) {
-        g_clear_pointer(&r->journals[h], sim_journal_free);
+    drop_journals(r);
+    for (guint h = 0; h < 2; h++)
         r->journals[h] = sim_journal_new(names[h]);
-    }
 }
 
 static const char *const fault_sets[] = {"none", "errors", "crashes", "all"};
 static const char *const breaks[] = {"nothing", "fence", "token", "order"};
 
+/* In one piece: other processes tell theirs. */
 static void tell(const Runner *r, const Sim *sim, const char *violation)
 {
-    if (r->failed > r->tell)
+    g_autoptr(GString) out = g_string_new(NULL);
+
+    if (r->count->failed > r->tell)
         return;
-    printf("seed %" G_GUINT64_FORMAT ": %s\n    faults:", sim->seed, violation);
+    g_string_append_printf(out, "seed %" G_GUINT64_FORMAT ": %s\n    faults:", sim->seed, violation);
     for (guint i = 0; i < sim->next_fault; i++)
-        printf(" %s@%u", sim_fault_names[sim->faults[i].kind], sim->faults[i].at);
-    printf("\n    again: sim --seed %" G_GUINT64_FORMAT " --faults %s --trace", sim->seed, fault_sets[r->faults]);
-    printf("%s%s\n", r->broken != SIM_BREAK_NOTHING ? " --break " : "",
-           r->broken != SIM_BREAK_NOTHING ? breaks[r->broken] : "");
+        g_string_append_printf(out, " %s@%u", sim_fault_names[sim->faults[i].kind], sim->faults[i].at);
+    g_string_append_printf(out, "\n    again: sim --seed %" G_GUINT64_FORMAT " --faults %s --trace", sim->seed,
+                           fault_sets[r->faults]);
+    if (r->broken != SIM_BREAK_NOTHING)
+        g_string_append_printf(out, " --break %s", breaks[r->broken]);
+    puts(out->str);
+    fflush(stdout);
 }
 
-static void count(Runner *r, const Sim *sim, SimOutcome outcome)
+static void count(SimCount *to, const Sim *sim, SimOutcome outcome)
 {
-    r->outcomes[outcome]++;
-    r->processes += sim->processes;
-    r->calls += sim->calls;
+    to->outcomes[outcome]++;
+    to->processes += sim->processes;
+    to->calls += sim->calls;
     for (guint i = 0; i < VMIG_STATE_LAST; i++)
-        r->states[i] += (sim->visited >> i) & 1;
+        to->states[i] += (sim->visited >> i) & 1;
     for (guint i = 0; i < SIM_FAULT_KINDS; i++)
-        r->fired[i] += sim->fired[i];
+        to->fired[i] += sim->fired[i];
 }
 
 /* GLib says that somebody uses it wrongly: an error set twice, a NULL where none may be. */
@@ -104,6 +112,7 @@ static void run_seed(Runner *r, guint64 seed)
     memset(&sim, 0, sizeof sim);
     sim.seed = seed;
     sim.trace = r->trace;
+    r->count->seed = seed;
     sim.broken = r->broken;
     sim_scenario(&sim);
     sim.hosts[0].journal = r->journals[0];
@@ -115,7 +124,7 @@ static void run_seed(Runner *r, guint64 seed)
     int signum = sigsetjmp(escape, 1);
     if (signum != 0) {
         inside = 0;
-        r->failed++;
+        r->count->failed++;
         g_autofree char *text = g_strdup_printf("signal %d: the machine aborts", signum);
         tell(r, &sim, text);
         r->journals[0] = r->journals[1] = NULL; /* in the middle of something, maybe */
@@ -129,43 +138,58 @@ static void run_seed(Runner *r, guint64 seed)
         sim_violate(&sim, "nothing went wrong, and it is not done");
     for (guint h = 0; h < 2; h++)
         sqlite3_commit_hook(r->journals[h]->db, NULL, NULL);
-    count(r, &sim, outcome);
+    if (r->hash) {
+        sim_hash_end(&sim, outcome);
+        printf("%" G_GUINT64_FORMAT " %016" G_GINT64_MODIFIER "x\n", seed, sim.hash);
+    }
+    count(r->count, &sim, outcome);
     if (sim.violation != NULL) {
-        r->failed++;
-        r->seen += r->broken != SIM_BREAK_NOTHING && strstr(sim.violation, seen_as[r->broken]) != NULL;
+        r->count->failed++;
+        r->count->seen += r->broken != SIM_BREAK_NOTHING && strstr(sim.violation, seen_as[r->broken]) != NULL;
         tell(r, &sim, sim.violation);
     } else {
-        r->passed++;
+        r->count->passed++;
     }
     sim_clear(&sim);
 }
 
-static void print_histogram(Runner *r)
+static void run_seeds(gpointer data, SimCount *counts, guint64 first, guint64 n)
+{
+    Runner *r = data;
+
+    r->count = counts;
+    renew_journals(r); /* it gets slower with its size */
+    for (guint64 i = 0; i < n; i++)
+        run_seed(r, first + i);
+    drop_journals(r);
+}
+
+static void print_histogram(const SimCount *sum)
 {
     static const char *const outcomes[] = {"done", "rolled-back", "parked", "refused"};
 
     printf("outcomes:");
     for (guint i = 0; i < SIM_OUTCOMES; i++)
-        printf(" %s %" G_GUINT64_FORMAT, outcomes[i], r->outcomes[i]);
+        printf(" %s %" G_GUINT64_FORMAT, outcomes[i], sum->outcomes[i]);
     printf("\nstates:");
     for (guint i = 0; i < VMIG_STATE_LAST; i++)
-        printf(" %s %" G_GUINT64_FORMAT, vmig_state_name(i), r->states[i]);
+        printf(" %s %" G_GUINT64_FORMAT, vmig_state_name(i), sum->states[i]);
     printf("\nfaults:");
     for (guint i = 0; i < SIM_FAULT_KINDS; i++)
-        printf(" %s %" G_GUINT64_FORMAT, sim_fault_names[i], r->fired[i]);
-    printf("\nprocesses %" G_GUINT64_FORMAT ", calls %" G_GUINT64_FORMAT "\n", r->processes, r->calls);
+        printf(" %s %" G_GUINT64_FORMAT, sim_fault_names[i], sum->fired[i]);
+    printf("\nprocesses %" G_GUINT64_FORMAT ", calls %" G_GUINT64_FORMAT "\n", sum->processes, sum->calls);
 }
 
 /* A branch that is never taken proves nothing. */
-static void check_coverage(Runner *r)
+static void check_coverage(const Runner *r, SimCount *sum)
 {
     if (r->faults != SIM_FAULTS_ALL || r->seeds < LARGE_RUN)
         return;
     for (guint i = 0; i < VMIG_STATE_LAST; i++) {
-        if (r->states[i] > 0 || i == VMIG_STATE_PLAN)
+        if (sum->states[i] > 0 || i == VMIG_STATE_PLAN)
             continue;
         printf("state %s was never reached\n", vmig_state_name(i));
-        r->failed++;
+        sum->failed++;
     }
 }
 
@@ -185,13 +209,15 @@ static gboolean parse(Runner *r, int argc, char **argv)
 
     for (int i = 1; i < argc; i++) {
         const char *next = i + 1 < argc ? argv[i + 1] : "";
-        if (strcmp(argv[i], "--trace") == 0) {
-            r->trace = TRUE;
+        if (strcmp(argv[i], "--trace") == 0 || strcmp(argv[i], "--hash") == 0) {
+            *(argv[i][2] == 't' ? &r->trace : &r->hash) = TRUE;
             continue;
         }
         i++;
         if (strcmp(argv[i - 1], "--seeds") == 0)
             r->seeds = g_ascii_strtoull(next, NULL, 10);
+        else if (strcmp(argv[i - 1], "--jobs") == 0)
+            r->jobs = g_ascii_strtoull(next, NULL, 10);
         else if (strcmp(argv[i - 1], "--first") == 0)
             r->first = g_ascii_strtoull(next, NULL, 10);
         else if (strcmp(argv[i - 1], "--tell") == 0)
@@ -211,11 +237,11 @@ static gboolean parse(Runner *r, int argc, char **argv)
 int main(int argc, char **argv)
 {
     Runner r = {.first = 1, .seeds = 1000, .tell = 20, .faults = SIM_FAULTS_ALL};
+    SimCount sum;
 
     if (!parse(&r, argc, argv)) {
-        fprintf(stderr, "usage: sim [--seeds N] [--first SEED] [--seed SEED] [--trace] [--tell N] [--faults "
-                        "none|errors|crashes|all]"
-                        " [--break fence|token|order]\n");
+        fprintf(stderr, "usage: sim [--seeds N] [--first SEED] [--seed SEED] [--jobs N] [--trace] [--hash] [--tell N]\n"
+                        "           [--faults none|errors|crashes|all] [--break fence|token|order]\n");
         return 2;
     }
     /* Memory goes round and round here: not back to the kernel each time. */
@@ -224,19 +250,15 @@ int main(int argc, char **argv)
     mallopt(M_TOP_PAD, 1 << 24);
     signal(SIGSEGV, on_signal);
     signal(SIGABRT, on_signal);
-    for (guint64 i = 0; i < r.seeds; i++) {
-        if (i % RUNS_PER_JOURNAL == 0)
-            renew_journals(&r);
-        run_seed(&r, r.first + i);
-    }
-    check_coverage(&r);
-    print_histogram(&r);
-    printf("%" G_GUINT64_FORMAT " passed, %" G_GUINT64_FORMAT " failed, 0 skipped\n", r.passed, r.failed);
-    for (guint h = 0; h < 2; h++)
-        g_clear_pointer(&r.journals[h], sim_journal_free);
+    if (r.jobs == 0)
+        r.jobs = r.seeds >= MANY && !r.trace ? g_get_num_processors() : 1;
+    sim_pool_run((guint)r.jobs, r.first, r.seeds, run_seeds, &r, &sum);
+    check_coverage(&r, &sum);
+    print_histogram(&sum);
+    printf("%" G_GUINT64_FORMAT " passed, %" G_GUINT64_FORMAT " failed, 0 skipped\n", sum.passed, sum.failed);
     if (r.broken != SIM_BREAK_NOTHING) {
-        printf("\"%s\" was seen in %" G_GUINT64_FORMAT " runs\n", seen_as[r.broken], r.seen);
-        return r.seen > 0 ? 1 : 0;
+        printf("\"%s\" was seen in %" G_GUINT64_FORMAT " runs\n", seen_as[r.broken], sum.seen);
+        return sum.seen > 0 ? 1 : 0;
     }
-    return r.failed > 0 ? 1 : 0;
+    return sum.failed > 0 ? 1 : 0;
 }

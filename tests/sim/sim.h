@@ -422,6 +422,7 @@ struct Sim {
     /* What is found. */
     char *violation;
     guint64 visited; /* bits: states */
+    guint64 hash;    /* of all that happened, and of what is there at the end */
 };
 
 gboolean sim_is_full(const SimHost *host);
@@ -500,4 +501,25 @@ typedef enum {
 } SimOutcome;
 
 SimOutcome sim_run(Sim *sim);
+/* sim-hash.c */
+void sim_hash_call(Sim *sim, const SimCall *call, gboolean ok);
+void sim_hash_end(Sim *sim, SimOutcome outcome);
 void sim_trace(Sim *sim, const char *format, ...) G_GNUC_PRINTF(2, 3);
+
+/* sim-pool.c */
+#define SIM_CHUNK 200ull
+
+/* What came out of some runs. */
+typedef struct {
+    guint64 seed; /* that is running */
+    guint64 passed, failed;
+    guint64 seen; /* with something broken on purpose: runs in which the invariant for it noticed */
+    guint64 outcomes[SIM_OUTCOMES];
+    guint64 states[VMIG_STATE_LAST];
+    guint64 fired[SIM_FAULT_KINDS];
+    guint64 processes, calls;
+} SimCount;
+
+/* Runs n seeds, one after the other, and adds to count. */
+typedef void (*SimPoolWork)(gpointer data, SimCount *count, guint64 first, guint64 n);
+void sim_pool_run(guint jobs, guint64 first, guint64 seeds, SimPoolWork work, gpointer data, SimCount *sum);

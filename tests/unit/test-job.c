@@ -146,6 +146,12 @@ static void test_round_trip(void)
     g_assert_cmpstr(text, ==, text2);
     /* One line, so that it fits the agent's protocol. */
     g_assert_null(strchr(text, '\n'));
+    /* The same as through a tree of objects, whose writer is another one. */
+    g_autoptr(JsonNode) tree = json_node_new(JSON_NODE_OBJECT);
+    g_autoptr(JsonNode) read = json_from_string(text, &error);
+    g_assert_no_error(error);
+    json_node_take_object(tree, vmig_job_to_json(job));
+    g_assert_true(json_node_equal(tree, read));
 }
 
 static void test_missing(void)
