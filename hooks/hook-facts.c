@@ -36,6 +36,15 @@ static gboolean load(GKeyFile *file, const char *config, GError **error)
     return FALSE;
 }
 
+static char *read_machine_id(void)
+{
+    char *text = NULL;
+
+    if (!g_file_get_contents("/etc/machine-id", &text, NULL, NULL) || *g_strstrip(text) == '\0')
+        g_clear_pointer(&text, g_free);
+    return text;
+}
+
 VmigHookPaths *vmig_hook_paths_load(const char *config, GError **error)
 {
     g_autoptr(GKeyFile) file = g_key_file_new();
@@ -47,6 +56,7 @@ VmigHookPaths *vmig_hook_paths_load(const char *config, GError **error)
     paths->run_dir = key(file, "run-dir", "/run/vmig-snap");
     paths->journal = g_build_filename(paths->state_dir, "journal.db", NULL);
     paths->lock_dir = g_build_filename(paths->run_dir, "lock", NULL);
+    paths->machine_id = read_machine_id();
     return paths;
 }
 
@@ -56,6 +66,7 @@ void vmig_hook_paths_free(VmigHookPaths *paths)
     g_free(paths->run_dir);
     g_free(paths->journal);
     g_free(paths->lock_dir);
+    g_free(paths->machine_id);
     g_free(paths);
 }
 
@@ -174,6 +185,9 @@ static gboolean look_for_left(VmigHookSight *sight, VmigJournal *journal, const 
         g_propagate_error(error, g_steal_pointer(&failure));
         return FALSE;
     }
+    /* Not all of the journal is proven here; a job that only its row knows is one that the index has lost. */
+    if (!vmig_state_is_final(vmig_job_state(job)) && g_strcmp0(job->uuid, uuid) == 0)
+        return vmig_fail(error, VMIG_ERROR_JOURNAL, NULL, "its index does not have the unfinished job %s", job->id);
     if (strcmp(role, VMIG_ROLE_SOURCE) == 0 && vmig_job_token_is_dest(job) && !job->source_clean &&
         g_strcmp0(job->uuid, uuid) == 0) {
         sight->facts.known = VMIG_HOOK_LEFT;
@@ -182,12 +196,13 @@ static gboolean look_for_left(VmigHookSight *sight, VmigJournal *journal, const 
     return TRUE;
 }
 
-/* One query, for the many guests that no job ever touched: to open the journal properly is to prove every row of it,
- * which takes longer the more there was. TRUE if anything is found or wrong; and what this might overlook in a damaged
- * journal makes no difference, since a guest without our mark is let through by one that cannot be trusted. */
+/* One query, for the many guests that no job ever touched. TRUE if anything is found or wrong; and what this might
+ * overlook in a damaged journal makes no difference, since a guest without our mark is let through by one that cannot
+ * be trusted. */
 static gboolean may_concern(const char *journal, const char *name, const char *uuid)
 {
-    static const char sql[] = "SELECT 1 FROM job WHERE finished = 0 AND (uuid = ?1 OR domain = ?2) LIMIT 1";
+    static const char sql[] = "SELECT 1 FROM job INDEXED BY job_open WHERE finished = 0 AND"
+                              " (uuid = ?1 OR domain = ?2) LIMIT 1";
     sqlite3 *db = NULL;
     sqlite3_stmt *stmt = NULL;
 
@@ -209,7 +224,7 @@ static gboolean look_at_journal(VmigHookSight *sight, const VmigHookPaths *paths
 
     if (!sight->facts.marked && !may_concern(paths->journal, name, domain != NULL ? domain->uuid : ""))
         return TRUE;
-    journal = vmig_journal_open_read_only(paths->journal, NULL, &failure);
+    journal = vmig_journal_open_to_look(paths->journal, paths->machine_id, &failure);
     if (journal == NULL && g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_NO_JOB))
         return TRUE;
     if (journal == NULL) {

@@ -17,6 +17,7 @@ typedef struct {
     char *run_dir;
     char *journal;
     char *lock_dir;
+    char *machine_id; /* or NULL: a journal of whatever host is read */
 } VmigHookPaths;
 
 /* Error: a configuration that vmig-snap itself would not use. (transfer full) */

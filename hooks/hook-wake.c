@@ -93,7 +93,7 @@ void vmig_hook_wake(const VmigHookPaths *paths, const char *systemd_dir, const c
 
 void vmig_hook_wake_all(const VmigHookPaths *paths, const char *systemd_dir)
 {
-    g_autoptr(VmigJournal) journal = vmig_journal_open_read_only(paths->journal, NULL, NULL);
+    g_autoptr(VmigJournal) journal = vmig_journal_open_to_look(paths->journal, paths->machine_id, NULL);
     g_autoptr(GPtrArray) jobs = journal != NULL ? vmig_journal_list(journal, FALSE, NULL) : NULL;
 
     for (guint i = 0; jobs != NULL && i < jobs->len; i++)
@@ -116,7 +116,7 @@ static gboolean only_one(const VmigHookPaths *paths, const char *job)
 /* NULL: finished, or nothing that could be carried on. */
 static VmigJob *unfinished(const VmigHookPaths *paths, const char *id)
 {
-    g_autoptr(VmigJournal) journal = vmig_journal_open_read_only(paths->journal, NULL, NULL);
+    g_autoptr(VmigJournal) journal = vmig_journal_open_to_look(paths->journal, paths->machine_id, NULL);
     g_autoptr(VmigJob) job = journal != NULL ? vmig_journal_load(journal, id, NULL) : NULL;
 
     return job != NULL && !vmig_state_is_final(vmig_job_state(job)) ? g_steal_pointer(&job) : NULL;

@@ -216,7 +216,7 @@ static void job_object(JsonBuilder *b, const VmigJob *job, const char *role)
     json_builder_end_object(b);
 }
 
-JsonNode *vmig_document_jobs(GPtrArray *jobs, GPtrArray *roles)
+JsonNode *vmig_document_jobs(GPtrArray *jobs, GPtrArray *roles, guint left_out)
 {
     JsonBuilder *b = json_builder_new_immutable();
 
@@ -225,6 +225,8 @@ JsonNode *vmig_document_jobs(GPtrArray *jobs, GPtrArray *roles)
     for (guint i = 0; i < jobs->len; i++)
         job_object(b, jobs->pdata[i], roles->pdata[i]);
     json_builder_end_array(b);
+    if (left_out > 0)
+        number(b, "left_out", left_out);
     json_builder_end_object(b);
     return take(b);
 }

@@ -9,8 +9,8 @@
 
 /* All (transfer full). */
 JsonNode *vmig_document_plan(const VmigPlan *plan);
-/* jobs: VmigJob. roles: "source" or "destination" for each. */
-JsonNode *vmig_document_jobs(GPtrArray *jobs, GPtrArray *roles);
+/* jobs: VmigJob. roles: "source" or "destination" for each. left_out: so many older ones are not in it. */
+JsonNode *vmig_document_jobs(GPtrArray *jobs, GPtrArray *roles, guint left_out);
 /* outcome: "done", "refused"... error: what the result says, or NULL. plan: for its refusals, or NULL. */
 JsonNode *vmig_document_result(const char *outcome, const VmigJob *job, const GError *error, const VmigPlan *plan,
                                guint64 duration_s);

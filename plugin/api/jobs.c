@@ -8,10 +8,23 @@
 #include "api/documents.h"
 #include "api/session-private.h"
 #include "core/errors.h"
+#include "host/host-setup.h"
 #include "host/world-real.h"
 #include "store/oplock.h"
 
 #define ASK_LIMIT (5 * G_USEC_PER_SEC)
+
+/* So many jobs are listed at most: a record is read whole, and there may be years of them. */
+#define MOST_LISTED 1000
+
+/* A journal that came with a copy of another host tells that host's jobs: it is refused for looking, too. */
+static VmigJournal *open_reader(VmigSession *self, GError **error)
+{
+    g_autofree char *path = g_build_filename(self->config->state_dir, "journal.db", NULL);
+    g_autofree char *machine_id = vmig_machine_id();
+
+    return vmig_journal_open_read_only(path, machine_id, error);
+}
 
 /* A job by its id, or by the domain that it holds. */
 static VmigJob *find_job(VmigJournal *journal, const char *job_or_domain, GError **error)
@@ -97,8 +110,7 @@ static gboolean leave_to_holder(VmigSession *self, const VmigJob *job, gboolean 
 static JsonNode *carry_on(VmigSession *self, const char *job_or_domain, gboolean cancel, const char *fenced,
                           GError **error)
 {
-    g_autofree char *journal_path = g_build_filename(self->config->state_dir, "journal.db", NULL);
-    g_autoptr(VmigJournal) reader = vmig_journal_open_read_only(journal_path, NULL, error);
+    g_autoptr(VmigJournal) reader = open_reader(self, error);
     g_autoptr(VmigJob) job = reader != NULL ? find_job(reader, job_or_domain, error) : NULL;
     g_autofree char *role = job != NULL ? vmig_journal_role(reader, job->id, error) : NULL;
     g_autoptr(GError) peer_error = NULL;
@@ -156,7 +168,7 @@ JsonNode *vmig_session_cancel(VmigSession *self, const char *job_or_domain, GErr
     return carry_on(self, job_or_domain, TRUE, NULL, error);
 }
 
-static JsonNode *jobs_document(VmigJournal *journal, GPtrArray *jobs, GError **error)
+static JsonNode *jobs_document(VmigJournal *journal, GPtrArray *jobs, guint left_out, GError **error)
 {
     g_autoptr(GPtrArray) roles = g_ptr_array_new_with_free_func(g_free);
 
@@ -166,14 +178,7 @@ static JsonNode *jobs_document(VmigJournal *journal, GPtrArray *jobs, GError **e
             return NULL;
         g_ptr_array_add(roles, role);
     }
-    return vmig_document_jobs(jobs, roles);
-}
-
-static VmigJournal *open_reader(VmigSession *self, GError **error)
-{
-    g_autofree char *path = g_build_filename(self->config->state_dir, "journal.db", NULL);
-
-    return vmig_journal_open_read_only(path, NULL, error);
+    return vmig_document_jobs(jobs, roles, left_out);
 }
 
 /* A host where nothing was ever done has no journal, and no jobs. */
@@ -185,18 +190,20 @@ static JsonNode *no_jobs(GError **error, GError *why)
     }
     g_error_free(why);
     g_autoptr(GPtrArray) none = g_ptr_array_new();
-    return vmig_document_jobs(none, none);
+    return vmig_document_jobs(none, none, 0);
 }
 
 JsonNode *vmig_session_list(VmigSession *self, gboolean all, GError **error)
 {
     GError *why = NULL;
     g_autoptr(VmigJournal) journal = open_reader(self, &why);
+    guint left_out = 0;
 
     if (journal == NULL)
         return no_jobs(error, why);
-    g_autoptr(GPtrArray) jobs = vmig_journal_list(journal, all, error);
-    return jobs != NULL ? jobs_document(journal, jobs, error) : NULL;
+    g_autoptr(GPtrArray) jobs =
+        all ? vmig_journal_newest(journal, MOST_LISTED, &left_out, error) : vmig_journal_list(journal, FALSE, error);
+    return jobs != NULL ? jobs_document(journal, jobs, left_out, error) : NULL;
 }
 
 JsonNode *vmig_session_status(VmigSession *self, const char *job_or_domain, GError **error)
@@ -209,5 +216,5 @@ JsonNode *vmig_session_status(VmigSession *self, const char *job_or_domain, GErr
         return NULL;
     g_autoptr(GPtrArray) jobs = g_ptr_array_new();
     g_ptr_array_add(jobs, job);
-    return jobs_document(journal, jobs, error);
+    return jobs_document(journal, jobs, 0, error);
 }

@@ -151,5 +151,8 @@ char *vmig_render_list(JsonObject *list)
         g_ptr_array_add(rows, cells);
     }
     append_table(out, rows, G_N_ELEMENTS(head) - 1);
+    if (vmig_look_number(list, "left_out") > 0)
+        g_string_append_printf(out, "and %" G_GINT64_FORMAT " older ones; status JOB shows one.\n",
+                               vmig_look_number(list, "left_out"));
     return g_string_free(out, FALSE);
 }

@@ -268,7 +268,20 @@ gboolean vmig_journal_check(VmigJournal *journal, GError **error)
     return refuse(error, journal->path, DAMAGED_HINT, why);
 }
 
-/* The time of a full check grows with the file. Of a large one only the sums of the rows that are read are proven. */
+/* Who may begin a job goes by the index of the unfinished ones: one that is in the table alone would be overlooked. */
+static gboolean check_unfinished(VmigJournal *journal, GError **error)
+{
+    gint64 missing = 0;
+
+    return vmig_db_number(journal,
+                          "SELECT (SELECT count(*) FROM job NOT INDEXED WHERE finished = 0)"
+                          " <> (SELECT count(*) FROM job INDEXED BY job_open WHERE finished = 0)",
+                          &missing, error) &&
+           (missing == 0 || refuse(error, journal->path, DAMAGED_HINT, "it is damaged (its index of unfinished jobs)"));
+}
+
+/* The time of a full check grows with the file. Of a large one the index that matters is compared, and the sums of the
+ * rows that are read are proven. */
 static gboolean check_content(VmigJournal *journal, GError **error)
 {
     gint64 pages = 0;
@@ -277,17 +290,21 @@ static gboolean check_content(VmigJournal *journal, GError **error)
     if (!vmig_db_number(journal, "PRAGMA page_count", &pages, error) ||
         !vmig_db_number(journal, "PRAGMA page_size", &page_size, error))
         return FALSE;
-    return pages * page_size > VMIG_JOURNAL_FULL_CHECK || vmig_journal_check(journal, error);
+    return pages * page_size > VMIG_JOURNAL_FULL_CHECK ? check_unfinished(journal, error)
+                                                       : vmig_journal_check(journal, error);
 }
 
+/* A row that says on which host the journal is, and cannot be trusted, says nothing. */
 static gboolean check_machine(VmigJournal *journal, const char *machine_id, GError **error)
 {
     gboolean row = FALSE;
-    g_autoptr(sqlite3_stmt) stmt =
-        vmig_db_prepare(error, journal, "SELECT value FROM meta WHERE key = 'machine-id'", "");
+    g_autoptr(sqlite3_stmt) stmt = vmig_db_prepare(
+        error, journal, "SELECT value, sum = vmig_sum('meta', key, value) FROM meta WHERE key = 'machine-id'", "");
 
     if (stmt == NULL || !vmig_db_step(journal, stmt, &row, error))
         return FALSE;
+    if (row && sqlite3_column_int(stmt, 1) != 1)
+        return refuse(error, journal->path, DAMAGED_HINT, "it is damaged (its machine-id)");
     if (machine_id == NULL || !row || g_strcmp0(vmig_db_text(stmt, 0), machine_id) == 0)
         return TRUE;
     return refuse(
@@ -350,14 +367,25 @@ static gboolean open_database(VmigJournal *journal, GError **error)
     return TRUE;
 }
 
-static VmigJournal *open_journal(const char *path, const char *machine_id, gboolean read_only, GError **error)
+typedef enum {
+    OPEN_TO_WRITE,
+    OPEN_TO_READ,
+    OPEN_TO_LOOK,
+} OpenMode;
+
+static gboolean check_all(VmigJournal *journal, GError **error)
+{
+    return check_schema(journal, error) && check_content(journal, error);
+}
+
+static VmigJournal *open_journal(const char *path, const char *machine_id, OpenMode mode, GError **error)
 {
     g_autoptr(VmigJournal) journal = g_new0(VmigJournal, 1);
 
     journal->path = g_strdup(path);
     journal->boot_id = read_boot_id();
-    journal->read_only = read_only;
-    journal->dir_fd = open_folder(path, !read_only, error);
+    journal->read_only = mode != OPEN_TO_WRITE;
+    journal->dir_fd = open_folder(path, mode == OPEN_TO_WRITE, error);
     if (journal->dir_fd < 0)
         return NULL;
     if (flock(journal->dir_fd, LOCK_SH | LOCK_NB) < 0) {
@@ -365,26 +393,31 @@ static VmigJournal *open_journal(const char *path, const char *machine_id, gbool
         return NULL;
     }
     if (!find_or_create(journal, machine_id, error) || !open_database(journal, error) || !configure(journal, error) ||
-        !check_version(journal, error) || !check_schema(journal, error) || !check_content(journal, error) ||
+        !check_version(journal, error) || (mode != OPEN_TO_LOOK && !check_all(journal, error)) ||
         !check_machine(journal, machine_id, error))
         return NULL;
-    if (!read_only && sqlite3_db_readonly(journal->db, "main") != 0) {
+    if (mode == OPEN_TO_WRITE && sqlite3_db_readonly(journal->db, "main") != 0) {
         refuse(error, path, "Is the file system mounted read-only?", "it cannot be written");
         return NULL;
     }
-    if (!read_only)
+    if (mode == OPEN_TO_WRITE)
         reserve(journal);
     return g_steal_pointer(&journal);
 }
 
 VmigJournal *vmig_journal_open(const char *path, const char *machine_id, GError **error)
 {
-    return open_journal(path, machine_id, FALSE, error);
+    return open_journal(path, machine_id, OPEN_TO_WRITE, error);
 }
 
 VmigJournal *vmig_journal_open_read_only(const char *path, const char *machine_id, GError **error)
 {
-    return open_journal(path, machine_id, TRUE, error);
+    return open_journal(path, machine_id, OPEN_TO_READ, error);
+}
+
+VmigJournal *vmig_journal_open_to_look(const char *path, const char *machine_id, GError **error)
+{
+    return open_journal(path, machine_id, OPEN_TO_LOOK, error);
 }
 
 void vmig_journal_close(VmigJournal *journal)

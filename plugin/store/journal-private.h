@@ -53,6 +53,8 @@ gboolean vmig_db_add_functions(sqlite3 *db);
 /* The schema as statements. */
 extern const char vmig_journal_ddl[];
 
+/* NO_JOB, naming it. Returns FALSE. */
+gboolean vmig_journal_fail_no_job(GError **error, const char *id);
 /* NO_JOB if there is none. */
 gboolean vmig_journal_need_job(VmigJournal *journal, const char *id, GError **error);
 /* TRUE for 16 lower-case hex digits. */

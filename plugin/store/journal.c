@@ -1,14 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Jobs, transitions and the token. How the file is opened is in journal-open.c, how SQLite is spoken to in
- * journal-db.c, files and history are in journal-files.c. */
+/* Jobs as they are written, transitions and the token. How the file is opened is in journal-open.c, how SQLite is
+ * spoken to in journal-db.c, how jobs are read in journal-read.c; files and history are in journal-files.c. */
 #include "store/journal-private.h"
 
 #include <string.h>
-
-/* The columns that read_job() expects; the last one says whether the row's sum is right. */
-#define JOB_COLUMNS                                                                                                    \
-    "SELECT id, uuid, domain, state, finished, record,"                                                                \
-    " sum = vmig_sum('job', id, uuid, domain, role, state, finished, since, updated, record) FROM job "
 
 /* What the row has beside the record. */
 typedef struct {
@@ -33,7 +28,7 @@ gboolean vmig_journal_is_id(const char *id)
     return id != NULL && strlen(id) == 16 && strspn(id, "0123456789abcdef") == 16;
 }
 
-static gboolean fail_no_job(GError **error, const char *id)
+gboolean vmig_journal_fail_no_job(GError **error, const char *id)
 {
     return vmig_fail(error, VMIG_ERROR_NO_JOB, "`vmig-snap list --all` shows the jobs.",
                      "no job %s in the journal of this host", id);
@@ -71,7 +66,7 @@ static gboolean get_row(VmigJournal *journal, const char *id, JobRow **ret, GErr
 
 static gboolean need_row(VmigJournal *journal, const char *id, JobRow **ret, GError **error)
 {
-    return get_row(journal, id, ret, error) && (*ret != NULL || fail_no_job(error, id));
+    return get_row(journal, id, ret, error) && (*ret != NULL || vmig_journal_fail_no_job(error, id));
 }
 
 gboolean vmig_journal_need_job(VmigJournal *journal, const char *id, GError **error)
@@ -79,44 +74,6 @@ gboolean vmig_journal_need_job(VmigJournal *journal, const char *id, GError **er
     g_autoptr(JobRow) row = NULL;
 
     return need_row(journal, id, &row, error);
-}
-
-static gboolean fail_record(GError **error, const char *id, const char *why)
-{
-    return vmig_fail(error, VMIG_ERROR_JOURNAL, "`vmig-snap doctor` says what the hosts have.",
-                     "the journal's record of job %s cannot be trusted: %s", id, why);
-}
-
-/* Row and record have to say the same: a record that got under another row must not be taken for its job. */
-static VmigJob *read_job(sqlite3_stmt *stmt, GError **error)
-{
-    g_autoptr(GError) failure = NULL;
-    const char *id = vmig_db_text(stmt, 0);
-
-    if (sqlite3_column_int(stmt, 6) != 1) {
-        fail_record(error, id, "its sum is wrong");
-        return NULL;
-    }
-    g_autoptr(VmigJob) job = vmig_job_from_string(vmig_db_text(stmt, 5), &failure);
-    if (job == NULL && g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_JOURNAL_NEWER)) {
-        g_propagate_prefixed_error(error, g_steal_pointer(&failure), "job %s: ", id);
-        return NULL;
-    }
-    if (job == NULL) {
-        fail_record(error, id, failure->message);
-        return NULL;
-    }
-    if (strcmp(job->id, id) != 0 || strcmp(job->uuid, vmig_db_text(stmt, 1)) != 0 ||
-        strcmp(job->domain != NULL ? job->domain : "", vmig_db_text(stmt, 2)) != 0) {
-        fail_record(error, id, "it is that of another job");
-        return NULL;
-    }
-    if (strcmp(job->state, vmig_db_text(stmt, 3)) != 0 ||
-        vmig_state_is_final(vmig_job_state(job)) != (sqlite3_column_int(stmt, 4) == 1)) {
-        fail_record(error, id, "its state is not that of the row");
-        return NULL;
-    }
-    return g_steal_pointer(&job);
 }
 
 static gboolean check_job(const VmigJob *job, GError **error)
@@ -372,77 +329,6 @@ gboolean vmig_journal_note(VmigJournal *journal, const char *id, const char *det
     Note note = {id, detail};
 
     return vmig_db_transaction(journal, id, write_note, &note, error);
-}
-
-VmigJob *vmig_journal_load(VmigJournal *journal, const char *id, GError **error)
-{
-    gboolean more = FALSE;
-    gsize length = strlen(id);
-
-    if (length < 4 || length > 16 || strspn(id, "0123456789abcdef") != length) {
-        fail_no_job(error, id);
-        return NULL;
-    }
-    /* 'g' is the first character after the hex digits. */
-    g_autoptr(sqlite3_stmt) stmt =
-        vmig_db_prepare(error, journal, JOB_COLUMNS "WHERE id >= ?1 AND id < ?1 || 'g' ORDER BY id LIMIT 2", "s", id);
-    if (stmt == NULL || !vmig_db_step(journal, stmt, &more, error))
-        return NULL;
-    if (!more) {
-        fail_no_job(error, id);
-        return NULL;
-    }
-    g_autoptr(VmigJob) job = read_job(stmt, error);
-    if (job == NULL || !vmig_db_step(journal, stmt, &more, error))
-        return NULL;
-    if (more) {
-        vmig_fail(error, VMIG_ERROR_NO_JOB, "Give more digits.", "more than one job begins with %s", id);
-        return NULL;
-    }
-    return g_steal_pointer(&job);
-}
-
-gboolean vmig_journal_find_open(VmigJournal *journal, const char *uuid_or_name, VmigJob **ret, GError **error)
-{
-    gboolean more = FALSE;
-    g_autofree char *lower = g_ascii_strdown(uuid_or_name, -1);
-    g_autoptr(sqlite3_stmt) stmt =
-        vmig_db_prepare(error, journal, JOB_COLUMNS "WHERE finished = 0 AND (uuid = ?1 OR domain = ?2) LIMIT 2", "ss",
-                        lower, uuid_or_name);
-
-    *ret = NULL;
-    if (stmt == NULL || !vmig_db_step(journal, stmt, &more, error))
-        return FALSE;
-    if (!more)
-        return TRUE;
-    g_autoptr(VmigJob) job = read_job(stmt, error);
-    if (job == NULL || !vmig_db_step(journal, stmt, &more, error))
-        return FALSE;
-    if (more)
-        return vmig_fail(error, VMIG_ERROR_AMBIGUOUS_DOMAIN, "Give the UUID or the job.",
-                         "two domains with an unfinished job answer to '%s'", uuid_or_name);
-    *ret = g_steal_pointer(&job);
-    return TRUE;
-}
-
-GPtrArray *vmig_journal_list(VmigJournal *journal, gboolean all, GError **error)
-{
-    g_autoptr(GPtrArray) jobs = g_ptr_array_new_with_free_func((GDestroyNotify)vmig_job_free);
-    g_autoptr(sqlite3_stmt) stmt = vmig_db_prepare(
-        error, journal, JOB_COLUMNS "WHERE finished = 0 OR ?1 ORDER BY updated DESC", "i", (gint64)(all != FALSE));
-    gboolean more = FALSE;
-
-    if (stmt == NULL || !vmig_db_step(journal, stmt, &more, error))
-        return NULL;
-    while (more) {
-        VmigJob *job = read_job(stmt, error);
-        if (job == NULL)
-            return NULL;
-        g_ptr_array_add(jobs, job);
-        if (!vmig_db_step(journal, stmt, &more, error))
-            return NULL;
-    }
-    return g_steal_pointer(&jobs);
 }
 
 char *vmig_journal_role(VmigJournal *journal, const char *id, GError **error)

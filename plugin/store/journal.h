@@ -61,6 +61,9 @@ typedef struct {
 VmigJournal *vmig_journal_open(const char *path, const char *machine_id, GError **error);
 /* To look only: works on a read-only file system; every writing function fails. NO_JOB where there is no journal. */
 VmigJournal *vmig_journal_open_read_only(const char *path, const char *machine_id, GError **error);
+/* The same without a proof of all that is in it, so that it takes as long however much there is: the rows that are read
+ * are proven, each by its sum, and no more. */
+VmigJournal *vmig_journal_open_to_look(const char *path, const char *machine_id, GError **error);
 void vmig_journal_close(VmigJournal *journal);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigJournal, vmig_journal_close)
 
@@ -100,6 +103,8 @@ VmigJob *vmig_journal_load(VmigJournal *journal, const char *id, GError **error)
 gboolean vmig_journal_find_open(VmigJournal *journal, const char *uuid_or_name, VmigJob **ret, GError **error);
 /* VmigJob, the one that changed last first; the unfinished ones, or all. (transfer container+full) */
 GPtrArray *vmig_journal_list(VmigJournal *journal, gboolean all, GError **error);
+/* As list() with all, but so many at most; *left_out older ones are not in it. */
+GPtrArray *vmig_journal_newest(VmigJournal *journal, guint most, guint *left_out, GError **error);
 /* "source" or "destination": which of the two this host is in that job. (transfer full) */
 char *vmig_journal_role(VmigJournal *journal, const char *id, GError **error);
 /* VmigJournalEntry, oldest first. */

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/domain-xml.h"
@@ -15,6 +16,7 @@
 #include "hooks/hook-wake.h"
 #include "store/journal.h"
 #include "store/oplock.h"
+#include "tests/unit/many-jobs.h"
 
 #define UUID "6f2c5c3e-8a4b-4f0e-9d3a-0d9f5c1b7e21"
 #define UUID2 "11111111-2222-4333-8444-555555555555"
@@ -314,6 +316,7 @@ static void tear_down(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_free(f->paths.run_dir);
     g_free(f->paths.journal);
     g_free(f->paths.lock_dir);
+    g_free(f->paths.machine_id);
     g_free(f->overlay);
 }
 
@@ -540,6 +543,93 @@ static void test_damaged(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     }
 }
 
+/* Not all of the journal is proven for a guest: what it lost is noticed by the guest's own mark, and another host's
+ * journal is none. */
+static void test_index_and_machine(Fixture *f, G_GNUC_UNUSED gconstpointer data)
+{
+    g_autofree char *marked = make_xml(UUID, JOB, f->overlay);
+    g_autofree char *plain = make_xml(UUID, NULL, f->overlay);
+    g_autofree char *on_base = make_xml(UUID, JOB, "/images/g.qcow2");
+    g_autoptr(VmigJob) job = make_job(f, "SEED");
+    g_autoptr(GError) error = NULL;
+    sqlite3 *db = NULL;
+
+    job->frozen = TRUE;
+    f->paths.machine_id = g_strdup("this-one");
+    VmigJournal *journal = vmig_journal_open(f->paths.journal, "this-one", &error);
+    g_assert_true(vmig_journal_create_job(journal, job, VMIG_ROLE_SOURCE, &error));
+    vmig_journal_close(journal);
+    check(f, VMIG_HOOK_PREPARE, marked, ALLOW, "");
+    check(f, VMIG_HOOK_PREPARE, on_base, V(BASE), JOB);
+
+    set(&f->paths.machine_id, "the-copy");
+    check(f, VMIG_HOOK_PREPARE, marked, V(JOURNAL), "another machine-id");
+    check(f, VMIG_HOOK_MIGRATE, marked, V(JOURNAL), "another machine-id");
+    check(f, VMIG_HOOK_PREPARE, plain, ALLOW, "");
+    set(&f->paths.machine_id, "this-one");
+
+    /* The row is right, its entry in the index is gone. */
+    g_assert_cmpint(sqlite3_open(f->paths.journal, &db), ==, SQLITE_OK);
+    g_assert_true(vmig_db_add_functions(db));
+    g_assert_cmpint(sqlite3_exec(db,
+                                 "PRAGMA writable_schema = ON;"
+                                 "UPDATE sqlite_schema SET sql = replace(sql, 'finished = 0', 'finished = 5')"
+                                 " WHERE name = 'job_open'; PRAGMA writable_schema = RESET; REINDEX job_open;"
+                                 "PRAGMA writable_schema = ON;"
+                                 "UPDATE sqlite_schema SET sql = replace(sql, 'finished = 5', 'finished = 0')"
+                                 " WHERE name = 'job_open';",
+                                 NULL, NULL, NULL),
+                    ==, SQLITE_OK);
+    sqlite3_close(db);
+    check(f, VMIG_HOOK_PREPARE, marked, V(JOURNAL), "index");
+}
+
+static gint by_number(gconstpointer a, gconstpointer b)
+{
+    gint64 x = *(const gint64 *)a, y = *(const gint64 *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+/* Microseconds of this thread: what other programs do meanwhile does not count. The middle one of many looks. */
+static gint64 time_of_a_look(Fixture *f, const char *xml)
+{
+    gint64 times[41];
+
+    for (guint i = 0; i < G_N_ELEMENTS(times); i++) {
+        struct timespec from, to;
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &from);
+        g_autoptr(VmigHookSight) sight = vmig_hook_look(&f->paths, VMIG_HOOK_PREPARE, "g", xml);
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &to);
+        times[i] = (to.tv_sec - from.tv_sec) * G_USEC_PER_SEC + (to.tv_nsec - from.tv_nsec) / 1000;
+        g_assert_cmpint(vmig_hook_decide(&sight->facts), ==, ALLOW);
+    }
+    qsort(times, G_N_ELEMENTS(times), sizeof times[0], by_number);
+    return times[G_N_ELEMENTS(times) / 2];
+}
+
+/* libvirt holds the guest while the hook looks: ten thousand jobs of other times must not be felt. */
+static void test_time(Fixture *f, G_GNUC_UNUSED gconstpointer data)
+{
+    g_autofree char *xml[] = {make_xml(UUID, JOB, f->overlay), make_xml(UUID, NULL, f->overlay),
+                              make_xml(UUID2, NULL, "/images/other.qcow2"),
+                              make_xml(UUID2, "e000000000000001", "/images/other.qcow2")};
+    g_autoptr(VmigJob) job = make_job(f, "SEED");
+    gint64 few[G_N_ELEMENTS(xml)];
+
+    job->frozen = TRUE;
+    write_job(f, job, VMIG_ROLE_SOURCE);
+    for (guint i = 0; i < G_N_ELEMENTS(xml); i++)
+        few[i] = time_of_a_look(f, xml[i]);
+    add_ended_jobs(f->paths.journal, 10000);
+    for (guint i = 0; i < G_N_ELEMENTS(xml); i++) {
+        gint64 many = time_of_a_look(f, xml[i]);
+        g_test_message("look %u: %" G_GINT64_FORMAT " us with one job, %" G_GINT64_FORMAT " us with 10,001", i, few[i],
+                       many);
+        g_assert_cmpint(many, <=, 2 * few[i] + 200);
+    }
+}
+
 static void test_paths(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     g_autofree char *config = g_build_filename(f->dir, "vmig-snap.conf", NULL);
@@ -712,6 +802,8 @@ int main(int argc, char **argv)
     ADD("incoming", test_incoming);
     ADD("left", test_left);
     ADD("damaged", test_damaged);
+    ADD("index-and-machine", test_index_and_machine);
+    ADD("time", test_time);
     ADD("paths", test_paths);
     ADD("seen", test_seen);
     ADD("watch", test_watch);

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Jobs as they are read: a row counts only if its sum is right and its record says the same. What is asked often goes
+ * by an index, so that it takes as long with a hundred thousand jobs behind as with one. */
+#include "store/journal-private.h"
+
+#include <string.h>
+
+/* The columns that read_job() expects; the last one says whether the row's sum is right. */
+#define JOB_COLUMNS                                                                                                    \
+    "SELECT id, uuid, domain, state, finished, record,"                                                                \
+    " sum = vmig_sum('job', id, uuid, domain, role, state, finished, since, updated, record) FROM job "
+
+static gboolean fail_record(GError **error, const char *id, const char *why)
+{
+    return vmig_fail(error, VMIG_ERROR_JOURNAL, "`vmig-snap doctor` says what the hosts have.",
+                     "the journal's record of job %s cannot be trusted: %s", id, why);
+}
+
+/* Row and record have to say the same: a record that got under another row must not be taken for its job. */
+static VmigJob *read_job(sqlite3_stmt *stmt, GError **error)
+{
+    g_autoptr(GError) failure = NULL;
+    const char *id = vmig_db_text(stmt, 0);
+
+    if (sqlite3_column_int(stmt, 6) != 1) {
+        fail_record(error, id, "its sum is wrong");
+        return NULL;
+    }
+    g_autoptr(VmigJob) job = vmig_job_from_string(vmig_db_text(stmt, 5), &failure);
+    if (job == NULL && g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_JOURNAL_NEWER)) {
+        g_propagate_prefixed_error(error, g_steal_pointer(&failure), "job %s: ", id);
+        return NULL;
+    }
+    if (job == NULL) {
+        fail_record(error, id, failure->message);
+        return NULL;
+    }
+    if (strcmp(job->id, id) != 0 || strcmp(job->uuid, vmig_db_text(stmt, 1)) != 0 ||
+        strcmp(job->domain != NULL ? job->domain : "", vmig_db_text(stmt, 2)) != 0) {
+        fail_record(error, id, "it is that of another job");
+        return NULL;
+    }
+    if (strcmp(job->state, vmig_db_text(stmt, 3)) != 0 ||
+        vmig_state_is_final(vmig_job_state(job)) != (sqlite3_column_int(stmt, 4) == 1)) {
+        fail_record(error, id, "its state is not that of the row");
+        return NULL;
+    }
+    return g_steal_pointer(&job);
+}
+
+VmigJob *vmig_journal_load(VmigJournal *journal, const char *id, GError **error)
+{
+    gboolean more = FALSE;
+    gsize length = strlen(id);
+
+    if (length < 4 || length > 16 || strspn(id, "0123456789abcdef") != length) {
+        vmig_journal_fail_no_job(error, id);
+        return NULL;
+    }
+    /* 'g' is the first character after the hex digits. */
+    g_autoptr(sqlite3_stmt) stmt =
+        vmig_db_prepare(error, journal, JOB_COLUMNS "WHERE id >= ?1 AND id < ?1 || 'g' ORDER BY id LIMIT 2", "s", id);
+    if (stmt == NULL || !vmig_db_step(journal, stmt, &more, error))
+        return NULL;
+    if (!more) {
+        vmig_journal_fail_no_job(error, id);
+        return NULL;
+    }
+    g_autoptr(VmigJob) job = read_job(stmt, error);
+    if (job == NULL || !vmig_db_step(journal, stmt, &more, error))
+        return NULL;
+    if (more) {
+        vmig_fail(error, VMIG_ERROR_NO_JOB, "Give more digits.", "more than one job begins with %s", id);
+        return NULL;
+    }
+    return g_steal_pointer(&job);
+}
+
+gboolean vmig_journal_find_open(VmigJournal *journal, const char *uuid_or_name, VmigJob **ret, GError **error)
+{
+    gboolean more = FALSE;
+    g_autofree char *lower = g_ascii_strdown(uuid_or_name, -1);
+    g_autoptr(sqlite3_stmt) stmt = vmig_db_prepare(
+        error, journal, JOB_COLUMNS "INDEXED BY job_open WHERE finished = 0 AND (uuid = ?1 OR domain = ?2) LIMIT 2",
+        "ss", lower, uuid_or_name);
+
+    *ret = NULL;
+    if (stmt == NULL || !vmig_db_step(journal, stmt, &more, error))
+        return FALSE;
+    if (!more)
+        return TRUE;
+    g_autoptr(VmigJob) job = read_job(stmt, error);
+    if (job == NULL || !vmig_db_step(journal, stmt, &more, error))
+        return FALSE;
+    if (more)
+        return vmig_fail(error, VMIG_ERROR_AMBIGUOUS_DOMAIN, "Give the UUID or the job.",
+                         "two domains with an unfinished job answer to '%s'", uuid_or_name);
+    *ret = g_steal_pointer(&job);
+    return TRUE;
+}
+
+static GPtrArray *read_jobs(VmigJournal *journal, gboolean all, gint64 most, GError **error)
+{
+    g_autoptr(GPtrArray) jobs = g_ptr_array_new_with_free_func((GDestroyNotify)vmig_job_free);
+    /* Two statements: each has its own index, whatever is in the table. */
+    g_autoptr(sqlite3_stmt) stmt =
+        vmig_db_prepare(error, journal,
+                        all ? JOB_COLUMNS "ORDER BY updated DESC LIMIT ?1"
+                            : JOB_COLUMNS "INDEXED BY job_open WHERE finished = 0 ORDER BY updated DESC LIMIT ?1",
+                        "i", most);
+    gboolean more = FALSE;
+
+    if (stmt == NULL || !vmig_db_step(journal, stmt, &more, error))
+        return NULL;
+    while (more) {
+        VmigJob *job = read_job(stmt, error);
+        if (job == NULL)
+            return NULL;
+        g_ptr_array_add(jobs, job);
+        if (!vmig_db_step(journal, stmt, &more, error))
+            return NULL;
+    }
+    return g_steal_pointer(&jobs);
+}
+
+GPtrArray *vmig_journal_list(VmigJournal *journal, gboolean all, GError **error)
+{
+    return read_jobs(journal, all, -1, error);
+}
+
+GPtrArray *vmig_journal_newest(VmigJournal *journal, guint most, guint *left_out, GError **error)
+{
+    gint64 n = 0;
+
+    *left_out = 0;
+    if (!vmig_db_number(journal, "SELECT count(*) FROM job", &n, error))
+        return NULL;
+    *left_out = n > most ? (guint)(n - most) : 0;
+    return read_jobs(journal, TRUE, most, error);
+}
