@@ -93,6 +93,7 @@ static const Field job_fields[] = {
     TEXT(VmigJob, token),
     FLAG(VmigJob, commit_started),
     FLAG(VmigJob, frozen),
+    FLAG(VmigJob, astray),
     FLAG(VmigJob, pivoting),
     FLAG(VmigJob, suspended),
     FLAG(VmigJob, pivoted),

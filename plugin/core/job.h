@@ -98,6 +98,7 @@ typedef struct {
     char *token;             /* "source" or "destination": who may run the guest */
     gboolean commit_started; /* a byte may have been committed on the owner: no overlay may be dropped any more */
     gboolean frozen;         /* the overlays take the guest's writes: they may hold what the bases do not */
+    gboolean astray;         /* ... and yet the guest was seen on its bases: no overlay may be committed any more */
     gboolean pivoting;       /* a pivot was begun: a disk on its base may be there by us */
     gboolean suspended;      /* by us, around a pivot: whoever finds it so resumes the guest */
     gboolean pivoted;        /* on the owner: live and persistent definition name the bases */

@@ -36,7 +36,7 @@ typedef struct {
     VmigToken token;
     gboolean confirmed; /* the source's libvirt says that the guest was migrated away */
     gboolean fenced;    /* the source's overlays are still held since QEMU let go of them, or an operator's word */
-    gboolean revoked;   /* the source went on since: what arrived is older than what it wrote */
+    gboolean revoked;   /* what arrived is less than the guest: the source went on since, or was tampered with */
 } VmigFacts;
 
 VmigDecision vmig_uncertain_decide(const VmigFacts *facts);

@@ -147,6 +147,18 @@ static gboolean overlay_exists(VmigMachine *m, VmigHost *source, gboolean *exist
     return TRUE;
 }
 
+/* What the guest wrote on its bases since is newer than what the overlays hold, or what somebody wants instead of it;
+ * which, only people know. It stays so when the guest is off: what was seen is in the journal. */
+static gboolean fail_astray(VmigMachine *m, GError **error)
+{
+    return vmig_fail(error, VMIG_ERROR_INTERFERENCE,
+                     "The overlays are kept. Decide which state of the disks counts; then remove the overlays by hand "
+                     "and run vmig-snap resume.",
+                     "'%s' ran on its bases although its last writes are in the overlays: somebody reverted it, or it "
+                     "was started by a definition older than a power loss",
+                     m->job->domain);
+}
+
 static gboolean back_work_live(VmigMachine *m, gboolean exists, VmigBackWork *ret, GError **error)
 {
     gboolean any = FALSE;
@@ -160,12 +172,7 @@ static gboolean back_work_live(VmigMachine *m, gboolean exists, VmigBackWork *re
     *ret = any ? VMIG_BACK_LIVE : VMIG_BACK_NOTHING;
     if (any || !exists || !m->job->frozen || m->job->pivoting)
         return TRUE;
-    return vmig_fail(error, VMIG_ERROR_INTERFERENCE,
-                     "The overlays are kept. Decide which state of the disks counts; then remove the overlays by hand "
-                     "and run vmig-snap resume.",
-                     "'%s' runs on its bases although its last writes are in the overlays: somebody reverted it, or it "
-                     "was started by a definition older than a power loss",
-                     m->job->domain);
+    return vmig_side_note_astray(m, error) && fail_astray(m, error);
 }
 
 gboolean vmig_commit_back_work(VmigMachine *m, VmigBackWork *ret, GError **error)
@@ -186,5 +193,5 @@ gboolean vmig_commit_back_work(VmigMachine *m, VmigBackWork *ret, GError **error
     if (run != VMIG_RUN_SHUTOFF)
         return back_work_live(m, exists, ret, error);
     *ret = exists ? VMIG_BACK_OFFLINE : VMIG_BACK_NOTHING;
-    return TRUE;
+    return !exists || !m->job->astray || fail_astray(m, error);
 }

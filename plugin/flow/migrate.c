@@ -121,8 +121,10 @@ static gboolean look_at_destination(VmigMachine *m, Watch *w, GError **error)
         return FALSE;
     if (!fenced)
         return TRUE;
-    /* The last net: an overlay that holds a snapshot is not ours to give away. */
-    if (!vmig_side_require_no_snapshot(m, VMIG_SIDE_SOURCE, error) || !vmig_fault("migrate.fenced", error) ||
+    /* The last net: an overlay that holds a snapshot is not ours to give away, nor one that was not on top while the
+     * job was on its way. That was too quick to be seen where it was not looked at before. */
+    if ((!w->verified && !vmig_side_require_chain(m, VMIG_SIDE_SOURCE, VMIG_CHAIN_OVERLAY, error)) ||
+        !vmig_side_require_no_snapshot(m, VMIG_SIDE_SOURCE, error) || !vmig_fault("migrate.fenced", error) ||
         !vmig_settle_give_token(m, error))
         return FALSE;
     w->given = TRUE;

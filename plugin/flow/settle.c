@@ -83,14 +83,31 @@ static gboolean fence_stands(VmigMachine *m)
            (source != NULL && vmig_storage_fence_take(source->storage, m->job, 0, &held, NULL) && held);
 }
 
+/* What arrived is only the overlays as they were mirrored. If somebody put a file of his own over one, or a snapshot
+ * into it, before libvirt's migration job held, that is not the guest. */
+static gboolean arrived_is_less(VmigMachine *m)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (vmig_side_require_persistent(m, VMIG_SIDE_SOURCE, VMIG_CHAIN_OVERLAY, &error) &&
+        vmig_side_require_no_snapshot(m, VMIG_SIDE_SOURCE, &error))
+        return FALSE;
+    if (!g_error_matches(error, VMIG_ERROR, VMIG_ERROR_INTERFERENCE))
+        return FALSE;
+    vmig_machine_note(m, "what arrived is not the whole guest: %s", error->message);
+    return TRUE;
+}
+
 static void look(VmigMachine *m, VmigFacts *facts)
 {
     *facts = (VmigFacts){.token = token_seen(m), .revoked = m->job->revoked};
     facts->source = source_seen(m, facts->token, &facts->confirmed);
     facts->dest = dest_seen(m);
-    /* Nowhere else it matters. */
-    if (facts->source == VMIG_SEEN_ABSENT && facts->dest == VMIG_SEEN_STOPPED && facts->token == VMIG_TOKEN_NONE)
-        facts->fenced = fence_stands(m);
+    if (facts->source != VMIG_SEEN_ABSENT || facts->dest != VMIG_SEEN_STOPPED || facts->token != VMIG_TOKEN_NONE)
+        return;
+    /* Nowhere else these matter. */
+    facts->fenced = fence_stands(m);
+    facts->revoked = facts->revoked || arrived_is_less(m);
 }
 
 /* Two running copies: each goes on writing into its own disks. The one that does not own the guest is held, which can
@@ -200,6 +217,8 @@ static gboolean bar_migration(VmigMachine *m, VmigSeen source, GError **error)
     if (!m->job->frozen || source != VMIG_SEEN_RUNNING)
         return TRUE;
     if (!vmig_side_chain(m, VMIG_SIDE_SOURCE, m->job->disks->pdata[0], VMIG_XML_LIVE, &chain, error))
+        return FALSE;
+    if (chain == VMIG_CHAIN_BASE && !m->job->pivoting && !vmig_side_note_astray(m, error))
         return FALSE;
     return chain != VMIG_CHAIN_OVERLAY ||
            (vmig_storage_fence_drop(m->world->source.storage, m->job, error) && vmig_overlay_park(m, error));

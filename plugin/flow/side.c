@@ -73,6 +73,14 @@ gboolean vmig_side_require_chain(VmigMachine *m, VmigSide side, VmigChain chain,
     return TRUE;
 }
 
+gboolean vmig_side_note_astray(VmigMachine *m, GError **error)
+{
+    if (m->job->astray)
+        return TRUE;
+    m->job->astray = TRUE;
+    return vmig_machine_save(m, error);
+}
+
 /* "'one' (1), 'two' (2)" of an image's own snapshots; NULL where it cannot be read well enough. */
 static char *snapshot_names(VmigHost *host, const char *path)
 {

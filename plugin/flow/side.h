@@ -27,6 +27,8 @@ gboolean vmig_side_require_chain(VmigMachine *m, VmigSide side, VmigChain chain,
 gboolean vmig_side_require_no_snapshot(VmigMachine *m, VmigSide side, GError **error);
 /* The same for the persistent definition. */
 gboolean vmig_side_require_persistent(VmigMachine *m, VmigSide side, VmigChain chain, GError **error);
+/* The guest was seen on its bases although the overlays hold its writes: durable before anything else is decided. */
+gboolean vmig_side_note_astray(VmigMachine *m, GError **error);
 /* Every disk is on its base alone, by the live definition of a guest that runs and by the persistent one. */
 gboolean vmig_side_require_on_bases(VmigMachine *m, VmigSide side, GError **error);
 gboolean vmig_side_run(VmigMachine *m, VmigSide side, VmigRun *ret, GError **error);

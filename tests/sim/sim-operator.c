@@ -114,6 +114,7 @@ static void revert(Sim *sim, SimHost *host)
     }
     if (!sim_domain_start(host, TRUE, NULL)) {
         sim_trace(sim, "%s: the revert fails, the guest is off", host->name);
+        sim->reverted = TRUE;
         return;
     }
     for (guint i = 0; i < d->qemu->n; i++) {

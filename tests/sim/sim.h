@@ -416,6 +416,7 @@ struct Sim {
     SimFaultKind journal_fault; /* what the next commit does, or SIM_FAULT_KINDS */
     gboolean corrupt;
     gboolean foreign;     /* an operator changed something that only he can put right */
+    gboolean reverted;    /* ... and that is the persistent definition: he reverted, the guest is off */
     gboolean lost_config; /* a power loss took back what libvirt had not synced */
     gboolean fired[SIM_FAULT_KINDS];
 
