@@ -154,9 +154,9 @@ typedef struct {
     /* Asks libvirt to abort the domain's job, whoever started it; it ends some time later. None is success. */
     gboolean (*abort_job)(VmigHypervisor *self, const char *uuid, GError **error);
 
-    /* One migration at a time: begin returns at once; poll says how it is; end waits for the call's
-     * return, frees what belongs to it and gives the call's own verdict, which is never trusted
-     * alone. */
+    /* One migration at a time: begin returns at once; poll says how it is; end waits for the call's return
+     * (TIMEOUT if that does not come), frees what belongs to it and gives the call's own verdict, which is never
+     * trusted alone. */
     gboolean (*migrate_begin)(VmigHypervisor *self, const char *uuid, const VmigMigrateParams *params, GError **error);
     gboolean (*migrate_poll)(VmigHypervisor *self, VmigMigrateStatus *ret, GError **error);
     /* Microseconds since the source's CPUs stopped for this migration, by libvirt's event; 0: they have not. Asks
@@ -171,6 +171,10 @@ struct VmigHypervisor {
     const VmigHypervisorOps *ops;
     char *host; /* for messages: "the source", "vmig-b" */
 };
+
+/* What to do about a libvirtd that does not end what it began. */
+#define VMIG_HINT_RESTART_LIBVIRT                                                                                      \
+    "Restart libvirtd there (its guests run on): systemctl restart libvirtd. Then vmig-snap resume."
 
 void vmig_domain_info_free(VmigDomainInfo *info);
 void vmig_hypervisor_info_free(VmigHypervisorInfo *info);

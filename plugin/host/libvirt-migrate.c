@@ -8,6 +8,11 @@
 #include "host/libvirt-private.h"
 
 #define MIB (1024 * 1024)
+/* libvirt 9.0 can miss that a mirror ended when several are cancelled: it looks at each once, lets go of the guest's
+ * lock for a question to QEMU, and then waits for an event that has been (qemuMigrationSrcNBDCopyCancel()). Being asked
+ * to abort again wakes it. */
+#define ABORT_AGAIN G_TIME_SPAN_SECOND
+#define END_DEADLINE (90 * G_TIME_SPAN_SECOND) /* longer than libvirt's keepalive */
 
 struct VmigMigration {
     VmigLibvirt *owner;
@@ -21,19 +26,40 @@ struct VmigMigration {
     gboolean downtime_set;
     gint64 began_at;
     GThread *thread;
-    gint done;     /* atomic */
-    GError *error; /* valid once done */
+    gboolean aborted; /* somebody asked for it */
+    GMutex mutex;     /* of what follows */
+    GCond ended;
+    gboolean done;
+    gboolean abandoned; /* nobody waits for it any more: the thread frees it, and touches nothing else */
+    GError *error;      /* valid once done */
 };
+
+static void migration_free(VmigMigration *m);
 
 static gpointer migrate_thread(gpointer data)
 {
     VmigMigration *m = data;
 
-    if (virDomainMigrateToURI3(m->domain, m->peer_uri, m->params, (unsigned)m->n_params, m->flags) != 0)
+    int result = virDomainMigrateToURI3(m->domain, m->peer_uri, m->params, (unsigned)m->n_params, m->flags);
+    g_mutex_lock(&m->mutex);
+    if (result != 0 && !m->abandoned)
         vmig_libvirt_fail(m->owner, &m->error, "the migration failed");
-    g_atomic_int_set(&m->done, 1);
-    vmig_waker_wake(m->owner->waker);
+    m->done = TRUE;
+    if (!m->abandoned)
+        vmig_waker_wake(m->owner->waker);
+    gboolean abandoned = m->abandoned;
+    g_cond_broadcast(&m->ended);
+    g_mutex_unlock(&m->mutex);
+    if (abandoned)
+        migration_free(m);
     return NULL;
+}
+
+static gboolean is_done(VmigMigration *m)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&m->mutex);
+
+    return m->done;
 }
 
 static void migration_free(VmigMigration *m)
@@ -41,6 +67,8 @@ static void migration_free(VmigMigration *m)
     virTypedParamsFree(m->params, m->n_params);
     virDomainFree(m->domain);
     g_clear_error(&m->error);
+    g_mutex_clear(&m->mutex);
+    g_cond_clear(&m->ended);
     g_free(m->uuid);
     g_free(m->peer_uri);
     g_free(m);
@@ -85,6 +113,8 @@ gboolean vmig_libvirt_migrate_begin(VmigHypervisor *hv, const char *uuid, const 
         return FALSE;
     VmigMigration *m = g_new0(VmigMigration, 1);
     m->owner = self;
+    g_mutex_init(&m->mutex);
+    g_cond_init(&m->ended);
     m->began_at = g_get_monotonic_time();
     m->domain = domain;
     m->uuid = g_strdup(uuid);
@@ -143,7 +173,7 @@ gboolean vmig_libvirt_migrate_poll(VmigHypervisor *hv, VmigMigrateStatus *ret, G
     memset(ret, 0, sizeof *ret);
     if (m == NULL)
         return vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "no migration to ask for");
-    ret->running = !g_atomic_int_get(&m->done);
+    ret->running = !is_done(m);
     /* With the CPUs stopped the source's QEMU answers late, and the answer would be downtime. */
     if (!ret->running || vmig_libvirt_stopped_for(hv) > 0)
         return TRUE;
@@ -161,11 +191,32 @@ gboolean vmig_libvirt_migrate_abort(VmigHypervisor *hv, GError **error)
     VmigLibvirt *self = (VmigLibvirt *)hv;
     VmigMigration *m = self->migration;
 
-    if (m == NULL || g_atomic_int_get(&m->done))
+    if (m == NULL || is_done(m))
         return TRUE;
-    if (virDomainAbortJob(m->domain) == 0 || g_atomic_int_get(&m->done))
+    m->aborted = TRUE;
+    if (virDomainAbortJob(m->domain) == 0 || is_done(m))
         return TRUE;
     return vmig_libvirt_fail(self, error, "cannot abort the migration");
+}
+
+/* FALSE if it has not ended in time; then the thread keeps the object. */
+static gboolean await_end(VmigMigration *m)
+{
+    gint64 deadline = g_get_monotonic_time() + END_DEADLINE;
+
+    g_mutex_lock(&m->mutex);
+    while (!m->done && g_get_monotonic_time() < deadline) {
+        if (g_cond_wait_until(&m->ended, &m->mutex, g_get_monotonic_time() + ABORT_AGAIN) || !m->aborted)
+            continue;
+        g_mutex_unlock(&m->mutex);
+        if (virDomainAbortJob(m->domain) != 0)
+            virResetLastError();
+        g_mutex_lock(&m->mutex);
+    }
+    gboolean done = m->done;
+    m->abandoned = !done;
+    g_mutex_unlock(&m->mutex);
+    return done;
 }
 
 gboolean vmig_libvirt_migrate_end(VmigHypervisor *hv, GError **error)
@@ -175,7 +226,13 @@ gboolean vmig_libvirt_migrate_end(VmigHypervisor *hv, GError **error)
 
     if (m == NULL)
         return TRUE;
-    g_thread_join(m->thread);
+    GThread *thread = m->thread;
+    if (!await_end(m)) {
+        g_thread_unref(thread);
+        return vmig_fail(error, VMIG_ERROR_TIMEOUT, VMIG_HINT_RESTART_LIBVIRT,
+                         "libvirt on %s does not end its migration", hv->host);
+    }
+    g_thread_join(thread);
     GError *verdict = g_steal_pointer(&m->error);
     migration_free(m);
     if (verdict == NULL)
