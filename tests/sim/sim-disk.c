@@ -12,6 +12,7 @@
  * to be seen. */
 #include "sim-keep.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -36,7 +37,8 @@ typedef struct {
     guint n_faults;
 } Arguments;
 
-/* SQLite calls back without a pointer of ours. */
+/* What calls back does so without a pointer of ours. */
+static const Arguments *arguments;
 static struct {
     SimKeep *keep;
     Sim *sim;
@@ -66,6 +68,32 @@ static void keep_at_locks(SimKeep *keep, Sim *sim)
     kept.fcntl = (Fcntl)vfs->xGetSystemCall(vfs, "fcntl");
     if (kept.fcntl == NULL || vfs->xSetSystemCall(vfs, "fcntl", (sqlite3_syscall_ptr)keep_and_fcntl) != SQLITE_OK)
         g_error("this SQLite lets nobody see its system calls");
+}
+
+/* The gate's files are simulated. That its calls can fail, and that one can die at each, is not: the same call is made
+ * on something that is not there. */
+static int gate_call(SimHost *host, SimGateCall call)
+{
+    g_autofree char *folder = g_build_filename(arguments->folder, host->name, NULL);
+    g_autofree char *nothing = g_build_filename(folder, "nothing", NULL);
+    g_autofree char *other = g_build_filename(folder, "other", NULL);
+    int result = 0;
+
+    sim_keep_save(kept.keep, kept.sim);
+    errno = 0;
+    if (call == SIM_GATE_UNLINK)
+        result = unlinkat(AT_FDCWD, nothing, 0);
+    else if (call == SIM_GATE_RENAME)
+        result = renameat2(AT_FDCWD, nothing, AT_FDCWD, other, RENAME_NOREPLACE);
+    else {
+        int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        result = fd < 0 ? -1 : call == SIM_GATE_SYNC ? fsync(fd) : 0;
+        int errnum = errno;
+        if (fd >= 0)
+            close(fd);
+        errno = errnum;
+    }
+    return result == 0 || errno == ENOENT ? 0 : -1;
 }
 
 static int on_statement(unsigned what G_GNUC_UNUSED, void *data, void *stmt, void *nanoseconds G_GNUC_UNUSED)
@@ -101,9 +129,6 @@ static void close_journals(Sim *sim)
         g_clear_pointer(&sim->hosts[h].journal, vmig_journal_close);
 }
 
-/* The only one that is not reached by a pointer of the caller's. */
-static const Arguments *arguments;
-
 static gboolean reopen(Sim *sim)
 {
     close_journals(sim);
@@ -135,6 +160,7 @@ static int run(Sim *sim, SimKeep *keep, const Arguments *args)
     if (sim_keep_load(keep, sim))
         bury(sim);
     sim->reopen = reopen;
+    sim->gate_call = gate_call;
     if (!open_journals(sim, args))
         return AGAIN;
     keep_at_locks(keep, sim);

@@ -24,8 +24,16 @@ void sim_gate_set_host(SimHost *host)
     current = host;
 }
 
+/* With a process that can be killed, each call of the gate is one of the kernel too: a moment to die at, or to fail. */
+static int really(SimGateCall call)
+{
+    return current->sim->gate_call != NULL ? current->sim->gate_call(current, call) : 0;
+}
+
 static int fd_open(const char *folder)
 {
+    if (really(SIM_GATE_OPEN) != 0)
+        return -1;
     if (strcmp(folder, current->folder) != 0) {
         errno = ENOENT;
         return -1;
@@ -77,6 +85,8 @@ static int file_openat(int fd, const char *name)
 {
     g_autofree char *path = path_at(fd, name);
 
+    if (really(SIM_GATE_OPEN) != 0)
+        return -1;
     opened = sim_file_find(current, path);
     if (opened == NULL)
         errno = ENOENT;
@@ -97,6 +107,8 @@ static int file_unlinkat(int fd, const char *name)
 {
     g_autofree char *path = path_at(fd, name);
 
+    if (really(SIM_GATE_UNLINK) != 0)
+        return -1;
     sim_check_unlink(current, path, sim_file_find(current, path));
     g_hash_table_remove(current->files, path);
     return 0;
@@ -112,6 +124,10 @@ static int file_rename(int from_fd, const char *from, int to_fd, const char *to)
         errno = EEXIST;
         return -1;
     }
+    if (really(SIM_GATE_RENAME) != 0) {
+        g_free(to_path);
+        return -1;
+    }
     g_hash_table_insert(current->files, to_path, sim_file_ref(sim_file_find(current, from_path)));
     g_hash_table_remove(current->files, from_path);
     return 0;
@@ -124,5 +140,5 @@ static int file_rename(int from_fd, const char *from, int to_fd, const char *to)
 #define pread(fd, buffer, length, offset) header_pread(buffer, length)
 #define unlinkat(fd, name, flags) file_unlinkat(fd, name)
 #define renameat2(from_fd, from, to_fd, to, flags) file_rename(from_fd, from, to_fd, to)
-#define fsync(fd) 0
+#define fsync(fd) really(SIM_GATE_SYNC)
 #include "store/gate.c"

@@ -361,6 +361,8 @@ SimQemu *sim_guest_runner(Sim *sim);
 void sim_guest_free_kept(gpointer data);
 void sim_guest_keep(Sim *sim, guint disk, const char *name, const guint32 *blocks);
 
+typedef enum { SIM_GATE_OPEN, SIM_GATE_UNLINK, SIM_GATE_RENAME, SIM_GATE_SYNC } SimGateCall;
+
 /* --- the whole --------------------------------------------------------------------------------------------------- */
 
 struct Sim {
@@ -388,6 +390,7 @@ struct Sim {
     /* With journals on the disk (sim-disk.c): closes and opens them, as the next process would; FALSE: one cannot be
      * opened, or read, now. */
     gboolean (*reopen)(Sim *sim);
+    int (*gate_call)(SimHost *host, SimGateCall call); /* -1 with errno: it fails */
     gboolean stuck;
 
     /* The scenario. */

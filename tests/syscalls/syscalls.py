@@ -9,8 +9,9 @@ outlive the process. strace(1) kills it at the Nth call of one kind, or makes th
 the same command line without strace, to its end, where all invariants of the simulation must hold, and once more, which
 must change nothing.
 
-A kill at a call is one before it, so the calls of a whole run are all the moments there are. What is not a real file in
-sim-disk (images, the gate's unlink) has no call of its own here: it happens between two of the journal's.
+A kill at a call is one before it, so the calls of a whole run are all the moments there are. The gate's calls are made
+too, on nothing; its files are those of the simulation. What is done to images has no call of its own here: it happens
+between two of these.
 
 --all takes every point once, the default draws them by the seed, as many as fit into a few minutes. A failure says the
 commands that repeat it and keeps its folder.
@@ -186,9 +187,20 @@ class Trials:
         self.passed += good
         self.failed += not good
 
-    def some(self, points, n):
-        """That many of them by the seed, or all."""
-        return points if self.all or n >= len(points) else self.random.sample(points, n)
+    def some(self, points, n, kind):
+        """That many of them by the seed, of each kind as many as of any other; or all."""
+        if self.all or n >= len(points):
+            return points
+        kinds = collections.defaultdict(list)
+        for point in points:
+            kinds[kind(point)].append(point)
+        for group in kinds.values():
+            self.random.shuffle(group)
+        chosen, groups = [], list(kinds.values())
+        while len(chosen) < n:
+            groups = [group for group in groups if group]
+            chosen += [group.pop() for group in groups]
+        return chosen[:n]
 
     def of(self, name, share):
         """All kinds of one scenario; share: how many trials of the budget."""
@@ -198,13 +210,13 @@ class Trials:
         shutil.rmtree(folder)
         # What is done between two writes is the same for whoever dies at any call there.
         kills = points if self.all else [p for p in points if p.call in WRITES]
-        some = self.some(kills, share)
+        some = self.some(kills, share, lambda p: p.call)
         self.run(f'killed at {len(some)} of {len(points)} calls', name,
                  [lambda runs, p=p: killed(runs, p) for p in some])
         if self.planted:
             return
         pairs = [(p, error) for p in points for error in ERRORS]
-        some = self.some(pairs, share)
+        some = self.some(pairs, share, lambda pair: (pair[0].call, pair[1]))
         self.run(f'{len(some)} of {len(pairs)} failing calls', name,
                  [lambda runs, p=p, e=e: failing(runs, p, e) or True for p, e in some])
         self.deep(name, kills, points, share)
