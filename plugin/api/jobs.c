@@ -4,15 +4,18 @@
 #include <glib/gstdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "api/documents.h"
 #include "api/session-private.h"
 #include "core/errors.h"
 #include "host/host-setup.h"
+#include "host/worker.h"
 #include "host/world-real.h"
 #include "store/oplock.h"
 
 #define ASK_LIMIT (5 * G_USEC_PER_SEC)
+#define NAP_MS 200
 
 /* So many jobs are listed at most: a record is read whole, and there may be years of them. */
 #define MOST_LISTED 1000
@@ -163,9 +166,45 @@ JsonNode *vmig_session_resume_fenced(VmigSession *self, const char *job_or_domai
     return carry_on(self, job_or_domain, FALSE, host, error);
 }
 
+static gboolean is_interrupted(VmigSession *self)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&self->mutex);
+
+    return self->interrupted;
+}
+
+/* Until the process that was asked has ended, or somebody does not want to wait for it any more. */
+static gboolean wait_for_worker(VmigSession *self, const VmigJob *job, int pidfd, int pid, GError **error)
+{
+    g_autofree char *text = g_strdup_printf("process %d works at the job and was asked to go back", pid);
+
+    vmig_session_emit(self, vmig_event_note(job, text));
+    while (!vmig_worker_ended(pidfd, NAP_MS))
+        if (is_interrupted(self))
+            return vmig_fail(error, VMIG_ERROR_LOCKED, "`vmig-snap status` shows how far it is.",
+                             "process %d still works at job %s; it was asked to go back", pid, job->id);
+    return TRUE;
+}
+
+/* The process that works at the job goes back by itself, as after ^C; without one this process takes the job over. */
 JsonNode *vmig_session_cancel(VmigSession *self, const char *job_or_domain, GError **error)
 {
-    return carry_on(self, job_or_domain, TRUE, NULL, error);
+    g_autoptr(VmigJournal) reader = open_reader(self, error);
+    g_autoptr(VmigJob) job = reader != NULL ? find_job(reader, job_or_domain, error) : NULL;
+    int pidfd, pid;
+
+    if (job == NULL)
+        return NULL;
+    if (!vmig_state_is_final(vmig_job_state(job))) {
+        if (!may_cancel(job, error) || !vmig_worker_ask_back(self->config->run_dir, job->uuid, &pidfd, &pid, error))
+            return NULL;
+        gboolean ended = pidfd < 0 || wait_for_worker(self, job, pidfd, pid, error);
+        if (pidfd >= 0)
+            close(pidfd);
+        if (!ended)
+            return NULL;
+    }
+    return carry_on(self, job->id, TRUE, NULL, error);
 }
 
 static JsonNode *jobs_document(VmigJournal *journal, GPtrArray *jobs, guint left_out, GError **error)

@@ -30,8 +30,8 @@ int vmig_cmd_cancel(int argc, char **argv)
     const VmigUsage usage = {
         .command = "cancel",
         .arguments = "JOB|DOMAIN",
-        .summary = "Rolls a job back that no process works on: the guest stays on the source.\n"
-                   "After the switchover it is refused. Interrupt a running vmig-snap instead.",
+        .summary = "Rolls a job back: the guest stays on the source. A vmig-snap that works at it here\n"
+                   "is asked to go back, and waited for. After the switchover it is refused.",
         .least = 1,
         .most = 1,
         .names = names,

@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "store/process.h"
+
 struct VmigOpLock {
     int fd;
 };
@@ -142,25 +144,66 @@ int vmig_oplock_fd(const VmigOpLock *lock)
     return lock->fd;
 }
 
-gboolean vmig_oplock_holder(const char *dir, const char *uuid, char **holder, GError **error)
+/* *fd of the lock, -1 where nobody holds it. */
+static gboolean open_held(const char *dir, const char *uuid, int *fd, GError **error)
 {
     struct flock probe = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     g_autoptr(GError) failure = NULL;
 
-    *holder = NULL;
+    *fd = -1;
     if (!check_uuid(uuid, error))
         return FALSE;
-    int fd = open_lock(dir, uuid, FALSE, &failure);
-    if (fd < 0 && failure == NULL)
+    int opened = open_lock(dir, uuid, FALSE, &failure);
+    if (opened < 0 && failure == NULL)
         return TRUE;
-    if (fd < 0) {
+    if (opened < 0) {
         g_propagate_error(error, g_steal_pointer(&failure));
         return FALSE;
     }
     gboolean ok =
-        fcntl(fd, F_OFD_GETLK, &probe) == 0 || vmig_fail_errno(error, errno, "asking for the lock of %s", uuid);
+        fcntl(opened, F_OFD_GETLK, &probe) == 0 || vmig_fail_errno(error, errno, "asking for the lock of %s", uuid);
     if (ok && probe.l_type != F_UNLCK)
-        *holder = describe(fd);
-    close(fd);
+        *fd = opened;
+    else
+        close(opened);
     return ok;
+}
+
+gboolean vmig_oplock_holder_process(const char *dir, const char *uuid, int *pidfd, int *pid, char **holder,
+                                    GError **error)
+{
+    struct stat st;
+    int fd;
+
+    *pidfd = -1;
+    *pid = 0;
+    *holder = NULL;
+    if (!open_held(dir, uuid, &fd, error))
+        return FALSE;
+    if (fd < 0)
+        return TRUE;
+    g_autoptr(JsonObject) content = read_content(fd);
+    *pid = (int)CLAMP(number_of(content, "pid"), 0, G_MAXINT);
+    *pidfd = fstat(fd, &st) == 0 ? vmig_process_that_has(*pid, &st) : -1;
+    g_autofree char *who = describe(fd);
+    close(fd);
+    if (*pidfd < 0)
+        return vmig_fail(error, VMIG_ERROR_LOCKED, "Try again.", "domain %s is held by %s, which cannot be found", uuid,
+                         who);
+    *holder = g_steal_pointer(&who);
+    return TRUE;
+}
+
+gboolean vmig_oplock_holder(const char *dir, const char *uuid, char **holder, GError **error)
+{
+    int fd;
+
+    *holder = NULL;
+    if (!open_held(dir, uuid, &fd, error))
+        return FALSE;
+    if (fd < 0)
+        return TRUE;
+    *holder = describe(fd);
+    close(fd);
+    return TRUE;
 }

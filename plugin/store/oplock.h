@@ -21,3 +21,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigOpLock, vmig_oplock_release)
 int vmig_oplock_fd(const VmigOpLock *lock);
 /* Who holds the lock of that domain, for people; *holder is NULL if nobody does. Takes nothing. */
 gboolean vmig_oplock_holder(const char *dir, const char *uuid, char **holder, GError **error);
+/* The process that holds it, as a pidfd (transfer full); -1 if nobody does. A process counts only if it has the very
+ * file of the lock open: what is written in the file may be of a holder that is gone. *holder as above, NULL with -1.
+ * LOCKED where it is held and its process cannot be found. */
+gboolean vmig_oplock_holder_process(const char *dir, const char *uuid, int *pidfd, int *pid, char **holder,
+                                    GError **error);

@@ -232,6 +232,35 @@ static void test_strange_files(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 
 #define ADD(name, function) g_test_add("/oplock/" name, Fixture, NULL, set_up, function, tear_down)
 
+/* Only a process that has the very file open is the holder: a number in the file may be an innocent one's. */
+static void test_holder_process(Fixture *f, G_GNUC_UNUSED gconstpointer data)
+{
+    static const char stale[] = "{\"pid\":1,\"role\":\"source\",\"job\":\"" JOB "\",\"since\":1700000000}\n";
+    g_autofree char *holder = NULL;
+    g_autoptr(GError) error = NULL;
+    int pidfd, pid;
+
+    g_assert_true(vmig_oplock_holder_process(f->dir, UUID, &pidfd, &pid, &holder, &error));
+    g_assert_true(pidfd < 0 && holder == NULL);
+    VmigOpLock *lock = vmig_oplock_take(f->dir, UUID, JOB, "source", &error);
+    g_assert_no_error(error);
+    g_assert_true(vmig_oplock_holder_process(f->dir, UUID, &pidfd, &pid, &holder, &error));
+    g_assert_cmpint(pidfd, >=, 0);
+    g_assert_cmpint(pid, ==, getpid());
+    g_assert_nonnull(strstr(holder, JOB));
+    close(pidfd);
+    g_clear_pointer(&holder, g_free);
+    g_assert_cmpint(ftruncate(vmig_oplock_fd(lock), 0), ==, 0);
+    g_assert_cmpint((int)pwrite(vmig_oplock_fd(lock), stale, sizeof stale - 1, 0), ==, (int)sizeof stale - 1);
+    g_assert_false(vmig_oplock_holder_process(f->dir, UUID, &pidfd, &pid, &holder, &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_LOCKED);
+    g_assert_cmpint(pidfd, <, 0);
+    g_clear_error(&error);
+    vmig_oplock_release(lock);
+    g_assert_true(vmig_oplock_holder_process(f->dir, UUID, &pidfd, &pid, &holder, &error));
+    g_assert_cmpint(pidfd, <, 0);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -239,6 +268,7 @@ int main(int argc, char **argv)
     ADD("names", test_names);
     ADD("death", test_death);
     ADD("leftover", test_leftover);
+    ADD("holder-process", test_holder_process);
     ADD("strange-files", test_strange_files);
     return g_test_run();
 }

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Finding a process by what it has open. */
+#include "store/process.h"
+
+#include <glib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static gboolean has_open(int pid, const struct stat *file)
+{
+    g_autofree char *folder = g_strdup_printf("/proc/%d/fd", pid);
+    g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
+    const char *name;
+    struct stat st;
+
+    while (dir != NULL && (name = g_dir_read_name(dir)) != NULL) {
+        g_autofree char *path = g_build_filename(folder, name, NULL);
+        if (stat(path, &st) == 0 && st.st_dev == file->st_dev && st.st_ino == file->st_ino)
+            return TRUE;
+    }
+    return FALSE;
+}
+
+int vmig_process_signal(int pidfd, int signum)
+{
+    return (int)syscall(SYS_pidfd_send_signal, pidfd, signum, NULL, 0);
+}
+
+int vmig_process_that_has(int pid, const struct stat *file)
+{
+    int pidfd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+
+    /* It lives after /proc was read: what was read was its own, and not of a later process of that number. */
+    if (pidfd < 0 || (has_open(pid, file) && vmig_process_signal(pidfd, 0) == 0))
+        return pidfd;
+    close(pidfd);
+    return -1;
+}
