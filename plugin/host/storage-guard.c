@@ -87,9 +87,16 @@ static JsonObject *do_fence_drop(VmigLocal *local, VmigReader *args, GError **er
     return guard_drop(local, args, vmig_guard_fence_drop, error);
 }
 
+/* A guard that was killed leaves its socket; whoever stops it has the job, so nobody starts another one meanwhile. */
+static gboolean stop_and_bury(const char *socket, GError **error)
+{
+    return vmig_guard_stop(socket, error) &&
+           (unlink(socket) == 0 || errno == ENOENT || vmig_fail_errno(error, errno, "removing %s", socket));
+}
+
 static JsonObject *do_guard_stop(VmigLocal *local, VmigReader *args, GError **error)
 {
-    return guard_drop(local, args, vmig_guard_stop, error);
+    return guard_drop(local, args, stop_and_bury, error);
 }
 
 static JsonObject *do_fence_take(VmigLocal *local, VmigReader *args, GError **error)
