@@ -11,7 +11,7 @@
 
 #define POLL (G_USEC_PER_SEC / 2)
 /* Without a byte copied: half of it and the commit gets all the speed there is, all of it and the try has failed. */
-#define STALL_LIMIT (60 * G_USEC_PER_SEC)
+#define STALL_LIMIT (2 * vmig_machine_stall_limit(m))
 /* Without less left to copy than ever before: the guest writes faster than the commit copies. */
 #define SLOW_LIMIT (60 * G_USEC_PER_SEC)
 #define CONVERGE_LIMIT (5 * 60 * G_USEC_PER_SEC)

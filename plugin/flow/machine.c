@@ -453,6 +453,11 @@ gint64 vmig_machine_now(VmigMachine *m)
     return m->world->clock->ops->now(m->world->clock);
 }
 
+gint64 vmig_machine_stall_limit(VmigMachine *m)
+{
+    return m->world->stall_limit > 0 ? m->world->stall_limit : VMIG_STALL_LIMIT;
+}
+
 void vmig_machine_wait(VmigMachine *m, gint64 microseconds)
 {
     m->world->clock->ops->wait(m->world->clock, vmig_machine_now(m) + MAX(microseconds, 0));

@@ -14,6 +14,7 @@
 #include "flow/overlay.h"
 #include "flow/settle.h"
 #include "flow/side.h"
+#include "flow/stall.h"
 #include "host/fault.h"
 
 #define POLL (G_USEC_PER_SEC / 5)
@@ -22,6 +23,7 @@
 typedef struct {
     gint64 deadline; /* 0: none */
     gint64 looked;   /* at the destination */
+    VmigStall stall;
     gboolean verified;
     gboolean aborted;
     gboolean arrived;
@@ -162,6 +164,21 @@ static gboolean may_have_arrived(VmigMachine *m, Watch *w)
     return TRUE;
 }
 
+/* Bytes that nobody counts come first (a hook on the destination, a QEMU that starts there with much memory), so the
+ * watchdog waits for the first ones long. With the CPUs stopped nobody runs, and there is little left to send. */
+static gboolean check_stall(VmigMachine *m, Watch *w, const VmigMigrateStatus *status, gboolean stopped, GError **error)
+{
+    gint64 limit = vmig_machine_stall_limit(m);
+    guint64 moved = status->memory_done + status->disk_done;
+
+    if (w->arrived)
+        return TRUE;
+    if (stopped)
+        return vmig_stall_check(m, &w->stall, G_MAXUINT64, MAX(limit, 10000 * (gint64)m->job->options.max_downtime),
+                                "the switchover", error);
+    return vmig_stall_check(m, &w->stall, moved, moved > 0 ? 2 * limit : 10 * limit, "the migration", error);
+}
+
 /* One look at both ends. *running: go on watching. */
 static gboolean watch_once(VmigMachine *m, Watch *w, gboolean *running, GError **error)
 {
@@ -181,6 +198,8 @@ static gboolean watch_once(VmigMachine *m, Watch *w, gboolean *running, GError *
         return FALSE;
     tell(m, &status);
     *running = status.running;
+    if (*running && !check_stall(m, w, &status, stopped, error))
+        return FALSE;
     if (status.job_seen && !w->verified) {
         if (!vmig_fault("migrate.running", error) ||
             !vmig_side_require_chain(m, VMIG_SIDE_SOURCE, VMIG_CHAIN_OVERLAY, error) ||

@@ -12,8 +12,12 @@
 
 #define GROUP "vmig-snap"
 #define MAX_SIZE 65536
+#define STALL_LIMIT 30
+#define STALL_LEAST 2
+#define STALL_MOST 3600
 
-static const char *const keys[] = {"image-roots", "state-dir", "run-dir", "ssh-command", "agent-command", NULL};
+static const char *const keys[] = {"image-roots",   "state-dir",   "run-dir", "ssh-command",
+                                   "agent-command", "stall-limit", NULL};
 
 void vmig_config_free(VmigConfig *config)
 {
@@ -37,6 +41,7 @@ static VmigConfig *defaults(void)
     config->run_dir = g_strdup("/run/vmig-snap");
     config->ssh_command = g_strdup("ssh");
     config->agent_command = g_strdup("vmig-snap agent");
+    config->stall_limit = STALL_LIMIT;
     return config;
 }
 
@@ -157,6 +162,21 @@ static gboolean take_roots(GKeyFile *file, char ***ret, const char *path, GError
     return TRUE;
 }
 
+static gboolean take_seconds(GKeyFile *file, const char *key, guint least, guint most, guint *ret, const char *path,
+                             GError **error)
+{
+    g_autofree char *value = g_key_file_get_string(file, GROUP, key, NULL);
+    guint64 number = 0;
+
+    if (value == NULL)
+        return TRUE;
+    if (!g_ascii_string_to_unsigned(value, 10, least, most, &number, NULL))
+        return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "%s: %s: '%s' is no number of seconds from %u to %u", path, key,
+                         value, least, most);
+    *ret = (guint)number;
+    return TRUE;
+}
+
 static gboolean parse(VmigConfig *config, const char *text, const char *path, GError **error)
 {
     g_autoptr(GKeyFile) file = g_key_file_new();
@@ -171,7 +191,8 @@ static gboolean parse(VmigConfig *config, const char *text, const char *path, GE
            take_text(file, "state-dir", TRUE, &config->state_dir, path, error) &&
            take_text(file, "run-dir", TRUE, &config->run_dir, path, error) &&
            take_text(file, "ssh-command", FALSE, &config->ssh_command, path, error) &&
-           take_text(file, "agent-command", FALSE, &config->agent_command, path, error);
+           take_text(file, "agent-command", FALSE, &config->agent_command, path, error) &&
+           take_seconds(file, "stall-limit", STALL_LEAST, STALL_MOST, &config->stall_limit, path, error);
 }
 
 static gboolean load(VmigConfig *config, int fd, const char *path, GError **error)

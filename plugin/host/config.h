@@ -9,6 +9,8 @@
  *   run-dir = /run/vmig-snap
  *   ssh-command = ssh                 the program, a name in PATH or an absolute path
  *   agent-command = vmig-snap agent   what ssh runs on the other host
+ *   stall-limit = 30                  seconds, from 2 to 3600: a copy that has moved nothing for so long is ended and
+ *                                     tried again; a commit or a migration for twice as long
  *
  * Without a file, and for keys that are left out, these are the values.
  */
@@ -26,6 +28,7 @@ typedef struct {
     char *run_dir;
     char *ssh_command;
     char *agent_command;
+    guint stall_limit; /* seconds */
 } VmigConfig;
 
 /* path may be NULL for VMIG_CONFIG_PATH. A file that is not there gives the defaults. USAGE for an unknown or repeated

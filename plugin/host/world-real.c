@@ -41,6 +41,8 @@ VmigWorld *vmig_world_open_here(const VmigWorldConfig *config, VmigWaker *waker,
     world->run_dir = g_build_filename(config->config->run_dir, config->job_id, NULL);
     world->mover = vmig_mover_new(config->bandwidth);
     world->asked = asked;
+    world->stall_limit = (gint64)config->config->stall_limit * G_USEC_PER_SEC;
+    vmig_mover_set_stall_limit(world->mover, world->stall_limit);
     host->hypervisor = vmig_libvirt_new(config->connect_uri, NULL, waker, error);
     if (host->hypervisor == NULL)
         return NULL;

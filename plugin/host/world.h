@@ -85,7 +85,8 @@ typedef struct VmigWorld {
     VmigMover *mover;
     VmigClock *clock;
     VmigRandom *random;
-    char *run_dir; /* "/run/vmig-snap/JOB", the same on both hosts */
+    char *run_dir;      /* "/run/vmig-snap/JOB", the same on both hosts */
+    gint64 stall_limit; /* microseconds in which a copy has to move; 0: VMIG_STALL_LIMIT */
     /* Makes the connection to the other host anew where it broke; NULL: there is nothing to be made. */
     gboolean (*reconnect)(struct VmigWorld *world, GError **error);
     /* Did somebody ask, since the last time, that the job be tried at once? NULL: nobody can. */
@@ -98,6 +99,8 @@ typedef struct VmigWorld {
     char *migrate_uri;
     char *disks_uri;
 } VmigWorld;
+
+#define VMIG_STALL_LIMIT (30 * G_USEC_PER_SEC)
 
 void vmig_world_free(VmigWorld *world);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigWorld, vmig_world_free)

@@ -205,6 +205,10 @@ static void test_config_good(void)
     g_assert_cmpstr(none->image_roots[0], ==, "/var/lib/libvirt/images");
     g_autoptr(VmigConfig) empty = load_config("", NULL);
     g_assert_nonnull(empty);
+    g_assert_cmpuint(empty->stall_limit, ==, 30);
+    g_autoptr(VmigConfig) quick = load_config("[vmig-snap]\nstall-limit = 2\n", NULL);
+    g_assert_nonnull(quick);
+    g_assert_cmpuint(quick->stall_limit, ==, 2);
 }
 
 static void test_config_bad(void)
@@ -220,6 +224,11 @@ static void test_config_bad(void)
         "[vmig-snap]\nimage-roots =\n",
         "[vmig-snap]\nssh-command = -oProxyCommand=x\n",
         "[vmig-snap]\nssh-command =\n",
+        "[vmig-snap]\nstall-limit = 1\n",
+        "[vmig-snap]\nstall-limit = 3601\n",
+        "[vmig-snap]\nstall-limit = -4294967286\n",
+        "[vmig-snap]\nstall-limit = 30s\n",
+        "[vmig-snap]\nstall-limit =\n",
         "run-dir = /a\n",
         "[vmig-snap\n",
         "\xff\xfe",
