@@ -13,7 +13,7 @@ One lab serves the whole file. After each test the guests and their files are re
 that failed the lab is taken down and made anew, so that no test suffers from another.
 
 Command line of every test file:
-    [--binary PATH] [-k PATTERN] [--repeat N] [--list] [--dir FOLDER] [--keep]
+    [--binary PATH] [-k PATTERN] [--all] [--repeat N] [--list] [--dir FOLDER] [--keep]
 prints `ok - NAME (SECONDS)`, `not ok - NAME: WHY`, `skip - NAME: WHY` and at the end
 `N passed, N failed, N skipped`. A skipped test is a failed one where CI=true.
 """
@@ -225,6 +225,7 @@ def _parse(file):
     parser = argparse.ArgumentParser(description=(sys.modules['__main__'].__doc__ or file))
     parser.add_argument('--binary', default=os.environ.get('VMIG_SNAP_BINARY', str(BINARY)))
     parser.add_argument('-k', metavar='PATTERN', default='', help='only tests whose name has this')
+    parser.add_argument('--all', action='store_true', help='also those that take long; -k takes them too')
     parser.add_argument('--repeat', type=int, default=1, metavar='N')
     parser.add_argument('--list', action='store_true')
     parser.add_argument('--dir', help="the lab's folder (default: one for this test file)")
@@ -250,7 +251,8 @@ def _own_folder(wanted, stem):
 
 def _selected(args, names):
     return {name[5:]: function for name, function in names.items() if name.startswith('test_')
-            and (args.k in name or fnmatch.fnmatch(name[5:], args.k))}
+            and (args.k in name or fnmatch.fnmatch(name[5:], args.k))
+            and (args.all or args.k or not getattr(function, 'thorough', False))}
 
 
 def _run_all(case, tests, args, counts):

@@ -51,8 +51,12 @@ class Migration:
         try:
             self.call.wait(timeout)
         finally:
-            self._stack.close()
+            self.stop_watching()
         return self.call
+
+    def stop_watching(self):
+        """For those who wait by themselves."""
+        self._stack.close()
 
     def run(self, timeout=120, **options):
         """start() and finish()."""

@@ -297,11 +297,12 @@ class RunnerWatch(threading.Thread):
         super().__init__(daemon=True)
         self.lab, self.domain, self.interval = lab, domain, interval
         self.both, self.changes, self.samples = [], [], 0
+        self.began = time.monotonic()
         self._stop_it = threading.Event()
 
     def run(self):
         readers = {host: virt.StateReader(self.lab, host) for host in HOSTS}
-        start = time.monotonic()
+        start = self.began
         last = None
         while not self._stop_it.is_set():
             before = readers['a'].state(self.domain)
@@ -315,6 +316,21 @@ class RunnerWatch(threading.Thread):
             self._stop_it.wait(self.interval)
         for reader in readers.values():
             reader.close()
+
+    def longest_without(self, since):
+        """(seconds, states) of the longest time after `since` (time.monotonic()) with no copy running, as far as
+        libvirt says; ({'a': ..., 'b': ...} at its begin)."""
+        worst, begin, states = (0.0, None), None, None
+        changes = [*self.changes, (time.monotonic() - self.began, {'a': 'running'})]
+        for (at, now), (until, _) in zip(changes, changes[1:]):
+            at, until = (max(moment, since - self.began) for moment in (at, until))
+            if 'running' in now.values():
+                begin = None
+                continue
+            if begin is None:
+                begin, states = at, now
+            worst = max(worst, (until - begin, states), key=lambda pair: pair[0])
+        return worst
 
     def __enter__(self):
         self.start()
