@@ -363,6 +363,23 @@ static void test_record(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     f->job->id = g_strdup(ID);
 }
 
+static void test_dead_guard(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autofree char *dir = g_build_filename(f->run, "guard", NULL);
+    g_autofree char *path = g_build_filename(dir, ID ".sock", NULL);
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    g_autoptr(GError) error = NULL;
+
+    g_assert_cmpint(g_mkdir(dir, 0700), ==, 0);
+    g_strlcpy(address.sun_path, path, sizeof address.sun_path);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    g_assert_cmpint(bind(fd, (struct sockaddr *)&address, sizeof address), ==, 0);
+    close(fd);
+    g_assert_true(vmig_storage_guard_stop(f->storage, f->job, &error));
+    g_assert_false(g_file_test(path, G_FILE_TEST_EXISTS));
+    g_assert_true(vmig_storage_guard_stop(f->storage, f->job, &error));
+}
+
 static void test_arguments(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     static const char *const methods[] = {"path",       "survey", "stat",     "lock",        "record-put",
@@ -1008,6 +1025,7 @@ int main(int argc, char **argv)
         {"seed-hostile", test_seed_hostile, VMIG_ROLE_DESTINATION},
         {"seeds-at-once", test_seeds_at_once, VMIG_ROLE_DESTINATION},
         {"guard", test_guard, VMIG_ROLE_SOURCE},
+        {"guard-dead", test_dead_guard, VMIG_ROLE_SOURCE},
         {"rundir", test_rundir, VMIG_ROLE_SOURCE},
         {"qemu-user", test_qemu_user, VMIG_ROLE_SOURCE},
     };
