@@ -48,8 +48,12 @@ static JsonObject *guard_paths(VmigLocal *local, VmigReader *args, PathsFunc ask
         if (!vmig_local_check_path(local, paths[i], error))
             return NULL;
     g_autofree char *socket = guard_socket(local, job, error);
-    return vmig_local_done(socket != NULL && vmig_guard_start(socket, local->exe, error) &&
-                           ask(socket, (const char *const *)paths, error));
+    if (socket == NULL || !vmig_guard_start(socket, local->exe, error) ||
+        !ask(socket, (const char *const *)paths, error))
+        return NULL;
+    if (ask == vmig_guard_fence_arm)
+        vmig_local_hold_plan(local, job, (const char *const *)paths);
+    return vmig_local_done(TRUE);
 }
 
 static JsonObject *do_freeze(VmigLocal *local, VmigReader *args, GError **error)
@@ -73,6 +77,8 @@ static JsonObject *guard_drop(VmigLocal *local, VmigReader *args, gboolean (*ask
     g_autofree char *socket = guard_socket(local, job, error);
     if (socket == NULL)
         return NULL;
+    if (ask != vmig_guard_thaw)
+        vmig_local_hold_drop(local, job);
     gboolean ok = ask(socket, &failure);
     return vmig_local_done(forgive_absence(ok, failure, error));
 }
@@ -112,7 +118,7 @@ static JsonObject *do_fence_take(VmigLocal *local, VmigReader *args, GError **er
     if (socket == NULL)
         return NULL;
     gboolean ok = vmig_guard_fence_take(socket, (gint64)MIN(wait_us, (guint64)600 * G_USEC_PER_SEC), &held, &failure);
-    if (!forgive_absence(ok, failure, error))
+    if (!forgive_absence(ok, failure, error) || (ok && held && !vmig_local_hold(local, job, error)))
         return NULL;
     JsonObject *reply = json_object_new();
     json_object_set_boolean_member(reply, "held", ok && held);

@@ -19,6 +19,7 @@ typedef struct {
     GHashTable *oplocks;   /* uuid → HeldLock, in storage-local.c */
     GHashTable *receivers; /* part → VmigReceiver that runs */
     GHashTable *hashes;    /* part → what "received" said, until it is received again */
+    GHashTable *holds;     /* job → what storage-hold.c holds of its fence */
     gboolean cancelled;
 } VmigLocal;
 
@@ -66,6 +67,12 @@ gboolean vmig_local_check_path(VmigLocal *local, const char *path, GError **erro
 gboolean vmig_local_check_ours(VmigLocal *local, const char *job, const char *path, GError **error);
 /* INTERFERENCE where somebody has the image open for writing; a file that is not there is nobody's. */
 gboolean vmig_local_check_unused(const char *path, GError **error);
+
+/* Which images this process is to hold as well, once the guard has them; replaces what was held. */
+void vmig_local_hold_plan(VmigLocal *local, const char *job, const char *const *paths);
+/* Holds them; nothing is success where nothing was planned. FALSE, and nothing is held: somebody writes to one. */
+gboolean vmig_local_hold(VmigLocal *local, const char *job, GError **error);
+void vmig_local_hold_drop(VmigLocal *local, const char *job);
 
 /* RUN_DIR/JOB (transfer full) */
 char *vmig_local_job_dir(const VmigLocal *local, const char *job);

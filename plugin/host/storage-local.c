@@ -246,6 +246,7 @@ static void local_free(VmigStorage *self)
 
     g_hash_table_unref(local->receivers);
     g_hash_table_unref(local->oplocks);
+    g_hash_table_unref(local->holds);
     g_hash_table_unref(local->hashes);
     g_clear_pointer(&local->flow_journal, vmig_journal_close);
     g_clear_pointer(&local->journal, vmig_journal_close);
@@ -328,6 +329,7 @@ static VmigLocal *local_alloc(const char *host, const VmigStorageConfig *config)
     g_mutex_init(&local->lock);
     local->oplocks = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, held_lock_free);
     local->receivers = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)vmig_receiver_free);
+    local->holds = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)g_ptr_array_unref);
     local->hashes = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
     return local;
 }

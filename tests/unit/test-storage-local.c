@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -361,6 +362,49 @@ static void test_record(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_PROTOCOL);
     g_free(f->job->id);
     f->job->id = g_strdup(ID);
+}
+
+static pid_t find_guard(const char *socket)
+{
+    g_autoptr(GDir) proc = g_dir_open("/proc", 0, NULL);
+    const char *name;
+
+    while ((name = g_dir_read_name(proc)) != NULL) {
+        g_autofree char *path = g_build_filename("/proc", name, "cmdline", NULL);
+        g_autofree char *line = NULL;
+        gsize length = 0;
+        if (g_ascii_isdigit(*name) && g_file_get_contents(path, &line, &length, NULL) &&
+            memmem(line, length, "--guard", 7) != NULL && memmem(line, length, socket, strlen(socket)) != NULL)
+            return (pid_t)atoi(name);
+    }
+    return 0;
+}
+
+/* The guard is killed: the fence is held all the same, until it is dropped. */
+static void test_second_holder(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    const char *const overlays[] = {disk_of(f)->overlay, NULL};
+    g_autofree char *socket = g_build_filename(f->run, "guard", ID ".sock", NULL);
+    g_autoptr(GError) error = NULL;
+    VmigImageLocks locks;
+    gboolean held = FALSE;
+
+    make_image(overlays[0]);
+    for (guint drop = 0; drop < 2; drop++) {
+        g_assert_true(vmig_storage_fence_arm(f->storage, f->job, overlays, &error));
+        g_assert_true(vmig_storage_fence_take(f->storage, f->job, G_USEC_PER_SEC, &held, &error));
+        g_assert_true(held);
+        pid_t guard = find_guard(socket);
+        g_assert_cmpint(guard, >, 0);
+        g_assert_cmpint(kill(guard, SIGKILL), ==, 0);
+        while (find_guard(socket) == guard)
+            g_usleep(1000);
+        g_assert_true(vmig_storage_locks(f->storage, overlays[0], &locks, &error));
+        g_assert_true(locks.frozen);
+        g_assert_true((drop ? vmig_storage_fence_drop : vmig_storage_guard_stop)(f->storage, f->job, &error));
+        g_assert_true(vmig_storage_locks(f->storage, overlays[0], &locks, &error));
+        g_assert_false(locks.frozen);
+    }
 }
 
 static void test_dead_guard(Fixture *f, gconstpointer data G_GNUC_UNUSED)
@@ -1026,6 +1070,7 @@ int main(int argc, char **argv)
         {"seeds-at-once", test_seeds_at_once, VMIG_ROLE_DESTINATION},
         {"guard", test_guard, VMIG_ROLE_SOURCE},
         {"guard-dead", test_dead_guard, VMIG_ROLE_SOURCE},
+        {"second-holder", test_second_holder, VMIG_ROLE_SOURCE},
         {"rundir", test_rundir, VMIG_ROLE_SOURCE},
         {"qemu-user", test_qemu_user, VMIG_ROLE_SOURCE},
     };
