@@ -43,7 +43,7 @@ static gboolean tell_peer(VmigMachine *m, GError **error)
 static gboolean adopt_record(VmigMachine *m, GError **error);
 
 /* A connection that broke is made anew before the next try, and what the other host held for it is taken again. */
-static void reconnect(VmigMachine *m)
+void vmig_machine_reconnect(VmigMachine *m)
 {
     g_autoptr(GError) error = NULL;
 
@@ -114,7 +114,7 @@ static gboolean try_again(VmigMachine *m, VmigState state, const GError *why)
     g_clear_pointer(&m->job->next_try, g_free);
     vmig_machine_save(m, NULL); /* only status reads it */
     if (g_error_matches(why, VMIG_ERROR, VMIG_ERROR_CONNECTION))
-        reconnect(m);
+        vmig_machine_reconnect(m);
     return TRUE;
 }
 

@@ -82,6 +82,8 @@ gboolean vmig_machine_check_cancel(VmigMachine *m, GError **error);
 void vmig_machine_progress(VmigMachine *m, const char *disk, guint64 done, guint64 total, guint64 rate);
 void vmig_machine_note(VmigMachine *m, const char *format, ...) G_GNUC_PRINTF(2, 3);
 gint64 vmig_machine_now(VmigMachine *m);
+/* A connection to the other host that broke is made anew, if it can be. */
+void vmig_machine_reconnect(VmigMachine *m);
 /* Microseconds after which a copy that moves nothing counts as dead. A peer that is frozen gives no error. */
 gint64 vmig_machine_stall_limit(VmigMachine *m);
 /* Waits for the next event, at most that long. */

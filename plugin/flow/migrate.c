@@ -151,6 +151,16 @@ static gboolean abort_once(VmigMachine *m, Watch *w)
     return w->aborted;
 }
 
+/* libvirt waits for its mirrors when it aborts, and a mirror waits for what it sent to the QEMU that stands still: that
+ * one has to go first. It never ran, and never will: there is no token. */
+static void end_stalled(VmigMachine *m)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (!vmig_settle_remove_arrived(m, &error))
+        vmig_machine_note(m, "%s", error->message);
+}
+
 /* It cannot be there before the source's CPUs stopped. Until then the destination is left in peace: a question to it
  * waits behind the memory where both share one slow connection. An event can get lost: now and then it is asked. */
 static gboolean may_have_arrived(VmigMachine *m, Watch *w)
@@ -241,6 +251,8 @@ static gboolean watch(VmigMachine *m, Watch *w, GError **error)
     note_stop(m);
     if (w->given)
         return TRUE;
+    if (g_error_matches(why, VMIG_ERROR, VMIG_ERROR_STALLED) && !m->token_tried)
+        end_stalled(m);
     if (why != NULL)
         abort_once(m, w);
     g_autoptr(GError) verdict = NULL;
@@ -262,6 +274,10 @@ static gboolean undo(VmigMachine *m, VmigState *next, GError **error)
     g_autoptr(GError) why = NULL;
     VmigDecision decision;
 
+    /* The connection may be what broke, and both hosts have to be asked. */
+    vmig_machine_reconnect(m);
+    if (m->lost_lock)
+        return FALSE;
     if (vmig_settle(m, &decision, &why)) {
         if (decision == VMIG_DECIDE_BACK && vmig_overlay_park(m, &why))
             return FALSE; /* the caller's error stands: retry, or roll back */
