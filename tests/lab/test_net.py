@@ -258,7 +258,7 @@ globals().update({f'test_lost_{state.lower()}_{how}_{seconds}': lost_in(state, h
 # What can freeze, in which state: (who, seconds within which it must have been noticed).
 FROZEN = {
     'SEED': {'receiver': 2 * STALL, 'sshd': 25, 'agent': 60},
-    'MIGRATE': {'qemu': 3 * STALL, 'libvirtd': 25, 'sshd': 25, 'agent': 60},
+    'MIGRATE': {'qemu': 2 * STALL + 20, 'libvirtd': 25, 'sshd': 25, 'agent': 60},
     'COMMIT': {'libvirtd': 25, 'sshd': 25, 'agent': 60},
 }
 
@@ -376,7 +376,8 @@ def test_silence_at_token(case):
     gap, _ = move.watch.longest_without(began)
     print(f'# the guest ran {gap:.2f} s after the network was back', flush=True)
     need(here == move.dest, 'the token was given, and the guest ended on the source')
-    need(gap < SOON, 'nobody ran for', gap, 's after the network was back')
+    # The old agent there holds the lock until its end of the dead connection learns of it.
+    need(gap < 60, 'nobody ran for', gap, 's after the network was back')
 
 
 # --- cancel, from another shell, in every state ---------------------------------------------------
