@@ -224,7 +224,7 @@ def _run_one(case, name, function):
 def _parse(file):
     parser = argparse.ArgumentParser(description=(sys.modules['__main__'].__doc__ or file))
     parser.add_argument('--binary', default=os.environ.get('VMIG_SNAP_BINARY', str(BINARY)))
-    parser.add_argument('-k', metavar='PATTERN', default='', help='only tests whose name has this')
+    parser.add_argument('-k', metavar='PATTERN', default='', help='only tests whose name has one of these, separated by commas')
     parser.add_argument('--all', action='store_true', help='also those that take long; -k takes them too')
     parser.add_argument('--repeat', type=int, default=1, metavar='N')
     parser.add_argument('--list', action='store_true')
@@ -251,7 +251,7 @@ def _own_folder(wanted, stem):
 
 def _selected(args, names):
     return {name[5:]: function for name, function in names.items() if name.startswith('test_')
-            and (args.k in name or fnmatch.fnmatch(name[5:], args.k))
+            and any(k in name or fnmatch.fnmatch(name[5:], k) for k in args.k.split(','))
             and (args.all or args.k or not getattr(function, 'thorough', False))}
 
 

@@ -35,7 +35,7 @@ HOW = ('close', 'hole')
 DEATHS = ('', 'guard', 'tool')
 # What runs every time; the others with --all.
 OFTEN = {'finish-call-close', 'finish-reply-close', 'finish-reply-hole', 'finish-delivered-close',
-         'prepare-reply-close', 'prepare-delivered-close', 'prepare-call-hole',
+         'prepare-reply-close',
          'finish-reply-close-guard', 'finish-delivered-close-guard',
          'finish-call-close-tool', 'finish-reply-close-tool', 'finish-delivered-close-tool'}
 
@@ -245,8 +245,7 @@ def lost_in(state, how, seconds):
         finally:
             lab.rate(None)
     test.__doc__ = f'{state}: {how} for {seconds} s.'
-    test.thorough = f'{state}-{how}-{seconds}' not in ('SEED-silent-3', 'MIGRATE-silent-30', 'COMMIT-ssh-0',
-                                                       'MIGRATE-ssh-0')
+    test.thorough = how != 'ssh' or state == 'SEED'
     return test
 
 
@@ -357,7 +356,7 @@ def test_silence_at_token(case):
     guesses. With the network back it goes forward at once."""
     lab = case.lab
     move = roaming(case)
-    call = move.start(fault='token.source:stop')
+    call = move.start(fault='token.source@1:stop')
     wait_stopped(call)
     lab.silence(True, move.dest)
     try:
@@ -390,8 +389,8 @@ FORWARD_FROM = ['token.source', 'token.dest', 'MIGRATE.leave', 'SWITCHED.enter',
                 'COMMIT.enter', 'commit.started', 'COMMIT.leave', 'PIVOT.enter', 'pivot.suspended', 'pivot.pivoted',
                 'PIVOT.leave', 'RESTORE.enter', 'restore.one', 'RESTORE.leave', 'CLEAN.enter', 'clean.undefined',
                 'CLEAN.leave']
-CANCEL_OFTEN = {'LOCK.leave', 'overlay.parked', 'seed.sent', 'HANDOVER.leave', 'detach.one', 'migrate.unparked',
-                'token.dest', 'switched.resumed', 'pivot.suspended', 'CLEAN.enter'}
+CANCEL_OFTEN = {'LOCK.leave', 'overlay.parked', 'seed.sent', 'detach.one', 'migrate.unparked', 'token.dest',
+                'CLEAN.enter'}
 
 
 def stat_of(pid):
@@ -411,7 +410,7 @@ def cancelled_at(point):
     @shared
     def test(case):
         move = roaming(case)
-        call = move.start(fault=f'{point}:stop')
+        call = move.start(fault=f'{point}@1:stop')
         wait_stopped(call)
         cancel = Call(case.lab, move.source, ['cancel', 'g', '--json'])
         pid = call.process.pid
