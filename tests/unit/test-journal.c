@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "store/journal.h"
+#include "tests/unit/many-jobs.h"
 
 #define ID "0123456789abcdef"
 #define UUID "6f2c5c3e-8a4b-4f0e-9d3a-0d9f5c1b7e21"
@@ -726,6 +727,68 @@ static void test_flipped(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_cmpuint(refused, >, tried / 4);
 }
 
+/* Many bytes at once, anywhere: what one flip cannot do, two might. The same ones each time; with -m thorough more. */
+static void test_scribbled(Fixture *f, G_GNUC_UNUSED gconstpointer data)
+{
+    g_autofree char *history = NULL;
+    g_autofree char *right = small_journal(f, &history);
+    g_autofree char *bytes = NULL;
+    g_autoptr(GRand) random = g_rand_new_with_seed(20240229);
+    gsize length = 0;
+    guint rounds = g_test_thorough() ? 1000000 : 1500;
+
+    g_assert_true(g_file_get_contents(f->path, &bytes, &length, NULL));
+    int fd = open(f->path, O_RDWR);
+    for (guint round = 0; round < rounds; round++) {
+        gsize at[32];
+        guint n = (guint)g_rand_int_range(random, 2, G_N_ELEMENTS(at) + 1);
+        /* The reserve is most of the file, and its zeros mean nothing: mostly what comes before it. */
+        gint32 within = g_rand_boolean(random) ? (gint32)MIN(length, 64 * 1024) : (gint32)length;
+        for (guint i = 0; i < n; i++) {
+            char other = (char)g_rand_int(random);
+            at[i] = (gsize)g_rand_int_range(random, 0, within);
+            g_assert_cmpint(pwrite(fd, &other, 1, (off_t)at[i]), ==, 1);
+        }
+        if (!is_previous(f->path, right, history))
+            g_error("round %u: another state", round);
+        for (guint i = 0; i < n; i++)
+            g_assert_cmpint(pwrite(fd, bytes + at[i], 1, (off_t)at[i]), ==, 1);
+    }
+    close(fd);
+    g_assert_true(is_previous(f->path, right, history));
+}
+
+/* An index that lost the unfinished job: in a small journal the proof of all of it sees that, in one that is too large
+ * for that the index is compared by itself. */
+static void test_index_lost(Fixture *f, G_GNUC_UNUSED gconstpointer data)
+{
+    static const char sql[] = "PRAGMA writable_schema = ON;"
+                              "UPDATE sqlite_schema SET sql = replace(sql, 'finished = 0', 'finished = 5')"
+                              " WHERE name = 'job_open'; PRAGMA writable_schema = RESET; REINDEX job_open;"
+                              "PRAGMA writable_schema = ON;"
+                              "UPDATE sqlite_schema SET sql = replace(sql, 'finished = 5', 'finished = 0')"
+                              " WHERE name = 'job_open';";
+    g_autoptr(VmigJob) job = NULL;
+    sqlite3 *db = NULL;
+
+    vmig_journal_close(with_job(f, &job));
+    for (guint i = 0; i < 2; i++) {
+        if (i == 1)
+            add_ended_jobs(f->path, VMIG_JOURNAL_FULL_CHECK / 1000);
+        g_assert_cmpint(sqlite3_open(f->path, &db), ==, SQLITE_OK);
+        g_assert_true(vmig_db_add_functions(db));
+        g_assert_cmpint(sqlite3_exec(db, i == 1 ? "REINDEX" : "", NULL, NULL, NULL), ==, SQLITE_OK);
+        sqlite3_close(db);
+        if (i == 1)
+            vmig_journal_close(open_ok(f->path));
+        g_assert_cmpint(sqlite3_open(f->path, &db), ==, SQLITE_OK);
+        g_assert_true(vmig_db_add_functions(db));
+        g_assert_cmpint(sqlite3_exec(db, sql, NULL, NULL, NULL), ==, SQLITE_OK);
+        sqlite3_close(db);
+        refuse_file(f, i == 0 ? "damaged" : "index of unfinished jobs");
+    }
+}
+
 /* A small file system of our own, where the test may mount one. */
 static gboolean mount_small(const char *dir, const char *options)
 {
@@ -945,6 +1008,8 @@ int main(int argc, char **argv)
     ADD("set-aside", test_set_aside);
     ADD("truncated", test_truncated);
     ADD("flipped", test_flipped);
+    ADD("scribbled", test_scribbled);
+    ADD("index-lost", test_index_lost);
     ADD("busy", test_busy);
     ADD("fsync-fails", test_fsync_fails);
     ADD("full-disk", test_full_disk);
