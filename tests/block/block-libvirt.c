@@ -152,6 +152,19 @@ static gboolean lv_run(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, Vmi
     return TRUE;
 }
 
+/* Off, and nobody knows why: as after a restart of the host. It is not started again then. */
+static gboolean lv_find(VmigHypervisor *self, const char *uuid, VmigDomainInfo **ret, GError **error)
+{
+    VmigDomainInfo *info = g_new0(VmigDomainInfo, 1);
+
+    info->name = g_strdup("guest");
+    info->uuid = g_strdup(uuid);
+    info->persistent = TRUE;
+    info->off = VMIG_OFF_UNKNOWN;
+    *ret = info;
+    return lv_run(self, uuid, &info->run, error);
+}
+
 static gboolean lv_domain_xml(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, VmigXmlKind kind, char **ret,
                               GError **error)
 {
@@ -297,6 +310,7 @@ static void lv_free(VmigHypervisor *self)
 }
 
 static const VmigHypervisorOps ops = {
+    .find = lv_find,
     .run = lv_run,
     .domain_xml = lv_domain_xml,
     .define = lv_define,

@@ -144,8 +144,11 @@ gboolean block_carry_on(Block *block, GRand *random, guint *tools, GError **erro
         gboolean again = *tools < 3 && g_rand_int_range(random, 0, 3) == 0;
         if (again)
             nap(random, 150000);
-        if (block_end_tool(tool, again) == 0)
+        int code = block_end_tool(tool, again);
+        if (code == 0)
             return TRUE;
+        if (code < 0 && !again)
+            return vmig_fail(error, VMIG_ERROR_CRASHED, NULL, "the tool died of a signal");
     }
     return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the machine does not get through: see tool.log");
 }
@@ -174,6 +177,8 @@ static gboolean kill_and_recover(Block *block, GRand *random, Kill whom, BlockPh
     }
     block_kill_daemon(block);
     int code = block_end_tool(tool, FALSE);
+    if (code < 0 && whom == KILL_QEMU)
+        return vmig_fail(error, VMIG_ERROR_CRASHED, NULL, "the tool died of a signal");
     /* A tool that lived on has recovered by itself already. */
     if (code < 0 && !block_judge_by_rule(block, error))
         return FALSE;

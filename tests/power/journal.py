@@ -23,8 +23,10 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+from scratch import Scratch  # pylint: disable=wrong-import-position
 
 CALLS = ['openat', 'pwrite64', 'write', 'ftruncate', 'fdatasync', 'fsync', 'linkat', '?unlink', 'unlinkat', '?rename',
          'renameat', 'renameat2', 'pwritev', 'writev', '?link', '?truncate', 'copy_file_range', 'sync_file_range']
@@ -312,12 +314,11 @@ def main():
     parser.add_argument('--planted', action='store_true')
     args = parser.parse_args()
     print(f'seed {args.seed}', flush=True)
-    shm = '/dev/shm' if os.access('/dev/shm', os.W_OK) else None
     names = list(SCENARIOS)[:1] if args.planted else list(SCENARIOS)
     passed = 0
-    with tempfile.TemporaryDirectory(prefix='vmig-power-', dir=shm) as folder:
+    with Scratch('vmig-power-') as scratch:
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            for said, good in pool.map(lambda item: replay(args, item[1], pathlib.Path(folder) / str(item[0])),
+            for said, good in pool.map(lambda item: replay(args, item[1], scratch.path / str(item[0])),
                                        enumerate(names)):
                 if args.planted:
                     said, good = f'{"not ok" if good else "ok"} - a rollback file that is not synced is seen', not good

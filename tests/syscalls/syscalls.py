@@ -26,8 +26,10 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+from scratch import Scratch  # pylint: disable=wrong-import-position
 
 # What touches the world. Reading, memory and waiting leave nothing behind.
 WRITES = ['pwrite64', 'write', 'fsync', 'fdatasync', 'ftruncate', 'fallocate', 'rename', 'renameat', 'renameat2',
@@ -53,11 +55,6 @@ Point = collections.namedtuple('Point', 'call number')
 
 class Failed(Exception):
     """A trial found something."""
-
-
-def scratch():
-    """A folder that syncs quickly: what a sync does is not judged here, tests/power does."""
-    return '/dev/shm' if os.path.isdir('/dev/shm') and os.access('/dev/shm', os.W_OK) else '/var/tmp'
 
 
 class Runs:
@@ -136,9 +133,8 @@ def failing(runs, point, error):
 class Trials:
     """Everything with one binary."""
 
-    def __init__(self, args):
-        self.sim, self.folder = args.sim.resolve(), pathlib.Path(tempfile.mkdtemp(prefix='vmig-syscalls-',
-                                                                                  dir=scratch()))
+    def __init__(self, args, folder):
+        self.sim, self.folder = args.sim.resolve(), folder
         self.all, self.jobs = args.all, args.jobs
         self.planted = ['--break'] if args.planted else []
         self.random = random.Random(args.seed)
@@ -248,17 +244,16 @@ def main():
     parser.add_argument('--only', choices=list(SCENARIOS))
     args = parser.parse_args()
     print(f'seed {args.seed}', flush=True)
-    trials = Trials(args)
     names = [args.only] if args.only else list(SCENARIOS)
-    for name in names:
-        trials.of(name, max(4, args.trials // (3 * len(names))))
+    with Scratch('vmig-syscalls-') as scratch:
+        trials = Trials(args, scratch.path)
+        for name in names:
+            trials.of(name, max(4, args.trials // (3 * len(names))))
+        scratch.keep = trials.failed and not args.planted
     if args.planted:
-        shutil.rmtree(trials.folder)
         print(f'{"ok" if trials.failed else "not ok"} - journals without a rollback file are seen\n'
               f'{int(trials.failed > 0)} passed, {int(not trials.failed)} failed, 0 skipped')
         return 0 if trials.failed else 1
-    if not trials.failed:
-        shutil.rmtree(trials.folder)
     print(f'{trials.passed} passed, {trials.failed} failed, 0 skipped')
     return 1 if trials.failed else 0
 
