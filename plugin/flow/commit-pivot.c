@@ -87,6 +87,15 @@ static gboolean unsuspend(VmigMachine *m, VmigSide side, GError **error)
     return vmig_machine_save(m, error);
 }
 
+/* After a pivot that could not be noted, or that failed when it was done, the definition that libvirt rewrote is what
+ * says that the overlays are stale: it has to be durable before the guest writes into its bases. */
+static gboolean may_run_on(VmigMachine *m, VmigSide side, GError **error)
+{
+    VmigHost *host = vmig_side_host(m, side, error);
+
+    return host != NULL && (!m->job->pivoting || vmig_storage_sync_config(host->storage, error));
+}
+
 static gboolean pivot(VmigMachine *m, VmigSide side, GError **error)
 {
     g_autoptr(GError) why = NULL;
@@ -110,9 +119,9 @@ static gboolean pivot(VmigMachine *m, VmigSide side, GError **error)
         g_propagate_error(error, g_steal_pointer(&why));
         return FALSE;
     }
-    /* Whatever happened, the guest does not stay suspended because of us. */
+    /* Whatever happened, the guest does not stay suspended because of us, but where it would lose what it writes. */
     g_autoptr(GError) stays = NULL;
-    if (!unsuspend(m, side, &stays)) {
+    if ((!done && !may_run_on(m, side, &stays)) || !unsuspend(m, side, &stays)) {
         if (why == NULL)
             why = g_steal_pointer(&stays);
         else
