@@ -74,6 +74,8 @@ static gboolean begin(VmigMachine *m, GError **error)
         .auto_converge = options->auto_converge,
         .tls = g_strcmp0(options->transport, "tls") == 0,
     };
+    if (m->token_tried || vmig_job_token_is_dest(m->job))
+        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the guest was given away already: it is not migrated again");
     hv->ops->migrate_end(hv, NULL); /* of an earlier try, where there is one */
     if (!vmig_settle_remove_arrived(m, error) || !forget_revoked(m, error) || !vmig_handover_fresh_overlays(m, error) ||
         !arm_fence(m, error) || !vmig_fault("migrate.watched", error) || !vmig_overlay_unpark(m, error) ||
@@ -276,8 +278,12 @@ static gboolean undo(VmigMachine *m, VmigState *next, GError **error)
 
     /* The connection may be what broke, and both hosts have to be asked. */
     vmig_machine_reconnect(m);
-    if (m->lost_lock)
-        return FALSE;
+    /* An agent that has not ended yet still holds it. Nothing is tried again then: that begins by removing what
+     * arrived, which may have the token by now. */
+    if (m->lost_lock) {
+        *next = VMIG_STATE_UNCERTAIN;
+        return TRUE;
+    }
     if (vmig_settle(m, &decision, &why)) {
         if (decision == VMIG_DECIDE_BACK && vmig_overlay_park(m, &why))
             return FALSE; /* the caller's error stands: retry, or roll back */
