@@ -30,6 +30,8 @@ typedef struct {
 gboolean vmig_libvirt_fail(VmigLibvirt *self, GError **error, const char *format, ...) G_GNUC_PRINTF(3, 4);
 /* Monotonic time at which the source's CPUs stopped for a migration, or 0. */
 gint64 vmig_libvirt_stopped_at(VmigLibvirt *self);
+/* Opens a connection, or gives up after 20 s. UNREACHABLE. */
+virConnectPtr vmig_libvirt_open(const char *uri, GError **error);
 /* The live connection, made anew where it broke. It stays the object's. */
 virConnectPtr vmig_libvirt_connection(VmigLibvirt *self, GError **error);
 virDomainPtr vmig_libvirt_domain(VmigLibvirt *self, const char *uuid, GError **error);

@@ -91,15 +91,10 @@ gboolean vmig_libvirt_fail(VmigLibvirt *self, GError **error, const char *format
 
 static virConnectPtr open_connection(VmigLibvirt *self, GError **error)
 {
-    virConnectPtr conn = virConnectOpen(self->uri);
+    virConnectPtr conn = vmig_libvirt_open(self->uri, error);
 
-    if (conn == NULL) {
-        virErrorPtr last = virGetLastError();
-        vmig_fail(error, VMIG_ERROR_UNREACHABLE, "Check that libvirt runs there and that the URI is right.",
-                  "cannot connect to libvirt at %s: %s", self->uri, last != NULL ? last->message : "no reason given");
-        virResetLastError();
+    if (conn == NULL)
         return NULL;
-    }
     /* 5 s x 3: a host that is gone is noticed, whatever TCP thinks. Local sockets have no keepalive need. */
     virConnectSetKeepAlive(conn, 5, 3);
     vmig_libvirt_events_on(self, conn);

@@ -257,8 +257,8 @@ globals().update({f'test_lost_{state.lower()}_{how}_{seconds}': lost_in(state, h
 # What can freeze, in which state: (who, seconds within which it must have been noticed).
 FROZEN = {
     'SEED': {'receiver': 2 * STALL, 'sshd': 25, 'agent': 60},
-    'MIGRATE': {'qemu': 2 * STALL + 20, 'libvirtd': 25, 'sshd': 25, 'agent': 60},
-    'COMMIT': {'libvirtd': 25, 'sshd': 25, 'agent': 60},
+    'MIGRATE': {'qemu': 2 * STALL + 20, 'libvirtd': 55, 'sshd': 25, 'agent': 60},
+    'COMMIT': {'libvirtd': 55, 'sshd': 25, 'agent': 60},
 }
 
 
