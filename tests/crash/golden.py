@@ -56,8 +56,8 @@ class Golden:
             folder = lab.path(host, '/etc/vmig-snap/policy.d')
             folder.mkdir(parents=True, exist_ok=True)
             (folder / 'crash.conf').write_text(POLICY)
-        # A small guest: two of them share two cores with everything else, 64 MiB are just enough to boot.
-        self.guest = self.case.guest(NAME, [cases.Disk('vda', size='72M', fill_mb=4)], start=False, memory_mib=64,
+        # A small guest: two of them share two cores with everything else, 96 MiB are enough to boot.
+        self.guest = self.case.guest(NAME, [cases.Disk('vda', size='72M', fill_mb=4)], start=False, memory_mib=96,
                                      cmdline='vmig.verify=1 vmig.region_mb=4 vmig.rate=40')
         lab.take_snapshot('a', NAME, 'one', 'while off')
         lab.virsh('a', 'start', NAME)
