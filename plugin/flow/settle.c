@@ -132,6 +132,7 @@ gboolean vmig_settle_remove_arrived(VmigMachine *m, GError **error)
 {
     VmigHost *dest = vmig_side_host(m, VMIG_SIDE_DEST, NULL);
     g_autoptr(VmigDomainInfo) info = NULL;
+    g_autoptr(GError) why = NULL;
 
     if (dest == NULL) {
         vmig_machine_note(m, "the destination does not answer; what may be left there never runs without the token");
@@ -142,12 +143,21 @@ gboolean vmig_settle_remove_arrived(VmigMachine *m, GError **error)
         return FALSE;
     if (info == NULL)
         return TRUE;
-    if (info->run != VMIG_RUN_SHUTOFF && !hv->ops->destroy(hv, m->job->uuid, error))
-        return FALSE;
+    gboolean ended = info->run == VMIG_RUN_SHUTOFF || hv->ops->destroy(hv, m->job->uuid, &why);
     g_clear_pointer(&info, vmig_domain_info_free);
     if (!hv->ops->find(hv, m->job->uuid, &info, error))
         return FALSE;
-    return info == NULL || hv->ops->undefine(hv, m->job->uuid, error);
+    /* libvirt ends by itself what arrives when its migration breaks off: it may have been faster. */
+    if (!ended && info != NULL && info->run != VMIG_RUN_SHUTOFF) {
+        g_propagate_error(error, g_steal_pointer(&why));
+        return FALSE;
+    }
+    g_clear_error(&why);
+    if (info == NULL || hv->ops->undefine(hv, m->job->uuid, &why) ||
+        g_error_matches(why, VMIG_ERROR, VMIG_ERROR_NO_DOMAIN))
+        return TRUE;
+    g_propagate_error(error, g_steal_pointer(&why));
+    return FALSE;
 }
 
 static gboolean let_source_run(VmigMachine *m, VmigSeen seen, GError **error)
