@@ -14,8 +14,8 @@ FORWARD = ['LOCK.enter', 'LOCK.leave', 'OVERLAY.enter', 'overlay.made', 'overlay
            'SEED.enter', 'seed.receiving', 'seed.sent', 'seed.placed', 'SEED.leave',
            'HANDOVER.enter', 'handover.overlays', 'HANDOVER.leave', 'DETACH.enter', 'detach.one', 'DETACH.leave',
            'MIGRATE.enter', 'migrate.watched', 'migrate.unparked', 'migrate.running', 'migrate.arrived',
-           'migrate.fenced', 'token.source', 'token.dest', 'MIGRATE.leave', 'SWITCHED.enter', 'commit.started', 'switched.resumed',
-           'SWITCHED.leave', 'COMMIT.enter', 'COMMIT.leave', 'PIVOT.enter', 'pivot.suspended', 'pivot.pivoted',
+           'migrate.fenced', 'token.source', 'token.dest', 'MIGRATE.leave', 'SWITCHED.enter', 'switched.ended', 'commit.started',
+           'switched.resumed', 'SWITCHED.leave', 'COMMIT.enter', 'COMMIT.leave', 'PIVOT.enter', 'pivot.suspended', 'pivot.pivoted',
            'PIVOT.leave', 'RESTORE.enter', 'restore.one', 'RESTORE.leave', 'CLEAN.enter', 'clean.undefined',
            'CLEAN.leave']
 TOKEN = FORWARD.index('token.source')
@@ -29,7 +29,7 @@ BACK = ['rollback.dest', 'ROLLBACK.enter', 'ROLLBACK.leave', 'BACK_COMMIT.enter'
 
 # In a `resume` after the tool was killed at the first point.
 AFTER_A_KILL = [('migrate.running', 'UNCERTAIN.enter'), ('migrate.running', 'UNCERTAIN.leave'),
-                ('migrate.running', 'rollback.dest'), ('migrate.arrived', 'rollback.dest'),
+                ('migrate.running', 'rollback.dest'), ('migrate.arrived', 'UNCERTAIN.leave'),
                 ('migrate.fenced', 'UNCERTAIN.leave'),
                 ('token.source', 'UNCERTAIN.enter'), ('token.source', 'token.dest')]
 
@@ -91,7 +91,7 @@ class Point:
             return self.way == 'resume' or (self.way == 'forward' and FORWARD.index(self.name) >= RUNNING) or \
                 self.name == 'rollback.dest'
         if victim == 'source-qemu' and self.way == 'forward':
-            return FORWARD.index(self.name) < FORWARD.index('clean.undefined')
+            return FORWARD.index(self.name) < FORWARD.index('switched.ended')
         return True
 
 
