@@ -6,6 +6,7 @@
 #include "flow/side.h"
 #include "host/fault.h"
 
+#define ALARM_LOOKS 5
 #define ABORT_DEADLINE (60 * G_USEC_PER_SEC)
 #define ABORT_AGAIN G_USEC_PER_SEC /* libvirt 9.0 can miss the end of what it aborts until it is asked again */
 
@@ -113,19 +114,18 @@ static void look(VmigMachine *m, VmigFacts *facts)
 
 /* Two running copies: each goes on writing into its own disks. The one that does not own the guest is held, which can
  * be undone; all else is for people. */
-static void hold_second_runner(VmigMachine *m, const VmigFacts *facts)
+static gboolean hold_second_runner(VmigMachine *m, const VmigFacts *facts, GError **error)
 {
-    g_autoptr(GError) error = NULL;
-
     if (facts->source != VMIG_SEEN_RUNNING || facts->dest != VMIG_SEEN_RUNNING)
-        return;
-    VmigHost *loser = vmig_side_host(m, facts->token == VMIG_TOKEN_NONE ? VMIG_SIDE_DEST : VMIG_SIDE_SOURCE, &error);
-    if (loser == NULL || !loser->hypervisor->ops->suspend(loser->hypervisor, m->job->uuid, &error))
-        vmig_machine_note(m, "the guest runs on both hosts, and the one without the token cannot be suspended: %s",
-                          error->message);
-    else
-        vmig_machine_note(m, "the guest ran on both hosts: %s, which does not own it, was suspended",
-                          loser->hypervisor->host);
+        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the guest is where it must not be");
+    VmigHost *loser = vmig_side_host(m, facts->token == VMIG_TOKEN_NONE ? VMIG_SIDE_DEST : VMIG_SIDE_SOURCE, error);
+    if (loser == NULL || !loser->hypervisor->ops->suspend(loser->hypervisor, m->job->uuid, error)) {
+        g_prefix_error(error, "the guest runs on both hosts, and the one without the token cannot be suspended: ");
+        return FALSE;
+    }
+    vmig_machine_note(m, "the guest ran on both hosts: %s, which does not own it, was suspended",
+                      loser->hypervisor->host);
+    return TRUE;
 }
 
 gboolean vmig_settle_remove_arrived(VmigMachine *m, GError **error)
@@ -248,8 +248,17 @@ gboolean vmig_settle(VmigMachine *m, VmigDecision *ret, GError **error)
         VmigFacts facts;
         look(m, &facts);
         *ret = vmig_uncertain_decide(&facts);
-        if (*ret == VMIG_DECIDE_ALARM)
-            hold_second_runner(m, &facts);
+        if (*ret == VMIG_DECIDE_ALARM) {
+            g_autoptr(GError) why = NULL;
+            if (hold_second_runner(m, &facts, &why))
+                return TRUE;
+            /* A QEMU that libvirt is ending counts as running until it is gone. */
+            if (tries < ALARM_LOOKS && !g_error_matches(why, VMIG_ERROR, VMIG_ERROR_CRASHED)) {
+                vmig_machine_wait(m, G_USEC_PER_SEC / 5);
+                continue;
+            }
+            vmig_machine_note(m, "%s", why->message);
+        }
         if (*ret == VMIG_DECIDE_ADOPT && tries < 3) {
             if (!abort_running(m, error))
                 return FALSE;
