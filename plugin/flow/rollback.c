@@ -71,9 +71,29 @@ static gboolean clean_destination(VmigMachine *m, GError **error)
     return TRUE;
 }
 
+/* It began with a guest that ran: one that is off now went off by itself, or by somebody, and nobody must read that it
+ * runs as before. */
+static gboolean tell_if_off(VmigMachine *m, GError **error)
+{
+    g_autoptr(GError) why = NULL;
+    const char *first = m->job->error_message;
+    VmigRun run;
+
+    if (!vmig_side_run(m, VMIG_SIDE_SOURCE, &run, error))
+        return FALSE;
+    if (run != VMIG_RUN_SHUTOFF || g_strcmp0(m->job->error_code, vmig_error_name(VMIG_ERROR_GUEST_GONE)) == 0)
+        return TRUE;
+    vmig_fail(&why, VMIG_ERROR_GUEST_GONE,
+              "virsh domstate --reason and its log tell why; virsh start lets it run again, on its disks as they were.",
+              "'%s' went off while it was moved%s%s", m->job->domain, first != NULL ? "; before that: " : "",
+              first != NULL ? first : "");
+    vmig_job_set_error(m->job, why);
+    return TRUE;
+}
+
 gboolean vmig_step_back_restore(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError **error)
 {
-    if (!clean_source(m, error) || !clean_destination(m, error))
+    if (!clean_source(m, error) || !tell_if_off(m, error) || !clean_destination(m, error))
         return FALSE;
     return vmig_room_require_relief(m, VMIG_SIDE_SOURCE, error) &&
            vmig_storage_rundir_remove(m->world->dest.storage, m->job, error) &&

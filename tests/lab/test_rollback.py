@@ -296,6 +296,25 @@ def test_interrupt_after_switchover(case):
     move.prove_arrived(revert=None)
 
 
+def test_guest_goes_off(case):
+    """The guest ends while its base is copied: it stays off, its disks and snapshots are whole, and it
+    is said that it does not run."""
+    lab, guest = case.lab, case.guest()
+    move = case.migration(guest, '--bandwidth', '20M')
+    call = move.start()
+    call.wait_state('SEED')
+    lab.virsh('a', 'destroy', 'g')
+    move.finish()
+    need(call.code == ROLLED_BACK and call.error.get('code') == 'guest-gone', call.code, call.error)
+    need('runs on' not in call.stderr, 'it says that the guest runs:', call.stderr)
+    need(lab.state('a', 'g') == 'shut off' and not lab.virsh('b', 'list', '--all', '--name').strip(),
+         'states:', lab.state('a', 'g'), lab.virsh('b', 'list', '--all'))
+    wrong = move._content('a')
+    need(not wrong, *wrong)
+    lab.virsh('a', 'start', 'g')
+    lab.wait_writes('a', 'g', 5)
+
+
 # --- the network and the hosts -------------------------------------------------------------------
 
 @shared
