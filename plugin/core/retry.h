@@ -39,7 +39,7 @@ typedef struct {
     char *command; /* to run when it gives up, or NULL */
 } VmigPolicy;
 
-/* What happened since the state was entered or made progress. Zero it then. */
+/* What happened since the state was entered. Zero it then. */
 typedef struct {
     guint attempts[VMIG_RETRY_ROWS]; /* retries that were granted, per row */
     gint64 first_failure_us;         /* monotonic; meaningful once any attempt was counted */

@@ -206,8 +206,8 @@ static gboolean do_step(VmigMachine *m, VmigState state, VmigState *next, GError
         !vmig_journal_begin_transition(m->journal, m->job, *next, NULL, error) ||
         !vmig_fault(g_intern_string(entered), error))
         return FALSE;
-    /* A host that was restarted meanwhile no longer holds the bases frozen. */
-    if (m->taken_over && state > VMIG_STATE_OVERLAY && state < VMIG_STATE_MIGRATE && !vmig_overlay_hold(m, error))
+    /* A host that was restarted meanwhile no longer holds the bases frozen, and anybody may end a parked copy. */
+    if (state > VMIG_STATE_OVERLAY && state < VMIG_STATE_MIGRATE && !vmig_overlay_hold(m, error))
         return FALSE;
     m->taken_over = FALSE;
     if (!steps[state](m, next, error))

@@ -162,12 +162,17 @@ static gboolean freeze_bases(VmigMachine *m, GError **error)
 
 gboolean vmig_overlay_hold(VmigMachine *m, GError **error)
 {
-    VmigRun run;
+    VmigHost *source = vmig_side_host(m, VMIG_SIDE_SOURCE, error);
+    g_autoptr(VmigDomainInfo) info = NULL;
 
-    if (!vmig_side_run(m, VMIG_SIDE_SOURCE, &run, error))
+    if (source == NULL || !source->hypervisor->ops->find(source->hypervisor, m->job->uuid, &info, error))
         return FALSE;
-    if (run == VMIG_RUN_SHUTOFF || run == VMIG_RUN_ABSENT || run == VMIG_RUN_CRASHED)
+    if (info == NULL || info->run == VMIG_RUN_SHUTOFF || info->run == VMIG_RUN_CRASHED)
         return vmig_fail(error, VMIG_ERROR_GUEST_GONE, NULL, "'%s' does not run any more", m->job->domain);
+    /* libvirt does not refuse it; its bitmap is in the overlay, and what libvirt knows of it would stay behind. */
+    if (info->checkpoints > 0)
+        return vmig_fail(error, VMIG_ERROR_INTERFERENCE, "Delete it (virsh checkpoint-delete), then migrate again.",
+                         "somebody made a checkpoint of '%s'", m->job->domain);
     return vmig_overlay_park(m, error) && vmig_fault("overlay.parked", error) && freeze_bases(m, error);
 }
 

@@ -59,7 +59,8 @@ gboolean vmig_step_restore(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError
 {
     VmigHost *dest = vmig_side_host(m, VMIG_SIDE_DEST, error);
 
-    return dest != NULL && vmig_restore_snapshots(m, VMIG_SIDE_DEST, error) &&
+    return dest != NULL && vmig_side_require_defined(m, VMIG_SIDE_DEST, error) &&
+           vmig_restore_snapshots(m, VMIG_SIDE_DEST, error) &&
            vmig_side_set_snapshot_attribute(m, VMIG_SIDE_DEST, FALSE, error) &&
            dest->hypervisor->ops->set_autostart(dest->hypervisor, m->job->uuid, m->job->autostart, error) &&
            vmig_storage_sync_config(dest->storage, error);

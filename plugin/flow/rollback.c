@@ -37,7 +37,7 @@ static gboolean clean_source(VmigMachine *m, GError **error)
     VmigHost *source = vmig_side_host(m, VMIG_SIDE_SOURCE, error);
 
     if (source == NULL || !vmig_side_require_on_bases(m, VMIG_SIDE_SOURCE, error) ||
-        !vmig_restore_snapshots(m, VMIG_SIDE_SOURCE, error) ||
+        !vmig_side_require_defined(m, VMIG_SIDE_SOURCE, error) || !vmig_restore_snapshots(m, VMIG_SIDE_SOURCE, error) ||
         !vmig_side_set_snapshot_attribute(m, VMIG_SIDE_SOURCE, FALSE, error) ||
         !source->hypervisor->ops->set_autostart(source->hypervisor, m->job->uuid, m->job->autostart, error) ||
         !source->hypervisor->ops->set_metadata(source->hypervisor, m->job->uuid, NULL, error) ||

@@ -163,6 +163,22 @@ gboolean vmig_side_require_on_bases(VmigMachine *m, VmigSide side, GError **erro
            persistent_on(m, host, side, VMIG_CHAIN_BASE, error);
 }
 
+gboolean vmig_side_require_defined(VmigMachine *m, VmigSide side, GError **error)
+{
+    VmigHost *host = vmig_side_host(m, side, error);
+    const char *xml = side == VMIG_SIDE_DEST ? m->job->dest_persistent_xml : m->job->persistent_xml;
+    g_autoptr(VmigDomainInfo) info = NULL;
+
+    if (host == NULL || !host->hypervisor->ops->find(host->hypervisor, m->job->uuid, &info, error))
+        return FALSE;
+    if (info == NULL || info->persistent || xml == NULL)
+        return TRUE;
+    vmig_machine_note(m, "%s: somebody undefined '%s' while it runs: it is defined again", host->hypervisor->host,
+                      m->job->domain);
+    g_autofree char *on_bases = vmig_domain_xml_on_bases(xml, m->job, side, error);
+    return on_bases != NULL && host->hypervisor->ops->define(host->hypervisor, on_bases, error);
+}
+
 gboolean vmig_side_run(VmigMachine *m, VmigSide side, VmigRun *ret, GError **error)
 {
     VmigHost *host = vmig_side_host(m, side, error);

@@ -52,8 +52,8 @@ def result(outcome, code=None, message=None, hint=None, **more):
 def job(name='SEED', **more):
     """A job of a status document."""
     return {'job': JOB, 'domain': 'web1', 'uuid': 'u', 'state': name, 'what': 'something', 'role': 'source',
-            'parked_state': None, 'waits_for': None, 'attempt': 1, 'next_try': None, 'error': None, 'source': 'kvm1',
-            'destination': 'kvm2', 'owner': 'source', 'started': 1700000000, 'ended': 0, 'bytes_copied': 1000,
+            'parked_state': None, 'waits_for': None, 'attempt': 1, 'next_try': None, 'last_error': None, 'error': None,
+            'source': 'kvm1', 'destination': 'kvm2', 'owner': 'source', 'started': 1700000000, 'ended': 0, 'bytes_copied': 1000,
             'downtime_ms': 0, **more}
 
 
@@ -297,6 +297,15 @@ def test_jobs():
   copied    1.00 kB; the guest stood still for 34 ms
   go on     vmig-snap resume {JOB}
 ''' and ended.code == 0, 'status of one', ended)
+    back = job('BACK_COMMIT', attempt=2, next_try='2023-11-14 22:14:00 UTC',
+               error={'code': 'timeout', 'message': 'too slow', 'hint': None},
+               last_error={'code': 'io', 'message': 'disk\nbroken', 'hint': None})
+    ended = play(['status', JOB], status={'result': {'jobs': [back]}})
+    check('(attempt 2)\n  next try  2023-11-14 22:14:00 UTC\n  reason    too slow [timeout]\n'
+          '  last try  disk\\x0abroken [io]\n' in ended.out, 'the last try beside the reason', ended)
+    same = {'code': 'io', 'message': 'broken', 'hint': None}
+    ended = play(['status', JOB], status={'result': {'jobs': [job('COMMIT', error=same, last_error=same)]}})
+    check('last try' not in ended.out, 'the last try is the reason: once', ended)
     ended = play(['list', '--all'], list={'result': {'jobs': [job(), job('DONE', domain='a\nb')]}})
     check(ended.out == f'''JOB               DOMAIN  STATE  FROM  TO    STARTED
 {JOB}  web1    SEED   kvm1  kvm2  2023-11-14 22:13:20

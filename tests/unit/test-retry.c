@@ -151,6 +151,25 @@ static void test_rows(void)
     g_assert_cmpstr(vmig_retry_row_name(VMIG_RETRY_NEVER + 1), ==, "?");
 }
 
+/* How a commit can end, each told apart and tried again by its own line. */
+static void test_commit_ends(void)
+{
+    static const struct {
+        VmigErrorCode code;
+        VmigRetryRow row;
+    } ends[] = {
+        {VMIG_ERROR_NO_SPACE, VMIG_RETRY_NO_SPACE},  {VMIG_ERROR_IO, VMIG_RETRY_IO},
+        {VMIG_ERROR_JOB_LOST, VMIG_RETRY_TRANSIENT}, {VMIG_ERROR_JOB_CANCELLED, VMIG_RETRY_TRANSIENT},
+        {VMIG_ERROR_STALLED, VMIG_RETRY_TRANSIENT},  {VMIG_ERROR_CONNECTION, VMIG_RETRY_TRANSIENT},
+        {VMIG_ERROR_GUEST_GONE, VMIG_RETRY_GONE},    {VMIG_ERROR_INTERFERENCE, VMIG_RETRY_NEVER},
+    };
+
+    for (guint i = 0; i < G_N_ELEMENTS(ends); i++) {
+        g_autoptr(GError) error = error_of(ends[i].code);
+        g_assert_cmpint(vmig_retry_row(error), ==, ends[i].row);
+    }
+}
+
 static void test_delays(void)
 {
     g_autoptr(VmigPolicy) policy = parse_ok("[io]\nattempts=6\nfirst-delay=1\ngrowth=3\nceiling=20\njitter=0\n");
@@ -255,6 +274,7 @@ int main(int argc, char **argv)
     g_test_add_func("/retry/parse", test_parse);
     g_test_add_func("/retry/refused", test_refused);
     g_test_add_func("/retry/rows", test_rows);
+    g_test_add_func("/retry/commit-ends", test_commit_ends);
     g_test_add_func("/retry/delays", test_delays);
     g_test_add_func("/retry/jitter", test_jitter);
     g_test_add_func("/retry/deadline", test_deadline);
