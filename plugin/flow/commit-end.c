@@ -63,6 +63,24 @@ gboolean vmig_commit_ended(VmigMachine *m, VmigSide side, const VmigDisk *disk, 
                      "%s: the commit of disk %s is gone before it was done, and nobody saw it end", name, disk->target);
 }
 
+/* On a full file system QEMU may refuse to begin the next one ("Need a root block node") while it still has the last
+ * one's filter: what has to be waited for is room. */
+GError *vmig_commit_blame_room(VmigMachine *m, VmigSide side, GError *why)
+{
+    VmigHost *host = vmig_side_host(m, side, NULL);
+    GError *full = NULL;
+
+    if (host == NULL || !g_error_matches(why, VMIG_ERROR, VMIG_ERROR_HYPERVISOR))
+        return why;
+    g_autoptr(VmigRoom) room = vmig_room_ask(m, side, NULL);
+    if (room == NULL || room->free >= MIN(room->needed, FULL_BELOW))
+        return why;
+    vmig_machine_note(m, "%s", why->message);
+    g_error_free(why);
+    fail_no_space(m, host, m->job->disks->pdata[0], room, &full);
+    return full;
+}
+
 gboolean vmig_commit_is_ended(const GError *why)
 {
     return g_error_matches(why, VMIG_ERROR, VMIG_ERROR_JOB_LOST) ||

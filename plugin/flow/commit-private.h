@@ -15,6 +15,8 @@ gboolean vmig_commit_look(VmigMachine *m, VmigSide side, gboolean *ready, GError
 
 /* Sets the error: NO_SPACE, IO, JOB_CANCELLED or JOB_LOST. Returns FALSE. */
 gboolean vmig_commit_ended(VmigMachine *m, VmigSide side, const VmigDisk *disk, GError **error);
+/* An error of libvirt's on a full file system becomes NO_SPACE. Takes the error. (transfer full) */
+GError *vmig_commit_blame_room(VmigMachine *m, VmigSide side, GError *why);
 /* Is that one of those errors? The commit can be started again. */
 gboolean vmig_commit_is_ended(const GError *why);
 

@@ -190,6 +190,7 @@ static gboolean commit_live(VmigMachine *m, VmigSide side, GError **error)
     if (vmig_commit_start(m, side, &why) && vmig_side_require_chain(m, side, VMIG_CHAIN_OURS, &why) &&
         vmig_side_require_no_snapshot(m, side, &why) && wait_ready(m, side, &why))
         return TRUE;
+    why = vmig_commit_blame_room(m, side, g_steal_pointer(&why));
     if (vmig_commit_is_ended(why))
         vmig_overlay_hold_disks(m, side);
     g_propagate_error(error, g_steal_pointer(&why));
