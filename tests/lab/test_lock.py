@@ -5,9 +5,7 @@ The job is stopped in SEED, in MIGRATE and in COMMIT, and everything that would 
 root with virsh: refused, the guest and its files as before, and the job then ends DONE. What libvirt
 cannot refuse is tried as well: the job notices and the guest is safe.
 """
-import contextlib
 import os
-import pathlib
 import re
 import signal
 import sys
@@ -15,24 +13,15 @@ import time
 
 import oracle
 from cases import TWO, Disk, main, shared
-from command import DONE, LOCKED, ROLLED_BACK, UNFINISHED, need
-from facts import file_digest, files_there, normal_xml
-from lab import IMAGES, wait_until
-from test_rollback import quick_policy
+from command import DONE, LOCKED, need
+from facts import files_there, normal_xml
+from lab import wait_until
+from stopped import OTHER, stopped
 
-OTHER = {'a': 'b', 'b': 'a'}
 SCRATCH = '/run/foreign'
 
 
 # --- a job that is stopped -----------------------------------------------------------------------
-
-def is_stopped(pid):
-    """Whether a process is in the state that SIGSTOP puts it in."""
-    try:
-        return pathlib.Path(f'/proc/{pid}/stat').read_text().rsplit(')', 1)[1].split()[0] == 'T'
-    except OSError:
-        return False
-
 
 def roaming(case):
     """The guest that goes from one host to the other and back: two disks, a tree of two."""
@@ -44,25 +33,6 @@ def journey(case, guest, *args):
     """A migration of the roaming guest to the host where it is not."""
     return case.migration(guest, '--source-images', 'delete', *args, source=guest.host,
                           dest=OTHER[guest.host])
-
-
-@contextlib.contextmanager
-def stopped(move, point, rate=None):
-    """The migration, stopped at a fault point; goes on and ends with the block. rate: Mbit/s that the
-    hosts send meanwhile, from the state DETACH on."""
-    call = move.start(fault=f"{point if '@' in point else point + '@1'}:stop")
-    try:
-        if rate:
-            call.wait_state('DETACH')
-            move.lab.rate(rate)
-        wait_until(lambda: is_stopped(call.process.pid) or call.process.poll() is not None, 60,
-                   f'the stop at {point}')
-        need(call.process.poll() is None, f'it ended before {point}:', call.tail())
-        yield call
-    finally:
-        move.lab.rate(None)
-        os.kill(call.process.pid, signal.SIGCONT)
-        move.finish()
 
 
 def arrived(move):
@@ -202,6 +172,48 @@ def test_held_in_commit(case):
         all_refused(case, move, OTHER[guest.host])
         second_locked(case, move)
     arrived(move)
+
+
+# --- what cannot be refused ----------------------------------------------------------------------
+
+@shared
+def test_abort_in_seed(case):
+    """virsh blockjob --abort of a parked copy: it is taken again before the next state."""
+    lab = case.lab
+    guest = roaming(case)
+    move = journey(case, guest)
+    with stopped(move, 'seed.sent') as call:
+        lab.virsh(guest.host, 'blockjob', guest.name, 'vda', '--abort')
+        need(not lab.virsh(guest.host, 'blockjob', guest.name, 'vda', '--raw').strip(), 'it was not aborted')
+        os.kill(call.process.pid, signal.SIGCONT)
+        call.wait_state('DETACH')
+        held = lab.virsh(guest.host, 'blockjob', guest.name, 'vda', '--raw', check=False).stdout
+        need('Copy' in held or any(state == 'MIGRATE' for _, state in call.states()), 'nothing holds vda:', held)
+    need(call.code != DONE or not call.error, call.tail())
+    arrived(move)
+
+
+def suspended_at(point):
+    """A test: the guest's user suspends it at this point, and it arrives suspended."""
+    @shared
+    def test(case):
+        lab = case.lab
+        guest = roaming(case)
+        move = journey(case, guest)
+        with stopped(move, point) as call:
+            where = next(host for host in OTHER if lab.state(host, guest.name) == 'running')
+            lab.virsh(where, 'suspend', guest.name)
+        need(call.code == DONE, call.code, call.tail())
+        need(lab.state(move.dest, guest.name) == 'paused', 'its user suspended it, it is',
+             lab.state(move.dest, guest.name))
+        lab.virsh(move.dest, 'resume', guest.name)
+        arrived(move)
+    test.__doc__ = f'virsh suspend at {point}: it arrives suspended.'
+    return test
+
+
+globals().update({f'test_suspended_at_{point}': suspended_at(point)
+                  for point in ('commit.started@2', 'PIVOT.enter')})
 
 
 if __name__ == '__main__':

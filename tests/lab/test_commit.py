@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The commit on the destination when things go wrong: an I/O error, a commit that somebody cancels or nobody saw end,
+libvirtd or QEMU killed, the guest destroyed or shut down.
+
+Each job is stopped before the commit or in it, something is done, and the job goes on.
+"""
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+from cases import TWO, main, shared
+from command import DONE, LOCKED, ROOT, need
+from lab import wait_until
+from stopped import OTHER, stopped
+
+POLICY = '''[transient]
+attempts=9
+first-delay=0.3
+growth=1
+jitter=0
+[io]
+attempts=9
+first-delay=0.5
+growth=1
+ceiling=1
+jitter=0
+[no-space]
+attempts={attempts}
+first-delay={delay}
+growth=1
+ceiling={delay}
+jitter=0
+[overall]
+deadline=600
+then=park
+command=/usr/bin/env sh /run/vmig-parked.sh
+'''
+
+
+def policy(case, name='commit', attempts=9, delay=60):
+    """Make --policy NAME known to both hosts, with a command that keeps what it was told."""
+    for host in 'ab':
+        folder = case.lab.path(host, '/etc/vmig-snap/policy.d')
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f'{name}.conf').write_text(POLICY.format(attempts=attempts, delay=delay))
+        case.lab.path(host, '/run/vmig-parked.sh').write_text('env > /run/vmig-parked.env\n')
+        case.lab.path(host, '/run/vmig-parked.env').unlink(missing_ok=True)
+    return ['--policy', name]
+
+
+def roaming(case):
+    """The guest that goes from one host to the other and back, one commit gone wrong each time."""
+    return case.guest_once('roaming', lambda: case.guest(tree=TWO[:1]))
+
+
+def journey(case, guest, *args):
+    """A migration of the roaming guest to the host where it is not."""
+    return case.migration(guest, '--source-images', 'delete', *policy(case), *args, source=guest.host,
+                          dest=OTHER[guest.host])
+
+
+def arrived(move):
+    """The job ended DONE with everything as it should be."""
+    move.prove_arrived(revert=None, keep=False)
+    move.guest.host = move.dest
+
+
+def codes(call):
+    """The codes of the retries so far."""
+    return [retry['error']['code'] for retry in call.retries()]
+
+
+# --- an I/O error --------------------------------------------------------------------------------
+
+def broken_disk(case):
+    """The library that breaks a disk, built and in place in both hosts; the edit of a domain's XML that loads it."""
+    library = case.lab.dir / 'eio.so'
+    subprocess.run(['cc', '-shared', '-fPIC', '-O2', '-o', library, ROOT / 'tests/lab/guest/eio.c', '-ldl'], check=True)
+
+    def edit(text):
+        text = text.replace("<domain type='qemu'>", "<domain type='qemu' "
+                            "xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>")
+        return text.replace('</domain>', "  <qemu:commandline>\n"
+                            f"    <qemu:env name='LD_PRELOAD' value='{library}'/>\n"
+                            "    <qemu:env name='VMIG_EIO' value='/run/vmig-eio'/>\n"
+                            "  </qemu:commandline>\n</domain>")
+    return edit
+
+
+def test_io_error(case):
+    """The base cannot be written: the commit fails as an I/O error, the guest runs on, unharmed; when the disk is whole
+    again the commit is too."""
+    lab = case.lab
+    guest = case.guest(tree=TWO[:1], edit=broken_disk(case))
+    trigger = lab.path('b', '/run/vmig-eio')
+    move = case.migration(guest, *policy(case))
+    with stopped(move, 'SWITCHED.enter') as call:
+        trigger.write_text(guest.files['vda'][0])
+        os.kill(call.process.pid, signal.SIGCONT)
+        wait_until(lambda: len(call.retries()) > 1 or call.process.poll() is not None, 60, 'retries')
+        lab.wait_writes('b', 'g', 5)
+        trigger.unlink()
+    need(set(codes(call)) == {'io'}, 'retries:', call.retries(), call.tail())
+    move.prove_arrived(revert=None)
+
+
+# --- commits that end ----------------------------------------------------------------------------
+
+@shared
+def test_cancelled(case):
+    """virsh blockjob --abort: it is said, and the commit is begun again."""
+    move = journey(case, roaming(case))
+    with stopped(move, 'commit.started@2') as call:
+        case.lab.virsh(move.dest, 'blockjob', 'g', 'vda', '--abort')
+    need(codes(call) == ['job-cancelled'], 'retries:', call.retries(), call.tail())
+    arrived(move)
+
+
+@shared
+def test_cancelled_before_pivot(case):
+    """The same when the commit was ready already."""
+    move = journey(case, roaming(case))
+    with stopped(move, 'PIVOT.enter') as call:
+        case.lab.virsh(move.dest, 'blockjob', 'g', 'vda', '--abort')
+    need([state for _, state in call.states()].count('COMMIT') == 2, call.states())
+    arrived(move)
+
+
+@shared
+def test_job_gone(case):
+    """The commit is gone, and nobody saw it end: the tool was dead. Resume begins it again."""
+    lab = case.lab
+    move = journey(case, roaming(case))
+    call = move.start(fault='commit.started@2:kill')
+    move.finish()
+    need(call.code == -signal.SIGKILL, call.code, call.tail())
+    lab.virsh(move.dest, 'blockjob', 'g', 'vda', '--abort')
+    move.call = case.call(move.source, 'resume', 'g', '--json', timeout=90)
+    arrived(move)
+
+
+@shared
+def test_throttled(case):
+    """Somebody throttles the commit to nothing: it gets its speed back."""
+    move = journey(case, roaming(case))
+    with stopped(move, 'SWITCHED.leave') as call:
+        case.lab.virsh(move.dest, 'blockjob', 'g', 'vda', '--bandwidth', '1')
+    arrived(move)
+
+
+@shared
+def test_libvirtd_killed(case):
+    """libvirtd is killed in the commit and comes back a little later: the commit went on without it."""
+    lab = case.lab
+    move = journey(case, roaming(case))
+    back = None
+    with stopped(move, 'commit.started@2') as call:
+        lab.kill_libvirtd(move.dest)
+        back = threading.Timer(1.5, lab.start_libvirtd, [move.dest])
+        back.start()
+    back.join()
+    need(set(codes(call)) == {'connection'}, 'retries:', call.retries(), call.tail())
+    # Read again from its status file, libvirtd words the live definition in another way.
+    move.before.live = case.lab.virsh(move.dest, 'dumpxml', 'g', '--security-info')
+    arrived(move)
+
+
+# --- the guest ends ------------------------------------------------------------------------------
+
+@shared
+def test_qemu_killed(case):
+    """QEMU dies in the commit: qemu-img commits, and the guest, which nobody asked to stop, is started again."""
+    move = journey(case, roaming(case))
+    with stopped(move, 'commit.started@2') as call:
+        case.lab.wait_writes(move.dest, 'g', 5)
+        case.lab.kill_qemu(move.dest, 'g')
+    need('started again' in call.stdout, 'it did not say so:', call.tail())
+    arrived(move)
+
+
+@shared
+def test_qemu_killed_after_offline(case):
+    """The tool dies too, between the offline commit and the start: resume starts the guest."""
+    lab = case.lab
+    move = journey(case, roaming(case))
+    with stopped(move, 'commit.started@2') as call:
+        lab.wait_writes(move.dest, 'g', 5)
+        lab.kill_qemu(move.dest, 'g')
+        os.kill(call.process.pid, signal.SIGKILL)
+    move.call = case.call(move.source, 'resume', 'g', '--json', timeout=90)
+    arrived(move)
+
+
+def gone_off(case, move):
+    """The guest is off on the destination, as it was asked to be, and everything is there."""
+    lab = case.lab
+    need(move.call.code == DONE, move.call.code, move.call.tail())
+    need(lab.state(move.dest, 'g') == 'shut off', 'the guest is', lab.state(move.dest, 'g'))
+    need(lab.state(move.source, 'g') is None, 'left on the source')
+    lab.virsh(move.dest, 'start', 'g')
+    arrived(move)
+
+
+@shared
+def test_destroyed(case):
+    """virsh destroy in the commit: the guest stays off, and its disks are complete."""
+    move = journey(case, roaming(case))
+    with stopped(move, 'commit.started@2'):
+        case.lab.wait_writes(move.dest, 'g', 5)
+        case.lab.virsh(move.dest, 'destroy', 'g')
+    gone_off(case, move)
+
+
+@shared
+def test_shut_down(case):
+    """virsh shutdown in the commit: the same."""
+    lab = case.lab
+    move = journey(case, roaming(case))
+    with stopped(move, 'commit.started@2'):
+        lab.wait_writes(move.dest, 'g', 5)
+        lab.virsh(move.dest, 'shutdown', 'g')
+        wait_until(lambda: lab.state(move.dest, 'g') == 'shut off', 30, 'the end of the guest')
+    gone_off(case, move)
+
+
+# --- asked to try --------------------------------------------------------------------------------
+
+@shared
+def test_asked(case):
+    """vmig-snap resume of a job that waits for its next try: that is now. The connection of the job at work is left
+    alone."""
+    guest = roaming(case)
+    policy(case)
+    long = case.lab.path(guest.host, '/etc/vmig-snap/policy.d/long.conf')
+    long.write_text('[transient]\nfirst-delay=100\nceiling=100\njitter=0\n')
+    move = case.migration(guest, '--source-images', 'delete', '--policy', 'long', source=guest.host,
+                          dest=OTHER[guest.host])
+    call = move.start(fault='COMMIT.enter@1:error:connection')
+    try:
+        wait_until(lambda: call.retries() or call.process.poll() is not None, 60, 'a retry')
+        asked = case.call(move.source, 'resume', 'g', '--json')
+        need(asked.code == LOCKED and 'tries now' in asked.error['message'], asked.code, asked.tail())
+        move.finish(60)
+    finally:
+        call.process.poll() is None and call.process.kill()
+    arrived(move)
+
+
+if __name__ == '__main__':
+    sys.exit(main(__file__, globals()))
