@@ -13,7 +13,7 @@ import time
 
 import oracle
 from cases import TWO, Disk, main, shared
-from command import DONE, LOCKED, need
+from command import DONE, LOCKED, REFUSED, ROLLED_BACK, UNFINISHED, Call, need
 from facts import files_there, normal_xml
 from lab import wait_until
 from stopped import OTHER, stopped
@@ -214,6 +214,136 @@ def suspended_at(point):
 
 globals().update({f'test_suspended_at_{point}': suspended_at(point)
                   for point in ('commit.started@2', 'PIVOT.enter')})
+
+
+@shared
+def test_suspended_and_resumed(case):
+    """virsh suspend and resume while the base is copied: nothing comes of it."""
+    guest = roaming(case)
+    move = journey(case, guest)
+    with stopped(move, 'seed.sent'):
+        case.lab.virsh(guest.host, 'suspend', guest.name)
+        case.lab.virsh(guest.host, 'resume', guest.name)
+    arrived(move)
+
+
+def off_in_seed(case, command, words):
+    """The guest is ended in SEED: rolled back, off, whole, nothing is started anywhere."""
+    lab = case.lab
+    guest = case.guest(tree=TWO[:1])
+    move = case.migration(guest)
+    with stopped(move, 'seed.sent') as call:
+        lab.virsh('a', *command, guest.name)
+        wait_until(lambda: lab.state('a', guest.name) == 'shut off', 30, 'the end of the guest')
+    need(call.code == ROLLED_BACK and call.error['code'] in words, call.code, call.tail())
+    need(lab.state('a', guest.name) == 'shut off' and lab.state('b', guest.name) is None,
+         lab.state('a', guest.name), lab.state('b', guest.name))
+    need(files_there(lab, 'b') == move.files_before['b'] and files_there(lab, 'a') == move.files_before['a'],
+         'files are left:', files_there(lab, 'a'), files_there(lab, 'b'))
+    lab.virsh('a', 'start', guest.name)
+    lab.wait_writes('a', guest.name, 5)
+    verdict = oracle.check_writes(lab, 'a', guest.name)
+    need(verdict.ok, verdict)
+    lab.revert('a', guest.name, 'one')
+    lab.wait_writes('a', guest.name, 5)
+
+
+def test_destroyed_in_seed(case):
+    """virsh destroy."""
+    off_in_seed(case, ['destroy'], ('guest-gone',))
+
+
+def test_shut_down_in_seed(case):
+    """virsh shutdown."""
+    off_in_seed(case, ['shutdown'], ('guest-gone',))
+
+
+# --- a snapshot that got into the overlay all the same -------------------------------------------
+
+def sneak(lab, host, guest):
+    """An internal snapshot of everything, made by QEMU behind libvirt's back, in the overlays."""
+    said = lab.virsh(host, 'qemu-monitor-command', guest.name, '--hmp', 'savevm sneaked')
+    need(not said.strip(), 'QEMU did not make it:', said)
+
+
+def overlays(lab, host, guest):
+    """The overlay of each disk, by the live definition."""
+    return [path for path in lab.disks(host, guest.name).values() if path not in guest.all_files()]
+
+
+def parked_by_snapshot(case, move, point, host):
+    """Stopped at the point, a snapshot is sneaked in on this host: the job parks and says which and where, the snapshot
+    stays, and once it is deleted resume ends the job."""
+    lab, guest = case.lab, move.guest
+    with stopped(move, point) as call:
+        sneak(lab, host, guest)
+    need(call.code == UNFINISHED and call.error['code'] == 'interference', call.code, call.tail())
+    said = case.call(move.source, 'status', call.result['job'], '--json').document['jobs'][0]
+    files = overlays(lab, host, guest)
+    message = (said['last_error'] or said['error'])['message']
+    need(files and 'sneaked' in message and any(path in message for path in files), 'it said', message, files)
+    need(lab.state(host, guest.name) == 'running', 'the guest is', lab.state(host, guest.name))
+    refused = attempts(lab, host, {'snapshot': forbidden(lab, guest, host)['snapshot-create-as internal'],
+                                   'commit': forbidden(lab, guest, host)['blockcommit']})
+    need(all(code != 0 for code, _ in refused.values()), 'not refused while parked:', refused)
+    again = case.call(move.source, 'resume', guest.name, '--json')
+    need(again.code == UNFINISHED, 'resume with the snapshot in place:', again.code, again.tail())
+    for path in files:
+        names = [snapshot.name for snapshot in oracle.image_facts(lab, host, path)]
+        need(names == ['sneaked'], 'in', path, 'there is', names)
+    lab.virsh(host, 'qemu-monitor-command', guest.name, '--hmp', 'delvm sneaked')
+    move.call = case.call(move.source, 'resume', guest.name, '--json', timeout=90)
+
+
+def test_sneaked_in_seed(case):
+    """While the base is copied: the job goes back, and parks before the overlays would be committed."""
+    guest = case.guest(disks=[Disk('vda'), Disk('vdb', fill_mb=1)], tree=TWO[:1])
+    move = case.migration(guest)
+    parked_by_snapshot(case, move, 'seed.sent', 'a')
+    need(move.call.code == ROLLED_BACK, move.call.code, move.call.tail())
+    need(not overlays(case.lab, 'a', guest) and case.lab.state('a', 'g') == 'running', 'not as before')
+    need(files_there(case.lab, 'a') == move.files_before['a'] and
+         files_there(case.lab, 'b') == move.files_before['b'], 'files are left')
+    verdict = oracle.check_writes(case.lab, 'a', 'g')
+    need(verdict.ok, verdict)
+
+
+def sneaked_at(point):
+    """A test: a snapshot is sneaked in on the destination."""
+    def test(case):
+        guest = case.guest(tree=TWO[:1])
+        move = case.migration(guest)
+        parked_by_snapshot(case, move, point, 'b')
+        move.prove_arrived(revert=None)
+    test.__doc__ = f'At {point}, on the destination: the job parks there.'
+    return test
+
+
+globals().update({f'test_sneaked_at_{point}': sneaked_at(point) for point in ('commit.started@2', 'PIVOT.enter')})
+
+
+# --- two operators -------------------------------------------------------------------------------
+
+@shared
+def test_at_once(case):
+    """Three migrations begun in the same moment, two on the source and one on the destination: one does it, the others
+    have changed nothing."""
+    lab = case.lab
+    guest = roaming(case)
+    here, there = guest.host, OTHER[guest.host]
+    move = journey(case, guest)
+    argv = ['migrate', guest.name, lab.uri(there), '--json', '--source-images', 'delete']
+    rivals = [Call(lab, here, argv), Call(lab, there, ['migrate', guest.name, lab.uri(here), '--json'])]
+    call = move.start()
+    move.finish()
+    for rival in rivals:
+        rival.wait(120)
+    ends = [call.code, rivals[0].code]
+    need(sorted(ends) == [DONE, LOCKED], 'on the source they ended with', ends, call.tail(), rivals[0].tail())
+    need(rivals[1].code in (LOCKED, REFUSED), 'on the destination it ended with', rivals[1].tail())
+    if rivals[0].code == DONE:
+        move.call = rivals[0]
+    arrived(move)
 
 
 if __name__ == '__main__':
