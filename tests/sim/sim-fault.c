@@ -223,7 +223,7 @@ static void happen(Sim *sim, SimFaultKind kind, SimCall *call)
         host->no_space_guest = TRUE;
         break;
     case SIM_FAULT_SPACE:
-        host->full_until = sim->now + sim_random_scale(&sim->chance, SIM_S, 8000 * SIM_S);
+        host->full_until = sim->now + sim_random_scale(&sim->chance, SIM_S, 2000 * SIM_S);
         break;
     case SIM_FAULT_BLOCK_JOB:
         end_some_block_job(sim);
