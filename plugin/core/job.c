@@ -40,7 +40,7 @@ static const Field file_fields[] = {
     TEXT(VmigFile, source),    TEXT(VmigFile, dest),           TEXT(VmigFile, part),   TEXT(VmigFile, format),
     TEXT(VmigFile, backing),   TEXT(VmigFile, backing_format), TEXT(VmigFile, rebase), SIZE(VmigFile, size),
     SIZE(VmigFile, allocated), SIZE(VmigFile, virtual_size),   SIZE(VmigFile, dev),    SIZE(VmigFile, ino),
-    SIZE(VmigFile, mtime_ns),  TEXT(VmigFile, hash),           FLAG(VmigFile, placed),
+    SIZE(VmigFile, mtime_ns),  TEXT(VmigFile, kept),           TEXT(VmigFile, hash),   FLAG(VmigFile, placed),
 };
 static const FieldTable file_table = TABLE(VmigFile, vmig_file_free, file_fields);
 

@@ -29,6 +29,7 @@ typedef struct {
     guint64 dev;          /* identity of the source file when it was frozen */
     guint64 ino;
     guint64 mtime_ns;
+    char *kept;      /* the job that left an image under the name dest, to begin the seed with; or NULL */
     char *hash;      /* of the whole file, once both sides agree on it */
     gboolean placed; /* the seed has its final name */
 } VmigFile;

@@ -268,6 +268,54 @@ static gboolean check_domains(VmigHypervisor *hv, GPtrArray *files, GError **err
     return uuids != NULL;
 }
 
+/* By name alone: the files are another host's. */
+static gboolean disk_names(const VmigDomainDisk *disk, const char *path)
+{
+    gboolean named = g_strcmp0(disk->source, path) == 0 || g_strcmp0(disk->mirror_file, path) == 0;
+
+    for (guint i = 0; !named && i < disk->backing->len; i++)
+        named = g_strcmp0(((const VmigChainFile *)disk->backing->pdata[i])->file, path) == 0;
+    return named;
+}
+
+static char *definition_names(VmigHypervisor *hv, const char *uuid, VmigXmlKind kind, const char *path, GError **error)
+{
+    g_autofree char *xml = NULL;
+
+    if (!hv->ops->domain_xml(hv, uuid, kind, &xml, error))
+        return NULL;
+    g_autoptr(VmigDomainXml) doc = vmig_domain_xml_parse(xml, error);
+    const VmigDomainFacts *facts = doc != NULL ? vmig_domain_xml_facts(doc) : NULL;
+    for (guint i = 0; facts != NULL && i < facts->disks->len; i++) {
+        const VmigDomainDisk *disk = facts->disks->pdata[i];
+        if (disk_names(disk, path))
+            return g_strdup_printf("'%s' has it as disk %s", facts->name, disk->target);
+    }
+    return NULL;
+}
+
+char *vmig_kept_image_user(VmigHypervisor *hv, const char *path, GError **error)
+{
+    g_autoptr(GPtrArray) uuids = vmig_libvirt_domains(hv, error);
+
+    for (guint i = 0; uuids != NULL && i < uuids->len; i++) {
+        g_autoptr(VmigDomainInfo) info = NULL;
+        g_autoptr(GError) why = NULL;
+        if (!hv->ops->find(hv, uuids->pdata[i], &info, error))
+            return NULL;
+        if (info == NULL)
+            continue;
+        char *user = definition_names(hv, uuids->pdata[i], VMIG_XML_LIVE, path, &why);
+        if (user == NULL && why == NULL && info->persistent)
+            user = definition_names(hv, uuids->pdata[i], VMIG_XML_PERSISTENT, path, &why);
+        if (why != NULL)
+            g_propagate_error(error, g_steal_pointer(&why));
+        if (user != NULL || (error != NULL && *error != NULL))
+            return user;
+    }
+    return NULL;
+}
+
 /* Images that no domain has now, such as clones that are not defined yet. */
 static gboolean check_others(const VmigConfig *config, GPtrArray *files, GError **error)
 {

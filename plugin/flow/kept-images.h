@@ -39,3 +39,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigCleaned, vmig_cleaned_free)
  * LOCKED, UNREACHABLE and the like for the other host. An error after the first file went says which did.
  * (transfer full) */
 VmigCleaned *vmig_clean_kept_images(const VmigCleanRequest *request, GError **error);
+
+/* Which domain of that libvirt, on whichever host, names the image: "'other' has it as disk vda". NULL if none does, or
+ * with the error set. (transfer full) */
+char *vmig_kept_image_user(VmigHypervisor *hypervisor, const char *path, GError **error);

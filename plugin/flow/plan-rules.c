@@ -240,6 +240,30 @@ static void rule_chain(VmigPlan *plan, const VmigPlanDisk *disk)
     note_differences(plan, disk);
 }
 
+/* What an earlier migration of the same guest left there may be what this one begins with. */
+static gboolean rule_kept(VmigPlan *plan, const VmigPlanDisk *disk, const VmigPathFacts *facts, const char *path)
+{
+    const VmigSurvey *s = plan->survey;
+    const char *t = disk->disk->target;
+    const char *why = facts->kept_why_not;
+
+    if (facts->kept_job == NULL)
+        return FALSE;
+    if (g_strcmp0(facts->kept_domain, s->domain->uuid) != 0)
+        why = "it is another guest's";
+    if (why == NULL && facts->kept_user != NULL)
+        why = facts->kept_user;
+    if (why == NULL) {
+        note(plan, "disk %s: job %s kept %s on the destination: only what changed since is sent", t, facts->kept_job,
+             path);
+        return TRUE;
+    }
+    refuse(plan, VMIG_ERROR_DESTINATION_EXISTS, t, "Choose another path with --map, or move that file away.",
+           "disk %s: %s exists on the destination, where job %s left it, and cannot be the seed: %s", t, path,
+           facts->kept_job, why);
+    return TRUE;
+}
+
 static void rule_dest_paths(VmigPlan *plan, const VmigPlanDisk *disk)
 {
     const char *t = disk->disk->target;
@@ -252,12 +276,12 @@ static void rule_dest_paths(VmigPlan *plan, const VmigPlanDisk *disk)
                    "Choose another path with --map or --map-dir, or add the folder to image-roots in "
                    "/etc/vmig-snap/vmig-snap.conf there.",
                    "disk %s: %s is outside the image roots of the destination", t, path);
-        else if (facts->exists)
+        else if (facts->exists && !rule_kept(plan, disk, facts, path))
             refuse(plan, VMIG_ERROR_DESTINATION_EXISTS, t,
                    facts->owner_job != NULL ? "A job left it: vmig-snap doctor on the destination says what to do."
                                             : "Choose another path with --map, or move that file away.",
                    "disk %s: %s exists on the destination", t, path);
-        else if (!facts->folder_ok)
+        else if (!facts->exists && !facts->folder_ok)
             refuse(plan, VMIG_ERROR_NO_DIRECTORY, t, "Make the folder there, or choose another with --map-dir.",
                    "disk %s: the folder of %s does not exist on the destination or cannot be written", t, path);
     }
@@ -282,6 +306,19 @@ static void rule_source_room(VmigPlan *plan, const VmigPlanDisk *disk)
     }
 }
 
+/* Room that the seeds have already. */
+static guint64 kept_bytes(const VmigPlanDisk *disk)
+{
+    guint64 sum = 0;
+
+    for (guint i = 0; i < disk->dest_facts->len; i++) {
+        const VmigPathFacts *facts = disk->dest_facts->pdata[i];
+        if (facts->kept_job != NULL && !vmig_size_add(&sum, facts->kept_bytes))
+            return G_MAXUINT64;
+    }
+    return sum;
+}
+
 /* Several disks on one file system of the destination need their sum. */
 static void rule_dest_room(VmigPlan *plan)
 {
@@ -302,7 +339,7 @@ static void rule_dest_room(VmigPlan *plan)
             sum = g_new0(guint64, 1);
             g_hash_table_insert(needs, &there->filesystem, sum);
         }
-        guint64 room = vmig_room_needed(disk->to_copy, disk->overlay_forecast);
+        guint64 room = vmig_room_needed(disk->to_copy - MIN(disk->to_copy, kept_bytes(disk)), disk->overlay_forecast);
         if (!vmig_size_add(sum, room))
             *sum = G_MAXUINT64;
     }

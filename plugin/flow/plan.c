@@ -25,7 +25,8 @@ void vmig_plan_free(VmigPlan *plan)
     g_free(plan);
 }
 
-static VmigFile *make_file(const VmigImageFacts *facts, const char *dest, const char *below, const char *job_id)
+static VmigFile *make_file(const VmigImageFacts *facts, const VmigPathFacts *at_dest, const char *dest,
+                           const char *below, const char *job_id)
 {
     VmigFile *file = vmig_file_new();
 
@@ -41,6 +42,7 @@ static VmigFile *make_file(const VmigImageFacts *facts, const char *dest, const 
     file->dev = facts->dev;
     file->ino = facts->ino;
     file->mtime_ns = facts->mtime_ns;
+    file->kept = at_dest->exists ? g_strdup(at_dest->kept_job) : NULL; /* else it were refused */
     if (below != NULL) {
         /* The name in the header still leads to the right file there, or it is written anew: absolute. */
         g_autofree char *there = vmig_backing_resolve(dest, facts->backing);
@@ -63,7 +65,8 @@ static VmigDisk *make_disk(const VmigPlanDisk *plan, const char *job_id)
     disk->dest_overlay = vmig_overlay_path(plan->dest_paths->pdata[0], job_id);
     for (guint i = 0; i < plan->chain->len; i++) {
         const char *below = i + 1 < plan->chain->len ? plan->dest_paths->pdata[i + 1] : NULL;
-        g_ptr_array_add(disk->files, make_file(plan->chain->pdata[i], plan->dest_paths->pdata[i], below, job_id));
+        g_ptr_array_add(disk->files, make_file(plan->chain->pdata[i], plan->dest_facts->pdata[i],
+                                               plan->dest_paths->pdata[i], below, job_id));
     }
     return disk;
 }

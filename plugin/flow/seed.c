@@ -9,7 +9,7 @@
 typedef struct {
     VmigFile *file; /* not owned */
     const char *target;
-    char *sockets[2]; /* NULL-terminated */
+    char **sockets; /* the first is the receiver's */
     VmigCopyTask task;
     VmigCopyProgress progress; /* under the mutex */
 } SeedCopy;
@@ -25,7 +25,7 @@ typedef struct {
 
 static void seed_copy_free(SeedCopy *copy)
 {
-    g_free(copy->sockets[0]);
+    g_strfreev(copy->sockets);
     g_free(copy->task.hash);
     g_free(copy->task.rewritten);
     g_free(copy);
@@ -38,6 +38,23 @@ static void seeding_free(Seeding *seeding)
     g_free(seeding);
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Seeding, seeding_free)
+
+/* What a copy has to be worth for more connections: they take half a second to make. */
+#define WORTH_MORE (256 * 1024 * 1024)
+
+static void widen(VmigMachine *m)
+{
+    guint64 bytes = 0;
+
+    for (guint i = 0; i < m->job->disks->len; i++) {
+        const VmigDisk *disk = m->job->disks->pdata[i];
+        for (guint k = 0; k < disk->files->len; k++)
+            if (((const VmigFile *)disk->files->pdata[k])->hash == NULL)
+                bytes += ((const VmigFile *)disk->files->pdata[k])->allocated;
+    }
+    if (bytes >= WORTH_MORE && m->world->widen != NULL)
+        m->world->widen(m->world);
+}
 
 /* Files whose copies are not proven yet. */
 static Seeding *collect(VmigMachine *m)
@@ -54,10 +71,9 @@ static Seeding *collect(VmigMachine *m)
             if (file->hash != NULL)
                 continue;
             SeedCopy *copy = g_new0(SeedCopy, 1);
-            g_autofree char *name = g_strdup_printf("seed-%u.sock", seeding->copies->len);
             copy->file = file;
             copy->target = disk->target;
-            copy->sockets[0] = vmig_world_socket(m->world, name);
+            copy->sockets = vmig_world_seed_sockets(m->world, seeding->copies->len);
             copy->task.file = file;
             copy->task.sockets = (const char *const *)copy->sockets;
             g_ptr_array_add(seeding->copies, copy);
@@ -208,6 +224,7 @@ static gboolean place_proven(VmigMachine *m, GError **error)
 
 gboolean vmig_step_seed(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError **error)
 {
+    widen(m);
     g_autoptr(Seeding) seeding = collect(m);
 
     if (seeding->copies->len > 0 && (!start_receivers(seeding, error) || !send_all(seeding, error)))

@@ -4,6 +4,7 @@
 
 #include "core/amount.h"
 #include "core/snapshot-tree.h"
+#include "flow/kept-images.h"
 #include "flow/plan.h"
 
 #define FORECAST_MIN (64ull * 1024 * 1024)
@@ -155,9 +156,14 @@ static void ask_dest_paths(VmigSurvey *s, VmigWorld *world, VmigPlanDisk *disk)
     for (guint i = 0; i < disk->dest_paths->len; i++) {
         GError *error = NULL;
         VmigPathFacts *facts = vmig_storage_path(world->dest.storage, disk->dest_paths->pdata[i], &error);
+        note_error(s, g_steal_pointer(&error));
+        if (facts == NULL)
+            continue;
+        g_ptr_array_add(disk->dest_facts, facts);
+        if (facts->kept_job == NULL || world->dest.hypervisor == NULL)
+            continue;
+        facts->kept_user = vmig_kept_image_user(world->dest.hypervisor, disk->dest_paths->pdata[i], &error);
         note_error(s, error);
-        if (facts != NULL)
-            g_ptr_array_add(disk->dest_facts, facts);
     }
 }
 

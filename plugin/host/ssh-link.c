@@ -15,6 +15,7 @@
 
 #include "core/names.h"
 #include "host/agent-client.h"
+#include "host/cipher.h"
 #include "host/qemu-user.h"
 
 /* The last bytes of ssh's standard error: escaped they are still below VMIG_TEXT_MAX. */
@@ -55,7 +56,6 @@ static const char *const fixed_options[] = {
     "-oForwardX11=no",
     "-oRemoteCommand=none",
     "-oPermitLocalCommand=no",
-    "-oCiphers=^aes128-gcm@openssh.com,aes256-gcm@openssh.com", /* the fastest where the processor knows AES */
 };
 
 /* ssh takes -L apart at colons and expands '%', '~' and ${}. */
@@ -82,7 +82,8 @@ static gboolean add_forwards(GPtrArray *argv, const VmigSshLinkOptions *options,
 {
     for (guint i = 0; options->sockets != NULL && options->sockets[i] != NULL; i++) {
         g_autofree char *path = g_build_filename(options->run_dir, options->sockets[i], NULL);
-        if (!add_forward(argv, path, path, error))
+        g_autofree char *here = g_strconcat(path, options->suffix, NULL);
+        if (!add_forward(argv, here, path, error))
             return FALSE;
     }
     if (options->remote_libvirt_socket == NULL)
@@ -99,6 +100,8 @@ char **vmig_ssh_link_argv(const VmigSshLinkOptions *options, GError **error)
     g_ptr_array_add(argv, g_strdup(options->ssh_command != NULL ? options->ssh_command : "ssh"));
     for (guint i = 0; i < G_N_ELEMENTS(fixed_options); i++)
         g_ptr_array_add(argv, g_strdup(fixed_options[i]));
+    const char *ciphers = options->ciphers != NULL ? options->ciphers : vmig_cipher_preferred(vmig_cipher_has_aes());
+    g_ptr_array_add(argv, g_strconcat("-oCiphers=", ciphers, NULL));
     /* The port of another scheme is libvirt's. */
     if (to->port != 0 && g_str_equal(to->scheme, "ssh"))
         g_ptr_array_add(argv, g_strdup_printf("-p%u", to->port));

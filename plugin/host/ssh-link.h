@@ -23,6 +23,8 @@ typedef struct {
     const VmigDestination *destination;
     const char *run_dir;               /* exists and is ours ("rundir" makes it); the same path on both hosts */
     const char *const *sockets;        /* names: run_dir/NAME is forwarded to run_dir/NAME there. NULL: none */
+    const char *suffix;                /* run_dir/NAME and this is what is forwarded to run_dir/NAME. NULL: none */
+    const char *ciphers;               /* -oCiphers=. NULL: by this host's processor */
     const char *remote_libvirt_socket; /* is forwarded from run_dir/libvirt.sock. NULL: it is not */
     const char *host;                  /* in messages; NULL: as the destination has it */
     const char *ssh_command;           /* NULL: ssh */

@@ -189,6 +189,22 @@ static void set_file_facts(JsonObject *reply, int folder, const char *name)
 /* A path outside the roots is a fact and no error: the plan wants all refusals at once. Nothing is opened there; only
  * whether there is something is told (a guest's kernel, firmware, medium), which whoever may start guests here can ask
  * libvirt as well. */
+static gboolean set_kept(VmigLocal *local, JsonObject *reply, const char *path, GError **error)
+{
+    g_auto(VmigKeptImage) kept = {0};
+
+    if (!vmig_local_kept(local, path, &kept, error))
+        return FALSE;
+    if (kept.job == NULL)
+        return TRUE;
+    json_object_set_string_member(reply, "kept_job", kept.job->id);
+    json_object_set_string_member(reply, "kept_domain", kept.job->uuid);
+    json_object_set_int_member(reply, "kept_bytes", (gint64)kept.bytes);
+    if (kept.why_not != NULL)
+        json_object_set_string_member(reply, "kept_why_not", kept.why_not);
+    return TRUE;
+}
+
 static JsonObject *do_path(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *path = vmig_reader_text(args, "path");
@@ -209,7 +225,7 @@ static JsonObject *do_path(VmigLocal *local, VmigReader *args, GError **error)
         if (!vmig_gate_owner(local->journal, path, &owner, error))
             return NULL;
     }
-    JsonObject *reply = json_object_new();
+    g_autoptr(JsonObject) reply = json_object_new();
     set_folder_facts(reply, folder);
     set_file_facts(reply, folder, name);
     if (outside) {
@@ -219,7 +235,9 @@ static JsonObject *do_path(VmigLocal *local, VmigReader *args, GError **error)
     }
     if (owner != NULL)
         json_object_set_string_member(reply, "owner_job", owner);
-    return reply;
+    if (!outside && json_object_get_boolean_member(reply, "is_regular") && !set_kept(local, reply, path, error))
+        return NULL;
+    return g_steal_pointer(&reply);
 }
 
 static void set_text(JsonObject *object, const char *name, const char *bytes)

@@ -73,6 +73,21 @@ void vmig_local_hold_plan(VmigLocal *local, const char *job, const char *const *
 /* Holds them; nothing is success where nothing was planned. FALSE, and nothing is held: somebody writes to one. */
 gboolean vmig_local_hold(VmigLocal *local, const char *job, GError **error);
 void vmig_local_hold_drop(VmigLocal *local, const char *job);
+/* An image that a finished job left under its own name. */
+typedef struct {
+    VmigJob *job;  /* NULL: no job did */
+    char *why_not; /* why it cannot be a seed all the same, for people; NULL: it can */
+    guint64 dev, ino;
+    guint64 bytes; /* that it occupies */
+} VmigKeptImage;
+void vmig_kept_image_clear(VmigKeptImage *kept);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VmigKeptImage, vmig_kept_image_clear)
+/* What of that lies at the path. The file exists. */
+gboolean vmig_local_kept(VmigLocal *local, const char *path, VmigKeptImage *kept, GError **error);
+/* Gives the image that kept_job left at path the name of the part, which is intended. Repeated it is success.
+ * DESTINATION_EXISTS if it is not what it was. */
+gboolean vmig_local_take_kept(VmigLocal *local, const char *job, const char *kept_job, const char *path,
+                              const char *part, GError **error);
 
 /* RUN_DIR/JOB (transfer full) */
 char *vmig_local_job_dir(const VmigLocal *local, const char *job);

@@ -9,6 +9,7 @@
 
 #include "core/path-map.h"
 #include "host/agent.h"
+#include "host/cipher.h"
 #include "host/receiver.h"
 #include "host/storage-local-private.h"
 #include "host/tool.h"
@@ -80,6 +81,8 @@ static JsonObject *do_hello(VmigLocal *local, VmigReader *args G_GNUC_UNUSED, GE
     json_object_set_string_member(reply, "machine_id", local->machine_id);
     json_object_set_string_member(reply, "qemu_img_version", version);
     json_object_set_array_member(reply, "roots", roots);
+    json_object_set_int_member(reply, "cpus", (gint64)g_get_num_processors());
+    json_object_set_boolean_member(reply, "aes", vmig_cipher_has_aes());
     return reply;
 }
 

@@ -12,7 +12,7 @@
 
 /* What the requests of a seed say. Strings belong to the request. */
 typedef struct {
-    const char *job, *part, *dest, *format, *rebase, *backing_format, *hash;
+    const char *job, *part, *dest, *format, *rebase, *backing_format, *hash, *kept;
     guint64 size;
 } Seed;
 
@@ -29,6 +29,7 @@ static gboolean read_seed(VmigReader *args, Seed *seed, GError **error)
     seed->rebase = vmig_reader_maybe_text(&reader, "rebase");
     seed->backing_format = vmig_reader_maybe_text(&reader, "backing_format");
     seed->hash = vmig_reader_maybe_text(&reader, "hash");
+    seed->kept = vmig_reader_maybe_text(&reader, "kept");
     seed->size = vmig_reader_size(&reader, "size");
     return vmig_local_args(&reader, error);
 }
@@ -133,7 +134,8 @@ static JsonObject *do_receive(VmigLocal *local, VmigReader *args, GError **error
     if (old != NULL)
         vmig_receiver_abort(old);
     set_hash(local, seed.part, NULL);
-    if (!vmig_local_check_unused(seed.part, error) || !intend_part(local, &seed, error))
+    if (!vmig_local_check_unused(seed.part, error) || !intend_part(local, &seed, error) ||
+        (seed.kept != NULL && !vmig_local_take_kept(local, seed.job, seed.kept, seed.dest, seed.part, error)))
         return NULL;
     g_autoptr(VmigReceiver) receiver = vmig_receiver_start(seed.part, seed.size, socket, error);
     if (receiver == NULL || !record_part(local, &seed, error))

@@ -34,6 +34,10 @@ void vmig_path_facts_free(VmigPathFacts *facts)
     if (facts == NULL)
         return;
     g_free(facts->owner_job);
+    g_free(facts->kept_job);
+    g_free(facts->kept_domain);
+    g_free(facts->kept_why_not);
+    g_free(facts->kept_user);
     g_free(facts);
 }
 
@@ -149,6 +153,7 @@ static JsonObject *job_file_args(const VmigJob *job, const VmigFile *file)
     set_text(object, "backing_format", file->backing_format);
     set_text(object, "rebase", file->rebase);
     set_text(object, "hash", file->hash);
+    set_text(object, "kept", file->kept);
     json_object_set_int_member(object, "size", (gint64)file->size);
     json_object_set_int_member(object, "dev", (gint64)file->dev);
     json_object_set_int_member(object, "ino", (gint64)file->ino);
@@ -171,6 +176,8 @@ VmigStorageFacts *vmig_storage_hello(VmigStorage *storage, GError **error)
     facts->machine_id = g_strdup(vmig_reader_text(&reader, "machine_id"));
     facts->qemu_img_version = g_strdup(vmig_reader_text(&reader, "qemu_img_version"));
     facts->roots = vmig_reader_texts(&reader, "roots");
+    facts->cpus = vmig_reader_size(&reader, "cpus");
+    facts->aes = vmig_reader_flag(&reader, "aes");
     return understood(&reader, storage, "hello", error) ? g_steal_pointer(&facts) : NULL;
 }
 
@@ -193,6 +200,12 @@ VmigPathFacts *vmig_storage_path(VmigStorage *storage, const char *path, GError 
     facts->dev = vmig_reader_bits(&reader, "dev");
     facts->ino = vmig_reader_bits(&reader, "ino");
     facts->owner_job = g_strdup(vmig_reader_maybe_text(&reader, "owner_job"));
+    facts->kept_job = g_strdup(vmig_reader_maybe_text(&reader, "kept_job"));
+    if (facts->kept_job != NULL) {
+        facts->kept_domain = g_strdup(vmig_reader_text(&reader, "kept_domain"));
+        facts->kept_bytes = vmig_reader_size(&reader, "kept_bytes");
+        facts->kept_why_not = g_strdup(vmig_reader_maybe_text(&reader, "kept_why_not"));
+    }
     return understood(&reader, storage, "path", error) ? g_steal_pointer(&facts) : NULL;
 }
 

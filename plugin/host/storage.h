@@ -45,6 +45,8 @@ typedef struct {
     char *machine_id;
     char *qemu_img_version;
     char **roots; /* the image roots */
+    guint64 cpus;
+    gboolean aes; /* the processor has instructions for AES */
 } VmigStorageFacts;
 void vmig_storage_facts_free(VmigStorageFacts *facts);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigStorageFacts, vmig_storage_facts_free)
@@ -60,6 +62,11 @@ typedef struct {
     guint64 size, dev, ino;
     char *owner_job; /* the unfinished or finished job whose file it is, by the journal there, or
                         NULL */
+    /* An image that a finished job left there when it moved that domain away: a seed for its way back, unless there is
+     * a reason against it. kept_job is NULL where there is none. */
+    char *kept_job, *kept_domain, *kept_why_not;
+    guint64 kept_bytes; /* that it occupies */
+    char *kept_user;    /* set by who asks libvirt there: what speaks against it, or NULL */
 } VmigPathFacts;
 void vmig_path_facts_free(VmigPathFacts *facts);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigPathFacts, vmig_path_facts_free)

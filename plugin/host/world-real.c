@@ -5,6 +5,7 @@
 #include <glib/gstdio.h>
 
 #include "host/agent-client.h"
+#include "host/cipher.h"
 #include "host/clock.h"
 #include "host/libvirt.h"
 #include "host/mover.h"
@@ -12,6 +13,7 @@
 #include "host/storage-local.h"
 
 #define LOCAL_URI_FORMAT "qemu+unix:///system?socket=%s"
+#define MOST_LINKS 4 /* further ssh connections for the copies */
 
 static VmigHost *here(VmigWorld *world, gboolean here_is_dest)
 {
@@ -56,12 +58,14 @@ VmigJournal *vmig_world_journal(VmigWorld *world, gboolean here_is_dest, GError 
 }
 
 /* The sockets that ssh forwards: the memory, the mirrors, and one for each file. */
-static GPtrArray *socket_names(guint seeds)
+static GPtrArray *socket_names(guint seeds, gboolean only_seeds)
 {
     GPtrArray *names = g_ptr_array_new_with_free_func(g_free);
 
-    g_ptr_array_add(names, g_strdup("ram.sock"));
-    g_ptr_array_add(names, g_strdup("nbd.sock"));
+    if (!only_seeds) {
+        g_ptr_array_add(names, g_strdup("ram.sock"));
+        g_ptr_array_add(names, g_strdup("nbd.sock"));
+    }
     for (guint i = 0; i < seeds; i++)
         g_ptr_array_add(names, g_strdup_printf(VMIG_PRIVATE_SOCKET "%u.sock", i));
     g_ptr_array_add(names, NULL);
@@ -71,7 +75,7 @@ static GPtrArray *socket_names(guint seeds)
 static gboolean open_link(VmigWorld *world, const VmigWorldConfig *config, const VmigDestination *peer,
                           gboolean all_through_ssh, GError **error)
 {
-    g_autoptr(GPtrArray) names = socket_names(config->seeds);
+    g_autoptr(GPtrArray) names = socket_names(config->seeds, FALSE);
     g_autoptr(VmigJob) job = vmig_job_new();
     VmigSshLinkOptions options = {
         .destination = peer,
@@ -150,6 +154,47 @@ static gboolean connect_peer(VmigWorld *world, const VmigWorldConfig *config, Vm
     return TRUE;
 }
 
+/* ssh encrypts a connection in one thread: it is the slowest part of a copy. More of them than processors are of no
+ * use, and the sender, the receiver and the guests want some too. */
+static guint useful_links(const VmigStorageFacts *there)
+{
+    return (guint)CLAMP(MIN(there->cpus, g_get_num_processors()) / 2, 1, MOST_LINKS);
+}
+
+static void widen(VmigWorld *world)
+{
+    const Recipe *recipe = world->recipe;
+    const VmigWorldConfig *config = &recipe->config;
+    VmigHost *peer = here(world, !config->here_is_dest);
+    g_autoptr(VmigDestination) to = vmig_destination_parse(config->peer_uri, NULL);
+    g_autoptr(GPtrArray) names = socket_names(config->seeds, TRUE);
+
+    if (to == NULL || peer->storage == NULL || world->links != NULL || config->here_is_dest)
+        return;
+    g_autoptr(VmigStorageFacts) there = vmig_storage_hello(peer->storage, NULL);
+    if (there == NULL)
+        return;
+    world->links = g_ptr_array_new_with_free_func((GDestroyNotify)vmig_ssh_link_close);
+    while (world->seed_links < useful_links(there)) {
+        g_autofree char *suffix = vmig_world_seed_suffix(world->seed_links);
+        VmigSshLinkOptions options = {
+            .destination = to,
+            .run_dir = world->run_dir,
+            .sockets = (const char *const *)names->pdata,
+            .suffix = suffix,
+            .ciphers = vmig_cipher_preferred(there->aes && vmig_cipher_has_aes()),
+            .host = config->peer_name,
+            .ssh_command = config->config->ssh_command,
+            .agent_command = config->config->agent_command,
+        };
+        VmigSshLink *link = vmig_ssh_link_open(&options, NULL);
+        if (link == NULL)
+            return;
+        g_ptr_array_add(world->links, link);
+        world->seed_links++;
+    }
+}
+
 static void disconnect_peer(VmigWorld *world, gboolean here_is_dest)
 {
     VmigHost *host = here(world, !here_is_dest);
@@ -159,6 +204,8 @@ static void disconnect_peer(VmigWorld *world, gboolean here_is_dest)
     g_clear_pointer(&world->peer_uri, g_free);
     g_clear_pointer(&world->migrate_uri, g_free);
     g_clear_pointer(&world->disks_uri, g_free);
+    g_clear_pointer(&world->links, g_ptr_array_unref);
+    world->seed_links = 0;
     if (world->link != NULL)
         vmig_ssh_link_close(world->link);
     world->link = NULL;
@@ -185,6 +232,7 @@ gboolean vmig_world_open_peer(VmigWorld *world, const VmigWorldConfig *config, V
     world->recipe = recipe_new(config, waker);
     world->recipe_free = (GDestroyNotify)recipe_free;
     world->reconnect = reconnect;
+    world->widen = widen;
     if (connect_peer(world, config, waker, error))
         return TRUE;
     disconnect_peer(world, config->here_is_dest);

@@ -10,6 +10,7 @@ void vmig_world_free(VmigWorld *world)
     g_clear_pointer(&world->dest.hypervisor, vmig_hypervisor_free);
     g_clear_pointer(&world->dest.storage, vmig_storage_free);
     g_clear_pointer(&world->source.storage, vmig_storage_free);
+    g_clear_pointer(&world->links, g_ptr_array_unref);
     if (world->link_free != NULL)
         world->link_free(world->link);
     if (world->recipe_free != NULL)
@@ -28,4 +29,22 @@ void vmig_world_free(VmigWorld *world)
 char *vmig_world_socket(const VmigWorld *world, const char *name)
 {
     return g_build_filename(world->run_dir, name, NULL);
+}
+
+char *vmig_world_seed_suffix(guint link)
+{
+    return g_strdup_printf(".%u", link);
+}
+
+char **vmig_world_seed_sockets(const VmigWorld *world, guint index)
+{
+    g_autofree char *name = g_strdup_printf("seed-%u.sock", index);
+    char **sockets = g_new0(char *, world->seed_links + 2);
+
+    sockets[0] = vmig_world_socket(world, name);
+    for (guint i = 0; i < world->seed_links; i++) {
+        g_autofree char *suffix = vmig_world_seed_suffix(i);
+        sockets[i + 1] = g_strconcat(sockets[0], suffix, NULL);
+    }
+    return sockets;
 }

@@ -91,7 +91,12 @@ typedef struct VmigWorld {
     gboolean (*reconnect)(struct VmigWorld *world, GError **error);
     /* Did somebody ask, since the last time, that the job be tried at once? NULL: nobody can. */
     gboolean (*asked)(struct VmigWorld *world);
-    gpointer link; /* what both hosts are connected through; goes after everything that uses it */
+    /* Makes more connections for the copies, as many as the hosts can make use of, where they go over one that
+     * encrypts in one thread; seed_sockets counts them afterwards. What fails is not needed. NULL: there is no such. */
+    void (*widen)(struct VmigWorld *world);
+    guint seed_links; /* further sockets of each seed: vmig_world_seed_sockets() */
+    GPtrArray *links; /* the connections behind them, or NULL */
+    gpointer link;    /* what both hosts are connected through; goes after everything that uses it */
     GDestroyNotify link_free;
     gpointer recipe; /* of the connection, for reconnect() */
     GDestroyNotify recipe_free;
@@ -107,6 +112,11 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigWorld, vmig_world_free)
 
 /* run_dir/NAME (transfer full) */
 char *vmig_world_socket(const VmigWorld *world, const char *name);
+/* Where the seed of that number is received: the first is its socket on both hosts, the others lead there by further
+ * connections. (transfer full) */
+char **vmig_world_seed_sockets(const VmigWorld *world, guint index);
+/* ".N" for the Nth of the further connections (transfer full) */
+char *vmig_world_seed_suffix(guint link);
 G_GNUC_UNUSED static inline void vmig_random_free(VmigRandom *random)
 {
     random->ops->free(random);

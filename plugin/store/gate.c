@@ -407,6 +407,42 @@ gboolean vmig_gate_rename(VmigJournal *journal, const char *job_id, const char *
     return vmig_journal_file_put(journal, new, row, error);
 }
 
+/* The base's row ends with it: under that name there is nothing of it any more. */
+static gboolean note_taken(VmigJournal *journal, const char *job_id, const char *from, GError **error)
+{
+    g_autoptr(VmigJournalFile) base = NULL;
+
+    if (!vmig_journal_file_get(journal, job_id, from, &base, error))
+        return FALSE;
+    if (base == NULL || !kind_is(base, "base") || state_is(base, "removed"))
+        return TRUE;
+    set_state(base, "removed");
+    g_free(base->reason);
+    base->reason = g_strdup("an earlier job kept it; this one began its seed with it");
+    return vmig_journal_file_put(journal, base, NULL, error);
+}
+
+gboolean vmig_gate_take(VmigJournal *journal, const char *job_id, const char *from, const char *to, guint64 dev,
+                        guint64 ino, GError **error)
+{
+    g_autoptr(VmigJournalFile) row = NULL;
+    g_auto(Found) source = FOUND_INIT;
+    g_auto(Found) target = FOUND_INIT;
+
+    if (!need(journal, job_id, to, &row, error) || !look(from, &source, error) || !look(to, &target, error))
+        return FALSE;
+    if (!kind_is(row, "part") || !state_is(row, "intended made"))
+        return refuse(error, to, "it is not about to be made");
+    if (!source.exists && target.exists) /* by a process that died */
+        return sync_folder(&source, from, error) && sync_folder(&target, to, error) &&
+               note_taken(journal, job_id, from, error);
+    if (target.exists)
+        return vmig_fail(error, VMIG_ERROR_DESTINATION_EXISTS, NULL, "%s exists", to);
+    return vmig_gate_adopt(journal, job_id, from, dev, ino, "base", error) && move(&source, &target, from, to, error) &&
+           sync_folder(&source, from, error) && sync_folder(&target, to, error) &&
+           note_taken(journal, job_id, from, error);
+}
+
 GPtrArray *vmig_gate_list(VmigJournal *journal, const char *job_id, GError **error)
 {
     return vmig_journal_file_list(journal, job_id, NULL, error);

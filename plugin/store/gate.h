@@ -36,6 +36,11 @@ gboolean vmig_gate_adopt(VmigJournal *journal, const char *job_id, const char *p
 gboolean vmig_gate_remove(VmigJournal *journal, const char *job_id, const char *path, GError **error);
 /* Gives a made file its final name, durably; never over another file (DESTINATION_EXISTS). A part becomes a seed. */
 gboolean vmig_gate_rename(VmigJournal *journal, const char *job_id, const char *from, const char *to, GError **error);
+/* Makes an image that an earlier job kept the part that this one begins with: gives it the part's name, durably. The
+ * caller has made sure that nobody needs it under its own name, and dev and ino are what he looked at. The part has to
+ * be intended, and is recorded by vmig_gate_made() afterwards. */
+gboolean vmig_gate_take(VmigJournal *journal, const char *job_id, const char *from, const char *to, guint64 dev,
+                        guint64 ino, GError **error);
 /* VmigJournalFile: what the job has not removed. Not all of them need to exist. */
 GPtrArray *vmig_gate_list(VmigJournal *journal, const char *job_id, GError **error);
 /* The job that a path belongs to by the journal, the newest one; *job_id is NULL if it is nobody's. */
