@@ -29,8 +29,7 @@ static VmigJournal *open_reader(VmigSession *self, GError **error)
     return vmig_journal_open_read_only(path, machine_id, error);
 }
 
-/* A job by its id, or by the domain that it holds. */
-static VmigJob *find_job(VmigJournal *journal, const char *job_or_domain, GError **error)
+VmigJob *vmig_session_find_job(VmigJournal *journal, const char *job_or_domain, GError **error)
 {
     VmigJob *job = NULL;
 
@@ -114,7 +113,7 @@ static JsonNode *carry_on(VmigSession *self, const char *job_or_domain, gboolean
                           GError **error)
 {
     g_autoptr(VmigJournal) reader = open_reader(self, error);
-    g_autoptr(VmigJob) job = reader != NULL ? find_job(reader, job_or_domain, error) : NULL;
+    g_autoptr(VmigJob) job = reader != NULL ? vmig_session_find_job(reader, job_or_domain, error) : NULL;
     g_autofree char *role = job != NULL ? vmig_journal_role(reader, job->id, error) : NULL;
     g_autoptr(GError) peer_error = NULL;
 
@@ -136,6 +135,7 @@ static JsonNode *carry_on(VmigSession *self, const char *job_or_domain, gboolean
         .connect_uri = here_is_dest ? "qemu:///system" : self->connect_uri,
         .peer_uri = here_is_dest ? source_uri : job->dest_uri,
         .job_id = job->id,
+        .transport = here_is_dest ? NULL : job->options.transport, /* the way back to the source is ssh */
         .here_is_dest = here_is_dest,
         .bandwidth = job->options.bandwidth,
     };
@@ -250,7 +250,7 @@ JsonNode *vmig_session_status(VmigSession *self, const char *job_or_domain, GErr
     if (job_or_domain == NULL)
         return vmig_session_list(self, FALSE, error);
     g_autoptr(VmigJournal) journal = open_reader(self, error);
-    g_autoptr(VmigJob) job = journal != NULL ? find_job(journal, job_or_domain, error) : NULL;
+    g_autoptr(VmigJob) job = journal != NULL ? vmig_session_find_job(journal, job_or_domain, error) : NULL;
     if (job == NULL)
         return NULL;
     g_autoptr(GPtrArray) jobs = g_ptr_array_new();

@@ -20,6 +20,8 @@ struct _VmigSession {
 
 /* Takes the node. */
 void vmig_session_emit(VmigSession *self, JsonNode *node);
+/* A job by its id, or by the domain that it holds. (transfer full) */
+VmigJob *vmig_session_find_job(VmigJournal *journal, const char *job_or_domain, GError **error);
 /* "done", "rolled-back" or "parked". */
 const char *vmig_session_outcome(const VmigJob *job);
 /* Drives the job and says how it ended. Takes the job. */

@@ -11,6 +11,7 @@
 #include "flow/plan.h"
 #include "host/clock.h"
 #include "host/config.h"
+#include "host/control.h"
 #include "host/destination.h"
 #include "host/policy.h"
 #include "host/world-real.h"
@@ -336,6 +337,30 @@ static void run_command(VmigSession *self, const VmigPolicy *policy, const VmigJ
         vmig_session_emit(self, vmig_event_note(job, error->message));
 }
 
+static void on_set(gpointer user, guint64 bandwidth)
+{
+    VmigSession *self = user;
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&self->mutex);
+
+    if (self->machine != NULL)
+        vmig_machine_set_bandwidth(self->machine, bandwidth);
+    vmig_waker_wake(self->waker);
+}
+
+/* Without it the migration goes on all the same, as it was asked for. */
+static VmigControl *listen_for_settings(VmigSession *self, const VmigWorld *world, const VmigMachine *machine)
+{
+    g_autofree char *path = vmig_world_socket(world, VMIG_CONTROL_SOCKET);
+    g_autoptr(GError) error = NULL;
+    VmigControl *control = vmig_control_new(path, on_set, self, &error);
+
+    if (control == NULL) {
+        g_autofree char *text = g_strdup_printf("vmig-snap set cannot reach this process: %s", error->message);
+        vmig_session_emit(self, vmig_event_note(machine->job, text));
+    }
+    return control;
+}
+
 /* Drives the job and says how it ended. Takes the job. */
 JsonNode *vmig_session_drive(VmigSession *self, VmigWorld *world, VmigJournal *journal, gboolean here_is_dest,
                              VmigJob *job, gboolean cancel, gboolean fenced, GError **error)
@@ -356,7 +381,9 @@ JsonNode *vmig_session_drive(VmigSession *self, VmigWorld *world, VmigJournal *j
     if (cancel)
         vmig_machine_cancel(machine);
     set_machine(self, machine);
+    VmigControl *control = listen_for_settings(self, world, machine);
     gboolean ended = vmig_machine_run(machine, &why);
+    vmig_control_free(control);
     set_machine(self, NULL);
     guint64 seconds = (guint64)(g_get_monotonic_time() - began) / G_USEC_PER_SEC;
     const char *outcome = ended                                       ? vmig_session_outcome(machine->job)

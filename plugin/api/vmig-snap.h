@@ -58,6 +58,10 @@ JsonNode *vmig_session_resume(VmigSession *session, const char *job_or_domain, G
 JsonNode *vmig_session_resume_fenced(VmigSession *session, const char *job_or_domain, const char *host, GError **error);
 /* Rolls a job back that no process works on; see vmig_session_interrupt() for one's own. (transfer full) */
 JsonNode *vmig_session_cancel(VmigSession *session, const char *job_or_domain, GError **error);
+/* Changes the limit of all storage traffic of a job that is not finished: of the process that works on it, or, where
+ * none does, for the next one. 0 is without limit. {"job","domain","bandwidth","running"} (transfer full) */
+JsonNode *vmig_session_set_bandwidth(VmigSession *session, const char *job_or_domain, guint64 bytes_per_s,
+                                     GError **error);
 /* Asks the migration that runs in this session to go back; from any thread. After the switchover it goes on. */
 void vmig_session_interrupt(VmigSession *session);
 

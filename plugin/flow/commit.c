@@ -7,6 +7,7 @@
 #include "core/amount.h"
 #include "flow/commit-private.h"
 #include "flow/overlay.h"
+#include "flow/settings.h"
 #include "host/fault.h"
 
 #define POLL (G_USEC_PER_SEC / 2)
@@ -51,7 +52,7 @@ static gboolean start_disk(VmigMachine *m, VmigSide side, VmigDisk *disk, GError
         return vmig_fail(error, VMIG_ERROR_BLOCK_JOB, "End it (virsh blockjob --abort), then vmig-snap resume.",
                          "%s: disk %s has another block job", host->hypervisor->host, disk->target);
     return host->hypervisor->ops->block_commit(host->hypervisor, m->job->uuid, disk->target,
-                                               vmig_side_path(vmig_disk_base(disk), side), m->job->options.bandwidth,
+                                               vmig_side_path(vmig_disk_base(disk), side), vmig_settings_share(m->job),
                                                error);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The loop: journal the state, do its step, decide what follows. */
 #include "flow/machine.h"
+#include "flow/settings.h"
 
 #include "flow/commit.h"
 #include "flow/overlay.h"
@@ -385,6 +386,7 @@ VmigMachine *vmig_machine_new(VmigWorld *world, VmigJournal *journal, gboolean h
 {
     VmigMachine *m = g_new0(VmigMachine, 1);
 
+    g_mutex_init(&m->wanted_lock);
     m->world = world;
     m->journal = journal;
     m->here_is_dest = here_is_dest;
@@ -402,6 +404,7 @@ VmigMachine *vmig_machine_new(VmigWorld *world, VmigJournal *journal, gboolean h
 void vmig_machine_free(VmigMachine *m)
 {
     vmig_job_free(m->job);
+    g_mutex_clear(&m->wanted_lock);
     g_free(m);
 }
 
@@ -412,8 +415,19 @@ void vmig_machine_cancel(VmigMachine *m)
         m->world->mover->ops->cancel(m->world->mover);
 }
 
+void vmig_machine_set_bandwidth(VmigMachine *m, guint64 bytes_per_s)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&m->wanted_lock);
+
+    m->wanted = TRUE;
+    m->wanted_bandwidth = bytes_per_s;
+    if (m->world->mover != NULL)
+        m->world->mover->ops->set_bandwidth(m->world->mover, bytes_per_s);
+}
+
 gboolean vmig_machine_save(VmigMachine *m, GError **error)
 {
+    vmig_settings_adopt(m);
     if (!vmig_journal_save(m->journal, m->job, error))
         return FALSE;
     return tell_peer(m, error);
@@ -461,4 +475,6 @@ gint64 vmig_machine_stall_limit(VmigMachine *m)
 void vmig_machine_wait(VmigMachine *m, gint64 microseconds)
 {
     m->world->clock->ops->wait(m->world->clock, vmig_machine_now(m) + MAX(microseconds, 0));
+    if (vmig_settings_adopt(m) && m->recorded && !vmig_journal_save(m->journal, m->job, NULL))
+        vmig_machine_note(m, "the journal could not take the new limit; it holds until this process ends");
 }

@@ -41,7 +41,10 @@ typedef struct {
     gboolean here_is_dest;  /* else this host is the source; the other one has a journal too */
     const VmigPolicy *policy;
     VmigReporter reporter;
-    VmigJob *job;           /* owned */
+    VmigJob *job;       /* owned */
+    GMutex wanted_lock; /* of the two that follow: vmig_machine_set_bandwidth() */
+    gboolean wanted;
+    guint64 wanted_bandwidth;
     gint cancelled;         /* atomic: set by vmig_machine_cancel() */
     gboolean recorded;      /* the job is in this host's journal */
     gboolean peer_recorded; /* and in the other's */
@@ -70,6 +73,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigMachine, vmig_machine_free)
 gboolean vmig_machine_run(VmigMachine *machine, GError **error);
 /* From any thread or signal handler's loop: asks to go back; after the switchover it has no effect. */
 void vmig_machine_cancel(VmigMachine *machine);
+
+/* From any thread: the limit of all storage traffic from now on, 0 for none. The copies have it at once, libvirt's jobs
+ * and the record when the machine's own thread comes to it. */
+void vmig_machine_set_bandwidth(VmigMachine *machine, guint64 bytes_per_s);
 
 /* --- for the steps --- */
 

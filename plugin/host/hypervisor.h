@@ -132,7 +132,7 @@ typedef struct {
     /* Ends the job of that disk and waits until it is gone; a disk without one is success. */
     gboolean (*block_cancel)(VmigHypervisor *self, const char *uuid, const char *target, GError **error);
     gboolean (*block_pivot)(VmigHypervisor *self, const char *uuid, const char *target, GError **error);
-    /* Sets a running migration's memory speed or a block job's; 0 is without limit. */
+    /* Sets a block job's speed or, with target NULL, that of a running migration's memory; 0 is without limit. */
     gboolean (*block_speed)(VmigHypervisor *self, const char *uuid, const char *target, guint64 bandwidth,
                             GError **error);
     /* How the last commit of that disk ended, if this process saw it; tells it once, and asks nobody. */

@@ -5,6 +5,8 @@
 #include "core/domain-xml.h"
 #include "host/libvirt-private.h"
 
+#define MIB (1024 * 1024)
+
 gboolean vmig_libvirt_park(VmigHypervisor *hv, const char *uuid, const char *target, const char *disk_xml,
                            GError **error)
 {
@@ -126,6 +128,12 @@ gboolean vmig_libvirt_block_speed(VmigHypervisor *hv, const char *uuid, const ch
 
     if (domain == NULL)
         return FALSE;
+    if (target == NULL) {
+        /* In MiB; libvirt has no value for "without limit", and this is its largest. */
+        unsigned long most = G_MAXINT64 / MIB, mib = (unsigned long)(bandwidth / MIB);
+        return virDomainMigrateSetMaxSpeed(domain, bandwidth > 0 ? MAX(mib, 1) : most, 0) == 0 ||
+               vmig_libvirt_fail(self, error, "cannot set the speed of the migration");
+    }
     if (virDomainBlockJobSetSpeed(domain, target, (unsigned long)bandwidth,
                                   VIR_DOMAIN_BLOCK_JOB_SPEED_BANDWIDTH_BYTES) == 0)
         return TRUE;

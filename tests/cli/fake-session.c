@@ -191,6 +191,12 @@ JsonNode *vmig_session_cancel(VmigSession *self, const char *job_or_domain G_GNU
     return play(self, "cancel", error);
 }
 
+JsonNode *vmig_session_set_bandwidth(VmigSession *self, const char *job_or_domain G_GNUC_UNUSED,
+                                     guint64 bytes_per_s G_GNUC_UNUSED, GError **error)
+{
+    return play(self, "set", error);
+}
+
 void vmig_session_interrupt(VmigSession *self)
 {
     g_mutex_lock(&self->lock);

@@ -17,7 +17,7 @@ from clitest import Counter, binary, call, clean_environment
 
 SNAP = binary('VMIG_SNAP')
 DEST = 'qemu+ssh://elsewhere.invalid/system'
-COMMANDS = ('plan', 'migrate', 'status', 'list', 'resume', 'cancel', 'doctor', 'clean', 'agent')
+COMMANDS = ('plan', 'migrate', 'status', 'list', 'resume', 'cancel', 'set', 'doctor', 'clean', 'agent')
 LATER = ('move', 'verify', 'report', 'hook')
 counter = Counter()
 check = counter.check
@@ -84,6 +84,13 @@ def test_options():
     refused(['cancel'], 'cancel: JOB is missing')
     refused(['cancel', 'a', 'b'], "'b' is one argument too many")
     refused(['cancel', '--all'], 'Unknown option --all')
+    refused(['set'], 'set: JOB is missing')
+    refused(['set', 'web1'], 'set: bandwidth=BYTES is missing')
+    refused(['set', 'web1', 'bandwidth=1M', 'x'], "'x' is one argument too many")
+    for setting, reason in (('bandwidth', 'is not something that can be set'), ('speed=5', 'is not something that can be set'),
+                            ('bandwidth=', 'bandwidth: '), ('bandwidth=-1', 'bandwidth: '), ('bandwidth=1.5M', 'bandwidth: '),
+                            ('bandwidth=9223372036854775808', 'bandwidth: '), ('bandwidth=1 M', 'bandwidth: ')):
+        refused(['set', 'web1', setting], reason)
     refused(['status', 'a', 'b'], "'b' is one argument too many")
     refused(['list', 'a'], "'a' is one argument too many")
     refused(['resume', 'a', '--all'], "'a' and --all cannot be combined")

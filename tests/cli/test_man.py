@@ -21,10 +21,10 @@ MAN = ROOT / 'docs/man/vmig-snap.1'
 # Which commands a part of the man page's options is about.
 PARTS = {'plan and migrate': ('plan', 'migrate'), 'list and resume': ('list', 'resume'), 'resume': ('resume',), 'agent': ('agent',),
          'doctor': ('doctor',), 'clean': ('clean',),
-         'All commands but agent': ('plan', 'migrate', 'status', 'list', 'resume', 'cancel', 'doctor', 'clean')}
+         'All commands but agent': ('plan', 'migrate', 'status', 'list', 'resume', 'cancel', 'set', 'doctor', 'clean')}
 # What the text of the page says of single commands.
 LEFT_OUT = {('plan', '--dry-run'), ('status', '--quiet'), ('list', '--quiet'),
-            ('doctor', '--quiet'), ('clean', '--quiet')}
+            ('doctor', '--quiet'), ('clean', '--quiet'), ('set', '--quiet')}
 counter = Counter()
 check = counter.check
 

@@ -379,6 +379,15 @@ def test_resume_and_cancel():
     ended = play(['cancel', 'web1'], cancel={'result': result('rolled-back', 'cancelled', 'cancelled by the operator')})
     check(ended.code == 0 and ended.out == 'Cancelled: web1 is on kvm1 as before; nothing was lost.\n'
           and not ended.err, 'cancel that went back', ended)
+    for running, words in ((True, 'from now on'), (False, 'from its next resume on')):
+        document = {'job': 'a3f1c20b9d4e5f60', 'domain': 'web1', 'bandwidth': 20 << 20, 'running': running}
+        ended = play(['set', 'web1', 'bandwidth=20M'], set={'result': document})
+        check(ended.code == 0 and ended.out == f"Job a3f1c20b9d4e5f60 of 'web1': 21.0 MB a second {words}.\n", 'set', ended)
+    document['bandwidth'] = 0
+    ended = play(['set', 'web1', 'bandwidth=0'], set={'result': document})
+    check(ended.code == 0 and 'no limit' in ended.out, 'set to no limit', ended)
+    ended = play(['set', 'web1', 'bandwidth=1K', '--json'], set={'error': {'code': 'locked', 'message': 'm', 'hint': None}})
+    check(ended.code == 6, 'set on a job that another process has', ended)
     ended = play(['cancel', 'web1'], cancel={'result': result('done')})
     check(ended.code == 3 and 'too late' in ended.reason, 'cancel of what is done', ended)
     ended = play(['cancel', 'web1'], cancel={'result': result('parked', 'io', 'm')}, status=one)

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What can be changed of a job that is under way: of the process that works on it, or of the record for the next. */
+#include "api/documents.h"
+#include "api/session-private.h"
+#include "host/control.h"
+#include "host/storage-local.h"
+#include "host/world-real.h"
+
+static gboolean check_open(const VmigJob *job, GError **error)
+{
+    if (!vmig_state_is_final(vmig_job_state(job)))
+        return TRUE;
+    return vmig_fail(error, VMIG_ERROR_NO_JOB, NULL, "job %s of '%s' is over (%s)", job->id, job->domain, job->state);
+}
+
+/* With the operation lock held nobody else writes the record. */
+static gboolean change_record(VmigSession *self, const char *id, guint64 bandwidth, GError **error)
+{
+    VmigStorageConfig config = {
+        .state_dir = self->config->state_dir,
+        .run_dir = self->config->run_dir,
+        .roots = (const char *const *)self->config->image_roots,
+        .role = VMIG_ROLE_SOURCE,
+    };
+    g_autoptr(VmigStorage) storage = vmig_storage_local_new("this host", &config, error);
+    VmigJournal *journal = storage != NULL ? vmig_storage_local_journal(storage, error) : NULL;
+    g_autoptr(VmigJob) before = journal != NULL ? vmig_journal_load(journal, id, error) : NULL;
+
+    if (before == NULL || !vmig_storage_lock(storage, before, error))
+        return FALSE;
+    g_autoptr(VmigJob) job = vmig_journal_load(journal, id, error);
+    if (job == NULL || !check_open(job, error))
+        return FALSE;
+    job->options.bandwidth = bandwidth;
+    return vmig_journal_save(journal, job, error);
+}
+
+JsonNode *vmig_session_set_bandwidth(VmigSession *self, const char *job_or_domain, guint64 bandwidth, GError **error)
+{
+    g_autofree char *path = g_build_filename(self->config->state_dir, "journal.db", NULL);
+    g_autoptr(VmigJournal) reader = vmig_journal_open_read_only(path, NULL, error);
+    g_autoptr(VmigJob) job = reader != NULL ? vmig_session_find_job(reader, job_or_domain, error) : NULL;
+    gboolean running = FALSE;
+
+    if (job == NULL || !check_open(job, error))
+        return NULL;
+    g_autofree char *socket = g_build_filename(self->config->run_dir, job->id, VMIG_CONTROL_SOCKET, NULL);
+    if (!vmig_control_ask(socket, bandwidth, &running, error) ||
+        (!running && !change_record(self, job->id, bandwidth, error)))
+        return NULL;
+    JsonObject *object = json_object_new();
+    json_object_set_string_member(object, "job", job->id);
+    json_object_set_string_member(object, "domain", job->domain);
+    json_object_set_int_member(object, "bandwidth", (gint64)bandwidth);
+    json_object_set_boolean_member(object, "running", running);
+    JsonNode *node = json_node_new(JSON_NODE_OBJECT);
+    json_node_take_object(node, object);
+    return node;
+}

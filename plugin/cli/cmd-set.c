@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* vmig-snap set. */
+#include <string.h>
+
+#include "api/vmig-snap.h"
+#include "cli/args.h"
+#include "cli/look.h"
+#include "cli/outcome.h"
+#include "cli/output.h"
+#include "core/amount.h"
+#include "core/errors.h"
+#include "core/names.h"
+
+#define BANDWIDTH "bandwidth="
+
+static gboolean read_setting(const char *text, guint64 *bandwidth, GError **error)
+{
+    g_autofree char *shown = vmig_text_escape(text, -1);
+
+    if (!g_str_has_prefix(text, BANDWIDTH))
+        return vmig_fail(error, VMIG_ERROR_USAGE, "What can be set is bandwidth=BYTES, with K, M or G; 0: no limit.",
+                         "'%s' is not something that can be set", shown);
+    if (!vmig_amount_parse(text + strlen(BANDWIDTH), TRUE, bandwidth, error)) {
+        g_prefix_error(error, "bandwidth: ");
+        return FALSE;
+    }
+    return *bandwidth <= G_MAXINT64 ||
+           vmig_fail(error, VMIG_ERROR_USAGE, NULL, "bandwidth: '%s' is 2^63 or more", shown);
+}
+
+static JsonNode *act(const char *job, const char *setting, GError **error)
+{
+    guint64 bandwidth = 0;
+
+    if (!vmig_args_check_name("job or domain", job, error) || !read_setting(setting, &bandwidth, error))
+        return NULL;
+    g_autoptr(VmigSession) session = vmig_session_new(NULL, error);
+    return session != NULL ? vmig_session_set_bandwidth(session, job, bandwidth, error) : NULL;
+}
+
+static char *text_of(JsonObject *object)
+{
+    guint64 bandwidth = (guint64)vmig_look_number(object, "bandwidth");
+    g_autofree char *amount = vmig_amount_format(bandwidth);
+    g_autofree char *limit = bandwidth > 0 ? g_strdup_printf("%s a second", amount) : g_strdup("no limit");
+    g_autofree char *job = vmig_look_shown(object, "job");
+    g_autofree char *domain = vmig_look_shown(object, "domain");
+
+    return g_strdup_printf("Job %s of '%s': %s %s.\n", job, domain, limit,
+                           vmig_look_flag(object, "running") ? "from now on" : "from its next resume on");
+}
+
+int vmig_cmd_set(int argc, char **argv)
+{
+    static const char *const names[] = {"JOB", "bandwidth=BYTES", NULL};
+    VmigMode mode = {FALSE, FALSE};
+    const GOptionEntry entries[] = {
+        {"json", 0, 0, G_OPTION_ARG_NONE, &mode.json, "Print one JSON document", NULL},
+        G_OPTION_ENTRY_NULL,
+    };
+    const VmigUsage usage = {
+        .command = "set",
+        .arguments = "JOB|DOMAIN bandwidth=BYTES",
+        .summary = "Changes the limit of a job's storage traffic while it runs: BYTES a second, with K, M or G;\n"
+                   "0 is without limit. A job that no process works on has it from its next resume on.",
+        .least = 2,
+        .most = 2,
+        .names = names,
+    };
+    g_auto(GStrv) rest = NULL;
+    g_autoptr(GError) error = NULL;
+    int code;
+
+    if (vmig_args_parse(&usage, entries, argc, argv, &mode, &rest, &code) == VMIG_ARGS_END)
+        return code;
+    g_autoptr(JsonNode) node = act(rest[0], rest[1], &error);
+    if (node == NULL)
+        return vmig_end_with_error(&mode, error);
+    g_autofree char *text = text_of(vmig_look(node));
+    if (mode.json)
+        vmig_out_json(node);
+    else
+        vmig_out(text);
+    return vmig_end(VMIG_EXIT_DONE);
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A new limit for what is under way: the mover has it already, libvirt's commits take it, of its migration only the
+ * memory does (virDomainBlockJobSetSpeed() needs a job that a migration does not let anybody have). */
+#include "flow/settings.h"
+
+#include "flow/side.h"
+
+guint64 vmig_settings_share(const VmigJob *job)
+{
+    guint64 disks = MAX(job->disks->len, 1);
+
+    return job->options.bandwidth > 0 ? MAX(job->options.bandwidth / disks, 1) : 0;
+}
+
+static void set_commits(VmigMachine *m, VmigSide side)
+{
+    VmigHost *host = vmig_side_host(m, side, NULL);
+
+    for (guint i = 0; host != NULL && i < m->job->disks->len; i++) {
+        const VmigDisk *disk = m->job->disks->pdata[i];
+        g_autoptr(GError) why = NULL;
+        if (!host->hypervisor->ops->block_speed(host->hypervisor, m->job->uuid, disk->target,
+                                                vmig_settings_share(m->job), &why))
+            vmig_machine_note(m, "disk %s: the commit keeps its speed: %s", disk->target, why->message);
+    }
+}
+
+static void set_migration(VmigMachine *m)
+{
+    VmigHost *source = vmig_side_host(m, VMIG_SIDE_SOURCE, NULL);
+    g_autoptr(GError) why = NULL;
+
+    if (source == NULL)
+        return;
+    if (!source->hypervisor->ops->block_speed(source->hypervisor, m->job->uuid, NULL, m->job->options.bandwidth, &why))
+        vmig_machine_note(m, "the memory keeps its speed: %s", why->message);
+    vmig_machine_note(m, "libvirt cannot change the speed of its mirrors while it migrates: they keep theirs");
+}
+
+gboolean vmig_settings_adopt(VmigMachine *m)
+{
+    g_mutex_lock(&m->wanted_lock);
+    gboolean wanted = m->wanted;
+    guint64 bandwidth = m->wanted_bandwidth;
+    m->wanted = FALSE;
+    g_mutex_unlock(&m->wanted_lock);
+    if (!wanted)
+        return FALSE;
+    m->job->options.bandwidth = bandwidth;
+    switch (vmig_job_state(m->job)) {
+    case VMIG_STATE_MIGRATE:
+        set_migration(m);
+        break;
+    case VMIG_STATE_COMMIT:
+        set_commits(m, VMIG_SIDE_DEST);
+        break;
+    case VMIG_STATE_BACK_COMMIT:
+        set_commits(m, VMIG_SIDE_SOURCE);
+        break;
+    default:
+        break;
+    }
+    return TRUE;
+}

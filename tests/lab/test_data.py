@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The data path: what is sent, what is not sent again, and what is never taken for a seed."""
+import os
+import signal
+import sys
+
+from cases import Disk, main
+from command import DONE, REFUSED, need
+from lab import IMAGES, wait_until
+from test_rollback import quick_policy
+
+MIB = 1 << 20
+IMAGE = f'{IMAGES}/g-vda.qcow2'
+FULL = Disk('vda', fill_mb=96)
+
+
+def allocated(case, host, path=IMAGE):
+    """Bytes that a file occupies."""
+    return os.stat(case.lab.path(host, path)).st_blocks * 512
+
+
+def done_of(call, phase='SEED'):
+    """The last sum that was told of a phase."""
+    told = [event['done'] for _, event in call.events
+            if event.get('event') == 'progress' and event['phase'] == phase and event['disk'] is None]
+    return told[-1] if told else 0
+
+
+def wait_done(call, size):
+    """Until so many bytes of SEED are done, or it ended."""
+    wait_until(lambda: call.process.poll() is not None or done_of(call) >= size, 60,
+               f'{size} bytes of SEED')
+    need(call.process.poll() is None, 'it ended too early:', call.tail())
+
+
+def away(case, guest):
+    """A first migration from a to b; the bytes that it copied."""
+    move = case.migration(guest)
+    move.run()
+    move.prove_arrived(revert=None)
+    need(move.call.result['bytes_copied'] >= 96 * MIB, 'the copy was too small to be one')
+    guest.host = 'b'
+    return move.call.result['bytes_copied']
+
+
+# --- what is not sent again ----------------------------------------------------------------------
+
+def test_way_back(case):
+    """Back onto the images that the first migration kept: only what changed is sent."""
+    guest = case.guest(disks=[FULL])
+    first = away(case, guest)
+    case.lab.wait_writes('b', 'g', 20)
+    back = case.migration(guest, source='b', dest='a')
+    back.run()
+    back.prove_arrived(revert=None)
+    second = back.call.result['bytes_copied']
+    need(0 < second < first / 4, f'the way there took {first} bytes, the way back {second}')
+    need('only what changed' in back.call.stdout, 'nothing was said of the seed')
+    # And there once more, onto what the second one kept.
+    guest.host = 'a'
+    again = case.migration(guest)
+    again.run()
+    again.prove_arrived(revert=None)
+    need(again.call.result['bytes_copied'] < first / 4, 'the third way took',
+         again.call.result['bytes_copied'])
+
+
+def test_way_back_chain(case):
+    """The same with a chain of two files: each is a seed of its own."""
+    guest = case.guest(disks=[Disk('vda', below=(f'{IMAGES}/deep.qcow2',), fill_mb=32)])
+    move = case.migration(guest)
+    move.run()
+    move.prove_arrived(revert=None)
+    back = case.migration(guest, source='b', dest='a')
+    back.run()
+    back.prove_arrived(revert=None)
+    first, second = (m.call.result['bytes_copied'] for m in (move, back))
+    need(second < first / 4, f'the way there took {first} bytes, the way back {second}')
+
+
+def test_way_back_rolled_back(case):
+    """A way back that fails in the middle leaves the guest where it is, whole."""
+    guest = case.guest(disks=[FULL])
+    away(case, guest)
+    back = case.migration(guest, source='b', dest='a')
+    back.files_before['a'] -= {IMAGE}  # it became the part, and that went
+    back.run(fault='seed.sent:error:base-changed')
+    back.prove_back()
+
+
+def test_connection_lost(case):
+    """The network goes away in the middle and comes back: the rest is sent, not the whole."""
+    quick_policy(case)
+    guest = case.guest(disks=[FULL])
+    size = allocated(case, 'a')
+    move = case.migration(guest, '--policy', 'test', '--bandwidth', '40M')
+    call = move.start()
+    wait_done(call, size // 2)
+    for host in 'ab':  # the two ends of ssh, as a broken network would end them
+        for pid in case.lab.processes(host, 'ssh', 'sshd'):
+            if host == 'a' or '[listener]' not in command_line(pid):
+                os.kill(pid, signal.SIGKILL)
+    move.finish()
+    need(call.retries(), 'nothing was tried again:', call.tail())
+    move.prove_arrived(revert=None)
+    sent = call.result['bytes_copied']
+    need(size * 9 // 10 < sent < size * 13 // 10, f'{sent} bytes were sent for a file of {size}')
+
+
+def command_line(pid):
+    """What a process was started as."""
+    with open(f'/proc/{pid}/cmdline', encoding='utf-8', errors='replace') as file:
+        return file.read()
+
+
+def test_process_killed(case):
+    """The tool dies in the middle of the copy: resume sends the rest."""
+    guest = case.guest(disks=[FULL])
+    size = allocated(case, 'a')
+    move = case.migration(guest, '--bandwidth', '40M')
+    call = move.start()
+    wait_done(call, size * 6 // 10)
+    job = call.events[-1][1]['job']
+    os.kill(call.process.pid, signal.SIGKILL)
+    call.wait()
+    move.call = case.call('a', 'resume', job, '--json', timeout=120)
+    move.finish()
+    need(move.call.code == DONE, 'resume failed:', move.call.tail())
+    move.prove_arrived(revert=None, json_lines=False)
+    sent = move.call.result['bytes_copied']
+    need(sent < size * 6 // 10, f'{sent} bytes were sent by resume for a file of {size}')
+
+
+# --- how fast ------------------------------------------------------------------------------------
+
+def test_set_bandwidth(case):
+    """The limit is changed while the copy runs, once down and once away."""
+    guest = case.guest(disks=[FULL])
+    size = allocated(case, 'a')
+    move = case.migration(guest, '--bandwidth', '8M')
+    call = move.start()
+    wait_done(call, 16 * MIB)
+    job = call.events[-1][1]['job']
+    slow = case.call('a', 'set', 'g', 'bandwidth=1M', '--json')
+    need(slow.code == DONE and slow.document['running'] and slow.document['bandwidth'] == MIB,
+         'set to 1M:', slow.tail())
+    before, begin = done_of(call), call.events[-1][0]
+    wait_until(lambda: call.events[-1][0] > begin + 3, 30, 'three seconds of the copy')
+    need(done_of(call) - before < 8 * MIB, 'at 1 MiB/s it copied', done_of(call) - before, 'in 3 s')
+    need(done_of(call) < size, 'it was too fast to see anything')
+    fast = case.call('a', 'set', job, 'bandwidth=0')
+    need(fast.code == DONE and 'no limit from now on' in fast.stdout, 'set to 0:', fast.tail())
+    move.finish(60)
+    move.prove_arrived(revert=None)
+    late = case.call('a', 'set', job, 'bandwidth=1M')
+    need(late.code != DONE and 'is over' in late.stderr, 'set on a job that is over:', late.tail())
+
+
+def test_set_parked(case):
+    """On a job that no process works on the limit is for the next resume."""
+    guest = case.guest(disks=[FULL])
+    move = case.migration(guest, '--bandwidth', '4M')
+    call = move.start()
+    wait_done(call, 4 * MIB)
+    job = call.events[-1][1]['job']
+    os.kill(call.process.pid, signal.SIGKILL)
+    call.wait()
+    later = case.call('a', 'set', job, 'bandwidth=0')
+    need(later.code == DONE and 'from its next resume on' in later.stdout, 'set:', later.tail())
+    move.call = case.call('a', 'resume', job, '--json', timeout=60)
+    move.finish()
+    need(move.call.code == DONE, 'resume failed:', move.call.tail())
+    move.prove_arrived(revert=None, json_lines=False)
+
+
+# --- what is never a seed ------------------------------------------------------------------------
+
+def refused_back(case, guest, *words):
+    """The way back is refused before anything is touched, with these words."""
+    before = case.lab.path('a', IMAGE).stat()
+    call = case.call('b', 'migrate', guest.name, case.lab.uri('a'), '--json')
+    need(call.code == REFUSED, f'exit code {call.code}:', call.tail())
+    need(call.error['code'] == 'destination-exists', 'the error is', call.error)
+    for word in words:
+        need(word in call.error['message'], f'{word!r} is not in', call.error['message'])
+    after = case.lab.path('a', IMAGE).stat()
+    need((before.st_mtime_ns, before.st_ino) == (after.st_mtime_ns, after.st_ino), 'it was touched')
+
+
+def test_touched_seed(case):
+    """A kept image that was written to, one in use, one below another image, one that a domain has."""
+    lab, guest = case.lab, case.guest(disks=[FULL])
+    away(case, guest)
+    image = lab.path('a', IMAGE)
+    stat = image.stat()
+    lab.run('a', ['qemu-img', 'create', '-q', '-f', 'qcow2', '-b', IMAGE, '-F', 'qcow2',
+                  f'{IMAGES}/clone.qcow2'])
+    refused_back(case, guest, 'clone.qcow2 lies on it')
+    lab.path('a', f'{IMAGES}/clone.qcow2').unlink()
+    lab.run('a', ['virsh', 'define', '/dev/stdin'], input=lab.guest_xml(
+        'other', [{'path': IMAGE, 'target': 'vda', 'fmt': 'qcow2', 'xml': ''}]))
+    refused_back(case, guest, "'other' has it as disk vda")
+    lab.virsh('a', 'undefine', 'other')
+    holder = lab.popen('a', ['qemu-nbd', '-f', 'qcow2', '-k', '/run/hold.sock', '-t', IMAGE])
+    try:
+        wait_until(lambda: lab.path('a', '/run/hold.sock').exists(), 10, 'qemu-nbd')
+        os.utime(image, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        refused_back(case, guest, 'it is in use')
+    finally:
+        holder.terminate()
+        holder.wait()
+    with open(image, 'r+b') as file:
+        file.seek(70000)
+        file.write(b'mine')
+    refused_back(case, guest, 'somebody used it since')
+
+
+if __name__ == '__main__':
+    sys.exit(main(__file__, globals()))
