@@ -231,6 +231,19 @@ JsonNode *vmig_document_jobs(GPtrArray *jobs, GPtrArray *roles, guint left_out)
     return take(b);
 }
 
+JsonNode *vmig_document_setting(const VmigJob *job, guint64 bandwidth, gboolean running)
+{
+    JsonBuilder *b = json_builder_new_immutable();
+
+    json_builder_begin_object(b);
+    text(b, "job", job->id);
+    text(b, "domain", job->domain);
+    number(b, "bandwidth", bandwidth);
+    flag(b, "running", running);
+    json_builder_end_object(b);
+    return take(b);
+}
+
 JsonNode *vmig_document_result(const char *outcome, const VmigJob *job, const GError *error, const VmigPlan *plan,
                                guint64 duration_s)
 {

@@ -11,6 +11,8 @@
 JsonNode *vmig_document_plan(const VmigPlan *plan);
 /* jobs: VmigJob. roles: "source" or "destination" for each. left_out: so many older ones are not in it. */
 JsonNode *vmig_document_jobs(GPtrArray *jobs, GPtrArray *roles, guint left_out);
+/* What vmig_session_set_bandwidth() answers. */
+JsonNode *vmig_document_setting(const VmigJob *job, guint64 bandwidth, gboolean running);
 /* outcome: "done", "refused"... error: what the result says, or NULL. plan: for its refusals, or NULL. */
 JsonNode *vmig_document_result(const char *outcome, const VmigJob *job, const GError *error, const VmigPlan *plan,
                                guint64 duration_s);

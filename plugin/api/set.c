@@ -48,12 +48,5 @@ JsonNode *vmig_session_set_bandwidth(VmigSession *self, const char *job_or_domai
     if (!vmig_control_ask(socket, bandwidth, &running, error) ||
         (!running && !change_record(self, job->id, bandwidth, error)))
         return NULL;
-    JsonObject *object = json_object_new();
-    json_object_set_string_member(object, "job", job->id);
-    json_object_set_string_member(object, "domain", job->domain);
-    json_object_set_int_member(object, "bandwidth", (gint64)bandwidth);
-    json_object_set_boolean_member(object, "running", running);
-    JsonNode *node = json_node_new(JSON_NODE_OBJECT);
-    json_node_take_object(node, object);
-    return node;
+    return vmig_document_setting(job, bandwidth, running);
 }

@@ -52,7 +52,7 @@ static char *text_of(JsonObject *object)
 
 int vmig_cmd_set(int argc, char **argv)
 {
-    static const char *const names[] = {"JOB", "bandwidth=BYTES", NULL};
+    static const char *const names[] = {"JOB", "SETTING", NULL};
     VmigMode mode = {FALSE, FALSE};
     const GOptionEntry entries[] = {
         {"json", 0, 0, G_OPTION_ARG_NONE, &mode.json, "Print one JSON document", NULL},
@@ -60,9 +60,9 @@ int vmig_cmd_set(int argc, char **argv)
     };
     const VmigUsage usage = {
         .command = "set",
-        .arguments = "JOB|DOMAIN bandwidth=BYTES",
-        .summary = "Changes the limit of a job's storage traffic while it runs: BYTES a second, with K, M or G;\n"
-                   "0 is without limit. A job that no process works on has it from its next resume on.",
+        .arguments = "JOB SETTING",
+        .summary = "Changes a job while it runs. bandwidth=BYTES: the limit of its storage traffic a second, with\n"
+                   "K, M or G; 0 is without limit. A job that no process works on has it from its next resume on.",
         .least = 2,
         .most = 2,
         .names = names,

@@ -20,7 +20,7 @@ static const VmigCommand commands[] = {
     {"list", "", "List the jobs, the newest first", vmig_cmd_list},
     {"resume", "[JOB|DOMAIN]", "Carry on what a crash, a reboot or a park left", vmig_cmd_resume},
     {"cancel", "JOB|DOMAIN", "Roll a job back, as long as the guest is on the source", vmig_cmd_cancel},
-    {"set", "JOB|DOMAIN bandwidth=BYTES", "Change the limit of a job's storage traffic while it runs", vmig_cmd_set},
+    {"set", "JOB SETTING", "Change the limit of a job's storage traffic while it runs", vmig_cmd_set},
     {"doctor", "[DOMAIN]", "Say what is wrong on this host; --fix repairs it", vmig_cmd_doctor},
     {"clean", "DOMAIN", "Remove the source images that a finished job kept", vmig_cmd_clean},
     {"agent", "", "Serve the other host; not called by people", vmig_cmd_agent},

@@ -161,6 +161,15 @@ static guint useful_links(const VmigStorageFacts *there)
     return (guint)CLAMP(MIN(there->cpus, g_get_num_processors()) / 2, 1, MOST_LINKS);
 }
 
+static gboolean links_live(const VmigWorld *world)
+{
+    for (guint i = 0; world->links != NULL && i < world->links->len; i++)
+        if (!vmig_ssh_link_alive(world->links->pdata[i]))
+            return FALSE;
+    return world->links != NULL;
+}
+
+/* Again at each try: those that broke are made anew, all of them. */
 static void widen(VmigWorld *world)
 {
     const Recipe *recipe = world->recipe;
@@ -169,8 +178,10 @@ static void widen(VmigWorld *world)
     g_autoptr(VmigDestination) to = vmig_destination_parse(config->peer_uri, NULL);
     g_autoptr(GPtrArray) names = socket_names(config->seeds, TRUE);
 
-    if (to == NULL || peer->storage == NULL || world->links != NULL || config->here_is_dest)
+    if (to == NULL || peer->storage == NULL || config->here_is_dest || links_live(world))
         return;
+    g_clear_pointer(&world->links, g_ptr_array_unref);
+    world->seed_links = 0;
     g_autoptr(VmigStorageFacts) there = vmig_storage_hello(peer->storage, NULL);
     if (there == NULL)
         return;

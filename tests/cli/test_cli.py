@@ -85,7 +85,7 @@ def test_options():
     refused(['cancel', 'a', 'b'], "'b' is one argument too many")
     refused(['cancel', '--all'], 'Unknown option --all')
     refused(['set'], 'set: JOB is missing')
-    refused(['set', 'web1'], 'set: bandwidth=BYTES is missing')
+    refused(['set', 'web1'], 'set: SETTING is missing')
     refused(['set', 'web1', 'bandwidth=1M', 'x'], "'x' is one argument too many")
     for setting, reason in (('bandwidth', 'is not something that can be set'), ('speed=5', 'is not something that can be set'),
                             ('bandwidth=', 'bandwidth: '), ('bandwidth=-1', 'bandwidth: '), ('bandwidth=1.5M', 'bandwidth: '),

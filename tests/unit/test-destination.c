@@ -6,6 +6,7 @@
 #include <glib.h>
 #include <glib/gstdio.h>
 
+#include "host/cipher.h"
 #include "host/config.h"
 #include "host/destination.h"
 #include "host/ssh-link.h"
@@ -165,6 +166,43 @@ static void test_argv(void)
     g_assert_null(strstr(tcp_line, "-L"));
 }
 
+/* A further connection: the same sockets there, other names here. */
+static void test_argv_further(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(VmigDestination) to = vmig_destination_parse("qemu+tls://b/system", &error);
+    const char *const sockets[] = {"seed-0.sock", NULL};
+    VmigSshLinkOptions options = {
+        .destination = to, .run_dir = "/run/x", .sockets = sockets, .suffix = ".1", .ciphers = "^c"};
+    g_auto(GStrv) argv = vmig_ssh_link_argv(&options, &error);
+
+    g_assert_no_error(error);
+    g_assert_true(g_strv_contains((const char *const *)argv, "/run/x/seed-0.sock.1:/run/x/seed-0.sock"));
+    g_assert_true(g_strv_contains((const char *const *)argv, "-oCiphers=^c"));
+}
+
+static void test_ciphers(void)
+{
+    static const struct {
+        const char *text;
+        gboolean aes;
+    } cases[] = {
+        {"processor\t: 0\nflags\t\t: fpu aes avx\n", TRUE},
+        {"flags\t\t: fpu vaes avx\nflags\t\t: aes\n", FALSE}, /* the first processor's */
+        {"Features\t: fp asimd aes pmull\n", TRUE},
+        {"Features\t: fp asimd\n", FALSE},
+        {"", FALSE},
+        {"aes\n", FALSE},
+    };
+
+    for (guint i = 0; i < G_N_ELEMENTS(cases); i++)
+        g_assert_cmpint(vmig_cipher_text_has_aes(cases[i].text), ==, cases[i].aes);
+    g_assert_nonnull(strstr(vmig_cipher_preferred(TRUE), "aes128-gcm"));
+    g_assert_nonnull(strstr(vmig_cipher_preferred(FALSE), "chacha20"));
+    /* "^": nothing that the administrator allows is taken away. */
+    g_assert_true(*vmig_cipher_preferred(TRUE) == '^' && *vmig_cipher_preferred(FALSE) == '^');
+}
+
 static void test_argv_paths(void)
 {
     static const char *const dirs[] = {"run", "/run/a:b", "/run/%h", "/run/${X}", "/run/a b", "/run/\n"};
@@ -272,6 +310,8 @@ int main(int argc, char **argv)
     g_test_add_func("/destination/bad", test_bad);
     g_test_add_func("/destination/long", test_long);
     g_test_add_func("/ssh-link/argv", test_argv);
+    g_test_add_func("/ssh-link/argv-further", test_argv_further);
+    g_test_add_func("/ssh-link/ciphers", test_ciphers);
     g_test_add_func("/ssh-link/argv-paths", test_argv_paths);
     g_test_add_func("/config/good", test_config_good);
     g_test_add_func("/config/bad", test_config_bad);

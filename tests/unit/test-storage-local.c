@@ -750,6 +750,121 @@ static void test_seed_again(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_cmpstr(first, ==, second);
 }
 
+/* A migration that left this host, is done, and kept what now lies where the seed is to go. */
+static void keep_image(Fixture *f, const char *path, gboolean keep)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(VmigJob) old = new_job(f->root);
+    VmigFile *file = ((VmigDisk *)old->disks->pdata[0])->files->pdata[0];
+    g_autoptr(VmigStorage) source = open_storage(f, VMIG_ROLE_SOURCE, &error);
+
+    make_image(path);
+    g_free(old->id);
+    old->id = g_strdup(OTHER_ID);
+    g_free(file->source);
+    file->source = g_strdup(path);
+    describe_source(file);
+    old->options.keep_source = keep;
+    vmig_storage_record_put(source, old, &error);
+    g_assert_no_error(error);
+    vmig_storage_token_put(source, old, VMIG_OWNER_DESTINATION, &error);
+    g_assert_no_error(error);
+    g_free(old->token);
+    old->token = g_strdup(VMIG_OWNER_DESTINATION);
+    vmig_job_set_state(old, VMIG_STATE_DONE);
+    vmig_storage_record_put(source, old, &error);
+    g_assert_no_error(error);
+}
+
+static void expect_kept(Fixture *f, const char *why_not)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(VmigPathFacts) facts = vmig_storage_path(f->storage, file_of(f)->dest, &error);
+
+    g_assert_no_error(error);
+    g_assert_cmpstr(facts->kept_job, ==, OTHER_ID);
+    g_assert_cmpstr(facts->kept_domain, ==, UUID);
+    if (why_not == NULL)
+        g_assert_cmpstr(facts->kept_why_not, ==, NULL);
+    else
+        g_assert_nonnull(strstr(facts->kept_why_not, why_not));
+}
+
+static void set_mtime_of(const char *path, const struct stat *st)
+{
+    g_assert_cmpint(utimensat(AT_FDCWD, path, (const struct timespec[]){st->st_atim, st->st_mtim}, 0), ==, 0);
+}
+
+/* What speaks against a kept image, one after the other; at the end it is the seed. */
+static void test_seed_kept(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *socket = seed_socket(f);
+    g_autofree char *clone = g_build_filename(f->root, "clone.qcow2", NULL);
+    g_autofree char *hash = NULL;
+    gboolean fresh = TRUE;
+    VmigFile *file = file_of(f);
+    struct stat before, after;
+
+    keep_image(f, file->dest, TRUE);
+    g_assert_cmpint(stat(file->dest, &before), ==, 0);
+    expect_kept(f, NULL);
+    run_command("qemu-img create -q -f qcow2 -b '%s' -F qcow2 '%s'", file->dest, clone);
+    expect_kept(f, "clone.qcow2 lies on it");
+    g_unlink(clone);
+    int fd = open(file->dest, O_RDWR | O_CLOEXEC);
+    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 100, .l_len = 1};
+    g_assert_cmpint(fcntl(fd, F_OFD_SETLK, &lock), ==, 0);
+    expect_kept(f, "in use");
+    close(fd);
+    g_assert_cmpint(utimensat(AT_FDCWD, file->dest, NULL, 0), ==, 0);
+    expect_kept(f, "somebody used it since");
+    /* Between the plan and the copy too: it is not touched then. */
+    put_record(f);
+    make_image(file->source);
+    describe_source(file);
+    g_assert_true(vmig_storage_rundir(f->storage, f->job, &error));
+    file->kept = g_strdup(OTHER_ID);
+    g_assert_false(vmig_storage_receive(f->storage, f->job, file, socket, &fresh, &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_DESTINATION_EXISTS);
+    g_clear_error(&error);
+    g_assert_true(exists(file->dest));
+    g_assert_false(exists(file->part));
+    set_mtime_of(file->dest, &before);
+    g_free(file->kept);
+    file->kept = g_strdup(ID); /* another job's word */
+    g_assert_false(vmig_storage_receive(f->storage, f->job, file, socket, &fresh, &error));
+    g_clear_error(&error);
+    g_assert_true(exists(file->dest));
+    g_free(file->kept);
+    file->kept = g_strdup(OTHER_ID);
+    for (guint i = 0; i < 2; i++) { /* repeated it goes on with what it took */
+        vmig_storage_receive(f->storage, f->job, file, socket, &fresh, &error);
+        g_assert_no_error(error);
+        g_assert_false(fresh);
+        g_assert_false(exists(file->dest));
+        g_assert_cmpint(stat(file->part, &after), ==, 0);
+        g_assert_cmpuint(after.st_ino, ==, before.st_ino);
+    }
+    g_assert_true(after.st_mtim.tv_sec != before.st_mtim.tv_sec || after.st_mtim.tv_nsec != before.st_mtim.tv_nsec);
+    send_bytes(file->source, file->size, socket);
+    g_assert_true(vmig_storage_received(f->storage, f->job, file, NULL, &hash, &error));
+    vmig_storage_place(f->storage, f->job, file, &error);
+    g_assert_no_error(error);
+    run_command("cmp '%s' '%s'", file->source, file->dest);
+    expect_kept(f, "somebody used it since"); /* the guest's disk is no kept image any more */
+    g_assert_true(vmig_storage_remove(f->storage, f->job, file->dest, "rolled back", &error));
+    g_assert_false(exists(file->dest));
+}
+
+static void test_seed_not_kept(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autoptr(GError) error = NULL;
+
+    keep_image(f, file_of(f)->dest, FALSE);
+    expect_kept(f, "not to keep it");
+}
+
 static void test_seed_never_over(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(GError) error = NULL;
@@ -1062,6 +1177,8 @@ int main(int argc, char **argv)
         {"remove-base-elsewhere", test_remove_base_elsewhere, VMIG_ROLE_DESTINATION},
         {"seed", test_seed, VMIG_ROLE_DESTINATION},
         {"seed-rolled-back", test_seed_rolled_back, VMIG_ROLE_DESTINATION},
+        {"seed-kept", test_seed_kept, VMIG_ROLE_DESTINATION},
+        {"seed-not-kept", test_seed_not_kept, VMIG_ROLE_DESTINATION},
         {"seed-never-over", test_seed_never_over, VMIG_ROLE_DESTINATION},
         {"seed-again", test_seed_again, VMIG_ROLE_DESTINATION},
         {"seed-lost", test_seed_lost, VMIG_ROLE_DESTINATION},
