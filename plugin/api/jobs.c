@@ -190,7 +190,7 @@ static gboolean wait_for_worker(VmigSession *self, const VmigJob *job, int pidfd
 JsonNode *vmig_session_cancel(VmigSession *self, const char *job_or_domain, GError **error)
 {
     g_autoptr(VmigJournal) reader = open_reader(self, error);
-    g_autoptr(VmigJob) job = reader != NULL ? find_job(reader, job_or_domain, error) : NULL;
+    g_autoptr(VmigJob) job = reader != NULL ? vmig_session_find_job(reader, job_or_domain, error) : NULL;
     int pidfd, pid;
 
     if (job == NULL)
