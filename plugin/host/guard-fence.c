@@ -171,6 +171,11 @@ guint vmig_guard_count_held(const VmigGuard *guard)
     return COUNT(guard, held);
 }
 
+guint vmig_guard_count_free(const VmigGuard *guard)
+{
+    return COUNT(guard, free);
+}
+
 static gboolean any_failed(const VmigGuard *guard, GError **error)
 {
     for (guint i = 0; i < guard->fences->len; i++) {

@@ -54,3 +54,5 @@ gboolean vmig_guard_arm(VmigGuard *guard, char **paths, GError **error);
 char *vmig_guard_take(VmigGuard *guard, const char *rest, GError **error);
 void vmig_guard_drop(VmigGuard *guard);
 guint vmig_guard_count_held(const VmigGuard *guard);
+/* Of overlays that QEMU let go of and has not had again since. */
+guint vmig_guard_count_free(const VmigGuard *guard);

@@ -215,6 +215,20 @@ static void test_fence(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_true(qemu_can(f, TRUE, NULL));
 }
 
+static void await_free(Fixture *f)
+{
+    g_autofree char *reply = NULL;
+
+    for (guint i = 0; i < 10000; i++) {
+        g_clear_pointer(&reply, g_free);
+        g_assert_true(vmig_guard_call(f->socket, "status", 5 * G_USEC_PER_SEC, &reply, NULL));
+        if (g_str_has_suffix(reply, "free 1"))
+            return;
+        g_usleep(1000);
+    }
+    g_assert_not_reached();
+}
+
 /* A migration that fails at its end: QEMU takes its images back, and must get them; the fence is never got after that,
  * even when that QEMU is gone too. Only arming it anew forgets it. */
 static void test_fence_notices_that_it_was_taken_back(Fixture *f, gconstpointer data G_GNUC_UNUSED)
@@ -227,8 +241,11 @@ static void test_fence_notices_that_it_was_taken_back(Fixture *f, gconstpointer 
     Holder writer = hold(f, TRUE);
     g_assert_true(vmig_guard_fence_arm(f->socket, paths, &error));
     release(&writer);
+    await_free(f);
     writer = hold(f, TRUE);
     g_assert_true(vmig_guard_fence_take(f->socket, G_USEC_PER_SEC / 5, &held, &error));
+    g_assert_false(held);
+    g_assert_true(vmig_guard_fence_held(f->socket, &held, &error));
     g_assert_false(held);
     release(&writer);
     gint64 before = g_get_monotonic_time();
@@ -239,6 +256,9 @@ static void test_fence_notices_that_it_was_taken_back(Fixture *f, gconstpointer 
     g_assert_true(vmig_guard_fence_drop(f->socket, &error));
     g_assert_true(vmig_guard_fence_arm(f->socket, paths, &error));
     g_assert_true(vmig_guard_fence_take(f->socket, G_USEC_PER_SEC, &held, &error));
+    g_assert_true(held);
+    held = FALSE;
+    g_assert_true(vmig_guard_fence_held(f->socket, &held, &error));
     g_assert_true(held);
     g_assert_false(qemu_can(f, TRUE, NULL));
     g_assert_no_error(error);
