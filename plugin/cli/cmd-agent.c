@@ -38,6 +38,9 @@ static gboolean serve(GError **error)
         .run_dir = config->run_dir,
         .roots = (const char *const *)config->image_roots,
         .role = VMIG_ROLE_DESTINATION,
+        .tls_dir = config->tls_dir,
+        .first_port = config->first_port,
+        .last_port = config->last_port,
     };
     /* Never freed: a request that could not be cancelled may still use it. */
     VmigStorage *local = vmig_storage_local_new(g_get_host_name(), &storage, error);

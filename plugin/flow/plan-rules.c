@@ -59,6 +59,10 @@ static void rule_hosts(VmigPlan *plan)
                "'%s' is this very host (libvirt's host UUID %s)", s->request->dest_uri, s->dest_info->uuid);
     if (s->dest_info != NULL && s->dest_info->libvirt_version >= 11002000 && s->dest_info->libvirt_version < 11004000)
         note(plan, "libvirt 11.2 and 11.3 on the destination cannot revert to internal snapshots; 11.4 can again");
+    if (g_strcmp0(s->request->options->transport, "tcp") == 0)
+        note(plan,
+             "WARNING: with tcp the guest's memory and disks cross the network in clear, and whoever can reach the "
+             "ports of the destination meanwhile can read and change them");
     for (guint i = 0; i < s->dest_errors->len; i++)
         refuse_error(plan, NULL, s->dest_errors->pdata[i]);
 }

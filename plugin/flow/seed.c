@@ -125,14 +125,29 @@ static void on_progress(gpointer user, guint index, const VmigCopyProgress *now)
     vmig_machine_progress(s->m, NULL, done, total, s->rate);
 }
 
+static gboolean start_receiver(VmigMachine *m, SeedCopy *copy, GError **error)
+{
+    VmigStorage *dest = m->world->dest.storage;
+    guint port = 0;
+
+    if (m->world->seed_transport == NULL)
+        return vmig_storage_receive(dest, m->job, copy->file, copy->sockets[0], &copy->task.fresh, error);
+    if (!vmig_storage_receive_on_port(dest, m->job, copy->file, m->world->seed_transport, &port, &copy->task.fresh,
+                                      error))
+        return FALSE;
+    g_strfreev(copy->sockets);
+    copy->sockets = vmig_world_seed_uris(m->world, port);
+    copy->task.sockets = (const char *const *)copy->sockets;
+    return TRUE;
+}
+
 static gboolean start_receivers(Seeding *s, GError **error)
 {
     VmigMachine *m = s->m;
 
     for (guint i = 0; i < s->copies->len; i++) {
         SeedCopy *copy = s->copies->pdata[i];
-        if (!vmig_storage_receive(m->world->dest.storage, m->job, copy->file, copy->sockets[0], &copy->task.fresh,
-                                  error))
+        if (!start_receiver(m, copy, error))
             return FALSE;
         if (!copy->task.fresh)
             vmig_machine_note(m, "disk %s: %s goes on from what the destination has of it", copy->target,

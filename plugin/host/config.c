@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/amount.h"
 #include "core/path-map.h"
 
 #define GROUP "vmig-snap"
@@ -16,8 +17,8 @@
 #define STALL_LEAST 2
 #define STALL_MOST 3600
 
-static const char *const keys[] = {"image-roots",   "state-dir",   "run-dir", "ssh-command",
-                                   "agent-command", "stall-limit", NULL};
+static const char *const keys[] = {"image-roots", "state-dir", "run-dir",   "ssh-command", "agent-command",
+                                   "stall-limit", "tls-dir",   "nbd-ports", NULL};
 
 void vmig_config_free(VmigConfig *config)
 {
@@ -28,6 +29,7 @@ void vmig_config_free(VmigConfig *config)
     g_free(config->run_dir);
     g_free(config->ssh_command);
     g_free(config->agent_command);
+    g_free(config->tls_dir);
     g_free(config);
 }
 
@@ -42,6 +44,9 @@ static VmigConfig *defaults(void)
     config->ssh_command = g_strdup("ssh");
     config->agent_command = g_strdup("vmig-snap agent");
     config->stall_limit = STALL_LIMIT;
+    config->tls_dir = g_strdup("/etc/pki/qemu");
+    config->first_port = 49500;
+    config->last_port = 49563;
     return config;
 }
 
@@ -177,6 +182,27 @@ static gboolean take_seconds(GKeyFile *file, const char *key, guint least, guint
     return TRUE;
 }
 
+/* "FIRST-LAST", or one port. */
+static gboolean take_ports(GKeyFile *file, VmigConfig *config, const char *path, GError **error)
+{
+    g_autofree char *value = NULL;
+    guint64 first = 0, last = 0;
+
+    if (!take_text(file, "nbd-ports", FALSE, &value, path, error))
+        return FALSE;
+    if (value == NULL)
+        return TRUE;
+    g_auto(GStrv) parts = g_strsplit(value, "-", 2);
+    if (!vmig_count_parse(parts[0], 1024, 65535, &first, error) ||
+        !vmig_count_parse(parts[1] != NULL ? parts[1] : parts[0], first, 65535, &last, error)) {
+        g_prefix_error(error, "%s: nbd-ports: ", path);
+        return FALSE;
+    }
+    config->first_port = (guint)first;
+    config->last_port = (guint)last;
+    return TRUE;
+}
+
 static gboolean parse(VmigConfig *config, const char *text, const char *path, GError **error)
 {
     g_autoptr(GKeyFile) file = g_key_file_new();
@@ -192,7 +218,8 @@ static gboolean parse(VmigConfig *config, const char *text, const char *path, GE
            take_text(file, "run-dir", TRUE, &config->run_dir, path, error) &&
            take_text(file, "ssh-command", FALSE, &config->ssh_command, path, error) &&
            take_text(file, "agent-command", FALSE, &config->agent_command, path, error) &&
-           take_seconds(file, "stall-limit", STALL_LEAST, STALL_MOST, &config->stall_limit, path, error);
+           take_seconds(file, "stall-limit", STALL_LEAST, STALL_MOST, &config->stall_limit, path, error) &&
+           take_text(file, "tls-dir", TRUE, &config->tls_dir, path, error) && take_ports(file, config, path, error);
 }
 
 static gboolean load(VmigConfig *config, int fd, const char *path, GError **error)

@@ -29,6 +29,8 @@ typedef struct {
     char *ssh_command;
     char *agent_command;
     guint stall_limit; /* seconds */
+    char *tls_dir;
+    guint first_port, last_port; /* "nbd-ports" */
 } VmigConfig;
 
 /* path may be NULL for VMIG_CONFIG_PATH. A file that is not there gives the defaults. USAGE for an unknown or repeated

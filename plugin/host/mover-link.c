@@ -35,6 +35,11 @@ static gboolean fail_call(VmigLink *link, GError **error)
 
     if (errnum == ENOSPC)
         return fail_request(link, errnum, error);
+    if (text != NULL && (strstr(text, "certificate") != NULL || strstr(text, "gnutls_handshake") != NULL))
+        return vmig_fail(error, VMIG_ERROR_UNREACHABLE,
+                         "Both hosts need certificates of one CA in tls-dir, the destination's with the name that the "
+                         "destination's URI has.",
+                         "TLS with %s failed: %s", link->socket, text);
     const char *why = text != NULL ? text : errnum != 0 ? g_strerror(errnum) : "the connection was closed";
     return vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "The receiver %s cannot be used: %s", link->socket, why);
 }
@@ -238,6 +243,7 @@ static gboolean connect_link(VmigLink *link, GError **error)
     link->nbd = nbd_create();
     if (link->nbd == NULL)
         return vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "libnbd: %s", nbd_get_error());
+    (void)nbd_set_uri_allow_local_file(link->nbd, true); /* the folder of the certificates is ours */
     if ((uri ? nbd_aio_connect_uri(link->nbd, link->socket) : nbd_aio_connect_unix(link->nbd, link->socket)) < 0)
         return fail_call(link, error);
     while (nbd_aio_is_ready(link->nbd) <= 0)

@@ -15,7 +15,6 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -34,6 +33,7 @@ struct VmigReceiver {
     char *part;
     char *socket;
     guint64 size;
+    guint port; /* 0 with a unix socket */
     int fd;
     gboolean direct;
     gboolean fresh; /* nothing in it when we got it */
@@ -178,34 +178,13 @@ static gboolean open_part(VmigReceiver *receiver, GError **error)
     return TRUE;
 }
 
-static gboolean unix_address(const char *path, struct sockaddr_un *ret, GError **error)
+static gboolean start_listening(VmigReceiver *receiver, const VmigListen *to, GError **error)
 {
-    *ret = (struct sockaddr_un){.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof ret->sun_path)
-        return vmig_fail(error, VMIG_ERROR_BAD_PATH, NULL, "The path of the socket %s is too long", path);
-    memcpy(ret->sun_path, path, strlen(path) + 1);
-    return TRUE;
+    receiver->listen_fd = vmig_listen_open(to, &receiver->port, error);
+    return receiver->listen_fd >= 0 && lift(&receiver->listen_fd, error);
 }
 
-static gboolean listen_on_socket(VmigReceiver *receiver, GError **error)
-{
-    struct sockaddr_un address;
-    struct stat st;
-
-    if (!unix_address(receiver->socket, &address, error))
-        return FALSE;
-    if (lstat(receiver->socket, &st) == 0 && S_ISSOCK(st.st_mode))
-        (void)unlink(receiver->socket); /* of a receiver that was killed: bind() then says if that failed */
-    receiver->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    /* fchmod before bind gives the socket file its mode without a moment in which others may connect. */
-    if (receiver->listen_fd < 0 || fchmod(receiver->listen_fd, 0600) < 0 ||
-        bind(receiver->listen_fd, (struct sockaddr *)&address, sizeof address) < 0 ||
-        listen(receiver->listen_fd, 64) < 0)
-        return vmig_fail_errno(error, errno, "Cannot listen on %s", receiver->socket);
-    return lift(&receiver->listen_fd, error);
-}
-
-static gboolean build_argv(VmigReceiver *receiver, GError **error)
+static gboolean build_argv(VmigReceiver *receiver, const char *tls_dir, GError **error)
 {
     g_autofree char *program = g_find_program_in_path("qemu-nbd");
 
@@ -217,6 +196,9 @@ static gboolean build_argv(VmigReceiver *receiver, GError **error)
     g_autofree char *image = g_strdup_printf("driver=raw,file.driver=file,file.filename=/dev/fd/%d,%s,"
                                              "file.discard=unmap,discard=unmap,detect-zeroes=off",
                                              FILE_FD, mode);
+    g_auto(GStrv) parts = g_strsplit(tls_dir != NULL ? tls_dir : "", ",", -1);
+    g_autofree char *dir = g_strjoinv(",,", parts); /* a comma in it is doubled (QEMU's util/keyval.c) */
+    g_autofree char *creds = g_strdup_printf("tls-creds-x509,id=tls,endpoint=server,verify-peer=yes,dir=%s", dir);
     const char *argv[] = {program,
                           "--image-opts",
                           image,
@@ -225,6 +207,9 @@ static gboolean build_argv(VmigReceiver *receiver, GError **error)
                           "--discard=unmap",
                           "--detect-zeroes=off",
                           "--export-name=",
+                          tls_dir != NULL ? "--tls-creds=tls" : NULL,
+                          "--object",
+                          creds,
                           NULL};
     receiver->argv = g_strdupv((char **)argv);
     return TRUE;
@@ -233,18 +218,12 @@ static gboolean build_argv(VmigReceiver *receiver, GError **error)
 /* The server greets whoever connects ("NBDMAGIC"): then it has opened the file. */
 static gboolean wait_for_greeting(VmigReceiver *receiver, GError **error)
 {
-    struct sockaddr_un address;
     char greeting[8];
     gint64 deadline = g_get_monotonic_time() + START_LIMIT;
+    int fd = vmig_listen_connect(receiver->listen_fd, error);
 
-    if (!unix_address(receiver->socket, &address, error))
+    if (fd < 0)
         return FALSE;
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
-        vmig_fail_errno(error, errno, "Cannot connect to %s", receiver->socket);
-        close_fd(&fd);
-        return FALSE;
-    }
     /* From here on only the server has it: with its end every client sees an end. */
     close_fd(&receiver->listen_fd);
     struct pollfd fds[] = {{.fd = fd, .events = POLLIN}, {.fd = receiver->end_fds[0], .events = POLLIN}};
@@ -292,18 +271,23 @@ static void begin_hashing(VmigReceiver *receiver)
 
 VmigReceiver *vmig_receiver_start(const char *part_path, guint64 size, const char *socket_path, GError **error)
 {
+    return vmig_receiver_start_on(part_path, size, &(VmigListen){.socket = socket_path}, error);
+}
+
+VmigReceiver *vmig_receiver_start_on(const char *part_path, guint64 size, const VmigListen *to, GError **error)
+{
     g_autoptr(VmigReceiver) receiver = g_new0(VmigReceiver, 1);
 
     receiver->part = g_strdup(part_path);
-    receiver->socket = g_strdup(socket_path);
+    receiver->socket = g_strdup(to->socket);
     receiver->size = size;
     receiver->fd = receiver->listen_fd = -1;
     receiver->stderr_fds[0] = receiver->stderr_fds[1] = receiver->end_fds[0] = receiver->end_fds[1] = -1;
     receiver->said = g_string_new(NULL);
     g_mutex_init(&receiver->lock);
     g_cond_init(&receiver->changed);
-    if (!open_part(receiver, error) || !build_argv(receiver, error) || !listen_on_socket(receiver, error) ||
-        !start_server(receiver, error))
+    if (!open_part(receiver, error) || !build_argv(receiver, to->tls_dir, error) ||
+        !start_listening(receiver, to, error) || !start_server(receiver, error))
         return NULL;
     begin_hashing(receiver);
     return g_steal_pointer(&receiver);
@@ -475,6 +459,11 @@ GPid vmig_receiver_get_pid(VmigReceiver *receiver)
 gboolean vmig_receiver_is_fresh(VmigReceiver *receiver)
 {
     return receiver->fresh;
+}
+
+guint vmig_receiver_get_port(VmigReceiver *receiver)
+{
+    return receiver->port;
 }
 
 gboolean vmig_receiver_is_direct(VmigReceiver *receiver)

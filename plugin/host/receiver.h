@@ -15,6 +15,7 @@
 #include <gio/gio.h>
 
 #include "core/errors.h"
+#include "host/listen.h"
 
 typedef struct VmigReceiver VmigReceiver;
 
@@ -37,6 +38,9 @@ gboolean vmig_receiver_known(VmigReceiver *receiver, guint64 first, GBytes **pag
  * receiver is over afterwards, whatever this returns. IO from here is final: the part must be thrown away, for an fsync
  * that failed once says nothing when it succeeds later. */
 gboolean vmig_receiver_finish(VmigReceiver *receiver, const char *rewritten, char **hash, GError **error);
+/* The same, to be reached in another way; the port it got. */
+VmigReceiver *vmig_receiver_start_on(const char *part_path, guint64 size, const VmigListen *to, GError **error);
+guint vmig_receiver_get_port(VmigReceiver *receiver);
 /* Ends the server at once; the part stays for the gate to remove. */
 void vmig_receiver_abort(VmigReceiver *receiver);
 /* Aborts one that is not over. */

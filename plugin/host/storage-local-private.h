@@ -12,6 +12,8 @@ typedef struct {
     VmigStorage base;
     char *state_dir, *run_dir, *exe, *machine_id, *role, *qemu_conf, *libvirt_dir, *libvirt_run_dir;
     GPtrArray *roots; /* char * */
+    char *tls_dir;
+    guint first_port, last_port;
     GMutex journal_lock;
     VmigJournal *journal; /* only with journal_lock held */
     VmigJournal *flow_journal;

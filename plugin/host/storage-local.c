@@ -261,6 +261,7 @@ static void local_free(VmigStorage *self)
     g_free(local->exe);
     g_free(local->machine_id);
     g_free(local->role);
+    g_free(local->tls_dir);
     g_free(local->qemu_conf);
     g_free(local->libvirt_dir);
     g_free(local->libvirt_run_dir);
@@ -324,6 +325,9 @@ static VmigLocal *local_alloc(const char *host, const VmigStorageConfig *config)
     local->exe = config->exe != NULL ? g_strdup(config->exe) : g_file_read_link("/proc/self/exe", NULL);
     local->machine_id = config->machine_id != NULL ? g_strdup(config->machine_id) : read_machine_id();
     local->role = g_strdup(config->role);
+    local->tls_dir = g_strdup(config->tls_dir != NULL ? config->tls_dir : "/etc/pki/qemu");
+    local->first_port = MAX(config->first_port, 1);
+    local->last_port = config->last_port;
     local->qemu_conf = g_strdup(config->qemu_conf != NULL ? config->qemu_conf : "/etc/libvirt/qemu.conf");
     local->libvirt_dir = g_strdup(config->libvirt_qemu_dir != NULL ? config->libvirt_qemu_dir : "/etc/libvirt/qemu");
     local->libvirt_run_dir = g_strdup(config->libvirt_run_dir != NULL ? config->libvirt_run_dir : "/run/libvirt/qemu");

@@ -17,6 +17,8 @@ typedef struct {
     const char *machine_id;       /* NULL: that of /etc/machine-id */
     const char *role;             /* what this host is in a job that its journal does not know yet: VMIG_ROLE_...; the
                                      process that starts a job is on its source, the agent on its destination */
+    const char *tls_dir;          /* QEMU's x509 files, for seeds over TLS; NULL: /etc/pki/qemu */
+    guint first_port, last_port;  /* for seeds over TLS or TCP; 0: none */
     const char *qemu_conf;        /* NULL: /etc/libvirt/qemu.conf */
     const char *libvirt_qemu_dir; /* NULL: /etc/libvirt/qemu */
     const char *libvirt_run_dir;  /* NULL: /run/libvirt/qemu */

@@ -124,10 +124,18 @@ static char *get_hash(VmigLocal *local, const char *part)
 
 static JsonObject *do_receive(VmigLocal *local, VmigReader *args, GError **error)
 {
-    const char *socket = vmig_reader_text(args, "socket");
+    const char *transport = vmig_reader_maybe_text(args, "transport");
+    const char *socket = transport == NULL ? vmig_reader_text(args, "socket") : NULL;
+    gboolean tls = g_strcmp0(transport, "tls") == 0;
+    VmigListen to = {.socket = socket,
+                     .first_port = local->first_port,
+                     .last_port = local->last_port,
+                     .tls_dir = tls ? local->tls_dir : NULL};
     Seed seed;
 
-    if (!read_seed(args, &seed, error) || !check_socket(local, seed.job, socket, error) ||
+    if (transport != NULL && !tls && !g_str_equal(transport, "tcp"))
+        vmig_reader_mistake(args, "transport", "\"tls\" or \"tcp\"");
+    if (!read_seed(args, &seed, error) || (socket != NULL && !check_socket(local, seed.job, socket, error)) ||
         !vmig_local_check_ours(local, seed.job, seed.part, error) || !vmig_local_check_path(local, seed.dest, error))
         return NULL;
     g_autoptr(VmigReceiver) old = take_receiver(local, seed.part);
@@ -137,10 +145,11 @@ static JsonObject *do_receive(VmigLocal *local, VmigReader *args, GError **error
     if (!vmig_local_check_unused(seed.part, error) || !intend_part(local, &seed, error) ||
         (seed.kept != NULL && !vmig_local_take_kept(local, seed.job, seed.kept, seed.dest, seed.part, error)))
         return NULL;
-    g_autoptr(VmigReceiver) receiver = vmig_receiver_start(seed.part, seed.size, socket, error);
+    g_autoptr(VmigReceiver) receiver = vmig_receiver_start_on(seed.part, seed.size, &to, error);
     if (receiver == NULL || !record_part(local, &seed, error))
         return NULL;
     JsonObject *reply = json_object_new();
+    json_object_set_int_member(reply, "port", vmig_receiver_get_port(receiver));
     json_object_set_boolean_member(reply, "fresh", vmig_receiver_is_fresh(receiver));
     keep_receiver(local, seed.part, g_steal_pointer(&receiver));
     return reply;

@@ -471,21 +471,41 @@ char **vmig_storage_leftovers(VmigStorage *storage, const VmigJob *job, GError *
     return understood(&reader, storage, "leftovers", error) ? g_steal_pointer(&paths) : NULL;
 }
 
+static gboolean receive(VmigStorage *storage, JsonObject *args, guint *port, gboolean *fresh, GError **error)
+{
+    g_autoptr(JsonObject) reply = ask(storage, "receive", args, error);
+
+    if (reply == NULL)
+        return FALSE;
+    VmigReader reader = vmig_reader(reply);
+    gboolean answer = vmig_reader_flag(&reader, "fresh");
+    guint64 number = port != NULL ? vmig_reader_size(&reader, "port") : 0;
+    if (port != NULL && (number == 0 || number > 65535))
+        vmig_reader_mistake(&reader, "port", "a port");
+    if (!understood(&reader, storage, "receive", error))
+        return FALSE;
+    *fresh = answer;
+    if (port != NULL)
+        *port = (guint)number;
+    return TRUE;
+}
+
 gboolean vmig_storage_receive(VmigStorage *storage, const VmigJob *job, const VmigFile *file, const char *socket,
                               gboolean *fresh, GError **error)
 {
     JsonObject *args = job_file_args(job, file);
 
     set_text(args, "socket", socket);
-    g_autoptr(JsonObject) reply = ask(storage, "receive", args, error);
-    if (reply == NULL)
-        return FALSE;
-    VmigReader reader = vmig_reader(reply);
-    gboolean answer = vmig_reader_flag(&reader, "fresh");
-    if (!understood(&reader, storage, "receive", error))
-        return FALSE;
-    *fresh = answer;
-    return TRUE;
+    return receive(storage, args, NULL, fresh, error);
+}
+
+gboolean vmig_storage_receive_on_port(VmigStorage *storage, const VmigJob *job, const VmigFile *file,
+                                      const char *transport, guint *port, gboolean *fresh, GError **error)
+{
+    JsonObject *args = job_file_args(job, file);
+
+    set_text(args, "transport", transport);
+    return receive(storage, args, port, fresh, error);
 }
 
 gboolean vmig_storage_known(VmigStorage *storage, const VmigJob *job, const VmigFile *file, guint64 first,

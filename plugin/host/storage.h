@@ -158,6 +158,9 @@ char **vmig_storage_leftovers(VmigStorage *storage, const VmigJob *job, GError *
  * *fresh: there is nothing in it, nobody needs to ask. */
 gboolean vmig_storage_receive(VmigStorage *storage, const VmigJob *job, const VmigFile *file, const char *socket,
                               gboolean *fresh, GError **error);
+/* The same on a port, for "tls" or "tcp". UNSUPPORTED where none is free. */
+gboolean vmig_storage_receive_on_port(VmigStorage *storage, const VmigJob *job, const VmigFile *file,
+                                      const char *transport, guint *port, gboolean *fresh, GError **error);
 /* "known": what the part has from block first on, as a page of host/known-blocks.h. Before that block is written to. */
 gboolean vmig_storage_known(VmigStorage *storage, const VmigJob *job, const VmigFile *file, guint64 first,
                             GBytes **page, GError **error);

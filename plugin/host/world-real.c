@@ -2,6 +2,8 @@
 /* Putting the real world of one job together. */
 #include "host/world-real.h"
 
+#include <string.h>
+
 #include <glib/gstdio.h>
 
 #include "host/agent-client.h"
@@ -36,6 +38,9 @@ VmigWorld *vmig_world_open_here(const VmigWorldConfig *config, VmigWaker *waker,
         .run_dir = config->config->run_dir,
         .roots = (const char *const *)config->config->image_roots,
         .role = config->here_is_dest ? VMIG_ROLE_DESTINATION : VMIG_ROLE_SOURCE,
+        .tls_dir = config->config->tls_dir,
+        .first_port = config->config->first_port,
+        .last_port = config->config->last_port,
     };
 
     world->clock = vmig_clock_new(waker);
@@ -126,6 +131,26 @@ static Recipe *recipe_new(const VmigWorldConfig *config, VmigWaker *waker)
     return recipe;
 }
 
+static void forget_seed_transport(VmigWorld *world)
+{
+    g_clear_pointer(&world->seed_transport, g_free);
+    g_clear_pointer(&world->seed_uri_head, g_free);
+    g_clear_pointer(&world->seed_uri_tail, g_free);
+}
+
+/* libnbd verifies that the server's certificate is of the CA in that folder and has the host's name. */
+static void set_seed_transport(VmigWorld *world, const char *transport, const char *host, const char *tls_dir)
+{
+    gboolean tls = g_str_equal(transport, "tls");
+    gboolean six = strchr(host, ':') != NULL;
+    g_autofree char *dir = g_uri_escape_string(tls_dir, "/", FALSE);
+
+    forget_seed_transport(world);
+    world->seed_transport = g_strdup(transport);
+    world->seed_uri_head = g_strdup_printf("%s://%s%s%s:", tls ? "nbds" : "nbd", six ? "[" : "", host, six ? "]" : "");
+    world->seed_uri_tail = tls ? g_strconcat("/?tls-certificates=", dir, NULL) : g_strdup("/");
+}
+
 static gboolean connect_peer(VmigWorld *world, const VmigWorldConfig *config, VmigWaker *waker, GError **error)
 {
     g_autoptr(VmigDestination) peer = vmig_destination_parse(config->peer_uri, error);
@@ -147,6 +172,8 @@ static gboolean connect_peer(VmigWorld *world, const VmigWorldConfig *config, Vm
     } else {
         world->peer_uri = g_strdup(config->peer_uri);
     }
+    if (!all_through_ssh && !config->here_is_dest)
+        set_seed_transport(world, transport, peer->host, config->config->tls_dir);
     host->hypervisor = vmig_libvirt_new(world->peer_uri, NULL, waker, error);
     if (host->hypervisor == NULL)
         return FALSE;
@@ -178,7 +205,8 @@ static void widen(VmigWorld *world)
     g_autoptr(VmigDestination) to = vmig_destination_parse(config->peer_uri, NULL);
     g_autoptr(GPtrArray) names = socket_names(config->seeds, TRUE);
 
-    if (to == NULL || peer->storage == NULL || config->here_is_dest || links_live(world))
+    if (world->seed_transport != NULL || to == NULL || peer->storage == NULL || config->here_is_dest ||
+        links_live(world))
         return;
     g_clear_pointer(&world->links, g_ptr_array_unref);
     world->seed_links = 0;
@@ -217,6 +245,7 @@ static void disconnect_peer(VmigWorld *world, gboolean here_is_dest)
     g_clear_pointer(&world->disks_uri, g_free);
     g_clear_pointer(&world->links, g_ptr_array_unref);
     world->seed_links = 0;
+    forget_seed_transport(world);
     if (world->link != NULL)
         vmig_ssh_link_close(world->link);
     world->link = NULL;

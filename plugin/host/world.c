@@ -20,6 +20,9 @@ void vmig_world_free(VmigWorld *world)
     if (world->random != NULL)
         world->random->ops->free(world->random);
     g_free(world->run_dir);
+    g_free(world->seed_transport);
+    g_free(world->seed_uri_head);
+    g_free(world->seed_uri_tail);
     g_free(world->peer_uri);
     g_free(world->migrate_uri);
     g_free(world->disks_uri);
@@ -47,4 +50,12 @@ char **vmig_world_seed_sockets(const VmigWorld *world, guint index)
         sockets[i + 1] = g_strconcat(sockets[0], suffix, NULL);
     }
     return sockets;
+}
+
+char **vmig_world_seed_uris(const VmigWorld *world, guint port)
+{
+    char **uris = g_new0(char *, 2);
+
+    uris[0] = g_strdup_printf("%s%u%s", world->seed_uri_head, port, world->seed_uri_tail);
+    return uris;
 }

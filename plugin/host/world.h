@@ -94,9 +94,11 @@ typedef struct VmigWorld {
     /* Makes more connections for the copies, as many as the hosts can make use of, where they go over one that
      * encrypts in one thread; seed_sockets counts them afterwards. What fails is not needed. NULL: there is no such. */
     void (*widen)(struct VmigWorld *world);
-    guint seed_links; /* further sockets of each seed: vmig_world_seed_sockets() */
-    GPtrArray *links; /* the connections behind them, or NULL */
-    gpointer link;    /* what both hosts are connected through; goes after everything that uses it */
+    char *seed_transport;                /* "tls" or "tcp": the seeds go to a port there; NULL: to their sockets */
+    char *seed_uri_head, *seed_uri_tail; /* around the port */
+    guint seed_links;                    /* further sockets of each seed: vmig_world_seed_sockets() */
+    GPtrArray *links;                    /* the connections behind them, or NULL */
+    gpointer link;                       /* what both hosts are connected through; goes after everything that uses it */
     GDestroyNotify link_free;
     gpointer recipe; /* of the connection, for reconnect() */
     GDestroyNotify recipe_free;
@@ -115,6 +117,8 @@ char *vmig_world_socket(const VmigWorld *world, const char *name);
 /* Where the seed of that number is received: the first is its socket on both hosts, the others lead there by further
  * connections. (transfer full) */
 char **vmig_world_seed_sockets(const VmigWorld *world, guint index);
+/* The same where the seeds go to a port. (transfer full) */
+char **vmig_world_seed_uris(const VmigWorld *world, guint port);
 /* ".N" for the Nth of the further connections (transfer full) */
 char *vmig_world_seed_suffix(guint link);
 G_GNUC_UNUSED static inline void vmig_random_free(VmigRandom *random)

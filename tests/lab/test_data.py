@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The data path: what is sent, what is not sent again, and what is never taken for a seed."""
 import os
+import shutil
 import signal
+import subprocess
 import sys
 
 import oracle
 from cases import Disk, main
-from command import DONE, REFUSED, ROLLED_BACK, need
+from command import DONE, REFUSED, ROLLED_BACK, Skip, need
 from lab import IMAGES, wait_until
 from test_rollback import quick_policy
 
@@ -181,6 +183,75 @@ def test_set_parked(case):
     move.finish()
     need(move.call.code == DONE, 'resume failed:', move.call.tail())
     move.prove_arrived(revert=None, json_lines=False)
+
+
+# --- how -----------------------------------------------------------------------------------------
+
+PKI = '/etc/libvirt/pki'
+
+
+def make_pki(case, host, name, folder=PKI):
+    """QEMU's x509 files for a host, of the lab's CA, made on the first call; the name is the one in
+    the server's certificate."""
+    lab = case.lab
+    ca = lab.dir / 'ca'
+    there = lab.path(host, folder)
+    there.mkdir(parents=True, exist_ok=True)
+
+    def openssl(*args):
+        subprocess.run(['openssl', *map(str, args)], check=True, capture_output=True)
+
+    if not ca.exists():
+        ca.mkdir()
+        openssl('req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', 9, '-subj', '/CN=lab', '-keyout', ca / 'key',
+                '-out', ca / 'cert')
+    (there / 'ca-cert.pem').write_bytes((ca / 'cert').read_bytes())
+    for end in ('server', 'client'):
+        (ca / 'ext').write_text(f'subjectAltName=DNS:{name}\nextendedKeyUsage=serverAuth,clientAuth\n')
+        openssl('req', '-newkey', 'rsa:2048', '-nodes', '-subj', f'/CN={name}', '-keyout', there / f'{end}-key.pem',
+                '-out', ca / 'request')
+        openssl('x509', '-req', '-in', ca / 'request', '-CA', ca / 'cert', '-CAkey', ca / 'key', '-CAcreateserial',
+                '-days', 9, '-extfile', ca / 'ext', '-out', there / f'{end}-cert.pem')
+
+
+def use_pki(case, host):
+    """Tell vmig-snap and QEMU of it."""
+    lab = case.lab
+    lab.path(host, '/etc/vmig-snap').mkdir(parents=True, exist_ok=True)
+    lab.path(host, '/etc/vmig-snap/vmig-snap.conf').write_text(f'[vmig-snap]\ntls-dir = {PKI}\n')
+    conf = lab.path(host, '/etc/libvirt/qemu.conf')
+    if PKI not in conf.read_text():
+        conf.write_text(conf.read_text() + f'\ndefault_tls_x509_cert_dir = "{PKI}"\n')
+        lab.restart_libvirtd(host)
+
+
+def test_tcp(case):
+    """In clear, where that is asked for: with a warning, and the copy goes to a port."""
+    move = case.migration(case.guest(disks=[FULL]), '--transport', 'tcp')
+    move.run()
+    move.prove_arrived(revert=None)
+    need('WARNING: with tcp' in move.call.stdout, 'there was no warning')
+
+
+def test_tls(case):
+    """Memory, mirrors and seeds with TLS; a certificate with another host's name ends it."""
+    if shutil.which('openssl') is None:
+        raise Skip('openssl is not installed')
+    for host in 'ab':
+        make_pki(case, host, 'elsewhere.example')
+        use_pki(case, host)
+    try:
+        guest = case.guest(disks=[FULL])
+        call = case.call('a', 'migrate', 'g', case.lab.uri('b'), '--transport', 'tls', '--json', timeout=120)
+        need(call.code == ROLLED_BACK and 'TLS with' in call.error['message'], 'a wrong name:', call.tail())
+        for host in 'ab':
+            make_pki(case, host, f'vmig-{host}')
+        move = case.migration(guest, '--transport', 'tls')
+        move.run()
+        move.prove_arrived(revert=None)
+    finally:
+        for host in 'ab':
+            case.lab.path(host, '/etc/vmig-snap/vmig-snap.conf').unlink()
 
 
 # --- what is never a seed ------------------------------------------------------------------------

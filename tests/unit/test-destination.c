@@ -239,6 +239,11 @@ static void test_config_good(void)
     g_assert_cmpstr(config->state_dir, ==, "/var/lib/vmig-snap");
     g_assert_cmpstr(config->ssh_command, ==, "/usr/bin/ssh");
     g_assert_cmpstr(config->agent_command, ==, "vmig-snap agent");
+    g_autoptr(VmigConfig) ports = load_config("[vmig-snap]\nnbd-ports = 5000-5003\ntls-dir = /etc/x\n", NULL);
+    g_assert_true(ports->first_port == 5000 && ports->last_port == 5003);
+    g_assert_cmpstr(ports->tls_dir, ==, "/etc/x");
+    g_autoptr(VmigConfig) port = load_config("[vmig-snap]\nnbd-ports = 5000\n", NULL);
+    g_assert_true(port->first_port == 5000 && port->last_port == 5000);
     g_autoptr(VmigConfig) none = vmig_config_load("/nonexistent/vmig-snap.conf", NULL);
     g_assert_cmpstr(none->image_roots[0], ==, "/var/lib/libvirt/images");
     g_autoptr(VmigConfig) empty = load_config("", NULL);
@@ -262,6 +267,13 @@ static void test_config_bad(void)
         "[vmig-snap]\nimage-roots =\n",
         "[vmig-snap]\nssh-command = -oProxyCommand=x\n",
         "[vmig-snap]\nssh-command =\n",
+        "[vmig-snap]\ntls-dir = pki\n",
+        "[vmig-snap]\nnbd-ports =\n",
+        "[vmig-snap]\nnbd-ports = 80\n",
+        "[vmig-snap]\nnbd-ports = 2000-1999\n",
+        "[vmig-snap]\nnbd-ports = 2000-\n",
+        "[vmig-snap]\nnbd-ports = 2000-3000-4000\n",
+        "[vmig-snap]\nnbd-ports = 60000-70000\n",
         "[vmig-snap]\nstall-limit = 1\n",
         "[vmig-snap]\nstall-limit = 3601\n",
         "[vmig-snap]\nstall-limit = -4294967286\n",

@@ -782,6 +782,172 @@ static void test_several_sockets(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_unlink(other);
 }
 
+/* --- ports and certificates ---------------------------------------------------------------------- */
+
+static void run_line(const char *format, ...) G_GNUC_PRINTF(1, 2);
+static void run_line(const char *format, ...)
+{
+    va_list args;
+    int status = 0;
+    g_autofree char *said = NULL;
+    g_autofree char *complained = NULL;
+
+    va_start(args, format);
+    g_autofree char *line = g_strdup_vprintf(format, args);
+    va_end(args);
+    g_assert_true(g_spawn_command_line_sync(line, &said, &complained, &status, NULL));
+    if (status != 0)
+        g_error("%s: %s", line, complained);
+}
+
+/* A folder as QEMU wants it: a CA, a server's certificate for that name, a client's. */
+static char *make_pki(Fixture *f, const char *name, const char *host)
+{
+    char *dir = g_build_filename(f->dir, name, NULL);
+    g_autofree char *ext = g_build_filename(dir, "ext", NULL);
+    g_autofree char *text = g_strdup_printf("subjectAltName=DNS:%s\nextendedKeyUsage=serverAuth,clientAuth\n", host);
+
+    g_assert_cmpint(g_mkdir(dir, 0700), ==, 0);
+    g_assert_true(g_file_set_contents(ext, text, -1, NULL));
+    run_line("openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=%s -keyout %s/ca-key.pem -out %s/ca-cert.pem",
+             name, dir, dir);
+    for (guint i = 0; i < 2; i++) {
+        const char *end = i == 0 ? "server" : "client";
+        run_line("openssl req -newkey rsa:2048 -nodes -subj /CN=%s -keyout %s/%s-key.pem -out %s/r", host, dir, end,
+                 dir);
+        run_line(
+            "openssl x509 -req -in %s/r -CA %s/ca-cert.pem -CAkey %s/ca-key.pem -CAcreateserial -days 2 -extfile %s "
+            "-out %s/%s-cert.pem",
+            dir, dir, dir, ext, dir, end);
+    }
+    return dir;
+}
+
+static void remove_pki(const char *dir)
+{
+    g_autoptr(GDir) folder = g_dir_open(dir, 0, NULL);
+    const char *name;
+
+    while ((name = g_dir_read_name(folder)) != NULL) {
+        g_autofree char *path = g_build_filename(dir, name, NULL);
+        g_unlink(path);
+    }
+    g_assert_cmpint(g_rmdir(dir), ==, 0);
+}
+
+#define PORT 49431
+#define PORTS 8
+
+static void start_on_port(Fixture *f, const char *tls_dir, const char *uri_format)
+{
+    g_autoptr(GError) error = NULL;
+    VmigListen to = {.first_port = PORT, .last_port = PORT + PORTS - 1, .tls_dir = tls_dir};
+    VmigReceiver *receiver = vmig_receiver_start_on(file_at(f, 0)->part, file_at(f, 0)->size, &to, &error);
+
+    g_assert_no_error(error);
+    g_assert_cmpuint(vmig_receiver_get_port(receiver), >=, PORT);
+    g_ptr_array_add(f->receivers, receiver);
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+    g_ptr_array_add(f->sockets, g_strdup_printf(uri_format, vmig_receiver_get_port(receiver)));
+#pragma GCC diagnostic pop
+}
+
+static void copy_on_port(Fixture *f)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *there = NULL;
+
+    send_all(f, &error);
+    g_assert_no_error(error);
+    finish(f, 0, &there, &error);
+    g_assert_cmpstr(there, ==, task_at(f, 0)->hash);
+}
+
+static void test_tcp(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    add_noise(f, "one", 20 * MIB + 7);
+    start_on_port(f, NULL, "nbd://localhost:%u/");
+    copy_on_port(f);
+}
+
+static void test_no_port(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autoptr(GError) error = NULL;
+    VmigListen to = {.first_port = PORT, .last_port = PORT};
+    guint port;
+    int fd = -1;
+
+    /* Whoever else has it: it is not free then. */
+    fd = vmig_listen_open(&to, &port, NULL);
+    add_noise(f, "one", MIB);
+    g_assert_null(vmig_receiver_start_on(file_at(f, 0)->part, MIB, &to, &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_UNSUPPORTED);
+    g_assert_nonnull(strstr(error->message, "49431"));
+    if (fd >= 0)
+        close(fd);
+}
+
+static gboolean have_openssl(void)
+{
+    g_autofree char *program = g_find_program_in_path("openssl");
+
+    if (program == NULL)
+        g_test_skip("openssl is not installed");
+    return program != NULL;
+}
+
+static void test_tls(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    if (!have_openssl())
+        return;
+    g_autofree char *pki = make_pki(f, "pki,with", "localhost");
+    g_autofree char *uri = g_strdup_printf("nbds://localhost:%%u/?tls-certificates=%s", pki);
+    add_noise(f, "one", 20 * MIB + 7);
+    start_on_port(f, pki, uri);
+    copy_on_port(f);
+    remove_pki(pki);
+}
+
+/* Another CA, another name, no certificate of one's own, no TLS at all: each ends the copy, none is tried again. */
+static void test_tls_refuses(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    if (!have_openssl())
+        return;
+    g_autofree char *good = make_pki(f, "good", "localhost");
+    g_autofree char *other_ca = make_pki(f, "other", "localhost");
+    g_autofree char *other_name = make_pki(f, "name", "elsewhere.example");
+    g_autofree char *theirs = g_strdup_printf("nbds://localhost:%%u/?tls-certificates=%s", other_ca);
+    g_autofree char *named = g_strdup_printf("nbds://localhost:%%u/?tls-certificates=%s", other_name);
+
+    add_noise(f, "one", MIB);
+    start_on_port(f, good, theirs);
+    fail_with(f, VMIG_ERROR_UNREACHABLE, 0);
+    g_ptr_array_set_size(f->receivers, 0);
+    g_ptr_array_set_size(f->sockets, 0);
+    start_on_port(f, other_name, named);
+    fail_with(f, VMIG_ERROR_UNREACHABLE, 0);
+    g_ptr_array_set_size(f->receivers, 0);
+    g_ptr_array_set_size(f->sockets, 0);
+    start_on_port(f, good, "nbd://localhost:%u/");
+    fail_with(f, VMIG_ERROR_CONNECTION, 0);
+    g_ptr_array_set_size(f->receivers, 0);
+    remove_pki(good);
+    remove_pki(other_ca);
+    remove_pki(other_name);
+}
+
+static void test_tls_without_certificates(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autoptr(GError) error = NULL;
+    VmigListen to = {.first_port = PORT, .last_port = PORT + PORTS - 1, .tls_dir = "/nonexistent/pki"};
+
+    add_noise(f, "one", MIB);
+    g_assert_null(vmig_receiver_start_on(file_at(f, 0)->part, MIB, &to, &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_IMAGE_TOOL);
+    g_assert_nonnull(strstr(error->message, "/nonexistent/pki"));
+}
+
 static void test_bad_pages(Fixture *f G_GNUC_UNUSED, gconstpointer data G_GNUC_UNUSED)
 {
     static const char *const bad[] = {"", "H", "H\0\0\0", "X", "D", "H\4\0\0", "H\0\0\0\0"};
@@ -917,6 +1083,11 @@ int main(int argc, char **argv)
     add("/mover/forgotten-rewrite", NULL, test_forgotten_rewrite);
     add("/mover/wrong-set", NULL, test_wrong_set);
     add("/mover/several-sockets", NULL, test_several_sockets);
+    add("/mover/tcp", NULL, test_tcp);
+    add("/mover/no-port", NULL, test_no_port);
+    add("/mover/tls", NULL, test_tls);
+    add("/mover/tls-refuses", NULL, test_tls_refuses);
+    add("/mover/tls-without-certificates", NULL, test_tls_without_certificates);
     add("/mover/bad-pages", NULL, test_bad_pages);
     add("/receiver/refuses", NULL, test_receiver_refuses);
     add("/receiver/is-clean", NULL, test_receiver_is_clean);
