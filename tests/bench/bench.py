@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """How long a live migration takes with vmig-snap, against stock virsh, scp and nbdcopy.
 
-    python3 tests/bench/bench.py [--binary PATH] [--runs N] [--gib N] [--mbit N] [--write]
+    python3 tests/bench/bench.py [--binary PATH] [--runs N] [--gib N] [--mbit N] [--only copies|migrations] [--write]
 
-Each run measures in turn, on the same image content and the same two hosts of tests/lab:
+First the copy of one file alone (copies.py): new over tcp, tls and ssh, resumed at 50 %, the way back with 1 % changed,
+against nbdcopy to qemu-nbd in two modes, scp and rsync. Then whole migrations. Each run measures in turn, on the same
+image content and the same two hosts of tests/lab:
     vmig-snap   vmig-snap migrate over ssh, with all internal snapshots
     stock       virsh migrate --live --p2p --copy-storage-all over plain TCP, which loses them (it
                 is only possible without libvirt's metadata of them, so that is deleted first)
@@ -25,6 +27,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'tests/lab'))
 
+import copies  # noqa: E402
 import oracle  # noqa: E402
 from command import Call  # noqa: E402
 from lab import IMAGES, Lab, wait_until  # noqa: E402
@@ -172,13 +175,44 @@ def ratios(times, states):
             'SEED / nbdcopy': [a / b for a, b in zip(seeds, times['nbdcopy'])]}
 
 
+def measure_copies(lab, args):
+    """[{kind: result}], the order turned from run to run."""
+    bench = copies.Copies(lab, args.gib)
+    bench.prepare()
+    runs = []
+    for run in range(args.runs):
+        order = [*bench.KINDS[run % len(bench.KINDS):], *bench.KINDS[:run % len(bench.KINDS)]]
+        runs.append({kind: bench.run(kind) for kind in order})
+        for kind in order:
+            print(f'# copy {run + 1}: {kind} {runs[-1][kind]["seconds"]:.2f} s, load {os.getloadavg()[0]:.1f}',
+                  flush=True)
+    return runs
+
+
+def report_copies(runs):
+    """The part of docs/performance.md about the copies."""
+    if not runs:
+        return []
+    sums = copies.ratios(runs)
+    return ['## The copy of a base alone', '',
+            'vmig-snap hashes on both sides and reads back what it wrote; the other tools do not.', '',
+            '| copy | median | each run |', '|---|---|---|',
+            *(row(kind.replace('_', ' '), [run[kind]['seconds'] for run in runs], digits=2)
+              for kind in copies.Copies.KINDS), '',
+            '| ratio, within each run | median | each run |', '|---|---|---|',
+            *(row(name, values, '', 3) for name, values in sums.items()), '',
+            f'CPU of the sender: {statistics.median(run["tcp"]["cpu"] for run in runs):.2f} s over tcp; its peak memory '
+            f'{max(run[kind]["memory_kib"] for run in runs for kind in ("tcp", "tls", "ssh", "way_back")) // 1024} MiB.',
+            '']
+
+
 def row(name, values, unit='s', digits=1):
     """A line of a table."""
     shown = ', '.join(f'{value:.{digits}f}' for value in values)
     return f'| {name} | {statistics.median(values):.{digits}f} {unit} | {shown} |'.replace('  ', ' ')
 
 
-def report(bench, times, args):
+def report(bench, times, args, copied):
     """The text of docs/performance.md."""
     states = bench.states
     order = [name for name in states[0] if name not in ('downtime_ms', 'end')]
@@ -198,7 +232,8 @@ def report(bench, times, args):
         f'snapshots with memory. {len(times["stock"])} runs, their order turned, caches dropped before each.',
         'vmig-snap goes over ssh (encrypted) and hashes everything on both sides; stock virsh and nbdcopy go over plain',
         'TCP and hash nothing. `python3 tests/bench/bench.py --help` says more.', '',
-        '## Whole migration, and the copy alone', '',
+        *report_copies(copied),
+        '## Whole migration', '',
         '| what | median | each run |', '|---|---|---|',
         row('vmig-snap migrate (ssh, with snapshots)', times['vmig-snap']),
         row('virsh migrate --copy-storage-all (TCP, loses them)', times['stock']),
@@ -221,6 +256,7 @@ def main():
     parser.add_argument('--binary', default=str(ROOT / 'build/plugin/vmig-snap'))
     parser.add_argument('--runs', type=int, default=3, metavar='N')
     parser.add_argument('--gib', type=int, default=2, metavar='N', help='size of the image (2)')
+    parser.add_argument('--only', choices=('copies', 'migrations'), help='one of the two parts; nothing is written')
     parser.add_argument('--mbit', type=int, metavar='N', help='limit the link between the hosts')
     parser.add_argument('--write', action='store_true', help='write docs/performance.md')
     parser.add_argument('--dir', default='/var/tmp/vmig-lab-bench', help="the lab's folder")
@@ -229,12 +265,20 @@ def main():
         sys.exit(f'{args.binary} does not exist: build first, or --binary PATH')
     with Lab(args.dir, replace=True) as lab:
         shutil.copy(args.binary, lab.bin / 'vmig-snap')
-        bench = Bench(lab, args.gib)
-        bench.prepare()
+        shutil.copy(pathlib.Path(args.binary).parents[1] / 'tests/bench-copy', lab.bin)
         if args.mbit:
             lab.rate(args.mbit)
+        copied = measure_copies(lab, args) if args.only != 'migrations' else []
+        if args.only == 'copies':
+            print('\n'.join(report_copies(copied)))
+            return 0
+        for host in 'ab':
+            for path in (copies.SOURCE, copies.PART):
+                lab.path(host, path).unlink(missing_ok=True)
+        bench = Bench(lab, args.gib)
+        bench.prepare()
         times = measure(bench, args.runs)
-    text = report(bench, times, args)
+    text = report(bench, times, args, copied)
     print(text)
     if args.write:
         (ROOT / 'docs/performance.md').write_text(text)

@@ -42,6 +42,9 @@ static VmigStorage *open_storage(Fixture *f, const char *role, GError **error)
                                 .exe = program,
                                 .machine_id = "m",
                                 .role = role,
+                                .first_port = 49440,
+                                .last_port = 49447,
+                                .tls_dir = "/nonexistent/pki",
                                 .qemu_conf = conf,
                                 .libvirt_qemu_dir = f->config};
 
@@ -857,6 +860,32 @@ static void test_seed_kept(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_false(exists(file->dest));
 }
 
+/* On a port instead of a socket. */
+static void test_seed_on_port(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *hash = NULL;
+    gboolean fresh = FALSE;
+    guint port = 0;
+    VmigFile *file = file_of(f);
+
+    put_record(f);
+    make_image(file->source);
+    describe_source(file);
+    vmig_storage_receive_on_port(f->storage, f->job, file, "tcp", &port, &fresh, &error);
+    g_assert_no_error(error);
+    g_assert_true(fresh && port >= 49440 && port <= 49447);
+    run_command("qemu-io -f raw -c \"write -s %s 0 %" G_GUINT64_FORMAT "\" nbd://localhost:%u", file->source,
+                file->size, port);
+    g_assert_true(vmig_storage_received(f->storage, f->job, file, NULL, &hash, &error));
+    run_command("cmp '%s' '%s'", file->source, file->part);
+    g_assert_false(vmig_storage_receive_on_port(f->storage, f->job, file, "tls", &port, &fresh, &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_IMAGE_TOOL); /* there are no certificates */
+    g_clear_error(&error);
+    g_assert_false(vmig_storage_receive_on_port(f->storage, f->job, file, "ssh", &port, &fresh, &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_PROTOCOL);
+}
+
 static void test_seed_not_kept(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(GError) error = NULL;
@@ -1178,6 +1207,7 @@ int main(int argc, char **argv)
         {"seed", test_seed, VMIG_ROLE_DESTINATION},
         {"seed-rolled-back", test_seed_rolled_back, VMIG_ROLE_DESTINATION},
         {"seed-kept", test_seed_kept, VMIG_ROLE_DESTINATION},
+        {"seed-on-port", test_seed_on_port, VMIG_ROLE_DESTINATION},
         {"seed-not-kept", test_seed_not_kept, VMIG_ROLE_DESTINATION},
         {"seed-never-over", test_seed_never_over, VMIG_ROLE_DESTINATION},
         {"seed-again", test_seed_again, VMIG_ROLE_DESTINATION},

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The copy of one file alone, with the mover and the receiver of vmig-snap, for tests/bench/bench.py.
+ *
+ *   bench-copy receive PART SIZE SOCKET          on a unix socket
+ *   bench-copy receive PART SIZE FIRST-LAST DIR  on a port of that range; DIR: x509 files, "-" without TLS
+ *       says "PORT FRESH" and then serves lines: "known FIRST" with a page in base64, "finish SET" with the hash
+ *   bench-copy send SOURCE WHERE... -- COMMAND...
+ *       starts COMMAND, which is the above on the other host, copies, and prints one JSON object. WHERE: sockets, or a
+ *       URI with "PORT" in it
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "host/mover.h"
+#include "host/receiver.h"
+
+static int fail(const GError *error)
+{
+    fprintf(stderr, "bench-copy: %s\n", error->message);
+    return 1;
+}
+
+static gboolean answer(VmigReceiver *receiver, char *line, gboolean *over, GError **error)
+{
+    g_auto(GStrv) words = g_strsplit(g_strchomp(line), " ", 2);
+
+    if (g_strcmp0(words[0], "known") == 0) {
+        g_autoptr(GBytes) page = NULL;
+        if (!vmig_receiver_known(receiver, g_ascii_strtoull(words[1], NULL, 10), &page, error))
+            return FALSE;
+        g_autofree char *text = g_base64_encode(g_bytes_get_data(page, NULL), g_bytes_get_size(page));
+        printf("%s\n", text);
+    } else {
+        g_autofree char *hash = NULL;
+        const char *set = words[1] != NULL && strcmp(words[1], "-") != 0 ? words[1] : NULL;
+        if (!vmig_receiver_finish(receiver, set, &hash, error))
+            return FALSE;
+        printf("%s\n", hash);
+        *over = TRUE;
+    }
+    fflush(stdout);
+    return TRUE;
+}
+
+static int receive(int argc, char **argv)
+{
+    g_autoptr(GError) error = NULL;
+    VmigListen to = {.socket = argc == 5 ? argv[4] : NULL};
+    g_autofree char *line = NULL;
+    gboolean over = FALSE;
+    size_t room = 0;
+
+    if (argc == 6) {
+        to.tls_dir = strcmp(argv[5], "-") != 0 ? argv[5] : NULL;
+        to.first_port = (guint)atoi(argv[4]);
+        to.last_port = strchr(argv[4], '-') != NULL ? (guint)atoi(strchr(argv[4], '-') + 1) : to.first_port;
+    }
+    g_autoptr(VmigReceiver) receiver =
+        vmig_receiver_start_on(argv[2], g_ascii_strtoull(argv[3], NULL, 10), &to, &error);
+    if (receiver == NULL)
+        return fail(error);
+    printf("%u %d\n", vmig_receiver_get_port(receiver), vmig_receiver_is_fresh(receiver));
+    fflush(stdout);
+    while (!over && getline(&line, &room, stdin) > 0)
+        if (!answer(receiver, line, &over, &error))
+            return fail(error);
+    return over ? 0 : 1;
+}
+
+typedef struct {
+    FILE *to, *from;
+    GMutex lock;
+    VmigCopyProgress now;
+} Peer;
+
+static char *ask(Peer *peer, const char *question)
+{
+    char *line = NULL;
+    size_t room = 0;
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&peer->lock);
+
+    if (question != NULL)
+        fprintf(peer->to, "%s\n", question);
+    fflush(peer->to);
+    if (getline(&line, &room, peer->from) <= 0) {
+        free(line);
+        fprintf(stderr, "bench-copy: the other end went away\n");
+        exit(1);
+    }
+    return g_strchomp(line);
+}
+
+static gboolean on_known(gpointer user, guint index G_GNUC_UNUSED, guint64 first, GBytes **page,
+                         GError **error G_GNUC_UNUSED)
+{
+    g_autofree char *question = g_strdup_printf("known %" G_GUINT64_FORMAT, first);
+    char *text = ask(user, question);
+    gsize length;
+    guint8 *bytes = g_base64_decode(text, &length);
+
+    free(text);
+    *page = g_bytes_new_take(bytes, length);
+    return TRUE;
+}
+
+static void on_progress(gpointer user, guint index G_GNUC_UNUSED, const VmigCopyProgress *now)
+{
+    ((Peer *)user)->now = *now;
+}
+
+static double cpu_seconds(int who, long *memory)
+{
+    struct rusage usage;
+
+    getrusage(who, &usage);
+    *memory = usage.ru_maxrss;
+    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / G_USEC_PER_SEC;
+}
+
+static int copy(const char *source, char **where, Peer *peer)
+{
+    VmigFile file = {.source = (char *)source};
+    VmigCopyTask task = {.file = &file, .sockets = (const char *const *)where};
+    VmigCopyEvents events = {on_known, on_progress, peer};
+    g_autoptr(GPtrArray) tasks = g_ptr_array_new();
+    g_autoptr(GError) error = NULL;
+    struct stat st;
+    int fresh = 0;
+    guint port = 0;
+    long memory = 0;
+
+    if (stat(source, &st) != 0)
+        return 1;
+    file.size = (guint64)st.st_size;
+    char *ready = ask(peer, NULL);
+    sscanf(ready, "%u %d", &port, &fresh);
+    free(ready);
+    task.fresh = fresh != 0;
+    g_autofree char *number = g_strdup_printf("%u", port);
+    for (char **each = where; *each != NULL; each++) {
+        g_auto(GStrv) parts = g_strsplit(*each, "PORT", 2);
+        *each = g_strjoinv(number, parts);
+    }
+    gint64 began = g_get_monotonic_time();
+    VmigMover *mover = vmig_mover_new(0);
+    g_ptr_array_add(tasks, &task);
+    if (!mover->ops->send(mover, tasks, &events, &error))
+        return fail(error);
+    g_autofree char *question = g_strconcat("finish ", task.rewritten != NULL ? task.rewritten : "-", NULL);
+    char *hash = ask(peer, question);
+    double seconds = (double)(g_get_monotonic_time() - began) / G_USEC_PER_SEC;
+    double cpu = cpu_seconds(RUSAGE_SELF, &memory);
+    printf("{\"seconds\":%.3f,\"sent\":%" G_GUINT64_FORMAT ",\"size\":%" G_GUINT64_FORMAT
+           ",\"cpu\":%.2f,\"memory_kib\":%ld,\"equal\":%s}\n",
+           seconds, peer->now.sent, file.size, cpu, memory, strcmp(hash, task.hash) == 0 ? "true" : "false");
+    free(hash);
+    vmig_mover_free(mover);
+    return 0;
+}
+
+static int send_there(int argc, char **argv)
+{
+    g_autoptr(GPtrArray) where = g_ptr_array_new();
+    g_autoptr(GError) error = NULL;
+    Peer peer = {0};
+    int i = 3, in = -1, out = -1;
+
+    for (; i < argc && strcmp(argv[i], "--") != 0; i++)
+        g_ptr_array_add(where, g_strdup(argv[i]));
+    g_ptr_array_add(where, NULL);
+    if (where->len < 2 || i + 1 >= argc)
+        return 2;
+    if (!g_spawn_async_with_pipes(NULL, argv + i + 1, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL, &in, &out, NULL,
+                                  &error))
+        return fail(error);
+    peer.to = fdopen(in, "w");
+    peer.from = fdopen(out, "r");
+    return copy(argv[2], (char **)where->pdata, &peer);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc >= 5 && argc <= 6 && strcmp(argv[1], "receive") == 0)
+        return receive(argc, argv);
+    if (argc >= 6 && strcmp(argv[1], "send") == 0)
+        return send_there(argc, argv);
+    fprintf(stderr, "bench-copy: see tests/bench/copy.c\n");
+    return 2;
+}
