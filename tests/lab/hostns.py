@@ -7,6 +7,7 @@ The first mount of each host is a tiny tmpfs whose *source* names the lab; every
 is found by that mark in its own /proc/PID/mountinfo, so a stale, half-up lab can be found and ended
 and nothing else can ever be taken for it.
 """
+import contextlib
 import fcntl
 import json
 import os
@@ -132,8 +133,13 @@ class _Locked:
         self.lock.close()
 
 
-def make_mount_points():
-    """Make the folders on the machine that the binds need, remembering which were not there."""
+@contextlib.contextmanager
+def mount_points():
+    """The folders on the machine that the binds need are there while a host starts.
+
+    Which of them were not there before is remembered. Locked until the host has them: a lab that goes away at the same
+    time would remove them, because it does not see this one yet.
+    """
     with _Locked() as state:
         for _, target in FOLDERS:
             path = pathlib.Path(target)
@@ -141,6 +147,7 @@ def make_mount_points():
                 if not folder.exists():
                     folder.mkdir(mode=0o700 if folder.name == '.ssh' else 0o755)
                     state.made.append(str(folder))
+        yield
 
 
 def remove_mount_points():
@@ -148,9 +155,9 @@ def remove_mount_points():
 
     (Removing a folder detaches what other mount namespaces have mounted on it.)
     """
-    if other_labs_exist():
-        return
     with _Locked() as state:
+        if other_labs_exist():
+            return
         for folder in sorted(state.made, reverse=True):
             try:
                 os.rmdir(folder)
@@ -170,13 +177,18 @@ def start_holder(directory, host):
     for name, target in FILES:
         if (base / name).exists() and os.path.exists(target):
             pairs += [name, target]
+    with mount_points():
+        return _start(base, mark(directory, host), NAME[host], pairs)
+
+
+def _start(base, its_mark, name, pairs):
     holder = subprocess.Popen(
         ['unshare', '--net', '--mount', '--uts', '--propagation', 'private', 'sh', '-c', HOLDER,
-         'sh', str(base), mark(directory, host), NAME[host], *pairs],
+         'sh', str(base), its_mark, name, *pairs],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd='/',
         start_new_session=True, text=True)
     if holder.stdout.readline() != 'ready\n':
-        raise RuntimeError(f'host {host} did not come up: {holder.stderr.read()}')
+        raise RuntimeError(f'host {name} did not come up: {holder.stderr.read()}')
     holder.stdout.close()
     holder.stderr.close()
     return holder

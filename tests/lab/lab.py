@@ -160,7 +160,6 @@ class Lab(GuestsMixin, FaultsMixin):
         self._write_state()
         self.bin.mkdir()
         config.make_keys(self.dir)
-        hostns.make_mount_points()
         kernel, initramfs = build.build()
         for host in HOSTS:
             config.write_host(self.dir, host, self.environment(host))
