@@ -42,6 +42,19 @@ static gboolean arm_fence(VmigMachine *m, GError **error)
            vmig_storage_fence_arm(m->world->source.storage, m->job, (const char *const *)overlays->pdata, error);
 }
 
+/* Its user may have suspended it, or let it run, since the plan: it arrives as it is now. */
+static gboolean note_run_state(VmigMachine *m, GError **error)
+{
+    VmigRun run;
+
+    if (!vmig_side_run(m, VMIG_SIDE_SOURCE, &run, error))
+        return FALSE;
+    if ((run != VMIG_RUN_PAUSED && run != VMIG_RUN_RUNNING) || m->job->was_paused == (run == VMIG_RUN_PAUSED))
+        return TRUE;
+    m->job->was_paused = run == VMIG_RUN_PAUSED;
+    return vmig_machine_save(m, error);
+}
+
 /* Nothing of an earlier try is on the destination: what arrives from here on is new. */
 static gboolean forget_revoked(VmigMachine *m, GError **error)
 {
@@ -78,8 +91,8 @@ static gboolean begin(VmigMachine *m, GError **error)
         return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the guest was given away already: it is not migrated again");
     hv->ops->migrate_end(hv, NULL); /* of an earlier try, where there is one */
     if (!vmig_settle_remove_arrived(m, error) || !forget_revoked(m, error) || !vmig_handover_fresh_overlays(m, error) ||
-        !arm_fence(m, error) || !vmig_fault("migrate.watched", error) || !vmig_overlay_unpark(m, error) ||
-        !vmig_fault("migrate.unparked", error))
+        !note_run_state(m, error) || !arm_fence(m, error) || !vmig_fault("migrate.watched", error) ||
+        !vmig_overlay_unpark(m, error) || !vmig_fault("migrate.unparked", error))
         return FALSE;
     return hv->ops->migrate_begin(hv, m->job->uuid, &params, error);
 }
