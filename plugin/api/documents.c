@@ -306,6 +306,7 @@ JsonNode *vmig_event_progress(const VmigJob *job, const VmigProgress *p)
     text(b, "disk", p->disk);
     number(b, "done", p->done);
     number(b, "total", p->total);
+    number(b, "skipped", p->skipped);
     number(b, "rate", p->rate);
     json_builder_set_member_name(b, "eta_s");
     if (p->rate > 0 && p->total >= p->done)

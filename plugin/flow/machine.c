@@ -445,8 +445,12 @@ gboolean vmig_machine_check_cancel(VmigMachine *m, GError **error)
 
 void vmig_machine_progress(VmigMachine *m, const char *disk, guint64 done, guint64 total, guint64 rate)
 {
-    VmigProgress progress = {m->job->state, disk, done, total, rate};
+    vmig_machine_tell(m, (VmigProgress){.disk = disk, .done = done, .total = total, .rate = rate});
+}
 
+void vmig_machine_tell(VmigMachine *m, VmigProgress progress)
+{
+    progress.phase = m->job->state;
     if (m->reporter.progress != NULL)
         m->reporter.progress(m->reporter.user, m->job, &progress);
 }

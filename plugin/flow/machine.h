@@ -21,7 +21,8 @@ typedef struct {
     const char *disk;  /* target, or NULL for memory and for the sum */
     guint64 done;      /* bytes */
     guint64 total;
-    guint64 rate; /* bytes a second, smoothed; 0 is not known yet */
+    guint64 rate;    /* bytes a second, smoothed; 0 is not known yet */
+    guint64 skipped; /* of done: what did not have to be sent, holes and what is there already */
 } VmigProgress;
 
 /* What a machine tells while it works. Every member may be NULL. progress() may come from
@@ -88,6 +89,8 @@ gboolean vmig_machine_save(VmigMachine *m, GError **error);
 gboolean vmig_machine_check_cancel(VmigMachine *m, GError **error);
 void vmig_machine_progress(VmigMachine *m, const char *disk, guint64 done, guint64 total, guint64 rate);
 void vmig_machine_note(VmigMachine *m, const char *format, ...) G_GNUC_PRINTF(2, 3);
+/* The same with all there is to tell; phase is the state. */
+void vmig_machine_tell(VmigMachine *m, VmigProgress progress);
 gint64 vmig_machine_now(VmigMachine *m);
 /* A connection to the other host that broke is made anew, if it can be. */
 void vmig_machine_reconnect(VmigMachine *m);

@@ -82,17 +82,20 @@ static Seeding *collect(VmigMachine *m)
     return seeding;
 }
 
-/* Bytes of one disk's files, or of all with target NULL; under the mutex. */
-static void sum_up(const Seeding *s, const char *target, guint64 *done, guint64 *total)
+/* Of one disk's files, or of all with target NULL; under the mutex. */
+static VmigProgress sum_up(const Seeding *s, const char *target)
 {
-    *done = *total = 0;
+    VmigProgress sum = {.disk = target};
+
     for (guint i = 0; i < s->copies->len; i++) {
         const SeedCopy *each = s->copies->pdata[i];
         if (target != NULL && g_strcmp0(each->target, target) != 0)
             continue;
-        *done += each->progress.done;
-        *total += each->file->size;
+        sum.done += each->progress.done;
+        sum.skipped += each->progress.done - MIN(each->progress.sent, each->progress.done);
+        sum.total += each->file->size;
     }
+    return sum;
 }
 
 /* Smoothed over about two seconds. */
@@ -112,17 +115,17 @@ static void on_progress(gpointer user, guint index, const VmigCopyProgress *now)
     Seeding *s = user;
     SeedCopy *copy = s->copies->pdata[index];
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&s->mutex);
-    guint64 done, total, disk_done, disk_total;
     gint64 time = vmig_machine_now(s->m);
 
     copy->progress = *now;
-    sum_up(s, NULL, &done, &total);
-    sum_up(s, copy->target, &disk_done, &disk_total);
-    if (time - s->last_time >= G_USEC_PER_SEC / 4 || done >= total)
-        update_rate(s, done, time);
-    double share = total > done ? (double)(disk_total - disk_done) / (double)(total - done) : 0;
-    vmig_machine_progress(s->m, copy->target, disk_done, disk_total, (guint64)((double)s->rate * share));
-    vmig_machine_progress(s->m, NULL, done, total, s->rate);
+    VmigProgress all = sum_up(s, NULL), disk = sum_up(s, copy->target);
+    if (time - s->last_time >= G_USEC_PER_SEC / 4 || all.done >= all.total)
+        update_rate(s, all.done, time);
+    double share = all.total > all.done ? (double)(disk.total - disk.done) / (double)(all.total - all.done) : 0;
+    all.rate = s->rate;
+    disk.rate = (guint64)((double)s->rate * share);
+    vmig_machine_tell(s->m, disk);
+    vmig_machine_tell(s->m, all);
 }
 
 static gboolean start_receiver(VmigMachine *m, SeedCopy *copy, GError **error)

@@ -59,6 +59,8 @@ def test_way_back(case):
     second = back.call.result['bytes_copied']
     need(0 < second < first / 4, f'the way there took {first} bytes, the way back {second}')
     need('only what changed' in back.call.stdout, 'nothing was said of the seed')
+    told = [event for _, event in back.call.events if event['event'] == 'progress' and event['phase'] == 'SEED']
+    need(told[-1]['skipped'] > first // 2, 'nothing was told of what is skipped:', told[-1])
     # And there once more, onto what the second one kept.
     guest.host = 'a'
     again = case.migration(guest)
@@ -223,6 +225,19 @@ def use_pki(case, host):
     if PKI not in conf.read_text():
         conf.write_text(conf.read_text() + f'\ndefault_tls_x509_cert_dir = "{PKI}"\n')
         lab.restart_libvirtd(host)
+
+
+def test_more_connections(case):
+    """A copy that is worth it goes over further ssh connections, and nothing of them is left."""
+    guest = case.guest(disks=[Disk('vda', size='512M', fill_mb=280)])
+    move = case.migration(guest, '--bandwidth', '150M')
+    call = move.start()
+    wait_done(call, 16 * MIB)
+    job = call.events[-1][1]['job']
+    links = case.lab.path('a', f'/run/vmig-snap/{job}')
+    need((links / 'seed-0.sock.0').exists(), 'there is one connection only:', sorted(os.listdir(links)))
+    move.finish()
+    move.prove_arrived(revert=None)
 
 
 def test_tcp(case):
