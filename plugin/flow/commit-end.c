@@ -28,7 +28,7 @@ static gboolean fail_no_space(VmigMachine *m, const VmigHost *host, const VmigDi
 
     vmig_room_note_full(m, room);
     vmig_fail(error, VMIG_ERROR_NO_SPACE, NULL,
-              "%s: the commit of disk %s found no room in %s: %s are free, it may need %s (%" G_GUINT64_FORMAT
+              "%s: there is no room for the commit of disk %s in %s: %s are free, it may need %s (%" G_GUINT64_FORMAT
               " bytes)",
               host->hypervisor->host, disk->target, room->folder, free, needed, room->needed);
     if (error != NULL && *error != NULL)
@@ -37,6 +37,16 @@ static gboolean fail_no_space(VmigMachine *m, const VmigHost *host, const VmigDi
                             "vmig-snap resume.",
                             room->folder, host->hypervisor->host);
     return FALSE;
+}
+
+gboolean vmig_commit_require_room(VmigMachine *m, VmigSide side, const VmigDisk *disk, GError **error)
+{
+    VmigHost *host = vmig_side_host(m, side, error);
+    g_autoptr(VmigRoom) room = host != NULL ? vmig_room_ask(m, side, error) : NULL;
+
+    if (room == NULL)
+        return FALSE;
+    return room->free >= room->needed || fail_no_space(m, host, disk, room, error);
 }
 
 gboolean vmig_commit_ended(VmigMachine *m, VmigSide side, const VmigDisk *disk, GError **error)

@@ -15,6 +15,9 @@ gboolean vmig_commit_look(VmigMachine *m, VmigSide side, gboolean *ready, GError
 
 /* Sets the error: NO_SPACE, IO, JOB_CANCELLED or JOB_LOST. Returns FALSE. */
 gboolean vmig_commit_ended(VmigMachine *m, VmigSide side, const VmigDisk *disk, GError **error);
+/* NO_SPACE where what the overlays hold may not fit. A commit that meets a full file system can kill the guest:
+ * QEMU 7.2 aborts when it takes its filter node away again ("Permission conflict on node", seen in one of three). */
+gboolean vmig_commit_require_room(VmigMachine *m, VmigSide side, const VmigDisk *disk, GError **error);
 /* An error of libvirt's on a full file system becomes NO_SPACE. Takes the error. (transfer full) */
 GError *vmig_commit_blame_room(VmigMachine *m, VmigSide side, GError *why);
 /* Is that one of those errors? The commit can be started again. */

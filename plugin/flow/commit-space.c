@@ -188,21 +188,34 @@ static gboolean is_asked(VmigMachine *m)
     return m->world->asked != NULL && m->world->asked(m->world);
 }
 
+/* Where all that may be needed is there already it was another kind of want, and only time helps. What the failed
+ * commit itself gave back since is no new room: it is counted from now. */
+static gboolean wants_room(VmigMachine *m, VmigSide side)
+{
+    g_autoptr(VmigRoom) room = vmig_room_ask(m, side, NULL);
+
+    if (room == NULL || room->free >= room->needed)
+        return FALSE;
+    vmig_room_note_full(m, room);
+    return TRUE;
+}
+
 void vmig_room_await_retry(VmigMachine *m, const GError *why, gint64 until)
 {
     VmigSide side;
-    /* Where there is room already it was another kind of want, and only time helps. */
     gboolean space = side_of(vmig_job_state(m->job), &side) && g_error_matches(why, VMIG_ERROR, VMIG_ERROR_NO_SPACE) &&
-                     !has_room(m, side);
+                     wants_room(m, side);
 
     while (vmig_machine_now(m) < until && vmig_machine_check_cancel(m, NULL)) {
         if (is_asked(m)) {
             vmig_machine_note(m, "somebody asked to try at once");
             return;
         }
+        /* Asked first: to let the guest go on counts the room from then on. */
+        gboolean there = space && has_room(m, side);
         if (space)
             vmig_room_relieve(m, side);
-        if (space && has_room(m, side)) {
+        if (there) {
             vmig_machine_note(m, "there is room again");
             return;
         }

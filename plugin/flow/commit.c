@@ -44,6 +44,8 @@ static gboolean start_disk(VmigMachine *m, VmigSide side, VmigDisk *disk, GError
         return FALSE;
     if (job.kind == VMIG_BLOCK_JOB_COMMIT)
         return TRUE;
+    if (!vmig_commit_require_room(m, side, disk, error))
+        return FALSE;
     /* The parked copy holds the disk until the very moment at which the commit does. */
     if (job.kind == VMIG_BLOCK_JOB_COPY) {
         if (!vmig_overlay_unpark_disk(m, side, disk, error))

@@ -1,19 +1,24 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The commit on the destination when things go wrong: an I/O error, a commit that somebody cancels or nobody saw end,
-libvirtd or QEMU killed, the guest destroyed or shut down.
+"""The commit on the destination when things go wrong: a full disk, an I/O error, a commit that somebody cancels or
+nobody saw end, libvirtd or QEMU killed, the guest destroyed or shut down.
 
 Each job is stopped before the commit or in it, something is done, and the job goes on.
 """
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
+import time
 
 from cases import TWO, main, shared
-from command import DONE, LOCKED, ROOT, need
-from lab import wait_until
-from stopped import OTHER, stopped
+from command import DONE, LOCKED, ROOT, UNFINISHED, need
+from lab import IMAGES, wait_until
+from stopped import OTHER, is_stopped, stopped
+
+# Many writes over many clusters: what a commit has to copy does not fit into a disk that is nearly full.
+BUSY = 'vmig.region_mb=150 vmig.rate=150'
 
 POLICY = '''[transient]
 attempts=9
@@ -246,6 +251,109 @@ def test_asked(case):
     finally:
         call.process.poll() is None and call.process.kill()
     arrived(move)
+
+
+# --- a full disk, for which the host keeps a small file system from here on ---------------------------------------------------------------------------------
+
+class SmallDisk:
+    """A file system of its own under the images of a host, and a file that fills it."""
+
+    def __init__(self, case, host, mb):
+        self.lab, self.host = case.lab, host
+        file = self.lab.dir / host / 'small.img'
+        with open(file, 'wb') as out:
+            out.truncate(mb << 20)
+        subprocess.run(['mkfs.ext4', '-q', '-F', '-m', '0', file], check=True)
+        self.lab.run(host, ['umount', IMAGES], check=False)  # of the test before
+        self.lab.run(host, ['mount', '-o', 'loop', file, IMAGES])
+        self.ballast = f'{IMAGES}/ballast'
+
+    def free(self):
+        """Bytes that are free."""
+        fs = os.statvfs(self.lab.path(self.host, IMAGES))
+        return fs.f_bavail * fs.f_frsize
+
+    def fill(self, leave_mb):
+        """Leave that many MiB."""
+        self.lab.run(self.host, ['fallocate', '-l', self.free() - (leave_mb << 20), self.ballast])
+
+    def relieve(self):
+        """Make room again."""
+        self.lab.path(self.host, self.ballast).unlink()
+
+
+def small_disk(case, mb=900):
+    """A busy guest on a, and b's images on a small disk."""
+    case.clean()
+    small = SmallDisk(case, 'b', mb)
+    return small, case.guest(tree=TWO[:1], cmdline=BUSY)
+
+
+def full_in_commit(case, *args):
+    """A migration whose commit finds the destination full: (small disk, Migration, Call), stopped no more."""
+    small, guest = small_disk(case)
+    move = case.migration(guest, *args)
+    call = move.start(fault='SWITCHED.enter@1:stop')
+    wait_until(lambda: is_stopped(call.process.pid), 90, 'the arrival')
+    small.fill(1)
+    os.kill(call.process.pid, signal.SIGCONT)
+    return small, move, call
+
+
+def status(case, host, job):
+    """(the job of `status --json`, the text of `status`)"""
+    return (case.call(host, 'status', job, '--json').document['jobs'][0], case.call(host, 'status', job).stdout)
+
+
+def test_full(case):
+    """No room for the commit: it says how many bytes it may need, waits, and goes on by itself when there is room,
+    long before its next try; the guest that QEMU paused for it goes on then, and not before."""
+    lab = case.lab
+    small, move, call = full_in_commit(case, *policy(case, delay=60))
+    try:
+        wait_until(lambda: call.retries() or call.process.poll() is not None, 60, 'a retry')
+        need(codes(call) == ['no-space'], 'retries:', call.retries(), call.tail())
+        message = call.retries()[0]['error']['message']
+        need(re.search(r'may need .* \(\d+ bytes\)', message) and IMAGES in message, 'it said', message)
+        job = call.retries()[0]['job']
+        document, text = status(case, 'a', job)
+        need(document['state'] == 'COMMIT' and document['attempt'] == 2 and document['next_try'] and
+             document['last_error']['code'] == 'no-space', 'status:', document)
+        need('attempt 2' in text and 'next try' in text and 'no-space' in text, 'status:', text)
+        wait_until(lambda: lab.state('b', 'g') == 'paused', 60, 'the pause of the guest')
+        time.sleep(5)  # nothing may change by itself
+        need(lab.state('b', 'g') == 'paused' and len(call.retries()) == 1, 'it went on without room:', call.tail())
+        small.relieve()
+        begin = time.monotonic()
+        move.finish(60)
+    finally:
+        call.process.poll() is None and call.process.kill()
+    need(time.monotonic() - begin < 30, 'it waited for its next try', call.tail())
+    move.prove_arrived(revert=None)
+
+
+def test_full_parks(case):
+    """The policy gives up: the job parks, runs the command, and says what it waits for. With room, resume does the rest
+    at once."""
+    lab = case.lab
+    small, move, call = full_in_commit(case, *policy(case, attempts=1, delay=0.5))
+    move.finish(60)
+    need(call.code == UNFINISHED and call.result['outcome'] == 'parked', call.code, call.tail())
+    need(call.error['code'] == 'no-space' and 'resume' in call.error['hint'], call.error)
+    job = call.result['job']
+    told = wait_until(lambda: lab.path('a', '/run/vmig-parked.env').exists() and
+                      lab.path('a', '/run/vmig-parked.env').read_text(), 5, 'the command of the policy')
+    need(f'VMIG_JOB={job}' in told and 'VMIG_STATE=COMMIT' in told and 'VMIG_ERROR=no-space' in told, told)
+    document, text = status(case, 'a', job)
+    need(document['state'] == 'PARKED' and document['parked_state'] == 'COMMIT' and
+         document['last_error']['code'] == 'no-space', document)
+    need('parked in COMMIT' in text and f'resume {job}' in text, text)
+    need(lab.state('b', 'g') == 'paused', 'the guest without room is', lab.state('b', 'g'))
+    small.relieve()
+    resumed = case.call('a', 'resume', job, '--json', timeout=90)
+    need(resumed.code == DONE and not resumed.retries(), resumed.code, resumed.tail())
+    move.call = resumed
+    move.prove_arrived(revert=None, events=False)
 
 
 if __name__ == '__main__':
