@@ -108,25 +108,20 @@ static void tell(VmigMachine *m, const VmigMigrateStatus *status)
                               status->memory_total + status->disk_total, status->memory_rate + status->disk_rate);
 }
 
-/* The source can no longer run the guest, and has not run it since it stopped: the guard has the overlays of a QEMU
- * that is there and stands still, or libvirt says that it ended it because the guest was migrated. That the QEMU is
- * gone does not say that it did not run on first, and the guard cannot see all: one that took its images back for less
- * time than the guard needs to wake up may have written. */
+/* The source can no longer run the guest, and has not run it since it stopped: the guard has watched its overlays and
+ * has them now. Without a guard only libvirt's own word will do: that the QEMU is gone now does not say that it did not
+ * run on first. */
 static gboolean fence_source(VmigMachine *m, gboolean *fenced, GError **error)
 {
     VmigHypervisor *hv = m->world->source.hypervisor;
     g_autoptr(VmigDomainInfo) info = NULL;
-    gboolean held = FALSE;
 
     *fenced = FALSE;
-    if (!vmig_storage_fence_take(m->world->source.storage, m->job, G_USEC_PER_SEC, &held, NULL))
-        held = FALSE;
+    if (vmig_storage_fence_take(m->world->source.storage, m->job, G_USEC_PER_SEC, fenced, NULL) && *fenced)
+        return TRUE;
     if (!hv->ops->find(hv, m->job->uuid, &info, error))
         return FALSE;
-    if (info == NULL)
-        return TRUE;
-    gboolean stands_still = info->run == VMIG_RUN_PAUSED || info->run == VMIG_RUN_MIGRATING;
-    *fenced = (held && stands_still) || (info->run == VMIG_RUN_SHUTOFF && info->migrated);
+    *fenced = info != NULL && info->run == VMIG_RUN_SHUTOFF && info->migrated;
     return TRUE;
 }
 

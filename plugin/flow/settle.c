@@ -74,15 +74,15 @@ static VmigToken token_seen(VmigMachine *m)
     return vmig_job_token_is_dest(m->job) || m->token_tried ? VMIG_TOKEN_SOURCE_ONLY : VMIG_TOKEN_NONE;
 }
 
-/* A fence that was taken while the source's QEMU was there and stood still has held since: it is not taken now, when
- * that QEMU is gone. */
+/* The guard has watched the overlays since before the migration, and begins anew only when nothing is on the
+ * destination. It takes them only where QEMU has not had them again since it let go of them. */
 static gboolean fence_stands(VmigMachine *m)
 {
     VmigHost *source = vmig_side_host(m, VMIG_SIDE_SOURCE, NULL);
     gboolean held = FALSE;
 
     return m->source_fenced ||
-           (source != NULL && vmig_storage_fence_held(source->storage, m->job, &held, NULL) && held);
+           (source != NULL && vmig_storage_fence_take(source->storage, m->job, 0, &held, NULL) && held);
 }
 
 /* What arrived is only the overlays as they were mirrored. If somebody put a file of his own over one, or a snapshot

@@ -276,19 +276,6 @@ gboolean vmig_guard_fence_take(const char *socket_path, gint64 wait_us, gboolean
     return TRUE;
 }
 
-gboolean vmig_guard_fence_held(const char *socket_path, gboolean *held, GError **error)
-{
-    g_autofree char *reply = NULL;
-    guint armed, taken;
-
-    if (!vmig_guard_call(socket_path, "status", PATIENCE, &reply, error))
-        return FALSE;
-    if (sscanf(reply, "pid %*d frozen %*u armed %u held %u", &armed, &taken) != 2)
-        return vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "The guard talks nonsense: %s", reply);
-    *held = armed > 0 && taken == armed;
-    return TRUE;
-}
-
 gboolean vmig_guard_fence_drop(const char *socket_path, GError **error)
 {
     return vmig_guard_call(socket_path, "unfence", PATIENCE, NULL, error);

@@ -35,8 +35,6 @@ gboolean vmig_guard_fence_arm(const char *socket_path, const char *const *overla
 /* Takes all overlays, or none. *held: they are taken. FALSE there while QEMU has one (up to wait_us is waited for
  * that), where it had one again after it had let go of it, and where none is armed. */
 gboolean vmig_guard_fence_take(const char *socket_path, gint64 wait_us, gboolean *held, GError **error);
-/* Only asks. */
-gboolean vmig_guard_fence_held(const char *socket_path, gboolean *held, GError **error);
 gboolean vmig_guard_fence_drop(const char *socket_path, GError **error);
 /* None there is success. */
 gboolean vmig_guard_stop(const char *socket_path, GError **error);

@@ -105,25 +105,6 @@ static JsonObject *do_guard_stop(VmigLocal *local, VmigReader *args, GError **er
     return guard_drop(local, args, stop_and_bury, error);
 }
 
-static JsonObject *do_fence_held(VmigLocal *local, VmigReader *args, GError **error)
-{
-    const char *job = vmig_local_job(args);
-    gboolean held = FALSE;
-    GError *failure = NULL;
-
-    if (!vmig_local_args(args, error))
-        return NULL;
-    g_autofree char *socket = guard_socket(local, job, error);
-    if (socket == NULL)
-        return NULL;
-    gboolean ok = vmig_guard_fence_held(socket, &held, &failure);
-    if (!forgive_absence(ok, failure, error))
-        return NULL;
-    JsonObject *reply = json_object_new();
-    json_object_set_boolean_member(reply, "held", ok && held);
-    return reply;
-}
-
 static JsonObject *do_fence_take(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *job = vmig_local_job(args);
@@ -260,7 +241,6 @@ const VmigLocalMethod vmig_local_guard_methods[] = {
     {"thaw", do_thaw},
     {"fence-arm", do_fence_arm},
     {"fence-take", do_fence_take},
-    {"fence-held", do_fence_held},
     {"fence-drop", do_fence_drop},
     {"end-left", do_end_left},
     {"guard-stop", do_guard_stop},

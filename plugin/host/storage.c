@@ -576,32 +576,21 @@ gboolean vmig_storage_fence_arm(VmigStorage *storage, const VmigJob *job, const 
     return tell_paths(storage, "fence-arm", job, overlays, error);
 }
 
-static gboolean ask_held(VmigStorage *storage, const char *method, JsonObject *args, gboolean *held, GError **error)
-{
-    g_autoptr(JsonObject) reply = ask(storage, method, args, error);
-
-    if (reply == NULL)
-        return FALSE;
-    VmigReader reader = vmig_reader(reply);
-    gboolean answer = vmig_reader_flag(&reader, "held");
-    if (!understood(&reader, storage, method, error))
-        return FALSE;
-    *held = answer;
-    return TRUE;
-}
-
 gboolean vmig_storage_fence_take(VmigStorage *storage, const VmigJob *job, gint64 wait_us, gboolean *held,
                                  GError **error)
 {
     JsonObject *args = job_args(job);
 
     json_object_set_int_member(args, "wait_us", MAX(wait_us, 0));
-    return ask_held(storage, "fence-take", args, held, error);
-}
-
-gboolean vmig_storage_fence_held(VmigStorage *storage, const VmigJob *job, gboolean *held, GError **error)
-{
-    return ask_held(storage, "fence-held", job_args(job), held, error);
+    g_autoptr(JsonObject) reply = ask(storage, "fence-take", args, error);
+    if (reply == NULL)
+        return FALSE;
+    VmigReader reader = vmig_reader(reply);
+    gboolean answer = vmig_reader_flag(&reader, "held");
+    if (!understood(&reader, storage, "fence-take", error))
+        return FALSE;
+    *held = answer;
+    return TRUE;
 }
 
 gboolean vmig_storage_end_left(VmigStorage *storage, const VmigJob *job, char **note, GError **error)

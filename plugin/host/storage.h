@@ -180,8 +180,6 @@ gboolean vmig_storage_thaw(VmigStorage *storage, const VmigJob *job, GError **er
  * can resume on it. */
 gboolean vmig_storage_fence_arm(VmigStorage *storage, const VmigJob *job, const char *const *overlays, GError **error);
 /* TRUE in *held once every overlay is taken. Waits up to wait_us for it. */
-/* Only asks whether they are. */
-gboolean vmig_storage_fence_held(VmigStorage *storage, const VmigJob *job, gboolean *held, GError **error);
 gboolean vmig_storage_fence_take(VmigStorage *storage, const VmigJob *job, gint64 wait_us, gboolean *held,
                                  GError **error);
 /* "end-left": the guest's QEMU on the source, which the guest has left, never runs again. GATE unless the journal there

@@ -95,20 +95,6 @@ static JsonObject *fence_take(SimHost *host, VmigReader *args, GError **error)
     return reply;
 }
 
-static JsonObject *fence_held(SimHost *host, VmigReader *args, GError **error)
-{
-    const SimGuard *guard = &host->guard;
-    gboolean held = guard->alive && guard->fences->len > 0;
-
-    if (!vmig_reader_end(args, error, "the request"))
-        return NULL;
-    for (guint i = 0; i < guard->fences->len; i++)
-        held = held && ((const SimFile *)guard->fences->pdata[i])->fenced;
-    JsonObject *reply = json_object_new();
-    json_object_set_boolean_member(reply, "held", held);
-    return reply;
-}
-
 /* The status file of libvirt says how far it is; a QEMU that it does not end by itself is killed. */
 static JsonObject *end_left(SimHost *host, VmigReader *args, GError **error)
 {
@@ -152,8 +138,6 @@ JsonObject *sim_guard_call(SimHost *host, const char *method, VmigReader *args, 
         return fence_take(host, args, error);
     if (strcmp(method, "end-left") == 0)
         return end_left(host, args, error);
-    if (strcmp(method, "fence-held") == 0)
-        return fence_held(host, args, error);
     if (strcmp(method, "thaw") == 0)
         thaw(&host->guard);
     else if (strcmp(method, "fence-drop") == 0)
