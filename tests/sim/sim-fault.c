@@ -68,6 +68,7 @@ void sim_fault_plan(Sim *sim, SimFaultSet set)
 /* What belongs to the process that serves a host's storage ends with it. */
 void sim_end_agent(SimHost *host)
 {
+    sim_guard_asker_ends(host);
     g_clear_pointer(&host->oplock, g_free);
     g_hash_table_remove_all(host->receivers);
     g_hash_table_remove_all(host->hashes);

@@ -16,14 +16,22 @@ static void unfence(SimGuard *guard)
     for (guint i = 0; i < guard->fences->len; i++)
         ((SimFile *)guard->fences->pdata[i])->fenced = FALSE;
     g_ptr_array_set_size(guard->fences, 0);
-    guard->taken = FALSE;
+    guard->taken = guard->shared = FALSE;
 }
 
 void sim_guard_kill(SimHost *host)
 {
     thaw(&host->guard);
-    unfence(&host->guard);
+    if (!host->guard.shared)
+        unfence(&host->guard);
     host->guard.alive = FALSE;
+}
+
+void sim_guard_asker_ends(SimHost *host)
+{
+    host->guard.shared = FALSE;
+    if (!host->guard.alive)
+        unfence(&host->guard);
 }
 
 static gboolean freeze(SimHost *host, char **paths, GError **error)
@@ -77,6 +85,7 @@ static gboolean take(SimHost *host)
         return TRUE;
     for (guint i = 0; !guard->taken && i < guard->fences->len; i++)
         ((SimFile *)guard->fences->pdata[i])->fenced = TRUE;
+    guard->shared = !guard->taken;
     return !guard->taken;
 }
 
@@ -142,9 +151,10 @@ JsonObject *sim_guard_call(SimHost *host, const char *method, VmigReader *args, 
         thaw(&host->guard);
     else if (strcmp(method, "fence-drop") == 0)
         unfence(&host->guard);
-    else if (strcmp(method, "guard-stop") == 0)
+    else if (strcmp(method, "guard-stop") == 0) {
+        unfence(&host->guard);
         sim_guard_kill(host);
-    else if (strcmp(method, "sync-config") == 0)
+    } else if (strcmp(method, "sync-config") == 0)
         sim_domain_sync(host);
     else if (strcmp(method, "rundir") == 0)
         host->rundir = TRUE;

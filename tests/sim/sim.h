@@ -204,6 +204,7 @@ typedef struct {
     GPtrArray *frozen; /* SimFile */
     GPtrArray *fences; /* SimFile */
     gboolean taken;    /* QEMU had one of them again after it had let go of it */
+    gboolean shared;   /* the process that asked holds the same locks, until it ends (host/storage-hold.c) */
 } SimGuard;
 
 struct SimHost {
@@ -451,6 +452,8 @@ JsonObject *sim_image_call(SimHost *host, const char *method, VmigReader *args, 
 JsonObject *sim_guard_call(SimHost *host, const char *method, VmigReader *args, gboolean *known, GError **error);
 JsonObject *sim_seed_call(SimHost *host, const char *method, VmigReader *args, gboolean *known, GError **error);
 void sim_guard_kill(SimHost *host);
+/* The process that asked the guard is gone, and its locks with it. */
+void sim_guard_asker_ends(SimHost *host);
 /* The file of the argument "path", or NULL with the error set. */
 SimFile *sim_storage_file(SimHost *host, VmigReader *args, const char **ret, GError **error);
 /* sim-block.c: the parts of the table of calls that are long; first what an operator does too */
