@@ -611,9 +611,9 @@ static gint64 time_of_a_look(Fixture *f, const char *xml)
 /* libvirt holds the guest while the hook looks: ten thousand jobs of other times must not be felt. */
 static void test_time(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
-    g_autofree char *xml[] = {make_xml(UUID, JOB, f->overlay), make_xml(UUID, NULL, f->overlay),
-                              make_xml(UUID2, NULL, "/images/other.qcow2"),
-                              make_xml(UUID2, "e000000000000001", "/images/other.qcow2")};
+    char *xml[] = {make_xml(UUID, JOB, f->overlay), make_xml(UUID, NULL, f->overlay),
+                   make_xml(UUID2, NULL, "/images/other.qcow2"),
+                   make_xml(UUID2, "e000000000000001", "/images/other.qcow2")};
     g_autoptr(VmigJob) job = make_job(f, "SEED");
     gint64 few[G_N_ELEMENTS(xml)];
 
@@ -627,6 +627,7 @@ static void test_time(Fixture *f, G_GNUC_UNUSED gconstpointer data)
         g_test_message("look %u: %" G_GINT64_FORMAT " us with one job, %" G_GINT64_FORMAT " us with 10,001", i, few[i],
                        many);
         g_assert_cmpint(many, <=, 2 * few[i] + 200);
+        g_free(xml[i]);
     }
 }
 
