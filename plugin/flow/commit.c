@@ -27,7 +27,8 @@ gboolean vmig_commit_note_start(VmigMachine *m, GError **error)
     return vmig_machine_save(m, error);
 }
 
-static gboolean start_disk(VmigMachine *m, VmigSide side, VmigDisk *disk, GError **error)
+/* *room: it was seen that all disks fit. Asked once for all of them, because the guest may stand still meanwhile. */
+static gboolean start_disk(VmigMachine *m, VmigSide side, VmigDisk *disk, gboolean *room, GError **error)
 {
     VmigHost *host = vmig_side_host(m, side, error);
     VmigBlockJob job;
@@ -44,8 +45,9 @@ static gboolean start_disk(VmigMachine *m, VmigSide side, VmigDisk *disk, GError
         return FALSE;
     if (job.kind == VMIG_BLOCK_JOB_COMMIT)
         return TRUE;
-    if (!vmig_commit_require_room(m, side, disk, error))
+    if (!*room && !vmig_commit_require_room(m, side, disk, error))
         return FALSE;
+    *room = TRUE;
     /* The parked copy holds the disk until the very moment at which the commit does. */
     if (job.kind == VMIG_BLOCK_JOB_COPY) {
         if (!vmig_overlay_unpark_disk(m, side, disk, error))
@@ -60,10 +62,12 @@ static gboolean start_disk(VmigMachine *m, VmigSide side, VmigDisk *disk, GError
 
 gboolean vmig_commit_start(VmigMachine *m, VmigSide side, GError **error)
 {
+    gboolean room = FALSE;
+
     if (!vmig_side_require_no_snapshot(m, side, error) || !vmig_commit_note_start(m, error))
         return FALSE;
     for (guint i = 0; i < m->job->disks->len; i++)
-        if (!start_disk(m, side, m->job->disks->pdata[i], error))
+        if (!start_disk(m, side, m->job->disks->pdata[i], &room, error))
             return FALSE;
     return vmig_fault("commit.started", error);
 }
