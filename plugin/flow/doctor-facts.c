@@ -138,25 +138,38 @@ static VmigDomainXml *read_xml(VmigHypervisor *hv, const char *uuid, VmigXmlKind
     return hv->ops->domain_xml(hv, uuid, kind, &xml, error) ? vmig_domain_xml_parse(xml, error) : NULL;
 }
 
-static void look_at_domain(VmigHypervisor *hv, const char *uuid, GPtrArray *domains)
+/* The domain as it is now, with ->error where something of it cannot be read; NULL: there is none. */
+static VmigDoctorDomain *read_domain(VmigHypervisor *hv, const char *uuid)
 {
     g_autoptr(VmigDomainInfo) info = NULL;
     g_autoptr(GError) why = NULL;
 
-    if (!hv->ops->find(hv, uuid, &info, &why) || info == NULL) {
-        if (why != NULL) { /* else it is gone since it was listed */
-            VmigDoctorDomain *unknown = vmig_doctor_domain_new(uuid, uuid);
-            unknown->error = g_steal_pointer(&why);
-            g_ptr_array_add(domains, unknown);
-        }
-        return;
+    if (!hv->ops->find(hv, uuid, &info, &why)) {
+        VmigDoctorDomain *unknown = vmig_doctor_domain_new(uuid, uuid);
+        unknown->error = g_steal_pointer(&why);
+        return unknown;
     }
+    if (info == NULL)
+        return NULL;
     VmigDoctorDomain *domain = vmig_doctor_domain_new(uuid, info->name);
-    g_ptr_array_add(domains, domain);
     if (info->run != VMIG_RUN_SHUTOFF && info->run != VMIG_RUN_CRASHED)
         domain->live = read_xml(hv, uuid, VMIG_XML_LIVE, &domain->error);
     if (info->persistent && domain->error == NULL)
         domain->persistent = read_xml(hv, uuid, VMIG_XML_PERSISTENT, &domain->error);
+    return domain;
+}
+
+/* A domain may leave, stop or lose its definition between two calls: what cannot be read is looked at once more. */
+static void look_at_domain(VmigHypervisor *hv, const char *uuid, GPtrArray *domains)
+{
+    g_autoptr(VmigDoctorDomain) domain = read_domain(hv, uuid);
+
+    if (domain != NULL && domain->error != NULL) {
+        g_clear_pointer(&domain, vmig_doctor_domain_free);
+        domain = read_domain(hv, uuid);
+    }
+    if (domain != NULL)
+        g_ptr_array_add(domains, g_steal_pointer(&domain));
 }
 
 static void look_at_libvirt(VmigDoctorFacts *facts, const VmigDoctorRequest *request)

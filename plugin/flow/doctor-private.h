@@ -64,6 +64,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigDoctorFacts, vmig_doctor_facts_free)
 void vmig_doctor_job_free(VmigDoctorJob *job);
 VmigDoctorDomain *vmig_doctor_domain_new(const char *uuid, const char *name);
 void vmig_doctor_domain_free(VmigDoctorDomain *domain);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigDoctorDomain, vmig_doctor_domain_free)
 
 /* Asks. config is NULL where it is wrong. */
 void vmig_doctor_look(VmigDoctorFacts *facts, const VmigDoctorRequest *request, const VmigConfig *config);
