@@ -68,7 +68,11 @@ class _Promise:
         self.log = log
         self.leaf = log.leaf(disk, host)
         self.wanted = log.last_acknowledged(disk, host)
-        self.on_path = {write.hash for write in log.path(self.leaf)}
+        self.on_path = set()
+        self.ends = {}  # nonce of a boot -> the number of its last line, the newest boot first
+        for write in log.path(self.leaf):
+            self.on_path.add(write.hash)
+            self.ends.setdefault(write.nonce, write.seq)
         self.gaps = log.gaps(disk, host)
 
     def judge(self, wanted, data):
@@ -86,9 +90,17 @@ class _Promise:
         if (disk, own) in self.log.writes:
             what = 'older' if own in self.on_path else 'from another branch'
             return f'{where}: {what} (write {seq} instead of {wanted.seq})'
-        if nonce == self.leaf.nonce and (seq > self.leaf.seq or self.gaps):
+        if self._line_lost(wanted, nonce, seq):
             return 'unseen'
         return f'{where}: unknown write {seq} instead of {wanted.seq}'
+
+    def _line_lost(self, wanted, nonce, seq):
+        """Whether a write without a line may be there: made after the last line of its boot, which the end of the guest
+        swallowed, or where a line is missing, and in no earlier boot than what is wanted."""
+        boots = list(self.ends)
+        if nonce not in boots or boots.index(nonce) > boots.index(wanted.nonce):
+            return False
+        return seq > self.ends[nonce] or (nonce == self.leaf.nonce and self.gaps > 0)
 
 
 def check_image(image, log, disk, host, max_unseen=8):

@@ -7,11 +7,13 @@ Each check prints `ok - ...` or `not ok - ...`; the last line is `N passed, N fa
 """
 import os
 import pathlib
+import struct
 import subprocess
 import sys
 import threading
 import time
 import traceback
+import zlib
 
 import hostns
 import oracle
@@ -329,6 +331,48 @@ def test_log():
           log.gaps('a', 'a') == 1, 'a lost line is bridged and counted')
     log = WriteLog({'a': boot + l1.replace(b' 10 ', b' 13 '), 'b': b''})
     check(len(log.damaged) == 1, 'a damaged line is noticed')
+    check_lost_lines()
+
+
+class Memory:
+    """An image in memory, for the oracle."""
+
+    def __init__(self, blocks):
+        self.blocks = blocks
+
+    def read(self, offset, size):
+        """What a block holds."""
+        return self.blocks[offset // oracle.BLOCK].ljust(size, b'\0')
+
+
+def block(nonce, number, seq, prev):
+    """A block as init.c writes it at 1 ms times its number in the order."""
+    us = seq * 1000
+    own = chain_hash(nonce, 'a', number, seq, us, prev)
+    head = oracle.HEAD.pack(b'VMIGBLK1', ord('a'), number, seq, nonce, us, own, prev).ljust(oracle.BLOCK - 4, b'\0')
+    return head + struct.pack('<I', zlib.crc32(head))
+
+
+def check_lost_lines():
+    """A write whose line the end of a boot swallowed is allowed; an older one, or one of an earlier boot, is not."""
+    root = {nonce: chain_hash(nonce, 'a', 0, 0, 0, 0) for nonce in (7, 8)}
+    one, hash_one = line(7, 10, 1, 1000, root[7])
+    two, hash_two = line(7, 11, 2, 2000, hash_one)
+    later, _ = line(8, 11, 1, 1000, root[8])
+    log = WriteLog({'a': b'B 0000000000000007\r\n' + one + two + b'B 0000000000000008\r\n' + later})
+    held = {10: block(7, 10, 1, root[7]), 11: block(8, 11, 1, root[8])}
+
+    def verdict(**changed):
+        blocks = {**held, **{int(name[1:]): data for name, data in changed.items()}}
+        return oracle.check_image(Memory(blocks), log, 'a', 'a')
+
+    check(verdict().exact == 2 and verdict().ok, 'what was printed is what is wanted', verdict())
+    lost = verdict(b10=block(7, 10, 3, hash_two))
+    check(lost.ok and lost.unseen == 1, 'a write whose line the end of the guest swallowed is allowed', lost)
+    for what, data in (('of the boot before', {'b11': block(7, 11, 3, hash_two)}),
+                       ('that came before the last line', {'b10': block(7, 10, 1, hash_two)}),
+                       ('of a boot nobody saw', {'b10': block(9, 10, 3, hash_two)})):
+        check(not verdict(**data).ok, f'a write without a line {what} is an error', verdict(**data))
 
 
 def test_stale(directory):
