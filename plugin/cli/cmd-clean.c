@@ -2,9 +2,7 @@
 /* vmig-snap clean. */
 #include "api/vmig-snap.h"
 #include "cli/args.h"
-#include "cli/look.h"
 #include "cli/outcome.h"
-#include "cli/output.h"
 #include "cli/render.h"
 
 static JsonNode *act(const char *domain, gboolean alone, GError **error)
@@ -39,12 +37,5 @@ int vmig_cmd_clean(int argc, char **argv)
     if (vmig_args_parse(&usage, entries, argc, argv, &mode, &rest, &code) == VMIG_ARGS_END)
         return code;
     g_autoptr(JsonNode) node = act(rest[0], alone, &error);
-    if (node == NULL)
-        return vmig_end_with_error(&mode, error);
-    g_autofree char *page = vmig_render_cleaned(vmig_look(node));
-    if (mode.json)
-        vmig_out_json(node);
-    else
-        vmig_out(page);
-    return vmig_end(VMIG_EXIT_DONE);
+    return vmig_end_with_document(&mode, node, error, vmig_render_cleaned, VMIG_EXIT_DONE);
 }

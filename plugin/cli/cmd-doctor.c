@@ -4,7 +4,6 @@
 #include "cli/args.h"
 #include "cli/look.h"
 #include "cli/outcome.h"
-#include "cli/output.h"
 #include "cli/render.h"
 
 static JsonNode *ask(const char *domain, gboolean fix, GError **error)
@@ -39,12 +38,6 @@ int vmig_cmd_doctor(int argc, char **argv)
     if (vmig_args_parse(&usage, entries, argc, argv, &mode, &rest, &code) == VMIG_ARGS_END)
         return code;
     g_autoptr(JsonNode) node = ask(rest[0], fix, &error);
-    if (node == NULL)
-        return vmig_end_with_error(&mode, error);
-    g_autofree char *page = vmig_render_doctor(vmig_look(node));
-    if (mode.json)
-        vmig_out_json(node);
-    else
-        vmig_out(page);
-    return vmig_end(vmig_look_number(vmig_look(node), "problems") == 0 ? VMIG_EXIT_DONE : VMIG_EXIT_FAILED);
+    gboolean healthy = node != NULL && vmig_look_number(vmig_look(node), "problems") == 0;
+    return vmig_end_with_document(&mode, node, error, vmig_render_doctor, healthy ? VMIG_EXIT_DONE : VMIG_EXIT_FAILED);
 }

@@ -4,8 +4,13 @@
 #include "cli/args.h"
 #include "cli/look.h"
 #include "cli/outcome.h"
-#include "cli/output.h"
 #include "cli/render.h"
+
+static char *unfinished_page(JsonObject *list)
+{
+    return vmig_look_count(list, "jobs") > 0 ? vmig_render_list(list)
+                                             : g_strdup("No job is unfinished; --all lists the finished ones too.\n");
+}
 
 int vmig_cmd_list(int argc, char **argv)
 {
@@ -31,14 +36,5 @@ int vmig_cmd_list(int argc, char **argv)
         return code;
     g_autoptr(VmigSession) session = vmig_session_new(NULL, &error);
     g_autoptr(JsonNode) node = session != NULL ? vmig_session_list(session, all, &error) : NULL;
-    if (node == NULL)
-        return vmig_end_with_error(&mode, error);
-    g_autofree char *page = vmig_render_list(vmig_look(node));
-    if (!mode.json && !all && vmig_look_count(vmig_look(node), "jobs") == 0)
-        vmig_out("No job is unfinished; --all lists the finished ones too.\n");
-    else if (mode.json)
-        vmig_out_json(node);
-    else
-        vmig_out(page);
-    return vmig_end(VMIG_EXIT_DONE);
+    return vmig_end_with_document(&mode, node, error, all ? vmig_render_list : unfinished_page, VMIG_EXIT_DONE);
 }

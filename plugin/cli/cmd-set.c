@@ -6,7 +6,6 @@
 #include "cli/args.h"
 #include "cli/look.h"
 #include "cli/outcome.h"
-#include "cli/output.h"
 #include "core/amount.h"
 #include "core/errors.h"
 #include "core/names.h"
@@ -74,12 +73,5 @@ int vmig_cmd_set(int argc, char **argv)
     if (vmig_args_parse(&usage, entries, argc, argv, &mode, &rest, &code) == VMIG_ARGS_END)
         return code;
     g_autoptr(JsonNode) node = act(rest[0], rest[1], &error);
-    if (node == NULL)
-        return vmig_end_with_error(&mode, error);
-    g_autofree char *text = text_of(vmig_look(node));
-    if (mode.json)
-        vmig_out_json(node);
-    else
-        vmig_out(text);
-    return vmig_end(VMIG_EXIT_DONE);
+    return vmig_end_with_document(&mode, node, error, text_of, VMIG_EXIT_DONE);
 }

@@ -2,9 +2,7 @@
 /* vmig-snap status. */
 #include "api/vmig-snap.h"
 #include "cli/args.h"
-#include "cli/look.h"
 #include "cli/outcome.h"
-#include "cli/output.h"
 #include "cli/render.h"
 
 static JsonNode *ask(const char *job, GError **error)
@@ -37,12 +35,5 @@ int vmig_cmd_status(int argc, char **argv)
     if (vmig_args_parse(&usage, entries, argc, argv, &mode, &rest, &code) == VMIG_ARGS_END)
         return code;
     g_autoptr(JsonNode) node = ask(rest[0], &error);
-    if (node == NULL)
-        return vmig_end_with_error(&mode, error);
-    g_autofree char *page = vmig_render_status(vmig_look(node));
-    if (mode.json)
-        vmig_out_json(node);
-    else
-        vmig_out(page);
-    return vmig_end(VMIG_EXIT_DONE);
+    return vmig_end_with_document(&mode, node, error, vmig_render_status, VMIG_EXIT_DONE);
 }

@@ -297,6 +297,19 @@ int vmig_end_with_error(const VmigMode *mode, const GError *error)
     return vmig_exit_of_error(error);
 }
 
+int vmig_end_with_document(const VmigMode *mode, JsonNode *document, const GError *error, VmigPage page, VmigExit code)
+{
+    if (document == NULL)
+        return vmig_end_with_error(mode, error);
+    if (mode->json) {
+        vmig_out_json(document);
+    } else if (!mode->quiet) {
+        g_autofree char *text = page(vmig_look(document));
+        vmig_out(text);
+    }
+    return vmig_end((int)code);
+}
+
 int vmig_end(int code)
 {
     int errnum;

@@ -26,5 +26,10 @@ char *vmig_error_text(const char *message, const char *state_of_guest, const cha
 /* The end of a command that failed without a document: the error on standard error, with --json a result document on
  * standard output. Returns the exit code. */
 int vmig_end_with_error(const VmigMode *mode, const GError *error);
+/* The page of a document, for people. (transfer full) */
+typedef char *(*VmigPage)(JsonObject *document);
+/* The end of a command that asked for a document: with --json the document itself, else its page, unless quiet; code
+ * is what it then returns. Without a document (NULL): as vmig_end_with_error(). */
+int vmig_end_with_document(const VmigMode *mode, JsonNode *document, const GError *error, VmigPage page, VmigExit code);
 /* The end of one that has nothing left to do: code, unless standard output could not be written. */
 int vmig_end(int code);
