@@ -2,6 +2,7 @@
 /* doctor and clean, as documents. */
 #include "flow/doctor.h"
 
+#include "api/json-members.h"
 #include "api/vmig-snap.h"
 #include "flow/kept-images.h"
 #include "host/destination.h"
@@ -9,36 +10,15 @@
 #include "host/ssh-link.h"
 #include "host/waker.h"
 
-static void text(JsonBuilder *b, const char *name, const char *value)
-{
-    json_builder_set_member_name(b, name);
-    if (value == NULL)
-        json_builder_add_null_value(b);
-    else
-        json_builder_add_string_value(b, value);
-}
-
-static void number(JsonBuilder *b, const char *name, guint64 value)
-{
-    json_builder_set_member_name(b, name);
-    json_builder_add_int_value(b, (gint64)value);
-}
-
-static void flag(JsonBuilder *b, const char *name, gboolean value)
-{
-    json_builder_set_member_name(b, name);
-    json_builder_add_boolean_value(b, value);
-}
-
 static void add_finding(JsonBuilder *b, const VmigFinding *finding)
 {
     json_builder_begin_object(b);
-    text(b, "code", finding->code);
-    text(b, "severity", vmig_severity_name(finding->severity));
-    text(b, "message", finding->message);
-    text(b, "repair", finding->repair);
-    flag(b, "fixable", finding->fix != VMIG_FIX_NONE);
-    flag(b, "fixed", finding->fixed);
+    vmig_json_text(b, "code", finding->code);
+    vmig_json_text(b, "severity", vmig_severity_name(finding->severity));
+    vmig_json_text(b, "message", finding->message);
+    vmig_json_text(b, "repair", finding->repair);
+    vmig_json_flag(b, "fixable", finding->fix != VMIG_FIX_NONE);
+    vmig_json_flag(b, "fixed", finding->fixed);
     json_builder_end_object(b);
 }
 
@@ -47,8 +27,8 @@ static JsonNode *findings_document(GPtrArray *findings)
     g_autoptr(JsonBuilder) b = json_builder_new();
 
     json_builder_begin_object(b);
-    text(b, "host", g_get_host_name());
-    number(b, "problems", vmig_doctor_count_problems(findings));
+    vmig_json_text(b, "host", g_get_host_name());
+    vmig_json_number(b, "problems", vmig_doctor_count_problems(findings));
     json_builder_set_member_name(b, "findings");
     json_builder_begin_array(b);
     for (guint i = 0; i < findings->len; i++)
@@ -110,18 +90,18 @@ static JsonNode *cleaned_document(const VmigCleaned *cleaned)
     g_autoptr(JsonBuilder) b = json_builder_new();
 
     json_builder_begin_object(b);
-    text(b, "job", cleaned->job->id);
-    text(b, "domain", cleaned->job->domain);
-    text(b, "uuid", cleaned->job->uuid);
-    text(b, "destination", cleaned->job->dest_host);
-    number(b, "freed", cleaned->freed);
+    vmig_json_text(b, "job", cleaned->job->id);
+    vmig_json_text(b, "domain", cleaned->job->domain);
+    vmig_json_text(b, "uuid", cleaned->job->uuid);
+    vmig_json_text(b, "destination", cleaned->job->dest_host);
+    vmig_json_number(b, "freed", cleaned->freed);
     json_builder_set_member_name(b, "removed");
     json_builder_begin_array(b);
     for (guint i = 0; i < cleaned->removed->len; i++) {
         const VmigRemovedImage *image = cleaned->removed->pdata[i];
         json_builder_begin_object(b);
-        text(b, "path", image->path);
-        number(b, "bytes", image->bytes);
+        vmig_json_text(b, "path", image->path);
+        vmig_json_number(b, "bytes", image->bytes);
         json_builder_end_object(b);
     }
     json_builder_end_array(b);

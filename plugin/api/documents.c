@@ -2,6 +2,7 @@
 /* What the library tells, as JSON. One function for each document and event. */
 #include "api/documents.h"
 
+#include "api/json-members.h"
 #include "core/names.h"
 
 static JsonNode *take(JsonBuilder *builder)
@@ -10,35 +11,6 @@ static JsonNode *take(JsonBuilder *builder)
 
     g_object_unref(builder);
     return node;
-}
-
-/* A path in a message may be any bytes; JSON is UTF-8. */
-static void add_text(JsonBuilder *b, const char *value)
-{
-    g_autofree char *valid = g_utf8_make_valid(value, -1);
-
-    json_builder_add_string_value(b, valid);
-}
-
-static void text(JsonBuilder *b, const char *name, const char *value)
-{
-    json_builder_set_member_name(b, name);
-    if (value == NULL)
-        json_builder_add_null_value(b);
-    else
-        add_text(b, value);
-}
-
-static void number(JsonBuilder *b, const char *name, guint64 value)
-{
-    json_builder_set_member_name(b, name);
-    json_builder_add_int_value(b, (gint64)value);
-}
-
-static void flag(JsonBuilder *b, const char *name, gboolean value)
-{
-    json_builder_set_member_name(b, name);
-    json_builder_add_boolean_value(b, value);
 }
 
 static void begin_list(JsonBuilder *b, const char *name)
@@ -55,9 +27,9 @@ static void error_object(JsonBuilder *b, const char *name, const char *code, con
         return;
     }
     json_builder_begin_object(b);
-    text(b, "code", code);
-    text(b, "message", message);
-    text(b, "hint", hint);
+    vmig_json_text(b, "code", code);
+    vmig_json_text(b, "message", message);
+    vmig_json_text(b, "hint", hint);
     json_builder_end_object(b);
 }
 
@@ -80,11 +52,11 @@ static void host_member(JsonBuilder *b, const char *name, const VmigHypervisorIn
 
     json_builder_set_member_name(b, name);
     json_builder_begin_object(b);
-    text(b, "host", info != NULL ? info->hostname : NULL);
-    text(b, "uri", uri);
-    text(b, "libvirt", libvirt);
-    text(b, "qemu", qemu);
-    text(b, "vmig_snap", facts != NULL ? facts->version : NULL);
+    vmig_json_text(b, "host", info != NULL ? info->hostname : NULL);
+    vmig_json_text(b, "uri", uri);
+    vmig_json_text(b, "libvirt", libvirt);
+    vmig_json_text(b, "qemu", qemu);
+    vmig_json_text(b, "vmig_snap", facts != NULL ? facts->version : NULL);
     json_builder_end_object(b);
 }
 
@@ -94,10 +66,10 @@ static void refusals_member(JsonBuilder *b, GPtrArray *refusals)
     for (guint i = 0; i < refusals->len; i++) {
         const VmigRefusal *r = refusals->pdata[i];
         json_builder_begin_object(b);
-        text(b, "code", vmig_error_name(r->code));
-        text(b, "disk", r->disk);
-        text(b, "message", r->message);
-        text(b, "hint", r->hint);
+        vmig_json_text(b, "code", vmig_error_name(r->code));
+        vmig_json_text(b, "disk", r->disk);
+        vmig_json_text(b, "message", r->message);
+        vmig_json_text(b, "hint", r->hint);
         json_builder_end_object(b);
     }
     json_builder_end_array(b);
@@ -106,20 +78,20 @@ static void refusals_member(JsonBuilder *b, GPtrArray *refusals)
 static void chain_file(JsonBuilder *b, const VmigImageFacts *file, const char *dest)
 {
     json_builder_begin_object(b);
-    text(b, "path", file->path);
-    text(b, "destination", dest);
-    text(b, "format", file->format);
-    number(b, "size", file->size);
-    number(b, "allocated", file->allocated);
-    number(b, "virtual_size", file->virtual_size);
+    vmig_json_text(b, "path", file->path);
+    vmig_json_text(b, "destination", dest);
+    vmig_json_text(b, "format", file->format);
+    vmig_json_number(b, "size", file->size);
+    vmig_json_number(b, "allocated", file->allocated);
+    vmig_json_number(b, "virtual_size", file->virtual_size);
     begin_list(b, "snapshots");
     for (guint i = 0; i < file->snapshots->len; i++) {
         const VmigImageSnapshot *s = file->snapshots->pdata[i];
         json_builder_begin_object(b);
-        text(b, "id", s->id);
-        text(b, "name", s->name);
-        number(b, "vm_state_size", s->vm_state_size);
-        number(b, "date", (guint64)s->date);
+        vmig_json_text(b, "id", s->id);
+        vmig_json_text(b, "name", s->name);
+        vmig_json_number(b, "vm_state_size", s->vm_state_size);
+        vmig_json_number(b, "date", (guint64)s->date);
         json_builder_end_object(b);
     }
     json_builder_end_array(b);
@@ -129,19 +101,19 @@ static void chain_file(JsonBuilder *b, const VmigImageFacts *file, const char *d
 static void plan_disk(JsonBuilder *b, const VmigPlanDisk *disk)
 {
     json_builder_begin_object(b);
-    text(b, "target", disk->disk->target);
-    flag(b, "moved", disk->moved);
-    text(b, "why_not", disk->why_not);
-    text(b, "format", disk->disk->driver_type);
+    vmig_json_text(b, "target", disk->disk->target);
+    vmig_json_flag(b, "moved", disk->moved);
+    vmig_json_text(b, "why_not", disk->why_not);
+    vmig_json_text(b, "format", disk->disk->driver_type);
     begin_list(b, "chain");
     for (guint i = 0; disk->chain != NULL && i < disk->chain->len; i++)
         chain_file(b, disk->chain->pdata[i], disk->dest_paths->pdata[i]);
     json_builder_end_array(b);
-    number(b, "to_copy", disk->to_copy);
-    number(b, "overlay_forecast", disk->overlay_forecast);
-    number(b, "source_free", disk->overlay_facts != NULL ? disk->overlay_facts->free_bytes : 0);
-    number(b, "destination_free",
-           disk->dest_facts->len > 0 ? ((const VmigPathFacts *)disk->dest_facts->pdata[0])->free_bytes : 0);
+    vmig_json_number(b, "to_copy", disk->to_copy);
+    vmig_json_number(b, "overlay_forecast", disk->overlay_forecast);
+    vmig_json_number(b, "source_free", disk->overlay_facts != NULL ? disk->overlay_facts->free_bytes : 0);
+    vmig_json_number(b, "destination_free",
+                     disk->dest_facts->len > 0 ? ((const VmigPathFacts *)disk->dest_facts->pdata[0])->free_bytes : 0);
     json_builder_end_object(b);
 }
 
@@ -151,13 +123,13 @@ static void snapshots_member(JsonBuilder *b, GPtrArray *snapshots)
     for (guint i = 0; snapshots != NULL && i < snapshots->len; i++) {
         const VmigSnapshot *s = snapshots->pdata[i];
         json_builder_begin_object(b);
-        text(b, "name", s->name);
-        text(b, "parent", s->parent);
-        text(b, "state", s->state);
-        number(b, "creation_time", (guint64)s->creation_time);
-        flag(b, "memory", s->memory);
-        flag(b, "external", s->external);
-        flag(b, "current", s->current);
+        vmig_json_text(b, "name", s->name);
+        vmig_json_text(b, "parent", s->parent);
+        vmig_json_text(b, "state", s->state);
+        vmig_json_number(b, "creation_time", (guint64)s->creation_time);
+        vmig_json_flag(b, "memory", s->memory);
+        vmig_json_flag(b, "external", s->external);
+        vmig_json_flag(b, "current", s->current);
         json_builder_end_object(b);
     }
     json_builder_end_array(b);
@@ -169,11 +141,11 @@ JsonNode *vmig_document_plan(const VmigPlan *plan)
     const VmigSurvey *s = plan->survey;
 
     json_builder_begin_object(b);
-    text(b, "domain", s->domain != NULL ? s->domain->name : s->request->domain);
-    text(b, "uuid", s->domain != NULL ? s->domain->uuid : NULL);
+    vmig_json_text(b, "domain", s->domain != NULL ? s->domain->name : s->request->domain);
+    vmig_json_text(b, "uuid", s->domain != NULL ? s->domain->uuid : NULL);
     host_member(b, "source", s->source_info, s->source_facts, s->request->connect_uri);
     host_member(b, "destination", s->dest_info, s->dest_facts, s->request->dest_uri);
-    flag(b, "can_migrate", plan->refusals->len == 0);
+    vmig_json_flag(b, "can_migrate", plan->refusals->len == 0);
     refusals_member(b, plan->refusals);
     begin_list(b, "notes");
     for (guint i = 0; i < plan->notes->len; i++)
@@ -184,9 +156,9 @@ JsonNode *vmig_document_plan(const VmigPlan *plan)
         plan_disk(b, s->disks->pdata[i]);
     json_builder_end_array(b);
     snapshots_member(b, s->snapshots);
-    number(b, "bytes_to_copy", plan->bytes_to_copy);
-    number(b, "destination_needs", plan->dest_needs);
-    number(b, "estimate_s", plan->estimate_s);
+    vmig_json_number(b, "bytes_to_copy", plan->bytes_to_copy);
+    vmig_json_number(b, "destination_needs", plan->dest_needs);
+    vmig_json_number(b, "estimate_s", plan->estimate_s);
     json_builder_end_object(b);
     return take(b);
 }
@@ -194,25 +166,25 @@ JsonNode *vmig_document_plan(const VmigPlan *plan)
 static void job_object(JsonBuilder *b, const VmigJob *job, const char *role)
 {
     json_builder_begin_object(b);
-    text(b, "job", job->id);
-    text(b, "domain", job->domain);
-    text(b, "uuid", job->uuid);
-    text(b, "state", job->state);
-    text(b, "what", vmig_state_what(vmig_job_state(job)));
-    text(b, "role", role);
-    text(b, "parked_state", job->parked_state);
-    text(b, "waits_for", vmig_job_state(job) == VMIG_STATE_PARKED ? job->error_hint : NULL);
-    number(b, "attempt", job->attempt);
-    text(b, "next_try", job->next_try);
+    vmig_json_text(b, "job", job->id);
+    vmig_json_text(b, "domain", job->domain);
+    vmig_json_text(b, "uuid", job->uuid);
+    vmig_json_text(b, "state", job->state);
+    vmig_json_text(b, "what", vmig_state_what(vmig_job_state(job)));
+    vmig_json_text(b, "role", role);
+    vmig_json_text(b, "parked_state", job->parked_state);
+    vmig_json_text(b, "waits_for", vmig_job_state(job) == VMIG_STATE_PARKED ? job->error_hint : NULL);
+    vmig_json_number(b, "attempt", job->attempt);
+    vmig_json_text(b, "next_try", job->next_try);
     error_object(b, "last_error", job->last_code, job->last_message, job->last_hint);
     error_member(b, job->error_code, job->error_message, job->error_hint);
-    text(b, "source", job->source_host);
-    text(b, "destination", job->dest_host);
-    text(b, "owner", job->token);
-    number(b, "started", job->started);
-    number(b, "ended", job->ended);
-    number(b, "bytes_copied", job->bytes_copied);
-    number(b, "downtime_ms", job->downtime_ms);
+    vmig_json_text(b, "source", job->source_host);
+    vmig_json_text(b, "destination", job->dest_host);
+    vmig_json_text(b, "owner", job->token);
+    vmig_json_number(b, "started", job->started);
+    vmig_json_number(b, "ended", job->ended);
+    vmig_json_number(b, "bytes_copied", job->bytes_copied);
+    vmig_json_number(b, "downtime_ms", job->downtime_ms);
     json_builder_end_object(b);
 }
 
@@ -226,7 +198,7 @@ JsonNode *vmig_document_jobs(GPtrArray *jobs, GPtrArray *roles, guint left_out)
         job_object(b, jobs->pdata[i], roles->pdata[i]);
     json_builder_end_array(b);
     if (left_out > 0)
-        number(b, "left_out", left_out);
+        vmig_json_number(b, "left_out", left_out);
     json_builder_end_object(b);
     return take(b);
 }
@@ -236,10 +208,10 @@ JsonNode *vmig_document_setting(const VmigJob *job, guint64 bandwidth, gboolean 
     JsonBuilder *b = json_builder_new_immutable();
 
     json_builder_begin_object(b);
-    text(b, "job", job->id);
-    text(b, "domain", job->domain);
-    number(b, "bandwidth", bandwidth);
-    flag(b, "running", running);
+    vmig_json_text(b, "job", job->id);
+    vmig_json_text(b, "domain", job->domain);
+    vmig_json_number(b, "bandwidth", bandwidth);
+    vmig_json_flag(b, "running", running);
     json_builder_end_object(b);
     return take(b);
 }
@@ -250,13 +222,13 @@ JsonNode *vmig_document_result(const char *outcome, const VmigJob *job, const GE
     JsonBuilder *b = json_builder_new_immutable();
 
     json_builder_begin_object(b);
-    text(b, "event", "result");
-    text(b, "job", job != NULL ? job->id : NULL);
-    text(b, "outcome", outcome);
-    text(b, "domain", job != NULL ? job->domain : plan != NULL ? plan->survey->request->domain : NULL);
-    text(b, "state", job != NULL ? job->state : NULL);
-    text(b, "source", job != NULL ? job->source_host : NULL);
-    text(b, "destination", job != NULL ? job->dest_host : NULL);
+    vmig_json_text(b, "event", "result");
+    vmig_json_text(b, "job", job != NULL ? job->id : NULL);
+    vmig_json_text(b, "outcome", outcome);
+    vmig_json_text(b, "domain", job != NULL ? job->domain : plan != NULL ? plan->survey->request->domain : NULL);
+    vmig_json_text(b, "state", job != NULL ? job->state : NULL);
+    vmig_json_text(b, "source", job != NULL ? job->source_host : NULL);
+    vmig_json_text(b, "destination", job != NULL ? job->dest_host : NULL);
     if (error != NULL)
         error_member(b, vmig_error_name_of(error), error->message, vmig_error_hint(error));
     else
@@ -264,11 +236,11 @@ JsonNode *vmig_document_result(const char *outcome, const VmigJob *job, const GE
                      job != NULL ? job->error_hint : NULL);
     if (plan != NULL)
         refusals_member(b, plan->refusals);
-    number(b, "bytes_copied", job != NULL ? job->bytes_copied : 0);
-    number(b, "bytes_mirrored", job != NULL ? job->bytes_mirrored : 0);
-    number(b, "bytes_memory", job != NULL ? job->bytes_memory : 0);
-    number(b, "downtime_ms", job != NULL ? job->downtime_ms : 0);
-    number(b, "duration_s", duration_s);
+    vmig_json_number(b, "bytes_copied", job != NULL ? job->bytes_copied : 0);
+    vmig_json_number(b, "bytes_mirrored", job != NULL ? job->bytes_mirrored : 0);
+    vmig_json_number(b, "bytes_memory", job != NULL ? job->bytes_memory : 0);
+    vmig_json_number(b, "downtime_ms", job != NULL ? job->downtime_ms : 0);
+    vmig_json_number(b, "duration_s", duration_s);
     json_builder_end_object(b);
     return take(b);
 }
@@ -278,8 +250,8 @@ static JsonBuilder *event_new(const char *event, const VmigJob *job)
     JsonBuilder *b = json_builder_new_immutable();
 
     json_builder_begin_object(b);
-    text(b, "event", event);
-    text(b, "job", job->id);
+    vmig_json_text(b, "event", event);
+    vmig_json_text(b, "job", job->id);
     return b;
 }
 
@@ -293,8 +265,8 @@ JsonNode *vmig_event_state(const VmigJob *job)
 {
     JsonBuilder *b = event_new("state", job);
 
-    text(b, "state", job->state);
-    text(b, "what", vmig_state_what(vmig_job_state(job)));
+    vmig_json_text(b, "state", job->state);
+    vmig_json_text(b, "what", vmig_state_what(vmig_job_state(job)));
     return event_end(b);
 }
 
@@ -302,12 +274,12 @@ JsonNode *vmig_event_progress(const VmigJob *job, const VmigProgress *p)
 {
     JsonBuilder *b = event_new("progress", job);
 
-    text(b, "phase", p->phase);
-    text(b, "disk", p->disk);
-    number(b, "done", p->done);
-    number(b, "total", p->total);
-    number(b, "skipped", p->skipped);
-    number(b, "rate", p->rate);
+    vmig_json_text(b, "phase", p->phase);
+    vmig_json_text(b, "disk", p->disk);
+    vmig_json_number(b, "done", p->done);
+    vmig_json_number(b, "total", p->total);
+    vmig_json_number(b, "skipped", p->skipped);
+    vmig_json_number(b, "rate", p->rate);
     json_builder_set_member_name(b, "eta_s");
     if (p->rate > 0 && p->total >= p->done)
         json_builder_add_int_value(b, (gint64)((p->total - p->done + p->rate - 1) / p->rate));
@@ -320,8 +292,8 @@ JsonNode *vmig_event_retry(const VmigJob *job, const GError *why, gint64 delay_u
 {
     JsonBuilder *b = event_new("retry", job);
 
-    text(b, "state", job->state);
-    number(b, "attempt", job->attempt);
+    vmig_json_text(b, "state", job->state);
+    vmig_json_number(b, "attempt", job->attempt);
     json_builder_set_member_name(b, "delay_s");
     json_builder_add_double_value(b, (double)delay_us / G_USEC_PER_SEC);
     error_member(b, vmig_error_name_of(why), why->message, vmig_error_hint(why));
@@ -333,6 +305,6 @@ JsonNode *vmig_event_note(const VmigJob *job, const char *message)
     JsonBuilder *b = event_new("note", job);
     g_autofree char *shown = vmig_text_escape(message, -1);
 
-    text(b, "message", shown);
+    vmig_json_text(b, "message", shown);
     return event_end(b);
 }
