@@ -2,18 +2,6 @@
 /* The definition of a guest that is off, put from the overlays onto the bases. */
 #include "core/domain-private.h"
 
-static xmlNode *disk_node(xmlNode *domain, const char *target)
-{
-    xmlNode *node = vmig_xml_child(vmig_xml_child(domain, "devices"), "disk");
-
-    for (; node != NULL; node = vmig_xml_next(node)) {
-        g_autofree char *found = vmig_xml_child_attr(node, "target", "dev");
-        if (g_strcmp0(found, target) == 0)
-            return node;
-    }
-    return NULL;
-}
-
 static void put_on_base(xmlNode *node, const VmigDisk *disk, VmigSide side)
 {
     const VmigFile *base = vmig_disk_base(disk);
@@ -37,7 +25,7 @@ char *vmig_domain_xml_on_bases(const char *text, const VmigJob *job, VmigSide si
         return NULL;
     for (guint i = 0; i < job->disks->len; i++) {
         const VmigDisk *disk = job->disks->pdata[i];
-        xmlNode *node = disk_node(xmlDocGetRootElement(xml->xml->doc), disk->target);
+        xmlNode *node = vmig_disk_node_find(xmlDocGetRootElement(xml->xml->doc), disk->target);
         if (node == NULL || vmig_xml_child(node, "source") == NULL) {
             vmig_fail(error, VMIG_ERROR_XML, NULL, "the domain's XML has no disk '%s' in a file", disk->target);
             return NULL;

@@ -124,6 +124,18 @@ static void read_mirror(const xmlNode *node, VmigDomainDisk *disk)
         disk->mirror_file = vmig_xml_attr(mirror, "file");
 }
 
+xmlNode *vmig_disk_node_find(const xmlNode *domain, const char *target)
+{
+    xmlNode *node = vmig_xml_child(vmig_xml_child(domain, "devices"), "disk");
+
+    for (; node != NULL; node = vmig_xml_next(node)) {
+        g_autofree char *found = vmig_xml_child_attr(node, "target", "dev");
+        if (g_strcmp0(found, target) == 0)
+            return node;
+    }
+    return NULL;
+}
+
 VmigDomainDisk *vmig_domain_disk_read(xmlNode *node, GError **error)
 {
     g_autoptr(VmigDomainDisk) disk = g_new0(VmigDomainDisk, 1);

@@ -12,6 +12,8 @@ struct VmigDomainXml {
 
 /* A <disk> and each <backingStore> in it name their parts once and in no namespace. Error: XML. */
 gboolean vmig_disk_node_check(xmlNode *disk, GError **error);
+/* The <disk> of this <domain> with that target, or NULL. */
+xmlNode *vmig_disk_node_find(const xmlNode *domain, const char *target);
 /* Reads a checked <disk>. Error: XML. */
 VmigDomainDisk *vmig_domain_disk_read(xmlNode *disk, GError **error);
 void vmig_domain_disk_free(VmigDomainDisk *disk);

@@ -20,18 +20,6 @@ static gboolean uuid_is_the_jobs(const char *uuid, const VmigJob *job, const cha
                      job->uuid != NULL ? job->uuid : "");
 }
 
-static xmlNode *find_disk_node(const xmlNode *domain, const char *target)
-{
-    xmlNode *node = vmig_xml_child(vmig_xml_child(domain, "devices"), "disk");
-
-    for (; node != NULL; node = vmig_xml_next(node)) {
-        g_autofree char *found = vmig_xml_child_attr(node, "target", "dev");
-        if (g_strcmp0(found, target) == 0)
-            return node;
-    }
-    return NULL;
-}
-
 /* All that the rewrite of this disk puts into the XML is there and can stand in XML. */
 static gboolean disk_is_complete(const VmigDisk *disk, gboolean direct)
 {
@@ -142,7 +130,7 @@ static gboolean rewrite_job_disk(VmigDomainXml *xml, const VmigDisk *disk, const
     if (!disk_is_complete(disk, is_direct(job)))
         return vmig_fail(error, VMIG_ERROR_XML, NULL, "a path of disk '%s' is missing or cannot stand in XML",
                          disk->target);
-    rewrite_disk(find_disk_node(root, disk->target), disk, is_direct(job), live);
+    rewrite_disk(vmig_disk_node_find(root, disk->target), disk, is_direct(job), live);
     return TRUE;
 }
 
@@ -235,7 +223,7 @@ char *vmig_disk_xml_set_snapshot(const char *domain_xml, const char *target, con
 
     if (xml == NULL)
         return NULL;
-    xmlNode *disk = find_disk_node(xmlDocGetRootElement(xml->xml->doc), target);
+    xmlNode *disk = vmig_disk_node_find(xmlDocGetRootElement(xml->xml->doc), target);
     if (disk == NULL) {
         vmig_fail(error, VMIG_ERROR_XML, NULL, "the domain's XML has no disk '%s'", target);
         return NULL;
