@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "store/gate.h"
+#include "tests/unit/expect.h"
 
 #define ID "0123456789abcdef"
 #define OTHER "fedcba9876543210"
@@ -116,26 +117,7 @@ static void tear_down(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_free(f->images);
 }
 
-#define assert_ok(expression)                                                                                          \
-    do {                                                                                                               \
-        GError *error_ = NULL;                                                                                         \
-        gboolean ok_ = (expression);                                                                                   \
-        g_assert_no_error(error_);                                                                                     \
-        g_assert_true(ok_);                                                                                            \
-    } while (0)
-
-#define assert_fails(code_, text_, expression)                                                                         \
-    do {                                                                                                               \
-        GError *error_ = NULL;                                                                                         \
-        gboolean ok_ = (expression);                                                                                   \
-        g_assert_error(error_, VMIG_ERROR, code_);                                                                     \
-        g_assert_false(ok_);                                                                                           \
-        if (strstr(error_->message, text_) == NULL)                                                                    \
-            g_error("'%s' is not in '%s'", text_, error_->message);                                                    \
-        g_clear_error(&error_);                                                                                        \
-    } while (0)
-
-#define assert_gate(text_, expression) assert_fails(VMIG_ERROR_GATE, text_, expression)
+#define assert_gate(text_, expression) assert_fails_saying(VMIG_ERROR_GATE, text_, expression)
 
 static char *image(Fixture *f, const char *name)
 {
@@ -275,14 +257,14 @@ static void test_not_ours(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     assert_gate("does not have it", vmig_gate_verified(f->journal, ID, stranger, &error_));
     assert_gate("does not have it", vmig_gate_redundant(f->journal, ID, stranger, "x", &error_));
     assert_gate("does not have it", vmig_gate_rename(f->journal, ID, stranger, path, &error_));
-    assert_fails(VMIG_ERROR_DESTINATION_EXISTS, "did not make it",
-                 vmig_gate_intend(f->journal, ID, stranger, "part", &error_));
+    assert_fails_saying(VMIG_ERROR_DESTINATION_EXISTS, "did not make it",
+                        vmig_gate_intend(f->journal, ID, stranger, "part", &error_));
     assert_gate("of that kind", vmig_gate_intend(f->journal, ID, stranger, "base", &error_));
     assert_gate("of that kind", vmig_gate_intend(f->journal, ID, stranger, "", &error_));
     g_assert_true(exists(path) && exists(stranger));
     /* An intent for a job that does not exist. */
     g_unlink(stranger);
-    assert_fails(VMIG_ERROR_STATE, "", vmig_gate_intend(f->journal, "00", stranger, "part", &error_));
+    assert_fails_saying(VMIG_ERROR_STATE, "", vmig_gate_intend(f->journal, "00", stranger, "part", &error_));
 }
 
 static void test_paths(Fixture *f, G_GNUC_UNUSED gconstpointer data)
@@ -291,23 +273,24 @@ static void test_paths(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 
     for (guint i = 0; i < G_N_ELEMENTS(bad); i++) {
         g_autoptr(VmigJournalFile) row = vmig_journal_file_new(ID, bad[i], "part", "made");
-        assert_fails(VMIG_ERROR_BAD_PATH, "plain absolute", vmig_gate_intend(f->journal, ID, bad[i], "part", &error_));
-        assert_fails(VMIG_ERROR_BAD_PATH, "", vmig_gate_adopt(f->journal, ID, bad[i], 1, 1, "base", &error_));
+        assert_fails_saying(VMIG_ERROR_BAD_PATH, "plain absolute",
+                            vmig_gate_intend(f->journal, ID, bad[i], "part", &error_));
+        assert_fails_saying(VMIG_ERROR_BAD_PATH, "", vmig_gate_adopt(f->journal, ID, bad[i], 1, 1, "base", &error_));
         assert_ok(vmig_journal_file_put(f->journal, row, NULL, &error_));
-        assert_fails(VMIG_ERROR_BAD_PATH, "", vmig_gate_remove(f->journal, ID, bad[i], &error_));
-        assert_fails(VMIG_ERROR_BAD_PATH, "", vmig_gate_made(f->journal, ID, bad[i], &error_));
-        assert_fails(VMIG_ERROR_BAD_PATH, "", vmig_gate_verified(f->journal, ID, bad[i], &error_));
-        assert_fails(VMIG_ERROR_BAD_PATH, "", vmig_gate_rename(f->journal, ID, bad[i], "/tmp/x", &error_));
+        assert_fails_saying(VMIG_ERROR_BAD_PATH, "", vmig_gate_remove(f->journal, ID, bad[i], &error_));
+        assert_fails_saying(VMIG_ERROR_BAD_PATH, "", vmig_gate_made(f->journal, ID, bad[i], &error_));
+        assert_fails_saying(VMIG_ERROR_BAD_PATH, "", vmig_gate_verified(f->journal, ID, bad[i], &error_));
+        assert_fails_saying(VMIG_ERROR_BAD_PATH, "", vmig_gate_rename(f->journal, ID, bad[i], "/tmp/x", &error_));
     }
     g_autofree char *path = made(f, "vda", "part");
-    assert_fails(VMIG_ERROR_BAD_PATH, "", vmig_gate_rename(f->journal, ID, path, "/tmp/../x", &error_));
+    assert_fails_saying(VMIG_ERROR_BAD_PATH, "", vmig_gate_rename(f->journal, ID, path, "/tmp/../x", &error_));
     /* A folder that is a file. */
     g_autofree char *below = g_build_filename(path, "b", NULL);
-    assert_fails(VMIG_ERROR_IO, "opening the folder", vmig_gate_intend(f->journal, ID, below, "part", &error_));
+    assert_fails_saying(VMIG_ERROR_IO, "opening the folder", vmig_gate_intend(f->journal, ID, below, "part", &error_));
     /* A name that is too long. */
     g_autofree char *long_name = g_strnfill(300, 'n');
     g_autofree char *long_path = image(f, long_name);
-    assert_fails(VMIG_ERROR_IO, "looking at", vmig_gate_intend(f->journal, ID, long_path, "part", &error_));
+    assert_fails_saying(VMIG_ERROR_IO, "looking at", vmig_gate_intend(f->journal, ID, long_path, "part", &error_));
 }
 
 static void test_another_file(Fixture *f, G_GNUC_UNUSED gconstpointer data)
@@ -482,7 +465,8 @@ static void test_rename(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autoptr(VmigJournalFile) row2 = NULL;
 
     make(seed, "not ours");
-    assert_fails(VMIG_ERROR_DESTINATION_EXISTS, "vda exists", vmig_gate_rename(f->journal, ID, part, seed, &error_));
+    assert_fails_saying(VMIG_ERROR_DESTINATION_EXISTS, "vda exists",
+                        vmig_gate_rename(f->journal, ID, part, seed, &error_));
     g_unlink(seed);
     assert_ok(vmig_gate_verified(f->journal, ID, part, &error_));
     assert_ok(vmig_gate_rename(f->journal, ID, part, seed, &error_));
@@ -599,19 +583,19 @@ static void test_sync_fails(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autoptr(VmigJournalFile) row = NULL;
 
     fail_fsync = 1;
-    assert_fails(VMIG_ERROR_IO, "syncing the folder", vmig_gate_remove(f->journal, ID, path, &error_));
+    assert_fails_saying(VMIG_ERROR_IO, "syncing the folder", vmig_gate_remove(f->journal, ID, path, &error_));
     g_assert_false(exists(path));
     assert_ok(vmig_journal_file_get(f->journal, ID, path, &row, &error_));
     g_assert_cmpstr(row->state, ==, "made");
     assert_ok(vmig_gate_remove(f->journal, ID, path, &error_));
     fail_fsync = 1;
-    assert_fails(VMIG_ERROR_IO, "syncing", vmig_gate_rename(f->journal, ID, part, seed, &error_));
+    assert_fails_saying(VMIG_ERROR_IO, "syncing", vmig_gate_rename(f->journal, ID, part, seed, &error_));
     g_assert_true(exists(part));
     fail_fsync = 2;
-    assert_fails(VMIG_ERROR_IO, "syncing the folder", vmig_gate_rename(f->journal, ID, part, seed, &error_));
+    assert_fails_saying(VMIG_ERROR_IO, "syncing the folder", vmig_gate_rename(f->journal, ID, part, seed, &error_));
     g_assert_true(exists(seed));
     fail_fsync = 2;
-    assert_fails(VMIG_ERROR_IO, "syncing the folder", vmig_gate_rename(f->journal, ID, part, seed, &error_));
+    assert_fails_saying(VMIG_ERROR_IO, "syncing the folder", vmig_gate_rename(f->journal, ID, part, seed, &error_));
     assert_ok(vmig_gate_rename(f->journal, ID, part, seed, &error_));
     fail_fsync = 0;
 }
@@ -622,9 +606,9 @@ static void test_header_unreadable(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 
     assert_ok(vmig_gate_redundant(f->journal, ID, path, "committed", &error_));
     fail_openat = 1;
-    assert_fails(VMIG_ERROR_IO, "reading the header", vmig_gate_remove(f->journal, ID, path, &error_));
+    assert_fails_saying(VMIG_ERROR_IO, "reading the header", vmig_gate_remove(f->journal, ID, path, &error_));
     fail_pread = 1;
-    assert_fails(VMIG_ERROR_IO, "reading the header", vmig_gate_remove(f->journal, ID, path, &error_));
+    assert_fails_saying(VMIG_ERROR_IO, "reading the header", vmig_gate_remove(f->journal, ID, path, &error_));
     g_assert_true(exists(path));
     assert_ok(vmig_gate_remove(f->journal, ID, path, &error_));
     g_assert_false(exists(path));
@@ -637,13 +621,14 @@ static void test_looks_fail(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autofree char *seed = image(f, "a");
 
     fail_statx = 1;
-    assert_fails(VMIG_ERROR_IO, "looking at the folder", vmig_gate_remove(f->journal, ID, part, &error_));
+    assert_fails_saying(VMIG_ERROR_IO, "looking at the folder", vmig_gate_remove(f->journal, ID, part, &error_));
     fail_statx = 2;
-    assert_fails(VMIG_ERROR_IO, "looking at", vmig_gate_remove(f->journal, ID, part, &error_));
+    assert_fails_saying(VMIG_ERROR_IO, "looking at", vmig_gate_remove(f->journal, ID, part, &error_));
     fail_openat = 1;
-    assert_fails(VMIG_ERROR_IO, "syncing", vmig_gate_rename(f->journal, ID, part, seed, &error_));
+    assert_fails_saying(VMIG_ERROR_IO, "syncing", vmig_gate_rename(f->journal, ID, part, seed, &error_));
     fail_rename = 1;
-    assert_fails(VMIG_ERROR_DESTINATION_EXISTS, "a exists", vmig_gate_rename(f->journal, ID, part, seed, &error_));
+    assert_fails_saying(VMIG_ERROR_DESTINATION_EXISTS, "a exists",
+                        vmig_gate_rename(f->journal, ID, part, seed, &error_));
     g_assert_true(exists(part));
 }
 
@@ -680,10 +665,10 @@ static void test_mounts(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autofree char *path = made(f, "a.part", "part");
     g_autofree char *seed = image(f, "a");
     g_autofree char *elsewhere = g_build_filename(f->dir, "elsewhere", NULL);
-    assert_fails(VMIG_ERROR_IO, "renaming", vmig_gate_rename(f->journal, ID, path, elsewhere, &error_));
+    assert_fails_saying(VMIG_ERROR_IO, "renaming", vmig_gate_rename(f->journal, ID, path, elsewhere, &error_));
     g_assert_cmpint(mount(NULL, f->images, NULL, MS_REMOUNT | MS_RDONLY, NULL), ==, 0);
-    assert_fails(VMIG_ERROR_IO, "removing", vmig_gate_remove(f->journal, ID, path, &error_));
-    assert_fails(VMIG_ERROR_IO, "renaming", vmig_gate_rename(f->journal, ID, path, seed, &error_));
+    assert_fails_saying(VMIG_ERROR_IO, "removing", vmig_gate_remove(f->journal, ID, path, &error_));
+    assert_fails_saying(VMIG_ERROR_IO, "renaming", vmig_gate_rename(f->journal, ID, path, seed, &error_));
     g_assert_cmpint(umount2(f->images, MNT_DETACH), ==, 0);
     assert_gate("another file system", vmig_gate_remove(f->journal, ID, path, &error_));
     g_autoptr(GPtrArray) left = vmig_gate_list(f->journal, ID, NULL);
@@ -706,11 +691,11 @@ static void test_journal_fails(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     vmig_journal_close(f->journal);
     f->journal = vmig_journal_open_read_only(journal_path, NULL, NULL);
     g_assert_cmpint(stat(path, &st), ==, 0);
-    assert_fails(VMIG_ERROR_JOURNAL, "", vmig_gate_rename(f->journal, ID, path, seed, &error_));
+    assert_fails_saying(VMIG_ERROR_JOURNAL, "", vmig_gate_rename(f->journal, ID, path, seed, &error_));
     g_assert_true(exists(path) && !exists(seed));
-    assert_fails(VMIG_ERROR_JOURNAL, "", vmig_gate_intend(f->journal, ID, fresh, "part", &error_));
+    assert_fails_saying(VMIG_ERROR_JOURNAL, "", vmig_gate_intend(f->journal, ID, fresh, "part", &error_));
     /* Gone, but not recorded: the next one finds it missing. */
-    assert_fails(VMIG_ERROR_JOURNAL, "", vmig_gate_remove(f->journal, ID, path, &error_));
+    assert_fails_saying(VMIG_ERROR_JOURNAL, "", vmig_gate_remove(f->journal, ID, path, &error_));
     vmig_journal_close(f->journal);
     f->journal = vmig_journal_open(journal_path, NULL, NULL);
     assert_ok(vmig_gate_remove(f->journal, ID, path, &error_));
@@ -721,15 +706,15 @@ static void test_journal_fails(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     for (off_t page = 0; page < 70; page++)
         g_assert_cmpint(pwrite(fd, noise, 4096, page * 4096), ==, 4096);
     close(fd);
-    assert_fails(VMIG_ERROR_JOURNAL, "", vmig_gate_remove(f->journal, ID, path2, &error_));
-    assert_fails(VMIG_ERROR_JOURNAL, "", vmig_gate_made(f->journal, ID, path2, &error_));
-    assert_fails(VMIG_ERROR_JOURNAL, "", vmig_gate_verified(f->journal, ID, path2, &error_));
-    assert_fails(VMIG_ERROR_JOURNAL, "", vmig_gate_intend(f->journal, ID, fresh, "part", &error_));
-    assert_fails(VMIG_ERROR_JOURNAL, "", vmig_gate_redundant(f->journal, ID, path2, "x", &error_));
-    assert_fails(VMIG_ERROR_JOURNAL, "", vmig_gate_adopt(f->journal, ID, path2, 1, 1, "base", &error_));
-    assert_fails(VMIG_ERROR_JOURNAL, "", vmig_gate_rename(f->journal, ID, path2, seed, &error_));
-    assert_fails(VMIG_ERROR_JOURNAL, "", vmig_gate_list(f->journal, ID, &error_) != NULL);
-    assert_fails(VMIG_ERROR_JOURNAL, "", vmig_gate_owner(f->journal, path2, &owner, &error_));
+    assert_fails_saying(VMIG_ERROR_JOURNAL, "", vmig_gate_remove(f->journal, ID, path2, &error_));
+    assert_fails_saying(VMIG_ERROR_JOURNAL, "", vmig_gate_made(f->journal, ID, path2, &error_));
+    assert_fails_saying(VMIG_ERROR_JOURNAL, "", vmig_gate_verified(f->journal, ID, path2, &error_));
+    assert_fails_saying(VMIG_ERROR_JOURNAL, "", vmig_gate_intend(f->journal, ID, fresh, "part", &error_));
+    assert_fails_saying(VMIG_ERROR_JOURNAL, "", vmig_gate_redundant(f->journal, ID, path2, "x", &error_));
+    assert_fails_saying(VMIG_ERROR_JOURNAL, "", vmig_gate_adopt(f->journal, ID, path2, 1, 1, "base", &error_));
+    assert_fails_saying(VMIG_ERROR_JOURNAL, "", vmig_gate_rename(f->journal, ID, path2, seed, &error_));
+    assert_fails_saying(VMIG_ERROR_JOURNAL, "", vmig_gate_list(f->journal, ID, &error_) != NULL);
+    assert_fails_saying(VMIG_ERROR_JOURNAL, "", vmig_gate_owner(f->journal, path2, &owner, &error_));
     g_assert_true(exists(path2));
 }
 

@@ -15,6 +15,7 @@
 
 #include "store/journal.h"
 #include "tests/unit/many-jobs.h"
+#include "tests/unit/expect.h"
 
 #define ID "0123456789abcdef"
 #define UUID "6f2c5c3e-8a4b-4f0e-9d3a-0d9f5c1b7e21"
@@ -39,35 +40,6 @@ static void tear_down(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_free(f->dir);
     g_free(f->path);
 }
-
-#define assert_ok(expression)                                                                                          \
-    do {                                                                                                               \
-        GError *error_ = NULL;                                                                                         \
-        gboolean ok_ = (expression);                                                                                   \
-        g_assert_no_error(error_);                                                                                     \
-        g_assert_true(ok_);                                                                                            \
-    } while (0)
-
-#define assert_fails(code_, expression)                                                                                \
-    do {                                                                                                               \
-        GError *error_ = NULL;                                                                                         \
-        gboolean ok_ = (expression);                                                                                   \
-        g_assert_error(error_, VMIG_ERROR, code_);                                                                     \
-        g_assert_false(ok_);                                                                                           \
-        g_test_message("%s", error_->message);                                                                         \
-        g_clear_error(&error_);                                                                                        \
-    } while (0)
-
-#define assert_fails_saying(code_, text_, expression)                                                                  \
-    do {                                                                                                               \
-        GError *error_ = NULL;                                                                                         \
-        gboolean ok_ = (expression);                                                                                   \
-        g_assert_error(error_, VMIG_ERROR, code_);                                                                     \
-        g_assert_false(ok_);                                                                                           \
-        if (strstr(error_->message, text_) == NULL)                                                                    \
-            g_error("'%s' is not in '%s'", text_, error_->message);                                                    \
-        g_clear_error(&error_);                                                                                        \
-    } while (0)
 
 static VmigJournal *open_ok(const char *path)
 {
