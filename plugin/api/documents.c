@@ -163,7 +163,7 @@ JsonNode *vmig_document_plan(const VmigPlan *plan)
     return take(b);
 }
 
-static void job_object(JsonBuilder *b, const VmigJob *job, const char *role)
+static void job_object(JsonBuilder *b, const VmigJob *job, const char *role, const char *holder)
 {
     json_builder_begin_object(b);
     vmig_json_text(b, "job", job->id);
@@ -172,6 +172,7 @@ static void job_object(JsonBuilder *b, const VmigJob *job, const char *role)
     vmig_json_text(b, "state", job->state);
     vmig_json_text(b, "what", vmig_state_what(vmig_job_state(job)));
     vmig_json_text(b, "role", role);
+    vmig_json_text(b, "held_by", holder);
     vmig_json_text(b, "parked_state", job->parked_state);
     vmig_json_text(b, "waits_for", vmig_job_state(job) == VMIG_STATE_PARKED ? job->error_hint : NULL);
     vmig_json_number(b, "attempt", job->attempt);
@@ -188,14 +189,14 @@ static void job_object(JsonBuilder *b, const VmigJob *job, const char *role)
     json_builder_end_object(b);
 }
 
-JsonNode *vmig_document_jobs(GPtrArray *jobs, GPtrArray *roles, guint left_out)
+JsonNode *vmig_document_jobs(GPtrArray *jobs, GPtrArray *roles, GPtrArray *holders, guint left_out)
 {
     JsonBuilder *b = json_builder_new_immutable();
 
     json_builder_begin_object(b);
     begin_list(b, "jobs");
     for (guint i = 0; i < jobs->len; i++)
-        job_object(b, jobs->pdata[i], roles->pdata[i]);
+        job_object(b, jobs->pdata[i], roles->pdata[i], holders->pdata[i]);
     json_builder_end_array(b);
     if (left_out > 0)
         vmig_json_number(b, "left_out", left_out);

@@ -9,8 +9,9 @@
 
 /* All (transfer full). */
 JsonNode *vmig_document_plan(const VmigPlan *plan);
-/* jobs: VmigJob. roles: "source" or "destination" for each. left_out: so many older ones are not in it. */
-JsonNode *vmig_document_jobs(GPtrArray *jobs, GPtrArray *roles, guint left_out);
+/* jobs: VmigJob. For each of them, roles: "source" or "destination"; holders: the process that works on it, or NULL.
+ * left_out: so many older ones are not in it. */
+JsonNode *vmig_document_jobs(GPtrArray *jobs, GPtrArray *roles, GPtrArray *holders, guint left_out);
 /* What vmig_session_set_bandwidth() answers. */
 JsonNode *vmig_document_setting(const VmigJob *job, guint64 bandwidth, gboolean running);
 /* outcome: "done", "refused"... error: what the result says, or NULL. plan: for its refusals, or NULL. */

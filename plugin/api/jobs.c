@@ -207,17 +207,46 @@ JsonNode *vmig_session_cancel(VmigSession *self, const char *job_or_domain, GErr
     return carry_on(self, job->id, TRUE, NULL, error);
 }
 
-static JsonNode *jobs_document(VmigJournal *journal, GPtrArray *jobs, guint left_out, GError **error)
+/* The process on this host that works on an unfinished job, in words; NULL if none does. */
+static gboolean find_holder(VmigSession *self, const VmigJob *job, char **holder, GError **error)
+{
+    g_autofree char *locks = g_build_filename(self->config->run_dir, "lock", NULL);
+
+    *holder = NULL;
+    return vmig_state_is_final(vmig_job_state(job)) || vmig_oplock_holder(locks, job->uuid, holder, error);
+}
+
+static JsonNode *jobs_document(VmigSession *self, VmigJournal *journal, GPtrArray *jobs, guint left_out, GError **error)
 {
     g_autoptr(GPtrArray) roles = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(GPtrArray) holders = g_ptr_array_new_with_free_func(g_free);
 
     for (guint i = 0; i < jobs->len; i++) {
-        char *role = vmig_journal_role(journal, ((const VmigJob *)jobs->pdata[i])->id, error);
+        const VmigJob *job = jobs->pdata[i];
+        char *role = vmig_journal_role(journal, job->id, error);
+        char *holder;
         if (role == NULL)
             return NULL;
         g_ptr_array_add(roles, role);
+        if (!find_holder(self, job, &holder, error))
+            return NULL;
+        g_ptr_array_add(holders, holder);
     }
-    return vmig_document_jobs(jobs, roles, left_out);
+    return vmig_document_jobs(jobs, roles, holders, left_out);
+}
+
+/* One that is not finished before all others; else the job named, else the last one of the domain named. */
+static VmigJob *find_job_to_show(VmigJournal *journal, const char *job_or_domain, GError **error)
+{
+    g_autoptr(GError) why = NULL;
+    VmigJob *job = vmig_session_find_job(journal, job_or_domain, &why);
+    gboolean unknown = g_error_matches(why, VMIG_ERROR, VMIG_ERROR_NO_JOB);
+
+    if (job == NULL && unknown && !vmig_journal_find_ended(journal, job_or_domain, &job, error))
+        return NULL;
+    if (job == NULL)
+        g_propagate_error(error, g_steal_pointer(&why));
+    return job;
 }
 
 /* A host where nothing was ever done has no journal, and no jobs. */
@@ -229,7 +258,7 @@ static JsonNode *no_jobs(GError **error, GError *why)
     }
     g_error_free(why);
     g_autoptr(GPtrArray) none = g_ptr_array_new();
-    return vmig_document_jobs(none, none, 0);
+    return vmig_document_jobs(none, none, none, 0);
 }
 
 JsonNode *vmig_session_list(VmigSession *self, gboolean all, GError **error)
@@ -242,7 +271,7 @@ JsonNode *vmig_session_list(VmigSession *self, gboolean all, GError **error)
         return no_jobs(error, why);
     g_autoptr(GPtrArray) jobs =
         all ? vmig_journal_newest(journal, MOST_LISTED, &left_out, error) : vmig_journal_list(journal, FALSE, error);
-    return jobs != NULL ? jobs_document(journal, jobs, left_out, error) : NULL;
+    return jobs != NULL ? jobs_document(self, journal, jobs, left_out, error) : NULL;
 }
 
 JsonNode *vmig_session_status(VmigSession *self, const char *job_or_domain, GError **error)
@@ -250,10 +279,10 @@ JsonNode *vmig_session_status(VmigSession *self, const char *job_or_domain, GErr
     if (job_or_domain == NULL)
         return vmig_session_list(self, FALSE, error);
     g_autoptr(VmigJournal) journal = open_reader(self, error);
-    g_autoptr(VmigJob) job = journal != NULL ? vmig_session_find_job(journal, job_or_domain, error) : NULL;
+    g_autoptr(VmigJob) job = journal != NULL ? find_job_to_show(journal, job_or_domain, error) : NULL;
     if (job == NULL)
         return NULL;
     g_autoptr(GPtrArray) jobs = g_ptr_array_new();
     g_ptr_array_add(jobs, job);
-    return jobs_document(journal, jobs, 0, error);
+    return jobs_document(self, journal, jobs, 0, error);
 }

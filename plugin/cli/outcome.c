@@ -241,6 +241,8 @@ static char *figures(JsonObject *result)
     gint64 seconds = vmig_look_number(result, "duration_s");
     g_autofree char *took = vmig_duration_format((guint64)MAX(seconds, 0));
 
+    if (vmig_look_number(result, "downtime_ms") <= 0) /* the process that saw it has died */
+        return g_strdup_printf("%s copied; how long the guest stood still is not known", copied);
     return g_strdup_printf("%s copied, %s of later writes mirrored, %s of memory sent in %s; the guest stood still for "
                            "%" G_GINT64_FORMAT " ms",
                            copied, mirrored, memory, took, vmig_look_number(result, "downtime_ms"));

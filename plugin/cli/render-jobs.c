@@ -7,6 +7,7 @@
 #include "cli/look.h"
 #include "core/amount.h"
 #include "core/names.h"
+#include "core/states.h"
 
 char *vmig_render_time(gint64 seconds)
 {
@@ -60,6 +61,23 @@ static void append_last(GString *out, JsonObject *last, JsonObject *reason)
     g_string_append_printf(out, "  last try  %s [%s]\n", message, code);
 }
 
+static gboolean is_over(const char *state)
+{
+    VmigState known = vmig_state_from_name(state != NULL ? state : "");
+
+    return known != VMIG_STATE_LAST && vmig_state_is_final(known);
+}
+
+static void append_holder(GString *out, JsonObject *job)
+{
+    const char *state = vmig_look_text(job, "state");
+
+    if (vmig_look_text(job, "held_by") != NULL)
+        append_text(out, "held by", job, "held_by");
+    else if (!is_over(state) && g_strcmp0(state, "PARKED") != 0)
+        g_string_append(out, "  held by   no process of this host\n");
+}
+
 static void append_job(GString *out, JsonObject *job)
 {
     g_autofree char *id = vmig_look_shown(job, "job");
@@ -82,6 +100,7 @@ static void append_job(GString *out, JsonObject *job)
     if (owner != NULL)
         g_string_append_printf(out, "  guest     on %s\n", strcmp(owner, "destination") == 0 ? dest : source);
     append_text(out, "this host", job, "role");
+    append_holder(out, job);
     g_string_append_printf(out, "  started   %s\n", started);
     if (ended != 0) {
         g_autofree char *at = vmig_render_time(ended);
@@ -92,7 +111,7 @@ static void append_job(GString *out, JsonObject *job)
         g_string_append_printf(out, "; the guest stood still for %" G_GINT64_FORMAT " ms",
                                vmig_look_number(job, "downtime_ms"));
     g_string_append_c(out, '\n');
-    if (g_strcmp0(state, "PARKED") == 0)
+    if (!is_over(state) && vmig_look_text(job, "held_by") == NULL)
         g_string_append_printf(out, "  go on     vmig-snap resume %s\n", id);
 }
 

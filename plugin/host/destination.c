@@ -95,7 +95,7 @@ static gboolean read_parts(VmigDestination *destination, GUri *parsed, const cha
     gint port = g_uri_get_port(parsed);
 
     if (scheme == NULL)
-        return refuse(error, uri, "it is of a kind that is not used");
+        return refuse(error, uri, "it is not the libvirt of another host");
     if (g_uri_get_password(parsed) != NULL)
         return refuse(error, "(not shown)", "there is a password in it");
     if (host == NULL || *host == '\0')

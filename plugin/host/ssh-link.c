@@ -307,10 +307,12 @@ static void explain(VmigSshLink *link, GError *failure, GError **error)
     gboolean exited = WIFEXITED(link->status);
     /* It was us who ended it, or ssh did: in both cases nothing is known of an agent. */
     if (failure->code != VMIG_ERROR_NO_AGENT || !exited || WEXITSTATUS(link->status) == 255)
-        vmig_fail(error, VMIG_ERROR_UNREACHABLE, "try `ssh` to that host as this user: it must need no password",
-                  "%s: ssh: %s", link->host, silent ? failure->message : words);
+        vmig_fail(error, VMIG_ERROR_UNREACHABLE, "Try `ssh` to that host as this user: it must need no password.",
+                  "%s: %s%s", link->host,
+                  g_str_has_prefix(words, "ssh: ") ? "" : "ssh: ", silent ? failure->message : words);
     else
-        vmig_fail(error, VMIG_ERROR_NO_AGENT, "install vmig-snap there, in the PATH of a shell that is not interactive",
+        vmig_fail(error, VMIG_ERROR_NO_AGENT,
+                  "Install vmig-snap there, in the PATH of a shell that is not interactive.",
                   "%s: no vmig-snap agent there (status %d)%s%s", link->host, WEXITSTATUS(link->status),
                   silent ? "" : ": ", words);
 }

@@ -99,6 +99,23 @@ gboolean vmig_journal_find_open(VmigJournal *journal, const char *uuid_or_name, 
     return TRUE;
 }
 
+gboolean vmig_journal_find_ended(VmigJournal *journal, const char *uuid_or_name, VmigJob **ret, GError **error)
+{
+    gboolean more = FALSE;
+    g_autofree char *lower = g_ascii_strdown(uuid_or_name, -1);
+    g_autoptr(sqlite3_stmt) stmt = vmig_db_prepare(
+        error, journal, JOB_COLUMNS "WHERE finished = 1 AND (uuid = ?1 OR domain = ?2) ORDER BY updated DESC LIMIT 1",
+        "ss", lower, uuid_or_name);
+
+    *ret = NULL;
+    if (stmt == NULL || !vmig_db_step(journal, stmt, &more, error))
+        return FALSE;
+    if (!more)
+        return TRUE;
+    *ret = read_job(stmt, error);
+    return *ret != NULL;
+}
+
 static GPtrArray *read_jobs(VmigJournal *journal, gboolean all, gint64 most, GError **error)
 {
     g_autoptr(GPtrArray) jobs = g_ptr_array_new_with_free_func((GDestroyNotify)vmig_job_free);

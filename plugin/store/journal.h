@@ -101,6 +101,8 @@ gboolean vmig_journal_note(VmigJournal *journal, const char *id, const char *det
 VmigJob *vmig_journal_load(VmigJournal *journal, const char *id, GError **error);
 /* The unfinished job of a domain, by UUID or name; *ret is NULL if there is none. USAGE if two domains answer to it. */
 gboolean vmig_journal_find_open(VmigJournal *journal, const char *uuid_or_name, VmigJob **ret, GError **error);
+/* The finished job of that domain that changed last, or NULL in *ret. (transfer full) */
+gboolean vmig_journal_find_ended(VmigJournal *journal, const char *uuid_or_name, VmigJob **ret, GError **error);
 /* VmigJob, the one that changed last first; the unfinished ones, or all. (transfer container+full) */
 GPtrArray *vmig_journal_list(VmigJournal *journal, gboolean all, GError **error);
 /* As list() with all, but so many at most; *left_out older ones are not in it. */

@@ -170,7 +170,8 @@ def test_many():
         subprocess.run([MAKE, os.path.join(folder, 'journal.db'), machine_id(), str(MANY)], check=True)
         subprocess.run([SNAP, 'list'], capture_output=True, check=False)  # the program itself is in memory
         size = os.path.getsize(os.path.join(folder, 'journal.db')) // 1000000
-        for argv, jobs in ((['status'], 1), (['status', 'web1'], 1), (['status', 'e0000000000186a0'], 1), (['list'], 1),
+        for argv, jobs in ((['status'], 1), (['status', 'web1'], 1), (['status', 'e0000000000186a0'], 1), (['status', 'old-7'], 1),
+                           (['list'], 1),
                            (['list', '--all'], 1000)):
             ended = call([SNAP, *argv, '--json'], wrap=wrap(folder))
             document = json.loads(ended.out) if ended.code == 0 else {'jobs': []}
@@ -179,6 +180,8 @@ def test_many():
             check(ended.code == 0 and good and ended.seconds < 2,
                   f'{" ".join(argv)} with {MANY} ended jobs ({size} MB): {ended.seconds:.2f} s',
                   f'{ended.code} {ended.err} {len(document["jobs"])} {left}')
+        ended = call([SNAP, 'status', 'old-0'], wrap=wrap(folder))
+        check(ended.code == 2 and ended.err.endswith('[no-job]\n'), 'status of a domain that no job ever had', ended)
         ended = call([SNAP, 'list', '--all'], wrap=wrap(folder))
         check(f'and {MANY - 999} older ones' in ended.out, 'the table says how many are not in it', ended.out[-200:])
 

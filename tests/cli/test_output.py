@@ -52,7 +52,7 @@ def result(outcome, code=None, message=None, hint=None, **more):
 def job(name='SEED', **more):
     """A job of a status document."""
     return {'job': JOB, 'domain': 'web1', 'uuid': 'u', 'state': name, 'what': 'something', 'role': 'source',
-            'parked_state': None, 'waits_for': None, 'attempt': 1, 'next_try': None, 'last_error': None, 'error': None,
+            'held_by': None, 'parked_state': None, 'waits_for': None, 'attempt': 1, 'next_try': None, 'last_error': None, 'error': None,
             'source': 'kvm1', 'destination': 'kvm2', 'owner': 'source', 'started': 1700000000, 'ended': 0, 'bytes_copied': 1000,
             'downtime_ms': 0, **more}
 
@@ -123,6 +123,10 @@ def test_words():
           '2.09 GB copied, 12.3 MB of later writes mirrored, 201 MB of memory sent in 14 s; '
           'the guest stood still for 34 ms.\n'
           'The images on the source are kept; nothing uses them any more.\n' and done.err == '', 'done', done)
+    unseen = {**result('done'), 'bytes_mirrored': 0, 'bytes_memory': 0, 'downtime_ms': 0, 'duration_s': 0}
+    done = play(['resume', 'web1'], resume={'result': unseen})
+    check('2.09 GB copied; how long the guest stood still is not known.\n' in done.out and ' 0 ' not in done.out,
+          'what a process that died had seen is not told as nothing', done)
     done = play(['migrate', 'web1', DEST, '--source-images=delete'], migrate={'result': result('done')})
     check('are kept' not in done.out, 'images that were deleted are not said to be kept', done)
     back = play(['migrate', 'web1', DEST], migrate={'result': result('rolled-back', 'no-space', 'vda on kvm2: full',
@@ -306,6 +310,17 @@ def test_jobs():
     same = {'code': 'io', 'message': 'broken', 'hint': None}
     ended = play(['status', JOB], status={'result': {'jobs': [job('COMMIT', error=same, last_error=same)]}})
     check('last try' not in ended.out, 'the last try is the reason: once', ended)
+    ended = play(['status'], status={'result': {'jobs': [job()]}})
+    check(ended.out.endswith(f"""  this host source
+  held by   no process of this host
+  started   2023-11-14 22:13:20
+  copied    1.00 kB
+  go on     vmig-snap resume {JOB}
+"""), 'a job that nobody works on', ended)
+    for name, held in (('SEED', 'process 7'), ('PARKED', 'process 7'), ('DONE', None)):
+        ended = play(['status'], status={'result': {'jobs': [job(name, held_by=held)]}})
+        check('go on' not in ended.out and ('held by   process 7' in ended.out) == bool(held),
+              f'{name}, held by {held}: nothing to do', ended)
     ended = play(['list', '--all'], list={'result': {'jobs': [job(), job('DONE', domain='a\nb')]}})
     check(ended.out == f'''JOB               DOMAIN  STATE  FROM  TO    STARTED
 {JOB}  web1    SEED   kvm1  kvm2  2023-11-14 22:13:20

@@ -386,6 +386,8 @@ static void test_transitions(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     }
     g_autoptr(GPtrArray) unfinished = vmig_journal_list(journal, FALSE, NULL);
     g_autoptr(GPtrArray) all = vmig_journal_list(journal, TRUE, NULL);
+    g_autoptr(VmigJob) ended = NULL;
+    g_autoptr(VmigJob) none = NULL;
     g_assert_cmpuint(unfinished->len, ==, 0);
     g_assert_cmpuint(all->len, ==, 1);
     assert_ok(vmig_journal_save(journal, job, &error_));
@@ -396,6 +398,10 @@ static void test_transitions(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     assert_fails(VMIG_ERROR_STATE, vmig_journal_set_token(journal, ID, "destination", &error_));
     /* The domain is free again. */
     assert_ok(vmig_journal_create_job(journal, again, "source", &error_));
+    assert_ok(vmig_journal_find_ended(journal, "web1", &ended, &error_));
+    g_assert_cmpstr(ended->id, ==, ID);
+    assert_ok(vmig_journal_find_ended(journal, "web2", &none, &error_));
+    g_assert_null(none);
 }
 
 static void test_token(Fixture *f, G_GNUC_UNUSED gconstpointer data)
