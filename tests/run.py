@@ -258,6 +258,18 @@ def lab_test(program, binary):
     return go
 
 
+def crash_run(binary):
+    """Kills at fault points and at random moments, judged on two hosts: the part of the crash run for CI."""
+    def go():
+        folder = f'/var/tmp/vmig-lab-run-{os.getpid()}-crash'
+        if os.geteuid() != 0:
+            say('skip - tests/crash/run: needs root to make two hosts')
+            return forbid_skips(Count(skipped=1))
+        return run_program([sys.executable, ROOT / 'tests/crash/run', '--short', '--binary', binary, '--dir', folder],
+                           folder, 'crash: ')
+    return go
+
+
 def run_program(argv, folder, prefix=''):
     """Run a program that prints its own sum last; show its output as it comes, and count."""
     process = subprocess.Popen([str(word) for word in argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -374,7 +386,8 @@ def all_stages(args, folder, totals):
     # test_lab is alone: it compares the machine before and after.
     for title, function in labs[:1]:
         stage(title, function, totals)
-    side_by_side(labs[1:], totals)
+    # The long ones first, so that none is left alone at the end.
+    side_by_side([*labs[1:3], ('crash run, short', crash_run(binary)), *labs[3:]], totals)
 
 
 def on_signal(number, _):

@@ -24,6 +24,17 @@ def _line(name, values):
             f'longest {max(values):.2f} s')
 
 
+def latest(results):
+    """{Trial.key: the last result of that trial}"""
+    return {(result['point'], result['victim']) if result['point'] else
+            (result.get('seed', ''), result.get('number', -1)): result for result in results}
+
+
+def right(results):
+    """The trials whose last result is right, as Trial.key has them."""
+    return {key for key, result in latest(results).items() if not result['wrong']}
+
+
 def figures(results):
     """Counts and times over results (dicts of trial.Result), in lines."""
     ran = [result for result in results if result['outcome'] != 'none' or result['wrong']]
@@ -40,22 +51,25 @@ def figures(results):
                   [result['ended'] for result in good if result['ended'] is not None])]
 
 
-def _cell(results):
-    """One cell; several results of one trial are all in it."""
-    if not results:
+def _cell(result):
+    """One cell."""
+    if not result:
         return ''
-    words = [f'**wrong** ({result["outcome"] or "no end"})' if result['wrong'] else
-             {'none': '·'}.get(result['outcome'], result['outcome']) for result in results]
-    return ', '.join(dict.fromkeys(words))
+    if result['wrong']:
+        return f'**wrong** ({result["outcome"] or "no end"})'
+    return {'none': '·'}.get(result['outcome'], result['outcome'])
 
 
 def render(results):
-    """The generated part of the document."""
-    by_place = {}
-    for result in results:
-        by_place.setdefault((result['point'], result['victim']), []).append(result)
-    lines = [BEGIN, '']
-    lines += [f'- {line}' for line in figures(results)]
+    """The generated part of the document: the last result of each trial."""
+    found = latest(results)
+    at_points = [result for result in found.values() if result['point']]
+    at_random = [result for result in found.values() if result.get('seed')]
+    lines = [BEGIN, '', '### At the fault points', '', *[f'- {line}' for line in figures(at_points)]]
+    if at_random:
+        seeds = dict.fromkeys(result['seed'] for result in at_random)
+        lines += ['', f'### At random moments (`--seed {", ".join(seeds)}`)', '',
+                  *[f'- {line}' for line in figures(at_random)]]
     for way, title in WAYS.items():
         lines += ['', f'### {title}', '', f'| killed at | {" | ".join(points.VICTIMS.values())} |',
                   '|---|' + '---|' * len(points.VICTIMS)]
@@ -63,8 +77,7 @@ def render(results):
             if point.way != way:
                 continue
             name = f'`{point.name}`' if not point.killed else f'`{point.killed}`, then `{point.name}`'
-            cells = [_cell(by_place.get((point.key, victim), [])) if point.has(victim) else '·'
-                     for victim in points.VICTIMS]
+            cells = [_cell(found.get((point.key, victim))) if point.has(victim) else '·' for victim in points.VICTIMS]
             lines.append(f'| {name} | {" | ".join(cells)} |')
     return '\n'.join([*lines, '', END])
 

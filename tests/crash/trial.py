@@ -44,6 +44,12 @@ class Trial:
     late: bool = False
     moments: tuple = ()
     sabotage: bool = False
+    seed: str = ''
+
+    @property
+    def key(self):
+        """What tells it from all others, in a file of results."""
+        return (self.point.key, self.victim) if self.point and not self.sabotage else (self.seed, self.number)
 
     @property
     def name(self):
@@ -52,7 +58,8 @@ class Trial:
             return 'the judge sees what is wrong'
         if self.point:
             return f'{self.point.key},{self.victim}'
-        return ' then '.join(f'{victim} at {when:.2f} s' for when, victim in self.moments)
+        kills = ', then '.join(f'{victim} at {when:.2f} s' for when, victim in self.moments)
+        return f'random {self.seed}/{self.number}{": " if kills else ""}{kills}'
 
 
 @dataclasses.dataclass
@@ -63,6 +70,8 @@ class Result:
     name: str
     point: str = ''
     victim: str = ''
+    seed: str = ''
+    number: int = -1
     outcome: str = ''
     wrong: list = dataclasses.field(default_factory=list)
     mode: str = ''
@@ -240,7 +249,7 @@ class Runner:
     def run(self, trial):
         """One trial; the Result."""
         result = Result(trial.name, trial.point.key if trial.point and not trial.sabotage else '', trial.victim,
-                        mode=trial.mode)
+                        trial.seed, trial.number, mode=trial.mode)
         begin = time.monotonic()
         self.calls = []
         try:
@@ -392,4 +401,5 @@ def random_trial(number, seed, duration):
     moments = [(chance.uniform(0, duration), chance.choice(RANDOM_VICTIMS))]
     if chance.random() < 0.5:
         moments.append((chance.uniform(0, 2.5), chance.choice(RANDOM_VICTIMS)))
-    return Trial(number, moments[0][1], None, chance.choice(MODES), chance.random() < 0.5, tuple(moments))
+    return Trial(number, moments[0][1], None, chance.choice(MODES), chance.random() < 0.5, tuple(moments),
+                 seed=seed)
