@@ -182,6 +182,7 @@ static void job_object(JsonBuilder *b, const VmigJob *job, const char *role, con
     vmig_json_text(b, "source", job->source_host);
     vmig_json_text(b, "destination", job->dest_host);
     vmig_json_text(b, "owner", job->token);
+    vmig_json_flag(b, "migration_begun", job->migration_begun);
     vmig_json_number(b, "started", job->started);
     vmig_json_number(b, "ended", job->ended);
     vmig_json_number(b, "bytes_copied", job->bytes_copied);

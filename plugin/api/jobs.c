@@ -161,11 +161,6 @@ JsonNode *vmig_session_resume(VmigSession *self, const char *job_or_domain, GErr
     return carry_on(self, job_or_domain, FALSE, NULL, error);
 }
 
-JsonNode *vmig_session_resume_fenced(VmigSession *self, const char *job_or_domain, const char *host, GError **error)
-{
-    return carry_on(self, job_or_domain, FALSE, host, error);
-}
-
 static gboolean is_interrupted(VmigSession *self)
 {
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&self->mutex);
@@ -184,6 +179,34 @@ static gboolean wait_for_worker(VmigSession *self, const VmigJob *job, int pidfd
             return vmig_fail(error, VMIG_ERROR_LOCKED, "`vmig-snap status` shows how far it is.",
                              "process %d still works at job %s; it was asked to go back", pid, job->id);
     return TRUE;
+}
+
+/* A process that waits for the very host that the operator says is fenced: it is ended, which parks the job. */
+static gboolean end_waiting(VmigSession *self, const VmigJob *job, GError **error)
+{
+    int pidfd, pid;
+
+    if (vmig_job_state(job) != VMIG_STATE_UNCERTAIN)
+        return TRUE;
+    if (!vmig_worker_ask_back(self->config->run_dir, job->uuid, &pidfd, &pid, error))
+        return FALSE;
+    gboolean ended = pidfd < 0 || wait_for_worker(self, job, pidfd, pid, error);
+    if (pidfd >= 0)
+        close(pidfd);
+    return ended;
+}
+
+JsonNode *vmig_session_resume_fenced(VmigSession *self, const char *job_or_domain, const char *host, GError **error)
+{
+    g_autoptr(VmigJournal) reader = open_reader(self, error);
+    g_autoptr(VmigJob) job = reader != NULL ? vmig_session_find_job(reader, job_or_domain, error) : NULL;
+    g_autofree char *role = job != NULL ? vmig_journal_role(reader, job->id, error) : NULL;
+
+    if (role == NULL || (!vmig_state_is_final(vmig_job_state(job)) &&
+                         (!may_be_fenced(job, strcmp(role, VMIG_ROLE_DESTINATION) == 0, host, error) ||
+                          !end_waiting(self, job, error))))
+        return NULL;
+    return carry_on(self, job->id, FALSE, host, error);
 }
 
 /* The process that works at the job goes back by itself, as after ^C; without one this process takes the job over. */

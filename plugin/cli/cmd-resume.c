@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* vmig-snap resume: one job, the only one there is, or all of them one after the other. */
-#include <string.h>
-
+/* vmig-snap resume: one job, the only one there is, or all of them. */
 #include "api/vmig-snap.h"
 #include "cli/args.h"
 #include "cli/look.h"
 #include "cli/outcome.h"
 #include "cli/output.h"
+#include "cli/resume-all.h"
 #include "cli/watch.h"
 #include "core/errors.h"
 #include "core/names.h"
@@ -22,32 +21,13 @@ static int resume_one(VmigSession *session, const VmigMode *mode, const char *jo
     return vmig_watch_end(watch, VMIG_WISH_FORWARD, result, error);
 }
 
-/* Of several jobs the worst end counts: first what nobody explained, then what is left to do. */
-static int worse(int a, int b)
+static int resume_all(VmigSession *session, const VmigMode *mode, JsonObject *list)
 {
-    static const int order[] = {VMIG_EXIT_FAILED,  VMIG_EXIT_UNFINISHED, VMIG_EXIT_USAGE,
-                                VMIG_EXIT_REFUSED, VMIG_EXIT_LOCKED,     VMIG_EXIT_ROLLED_BACK};
+    const char *job = vmig_look_text(vmig_look_element(list, "jobs", 0), "job");
 
-    for (guint i = 0; i < G_N_ELEMENTS(order); i++)
-        if (a == order[i] || b == order[i])
-            return order[i];
-    return VMIG_EXIT_DONE;
-}
-
-/* A session for each: an interruption is remembered by the one that it was meant for. */
-static int resume_all(const VmigMode *mode, JsonObject *list)
-{
-    int code = VMIG_EXIT_DONE;
-
-    for (guint i = 0; i < vmig_look_count(list, "jobs"); i++) {
-        g_autoptr(GError) error = NULL;
-        const char *job = vmig_look_text(vmig_look_element(list, "jobs", i), "job");
-        g_autoptr(VmigSession) session = vmig_session_new(NULL, &error);
-        if (session == NULL)
-            return vmig_end_with_error(mode, error);
-        code = worse(code, job != NULL ? resume_one(session, mode, job, NULL) : VMIG_EXIT_FAILED);
-    }
-    return code;
+    if (vmig_look_count(list, "jobs") > 1)
+        return vmig_resume_each(mode, list);
+    return job != NULL ? resume_one(session, mode, job, NULL) : VMIG_EXIT_DONE;
 }
 
 static gboolean check_only_one(JsonObject *list, GError **error)
@@ -92,7 +72,7 @@ static int run(const VmigMode *mode, const char *job, gboolean all, const char *
         return vmig_end_with_error(mode, error);
     if (vmig_look_count(vmig_look(list), "jobs") == 0 && !mode->json && !mode->quiet)
         vmig_out("No job is unfinished.\n");
-    return vmig_end(resume_all(mode, vmig_look(list)));
+    return vmig_end(resume_all(session, mode, vmig_look(list)));
 }
 
 int vmig_cmd_resume(int argc, char **argv)

@@ -174,14 +174,31 @@ char *vmig_plan_refusals_text(JsonObject *plan)
     return refusals_text(plan);
 }
 
+/* SWITCHED lets the guest run, after it made sure that the source cannot. */
+static char *where_it_switched(const char *code, const char *source, const char *dest)
+{
+    if (g_strcmp0(code, vmig_error_name(VMIG_ERROR_STATE)) == 0)
+        return g_strdup_printf("%s owns the guest, but it may run on %s, where it must not: it is not let run on %s "
+                               "until that is put right; the job waits in SWITCHED.",
+                               dest, source, dest);
+    return g_strdup_printf("The guest is on %s, where it may not run yet, and nothing of it is lost; the job waits in "
+                           "SWITCHED.",
+                           dest);
+}
+
 /* Who has the guest when a job stopped in that state. */
-static char *where_it_stopped(const char *name, const char *owner, const char *source, const char *dest)
+static char *where_it_stopped(const char *name, JsonObject *job, const char *code, const char *source, const char *dest)
 {
     VmigState state = vmig_state_from_name(name);
+    const char *owner = vmig_look_text(job, "owner");
+    gboolean begun =
+        job == NULL || !json_object_has_member(job, "migration_begun") || vmig_look_flag(job, "migration_begun");
 
     if (state == VMIG_STATE_LAST || state == VMIG_STATE_PLAN)
         return g_strdup("The guest was not touched.");
-    if (state == VMIG_STATE_UNCERTAIN || (state == VMIG_STATE_MIGRATE && owner == NULL))
+    if (state == VMIG_STATE_SWITCHED)
+        return where_it_switched(code, source, dest);
+    if ((state == VMIG_STATE_UNCERTAIN && begun) || (state == VMIG_STATE_MIGRATE && owner == NULL))
         return g_strdup_printf(
             "It is not decided yet whether the guest is on %s or on %s: start it on neither by hand.", source, dest);
     gboolean there = owner != NULL ? strcmp(owner, "destination") == 0 : vmig_state_phase(state) == VMIG_PHASE_AFTER;
@@ -210,7 +227,7 @@ static char *state_of_guest(JsonObject *result, JsonObject *job)
         state = vmig_look_text(job, "parked_state");
     if (state == NULL) /* parked, and the journal does not say where */
         return g_strdup("The guest was left as it is.");
-    return where_it_stopped(state, vmig_look_text(job, "owner"), source, dest);
+    return where_it_stopped(state, job, code, source, dest);
 }
 
 static char *next_step(JsonObject *result, JsonObject *job)

@@ -89,6 +89,7 @@ static const Field job_fields[] = {
     FLAG(VmigJob, autostart),
     TEXT(VmigJob, source_boot),
     FLAG(VmigJob, was_paused),
+    FLAG(VmigJob, migration_begun),
     FLAG(VmigJob, revoked),
     TEXT(VmigJob, token),
     FLAG(VmigJob, commit_started),

@@ -95,6 +95,8 @@ typedef struct {
     char *source_boot;   /* boot id of the source when the job began */
     gboolean was_paused; /* by its user: it arrives paused */
 
+    gboolean
+        migration_begun;     /* libvirt may have been asked to migrate: until then nothing of the guest was elsewhere */
     gboolean revoked;        /* the source went on after a migration: what may have arrived is stale and never runs */
     char *token;             /* "source" or "destination": who may run the guest */
     gboolean commit_started; /* a byte may have been committed on the owner: no overlay may be dropped any more */

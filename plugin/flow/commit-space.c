@@ -207,6 +207,8 @@ void vmig_room_await_retry(VmigMachine *m, const GError *why, gint64 until)
                      wants_room(m, side);
 
     while (vmig_machine_now(m) < until && vmig_machine_check_cancel(m, NULL)) {
+        if (vmig_job_state(m->job) == VMIG_STATE_UNCERTAIN && g_atomic_int_get(&m->cancelled))
+            return;
         if (is_asked(m)) {
             vmig_machine_note(m, "somebody asked to try at once");
             return;

@@ -86,9 +86,18 @@ static char *clock_text(VmigMachine *m, gint64 in_us)
     return time != NULL ? g_date_time_format(time, "%Y-%m-%d %H:%M:%S UTC") : NULL;
 }
 
+/* On the way back the reason stays the one that led there; so it does while the hosts are asked who has the guest. */
+static gboolean keeps_reason(VmigState state)
+{
+    return vmig_state_phase(state) == VMIG_PHASE_BACK || state == VMIG_STATE_UNCERTAIN;
+}
+
 static gboolean try_again(VmigMachine *m, VmigState state, const GError *why)
 {
     if (!vmig_state_may_retry(state) || g_error_matches(why, VMIG_ERROR, VMIG_ERROR_CANCELLED))
+        return FALSE;
+    /* Nothing is undone by asking, and nothing is held up by not asking: who interrupts it has it parked. */
+    if (state == VMIG_STATE_UNCERTAIN && g_atomic_int_get(&m->cancelled))
         return FALSE;
     /* A guest that is off does not come back by waiting, and nothing is held up for it. */
     if (vmig_state_phase(state) == VMIG_PHASE_FORWARD && g_error_matches(why, VMIG_ERROR, VMIG_ERROR_GUEST_GONE))
@@ -101,8 +110,7 @@ static gboolean try_again(VmigMachine *m, VmigState state, const GError *why)
         return FALSE;
     vmig_retry_count(&m->retries, decision, now);
     m->job->attempt++;
-    /* On the way back the reason stays the one that led there. */
-    if (vmig_state_phase(state) != VMIG_PHASE_BACK)
+    if (!keeps_reason(state))
         vmig_job_set_error(m->job, why);
     g_autofree char *when = clock_text(m, decision->at_us - now);
     g_free(m->job->next_try);
@@ -152,8 +160,10 @@ static gboolean enter(VmigMachine *m, VmigState to, GError **error)
         if (to != VMIG_STATE_PARKED)
             vmig_job_set_last(m->job, NULL);
         m->retries = (VmigRetryState){0};
-        if (vmig_state_phase(to) != VMIG_PHASE_BACK && to != VMIG_STATE_PARKED && to != VMIG_STATE_ROLLED_BACK)
+        gboolean asks = to == VMIG_STATE_UNCERTAIN && from != VMIG_STATE_PARKED;
+        if (vmig_state_phase(to) != VMIG_PHASE_BACK && !asks && to != VMIG_STATE_PARKED && to != VMIG_STATE_ROLLED_BACK)
             vmig_job_set_error(m->job, NULL);
+        m->job->migration_begun = m->job->migration_begun || to == VMIG_STATE_MIGRATE;
     }
     if (!m->recorded) {
         if (!vmig_journal_create_job(m->journal, m->job, "source", error))

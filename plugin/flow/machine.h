@@ -13,6 +13,7 @@
 #include "core/job.h"
 #include "core/retry.h"
 #include "core/states.h"
+#include "core/uncertain.h"
 #include "host/world.h"
 #include "store/journal.h"
 
@@ -50,6 +51,7 @@ typedef struct {
     gboolean recorded;      /* the job is in this host's journal */
     gboolean peer_recorded; /* and in the other's */
     gboolean token_tried;   /* to give it away: whether it is given is what the journals say */
+    VmigFacts seen;         /* by the last vmig_settle() */
     gboolean taken_over;    /* from a process that is gone, and no step was done yet */
     VmigRetryState retries;
     guint commits_lost;

@@ -342,6 +342,25 @@ gboolean vmig_step_migrate(VmigMachine *m, VmigState *next, GError **error)
     return FALSE;
 }
 
+/* Of the class that is tried again: a libvirtd that is started again, an ssh connection that broke. */
+static gboolean fail_waiting(VmigMachine *m, GError **error)
+{
+    gboolean source = m->seen.source == VMIG_SEEN_UNREACHABLE;
+    gboolean dest = m->seen.dest == VMIG_SEEN_UNREACHABLE;
+    g_autofree char *both = g_strdup_printf("%s and %s do not answer", m->job->source_host, m->job->dest_host);
+    g_autofree char *one = g_strdup_printf("%s does not answer", source ? m->job->source_host : m->job->dest_host);
+    const char *who = source && dest ? both : source || dest ? one : "the guest is still on its way";
+
+    if (!m->job->migration_begun)
+        return vmig_fail(error, VMIG_ERROR_CONNECTION, "Bring the host back, then vmig-snap resume.",
+                         "the job goes back, but %s; the migration had not begun: the guest is on %s", who,
+                         m->job->source_host);
+    return vmig_fail(error, VMIG_ERROR_CONNECTION,
+                     "Bring both hosts back, then vmig-snap resume. If the source is gone for good and surely off: "
+                     "vmig-snap resume --source-is-fenced HOST.",
+                     "the migration broke and %s, so nobody can tell who has the guest", who);
+}
+
 gboolean vmig_step_uncertain(VmigMachine *m, VmigState *next, GError **error)
 {
     VmigDecision decision;
@@ -378,9 +397,6 @@ gboolean vmig_step_uncertain(VmigMachine *m, VmigState *next, GError **error)
     case VMIG_DECIDE_ADOPT:
     case VMIG_DECIDE_WAIT:
     default:
-        return vmig_fail(error, VMIG_ERROR_PARKED,
-                         "Bring both hosts back, then vmig-snap resume. If the source is gone for good and surely off: "
-                         "vmig-snap resume --source-is-fenced HOST.",
-                         "the migration broke and one host does not answer, so nobody can tell who has the guest");
+        return fail_waiting(m, error);
     }
 }

@@ -224,6 +224,22 @@ static gboolean revoke_arrived(VmigMachine *m, GError **error)
     return vmig_journal_save(m->journal, m->job, error);
 }
 
+/* The source is not held up for a libvirtd there that does not answer: without the token, and revoked, what is left
+ * there never runs. Whoever needs it gone (a new try, the end of the way back) asks again. */
+static gboolean remove_arrived_if_reached(VmigMachine *m, GError **error)
+{
+    g_autoptr(GError) why = NULL;
+
+    if (vmig_settle_remove_arrived(m, &why))
+        return TRUE;
+    if (!g_error_matches(why, VMIG_ERROR, VMIG_ERROR_CONNECTION)) {
+        g_propagate_error(error, g_steal_pointer(&why));
+        return FALSE;
+    }
+    vmig_machine_note(m, "what arrived is left for later: %s", why->message);
+    return TRUE;
+}
+
 /* A process that died may have asked libvirt to migrate a moment ago, and libvirt may not have begun. With the parked
  * copies back it never will: it refuses to migrate a guest with block jobs. */
 static gboolean bar_migration(VmigMachine *m, VmigSeen source, GError **error)
@@ -247,6 +263,7 @@ gboolean vmig_settle(VmigMachine *m, VmigDecision *ret, GError **error)
     for (guint tries = 0;; tries++) {
         VmigFacts facts;
         look(m, &facts);
+        m->seen = facts;
         *ret = vmig_uncertain_decide(&facts);
         if (*ret == VMIG_DECIDE_ALARM) {
             g_autoptr(GError) why = NULL;
@@ -274,7 +291,7 @@ gboolean vmig_settle(VmigMachine *m, VmigDecision *ret, GError **error)
             continue;
         }
         if (*ret == VMIG_DECIDE_BACK)
-            return revoke_arrived(m, error) && vmig_settle_remove_arrived(m, error) &&
+            return revoke_arrived(m, error) && remove_arrived_if_reached(m, error) &&
                    vmig_fault("rollback.dest", error) && let_source_run(m, facts.source, error);
         if (*ret == VMIG_DECIDE_FORWARD && facts.token != VMIG_TOKEN_DEST)
             return vmig_settle_give_token(m, error);

@@ -4,7 +4,7 @@
  * long. */
 #include "host/libvirt-private.h"
 
-#define OPEN_LIMIT (20 * G_USEC_PER_SEC)
+#define OPEN_LIMIT (10 * G_USEC_PER_SEC)
 
 typedef struct {
     gint refs;

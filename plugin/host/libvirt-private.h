@@ -20,6 +20,7 @@ typedef struct {
     VmigWaker *waker; /* the sink's */
     GMutex mutex;     /* of conn: the migration's thread uses it too */
     virConnectPtr conn;
+    gint64 silent_until; /* a daemon that took long not to answer is not asked again before */
     int lifecycle_id;
     int block_job_id;
     int job_id;
@@ -30,7 +31,7 @@ typedef struct {
 gboolean vmig_libvirt_fail(VmigLibvirt *self, GError **error, const char *format, ...) G_GNUC_PRINTF(3, 4);
 /* Monotonic time at which the source's CPUs stopped for a migration, or 0. */
 gint64 vmig_libvirt_stopped_at(VmigLibvirt *self);
-/* Opens a connection, or gives up after 20 s. UNREACHABLE. */
+/* Opens a connection, or gives up after 10 s. UNREACHABLE. */
 virConnectPtr vmig_libvirt_open(const char *uri, GError **error);
 /* The live connection, made anew where it broke. It stays the object's. */
 virConnectPtr vmig_libvirt_connection(VmigLibvirt *self, GError **error);

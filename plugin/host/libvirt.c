@@ -112,6 +112,22 @@ static void close_connection(VmigLibvirt *self)
     self->conn = NULL;
 }
 
+/* A step asks a host several things: one that is frozen is waited for once, not at each of them. */
+static virConnectPtr open_again(VmigLibvirt *self, GError **error)
+{
+    gint64 began = g_get_monotonic_time();
+
+    if (began < self->silent_until) {
+        vmig_fail(error, VMIG_ERROR_UNREACHABLE, "Check that libvirt runs there.", "libvirt at %s did not answer",
+                  self->uri);
+        return NULL;
+    }
+    virConnectPtr conn = open_connection(self, error);
+    gint64 took = g_get_monotonic_time() - began;
+    self->silent_until = conn == NULL && took > G_USEC_PER_SEC ? began + 2 * took : 0;
+    return conn;
+}
+
 virConnectPtr vmig_libvirt_connection(VmigLibvirt *self, GError **error)
 {
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&self->mutex);
@@ -119,7 +135,7 @@ virConnectPtr vmig_libvirt_connection(VmigLibvirt *self, GError **error)
     if (self->conn != NULL && virConnectIsAlive(self->conn) == 1)
         return self->conn;
     close_connection(self);
-    self->conn = open_connection(self, error);
+    self->conn = open_again(self, error);
     if (self->conn == NULL && error != NULL && *error != NULL && self->parent.host != NULL)
         (*error)->code = VMIG_ERROR_CONNECTION; /* it was reachable once: worth another try */
     return self->conn;

@@ -148,14 +148,23 @@ def test_unfinished():
               'To do: Free space.\n  Then: vmig-snap resume ' + JOB),
              ({'parked_state': 'COMMIT', 'owner': 'destination'}, 'The guest is on kvm2 and nothing of it is lost; the '
               'job waits in COMMIT.\nTo do: vmig-snap resume ' + JOB),
-             ({'parked_state': 'UNCERTAIN'},
+             ({'parked_state': 'UNCERTAIN', 'migration_begun': True},
               'It is not decided yet whether the guest is on kvm1 or on kvm2: start it on neither by hand.\n'
-              'To do: vmig-snap resume ' + JOB))
+              'To do: vmig-snap resume ' + JOB),
+             ({'parked_state': 'UNCERTAIN', 'migration_begun': False},
+              'The guest is on kvm1 and nothing of it is lost; the job waits in UNCERTAIN.\n'
+              'To do: vmig-snap resume ' + JOB),
+             ({'parked_state': 'SWITCHED', 'owner': 'destination'}, 'The guest is on kvm2, where it may not run yet, and '
+              'nothing of it is lost; the job waits in SWITCHED.\nTo do: vmig-snap resume ' + JOB))
     for more, words in cases:
         ended = play(['migrate', 'web1', DEST], migrate={'result': result('parked', 'stalled', 'no progress',
                                                                           state='PARKED')},
                      status={'result': {'jobs': [job('PARKED', **more)]}})
         check(ended.err == f'vmig-snap: no progress\n{words} [stalled]\n', f'parked: {more}', ended)
+    ended = play(['migrate', 'web1', DEST], migrate={'result': result('parked', 'state', 'it runs', state='PARKED')},
+                 status={'result': {'jobs': [job('PARKED', parked_state='SWITCHED', owner='destination')]}})
+    check('kvm2 owns the guest, but it may run on kvm1' in ended.err and 'is on kvm2' not in ended.err,
+          'a guest that runs where it was given away is not said to be elsewhere', ended)
     ended = play(['migrate', 'web1', DEST], migrate={'result': result('parked', 'stalled', 'no progress',
                                                                       state='PARKED')},
                  status={'error': {'code': 'journal', 'message': 'broken'}})
@@ -379,8 +388,8 @@ repaired  a file [stray-file]
     check(ended.code == 3 and json.loads(ended.out)['outcome'] == 'refused', 'a refusal of clean', ended)
 
 
-def test_resume_and_cancel():
-    """Which jobs are resumed, and that a cancel that goes back is a success."""
+def test_resume():
+    """Which jobs are resumed, and how each is told of."""
     two = {'result': {'jobs': [job(), job(job='fedcba9876543210')]}}
     one = {'result': {'jobs': [job()]}}
     ended = play(['resume'], status=two)
@@ -389,8 +398,32 @@ def test_resume_and_cancel():
     check(ended.code == 0 and ended.out.startswith('Done: '), 'resume of the only one', ended)
     ended = play(['resume', '--all', '--json'], status=two, resume={'result': result('done')},
                  **{f'resume {JOB}': {'result': result('parked', 'io', 'm')}})
-    check(ended.code == 5 and [json.loads(line)['outcome'] for line in ended.out.splitlines()] == ['parked', 'done'],
+    check(ended.code == 5 and sorted(json.loads(line)['outcome'] for line in ended.out.splitlines()) == ['done', 'parked'],
           'resume --all does all and ends with the worst', ended)
+    ended = play(['resume', '--all'], status=two, resume={'result': result('done')},
+                 **{f'resume {JOB}': {'steps': [state('COMMIT')], 'result': result('parked', 'io', 'm')}})
+    check('\nweb1: Done: ' in f'\n{ended.out}' and '\nweb1: COMMIT ' in f'\n{ended.out}' and
+          ended.err.startswith('vmig-snap: web1: m\nweb1: '), 'each line of several jobs names its domain', ended)
+
+
+def test_resume_side_by_side():
+    """A job that waits holds up no other one, and an interruption reaches it."""
+    two = {'result': {'jobs': [job(), job(job='fedcba9876543210')]}}
+    env = script(status=two, resume={'result': result('done')},
+                 **{f'resume {JOB}': {'steps': [{'await': 'interrupt'}], 'result': result('parked', 'connection', 'm')}})
+    with subprocess.Popen([SNAP, 'resume', '--all', '--json'], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True) as process:
+        first = process.stdout.readline()
+        check(json.loads(first)['outcome'] == 'done', 'the other job ends while the first one waits', first)
+        process.terminate()
+        rest = process.stdout.read()
+        code = process.wait(20)
+    check(code == 5 and json.loads(rest)['outcome'] == 'parked', 'SIGTERM is handed on, and waited for', f'{code} {rest}')
+
+
+def test_cancel():
+    """A cancel that goes back is a success."""
+    one = {'result': {'jobs': [job()]}}
     ended = play(['cancel', 'web1'], cancel={'result': result('rolled-back', 'cancelled', 'cancelled by the operator')})
     check(ended.code == 0 and ended.out == 'Cancelled: web1 is on kvm1 as before; nothing was lost.\n'
           and not ended.err, 'cancel that went back', ended)
@@ -596,5 +629,5 @@ def test_detach_interrupted():
 
 if __name__ == '__main__':
     sys.exit(counter.run([test_request, test_outcomes, test_words, test_unfinished, test_plan, test_doctor,
-                          test_odd_documents, test_jobs, test_resume_and_cancel, test_events, test_terminal,
+                          test_odd_documents, test_jobs, test_resume, test_resume_side_by_side, test_cancel, test_events, test_terminal,
                           test_signals, test_detach, test_detach_interrupted]))

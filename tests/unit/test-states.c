@@ -119,6 +119,14 @@ static void test_no_way_back(void)
         }
 }
 
+/* A host that is away for a moment is asked again; what a guest's fate hangs on is never given up into a way back. */
+static void test_uncertain(void)
+{
+    g_assert_true(vmig_state_may_retry(VMIG_STATE_UNCERTAIN));
+    g_assert_true(vmig_state_may_follow(VMIG_STATE_UNCERTAIN, VMIG_STATE_PARKED));
+    g_assert_false(vmig_state_may_follow(VMIG_STATE_UNCERTAIN, VMIG_STATE_ROLLED_BACK));
+}
+
 /* A state that a policy repeats can park; and what is parked can go back to where it was. */
 static void test_park(void)
 {
@@ -141,6 +149,7 @@ int main(int argc, char **argv)
     g_test_add_func("/states/reach", test_reach);
     g_test_add_func("/states/success-ends", test_success_ends);
     g_test_add_func("/states/no-way-back", test_no_way_back);
+    g_test_add_func("/states/uncertain", test_uncertain);
     g_test_add_func("/states/park", test_park);
     return g_test_run();
 }
