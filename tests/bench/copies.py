@@ -11,10 +11,12 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'tests/lab'))
 
+import meters  # noqa: E402
 from lab import IMAGES, wait_until  # noqa: E402
 
 SOURCE = f'{IMAGES}/base.img'
 PART = f'{IMAGES}/base.part'
+POOL = 'bench'
 SOCKET = '/run/bench.sock'
 PKI = '/etc/libvirt/pki'
 PORT = 49500
@@ -22,20 +24,17 @@ CIPHER = 'aes128-gcm@openssh.com'
 MIB = 1 << 20
 
 
-def drop_caches():
-    """Write everything out and forget it, where that is allowed."""
-    os.sync()
-    try:
-        pathlib.Path('/proc/sys/vm/drop_caches').write_text('3', encoding='ascii')
-    except OSError:
-        pass
+# Whose processor time a copy costs, on both hosts.
+TOOLS = ('bench-copy', 'qemu-nbd', 'nbdcopy', 'ssh', 'sshd', 'sshd-session', 'scp', 'sftp-server', 'rsync', 'virsh',
+         'libvirtd', 'rpc-libvirtd', 'libvirt_iohelpe')
+OURS = ('bench-copy',)
 
 
 class Copies:
-    """One method for each kind of copy; all return {'seconds': ..., ...}."""
+    """One method for each kind of copy; run() gives {'seconds': ..., ...}."""
 
-    def __init__(self, lab, gib):
-        self.lab, self.size = lab, gib << 30
+    def __init__(self, lab, mib):
+        self.lab, self.size = lab, mib * MIB
 
     def prepare(self):
         """A file of random data, and certificates."""
@@ -45,6 +44,14 @@ class Copies:
         for host in 'ab':
             self._make_pki(host)
         self.lab.run('b', ['mkdir', '-p', '/run/bench'])
+        self.lab.virsh('b', 'pool-create-as', POOL, 'dir', '--target', IMAGES)
+
+    def remove(self):
+        """What prepare() and the copies left."""
+        for host in 'ab':
+            for path in (SOURCE, PART):
+                self.lab.path(host, path).unlink(missing_ok=True)
+        self.lab.virsh('b', 'pool-destroy', POOL)
 
     def _make_pki(self, host):
         ca, there = self.lab.dir / 'ca', self.lab.path(host, PKI)
@@ -82,32 +89,51 @@ class Copies:
                 file.seek(piece * 65536)
                 file.write(os.urandom(65536))
 
-    def _send(self, where, receiver, links=()):
+    def _send(self, where, receiver, links=(), connections=0):
         others = [self.lab.popen('a', ['ssh', '-N', f'-oCiphers=^{CIPHER}', '-oStreamLocalBindUnlink=yes', '-L',
                                        f'{here}:{SOCKET}', 'vmig-b']) for here in links]
         try:
             for here in links:
                 wait_until(self.lab.path('a', here).exists, 20, here)
-            drop_caches()
-            told = self.lab.run('a', ['bench-copy', 'send', SOURCE, *where, '--', *receiver], timeout=1800).stdout
+            argv = ['bench-copy', 'send', '-c', str(connections), SOURCE, *where, '--', *receiver]
+            result = self._measure(lambda: json.loads(self.lab.run('a', argv, timeout=1800).stdout))
         finally:
             for process in others:
                 process.terminate()
                 process.wait()
-        result = json.loads(told)
         if not result['equal']:
             raise RuntimeError('the copy differs')
         return result
 
-    def _over_ssh(self):
-        first, second = '/run/bench.0', '/run/bench.1'
+    def _measure(self, copy):
+        """copy()'s result, with what the machine and the processes did meanwhile."""
+        meters.drop_caches()
+        with meters.Machine(self.lab.dir) as machine, meters.Processes(self.lab, TOOLS) as processes:
+            begin = time.monotonic()
+            result = copy() or {}
+            # The copy says itself how long it took where connecting is not part of it.
+            result.setdefault('seconds', time.monotonic() - begin)
+        return {**result, **machine.facts(), 'cpu': processes.cpu(*TOOLS), 'our_cpu': processes.cpu(*OURS),
+                'memory': processes.memory(*OURS)}
+
+    def _over_ssh(self, links=2):
+        first, *more = (f'/run/bench.{link}' for link in range(links))
         receiver = ['ssh', f'-oCiphers=^{CIPHER}', '-oStreamLocalBindUnlink=yes', '-L', f'{first}:{SOCKET}', 'vmig-b',
                     'bench-copy', 'receive', PART, str(self.size), SOCKET]
-        return self._send([first, second], receiver, [second])
+        return self._send([first, *more], receiver, more)
 
-    def _on_port(self, uri, pki):
+    def _on_port(self, uri, pki, connections=0):
         return self._send([uri], ['ssh', 'vmig-b', 'bench-copy', 'receive', PART, str(self.size),
-                                  f'{PORT}-{PORT + 9}', pki])
+                                  f'{PORT}-{PORT + 9}', pki], connections=connections)
+
+    def connections(self, kind):
+        """A new copy with so many connections: tcp-1, tls-2, or so many ssh links: ssh-1."""
+        transport, count = kind.split('-')
+        self._nothing()
+        if transport == 'ssh':
+            return self._over_ssh(int(count))
+        return self._on_port('nbd://vmig-b:PORT/', '-', int(count)) if transport == 'tcp' else \
+            self._on_port(f'nbds://vmig-b:PORT/?tls-certificates={PKI}', PKI, int(count))
 
     def ssh(self):
         """A new copy over two ssh connections."""
@@ -134,22 +160,21 @@ class Copies:
         self._stale(1, 0.01)
         return self._over_ssh()
 
-    def _timed(self, host, argv):
-        drop_caches()
-        begin = time.monotonic()
-        self.lab.run(host, argv, timeout=1800)
-        self.lab.run('b', ['sync', PART])
-        return {'seconds': time.monotonic() - begin}
+    def _timed(self, argv):
+        def copy():
+            self.lab.run('a', argv, timeout=1800)
+            self.lab.run('b', ['sync', PART])
+        return self._measure(copy)
 
     def scp(self):
         """scp with its fastest cipher, synced there."""
         self._nothing()
-        return self._timed('a', ['scp', '-q', '-c', CIPHER, SOURCE, f'vmig-b:{PART}'])
+        return self._timed(['scp', '-q', '-c', CIPHER, SOURCE, f'vmig-b:{PART}'])
 
     def rsync(self):
         """rsync over ssh, the whole file, synced there."""
         self._nothing()
-        return self._timed('a', ['rsync', '-S', '-W', '-e', f'ssh -c {CIPHER}', SOURCE, f'vmig-b:{PART}'])
+        return self._timed(['rsync', '-S', '-W', '-e', f'ssh -c {CIPHER}', SOURCE, f'vmig-b:{PART}'])
 
     def _nbdcopy(self, *mode, preallocate):
         self._nothing()
@@ -159,7 +184,7 @@ class Copies:
         try:
             wait_until(lambda: self.lab.run('a', ['nbdinfo', '--size', 'nbd://vmig-b:10999'],
                                             check=False).returncode == 0, 20, 'qemu-nbd')
-            return self._timed('a', ['nbdcopy', '--connections=4', '--flush', SOURCE, 'nbd://vmig-b:10999'])
+            return self._timed(['nbdcopy', '--connections=4', '--flush', SOURCE, 'nbd://vmig-b:10999'])
         finally:
             server.terminate()
             server.wait()
@@ -172,24 +197,49 @@ class Copies:
         """nbdcopy to qemu-nbd through the page cache on a sparse file."""
         return self._nbdcopy('--cache=writeback', preallocate=False)
 
-    KINDS = ('tcp', 'nbdcopy_direct', 'nbdcopy_writeback', 'tls', 'ssh', 'scp', 'rsync', 'resumed', 'way_back')
+    def vol_upload(self):
+        """virsh vol-upload, in clear, holes as holes."""
+        self._nothing()
+        self.lab.virsh('b', 'pool-refresh', POOL)
+        name = pathlib.Path(PART).name
+        self.lab.virsh('b', 'vol-create-as', POOL, name, str(self.size), '--allocation', '0', '--format', 'raw')
+        return self._timed(['virsh', '-q', '-c', self.lab.uri('b', 'tcp'), 'vol-upload', '--pool', POOL, '--sparse',
+                            name, SOURCE])
+
+    def disk(self):
+        """No copy: the file read, then as much written, past the page cache. What the disk gives."""
+        self._nothing()
+        def both():
+            return {'read_rate': meters.disk_rate(self.lab.path('a', SOURCE), self.size, False),
+                    'write_rate': meters.disk_rate(self.lab.path('b', PART), self.size, True)}
+        return self._measure(both)
+
+    KINDS = ('tcp', 'nbdcopy_direct', 'nbdcopy_writeback', 'tls', 'vol_upload', 'ssh', 'scp', 'rsync', 'resumed',
+             'way_back', 'disk')
+
+    # How much several connections help; measured only when it is asked for.
+    CONNECTIONS = ('tcp-1', 'tcp-2', 'tcp-4', 'tcp-8', 'tls-1', 'tls-2', 'tls-4', 'tls-8', 'ssh-1', 'ssh-2', 'ssh-3',
+                   'ssh-4')
 
     def run(self, kind):
-        """One of KINDS."""
-        return getattr(self, kind)()
+        """One of KINDS or CONNECTIONS."""
+        return self.connections(kind) if kind in self.CONNECTIONS else getattr(self, kind)()
 
 
 def ratios(runs):
     """{what: [ratio of each run]} of [{kind: result}]."""
-    def seconds(run, kind):
-        return run[kind]['seconds']
+    def over(kind, other):
+        return [run[kind]['seconds'] / (other(run) if callable(other) else run[other]['seconds']) for run in runs]
+
+    def nbdcopy(run):
+        return min(run['nbdcopy_direct']['seconds'], run['nbdcopy_writeback']['seconds'])
     return {
-        'tcp / the faster nbdcopy': [seconds(r, 'tcp') / min(seconds(r, 'nbdcopy_direct'),
-                                                             seconds(r, 'nbdcopy_writeback')) for r in runs],
-        'tls / the faster nbdcopy': [seconds(r, 'tls') / min(seconds(r, 'nbdcopy_direct'),
-                                                             seconds(r, 'nbdcopy_writeback')) for r in runs],
-        'ssh / scp': [seconds(r, 'ssh') / seconds(r, 'scp') for r in runs],
-        'resumed at 50 % / ssh': [seconds(r, 'resumed') / seconds(r, 'ssh') for r in runs],
-        'way back, 1 % changed / ssh': [seconds(r, 'way_back') / seconds(r, 'ssh') for r in runs],
+        'tcp / the faster nbdcopy': over('tcp', nbdcopy),
+        'tls / the faster nbdcopy': over('tls', nbdcopy),
+        'tcp / vol-upload': over('tcp', 'vol_upload'),
+        'ssh / scp': over('ssh', 'scp'),
+        'ssh / rsync': over('ssh', 'rsync'),
+        'resumed at 50 % / ssh': over('resumed', 'ssh'),
+        'way back, 1 % changed / ssh': over('way_back', 'ssh'),
         'way back: bytes sent / bytes of the file': [r['way_back']['sent'] / r['way_back']['size'] for r in runs],
     }

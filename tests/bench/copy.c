@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The copy of one file alone, with the mover and the receiver of vmig-snap, for tests/bench/bench.py.
+/* The copy of one file alone, with the mover and the receiver of vmig-snap, for tests/bench/bench.py and
+ * test_memory.py.
  *
  *   bench-copy receive PART SIZE SOCKET          on a unix socket
  *   bench-copy receive PART SIZE FIRST-LAST DIR  on a port of that range; DIR: x509 files, "-" without TLS
- *       says "PORT FRESH" and then serves lines: "known FIRST" with a page in base64, "finish SET" with the hash
- *   bench-copy send SOURCE WHERE... -- COMMAND...
- *       starts COMMAND, which is the above on the other host, copies, and prints one JSON object. WHERE: sockets, or a
- *       URI with "PORT" in it
+ *       says "PORT FRESH" and then serves lines: "known FIRST" with a page in base64, "finish SET" with the hash and
+ * the peak of its memory in KiB bench-copy send SOURCE WHERE... -- COMMAND... starts COMMAND, which is the above on the
+ * other host, copies, and prints one JSON object. WHERE: sockets, or a URI with "PORT" in it
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,6 +21,17 @@ static int fail(const GError *error)
 {
     fprintf(stderr, "bench-copy: %s\n", error->message);
     return 1;
+}
+
+/* Of this program alone: what getrusage() says counts what ran in the process before it, too. */
+static long peak_memory_kib(void)
+{
+    g_autofree char *text = NULL;
+    const char *line;
+
+    if (!g_file_get_contents("/proc/self/status", &text, NULL, NULL) || (line = strstr(text, "VmHWM:")) == NULL)
+        return -1;
+    return atol(line + strlen("VmHWM:"));
 }
 
 static gboolean answer(VmigReceiver *receiver, char *line, gboolean *over, GError **error)
@@ -39,7 +49,7 @@ static gboolean answer(VmigReceiver *receiver, char *line, gboolean *over, GErro
         const char *set = words[1] != NULL && strcmp(words[1], "-") != 0 ? words[1] : NULL;
         if (!vmig_receiver_finish(receiver, set, &hash, error))
             return FALSE;
-        printf("%s\n", hash);
+        printf("%s %ld\n", hash, peak_memory_kib());
         *over = TRUE;
     }
     fflush(stdout);
@@ -112,17 +122,7 @@ static void on_progress(gpointer user, guint index G_GNUC_UNUSED, const VmigCopy
     ((Peer *)user)->now = *now;
 }
 
-static double cpu_seconds(int who, long *memory)
-{
-    struct rusage usage;
-
-    getrusage(who, &usage);
-    *memory = usage.ru_maxrss;
-    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / G_USEC_PER_SEC;
-}
-
-static int copy(const char *source, char **where, Peer *peer)
+static int copy(const char *source, char **where, guint connections, Peer *peer)
 {
     VmigFile file = {.source = (char *)source};
     VmigCopyTask task = {.file = &file, .sockets = (const char *const *)where};
@@ -132,7 +132,6 @@ static int copy(const char *source, char **where, Peer *peer)
     struct stat st;
     int fresh = 0;
     guint port = 0;
-    long memory = 0;
 
     if (stat(source, &st) != 0)
         return 1;
@@ -148,17 +147,19 @@ static int copy(const char *source, char **where, Peer *peer)
     }
     gint64 began = g_get_monotonic_time();
     VmigMover *mover = vmig_mover_new(0);
+    vmig_mover_set_tuning(mover, connections, 0, 0);
     g_ptr_array_add(tasks, &task);
     if (!mover->ops->send(mover, tasks, &events, &error))
         return fail(error);
     g_autofree char *question = g_strconcat("finish ", task.rewritten != NULL ? task.rewritten : "-", NULL);
-    char *hash = ask(peer, question);
+    char *told = ask(peer, question);
+    g_auto(GStrv) words = g_strsplit(told, " ", 2);
     double seconds = (double)(g_get_monotonic_time() - began) / G_USEC_PER_SEC;
-    double cpu = cpu_seconds(RUSAGE_SELF, &memory);
     printf("{\"seconds\":%.3f,\"sent\":%" G_GUINT64_FORMAT ",\"size\":%" G_GUINT64_FORMAT
-           ",\"cpu\":%.2f,\"memory_kib\":%ld,\"equal\":%s}\n",
-           seconds, peer->now.sent, file.size, cpu, memory, strcmp(hash, task.hash) == 0 ? "true" : "false");
-    free(hash);
+           ",\"memory_kib\":%ld,\"memory_there_kib\":%ld,\"equal\":%s}\n",
+           seconds, peer->now.sent, file.size, peak_memory_kib(), words[1] != NULL ? atol(words[1]) : -1,
+           strcmp(words[0], task.hash) == 0 ? "true" : "false");
+    free(told);
     vmig_mover_free(mover);
     return 0;
 }
@@ -168,8 +169,14 @@ static int send_there(int argc, char **argv)
     g_autoptr(GPtrArray) where = g_ptr_array_new();
     g_autoptr(GError) error = NULL;
     Peer peer = {0};
-    int i = 3, in = -1, out = -1;
+    int i = 2, in = -1, out = -1;
+    guint connections = 0; /* as the mover has it */
 
+    if (strcmp(argv[i], "-c") == 0) {
+        connections = (guint)atoi(argv[i + 1]);
+        i += 2;
+    }
+    const char *source = argv[i++];
     for (; i < argc && strcmp(argv[i], "--") != 0; i++)
         g_ptr_array_add(where, g_strdup(argv[i]));
     g_ptr_array_add(where, NULL);
@@ -180,7 +187,7 @@ static int send_there(int argc, char **argv)
         return fail(error);
     peer.to = fdopen(in, "w");
     peer.from = fdopen(out, "r");
-    return copy(argv[2], (char **)where->pdata, &peer);
+    return copy(source, (char **)where->pdata, connections, &peer);
 }
 
 int main(int argc, char **argv)
