@@ -40,6 +40,10 @@ static gboolean fail_call(VmigLink *link, GError **error)
                          "Both hosts need certificates of one CA in tls-dir, the destination's with the name that the "
                          "destination's URI has.",
                          "TLS with %s failed: %s", link->socket, text);
+    /* libnbd's word for a server that answers, and wrongly: trying again does not help. */
+    if (text != NULL && strstr(text, ": handshake: ") != NULL)
+        return vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "%s is not the receiver that was started: %s", link->socket,
+                         text);
     const char *why = text != NULL ? text : errnum != 0 ? g_strerror(errnum) : "the connection was closed";
     return vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "The receiver %s cannot be used: %s", link->socket, why);
 }

@@ -909,7 +909,7 @@ static void test_tls(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     remove_pki(pki);
 }
 
-/* Another CA, another name, no certificate of one's own, no TLS at all: each ends the copy, none is tried again. */
+/* Another CA, another name, no TLS at one end or the other: each ends the copy, none is tried again. */
 static void test_tls_refuses(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     if (!have_openssl())
@@ -930,7 +930,11 @@ static void test_tls_refuses(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_ptr_array_set_size(f->receivers, 0);
     g_ptr_array_set_size(f->sockets, 0);
     start_on_port(f, good, "nbd://localhost:%u/");
-    fail_with(f, VMIG_ERROR_CONNECTION, 0);
+    fail_with(f, VMIG_ERROR_PROTOCOL, 0);
+    g_ptr_array_set_size(f->receivers, 0);
+    g_ptr_array_set_size(f->sockets, 0);
+    start_on_port(f, NULL, named);
+    fail_with(f, VMIG_ERROR_PROTOCOL, 0);
     g_ptr_array_set_size(f->receivers, 0);
     remove_pki(good);
     remove_pki(other_ca);
