@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import random
+import shutil
 import signal
 import subprocess
 import threading
@@ -127,8 +128,9 @@ class Beat(threading.Thread):
 class Runner:
     """Does trials in one lab."""
 
-    def __init__(self, world):
+    def __init__(self, world, keep_in=None):
         self.world, self.lab = world, world.lab
+        self.keep_in = keep_in
         self.calls = []
 
     # -- victims
@@ -375,9 +377,24 @@ class Runner:
         lab.virsh('b', 'snapshot-delete', NAME, 'one')
         lab.path('a', '/run/vmig-snap/forgotten').write_bytes(b'')
 
+    def _keep_consoles(self):
+        """What the guest said outlives the lab: without it nobody can tell a lost write from a lost line."""
+        if not self.keep_in:
+            return []
+        folder = self.keep_in / f'{time.strftime("%H%M%S")}-{os.getpid()}'
+        folder.mkdir(parents=True)
+        for host in HOSTS:
+            path = self.lab.path(host, self.lab.console_path(NAME))
+            if path.exists():
+                shutil.copy(path, folder / f'console-{host}')
+            for path in self.lab.path(host, golden.DISK).parent.glob('*.qcow2'):
+                if path.is_file():
+                    shutil.copy(path, folder / f'{path.name}-{host}')
+        return [f'consoles and images: {folder}']
+
     def _evidence(self):
         """What is needed to understand a failure."""
-        lines = []
+        lines = self._keep_consoles()
         for call in self.calls:
             code = call.process.poll()
             lines.append(f'vmig-snap {" ".join(call.argv)}: {code}')
