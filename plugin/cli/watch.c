@@ -37,7 +37,8 @@ static void on_interrupt(gpointer user)
     else if (watch->phase == VMIG_PHASE_BACK || watch->asked)
         vmig_err("vmig-snap: going back already; nothing is cut off in the middle. It ends by itself.\n");
     else
-        vmig_err("vmig-snap: interrupted: going back, the guest stays on the source. This takes a moment.\n");
+        vmig_err("vmig-snap: interrupted: going back; the guest stays on the source, unless the switchover has begun. "
+                 "This takes a moment.\n");
     watch->asked = TRUE;
     g_mutex_unlock(&watch->lock);
 }

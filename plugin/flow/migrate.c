@@ -92,7 +92,8 @@ static gboolean begin(VmigMachine *m, GError **error)
     hv->ops->migrate_end(hv, NULL); /* of an earlier try, where there is one */
     if (!vmig_settle_remove_arrived(m, error) || !forget_revoked(m, error) || !vmig_handover_fresh_overlays(m, error) ||
         !note_run_state(m, error) || !arm_fence(m, error) || !vmig_fault("migrate.watched", error) ||
-        !vmig_overlay_unpark(m, error) || !vmig_fault("migrate.unparked", error))
+        !vmig_overlay_unpark(m, error) || !vmig_fault("migrate.unparked", error) ||
+        !vmig_machine_check_cancel(m, error))
         return FALSE;
     return hv->ops->migrate_begin(hv, m->job->uuid, &params, error);
 }

@@ -384,7 +384,9 @@ def test_silence_at_token(case):
 # In the order in which a migration reaches them: from `token.source` on there is only forward.
 BACK_FROM = ['LOCK.enter', 'LOCK.leave', 'OVERLAY.enter', 'overlay.made', 'overlay.parked', 'OVERLAY.leave', 'SEED.enter',
              'seed.receiving', 'seed.sent', 'seed.placed', 'SEED.leave', 'HANDOVER.enter', 'handover.overlays',
-             'HANDOVER.leave', 'DETACH.enter', 'detach.one', 'DETACH.leave', 'MIGRATE.enter', 'migrate.unparked']
+             'HANDOVER.leave', 'DETACH.enter', 'detach.one', 'DETACH.leave', 'MIGRATE.enter']
+# The signal is on its way while libvirt begins: a small guest may be about to arrive when it is seen.
+EITHER_FROM = ['migrate.unparked']
 FORWARD_FROM = ['token.source', 'token.dest', 'MIGRATE.leave', 'SWITCHED.enter', 'switched.resumed', 'SWITCHED.leave',
                 'COMMIT.enter', 'commit.started', 'COMMIT.leave', 'PIVOT.enter', 'pivot.suspended', 'pivot.pivoted',
                 'PIVOT.leave', 'RESTORE.enter', 'restore.one', 'RESTORE.leave', 'CLEAN.enter', 'clean.undefined',
@@ -421,7 +423,7 @@ def cancelled_at(point):
             os.kill(pid, signal.SIGCONT)
         cancel.wait(120)
         end_of(move)
-        if point in BACK_FROM:
+        if point in BACK_FROM or (point in EITHER_FROM and call.code != DONE):
             need(call.code == ROLLED_BACK and call.error['code'] == 'cancelled', 'the migration ended with', call.code,
                  call.tail())
             need(cancel.code == DONE, 'cancel ended with', cancel.code, cancel.tail())
@@ -435,7 +437,7 @@ def cancelled_at(point):
     return test
 
 
-globals().update({f'test_cancel_at_{point}': cancelled_at(point) for point in BACK_FROM + FORWARD_FROM})
+globals().update({f'test_cancel_at_{point}': cancelled_at(point) for point in BACK_FROM + EITHER_FROM + FORWARD_FROM})
 
 
 @shared
