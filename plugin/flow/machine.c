@@ -350,10 +350,15 @@ static gboolean release(VmigMachine *m)
     VmigHost *source = vmig_side_host(m, VMIG_SIDE_SOURCE, NULL);
     VmigHost *dest = vmig_side_host(m, VMIG_SIDE_DEST, NULL);
 
-    if (dest != NULL)
+    /* What this process made to look at a job that had ended on the other host goes too; the last step was there. */
+    if (dest != NULL) {
+        vmig_storage_rundir_remove(dest->storage, m->job, NULL);
         vmig_storage_unlock(dest->storage, m->job, NULL);
-    if (source != NULL)
+    }
+    if (source != NULL) {
+        vmig_storage_rundir_remove(source->storage, m->job, NULL);
         vmig_storage_unlock(source->storage, m->job, NULL);
+    }
     return TRUE;
 }
 

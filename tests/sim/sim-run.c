@@ -28,6 +28,8 @@ static void connect_peer(Sim *sim, VmigWorld *world)
     SimHost *peer = sim_peer(sim);
 
     peer->agent = TRUE;
+    /* Where the connection's sockets are: open_link() of world-real.c. */
+    sim_here(sim)->rundir = TRUE;
     host->hypervisor = sim_hypervisor_new(peer);
     host->storage = sim_storage_new(peer);
 }
@@ -162,8 +164,12 @@ static void run_process(Sim *sim, const VmigPolicy *policy)
     sim->dead = FALSE;
     sim->dead_clock = 0;
     sim->processes++;
+    g_autoptr(VmigJob) known = sim->processes == 1 ? NULL : load(sim_here(sim));
+    /* As carry_on() of jobs.c: what has ended is not opened. */
+    if (sim->processes > 1 && (known == NULL || vmig_state_is_final(vmig_job_state(known))))
+        return;
     g_autoptr(VmigWorld) world = make_world(sim);
-    VmigJob *job = sim->processes == 1 ? plan(sim, world) : load(sim_here(sim));
+    VmigJob *job = known != NULL ? g_steal_pointer(&known) : plan(sim, world);
     if (job == NULL)
         return;
     sim_trace(sim, "---- process %u on the %s: %s", sim->processes, sim_here(sim)->name, job->state);
