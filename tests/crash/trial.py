@@ -404,6 +404,7 @@ class Runner:
             lines += verdict.history(self.lab, host)
             try:
                 lines.append(f'{host}: {self.lab.state(host, NAME)}, QEMU {self.lab.qemu_pid(host, NAME)}')
+                lines += verdict.qemu_facts(self.lab, host)
             except (subprocess.TimeoutExpired, OSError) as why:
                 lines.append(f'{host}: {why}')
             log = self.lab.path(host, '/var/log/libvirt/libvirtd.log')

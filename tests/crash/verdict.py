@@ -5,6 +5,7 @@ The guest is on exactly one host, complete, with every acknowledged write and ev
 reverted; or it is off there, because its QEMU was killed, and can be started; nothing is left over
 anywhere; both journals and what the last command said tell the truth.
 """
+import pathlib
 import sqlite3
 
 import facts
@@ -39,6 +40,22 @@ def history(lab, host):
     except sqlite3.Error as error:
         return [f'{host}: {error}']
     return [f'{host}: {" | ".join(str(field)[:300] for field in row)}' for row in rows]
+
+
+def qemu_facts(lab, host):
+    """What the guest's QEMU says of itself, and how much its threads work: a guest that libvirt says runs may not."""
+    pid = lab.qemu_pid(host, NAME)
+    if not pid:
+        return []
+    lines = []
+    for command in ('info status', 'info block-jobs', 'info block', 'info migrate', 'info registers', 'info lapic'):
+        done = lab.run(host, ['virsh', '-q', 'qemu-monitor-command', NAME, '--hmp', command], check=False, timeout=10)
+        lines += [f'{host} {command}: {line[:200]}' for line in (done.stdout + done.stderr).split('\n')[:12] if line.strip()]
+    for task in sorted(pathlib.Path(f'/proc/{pid}/task').iterdir()):
+        fields = (task / 'stat').read_text().rpartition(')')[2].split()
+        wait = (task / 'wchan').read_text()
+        lines.append(f'{host} thread {(task / "comm").read_text().strip()}: {fields[0]} {wait}, CPU {fields[11]}+{fields[12]}')
+    return lines
 
 
 class Judge(Migration):
