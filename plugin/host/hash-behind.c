@@ -6,14 +6,17 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #define ALIGNMENT 4096
+#define PIECE (1024 * 1024)                /* of a block: one of these threads runs for each file that is received */
 #define NAP (20 * G_TIME_SPAN_MILLISECOND) /* no event says that an extent was written */
 
 struct VmigHashBehind {
     VmigTreeHash *hash;
     int direct;
-    guint8 *buffer;
+    guint8 *buffer; /* PIECE */
+    XXH3_state_t *state;
     GMutex lock;
     GCond changed;
     gboolean stop;
@@ -50,12 +53,20 @@ static gboolean hash_block(VmigHashBehind *behind, guint64 index)
 {
     off_t from = (off_t)(index * VMIG_HASH_BLOCK);
     gsize length = vmig_tree_hash_block_length(behind->hash, index);
-    gsize rounded = (length + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    XXH128_canonical_t digest;
 
-    if (lseek(behind->direct, from, SEEK_HOLE) < from + (off_t)length ||
-        pread(behind->direct, behind->buffer, rounded, from) < (ssize_t)length)
+    if (lseek(behind->direct, from, SEEK_HOLE) < from + (off_t)length)
         return FALSE;
-    vmig_tree_hash_set_block(behind->hash, index, behind->buffer, length);
+    XXH3_128bits_reset(behind->state);
+    for (gsize done = 0, part; done < length; done += part) {
+        part = MIN(PIECE, length - done);
+        gsize rounded = (part + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+        if (pread(behind->direct, behind->buffer, rounded, from + (off_t)done) < (ssize_t)part)
+            return FALSE;
+        XXH3_128bits_update(behind->state, behind->buffer, part);
+    }
+    XXH128_canonicalFromHash(&digest, XXH3_128bits_digest(behind->state));
+    vmig_tree_hash_set_digest(behind->hash, index, digest.digest);
     return TRUE;
 }
 
@@ -104,8 +115,9 @@ VmigHashBehind *vmig_hash_behind_new(VmigTreeHash *hash, const char *folder, int
     behind->hash = hash;
     behind->direct = direct;
     behind->upto = upto;
-    behind->buffer = aligned_alloc(ALIGNMENT, VMIG_HASH_BLOCK);
-    if (behind->buffer == NULL)
+    behind->buffer = aligned_alloc(ALIGNMENT, PIECE);
+    behind->state = XXH3_createState();
+    if (behind->buffer == NULL || behind->state == NULL)
         g_error("out of memory");
     g_mutex_init(&behind->lock);
     g_cond_init(&behind->changed);
@@ -131,6 +143,7 @@ void vmig_hash_behind_free(VmigHashBehind *behind)
     g_thread_join(behind->thread);
     close(behind->direct);
     free(behind->buffer);
+    XXH3_freeState(behind->state);
     g_mutex_clear(&behind->lock);
     g_cond_clear(&behind->changed);
     g_free(behind);

@@ -17,7 +17,7 @@
 #define MOST_CONNECTIONS 16 /* of all files; more files than that wait for their turn */
 #define REQUEST (1024 * 1024)
 #define DEPTH 8
-#define BUFFERS (48 * 1024 * 1024) /* of all connections */
+#define BUFFERS (32 * 1024 * 1024) /* of all connections */
 #define PROGRESS_INTERVAL (G_USEC_PER_SEC / 4)
 #define PAGE 4096
 
