@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """How fast vmig-snap is, what it costs and what the guest notices, against other tools, in one paired run.
 
-    python3 tests/bench/bench.py [--runs N] [--minutes N] [--write]
+    python3 tests/bench/bench.py [--runs N] [--more N] [--minutes N] [--write]
     python3 tests/bench/bench.py --only copies | migrations | memory | connections | KIND,KIND,...
 
 copies      one file, new over tcp, tls and ssh, resumed at 50 %, the way back with 1 % changed, against nbdcopy to
@@ -13,9 +13,9 @@ memory      once, with an image file that is 1 TiB long
 connections only when asked for: one file with one connection and more
 
 Every run measures all of it in turn, on the same image content and the same two hosts of tests/lab. The order turns
-from run to run, page caches are dropped before each measurement, and ratios are made within a run, so that what else the
-machine does cancels out. With --minutes no run is begun that would end later. The figures are kept in --figures after
-each run; --render makes the report of them. --write writes docs/performance.md.
+from run to run, page caches are dropped before each measurement, and ratios are made within a run, so that what else
+the machine does cancels out. With --minutes no run is begun that would end later. The figures are kept in --figures
+after each run; --render makes the report of them. --write writes docs/performance.md.
 """
 import argparse
 import datetime
@@ -24,6 +24,7 @@ import os
 import pathlib
 import platform
 import shutil
+import subprocess
 import sys
 import time
 
@@ -33,11 +34,14 @@ sys.path.insert(0, str(ROOT / 'tests/lab'))
 import copies  # noqa: E402
 import migrations  # noqa: E402
 import report  # noqa: E402
-from lab import Lab  # noqa: E402
+from lab import Lab, LabError  # noqa: E402
 
 PARTS = {'copies': copies.Copies.KINDS, 'migrations': migrations.Migrations.KINDS,
          'memory': migrations.Migrations.ONCE, 'connections': copies.Copies.CONNECTIONS}
 DEFAULT = ('copies', 'migrations', 'memory')
+# What the goals are about.
+GOALS = {'copies': ('tcp', 'tls', 'ssh', 'nbdcopy_direct', 'nbdcopy_writeback', 'scp'),
+         'migrations': ('ssh', 'way_back', 'stock')}
 
 
 def wanted(only):
@@ -69,12 +73,19 @@ class Bench:
         cpu = next((line.split(':')[1].strip() for line in open('/proc/cpuinfo', encoding='utf-8')
                     if line.startswith('model name')), platform.machine())
         self.figures = {'date': str(datetime.date.today()), 'cpu': f'{os.cpu_count()} × {cpu}', 'mib': args.mib,
-                        'mbit': args.mbit, 'loads': [], **{part: [] for part in PARTS}}
+                        'mbit': args.mbit, 'loads': [], 'failed': [], 'whole': 0, 'short': 0,
+                        **{part: [] for part in PARTS}}
 
     def _measure(self, part, source, order):
         results = {}
         for kind in order:
-            results[kind] = source.run(kind)
+            try:
+                results[kind] = source.run(kind)
+            except (LabError, RuntimeError, TimeoutError, subprocess.SubprocessError) as error:
+                # One that does not come off must not take all the others along.
+                self.figures['failed'].append(f'{part}: {kind}: {error}')
+                print(f'# {self.figures["failed"][-1]}', flush=True)
+                continue
             self.figures['loads'].append(os.getloadavg()[0])
             print(f'# {part} {len(self.figures[part]) + 1}: {kind} {results[kind]["seconds"]:.2f} s, load '
                   f'{self.figures["loads"][-1]:.1f}', flush=True)
@@ -89,18 +100,23 @@ class Bench:
         alone.prepare()
         if kinds['migrations'] or kinds['memory']:
             whole.prepare()
-        longest = 0
-        for run in range(args.runs):
-            now = time.monotonic()
-            if run and args.minutes and now - begin + longest > args.minutes * 60:
+        longest = {}
+        for run in range(args.runs + args.more):
+            now, short = time.monotonic(), run >= args.runs
+            if short:
+                kinds = {part: [kind for kind in self.kinds[part] if kind in GOALS.get(part, ())] for part in PARTS}
+            # The first short one takes about half as long as a whole one.
+            expected = longest.get(short, longest.get(False, 0) / 2)
+            if run and args.minutes and now - begin + expected > args.minutes * 60:
                 print(f'# {args.minutes} minutes are not enough for run {run + 1}', flush=True)
-                break
+                continue
             # The copies' files are in the page cache's and nobody else's way meanwhile.
             self._measure('copies', alone, turned(kinds['copies'], run))
             self._measure('connections', alone, turned(kinds['connections'], run))
             self._measure('migrations', whole, turned(kinds['migrations'], run))
             whole.remove()
-            longest = max(longest, time.monotonic() - now)
+            self.figures['short' if short else 'whole'] += 1
+            longest[short] = max(longest.get(short, 0), time.monotonic() - now)
             if run == 0:
                 self._measure('memory', whole, kinds['memory'])
                 whole.remove()
@@ -114,6 +130,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--binary', default=str(ROOT / 'build/plugin/vmig-snap'))
     parser.add_argument('--runs', type=int, default=3, metavar='N')
+    parser.add_argument('--more', type=int, default=0, metavar='N',
+                        help='after these, runs of only what the goals are about')
     parser.add_argument('--minutes', type=float, metavar='N', help='begin no run that would end later')
     parser.add_argument('--mib', type=int, default=2048, metavar='N', help='size of the image (2048), at least 512')
     parser.add_argument('--only', metavar='WHAT,...', help='parts or kinds; nothing is written')
@@ -144,7 +162,7 @@ def main():
         print(f'{"ok" if goal.reached else "not ok"} - {goal.name}: {goal.shown}, the goal is {goal.wanted}')
     if args.write:
         (ROOT / 'docs/performance.md').write_text(text, encoding='utf-8')
-    return 0
+    return 1 if figures['failed'] else 0
 
 
 if __name__ == '__main__':

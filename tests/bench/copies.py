@@ -229,17 +229,18 @@ class Copies:
 def ratios(runs):
     """{what: [ratio of each run]} of [{kind: result}]."""
     def over(kind, other):
-        return [run[kind]['seconds'] / (other(run) if callable(other) else run[other]['seconds']) for run in runs]
+        return [run[kind]['seconds'] / min(run[each]['seconds'] for each in other)
+                for run in runs if kind in run and all(each in run for each in other)]
 
-    def nbdcopy(run):
-        return min(run['nbdcopy_direct']['seconds'], run['nbdcopy_writeback']['seconds'])
+    nbdcopy = ('nbdcopy_direct', 'nbdcopy_writeback')
     return {
         'tcp / the faster nbdcopy': over('tcp', nbdcopy),
         'tls / the faster nbdcopy': over('tls', nbdcopy),
-        'tcp / vol-upload': over('tcp', 'vol_upload'),
-        'ssh / scp': over('ssh', 'scp'),
-        'ssh / rsync': over('ssh', 'rsync'),
-        'resumed at 50 % / ssh': over('resumed', 'ssh'),
-        'way back, 1 % changed / ssh': over('way_back', 'ssh'),
-        'way back: bytes sent / bytes of the file': [r['way_back']['sent'] / r['way_back']['size'] for r in runs],
+        'tcp / vol-upload': over('tcp', ['vol_upload']),
+        'ssh / scp': over('ssh', ['scp']),
+        'ssh / rsync': over('ssh', ['rsync']),
+        'resumed at 50 % / ssh': over('resumed', ['ssh']),
+        'way back, 1 % changed / ssh': over('way_back', ['ssh']),
+        'way back: bytes sent / bytes of the file': [run['way_back']['sent'] / run['way_back']['size'] for run in runs
+                                                     if 'way_back' in run],
     }

@@ -236,8 +236,8 @@ class Migrations:
 def ratios(runs):
     """{what: [ratio of each run]} of [{kind: result}]."""
     def over(kind, other):
-        return [run[kind]['seconds'] / run[other]['seconds'] for run in runs]
-    back = [run['way_back'] for run in runs]
+        return [run[kind]['seconds'] / run[other]['seconds'] for run in runs if kind in run and other in run]
+    back = [run['way_back'] for run in runs if 'way_back' in run]
     return {
         'ssh / stock': over('ssh', 'stock'),
         'tcp / stock': over('tcp', 'stock'),

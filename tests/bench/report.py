@@ -45,9 +45,14 @@ def median(runs, kind, member):
     return statistics.median(found) if found else 0
 
 
+def with_kinds(runs, *kinds):
+    """Those of the runs that have all of them."""
+    return [run for run in runs if all(kind in run for kind in kinds)]
+
+
 def has(runs, *kinds):
     """All of them were measured?"""
-    return bool(runs) and all(kind in runs[0] for kind in kinds)
+    return any(all(kind in run for kind in kinds) for run in runs)
 
 
 def work(runs, kind):
@@ -74,13 +79,16 @@ def disk(runs):
 
 def phases(runs, kind, least=0.25):
     """The states that took longest, in words."""
+    runs = with_kinds(runs, kind)
     names = {name for run in runs for name in run[kind].get('states', {})}
     found = [(statistics.median(run[kind]['states'].get(name, 0) for run in runs), name) for name in names]
     return ', '.join(f'{name} {took:.2f} s' for took, name in sorted(found, reverse=True) if took >= least)
 
 
 def ratio_goal(name, wanted, found, why):
-    """A goal that a ratio is at most that."""
+    """A goal that a ratio is at most that; None if there is no ratio."""
+    if not found:
+        return None
     reached = statistics.median(found)
     shown = f'{reached:.3f}' if reached < 0.1 else f'{reached:.2f}'
     return Goal(name, f'at most {wanted}', shown, reached <= wanted, why)
@@ -105,6 +113,7 @@ def copy_goals(runs):
 def migration_goals(runs, alone):
     """Those of whole migrations."""
     sums = migrations.ratios(runs)
+    runs = with_kinds(runs, 'ssh', 'stock', 'way_back')
     stall = [(run['ssh']['stall'] - run['stock']['stall']) * 1000 for run in runs]
     more = statistics.median(stall)
     back = f'Back: {work(runs, "way_back")}; its states: {phases(runs, "way_back")}.{disk(alone)} Both hosts read ' \
@@ -134,13 +143,13 @@ def memory_goal(runs, alone):
 def goals(figures):
     """[Goal] of all that was measured."""
     found, alone, whole = [], figures['copies'], figures['migrations']
-    if has(alone, 'tcp', 'tls', 'ssh', 'scp', 'nbdcopy_direct', 'nbdcopy_writeback', *copies.Copies.KINDS):
+    if has(alone, 'tcp', 'tls', 'ssh', 'scp', 'nbdcopy_direct', 'nbdcopy_writeback'):
         found += copy_goals(alone)
-    if has(whole, *migrations.Migrations.KINDS):
+    if has(whole, 'ssh', 'stock', 'way_back'):
         found += migration_goals(whole, alone)
     if figures['memory']:
         found.append(memory_goal(whole, figures['memory']))
-    return found
+    return [goal for goal in found if goal is not None]
 
 
 def row(name, found, unit='s', digits=2):
@@ -152,7 +161,7 @@ def row(name, found, unit='s', digits=2):
 def ratio_rows(sums):
     """The table of ratios."""
     return ['| ratio, within each run | median | each run |', '|---|---|---|',
-            *(row(name, found, '', 3) for name, found in sums.items()), '']
+            *(row(name, found, '', 3) for name, found in sums.items() if found), '']
 
 
 def copy_part(runs):
@@ -171,7 +180,7 @@ def copy_part(runs):
     lines.append('')
     if has(runs, 'disk'):
         lines += [disk(runs).strip(), '']
-    return lines + (ratio_rows(copies.ratios(runs)) if has(runs, *copies.Copies.KINDS) else [])
+    return lines + ratio_rows(copies.ratios(runs))
 
 
 def migration_part(runs):
@@ -184,7 +193,7 @@ def migration_part(runs):
     for kind in kinds:
         lines.append(row(NAMES['migrations'][kind], values(runs, kind, 'seconds'), digits=1) +
                      f' {moved(runs, kind)} | {median(runs, kind, "busy"):.0%} |')
-    lines += ['', *(ratio_rows(migrations.ratios(runs)) if has(runs, *migrations.Migrations.KINDS) else []),
+    lines += ['', *ratio_rows(migrations.ratios(runs)),
               '### What the guest noticed, from outside of it', '',
               f'The guest writes {migrations.RATE} blocks a second, synchronously, and says each one on its console.',
               'The longest silence there is the stall; the gap is from the last word on the source to the first on',
@@ -200,7 +209,8 @@ def migration_part(runs):
               'and the sum of their peak memory.', '', '| migration | CPU s a GB | peak memory |', '|---|---|---|']
     for kind in ours:
         if kind != 'way_back' and kind != 'resumed':
-            cpu = statistics.median(run[kind]['our_cpu'] / run[kind]['copied'] * GB for run in runs)
+            cpu = statistics.median(run[kind]['our_cpu'] / run[kind]['copied'] * GB
+                                    for run in with_kinds(runs, kind))
             lines.append(f'| {NAMES["migrations"][kind]} | {cpu:.2f} | {median(runs, kind, "memory") / MIB:.0f} MiB |')
     return [*lines, '', *(state_table(runs) if ours else [])]
 
@@ -209,14 +219,15 @@ def state_table(runs):
     """Where the time goes."""
     kinds = [kind for kind in ('ssh', 'way_back', 'four_ssh') if has(runs, kind)]
     names = []
-    for run in runs:
-        for kind in kinds:
+    for kind in kinds:
+        for run in with_kinds(runs, kind):
             names += [name for name in run[kind]['states'] if name not in names and name != 'end']
     lines = ['### Where the time goes', '', 'Seconds in each state, medians.', '',
              '| state | ' + ' | '.join(NAMES['migrations'][kind] for kind in kinds) + ' |',
              '|---' * (len(kinds) + 1) + '|']
     for name in names:
-        took = (statistics.median(run[kind]['states'].get(name, 0) for run in runs) for kind in kinds)
+        took = (statistics.median(run[kind]['states'].get(name, 0) for run in with_kinds(runs, kind))
+                for kind in kinds)
         lines.append(f'| {name} | ' + ' | '.join(f'{value:.2f}' for value in took) + ' |')
     return [*lines, '']
 
@@ -260,7 +271,6 @@ def text(figures):
     """The whole document."""
     link = f'{figures["mbit"]} Mbit/s' if figures['mbit'] else 'unlimited (virtual Ethernet)'
     loads = figures['loads'] or [0]
-    runs = max(len(figures['copies']), len(figures['migrations']))
     return '\n'.join([
         '# Performance', '',
         'Written by `python3 tests/bench/bench.py --write`; do not edit. `--help` says how it measures.', '',
@@ -270,7 +280,9 @@ def text(figures):
         f'(tests/lab), guests emulated (TCG). Load average meanwhile: {min(loads):.0f} to {max(loads):.0f}.',
         f'Link between the hosts: {link}.', '',
         f'Images: {figures["mib"]} MiB of random data; for whole migrations one qcow2 disk, or four of a quarter of',
-        f'it, with two internal snapshots with memory. Runs: {runs}, their order turned, caches dropped before each',
+        f'it, with two internal snapshots with memory. Whole runs: {figures["whole"]}, then',
+        f'{figures["short"]} more of only what the goals are about; their order turned, caches dropped before each',
         'measurement. Stock virsh, nbdcopy and vol-upload go over plain TCP and hash nothing.', '',
+        *(line for failure in figures['failed'] for line in (f'**Failed**: {failure}', '')),
         *copy_part(figures['copies']), *connection_part(figures['connections']),
         *migration_part(figures['migrations']), *memory_part(figures['memory'])])
