@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -22,10 +23,14 @@
 #define WORDS_MAX 1000
 /* How long ssh may take to end by itself, and after a signal. */
 #define END_US (2 * G_USEC_PER_SEC)
+/* A further connection is an improvement: it is not waited for as long as ssh would try. */
+#define FORWARD_US (10 * G_USEC_PER_SEC)
+#define LOOK_MS 100
 
 struct VmigSshLink {
     char *host;
     char **argv;
+    gboolean only_forwards;
     VmigStorage *storage; /* until it is given away */
     GThread *thread;
     GMutex lock; /* of what follows */
@@ -115,9 +120,12 @@ char **vmig_ssh_link_argv(const VmigSshLinkOptions *options, GError **error)
         g_ptr_array_add(argv, g_strdup("-l"));
         g_ptr_array_add(argv, g_strdup(to->user));
     }
+    if (options->only_forwards)
+        g_ptr_array_add(argv, g_strdup("-N"));
     g_ptr_array_add(argv, g_strdup("--"));
     g_ptr_array_add(argv, g_strdup(to->host));
-    g_ptr_array_add(argv, g_strdup(options->agent_command != NULL ? options->agent_command : "vmig-snap agent"));
+    if (!options->only_forwards)
+        g_ptr_array_add(argv, g_strdup(options->agent_command != NULL ? options->agent_command : "vmig-snap agent"));
     g_ptr_array_add(argv, NULL);
     return (char **)g_ptr_array_free(g_steal_pointer(&argv), FALSE);
 }
@@ -225,11 +233,13 @@ static void send_signal(VmigSshLink *link, int signum)
         kill(link->pid, signum);
 }
 
-/* Its input is closed: the agent ends, and then ssh. */
+/* Its input is closed: the agent ends, and then ssh. Without an agent ssh does not look at its input. */
 static void stop(VmigSshLink *link)
 {
     if (link->thread == NULL)
         return;
+    if (link->only_forwards)
+        send_signal(link, SIGTERM);
     if (!wait_for_end(link, END_US)) {
         send_signal(link, SIGTERM);
         if (!wait_for_end(link, END_US))
@@ -339,6 +349,43 @@ static gboolean say_hello(VmigSshLink *link, GError **error)
     return link->storage != NULL;
 }
 
+/* The last of the sockets that ssh makes: it makes them in order, once it is connected. */
+static char *last_socket(const VmigSshLinkOptions *options)
+{
+    guint count = options->sockets != NULL ? g_strv_length((char **)options->sockets) : 0;
+
+    if (count == 0)
+        return NULL;
+    g_autofree char *path = g_build_filename(options->run_dir, options->sockets[count - 1], NULL);
+    return g_strconcat(path, options->suffix, NULL);
+}
+
+/* Waits for something new in the folder, and now and then looks whether ssh is still there. */
+static gboolean wait_for_news(VmigSshLink *link, int watch_fd, gint64 until)
+{
+    struct pollfd fd = {.fd = watch_fd, .events = POLLIN};
+    char events[4096];
+
+    if (poll(&fd, 1, LOOK_MS) > 0 && read(watch_fd, events, sizeof events) < 0)
+        return FALSE;
+    return vmig_ssh_link_alive(link) && g_get_monotonic_time() < until;
+}
+
+/* Nobody says hello: the connection is made when its last socket is there. */
+static gboolean wait_for_socket(VmigSshLink *link, const char *last, int watch_fd, GError **error)
+{
+    gint64 until = g_get_monotonic_time() + FORWARD_US;
+
+    while (access(last, F_OK) != 0)
+        if (!wait_for_news(link, watch_fd, until)) {
+            stop(link);
+            g_autofree char *words = vmig_ssh_link_words(link);
+            return vmig_fail(error, VMIG_ERROR_UNREACHABLE, NULL, "%s: ssh: %s", link->host,
+                             *words != '\0' ? words : "no connection");
+        }
+    return TRUE;
+}
+
 /* libvirt gives a socket that it makes QEMU connect to to QEMU's user by itself; with dynamic_ownership off nobody
  * would. */
 static gboolean hand_over_sockets(const VmigSshLinkOptions *options, GError **error)
@@ -358,7 +405,7 @@ static gboolean hand_over_sockets(const VmigSshLinkOptions *options, GError **er
     return TRUE;
 }
 
-VmigSshLink *vmig_ssh_link_open(const VmigSshLinkOptions *options, GError **error)
+static VmigSshLink *start_link(const VmigSshLinkOptions *options, GError **error)
 {
     g_auto(GStrv) argv = vmig_ssh_link_argv(options, error);
 
@@ -367,12 +414,48 @@ VmigSshLink *vmig_ssh_link_open(const VmigSshLinkOptions *options, GError **erro
     g_autoptr(VmigSshLink) link = g_new0(VmigSshLink, 1);
     link->host = g_strdup(options->host != NULL ? options->host : options->destination->host);
     link->argv = g_steal_pointer(&argv);
+    link->only_forwards = options->only_forwards;
     link->in_fd = link->out_fd = link->err_fd = -1;
     link->words = g_string_new(NULL);
     g_mutex_init(&link->lock);
     g_cond_init(&link->changed);
     link->thread = g_thread_new("vmig-ssh", tend, link);
-    if (!wait_for_start(link, error) || !say_hello(link, error) || !hand_over_sockets(options, error))
+    return wait_for_start(link, error) ? g_steal_pointer(&link) : NULL;
+}
+
+static VmigSshLink *open_watched(const VmigSshLinkOptions *options, const char *last, int watch_fd, GError **error)
+{
+    if (watch_fd < 0 || inotify_add_watch(watch_fd, options->run_dir, IN_CREATE | IN_MOVED_TO) < 0) {
+        vmig_fail_errno(error, errno, "watching %s", options->run_dir);
+        return NULL;
+    }
+    g_autoptr(VmigSshLink) link = start_link(options, error);
+    if (link == NULL || !wait_for_socket(link, last, watch_fd, error))
+        return NULL;
+    return g_steal_pointer(&link);
+}
+
+static VmigSshLink *open_forwards(const VmigSshLinkOptions *options, GError **error)
+{
+    g_autofree char *last = last_socket(options);
+
+    if (last == NULL) {
+        vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "a connection that forwards nothing");
+        return NULL;
+    }
+    (void)unlink(last); /* of a connection that broke */
+    int watch_fd = inotify_init1(IN_CLOEXEC);
+    VmigSshLink *link = open_watched(options, last, watch_fd, error);
+    close_fd(&watch_fd);
+    return link;
+}
+
+VmigSshLink *vmig_ssh_link_open(const VmigSshLinkOptions *options, GError **error)
+{
+    if (options->only_forwards)
+        return open_forwards(options, error);
+    g_autoptr(VmigSshLink) link = start_link(options, error);
+    if (link == NULL || !say_hello(link, error) || !hand_over_sockets(options, error))
         return NULL;
     return g_steal_pointer(&link);
 }

@@ -30,6 +30,7 @@ typedef struct {
     const char *ssh_command;           /* NULL: ssh */
     const char *agent_command;         /* for the shell there; NULL: "vmig-snap agent" */
     const char *qemu_conf;             /* NULL: /etc/libvirt/qemu.conf */
+    gboolean only_forwards;            /* no agent: returns when the sockets are there, and has no storage */
 } VmigSshLinkOptions;
 
 /* Returns when the agent has said hello; the sockets are there then. QEMU's user owns those that QEMU connects to; the

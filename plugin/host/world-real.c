@@ -221,10 +221,10 @@ static void widen(VmigWorld *world)
             .run_dir = world->run_dir,
             .sockets = (const char *const *)names->pdata,
             .suffix = suffix,
+            .only_forwards = TRUE,
             .ciphers = vmig_cipher_preferred(there->aes && vmig_cipher_has_aes()),
             .host = config->peer_name,
             .ssh_command = config->config->ssh_command,
-            .agent_command = config->config->agent_command,
         };
         VmigSshLink *link = vmig_ssh_link_open(&options, NULL);
         if (link == NULL)

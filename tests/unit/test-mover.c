@@ -800,8 +800,8 @@ static void run_line(const char *format, ...)
         g_error("%s: %s", line, complained);
 }
 
-/* A folder as QEMU wants it: a CA, a server's certificate for that name, a client's. */
-static char *make_pki(Fixture *f, const char *name, const char *host)
+/* A folder as QEMU wants it: a CA, a server's certificate for that name, a client's, both good for so many days. */
+static char *make_pki_for(Fixture *f, const char *name, const char *host, int days)
 {
     char *dir = g_build_filename(f->dir, name, NULL);
     g_autofree char *ext = g_build_filename(dir, "ext", NULL);
@@ -816,11 +816,16 @@ static char *make_pki(Fixture *f, const char *name, const char *host)
         run_line("openssl req -newkey rsa:2048 -nodes -subj /CN=%s -keyout %s/%s-key.pem -out %s/r", host, dir, end,
                  dir);
         run_line(
-            "openssl x509 -req -in %s/r -CA %s/ca-cert.pem -CAkey %s/ca-key.pem -CAcreateserial -days 2 -extfile %s "
+            "openssl x509 -req -in %s/r -CA %s/ca-cert.pem -CAkey %s/ca-key.pem -CAcreateserial -days %d -extfile %s "
             "-out %s/%s-cert.pem",
-            dir, dir, dir, ext, dir, end);
+            dir, dir, dir, days, ext, dir, end);
     }
     return dir;
+}
+
+static char *make_pki(Fixture *f, const char *name, const char *host)
+{
+    return make_pki_for(f, name, host, 2);
 }
 
 static void remove_pki(const char *dir)
@@ -939,6 +944,22 @@ static void test_tls_refuses(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     remove_pki(good);
     remove_pki(other_ca);
     remove_pki(other_name);
+}
+
+/* The server does not even start with it, and says why. */
+static void test_tls_expired(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (!have_openssl())
+        return;
+    g_autofree char *pki = make_pki_for(f, "old", "localhost", -1);
+    VmigListen to = {.first_port = PORT, .last_port = PORT + PORTS - 1, .tls_dir = pki};
+    add_noise(f, "one", MIB);
+    g_assert_null(vmig_receiver_start_on(file_at(f, 0)->part, MIB, &to, &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_IMAGE_TOOL);
+    g_assert_nonnull(strstr(error->message, "expired"));
+    remove_pki(pki);
 }
 
 static void test_tls_without_certificates(Fixture *f, gconstpointer data G_GNUC_UNUSED)
@@ -1091,6 +1112,7 @@ int main(int argc, char **argv)
     add("/mover/no-port", NULL, test_no_port);
     add("/mover/tls", NULL, test_tls);
     add("/mover/tls-refuses", NULL, test_tls_refuses);
+    add("/mover/tls-expired", NULL, test_tls_expired);
     add("/mover/tls-without-certificates", NULL, test_tls_without_certificates);
     add("/mover/bad-pages", NULL, test_bad_pages);
     add("/receiver/refuses", NULL, test_receiver_refuses);

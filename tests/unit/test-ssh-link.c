@@ -153,6 +153,58 @@ static void test_stubborn(void)
     g_assert_true(is_gone(pid));
 }
 
+static VmigSshLink *open_forwards(const char *script, GError **error)
+{
+    static const char *const sockets[] = {"one.sock", "two.sock", NULL};
+    g_autofree char *ssh = in_dir("ssh");
+    g_autofree char *text =
+        g_strconcat("#!/bin/sh\n" PID "case \"$*\" in *agent*) exit 3;; *' -N -- b') ;; *) exit 4;; esac\n",
+                    "cd \"$(dirname \"$0\")\"\n", script, NULL);
+    g_autoptr(VmigDestination) to = vmig_destination_parse("qemu+ssh://b/system", NULL);
+    VmigSshLinkOptions options = {.destination = to,
+                                  .run_dir = dir,
+                                  .sockets = sockets,
+                                  .suffix = ".0",
+                                  .host = "vmig-b",
+                                  .ssh_command = ssh,
+                                  .only_forwards = TRUE};
+
+    g_assert_true(g_file_set_contents(ssh, text, -1, NULL));
+    g_assert_cmpint(g_chmod(ssh, 0755), ==, 0);
+    return vmig_ssh_link_open(&options, error);
+}
+
+/* A connection for sockets alone: it is there with the last of them, not with what an earlier one left, and ends at a
+ * word although ssh does not read its input. */
+static void test_forwards(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *last = in_dir("two.sock.0");
+    g_autofree char *first = in_dir("one.sock.0");
+    g_autofree char *ready = in_dir("ready");
+    gint64 before;
+
+    g_assert_true(g_file_set_contents(last, "stale", -1, NULL));
+    g_assert_null(open_forwards("echo 'bind: no' >&2; exit 255", &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_UNREACHABLE);
+    g_assert_nonnull(strstr(error->message, "bind: no"));
+    g_clear_error(&error);
+    g_assert_true(g_file_set_contents(last, "stale", -1, NULL));
+    VmigSshLink *link = open_forwards(": > one.sock.0; sleep 0.3; : > ready; : > two.sock.0; exec sleep 100", &error);
+    g_assert_no_error(error);
+    g_assert_true(g_file_test(ready, G_FILE_TEST_EXISTS));
+    g_assert_null(vmig_ssh_link_storage(link));
+    g_assert_true(vmig_ssh_link_alive(link));
+    pid_t pid = ssh_pid();
+    before = g_get_monotonic_time();
+    vmig_ssh_link_close(link);
+    g_assert_cmpint(g_get_monotonic_time() - before, <, 1900 * G_TIME_SPAN_MILLISECOND);
+    g_assert_true(is_gone(pid));
+    g_unlink(first);
+    g_unlink(last);
+    g_unlink(ready);
+}
+
 /* A process that is killed cannot close anything. */
 static void test_dies_with_us(void)
 {
@@ -181,6 +233,7 @@ int main(int argc, char **argv)
     g_test_add_func("/ssh-link/open", test_open);
     g_test_add_func("/ssh-link/loss", test_loss);
     g_test_add_func("/ssh-link/stubborn", test_stubborn);
+    g_test_add_func("/ssh-link/forwards", test_forwards);
     int result = g_test_run();
     for (guint i = 0; i < 2; i++) {
         g_autofree char *path = in_dir(i == 0 ? "ssh" : "pid");
