@@ -143,6 +143,7 @@ static int copy(const char *source, char **where, guint connections, Peer *peer)
     g_autofree char *number = g_strdup_printf("%u", port);
     for (char **each = where; *each != NULL; each++) {
         g_auto(GStrv) parts = g_strsplit(*each, "PORT", 2);
+        g_free(*each);
         *each = g_strjoinv(number, parts);
     }
     gint64 began = g_get_monotonic_time();
@@ -160,13 +161,15 @@ static int copy(const char *source, char **where, guint connections, Peer *peer)
            seconds, peer->now.sent, file.size, peak_memory_kib(), words[1] != NULL ? atol(words[1]) : -1,
            strcmp(words[0], task.hash) == 0 ? "true" : "false");
     free(told);
+    g_free(task.hash);
+    g_free(task.rewritten);
     vmig_mover_free(mover);
     return 0;
 }
 
 static int send_there(int argc, char **argv)
 {
-    g_autoptr(GPtrArray) where = g_ptr_array_new();
+    g_autoptr(GPtrArray) where = g_ptr_array_new_with_free_func(g_free);
     g_autoptr(GError) error = NULL;
     Peer peer = {0};
     int i = 2, in = -1, out = -1;
@@ -187,7 +190,10 @@ static int send_there(int argc, char **argv)
         return fail(error);
     peer.to = fdopen(in, "w");
     peer.from = fdopen(out, "r");
-    return copy(source, (char **)where->pdata, connections, &peer);
+    int status = copy(source, (char **)where->pdata, connections, &peer);
+    fclose(peer.to);
+    fclose(peer.from);
+    return status;
 }
 
 int main(int argc, char **argv)
