@@ -19,7 +19,7 @@ from lab import IMAGES, wait_until  # noqa: E402
 GUEST = 'bench'
 SNAPSHOTS = ['one', 'two']
 RATE = 100      # writes a second and disk
-REGION_MIB = 64  # where the guest writes
+REGION_MIB = 4  # where the guest writes
 MIB = 1 << 20
 CLUSTER = 65536
 PKI = '/etc/libvirt/pki'
@@ -69,7 +69,7 @@ class Migrations:
             lab.run('a', ['cp', '--sparse=always', self._golden(disks, index), image], timeout=600)
             if length:
                 os.truncate(lab.path('a', image), length)
-        lab.make_guest('a', GUEST, images, cmdline=f'vmig.rate={RATE}')
+        lab.make_guest('a', GUEST, images, cmdline=f'vmig.rate={RATE} vmig.region_mb={REGION_MIB}')
         lab.make_tree('a', GUEST, [('take', name, '') for name in SNAPSHOTS])
 
     def remove(self):

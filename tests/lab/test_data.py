@@ -236,6 +236,8 @@ def test_more_connections(case):
     job = call.events[-1][1]['job']
     links = case.lab.path('a', f'/run/vmig-snap/{job}')
     need((links / 'seed-0.sock.0').exists(), 'there is one connection only:', sorted(os.listdir(links)))
+    agents = [argv for argv in case.lab.processes('b', 'vmig-snap').values() if argv[1:] == ['agent']]
+    need(len(agents) == 1, 'a further connection has an agent of its own:', agents)
     move.finish()
     move.prove_arrived(revert=None)
 
