@@ -151,12 +151,13 @@ static gboolean overlay_exists(VmigMachine *m, VmigHost *source, gboolean *exist
  * which, only people know. It stays so when the guest is off: what was seen is in the journal. */
 static gboolean fail_astray(VmigMachine *m, GError **error)
 {
-    return vmig_fail(error, VMIG_ERROR_INTERFERENCE,
-                     "The overlays are kept. Decide which state of the disks counts; then remove the overlays by hand "
-                     "and run vmig-snap resume.",
-                     "'%s' ran on its bases although its last writes are in the overlays: somebody reverted it, or it "
-                     "was started by a definition older than a power loss",
-                     m->job->domain);
+    return vmig_fail(
+        error, VMIG_ERROR_INTERFERENCE,
+        "The overlays are kept. Decide which state of the disks counts; then remove the overlays by hand "
+        "and run vmig-snap resume.",
+        "'%s' ran on its bases, or they were changed, although its last writes are in the overlays: somebody "
+        "reverted it, or it was started by a definition older than a power loss",
+        m->job->domain);
 }
 
 static gboolean back_work_live(VmigMachine *m, gboolean exists, VmigBackWork *ret, GError **error)
@@ -173,6 +174,26 @@ static gboolean back_work_live(VmigMachine *m, gboolean exists, VmigBackWork *re
     if (any || !exists || !m->job->frozen || m->job->pivoting)
         return TRUE;
     return vmig_side_note_astray(m, error) && fail_astray(m, error);
+}
+
+/* Nobody has seen the guest on its bases. But a base that was written to since it was frozen, with nothing committed by
+ * us, was: by a guest that was reverted and went off again, or by qemu-img. Newer, not different: a power loss can take
+ * back a time that was not written yet. */
+static gboolean require_frozen(VmigMachine *m, VmigHost *source, GError **error)
+{
+    if (!m->job->frozen || m->job->commit_started || m->job->pivoting || m->job->astray)
+        return TRUE;
+    for (guint i = 0; i < m->job->disks->len; i++) {
+        const VmigFile *base = vmig_disk_base(m->job->disks->pdata[i]);
+        guint64 size, dev, ino, mtime_ns;
+        if (!vmig_storage_stat(source->storage, base->source, &size, &dev, &ino, &mtime_ns, error))
+            return FALSE;
+        if (base->mtime_ns == 0 || (ino == base->ino && mtime_ns <= base->mtime_ns))
+            continue;
+        vmig_machine_note(m, "%s was written to although it was frozen", base->source);
+        return vmig_side_note_astray(m, error);
+    }
+    return TRUE;
 }
 
 gboolean vmig_commit_back_work(VmigMachine *m, VmigBackWork *ret, GError **error)
@@ -193,5 +214,7 @@ gboolean vmig_commit_back_work(VmigMachine *m, VmigBackWork *ret, GError **error
     if (run != VMIG_RUN_SHUTOFF)
         return back_work_live(m, exists, ret, error);
     *ret = exists ? VMIG_BACK_OFFLINE : VMIG_BACK_NOTHING;
+    if (exists && !require_frozen(m, source, error))
+        return FALSE;
     return !exists || !m->job->astray || fail_astray(m, error);
 }

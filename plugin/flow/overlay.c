@@ -29,6 +29,16 @@ static gboolean make_overlays(VmigMachine *m, GError **error)
     return xml != NULL && hv->ops->overlay(hv, m->job->uuid, xml, error);
 }
 
+/* Those of the plan are older than the guest's last writes: none is known until they are noted. */
+static void forget_identities(VmigMachine *m)
+{
+    for (guint i = 0; i < m->job->disks->len; i++) {
+        const VmigDisk *disk = m->job->disks->pdata[i];
+        for (guint k = 0; k < disk->files->len; k++)
+            ((VmigFile *)disk->files->pdata[k])->mtime_ns = 0;
+    }
+}
+
 /* All disks get theirs in one transaction of QEMU's: the first tells for all. */
 static gboolean have_overlays(VmigMachine *m, GError **error)
 {
@@ -48,6 +58,7 @@ static gboolean have_overlays(VmigMachine *m, GError **error)
         !vmig_storage_sync_config(m->world->source.storage, error))
         return FALSE;
     m->job->frozen = TRUE;
+    forget_identities(m);
     return vmig_machine_save(m, error);
 }
 
