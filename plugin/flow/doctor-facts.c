@@ -31,7 +31,6 @@ void vmig_doctor_job_free(VmigDoctorJob *job)
     g_free(job->token_after);
     g_free(job);
 }
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigDoctorJob, vmig_doctor_job_free)
 
 VmigDoctorDomain *vmig_doctor_domain_new(const char *uuid, const char *name)
 {
@@ -65,6 +64,8 @@ void vmig_doctor_facts_free(VmigDoctorFacts *facts)
     g_clear_pointer(&facts->libvirt, vmig_hypervisor_info_free);
     g_clear_pointer(&facts->setup, vmig_host_setup_free);
     g_clear_pointer(&facts->jobs, g_ptr_array_unref);
+    g_clear_pointer(&facts->open_before, g_hash_table_unref);
+    g_clear_pointer(&facts->journal, vmig_journal_close);
     g_clear_pointer(&facts->domains, g_ptr_array_unref);
     g_clear_pointer(&facts->files, g_ptr_array_unref);
     g_clear_pointer(&facts->folders, g_ptr_array_unref);
@@ -75,6 +76,9 @@ void vmig_doctor_facts_free(VmigDoctorFacts *facts)
 
 /* --- asking the facts --- */
 
+static VmigDoctorJob *look_at_job(const VmigDoctorFacts *facts, const char *id, GError **error);
+
+/* Years of jobs are behind a journal, and nearly none of them matters: what something here leads to is read then. */
 const VmigDoctorJob *vmig_doctor_find_job(const VmigDoctorFacts *facts, const char *id)
 {
     for (guint i = 0; facts->jobs != NULL && i < facts->jobs->len; i++) {
@@ -82,7 +86,12 @@ const VmigDoctorJob *vmig_doctor_find_job(const VmigDoctorFacts *facts, const ch
         if (g_strcmp0(job->job->id, id) == 0)
             return job;
     }
-    return NULL;
+    if (facts->jobs == NULL || facts->journal == NULL || id == NULL || !vmig_job_id_is_valid(id))
+        return NULL;
+    VmigDoctorJob *job = look_at_job(facts, id, NULL);
+    if (job != NULL)
+        g_ptr_array_add(facts->jobs, job);
+    return job;
 }
 
 const VmigDoctorJob *vmig_doctor_ended_job(const VmigDoctorFacts *facts, const char *id, gboolean *busy)
@@ -256,28 +265,69 @@ static gboolean look_at_open_job(VmigJournal *journal, VmigDoctorJob *job, const
     return job->token_after != NULL;
 }
 
-static GPtrArray *read_jobs(VmigJournal *journal, GHashTable *open_before, const VmigDoctorRequest *request,
-                            const VmigConfig *config, GError **error)
+static VmigDoctorJob *look_at_job(const VmigDoctorFacts *facts, const char *id, GError **error)
 {
-    g_autoptr(GPtrArray) all = vmig_journal_list(journal, TRUE, error);
+    g_autoptr(VmigDoctorJob) job = g_new0(VmigDoctorJob, 1);
+
+    job->job = vmig_journal_load(facts->journal, id, error);
+    if (job->job == NULL)
+        return NULL;
+    job->finished = vmig_state_is_final(vmig_job_state(job->job));
+    job->busy = job->finished && g_hash_table_contains(facts->open_before, job->job->id);
+    job->role = vmig_journal_role(facts->journal, job->job->id, error);
+    if (job->role == NULL ||
+        (job->finished ? !list_files(facts->journal, job, error)
+                       : !look_at_open_job(facts->journal, job, facts->request, facts->config, error)))
+        return NULL;
+    return g_steal_pointer(&job);
+}
+
+/* Ids of the finished jobs that have a file here which should not be. */
+static GHashTable *jobs_with_files(VmigJournal *journal, GError **error)
+{
+    g_autoptr(GPtrArray) rows = vmig_journal_files_left(journal, error);
+    g_autoptr(GHashTable) ids = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+
+    for (guint i = 0; rows != NULL && i < rows->len; i++) {
+        const VmigJournalFile *row = rows->pdata[i];
+        if (access(row->path, F_OK) == 0)
+            g_hash_table_add(ids, g_strdup(row->job));
+    }
+    return rows != NULL ? g_steal_pointer(&ids) : NULL;
+}
+
+/* The guests here, and the one that was asked for: their newest jobs are wanted. */
+static GHashTable *guests_of(const VmigDoctorFacts *facts)
+{
+    GHashTable *guests = g_hash_table_new(g_str_hash, g_str_equal);
+
+    for (guint i = 0; facts->domains != NULL && i < facts->domains->len; i++)
+        g_hash_table_add(guests, ((const VmigDoctorDomain *)facts->domains->pdata[i])->uuid);
+    if (facts->only != NULL)
+        g_hash_table_add(guests, (char *)facts->only);
+    return guests;
+}
+
+static GPtrArray *read_jobs(VmigDoctorFacts *facts, GError **error)
+{
+    g_autoptr(GPtrArray) heads = vmig_journal_heads(facts->journal, error);
+    g_autoptr(GHashTable) with_files = heads != NULL ? jobs_with_files(facts->journal, error) : NULL;
+    g_autoptr(GHashTable) guests = guests_of(facts);
     g_autoptr(GPtrArray) jobs = g_ptr_array_new_with_free_func((GDestroyNotify)vmig_doctor_job_free);
 
-    if (all == NULL)
+    if (with_files == NULL)
         return NULL;
-    g_ptr_array_set_free_func(all, NULL);
-    for (guint i = 0; i < all->len; i++) {
-        VmigDoctorJob *job = g_new0(VmigDoctorJob, 1);
-        job->job = all->pdata[i];
-        g_ptr_array_add(jobs, job);
-    }
-    for (guint i = 0; i < jobs->len; i++) {
-        VmigDoctorJob *job = jobs->pdata[i];
-        job->finished = vmig_state_is_final(vmig_job_state(job->job));
-        job->busy = job->finished && g_hash_table_contains(open_before, job->job->id);
-        job->role = vmig_journal_role(journal, job->job->id, error);
-        if (job->role == NULL || (job->finished ? !list_files(journal, job, error)
-                                                : !look_at_open_job(journal, job, request, config, error)))
+    facts->n_jobs = heads->len;
+    for (guint i = 0; i < heads->len; i++) {
+        const VmigJournalHead *head = heads->pdata[i];
+        gboolean newest = g_hash_table_remove(guests, head->uuid);
+        newest = g_hash_table_remove(guests, head->domain) || newest;
+        if (head->finished && !newest && !g_hash_table_contains(with_files, head->id))
+            continue;
+        VmigDoctorJob *job = look_at_job(facts, head->id, error);
+        if (job == NULL)
             return NULL;
+        g_ptr_array_add(jobs, job);
     }
     return g_steal_pointer(&jobs);
 }
@@ -285,8 +335,7 @@ static GPtrArray *read_jobs(VmigJournal *journal, GHashTable *open_before, const
 static VmigJournal *open_journal(VmigDoctorFacts *facts)
 {
     g_autofree char *machine_id = vmig_machine_id();
-    g_autoptr(VmigJournal) journal =
-        vmig_journal_open_read_only(facts->journal_path, machine_id, &facts->journal_error);
+    g_autoptr(VmigJournal) journal = vmig_journal_open_to_look(facts->journal_path, machine_id, &facts->journal_error);
 
     if (journal == NULL || !vmig_journal_check(journal, &facts->journal_error))
         return NULL;
@@ -335,14 +384,16 @@ void vmig_doctor_look(VmigDoctorFacts *facts, const VmigDoctorRequest *request, 
     }
     facts->setup = look_at_setup(config);
     facts->journal_path = g_build_filename(config->state_dir, "journal.db", NULL);
-    g_autoptr(VmigJournal) journal = open_journal(facts);
-    g_autoptr(GHashTable) open_before = open_jobs(facts, journal);
+    facts->request = request;
+    facts->config = config;
+    facts->journal = open_journal(facts);
+    facts->open_before = open_jobs(facts, facts->journal);
     look_at_libvirt(facts, request);
     facts->files = vmig_scan_files((const char *const *)config->image_roots, &facts->files_whole);
     facts->folders = vmig_scan_run_folders(config->run_dir);
     facts->guards = vmig_scan_guards(config->run_dir);
-    if (journal != NULL && facts->journal_error == NULL)
-        facts->jobs = read_jobs(journal, open_before, request, config, &facts->journal_error);
+    if (facts->journal != NULL && facts->journal_error == NULL)
+        facts->jobs = read_jobs(facts, &facts->journal_error);
     else if (g_error_matches(facts->journal_error, VMIG_ERROR, VMIG_ERROR_NO_JOB))
         facts->jobs = g_ptr_array_new_with_free_func((GDestroyNotify)vmig_doctor_job_free);
     drop_vanished(facts->files);

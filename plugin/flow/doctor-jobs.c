@@ -250,7 +250,7 @@ static void journal_rule(const VmigDoctorFacts *facts, GPtrArray *findings)
         for (guint i = 0; i < facts->jobs->len; i++)
             open += ((const VmigDoctorJob *)facts->jobs->pdata[i])->finished ? 0 : 1;
         vmig_finding_add(findings, "journal", VMIG_SEVERITY_OK, "the journal %s is whole: %u jobs, %u not finished",
-                         path, facts->jobs->len, open);
+                         path, facts->n_jobs, open);
         return;
     }
     if (g_error_matches(why, VMIG_ERROR, VMIG_ERROR_NO_JOB)) {

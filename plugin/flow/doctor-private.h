@@ -46,8 +46,15 @@ typedef struct {
     VmigHostSetup *setup;
 
     char *journal_path;
-    GError *journal_error; /* why its jobs are not known; NO_JOB: there is none */
-    GPtrArray *jobs;       /* VmigDoctorJob, the one that changed last first; NULL with journal_error */
+    GError *journal_error;   /* why its jobs are not known; NO_JOB: there is none */
+    VmigJournal *journal;    /* where it is whole */
+    GHashTable *open_before; /* ids of the jobs that were not finished when it was begun to look */
+    guint n_jobs;            /* in the journal */
+    GPtrArray *jobs; /* VmigDoctorJob: those that are not finished or left something here, and the newest of each
+                      * guest here, the one that changed last first; then those that were asked for. NULL with
+                      * journal_error */
+    const VmigDoctorRequest *request; /* not owned */
+    const VmigConfig *config;         /* not owned */
 
     GPtrArray *domains; /* VmigDoctorDomain; NULL: libvirt does not tell */
     GPtrArray *files;   /* VmigOurFile that still exist after the journal was read */
@@ -62,6 +69,7 @@ VmigDoctorFacts *vmig_doctor_facts_new(void);
 void vmig_doctor_facts_free(VmigDoctorFacts *facts);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigDoctorFacts, vmig_doctor_facts_free)
 void vmig_doctor_job_free(VmigDoctorJob *job);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigDoctorJob, vmig_doctor_job_free)
 VmigDoctorDomain *vmig_doctor_domain_new(const char *uuid, const char *name);
 void vmig_doctor_domain_free(VmigDoctorDomain *domain);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigDoctorDomain, vmig_doctor_domain_free)

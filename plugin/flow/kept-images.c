@@ -34,15 +34,19 @@ void vmig_cleaned_free(VmigCleaned *cleaned)
 
 static GPtrArray *jobs_of(VmigJournal *journal, const char *domain, GError **error)
 {
-    g_autoptr(GPtrArray) all = vmig_journal_list(journal, TRUE, error);
+    g_autoptr(GPtrArray) heads = vmig_journal_heads(journal, error);
     g_autoptr(GPtrArray) jobs = g_ptr_array_new_with_free_func((GDestroyNotify)vmig_job_free);
 
-    for (guint i = 0; all != NULL && i < all->len; i++) {
-        const VmigJob *job = all->pdata[i];
-        if (g_strcmp0(job->uuid, domain) == 0 || g_strcmp0(job->domain, domain) == 0)
-            g_ptr_array_add(jobs, vmig_job_copy(job));
+    for (guint i = 0; heads != NULL && i < heads->len; i++) {
+        const VmigJournalHead *head = heads->pdata[i];
+        if (g_strcmp0(head->uuid, domain) != 0 && g_strcmp0(head->domain, domain) != 0)
+            continue;
+        VmigJob *job = vmig_journal_load(journal, head->id, error);
+        if (job == NULL)
+            return NULL;
+        g_ptr_array_add(jobs, job);
     }
-    return all != NULL ? g_steal_pointer(&jobs) : NULL;
+    return heads != NULL ? g_steal_pointer(&jobs) : NULL;
 }
 
 static gboolean check_jobs(GPtrArray *jobs, const char *domain, GError **error)

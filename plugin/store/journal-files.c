@@ -95,15 +95,9 @@ gboolean vmig_journal_file_put(VmigJournal *journal, const VmigJournalFile *file
     return vmig_db_transaction(journal, file->job, write_files, &files, error);
 }
 
-GPtrArray *vmig_journal_file_list(VmigJournal *journal, const char *job, const char *path, GError **error)
+static GPtrArray *read_files(VmigJournal *journal, sqlite3_stmt *stmt, GError **error)
 {
     g_autoptr(GPtrArray) files = g_ptr_array_new_with_free_func((GDestroyNotify)vmig_journal_file_free);
-    g_autoptr(sqlite3_stmt) stmt =
-        job != NULL
-            ? vmig_db_prepare(error, journal, FILE_COLUMNS "WHERE job = ?1 AND state <> 'removed' ORDER BY rowid", "s",
-                              job)
-            : vmig_db_prepare(error, journal, FILE_COLUMNS "WHERE path = ?1 AND state <> 'removed' ORDER BY rowid DESC",
-                              "s", path);
     gboolean more = FALSE;
 
     if (stmt == NULL || !vmig_db_step(journal, stmt, &more, error))
@@ -117,6 +111,31 @@ GPtrArray *vmig_journal_file_list(VmigJournal *journal, const char *job, const c
             return NULL;
     }
     return g_steal_pointer(&files);
+}
+
+GPtrArray *vmig_journal_file_list(VmigJournal *journal, const char *job, const char *path, GError **error)
+{
+    g_autoptr(sqlite3_stmt) stmt =
+        job != NULL
+            ? vmig_db_prepare(error, journal, FILE_COLUMNS "WHERE job = ?1 AND state <> 'removed' ORDER BY rowid", "s",
+                              job)
+            : vmig_db_prepare(error, journal, FILE_COLUMNS "WHERE path = ?1 AND state <> 'removed' ORDER BY rowid DESC",
+                              "s", path);
+
+    return read_files(journal, stmt, error);
+}
+
+GPtrArray *vmig_journal_files_left(VmigJournal *journal, GError **error)
+{
+    g_autoptr(sqlite3_stmt) stmt = vmig_db_prepare(
+        error, journal,
+        FILE_COLUMNS "WHERE state <> 'removed' AND kind <> 'base'"
+                     " AND job NOT IN (SELECT id FROM job INDEXED BY job_open WHERE finished = 0)"
+                     " AND NOT (kind = 'seed' AND EXISTS (SELECT 1 FROM token WHERE token.job = file.job AND"
+                     " token.owner = 'destination'))",
+        "");
+
+    return read_files(journal, stmt, error);
 }
 
 static gboolean fail_line(GError **error, const char *id)

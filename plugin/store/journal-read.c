@@ -145,6 +145,36 @@ GPtrArray *vmig_journal_list(VmigJournal *journal, gboolean all, GError **error)
     return read_jobs(journal, all, -1, error);
 }
 
+void vmig_journal_head_free(VmigJournalHead *head)
+{
+    g_free(head->id);
+    g_free(head->uuid);
+    g_free(head->domain);
+    g_free(head);
+}
+
+GPtrArray *vmig_journal_heads(VmigJournal *journal, GError **error)
+{
+    g_autoptr(GPtrArray) heads = g_ptr_array_new_with_free_func((GDestroyNotify)vmig_journal_head_free);
+    g_autoptr(sqlite3_stmt) stmt =
+        vmig_db_prepare(error, journal, "SELECT id, uuid, domain, finished FROM job ORDER BY updated DESC", "");
+    gboolean more = FALSE;
+
+    if (stmt == NULL || !vmig_db_step(journal, stmt, &more, error))
+        return NULL;
+    while (more) {
+        VmigJournalHead *head = g_new0(VmigJournalHead, 1);
+        head->id = g_strdup(vmig_db_text(stmt, 0));
+        head->uuid = g_strdup(vmig_db_text(stmt, 1));
+        head->domain = g_strdup(vmig_db_text(stmt, 2));
+        head->finished = sqlite3_column_int(stmt, 3) == 1;
+        g_ptr_array_add(heads, head);
+        if (!vmig_db_step(journal, stmt, &more, error))
+            return NULL;
+    }
+    return g_steal_pointer(&heads);
+}
+
 GPtrArray *vmig_journal_newest(VmigJournal *journal, guint most, guint *left_out, GError **error)
 {
     gint64 n = 0;

@@ -53,6 +53,13 @@ typedef struct {
     char *reason;     /* why it is redundant, or NULL */
 } VmigJournalFile;
 
+/* What a job is about, without its record. */
+typedef struct {
+    char *id, *uuid, *domain;
+    gboolean finished;
+} VmigJournalHead;
+void vmig_journal_head_free(VmigJournalHead *head);
+
 /* Opens the journal; makes it and its folder (0700) where there is none. machine_id, where not NULL, is stored when the
  * journal is made and compared afterwards.
  * Refuses (JOURNAL) a symbolic link, another owner, a folder or file that others can write, a second hard link, a
@@ -107,6 +114,9 @@ gboolean vmig_journal_find_ended(VmigJournal *journal, const char *uuid_or_name,
 GPtrArray *vmig_journal_list(VmigJournal *journal, gboolean all, GError **error);
 /* As list() with all, but so many at most; *left_out older ones are not in it. */
 GPtrArray *vmig_journal_newest(VmigJournal *journal, guint most, guint *left_out, GError **error);
+/* VmigJournalHead of all, the one that changed last first. Without a proof: after vmig_journal_check(), or to decide
+ * what is read. */
+GPtrArray *vmig_journal_heads(VmigJournal *journal, GError **error);
 /* "source" or "destination": which of the two this host is in that job. (transfer full) */
 char *vmig_journal_role(VmigJournal *journal, const char *id, GError **error);
 /* VmigJournalEntry, oldest first. */
@@ -135,3 +145,6 @@ gboolean vmig_journal_file_put(VmigJournal *journal, const VmigJournalFile *file
                                GError **error);
 /* VmigJournalFile of one job (or, with job NULL, of that path, newest first) that are not removed. */
 GPtrArray *vmig_journal_file_list(VmigJournal *journal, const char *job, const char *path, GError **error);
+/* Of all finished jobs those that are not removed and not meant to stay: neither bases nor the disks of a guest that
+ * arrived. */
+GPtrArray *vmig_journal_files_left(VmigJournal *journal, GError **error);

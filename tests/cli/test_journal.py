@@ -180,6 +180,12 @@ def test_many():
             check(ended.code == 0 and good and ended.seconds < 2,
                   f'{" ".join(argv)} with {MANY} ended jobs ({size} MB): {ended.seconds:.2f} s',
                   f'{ended.code} {ended.err} {len(document["jobs"])} {left}')
+        before = os.times()
+        ended = call([SNAP, 'doctor', '--json'], wrap=wrap(folder))
+        after = os.times()
+        used = after.children_user + after.children_system - before.children_user - before.children_system
+        check(f'{MANY + 1} jobs, 1 not finished' in ended.out and used < 6,
+              f'doctor with {MANY} ended jobs, every sum proven: {used:.1f} s of CPU time', f'{used} {ended}'[:3000])
         ended = call([SNAP, 'status', 'old-0'], wrap=wrap(folder))
         check(ended.code == 2 and ended.err.endswith('[no-job]\n'), 'status of a domain that no job ever had', ended)
         ended = call([SNAP, 'list', '--all'], wrap=wrap(folder))
