@@ -73,6 +73,9 @@ void sim_advance(Sim *sim, gint64 microseconds)
     sim_advance_to(sim, sim->now + microseconds, FALSE);
 }
 
+/* In seconds. */
+#define TEN_YEARS (10 * 365 * 24 * 3600)
+
 typedef struct {
     VmigClock parent;
     Sim *sim;
@@ -85,9 +88,15 @@ static gint64 clock_now(VmigClock *self)
     return sim->now + sim->dead_clock;
 }
 
+/* Set by somebody up to ten years ahead or back between any two calls: nothing may depend on it but what people read.
+ */
 static gint64 clock_wall(VmigClock *self)
 {
-    return clock_now(self) + 1700000000 * SIM_S;
+    const Sim *sim = ((SimClock *)self)->sim;
+    guint64 dice = (sim->seed * 1000003 + sim->calls) * G_GUINT64_CONSTANT(0x9e3779b97f4a7c15);
+    gint64 jump = (gint64)(dice >> 32) % TEN_YEARS;
+
+    return clock_now(self) + (1700000000 + (dice & 1 ? jump : -jump)) * SIM_S;
 }
 
 /* To a process that is dead time passes too, so that it gets to its end; to the world it does not. */
