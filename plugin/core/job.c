@@ -36,11 +36,32 @@
         sizeof(type), (GDestroyNotify)free_func, array, G_N_ELEMENTS(array)                                            \
     }
 
+static const Field content_fields[] = {
+    TEXT(VmigContent, id),          TEXT(VmigContent, name),     SIZE(VmigContent, date_sec),
+    SIZE(VmigContent, date_nsec),   SIZE(VmigContent, vm_clock), SIZE(VmigContent, vm_state_size),
+    SIZE(VmigContent, disk_size),   SIZE(VmigContent, icount),   TEXT(VmigContent, disk_hash),
+    TEXT(VmigContent, memory_hash),
+};
+static const FieldTable content_table = TABLE(VmigContent, vmig_content_free, content_fields);
+
 static const Field file_fields[] = {
-    TEXT(VmigFile, source),    TEXT(VmigFile, dest),           TEXT(VmigFile, part),   TEXT(VmigFile, format),
-    TEXT(VmigFile, backing),   TEXT(VmigFile, backing_format), TEXT(VmigFile, rebase), SIZE(VmigFile, size),
-    SIZE(VmigFile, allocated), SIZE(VmigFile, virtual_size),   SIZE(VmigFile, dev),    SIZE(VmigFile, ino),
-    SIZE(VmigFile, mtime_ns),  TEXT(VmigFile, kept),           TEXT(VmigFile, hash),   FLAG(VmigFile, placed),
+    TEXT(VmigFile, source),
+    TEXT(VmigFile, dest),
+    TEXT(VmigFile, part),
+    TEXT(VmigFile, format),
+    TEXT(VmigFile, backing),
+    TEXT(VmigFile, backing_format),
+    TEXT(VmigFile, rebase),
+    SIZE(VmigFile, size),
+    SIZE(VmigFile, allocated),
+    SIZE(VmigFile, virtual_size),
+    SIZE(VmigFile, dev),
+    SIZE(VmigFile, ino),
+    SIZE(VmigFile, mtime_ns),
+    TEXT(VmigFile, kept),
+    TEXT(VmigFile, hash),
+    FLAG(VmigFile, placed),
+    LIST(VmigFile, contents, &content_table),
 };
 static const FieldTable file_table = TABLE(VmigFile, vmig_file_free, file_fields);
 
@@ -64,7 +85,7 @@ static const Field option_fields[] = {
     TEXT(VmigOptions, fold),          TEXT(VmigOptions, transport), SIZE(VmigOptions, bandwidth),
     SIZE(VmigOptions, max_downtime),  SIZE(VmigOptions, parallel),  SIZE(VmigOptions, timeout),
     FLAG(VmigOptions, auto_converge), FLAG(VmigOptions, postcopy),  FLAG(VmigOptions, keep_source),
-    TEXT(VmigOptions, policy),
+    FLAG(VmigOptions, verify),        TEXT(VmigOptions, policy),
 };
 static const FieldTable option_table = TABLE(VmigOptions, NULL, option_fields);
 
@@ -99,6 +120,7 @@ static const Field job_fields[] = {
     FLAG(VmigJob, suspended),
     FLAG(VmigJob, pivoted),
     FLAG(VmigJob, start_again),
+    FLAG(VmigJob, verified),
     FLAG(VmigJob, source_clean),
     SIZE(VmigJob, started),
     SIZE(VmigJob, ended),
@@ -246,6 +268,17 @@ static gboolean record_from_json(gpointer record, const FieldTable *table, JsonO
             return FALSE;
     }
     return TRUE;
+}
+
+VmigContent *vmig_content_new(void)
+{
+    return record_new(&content_table);
+}
+
+void vmig_content_free(VmigContent *content)
+{
+    record_clear(content, &content_table);
+    g_free(content);
 }
 
 VmigFile *vmig_file_new(void)

@@ -14,6 +14,20 @@
 
 #define VMIG_JOB_VERSION 1
 
+/* What one internal snapshot of an image is. Names and ids are printable: vmig_printable(), other bytes are another
+ * text. The hashes are those of host/snapshot-page.h, NULL while they are not known. */
+typedef struct {
+    char *id;
+    char *name;
+    guint64 date_sec, date_nsec;
+    guint64 vm_clock;      /* nanoseconds */
+    guint64 vm_state_size; /* bytes; 0: no memory */
+    guint64 disk_size;
+    guint64 icount; /* G_MAXUINT64 where it was not recorded */
+    char *disk_hash;
+    char *memory_hash; /* NULL without memory too */
+} VmigContent;
+
 /* One file of a base: the base itself or one of the files that it is backed by. */
 typedef struct {
     char *source;         /* absolute path on the source */
@@ -29,9 +43,10 @@ typedef struct {
     guint64 dev;          /* identity of the source file when it was frozen */
     guint64 ino;
     guint64 mtime_ns;
-    char *kept;      /* the job that left an image under the name dest, to begin the seed with; or NULL */
-    char *hash;      /* of the whole file, once both sides agree on it */
-    gboolean placed; /* the seed has its final name */
+    char *kept;          /* the job that left an image under the name dest, to begin the seed with; or NULL */
+    char *hash;          /* of the whole file, once both sides agree on it */
+    gboolean placed;     /* the seed has its final name */
+    GPtrArray *contents; /* VmigContent: of the source's file, in its order, once a verification has hashed it */
 } VmigFile;
 
 typedef struct {
@@ -69,6 +84,7 @@ typedef struct {
     gboolean auto_converge;
     gboolean postcopy;
     gboolean keep_source; /* --source-images keep */
+    gboolean verify;      /* every snapshot is compared before anything of the source is removed */
     char *policy;
 } VmigOptions;
 
@@ -106,6 +122,7 @@ typedef struct {
     gboolean suspended;      /* by us, around a pivot: whoever finds it so resumes the guest */
     gboolean pivoted;        /* on the owner: live and persistent definition name the bases */
     gboolean start_again;  /* on the destination: its QEMU died before the pivot; it is off, and was not asked to be */
+    gboolean verified;     /* every snapshot was compared, and none differs */
     gboolean source_clean; /* nothing of the job is left on the source */
 
     guint64 started; /* seconds since the epoch, for people */
@@ -126,6 +143,8 @@ typedef struct {
     char *error_hint;
 } VmigJob;
 
+VmigContent *vmig_content_new(void);
+void vmig_content_free(VmigContent *content);
 VmigFile *vmig_file_new(void);
 void vmig_file_free(VmigFile *file);
 VmigDisk *vmig_disk_new(void);
@@ -134,6 +153,7 @@ VmigSnapshot *vmig_snapshot_new(void);
 void vmig_snapshot_free(VmigSnapshot *snapshot);
 VmigJob *vmig_job_new(void);
 void vmig_job_free(VmigJob *job);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigContent, vmig_content_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigFile, vmig_file_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigDisk, vmig_disk_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigSnapshot, vmig_snapshot_free)

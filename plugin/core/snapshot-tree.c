@@ -75,6 +75,14 @@ gboolean vmig_snapshot_has_disk(const VmigSnapshot *snapshot, const char *target
     return FALSE;
 }
 
+char *vmig_snapshot_domain_xml(const VmigSnapshot *snapshot)
+{
+    g_autoptr(VmigXml) xml = vmig_xml_parse(snapshot->xml, "the snapshot's XML", NULL);
+    xmlNode *domain = xml == NULL ? NULL : vmig_xml_child(xmlDocGetRootElement(xml->doc), "domain");
+
+    return domain != NULL ? vmig_xml_node_to_string(domain) : NULL;
+}
+
 /* One snapshot while the tree is put in order. */
 typedef struct {
     VmigSnapshot *snapshot;

@@ -12,6 +12,9 @@ VmigSnapshot *vmig_snapshot_from_xml(const char *xml, GError **error);
 /* Is that disk part of the snapshot? Snapshots of libvirt before 0.9.5 have no list of disks: all are. */
 gboolean vmig_snapshot_has_disk(const VmigSnapshot *snapshot, const char *target);
 
+/* The <domain> that a snapshot with memory would start, or NULL where its XML has none. (transfer full) */
+char *vmig_snapshot_domain_xml(const VmigSnapshot *snapshot);
+
 /* Sorts VmigSnapshot by depth, creation time and name, so that parents come first. Error: XML for a double name, a
  * parent that is not there, a cycle, or two that are current; the array is as before then. */
 gboolean vmig_snapshot_tree_order(GPtrArray *snapshots, GError **error);
