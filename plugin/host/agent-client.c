@@ -46,8 +46,9 @@ static const struct {
     const char *method;
     gint64 factor; /* of the deadline of other calls */
 } slow_methods[] = {
-    {"received", 0}, {"known", 20},  {"check", 0},           {"commit-offline", 0}, {"survey", 20},     {"receive", 20},
-    {"place", 20},   {"remove", 20}, {"create-overlay", 20}, {"remove-base", 20},   {"fence-take", 20},
+    {"received", 0},    {"known", 20},    {"check", 0},         {"commit-offline", 0},  {"survey", 20},
+    {"receive", 20},    {"place", 20},    {"remove", 20},       {"create-overlay", 20}, {"remove-base", 20},
+    {"fence-take", 20}, {"contents", 20}, {"content-page", 20},
 };
 
 static gint64 deadline_of(const Client *client, const char *method)

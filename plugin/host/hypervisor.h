@@ -108,6 +108,10 @@ typedef struct {
     gboolean (*host_info)(VmigHypervisor *self, VmigHypervisorInfo **ret, GError **error);
     /* Succeeds where this host can run the emulator, machine and type of that domain XML. */
     gboolean (*can_run)(VmigHypervisor *self, const char *domain_xml, GError **error);
+    /* Would libvirt and its QEMU take that machine, with its processor and every device, if it were started here? All
+     * is checked that a start checks, up to the command line; nothing is started and no file is looked at.
+     * NO_EMULATOR says what it would not take. */
+    gboolean (*would_start)(VmigHypervisor *self, const char *domain_xml, GError **error);
     /* *ret is NULL where there is none. AMBIGUOUS_DOMAIN where one's name is the other's UUID. */
     gboolean (*find)(VmigHypervisor *self, const char *name_or_uuid, VmigDomainInfo **ret, GError **error);
     /* Only how it runs, in as few calls as can be: the switchover asks for it. NULL: find() is used. */

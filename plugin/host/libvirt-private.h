@@ -61,6 +61,7 @@ gboolean vmig_libvirt_snapshots(VmigHypervisor *hv, const char *uuid, GPtrArray 
 gboolean vmig_libvirt_snapshot_forget(VmigHypervisor *hv, const char *uuid, const char *name, GError **error);
 gboolean vmig_libvirt_snapshot_define(VmigHypervisor *hv, const char *uuid, const char *xml, gboolean current,
                                       GError **error);
+gboolean vmig_libvirt_would_start(VmigHypervisor *hv, const char *domain_xml, GError **error);
 gboolean vmig_libvirt_overlay(VmigHypervisor *hv, const char *uuid, const char *xml, GError **error);
 
 /* libvirt-migrate.c */

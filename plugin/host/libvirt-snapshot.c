@@ -101,3 +101,26 @@ gboolean vmig_libvirt_overlay(VmigHypervisor *hv, const char *uuid, const char *
                                        VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA);
     return snapshot != NULL || vmig_libvirt_fail(self, error, "cannot put the overlays over the disks");
 }
+
+/* The conversion into QEMU's command line goes all the way of a start, up to the first thing that it would do
+ * (qemuProcessCreatePretendCmdPrepare() and qemuProcessCreatePretendCmdBuild() in libvirt's qemu_process.c). */
+gboolean vmig_libvirt_would_start(VmigHypervisor *hv, const char *domain_xml, GError **error)
+{
+    VmigLibvirt *self = (VmigLibvirt *)hv;
+    virConnectPtr conn = vmig_libvirt_connection(self, error);
+
+    if (conn == NULL)
+        return FALSE;
+    char *command = virConnectDomainXMLToNative(conn, "qemu-argv", domain_xml, 0);
+    if (command != NULL) {
+        free(command);
+        return TRUE;
+    }
+    virErrorPtr last = virGetLastError();
+    if (last == NULL || last->domain == VIR_FROM_RPC || last->domain == VIR_FROM_REMOTE ||
+        last->code == VIR_ERR_NO_MEMORY || last->code == VIR_ERR_ACCESS_DENIED)
+        return vmig_libvirt_fail(self, error, "cannot ask whether a snapshot's machine would start");
+    vmig_fail(error, VMIG_ERROR_NO_EMULATOR, NULL, "%s", last->message);
+    virResetLastError();
+    return FALSE;
+}

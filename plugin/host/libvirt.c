@@ -480,6 +480,7 @@ static gboolean libvirt_abort_job(VmigHypervisor *hv, const char *uuid, GError *
 static const VmigHypervisorOps libvirt_ops = {
     .host_info = libvirt_host_info,
     .can_run = libvirt_can_run,
+    .would_start = vmig_libvirt_would_start,
     .find = libvirt_find,
     .run = libvirt_run,
     .domain_xml = libvirt_domain_xml,

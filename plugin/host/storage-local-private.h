@@ -38,6 +38,7 @@ extern const VmigLocalMethod vmig_local_file_methods[];
 extern const VmigLocalMethod vmig_local_gate_methods[];
 extern const VmigLocalMethod vmig_local_seed_methods[];
 extern const VmigLocalMethod vmig_local_guard_methods[];
+extern const VmigLocalMethod vmig_local_content_methods[];
 
 typedef int VmigFd;
 static inline void vmig_fd_close(VmigFd fd)

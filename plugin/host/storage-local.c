@@ -210,8 +210,12 @@ static const VmigLocalMethod own_methods[] = {
 
 static VmigLocalHandler find_handler(const char *name)
 {
-    const VmigLocalMethod *tables[] = {own_methods, vmig_local_file_methods, vmig_local_gate_methods,
-                                       vmig_local_seed_methods, vmig_local_guard_methods};
+    const VmigLocalMethod *tables[] = {own_methods,
+                                       vmig_local_file_methods,
+                                       vmig_local_gate_methods,
+                                       vmig_local_seed_methods,
+                                       vmig_local_guard_methods,
+                                       vmig_local_content_methods};
 
     for (guint t = 0; t < G_N_ELEMENTS(tables); t++)
         for (const VmigLocalMethod *method = tables[t]; method->method != NULL; method++)

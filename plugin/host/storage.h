@@ -20,7 +20,7 @@
 #include "core/job.h"
 
 /* Of the hello; both sides must have the same. */
-#define VMIG_PROTOCOL 2
+#define VMIG_PROTOCOL 3
 
 typedef struct VmigStorage VmigStorage;
 

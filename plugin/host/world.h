@@ -85,8 +85,9 @@ typedef struct VmigWorld {
     VmigMover *mover;
     VmigClock *clock;
     VmigRandom *random;
-    char *run_dir;      /* "/run/vmig-snap/JOB", the same on both hosts */
-    gint64 stall_limit; /* microseconds in which a copy has to move; 0: VMIG_STALL_LIMIT */
+    char *run_dir;          /* "/run/vmig-snap/JOB", the same on both hosts */
+    gboolean one_at_a_time; /* no two threads may ask the hosts: a simulation */
+    gint64 stall_limit;     /* microseconds in which a copy has to move; 0: VMIG_STALL_LIMIT */
     /* Makes the connection to the other host anew where it broke; NULL: there is nothing to be made. */
     gboolean (*reconnect)(struct VmigWorld *world, GError **error);
     /* Did somebody ask, since the last time, that the job be tried at once? NULL: nobody can. */

@@ -94,6 +94,11 @@ static gboolean hv_can_run(VmigHypervisor *self, const char *xml G_GNUC_UNUSED, 
     CALL("can-run", TRUE);
 }
 
+static gboolean hv_would_start(VmigHypervisor *self, const char *xml G_GNUC_UNUSED, GError **error)
+{
+    CALL("would-start", TRUE);
+}
+
 static gboolean find(SimHost *host, const char *name, VmigDomainInfo **ret)
 {
     const SimDomain *d = &host->domain;
@@ -454,6 +459,7 @@ static void hv_free(VmigHypervisor *self)
 static const VmigHypervisorOps ops = {
     .host_info = hv_host_info,
     .can_run = hv_can_run,
+    .would_start = hv_would_start,
     .find = hv_find,
     .run = hv_run,
     .domain_xml = hv_domain_xml,

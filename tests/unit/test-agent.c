@@ -15,7 +15,7 @@
 #include "host/json-read.h"
 #include "host/lines.h"
 
-#define HELLO "{\"hello\":{\"protocol\":2,\"version\":\"1.2\"}}\n"
+#define HELLO "{\"hello\":{\"protocol\":3,\"version\":\"1.2\"}}\n"
 
 /* --- a storage that answers by rule --- */
 
@@ -351,8 +351,8 @@ static void test_hello(void)
     const char *const none[] = {NULL};
     const char *const half[] = {"{\"hello\":", NULL};
     const char *const shell[] = {"Welcome to b!\033]0;x\007\n", HELLO, NULL};
-    const char *const newer[] = {"{\"hello\":{\"protocol\":3,\"version\":\"9.9\"}}\n", NULL};
-    const char *const no_version[] = {"{\"hello\":{\"protocol\":2}}\n", NULL};
+    const char *const newer[] = {"{\"hello\":{\"protocol\":4,\"version\":\"9.9\"}}\n", NULL};
+    const char *const no_version[] = {"{\"hello\":{\"protocol\":3}}\n", NULL};
     const char *const text[] = {"{\"hello\":{\"protocol\":\"1\",\"version\":\"1\"}}\n", NULL};
     const char *const list[] = {"[1]\n", NULL};
     const char *const silent[] = {"~600", NULL};
@@ -373,7 +373,7 @@ static void test_version_names_both(void)
 {
     int fds[2];
     g_autoptr(GError) error = NULL;
-    const char *line = "{\"hello\":{\"protocol\":3,\"version\":\"9.9\"}}\n";
+    const char *line = "{\"hello\":{\"protocol\":4,\"version\":\"9.9\"}}\n";
 
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), ==, 0);
     g_assert_true(write_all(fds[1], line, strlen(line), FALSE));
@@ -381,8 +381,8 @@ static void test_version_names_both(void)
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_PROTOCOL);
     g_assert_nonnull(strstr(error->message, "9.9"));
     g_assert_nonnull(strstr(error->message, VMIG_VERSION));
+    g_assert_nonnull(strstr(error->message, "version 4"));
     g_assert_nonnull(strstr(error->message, "version 3"));
-    g_assert_nonnull(strstr(error->message, "version 2"));
     close(fds[1]);
 }
 
@@ -526,7 +526,7 @@ static void expect_hello(VmigLines *lines)
 
     g_assert_cmpint(vmig_lines_next(lines, -1, g_get_monotonic_time() + 5 * G_USEC_PER_SEC, &line, &length, NULL), ==,
                     VMIG_LINE_GOT);
-    g_assert_true(g_str_has_prefix(line, "{\"hello\":{\"protocol\":2,"));
+    g_assert_true(g_str_has_prefix(line, "{\"hello\":{\"protocol\":3,"));
 }
 
 /* Sends that to an agent: it has to end the connection and say why. */
