@@ -59,6 +59,7 @@ void vmig_request_options(const VmigRequest *request, const char *scheme, VmigOp
     options->timeout = request->timeout;
     options->auto_converge = request->auto_converge;
     options->postcopy = request->postcopy;
+    options->verify = request->verify;
     options->keep_source = g_strcmp0(request->source_images, "delete") != 0;
 }
 

@@ -15,11 +15,15 @@ struct _VmigSession {
     GMutex mutex;         /* of machine and interrupted: interrupt() comes from any thread */
     VmigMachine *machine; /* while one runs; not owned */
     gboolean interrupted;
-    GHashTable *told; /* "phase/disk" → when progress was last told */
+    gboolean without_verify; /* the operator gives the job's verification up */
+    GHashTable *told;        /* "phase/disk" → when progress was last told */
 };
 
 /* Takes the node. */
 void vmig_session_emit(VmigSession *self, JsonNode *node);
+/* The "progress" event, at most four a second; never two at once. */
+void vmig_session_tell_progress(VmigSession *self, const VmigJob *job, const VmigProgress *progress);
+void vmig_session_note(VmigSession *self, const VmigJob *job, const char *text);
 /* A job by its id, or by the domain that it holds. (transfer full) */
 VmigJob *vmig_session_find_job(VmigJournal *journal, const char *job_or_domain, GError **error);
 /* "done", "rolled-back" or "parked". */

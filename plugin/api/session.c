@@ -102,10 +102,15 @@ static gboolean is_due(VmigSession *self, const VmigProgress *progress)
     return TRUE;
 }
 
+void vmig_session_tell_progress(VmigSession *self, const VmigJob *job, const VmigProgress *progress)
+{
+    if (is_due(self, progress))
+        vmig_session_emit(self, vmig_event_progress(job, progress));
+}
+
 static void on_progress(gpointer user, const VmigJob *job, const VmigProgress *progress)
 {
-    if (is_due(user, progress))
-        vmig_session_emit(user, vmig_event_progress(job, progress));
+    vmig_session_tell_progress(user, job, progress);
 }
 
 static void on_retry(gpointer user, const VmigJob *job, const GError *why, gint64 delay_us)
@@ -113,9 +118,14 @@ static void on_retry(gpointer user, const VmigJob *job, const GError *why, gint6
     vmig_session_emit(user, vmig_event_retry(job, why, delay_us));
 }
 
+void vmig_session_note(VmigSession *self, const VmigJob *job, const char *text)
+{
+    vmig_session_emit(self, vmig_event_note(job, text));
+}
+
 static void on_note(gpointer user, const VmigJob *job, const char *text)
 {
-    vmig_session_emit(user, vmig_event_note(job, text));
+    vmig_session_note(user, job, text);
 }
 
 static void set_machine(VmigSession *self, VmigMachine *machine)
@@ -376,6 +386,7 @@ JsonNode *vmig_session_drive(VmigSession *self, VmigWorld *world, VmigJournal *j
     }
     g_autoptr(VmigMachine) machine = vmig_machine_new(world, journal, here_is_dest, policy, &reporter, job);
     machine->source_fenced = fenced;
+    machine->without_verify = self->without_verify;
     if (fenced)
         vmig_journal_note(journal, job->id, "the operator says that the source is fenced", NULL);
     if (cancel)

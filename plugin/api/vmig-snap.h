@@ -36,6 +36,7 @@ typedef struct {
     guint64 timeout;
     gboolean auto_converge;
     gboolean postcopy;
+    gboolean verify; /* compare every snapshot before the job is done */
 } VmigRequest;
 
 /* connect_uri: the source's libvirt, NULL for qemu:///system. Nothing is connected yet.
@@ -62,6 +63,14 @@ JsonNode *vmig_session_cancel(VmigSession *session, const char *job_or_domain, G
  * none does, for the next one. 0 is without limit. {"job","domain","bandwidth","running"} (transfer full) */
 JsonNode *vmig_session_set_bandwidth(VmigSession *session, const char *job_or_domain, guint64 bytes_per_s,
                                      GError **error);
+/* Proves what arrived: every internal snapshot, its memory, libvirt's tree and the images of a finished job, against
+ * the source's images or the hashes in the journal. domain: its newest job; or job_id, the other one NULL. Nothing is
+ * changed. The document's "outcome": "equal", "different", "unproven" or "not-revertable". Error: NO_JOB, LOCKED while
+ * something else is done to the guest, CANCELLED by vmig_session_interrupt(). (transfer full) */
+JsonNode *vmig_session_verify(VmigSession *session, const char *domain, const char *job_id, GError **error);
+/* resume of a job whose verification found a difference: it ends without one, and keeps the source's images whatever it
+ * was asked to do with them. (transfer full) */
+JsonNode *vmig_session_resume_without_verify(VmigSession *session, const char *job_or_domain, GError **error);
 /* Asks the migration that runs in this session to go back; from any thread. After the switchover it goes on. */
 void vmig_session_interrupt(VmigSession *session);
 

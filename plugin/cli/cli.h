@@ -36,6 +36,7 @@ int vmig_cmd_list(int argc, char **argv);
 int vmig_cmd_resume(int argc, char **argv);
 int vmig_cmd_cancel(int argc, char **argv);
 int vmig_cmd_set(int argc, char **argv);
+int vmig_cmd_verify(int argc, char **argv);
 int vmig_cmd_doctor(int argc, char **argv);
 int vmig_cmd_clean(int argc, char **argv);
 int vmig_cmd_agent(int argc, char **argv);

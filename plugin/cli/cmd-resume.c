@@ -10,13 +10,25 @@
 #include "core/errors.h"
 #include "core/names.h"
 
-/* fenced: the source that the operator says is off, or NULL. */
-static int resume_one(VmigSession *session, const VmigMode *mode, const char *job, const char *fenced)
+/* What the operator's word changes. */
+typedef struct {
+    char *fenced; /* the source that is off, or NULL */
+    gboolean without_verify;
+} Word;
+
+static JsonNode *ask(VmigSession *session, const char *job, const Word *word, GError **error)
+{
+    if (word->without_verify)
+        return vmig_session_resume_without_verify(session, job, error);
+    return word->fenced != NULL ? vmig_session_resume_fenced(session, job, word->fenced, error)
+                                : vmig_session_resume(session, job, error);
+}
+
+static int resume_one(VmigSession *session, const VmigMode *mode, const char *job, const Word *word)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(VmigWatch) watch = vmig_watch_new(session, mode, NULL);
-    g_autoptr(JsonNode) result = fenced != NULL ? vmig_session_resume_fenced(session, job, fenced, &error)
-                                                : vmig_session_resume(session, job, &error);
+    g_autoptr(JsonNode) result = ask(session, job, word, &error);
 
     return vmig_watch_end(watch, VMIG_WISH_FORWARD, result, error);
 }
@@ -24,10 +36,11 @@ static int resume_one(VmigSession *session, const VmigMode *mode, const char *jo
 static int resume_all(VmigSession *session, const VmigMode *mode, JsonObject *list)
 {
     const char *job = vmig_look_text(vmig_look_element(list, "jobs", 0), "job");
+    const Word none = {NULL, FALSE};
 
     if (vmig_look_count(list, "jobs") > 1)
         return vmig_resume_each(mode, list);
-    return job != NULL ? resume_one(session, mode, job, NULL) : VMIG_EXIT_DONE;
+    return job != NULL ? resume_one(session, mode, job, &none) : VMIG_EXIT_DONE;
 }
 
 static gboolean check_only_one(JsonObject *list, GError **error)
@@ -45,7 +58,22 @@ static gboolean check_only_one(JsonObject *list, GError **error)
                      jobs->str, n > 10 ? "..." : "");
 }
 
-static int run(const VmigMode *mode, const char *job, gboolean all, const char *fenced)
+static gboolean check_word(const char *job, const Word *word, GError **error)
+{
+    const char *option = word->fenced != NULL ? "--source-is-fenced" : "--without-verify";
+
+    if (word->fenced == NULL && !word->without_verify)
+        return TRUE;
+    if (job == NULL)
+        return vmig_fail(error, VMIG_ERROR_USAGE, "vmig-snap status lists the jobs.",
+                         "resume: %s is for one job, which must be named", option);
+    if (word->fenced != NULL && word->without_verify)
+        return vmig_fail(error, VMIG_ERROR_USAGE, "Leave one of them out.",
+                         "resume: --source-is-fenced and --without-verify cannot be combined");
+    return word->fenced == NULL || vmig_args_check_name("host", word->fenced, error);
+}
+
+static int run(const VmigMode *mode, const char *job, gboolean all, const Word *word)
 {
     g_autoptr(GError) error = NULL;
 
@@ -57,16 +85,11 @@ static int run(const VmigMode *mode, const char *job, gboolean all, const char *
                   shown);
         return vmig_end_with_error(mode, error);
     }
-    if (fenced != NULL && job == NULL) {
-        vmig_fail(&error, VMIG_ERROR_USAGE, "vmig-snap status lists the jobs.",
-                  "resume: --source-is-fenced is for one job, which must be named");
-        return vmig_end_with_error(mode, error);
-    }
-    if (fenced != NULL && !vmig_args_check_name("host", fenced, &error))
+    if (!check_word(job, word, &error))
         return vmig_end_with_error(mode, error);
     g_autoptr(VmigSession) session = vmig_session_new(NULL, &error);
     if (session != NULL && job != NULL)
-        return resume_one(session, mode, job, fenced);
+        return resume_one(session, mode, job, word);
     g_autoptr(JsonNode) list = session != NULL ? vmig_session_list(session, FALSE, &error) : NULL;
     if (list == NULL || (!all && !check_only_one(vmig_look(list), &error)))
         return vmig_end_with_error(mode, error);
@@ -80,11 +103,13 @@ int vmig_cmd_resume(int argc, char **argv)
     static const char *const names[] = {"JOB", NULL};
     VmigMode mode = {FALSE, FALSE};
     gboolean all = FALSE;
-    g_autofree char *fenced = NULL;
+    Word word = {NULL, FALSE};
     const GOptionEntry entries[] = {
         {"all", 0, 0, G_OPTION_ARG_NONE, &all, "All that are not finished", NULL},
-        {"source-is-fenced", 0, 0, G_OPTION_ARG_STRING, &fenced, "The source is off for good: run what arrived here",
-         "HOST"},
+        {"source-is-fenced", 0, 0, G_OPTION_ARG_STRING, &word.fenced,
+         "The source is off for good: run what arrived here", "HOST"},
+        {"without-verify", 0, 0, G_OPTION_ARG_NONE, &word.without_verify,
+         "End it without its verification; keep the source's images", NULL},
         {"json", 0, 0, G_OPTION_ARG_NONE, &mode.json, "Print JSON", NULL},
         {"quiet", 0, 0, G_OPTION_ARG_NONE, &mode.quiet, "Print errors only", NULL},
         G_OPTION_ENTRY_NULL,
@@ -102,5 +127,7 @@ int vmig_cmd_resume(int argc, char **argv)
 
     if (vmig_args_parse(&usage, entries, argc, argv, &mode, &rest, &code) == VMIG_ARGS_END)
         return code;
-    return run(&mode, rest[0], all, fenced);
+    code = run(&mode, rest[0], all, &word);
+    g_free(word.fenced);
+    return code;
 }

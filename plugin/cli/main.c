@@ -21,6 +21,7 @@ static const VmigCommand commands[] = {
     {"resume", "[JOB|DOMAIN]", "Carry on what a crash, a reboot or a park left", vmig_cmd_resume},
     {"cancel", "JOB|DOMAIN", "Roll a job back, as long as the guest is on the source", vmig_cmd_cancel},
     {"set", "JOB SETTING", "Change the limit of a job's storage traffic while it runs", vmig_cmd_set},
+    {"verify", "DOMAIN|--job JOB", "Compare every snapshot of a finished job on both sides", vmig_cmd_verify},
     {"doctor", "[DOMAIN]", "Say what is wrong on this host; --fix repairs it", vmig_cmd_doctor},
     {"clean", "DOMAIN", "Remove the source images that a finished job kept", vmig_cmd_clean},
     {"agent", "", "Serve the other host; not called by people", vmig_cmd_agent},
@@ -42,7 +43,7 @@ static int show_help(void)
 
     for (guint i = 0; i < G_N_ELEMENTS(commands); i++) {
         g_autofree char *call = g_strdup_printf("%s %s", commands[i].name, commands[i].arguments);
-        g_string_append_printf(out, "  %-22s %s\n", call, commands[i].help);
+        g_string_append_printf(out, "  %-24s %s\n", call, commands[i].help);
     }
     g_string_append(out, "\nOptions:\n"
                          "  --help                 Show this help; after a command, that command's\n"

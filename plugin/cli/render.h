@@ -15,6 +15,8 @@ char *vmig_render_list(JsonObject *list);
 /* What doctor found, and what clean removed. (transfer full) */
 char *vmig_render_doctor(JsonObject *document);
 char *vmig_render_cleaned(JsonObject *document);
+/* What verify found, to be kept. (transfer full) */
+char *vmig_render_verdict(JsonObject *document);
 
 /* Seconds since the epoch in this host's time zone, "2024-01-31 17:05:09"; "-" for 0. (transfer full) */
 char *vmig_render_time(gint64 seconds);

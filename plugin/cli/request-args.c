@@ -183,6 +183,7 @@ static VmigArgsResult parse(VmigRequestArgs *a, const char *command, int argc, c
         {"timeout", 0, 0, G_OPTION_ARG_FILENAME, &a->timeout, "Give the migration up after so long", "S"},
         {"source-images", 0, 0, G_OPTION_ARG_FILENAME, &a->source_images, "The images that stay behind (keep)",
          "keep|delete"},
+        {"verify", 0, 0, G_OPTION_ARG_NONE, &a->request.verify, "Compare every snapshot before the job is done", NULL},
         {"policy", 0, 0, G_OPTION_ARG_FILENAME, &a->policy, "When to try again: policy.d/NAME.conf", "NAME"},
         {"detach", 0, 0, G_OPTION_ARG_NONE, &a->detach,
          plan ? "Ignored: as migrate has it" : "Go on in the background, print the job", NULL},

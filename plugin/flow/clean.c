@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* CLEAN: the destination is complete and verified; now, and only now, the source's copies go. */
 #include "flow/commit.h"
+#include "flow/verify.h"
 #include "host/fault.h"
 
 #define SOURCE_DEADLINE (120 * G_USEC_PER_SEC)
@@ -95,9 +96,67 @@ static gboolean source_answers(VmigMachine *m, GError **error)
                      m->job->domain);
 }
 
+static void on_progress(gpointer user, const VmigProgress *progress)
+{
+    VmigMachine *m = user;
+
+    if (m->reporter.progress != NULL)
+        m->reporter.progress(m->reporter.user, m->job, progress);
+}
+
+/* The operator knows what differs, or does not want to wait. What he may still want to look at is kept. */
+static gboolean give_up_verifying(VmigMachine *m, GError **error)
+{
+    m->job->options.verify = FALSE;
+    m->job->options.keep_source = TRUE;
+    vmig_machine_note(m, "by the operator's word it ends without the verification; the source's images are kept");
+    return vmig_machine_save(m, error);
+}
+
+/* --verify: nothing is removed before every snapshot was found equal. The hashes stay in the record, for who asks when
+ * the source's images are gone. A machine that this host could not start is no reason to hold the job. */
+static gboolean verify(VmigMachine *m, GError **error)
+{
+    VmigVerifyRequest request = {
+        .source = m->world->source,
+        .dest = m->world->dest,
+        .job = m->job,
+        .one_at_a_time = m->world->one_at_a_time,
+        .progress = on_progress,
+        .user = m,
+    };
+
+    if (!m->job->options.verify || m->job->verified || m->job->source_clean)
+        return TRUE;
+    if (m->without_verify)
+        return give_up_verifying(m, error);
+    g_autoptr(VmigVerdict) verdict = vmig_verify(&request, error);
+    g_autoptr(GError) why = NULL;
+    if (verdict == NULL)
+        return FALSE;
+    for (guint i = 0; i < verdict->notes->len; i++)
+        vmig_machine_note(m, "%s", (const char *)verdict->notes->pdata[i]);
+    if (!vmig_verdict_to_error(verdict, m->job, &why) && !g_error_matches(why, VMIG_ERROR, VMIG_ERROR_NOT_REVERTABLE)) {
+        vmig_error_set_hint(why,
+                            "Nothing is removed. vmig-snap verify --job %s shows it all; vmig-snap resume "
+                            "verifies again, with --without-verify it ends without.",
+                            m->job->id);
+        g_propagate_error(error, g_steal_pointer(&why));
+        return FALSE;
+    }
+    if (why != NULL)
+        vmig_machine_note(m, "%s", why->message);
+    vmig_verdict_record(verdict, m->job);
+    m->job->verified = TRUE;
+    return vmig_machine_save(m, error);
+}
+
 gboolean vmig_step_clean(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError **error)
 {
-    if (!clean_destination(m, error) || !source_answers(m, error) || (!m->job->source_clean && !clean_source(m, error)))
+    if (m->job->options.verify && !source_answers(m, error))
+        return FALSE;
+    if (!verify(m, error) || !clean_destination(m, error) || !source_answers(m, error) ||
+        (!m->job->source_clean && !clean_source(m, error)))
         return FALSE;
     VmigHost *source = vmig_side_host(m, VMIG_SIDE_SOURCE, error);
     if (source == NULL)

@@ -37,10 +37,11 @@ typedef struct {
 } VmigReporter;
 
 typedef struct {
-    VmigWorld *world;       /* not owned */
-    VmigJournal *journal;   /* of this host; not owned */
-    gboolean source_fenced; /* by the operator's word: the source's QEMU cannot run */
-    gboolean here_is_dest;  /* else this host is the source; the other one has a journal too */
+    VmigWorld *world;        /* not owned */
+    VmigJournal *journal;    /* of this host; not owned */
+    gboolean source_fenced;  /* by the operator's word: the source's QEMU cannot run */
+    gboolean without_verify; /* by the operator's word: the job ends without its verification */
+    gboolean here_is_dest;   /* else this host is the source; the other one has a journal too */
     const VmigPolicy *policy;
     VmigReporter reporter;
     VmigJob *job;       /* owned */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* A library without libvirt behind it: linked to the real command line in place of api/session.c, it plays the file
  * that VMIG_FAKE names, so that the output, the exit codes and the signals can be tested anywhere. A JSON object:
- *   "plan", "migrate", "resume", "cancel", "status", "list", "doctor", "doctor --fix", "clean"
+ *   "plan", "migrate", "resume", "cancel", "status", "list", "verify", "verify --job", "doctor",
+ *   "doctor --fix", "clean"
  *       {"steps": [STEP...], "result": DOCUMENT}, or {"steps": ..., "error": {"code", "message", "hint"}}
  *       "interrupted": the result instead, once vmig_session_interrupt() was called
  *   STEP {"emit": EVENT} | {"sleep_ms": N} | {"await": "interrupt"} | {"touch": PATH} | {"die": true}
@@ -154,6 +155,7 @@ static void write_request(const VmigRequest *r)
     add_number(b, "timeout", r->timeout);
     add_number(b, "auto_converge", (guint64)r->auto_converge);
     add_number(b, "postcopy", (guint64)r->postcopy);
+    add_number(b, "verify", (guint64)r->verify);
     json_builder_end_object(b);
     g_autoptr(JsonNode) node = json_builder_get_root(b);
     g_autofree char *text = json_to_string(node, FALSE);
@@ -184,6 +186,16 @@ JsonNode *vmig_session_resume(VmigSession *self, const char *job_or_domain, GErr
     g_autofree char *own = g_strdup_printf("resume %s", job_or_domain);
 
     return play(self, json_object_has_member(all, own) ? own : "resume", error);
+}
+
+JsonNode *vmig_session_resume_without_verify(VmigSession *self, const char *job_or_domain G_GNUC_UNUSED, GError **error)
+{
+    return play(self, "resume --without-verify", error);
+}
+
+JsonNode *vmig_session_verify(VmigSession *self, const char *domain, const char *job_id G_GNUC_UNUSED, GError **error)
+{
+    return play(self, domain != NULL ? "verify" : "verify --job", error);
 }
 
 JsonNode *vmig_session_cancel(VmigSession *self, const char *job_or_domain G_GNUC_UNUSED, GError **error)

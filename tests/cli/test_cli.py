@@ -17,8 +17,8 @@ from clitest import Counter, binary, call, clean_environment
 
 SNAP = binary('VMIG_SNAP')
 DEST = 'qemu+ssh://elsewhere.invalid/system'
-COMMANDS = ('plan', 'migrate', 'status', 'list', 'resume', 'cancel', 'set', 'doctor', 'clean', 'agent')
-LATER = ('move', 'verify', 'report', 'hook')
+COMMANDS = ('plan', 'migrate', 'status', 'list', 'resume', 'cancel', 'set', 'verify', 'doctor', 'clean', 'agent')
+LATER = ('move', 'report', 'hook')
 counter = Counter()
 check = counter.check
 

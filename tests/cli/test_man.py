@@ -20,11 +20,11 @@ ROOT = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__)
 MAN = ROOT / 'docs/man/vmig-snap.1'
 # Which commands a part of the man page's options is about.
 PARTS = {'plan and migrate': ('plan', 'migrate'), 'list and resume': ('list', 'resume'), 'resume': ('resume',), 'agent': ('agent',),
-         'doctor': ('doctor',), 'clean': ('clean',),
-         'All commands but agent': ('plan', 'migrate', 'status', 'list', 'resume', 'cancel', 'set', 'doctor', 'clean')}
+         'doctor': ('doctor',), 'clean': ('clean',), 'verify': ('verify',),
+         'All commands but agent': ('plan', 'migrate', 'status', 'list', 'resume', 'cancel', 'set', 'verify', 'doctor', 'clean')}
 # What the text of the page says of single commands.
 LEFT_OUT = {('plan', '--dry-run'), ('status', '--quiet'), ('list', '--quiet'),
-            ('doctor', '--quiet'), ('clean', '--quiet'), ('set', '--quiet')}
+            ('doctor', '--quiet'), ('clean', '--quiet'), ('set', '--quiet'), ('verify', '--quiet')}
 counter = Counter()
 check = counter.check
 
@@ -148,9 +148,9 @@ def test_json():
             seen |= members(value)
             events.add(value.get('event'))
     written = set()
-    for name in ('plugin/api/documents.c', 'plugin/api/doctor.c', 'plugin/cli/background.c', 'plugin/cli/outcome.c'):
+    for name in ('plugin/api/documents.c', 'plugin/api/doctor.c', 'plugin/api/verify.c', 'plugin/cli/background.c', 'plugin/cli/outcome.c'):
         source = (ROOT / name).read_text(encoding='utf-8')
-        written |= set(re.findall(r'(?:text|number|flag|begin_list|host_member|error_object)\(b, "(\w+)"', source))
+        written |= set(re.findall(r'(?:text|number|flag|begin_list|host_member|error_object|differences_member)\(b, "(\w+)"', source))
         written |= set(re.findall(r'set_member_name\(\w+, "(\w+)"', source))
     check(len(written) > 40 and written == seen, 'every member that is written has an example, and the other way round',
           f'only in the sources: {sorted(written - seen)}\nonly in json.md: {sorted(seen - written)}')

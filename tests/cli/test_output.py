@@ -75,11 +75,11 @@ def test_request():
     seen = json.loads((folder / 'seen.json').read_text())
     check(seen == {'domain': 'web1', 'destination': DEST, 'disks': [], 'maps': [], 'map_dirs': [], 'fold': None,
                    'transport': None, 'source_images': None, 'policy': None, 'bandwidth': 0, 'max_downtime': 0,
-                   'parallel': 0, 'timeout': 0, 'auto_converge': 0, 'postcopy': 0}, 'no option, no value', seen)
+                   'parallel': 0, 'timeout': 0, 'auto_converge': 0, 'postcopy': 0, 'verify': 0}, 'no option, no value', seen)
     words = ['--disk', 'vda', '--disk=vdb', '--map', 'vda=/srv/a=b', '--map-dir', '/a=/b', '--map-dir', '/c=/d',
              '--fold', 'direct', '--transport', 'tls', '--source-images', 'delete', '--policy', 'patient',
              '--bandwidth', '10M', '--max-downtime', '300', '--parallel', '4', '--timeout', '600',
-             '--auto-converge', '--postcopy',
+             '--auto-converge', '--postcopy', '--verify',
              '--connect', 'qemu+unix:///system?socket=/run/x', '--', '-grün', DEST]
     for command in ('plan', 'migrate'):
         play([command, *words], migrate={'result': result('done')}, plan={'result': plan()})
@@ -87,7 +87,7 @@ def test_request():
         check(seen == {'domain': '-grün', 'destination': DEST, 'disks': ['vda', 'vdb'], 'maps': ['vda=/srv/a=b'],
                        'map_dirs': ['/a=/b', '/c=/d'], 'fold': 'direct', 'transport': 'tls', 'source_images': 'delete',
                        'policy': 'patient', 'bandwidth': 10 * 1024 * 1024, 'max_downtime': 300, 'parallel': 4,
-                       'timeout': 600, 'auto_converge': 1, 'postcopy': 1}, f'{command}: every option arrives', seen)
+                       'timeout': 600, 'auto_converge': 1, 'postcopy': 1, 'verify': 1}, f'{command}: every option arrives', seen)
 
 
 def test_outcomes():
@@ -388,6 +388,56 @@ repaired  a file [stray-file]
     check(ended.code == 3 and json.loads(ended.out)['outcome'] == 'refused', 'a refusal of clean', ended)
 
 
+def verdict(outcome='equal', error=None, **more):
+    """A document of verify."""
+    snapshot = {'id': '1', 'name': 'a \x1b[2J', 'date': 0, 'vm_clock_ns': 0, 'disk_size': 8, 'vm_state_size': 4,
+                'content': 'equal', 'memory': 'equal', 'source_content_hash': 'xxh3t:1',
+                'destination_content_hash': 'xxh3t:1', 'source_memory_hash': 'xxh3t:2',
+                'destination_memory_hash': 'xxh3t:2'}
+    file = {'disk': 'vda', 'source_path': '/a', 'destination_path': '/b', 'against': 'image', 'check': 'ok',
+            'check_message': None, 'snapshots': [snapshot]}
+    return {'job': JOB, 'domain': 'web1', 'source': 'kvm1', 'destination': 'kvm2', 'outcome': outcome,
+            'guest': 'running', 'time': 0, 'files': [file], 'tree_snapshots': 1,
+            'reverts': [{'snapshot': 'a', 'would_start': True, 'reason': None}], 'differences': [], 'unproven': [],
+            'notes': [], 'bytes': 2000, 'duration_s': 3, 'error': error, **more}
+
+
+def test_verify():
+    """verify: the page, the document, the exit codes, ^C."""
+    ended = play(['verify', 'web1'], verify={'steps': [{'emit': {'event': 'progress', 'job': JOB, 'phase': 'VERIFY',
+                 'disk': 'vda', 'done': 1, 'total': 2, 'rate': 0}}], 'result': verdict()})
+    check(ended.code == 0 and ended.err == '' and ended.out == f'''Verification of web1, job {JOB}, -
+  from kvm1 to kvm2; the guest there: running
+
+Disk vda: /b
+  compared with /a on kvm1
+  1    a \\x1b[2J            -  disk equal     memory equal     xxh3t:1
+  qemu-img check: ok
+
+libvirt's snapshot tree: 1 snapshot, equal
+Snapshots with memory: 1, of which 1 would start on kvm2.
+
+EQUAL: what arrived is what left, every snapshot of it.
+2.00 kB read in 3 s.
+''', 'what is equal', ended)
+    differs = {'code': 'differs', 'message': 'web1 is not what left', 'hint': 'Keep the images.'}
+    found = [{'kind': 'tree', 'disk': None, 'path': None, 'snapshot': 'a', 'message': 'its parent\nwas b'}]
+    ended = play(['verify', '--job', JOB], **{'verify --job': {'result': verdict('different', differs,
+                                                                                differences=found)}})
+    check(ended.code == 1 and 'What differs:\n  its parent\\x0awas b\n' in ended.out and 'DIFFERENT' in ended.out and
+          '1 snapshot, different' in ended.out and 'web1 is not what left' in ended.reason, 'what differs', ended)
+    ended = play(['verify', 'web1', '--json'], verify={'result': verdict('different', differs, differences=found)})
+    check(ended.code == 1 and json.loads(ended.out)['differences'] == found, 'verify --json', ended)
+    for outcome, word in (('unproven', 'UNPROVEN'), ('not-revertable', 'not every snapshot with memory')):
+        ended = play(['verify', 'web1'], verify={'result': verdict(outcome, {**differs, 'code': outcome})})
+        check(ended.code == 1 and word in ended.out and f'[{outcome}]' in ended.err, f'verify: {outcome}', ended)
+    ended = play(['verify', 'web1'], verify={'error': {'code': 'locked', 'message': 'job x is at work'}})
+    check(ended.code == 6, 'verify beside a job', ended)
+    for argv in (['verify'], ['verify', 'web1', '--job', JOB], ['verify', ''], ['verify', 'a', 'b']):
+        ended = play(argv)
+        check(ended.code == 2, f'{argv} is a mistake', ended)
+
+
 def test_resume():
     """Which jobs are resumed, and how each is told of."""
     two = {'result': {'jobs': [job(), job(job='fedcba9876543210')]}}
@@ -396,6 +446,11 @@ def test_resume():
     check(ended.code == 2 and '2 jobs are unfinished: ' + JOB in ended.reason, 'resume of one of two', ended)
     ended = play(['resume'], status=one, resume={'result': result('done')})
     check(ended.code == 0 and ended.out.startswith('Done: '), 'resume of the only one', ended)
+    ended = play(['resume', JOB, '--without-verify'], **{'resume --without-verify': {'result': result('done')}})
+    check(ended.code == 0, 'resume --without-verify', ended)
+    for argv in (['resume', '--without-verify'], ['resume', JOB, '--without-verify', '--source-is-fenced', 'kvm1']):
+        ended = play(argv)
+        check(ended.code == 2, f'{argv} is a mistake', ended)
     ended = play(['resume', '--all', '--json'], status=two, resume={'result': result('done')},
                  **{f'resume {JOB}': {'result': result('parked', 'io', 'm')}})
     check(ended.code == 5 and sorted(json.loads(line)['outcome'] for line in ended.out.splitlines()) == ['done', 'parked'],
@@ -628,6 +683,6 @@ def test_detach_interrupted():
 
 
 if __name__ == '__main__':
-    sys.exit(counter.run([test_request, test_outcomes, test_words, test_unfinished, test_plan, test_doctor,
+    sys.exit(counter.run([test_request, test_outcomes, test_words, test_unfinished, test_plan, test_doctor, test_verify,
                           test_odd_documents, test_jobs, test_resume, test_resume_side_by_side, test_cancel, test_events, test_terminal,
                           test_signals, test_detach, test_detach_interrupted]))

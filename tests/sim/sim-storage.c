@@ -324,6 +324,8 @@ static JsonObject *dispatch(SimHost *host, const char *method, JsonObject *args,
             return methods[i].handle(host, &reader, error);
     JsonObject *reply = sim_image_call(host, method, &reader, &known, error);
     if (!known)
+        reply = sim_content_call(host, method, &reader, &known, error);
+    if (!known)
         reply = sim_guard_call(host, method, &reader, &known, error);
     if (!known)
         reply = sim_seed_call(host, method, &reader, &known, error);

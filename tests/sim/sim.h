@@ -448,6 +448,7 @@ VmigHypervisor *sim_hypervisor_new(SimHost *host);
 VmigStorage *sim_storage_new(SimHost *host);
 VmigMover *sim_mover_new(Sim *sim);
 /* Each answers the methods that it knows. */
+JsonObject *sim_content_call(SimHost *host, const char *method, VmigReader *args, gboolean *known, GError **error);
 JsonObject *sim_image_call(SimHost *host, const char *method, VmigReader *args, gboolean *known, GError **error);
 JsonObject *sim_guard_call(SimHost *host, const char *method, VmigReader *args, gboolean *known, GError **error);
 JsonObject *sim_seed_call(SimHost *host, const char *method, VmigReader *args, gboolean *known, GError **error);

@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* verify: which job, both hosts, the locks, and the verdict as a document. */
+#include <string.h>
+
+#include "api/session-private.h"
+#include "core/names.h"
+#include "flow/verify.h"
+#include "host/host-setup.h"
+#include "host/world-real.h"
+
+/* --- the document --- */
+
+static void text(JsonBuilder *b, const char *name, const char *value)
+{
+    g_autofree char *valid = value != NULL ? g_utf8_make_valid(value, -1) : NULL;
+
+    json_builder_set_member_name(b, name);
+    if (valid == NULL)
+        json_builder_add_null_value(b);
+    else
+        json_builder_add_string_value(b, valid);
+}
+
+static void number(JsonBuilder *b, const char *name, guint64 value)
+{
+    json_builder_set_member_name(b, name);
+    json_builder_add_int_value(b, (gint64)value);
+}
+
+static void begin_list(JsonBuilder *b, const char *name)
+{
+    json_builder_set_member_name(b, name);
+    json_builder_begin_array(b);
+}
+
+/* Of two hashes, of which one may not be known. */
+static const char *word(const char *left, const char *arrived)
+{
+    return left == NULL || arrived == NULL ? "unproven" : strcmp(left, arrived) == 0 ? "equal" : "different";
+}
+
+static void snapshot_object(JsonBuilder *b, const VmigContent *left, const VmigContent *arrived)
+{
+    const VmigContent *one = left != NULL ? left : arrived;
+    gboolean memory = one->vm_state_size > 0;
+    const char *lone = left == NULL ? "extra" : arrived == NULL ? "missing" : NULL;
+
+    json_builder_begin_object(b);
+    text(b, "id", one->id);
+    text(b, "name", one->name);
+    number(b, "date", one->date_sec);
+    number(b, "vm_clock_ns", one->vm_clock);
+    number(b, "disk_size", one->disk_size);
+    number(b, "vm_state_size", one->vm_state_size);
+    text(b, "content", lone != NULL ? lone : word(left->disk_hash, arrived->disk_hash));
+    text(b, "memory", !memory ? "none" : lone != NULL ? lone : word(left->memory_hash, arrived->memory_hash));
+    text(b, "source_content_hash", left != NULL ? left->disk_hash : NULL);
+    text(b, "destination_content_hash", arrived != NULL ? arrived->disk_hash : NULL);
+    text(b, "source_memory_hash", left != NULL ? left->memory_hash : NULL);
+    text(b, "destination_memory_hash", arrived != NULL ? arrived->memory_hash : NULL);
+    json_builder_end_object(b);
+}
+
+static void snapshots_member(JsonBuilder *b, const VmigVerifiedFile *file)
+{
+    begin_list(b, "snapshots");
+    for (guint i = 0; file->left != NULL && file->arrived != NULL && i < file->left->len; i++) {
+        const VmigContent *left = file->left->pdata[i];
+        snapshot_object(b, left, vmig_content_find(file->arrived, left->id));
+    }
+    for (guint i = 0; file->left != NULL && file->arrived != NULL && i < file->arrived->len; i++) {
+        const VmigContent *arrived = file->arrived->pdata[i];
+        if (vmig_content_find(file->left, arrived->id) == NULL)
+            snapshot_object(b, NULL, arrived);
+    }
+    json_builder_end_array(b);
+}
+
+static void file_object(JsonBuilder *b, const VmigVerifiedFile *file)
+{
+    static const char *const against[] = {
+        [VMIG_AGAINST_NOTHING] = "nothing", [VMIG_AGAINST_IMAGE] = "image", [VMIG_AGAINST_RECORD] = "record"};
+
+    json_builder_begin_object(b);
+    text(b, "disk", file->target);
+    text(b, "source_path", file->file->source);
+    text(b, "destination_path", file->file->dest);
+    text(b, "against", against[file->against]);
+    text(b, "check", file->check);
+    text(b, "check_message", file->check_text);
+    snapshots_member(b, file);
+    json_builder_end_object(b);
+}
+
+static void differences_member(JsonBuilder *b, const char *name, GPtrArray *differences)
+{
+    begin_list(b, name);
+    for (guint i = 0; i < differences->len; i++) {
+        const VmigDifference *d = differences->pdata[i];
+        json_builder_begin_object(b);
+        text(b, "kind", d->kind);
+        text(b, "disk", d->disk);
+        text(b, "path", d->file);
+        text(b, "snapshot", d->snapshot);
+        text(b, "message", d->message);
+        json_builder_end_object(b);
+    }
+    json_builder_end_array(b);
+}
+
+static void reverts_member(JsonBuilder *b, GPtrArray *reverts)
+{
+    begin_list(b, "reverts");
+    for (guint i = 0; i < reverts->len; i++) {
+        const VmigRevert *revert = reverts->pdata[i];
+        json_builder_begin_object(b);
+        text(b, "snapshot", revert->snapshot);
+        json_builder_set_member_name(b, "would_start");
+        json_builder_add_boolean_value(b, revert->reason == NULL);
+        text(b, "reason", revert->reason);
+        json_builder_end_object(b);
+    }
+    json_builder_end_array(b);
+}
+
+static void error_member(JsonBuilder *b, const GError *error)
+{
+    json_builder_set_member_name(b, "error");
+    if (error == NULL) {
+        json_builder_add_null_value(b);
+        return;
+    }
+    json_builder_begin_object(b);
+    text(b, "code", vmig_error_name_of(error));
+    text(b, "message", error->message);
+    text(b, "hint", vmig_error_hint(error));
+    json_builder_end_object(b);
+}
+
+static JsonNode *document(const VmigJob *job, const VmigVerdict *verdict, gint64 began)
+{
+    g_autoptr(JsonBuilder) b = json_builder_new_immutable();
+    g_autoptr(GError) error = NULL;
+
+    (void)vmig_verdict_to_error(verdict, job, &error);
+    json_builder_begin_object(b);
+    text(b, "job", job->id);
+    text(b, "domain", job->domain);
+    text(b, "uuid", job->uuid);
+    text(b, "source", job->source_host);
+    text(b, "destination", job->dest_host);
+    text(b, "outcome", vmig_verdict_outcome(verdict));
+    text(b, "guest", vmig_run_name(verdict->run));
+    number(b, "time", (guint64)(g_get_real_time() / G_USEC_PER_SEC));
+    begin_list(b, "files");
+    for (guint i = 0; i < verdict->files->len; i++)
+        file_object(b, verdict->files->pdata[i]);
+    json_builder_end_array(b);
+    number(b, "tree_snapshots", verdict->snapshots);
+    reverts_member(b, verdict->reverts);
+    differences_member(b, "differences", verdict->differences);
+    differences_member(b, "unproven", verdict->unproven);
+    begin_list(b, "notes");
+    for (guint i = 0; i < verdict->notes->len; i++)
+        json_builder_add_string_value(b, verdict->notes->pdata[i]);
+    json_builder_end_array(b);
+    number(b, "bytes", verdict->bytes);
+    number(b, "duration_s", (guint64)(g_get_monotonic_time() - began) / G_USEC_PER_SEC);
+    error_member(b, error);
+    json_builder_end_object(b);
+    return json_builder_get_root(b);
+}
+
+/* --- which job --- */
+
+/* What arrived is complete, and no step of the job writes to it any more. */
+static gboolean has_arrived(const VmigJob *job)
+{
+    VmigState state = vmig_job_state(job);
+
+    return state == VMIG_STATE_DONE ||
+           (state == VMIG_STATE_PARKED && vmig_state_from_name(job->parked_state) == VMIG_STATE_CLEAN);
+}
+
+static gboolean check_job(const VmigJob *job, GError **error)
+{
+    if (has_arrived(job))
+        return TRUE;
+    if (vmig_job_state(job) == VMIG_STATE_ROLLED_BACK)
+        return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, NULL, "job %s was rolled back: nothing of '%s' arrived",
+                         job->id, job->domain);
+    return vmig_fail(error, VMIG_ERROR_LOCKED, "vmig-snap status shows it; vmig-snap resume carries it on.",
+                     "job %s of '%s' is not finished (state %s)", job->id, job->domain, job->state);
+}
+
+/* The newest job of the domain that moved it. */
+static VmigJob *find_by_domain(VmigJournal *journal, const char *domain, GError **error)
+{
+    g_autoptr(GPtrArray) jobs = vmig_journal_list(journal, TRUE, error);
+
+    for (guint i = 0; jobs != NULL && i < jobs->len; i++) {
+        const VmigJob *job = jobs->pdata[i];
+        if ((g_strcmp0(job->domain, domain) == 0 || g_strcmp0(job->uuid, domain) == 0) &&
+            vmig_job_state(job) != VMIG_STATE_ROLLED_BACK)
+            return vmig_job_copy(job);
+    }
+    if (jobs != NULL) {
+        g_autofree char *shown = vmig_text_escape(domain, -1);
+        vmig_fail(error, VMIG_ERROR_NO_JOB, "vmig-snap list --all", "no job of this host moved '%s'", shown);
+    }
+    return NULL;
+}
+
+static VmigJob *find_job(VmigJournal *journal, const char *domain, const char *id, GError **error)
+{
+    g_autoptr(VmigJob) job =
+        id != NULL ? vmig_journal_load(journal, id, error) : find_by_domain(journal, domain, error);
+    g_autoptr(VmigJob) open = NULL;
+
+    if (job == NULL || !check_job(job, error) || !vmig_journal_find_open(journal, job->uuid, &open, error))
+        return NULL;
+    if (open != NULL && g_strcmp0(open->id, job->id) != 0) {
+        vmig_fail(error, VMIG_ERROR_LOCKED, "vmig-snap status shows it.", "job %s has begun on '%s'", open->id,
+                  open->domain);
+        return NULL;
+    }
+    return g_steal_pointer(&job);
+}
+
+/* --- doing it --- */
+
+static gboolean is_interrupted(gpointer user)
+{
+    VmigSession *self = user;
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&self->mutex);
+
+    return self->interrupted;
+}
+
+typedef struct {
+    VmigSession *session;
+    const VmigJob *job;
+} Teller;
+
+static void on_progress(gpointer user, const VmigProgress *progress)
+{
+    const Teller *teller = user;
+
+    vmig_session_tell_progress(teller->session, teller->job, progress);
+}
+
+static gboolean teller_interrupted(gpointer user)
+{
+    return is_interrupted(((const Teller *)user)->session);
+}
+
+/* Nobody else may begin something on the guest meanwhile: the copy of a migration would be read while it is written. */
+static gboolean lock_both(VmigWorld *world, const VmigJob *job, GError **error)
+{
+    return (world->source.storage == NULL || vmig_storage_lock(world->source.storage, job, error)) &&
+           (world->dest.storage == NULL || vmig_storage_lock(world->dest.storage, job, error));
+}
+
+static VmigWorld *open_world(VmigSession *self, const VmigJob *job, gboolean here_is_dest, GError **error)
+{
+    g_autofree char *source_uri = g_strdup_printf("qemu+ssh://%s/system", job->source_host);
+    g_autoptr(GError) why = NULL;
+    VmigWorldConfig config = {
+        .config = self->config,
+        .connect_uri = here_is_dest ? "qemu:///system" : self->connect_uri,
+        .peer_uri = here_is_dest ? source_uri : job->dest_uri,
+        .job_id = job->id,
+        .transport = here_is_dest ? NULL : job->options.transport,
+        .here_is_dest = here_is_dest,
+    };
+    g_autoptr(VmigWorld) world = vmig_world_open_here(&config, self->waker, error);
+
+    if (world == NULL)
+        return NULL;
+    if (vmig_world_open_peer(world, &config, self->waker, &why))
+        return g_steal_pointer(&world);
+    if (!here_is_dest) {
+        g_propagate_error(error, g_steal_pointer(&why));
+        return NULL;
+    }
+    /* What left may be in the record. */
+    g_autofree char *note = g_strdup_printf("the source cannot be reached: %s", why->message);
+    vmig_session_note(self, job, note);
+    return g_steal_pointer(&world);
+}
+
+static VmigVerdict *verify_job(VmigSession *self, VmigWorld *world, const VmigJob *job, GError **error)
+{
+    Teller teller = {self, job};
+    VmigVerifyRequest request = {
+        .source = world->source,
+        .dest = world->dest,
+        .job = job,
+        .cancelled = teller_interrupted,
+        .progress = on_progress,
+        .user = &teller,
+    };
+
+    return lock_both(world, job, error) ? vmig_verify(&request, error) : NULL;
+}
+
+static JsonNode *run(VmigSession *self, VmigJob *job, gboolean here_is_dest, GError **error)
+{
+    gint64 began = g_get_monotonic_time();
+    g_autoptr(VmigWorld) world = open_world(self, job, here_is_dest, error);
+
+    if (world == NULL)
+        return NULL;
+    g_autoptr(VmigVerdict) verdict = verify_job(self, world, job, error);
+    /* Of an unfinished job it is that job's. */
+    if (vmig_job_state(job) == VMIG_STATE_DONE) {
+        VmigStorage *here = here_is_dest ? world->dest.storage : world->source.storage;
+        vmig_storage_rundir_remove(here, job, NULL);
+    }
+    return verdict != NULL ? document(job, verdict, began) : NULL;
+}
+
+JsonNode *vmig_session_verify(VmigSession *self, const char *domain, const char *job_id, GError **error)
+{
+    g_autofree char *path = g_build_filename(self->config->state_dir, "journal.db", NULL);
+    g_autofree char *machine_id = vmig_machine_id();
+    g_autoptr(VmigJournal) reader = vmig_journal_open_read_only(path, machine_id, error);
+    g_autoptr(VmigJob) job = reader != NULL ? find_job(reader, domain, job_id, error) : NULL;
+    g_autofree char *role = job != NULL ? vmig_journal_role(reader, job->id, error) : NULL;
+
+    if (role == NULL)
+        return NULL;
+    return run(self, job, strcmp(role, VMIG_ROLE_DESTINATION) == 0, error);
+}
