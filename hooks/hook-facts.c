@@ -163,7 +163,7 @@ static gboolean fill_open(VmigHookSight *sight, const VmigHookPaths *paths, Vmig
     if (f->state == VMIG_STATE_PARKED)
         f->state = vmig_state_from_name(job->parked_state != NULL ? job->parked_state : "");
     f->pivoted = job->pivoted;
-    f->direct = g_strcmp0(job->options.fold, "direct") == 0;
+    f->direct = vmig_job_is_direct(job);
     f->overlays = has_overlays(job, f->is_source);
     f->handed = was_in(history, "MIGRATE") || f->state == VMIG_STATE_MIGRATE;
     /* A lock that cannot be read is taken for held. */

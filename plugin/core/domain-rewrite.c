@@ -6,11 +6,6 @@
 
 #include "core/names.h"
 
-static gboolean is_direct(const VmigJob *job)
-{
-    return g_strcmp0(job->options.fold, "direct") == 0;
-}
-
 static gboolean uuid_is_the_jobs(const char *uuid, const VmigJob *job, const char *what, GError **error)
 {
     if (uuid != NULL && job->uuid != NULL && g_ascii_strcasecmp(uuid, job->uuid) == 0)
@@ -127,10 +122,10 @@ static gboolean rewrite_job_disk(VmigDomainXml *xml, const VmigDisk *disk, const
 
     if (found == NULL || found->source == NULL || strcmp(found->device, "disk") != 0)
         return vmig_fail(error, VMIG_ERROR_XML, NULL, "the domain's XML has no disk '%s' in a file", disk->target);
-    if (!disk_is_complete(disk, is_direct(job)))
+    if (!disk_is_complete(disk, vmig_job_is_direct(job)))
         return vmig_fail(error, VMIG_ERROR_XML, NULL, "a path of disk '%s' is missing or cannot stand in XML",
                          disk->target);
-    rewrite_disk(vmig_disk_node_find(root, disk->target), disk, is_direct(job), live);
+    rewrite_disk(vmig_disk_node_find(root, disk->target), disk, vmig_job_is_direct(job), live);
     return TRUE;
 }
 

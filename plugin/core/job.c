@@ -61,6 +61,7 @@ static const Field file_fields[] = {
     TEXT(VmigFile, kept),
     TEXT(VmigFile, hash),
     FLAG(VmigFile, placed),
+    FLAG(VmigFile, dirty),
     LIST(VmigFile, contents, &content_table),
 };
 static const FieldTable file_table = TABLE(VmigFile, vmig_file_free, file_fields);
@@ -384,6 +385,11 @@ VmigFile *vmig_disk_base(const VmigDisk *disk)
 gboolean vmig_job_token_is_dest(const VmigJob *job)
 {
     return g_strcmp0(job->token, "destination") == 0;
+}
+
+gboolean vmig_job_is_direct(const VmigJob *job)
+{
+    return g_strcmp0(job->options.fold, "direct") == 0;
 }
 
 JsonObject *vmig_job_to_json(const VmigJob *job)

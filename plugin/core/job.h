@@ -12,7 +12,7 @@
 
 #include "core/states.h"
 
-#define VMIG_JOB_VERSION 1
+#define VMIG_JOB_VERSION 2 /* 2: the fold "direct" */
 
 /* What one internal snapshot of an image is. Names and ids are printable: vmig_printable(), other bytes are another
  * text. The hashes are those of host/snapshot-page.h, NULL while they are not known. */
@@ -46,6 +46,7 @@ typedef struct {
     char *kept;          /* the job that left an image under the name dest, to begin the seed with; or NULL */
     char *hash;          /* of the whole file, once both sides agree on it */
     gboolean placed;     /* the seed has its final name */
+    gboolean dirty;      /* a migration may have written into the seed since: it is not what was proven any more */
     GPtrArray *contents; /* VmigContent: of the source's file, in its order, once a verification has hashed it */
 } VmigFile;
 
@@ -53,7 +54,7 @@ typedef struct {
     char *target;       /* "vda" */
     GPtrArray *files;   /* VmigFile, the top first */
     char *overlay;      /* the temporary overlay on the source */
-    char *dest_overlay; /* and on the destination */
+    char *dest_overlay; /* and on the destination; NULL with the fold "direct", which has none */
     char *park;         /* the throw-away target of the parked block copy */
     char *dest_park;    /* of one on the destination, where one was ever needed */
     gboolean pivoted;   /* the owner writes into the base: the overlay is stale and must never be committed again */
@@ -168,6 +169,8 @@ VmigDisk *vmig_job_disk(const VmigJob *job, const char *target);
 /* The file that the guest's disk is on once no overlay is left: the first of the chain. (transfer none) */
 VmigFile *vmig_disk_base(const VmigDisk *disk);
 gboolean vmig_job_token_is_dest(const VmigJob *job);
+/* The fold "direct": the migration writes into the seeds themselves. */
+gboolean vmig_job_is_direct(const VmigJob *job);
 
 /* (transfer full) */
 JsonObject *vmig_job_to_json(const VmigJob *job);

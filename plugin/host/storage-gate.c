@@ -29,7 +29,7 @@ static gboolean file_exists(const char *path)
     return lstat(path, &st) == 0;
 }
 
-static gboolean token_is_dest(VmigLocal *local, const char *job, gboolean *ret, GError **error)
+gboolean vmig_local_token_is_dest(VmigLocal *local, const char *job, gboolean *ret, GError **error)
 {
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
     g_autofree char *owner = vmig_journal_token(local->journal, job, error);
@@ -77,7 +77,7 @@ static gboolean check_not_the_guests(VmigLocal *local, const char *job, const Vm
 
     if (g_str_equal(file->kind, "park") || g_str_equal(file->kind, "part") || g_str_equal(file->kind, "socket"))
         return TRUE;
-    if (!token_is_dest(local, job, &dest, error))
+    if (!vmig_local_token_is_dest(local, job, &dest, error))
         return FALSE;
     g_mutex_lock(&local->journal_lock);
     g_autofree char *role = vmig_journal_role(local->journal, job, error);
@@ -232,7 +232,7 @@ static gboolean clear_overlay(VmigLocal *local, const char *job, const char *pat
 {
     gboolean dest = FALSE;
 
-    if (!token_is_dest(local, job, &dest, error))
+    if (!vmig_local_token_is_dest(local, job, &dest, error))
         return FALSE;
     if (dest)
         return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the guest runs here: '%s' is not made anew", path);
@@ -314,7 +314,7 @@ static JsonObject *do_leftovers(VmigLocal *local, VmigReader *args, GError **err
     JsonArray *paths = json_array_new();
     g_autoptr(JsonObject) reply = json_object_new();
     json_object_set_array_member(reply, "paths", paths);
-    if (!token_is_dest(local, job, &dest, &failure)) {
+    if (!vmig_local_token_is_dest(local, job, &dest, &failure)) {
         /* A host that never heard of the job has nothing of it. */
         if (g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_NO_JOB))
             return g_steal_pointer(&reply);

@@ -70,6 +70,8 @@ gboolean vmig_local_check_path(VmigLocal *local, const char *path, GError **erro
 gboolean vmig_local_check_ours(VmigLocal *local, const char *job, const char *path, GError **error);
 /* INTERFERENCE where somebody has the image open for writing; a file that is not there is nobody's. */
 gboolean vmig_local_check_unused(const char *path, GError **error);
+/* By this host's journal. NO_JOB where it does not know the job. */
+gboolean vmig_local_token_is_dest(VmigLocal *local, const char *job, gboolean *ret, GError **error);
 
 /* Which images this process is to hold as well, once the guard has them; replaces what was held. */
 void vmig_local_hold_plan(VmigLocal *local, const char *job, const char *const *paths);

@@ -279,6 +279,41 @@ static JsonObject *do_place(VmigLocal *local, VmigReader *args, GError **error)
     return vmig_local_done(TRUE);
 }
 
+/* A QEMU that libvirt is ending may have it open for a moment longer. */
+static gboolean nobody_writes(const char *path, GError **error)
+{
+    g_autoptr(GError) why = NULL;
+
+    if (vmig_local_check_unused(path, &why))
+        return TRUE;
+    if (!g_error_matches(why, VMIG_ERROR, VMIG_ERROR_INTERFERENCE)) {
+        g_propagate_error(error, g_steal_pointer(&why));
+        return FALSE;
+    }
+    return vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "what arrived has not ended yet: %s", why->message);
+}
+
+/* Never of a guest that lives on it: with the token here it is no seed any more. */
+static JsonObject *do_unplace(VmigLocal *local, VmigReader *args, GError **error)
+{
+    gboolean dest = FALSE;
+    Seed seed;
+
+    if (!read_seed(args, &seed, error) || !vmig_local_check_ours(local, seed.job, seed.part, error) ||
+        !vmig_local_check_path(local, seed.dest, error) || !vmig_local_token_is_dest(local, seed.job, &dest, error))
+        return NULL;
+    if (dest) {
+        vmig_fail(error, VMIG_ERROR_STATE, NULL, "the guest runs here: '%s' is not copied again", seed.dest);
+        return NULL;
+    }
+    if (!nobody_writes(seed.dest, error))
+        return NULL;
+    set_hash(local, seed.part, NULL);
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+    return vmig_local_done(vmig_gate_rename(local->journal, seed.job, seed.dest, seed.part, error));
+}
+
 const VmigLocalMethod vmig_local_seed_methods[] = {
-    {"receive", do_receive}, {"known", do_known}, {"received", do_received}, {"place", do_place}, {NULL, NULL},
+    {"receive", do_receive}, {"known", do_known},     {"received", do_received},
+    {"place", do_place},     {"unplace", do_unplace}, {NULL, NULL},
 };

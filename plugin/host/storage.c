@@ -552,6 +552,11 @@ gboolean vmig_storage_place(VmigStorage *storage, const VmigJob *job, const Vmig
     return tell(storage, "place", job_file_args(job, file), error);
 }
 
+gboolean vmig_storage_unplace(VmigStorage *storage, const VmigJob *job, const VmigFile *file, GError **error)
+{
+    return tell(storage, "unplace", job_file_args(job, file), error);
+}
+
 static gboolean tell_paths(VmigStorage *storage, const char *method, const VmigJob *job, const char *const *paths,
                            GError **error)
 {

@@ -172,6 +172,10 @@ gboolean vmig_storage_received(VmigStorage *storage, const VmigJob *job, const V
  * its final name. */
 gboolean vmig_storage_place(VmigStorage *storage, const VmigJob *job, const VmigFile *file, GError **error);
 
+/* "unplace": the seed is a part again, because a migration may have written into it; "receive" goes on with what is in
+ * it. Repeated it is success. STATE with the token on that host, or while a process holds the file. */
+gboolean vmig_storage_unplace(VmigStorage *storage, const VmigJob *job, const VmigFile *file, GError **error);
+
 /* "guard-freeze": a process of its own that outlives this one holds "nobody may write or resize" on
  * each path. */
 gboolean vmig_storage_freeze(VmigStorage *storage, const VmigJob *job, const char *const *paths, GError **error);

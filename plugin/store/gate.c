@@ -326,8 +326,8 @@ static gboolean sync_file(const Found *found, const char *path, GError **error)
 /* The target's row, with the identity that it is going to have, so that a process after this one can tell its file. */
 static VmigJournalFile *target_row(const VmigJournalFile *from, const char *to)
 {
-    VmigJournalFile *row =
-        vmig_journal_file_new(from->job, to, kind_is(from, "part") ? "seed" : from->kind, "intended");
+    const char *kind = kind_is(from, "part") ? "seed" : kind_is(from, "seed") ? "part" : from->kind;
+    VmigJournalFile *row = vmig_journal_file_new(from->job, to, kind, "intended");
 
     row->dev = from->dev;
     row->ino = from->ino;
@@ -402,7 +402,7 @@ gboolean vmig_gate_rename(VmigJournal *journal, const char *job_id, const char *
     g_autoptr(VmigJournalFile) new = target_row(row, to);
     if (!act_rename(journal, row, new, &source, &target, old != NULL && state_is(old, "intended"), error))
         return FALSE;
-    set_state(new, row->state);
+    set_state(new, kind_is(new, "part") ? "made" : row->state); /* what was proven of it is so no more */
     set_state(row, "removed");
     return vmig_journal_file_put(journal, new, row, error);
 }

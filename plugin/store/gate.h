@@ -34,7 +34,8 @@ gboolean vmig_gate_adopt(VmigJournal *journal, const char *job_id, const char *p
  *   - an overlay holds no snapshot.
  * A file that is not there is success. */
 gboolean vmig_gate_remove(VmigJournal *journal, const char *job_id, const char *path, GError **error);
-/* Gives a made file its final name, durably; never over another file (DESTINATION_EXISTS). A part becomes a seed. */
+/* Gives a made file its final name, durably; never over another file (DESTINATION_EXISTS). A part becomes a seed, and a
+ * seed a part that has to be verified again. */
 gboolean vmig_gate_rename(VmigJournal *journal, const char *job_id, const char *from, const char *to, GError **error);
 /* Makes an image that an earlier job kept the part that this one begins with: gives it the part's name, durably. The
  * caller has made sure that nobody needs it under its own name, and dev and ino are what he looked at. The part has to

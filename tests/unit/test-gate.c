@@ -489,6 +489,47 @@ static void test_rename(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     assert_gate("gone", vmig_gate_rename(f->journal, ID, overlay, over2, &error_));
 }
 
+/* A seed is a part again, what was proven of it is so no more, and it becomes a seed a second time; also where the
+ * process died before the rename, and before it could record it. */
+static void test_part_again(Fixture *f, G_GNUC_UNUSED gconstpointer data)
+{
+    g_autofree char *part = made(f, "vda.part", "part");
+    g_autofree char *seed = image(f, "vda");
+    g_autofree char *moved = NULL;
+    struct stat before, after;
+
+    assert_ok(vmig_gate_verified(f->journal, ID, part, &error_));
+    assert_ok(vmig_gate_rename(f->journal, ID, part, seed, &error_));
+    g_assert_cmpint(stat(seed, &before), ==, 0);
+    for (int i = 0; i < 2; i++) {
+        g_autoptr(VmigJournalFile) row = NULL;
+        assert_ok(vmig_gate_rename(f->journal, ID, seed, part, &error_));
+        assert_ok(vmig_gate_rename(f->journal, ID, seed, part, &error_));
+        g_assert_true(exists(part) && !exists(seed));
+        assert_ok(vmig_journal_file_get(f->journal, ID, part, &row, &error_));
+        g_assert_cmpstr(row->kind, ==, "part");
+        g_assert_cmpstr(row->state, ==, "made");
+        assert_ok(vmig_gate_verified(f->journal, ID, part, &error_));
+        assert_ok(vmig_gate_rename(f->journal, ID, part, seed, &error_));
+    }
+    g_assert_cmpint(stat(seed, &after), ==, 0);
+    g_assert_cmpuint(after.st_ino, ==, before.st_ino);
+    /* Not over another file. */
+    make(part, "not ours");
+    assert_fails(VMIG_ERROR_DESTINATION_EXISTS, vmig_gate_rename(f->journal, ID, seed, part, &error_));
+    g_unlink(part);
+    /* The name was given, and nobody could record it; as a part it goes without a word. */
+    moved = image(f, "moved");
+    g_assert_cmpint(rename(seed, moved), ==, 0);
+    make(seed, "not ours either");
+    assert_gate("another file", vmig_gate_rename(f->journal, ID, seed, part, &error_));
+    g_unlink(seed);
+    g_assert_cmpint(rename(moved, seed), ==, 0);
+    assert_ok(vmig_gate_rename(f->journal, ID, seed, part, &error_));
+    assert_ok(vmig_gate_remove(f->journal, ID, part, &error_));
+    g_assert_false(exists(part));
+}
+
 /* The journal has rows that do not belong together: nothing is taken for a rename that was done. */
 static void test_rename_disagrees(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
@@ -733,6 +774,7 @@ int main(int argc, char **argv)
     ADD("overlay-with-snapshots", test_overlay_with_snapshots);
     ADD("adopt", test_adopt);
     ADD("rename", test_rename);
+    ADD("part-again", test_part_again);
     ADD("rename-disagrees", test_rename_disagrees);
     ADD("no-folder", test_no_folder);
     ADD("rename-died", test_rename_died);

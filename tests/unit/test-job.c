@@ -233,9 +233,9 @@ static void test_refused(void)
         {"{\"version\":1,\"id\":\"a\",\"token\":\"source\",\"state\":\"PLAN\"}", VMIG_ERROR_JOURNAL},
         {"{\"version\":1,\"uuid\":\"b\",\"token\":\"source\",\"state\":\"PLAN\"}", VMIG_ERROR_JOURNAL},
         {"{\"id\":\"a\",\"uuid\":\"b\",\"token\":\"source\",\"state\":\"PLAN\"}", VMIG_ERROR_JOURNAL},
-        {"{\"version\":2,\"id\":\"a\",\"uuid\":\"b\",\"token\":\"source\",\"state\":\"PLAN\"}",
+        {"{\"version\":3,\"id\":\"a\",\"uuid\":\"b\",\"token\":\"source\",\"state\":\"PLAN\"}",
          VMIG_ERROR_JOURNAL_NEWER},
-        {"{\"version\":2}", VMIG_ERROR_JOURNAL_NEWER},
+        {"{\"version\":3}", VMIG_ERROR_JOURNAL_NEWER},
     };
 
     for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {

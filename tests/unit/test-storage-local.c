@@ -432,7 +432,7 @@ static void test_arguments(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     static const char *const methods[] = {"path",       "survey", "stat",     "lock",        "record-put",
                                           "token-put",  "intend", "remove",   "remove-base", "create-overlay",
                                           "receive",    "known",  "received", "place",       "freeze",
-                                          "fence-take", "rundir", "end-left", "nonsense"};
+                                          "fence-take", "rundir", "end-left", "unplace",     "nonsense"};
     g_autoptr(JsonObject) args = json_object_new();
 
     for (guint round = 0; round < 2; round++) {
@@ -535,32 +535,46 @@ static void test_remove(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 }
 
 /* An overlay with a snapshot in it, and one that QEMU has open, stay. */
+/* A QEMU that has the image open for writing. */
+static GPid hold_image(Fixture *f, const char *path)
+{
+    g_autofree char *socket = g_build_filename(f->dir, "q.sock", NULL);
+    const char *argv[] = {"qemu-nbd", "-f", "qcow2", "-t", "-k", socket, path, NULL};
+    g_autoptr(GError) error = NULL;
+    VmigImageLocks locks = {0};
+    GPid pid;
+
+    g_spawn_async(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL, &pid, &error);
+    g_assert_no_error(error);
+    for (guint i = 0; i < 500 && !locks.writer; i++) {
+        g_usleep(10000);
+        g_assert_true(vmig_storage_locks(f->storage, path, &locks, &error));
+    }
+    g_assert_true(locks.writer);
+    return pid;
+}
+
+static void let_go_of_image(GPid pid)
+{
+    kill(pid, SIGKILL); /* qemu-nbd forgets a SIGTERM that comes before its main loop (state = RUNNING in main()) */
+    waitpid(pid, NULL, 0);
+}
+
 static void test_remove_in_use(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     VmigDisk *disk = disk_of(f);
     g_autoptr(GError) error = NULL;
-    g_autofree char *socket = g_build_filename(f->dir, "q.sock", NULL);
-    const char *argv[] = {"qemu-nbd", "-f", "qcow2", "-t", "-k", socket, disk->overlay, NULL};
-    VmigImageLocks locks = {0};
-    GPid pid;
 
     put_record(f);
     make_image(file_of(f)->source);
     g_assert_true(vmig_storage_intend(f->storage, f->job, disk->overlay, "overlay", &error));
     run_command("qemu-img create -q -f qcow2 -b '%s' -F qcow2 '%s'", file_of(f)->source, disk->overlay);
     g_assert_true(vmig_storage_made(f->storage, f->job, disk->overlay, &error));
-    g_spawn_async(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL, &pid, &error);
-    g_assert_no_error(error);
-    for (guint i = 0; i < 500 && !locks.writer; i++) {
-        g_usleep(10000);
-        g_assert_true(vmig_storage_locks(f->storage, disk->overlay, &locks, &error));
-    }
-    g_assert_true(locks.writer);
+    GPid pid = hold_image(f, disk->overlay);
     g_assert_false(vmig_storage_remove(f->storage, f->job, disk->overlay, "because", &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_INTERFERENCE);
     g_clear_error(&error);
-    kill(pid, SIGKILL); /* qemu-nbd forgets a SIGTERM that comes before its main loop (state = RUNNING in main()) */
-    waitpid(pid, NULL, 0);
+    let_go_of_image(pid);
     run_command("qemu-img snapshot -c mine '%s'", disk->overlay);
     g_assert_false(vmig_storage_remove(f->storage, f->job, disk->overlay, "because", &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_GATE);
@@ -751,6 +765,50 @@ static void test_seed_again(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_true(vmig_storage_receive(f->storage, f->job, file, socket, &fresh, &error));
     g_assert_true(vmig_storage_received(f->storage, f->job, file, NULL, &second, &error));
     g_assert_cmpstr(first, ==, second);
+}
+
+/* A seed that a migration wrote into is a part again: what is in it is told, it is proven and gets its name again. Not
+ * while somebody writes to it, and not with the guest on it. */
+static void test_seed_unplaced(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *socket = seed_socket(f);
+    g_autofree char *hash = NULL;
+    g_autofree char *second = NULL;
+    gboolean fresh = TRUE;
+    VmigFile *file = file_of(f);
+
+    start_seed(f);
+    send_bytes(file->source, file->size, socket);
+    g_assert_true(vmig_storage_received(f->storage, f->job, file, NULL, &hash, &error));
+    g_assert_true(vmig_storage_place(f->storage, f->job, file, &error));
+    GPid pid = hold_image(f, file->dest);
+    g_assert_false(vmig_storage_unplace(f->storage, f->job, file, &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_TIMEOUT); /* it may be gone at the next try */
+    g_clear_error(&error);
+    g_assert_true(exists(file->dest));
+    let_go_of_image(pid);
+    run_command("qemu-io -f qcow2 -c 'write -P 7 0 64k' '%s'", file->dest);
+    for (guint i = 0; i < 2; i++) {
+        g_assert_true(vmig_storage_unplace(f->storage, f->job, file, &error));
+        g_assert_no_error(error);
+        g_assert_true(exists(file->part) && !exists(file->dest));
+    }
+    g_assert_true(vmig_storage_receive(f->storage, f->job, file, socket, &fresh, &error));
+    g_assert_false(fresh);
+    g_assert_true(vmig_storage_received(f->storage, f->job, file, NULL, &second, &error));
+    g_assert_cmpstr(hash, !=, second);
+    g_clear_pointer(&second, g_free);
+    g_assert_true(vmig_storage_receive(f->storage, f->job, file, socket, &fresh, &error));
+    send_bytes(file->source, file->size, socket);
+    g_assert_true(vmig_storage_received(f->storage, f->job, file, NULL, &second, &error));
+    g_assert_cmpstr(hash, ==, second);
+    g_assert_true(vmig_storage_place(f->storage, f->job, file, &error));
+    run_command("cmp '%s' '%s'", file->source, file->dest);
+    g_assert_true(vmig_storage_token_put(f->storage, f->job, "destination", &error));
+    g_assert_false(vmig_storage_unplace(f->storage, f->job, file, &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_STATE);
+    g_assert_true(exists(file->dest));
 }
 
 /* A migration that left this host, is done, and kept what now lies where the seed is to go. */
@@ -1211,6 +1269,7 @@ int main(int argc, char **argv)
         {"seed-not-kept", test_seed_not_kept, VMIG_ROLE_DESTINATION},
         {"seed-never-over", test_seed_never_over, VMIG_ROLE_DESTINATION},
         {"seed-again", test_seed_again, VMIG_ROLE_DESTINATION},
+        {"seed-unplaced", test_seed_unplaced, VMIG_ROLE_DESTINATION},
         {"seed-lost", test_seed_lost, VMIG_ROLE_DESTINATION},
         {"seed-refusals", test_seed_refusals, VMIG_ROLE_DESTINATION},
         {"seed-hostile", test_seed_hostile, VMIG_ROLE_DESTINATION},
