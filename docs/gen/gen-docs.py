@@ -85,6 +85,8 @@ def states_page(root):
         '- **Back** ends where the job began.',
         '- **Again by policy** marks the states whose step is repeated when it fails (`--policy`); the others fail at',
         '  once.', '',
+        'With the fold `direct` there is no overlay on the destination: HANDOVER and MIGRATE make none, SWITCHED only lets the',
+        'guest run, COMMIT and PIVOT look that it is on its seeds.', '',
         'The first state under "next" follows success; the others follow a failure.', '',
         '| state | phase | what happens | true on entry | how it is undone | again by policy | next |',
         '|---|---|---|---|---|---|---|',

@@ -28,7 +28,7 @@ static gboolean check_name(const char *what, const char *name, GError **error)
 
 gboolean vmig_request_check(const VmigRequest *request, GError **error)
 {
-    static const char *const folds[] = {"commit", "direct", NULL};
+    static const char *const folds[] = {"commit", "direct", "auto", NULL};
     static const char *const transports[] = {"ssh", "tls", "tcp", NULL};
     static const char *const keeps[] = {"keep", "delete", NULL};
 
@@ -38,7 +38,8 @@ gboolean vmig_request_check(const VmigRequest *request, GError **error)
         if (!check_name("disk", *disk, error))
             return FALSE;
     if (!is_one_of(request->fold, folds))
-        return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "--fold is 'commit' or 'direct', not '%s'", request->fold);
+        return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "--fold is 'commit', 'direct' or 'auto', not '%s'",
+                         request->fold);
     if (!is_one_of(request->transport, transports))
         return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "--transport is 'ssh', 'tls' or 'tcp', not '%s'",
                          request->transport);

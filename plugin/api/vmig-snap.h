@@ -26,7 +26,7 @@ typedef struct {
     const char *const *disks;    /* targets; NULL: every writable disk that the hosts do not share */
     const char *const *maps;     /* "TARGET=PATH" */
     const char *const *map_dirs; /* "OLD=NEW" */
-    const char *fold;            /* NULL: "commit" */
+    const char *fold;            /* "commit", "direct" or "auto"; NULL: "commit" */
     const char *transport;       /* NULL: follows the destination's URI */
     const char *source_images;   /* "keep" (NULL) or "delete" */
     const char *policy;          /* NULL: "default" */

@@ -48,7 +48,7 @@ static gboolean check_word(const char *option, const char *value, const char *co
 
 static gboolean check_words(const VmigRequestArgs *args, GError **error)
 {
-    static const char *const folds[] = {"commit", "direct", NULL};
+    static const char *const folds[] = {"commit", "direct", "auto", NULL};
     static const char *const transports[] = {"ssh", "tls", "tcp", NULL};
     static const char *const images[] = {"keep", "delete", NULL};
 
@@ -171,7 +171,7 @@ static VmigArgsResult parse(VmigRequestArgs *a, const char *command, int argc, c
         {"map", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &a->maps, "Put a disk there; repeatable", "TARGET=PATH"},
         {"map-dir", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &a->map_dirs, "Put a folder's files there; repeatable",
          "OLD=NEW"},
-        {"fold", 0, 0, G_OPTION_ARG_FILENAME, &a->fold, "How later writes get into the copy", "commit|direct"},
+        {"fold", 0, 0, G_OPTION_ARG_FILENAME, &a->fold, "How later writes get into the copy", "commit|direct|auto"},
         {"transport", 0, 0, G_OPTION_ARG_FILENAME, &a->transport, "How data travels (as DEST)", "ssh|tls|tcp"},
         {"bandwidth", 0, 0, G_OPTION_ARG_FILENAME, &a->bandwidth, "Limit of all storage traffic, with K, M or G",
          "BYTES/s"},

@@ -122,12 +122,12 @@ gboolean vmig_size_add(guint64 *sum, guint64 more)
     return TRUE;
 }
 
-guint64 vmig_room_needed(guint64 base_allocated, guint64 overlay_forecast)
+guint64 vmig_room_needed(guint64 base_allocated, guint64 overlay_forecast, guint times)
 {
     guint64 room = base_allocated;
 
-    if (!vmig_size_add(&room, overlay_forecast) || !vmig_size_add(&room, overlay_forecast) ||
-        !vmig_size_add(&room, room / 20 + (room % 20 != 0 ? 1 : 0)))
-        return G_MAXUINT64;
-    return room;
+    for (guint i = 0; i < times; i++)
+        if (!vmig_size_add(&room, overlay_forecast))
+            return G_MAXUINT64;
+    return vmig_size_add(&room, room / 20 + (room % 20 != 0 ? 1 : 0)) ? room : G_MAXUINT64;
 }

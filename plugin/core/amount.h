@@ -17,6 +17,7 @@ char *vmig_duration_format(guint64 seconds);
 
 /* FALSE where the sum does not fit; *sum is as before then. */
 gboolean vmig_size_add(guint64 *sum, guint64 more);
-/* Space that a destination must have for one disk: base + 2 x overlay + 5 %. Committed clusters that a snapshot pins
- * need new ones, so the overlay counts twice. G_MAXUINT64 where it does not fit. */
-guint64 vmig_room_needed(guint64 base_allocated, guint64 overlay_forecast);
+/* Space that a destination must have for one disk: base + times x overlay + 5 %. What a snapshot pins needs new
+ * clusters when it is written: with an overlay there the writes count twice, in it and, committed, in the base.
+ * G_MAXUINT64 where it does not fit. */
+guint64 vmig_room_needed(guint64 base_allocated, guint64 overlay_forecast, guint times);

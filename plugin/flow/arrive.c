@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* SWITCHED: the token is the destination's. Start the commit while the guest is paused, so that libvirt refuses all
- * other block operations from its first instruction there, then let it run. */
+ * other block operations from its first instruction there, then let it run. With the fold "direct" no operation on its
+ * disks can lose anything any more: it just runs. */
 #include "flow/commit.h"
 #include "flow/side.h"
 #include "host/fault.h"
@@ -52,8 +53,9 @@ gboolean vmig_step_switched(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GErro
                              "then it can be started (virsh start)");
     if (run != VMIG_RUN_PAUSED || m->job->was_paused)
         return vmig_fault("switched.resumed", error);
-    /* The guest comes first: a commit that does not start now is started in COMMIT. */
-    if (!vmig_commit_start(m, VMIG_SIDE_DEST, &late))
+    /* The guest comes first: a commit that does not start now is started in COMMIT. With the fold "direct" there is
+     * nothing to commit: the guest is on its seeds, complete. */
+    if (!vmig_job_is_direct(m->job) && !vmig_commit_start(m, VMIG_SIDE_DEST, &late))
         vmig_machine_note(m, "the commit could not start on the paused guest: %s", late->message);
     /* The definition that libvirt wrote there must outlive a power loss too; that need not be downtime. */
     return resume_guest(m, error) && vmig_fault("switched.resumed", error) &&

@@ -19,8 +19,9 @@ static gboolean clean_destination(VmigMachine *m, GError **error)
         const VmigDisk *disk = m->job->disks->pdata[i];
         if ((disk->dest_park != NULL &&
              !vmig_storage_remove(dest->storage, m->job, disk->dest_park, "the parked copy ended", error)) ||
-            !vmig_storage_remove(dest->storage, m->job, disk->dest_overlay,
-                                 "committed into the base and pivoted, both definitions verified", error))
+            (disk->dest_overlay != NULL &&
+             !vmig_storage_remove(dest->storage, m->job, disk->dest_overlay,
+                                  "committed into the base and pivoted, both definitions verified", error)))
             return FALSE;
     }
     return TRUE;

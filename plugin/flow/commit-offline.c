@@ -6,6 +6,12 @@
 #include "core/domain-xml.h"
 #include "flow/commit-private.h"
 
+/* With the fold "direct" nothing is over the seeds. */
+static gboolean needs_commit(const VmigDisk *disk, VmigSide side)
+{
+    return !disk->pivoted && vmig_side_overlay(disk, side) != NULL;
+}
+
 /* A pivot was begun and nobody could note how far it came: libvirt rewrote the definition of a disk that it pivoted.
  * Where the guest did not run after it, overlay and base are equal and either answer is right. */
 static gboolean note_if_on_base(VmigMachine *m, VmigSide side, VmigDisk *disk, GError **error)
@@ -51,7 +57,7 @@ static gboolean nobody_between(VmigMachine *m, VmigSide side, GError **error)
                 "Merge that layer (qemu-img commit), define the disk on its overlay, then vmig-snap resume.",
                 "'%s' is off, and the definition of disk %s names a file that is none of the job's", m->job->domain,
                 disk->target);
-        if (!disk->pivoted && !lies_on_base(m, vmig_side_host(m, side, NULL), side, disk, error))
+        if (needs_commit(disk, side) && !lies_on_base(m, vmig_side_host(m, side, NULL), side, disk, error))
             return FALSE;
     }
     return TRUE;
@@ -110,7 +116,8 @@ gboolean vmig_commit_offline(VmigMachine *m, VmigSide side, GError **error)
         VmigDisk *disk = m->job->disks->pdata[i];
         if (!note_if_on_base(m, side, disk, error))
             return FALSE;
-        if (!disk->pivoted && !vmig_storage_commit_offline(host->storage, m->job, vmig_side_overlay(disk, side), error))
+        if (needs_commit(disk, side) &&
+            !vmig_storage_commit_offline(host->storage, m->job, vmig_side_overlay(disk, side), error))
             return FALSE;
     }
     if (!host->hypervisor->ops->domain_xml(host->hypervisor, m->job->uuid, VMIG_XML_PERSISTENT, &xml, error))

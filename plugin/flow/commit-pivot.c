@@ -144,10 +144,28 @@ static gboolean may_commit_again(VmigMachine *m, const GError *why)
     return TRUE;
 }
 
+/* With the fold "direct" the guest came to its seeds, and there is nothing to step over from. */
+static gboolean is_there(VmigMachine *m, GError **error)
+{
+    VmigRun run;
+
+    if (!vmig_side_run(m, VMIG_SIDE_DEST, &run, error))
+        return FALSE;
+    if (run == VMIG_RUN_SHUTOFF)
+        return m->job->pivoted ? vmig_commit_start_again(m, VMIG_SIDE_DEST, error)
+                               : vmig_commit_offline(m, VMIG_SIDE_DEST, error);
+    if (!verify_on_bases(m, VMIG_SIDE_DEST, error))
+        return FALSE;
+    m->job->pivoted = TRUE;
+    return vmig_machine_save(m, error);
+}
+
 gboolean vmig_step_pivot(VmigMachine *m, VmigState *next, GError **error)
 {
     g_autoptr(GError) why = NULL;
 
+    if (vmig_job_is_direct(m->job))
+        return is_there(m, error);
     if (pivot(m, VMIG_SIDE_DEST, &why))
         return TRUE;
     if (may_commit_again(m, why)) {

@@ -14,6 +14,16 @@ void vmig_room_free(VmigRoom *room)
     g_free(room);
 }
 
+/* One that is committed, or was never made, needs nothing. */
+static gboolean overlay_holds(VmigMachine *m, VmigHost *host, const char *path, const VmigDisk *disk, guint64 *bytes,
+                              GError **error)
+{
+    if (path == NULL || disk->pivoted || m->job->pivoted)
+        return TRUE;
+    g_autoptr(VmigPathFacts) overlay = vmig_storage_path(host->storage, path, error);
+    return overlay != NULL && (!overlay->exists || vmig_storage_allocated(host->storage, path, bytes, error));
+}
+
 static gboolean add_disk(VmigMachine *m, VmigHost *host, VmigSide side, const VmigDisk *disk, GHashTable *rooms,
                          GError **error)
 {
@@ -23,12 +33,7 @@ static gboolean add_disk(VmigMachine *m, VmigHost *host, VmigSide side, const Vm
 
     if (facts == NULL)
         return FALSE;
-    g_autoptr(VmigPathFacts) overlay = vmig_storage_path(host->storage, vmig_side_overlay(disk, side), error);
-    if (overlay == NULL)
-        return FALSE;
-    /* One that is committed, or was never made, needs nothing. */
-    if (overlay->exists && !disk->pivoted && !m->job->pivoted &&
-        !vmig_storage_allocated(host->storage, vmig_side_overlay(disk, side), &allocated, error))
+    if (!overlay_holds(m, host, vmig_side_overlay(disk, side), disk, &allocated, error))
         return FALSE;
     VmigRoom *room = g_hash_table_lookup(rooms, &facts->filesystem);
     if (room == NULL) {

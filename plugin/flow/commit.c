@@ -218,6 +218,9 @@ static gboolean commit(VmigMachine *m, VmigSide side, GError **error)
         return vmig_commit_offline(m, side, error);
     if (run == VMIG_RUN_CRASHED)
         return vmig_fail(error, VMIG_ERROR_GUEST_GONE, NULL, "'%s' is gone", m->job->domain);
+    /* The guest came to its seeds: there is nothing to commit. */
+    if (side == VMIG_SIDE_DEST && vmig_job_is_direct(m->job))
+        return vmig_side_require_on_bases(m, side, error);
     return commit_live(m, side, error);
 }
 

@@ -70,7 +70,9 @@ guint vmig_doctor_expected(const VmigJob *job, gboolean here_is_dest)
         state = job->parked_state != NULL ? vmig_state_from_name(job->parked_state) : VMIG_STATE_LAST;
     if (state == VMIG_STATE_LAST)
         return BASE | OVERLAY | ABSENT;
-    return here_is_dest ? expected_on_dest(state) : expected_on_source(state);
+    guint may = here_is_dest ? expected_on_dest(state) : expected_on_source(state);
+    /* The fold "direct" has no overlay there: the guest comes to its seeds. */
+    return here_is_dest && vmig_job_is_direct(job) && (may & OVERLAY) != 0 ? (may & ~OVERLAY) | BASE : may;
 }
 
 static gboolean here_is_dest(const VmigDoctorJob *job)

@@ -11,7 +11,7 @@
  * must be fresh: what an earlier try left in it is not what this one would have written. */
 gboolean vmig_handover_fresh_overlays(VmigMachine *m, GError **error)
 {
-    for (guint i = 0; i < m->job->disks->len; i++) {
+    for (guint i = 0; !vmig_job_is_direct(m->job) && i < m->job->disks->len; i++) {
         const VmigDisk *disk = m->job->disks->pdata[i];
         const VmigFile *base = vmig_disk_base(disk);
         if (!vmig_storage_create_overlay(m->world->dest.storage, m->job, disk->dest_overlay, disk->virtual_size,

@@ -12,6 +12,7 @@
 #include "core/domain-xml.h"
 #include "flow/handover.h"
 #include "flow/overlay.h"
+#include "flow/seed.h"
 #include "flow/settle.h"
 #include "flow/side.h"
 #include "flow/stall.h"
@@ -90,10 +91,10 @@ static gboolean begin(VmigMachine *m, GError **error)
     if (m->token_tried || vmig_job_token_is_dest(m->job))
         return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the guest was given away already: it is not migrated again");
     hv->ops->migrate_end(hv, NULL); /* of an earlier try, where there is one */
-    if (!vmig_settle_remove_arrived(m, error) || !forget_revoked(m, error) || !vmig_handover_fresh_overlays(m, error) ||
-        !note_run_state(m, error) || !arm_fence(m, error) || !vmig_fault("migrate.watched", error) ||
-        !vmig_overlay_unpark(m, error) || !vmig_fault("migrate.unparked", error) ||
-        !vmig_machine_check_cancel(m, error))
+    if (!vmig_settle_remove_arrived(m, error) || !forget_revoked(m, error) || !vmig_seed_prove_again(m, error) ||
+        !vmig_handover_fresh_overlays(m, error) || !note_run_state(m, error) || !vmig_seed_note_written(m, error) ||
+        !arm_fence(m, error) || !vmig_fault("migrate.watched", error) || !vmig_overlay_unpark(m, error) ||
+        !vmig_fault("migrate.unparked", error) || !vmig_machine_check_cancel(m, error))
         return FALSE;
     return hv->ops->migrate_begin(hv, m->job->uuid, &params, error);
 }
@@ -324,10 +325,11 @@ gboolean vmig_step_migrate(VmigMachine *m, VmigState *next, GError **error)
     Watch w = {0};
 
     m->stopped_at = 0;
-    if (m->job->options.timeout > 0)
-        w.deadline = vmig_machine_now(m) + (gint64)m->job->options.timeout * G_USEC_PER_SEC;
+    gboolean begun = begin(m, &why);
     w.looked = vmig_machine_now(m);
-    if (begin(m, &why) && watch(m, &w, &why))
+    if (m->job->options.timeout > 0)
+        w.deadline = w.looked + (gint64)m->job->options.timeout * G_USEC_PER_SEC;
+    if (begun && watch(m, &w, &why))
         return TRUE;
     if (g_error_matches(why, VMIG_ERROR, VMIG_ERROR_CRASHED)) {
         g_propagate_error(error, g_steal_pointer(&why));

@@ -328,6 +328,8 @@ static void rule_dest_room(VmigPlan *plan)
 {
     const VmigSurvey *s = plan->survey;
     g_autoptr(GHashTable) needs = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, g_free);
+    /* In the overlay there and, committed, in new clusters of the seed; or in the seed alone. */
+    guint times = g_strcmp0(plan->fold, "direct") == 0 ? 1 : 2;
     GHashTableIter iter;
     gpointer key, value;
 
@@ -343,7 +345,8 @@ static void rule_dest_room(VmigPlan *plan)
             sum = g_new0(guint64, 1);
             g_hash_table_insert(needs, &there->filesystem, sum);
         }
-        guint64 room = vmig_room_needed(disk->to_copy - MIN(disk->to_copy, kept_bytes(disk)), disk->overlay_forecast);
+        guint64 room =
+            vmig_room_needed(disk->to_copy - MIN(disk->to_copy, kept_bytes(disk)), disk->overlay_forecast, times);
         if (!vmig_size_add(sum, room))
             *sum = G_MAXUINT64;
     }
@@ -360,8 +363,8 @@ static void rule_dest_room(VmigPlan *plan)
         g_autofree char *needs_text = vmig_amount_format(need);
         g_autofree char *has = vmig_amount_format(there->free_bytes);
         refuse(plan, VMIG_ERROR_NO_ROOM, NULL, "Free space there, or choose another file system with --map-dir.",
-               "the destination needs %s (the images, and twice what the guest may write meanwhile) and has %s free",
-               needs_text, has);
+               "the destination needs %s (the images, and %swhat the guest may write meanwhile) and has %s free",
+               needs_text, times > 1 ? "twice " : "", has);
     }
 }
 
@@ -424,13 +427,15 @@ static void rule_path_clash(VmigPlan *plan)
 static void rule_options(VmigPlan *plan)
 {
     const VmigOptions *o = plan->survey->request->options;
+    g_autofree char *against = vmig_plan_choose_fold(plan);
 
+    if (against != NULL)
+        refuse(plan, VMIG_ERROR_FOLD, NULL, "Use --fold commit, or --fold auto.",
+               "the fold '%s' cannot be used here: %s", plan->fold, against);
     if (o->postcopy)
         refuse(plan, VMIG_ERROR_UNSUPPORTED, NULL, "Leave --postcopy out; --auto-converge helps a busy guest.",
                "--postcopy cannot be combined with a guest that arrives paused, which is what keeps two copies of it "
                "from running");
-    if (g_strcmp0(o->fold, "commit") != 0)
-        refuse(plan, VMIG_ERROR_UNSUPPORTED, NULL, "Use --fold commit.", "the fold '%s' does not exist yet", o->fold);
     if (o->parallel > 0 && g_strcmp0(o->transport, "ssh") == 0)
         refuse(plan, VMIG_ERROR_UNSUPPORTED, NULL, "Leave --parallel out.",
                "--parallel opens several connections for the memory, and everything goes through one ssh connection");

@@ -22,6 +22,7 @@ void vmig_plan_free(VmigPlan *plan)
     g_clear_pointer(&plan->job, vmig_job_free);
     g_ptr_array_unref(plan->refusals);
     g_ptr_array_unref(plan->notes);
+    g_free(plan->fold_why);
     g_free(plan);
 }
 
@@ -52,7 +53,7 @@ static VmigFile *make_file(const VmigImageFacts *facts, const VmigPathFacts *at_
     return file;
 }
 
-static VmigDisk *make_disk(const VmigPlanDisk *plan, const char *job_id)
+static VmigDisk *make_disk(const VmigPlanDisk *plan, const char *job_id, gboolean direct)
 {
     VmigDisk *disk = vmig_disk_new();
     const VmigImageFacts *top = plan->chain->pdata[0];
@@ -62,7 +63,8 @@ static VmigDisk *make_disk(const VmigPlanDisk *plan, const char *job_id)
     disk->virtual_size = top->virtual_size;
     disk->overlay = vmig_overlay_path(top->path, job_id);
     disk->park = vmig_park_path(top->path, job_id);
-    disk->dest_overlay = vmig_overlay_path(plan->dest_paths->pdata[0], job_id);
+    if (!direct)
+        disk->dest_overlay = vmig_overlay_path(plan->dest_paths->pdata[0], job_id);
     for (guint i = 0; i < plan->chain->len; i++) {
         const char *below = i + 1 < plan->chain->len ? plan->dest_paths->pdata[i + 1] : NULL;
         g_ptr_array_add(disk->files, make_file(plan->chain->pdata[i], plan->dest_facts->pdata[i],
@@ -71,15 +73,15 @@ static VmigDisk *make_disk(const VmigPlanDisk *plan, const char *job_id)
     return disk;
 }
 
-static void copy_options(VmigOptions *to, const VmigOptions *from)
+static void copy_options(VmigOptions *to, const VmigOptions *from, const char *fold)
 {
     *to = *from;
-    to->fold = g_strdup(from->fold);
+    to->fold = g_strdup(fold);
     to->transport = g_strdup(from->transport);
     to->policy = g_strdup(from->policy);
 }
 
-static VmigJob *make_job(VmigWorld *world, const VmigSurvey *s)
+static VmigJob *make_job(VmigWorld *world, const VmigSurvey *s, const char *fold)
 {
     VmigJob *job = vmig_job_new();
 
@@ -90,7 +92,7 @@ static VmigJob *make_job(VmigWorld *world, const VmigSurvey *s)
     job->dest_host = g_strdup(s->dest_info->hostname);
     job->connect_uri = g_strdup(s->request->connect_uri);
     job->dest_uri = g_strdup(s->request->dest_uri);
-    copy_options(&job->options, s->request->options);
+    copy_options(&job->options, s->request->options, fold);
     job->live_xml = g_strdup(s->live_xml);
     job->persistent_xml = g_strdup(s->persistent_xml);
     job->autostart = s->domain->autostart;
@@ -100,7 +102,7 @@ static VmigJob *make_job(VmigWorld *world, const VmigSurvey *s)
     for (guint i = 0; i < s->disks->len; i++) {
         const VmigPlanDisk *disk = s->disks->pdata[i];
         if (disk->moved)
-            g_ptr_array_add(job->disks, make_disk(disk, job->id));
+            g_ptr_array_add(job->disks, make_disk(disk, job->id, vmig_job_is_direct(job)));
     }
     g_ptr_array_unref(job->snapshots);
     job->snapshots = g_ptr_array_ref(s->snapshots);
@@ -120,7 +122,7 @@ VmigPlan *vmig_plan_make(VmigWorld *world, VmigJournal *journal, const VmigPlanR
     guint64 rate = request->options->bandwidth > 0 ? MIN(request->options->bandwidth, ASSUMED_RATE) : ASSUMED_RATE;
     plan->estimate_s = plan->bytes_to_copy / rate + 2;
     if (plan->refusals->len == 0)
-        plan->job = make_job(world, plan->survey);
+        plan->job = make_job(world, plan->survey, plan->fold);
     return g_steal_pointer(&plan);
 }
 

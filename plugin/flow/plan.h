@@ -73,6 +73,8 @@ typedef struct {
     GPtrArray *notes;    /* char*: what somebody should know, and is no refusal */
     guint64 bytes_to_copy;
     guint64 dest_needs; /* sum over file systems */
+    const char *fold;   /* "commit" or "direct" */
+    char *fold_why;     /* for people */
     guint64 estimate_s; /* of the copy, at an assumed rate or --bandwidth */
 } VmigPlan;
 
@@ -89,6 +91,10 @@ gboolean vmig_plan_to_error(const VmigPlan *plan, GError **error);
 VmigSurvey *vmig_survey_make(VmigWorld *world, VmigJournal *journal, const VmigPlanRequest *request, GError **error);
 void vmig_survey_free(VmigSurvey *survey);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigSurvey, vmig_survey_free)
+
+/* plan-fold.c: sets fold and fold_why, pure. Returns what speaks against the one that was asked for, or NULL; where
+ * "auto" was asked for, nothing does. (transfer full) */
+char *vmig_plan_choose_fold(VmigPlan *plan);
 
 /* plan-rules.c: pure */
 void vmig_plan_apply_rules(VmigPlan *plan);

@@ -3,7 +3,8 @@
  *
  * Proven means: the sender hashed what it read, the destination hashed what its disk gives back after the sync, both
  * are equal, and the source file is the one that was frozen, unchanged. */
-#include "flow/machine.h"
+#include "flow/seed.h"
+
 #include "host/fault.h"
 
 typedef struct {
@@ -238,6 +239,49 @@ static gboolean place_proven(VmigMachine *m, GError **error)
         }
     }
     return TRUE;
+}
+
+/* What was proven of a seed is true until a migration begins that writes into it (the fold "direct"). From then on,
+ * whatever came of that, it is a part again: converged and proven before it is used. */
+static gboolean doubt_dirty(VmigMachine *m, GError **error)
+{
+    for (guint i = 0; i < m->job->disks->len; i++) {
+        VmigDisk *disk = m->job->disks->pdata[i];
+        VmigFile *file = vmig_disk_base(disk);
+        if (!file->dirty)
+            continue;
+        if (!vmig_storage_unplace(m->world->dest.storage, m->job, file, error) || !vmig_fault("seed.unplaced", error))
+            return FALSE;
+        vmig_machine_note(m, "disk %s: a migration that failed may have written into %s: it is made equal to %s again",
+                          disk->target, file->dest, file->source);
+        g_clear_pointer(&file->hash, g_free);
+        file->placed = file->dirty = FALSE;
+        if (!vmig_machine_save(m, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+gboolean vmig_seed_prove_again(VmigMachine *m, GError **error)
+{
+    VmigState next;
+
+    return doubt_dirty(m, error) && vmig_step_seed(m, &next, error);
+}
+
+gboolean vmig_seed_note_written(VmigMachine *m, GError **error)
+{
+    for (guint i = 0; i < m->job->disks->len; i++) {
+        const VmigDisk *disk = m->job->disks->pdata[i];
+        for (guint k = 0; k < disk->files->len; k++) {
+            VmigFile *file = disk->files->pdata[k];
+            if (file->hash == NULL || !file->placed || file->dirty)
+                return vmig_fail(error, VMIG_ERROR_STATE, NULL, "disk %s: the copy of %s is not proven", disk->target,
+                                 file->source);
+            file->dirty = k == 0 && vmig_job_is_direct(m->job);
+        }
+    }
+    return !vmig_job_is_direct(m->job) || vmig_machine_save(m, error);
 }
 
 gboolean vmig_step_seed(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError **error)

@@ -121,6 +121,8 @@ gboolean vmig_side_require_no_snapshot(VmigMachine *m, VmigSide side, GError **e
     for (guint i = 0; host != NULL && i < m->job->disks->len; i++) {
         const char *overlay = vmig_side_overlay(m->job->disks->pdata[i], side);
         guint32 count = 0;
+        if (overlay == NULL) /* the fold "direct": what is made there is in the seed, and stays */
+            continue;
         if (!vmig_storage_count_snapshots(host->storage, overlay, &count, error))
             return FALSE;
         if (count > 0)

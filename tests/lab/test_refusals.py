@@ -381,7 +381,7 @@ def test_bad_options(case):
 def test_unsupported(case):
     """Options that exist and cannot be had (together)."""
     guest = quiet(case)
-    for argv in (['--postcopy'], ['--fold', 'direct'], ['--parallel', '4']):
+    for argv in (['--postcopy'], ['--parallel', '4']):
         refuse(case, guest, 'unsupported', *argv, words=[argv[0].lstrip('-')[:4]])
 
 

@@ -143,12 +143,13 @@ static void test_sums(void)
     g_assert_cmpuint(sum, ==, G_MAXUINT64);
     g_assert_false(vmig_size_add(&sum, 1));
     g_assert_cmpuint(sum, ==, G_MAXUINT64);
-    g_assert_cmpuint(vmig_room_needed(0, 0), ==, 0);
-    g_assert_cmpuint(vmig_room_needed(100, 50), ==, 210);
-    g_assert_cmpuint(vmig_room_needed(1, 0), ==, 2); /* rounded up */
-    g_assert_cmpuint(vmig_room_needed(G_MAXUINT64, 0), ==, G_MAXUINT64);
-    g_assert_cmpuint(vmig_room_needed(0, UINT64(1) << 63), ==, G_MAXUINT64);
-    g_assert_cmpuint(vmig_room_needed(G_MAXUINT64 - 1, 1), ==, G_MAXUINT64);
+    g_assert_cmpuint(vmig_room_needed(0, 0, 2), ==, 0);
+    g_assert_cmpuint(vmig_room_needed(100, 50, 2), ==, 210);
+    g_assert_cmpuint(vmig_room_needed(100, 50, 1), ==, 158); /* rounded up */
+    g_assert_cmpuint(vmig_room_needed(1, 0, 2), ==, 2);
+    g_assert_cmpuint(vmig_room_needed(G_MAXUINT64, 0, 2), ==, G_MAXUINT64);
+    g_assert_cmpuint(vmig_room_needed(0, UINT64(1) << 63, 2), ==, G_MAXUINT64);
+    g_assert_cmpuint(vmig_room_needed(G_MAXUINT64 - 1, 1, 2), ==, G_MAXUINT64);
 }
 
 static void assert_escaped(const char *bytes, gssize length, const char *expected)

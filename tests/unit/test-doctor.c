@@ -409,6 +409,12 @@ static void test_expected(void)
         g_assert_cmpuint(vmig_doctor_expected(job, FALSE), ==, table[i].source);
         g_assert_cmpuint(vmig_doctor_expected(job, TRUE), ==, table[i].dest);
         g_assert_cmpuint(vmig_doctor_expected(parked, FALSE), ==, table[i].source);
+        /* The fold "direct" has no overlay on the destination. */
+        g_free(job->options.fold);
+        job->options.fold = g_strdup("direct");
+        g_assert_cmpuint(vmig_doctor_expected(job, FALSE), ==, table[i].source);
+        g_assert_cmpuint(vmig_doctor_expected(job, TRUE), ==,
+                         table[i].dest & overlay ? (table[i].dest & ~overlay) | base : table[i].dest);
     }
     g_autoptr(VmigJob) lost = make_job(ID, "PARKED");
     g_assert_cmpuint(vmig_doctor_expected(lost, FALSE), ==, base | overlay | absent);
