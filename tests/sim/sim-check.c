@@ -72,6 +72,30 @@ void sim_check_resume(SimHost *host)
         sim_violate(sim, "resumed on the source, which has given the token away");
 }
 
+static gboolean same_file(const SimFile *a, const SimFile *b)
+{
+    if (a == NULL || b == NULL || memcmp(a->blocks, b->blocks, sizeof a->blocks) != 0 ||
+        a->internals->len != b->internals->len)
+        return FALSE;
+    for (guint i = 0; i < a->internals->len; i++) {
+        const SimInternal *one = a->internals->pdata[i];
+        const SimInternal *other = sim_file_internal(b, one->name);
+        if (other == NULL || memcmp(one->blocks, other->blocks, sizeof one->blocks) != 0)
+            return FALSE;
+    }
+    return TRUE;
+}
+
+/* What libvirt mirrors is the overlays; the rest of the guest's disks is what the seeds are when it begins. */
+void sim_check_seeds(Sim *sim)
+{
+    for (guint i = 0; !sim->foreign && i < sim->guest.n_disks; i++)
+        for (guint k = 0; k < sim->n_bases; k++)
+            if (!same_file(sim_file_find(sim_source(sim), sim->base[0][i][k]),
+                           sim_file_find(sim_dest(sim), sim->base[1][i][k])))
+                sim_violate(sim, "a migration comes in to a seed that is not the base: %s", sim->base[1][i][k]);
+}
+
 /* Do these files hold everything, taken from the top that the persistent definition names? */
 static gboolean config_is_right(SimHost *host)
 {

@@ -103,11 +103,13 @@ static void prepare(Sim *sim)
     d->qemu = qemu;
     d->run = VMIG_RUN_MIGRATING;
     d->migrated = FALSE;
+    sim_check_seeds(sim);
     sim->migration.steps = 1 + sim_random_below(&sim->world, STEPS);
     go(sim, SIM_MIG_PERFORM, 5 * SIM_MS, 4 * SIM_S);
 }
 
-/* The mirror: blocks of the source's top layer, and of nothing below it. */
+/* The mirror: blocks of the source's top layer, and of nothing below it, into the destination's top: its overlay, or
+ * with the fold "direct" its seed. */
 static void mirror(Sim *sim, gboolean all)
 {
     const SimQemu *from = sim_source(sim)->domain.qemu;
@@ -124,6 +126,10 @@ static void perform(Sim *sim)
     SimMigration *m = &sim->migration;
     SimDomain *d = &sim_source(sim)->domain;
 
+    if (sim_is_full(sim_dest(sim))) {
+        fail(sim, "the destination is full: the mirror gets an error");
+        return;
+    }
     mirror(sim, FALSE);
     if (d->run == VMIG_RUN_IO_ERROR) {
         fail(sim, "VIR_MIGRATE_ABORT_ON_ERROR");

@@ -92,7 +92,7 @@ static void on_retry(gpointer user, const VmigJob *job, const GError *why, gint6
 
 static VmigJob *plan(Sim *sim, VmigWorld *world)
 {
-    VmigOptions options = {.fold = (char *)"commit",
+    VmigOptions options = {.fold = (char *)(sim->direct ? "direct" : "commit"),
                            .transport = (char *)"tls",
                            .policy = (char *)"default",
                            .keep_source = sim->keep_source,

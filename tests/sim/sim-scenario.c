@@ -101,10 +101,13 @@ void sim_scenario(Sim *sim)
 {
     static const char *const attrs[] = {NULL, NULL, "internal", "no"};
     SimRandom *r = &sim->world;
+    SimRandom fold;
 
     sim_random_seed(&sim->world, sim->seed, 1);
     sim_random_seed(&sim->chance, sim->seed, 2);
     sim_random_seed(&sim->tool, sim->seed, 3);
+    sim_random_seed(&fold, sim->seed, 4); /* of its own: all else of a seed is the same with either */
+    sim->direct = sim_random_percent(&fold, 40);
     sim->now = 1000 * SIM_S;
     sim->guest.due = sim->migration.due = SIM_NEVER;
     sim->guest.kept = g_ptr_array_new_with_free_func(sim_guest_free_kept);
@@ -166,4 +169,5 @@ void sim_clear(Sim *sim)
     g_free(sim->uuid);
     g_free(sim->job_id);
     g_free(sim->violation);
+    g_free(sim->sent_hash);
 }

@@ -7,6 +7,8 @@
 #include "core/path-map.h"
 #include "store/gate.h"
 
+#define SIM_FRESH 1 /* a receiver with nothing in its part */
+
 typedef struct {
     const char *job, *part, *dest, *rebase, *hash;
 } Seed;
@@ -23,6 +25,22 @@ static gboolean read_seed(VmigReader *args, Seed *seed, GError **error)
     seed->rebase = vmig_reader_maybe_text(&reader, "rebase");
     seed->hash = vmig_reader_maybe_text(&reader, "hash");
     return vmig_reader_end(&reader, error, "the request");
+}
+
+/* As do_unplace() of storage-seed.c. */
+static gboolean unplace(SimHost *host, const Seed *seed, GError **error)
+{
+    const SimFile *file = sim_file_find(host, seed->dest);
+    g_autofree char *owner = vmig_journal_token(host->journal, seed->job, error);
+
+    if (owner == NULL)
+        return FALSE;
+    if (strcmp(owner, VMIG_OWNER_DESTINATION) == 0)
+        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the guest runs here");
+    if (file != NULL && file->writer != NULL)
+        return vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "somebody writes to '%s'", seed->dest);
+    g_hash_table_remove(host->hashes, seed->part);
+    return vmig_gate_rename(host->journal, seed->job, seed->dest, seed->part, error);
 }
 
 /* As intend_part() and record_part() of storage-seed.c. */
@@ -45,7 +63,7 @@ static gboolean receive(SimHost *host, const Seed *seed, gboolean *fresh, GError
     if (!(known && strcmp(row->state, "redundant") == 0) &&
         !vmig_gate_made(host->journal, seed->job, seed->part, error))
         return FALSE;
-    g_hash_table_replace(host->receivers, g_strdup(seed->part), GINT_TO_POINTER(1));
+    g_hash_table_replace(host->receivers, g_strdup(seed->part), GINT_TO_POINTER(*fresh ? SIM_FRESH : SIM_FRESH + 1));
     return TRUE;
 }
 
@@ -55,8 +73,12 @@ static JsonObject *received(SimHost *host, const Seed *seed, GError **error)
 
     if (g_hash_table_remove(host->receivers, seed->part)) {
         const SimFile *file = sim_file_find(host, seed->part);
+        /* Planted: what was there already is believed to be what was sent. */
+        gboolean blind = host->sim->broken == SIM_BREAK_SEED && host->sim->sent_hash != NULL;
         g_hash_table_replace(host->hashes, g_strdup(seed->part),
-                             file != NULL ? sim_file_hash(file) : g_strdup("nothing"));
+                             blind          ? g_strdup(host->sim->sent_hash)
+                             : file != NULL ? sim_file_hash(file)
+                                            : g_strdup("nothing"));
         hash = g_hash_table_lookup(host->hashes, seed->part);
     }
     if (hash == NULL) {
@@ -88,15 +110,18 @@ static gboolean place(SimHost *host, const Seed *seed, GError **error)
 
 JsonObject *sim_seed_call(SimHost *host, const char *method, VmigReader *args, gboolean *known, GError **error)
 {
+    static const char *const methods[] = {"receive", "received", "place", "unplace", NULL};
     Seed seed;
 
-    *known = strcmp(method, "receive") == 0 || strcmp(method, "received") == 0 || strcmp(method, "place") == 0;
+    *known = g_strv_contains(methods, method);
     if (!*known || !read_seed(args, &seed, error))
         return NULL;
     if (strcmp(method, "received") == 0)
         return received(host, &seed, error);
     gboolean receives = strcmp(method, "receive") == 0, fresh = FALSE;
-    if (!(receives ? receive(host, &seed, &fresh, error) : place(host, &seed, error)))
+    if (!(receives                       ? receive(host, &seed, &fresh, error)
+          : strcmp(method, "place") == 0 ? place(host, &seed, error)
+                                         : unplace(host, &seed, error)))
         return NULL;
     JsonObject *reply = json_object_new();
     if (receives)
@@ -131,8 +156,12 @@ static gboolean send_file(Sim *sim, VmigCopyTask *task, gboolean half, GError **
         return vmig_fail(error, VMIG_ERROR_IO, NULL, "'%s' is gone", task->file->source);
     if (to == NULL || !g_hash_table_contains(dest->receivers, task->file->part))
         return vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "nobody receives '%s'", task->file->part);
-    send_blocks(to, from, half);
+    gboolean fresh = GPOINTER_TO_INT(g_hash_table_lookup(dest->receivers, task->file->part)) == SIM_FRESH;
+    if (sim->broken != SIM_BREAK_SEED || fresh)
+        send_blocks(to, from, half);
     task->hash = sim_file_hash(from);
+    g_free(sim->sent_hash);
+    sim->sent_hash = fresh ? NULL : g_strdup(task->hash);
     if (sim->corrupt) {
         sim->corrupt = FALSE;
         to->blocks[0] ^= 0x40000000;

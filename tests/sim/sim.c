@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* sim [--seeds N] [--first SEED] [--seed SEED] [--jobs N] [--trace] [--hash] [--tell N]
- *     [--faults none|errors|crashes|all] [--break fence|token|order]
+ *     [--faults none|errors|crashes|all] [--break fence|token|order|seed]
  *
  * --break plants a fault that must be seen: exit code 1 only if the very invariant for it noticed.
  * --tell N: how many failing seeds each process tells one by one. --hash: a line for each seed, with what the run was
@@ -38,6 +38,7 @@ static const char *const seen_as[] = {
     [SIM_BREAK_FENCE] = "the guest runs on both hosts",
     [SIM_BREAK_TOKEN] = "whose journal does not have the token",
     [SIM_BREAK_ORDER] = "the last acknowledged one is",
+    [SIM_BREAK_SEED] = "a seed that is not the base",
 };
 
 static sigjmp_buf escape;
@@ -67,7 +68,7 @@ static void renew_journals(Runner *r)
 }
 
 static const char *const fault_sets[] = {"none", "errors", "crashes", "all"};
-static const char *const breaks[] = {"nothing", "fence", "token", "order"};
+static const char *const breaks[] = {"nothing", "fence", "token", "order", "seed"};
 
 /* In one piece: other processes tell theirs. */
 static void tell(const Runner *r, const Sim *sim, const char *violation)
@@ -241,7 +242,7 @@ int main(int argc, char **argv)
 
     if (!parse(&r, argc, argv)) {
         fprintf(stderr, "usage: sim [--seeds N] [--first SEED] [--seed SEED] [--jobs N] [--trace] [--hash] [--tell N]\n"
-                        "           [--faults none|errors|crashes|all] [--break fence|token|order]\n");
+                        "           [--faults none|errors|crashes|all] [--break fence|token|order|seed]\n");
         return 2;
     }
     /* Memory goes round and round here: not back to the kernel each time. */

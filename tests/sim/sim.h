@@ -31,6 +31,7 @@ typedef enum {
     SIM_BREAK_FENCE, /* the guard says that it holds the overlays, and holds nothing */
     SIM_BREAK_TOKEN, /* the destination's journal says that it wrote the token, and did not */
     SIM_BREAK_ORDER, /* a commit says that it is ready before all is in the base */
+    SIM_BREAK_SEED,  /* what is in a part already is believed to be what it should be */
 } SimBreak;
 
 typedef enum {
@@ -400,6 +401,8 @@ struct Sim {
     gboolean was_paused;
     gboolean autostart;
     gboolean keep_source;
+    gboolean direct;             /* the fold */
+    char *sent_hash;             /* with SIM_BREAK_SEED: what a part that was not fresh should be */
     gboolean config_chain;       /* the persistent definition names the chain */
     guint n_bases;               /* files of each disk */
     char *base[2][SIM_DISKS][2]; /* paths: host, disk, file */
@@ -494,6 +497,7 @@ void sim_violate(Sim *sim, const char *format, ...) G_GNUC_PRINTF(2, 3);
 SimHost *sim_owner(Sim *sim);
 void sim_check_now(Sim *sim);
 void sim_check_resume(SimHost *host); /* the tool lets the guest run there */
+void sim_check_seeds(Sim *sim);       /* a migration comes in to them */
 void sim_check_unlink(SimHost *host, const char *path, SimFile *file);
 void sim_check_end(Sim *sim, const VmigJob *job);
 /* sim-scenario.c */
