@@ -33,6 +33,10 @@ AFTER_A_KILL = [('migrate.running', 'UNCERTAIN.enter'), ('migrate.running', 'UNC
                 ('migrate.fenced', 'UNCERTAIN.leave'),
                 ('token.source', 'UNCERTAIN.enter'), ('token.source', 'token.dest')]
 
+# With --fold direct, where it differs: from the migration on. To the last one a job comes in its second try.
+DIRECT = [name for name in FORWARD[FORWARD.index('MIGRATE.enter'):]
+          if name not in ('commit.started', 'pivot.suspended', 'pivot.pivoted')] + ['seed.unplaced']
+
 VICTIMS = {'tool': 'tool', 'agent': 'agent', 'source-libvirtd': 'source libvirtd', 'dest-libvirtd': 'dest. libvirtd',
            'source-qemu': 'source QEMU', 'dest-qemu': 'dest. QEMU'}
 
@@ -42,12 +46,12 @@ SHORT = {
     'tool': ['migrate.running', 'migrate.arrived', 'migrate.fenced', 'token.source', 'token.dest', 'switched.resumed',
              'COMMIT.leave', 'pivot.suspended', 'pivot.pivoted', 'restore.one', 'clean.undefined',
              'back:rollback.dest', 'back:commit.started', 'back:pivot.pivoted', 'back:restore.one',
-             'migrate.running>UNCERTAIN.leave', 'token.source>token.dest'],
+             'migrate.running>UNCERTAIN.leave', 'token.source>token.dest', 'direct:seed.unplaced'],
     'agent': ['seed.sent', 'token.source'],
     'source-libvirtd': ['migrate.running', 'migrate.arrived', 'back:pivot.suspended'],
     'dest-libvirtd': ['migrate.running', 'commit.started', 'pivot.suspended'],
     'source-qemu': ['overlay.made', 'migrate.arrived', 'back:commit.started'],
-    'dest-qemu': ['migrate.running', 'token.dest', 'pivot.pivoted'],
+    'dest-qemu': ['migrate.running', 'token.dest', 'pivot.pivoted', 'direct:migrate.running'],
 }
 SHORT_STATES = {'SEED', 'MIGRATE', 'SWITCHED', 'COMMIT', 'PIVOT', 'RESTORE', 'CLEAN', 'ROLLBACK', 'BACK_COMMIT',
                 'BACK_PIVOT', 'BACK_RESTORE', 'UNCERTAIN'}
@@ -63,12 +67,21 @@ class Point:
     @property
     def key(self):
         """What --only and the table call it."""
-        return {'forward': self.name, 'back': f'back:{self.name}'}.get(self.way, f'{self.killed}>{self.name}')
+        return {'forward': self.name, 'back': f'back:{self.name}',
+                'direct': f'direct:{self.name}'}.get(self.way, f'{self.killed}>{self.name}')
+
+    def at(self):
+        """How far forward the job is here; -1: it is not on its way forward."""
+        if self.way not in ('forward', 'direct'):
+            return -1
+        return FORWARD.index('MIGRATE.enter' if self.name == 'seed.unplaced' else self.name)
 
     def state(self):
         """The state in which the job is here."""
         if self.way == 'resume':
             return 'ROLLBACK' if self.name == 'rollback.dest' else 'UNCERTAIN'
+        if self.name == 'seed.unplaced':
+            return 'MIGRATE'
         names = BACK if self.way == 'back' else FORWARD
         return next(name for name in names[names.index(self.name):] if name.endswith(('.enter', '.leave')))[:-6]
 
@@ -77,13 +90,15 @@ class Point:
         stop = f'{self.name}@1:stop'
         if self.way == 'back':
             return [f'migrate.running:error:interference,{stop}']
+        if self.name == 'seed.unplaced':
+            return [f'migrate.unparked@1:error:connection,{stop}']
         return [f'{self.killed}@1:kill', stop] if self.killed else [stop]
 
     def past_token(self):
         """Whether only the destination may run the guest."""
         if self.way == 'resume':
             return self.killed == 'token.source'
-        return self.way == 'forward' and FORWARD.index(self.name) >= TOKEN
+        return self.at() >= TOKEN
 
     def may_end(self, victim):
         """The ends that a job may come to when this victim was killed here."""
@@ -98,7 +113,7 @@ class Point:
     def _without_source(self):
         if self.past_token():
             return {'done'}
-        arriving = self.way == 'resume' or (self.way == 'forward' and FORWARD.index(self.name) >= RUNNING)
+        arriving = self.way == 'resume' or self.at() >= RUNNING
         return {'done', 'back down'} if arriving and self.name != 'rollback.dest' else {'back down'}
 
     def _without_dest(self):
@@ -106,21 +121,22 @@ class Point:
             return {'done', 'done down'}  # a guest whose QEMU died before the pivot is started again
         if self.name in ('migrate.arrived', 'migrate.fenced'):  # the token follows before anybody sees it, or after
             return {'done', 'back', 'done down'}
-        return {'done', 'back'} if self.way == 'forward' else {'back'}
+        return {'done', 'back'} if self.at() >= 0 else {'back'}
 
     def has(self, victim):
         """Whether this victim can be alive here (False is certain, True is not)."""
         if victim == 'dest-qemu':
-            return self.way == 'resume' or (self.way == 'forward' and FORWARD.index(self.name) >= RUNNING) or \
+            return self.way == 'resume' or self.at() >= RUNNING or \
                 self.name == 'rollback.dest'
-        if victim == 'source-qemu' and self.way == 'forward':
-            return FORWARD.index(self.name) < FORWARD.index('switched.ended')
+        if victim == 'source-qemu' and self.at() >= 0:
+            return self.at() < FORWARD.index('switched.ended')
         return True
 
 
 def all_points():
     """Every point on every way, in the order of the table."""
     return [*[Point(name, 'forward') for name in FORWARD], *[Point(name, 'back') for name in BACK],
+            *[Point(name, 'direct') for name in DIRECT],
             *[Point(name, 'resume', killed) for killed, name in AFTER_A_KILL]]
 
 
