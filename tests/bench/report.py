@@ -64,6 +64,11 @@ def work(runs, kind):
            f'{median(runs, kind, "busy"):.0%} busy'
 
 
+def cpu(runs, kind, member='cpu'):
+    """Processor seconds for 10^9 bytes of the file that is copied."""
+    return median(runs, kind, member) / (median(runs, 'tcp', 'size') or GB) * GB
+
+
 def moved(runs, kind):
     """What the disk did for a kind, for a table."""
     return ' / '.join(f'{median(runs, kind, name) / GIB:.1f}' for name in ('disk_read', 'disk_written')) + ' GiB'
@@ -107,7 +112,8 @@ def copy_goals(runs):
                    f'vmig-snap: {work(runs, "tls")}; {against}'),
         ratio_goal('copy over ssh, times scp', 0.5, sums['ssh / scp'],
                    f'vmig-snap: {work(runs, "ssh")}; scp: {work(runs, "scp")}.{disk(runs)} Both ends of ssh are on '
-                   f'these processors.')]
+                   f'these processors: a GB takes {cpu(runs, "ssh"):.1f} s of them, '
+                   f'{cpu(runs, "ssh", "our_cpu"):.1f} s of which are those of vmig-snap; scp takes {cpu(runs, "scp"):.1f} s.')]
 
 
 def migration_goals(runs, alone):
@@ -178,9 +184,9 @@ def copy_part(runs):
              "processes of the copy on both hosts, for each 10^9 bytes of the file; in brackets vmig-snap's part.", '',
              '| copy | median | each run | disk read / written | CPU s a GB |', '|---|---|---|---|---|']
     for kind in kinds:
-        cpu, own = (median(runs, kind, name) / (median(runs, 'tcp', 'size') or GB) * GB for name in ('cpu', 'our_cpu'))
+        all_cpu, own = cpu(runs, kind), cpu(runs, kind, 'our_cpu')
         lines.append(row(NAMES['copies'][kind], values(runs, kind, 'seconds')) +
-                     f' {moved(runs, kind)} | {cpu:.2f}' + (f' ({own:.2f})' if own else '') + ' |')
+                     f' {moved(runs, kind)} | {all_cpu:.2f}' + (f' ({own:.2f})' if own else '') + ' |')
     lines.append('')
     if has(runs, 'disk'):
         lines += [disk(runs).strip(), '']
@@ -213,9 +219,9 @@ def migration_part(runs):
               'and the sum of their peak memory.', '', '| migration | CPU s a GB | peak memory |', '|---|---|---|']
     for kind in ours:
         if kind != 'way_back' and kind != 'resumed':
-            cpu = statistics.median(run[kind]['our_cpu'] / run[kind]['copied'] * GB
+            own = statistics.median(run[kind]['our_cpu'] / run[kind]['copied'] * GB
                                     for run in with_kinds(runs, kind))
-            lines.append(f'| {NAMES["migrations"][kind]} | {cpu:.2f} | {median(runs, kind, "memory") / MIB:.0f} MiB |')
+            lines.append(f'| {NAMES["migrations"][kind]} | {own:.2f} | {median(runs, kind, "memory") / MIB:.0f} MiB |')
     return [*lines, '', *(state_table(runs) if ours else [])]
 
 
