@@ -36,7 +36,7 @@ def test_chain_beside_raw(case):
     chain = Disk('vda', below=(f'{IMAGES}/middle.qcow2', f'{IMAGES}/deep.qcow2'))
     guest = case.guest(disks=[chain, Disk('vdb', size='160M', fill_mb=4)])
     paths = {path: path.replace(IMAGES, IMAGES2) for path in guest.all_files()}
-    move = case.migration(guest, *DIRECT, '--map-dir', f'{IMAGES}={IMAGES2}', paths=paths)
+    move = case.migration(guest, *DIRECT, '--verify', '--map-dir', f'{IMAGES}={IMAGES2}', paths=paths)
     call = move.start(fault='switched.resumed:delay:1500')
     call.wait_state('SWITCHED')
     lab.wait_writes('b', 'g', 3)
@@ -183,13 +183,16 @@ def test_full(case):
     """The destination's file system is full: that is found before the switchover, the guest on the source does not
     notice, and nothing is left."""
     small, guest = small_disk(case)
-    quick_policy(case)
-    move = case.migration(guest, *DIRECT, '--policy', 'test')
+    for host in 'ab':
+        folder = case.lab.path(host, '/etc/vmig-snap/policy.d')
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / 'once.conf').write_text('[transient]\nattempts=1\nfirst-delay=0.2\n')
+    move = case.migration(guest, *DIRECT, '--policy', 'once')
     with stopped(move, 'migrate.watched') as call:
         small.fill(1)
     small.relieve()
     need('SWITCHED' not in [name for _, name in call.states()], call.states())
-    move.prove_back(stall_ms=1e9)
+    move.prove_back('hypervisor', words=['No space left'], stall_ms=15000)
     case.lab.run('b', ['umount', IMAGES], check=False)
 
 
