@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -27,6 +28,9 @@ END_LIMIT = 90
 CALL_LIMIT = 75
 RANDOM_VICTIMS = ['tool', 'tool', 'tool', 'agent', 'source-libvirtd', 'dest-libvirtd', 'source-qemu', 'dest-qemu',
                   'guard']
+
+# The end of the guest's own kernel.
+DEAD_GUEST = re.compile(rb'BUG: |Oops: |Kernel panic')
 
 # What _sabotage() does, in the words in which the judge must complain of it.
 SABOTAGE = [f'left on b: file {golden.IMAGES}/left.qcow2', f'{golden.OTHERS[0]} of a, which nobody may touch',
@@ -83,6 +87,7 @@ class Result:
     silence: float = None
     ended: float = None
     seconds: float = 0
+    guest_died: bool = False
     evidence: list = dataclasses.field(default_factory=list)
 
 
@@ -152,7 +157,9 @@ class Runner:
             return self._agents(victim == 'guard')
         side, _, what = victim.partition('-')
         host = 'a' if side == 'source' else 'b'
-        pid = self.lab.libvirtd_pid(host) if what == 'libvirtd' else self.lab.qemu_pid(host, NAME)
+        if what == 'libvirtd':
+            return list(self.lab.processes(host, 'libvirtd'))  # also its child that is about to become a QEMU
+        pid = self.lab.qemu_pid(host, NAME)
         return [pid] if pid else []
 
     def kill(self, victim):
@@ -267,9 +274,9 @@ class Runner:
                 if trial.sabotage:
                     self._sabotage()
                 if result.outcome != 'none':
+                    judge.call = self.calls[0]
                     result.outcome, result.wrong = judge.outcome()
             if result.outcome != 'none':
-                judge.call = self.calls[0]
                 self._judge(trial, result, judge)
         except (Failure, LabError, TimeoutError, subprocess.TimeoutExpired, OSError) as why:
             result.wrong.append(str(why))
@@ -281,6 +288,7 @@ class Runner:
             result.wrong = [f'the judge did not see: {text}' for text in SABOTAGE
                             if not any(text in str(wrong) for wrong in result.wrong)]
         if result.wrong:
+            result.guest_died = any(DEAD_GUEST.search(self.lab.console(host, NAME)) for host in HOSTS)
             result.evidence = self._evidence()
         result.seconds = time.monotonic() - begin
         return result
@@ -296,13 +304,13 @@ class Runner:
         allowed = trial.point.may_end(trial.victim) if trial.point else self._may_end(trial)
         if result.outcome not in allowed:
             result.wrong.append(f'it ended as {result.outcome!r}; allowed: {sorted(allowed)}')
-        if result.outcome.split()[0] in ('done', 'back'):
+        if result.outcome.split()[0] in ('done', 'back', 'no'):
             result.wrong += judge.judge(result.outcome)
         result.wrong += self._truthful(result.outcome)
 
     @staticmethod
     def _may_end(trial):
-        ends = {'done', 'back'}
+        ends = {'done', 'back', 'no job'}
         killed = {victim for _, victim in trial.moments}
         if 'source-qemu' in killed:
             ends.add('back down')

@@ -72,10 +72,16 @@ class Judge(Migration):
         self.call = None
 
     def outcome(self):
-        """('done'|'back', with ' down' if the guest is off, or 'open STATE'), and what is contradictory."""
+        """('done'|'back', with ' down' if the guest is off, 'no job' if it came to none, or 'open STATE'), and what is
+        contradictory."""
         jobs = {host: journal(self.lab, host) for host in HOSTS}
         states = {host: listed[0]['state'] for host, listed in jobs.items() if listed}
         wrong = [f'{len(listed)} jobs in the journal of {host}' for host, listed in jobs.items() if len(listed) > 1]
+        if not states and not wrong and self.call.code != 0:
+            # What a process leaves that was killed before there was a job is doctor's to clear.
+            for host in HOSTS:
+                Call(self.lab, host, ['doctor', '--fix', '--json']).wait(30)
+            return 'no job', []
         ended = {{'DONE': 'done', 'ROLLED_BACK': 'back'}.get(state, f'open {state}') for state in states.values()}
         if len(ended) != 1 or 'a' not in states:
             return 'unclear', [*wrong, f'the journals say {states}']
