@@ -231,6 +231,15 @@ static gboolean open_here(VmigSession *self, Operation *op, GError **error)
     return op->journal != NULL;
 }
 
+/* The run folder of a plan, or of a job that never began. */
+static void remove_rundir(Operation *op)
+{
+    g_autoptr(VmigJob) job = vmig_job_new();
+
+    job->id = g_strdup(op->job_id);
+    vmig_storage_rundir_remove(op->world->source.storage, job, NULL);
+}
+
 static Operation *plan_operation(VmigSession *self, const VmigRequest *request, GError **error)
 {
     g_autoptr(Operation) op = g_new0(Operation, 1);
@@ -271,16 +280,11 @@ static Operation *plan_operation(VmigSession *self, const VmigRequest *request, 
         .dest_error = op->dest_error,
     };
     op->plan = vmig_plan_make(op->world, op->journal, &op->request, error);
-    return op->plan != NULL ? g_steal_pointer(&op) : NULL;
-}
-
-/* The run folder of a plan, or of a job that never began. */
-static void remove_rundir(Operation *op)
-{
-    g_autoptr(VmigJob) job = vmig_job_new();
-
-    job->id = g_strdup(op->job_id);
-    vmig_storage_rundir_remove(op->world->source.storage, job, NULL);
+    if (op->plan == NULL) {
+        remove_rundir(op);
+        return NULL;
+    }
+    return g_steal_pointer(&op);
 }
 
 JsonNode *vmig_session_plan(VmigSession *self, const VmigRequest *request, GError **error)
