@@ -26,7 +26,7 @@ static gboolean change_record(VmigSession *self, const char *id, guint64 bandwid
     VmigJournal *journal = storage != NULL ? vmig_storage_local_journal(storage, error) : NULL;
     g_autoptr(VmigJob) before = journal != NULL ? vmig_journal_load(journal, id, error) : NULL;
 
-    if (before == NULL || !vmig_storage_lock(storage, before, error))
+    if (before == NULL || !vmig_storage_lock(storage, before, NULL, error))
         return FALSE;
     g_autoptr(VmigJob) job = vmig_journal_load(journal, id, error);
     if (job == NULL || !check_open(job, error))

@@ -257,8 +257,8 @@ static gboolean teller_interrupted(gpointer user)
 /* Nobody else may begin something on the guest meanwhile: the copy of a migration would be read while it is written. */
 static gboolean lock_both(VmigWorld *world, const VmigJob *job, GError **error)
 {
-    return (world->source.storage == NULL || vmig_storage_lock(world->source.storage, job, error)) &&
-           (world->dest.storage == NULL || vmig_storage_lock(world->dest.storage, job, error));
+    return (world->source.storage == NULL || vmig_storage_lock(world->source.storage, job, NULL, error)) &&
+           (world->dest.storage == NULL || vmig_storage_lock(world->dest.storage, job, NULL, error));
 }
 
 static VmigWorld *open_world(VmigSession *self, const VmigJob *job, gboolean here_is_dest, GError **error)

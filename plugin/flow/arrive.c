@@ -12,6 +12,9 @@ static gboolean resume_guest(VmigMachine *m, GError **error)
 
     if (!hv->ops->resume(hv, m->job->uuid, error))
         return FALSE;
+    vmig_storage_hurry(m->world->dest.storage, FALSE);
+    if (m->world->source.storage != NULL)
+        vmig_storage_hurry(m->world->source.storage, FALSE);
     if (m->stopped_at > 0)
         m->job->downtime_ms = (guint64)(vmig_machine_now(m) - m->stopped_at) / 1000;
     return TRUE;

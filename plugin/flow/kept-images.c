@@ -464,7 +464,7 @@ VmigCleaned *vmig_clean_kept_images(const VmigCleanRequest *request, GError **er
     if (cleaned->job == NULL)
         return NULL;
     g_autoptr(VmigStorage) storage = vmig_storage_local_new(request->hypervisor->host, &local, error);
-    if (storage == NULL || !vmig_storage_lock(storage, cleaned->job, error) ||
+    if (storage == NULL || !vmig_storage_lock(storage, cleaned->job, NULL, error) ||
         !clean_locked(request, storage, cleaned, error))
         return NULL;
     return g_steal_pointer(&cleaned);

@@ -26,12 +26,19 @@ static gboolean still_as_planned(VmigMachine *m, GError **error)
     return TRUE;
 }
 
+gboolean vmig_machine_lock(VmigMachine *m, VmigStorage *storage, GError **error)
+{
+    gboolean here = storage == (m->here_is_dest ? m->world->dest.storage : m->world->source.storage);
+
+    return vmig_storage_lock(storage, m->job, here ? NULL : m->world->tool, error);
+}
+
 gboolean vmig_step_lock(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError **error)
 {
     VmigHypervisor *hv = m->world->source.hypervisor;
 
-    if (!vmig_storage_lock(m->world->source.storage, m->job, error) ||
-        !vmig_storage_lock(m->world->dest.storage, m->job, error) ||
+    if (!vmig_machine_lock(m, m->world->source.storage, error) ||
+        !vmig_machine_lock(m, m->world->dest.storage, error) ||
         !vmig_storage_rundir(m->world->source.storage, m->job, error) ||
         !vmig_storage_rundir(m->world->dest.storage, m->job, error) || !still_as_planned(m, error))
         return FALSE;

@@ -56,7 +56,7 @@ void vmig_machine_reconnect(VmigMachine *m)
     }
     /* The lock there ended with the connection: somebody may have carried the job on, or be at it. */
     VmigStorage *peer = peer_storage(m);
-    if (peer != NULL && (!vmig_storage_lock(peer, m->job, &error) || !adopt_record(m, &error) ||
+    if (peer != NULL && (!vmig_machine_lock(m, peer, &error) || !adopt_record(m, &error) ||
                          (!vmig_state_is_final(vmig_job_state(m->job)) && !vmig_storage_rundir(peer, m->job, &error))))
         vmig_machine_note(m, "%s", error->message);
     m->lost_lock = g_error_matches(error, VMIG_ERROR, VMIG_ERROR_LOCKED);
@@ -241,9 +241,9 @@ static gboolean begin_job(VmigMachine *m, GError **error)
     VmigStorage *source = m->world->source.storage;
     VmigStorage *dest = m->world->dest.storage;
 
-    if (!vmig_storage_lock(source, m->job, error))
+    if (!vmig_machine_lock(m, source, error))
         return FALSE;
-    if (vmig_storage_lock(dest, m->job, error) && enter(m, VMIG_STATE_LOCK, error))
+    if (vmig_machine_lock(m, dest, error) && enter(m, VMIG_STATE_LOCK, error))
         return TRUE;
     vmig_storage_unlock(dest, m->job, NULL);
     vmig_storage_unlock(source, m->job, NULL);
@@ -320,11 +320,11 @@ static gboolean adopt_record(VmigMachine *m, GError **error)
  * reason to leave the guest alone: what needs it will say so. */
 static gboolean take_over(VmigMachine *m, GError **error)
 {
-    VmigHost *source = vmig_side_host(m, VMIG_SIDE_SOURCE, NULL);
-    VmigHost *dest = vmig_side_host(m, VMIG_SIDE_DEST, NULL);
+    VmigStorage *peer = peer_storage(m);
+    VmigStorage *own = m->here_is_dest ? m->world->dest.storage : m->world->source.storage;
 
-    if ((source != NULL && !vmig_storage_lock(source->storage, m->job, error)) ||
-        (dest != NULL && !vmig_storage_lock(dest->storage, m->job, error)))
+    /* This host's first: with it held, what another process of this host holds there is of one that is gone. */
+    if (!vmig_machine_lock(m, own, error) || (peer != NULL && !vmig_machine_lock(m, peer, error)))
         return FALSE;
     m->taken_over = TRUE;
     if (!adopt_record(m, error))

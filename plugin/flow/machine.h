@@ -95,6 +95,8 @@ void vmig_machine_note(VmigMachine *m, const char *format, ...) G_GNUC_PRINTF(2,
 /* The same with all there is to tell; phase is the state. */
 void vmig_machine_tell(VmigMachine *m, VmigProgress progress);
 gint64 vmig_machine_now(VmigMachine *m);
+/* The operation lock of that host. This host's comes first. */
+gboolean vmig_machine_lock(VmigMachine *m, VmigStorage *storage, GError **error);
 /* A connection to the other host that broke is made anew, if it can be. */
 void vmig_machine_reconnect(VmigMachine *m);
 /* Microseconds after which a copy that moves nothing counts as dead. A peer that is frozen gives no error. */

@@ -179,6 +179,9 @@ gboolean vmig_settle_give_token(VmigMachine *m, GError **error)
     if (dest == NULL)
         return FALSE;
     m->token_tried = TRUE;
+    vmig_storage_hurry(dest->storage, TRUE); /* until it runs there */
+    if (source != NULL)
+        vmig_storage_hurry(source->storage, TRUE);
     if (source != NULL && !vmig_storage_token_put(source->storage, m->job, "destination", error))
         return FALSE;
     g_free(m->job->token);

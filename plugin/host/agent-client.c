@@ -38,6 +38,8 @@ typedef struct {
     gint64 next_id;
     gint64 ping_id; /* of the ping that is under way, or 0 */
     gint64 ping_sent;
+    gboolean hurried;
+    gint64 heard; /* when something came */
     GError *broken;
 } Client;
 
@@ -109,6 +111,7 @@ static gboolean deliver(Client *client, gint64 id, JsonObject *reply, GError *fa
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&client->lock);
     Call *call = g_hash_table_lookup(client->pending, &id);
 
+    client->heard = g_get_monotonic_time();
     if (call != NULL) {
         call->reply = failure == NULL ? g_steal_pointer(&owned) : NULL;
         call->failure = g_steal_pointer(&owned_failure);
@@ -254,14 +257,67 @@ static void abandon(Client *client, gint64 id)
     }
 }
 
+/* One more ping than the reader's own, from the thread that waits. A write that is under way counts as none: where it
+ * gets stuck nothing is heard either. */
+static void ping_now(Client *client)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *line = NULL;
+    gint64 id;
+
+    {
+        g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&client->lock);
+        id = client->next_id++;
+        g_hash_table_add(client->abandoned, g_memdup2(&id, sizeof id));
+    }
+    line = g_strdup_printf("{\"id\":%" G_GINT64_FORMAT ",\"method\":\"ping\",\"args\":{}}", id);
+    if (!g_mutex_trylock(&client->writing))
+        return;
+    gboolean ok = vmig_line_write(client->out_fd, line, g_get_monotonic_time() + client->times.hurry * 1000, &error);
+    g_mutex_unlock(&client->writing);
+    if (!ok)
+        break_connection(client, error);
+}
+
+/* With the lock held, which it lets go of meanwhile. A slow disk there is no silence: pings are answered at once. */
+static void feel_pulse(Client *client, gint64 began)
+{
+    g_autoptr(GError) reason = NULL;
+
+    if (g_get_monotonic_time() - MAX(client->heard, began) < client->times.hurry * 1000) {
+        g_mutex_unlock(&client->lock);
+        ping_now(client);
+        g_mutex_lock(&client->lock);
+        return;
+    }
+    vmig_fail(&reason, VMIG_ERROR_CONNECTION, NULL,
+              "the agent has not answered for %" G_GINT64_FORMAT " ms, while nobody runs the guest",
+              client->times.hurry);
+    set_broken(client, reason);
+}
+
 static void wait_answer(Client *client, Call *call, gint64 until)
 {
+    gint64 began = g_get_monotonic_time();
+
     while (!call->done && client->broken == NULL) {
-        if (until == G_MAXINT64)
+        gint64 pulse = g_get_monotonic_time() + client->times.hurry * 1000 / 5;
+        gint64 next = client->hurried ? MIN(until, pulse) : until;
+        if (next == G_MAXINT64)
             g_cond_wait(&client->answered, &client->lock);
-        else if (!g_cond_wait_until(&client->answered, &client->lock, until))
+        else if (!g_cond_wait_until(&client->answered, &client->lock, next) && next == until)
             return;
+        else if (client->hurried && g_get_monotonic_time() >= next)
+            feel_pulse(client, began);
     }
+}
+
+static void client_hurry(VmigStorage *self, gboolean on)
+{
+    Client *client = (Client *)self;
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&client->lock);
+
+    client->hurried = on;
 }
 
 static JsonObject *take_result(Call *call, GError **error)
@@ -333,7 +389,7 @@ static void client_free(VmigStorage *self)
     g_free(client);
 }
 
-static const VmigStorageOps client_ops = {.call = client_call, .free = client_free};
+static const VmigStorageOps client_ops = {.call = client_call, .hurry = client_hurry, .free = client_free};
 
 static gboolean check_hello(Client *client, const char *line, gsize length, GError **error)
 {

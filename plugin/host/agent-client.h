@@ -19,9 +19,11 @@ typedef struct {
     gint64 call;
     gint64 ping;    /* how often */
     gint64 silence; /* how long a ping may go unanswered */
+    gint64 hurry;   /* and a call, with the pings that are sent meanwhile, after vmig_storage_hurry() */
 } VmigAgentTimes;
 
-#define VMIG_AGENT_TIMES_DEFAULT ((VmigAgentTimes){.hello = 30000, .call = 60000, .ping = 10000, .silence = 30000})
+#define VMIG_AGENT_TIMES_DEFAULT                                                                                       \
+    ((VmigAgentTimes){.hello = 30000, .call = 60000, .ping = 10000, .silence = 30000, .hurry = 4000})
 
 /* Waits for the agent's hello. Takes both descriptors, also where it fails. host is for messages.
  * Error: NO_AGENT where the stream ends before a hello, PROTOCOL where something else is said or the versions of the

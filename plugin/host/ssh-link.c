@@ -248,6 +248,11 @@ static void stop(VmigSshLink *link)
     g_thread_join(g_steal_pointer(&link->thread));
 }
 
+void vmig_ssh_link_kill(VmigSshLink *link)
+{
+    send_signal(link, SIGKILL);
+}
+
 static void close_fd(int *fd)
 {
     if (*fd >= 0)

@@ -44,6 +44,8 @@ VmigStorage *vmig_ssh_link_storage(VmigSshLink *link);
 gboolean vmig_ssh_link_alive(VmigSshLink *link);
 /* What ssh said on its standard error, for people; may be "". (transfer full) */
 char *vmig_ssh_link_words(VmigSshLink *link);
+/* Has it end at once, for one that is dead: what goes over it breaks. It is still to be closed. */
+void vmig_ssh_link_kill(VmigSshLink *link);
 /* Ends the connection; NULL is allowed. ssh also ends with this process, however that ends. */
 void vmig_ssh_link_close(VmigSshLink *link);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigSshLink, vmig_ssh_link_close)

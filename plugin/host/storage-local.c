@@ -13,6 +13,7 @@
 #include "host/receiver.h"
 #include "host/storage-local-private.h"
 #include "host/tool.h"
+#include "host/worker.h"
 #include "store/oplock.h"
 
 typedef struct {
@@ -112,6 +113,8 @@ static JsonObject *do_lock(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *job = vmig_local_job(args);
     const char *uuid = vmig_reader_text(args, "uuid");
+    const char *tool = vmig_reader_maybe_text(args, "tool");
+    g_autoptr(GError) taken = NULL;
 
     if (!vmig_local_args(args, error))
         return NULL;
@@ -123,9 +126,16 @@ static JsonObject *do_lock(VmigLocal *local, VmigReader *args, GError **error)
     HeldLock *held = g_hash_table_lookup(local->oplocks, uuid);
     if (held != NULL)
         return vmig_local_done(check_held(held, job, error));
-    VmigOpLock *lock = vmig_oplock_take(dir, uuid, job, role, error);
-    if (lock == NULL)
+    VmigOpLock *lock = vmig_oplock_take_for(dir, uuid, job, role, tool, &taken);
+    if (lock == NULL && tool != NULL && g_error_matches(taken, VMIG_ERROR, VMIG_ERROR_LOCKED) &&
+        vmig_worker_end_agent(local->run_dir, uuid, job, tool)) {
+        g_clear_error(&taken);
+        lock = vmig_oplock_take_for(dir, uuid, job, role, tool, &taken);
+    }
+    if (lock == NULL) {
+        g_propagate_error(error, g_steal_pointer(&taken));
         return NULL;
+    }
     held = g_new0(HeldLock, 1);
     held->lock = lock;
     held->job = g_strdup(job);

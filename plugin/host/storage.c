@@ -11,6 +11,12 @@
 
 #include "host/json-read.h"
 
+void vmig_storage_hurry(VmigStorage *storage, gboolean on)
+{
+    if (storage->ops->hurry != NULL)
+        storage->ops->hurry(storage, on);
+}
+
 void vmig_storage_free(VmigStorage *storage)
 {
     if (storage != NULL)
@@ -361,9 +367,13 @@ gboolean vmig_storage_check(VmigStorage *storage, const char *path, const char *
     return TRUE;
 }
 
-gboolean vmig_storage_lock(VmigStorage *storage, const VmigJob *job, GError **error)
+gboolean vmig_storage_lock(VmigStorage *storage, const VmigJob *job, const char *tool, GError **error)
 {
-    return tell(storage, "lock", job_args(job), error);
+    JsonObject *args = job_args(job);
+
+    if (tool != NULL)
+        set_text(args, "tool", tool);
+    return tell(storage, "lock", args, error);
 }
 
 gboolean vmig_storage_unlock(VmigStorage *storage, const VmigJob *job, GError **error)

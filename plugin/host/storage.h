@@ -27,6 +27,7 @@ typedef struct VmigStorage VmigStorage;
 typedef struct {
     /* (transfer full), NULL with the error set */
     JsonObject *(*call)(VmigStorage *self, const char *method, JsonObject *args, GError **error);
+    void (*hurry)(VmigStorage *self, gboolean on); /* NULL: there is nobody that could be slow to answer */
     void (*free)(VmigStorage *self);
 } VmigStorageOps;
 
@@ -35,6 +36,9 @@ struct VmigStorage {
     char *host; /* for messages */
 };
 
+/* While nobody runs the guest: a host that falls silent is given up after seconds, and its connection can be made anew.
+ */
+void vmig_storage_hurry(VmigStorage *storage, gboolean on);
 void vmig_storage_free(VmigStorage *storage);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigStorage, vmig_storage_free)
 
@@ -122,8 +126,9 @@ gboolean vmig_storage_allocated(VmigStorage *storage, const char *path, guint64 
 gboolean vmig_storage_check(VmigStorage *storage, const char *path, const char *format, gint64 *leaks, GError **error);
 
 /* "lock", "unlock": the operation lock of that host; LOCKED says who and since when. Held by the
- * process that serves the storage, so that it ends with it. */
-gboolean vmig_storage_lock(VmigStorage *storage, const VmigJob *job, GError **error);
+ * process that serves the storage, so that it ends with it. tool: who asks from another host, and holds the lock of its
+ * own host for this job: an agent that still holds it here for the same is ended. NULL on this host. */
+gboolean vmig_storage_lock(VmigStorage *storage, const VmigJob *job, const char *tool, GError **error);
 gboolean vmig_storage_unlock(VmigStorage *storage, const VmigJob *job, GError **error);
 /* "record-put", "record-get": the journal of that host. put makes the job there the first time. */
 gboolean vmig_storage_record_put(VmigStorage *storage, const VmigJob *job, GError **error);

@@ -11,8 +11,10 @@
 #include "store/oplock.h"
 #include "store/process.h"
 
-/* Is it `vmig-snap COMMAND`, and not the agent? Only that one takes SIGTERM for a wish to go back. */
-static gboolean goes_back_on_signal(int pid)
+#define END_MS 3000 /* a process that was killed is gone after that */
+
+/* COMMAND of `vmig-snap COMMAND`; NULL: it is another program. (transfer full) */
+static char *command_of(int pid)
 {
     g_autofree char *exe_path = g_strdup_printf("/proc/%d/exe", pid);
     g_autofree char *argv_path = g_strdup_printf("/proc/%d/cmdline", pid);
@@ -21,12 +23,36 @@ static gboolean goes_back_on_signal(int pid)
     gsize length = 0;
 
     if (exe == NULL || !g_file_get_contents(argv_path, &argv, &length, NULL))
-        return FALSE;
+        return NULL;
     if (g_str_has_suffix(exe, " (deleted)")) /* a newer one was installed meanwhile */
         exe[strlen(exe) - strlen(" (deleted)")] = '\0';
     g_autofree char *name = g_path_get_basename(exe);
     const char *command = argv + MIN(strlen(argv) + 1, length); /* g_file_get_contents() adds a NUL */
-    return g_str_equal(name, "vmig-snap") && !g_str_equal(command, "agent");
+    return g_str_equal(name, "vmig-snap") ? g_strdup(command) : NULL;
+}
+
+/* All but the agent take SIGTERM for a wish to go back. */
+static gboolean goes_back_on_signal(int pid)
+{
+    g_autofree char *command = command_of(pid);
+
+    return command != NULL && !g_str_equal(command, "agent");
+}
+
+gboolean vmig_worker_end_agent(const char *run_dir, const char *uuid, const char *job, const char *tool)
+{
+    g_autofree char *dir = g_build_filename(run_dir, "lock", NULL);
+    g_autofree char *holder = NULL;
+    int pidfd, pid;
+
+    if (!vmig_oplock_holder_process(dir, uuid, &pidfd, &pid, &holder, NULL) || pidfd < 0)
+        return FALSE;
+    /* Looked at after the descriptor was got: all of it is of that process. */
+    g_autofree char *command = command_of(pid);
+    gboolean ended = g_strcmp0(command, "agent") == 0 && vmig_oplock_pid_for(dir, uuid, job, tool) == pid &&
+                     vmig_process_signal(pidfd, SIGKILL) == 0 && vmig_worker_ended(pidfd, END_MS);
+    close(pidfd);
+    return ended;
 }
 
 gboolean vmig_worker_ask_back(const char *run_dir, const char *uuid, int *pidfd, int *pid, GError **error)

@@ -8,6 +8,7 @@
 
 #include "host/agent-client.h"
 #include "host/cipher.h"
+#include "host/host-setup.h"
 #include "host/clock.h"
 #include "host/libvirt.h"
 #include "host/mover.h"
@@ -45,6 +46,7 @@ VmigWorld *vmig_world_open_here(const VmigWorldConfig *config, VmigWaker *waker,
 
     world->clock = vmig_clock_new(waker);
     world->random = vmig_random_new();
+    world->tool = vmig_machine_id();
     world->run_dir = g_build_filename(config->config->run_dir, config->job_id, NULL);
     world->mover = vmig_mover_new(config->bandwidth);
     world->asked = asked;
@@ -238,6 +240,9 @@ static void disconnect_peer(VmigWorld *world, gboolean here_is_dest)
 {
     VmigHost *host = here(world, !here_is_dest);
 
+    /* Nothing of a connection that is dead ends by itself, and closing what goes over it would wait for that. */
+    if (world->link != NULL && host->storage != NULL && !vmig_agent_client_alive(host->storage))
+        vmig_ssh_link_kill(world->link);
     g_clear_pointer(&host->hypervisor, vmig_hypervisor_free);
     g_clear_pointer(&host->storage, vmig_storage_free);
     g_clear_pointer(&world->peer_uri, g_free);

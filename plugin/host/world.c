@@ -19,6 +19,7 @@ void vmig_world_free(VmigWorld *world)
         world->clock->ops->free(world->clock);
     if (world->random != NULL)
         world->random->ops->free(world->random);
+    g_free(world->tool);
     g_free(world->run_dir);
     g_free(world->seed_transport);
     g_free(world->seed_uri_head);

@@ -85,6 +85,7 @@ typedef struct VmigWorld {
     VmigMover *mover;
     VmigClock *clock;
     VmigRandom *random;
+    char *tool;             /* this host's name to the agent on the other one, or NULL */
     char *run_dir;          /* "/run/vmig-snap/JOB", the same on both hosts */
     gboolean one_at_a_time; /* no two threads may ask the hosts: a simulation */
     gint64 stall_limit;     /* microseconds in which a copy has to move; 0: VMIG_STALL_LIMIT */

@@ -92,7 +92,7 @@ static char *describe(int fd)
                            MAX(age, 0));
 }
 
-static gboolean write_content(int fd, const char *job_id, const char *role, GError **error)
+static gboolean write_content(int fd, const char *job_id, const char *role, const char *tool, GError **error)
 {
     g_autoptr(JsonNode) node = json_node_new(JSON_NODE_OBJECT);
     g_autoptr(JsonObject) content = json_object_new();
@@ -100,6 +100,8 @@ static gboolean write_content(int fd, const char *job_id, const char *role, GErr
     json_object_set_int_member(content, "pid", getpid());
     json_object_set_string_member(content, "role", role);
     json_object_set_string_member(content, "job", job_id);
+    if (tool != NULL)
+        json_object_set_string_member(content, "tool", tool);
     json_object_set_int_member(content, "since", g_get_real_time() / G_USEC_PER_SEC);
     json_node_set_object(node, content);
     g_autofree char *text = json_to_string(node, FALSE);
@@ -112,6 +114,12 @@ static gboolean write_content(int fd, const char *job_id, const char *role, GErr
 
 VmigOpLock *vmig_oplock_take(const char *dir, const char *uuid, const char *job_id, const char *role, GError **error)
 {
+    return vmig_oplock_take_for(dir, uuid, job_id, role, NULL, error);
+}
+
+VmigOpLock *vmig_oplock_take_for(const char *dir, const char *uuid, const char *job_id, const char *role,
+                                 const char *tool, GError **error)
+{
     struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 
     if (!check_uuid(uuid, error))
@@ -122,7 +130,7 @@ VmigOpLock *vmig_oplock_take(const char *dir, const char *uuid, const char *job_
     g_autoptr(VmigOpLock) lock = g_new0(VmigOpLock, 1);
     lock->fd = fd;
     if (fcntl(fd, F_OFD_SETLK, &whole) == 0)
-        return write_content(fd, job_id, role, error) ? g_steal_pointer(&lock) : NULL;
+        return write_content(fd, job_id, role, tool, error) ? g_steal_pointer(&lock) : NULL;
     if (errno != EAGAIN && errno != EACCES) {
         vmig_fail_errno(error, errno, "locking domain %s", uuid);
         return NULL;
@@ -192,6 +200,18 @@ gboolean vmig_oplock_holder_process(const char *dir, const char *uuid, int *pidf
                          who);
     *holder = g_steal_pointer(&who);
     return TRUE;
+}
+
+int vmig_oplock_pid_for(const char *dir, const char *uuid, const char *job_id, const char *tool)
+{
+    int fd;
+
+    if (!open_held(dir, uuid, &fd, NULL) || fd < 0)
+        return 0;
+    g_autoptr(JsonObject) content = read_content(fd);
+    close(fd);
+    gboolean same = g_str_equal(text_of(content, "job"), job_id) && g_str_equal(text_of(content, "tool"), tool);
+    return same ? (int)CLAMP(number_of(content, "pid"), 0, G_MAXINT) : 0;
 }
 
 gboolean vmig_oplock_holder(const char *dir, const char *uuid, char **holder, GError **error)

@@ -14,6 +14,12 @@ typedef struct VmigOpLock VmigOpLock;
 /* Takes DIR/UUID.lock; makes DIR (0700) where it is missing. role is "source" or "destination".
  * Error: LOCKED names the holder's job, role and process and since when; BAD_NAME for what is no UUID. */
 VmigOpLock *vmig_oplock_take(const char *dir, const char *uuid, const char *job_id, const char *role, GError **error);
+/* The same for a tool on another host, which is asked for by its name. */
+VmigOpLock *vmig_oplock_take_for(const char *dir, const char *uuid, const char *job_id, const char *role,
+                                 const char *tool, GError **error);
+/* The process that its holder's file names, if it holds the lock for this job and this tool; else 0. What is written
+ * may be of a holder that is gone: see vmig_oplock_holder_process(). */
+int vmig_oplock_pid_for(const char *dir, const char *uuid, const char *job_id, const char *tool);
 /* Lets go. A child that was given the descriptor goes on holding it. */
 void vmig_oplock_release(VmigOpLock *lock);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigOpLock, vmig_oplock_release)

@@ -4,8 +4,10 @@
 What is frozen gives no error; what was killed is started again by whoever watches it. Either way exactly one copy of
 the guest runs, and soon.
 """
+import json
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -19,6 +21,8 @@ from test_net import SOON, agents, quick_keepalive, signal_all, wait_stopped
 POLICY = '[transient]\nattempts=40\nfirst-delay=1\ngrowth=1\njitter=0\n[overall]\ndeadline=60\n'
 # Seconds for which a daemon is away.
 AWAY = 5
+# Seconds of an agent's silence after which its connection is made anew while nobody runs the guest.
+HURRY = 4
 
 
 def roaming(case):
@@ -155,6 +159,98 @@ def test_interrupted_while_it_waits(case):
     need(call.code == 5 and call.error['code'] == 'connection', 'it ended with', call.code, call.tail())
     again = Call(case.lab, move.source, ['resume', 'g', '--json'])
     judge(move, again, DONE)
+
+
+# --- the agent -----------------------------------------------------------------------------------
+
+@shared
+def test_agent_frozen_at_token(case):
+    """The agent stands still when the token is to be written there, and nobody runs the guest: it is replaced after
+    seconds, by the same process, although it still holds the lock there."""
+    move = roaming(case)
+    call = move.start(fault='token.source@1:stop')
+    wait_stopped(call)
+    frozen = agents(case.lab, move.dest)
+    signal_all(frozen, signal.SIGSTOP)
+    began = time.monotonic()
+    os.kill(call.process.pid, signal.SIGCONT)
+    judge(move, call, DONE)
+    gap, _ = move.watch.longest_without(began)
+    print(f'# nobody ran for {gap:.2f} s', flush=True)
+    need(gap < HURRY + SOON, 'nobody ran for', gap, 's')
+    left = [pid for pid in frozen if pid in agents(case.lab, move.dest)]
+    need(not left, 'the frozen agent is still there:', left)
+
+
+@shared
+def test_agent_frozen_and_tool_dead(case):
+    """The same, and the tool is killed too: the next one on that host replaces what the dead one left there."""
+    move = roaming(case)
+    call = move.start(fault='token.source@1:stop')
+    wait_stopped(call)
+    signal_all(agents(case.lab, move.dest), signal.SIGSTOP)
+    os.kill(call.process.pid, signal.SIGKILL)
+    call.process.wait(10)
+    began = time.monotonic()
+    again = Call(case.lab, move.source, ['resume', 'g', '--json'])
+    judge(move, again, DONE)
+    gap, _ = move.watch.longest_without(began)
+    need(gap < HURRY + SOON, 'nobody ran for', gap, 's')
+
+
+class Agent:
+    """An agent that is spoken to by hand."""
+
+    def __init__(self, lab, host):
+        self.process = lab.popen(host, ['vmig-snap', 'agent'], stdin=subprocess.PIPE)
+        self.asked = 0
+        need('hello' in json.loads(self.process.stdout.readline()), 'no hello')
+
+    def ask(self, method, **args):
+        """{} or the error's code."""
+        self.asked += 1
+        self.process.stdin.write(json.dumps({'id': self.asked, 'method': method, 'args': args}) + '\n')
+        self.process.stdin.flush()
+        reply = json.loads(self.process.stdout.readline())
+        return reply['error']['code'] if 'error' in reply else reply['result']
+
+    def end(self):
+        """Let it go."""
+        self.process.stdin.close()
+        self.process.wait(10)
+
+
+def test_only_its_own_agent_is_replaced(case):
+    """An agent that holds a domain is replaced for the same job and the same tool; never for another's."""
+    uuid, job, other_job = '6f2c5c3e-8a4b-4f0e-9d3a-0d9f5c1b7e21', '0123456789abcdef', 'fedcba9876543210'
+    holder, asker = Agent(case.lab, 'b'), Agent(case.lab, 'b')
+    need(holder.ask('lock', job=job, uuid=uuid, tool='one') == {}, 'the first lock')
+    for args in ({'job': job, 'tool': 'two'}, {'job': other_job, 'tool': 'one'}, {'job': job}, {'job': job, 'tool': '?'}):
+        need(asker.ask('lock', uuid=uuid, **args) == 'locked', 'it was taken for', args)
+        need(holder.process.poll() is None and holder.ask('hello'), 'the holder was ended for', args)
+    os.kill(holder.process.pid, signal.SIGSTOP)
+    need(asker.ask('lock', job=job, uuid=uuid, tool='one') == {}, 'the lock was not taken over')
+    need(holder.process.wait(10) == -signal.SIGKILL, 'the old agent ended with', holder.process.returncode)
+    third = Agent(case.lab, 'b')
+    need(third.ask('lock', job=job, uuid=uuid) == 'locked', 'it was taken without a word of who asks')
+    third.end()
+    asker.end()
+
+
+@shared
+def test_silence_then_the_same_tool(case):
+    """Half a minute of silence in SEED: the agent there does not know yet that its connection is dead when the network
+    is back. The tool goes on with a new one, and does not take its own old one for another operation."""
+    move = roaming(case)
+    call = move.start(args=['--bandwidth', '4M'])
+    call.wait_state('SEED')
+    case.lab.silence(True, move.dest)
+    try:
+        wait_until(lambda: call.retries() or call.process.poll() is not None, 45, 'a retry')
+        need(agents(case.lab, move.dest), 'the old agent has ended already')
+    finally:
+        case.lab.silence(False, move.dest)
+    judge(move, call, DONE)
 
 
 if __name__ == '__main__':

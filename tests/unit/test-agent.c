@@ -254,6 +254,41 @@ static void test_deadline(void)
     server_end(&server);
 }
 
+/* In a hurry: an agent that is busy for longer than the limit is waited for, one that says nothing is not. */
+static void test_hurry(void)
+{
+    Server server;
+    g_autoptr(GError) error = NULL;
+    VmigAgentTimes times = {.hello = 2000, .call = 60000, .ping = 60000, .silence = 60000, .hurry = 300};
+
+    server_start(&server, 60000);
+    VmigStorage *client = server_client(&server, &times);
+    vmig_storage_hurry(client, TRUE);
+    GThread *thread = g_thread_new("caller", call_slow, client);
+    g_usleep(1200000);
+    g_assert_true(vmig_agent_client_alive(client));
+    open_gate(server.fake);
+    g_thread_join(thread);
+    vmig_storage_free(client);
+    server_end(&server);
+
+    int fds[2];
+    static const char hello[] = "{\"hello\":{\"protocol\":" G_STRINGIFY(VMIG_PROTOCOL) ",\"version\":\"1\"}}\n";
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), ==, 0);
+    g_assert_cmpint(write(fds[1], hello, strlen(hello)), ==, (gssize)strlen(hello));
+    client = connect_client(fds[0], &times, &error);
+    g_assert_no_error(error);
+    vmig_storage_hurry(client, TRUE);
+    gint64 began = g_get_monotonic_time();
+    g_assert_false(vmig_storage_sync_config(client, &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_CONNECTION);
+    g_assert_cmpint(g_get_monotonic_time() - began, >=, 300000);
+    g_assert_cmpint(g_get_monotonic_time() - began, <, 5000000);
+    g_assert_false(vmig_agent_client_alive(client));
+    vmig_storage_free(client);
+    close(fds[1]);
+}
+
 static void test_request_too_large(void)
 {
     Server server;
@@ -657,6 +692,7 @@ int main(int argc, char **argv)
     g_test_add_func("/agent/error", test_error);
     g_test_add_func("/agent/busy", test_busy);
     g_test_add_func("/agent/deadline", test_deadline);
+    g_test_add_func("/agent/hurry", test_hurry);
     g_test_add_func("/agent/request-too-large", test_request_too_large);
     g_test_add_func("/agent-client/hello", test_hello);
     g_test_add_func("/agent-client/version-names-both", test_version_names_both);

@@ -307,24 +307,24 @@ static void test_lock(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
     g_free(job->id);
     job->id = g_strdup(OTHER_ID);
-    g_assert_true(vmig_storage_lock(f->storage, f->job, &error));
-    g_assert_true(vmig_storage_lock(f->storage, f->job, &error)); /* repeated */
-    g_assert_false(vmig_storage_lock(f->storage, job, &error));
+    g_assert_true(vmig_storage_lock(f->storage, f->job, NULL, &error));
+    g_assert_true(vmig_storage_lock(f->storage, f->job, NULL, &error)); /* repeated */
+    g_assert_false(vmig_storage_lock(f->storage, job, NULL, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_LOCKED);
     g_clear_error(&error);
     g_assert_false(vmig_storage_unlock(f->storage, job, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_LOCKED);
     g_clear_error(&error);
-    g_assert_false(vmig_storage_lock(other, job, &error)); /* another holder */
+    g_assert_false(vmig_storage_lock(other, job, NULL, &error)); /* another holder */
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_LOCKED);
     g_assert_true(g_str_has_prefix(error->message, "here: "));
     g_assert_nonnull(strstr(error->message, ID));
     g_clear_error(&error);
     g_assert_true(vmig_storage_unlock(f->storage, f->job, &error));
     g_assert_true(vmig_storage_unlock(f->storage, f->job, &error));
-    g_assert_true(vmig_storage_lock(other, job, &error));
+    g_assert_true(vmig_storage_lock(other, job, NULL, &error));
     vmig_storage_local_release(other);
-    g_assert_true(vmig_storage_lock(f->storage, f->job, &error));
+    g_assert_true(vmig_storage_lock(f->storage, f->job, NULL, &error));
     vmig_storage_local_cancel(f->storage);
     g_assert_false(vmig_storage_unlock(f->storage, f->job, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_CANCELLED);
