@@ -176,7 +176,10 @@ static void job_object(JsonBuilder *b, const VmigJob *job, const char *role, con
     vmig_json_text(b, "role", role);
     vmig_json_text(b, "held_by", holder);
     vmig_json_text(b, "parked_state", job->parked_state);
-    vmig_json_text(b, "waits_for", vmig_job_state(job) == VMIG_STATE_PARKED ? job->error_hint : NULL);
+    vmig_json_text(b, "waits_for",
+                   vmig_job_state(job) != VMIG_STATE_PARKED ? NULL
+                   : job->last_hint != NULL                 ? job->last_hint
+                                                            : job->error_hint);
     vmig_json_number(b, "attempt", job->attempt);
     vmig_json_text(b, "next_try", job->next_try);
     error_object(b, "last_error", job->last_code, job->last_message, job->last_hint);

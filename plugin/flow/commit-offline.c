@@ -109,6 +109,7 @@ gboolean vmig_commit_offline(VmigMachine *m, VmigSide side, GError **error)
     VmigHost *host = vmig_side_host(m, side, error);
     g_autofree char *xml = NULL;
 
+    vmig_side_note_checkpoints(m, side);
     if (host == NULL || !nobody_between(m, side, error) || !vmig_side_require_no_snapshot(m, side, error) ||
         !vmig_commit_note_start(m, error))
         return FALSE;

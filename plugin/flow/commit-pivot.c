@@ -107,6 +107,7 @@ static gboolean pivot(VmigMachine *m, VmigSide side, GError **error)
         return m->job->pivoted ? vmig_commit_start_again(m, side, error) : vmig_commit_offline(m, side, error);
     if (run == VMIG_RUN_ABSENT)
         return vmig_fail(error, VMIG_ERROR_JOB_LOST, NULL, "'%s' is not defined any more", m->job->domain);
+    vmig_side_note_checkpoints(m, side);
     /* The last look at the overlays before they are left behind. */
     gboolean done = suspend(m, side, &why) && wait_in_step(m, side, &why) &&
                     vmig_side_require_no_snapshot(m, side, &why) && pivot_disks(m, side, &why) &&

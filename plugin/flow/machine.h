@@ -60,6 +60,7 @@ typedef struct {
     gboolean full;       /* it was */
     gboolean full_again; /* the guest was let go on after that: only more room than then is room */
     gboolean starved;    /* the guest is paused on an error of its disks, and that was told */
+    guint checkpoints;   /* of somebody's, that were told */
     gboolean lost_lock;  /* somebody else has the job now */
     gint64 stopped_at;   /* when the guest's CPUs stopped, by the world's clock */
     gint64 last_progress;

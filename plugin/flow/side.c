@@ -181,6 +181,23 @@ gboolean vmig_side_require_defined(VmigMachine *m, VmigSide side, GError **error
     return on_bases != NULL && host->hypervisor->ops->define(host->hypervisor, on_bases, error);
 }
 
+void vmig_side_note_checkpoints(VmigMachine *m, VmigSide side)
+{
+    VmigHost *host = vmig_side_host(m, side, NULL);
+    g_autoptr(VmigDomainInfo) info = NULL;
+
+    if (host == NULL || !host->hypervisor->ops->find(host->hypervisor, m->job->uuid, &info, NULL) || info == NULL ||
+        info->checkpoints <= m->checkpoints)
+        return;
+    m->checkpoints = info->checkpoints;
+    g_autofree char *text = g_strdup_printf(
+        "%s: somebody made %u checkpoint(s) of '%s' while its disks are put together: they may not be complete; delete "
+        "them (virsh checkpoint-delete) and take a full backup",
+        host->hypervisor->host, info->checkpoints, m->job->domain);
+    vmig_journal_note(m->journal, m->job->id, text, NULL);
+    vmig_machine_note(m, "%s", text);
+}
+
 gboolean vmig_side_run(VmigMachine *m, VmigSide side, VmigRun *ret, GError **error)
 {
     VmigHost *host = vmig_side_host(m, side, error);

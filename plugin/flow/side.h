@@ -31,6 +31,8 @@ gboolean vmig_side_require_persistent(VmigMachine *m, VmigSide side, VmigChain c
 gboolean vmig_side_note_astray(VmigMachine *m, GError **error);
 /* Every disk is on its base alone, by the live definition of a guest that runs and by the persistent one. */
 gboolean vmig_side_require_on_bases(VmigMachine *m, VmigSide side, GError **error);
+/* libvirt does not refuse them, and a commit goes on over them: it is told, and the disks lose nothing by it. */
+void vmig_side_note_checkpoints(VmigMachine *m, VmigSide side);
 /* Defines the domain again where somebody undefined it while it runs: it would be gone with its end. */
 gboolean vmig_side_require_defined(VmigMachine *m, VmigSide side, GError **error);
 gboolean vmig_side_run(VmigMachine *m, VmigSide side, VmigRun *ret, GError **error);

@@ -210,7 +210,8 @@ int vmig_oplock_pid_for(const char *dir, const char *uuid, const char *job_id, c
         return 0;
     g_autoptr(JsonObject) content = read_content(fd);
     close(fd);
-    gboolean same = g_str_equal(text_of(content, "job"), job_id) && g_str_equal(text_of(content, "tool"), tool);
+    gboolean same = content != NULL && json_object_has_member(content, "tool") &&
+                    g_str_equal(text_of(content, "job"), job_id) && g_str_equal(text_of(content, "tool"), tool);
     return same ? (int)CLAMP(number_of(content, "pid"), 0, G_MAXINT) : 0;
 }
 

@@ -227,6 +227,87 @@ def test_suspended_and_resumed(case):
     arrived(move)
 
 
+def odd_in_commit(name, do, after=None):
+    """A test: something that libvirt does not refuse, done on the destination while the commit holds the disks: the job
+    notices, and ends as if nothing had been."""
+    @shared
+    def test(case):
+        guest = roaming(case)
+        move = journey(case, guest)
+        with stopped(move, 'commit.started@2') as call:
+            do(case.lab, move.dest, guest.name)
+        need(call.code == DONE, 'it ended with', call.code, call.tail())
+        if after:
+            after(case.lab, move, call)
+        arrived(move)
+    test.__doc__ = f'virsh {name} in COMMIT.'
+    return test
+
+
+def _checkpoint(lab, host, name):
+    lab.virsh(host, 'checkpoint-create-as', name, 'foreign')
+
+
+def _checkpoint_told(lab, move, call):
+    notes = [event['message'] for _, event in call.events if event['event'] == 'note']
+    need(any('1 checkpoint(s)' in note for note in notes), 'nothing was said of the checkpoint:', notes)
+    left = lab.virsh(move.dest, 'checkpoint-list', 'g', '--name').split()
+    need(left == ['foreign'], 'of its checkpoints there are', left)
+    lab.virsh(move.dest, 'checkpoint-delete', 'g', 'foreign')
+
+
+def _defined_again(lab, move, call):
+    notes = [event['message'] for _, event in call.events if event['event'] == 'note']
+    need(any('somebody undefined' in note for note in notes), 'nothing was said of it:', notes)
+    need('Persistent:     yes' in lab.virsh(move.dest, 'dominfo', 'g'), 'it is not persistent')
+
+
+test_checkpoint_in_commit = odd_in_commit('checkpoint-create-as', _checkpoint, _checkpoint_told)
+test_undefined_in_commit = odd_in_commit('undefine', lambda lab, host, name: lab.virsh(host, 'undefine', name),
+                                         _defined_again)
+test_undefined_checkpoints_in_commit = odd_in_commit(
+    'undefine --checkpoints-metadata',
+    lambda lab, host, name: lab.virsh(host, 'undefine', name, '--checkpoints-metadata', '--snapshots-metadata'),
+    _defined_again)
+test_abort_in_commit = odd_in_commit('blockjob --abort', lambda lab, host, name: [
+    lab.virsh(host, 'blockjob', name, target, '--abort') for target in ('vda', 'vdb')])
+
+
+def test_reverted_and_off(case):
+    """The job's process and its guard are dead, and its guest is destroyed, reverted and off again before anybody looks:
+    what the overlay holds is not committed into a base that somebody wrote to."""
+    lab = case.lab
+    guest = case.guest(tree=TWO)
+    move = case.migration(guest)
+    with stopped(move, 'seed.sent') as call:
+        os.kill(call.process.pid, signal.SIGKILL)
+        call.process.wait(10)
+        for pid, argv in lab.processes('a', 'vmig-snap').items():
+            if '--guard' in argv:
+                os.kill(pid, signal.SIGKILL)
+        lab.virsh('a', 'destroy', guest.name)
+        lab.virsh('a', 'snapshot-revert', guest.name, 'one', '--force')
+        lab.virsh('a', 'destroy', guest.name)
+        base = oracle.image_facts(lab, 'a', guest.all_files()[0])
+        there = files_there(lab, 'a')
+        again = case.call('a', 'resume', guest.name, '--json', timeout=90)
+        notes = [event['message'] for _, event in again.events if event['event'] == 'note']
+        need(again.code == UNFINISHED and any('was written to although it was frozen' in note for note in notes),
+             again.code, again.tail())
+        said = case.call('a', 'status', guest.name, '--json').document['jobs'][0]
+        need(said['last_error']['code'] == 'interference' and 'Decide which state' in said['waits_for'], said)
+        need(files_there(lab, 'a') == there, 'files went:', there - files_there(lab, 'a'))
+        need(oracle.image_facts(lab, 'a', guest.all_files()[0]) == base, 'the base changed')
+        # The operator decides for what the guest was reverted to.
+        for path in there - set(guest.all_files()):
+            lab.path('a', path).unlink()
+        again = case.call('a', 'resume', guest.name, '--json', timeout=90)
+        need(again.code == ROLLED_BACK, again.code, again.tail())
+
+
+test_reverted_and_off.thorough = True
+
+
 def off_in_seed(case, command, words):
     """The guest is ended in SEED: rolled back, off, whole, nothing is started anywhere."""
     lab = case.lab
