@@ -320,11 +320,16 @@ static void explain(VmigSshLink *link, GError *failure, GError **error)
     g_autofree char *words = vmig_ssh_link_words(link);
     gboolean silent = *words == '\0';
     gboolean exited = WIFEXITED(link->status);
+    /* A shell that does not find it begins with its own name. */
+    gboolean agent_spoke = g_str_has_prefix(words, "vmig-snap: ");
     /* It was us who ended it, or ssh did: in both cases nothing is known of an agent. */
     if (failure->code != VMIG_ERROR_NO_AGENT || !exited || WEXITSTATUS(link->status) == 255)
         vmig_fail(error, VMIG_ERROR_UNREACHABLE, "Try `ssh` to that host as this user: it must need no password.",
                   "%s: %s%s", link->host,
                   g_str_has_prefix(words, "ssh: ") ? "" : "ssh: ", silent ? failure->message : words);
+    else if (agent_spoke)
+        vmig_fail(error, VMIG_ERROR_NO_AGENT, "Put that right there; vmig-snap doctor on that host says more.",
+                  "%s: the vmig-snap agent there ended at once: %s", link->host, words);
     else
         vmig_fail(error, VMIG_ERROR_NO_AGENT,
                   "Install vmig-snap there, in the PATH of a shell that is not interactive.",

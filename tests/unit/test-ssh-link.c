@@ -79,6 +79,8 @@ static void test_failures(void)
     check_failure("exit 255", VMIG_ERROR_UNREACHABLE, "ssh: ");
     check_failure("echo 'bash: line 1: vmig-snap: command not found' >&2; exit 127", VMIG_ERROR_NO_AGENT,
                   "command not found");
+    check_failure("echo 'vmig-snap: the journal is damaged [journal]' >&2; exit 1", VMIG_ERROR_NO_AGENT,
+                  "ended at once: vmig-snap: the journal is damaged");
     check_failure("exit 0", VMIG_ERROR_NO_AGENT, "no vmig-snap agent there (status 0)");
     check_failure("kill -9 $$", VMIG_ERROR_UNREACHABLE, "ssh: ");
     check_failure("echo Welcome; exec sleep 100", VMIG_ERROR_PROTOCOL, "Welcome");
