@@ -94,13 +94,25 @@ gboolean vmig_commit_start_again(VmigMachine *m, VmigSide side, GError **error)
 
     if (host == NULL || !m->job->start_again)
         return host != NULL;
-    if (!vmig_side_run(m, side, &run, error) ||
-        (run == VMIG_RUN_SHUTOFF && !host->hypervisor->ops->start(host->hypervisor, m->job->uuid, error)))
+    if (!vmig_side_run(m, side, &run, error))
+        return FALSE;
+    /* That its overlays are stale must be known before it writes into its bases, and an earlier try may have failed to
+     * say so. */
+    if (run == VMIG_RUN_SHUTOFF &&
+        (!vmig_machine_save(m, error) || !host->hypervisor->ops->start(host->hypervisor, m->job->uuid, error)))
         return FALSE;
     if (run == VMIG_RUN_SHUTOFF)
         vmig_machine_note(m, "%s: the guest's QEMU had died; its disks are complete, and it is started again",
                           host->hypervisor->host);
     m->job->start_again = FALSE;
+    return vmig_machine_save(m, error);
+}
+
+/* From here on a definition that names the bases is ours. Anybody can start the guest by it, before it is noted that
+ * the overlays are stale. */
+static gboolean note_pivoting(VmigMachine *m, GError **error)
+{
+    m->job->pivoting = TRUE;
     return vmig_machine_save(m, error);
 }
 
@@ -121,7 +133,8 @@ gboolean vmig_commit_offline(VmigMachine *m, VmigSide side, GError **error)
             !vmig_storage_commit_offline(host->storage, m->job, vmig_side_overlay(disk, side), error))
             return FALSE;
     }
-    if (!host->hypervisor->ops->domain_xml(host->hypervisor, m->job->uuid, VMIG_XML_PERSISTENT, &xml, error))
+    if (!host->hypervisor->ops->domain_xml(host->hypervisor, m->job->uuid, VMIG_XML_PERSISTENT, &xml, error) ||
+        !note_pivoting(m, error))
         return FALSE;
     g_autofree char *on_bases = vmig_domain_xml_on_bases(xml, m->job, side, error);
     if (on_bases == NULL || !host->hypervisor->ops->define(host->hypervisor, on_bases, error) ||
@@ -204,6 +217,25 @@ static gboolean require_frozen(VmigMachine *m, VmigHost *source, GError **error)
     return TRUE;
 }
 
+/* Nor has anybody seen why its definition names a base: libvirt does that at a revert. Ours named the overlay, durably,
+ * before the bases counted as frozen. */
+static gboolean require_defined_on_overlays(VmigMachine *m, GError **error)
+{
+    if (!m->job->frozen || m->job->pivoting || m->job->astray)
+        return TRUE;
+    for (guint i = 0; i < m->job->disks->len; i++) {
+        const VmigDisk *disk = m->job->disks->pdata[i];
+        VmigChain chain;
+        if (!vmig_side_chain(m, VMIG_SIDE_SOURCE, disk, VMIG_XML_PERSISTENT, &chain, error))
+            return FALSE;
+        if (chain != VMIG_CHAIN_BASE)
+            continue;
+        vmig_machine_note(m, "the definition of disk %s names its base, and nobody of us wrote that", disk->target);
+        return vmig_side_note_astray(m, error);
+    }
+    return TRUE;
+}
+
 gboolean vmig_commit_back_work(VmigMachine *m, VmigBackWork *ret, GError **error)
 {
     VmigHost *source = vmig_side_host(m, VMIG_SIDE_SOURCE, error);
@@ -222,7 +254,7 @@ gboolean vmig_commit_back_work(VmigMachine *m, VmigBackWork *ret, GError **error
     if (run != VMIG_RUN_SHUTOFF)
         return back_work_live(m, exists, ret, error);
     *ret = exists ? VMIG_BACK_OFFLINE : VMIG_BACK_NOTHING;
-    if (exists && !require_frozen(m, source, error))
+    if (exists && (!require_frozen(m, source, error) || !require_defined_on_overlays(m, error)))
         return FALSE;
     return !exists || !m->job->astray || fail_astray(m, error);
 }

@@ -150,9 +150,10 @@ static gboolean is_there(VmigMachine *m, GError **error)
 {
     VmigRun run;
 
-    if (!vmig_side_run(m, VMIG_SIDE_DEST, &run, error))
+    if (!vmig_side_run(m, VMIG_SIDE_DEST, &run, error) ||
+        (run == VMIG_RUN_ABSENT && !vmig_commit_define_again(m, VMIG_SIDE_DEST, error)))
         return FALSE;
-    if (run == VMIG_RUN_SHUTOFF)
+    if (run == VMIG_RUN_SHUTOFF || run == VMIG_RUN_ABSENT)
         return m->job->pivoted ? vmig_commit_start_again(m, VMIG_SIDE_DEST, error)
                                : vmig_commit_offline(m, VMIG_SIDE_DEST, error);
     if (!verify_on_bases(m, VMIG_SIDE_DEST, error))
