@@ -261,6 +261,8 @@ static gboolean fail_call(Sim *sim, const SimCall *call, GError **error)
     const VmigErrorCode *codes = call->libvirt ? libvirt : storage;
     VmigErrorCode code = codes[sim_random_below(&sim->chance, n)];
 
+    if (strcmp(call->method, "rundir-remove") == 0)
+        call->host->rundir_stuck = TRUE;
     return vmig_fail(error, code, NULL, "%s: '%s' fails by the simulation", call->host->name, call->method);
 }
 

@@ -220,6 +220,7 @@ struct SimHost {
     SimGuard guard;
     char *oplock; /* the job that holds it */
     gboolean rundir;
+    gboolean rundir_stuck; /* it could not be removed once */
     VmigJournal *journal;
     gint64 down_until;       /* cannot be reached by the tool on the other host */
     gboolean agent;          /* what serves it to the tool on the other host is alive */
