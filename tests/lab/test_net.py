@@ -371,6 +371,10 @@ def test_silence_at_token(case):
         lab.silence(False, move.dest)
     began = time.monotonic()
     outcome.resume_all(lab)
+    # The connection that was given up in the silence: the sshd at its other end hears of that when TCP sends the end
+    # once more, which it does less and less often.
+    wait_until(lambda: not any('@notty' in ' '.join(argv) for argv in lab.processes(move.dest).values()), 130,
+               'the end of the old connection')
     here = end_of(move)
     gap, _ = move.watch.longest_without(began)
     print(f'# the guest ran {gap:.2f} s after the network was back', flush=True)
