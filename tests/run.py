@@ -32,7 +32,7 @@ VALGRIND = ['qcow2', 'domain-xml', 'snapshot-tree', 'job', 'path-map', 'retry', 
 # A guest of the sanitizers: the first report ends the program, so that no test passes beside it.
 SANITIZER_ENV = {'ASAN_OPTIONS': 'abort_on_error=1:detect_stack_use_after_return=1',
                  'UBSAN_OPTIONS': 'halt_on_error=1:print_stacktrace=1',
-                 'LSAN_OPTIONS': 'report_objects=0'}
+                 'LSAN_OPTIONS': f'print_suppressions=0:suppressions={ROOT}/tests/lsan.supp'}
 SUM = re.compile(r'^(\d+) passed, (\d+) failed, (\d+) skipped$')
 TAP_LINE = re.compile(r'^(not )?ok\b([^#]*)(?:#\s*(SKIP|TODO)\b\s*(.*))?', re.I)
 
