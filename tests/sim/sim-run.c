@@ -167,9 +167,13 @@ static void run_process(Sim *sim, const VmigPolicy *policy)
     sim->dead_clock = 0;
     sim->processes++;
     g_autoptr(VmigJob) known = sim->processes == 1 ? NULL : load(sim_here(sim));
-    /* As carry_on() of jobs.c: what has ended is not opened. */
-    if (sim->processes > 1 && (known == NULL || vmig_state_is_final(vmig_job_state(known))))
+    /* As carry_on() of jobs.c: what has ended is not opened. A folder of sockets that the last process left, being
+     * killed right then, is what doctor removes. */
+    if (sim->processes > 1 && (known == NULL || vmig_state_is_final(vmig_job_state(known)))) {
+        if (known != NULL)
+            sim_source(sim)->rundir = sim_dest(sim)->rundir = FALSE;
         return;
+    }
     g_autoptr(VmigWorld) world = make_world(sim);
     VmigJob *job = known != NULL ? g_steal_pointer(&known) : plan(sim, world);
     if (job == NULL)
