@@ -13,29 +13,9 @@ static JsonNode *take(JsonBuilder *builder)
     return node;
 }
 
-static void begin_list(JsonBuilder *b, const char *name)
-{
-    json_builder_set_member_name(b, name);
-    json_builder_begin_array(b);
-}
-
-static void error_object(JsonBuilder *b, const char *name, const char *code, const char *message, const char *hint)
-{
-    json_builder_set_member_name(b, name);
-    if (code == NULL) {
-        json_builder_add_null_value(b);
-        return;
-    }
-    json_builder_begin_object(b);
-    vmig_json_text(b, "code", code);
-    vmig_json_text(b, "message", message);
-    vmig_json_text(b, "hint", hint);
-    json_builder_end_object(b);
-}
-
 static void error_member(JsonBuilder *b, const char *code, const char *message, const char *hint)
 {
-    error_object(b, "error", code, message, hint);
+    vmig_json_error(b, "error", code, message, hint);
 }
 
 static char *version_text(guint64 version)
@@ -62,7 +42,7 @@ static void host_member(JsonBuilder *b, const char *name, const VmigHypervisorIn
 
 static void refusals_member(JsonBuilder *b, GPtrArray *refusals)
 {
-    begin_list(b, "refusals");
+    vmig_json_begin_list(b, "refusals");
     for (guint i = 0; i < refusals->len; i++) {
         const VmigRefusal *r = refusals->pdata[i];
         json_builder_begin_object(b);
@@ -84,7 +64,7 @@ static void chain_file(JsonBuilder *b, const VmigImageFacts *file, const char *d
     vmig_json_number(b, "size", file->size);
     vmig_json_number(b, "allocated", file->allocated);
     vmig_json_number(b, "virtual_size", file->virtual_size);
-    begin_list(b, "snapshots");
+    vmig_json_begin_list(b, "snapshots");
     for (guint i = 0; i < file->snapshots->len; i++) {
         const VmigImageSnapshot *s = file->snapshots->pdata[i];
         json_builder_begin_object(b);
@@ -105,7 +85,7 @@ static void plan_disk(JsonBuilder *b, const VmigPlanDisk *disk)
     vmig_json_flag(b, "moved", disk->moved);
     vmig_json_text(b, "why_not", disk->why_not);
     vmig_json_text(b, "format", disk->disk->driver_type);
-    begin_list(b, "chain");
+    vmig_json_begin_list(b, "chain");
     for (guint i = 0; disk->chain != NULL && i < disk->chain->len; i++)
         chain_file(b, disk->chain->pdata[i], disk->dest_paths->pdata[i]);
     json_builder_end_array(b);
@@ -119,7 +99,7 @@ static void plan_disk(JsonBuilder *b, const VmigPlanDisk *disk)
 
 static void snapshots_member(JsonBuilder *b, GPtrArray *snapshots)
 {
-    begin_list(b, "snapshots");
+    vmig_json_begin_list(b, "snapshots");
     for (guint i = 0; snapshots != NULL && i < snapshots->len; i++) {
         const VmigSnapshot *s = snapshots->pdata[i];
         json_builder_begin_object(b);
@@ -147,11 +127,11 @@ JsonNode *vmig_document_plan(const VmigPlan *plan)
     host_member(b, "destination", s->dest_info, s->dest_facts, s->request->dest_uri);
     vmig_json_flag(b, "can_migrate", plan->refusals->len == 0);
     refusals_member(b, plan->refusals);
-    begin_list(b, "notes");
+    vmig_json_begin_list(b, "notes");
     for (guint i = 0; i < plan->notes->len; i++)
         json_builder_add_string_value(b, plan->notes->pdata[i]);
     json_builder_end_array(b);
-    begin_list(b, "disks");
+    vmig_json_begin_list(b, "disks");
     for (guint i = 0; i < s->disks->len; i++)
         plan_disk(b, s->disks->pdata[i]);
     json_builder_end_array(b);
@@ -182,7 +162,7 @@ static void job_object(JsonBuilder *b, const VmigJob *job, const char *role, con
                                                             : job->error_hint);
     vmig_json_number(b, "attempt", job->attempt);
     vmig_json_text(b, "next_try", job->next_try);
-    error_object(b, "last_error", job->last_code, job->last_message, job->last_hint);
+    vmig_json_error(b, "last_error", job->last_code, job->last_message, job->last_hint);
     error_member(b, job->error_code, job->error_message, job->error_hint);
     vmig_json_text(b, "source", job->source_host);
     vmig_json_text(b, "destination", job->dest_host);
@@ -201,7 +181,7 @@ JsonNode *vmig_document_jobs(GPtrArray *jobs, GPtrArray *roles, GPtrArray *holde
     JsonBuilder *b = json_builder_new_immutable();
 
     json_builder_begin_object(b);
-    begin_list(b, "jobs");
+    vmig_json_begin_list(b, "jobs");
     for (guint i = 0; i < jobs->len; i++)
         job_object(b, jobs->pdata[i], roles->pdata[i], holders->pdata[i]);
     json_builder_end_array(b);

@@ -21,7 +21,7 @@
 #define MOST_LISTED 1000
 
 /* A journal that came with a copy of another host tells that host's jobs: it is refused for looking, too. */
-static VmigJournal *open_reader(VmigSession *self, GError **error)
+VmigJournal *vmig_session_open_reader(VmigSession *self, GError **error)
 {
     g_autofree char *path = g_build_filename(self->config->state_dir, "journal.db", NULL);
     g_autofree char *machine_id = vmig_machine_id();
@@ -112,7 +112,7 @@ static gboolean leave_to_holder(VmigSession *self, const VmigJob *job, gboolean 
 static JsonNode *carry_on(VmigSession *self, const char *job_or_domain, gboolean cancel, const char *fenced,
                           GError **error)
 {
-    g_autoptr(VmigJournal) reader = open_reader(self, error);
+    g_autoptr(VmigJournal) reader = vmig_session_open_reader(self, error);
     g_autoptr(VmigJob) job = reader != NULL ? vmig_session_find_job(reader, job_or_domain, error) : NULL;
     g_autofree char *role = job != NULL ? vmig_journal_role(reader, job->id, error) : NULL;
     g_autoptr(GError) peer_error = NULL;
@@ -161,7 +161,7 @@ JsonNode *vmig_session_resume(VmigSession *self, const char *job_or_domain, GErr
     return carry_on(self, job_or_domain, FALSE, NULL, error);
 }
 
-static gboolean is_interrupted(VmigSession *self)
+gboolean vmig_session_is_interrupted(VmigSession *self)
 {
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&self->mutex);
 
@@ -175,7 +175,7 @@ static gboolean wait_for_worker(VmigSession *self, const VmigJob *job, int pidfd
 
     vmig_session_emit(self, vmig_event_note(job, text));
     while (!vmig_worker_ended(pidfd, NAP_MS))
-        if (is_interrupted(self))
+        if (vmig_session_is_interrupted(self))
             return vmig_fail(error, VMIG_ERROR_LOCKED, "`vmig-snap status` shows how far it is.",
                              "process %d still works at job %s; it was asked to go back", pid, job->id);
     return TRUE;
@@ -198,7 +198,7 @@ static gboolean end_waiting(VmigSession *self, const VmigJob *job, GError **erro
 
 JsonNode *vmig_session_resume_fenced(VmigSession *self, const char *job_or_domain, const char *host, GError **error)
 {
-    g_autoptr(VmigJournal) reader = open_reader(self, error);
+    g_autoptr(VmigJournal) reader = vmig_session_open_reader(self, error);
     g_autoptr(VmigJob) job = reader != NULL ? vmig_session_find_job(reader, job_or_domain, error) : NULL;
     g_autofree char *role = job != NULL ? vmig_journal_role(reader, job->id, error) : NULL;
 
@@ -220,7 +220,7 @@ JsonNode *vmig_session_resume_without_verify(VmigSession *self, const char *job_
 /* The process that works at the job goes back by itself, as after ^C; without one this process takes the job over. */
 JsonNode *vmig_session_cancel(VmigSession *self, const char *job_or_domain, GError **error)
 {
-    g_autoptr(VmigJournal) reader = open_reader(self, error);
+    g_autoptr(VmigJournal) reader = vmig_session_open_reader(self, error);
     g_autoptr(VmigJob) job = reader != NULL ? vmig_session_find_job(reader, job_or_domain, error) : NULL;
     int pidfd, pid;
 
@@ -295,7 +295,7 @@ static JsonNode *no_jobs(GError **error, GError *why)
 JsonNode *vmig_session_list(VmigSession *self, gboolean all, GError **error)
 {
     GError *why = NULL;
-    g_autoptr(VmigJournal) journal = open_reader(self, &why);
+    g_autoptr(VmigJournal) journal = vmig_session_open_reader(self, &why);
     guint left_out = 0;
 
     if (journal == NULL)
@@ -309,7 +309,7 @@ JsonNode *vmig_session_status(VmigSession *self, const char *job_or_domain, GErr
 {
     if (job_or_domain == NULL)
         return vmig_session_list(self, FALSE, error);
-    g_autoptr(VmigJournal) journal = open_reader(self, error);
+    g_autoptr(VmigJournal) journal = vmig_session_open_reader(self, error);
     g_autoptr(VmigJob) job = journal != NULL ? find_job_to_show(journal, job_or_domain, error) : NULL;
     if (job == NULL)
         return NULL;

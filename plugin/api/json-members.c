@@ -29,3 +29,23 @@ void vmig_json_flag(JsonBuilder *b, const char *name, gboolean value)
     json_builder_set_member_name(b, name);
     json_builder_add_boolean_value(b, value);
 }
+
+void vmig_json_begin_list(JsonBuilder *b, const char *name)
+{
+    json_builder_set_member_name(b, name);
+    json_builder_begin_array(b);
+}
+
+void vmig_json_error(JsonBuilder *b, const char *name, const char *code, const char *message, const char *hint)
+{
+    json_builder_set_member_name(b, name);
+    if (code == NULL) {
+        json_builder_add_null_value(b);
+        return;
+    }
+    json_builder_begin_object(b);
+    vmig_json_text(b, "code", code);
+    vmig_json_text(b, "message", message);
+    vmig_json_text(b, "hint", hint);
+    json_builder_end_object(b);
+}

@@ -24,6 +24,9 @@ void vmig_session_emit(VmigSession *self, JsonNode *node);
 /* The "progress" event, at most four a second; never two at once. */
 void vmig_session_tell_progress(VmigSession *self, const VmigJob *job, const VmigProgress *progress);
 void vmig_session_note(VmigSession *self, const VmigJob *job, const char *text);
+gboolean vmig_session_is_interrupted(VmigSession *self);
+/* This host's journal, to look only. (transfer full) */
+VmigJournal *vmig_session_open_reader(VmigSession *self, GError **error);
 /* A job by its id, or by the domain that it holds. (transfer full) */
 VmigJob *vmig_session_find_job(VmigJournal *journal, const char *job_or_domain, GError **error);
 /* "done", "rolled-back" or "parked". */

@@ -2,36 +2,13 @@
 /* verify: which job, both hosts, the locks, and the verdict as a document. */
 #include <string.h>
 
+#include "api/json-members.h"
 #include "api/session-private.h"
 #include "core/names.h"
 #include "flow/verify.h"
-#include "host/host-setup.h"
 #include "host/world-real.h"
 
 /* --- the document --- */
-
-static void text(JsonBuilder *b, const char *name, const char *value)
-{
-    g_autofree char *valid = value != NULL ? g_utf8_make_valid(value, -1) : NULL;
-
-    json_builder_set_member_name(b, name);
-    if (valid == NULL)
-        json_builder_add_null_value(b);
-    else
-        json_builder_add_string_value(b, valid);
-}
-
-static void number(JsonBuilder *b, const char *name, guint64 value)
-{
-    json_builder_set_member_name(b, name);
-    json_builder_add_int_value(b, (gint64)value);
-}
-
-static void begin_list(JsonBuilder *b, const char *name)
-{
-    json_builder_set_member_name(b, name);
-    json_builder_begin_array(b);
-}
 
 /* Of two hashes, of which one may not be known. */
 static const char *word(const char *left, const char *arrived)
@@ -46,24 +23,24 @@ static void snapshot_object(JsonBuilder *b, const VmigContent *left, const VmigC
     const char *lone = left == NULL ? "extra" : arrived == NULL ? "missing" : NULL;
 
     json_builder_begin_object(b);
-    text(b, "id", one->id);
-    text(b, "name", one->name);
-    number(b, "date", one->date_sec);
-    number(b, "vm_clock_ns", one->vm_clock);
-    number(b, "disk_size", one->disk_size);
-    number(b, "vm_state_size", one->vm_state_size);
-    text(b, "content", lone != NULL ? lone : word(left->disk_hash, arrived->disk_hash));
-    text(b, "memory", !memory ? "none" : lone != NULL ? lone : word(left->memory_hash, arrived->memory_hash));
-    text(b, "source_content_hash", left != NULL ? left->disk_hash : NULL);
-    text(b, "destination_content_hash", arrived != NULL ? arrived->disk_hash : NULL);
-    text(b, "source_memory_hash", left != NULL ? left->memory_hash : NULL);
-    text(b, "destination_memory_hash", arrived != NULL ? arrived->memory_hash : NULL);
+    vmig_json_text(b, "id", one->id);
+    vmig_json_text(b, "name", one->name);
+    vmig_json_number(b, "date", one->date_sec);
+    vmig_json_number(b, "vm_clock_ns", one->vm_clock);
+    vmig_json_number(b, "disk_size", one->disk_size);
+    vmig_json_number(b, "vm_state_size", one->vm_state_size);
+    vmig_json_text(b, "content", lone != NULL ? lone : word(left->disk_hash, arrived->disk_hash));
+    vmig_json_text(b, "memory", !memory ? "none" : lone != NULL ? lone : word(left->memory_hash, arrived->memory_hash));
+    vmig_json_text(b, "source_content_hash", left != NULL ? left->disk_hash : NULL);
+    vmig_json_text(b, "destination_content_hash", arrived != NULL ? arrived->disk_hash : NULL);
+    vmig_json_text(b, "source_memory_hash", left != NULL ? left->memory_hash : NULL);
+    vmig_json_text(b, "destination_memory_hash", arrived != NULL ? arrived->memory_hash : NULL);
     json_builder_end_object(b);
 }
 
 static void snapshots_member(JsonBuilder *b, const VmigVerifiedFile *file)
 {
-    begin_list(b, "snapshots");
+    vmig_json_begin_list(b, "snapshots");
     for (guint i = 0; file->left != NULL && file->arrived != NULL && i < file->left->len; i++) {
         const VmigContent *left = file->left->pdata[i];
         snapshot_object(b, left, vmig_content_find(file->arrived, left->id));
@@ -82,27 +59,27 @@ static void file_object(JsonBuilder *b, const VmigVerifiedFile *file)
         [VMIG_AGAINST_NOTHING] = "nothing", [VMIG_AGAINST_IMAGE] = "image", [VMIG_AGAINST_RECORD] = "record"};
 
     json_builder_begin_object(b);
-    text(b, "disk", file->target);
-    text(b, "source_path", file->file->source);
-    text(b, "destination_path", file->file->dest);
-    text(b, "against", against[file->against]);
-    text(b, "check", file->check);
-    text(b, "check_message", file->check_text);
+    vmig_json_text(b, "disk", file->target);
+    vmig_json_text(b, "source_path", file->file->source);
+    vmig_json_text(b, "destination_path", file->file->dest);
+    vmig_json_text(b, "against", against[file->against]);
+    vmig_json_text(b, "check", file->check);
+    vmig_json_text(b, "check_message", file->check_text);
     snapshots_member(b, file);
     json_builder_end_object(b);
 }
 
 static void differences_member(JsonBuilder *b, const char *name, GPtrArray *differences)
 {
-    begin_list(b, name);
+    vmig_json_begin_list(b, name);
     for (guint i = 0; i < differences->len; i++) {
         const VmigDifference *d = differences->pdata[i];
         json_builder_begin_object(b);
-        text(b, "kind", d->kind);
-        text(b, "disk", d->disk);
-        text(b, "path", d->file);
-        text(b, "snapshot", d->snapshot);
-        text(b, "message", d->message);
+        vmig_json_text(b, "kind", d->kind);
+        vmig_json_text(b, "disk", d->disk);
+        vmig_json_text(b, "path", d->file);
+        vmig_json_text(b, "snapshot", d->snapshot);
+        vmig_json_text(b, "message", d->message);
         json_builder_end_object(b);
     }
     json_builder_end_array(b);
@@ -110,31 +87,16 @@ static void differences_member(JsonBuilder *b, const char *name, GPtrArray *diff
 
 static void reverts_member(JsonBuilder *b, GPtrArray *reverts)
 {
-    begin_list(b, "reverts");
+    vmig_json_begin_list(b, "reverts");
     for (guint i = 0; i < reverts->len; i++) {
         const VmigRevert *revert = reverts->pdata[i];
         json_builder_begin_object(b);
-        text(b, "snapshot", revert->snapshot);
-        json_builder_set_member_name(b, "would_start");
-        json_builder_add_boolean_value(b, revert->reason == NULL);
-        text(b, "reason", revert->reason);
+        vmig_json_text(b, "snapshot", revert->snapshot);
+        vmig_json_flag(b, "would_start", revert->reason == NULL);
+        vmig_json_text(b, "reason", revert->reason);
         json_builder_end_object(b);
     }
     json_builder_end_array(b);
-}
-
-static void error_member(JsonBuilder *b, const GError *error)
-{
-    json_builder_set_member_name(b, "error");
-    if (error == NULL) {
-        json_builder_add_null_value(b);
-        return;
-    }
-    json_builder_begin_object(b);
-    text(b, "code", vmig_error_name_of(error));
-    text(b, "message", error->message);
-    text(b, "hint", vmig_error_hint(error));
-    json_builder_end_object(b);
 }
 
 static JsonNode *document(const VmigJob *job, const VmigVerdict *verdict, gint64 began)
@@ -144,29 +106,30 @@ static JsonNode *document(const VmigJob *job, const VmigVerdict *verdict, gint64
 
     (void)vmig_verdict_to_error(verdict, job, &error);
     json_builder_begin_object(b);
-    text(b, "job", job->id);
-    text(b, "domain", job->domain);
-    text(b, "uuid", job->uuid);
-    text(b, "source", job->source_host);
-    text(b, "destination", job->dest_host);
-    text(b, "outcome", vmig_verdict_outcome(verdict));
-    text(b, "guest", vmig_run_name(verdict->run));
-    number(b, "time", (guint64)(g_get_real_time() / G_USEC_PER_SEC));
-    begin_list(b, "files");
+    vmig_json_text(b, "job", job->id);
+    vmig_json_text(b, "domain", job->domain);
+    vmig_json_text(b, "uuid", job->uuid);
+    vmig_json_text(b, "source", job->source_host);
+    vmig_json_text(b, "destination", job->dest_host);
+    vmig_json_text(b, "outcome", vmig_verdict_outcome(verdict));
+    vmig_json_text(b, "guest", vmig_run_name(verdict->run));
+    vmig_json_number(b, "time", (guint64)(g_get_real_time() / G_USEC_PER_SEC));
+    vmig_json_begin_list(b, "files");
     for (guint i = 0; i < verdict->files->len; i++)
         file_object(b, verdict->files->pdata[i]);
     json_builder_end_array(b);
-    number(b, "tree_snapshots", verdict->snapshots);
+    vmig_json_number(b, "tree_snapshots", verdict->snapshots);
     reverts_member(b, verdict->reverts);
     differences_member(b, "differences", verdict->differences);
     differences_member(b, "unproven", verdict->unproven);
-    begin_list(b, "notes");
+    vmig_json_begin_list(b, "notes");
     for (guint i = 0; i < verdict->notes->len; i++)
         json_builder_add_string_value(b, verdict->notes->pdata[i]);
     json_builder_end_array(b);
-    number(b, "bytes", verdict->bytes);
-    number(b, "duration_s", (guint64)(g_get_monotonic_time() - began) / G_USEC_PER_SEC);
-    error_member(b, error);
+    vmig_json_number(b, "bytes", verdict->bytes);
+    vmig_json_number(b, "duration_s", (guint64)(g_get_monotonic_time() - began) / G_USEC_PER_SEC);
+    vmig_json_error(b, "error", error != NULL ? vmig_error_name_of(error) : NULL, error != NULL ? error->message : NULL,
+                    error != NULL ? vmig_error_hint(error) : NULL);
     json_builder_end_object(b);
     return json_builder_get_root(b);
 }
@@ -196,15 +159,19 @@ static gboolean check_job(const VmigJob *job, GError **error)
 /* The newest job of the domain that moved it. */
 static VmigJob *find_by_domain(VmigJournal *journal, const char *domain, GError **error)
 {
-    g_autoptr(GPtrArray) jobs = vmig_journal_list(journal, TRUE, error);
+    g_autoptr(GPtrArray) heads = vmig_journal_heads(journal, error);
 
-    for (guint i = 0; jobs != NULL && i < jobs->len; i++) {
-        const VmigJob *job = jobs->pdata[i];
-        if ((g_strcmp0(job->domain, domain) == 0 || g_strcmp0(job->uuid, domain) == 0) &&
-            vmig_job_state(job) != VMIG_STATE_ROLLED_BACK)
-            return vmig_job_copy(job);
+    for (guint i = 0; heads != NULL && i < heads->len; i++) {
+        const VmigJournalHead *head = heads->pdata[i];
+        if (g_strcmp0(head->domain, domain) != 0 && g_strcmp0(head->uuid, domain) != 0)
+            continue;
+        g_autoptr(VmigJob) job = vmig_journal_load(journal, head->id, error);
+        if (job == NULL)
+            return NULL;
+        if (vmig_job_state(job) != VMIG_STATE_ROLLED_BACK)
+            return g_steal_pointer(&job);
     }
-    if (jobs != NULL) {
+    if (heads != NULL) {
         g_autofree char *shown = vmig_text_escape(domain, -1);
         vmig_fail(error, VMIG_ERROR_NO_JOB, "vmig-snap list --all", "no job of this host moved '%s'", shown);
     }
@@ -229,14 +196,6 @@ static VmigJob *find_job(VmigJournal *journal, const char *domain, const char *i
 
 /* --- doing it --- */
 
-static gboolean is_interrupted(gpointer user)
-{
-    VmigSession *self = user;
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&self->mutex);
-
-    return self->interrupted;
-}
-
 typedef struct {
     VmigSession *session;
     const VmigJob *job;
@@ -251,7 +210,7 @@ static void on_progress(gpointer user, const VmigProgress *progress)
 
 static gboolean teller_interrupted(gpointer user)
 {
-    return is_interrupted(((const Teller *)user)->session);
+    return vmig_session_is_interrupted(((const Teller *)user)->session);
 }
 
 /* Nobody else may begin something on the guest meanwhile: the copy of a migration would be read while it is written. */
@@ -322,9 +281,7 @@ static JsonNode *run(VmigSession *self, VmigJob *job, gboolean here_is_dest, GEr
 
 JsonNode *vmig_session_verify(VmigSession *self, const char *domain, const char *job_id, GError **error)
 {
-    g_autofree char *path = g_build_filename(self->config->state_dir, "journal.db", NULL);
-    g_autofree char *machine_id = vmig_machine_id();
-    g_autoptr(VmigJournal) reader = vmig_journal_open_read_only(path, machine_id, error);
+    g_autoptr(VmigJournal) reader = vmig_session_open_reader(self, error);
     g_autoptr(VmigJob) job = reader != NULL ? find_job(reader, domain, job_id, error) : NULL;
     g_autofree char *role = job != NULL ? vmig_journal_role(reader, job->id, error) : NULL;
 

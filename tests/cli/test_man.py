@@ -150,7 +150,7 @@ def test_json():
     written = set()
     for name in ('plugin/api/documents.c', 'plugin/api/doctor.c', 'plugin/api/verify.c', 'plugin/cli/background.c', 'plugin/cli/outcome.c'):
         source = (ROOT / name).read_text(encoding='utf-8')
-        written |= set(re.findall(r'(?:text|number|flag|begin_list|host_member|error_object|differences_member)\(b, "(\w+)"', source))
+        written |= set(re.findall(r'(?:text|number|flag|begin_list|host_member|vmig_json_error|differences_member)\(b, "(\w+)"', source))
         written |= set(re.findall(r'set_member_name\(\w+, "(\w+)"', source))
     check(len(written) > 40 and written == seen, 'every member that is written has an example, and the other way round',
           f'only in the sources: {sorted(written - seen)}\nonly in json.md: {sorted(seen - written)}')
