@@ -96,14 +96,14 @@ gboolean vmig_commit_start_again(VmigMachine *m, VmigSide side, GError **error)
         return host != NULL;
     if (!vmig_side_run(m, side, &run, error))
         return FALSE;
-    /* That its overlays are stale must be known before it writes into its bases, and an earlier try may have failed to
-     * say so. */
-    if (run == VMIG_RUN_SHUTOFF &&
-        (!vmig_machine_save(m, error) || !host->hypervisor->ops->start(host->hypervisor, m->job->uuid, error)))
-        return FALSE;
-    if (run == VMIG_RUN_SHUTOFF)
+    if (run == VMIG_RUN_SHUTOFF) {
+        /* That its overlays are stale must be known before it writes into its bases, and an earlier try may have failed
+         * to say so. */
+        if (!vmig_machine_save(m, error) || !host->hypervisor->ops->start(host->hypervisor, m->job->uuid, error))
+            return FALSE;
         vmig_machine_note(m, "%s: the guest's QEMU had died; its disks are complete, and it is started again",
                           host->hypervisor->host);
+    }
     m->job->start_again = FALSE;
     return vmig_machine_save(m, error);
 }
