@@ -194,10 +194,9 @@ static gboolean is_over(Sim *sim, const VmigJob *job, guint *parks)
     VmigState state = vmig_job_state(job);
 
     sim->ended = vmig_state_is_final(state) && !sim->dead;
-    /* Nobody opens a job that is over; a folder of sockets that its last process left, or could not remove, is what
-     * doctor removes. */
+    /* What a job that is over could not remove is what doctor removes. */
     for (guint i = 0; vmig_state_is_final(state) && i < G_N_ELEMENTS(sim->hosts); i++)
-        if (sim->dead || sim->hosts[i].rundir_stuck)
+        if (sim->hosts[i].rundir_stuck)
             sim->hosts[i].rundir = FALSE;
     if (sim->ended)
         return TRUE;
