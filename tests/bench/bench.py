@@ -2,7 +2,7 @@
 """How fast vmig-snap is, what it costs and what the guest notices, against other tools, in one paired run.
 
     python3 tests/bench/bench.py [--runs N] [--more N] [--minutes N] [--write]
-    python3 tests/bench/bench.py --only copies | migrations | memory | connections | KIND,KIND,...
+    python3 tests/bench/bench.py --only copies | migrations | memory | own_disk | gigabit | connections | KIND,...
 
 copies      one file, new over tcp, tls and ssh, resumed at 50 %, the way back with 1 % changed, against nbdcopy to
             qemu-nbd in two modes, virsh vol-upload, scp and rsync (copies.py)
@@ -10,6 +10,8 @@ migrations  a guest that writes, with internal snapshots, over ssh, tls and tcp,
             50 %, the way back, against virsh migrate --copy-storage-all over plain TCP, which loses the snapshots
             (migrations.py)
 memory      once, with an image file that is 1 TiB long
+own_disk    --around times, the most important copies where the destination has a disk of its own, in memory
+gigabit     --around times, the same over a link of 1 Gbit/s
 connections only when asked for: one file with one connection and more
 
 Every run measures all of it in turn, on the same image content and the same two hosts of tests/lab. The order turns
@@ -37,8 +39,9 @@ import report  # noqa: E402
 from lab import Lab, LabError  # noqa: E402
 
 PARTS = {'copies': copies.Copies.KINDS, 'migrations': migrations.Migrations.KINDS,
-         'memory': migrations.Migrations.ONCE, 'connections': copies.Copies.CONNECTIONS}
-DEFAULT = ('copies', 'migrations', 'memory')
+         'memory': migrations.Migrations.ONCE, 'connections': copies.Copies.CONNECTIONS,
+         **{name: copies.Copies.PAIRED for name in copies.AROUND}}
+DEFAULT = ('copies', 'migrations', 'memory', *copies.AROUND)
 # What the goals are about.
 GOALS = {'copies': ('tcp', 'tls', 'ssh', 'nbdcopy_direct', 'nbdcopy_writeback', 'scp'),
          'migrations': ('ssh', 'way_back', 'stock')}
@@ -121,7 +124,13 @@ class Bench:
                 self._measure('memory', whole, kinds['memory'])
                 whole.remove()
             pathlib.Path(args.figures).write_text(json.dumps(self.figures), encoding='utf-8')
+        for name, surroundings in copies.AROUND.items():
+            if self.kinds[name]:
+                with surroundings(self.lab, alone.size):
+                    for run in range(args.around):
+                        self._measure(name, alone, turned(self.kinds[name], run))
         alone.remove()
+        pathlib.Path(args.figures).write_text(json.dumps(self.figures), encoding='utf-8')
         return self.figures
 
 
@@ -132,6 +141,7 @@ def main():
     parser.add_argument('--runs', type=int, default=3, metavar='N')
     parser.add_argument('--more', type=int, default=0, metavar='N',
                         help='after these, runs of only what the goals are about')
+    parser.add_argument('--around', type=int, default=2, metavar='N', help='runs of own_disk and gigabit (2)')
     parser.add_argument('--minutes', type=float, metavar='N', help='begin no run that would end later')
     parser.add_argument('--mib', type=int, default=2048, metavar='N', help='size of the image (2048), at least 512')
     parser.add_argument('--only', metavar='WHAT,...', help='parts or kinds; nothing is written')

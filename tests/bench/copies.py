@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The copy of one base alone: vmig-snap's mover and receiver against other tools, on the same file and hosts."""
+import contextlib
 import json
 import os
 import pathlib
@@ -217,6 +218,9 @@ class Copies:
     KINDS = ('tcp', 'nbdcopy_direct', 'nbdcopy_writeback', 'tls', 'vol_upload', 'ssh', 'scp', 'rsync', 'resumed',
              'way_back', 'disk')
 
+    # Measured once more in each of AROUND.
+    PAIRED = ('tcp', 'nbdcopy_direct', 'nbdcopy_writeback', 'tls', 'ssh', 'way_back', 'scp')
+
     # How much several connections help; measured only when it is asked for.
     CONNECTIONS = ('tcp-1', 'tcp-2', 'tcp-4', 'tcp-8', 'tls-1', 'tls-2', 'tls-4', 'tls-8', 'ssh-1', 'ssh-2', 'ssh-3',
                    'ssh-4')
@@ -224,6 +228,32 @@ class Copies:
     def run(self, kind):
         """One of KINDS or CONNECTIONS."""
         return self.connections(kind) if kind in self.CONNECTIONS else getattr(self, kind)()
+
+
+@contextlib.contextmanager
+def own_disk(lab, size):
+    """The destination's images are on a disk that the source does not use: in memory, behind a loop device."""
+    lab.run('b', ['sh', '-ec', f'mkdir -p /run/own && mount -t tmpfs -o size={size + size // 2} none /run/own && '
+                  f'truncate -s {size + size // 4} /run/own/disk && mkfs.ext4 -q -F -m 0 /run/own/disk && '
+                  f'mount -o loop /run/own/disk {IMAGES}'])
+    try:
+        yield
+    finally:
+        lab.run('b', ['umount', IMAGES, '/run/own'])
+
+
+@contextlib.contextmanager
+def gigabit(lab, _size):
+    """A link as slow as most hosts have one."""
+    lab.rate(1000)
+    try:
+        yield
+    finally:
+        lab.rate(None)
+
+
+# Where else the copies are measured, because one machine with one disk is not what two hosts are.
+AROUND = {'own_disk': own_disk, 'gigabit': gigabit}
 
 
 def ratios(runs):

@@ -23,6 +23,15 @@ NAMES = {
         'four_stock': 'four disks: stock over tcp'}}
 
 
+# Where else copies were measured: (in words within a sentence, what it is).
+AROUND = {
+    'own_disk': ('where the destination has a disk of its own', [
+        'The destination writes to another disk than the source reads from: a file system in memory, behind a loop',
+        'device, so that the processors do the work of that disk. Only the source\'s disk is counted.']),
+    'gigabit': ('over a link of 1 Gbit/s', [
+        'As above, one disk for both, but the hosts are joined as most of them are.'])}
+
+
 @dataclasses.dataclass
 class Goal:
     """One goal and what was reached."""
@@ -99,31 +108,43 @@ def ratio_goal(name, wanted, found, why):
     return Goal(name, f'at most {wanted}', shown, reached <= wanted, why)
 
 
-def copy_goals(runs):
+def elsewhere(figures, name):
+    """That ratio where the hosts share less, in words."""
+    found = [(words, copies.ratios(figures.get(part, [])).get(name)) for part, (words, _) in AROUND.items()]
+    shown = [f'{statistics.median(ratio):.2f} {words}' for words, ratio in found if ratio]
+    return f' It is {" and ".join(shown)}.' if shown else ''
+
+
+def copy_goals(figures):
     """Those of the copy alone."""
+    runs = figures['copies']
     sums = copies.ratios(runs)
     fast = min(('nbdcopy_direct', 'nbdcopy_writeback'), key=lambda kind: median(runs, kind, 'seconds'))
     against = f'nbdcopy: {work(runs, fast)}.{disk(runs)} Both hosts share this disk; vmig-snap reads the copy back ' \
               f'from it to prove it, nbdcopy does not.'
     return [
         ratio_goal('copy over tcp, times nbdcopy', 1.0, sums['tcp / the faster nbdcopy'],
-                   f'vmig-snap: {work(runs, "tcp")}; {against}'),
+                   f'vmig-snap: {work(runs, "tcp")}; {against}{elsewhere(figures, "tcp / the faster nbdcopy")}'),
         ratio_goal('copy over tls, times nbdcopy in clear', 1.2, sums['tls / the faster nbdcopy'],
-                   f'vmig-snap: {work(runs, "tls")}; {against}'),
+                   f'vmig-snap: {work(runs, "tls")}; {against}{elsewhere(figures, "tls / the faster nbdcopy")}'),
         ratio_goal('copy over ssh, times scp', 0.5, sums['ssh / scp'],
                    f'vmig-snap: {work(runs, "ssh")}; scp: {work(runs, "scp")}.{disk(runs)} Both ends of ssh are on '
                    f'these processors: a GB takes {cpu(runs, "ssh"):.1f} s of them, '
-                   f'{cpu(runs, "ssh", "our_cpu"):.1f} s of which are those of vmig-snap; scp takes {cpu(runs, "scp"):.1f} s.')]
+                   f'{cpu(runs, "ssh", "our_cpu"):.1f} s of which are those of vmig-snap; scp takes '
+                   f'{cpu(runs, "scp"):.1f} s.{elsewhere(figures, "ssh / scp")}')]
 
 
-def migration_goals(runs, alone):
+def migration_goals(figures):
     """Those of whole migrations."""
+    runs, alone = figures['migrations'], figures['copies']
     sums = migrations.ratios(runs)
     runs = with_kinds(runs, 'ssh', 'stock', 'way_back')
     stall = [(run['ssh']['stall'] - run['stock']['stall']) * 1000 for run in runs]
     more = statistics.median(stall)
+    copied = copies.ratios(alone)['way back, 1 % changed / ssh'] or [0]
     back = f'Back: {work(runs, "way_back")}; its states: {phases(runs, "way_back")}.{disk(alone)} Both hosts read ' \
-           f'the whole image from this disk to compare it.'
+           f'the whole image from this disk to compare it. For the copy alone it is ' \
+           f'{statistics.median(copied):.2f} of the time here.{elsewhere(figures, "way back, 1 % changed / ssh")}'
     return [
         ratio_goal('whole migration over ssh, times stock in clear', 0.85, sums['ssh / stock'],
                    f'vmig-snap: {work(runs, "ssh")}; its states: {phases(runs, "ssh")}. Stock: {work(runs, "stock")}.'
@@ -154,9 +175,9 @@ def goals(figures):
     """[Goal] of all that was measured."""
     found, alone, whole = [], figures['copies'], figures['migrations']
     if has(alone, 'tcp', 'tls', 'ssh', 'scp', 'nbdcopy_direct', 'nbdcopy_writeback'):
-        found += copy_goals(alone)
+        found += copy_goals(figures)
     if has(whole, 'ssh', 'stock', 'way_back'):
-        found += migration_goals(whole, alone)
+        found += migration_goals(figures)
     if figures['memory']:
         found.append(memory_goal(whole, figures['memory']))
     return [goal for goal in found if goal is not None]
@@ -176,12 +197,24 @@ def ratio_rows(sums):
 
 def copy_part(runs):
     """The copy alone."""
+    return copy_table(runs, ['## The copy of a base alone', '',
+                             'vmig-snap hashes on both sides and reads back what it wrote; the other tools do not.',
+                             'CPU: of all processes of the copy on both hosts, for each 10^9 bytes of the file; in',
+                             "brackets vmig-snap's part."])
+
+
+def around_part(figures):
+    """The copy alone where the hosts share less."""
+    return [line for part, (words, what) in AROUND.items()
+            for line in copy_table(figures.get(part, []), [f'## The copy {words}', '', *what])]
+
+
+def copy_table(runs, head):
+    """Copies as a table."""
     if not runs:
         return []
     kinds = [kind for kind in NAMES['copies'] if has(runs, kind)]
-    lines = ['## The copy of a base alone', '',
-             'vmig-snap hashes on both sides and reads back what it wrote; the other tools do not. CPU: of all',
-             "processes of the copy on both hosts, for each 10^9 bytes of the file; in brackets vmig-snap's part.", '',
+    lines = [*head, '',
              '| copy | median | each run | disk read / written | CPU s a GB |', '|---|---|---|---|---|']
     for kind in kinds:
         all_cpu, own = cpu(runs, kind), cpu(runs, kind, 'our_cpu')
@@ -294,5 +327,5 @@ def text(figures):
         f'{figures["short"]} more of only what the goals are about; their order turned, caches dropped before each',
         'measurement. Stock virsh, nbdcopy and vol-upload go over plain TCP and hash nothing.', '',
         *(line for failure in figures['failed'] for line in (f'**Failed**: {failure}', '')),
-        *copy_part(figures['copies']), *connection_part(figures['connections']),
+        *copy_part(figures['copies']), *around_part(figures), *connection_part(figures['connections']),
         *migration_part(figures['migrations']), *memory_part(figures['memory'])])
