@@ -10,17 +10,31 @@
 static void refuse(VmigPlan *plan, VmigErrorCode code, const char *disk, const char *hint, const char *format, ...)
     G_GNUC_PRINTF(5, 6);
 
+/* A host that is gone answers every question with the same words. */
+static gboolean is_said(const VmigPlan *plan, VmigErrorCode code, const char *disk, const char *message)
+{
+    for (guint i = 0; i < plan->refusals->len; i++) {
+        const VmigRefusal *said = plan->refusals->pdata[i];
+        if (said->code == code && g_strcmp0(said->disk, disk) == 0 && strcmp(said->message, message) == 0)
+            return TRUE;
+    }
+    return FALSE;
+}
+
 static void refuse(VmigPlan *plan, VmigErrorCode code, const char *disk, const char *hint, const char *format, ...)
 {
-    VmigRefusal *refusal = g_new0(VmigRefusal, 1);
     va_list args;
 
     va_start(args, format);
     g_autofree char *text = g_strdup_vprintf(format, args);
     va_end(args);
+    g_autofree char *message = vmig_text_escape(text, -1);
+    if (is_said(plan, code, disk, message))
+        return;
+    VmigRefusal *refusal = g_new0(VmigRefusal, 1);
     refusal->code = code;
     refusal->disk = g_strdup(disk);
-    refusal->message = vmig_text_escape(text, -1);
+    refusal->message = g_steal_pointer(&message);
     refusal->hint = g_strdup(hint);
     g_ptr_array_add(plan->refusals, refusal);
 }
@@ -54,8 +68,7 @@ static void rule_hosts(VmigPlan *plan)
     if (s->request->dest_error != NULL)
         refuse_error(plan, NULL, s->request->dest_error);
     if (s->source_info != NULL && s->dest_info != NULL && g_strcmp0(s->source_info->uuid, s->dest_info->uuid) == 0)
-        refuse(plan, VMIG_ERROR_SAME_HOST, NULL,
-               "Name another host; to move the disks on this one there is vmig-snap move.",
+        refuse(plan, VMIG_ERROR_SAME_HOST, NULL, "Name another host.",
                "'%s' is this very host (libvirt's host UUID %s)", s->request->dest_uri, s->dest_info->uuid);
     if (s->dest_info != NULL && s->dest_info->libvirt_version >= 11002000 && s->dest_info->libvirt_version < 11004000)
         note(plan, "libvirt 11.2 and 11.3 on the destination cannot revert to internal snapshots; 11.4 can again");
