@@ -129,16 +129,8 @@ static JsonNode *carry_on(VmigSession *self, const char *job_or_domain, gboolean
     gboolean here_is_dest = strcmp(role, VMIG_ROLE_DESTINATION) == 0;
     if (fenced != NULL && !may_be_fenced(job, here_is_dest, fenced, error))
         return NULL;
-    g_autofree char *source_uri = g_strdup_printf("qemu+ssh://%s/system", job->source_host);
-    VmigWorldConfig config = {
-        .config = self->config,
-        .connect_uri = here_is_dest ? "qemu:///system" : self->connect_uri,
-        .peer_uri = here_is_dest ? source_uri : job->dest_uri,
-        .job_id = job->id,
-        .transport = here_is_dest ? NULL : job->options.transport, /* the way back to the source is ssh */
-        .here_is_dest = here_is_dest,
-        .bandwidth = job->options.bandwidth,
-    };
+    g_autofree char *peer = NULL;
+    VmigWorldConfig config = vmig_session_world_of(self, job, here_is_dest, &peer);
     for (guint i = 0; i < job->disks->len; i++)
         config.seeds += ((const VmigDisk *)job->disks->pdata[i])->files->len;
     g_autoptr(VmigWorld) world = vmig_world_open_here(&config, self->waker, error);

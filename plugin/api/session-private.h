@@ -6,6 +6,7 @@
 #include "flow/machine.h"
 #include "host/config.h"
 #include "host/waker.h"
+#include "host/world-real.h"
 
 struct _VmigSession {
     GObject parent;
@@ -29,6 +30,9 @@ gboolean vmig_session_is_interrupted(VmigSession *self);
 VmigJournal *vmig_session_open_reader(VmigSession *self, GError **error);
 /* A job by its id, or by the domain that it holds. (transfer full) */
 VmigJob *vmig_session_find_job(VmigJournal *journal, const char *job_or_domain, GError **error);
+/* How the hosts of a job are reached from this one; the other by ssh where this is the destination. *peer (transfer
+ * full) is what the result points to. */
+VmigWorldConfig vmig_session_world_of(VmigSession *self, const VmigJob *job, gboolean here_is_dest, char **peer);
 /* "done", "rolled-back" or "parked". */
 const char *vmig_session_outcome(const VmigJob *job);
 /* Drives the job and says how it ended. Takes the job. */

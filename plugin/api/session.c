@@ -188,6 +188,20 @@ typedef struct {
     VmigPlan *plan;
 } Operation;
 
+VmigWorldConfig vmig_session_world_of(VmigSession *self, const VmigJob *job, gboolean here_is_dest, char **peer)
+{
+    *peer = here_is_dest ? g_strdup_printf("qemu+ssh://%s/system", job->source_host) : g_strdup(job->dest_uri);
+    return (VmigWorldConfig){
+        .config = self->config,
+        .connect_uri = here_is_dest ? "qemu:///system" : self->connect_uri,
+        .peer_uri = *peer,
+        .job_id = job->id,
+        .transport = here_is_dest ? NULL : job->options.transport,
+        .here_is_dest = here_is_dest,
+        .bandwidth = job->options.bandwidth,
+    };
+}
+
 static void operation_free(Operation *op)
 {
     g_clear_pointer(&op->plan, vmig_plan_free);

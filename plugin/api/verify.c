@@ -222,16 +222,9 @@ static gboolean lock_both(VmigWorld *world, const VmigJob *job, GError **error)
 
 static VmigWorld *open_world(VmigSession *self, const VmigJob *job, gboolean here_is_dest, GError **error)
 {
-    g_autofree char *source_uri = g_strdup_printf("qemu+ssh://%s/system", job->source_host);
+    g_autofree char *peer = NULL;
     g_autoptr(GError) why = NULL;
-    VmigWorldConfig config = {
-        .config = self->config,
-        .connect_uri = here_is_dest ? "qemu:///system" : self->connect_uri,
-        .peer_uri = here_is_dest ? source_uri : job->dest_uri,
-        .job_id = job->id,
-        .transport = here_is_dest ? NULL : job->options.transport,
-        .here_is_dest = here_is_dest,
-    };
+    VmigWorldConfig config = vmig_session_world_of(self, job, here_is_dest, &peer);
     g_autoptr(VmigWorld) world = vmig_world_open_here(&config, self->waker, error);
 
     if (world == NULL)
