@@ -313,7 +313,7 @@ class Runner:
         ends = {'done', 'back', 'no job'}
         killed = {victim for _, victim in trial.moments}
         if 'source-qemu' in killed:
-            ends.add('back down')
+            ends |= {'back down', 'no job down'}
         if 'dest-qemu' in killed:
             ends.add('done down')
         return ends

@@ -73,7 +73,7 @@ class Judge(Migration):
         self.call = None
 
     def outcome(self):
-        """('done'|'back', with ' down' if the guest is off, 'no job' if it came to none, or 'open STATE'), and what is
+        """('done'|'back'|'no job', if it came to none; with ' down' if the guest is off; or 'open STATE'), and what is
         contradictory."""
         jobs = {host: journal(self.lab, host) for host in HOSTS}
         states = {host: listed[0]['state'] for host, listed in jobs.items() if listed}
@@ -82,15 +82,16 @@ class Judge(Migration):
             if self.call.code < 0:  # its folder of sockets is doctor's to clear, when it is old enough
                 for path in self.lab.path(self.source, '/run/vmig-snap').iterdir():
                     shutil.rmtree(path)
-            return 'no job', []
+            return 'no job' + self._down(self.source), []
         ended = {{'DONE': 'done', 'ROLLED_BACK': 'back'}.get(state, f'open {state}') for state in states.values()}
         if len(ended) != 1 or 'a' not in states:
             return 'unclear', [*wrong, f'the journals say {states}']
         outcome = ended.pop()
         host = self.dest if outcome == 'done' else self.source
-        if outcome in ('done', 'back') and self.lab.state(host, NAME) == 'shut off':
-            outcome += ' down'
-        return outcome, wrong
+        return outcome + (self._down(host) if outcome in ('done', 'back') else ''), wrong
+
+    def _down(self, host):
+        return ' down' if self.lab.state(host, NAME) == 'shut off' else ''
 
     def judge(self, outcome):
         """[] or everything that is wrong."""
