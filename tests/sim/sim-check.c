@@ -164,6 +164,8 @@ void sim_check_unlink(SimHost *host, const char *path, SimFile *file)
     SimHost *owner = sim_owner(sim);
 
     sim_trace(sim, "%s: %s is removed", host->name, path);
+    if (file->kept != NULL)
+        sim_violate(sim, "%s: %s is removed, which an earlier job kept and none has taken", host->name, path);
     if (qemu_has(host->domain.qemu, file))
         sim_violate(sim, "%s: %s is removed while a QEMU has it open", host->name, path);
     if (owner == host && config_names(host, path))
@@ -214,7 +216,13 @@ static void check_files(Sim *sim, SimHost *host, gboolean bases)
     g_hash_table_iter_init(&iter, host->files);
     while (g_hash_table_iter_next(&iter, &path, &file)) {
         SimFile *f = file;
-        if (!f->foreign && !(bases && is_base(host, path)))
+        g_autofree char *hash = f->kept != NULL ? sim_file_hash(f) : NULL;
+        if (g_strcmp0(hash, f->kept) != 0)
+            sim_violate(sim, "%s: %s is changed, which an earlier job kept and none has taken", host->name,
+                        (char *)path);
+        if (bases && f->kept != NULL)
+            sim_violate(sim, "%s: %s is what an earlier job kept there", host->name, (char *)path);
+        if (!f->foreign && f->kept == NULL && !(bases && is_base(host, path)))
             sim_violate(sim, "%s: %s is left over", host->name, (char *)path);
         if (f->frozen || f->fenced)
             sim_violate(sim, "%s: %s is still held", host->name, (char *)path);

@@ -32,6 +32,7 @@ void sim_file_unref(SimFile *file)
         return;
     g_free(file->backing);
     g_free(file->backing_format);
+    g_free(file->kept);
     g_ptr_array_unref(file->internals);
     g_free(file);
 }

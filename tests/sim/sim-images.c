@@ -30,6 +30,8 @@ static JsonObject *do_path(SimHost *host, VmigReader *args, GError **error)
     if (!vmig_reader_end(args, error, "the request"))
         return NULL;
     const SimFile *file = sim_file_find(host, path);
+    if (file != NULL && file->kept != NULL)
+        file = NULL; /* sim-run.c tells the job */
     gboolean inside = vmig_path_is_below(path, host->folder);
     JsonObject *reply = json_object_new();
     json_object_set_boolean_member(reply, "exists", file != NULL);

@@ -125,6 +125,7 @@ static void io_file(Io *io, SimFile *file)
     IO(io, file->frozen);
     IO(io, file->fenced);
     IO(io, file->foreign);
+    io_text(io, &file->kept);
 }
 
 static void io_files(Io *io)

@@ -40,6 +40,7 @@ static void add_count(SimCount *sum, const SimCount *one)
     sum->seen += one->seen;
     sum->processes += one->processes;
     sum->calls += one->calls;
+    sum->kept += one->kept;
     for (guint i = 0; i < SIM_OUTCOMES; i++)
         sum->outcomes[i] += one->outcomes[i];
     for (guint i = 0; i < VMIG_STATE_LAST; i++)

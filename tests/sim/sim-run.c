@@ -90,6 +90,20 @@ static void on_retry(gpointer user, const VmigJob *job, const GError *why, gint6
     sim_trace(user, "retry of %s in %.1f s: %s", job->state, (double)delay_us / G_USEC_PER_SEC, why->message);
 }
 
+/* Which images there are seeds the plan asks of more than is simulated: every definition and every image of the
+ * destination. Here none of them speaks against one. */
+static void begin_with_kept(Sim *sim, VmigJob *job)
+{
+    for (guint i = 0; i < job->disks->len; i++) {
+        const VmigDisk *disk = job->disks->pdata[i];
+        for (guint k = 0; k < disk->files->len; k++) {
+            VmigFile *file = disk->files->pdata[k];
+            if (sim_file_find(sim_dest(sim), file->dest) != NULL)
+                file->kept = g_strdup(SIM_KEPT_JOB);
+        }
+    }
+}
+
 static VmigJob *plan(Sim *sim, VmigWorld *world)
 {
     VmigOptions options = {.fold = (char *)(sim->direct ? "direct" : "commit"),
@@ -123,6 +137,7 @@ static VmigJob *plan(Sim *sim, VmigWorld *world)
             sim_violate(sim, "the plan is refused: %s", error->message);
         return NULL;
     }
+    begin_with_kept(sim, result->job);
     return g_steal_pointer(&result->job);
 }
 

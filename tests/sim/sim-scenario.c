@@ -81,6 +81,37 @@ static void make_history(Sim *sim)
     }
 }
 
+/* What was left on the destination when the guest went away from there: older blocks, some of its snapshots. */
+static void keep_image(Sim *sim, SimRandom *random, guint disk, guint k)
+{
+    const SimFile *base = sim_file_find(sim_source(sim), sim->base[0][disk][k]);
+    const char *below = k + 1 < sim->n_bases ? sim->base[1][disk][k + 1] : NULL;
+    SimFile *file = sim_file_create(sim_dest(sim), sim->base[1][disk][k], below);
+
+    for (guint b = 0; b < SIM_BLOCKS; b++)
+        file->blocks[b] = base->blocks[b] / (1 + sim_random_below(random, 3));
+    for (guint i = 0; i < base->internals->len; i++) {
+        const SimInternal *internal = base->internals->pdata[i];
+        if (sim_random_percent(random, 70))
+            sim_file_add_internal(file, internal->name, internal->date, internal->memory,
+                                  sim_random_percent(random, 70) ? internal->blocks : file->blocks);
+    }
+    file->kept = sim_file_hash(file);
+}
+
+static void make_kept(Sim *sim)
+{
+    SimRandom random;
+
+    sim_random_seed(&random, sim->seed, 5); /* of its own: all else of a seed is the same without */
+    if (!sim_random_percent(&random, 25))
+        return;
+    for (guint i = 0; i < sim->guest.n_disks; i++)
+        for (guint k = 0; k < sim->n_bases; k++)
+            if (sim_random_percent(&random, 80))
+                keep_image(sim, &random, i, k);
+}
+
 static void make_host(Sim *sim, guint h)
 {
     SimHost *host = &sim->hosts[h];
@@ -133,6 +164,7 @@ void sim_scenario(Sim *sim)
     d->changed_at = -SIM_S * 1000;
     make_def(sim, &d->config);
     make_history(sim);
+    make_kept(sim);
     if (!sim_domain_start(sim_source(sim), sim->was_paused, NULL))
         g_assert_not_reached();
     sim_advance(sim, SIM_S);

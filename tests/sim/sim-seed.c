@@ -10,7 +10,7 @@
 #define SIM_FRESH 1 /* a receiver with nothing in its part */
 
 typedef struct {
-    const char *job, *part, *dest, *rebase, *hash;
+    const char *job, *part, *dest, *rebase, *hash, *kept;
 } Seed;
 
 static gboolean read_seed(VmigReader *args, Seed *seed, GError **error)
@@ -24,6 +24,7 @@ static gboolean read_seed(VmigReader *args, Seed *seed, GError **error)
     seed->dest = vmig_reader_text(&reader, "dest");
     seed->rebase = vmig_reader_maybe_text(&reader, "rebase");
     seed->hash = vmig_reader_maybe_text(&reader, "hash");
+    seed->kept = vmig_reader_maybe_text(&reader, "kept");
     return vmig_reader_end(&reader, error, "the request");
 }
 
@@ -43,12 +44,28 @@ static gboolean unplace(SimHost *host, const Seed *seed, GError **error)
     return vmig_gate_rename(host->journal, seed->job, seed->dest, seed->part, error);
 }
 
+/* As vmig_local_take_kept() of storage-kept.c. */
+static gboolean take_kept(SimHost *host, const Seed *seed, GError **error)
+{
+    SimFile *there = sim_file_find(host, seed->dest);
+    SimFile *part = sim_file_find(host, seed->part);
+
+    if ((part == NULL) == (there == NULL))
+        return TRUE;
+    if (part == NULL && there->kept == NULL)
+        return vmig_fail(error, VMIG_ERROR_DESTINATION_EXISTS, NULL, "'%s' cannot be the seed any more", seed->dest);
+    if (!vmig_gate_take(host->journal, seed->job, seed->dest, seed->part, (8 << 8) | (host->is_dest ? 2 : 1),
+                        part == NULL ? there->ino : 0, error))
+        return FALSE;
+    g_clear_pointer(&sim_file_find(host, seed->part)->kept, g_free);
+    host->sim->took_kept = TRUE;
+    return TRUE;
+}
+
 /* As intend_part() and record_part() of storage-seed.c. */
 static gboolean receive(SimHost *host, const Seed *seed, gboolean *fresh, GError **error)
 {
     g_autoptr(VmigJournalFile) row = NULL;
-
-    *fresh = sim_file_find(host, seed->part) == NULL;
 
     g_hash_table_remove(host->hashes, seed->part);
     if (!vmig_path_is_ours(seed->part, seed->job))
@@ -58,6 +75,9 @@ static gboolean receive(SimHost *host, const Seed *seed, gboolean *fresh, GError
     gboolean known = row != NULL && strcmp(row->state, "removed") != 0;
     if (!known && !vmig_gate_intend(host->journal, seed->job, seed->part, "part", error))
         return FALSE;
+    if (seed->kept != NULL && !take_kept(host, seed, error))
+        return FALSE;
+    *fresh = sim_file_find(host, seed->part) == NULL;
     if (*fresh)
         sim_file_create(host, seed->part, NULL);
     if (!(known && strcmp(row->state, "redundant") == 0) &&

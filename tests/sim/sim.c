@@ -93,6 +93,7 @@ static void count(SimCount *to, const Sim *sim, SimOutcome outcome)
     to->outcomes[outcome]++;
     to->processes += sim->processes;
     to->calls += sim->calls;
+    to->kept += sim->took_kept;
     for (guint i = 0; i < VMIG_STATE_LAST; i++)
         to->states[i] += (sim->visited >> i) & 1;
     for (guint i = 0; i < SIM_FAULT_KINDS; i++)
@@ -178,7 +179,9 @@ static void print_histogram(const SimCount *sum)
     printf("\nfaults:");
     for (guint i = 0; i < SIM_FAULT_KINDS; i++)
         printf(" %s %" G_GUINT64_FORMAT, sim_fault_names[i], sum->fired[i]);
-    printf("\nprocesses %" G_GUINT64_FORMAT ", calls %" G_GUINT64_FORMAT "\n", sum->processes, sum->calls);
+    printf("\nprocesses %" G_GUINT64_FORMAT ", calls %" G_GUINT64_FORMAT ", with an older image %" G_GUINT64_FORMAT
+           "\n",
+           sum->processes, sum->calls, sum->kept);
 }
 
 /* A branch that is never taken proves nothing. */
@@ -190,6 +193,10 @@ static void check_coverage(const Runner *r, SimCount *sum)
         if (sum->states[i] > 0 || i == VMIG_STATE_PLAN)
             continue;
         printf("state %s was never reached\n", vmig_state_name(i));
+        sum->failed++;
+    }
+    if (sum->kept == 0) {
+        puts("no seed began with an image that an earlier job kept");
         sum->failed++;
     }
 }

@@ -82,7 +82,10 @@ typedef struct {
     gboolean frozen;            /* the guard's lock of byte 201: freeze */
     gboolean fenced;            /* the same: fence */
     gboolean foreign;           /* made by an operator */
+    char *kept;                 /* an earlier job's, and this is its hash; NULL once a job has taken it */
 } SimFile;
+
+#define SIM_KEPT_JOB "0123456789abcdef"
 
 SimFile *sim_file_bare(void); /* nobody refers to it yet */
 SimFile *sim_file_ref(SimFile *file);
@@ -403,6 +406,7 @@ struct Sim {
     gboolean autostart;
     gboolean keep_source;
     gboolean direct;             /* the fold */
+    gboolean took_kept;          /* an image that an earlier job kept became a part */
     char *sent_hash;             /* with SIM_BREAK_SEED: what a part that was not fresh should be */
     gboolean config_chain;       /* the persistent definition names the chain */
     guint n_bases;               /* files of each disk */
@@ -531,6 +535,7 @@ typedef struct {
     guint64 states[VMIG_STATE_LAST];
     guint64 fired[SIM_FAULT_KINDS];
     guint64 processes, calls;
+    guint64 kept; /* of these began with an image that an earlier job kept */
 } SimCount;
 
 /* Runs n seeds, one after the other, and adds to count. */
