@@ -286,6 +286,8 @@ def main(file, names):
         print(f'{args.binary} does not exist: build first, or --binary PATH', file=sys.stderr)
         return 1
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    # A shell that starts us in the background ignores it, and vmig-snap would inherit that: no test could press ^C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     folder, lock = _own_folder(args.dir, pathlib.Path(file).stem.removeprefix('test_'))
     lab = Lab(folder, replace=True)
     case = Case(lab, os.path.realpath(args.binary))

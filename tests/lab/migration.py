@@ -10,6 +10,7 @@ from command import (DONE, ROLLED_BACK, Call, check_events, need)
 from facts import (backing_names, difference, files_there, gather, image_checks, normal_xml,
                    persistent_xml, run_folder_left, same_definitions, sorted_controllers)
 from hostns import HOSTS
+from lab import wait_until
 
 SILENT = 'vmig.rate=0'
 
@@ -62,6 +63,19 @@ class Migration:
         """start() and finish()."""
         self.start(**options)
         return self.finish(timeout)
+
+    def run_slowly(self, fault, limit=90):
+        """run() with a fault while libvirt migrates. Until it is tried again or goes back, the link is so slow that
+        libvirt is not at its end before it is told to stop."""
+        call = self.start(fault=fault)
+        call.wait_state('DETACH')
+        self.lab.rate(60)
+        try:
+            wait_until(lambda: call.process.poll() is not None or call.retries() or
+                       any(name == 'ROLLBACK' for _, name in call.states()), limit, 'the end of the first try')
+        finally:
+            self.lab.rate(None)
+        return self.finish()
 
     def there(self, path):
         """The path that a file has on the destination."""

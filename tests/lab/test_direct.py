@@ -61,7 +61,7 @@ def test_back_and_again(case):
     call = move.start(fault='migrate.running@1:error:connection,seed.unplaced@1:error:connection,'
                             'migrate.running@2:error:connection,migrate.running@3:error:interference')
     call.wait_state('DETACH')
-    lab.rate(60)  # or libvirt is done before it is told to stop
+    lab.rate(60)  # all the time, or libvirt is done before it is told to stop
     try:
         wait_until(lambda: call.process.poll() is not None or
                    any(name == 'ROLLBACK' for _, name in call.states()), 90, 'the way back')

@@ -62,6 +62,11 @@ def quick_policy(case):
         (folder / 'test.conf').write_text(POLICY)
 
 
+def run_to(move, point, fault):
+    """A migration with a fault at this point."""
+    return move.run_slowly(fault) if point == 'migrate.running' else move.run(fault=fault)
+
+
 def forth_or_back(case, fault):
     """The guest that goes from one host to the other and back again, without a trace; one more way
     of it, with this fault. Returns the Migration, which has arrived."""
@@ -70,7 +75,7 @@ def forth_or_back(case, fault):
     other = 'b' if guest.host == 'a' else 'a'
     move = case.migration(guest, '--policy', 'test', '--source-images', 'delete',
                           source=guest.host, dest=other)
-    move.run(fault=fault)
+    run_to(move, fault.partition('@')[0], fault)
     move.prove_arrived(revert=None, keep=False)
     guest.host = other
     return move
@@ -81,7 +86,7 @@ def back_at(point):
     @shared
     def test(case):
         move = case.migration(two_disks(case))
-        move.run(fault=f'{point}:error:interference')
+        run_to(move, point, f'{point}:error:interference')
         move.prove_back('interference', words=[point])
     test.__doc__ = f'A fatal error at {point} leads back.'
     return test
@@ -128,7 +133,7 @@ def back_again_at(point):
     def test(case):
         quick_policy(case)
         move = case.migration(two_disks(case), '--policy', 'test')
-        move.run(fault=f'migrate.running:error:interference,{point}@1:error:hypervisor')
+        move.run_slowly(f'migrate.running:error:interference,{point}@1:error:hypervisor')
         move.prove_back('interference', words=['migrate.running'])
     test.__doc__ = f'An error at {point} does not end the way back.'
     return test
@@ -163,7 +168,7 @@ def test_revert_after_rollback(case):
     migrated."""
     guest = two_disks(case)
     move = case.migration(guest)
-    move.run(fault='migrate.running:error:interference')
+    move.run_slowly('migrate.running:error:interference')
     move.prove_back('interference', revert='two')
 
 
@@ -173,7 +178,7 @@ def test_chain_back(case):
     guest = case.guest(disks=[disk])
     digests = {path: file_digest(case.lab, 'a', path) for path in disk.below}
     move = case.migration(guest)
-    move.run(fault='migrate.running:error:interference')
+    move.run_slowly('migrate.running:error:interference')
     move.prove_back('interference', revert='one')
     need(digests == {path: file_digest(case.lab, 'a', path) for path in disk.below},
          'a file below the top changed')
@@ -193,7 +198,7 @@ def test_paused_back(case):
     guest = case.guest(tree=TWO[:1])
     case.lab.virsh('a', 'suspend', 'g')
     move = case.migration(guest)
-    move.run(fault='migrate.running:error:interference')
+    move.run_slowly('migrate.running:error:interference')
     ran = [states for _, states in move.watch.changes if 'running' in states.values()]
     need(not ran, 'the guest ran:', ran)
     move.prove_back('interference', stall_ms=1e9)
