@@ -26,13 +26,13 @@ static gboolean take_streams(int *in_fd, int *out_fd, GError **error)
     return TRUE;
 }
 
-static gboolean serve(GError **error)
+/* Never freed: a request that could not be cancelled may still use it. */
+static VmigStorage *open_storage(GError **error)
 {
-    int in_fd, out_fd;
     g_autoptr(VmigConfig) config = vmig_config_load(NULL, error);
 
-    if (config == NULL || !take_streams(&in_fd, &out_fd, error))
-        return FALSE;
+    if (config == NULL)
+        return NULL;
     const VmigStorageConfig storage = {
         .state_dir = config->state_dir,
         .run_dir = config->run_dir,
@@ -42,9 +42,22 @@ static gboolean serve(GError **error)
         .first_port = config->first_port,
         .last_port = config->last_port,
     };
-    /* Never freed: a request that could not be cancelled may still use it. */
-    VmigStorage *local = vmig_storage_local_new(g_get_host_name(), &storage, error);
-    return local != NULL && vmig_agent_serve(in_fd, out_fd, local, error);
+    return vmig_storage_local_new(g_get_host_name(), &storage, error);
+}
+
+static gboolean serve(GError **error)
+{
+    g_autoptr(GError) why = NULL;
+    int in_fd, out_fd;
+
+    if (!take_streams(&in_fd, &out_fd, error))
+        return FALSE;
+    VmigStorage *local = open_storage(&why);
+    if (local != NULL)
+        return vmig_agent_serve(in_fd, out_fd, local, error);
+    vmig_agent_refuse(out_fd, why);
+    g_propagate_error(error, g_steal_pointer(&why));
+    return FALSE;
 }
 
 static int run_guard(const VmigMode *mode, const char *socket)

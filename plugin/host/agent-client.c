@@ -391,7 +391,23 @@ static void client_free(VmigStorage *self)
 
 static const VmigStorageOps client_ops = {.call = client_call, .hurry = client_hurry, .free = client_free};
 
-static gboolean check_hello(Client *client, const char *line, gsize length, GError **error)
+/* The agent is there, and cannot work. */
+static gboolean is_refusal(Client *client, VmigReader *outer, GError **error)
+{
+    JsonObject *problem = vmig_reader_maybe_object(outer, "error");
+    GError *why = problem != NULL ? read_failure(outer, problem) : NULL;
+
+    if (why == NULL)
+        return FALSE;
+    if (vmig_error_hint(why) != NULL) {
+        g_autofree char *hint = g_strdup(vmig_error_hint(why));
+        vmig_error_set_hint(why, "On %s: %s", client->base.host, hint);
+    }
+    g_propagate_prefixed_error(error, why, "%s: ", client->base.host);
+    return TRUE;
+}
+
+static gboolean check_hello(Client *client, const char *line, gsize length, gboolean *said, GError **error)
 {
     g_autoptr(JsonObject) object = vmig_json_parse(line, length, NULL);
     JsonObject *hello = NULL;
@@ -399,12 +415,15 @@ static gboolean check_hello(Client *client, const char *line, gsize length, GErr
     if (object != NULL) {
         VmigReader outer = vmig_reader(object);
         hello = vmig_reader_maybe_object(&outer, "hello");
+        *said = hello == NULL && is_refusal(client, &outer, error);
     }
+    if (*said)
+        return FALSE;
     if (hello == NULL) {
-        g_autofree char *said = vmig_text_escape(line, (gssize)MIN(length, 200));
+        g_autofree char *words = vmig_text_escape(line, (gssize)MIN(length, 200));
         return vmig_fail(error, VMIG_ERROR_PROTOCOL,
                          "the login shell there must print nothing when it is started without a terminal",
-                         "%s: said \"%s\" instead of the agent's hello", client->base.host, said);
+                         "%s: said \"%s\" instead of the agent's hello", client->base.host, words);
     }
     VmigReader reader = vmig_reader(hello);
     gint64 protocol = vmig_reader_number(&reader, "protocol");
@@ -419,7 +438,7 @@ static gboolean check_hello(Client *client, const char *line, gsize length, GErr
                      client->base.host, theirs, protocol, VMIG_VERSION, VMIG_PROTOCOL);
 }
 
-static gboolean await_hello(Client *client, GError **error)
+static gboolean await_hello(Client *client, gboolean *said, GError **error)
 {
     const char *line;
     gsize length;
@@ -427,7 +446,7 @@ static gboolean await_hello(Client *client, GError **error)
     switch (vmig_lines_next(client->lines, -1, g_get_monotonic_time() + client->times.hello * 1000, &line, &length,
                             error)) {
     case VMIG_LINE_GOT:
-        return check_hello(client, line, length, error);
+        return check_hello(client, line, length, said, error);
     case VMIG_LINE_END:
         return vmig_fail(error, VMIG_ERROR_NO_AGENT, "install vmig-snap on that host", "%s: no vmig-snap agent there",
                          client->base.host);
@@ -441,11 +460,12 @@ static gboolean await_hello(Client *client, GError **error)
 }
 
 VmigStorage *vmig_agent_client_new_full(int in_fd, int out_fd, const char *host, const VmigAgentTimes *times,
-                                        GError **error)
+                                        gboolean *said, GError **error)
 {
     Client *client = g_new0(Client, 1);
     g_autoptr(VmigStorage) owned = &client->base;
 
+    *said = FALSE;
     client->base.ops = &client_ops;
     client->base.host = g_strdup(host);
     client->times = *times;
@@ -463,15 +483,15 @@ VmigStorage *vmig_agent_client_new_full(int in_fd, int out_fd, const char *host,
         vmig_fail_errno(error, errno, "eventfd");
         return NULL;
     }
-    if (!await_hello(client, error))
+    if (!await_hello(client, said, error))
         return NULL;
     client->reader = g_thread_new("vmig-agent", read_replies, client);
     return g_steal_pointer(&owned);
 }
 
-VmigStorage *vmig_agent_client_new(int in_fd, int out_fd, const char *host, GError **error)
+VmigStorage *vmig_agent_client_new(int in_fd, int out_fd, const char *host, gboolean *said, GError **error)
 {
-    return vmig_agent_client_new_full(in_fd, out_fd, host, &VMIG_AGENT_TIMES_DEFAULT, error);
+    return vmig_agent_client_new_full(in_fd, out_fd, host, &VMIG_AGENT_TIMES_DEFAULT, said, error);
 }
 
 gboolean vmig_agent_client_alive(VmigStorage *storage)

@@ -27,9 +27,9 @@ typedef struct {
 
 /* Waits for the agent's hello. Takes both descriptors, also where it fails. host is for messages.
  * Error: NO_AGENT where the stream ends before a hello, PROTOCOL where something else is said or the versions of the
- * protocol differ, TIMEOUT. */
-VmigStorage *vmig_agent_client_new(int in_fd, int out_fd, const char *host, GError **error);
+ * protocol differ, TIMEOUT; what the agent says of itself where it cannot work (*said is TRUE then). */
+VmigStorage *vmig_agent_client_new(int in_fd, int out_fd, const char *host, gboolean *said, GError **error);
 VmigStorage *vmig_agent_client_new_full(int in_fd, int out_fd, const char *host, const VmigAgentTimes *times,
-                                        GError **error);
+                                        gboolean *said, GError **error);
 /* FALSE once the connection is lost. */
 gboolean vmig_agent_client_alive(VmigStorage *storage);

@@ -41,12 +41,18 @@ static void request_free(Request *request)
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Request, request_free)
 
-static gboolean send_object(Agent *agent, JsonObject *object, GError **error)
+static gboolean write_object(int out_fd, JsonObject *object, GError **error)
 {
     g_autofree char *line = vmig_json_line(object);
+
+    return vmig_line_write(out_fd, line, g_get_monotonic_time() + WRITE_US, error);
+}
+
+static gboolean send_object(Agent *agent, JsonObject *object, GError **error)
+{
     g_autoptr(GMutexLocker) writing G_GNUC_UNUSED = g_mutex_locker_new(&agent->writing);
 
-    return vmig_line_write(agent->out_fd, line, g_get_monotonic_time() + WRITE_US, error);
+    return write_object(agent->out_fd, object, error);
 }
 
 static JsonObject *error_object(const GError *failure)
@@ -243,4 +249,13 @@ gboolean vmig_agent_serve_full(int in_fd, int out_fd, VmigStorage *local, gint64
 gboolean vmig_agent_serve(int in_fd, int out_fd, VmigStorage *local, GError **error)
 {
     return vmig_agent_serve_full(in_fd, out_fd, local, VMIG_AGENT_SILENCE_MS, error);
+}
+
+void vmig_agent_refuse(int out_fd, const GError *why)
+{
+    g_autoptr(JsonObject) object = json_object_new();
+
+    signal(SIGPIPE, SIG_IGN);
+    json_object_set_object_member(object, "error", error_object(why));
+    write_object(out_fd, object, NULL); /* it is said on the error stream, too */
 }

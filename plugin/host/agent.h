@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* `vmig-snap agent`: serves this host's storage to vmig-snap on the other host, over standard input and output.
  *
- * Lines of JSON. First the agent's own {"hello":{"protocol":1,"version":"..."}}; then requests
+ * Lines of JSON. First the agent's own {"hello":{"protocol":1,"version":"..."}}, or, where it cannot serve anything (a
+ * journal that cannot be used), an "error" as below and its end; then requests
  *   {"id":N,"method":"...","args":{...}}
  * and for each one, in whatever order they end, one of
  *   {"id":N,"result":{...}}
@@ -32,3 +33,5 @@
 gboolean vmig_agent_serve(int in_fd, int out_fd, VmigStorage *local, GError **error);
 /* The same with another limit of silence, for tests. */
 gboolean vmig_agent_serve_full(int in_fd, int out_fd, VmigStorage *local, gint64 silence_ms, GError **error);
+/* Says why it cannot be served, in place of the hello. */
+void vmig_agent_refuse(int out_fd, const GError *why);

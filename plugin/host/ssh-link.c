@@ -308,11 +308,11 @@ char *vmig_ssh_link_words(VmigSshLink *link)
 
 /* Says why there is no hello, from what ssh said and how it ended (ssh(1): 255 is its own failure, all else is the
  * remote command's; a shell says 127 for a command that it does not find). */
-static void explain(VmigSshLink *link, GError *failure, GError **error)
+static void explain(VmigSshLink *link, GError *failure, gboolean said, GError **error)
 {
     g_autoptr(GError) owned = failure;
 
-    if (failure->code == VMIG_ERROR_PROTOCOL) {
+    if (said || failure->code == VMIG_ERROR_PROTOCOL) {
         g_propagate_error(error, g_steal_pointer(&owned));
         return;
     }
@@ -320,16 +320,11 @@ static void explain(VmigSshLink *link, GError *failure, GError **error)
     g_autofree char *words = vmig_ssh_link_words(link);
     gboolean silent = *words == '\0';
     gboolean exited = WIFEXITED(link->status);
-    /* A shell that does not find it begins with its own name. */
-    gboolean agent_spoke = g_str_has_prefix(words, "vmig-snap: ");
     /* It was us who ended it, or ssh did: in both cases nothing is known of an agent. */
     if (failure->code != VMIG_ERROR_NO_AGENT || !exited || WEXITSTATUS(link->status) == 255)
         vmig_fail(error, VMIG_ERROR_UNREACHABLE, "Try `ssh` to that host as this user: it must need no password.",
                   "%s: %s%s", link->host,
                   g_str_has_prefix(words, "ssh: ") ? "" : "ssh: ", silent ? failure->message : words);
-    else if (agent_spoke)
-        vmig_fail(error, VMIG_ERROR_NO_AGENT, "Put that right there; vmig-snap doctor on that host says more.",
-                  "%s: the vmig-snap agent there ended at once: %s", link->host, words);
     else
         vmig_fail(error, VMIG_ERROR_NO_AGENT,
                   "Install vmig-snap there, in the PATH of a shell that is not interactive.",
@@ -351,11 +346,12 @@ static gboolean say_hello(VmigSshLink *link, GError **error)
 {
     int in_fd = link->in_fd, out_fd = link->out_fd;
     GError *failure = NULL;
+    gboolean said;
 
     link->in_fd = link->out_fd = -1;
-    link->storage = vmig_agent_client_new(in_fd, out_fd, link->host, &failure);
+    link->storage = vmig_agent_client_new(in_fd, out_fd, link->host, &said, &failure);
     if (link->storage == NULL)
-        explain(link, failure, error);
+        explain(link, failure, said, error);
     return link->storage != NULL;
 }
 

@@ -36,7 +36,8 @@ typedef struct {
 /* Returns when the agent has said hello; the sockets are there then. QEMU's user owns those that QEMU connects to; the
  * one to libvirt and the private ones stay ours, because whoever can connect to that libvirt is root there.
  * With a destination of tls or tcp, ssh goes to the host of the same name.
- * Errors: UNREACHABLE with what ssh said, NO_AGENT, PROTOCOL, BAD_PATH for a path that ssh could not take. */
+ * Errors: UNREACHABLE with what ssh said, NO_AGENT, PROTOCOL, BAD_PATH for a path that ssh could not take, and what
+ * the agent says of itself where it cannot work. */
 VmigSshLink *vmig_ssh_link_open(const VmigSshLinkOptions *options, GError **error);
 /* The other host's storage. (transfer full) the first time, to be freed before the link; NULL after that. */
 VmigStorage *vmig_ssh_link_storage(VmigSshLink *link);

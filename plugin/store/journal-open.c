@@ -154,6 +154,9 @@ static gboolean create(int dir_fd, const char *name, const char *path, const cha
     vmig_fail_errno(error, errnum, "making the journal %s", path);
     if (error != NULL && g_error_matches(*error, VMIG_ERROR, VMIG_ERROR_IO))
         (*error)->code = VMIG_ERROR_JOURNAL;
+    if (error != NULL)
+        vmig_error_set_hint(*error, "That file system must have %u MiB free, and be writable.",
+                            (VMIG_JOURNAL_RESERVE + VMIG_JOURNAL_ROLLBACK_ROOM) >> 20);
     return FALSE;
 }
 

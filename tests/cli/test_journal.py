@@ -118,12 +118,18 @@ COMMANDS = (['status'], ['status', 'web1'], ['list'], ['list', '--all'], ['resum
 
 
 def refused(folder, what, reason, code, before):
-    """Every command says the same, and nothing in the folder is another thing than before."""
+    """Every command says the same, the agent to the other host, and nothing in the folder is another thing than
+    before."""
     for argv in COMMANDS:
         ended = call([SNAP, *argv], wrap=wrap(folder))
         check(ended.code == 1 and ended.out == '' and reason in ended.reason and FOLDER in ended.reason
               and ended.err.endswith(f'[{code}]\n') and ended.seconds < 5,
               f'{" ".join(argv)}: a journal {what} is refused', ended)
+    agent = call([SNAP, 'agent'], wrap=wrap(folder))
+    said = json.loads(agent.out).get('error', {})
+    check(agent.code == 1 and said.get('code') == code and reason in said.get('message', '') and
+          FOLDER in said['message'],
+          f'agent: a journal {what} is told in place of the hello', agent)
     check(look(folder) == before, f'a journal {what} is left as it is', look(folder))
 
 

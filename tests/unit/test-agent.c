@@ -126,7 +126,9 @@ static void server_end(Server *server)
 
 static VmigStorage *connect_client(int fd, const VmigAgentTimes *times, GError **error)
 {
-    return vmig_agent_client_new_full(fd, dup(fd), "b", times, error);
+    gboolean said;
+
+    return vmig_agent_client_new_full(fd, dup(fd), "b", times, &said, error);
 }
 
 /* The client takes our end. */

@@ -79,8 +79,11 @@ static void test_failures(void)
     check_failure("exit 255", VMIG_ERROR_UNREACHABLE, "ssh: ");
     check_failure("echo 'bash: line 1: vmig-snap: command not found' >&2; exit 127", VMIG_ERROR_NO_AGENT,
                   "command not found");
-    check_failure("echo 'vmig-snap: the journal is damaged [journal]' >&2; exit 1", VMIG_ERROR_NO_AGENT,
-                  "ended at once: vmig-snap: the journal is damaged");
+    check_failure("echo '{\"error\":{\"code\":\"journal\",\"message\":\"it is damaged\",\"hint\":\"Look.\"}}'; exit 1",
+                  VMIG_ERROR_JOURNAL, "vmig-b: it is damaged");
+    check_failure("echo '{\"error\":{\"code\":\"timeout\",\"message\":\"it is busy\"}}'; exit 1", VMIG_ERROR_TIMEOUT,
+                  "it is busy");
+    check_failure("echo '{\"error\":{\"code\":\"journal\"}}'; exit 1", VMIG_ERROR_PROTOCOL, "instead of");
     check_failure("exit 0", VMIG_ERROR_NO_AGENT, "no vmig-snap agent there (status 0)");
     check_failure("kill -9 $$", VMIG_ERROR_UNREACHABLE, "ssh: ");
     check_failure("echo Welcome; exec sleep 100", VMIG_ERROR_PROTOCOL, "Welcome");
@@ -90,6 +93,20 @@ static void test_failures(void)
     check_failure("i=0; while [ $i -lt 3000 ]; do echo 0123456789012345678901234567890123456789 >&2; i=$((i+1)); done;"
                   "echo the end >&2; exit 255",
                   VMIG_ERROR_UNREACHABLE, "the end");
+}
+
+/* What an agent that cannot work says is told as it is said, with where it is to be done. */
+static void test_refusing_agent(void)
+{
+    g_autoptr(GError) error = NULL;
+
+    g_assert_null(open_link("echo '{\"error\":{\"code\":\"journal-newer\",\"message\":\"version 2\",\"hint\":"
+                            "\"Install it.\"}}'; echo 'vmig-snap: version 2' >&2; exit 1",
+                            &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_JOURNAL_NEWER);
+    g_assert_cmpstr(error->message, ==, "vmig-b: version 2");
+    g_assert_cmpstr(vmig_error_hint(error), ==, "On vmig-b: Install it.");
+    g_assert_true(is_gone(ssh_pid()));
 }
 
 static void test_no_ssh(void)
@@ -231,6 +248,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/ssh-link/dies-with-us", test_dies_with_us);
     g_test_add_func("/ssh-link/failures", test_failures);
+    g_test_add_func("/ssh-link/refusing-agent", test_refusing_agent);
     g_test_add_func("/ssh-link/no-ssh", test_no_ssh);
     g_test_add_func("/ssh-link/open", test_open);
     g_test_add_func("/ssh-link/loss", test_loss);
