@@ -122,7 +122,8 @@ def errors_page(root):
         'never changes its meaning. With it come a message that says what failed and where, and mostly a hint what to',
         'do.', '',
         'A job that failed while it worked ends with exit code 4 where it was rolled back, 5 where it is parked, and 1',
-        'where neither was possible; see vmig-snap(1).', '',
+        'where neither was possible. What a plan refuses is 3, whatever its code, but for 2 and 6 as below. See',
+        'vmig-snap(1).', '',
     ]
     for name, meaning in classes.items():
         page += [f'## {name.lower().replace("_", " ").capitalize()}', meaning, '', '| code | meaning | exit code |',

@@ -9,6 +9,7 @@
 #include "api/documents.h"
 #include "api/session-private.h"
 #include "core/errors.h"
+#include "flow/records.h"
 #include "host/host-setup.h"
 #include "host/worker.h"
 #include "host/world-real.h"
@@ -36,21 +37,6 @@ VmigJob *vmig_session_find_job(VmigJournal *journal, const char *job_or_domain, 
     if (!vmig_journal_find_open(journal, job_or_domain, &job, error))
         return NULL;
     return job != NULL ? job : vmig_journal_load(journal, job_or_domain, error);
-}
-
-/* After the switchover there is no way back; a job that goes back already just goes on. */
-static gboolean may_cancel(const VmigJob *job, GError **error)
-{
-    VmigState state = vmig_job_state(job);
-
-    if (state == VMIG_STATE_PARKED)
-        state = vmig_state_from_name(job->parked_state);
-    if (vmig_job_token_is_dest(job) || state == VMIG_STATE_LAST || vmig_state_phase(state) == VMIG_PHASE_AFTER)
-        return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, "vmig-snap resume carries it on.",
-                         "job %s is past the switchover (state %s): the destination owns '%s', and the only way is "
-                         "forward",
-                         job->id, job->state, job->domain);
-    return TRUE;
 }
 
 /* The word is taken only for the right host, typed whole, and only on the destination. */
@@ -121,7 +107,7 @@ static JsonNode *carry_on(VmigSession *self, const char *job_or_domain, gboolean
         return NULL;
     if (vmig_state_is_final(vmig_job_state(job)))
         return vmig_document_result(vmig_session_outcome(job), job, NULL, NULL, 0);
-    if (cancel && !may_cancel(job, error))
+    if (cancel && !vmig_records_may_go_back(job, error))
         return NULL;
     JsonNode *held = NULL;
     if (!leave_to_holder(self, job, cancel, &held, error) || held != NULL)
@@ -219,7 +205,8 @@ JsonNode *vmig_session_cancel(VmigSession *self, const char *job_or_domain, GErr
     if (job == NULL)
         return NULL;
     if (!vmig_state_is_final(vmig_job_state(job))) {
-        if (!may_cancel(job, error) || !vmig_worker_ask_back(self->config->run_dir, job->uuid, &pidfd, &pid, error))
+        if (!vmig_records_may_go_back(job, error) ||
+            !vmig_worker_ask_back(self->config->run_dir, job->uuid, &pidfd, &pid, error))
             return NULL;
         gboolean ended = pidfd < 0 || wait_for_worker(self, job, pidfd, pid, error);
         if (pidfd >= 0)

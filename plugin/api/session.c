@@ -343,7 +343,9 @@ static JsonNode *refused(const VmigPlan *plan, guint64 duration_s)
     g_autoptr(GError) why = NULL;
 
     vmig_plan_to_error(plan, &why);
-    return vmig_document_result(outcome_of_error(why), NULL, why, plan, duration_s);
+    /* Whatever the reason is of its own: nothing was touched. */
+    gboolean locked = g_error_matches(why, VMIG_ERROR, VMIG_ERROR_LOCKED);
+    return vmig_document_result(locked ? "locked" : "refused", NULL, why, plan, duration_s);
 }
 
 /* The policy's command, told what parked. Nobody waits for it, and its failure is a note. */
@@ -405,6 +407,7 @@ JsonNode *vmig_session_drive(VmigSession *self, VmigWorld *world, VmigJournal *j
     g_autoptr(VmigMachine) machine = vmig_machine_new(world, journal, here_is_dest, policy, &reporter, job);
     machine->source_fenced = fenced;
     machine->without_verify = self->without_verify;
+    machine->only_back = cancel;
     if (fenced)
         vmig_journal_note(journal, job->id, "the operator says that the source is fenced", NULL);
     if (cancel)

@@ -37,9 +37,9 @@ static const struct {
 
     /* The source gave it away and died before the destination had it. It never takes it back by itself. */
     {SEEN_ANY, STOPPED | ABSENT, HALF, MAYBE, VMIG_DECIDE_FORWARD}, /* ABSENT: its disks are complete, cold there */
+    {SEEN_ANY, RUNNING, HALF, MAYBE, VMIG_DECIDE_FORWARD},          /* the journal there was replaced by an older one */
     {SEEN_ANY, UNREACHABLE, HALF, MAYBE, VMIG_DECIDE_WAIT},
     {SEEN_ANY, MIGRATING, HALF, MAYBE, VMIG_DECIDE_WAIT},
-    {SEEN_ANY, RUNNING, HALF, MAYBE, VMIG_DECIDE_ALARM},
 
     /* No token: nothing ran on the destination. */
     {SEEN_ANY, RUNNING, NONE, MAYBE, VMIG_DECIDE_ALARM},

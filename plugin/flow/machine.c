@@ -5,6 +5,7 @@
 
 #include "flow/commit.h"
 #include "flow/overlay.h"
+#include "flow/records.h"
 #include "flow/side.h"
 #include "host/fault.h"
 
@@ -27,8 +28,7 @@ static const VmigStep steps[VMIG_STATE_LAST] = {
     [VMIG_STATE_BACK_RESTORE] = vmig_step_back_restore,
 };
 
-/* NULL while the other host cannot be reached. */
-static VmigStorage *peer_storage(VmigMachine *m)
+VmigStorage *vmig_machine_peer(VmigMachine *m)
 {
     return m->here_is_dest ? m->world->source.storage : m->world->dest.storage;
 }
@@ -36,12 +36,10 @@ static VmigStorage *peer_storage(VmigMachine *m)
 /* The other host's copy of the record. One that cannot be reached hears it when it can. */
 static gboolean tell_peer(VmigMachine *m, GError **error)
 {
-    VmigStorage *peer = peer_storage(m);
+    VmigStorage *peer = vmig_machine_peer(m);
 
     return peer == NULL || !m->peer_recorded || vmig_storage_record_put(peer, m->job, error);
 }
-
-static gboolean adopt_record(VmigMachine *m, GError **error);
 
 /* A connection that broke is made anew before the next try, and what the other host held for it is taken again. */
 void vmig_machine_reconnect(VmigMachine *m)
@@ -55,8 +53,8 @@ void vmig_machine_reconnect(VmigMachine *m)
         return;
     }
     /* The lock there ended with the connection: somebody may have carried the job on, or be at it. */
-    VmigStorage *peer = peer_storage(m);
-    if (peer != NULL && (!vmig_machine_lock(m, peer, &error) || !adopt_record(m, &error) ||
+    VmigStorage *peer = vmig_machine_peer(m);
+    if (peer != NULL && (!vmig_machine_lock(m, peer, &error) || !vmig_records_agree(m, &error) ||
                          (!vmig_state_is_final(vmig_job_state(m->job)) && !vmig_storage_rundir(peer, m->job, &error))))
         vmig_machine_note(m, "%s", error->message);
     m->lost_lock = g_error_matches(error, VMIG_ERROR, VMIG_ERROR_LOCKED);
@@ -250,84 +248,21 @@ static gboolean begin_job(VmigMachine *m, GError **error)
     return FALSE;
 }
 
-/* How far past the switchover a record is; 0: not past it. */
-static guint rank(const VmigJob *job)
-{
-    VmigState state = vmig_job_state(job);
-
-    if (state == VMIG_STATE_PARKED)
-        state = vmig_state_from_name(job->parked_state);
-    if (!vmig_job_token_is_dest(job) || state == VMIG_STATE_LAST)
-        return 0;
-    return state == VMIG_STATE_DONE || vmig_state_phase(state) == VMIG_PHASE_AFTER ? state : 1;
-}
-
-/* The other host may have gone on while this one was away. Past the switchover the record that is further is the true
- * one; before it the source's is, whatever it says, and the destination does nothing without the source's word. */
-static gboolean true_record(VmigMachine *m, VmigJob **ret, GError **error)
-{
-    VmigStorage *peer = peer_storage(m);
-    g_autoptr(VmigJob) there = NULL;
-    g_autoptr(GError) why = NULL;
-
-    *ret = NULL;
-    gboolean asked = peer != NULL && vmig_storage_record_get(peer, m->job->id, &there, &why);
-    /* A failed question is no answer: the record there may be the newer one, and must not be overwritten. */
-    if (peer != NULL && !asked) {
-        g_propagate_error(error, g_steal_pointer(&why));
-        return FALSE;
-    }
-    if (!m->here_is_dest && rank(m->job) > 0 && !asked)
-        return vmig_fail(error, VMIG_ERROR_CONNECTION, "Bring the destination back and run vmig-snap resume again.",
-                         "the destination owns the guest of job %s and does not answer: its record counts now",
-                         m->job->id);
-    if (m->here_is_dest && rank(m->job) == 0 && !asked && !m->source_fenced)
-        return vmig_fail(error, VMIG_ERROR_CONNECTION, "Bring the source back and run vmig-snap resume again.",
-                         "job %s did not reach the switchover by this host's journal, and the source, whose record "
-                         "counts then, does not answer",
-                         m->job->id);
-    if (there == NULL)
-        return TRUE;
-    /* A token that only the source has is not a record to take over: the decision table looks at it. Of two that are
-     * equally far the owner's is the newer one, or the same. */
-    gboolean half = rank(there) == 1;
-    gboolean newer = rank(there) > rank(m->job) ||
-                     (rank(there) == rank(m->job) && (m->here_is_dest ? rank(there) == 0 : rank(there) > 0));
-    if (newer && !half)
-        *ret = g_steal_pointer(&there);
-    return TRUE;
-}
-
-static gboolean adopt_record(VmigMachine *m, GError **error)
-{
-    g_autofree char *role = vmig_journal_role(m->journal, m->job->id, error);
-    g_autoptr(VmigJob) there = NULL;
-
-    if (role == NULL || !true_record(m, &there, error))
-        return FALSE;
-    if (there == NULL)
-        return TRUE;
-    if ((vmig_job_token_is_dest(there) &&
-         !vmig_journal_set_token(m->journal, there->id, VMIG_OWNER_DESTINATION, error)) ||
-        !vmig_journal_put(m->journal, there, role, error))
-        return FALSE;
-    vmig_job_free(m->job);
-    m->job = g_steal_pointer(&there);
-    return TRUE;
-}
-
 /* What a process that is gone held is taken again: the locks ended with it. Another host that does not answer is no
  * reason to leave the guest alone: what needs it will say so. */
 static gboolean take_over(VmigMachine *m, GError **error)
 {
-    VmigStorage *peer = peer_storage(m);
+    VmigStorage *peer = vmig_machine_peer(m);
     VmigStorage *own = m->here_is_dest ? m->world->dest.storage : m->world->source.storage;
 
     /* This host's first: with it held, what another process of this host holds there is of one that is gone. */
     if (!vmig_machine_lock(m, own, error) || (peer != NULL && !vmig_machine_lock(m, peer, error)))
         return FALSE;
     m->taken_over = TRUE;
-    if (!adopt_record(m, error))
+    if (!vmig_records_agree(m, error))
+        return FALSE;
+    /* Asked for by a record that did not know how far the job is. */
+    if (m->only_back && !vmig_records_may_go_back(m->job, error))
         return FALSE;
     VmigState state = vmig_job_state(m->job);
     if (state == VMIG_STATE_PARKED)

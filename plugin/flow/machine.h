@@ -41,6 +41,7 @@ typedef struct {
     VmigJournal *journal;    /* of this host; not owned */
     gboolean source_fenced;  /* by the operator's word: the source's QEMU cannot run */
     gboolean without_verify; /* by the operator's word: the job ends without its verification */
+    gboolean only_back;      /* he asked for the way back: where there is none nothing is done */
     gboolean here_is_dest;   /* else this host is the source; the other one has a journal too */
     const VmigPolicy *policy;
     VmigReporter reporter;
@@ -98,6 +99,8 @@ void vmig_machine_tell(VmigMachine *m, VmigProgress progress);
 gint64 vmig_machine_now(VmigMachine *m);
 /* The operation lock of that host. This host's comes first. */
 gboolean vmig_machine_lock(VmigMachine *m, VmigStorage *storage, GError **error);
+/* The other host's storage; NULL while it cannot be reached. */
+VmigStorage *vmig_machine_peer(VmigMachine *m);
 /* A connection to the other host that broke is made anew, if it can be. */
 void vmig_machine_reconnect(VmigMachine *m);
 /* Microseconds after which a copy that moves nothing counts as dead. A peer that is frozen gives no error. */

@@ -66,11 +66,14 @@ static VmigToken token_seen(VmigMachine *m)
     VmigHost *source = vmig_side_host(m, VMIG_SIDE_SOURCE, NULL);
     VmigHost *dest = vmig_side_host(m, VMIG_SIDE_DEST, NULL);
 
-    if (dest != NULL && vmig_storage_record_get(dest->storage, m->job->id, &there, NULL) && there != NULL &&
-        vmig_job_token_is_dest(there))
+    gboolean asked = dest != NULL && vmig_storage_record_get(dest->storage, m->job->id, &there, NULL);
+    if (there != NULL && vmig_job_token_is_dest(there))
         return VMIG_TOKEN_DEST;
-    if (source != NULL && vmig_storage_record_get(source->storage, m->job->id, &here, NULL) && here != NULL)
-        return vmig_job_token_is_dest(here) ? VMIG_TOKEN_SOURCE_ONLY : VMIG_TOKEN_NONE;
+    if (source != NULL && vmig_storage_record_get(source->storage, m->job->id, &here, NULL) && here != NULL) {
+        /* A journal that was replaced by an older one is not taken at its word while the other one cannot be read. */
+        gboolean given = vmig_job_token_is_dest(here) || (!asked && vmig_storage_was_given(source->storage, m->job));
+        return given ? VMIG_TOKEN_SOURCE_ONLY : VMIG_TOKEN_NONE;
+    }
     return vmig_job_token_is_dest(m->job) || m->token_tried ? VMIG_TOKEN_SOURCE_ONLY : VMIG_TOKEN_NONE;
 }
 
@@ -171,7 +174,9 @@ static gboolean let_source_run(VmigMachine *m, VmigSeen seen, GError **error)
     return source->hypervisor->ops->resume(source->hypervisor, m->job->uuid, error);
 }
 
-gboolean vmig_settle_give_token(VmigMachine *m, GError **error)
+typedef gboolean (*WriteThere)(VmigStorage *storage, const VmigJob *job, GError **error);
+
+static gboolean give(VmigMachine *m, WriteThere write_there, GError **error)
 {
     VmigHost *source = vmig_side_host(m, VMIG_SIDE_SOURCE, NULL);
     VmigHost *dest = vmig_side_host(m, VMIG_SIDE_DEST, error);
@@ -186,8 +191,29 @@ gboolean vmig_settle_give_token(VmigMachine *m, GError **error)
         return FALSE;
     g_free(m->job->token);
     m->job->token = g_strdup("destination");
-    return vmig_fault("token.source", error) && vmig_storage_token_put(dest->storage, m->job, "destination", error) &&
+    return vmig_fault("token.source", error) && write_there(dest->storage, m->job, error) &&
            vmig_fault("token.dest", error);
+}
+
+static gboolean write_token(VmigStorage *storage, const VmigJob *job, GError **error)
+{
+    return vmig_storage_token_put(storage, job, "destination", error);
+}
+
+gboolean vmig_settle_give_token(VmigMachine *m, GError **error)
+{
+    return give(m, write_token, error);
+}
+
+static gboolean write_all(VmigStorage *storage, const VmigJob *job, GError **error)
+{
+    return vmig_storage_catch_up(storage, job, VMIG_ROLE_DESTINATION, error);
+}
+
+/* The journal there may be an older one by now, of before the destination's last overlays, or of before the job. */
+static gboolean give_token_later(VmigMachine *m, GError **error)
+{
+    return give(m, write_all, error);
 }
 
 /* A migration that still runs (of a process that died, peer to peer) is ended; its end is awaited. The fence first: the
@@ -297,7 +323,7 @@ gboolean vmig_settle(VmigMachine *m, VmigDecision *ret, GError **error)
             return revoke_arrived(m, error) && remove_arrived_if_reached(m, error) &&
                    vmig_fault("rollback.dest", error) && let_source_run(m, facts.source, error);
         if (*ret == VMIG_DECIDE_FORWARD && facts.token != VMIG_TOKEN_DEST)
-            return vmig_settle_give_token(m, error);
+            return give_token_later(m, error);
         return TRUE;
     }
 }

@@ -14,6 +14,7 @@
 #include "host/storage-local-private.h"
 #include "host/tool.h"
 #include "host/worker.h"
+#include "store/gate.h"
 #include "store/oplock.h"
 
 typedef struct {
@@ -158,24 +159,42 @@ static JsonObject *do_unlock(VmigLocal *local, VmigReader *args, GError **error)
     return vmig_local_done(TRUE);
 }
 
+static VmigJob *read_record(JsonObject *record, GError **error)
+{
+    g_autoptr(VmigJob) job = vmig_job_from_json(record, error);
+
+    if (job == NULL || (job->id != NULL && vmig_job_id_is_valid(job->id)))
+        return g_steal_pointer(&job);
+    vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "the request: the record's id is none of a job");
+    return NULL;
+}
+
 static JsonObject *do_record_put(VmigLocal *local, VmigReader *args, GError **error)
 {
     JsonObject *record = vmig_reader_object(args, "record");
 
     if (!vmig_local_args(args, error))
         return NULL;
-    g_autoptr(VmigJob) job = vmig_job_from_json(record, error);
-    if (job == NULL)
-        return NULL;
-    if (job->id == NULL || !vmig_job_id_is_valid(job->id)) {
-        vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "the request: the record's id is none of a job");
-        return NULL;
-    }
-    g_autofree char *role = role_of(local, job->id, error);
+    g_autoptr(VmigJob) job = read_record(record, error);
+    g_autofree char *role = job != NULL ? role_of(local, job->id, error) : NULL;
     if (role == NULL)
         return NULL;
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
     return vmig_local_done(vmig_journal_put(local->journal, job, role, error));
+}
+
+static JsonObject *do_catch_up(VmigLocal *local, VmigReader *args, GError **error)
+{
+    JsonObject *record = vmig_reader_object(args, "record");
+    const char *role = vmig_reader_text(args, "role");
+
+    if (!vmig_local_args(args, error))
+        return NULL;
+    g_autoptr(VmigJob) job = read_record(record, error);
+    if (job == NULL)
+        return NULL;
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+    return vmig_local_done(vmig_gate_catch_up(local->journal, job, role, error));
 }
 
 static JsonObject *do_record_get(VmigLocal *local, VmigReader *args, GError **error)
@@ -200,6 +219,33 @@ static JsonObject *do_record_get(VmigLocal *local, VmigReader *args, GError **er
     return reply;
 }
 
+/* A name in the job's folder, which lives as long as this boot, as the guest's QEMU does: so a journal that is replaced
+ * by an older one meanwhile is not all that knows. Of the kind that may be left in that folder. */
+static char *given_file(const VmigLocal *local, const char *job)
+{
+    return g_build_filename(local->run_dir, job, "given", NULL);
+}
+
+static void note_given(const VmigLocal *local, const char *job)
+{
+    g_autofree char *path = given_file(local, job);
+
+    (void)!mknod(path, S_IFSOCK | 0600, 0); /* the journal has it: this is for the day on which that one is lost */
+}
+
+static JsonObject *do_was_given(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *job = vmig_local_job(args);
+    struct stat st;
+
+    if (!vmig_local_args(args, error))
+        return NULL;
+    g_autofree char *path = given_file(local, job);
+    JsonObject *reply = json_object_new();
+    json_object_set_boolean_member(reply, "given", lstat(path, &st) == 0 && st.st_uid == geteuid());
+    return reply;
+}
+
 static JsonObject *do_token_put(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *job = vmig_local_job(args);
@@ -210,12 +256,22 @@ static JsonObject *do_token_put(VmigLocal *local, VmigReader *args, GError **err
     if (!vmig_local_args(args, error))
         return NULL;
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
-    return vmig_local_done(vmig_journal_set_token(local->journal, job, owner, error));
+    gboolean ok = vmig_journal_set_token(local->journal, job, owner, error);
+    if (ok && g_str_equal(owner, VMIG_OWNER_DESTINATION))
+        note_given(local, job);
+    return vmig_local_done(ok);
 }
 
 static const VmigLocalMethod own_methods[] = {
-    {"hello", do_hello},           {"lock", do_lock},           {"unlock", do_unlock}, {"record-put", do_record_put},
-    {"record-get", do_record_get}, {"token-put", do_token_put}, {NULL, NULL},
+    {"hello", do_hello},
+    {"lock", do_lock},
+    {"unlock", do_unlock},
+    {"record-put", do_record_put},
+    {"record-get", do_record_get},
+    {"token-put", do_token_put},
+    {"catch-up", do_catch_up},
+    {"was-given", do_was_given},
+    {NULL, NULL},
 };
 
 static VmigLocalHandler find_handler(const char *name)

@@ -389,6 +389,28 @@ gboolean vmig_storage_record_put(VmigStorage *storage, const VmigJob *job, GErro
     return tell(storage, "record-put", args, error);
 }
 
+gboolean vmig_storage_was_given(VmigStorage *storage, const VmigJob *job)
+{
+    JsonObject *args = json_object_new();
+
+    set_text(args, "job", job->id);
+    g_autoptr(JsonObject) reply = ask(storage, "was-given", args, NULL);
+    if (reply == NULL)
+        return FALSE;
+    VmigReader reader = vmig_reader(reply);
+    gboolean given = vmig_reader_flag(&reader, "given");
+    return understood(&reader, storage, "was-given", NULL) && given;
+}
+
+gboolean vmig_storage_catch_up(VmigStorage *storage, const VmigJob *job, const char *role, GError **error)
+{
+    JsonObject *args = json_object_new();
+
+    set_text(args, "role", role);
+    json_object_set_object_member(args, "record", vmig_job_to_json(job));
+    return tell(storage, "catch-up", args, error);
+}
+
 gboolean vmig_storage_record_get(VmigStorage *storage, const char *id, VmigJob **ret, GError **error)
 {
     JsonObject *args = json_object_new();

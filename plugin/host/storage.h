@@ -132,6 +132,11 @@ gboolean vmig_storage_lock(VmigStorage *storage, const VmigJob *job, const char 
 gboolean vmig_storage_unlock(VmigStorage *storage, const VmigJob *job, GError **error);
 /* "record-put", "record-get": the journal of that host. put makes the job there the first time. */
 gboolean vmig_storage_record_put(VmigStorage *storage, const VmigJob *job, GError **error);
+/* Whether that host gave the token away since its boot, whatever its journal says now. */
+gboolean vmig_storage_was_given(VmigStorage *storage, const VmigJob *job);
+/* For a host whose journal was replaced by an older one: record, token and which files are the job's, all at once
+ * (vmig_gate_catch_up()). role: what that host is in the job. */
+gboolean vmig_storage_catch_up(VmigStorage *storage, const VmigJob *job, const char *role, GError **error);
 /* *ret is NULL where that host does not know the job. */
 gboolean vmig_storage_record_get(VmigStorage *storage, const char *id, VmigJob **ret, GError **error);
 /* "token-put": makes the owner durable there; source → destination only, ever. */

@@ -443,6 +443,38 @@ gboolean vmig_gate_take(VmigJournal *journal, const char *job_id, const char *fr
            note_taken(journal, job_id, from, error);
 }
 
+/* What is there under that name, if the name says whose it is. */
+static gboolean add_found(VmigJournal *journal, GPtrArray *files, const char *job_id, const char *path,
+                          const char *kind, GError **error)
+{
+    g_auto(Found) found = FOUND_INIT;
+
+    if (path == NULL)
+        return TRUE;
+    g_autoptr(VmigJournalFile) file = vmig_journal_file_new(job_id, path, kind, "made");
+    if (!look(path, &found, error))
+        return FALSE;
+    if (!found.exists || !type_fits(file, &found) || !carries_id(file))
+        return TRUE;
+    set_identity(file, &found, vmig_journal_boot_id(journal));
+    g_ptr_array_add(files, g_steal_pointer(&file));
+    return TRUE;
+}
+
+gboolean vmig_gate_catch_up(VmigJournal *journal, const VmigJob *record, const char *role, GError **error)
+{
+    g_autoptr(GPtrArray) files = g_ptr_array_new_with_free_func((GDestroyNotify)vmig_journal_file_free);
+    gboolean dest = g_strcmp0(role, VMIG_ROLE_DESTINATION) == 0;
+
+    for (guint i = 0; i < record->disks->len; i++) {
+        const VmigDisk *disk = record->disks->pdata[i];
+        if (!add_found(journal, files, record->id, dest ? disk->dest_overlay : disk->overlay, "overlay", error) ||
+            !add_found(journal, files, record->id, dest ? disk->dest_park : disk->park, "park", error))
+            return FALSE;
+    }
+    return vmig_journal_catch_up(journal, record, role, files, error);
+}
+
 GPtrArray *vmig_gate_list(VmigJournal *journal, const char *job_id, GError **error)
 {
     return vmig_journal_file_list(journal, job_id, NULL, error);

@@ -42,6 +42,11 @@ gboolean vmig_gate_rename(VmigJournal *journal, const char *job_id, const char *
  * be intended, and is recorded by vmig_gate_made() afterwards. */
 gboolean vmig_gate_take(VmigJournal *journal, const char *job_id, const char *from, const char *to, guint64 dev,
                         guint64 ino, GError **error);
+/* For a journal that was replaced by an older one: the other host's record is the true one. In one transaction the
+ * journal takes it, with the token if that is given, and records anew which file each of the record's overlays and
+ * parked copies of this host is, by its name: what the older journal has may be one of an earlier try. Removing them is
+ * as much for the gate as ever. */
+gboolean vmig_gate_catch_up(VmigJournal *journal, const VmigJob *record, const char *role, GError **error);
 /* VmigJournalFile: what the job has not removed. Not all of them need to exist. */
 GPtrArray *vmig_gate_list(VmigJournal *journal, const char *job_id, GError **error);
 /* The job that a path belongs to by the journal, the newest one; *job_id is NULL if it is nobody's. */

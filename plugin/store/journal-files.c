@@ -67,24 +67,24 @@ typedef struct {
     const VmigJournalFile *second;
 } Files;
 
+gboolean vmig_db_put_file(VmigJournal *journal, const VmigJournalFile *f, GError **error)
+{
+    return vmig_db_run(error, journal,
+                       "INSERT INTO file VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9,"
+                       " vmig_sum('file', ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)) ON CONFLICT (job, path) DO UPDATE SET"
+                       " kind = excluded.kind, state = excluded.state, dev = excluded.dev, ino = excluded.ino,"
+                       " born_ns = excluded.born_ns, boot = excluded.boot, reason = excluded.reason,"
+                       " sum = excluded.sum",
+                       "ssssiiiss", f->job, f->path, f->kind, f->state, (gint64)f->dev, (gint64)f->ino, f->born_ns,
+                       f->boot, f->reason);
+}
+
 static gboolean write_files(VmigJournal *journal, gpointer data, GError **error)
 {
     const Files *files = data;
-    const VmigJournalFile *all[] = {files->file, files->second};
 
-    for (guint i = 0; i < G_N_ELEMENTS(all) && all[i] != NULL; i++) {
-        const VmigJournalFile *f = all[i];
-        if (!vmig_db_run(error, journal,
-                         "INSERT INTO file VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9,"
-                         " vmig_sum('file', ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)) ON CONFLICT (job, path) DO UPDATE SET"
-                         " kind = excluded.kind, state = excluded.state, dev = excluded.dev, ino = excluded.ino,"
-                         " born_ns = excluded.born_ns, boot = excluded.boot, reason = excluded.reason,"
-                         " sum = excluded.sum",
-                         "ssssiiiss", f->job, f->path, f->kind, f->state, (gint64)f->dev, (gint64)f->ino, f->born_ns,
-                         f->boot, f->reason))
-            return FALSE;
-    }
-    return TRUE;
+    return vmig_db_put_file(journal, files->file, error) &&
+           (files->second == NULL || vmig_db_put_file(journal, files->second, error));
 }
 
 gboolean vmig_journal_file_put(VmigJournal *journal, const VmigJournalFile *file, const VmigJournalFile *second,

@@ -45,6 +45,9 @@ gboolean vmig_db_transaction(VmigJournal *journal, const char *id, VmigDbWork wo
 gboolean vmig_db_history(VmigJournal *journal, const char *id, const char *from, const char *to, const char *phase,
                          const char *detail, GError **error);
 
+/* One row of a file, inside a transaction. */
+gboolean vmig_db_put_file(VmigJournal *journal, const VmigJournalFile *file, GError **error);
+
 /* A note in the state that the job is in; NO_JOB if there is none. */
 gboolean vmig_db_note(VmigJournal *journal, const char *id, const char *detail, GError **error);
 

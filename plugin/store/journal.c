@@ -245,13 +245,28 @@ static gboolean put_job(VmigJournal *journal, gpointer data, GError **error)
            vmig_db_history(journal, job->id, row->state, job->state, "result", "by the other host", error);
 }
 
+/* A job that is given away when this host hears of it for the first time was known here before: the journal is an older
+ * one, and takes more than the record. */
+static gboolean put_known(VmigJournal *journal, gpointer data, GError **error)
+{
+    const NewJob *new_job = data;
+    g_autoptr(JobRow) row = NULL;
+
+    if (!get_row(journal, new_job->job->id, &row, error))
+        return FALSE;
+    if (row == NULL && vmig_job_token_is_dest(new_job->job))
+        return vmig_fail(error, VMIG_ERROR_STATE, NULL,
+                         "job %s is past the switchover, and this host's journal does not have it", new_job->job->id);
+    return put_job(journal, data, error);
+}
+
 gboolean vmig_journal_put(VmigJournal *journal, const VmigJob *job, const char *role, GError **error)
 {
     NewJob new_job = {job, role};
 
     if (!is_side(role))
         return vmig_fail(error, VMIG_ERROR_STATE, NULL, "job %s: '%s' is no role", job->id, role);
-    return check_job(job, error) && vmig_db_transaction(journal, job->id, put_job, &new_job, error);
+    return check_job(job, error) && vmig_db_transaction(journal, job->id, put_known, &new_job, error);
 }
 
 typedef struct {
@@ -345,6 +360,21 @@ char *vmig_journal_token(VmigJournal *journal, const char *id, GError **error)
     return need_row(journal, id, &row, error) ? g_strdup(row->token) : NULL;
 }
 
+/* The only way that it goes. */
+static gboolean move_token(VmigJournal *journal, const char *id, JobRow *row, GError **error)
+{
+    if (row->finished != 0)
+        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "job %s has ended as %s: its token stays", id, row->state);
+    if (!vmig_db_run(error, journal,
+                     "UPDATE token SET owner = ?2, seq = seq + 1,"
+                     " sum = vmig_sum('token', job, ?2, seq + 1) WHERE job = ?1",
+                     "ss", id, VMIG_OWNER_DESTINATION))
+        return FALSE;
+    g_free(row->token);
+    row->token = g_strdup(VMIG_OWNER_DESTINATION);
+    return TRUE;
+}
+
 /* The record carries the token too, for the other host: both change together. */
 static gboolean write_token(VmigJournal *journal, gpointer data, GError **error)
 {
@@ -359,19 +389,11 @@ static gboolean write_token(VmigJournal *journal, gpointer data, GError **error)
     if (strcmp(row->token, VMIG_OWNER_DESTINATION) == 0)
         return vmig_fail(error, VMIG_ERROR_STATE, NULL,
                          "job %s: the destination owns the guest, and the token is never given back", want->id);
-    if (row->finished != 0)
-        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "job %s has ended as %s: its token stays", want->id,
-                         row->state);
     g_autoptr(VmigJob) job = vmig_journal_load(journal, want->id, error);
-    if (job == NULL || !vmig_db_run(error, journal,
-                                    "UPDATE token SET owner = ?2, seq = seq + 1,"
-                                    " sum = vmig_sum('token', job, ?2, seq + 1) WHERE job = ?1",
-                                    "ss", want->id, want->text))
+    if (job == NULL || !move_token(journal, want->id, row, error))
         return FALSE;
     g_free(job->token);
     job->token = g_strdup(want->text);
-    g_free(row->token);
-    row->token = g_strdup(want->text);
     return update_job(journal, job, row, error) &&
            vmig_db_note(journal, want->id, "the destination owns the guest", error);
 }
@@ -383,4 +405,38 @@ gboolean vmig_journal_set_token(VmigJournal *journal, const char *id, const char
     if (!is_side(owner))
         return vmig_fail(error, VMIG_ERROR_STATE, NULL, "job %s: '%s' cannot own a guest", id, owner);
     return vmig_db_transaction(journal, id, write_token, &want, error);
+}
+
+typedef struct {
+    NewJob job;
+    GPtrArray *files; /* VmigJournalFile */
+} CatchUp;
+
+static gboolean catch_up(VmigJournal *journal, gpointer data, GError **error)
+{
+    const CatchUp *c = data;
+    const VmigJob *job = c->job.job;
+    g_autoptr(JobRow) row = NULL;
+
+    if (!get_row(journal, job->id, &row, error))
+        return FALSE;
+    gboolean given = vmig_job_token_is_dest(job) && row != NULL && strcmp(row->token, VMIG_OWNER_DESTINATION) != 0;
+    if (given && !move_token(journal, job->id, row, error))
+        return FALSE;
+    if (!put_job(journal, (gpointer)&c->job, error))
+        return FALSE;
+    for (guint i = 0; i < c->files->len; i++)
+        if (!vmig_db_put_file(journal, c->files->pdata[i], error))
+            return FALSE;
+    return vmig_db_note(journal, job->id, "this journal was replaced by an older one: the other host's record", error);
+}
+
+gboolean vmig_journal_catch_up(VmigJournal *journal, const VmigJob *job, const char *role, GPtrArray *files,
+                               GError **error)
+{
+    CatchUp all = {{job, role}, files};
+
+    if (!is_side(role))
+        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "job %s: '%s' is no role", job->id, role);
+    return check_job(job, error) && vmig_db_transaction(journal, job->id, catch_up, &all, error);
 }

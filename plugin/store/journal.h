@@ -94,6 +94,11 @@ gboolean vmig_journal_save(VmigJournal *journal, const VmigJob *job, GError **er
  * undo what is decided here: a final state left, a state after the switchover left backwards, the token given back. */
 gboolean vmig_journal_put(VmigJournal *journal, const VmigJob *job, const char *role, GError **error);
 
+/* The same with the token, if it is given in the record, and with rows of its files (VmigJournalFile), all in one
+ * transaction: for a journal that was replaced by an older one. */
+gboolean vmig_journal_catch_up(VmigJournal *journal, const VmigJob *job, const char *role, GPtrArray *files,
+                               GError **error);
+
 /* Intent, act, result. begin writes the intent and leaves the state alone. commit sets the state in the job, its record
  * and the journal, and writes the result, in one transaction; a job whose commit failed is as before. STATE for a
  * transition that the table does not have. A final state finishes the job. detail may be NULL. */

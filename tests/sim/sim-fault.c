@@ -13,7 +13,7 @@
 const char *const sim_fault_names[SIM_FAULT_KINDS] = {
     "error-before", "error-after", "crash-before", "crash-after", "stubborn",  "peer-down",   "net-down",
     "libvirt",      "power",       "qemu",         "cancel",      "guest-off", "guest-pause", "guest-io",
-    "no-space",     "block-job",   "operator",     "corrupt",     "journal",   "guard",
+    "no-space",     "block-job",   "operator",     "corrupt",     "journal",   "guard",       "old-journal",
 };
 
 static gboolean is_in_set(SimFaultSet set, SimFaultKind kind)
@@ -40,6 +40,19 @@ static int by_call(const void *a, const void *b)
     return x->at < y->at ? -1 : x->at > y->at;
 }
 
+/* By a chance of its own: all else of a seed is the same with or without. */
+static void plan_old_journal(Sim *sim)
+{
+    SimRandom r;
+
+    sim_random_seed(&r, sim->seed, 5);
+    if (!sim_random_percent(&r, 10) || sim->n_faults == SIM_FAULTS)
+        return;
+    sim->faults[sim->n_faults++] = (SimFault){SIM_FAULT_OLD, 1 + sim_random_below(&r, 300)};
+    sim->old.host = &sim->hosts[sim_random_below(&r, 2)];
+    sim->old.after = (guint)sim_random_scale(&r, 1, 200);
+}
+
 void sim_fault_plan(Sim *sim, SimFaultSet set)
 {
     SimRandom *r = &sim->chance;
@@ -53,13 +66,15 @@ void sim_fault_plan(Sim *sim, SimFaultSet set)
     for (guint i = 0; i < sim->n_faults; i++) {
         SimFaultKind kind;
         do
-            kind = sim_random_below(r, SIM_FAULT_KINDS);
+            kind = sim_random_below(r, SIM_FAULT_OLD);
         while (!is_in_set(set, kind));
         /* Half of them close behind the one before: what a fault leads to is where the second one hurts. */
         guint near = i > 0 ? sim->faults[i - 1].at + (guint)sim_random_scale(r, 1, 60) : 0;
         guint far = 1 + sim_random_below(r, 420);
         sim->faults[i] = (SimFault){kind, i > 0 && sim_random_percent(r, 50) ? near : far};
     }
+    if (set == SIM_FAULTS_ALL)
+        plan_old_journal(sim);
     qsort(sim->faults, sim->n_faults, sizeof sim->faults[0], by_call);
     static const guint percents[] = {0, 0, 15, 60};
     sim->migration_fails = set == SIM_FAULTS_CRASHES ? 0 : percents[sim_random_below(r, G_N_ELEMENTS(percents))];
@@ -113,7 +128,7 @@ void sim_power_loss(Sim *sim, SimHost *host)
     if (d->exists && !d->persistent)
         sim_domain_drop(host);
     sim_guard_kill(host);
-    host->rundir = FALSE;
+    host->rundir = host->given = FALSE;
     sim_end_agent(host);
     gint64 up = sim->now + sim_random_scale(&sim->chance, 20 * SIM_S, 600 * SIM_S);
     host->down_until = MAX(host->down_until, up);
@@ -241,11 +256,22 @@ static void happen(Sim *sim, SimFaultKind kind, SimCall *call)
     case SIM_FAULT_GUARD:
         sim_guard_kill(&sim->hosts[0]);
         break;
+    case SIM_FAULT_OLD:
+        if (sim->reopen == NULL && !sim_owner(sim)->is_dest)
+            sim_journal_keep_old(sim, sim->old.host);
+        break;
     case SIM_FAULT_KINDS:
     default:
         g_assert_not_reached();
     }
     sim_check_now(sim);
+}
+
+/* Nobody replaces a journal beneath a process: that one dies, some time after it has given the token. */
+static void die_for_old_journal(Sim *sim)
+{
+    if (sim->old.journal != NULL && sim_owner(sim)->is_dest && sim->old.after-- == 1)
+        sim_crash(sim);
 }
 
 static gboolean crashed(GError **error)
@@ -304,6 +330,7 @@ static gboolean begin_call(Sim *sim, SimCall *call, SimHost *host, const char *m
         sim->guest.due = sim->now + sim_random_scale(&sim->world, SIM_MS, 100 * SIM_MS);
     sim_advance(sim, sim_random_scale(&sim->world, 20, 3 * SIM_MS));
     run_faults(sim, call);
+    die_for_old_journal(sim);
     if (never_ends(sim) || sim->dead)
         return crashed(error);
     if (!is_reachable(sim, call)) {

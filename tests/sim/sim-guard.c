@@ -159,7 +159,7 @@ JsonObject *sim_guard_call(SimHost *host, const char *method, VmigReader *args, 
     else if (strcmp(method, "rundir") == 0)
         host->rundir = TRUE;
     else if (strcmp(method, "rundir-remove") == 0)
-        host->rundir = FALSE;
+        host->rundir = host->given = FALSE;
     else
         *known = FALSE;
     return *known ? json_object_new() : NULL;

@@ -98,6 +98,12 @@ static void fast_sum(sqlite3_context *context, int n_values, sqlite3_value **val
     sqlite3_result_blob(context, &h, sizeof h, SQLITE_TRANSIENT);
 }
 
+/* From here on its statements are kept. Not while it reads its schema: the library frees those statements by itself. */
+static void keep_statements(sqlite3 *db)
+{
+    g_hash_table_insert(databases, db, g_hash_table_new_full(g_str_hash, g_str_equal, g_free, kept_free));
+}
+
 VmigJournal *sim_journal_new(const char *name)
 {
     VmigJournal *journal = g_new0(VmigJournal, 1);
@@ -116,7 +122,7 @@ VmigJournal *sim_journal_new(const char *name)
         databases = g_hash_table_new_full(g_direct_hash, g_direct_equal, NULL, (GDestroyNotify)g_hash_table_unref);
         statements = g_hash_table_new(g_direct_hash, g_direct_equal);
     }
-    g_hash_table_insert(databases, journal->db, g_hash_table_new_full(g_str_hash, g_str_equal, g_free, kept_free));
+    keep_statements(journal->db);
     return journal;
 }
 
@@ -124,4 +130,38 @@ void sim_journal_free(VmigJournal *journal)
 {
     g_hash_table_remove(databases, journal->db);
     vmig_journal_close(journal);
+}
+
+static void copy_all(sqlite3 *to, sqlite3 *from)
+{
+    sqlite3_backup *backup = sqlite3_backup_init(to, "main", from, "main");
+
+    if (backup == NULL || sqlite3_backup_step(backup, -1) != SQLITE_DONE || sqlite3_backup_finish(backup) != SQLITE_OK)
+        g_error("a copy of a journal: %s", sqlite3_errmsg(to));
+}
+
+void sim_journal_keep_old(Sim *sim, SimHost *host)
+{
+    if (sqlite3_open(":memory:", (sqlite3 **)&sim->old.journal) != SQLITE_OK)
+        g_error("no memory for a journal");
+    copy_all(sim->old.journal, host->journal->db);
+}
+
+void sim_journal_put_back(Sim *sim)
+{
+    sqlite3 *db = sim->old.host->journal->db;
+
+    sim_trace(sim, "%s: its journal is replaced by an older one", sim->old.host->name);
+    g_hash_table_remove(databases, db);
+    copy_all(db, sim->old.journal);
+    if (sqlite3_exec(db, "SELECT count(*) FROM job", NULL, NULL, NULL) != SQLITE_OK)
+        g_error("the older journal: %s", sqlite3_errmsg(db));
+    keep_statements(db);
+    sim_journal_drop_old(sim);
+    sim->old.put_back = TRUE;
+}
+
+void sim_journal_drop_old(Sim *sim)
+{
+    sqlite3_close(g_steal_pointer(&sim->old.journal));
 }

@@ -287,6 +287,7 @@ static void io_host(Io *io, SimHost *host)
     io_file_list(io, host->guard.fences);
     IO(io, host->rundir);
     IO(io, host->rundir_stuck);
+    IO(io, host->given);
     IO(io, host->down_until);
     IO(io, host->libvirt_until);
     IO(io, host->no_space_guest);

@@ -164,13 +164,23 @@ static void run_machine(Sim *sim, VmigWorld *world, const VmigPolicy *policy, Vm
     sim->machine = NULL;
 }
 
+static gboolean knows_job(const SimHost *host)
+{
+    g_autofree char *owner = vmig_journal_token(host->journal, host->sim->job_id, NULL);
+
+    return owner != NULL;
+}
+
 /* Past the switchover a job can be resumed on either host. */
 static void choose_host(Sim *sim)
 {
     g_autofree char *owner = vmig_journal_token(sim_dest(sim)->journal, sim->job_id, NULL);
-    gboolean there = g_strcmp0(owner, VMIG_OWNER_DESTINATION) == 0 && sim->now >= sim_dest(sim)->down_until;
+    gboolean there = (g_strcmp0(owner, VMIG_OWNER_DESTINATION) == 0 || (sim->old.put_back && owner != NULL)) &&
+                     sim->now >= sim_dest(sim)->down_until;
 
     sim->here = there && sim_random_percent(&sim->chance, 40) ? 1 : 0;
+    if (sim->old.put_back && sim->old.host == sim_source(sim) && !knows_job(sim_source(sim)))
+        sim->here = 1; /* that host's journal is of before the job */
     /* Its own host has to be there: a process runs on it. */
     if (sim->now < sim_here(sim)->down_until && sim->here == 0)
         sim_advance_to(sim, sim_here(sim)->down_until, FALSE);
@@ -276,6 +286,8 @@ SimOutcome sim_run(Sim *sim)
     while (!over && sim->violation == NULL && sim->processes < MOST_PROCESSES) {
         if (sim->processes >= MOST_PROCESSES / 2)
             sim_fault_heal(sim);
+        if (sim->old.journal != NULL && sim_owner(sim)->is_dest)
+            sim_journal_put_back(sim);
         choose_host(sim);
         run_process(sim, policy);
         g_clear_pointer(&job, vmig_job_free);

@@ -202,4 +202,5 @@ void sim_clear(Sim *sim)
     g_free(sim->job_id);
     g_free(sim->violation);
     g_free(sim->sent_hash);
+    sim_journal_drop_old(sim);
 }

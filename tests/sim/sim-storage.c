@@ -62,6 +62,25 @@ static JsonObject *do_record_put(SimHost *host, VmigReader *args, GError **error
     return done(job != NULL && vmig_journal_put(host->journal, job, role_of(host), error));
 }
 
+static JsonObject *do_was_given(SimHost *host, VmigReader *args, GError **error)
+{
+    if (vmig_reader_text(args, "job") == NULL || !good(args, error))
+        return NULL;
+    JsonObject *reply = json_object_new();
+    json_object_set_boolean_member(reply, "given", host->given);
+    return reply;
+}
+
+static JsonObject *do_catch_up(SimHost *host, VmigReader *args, GError **error)
+{
+    JsonObject *record = vmig_reader_object(args, "record");
+    const char *role = vmig_reader_text(args, "role");
+    g_autoptr(VmigJob) job = good(args, error) ? vmig_job_from_json(record, error) : NULL;
+
+    g_assert(job == NULL || strcmp(role, role_of(host)) == 0);
+    return done(job != NULL && vmig_gate_catch_up(host->journal, job, role, error));
+}
+
 static JsonObject *do_record_get(SimHost *host, VmigReader *args, GError **error)
 {
     const char *id = vmig_reader_text(args, "job");
@@ -91,7 +110,9 @@ static JsonObject *do_token_put(SimHost *host, VmigReader *args, GError **error)
         return NULL;
     if (host->sim->broken == SIM_BREAK_TOKEN && host->is_dest)
         return done(TRUE);
-    return done(vmig_journal_set_token(host->journal, job, owner, error));
+    gboolean ok = vmig_journal_set_token(host->journal, job, owner, error);
+    host->given = host->given || (ok && strcmp(owner, VMIG_OWNER_DESTINATION) == 0);
+    return done(ok);
 }
 
 static gboolean check_ours(const char *job, const char *path, GError **error)
@@ -305,6 +326,8 @@ static const struct {
     {"record-put", do_record_put},
     {"record-get", do_record_get},
     {"token-put", do_token_put},
+    {"catch-up", do_catch_up},
+    {"was-given", do_was_given},
     {"intend", do_intend},
     {"made", do_made},
     {"remove", do_remove},

@@ -224,6 +224,7 @@ struct SimHost {
     char *oplock; /* the job that holds it */
     gboolean rundir;
     gboolean rundir_stuck; /* it could not be removed once */
+    gboolean given;        /* the token, since its boot */
     VmigJournal *journal;
     gint64 down_until;       /* cannot be reached by the tool on the other host */
     gboolean agent;          /* what serves it to the tool on the other host is alive */
@@ -297,6 +298,7 @@ typedef enum {
     SIM_FAULT_CORRUPT,   /* bytes arrive other than they left */
     SIM_FAULT_JOURNAL,   /* a transaction fails, or the process dies at it */
     SIM_FAULT_GUARD,     /* the guard is killed, and all its locks are gone */
+    SIM_FAULT_OLD,       /* a journal is replaced by this moment's, once the token is given */
     SIM_FAULT_KINDS,
 } SimFaultKind;
 
@@ -431,6 +433,12 @@ struct Sim {
     gboolean reverted;    /* ... and that is the persistent definition: he reverted, the guest is off */
     gboolean lost_config; /* a power loss took back what libvirt had not synced */
     gboolean fired[SIM_FAULT_KINDS];
+    struct {
+        SimHost *host;
+        void *journal; /* what it was: a database in memory */
+        guint after;   /* calls with the token given, then the process dies */
+        gboolean put_back;
+    } old; /* journal, of SIM_FAULT_OLD */
 
     /* What is found. */
     char *violation;
@@ -446,6 +454,10 @@ SimHost *sim_peer(Sim *sim);
 /* sim-journal.c */
 VmigJournal *sim_journal_new(const char *name);
 void sim_journal_free(VmigJournal *journal);
+/* As from a backup: what a host's journal is now, and that it is so again. */
+void sim_journal_keep_old(Sim *sim, SimHost *host);
+void sim_journal_put_back(Sim *sim);
+void sim_journal_drop_old(Sim *sim);
 /* sim-clock.c */
 void sim_advance(Sim *sim, gint64 microseconds);
 void sim_advance_to(Sim *sim, gint64 until, gboolean stop_on_event);

@@ -759,6 +759,55 @@ static void test_journal_fails(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_true(exists(path2));
 }
 
+/* The journal is of before the switchover: what it has of the temporary files may be of an earlier try, or nothing. */
+static void test_catch_up(Fixture *f, G_GNUC_UNUSED gconstpointer data)
+{
+    g_autofree char *overlay = made(f, "vda." ID ".overlay", "overlay");
+    g_autofree char *park = image(f, "vda." ID ".park");
+    g_autofree char *nameless = made(f, "vdb.overlay", "overlay");
+    g_autofree char *gone = made(f, "vdc." ID ".overlay", "overlay");
+    const char *overlays[] = {overlay, nameless, gone};
+    g_autoptr(VmigJob) record = vmig_journal_load(f->journal, ID, NULL);
+
+    for (guint i = 0; i < G_N_ELEMENTS(overlays); i++) {
+        VmigDisk *disk = vmig_disk_new();
+        disk->overlay = g_strdup(overlays[i]);
+        disk->dest_overlay = g_strdup(nameless);
+        disk->park = i == 0 ? g_strdup(park) : NULL;
+        g_ptr_array_add(record->disks, disk);
+    }
+    change_row(f, overlay, other_ino);
+    change_row(f, nameless, other_ino);
+    make(park, "x");
+    g_assert_cmpint(unlink(gone), ==, 0);
+    vmig_job_set_state(record, VMIG_STATE_COMMIT);
+    g_free(record->token);
+    record->token = g_strdup("destination");
+    assert_fails(VMIG_ERROR_STATE, vmig_gate_catch_up(f->journal, record, "nobody", &error_));
+    assert_fails(VMIG_ERROR_STATE, vmig_gate_catch_up(f->journal, record, "destination", &error_));
+    fail_statx = 2;
+    assert_fails(VMIG_ERROR_IO, vmig_gate_catch_up(f->journal, record, "source", &error_));
+    g_autofree char *before = vmig_journal_token(f->journal, ID, NULL);
+    g_assert_cmpstr(before, ==, "source");
+    assert_ok(vmig_gate_redundant(f->journal, ID, overlay, "committed", &error_));
+    assert_gate("another file", vmig_gate_remove(f->journal, ID, overlay, &error_));
+
+    for (int round = 0; round < 2; round++)
+        assert_ok(vmig_gate_catch_up(f->journal, record, "source", &error_));
+    g_autofree char *after = vmig_journal_token(f->journal, ID, NULL);
+    g_assert_cmpstr(after, ==, "destination");
+    g_autoptr(VmigJob) stored = vmig_journal_load(f->journal, ID, NULL);
+    g_assert_cmpstr(stored->state, ==, "COMMIT");
+    assert_gate("nobody said", vmig_gate_remove(f->journal, ID, overlay, &error_));
+    for (guint i = 0; i < G_N_ELEMENTS(overlays); i++)
+        assert_ok(vmig_gate_redundant(f->journal, ID, overlays[i], "committed", &error_));
+    assert_ok(vmig_gate_remove(f->journal, ID, overlay, &error_));
+    assert_ok(vmig_gate_remove(f->journal, ID, park, &error_));
+    assert_ok(vmig_gate_remove(f->journal, ID, gone, &error_));
+    assert_gate("another file", vmig_gate_remove(f->journal, ID, nameless, &error_));
+    g_assert_true(!exists(overlay) && !exists(park) && exists(nameless));
+}
+
 #define ADD(name, function) g_test_add("/gate/" name, Fixture, NULL, set_up, function, tear_down)
 
 int main(int argc, char **argv)
@@ -773,6 +822,7 @@ int main(int argc, char **argv)
     ADD("sockets", test_sockets);
     ADD("overlay-with-snapshots", test_overlay_with_snapshots);
     ADD("adopt", test_adopt);
+    ADD("catch-up", test_catch_up);
     ADD("rename", test_rename);
     ADD("part-again", test_part_again);
     ADD("rename-disagrees", test_rename_disagrees);

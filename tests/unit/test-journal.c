@@ -445,6 +445,50 @@ static void test_token(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     vmig_journal_close(journal);
 }
 
+/* A journal of before the switchover, or of before the job: all of the other host's word in one transaction. */
+static void test_catch_up(Fixture *f, G_GNUC_UNUSED gconstpointer data)
+{
+    g_autoptr(GPtrArray) files = g_ptr_array_new_with_free_func((GDestroyNotify)vmig_journal_file_free);
+    g_autoptr(VmigJournal) journal = open_ok(f->path);
+    g_autoptr(VmigJob) job = make_job(ID, UUID, "web1");
+    g_autoptr(VmigJob) other = make_job("fedcba9876543210", UUID, "web1");
+    g_autoptr(VmigJournalFile) row = NULL;
+
+    g_ptr_array_add(files, vmig_journal_file_new(ID, "/images/vda." ID, "overlay", "made"));
+    g_free(job->token);
+    job->token = g_strdup("destination");
+    vmig_job_set_state(job, VMIG_STATE_SWITCHED);
+    /* Another job has the domain: nothing of it is written. */
+    assert_ok(vmig_journal_create_job(journal, other, "destination", &error_));
+    assert_fails(VMIG_ERROR_LOCKED, vmig_journal_catch_up(journal, job, "destination", files, &error_));
+    assert_fails(VMIG_ERROR_NO_JOB, vmig_journal_token(journal, ID, &error_) != NULL);
+    vmig_job_set_state(other, VMIG_STATE_ROLLED_BACK);
+    assert_ok(vmig_journal_put(journal, other, "destination", &error_));
+
+    assert_ok(vmig_journal_catch_up(journal, job, "destination", files, &error_));
+    g_autofree char *owner = vmig_journal_token(journal, ID, NULL);
+    g_assert_cmpstr(owner, ==, "destination");
+    assert_ok(vmig_journal_file_get(journal, ID, "/images/vda." ID, &row, &error_));
+    g_assert_cmpstr(row->state, ==, "made");
+    g_free(job->token);
+    job->token = g_strdup("source");
+    assert_fails(VMIG_ERROR_STATE, vmig_journal_catch_up(journal, job, "destination", files, &error_));
+    g_free(job->token);
+    job->token = g_strdup("destination");
+    /* What is further here stays, and what has ended without the token never gets it. */
+    vmig_job_set_state(job, VMIG_STATE_PIVOT);
+    assert_ok(vmig_journal_catch_up(journal, job, "destination", files, &error_));
+    vmig_job_set_state(job, VMIG_STATE_MIGRATE);
+    assert_fails(VMIG_ERROR_STATE, vmig_journal_catch_up(journal, job, "destination", files, &error_));
+    g_free(other->token);
+    other->token = g_strdup("destination");
+    vmig_job_set_state(other, VMIG_STATE_SWITCHED);
+    assert_fails(VMIG_ERROR_STATE, vmig_journal_catch_up(journal, other, "destination", files, &error_));
+    g_autofree char *source = vmig_journal_token(journal, other->id, NULL);
+    g_assert_cmpstr(source, ==, "source");
+    assert_ok(vmig_journal_check(journal, &error_));
+}
+
 static void test_put(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     g_autoptr(VmigJournal) journal = open_ok(f->path);
@@ -470,11 +514,14 @@ static void test_put(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autoptr(VmigJob) other = make_job(ID, "7f2c5c3e-8a4b-4f0e-9d3a-0d9f5c1b7e21", "web1");
     vmig_job_set_state(other, VMIG_STATE_DONE);
     assert_fails(VMIG_ERROR_STATE, vmig_journal_put(journal, other, "destination", &error_));
-    /* Where the journal was lost, the other host gives the record back, token and all. */
+    /* Where the journal was lost, the other host gives the record back: token, files and all, or not at all. */
+    g_autoptr(GPtrArray) files = g_ptr_array_new();
     g_autoptr(VmigJob) lost = make_job("fedcba9876543210", UUID, "web1");
     g_free(lost->token);
     lost->token = g_strdup("destination");
     vmig_job_set_state(lost, VMIG_STATE_COMMIT);
+    assert_fails(VMIG_ERROR_STATE, vmig_journal_put(journal, lost, "destination", &error_));
+    assert_ok(vmig_journal_catch_up(journal, lost, "destination", files, &error_));
     assert_ok(vmig_journal_put(journal, lost, "destination", &error_));
     g_autofree char *owner = vmig_journal_token(journal, lost->id, NULL);
     g_assert_cmpstr(owner, ==, "destination");
@@ -980,6 +1027,7 @@ int main(int argc, char **argv)
     ADD("transitions", test_transitions);
     ADD("token", test_token);
     ADD("put", test_put);
+    ADD("catch-up", test_catch_up);
     ADD("files", test_files);
     ADD("processes", test_processes);
     ADD("killed", test_killed);

@@ -367,6 +367,63 @@ static void test_record(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     f->job->id = g_strdup(ID);
 }
 
+static void reopen_storage(Fixture *f)
+{
+    g_autoptr(GError) error = NULL;
+
+    f->storage = open_storage(f, VMIG_ROLE_SOURCE, &error);
+    g_assert_no_error(error);
+}
+
+/* From a backup of before the token: that it was given is still known, and the other host's record is taken whole. */
+static void test_older_journal(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    const char *overlay = disk_of(f)->overlay;
+    g_autoptr(VmigJob) older = NULL;
+    g_autoptr(VmigJob) now = NULL;
+    g_autoptr(GError) error = NULL;
+
+    put_record(f);
+    vmig_storage_rundir(f->storage, f->job, &error);
+    g_assert_no_error(error);
+    g_assert_true(vmig_storage_intend(f->storage, f->job, overlay, "overlay", &error));
+    run_command("qemu-img create -q -f qcow2 '%s' 8M", overlay);
+    g_assert_true(vmig_storage_made(f->storage, f->job, overlay, &error));
+    g_assert_cmpint(g_unlink(overlay), ==, 0);
+    run_command("qemu-img create -q -f qcow2 '%s' 8M", overlay);
+    vmig_storage_free(f->storage);
+    run_command("cp -a %s %s/kept", f->state, f->dir);
+    reopen_storage(f);
+    g_assert_false(vmig_storage_was_given(f->storage, f->job));
+    g_assert_true(vmig_storage_token_put(f->storage, f->job, "source", &error));
+    g_assert_false(vmig_storage_was_given(f->storage, f->job));
+    g_assert_true(vmig_storage_token_put(f->storage, f->job, "destination", &error));
+    g_assert_true(vmig_storage_was_given(f->storage, f->job));
+
+    vmig_storage_free(f->storage);
+    run_command("rm -r %s", f->state);
+    run_command("mv %s/kept %s", f->dir, f->state);
+    reopen_storage(f);
+    g_assert_true(vmig_storage_record_get(f->storage, ID, &older, &error));
+    g_assert_false(vmig_job_token_is_dest(older));
+    g_assert_true(vmig_storage_was_given(f->storage, f->job));
+    vmig_job_set_state(f->job, VMIG_STATE_COMMIT);
+    g_assert_false(vmig_storage_remove(f->storage, f->job, overlay, "stale", &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_GATE);
+    g_clear_error(&error);
+    g_free(f->job->token);
+    f->job->token = g_strdup("destination");
+    g_assert_true(vmig_storage_catch_up(f->storage, f->job, VMIG_ROLE_SOURCE, &error));
+    g_assert_true(vmig_storage_catch_up(f->storage, f->job, VMIG_ROLE_SOURCE, &error));
+    g_assert_true(vmig_storage_record_get(f->storage, ID, &now, &error));
+    g_assert_true(vmig_job_token_is_dest(now));
+    g_assert_cmpstr(now->state, ==, "COMMIT");
+    vmig_storage_remove(f->storage, f->job, overlay, "stale", &error);
+    g_assert_no_error(error);
+    g_assert_true(vmig_storage_rundir_remove(f->storage, f->job, &error));
+    g_assert_false(vmig_storage_was_given(f->storage, f->job));
+}
+
 static pid_t find_guard(const char *socket)
 {
     g_autoptr(GDir) proc = g_dir_open("/proc", 0, NULL);
@@ -1255,6 +1312,7 @@ int main(int argc, char **argv)
         {"outside", test_outside, VMIG_ROLE_SOURCE},
         {"lock", test_lock, VMIG_ROLE_SOURCE},
         {"record", test_record, VMIG_ROLE_DESTINATION},
+        {"older-journal", test_older_journal, VMIG_ROLE_SOURCE},
         {"arguments", test_arguments, VMIG_ROLE_SOURCE},
         {"overlay", test_overlay, VMIG_ROLE_DESTINATION},
         {"commit-offline", test_commit_offline, VMIG_ROLE_DESTINATION},
