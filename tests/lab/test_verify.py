@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """verify, and migrate --verify: what is equal is found equal while the guest writes, what somebody changed is named,
 and a job that finds a difference removes nothing."""
+import contextlib
+import os
+import signal
+import subprocess
 import sys
 
 import qcow2
-from cases import Disk, main
-from command import DONE, LOCKED, UNFINISHED, need
-from facts import files_there
-from lab import IMAGES
+from cases import Disk, main, shared
+from command import DONE, LOCKED, REFUSED, UNFINISHED, Call, need
+from facts import files_there, gather, run_folder_left, same_definitions
+from hostns import HOSTS, NAME
+from lab import IMAGES, wait_until
 from stopped import stopped
+from test_net import agents, signal_all
 
 FAILED = 1
 
@@ -104,6 +110,10 @@ def test_kept_images(case):
         need(stuck == ([snapshot] if snapshot else []) and (document['error'] or {}).get('code') == code and
              done == (FAILED if code else DONE), 'reverts', done, document['reverts'], document['error'])
 
+    with away(lab, 'a'):
+        code, document = verify(case, 'b')
+        need(code == FAILED and document['outcome'] == 'unproven' and not document['differences'],
+             'without the source, which alone has something to compare with:', code, document)
     lab.virsh('b', 'destroy', 'g')
     need_equal(case, 'b', 'image', ['one', 'two'])
     path = guest.files['vdb'][0]
@@ -117,6 +127,87 @@ def test_kept_images(case):
     code, document = verify(case, 'b')
     need(code == FAILED and {d['kind'] for d in document['differences']} & {'missing', 'content', 'field', 'extra'},
          'another snapshot of the same name:', document)
+
+
+@contextlib.contextmanager
+def away(lab, host):
+    """Nobody listens there for ssh, as on a host that is off."""
+    os.kill(int(lab.path(host, '/run/sshd.pid').read_text()), signal.SIGTERM)
+    wait_until(lambda: lab.run(host, ['ssh', '-oConnectTimeout=5', NAME[host], 'true'], check=False).returncode == 255,
+               20, 'the end of sshd')
+    try:
+        yield
+    finally:
+        lab.run(host, ['/usr/sbin/sshd', '-f', f'{lab.dir}/{host}/sshd/sshd_config'], stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL)
+        lab.wait_ready(host)
+
+
+def verified(case):
+    """The guest of the tests that change nothing: it went from a to b with --verify, and a kept its images."""
+    def make():
+        guest = case.guest()
+        move = case.migration(guest, '--verify')
+        move.run()
+        move.prove_arrived(revert=None)
+        return guest
+    return case.guest_once('verified', make)
+
+
+@shared
+def test_source_away(case):
+    """The source is off: what its snapshots were is in the record. Asked on the source with the destination off, it
+    says so, and compares nothing."""
+    lab = case.lab
+    verified(case)
+    need_equal(case, 'b', 'image', ['one', 'two'])
+    with away(lab, 'a'):
+        need_equal(case, 'b', 'record', ['one', 'two'])
+        said = case.call('b', 'verify', 'g')
+        need(said.code == DONE and 'EQUAL' in said.stdout, 'the page:', said.stdout, said.stderr)
+    with away(lab, 'b'):
+        code, document = verify(case, 'a')
+        need(code == REFUSED and document['error']['code'] == 'unreachable', 'without the destination:', code, document)
+    need_equal(case, 'a', 'image', ['one', 'two'])
+    nothing_left(case)
+
+
+def nothing_left(case):
+    """No process, no socket, no lock is left of a verification on either host."""
+    for host in HOSTS:
+        wait_until(lambda host=host: not case.lab.processes(host, 'vmig-snap', 'qemu-nbd', 'qemu-img'), 20,
+                   f'the end of all processes on {host}')
+        need(not run_folder_left(case.lab, host), f'left on {host}:', run_folder_left(case.lab, host))
+
+
+@shared
+def test_interrupted(case):
+    """^C in the middle, on either host: it ends with an error, and there is nothing that it changed or left."""
+    lab, guest = case.lab, verified(case)
+    for host, other in (('a', 'b'), ('b', 'a')):
+        files = {h: files_there(lab, h) for h in HOSTS}
+        jobs = case.call(host, 'list', '--all', '--json').document
+        before = gather(lab, 'b', guest)
+        call = Call(lab, host, ['verify', 'g', '--json'])
+        # The agent of the other host stands still, so that it cannot be at its end.
+        wait_until(lambda: agents(lab, other) or call.process.poll() is not None, 20, 'the agent')
+        signal_all(agents(lab, other), signal.SIGSTOP)
+        try:
+            need(call.process.poll() is None, 'it ended before:', call.tail())
+            call.interrupt()
+            wait_until(lambda: 'interrupted' in call.stderr, 20, 'a word about the interrupt')
+        finally:
+            signal_all(agents(lab, other), signal.SIGCONT)
+        call.wait(20)
+        need(call.code == FAILED and call.document['error']['code'] == 'cancelled', 'it ended with', call.code,
+             call.tail())
+        nothing_left(case)
+        now = gather(lab, 'b', guest)
+        need(not same_definitions(before, now) and (now.pid, now.images, now.tree, now.state) ==
+             (before.pid, before.images, before.tree, 'running'), 'the guest changed:', same_definitions(before, now))
+        need({h: files_there(lab, h) for h in HOSTS} == files, 'files came or went')
+        need(case.call(host, 'list', '--all', '--json').document == jobs, 'the job changed')
+        need_equal(case, host, 'image', ['one', 'two'])
 
 
 def test_deleted_images(case):

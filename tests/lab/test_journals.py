@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Journals. A migration with one that cannot be used, on either host, is refused, touches nothing and says where and
+why. One that was replaced by an older one, of before the switchover or of before the job, on either host, makes nobody
+run the guest who must not: the job comes to its end by itself, from whichever host it is carried on."""
+import os
+import shutil
+import signal
+import sys
+
+import oracle
+import outcome
+from cases import TWO, main, shared
+from command import DONE, REFUSED, ROLLED_BACK, UNFINISHED, Call, need
+from facts import files_there
+from hostns import NAME
+from lab import wait_until
+from test_net import agents, wait_stopped
+from test_verify import away
+
+FOLDER = '/var/lib/vmig-snap'
+JOURNAL = f'{FOLDER}/journal.db'
+FAILED = 1
+SOURCE, DEST = 'source', 'destination'
+
+
+def moving(case):
+    """The guest of these tests, which goes from one host to the other, and a Migration to the one where it is not. Both
+    hosts have a journal with a job that went back."""
+    def make():
+        guest = case.guest(tree=TWO[:1])
+        move = case.migration(guest)
+        move.run(fault='SEED.leave@1:error:interference')
+        need(move.call.code == ROLLED_BACK, 'the first job:', move.call.tail())
+        return guest
+    guest = case.guest_once('moving', make)
+    return case.migration(guest, '--source-images', 'delete', source=guest.host, dest='b' if guest.host == 'a' else 'a')
+
+
+def saved(lab, host):
+    """Its journal as it is now, kept aside."""
+    to = lab.dir / f'{host}-old-journal'
+    shutil.rmtree(to, ignore_errors=True)
+    shutil.copytree(lab.path(host, FOLDER), to)
+    return to
+
+
+def put_back(lab, host, kept):
+    """What was kept takes the journal's place, as from a backup."""
+    for name in ('journal.db', 'journal.db-journal'):
+        lab.path(host, f'{FOLDER}/{name}').unlink(missing_ok=True)
+        if (kept / name).exists():
+            shutil.copy2(kept / name, lab.path(host, f'{FOLDER}/{name}'))
+    shutil.rmtree(kept)
+
+
+# --- journals that cannot be used ----------------------------------------------------------------
+
+def corrupt(lab, host):
+    """Other bytes in the middle of it."""
+    with open(lab.path(host, JOURNAL), 'r+b') as file:
+        file.seek(4096)
+        file.write(b'\xa5' * 4096)
+
+
+def newer(lab, host):
+    """PRAGMA user_version: bytes 60 to 63."""
+    with open(lab.path(host, JOURNAL), 'r+b') as file:
+        file.seek(60)
+        file.write(b'\0\0\0\2')
+
+
+def read_only(lab, host):
+    """Its file system."""
+    lab.run(host, f'mount --bind {FOLDER} {FOLDER} && mount -o remount,bind,ro {FOLDER}')
+
+
+def full(lab, host):
+    """Its file system is another one, with no room at all."""
+    lab.run(host, f'mount -t tmpfs -o size=16k,mode=0700 none {FOLDER} && '
+            f'(dd if=/dev/zero of={FOLDER}/filler bs=4k 2>/dev/null; true)')
+
+
+# what: (how it is done, whether that is a mount to be undone, the code, words of the message)
+BAD = {
+    'corrupt': (corrupt, False, 'journal', 'damaged'),
+    'newer': (newer, False, 'journal-newer', 'is of version 2'),
+    'read_only': (read_only, True, 'journal', 'cannot be written'),
+    'full': (full, True, 'no-space', 'No space left'),
+}
+
+
+def refused_with(what, side):
+    """A test: migrate with such a journal on this side."""
+    spoil, mounted, code, words = BAD[what]
+
+    @shared
+    def test(case):
+        move = moving(case)
+        lab, guest, host = case.lab, move.guest, move.source if side == SOURCE else move.dest
+        kept = saved(lab, host)
+        files = {h: files_there(lab, h) for h in 'ab'}
+        xml = lab.virsh(move.source, 'dumpxml', guest.name, '--security-info')
+        spoil(lab, host)
+        before = None if mounted else lab.path(host, JOURNAL).read_bytes()
+        try:
+            call = case.call(move.source, 'migrate', guest.name, lab.uri(move.dest), '--json')
+            after = None if mounted else lab.path(host, JOURNAL).read_bytes()
+        finally:
+            if mounted:
+                lab.run(host, ['umount', FOLDER])
+            put_back(lab, host, kept)
+        need(call.code == (FAILED if side == SOURCE else REFUSED), 'it ended with', call.code, call.tail())
+        need(call.error['code'] == code and words in call.error['message'] and JOURNAL in call.error['message'] and
+             call.error['hint'], 'it said', call.error)
+        need(side == SOURCE or (call.error['message'].startswith(f'{NAME[host]}: ') and
+                                call.error['hint'].startswith(f'On {NAME[host]}: ')), 'it does not say where:', call.error)
+        need(after == before, 'the journal was changed')
+        need({h: files_there(lab, h) for h in 'ab'} == files, 'files came or went')
+        need(lab.virsh(move.source, 'dumpxml', guest.name, '--security-info') == xml and
+             lab.state(move.dest, guest.name) is None, 'the guest was touched')
+    test.__doc__ = f'migrate with a journal that is {what} on the {side}.'
+    return test
+
+
+globals().update({f'test_{what}_on_{side}': refused_with(what, side) for what in BAD for side in (SOURCE, DEST)})
+
+
+# --- journals that were replaced by older ones ---------------------------------------------------
+
+def replaced(case, side, when='MIGRATE.enter', died='COMMIT.enter'):
+    """A migration whose tool died at a fault point past the token, and whose journal on one side is then what it was
+    at an earlier one (None: before the job)."""
+    move = moving(case)
+    lab, host = case.lab, move.source if side == SOURCE else move.dest
+    kept = None if when else saved(lab, host)
+    call = move.start(fault=f'{when}@1:stop,{died}@1:kill' if when else f'{died}@1:kill')
+    if when:
+        wait_stopped(call)
+        kept = saved(lab, host)
+        os.kill(call.process.pid, signal.SIGCONT)
+    call.wait(60)
+    need(call.code == -signal.SIGKILL, 'it was not killed at', died, call.tail())
+    wait_until(lambda: not agents(lab, move.dest), 20, 'the end of the agent')
+    put_back(lab, host, kept)
+    move.ran = lab.qemu_pid(move.dest, 'g')
+    return move
+
+
+def still_there(move, *words):
+    """The guest runs on the destination, in the QEMU in which it came, and nowhere else."""
+    lab = move.lab
+    need(lab.state(move.dest, 'g') == 'running' and lab.qemu_pid(move.dest, 'g') == move.ran and
+         not lab.qemu_pid(move.source, 'g'), 'the guest does not run where it did:', *words)
+
+
+def ends_there(move, host):
+    """Carried on from that host, the job comes to its end, and the guest did not stop for it."""
+    call = Call(move.lab, host, ['resume', 'g', '--json']).wait(90)
+    move.stop_watching()
+    need(call.code == DONE, 'it ended with', call.code, call.tail())
+    still_there(move, call.tail())
+    outcome.prove_safe(move, keep=False, ends=[move.dest])
+    move.guest.host = move.dest
+
+
+def not_cancelled(case, move, host):
+    """cancel there is refused, and does no harm."""
+    images = {path: oracle.image_facts(move.lab, move.dest, path) for path in move.guest.all_files()}
+    call = case.call(host, 'cancel', 'g', '--json')
+    need(call.code == REFUSED and call.error['code'] == 'unsupported' and
+         'past the switchover' in call.error['message'], 'cancel said', call.code, call.tail())
+    still_there(move, call.tail())
+    need({path: oracle.image_facts(move.lab, move.dest, path) for path in images} == images, 'a snapshot went')
+
+
+@shared
+def test_older_destination(case):
+    """The destination's journal does not know that it owns the guest: carried on from there."""
+    move = replaced(case, DEST)
+    ends_there(move, move.dest)
+
+
+@shared
+def test_older_destination_from_source(case):
+    """The same, carried on from the source, after the destination's cancel was refused."""
+    move = replaced(case, DEST)
+    not_cancelled(case, move, move.dest)
+    ends_there(move, move.source)
+
+
+@shared
+def test_destination_without_job(case):
+    """The destination's journal is of before the job."""
+    move = replaced(case, DEST, when=None)
+    ends_there(move, move.source)
+
+
+@shared
+def test_older_destination_half_given(case):
+    """The token is given on the source only, and the destination's journal is older than the overlays there."""
+    move = replaced(case, DEST, when='HANDOVER.enter', died='token.source')
+    need(lab_state(move) == 'paused', 'it runs without a token:', lab_state(move))
+    ends_there(move, move.source)
+
+
+@shared
+def test_older_source(case):
+    """The source's journal does not know that it gave the guest away: its cancel is refused, and it takes the
+    destination's record."""
+    move = replaced(case, SOURCE)
+    not_cancelled(case, move, move.source)
+    ends_there(move, move.source)
+
+
+@shared
+def test_source_without_job(case):
+    """The source's journal is of before the job, so that only the destination can carry it on."""
+    move = replaced(case, SOURCE, when=None)
+    call = case.call(move.source, 'resume', 'g', '--json')
+    need(call.error['code'] == 'no-job', 'resume on the source said', call.tail())
+    still_there(move, call.tail())
+    ends_there(move, move.dest)
+
+
+@shared
+def test_older_source_alone(case):
+    """The source's journal does not know, and the destination cannot be asked: nobody runs the guest there again, and
+    once it can be asked it goes forward."""
+    move = replaced(case, SOURCE, died='token.dest')
+    with away(case.lab, move.dest):
+        call = Call(case.lab, move.source, ['resume', 'g', '--json'])
+        wait_until(lambda: call.retries() or call.process.poll() is not None, 60, 'a retry')
+        call.interrupt()
+        call.wait(60)
+    need(call.code == UNFINISHED and call.error['code'] == 'connection', 'it ended with', call.code, call.tail())
+    need(lab_state(move) == 'paused' and case.lab.state(move.source, 'g') != 'running', 'it runs:', call.tail())
+    ends_there(move, move.source)
+
+
+def lab_state(move):
+    """The guest's state on the destination."""
+    return move.lab.state(move.dest, 'g')
+
+
+if __name__ == '__main__':
+    sys.exit(main(__file__, globals()))
