@@ -10,6 +10,8 @@
 #include "host/storage-local-private.h"
 #include "store/gate.h"
 
+#define RECEIVER_END_US (5 * G_USEC_PER_SEC)
+
 /* What the requests of a seed say. Strings belong to the request. */
 typedef struct {
     const char *job, *part, *dest, *format, *rebase, *backing_format, *hash, *kept;
@@ -122,6 +124,23 @@ static char *get_hash(VmigLocal *local, const char *part)
     return g_strdup(g_hash_table_lookup(local->hashes, part));
 }
 
+/* The receiver of an agent that was ended for this one ends with it, but a moment later, and nothing says when. */
+static gboolean await_unused(const char *part, GError **error)
+{
+    gint64 until = g_get_monotonic_time() + RECEIVER_END_US;
+    g_autoptr(GError) why = NULL;
+
+    while (!vmig_local_check_unused(part, &why)) {
+        if (!g_error_matches(why, VMIG_ERROR, VMIG_ERROR_INTERFERENCE) || g_get_monotonic_time() > until) {
+            g_propagate_error(error, g_steal_pointer(&why));
+            return FALSE;
+        }
+        g_clear_error(&why);
+        g_usleep(RECEIVER_END_US / 250);
+    }
+    return TRUE;
+}
+
 static JsonObject *do_receive(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *transport = vmig_reader_maybe_text(args, "transport");
@@ -142,7 +161,7 @@ static JsonObject *do_receive(VmigLocal *local, VmigReader *args, GError **error
     if (old != NULL)
         vmig_receiver_abort(old);
     set_hash(local, seed.part, NULL);
-    if (!vmig_local_check_unused(seed.part, error) || !intend_part(local, &seed, error) ||
+    if (!await_unused(seed.part, error) || !intend_part(local, &seed, error) ||
         (seed.kept != NULL && !vmig_local_take_kept(local, seed.job, seed.kept, seed.dest, seed.part, error)))
         return NULL;
     g_autoptr(VmigReceiver) receiver = vmig_receiver_start_on(seed.part, seed.size, &to, error);

@@ -298,7 +298,8 @@ def test_reverted_and_off(case):
         need(said['last_error']['code'] == 'interference' and 'Decide which state' in said['waits_for'], said)
         need(files_there(lab, 'a') == there, 'files went:', there - files_there(lab, 'a'))
         need(oracle.image_facts(lab, 'a', guest.all_files()[0]) == base, 'the base changed')
-        # The operator decides for what the guest was reverted to.
+        # The operator decides for what the guest was reverted to, and for the current snapshot that was recorded.
+        lab.virsh('a', 'snapshot-current', guest.name, 'two')
         for path in there - set(guest.all_files()):
             lab.path('a', path).unlink()
         again = case.call('a', 'resume', guest.name, '--json', timeout=90)

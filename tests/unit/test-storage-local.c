@@ -792,6 +792,38 @@ static void test_seed_rolled_back(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 }
 
 /* A part of an earlier try: what is in it is told, and a hash counts only what the disk has. */
+static gpointer let_go_later(gpointer data)
+{
+    g_usleep(300000);
+    let_go_of_image(GPOINTER_TO_INT(data));
+    return NULL;
+}
+
+/* The receiver of an agent that was ended has the part a moment longer; somebody else has it for good. */
+static void test_seed_held(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *socket = seed_socket(f);
+    g_autofree char *hash = NULL;
+    gboolean fresh = TRUE;
+    VmigFile *file = file_of(f);
+
+    start_seed(f);
+    send_bytes(file->source, file->size, socket);
+    g_assert_true(vmig_storage_received(f->storage, f->job, file, NULL, &hash, &error));
+    GPid pid = hold_image(f, file->part);
+    GThread *thread = g_thread_new("later", let_go_later, GINT_TO_POINTER(pid));
+    vmig_storage_receive(f->storage, f->job, file, socket, &fresh, &error);
+    g_assert_no_error(error);
+    g_thread_join(thread);
+    g_clear_pointer(&hash, g_free);
+    g_assert_true(vmig_storage_received(f->storage, f->job, file, NULL, &hash, &error));
+    pid = hold_image(f, file->part);
+    g_assert_false(vmig_storage_receive(f->storage, f->job, file, socket, &fresh, &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_INTERFERENCE);
+    let_go_of_image(pid);
+}
+
 static void test_seed_again(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(GError) error = NULL;
@@ -1327,6 +1359,7 @@ int main(int argc, char **argv)
         {"seed-not-kept", test_seed_not_kept, VMIG_ROLE_DESTINATION},
         {"seed-never-over", test_seed_never_over, VMIG_ROLE_DESTINATION},
         {"seed-again", test_seed_again, VMIG_ROLE_DESTINATION},
+        {"seed-held", test_seed_held, VMIG_ROLE_DESTINATION},
         {"seed-unplaced", test_seed_unplaced, VMIG_ROLE_DESTINATION},
         {"seed-lost", test_seed_lost, VMIG_ROLE_DESTINATION},
         {"seed-refusals", test_seed_refusals, VMIG_ROLE_DESTINATION},
