@@ -276,6 +276,16 @@ static void end_other(Sim *sim, const VmigPolicy *policy)
                     after->error_message != NULL ? after->error_message : "no error");
 }
 
+/* With the token given, and not when all is over: a journal that never heard of the job stays so then. */
+static void put_back_old(Sim *sim)
+{
+    if (sim->old.journal == NULL || !sim_owner(sim)->is_dest)
+        return;
+    g_autoptr(VmigJob) there = load(sim_dest(sim));
+    if (there == NULL || !vmig_state_is_final(vmig_job_state(there)))
+        sim_journal_put_back(sim);
+}
+
 SimOutcome sim_run(Sim *sim)
 {
     g_autoptr(VmigPolicy) policy = vmig_policy_default();
@@ -286,8 +296,7 @@ SimOutcome sim_run(Sim *sim)
     while (!over && sim->violation == NULL && sim->processes < MOST_PROCESSES) {
         if (sim->processes >= MOST_PROCESSES / 2)
             sim_fault_heal(sim);
-        if (sim->old.journal != NULL && sim_owner(sim)->is_dest)
-            sim_journal_put_back(sim);
+        put_back_old(sim);
         choose_host(sim);
         run_process(sim, policy);
         g_clear_pointer(&job, vmig_job_free);
