@@ -276,12 +276,17 @@ static void end_other(Sim *sim, const VmigPolicy *policy)
                     after->error_message != NULL ? after->error_message : "no error");
 }
 
-/* With the token given, and not when all is over: a journal that never heard of the job stays so then. */
+/* With the token in the other one, which is the right one then, and not when all is over: a journal that never heard of
+ * the job stays so. */
 static void put_back_old(Sim *sim)
 {
-    if (sim->old.journal == NULL || !sim_owner(sim)->is_dest)
+    if (sim->old.journal == NULL)
         return;
+    const SimHost *other = sim->old.host->is_dest ? sim_source(sim) : sim_dest(sim);
+    g_autofree char *owner = vmig_journal_token(other->journal, sim->job_id, NULL);
     g_autoptr(VmigJob) there = load(sim_dest(sim));
+    if (g_strcmp0(owner, VMIG_OWNER_DESTINATION) != 0)
+        return;
     if (there == NULL || !vmig_state_is_final(vmig_job_state(there)))
         sim_journal_put_back(sim);
 }
