@@ -16,7 +16,9 @@
 
 struct VmigMigration {
     VmigLibvirt *owner;
-    virDomainPtr domain;
+    virDomainPtr domain; /* to look at it, and to end it */
+    virConnectPtr conn;  /* the thread's own, and the domain on it */
+    virDomainPtr moving;
     char *uuid;
     char *peer_uri;
     virTypedParameterPtr params;
@@ -40,10 +42,10 @@ static gpointer migrate_thread(gpointer data)
 {
     VmigMigration *m = data;
 
-    int result = virDomainMigrateToURI3(m->domain, m->peer_uri, m->params, (unsigned)m->n_params, m->flags);
+    int result = virDomainMigrateToURI3(m->moving, m->peer_uri, m->params, (unsigned)m->n_params, m->flags);
     g_mutex_lock(&m->mutex);
     if (result != 0 && !m->abandoned)
-        vmig_libvirt_fail(m->owner, &m->error, "the migration failed");
+        vmig_libvirt_fail_on(m->owner, m->conn, "the migration failed", &m->error);
     m->done = TRUE;
     if (!m->abandoned)
         vmig_waker_wake(m->owner->waker);
@@ -66,6 +68,11 @@ static void migration_free(VmigMigration *m)
 {
     virTypedParamsFree(m->params, m->n_params);
     virDomainFree(m->domain);
+    if (m->moving != NULL)
+        virDomainFree(m->moving);
+    if (m->conn != NULL)
+        virConnectClose(m->conn);
+    virResetLastError();
     g_clear_error(&m->error);
     g_mutex_clear(&m->mutex);
     g_cond_clear(&m->ended);
@@ -102,6 +109,19 @@ static void migration_params(VmigMigration *m, const VmigMigrateParams *p)
     }
 }
 
+/* Two threads on one connection do not go together in libvirt's client (virNetClientIO() of 9.0): the one that waits
+ * for the end of the migration reads the socket for both, and the other wakes it with g_main_loop_quit() to have its
+ * question sent. Between the unlock and g_main_loop_run() that is lost, and the question waits for the daemon's next
+ * message, which may be its keepalive, five seconds later. */
+static gboolean open_own(VmigMigration *m, GError **error)
+{
+    m->conn = vmig_libvirt_open(m->owner->uri, error);
+    if (m->conn == NULL)
+        return FALSE;
+    m->moving = virDomainLookupByUUIDString(m->conn, m->uuid);
+    return m->moving != NULL || vmig_libvirt_fail_on(m->owner, m->conn, "cannot find the domain", error);
+}
+
 gboolean vmig_libvirt_migrate_begin(VmigHypervisor *hv, const char *uuid, const VmigMigrateParams *params,
                                     GError **error)
 {
@@ -120,6 +140,10 @@ gboolean vmig_libvirt_migrate_begin(VmigHypervisor *hv, const char *uuid, const 
     m->uuid = g_strdup(uuid);
     m->peer_uri = g_strdup(params->peer_uri);
     m->max_downtime = params->max_downtime;
+    if (!open_own(m, error)) {
+        migration_free(m);
+        return FALSE;
+    }
     migration_params(m, params);
     m->thread = g_thread_new("vmig-migrate", migrate_thread, m);
     self->migration = m;
@@ -186,6 +210,15 @@ gboolean vmig_libvirt_migrate_poll(VmigHypervisor *hv, VmigMigrateStatus *ret, G
     return TRUE;
 }
 
+/* The thread's connection may have outlived the one that looks on. */
+static gboolean abort_job(VmigMigration *m)
+{
+    if (virConnectIsAlive(virDomainGetConnect(m->domain)) == 1)
+        return virDomainAbortJob(m->domain) == 0;
+    g_autoptr(virDomain) domain = vmig_libvirt_domain(m->owner, m->uuid, NULL);
+    return domain != NULL && virDomainAbortJob(domain) == 0;
+}
+
 gboolean vmig_libvirt_migrate_abort(VmigHypervisor *hv, GError **error)
 {
     VmigLibvirt *self = (VmigLibvirt *)hv;
@@ -194,7 +227,7 @@ gboolean vmig_libvirt_migrate_abort(VmigHypervisor *hv, GError **error)
     if (m == NULL || is_done(m))
         return TRUE;
     m->aborted = TRUE;
-    if (virDomainAbortJob(m->domain) == 0 || is_done(m))
+    if (abort_job(m) || is_done(m))
         return TRUE;
     return vmig_libvirt_fail(self, error, "cannot abort the migration");
 }
@@ -209,7 +242,7 @@ static gboolean await_end(VmigMigration *m)
         if (g_cond_wait_until(&m->ended, &m->mutex, g_get_monotonic_time() + ABORT_AGAIN) || !m->aborted)
             continue;
         g_mutex_unlock(&m->mutex);
-        if (virDomainAbortJob(m->domain) != 0)
+        if (!abort_job(m))
             virResetLastError();
         g_mutex_lock(&m->mutex);
     }

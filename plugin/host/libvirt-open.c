@@ -67,7 +67,10 @@ virConnectPtr vmig_libvirt_open(const char *uri, GError **error)
     g_autofree char *why = g_strdup(opening->done ? opening->why : "it accepts the connection and does not answer");
     g_mutex_unlock(&opening->lock);
     opening_unref(opening);
-    if (conn == NULL)
+    /* 5 s x 3: a host that is gone is noticed, whatever TCP thinks. Local sockets have no keepalive need. */
+    if (conn != NULL)
+        virConnectSetKeepAlive(conn, 5, 3);
+    else
         vmig_fail(error, VMIG_ERROR_UNREACHABLE, "Check that libvirt runs there and that the URI is right.",
                   "cannot connect to libvirt at %s: %s", uri, why);
     return conn;

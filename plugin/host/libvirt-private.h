@@ -18,7 +18,7 @@ typedef struct {
     char *uri;
     VmigEventSink *sink;
     VmigWaker *waker; /* the sink's */
-    GMutex mutex;     /* of conn: the migration's thread uses it too */
+    GMutex mutex;     /* of conn: the migration's thread looks at it too */
     virConnectPtr conn;
     gint64 silent_until; /* a daemon that took long not to answer is not asked again before */
     int lifecycle_id;
@@ -29,9 +29,11 @@ typedef struct {
 
 /* Sets the error from libvirt's last one: its message, domain and code inside. Returns FALSE. */
 gboolean vmig_libvirt_fail(VmigLibvirt *self, GError **error, const char *format, ...) G_GNUC_PRINTF(3, 4);
+/* The same for a call on a connection beside the object's own. */
+gboolean vmig_libvirt_fail_on(const VmigLibvirt *self, virConnectPtr conn, const char *what, GError **error);
 /* Monotonic time at which the source's CPUs stopped for a migration, or 0. */
 gint64 vmig_libvirt_stopped_at(VmigLibvirt *self);
-/* Opens a connection, or gives up after 10 s. UNREACHABLE. */
+/* Opens a connection with keepalive, or gives up after 10 s. UNREACHABLE. */
 virConnectPtr vmig_libvirt_open(const char *uri, GError **error);
 /* The live connection, made anew where it broke. It stays the object's. */
 virConnectPtr vmig_libvirt_connection(VmigLibvirt *self, GError **error);

@@ -69,24 +69,37 @@ static gboolean is_alive(VmigLibvirt *self)
     return self->conn != NULL && virConnectIsAlive(self->conn) == 1;
 }
 
+/* last: a copy, which is freed. Every libvirt call, virConnectIsAlive() too, forgets the last error when it begins. */
+static gboolean fail_with(const VmigLibvirt *self, virErrorPtr last, gboolean alive, const char *what, GError **error)
+{
+    int domain = last != NULL ? last->domain : 0;
+    int code = last != NULL ? last->code : 0;
+    const char *message = last != NULL && last->message != NULL ? last->message : "no reason given";
+
+    vmig_fail(error, code_for(code, alive), NULL, "%s: %s: %s", self->parent.host, what, message);
+    if (error != NULL)
+        vmig_error_set_foreign(*error, domain, code);
+    virFreeError(last);
+    virResetLastError();
+    return FALSE;
+}
+
 gboolean vmig_libvirt_fail(VmigLibvirt *self, GError **error, const char *format, ...)
 {
-    /* A copy: every libvirt call, virConnectIsAlive() too, forgets the last error when it begins. */
     virErrorPtr last = virSaveLastError();
     va_list args;
 
     va_start(args, format);
     g_autofree char *what = g_strdup_vprintf(format, args);
     va_end(args);
-    int domain = last != NULL ? last->domain : 0;
-    int code = last != NULL ? last->code : 0;
-    const char *message = last != NULL && last->message != NULL ? last->message : "no reason given";
-    vmig_fail(error, code_for(code, is_alive(self)), NULL, "%s: %s: %s", self->parent.host, what, message);
-    if (error != NULL)
-        vmig_error_set_foreign(*error, domain, code);
-    virFreeError(last);
-    virResetLastError();
-    return FALSE;
+    return fail_with(self, last, is_alive(self), what, error);
+}
+
+gboolean vmig_libvirt_fail_on(const VmigLibvirt *self, virConnectPtr conn, const char *what, GError **error)
+{
+    virErrorPtr last = virSaveLastError();
+
+    return fail_with(self, last, virConnectIsAlive(conn) == 1, what, error);
 }
 
 static virConnectPtr open_connection(VmigLibvirt *self, GError **error)
@@ -95,8 +108,6 @@ static virConnectPtr open_connection(VmigLibvirt *self, GError **error)
 
     if (conn == NULL)
         return NULL;
-    /* 5 s x 3: a host that is gone is noticed, whatever TCP thinks. Local sockets have no keepalive need. */
-    virConnectSetKeepAlive(conn, 5, 3);
     vmig_libvirt_events_on(self, conn);
     virResetLastError();
     return conn;
