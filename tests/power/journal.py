@@ -26,15 +26,12 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+import moments  # pylint: disable=wrong-import-position
 from scratch import Scratch  # pylint: disable=wrong-import-position
 
 CALLS = ['openat', 'pwrite64', 'write', 'ftruncate', 'fdatasync', 'fsync', 'linkat', '?unlink', 'unlinkat', '?rename',
          'renameat', 'renameat2', 'pwritev', 'writev', '?link', '?truncate', 'copy_file_range', 'sync_file_range']
-SCENARIOS = {
-    'happy path': [],
-    'cancelled while it migrates': ['--fault', 'cancel@135'],
-    'a process dies while it migrates': ['--fault', 'crash-before@140'],
-}
+SCENARIOS = ['happy path', 'cancelled while it migrates', 'a process dies while it migrates']
 LINE = re.compile(r'^(?:\d+ +)?(\w+)\((.*)\) += (-?\d+)')
 FD = re.compile(r'^(\d+)<((?:\\x[0-9a-f]{2})*)>(?:\(deleted\))?')
 STRING = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
@@ -145,7 +142,7 @@ def record(sim, arguments, folder):
     """A run's calls: [(call, path, data)], in their order; data by the call."""
     log, marks = folder / 'strace', folder / 'marks'
     subprocess.run(['sh', '-c', 'exec "$@" 9>"$0"', marks, 'strace', '-f', '--seccomp-bpf', '-qqq', '-y', '-xx', '-s',
-                    '1048576', '-o', log, '-e', 'trace=' + ','.join(CALLS), sim, '--folder', folder, '--seed', '4',
+                    '1048576', '-o', log, '-e', 'trace=' + ','.join(CALLS), sim, '--folder', folder,
                     '--marks', *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
     calls = []
     with open(log, encoding='ascii', errors='replace') as lines:
@@ -218,7 +215,8 @@ class Replay:
 
     def __init__(self, args, name, folder):
         self.args, self.name, self.folder = args, name, folder
-        self.calls = record(args.sim.resolve(), SCENARIOS[name], folder)
+        sim = args.sim.resolve()
+        self.calls = record(sim, moments.arguments(sim, folder / 'moment', '4', name), folder)
         self.dice = random.Random(f'{args.seed} {name}')
         self.look = Look(args.look.resolve())
         self.bad, self.states, self.kinds = [], 0, collections.Counter()
@@ -314,7 +312,7 @@ def main():
     parser.add_argument('--planted', action='store_true')
     args = parser.parse_args()
     print(f'seed {args.seed}', flush=True)
-    names = list(SCENARIOS)[:1] if args.planted else list(SCENARIOS)
+    names = SCENARIOS[:1] if args.planted else SCENARIOS
     passed = 0
     with Scratch('vmig-power-') as scratch:
         with concurrent.futures.ThreadPoolExecutor(2) as pool:

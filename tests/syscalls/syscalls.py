@@ -29,6 +29,7 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+import moments  # pylint: disable=wrong-import-position
 from scratch import Scratch  # pylint: disable=wrong-import-position
 
 # What touches the world. Reading, memory and waiting leave nothing behind.
@@ -36,16 +37,6 @@ WRITES = ['pwrite64', 'write', 'fsync', 'fdatasync', 'ftruncate', 'fallocate', '
           'link', 'linkat', 'unlink', 'unlinkat', 'mkdir', 'mkdirat']
 TRACED = [*WRITES, 'openat', 'open', 'fcntl', 'flock']
 ERRORS = ['EIO', 'ENOSPC', 'EROFS']
-# The numbers are those of the tool's calls: `sim-disk --seed 4 --trace` shows them.
-SCENARIOS = {
-    'happy path': [],
-    'cancelled while it copies': ['--fault', 'cancel@90'],
-    'cancelled while it migrates': ['--fault', 'cancel@135'],
-    'a process dies while it migrates': ['--fault', 'crash-before@140'],
-    'a process dies with half of the token given': ['--fault', 'crash-after@153'],
-    'guest off before the switchover': ['--fault', 'guest-off@100'],
-    'guest off while it is committed': ['--fault', 'guest-off@175'],
-}
 SEED_OF_WORLD = '4'  # two disks of two files each, two snapshots
 LINE = re.compile(r'^(?:\[pid +\d+\] |\d+ +)?(\w+)\((.*)')
 AGAIN = 3
@@ -61,7 +52,7 @@ class Runs:
     """Runs of one scenario in one folder."""
 
     def __init__(self, sim, arguments, folder):
-        self.argv = [str(sim), '--folder', str(folder), '--seed', SEED_OF_WORLD, *arguments]
+        self.argv = [str(sim), '--folder', str(folder), *arguments]
         self.folder = folder
         self.said = []
 
@@ -140,12 +131,13 @@ class Trials:
         self.random = random.Random(args.seed)
         self.number = self.passed = self.failed = 0
         self.outcomes = collections.Counter()
+        self.arguments = {}
 
     def trial(self, name, number, plan):
         """One: plan does what is to be done first."""
         folder = self.folder / f'{number}'
         folder.mkdir()
-        runs = Runs(self.sim, [*SCENARIOS[name], *self.planted], folder)
+        runs = Runs(self.sim, [*self.arguments[name], *self.planted], folder)
         try:
             reached = plan(runs)
             outcome = runs.to_the_end()
@@ -203,8 +195,9 @@ class Trials:
     def of(self, name, share):
         """All kinds of one scenario; share: how many trials of the budget."""
         folder = self.folder / 'whole'
+        self.arguments[name] = moments.arguments(self.sim, folder, SEED_OF_WORLD, name)
         folder.mkdir()
-        points = Runs(self.sim, [*SCENARIOS[name], *self.planted], folder).points()
+        points = Runs(self.sim, [*self.arguments[name], *self.planted], folder).points()
         shutil.rmtree(folder)
         # What is done between two writes is the same for whoever dies at any call there. What is planted shows in the
         # middle of a commit.
@@ -228,7 +221,7 @@ class Trials:
         for first in firsts:
             folder = self.folder / 'first'
             folder.mkdir()
-            runs = Runs(self.sim, [*SCENARIOS[name], *self.planted], folder)
+            runs = Runs(self.sim, [*self.arguments[name], *self.planted], folder)
             seconds = runs.points() if killed(runs, first) else []
             shutil.rmtree(folder)
             for second in self.random.sample(seconds, min(len(seconds), 60 if self.all else 4)):
@@ -245,10 +238,10 @@ def main():
     parser.add_argument('--jobs', type=int, default=os.cpu_count() or 1)
     parser.add_argument('--all', action='store_true', help='every point: hours')
     parser.add_argument('--planted', action='store_true', help='without rollback file: this must be seen')
-    parser.add_argument('--only', choices=list(SCENARIOS))
+    parser.add_argument('--only', choices=list(moments.SCENARIOS))
     args = parser.parse_args()
     print(f'seed {args.seed}', flush=True)
-    names = [args.only] if args.only else list(SCENARIOS)
+    names = [args.only] if args.only else list(moments.SCENARIOS)
     with Scratch('vmig-syscalls-') as scratch:
         trials = Trials(args, scratch.path)
         for name in names:
