@@ -435,7 +435,8 @@ def cancelled_at(point):
             return
         need(call.code == DONE, 'the migration ended with', call.code, call.tail())
         need(cancel.code == REFUSED, 'cancel ended with', cancel.code, cancel.tail())
-        need('forward' in cancel.error['message'] or 'too late' in cancel.stderr, 'it does not say why:', cancel.tail())
+        need('forward' in cancel.error.get('message', '') or 'too late' in cancel.stderr, 'it does not say why:',
+             cancel.tail())
     test.__doc__ = f'cancel at {point}.'
     test.thorough = point not in CANCEL_OFTEN
     return test
