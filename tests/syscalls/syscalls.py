@@ -232,14 +232,18 @@ class Trials:
 def main():
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n', maxsplit=1)[0])
-    parser.add_argument('--sim', type=pathlib.Path, required=True)
+    parser.add_argument('--sim', type=pathlib.Path, required='--list' not in sys.argv)
     parser.add_argument('--trials', type=int, default=600, help='about how many in all')
     parser.add_argument('--seed', type=int, default=int(time.time()))
     parser.add_argument('--jobs', type=int, default=os.cpu_count() or 1)
     parser.add_argument('--all', action='store_true', help='every point: hours')
     parser.add_argument('--planted', action='store_true', help='without rollback file: this must be seen')
     parser.add_argument('--only', choices=list(moments.SCENARIOS))
+    parser.add_argument('--list', action='store_true', help='only say which scenarios there are')
     args = parser.parse_args()
+    if args.list:
+        print('\n'.join(moments.SCENARIOS))
+        return 0
     print(f'seed {args.seed}', flush=True)
     names = [args.only] if args.only else list(moments.SCENARIOS)
     with Scratch('vmig-syscalls-') as scratch:
