@@ -211,12 +211,16 @@ gboolean vmig_libvirt_migrate_poll(VmigHypervisor *hv, VmigMigrateStatus *ret, G
 }
 
 /* The thread's connection may have outlived the one that looks on. */
-static gboolean abort_job(VmigMigration *m)
+static gboolean abort_job(VmigMigration *m, GError **error)
 {
-    if (virConnectIsAlive(virDomainGetConnect(m->domain)) == 1)
-        return virDomainAbortJob(m->domain) == 0;
-    g_autoptr(virDomain) domain = vmig_libvirt_domain(m->owner, m->uuid, NULL);
-    return domain != NULL && virDomainAbortJob(domain) == 0;
+    g_autoptr(virDomain) again = NULL;
+    virDomainPtr domain = m->domain;
+
+    if (virConnectIsAlive(virDomainGetConnect(domain)) != 1)
+        domain = again = vmig_libvirt_domain(m->owner, m->uuid, error);
+    if (domain == NULL)
+        return FALSE;
+    return virDomainAbortJob(domain) == 0 || vmig_libvirt_fail(m->owner, error, "cannot abort the migration");
 }
 
 gboolean vmig_libvirt_migrate_abort(VmigHypervisor *hv, GError **error)
@@ -226,10 +230,12 @@ gboolean vmig_libvirt_migrate_abort(VmigHypervisor *hv, GError **error)
 
     if (m == NULL || is_done(m))
         return TRUE;
+    g_autoptr(GError) why = NULL;
     m->aborted = TRUE;
-    if (abort_job(m) || is_done(m))
+    if (abort_job(m, &why) || is_done(m))
         return TRUE;
-    return vmig_libvirt_fail(self, error, "cannot abort the migration");
+    g_propagate_error(error, g_steal_pointer(&why));
+    return FALSE;
 }
 
 /* FALSE if it has not ended in time; then the thread keeps the object. */
@@ -242,8 +248,7 @@ static gboolean await_end(VmigMigration *m)
         if (g_cond_wait_until(&m->ended, &m->mutex, g_get_monotonic_time() + ABORT_AGAIN) || !m->aborted)
             continue;
         g_mutex_unlock(&m->mutex);
-        if (!abort_job(m))
-            virResetLastError();
+        (void)abort_job(m, NULL);
         g_mutex_lock(&m->mutex);
     }
     gboolean done = m->done;
