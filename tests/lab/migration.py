@@ -64,15 +64,15 @@ class Migration:
         self.start(**options)
         return self.finish(timeout)
 
-    def run_slowly(self, fault, limit=90):
-        """run() with a fault while libvirt migrates. Until it is tried again or goes back, the link is so slow that
-        libvirt is not at its end before it is told to stop."""
+    def run_slowly(self, fault=None, mbit=60, through_retries=False):
+        """run() of one that fails while libvirt migrates. Until it goes back, or is tried again, the link is so slow
+        that libvirt is not at its end before it is told to stop."""
         call = self.start(fault=fault)
         call.wait_state('DETACH')
-        self.lab.rate(60)
+        self.lab.rate(mbit)
         try:
-            wait_until(lambda: call.process.poll() is not None or call.retries() or
-                       any(name == 'ROLLBACK' for _, name in call.states()), limit, 'the end of the first try')
+            wait_until(lambda: call.process.poll() is not None or (call.retries() and not through_retries) or
+                       any(name == 'ROLLBACK' for _, name in call.states()), 90, 'the way back, or another try')
         finally:
             self.lab.rate(None)
         return self.finish()

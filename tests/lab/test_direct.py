@@ -55,19 +55,11 @@ def test_chain_beside_raw(case):
 def test_back_and_again(case):
     """A migration that fails when it has begun, twice, and once more while the seeds are made parts again: each time they
     are converged and proven; then it is given up, and nothing of it is left."""
-    lab = case.lab
     quick_policy(case)
     move = case.migration(two_disks(case), *DIRECT, '--policy', 'test')
-    call = move.start(fault='migrate.running@1:error:connection,seed.unplaced@1:error:connection,'
-                            'migrate.running@2:error:connection,migrate.running@3:error:interference')
-    call.wait_state('DETACH')
-    lab.rate(60)  # all the time, or libvirt is done before it is told to stop
-    try:
-        wait_until(lambda: call.process.poll() is not None or
-                   any(name == 'ROLLBACK' for _, name in call.states()), 90, 'the way back')
-    finally:
-        lab.rate(None)
-    move.finish()
+    call = move.run_slowly('migrate.running@1:error:connection,seed.unplaced@1:error:connection,'
+                           'migrate.running@2:error:connection,migrate.running@3:error:interference',
+                           through_retries=True)
     need(len(call.retries()) == 3, call.code, call.states(), 'retries:', call.retries(), call.tail())
     need(len(notes(call, 'made equal to')) == 4, 'the seeds were taken as they were:', call.tail())
     move.prove_back('interference', words=['migrate.running'], revert='two')

@@ -327,15 +327,7 @@ def test_timeout(case):
     """--timeout: a migration that does not end in time is given up."""
     quick_policy(case)
     move = case.migration(two_disks(case), '--timeout', '2', '--policy', 'test')
-    call = move.start()
-    call.wait_state('DETACH')
-    case.lab.rate(30)
-    try:
-        wait_until(lambda: call.process.poll() is not None or
-                   any(name == 'ROLLBACK' for _, name in call.states()), 60, 'giving up')
-    finally:
-        case.lab.rate(None)
-    move.finish()
+    move.run_slowly(mbit=30, through_retries=True)
     move.prove_back('timeout')
 
 
