@@ -123,7 +123,7 @@ char *vmig_render_verdict(JsonObject *document)
     for (guint i = 0; i < vmig_look_count(document, "notes"); i++)
         g_string_append_printf(out, "Note: %s\n", vmig_look_text_element(document, "notes", i));
     append_end(out, document);
-    g_string_append_printf(out, "%s read in %" G_GINT64_FORMAT " s.\n", bytes,
+    g_string_append_printf(out, "%s compared in %" G_GINT64_FORMAT " s.\n", bytes,
                            vmig_look_number(document, "duration_s"));
     return g_string_free(out, FALSE);
 }

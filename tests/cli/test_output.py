@@ -418,7 +418,7 @@ libvirt's snapshot tree: 1 snapshot, equal
 Snapshots with memory: 1, of which 1 would start on kvm2.
 
 EQUAL: what arrived is what left, every snapshot of it.
-2.00 kB read in 3 s.
+2.00 kB compared in 3 s.
 ''', 'what is equal', ended)
     differs = {'code': 'differs', 'message': 'web1 is not what left', 'hint': 'Keep the images.'}
     found = [{'kind': 'tree', 'disk': None, 'path': None, 'snapshot': 'a', 'message': 'its parent\nwas b'}]
