@@ -11,6 +11,7 @@ static void chain_file_free(gpointer data)
     VmigChainFile *file = data;
 
     g_free(file->file);
+    g_free(file->device);
     g_free(file->format);
     g_free(file->type);
     g_free(file);
@@ -24,6 +25,7 @@ void vmig_domain_disk_free(VmigDomainDisk *disk)
     g_free(disk->type);
     g_free(disk->driver_type);
     g_free(disk->source);
+    g_free(disk->device_path);
     g_free(disk->source_text);
     g_free(disk->startup_policy);
     g_free(disk->snapshot);
@@ -57,6 +59,32 @@ static char *type_of(const xmlNode *holder)
 static char *source_file(const xmlNode *holder, const char *type)
 {
     return strcmp(type, "file") == 0 ? vmig_xml_child_attr(holder, "source", "file") : NULL;
+}
+
+static char *source_device(const xmlNode *holder, const char *type)
+{
+    return strcmp(type, "block") == 0 ? vmig_xml_child_attr(holder, "source", "dev") : NULL;
+}
+
+/* What has this name is another server on every host. */
+static gboolean is_this_host(const char *name)
+{
+    return g_ascii_strcasecmp(name, "localhost") == 0 || g_str_has_prefix(name, "localhost.") ||
+           g_str_has_prefix(name, "127.") || g_str_equal(name, "::1") || g_str_has_prefix(name, "::ffff:127.");
+}
+
+/* Without a <host> only Ceph's client knows its servers by itself. */
+static gboolean has_local_server(const xmlNode *holder)
+{
+    xmlNode *source = vmig_xml_child(holder, "source");
+    xmlNode *host = vmig_xml_child(source, "host");
+    gboolean local = host == NULL && !vmig_xml_attr_is(source, "protocol", "rbd");
+
+    for (; host != NULL; host = vmig_xml_next(host)) {
+        g_autofree char *name = vmig_xml_attr(host, "name");
+        local |= vmig_xml_attr_is(host, "transport", "unix") || name == NULL || is_this_host(name);
+    }
+    return local;
 }
 
 /* Any source for people; NULL for an empty drive. */
@@ -107,6 +135,7 @@ static void read_chain(const xmlNode *node, VmigDomainDisk *disk)
         g_ptr_array_add(disk->backing, file);
         file->type = type_of(level);
         file->file = source_file(level, file->type);
+        file->device = source_device(level, file->type);
         file->format = vmig_xml_child_attr(level, "format", "type");
         read_level_flags(level, disk);
     }
@@ -155,6 +184,8 @@ VmigDomainDisk *vmig_domain_disk_read(xmlNode *node, GError **error)
         disk->device = g_strdup("disk");
     disk->driver_type = vmig_xml_child_attr(node, "driver", "type");
     disk->source = source_file(node, disk->type);
+    disk->device_path = source_device(node, disk->type);
+    disk->local_server = strcmp(disk->type, "network") == 0 && has_local_server(node);
     disk->source_text = describe_source(node);
     disk->startup_policy = vmig_xml_child_attr(node, "source", "startupPolicy");
     disk->snapshot = vmig_xml_attr(node, "snapshot");

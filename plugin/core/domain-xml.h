@@ -21,6 +21,7 @@
 /* One file below the top of a disk's chain. */
 typedef struct {
     char *file;   /* or NULL where it is not a file */
+    char *device; /* <source dev=> of a block device, or NULL */
     char *format; /* or NULL */
     char *type;   /* "file", "block", "network"... */
 } VmigChainFile;
@@ -32,6 +33,7 @@ typedef struct {
     char *type;           /* "file", "block", "network", "volume", "nvme", "vhostuser", "dir", "vhostvdpa" */
     char *driver_type;    /* "qcow2", "raw"..., or NULL where the XML has none (libvirt takes raw) */
     char *source;         /* <source file=>, or NULL */
+    char *device_path;    /* <source dev=> of a block disk, or NULL */
     char *source_text;    /* any source, for people: "nbd://…", "/dev/sdb"; NULL for an empty drive */
     char *startup_policy; /* "mandatory", "requisite", "optional" or NULL */
     char *snapshot;       /* the snapshot= attribute, or NULL */
@@ -41,6 +43,7 @@ typedef struct {
     gboolean data_store; /* a <dataStore> anywhere in the chain: qcow2's data-file (libvirt 10.10 and later) */
     gboolean sliced;     /* <slices>: only a part of the file is the disk */
     gboolean reservations;
+    gboolean local_server; /* a network disk whose server is on this host: a unix socket, the name localhost */
     GPtrArray *backing;   /* VmigChainFile, the file right below the top first */
     gboolean chain_known; /* the chain ends in an empty <backingStore/>; else libvirt has not looked */
     gboolean mirror;      /* has <mirror>: a copy or an active commit runs on it */

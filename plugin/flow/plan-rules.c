@@ -3,23 +3,11 @@
 #include <string.h>
 
 #include "core/amount.h"
-#include "core/names.h"
 #include "core/snapshot-tree.h"
 #include "flow/plan.h"
 
 static void refuse(VmigPlan *plan, VmigErrorCode code, const char *disk, const char *hint, const char *format, ...)
     G_GNUC_PRINTF(5, 6);
-
-/* A host that is gone answers every question with the same words. */
-static gboolean is_said(const VmigPlan *plan, VmigErrorCode code, const char *disk, const char *message)
-{
-    for (guint i = 0; i < plan->refusals->len; i++) {
-        const VmigRefusal *said = plan->refusals->pdata[i];
-        if (said->code == code && g_strcmp0(said->disk, disk) == 0 && strcmp(said->message, message) == 0)
-            return TRUE;
-    }
-    return FALSE;
-}
 
 static void refuse(VmigPlan *plan, VmigErrorCode code, const char *disk, const char *hint, const char *format, ...)
 {
@@ -28,15 +16,7 @@ static void refuse(VmigPlan *plan, VmigErrorCode code, const char *disk, const c
     va_start(args, format);
     g_autofree char *text = g_strdup_vprintf(format, args);
     va_end(args);
-    g_autofree char *message = vmig_text_escape(text, -1);
-    if (is_said(plan, code, disk, message))
-        return;
-    VmigRefusal *refusal = g_new0(VmigRefusal, 1);
-    refusal->code = code;
-    refusal->disk = g_strdup(disk);
-    refusal->message = g_steal_pointer(&message);
-    refusal->hint = g_strdup(hint);
-    g_ptr_array_add(plan->refusals, refusal);
+    vmig_plan_refuse(plan, code, disk, hint, text);
 }
 
 static void refuse_error(VmigPlan *plan, const char *disk, const GError *error)
@@ -58,7 +38,7 @@ static void note(VmigPlan *plan, const char *format, ...)
     va_start(args, format);
     g_autofree char *text = g_strdup_vprintf(format, args);
     va_end(args);
-    g_ptr_array_add(plan->notes, vmig_text_escape(text, -1));
+    vmig_plan_note(plan, text);
 }
 
 static void rule_hosts(VmigPlan *plan)
@@ -231,7 +211,8 @@ static void rule_kind(VmigPlan *plan, const VmigPlanDisk *disk)
         refuse(plan, VMIG_ERROR_DATA_FILE, d->target, NULL, "disk %s has an external data file", d->target);
     if (g_strcmp0(d->type, "file") != 0 || d->source == NULL || d->sliced || d->reservations ||
         (strcmp(format, "qcow2") != 0 && strcmp(format, "raw") != 0))
-        refuse(plan, VMIG_ERROR_DISK_KIND, d->target, "Only whole local qcow2 and raw files can be moved.",
+        refuse(plan, VMIG_ERROR_DISK_KIND, d->target,
+               "Only whole local qcow2 and raw files can be moved: detach it before (virsh detach-disk).",
                "disk %s is %s on '%s' (%s)", d->target, format, d->source_text != NULL ? d->source_text : "nothing",
                d->type);
 }
@@ -402,25 +383,6 @@ static void rule_named(VmigPlan *plan)
     }
 }
 
-/* A disk that stays must be there already: libvirt would start the guest without its content. */
-static void rule_left_out(VmigPlan *plan, const VmigPlanDisk *disk)
-{
-    const VmigDomainDisk *d = disk->disk;
-
-    if (d->source == NULL || g_strcmp0(d->type, "file") != 0 || d->readonly || g_strcmp0(d->device, "disk") != 0)
-        return;
-    if (disk->same_path != NULL && !disk->same_path->exists)
-        refuse(plan, VMIG_ERROR_MEDIA_MISSING, d->target, "Move it too, or copy it there.",
-               "disk %s (%s) is not moved, and the destination does not have %s", d->target, disk->why_not, d->source);
-    else if (disk->overlay_facts != NULL && !disk->overlay_facts->shared)
-        refuse(plan, VMIG_ERROR_UNSUPPORTED, d->target, "Move it too: leave --disk out, or name it as well.",
-               "disk %s (%s) is not moved, and is on local storage: libvirt calls that an unsafe migration", d->target,
-               disk->why_not);
-    else
-        note(plan, "disk %s (%s) is not moved: its file must be the same one on the destination", d->target,
-             disk->why_not);
-}
-
 static void rule_path_clash(VmigPlan *plan)
 {
     const VmigSurvey *s = plan->survey;
@@ -475,7 +437,7 @@ void vmig_plan_apply_rules(VmigPlan *plan)
     for (guint i = 0; i < s->disks->len; i++) {
         const VmigPlanDisk *disk = s->disks->pdata[i];
         if (!disk->moved) {
-            rule_left_out(plan, disk);
+            vmig_plan_rule_stay(plan, disk);
             continue;
         }
         moved++;

@@ -2,6 +2,7 @@
 /* The plan as a whole: the survey, the rules, and the job that would run. */
 #include "flow/plan.h"
 
+#include "core/names.h"
 #include "core/path-map.h"
 #include "core/qcow2.h"
 
@@ -24,6 +25,36 @@ void vmig_plan_free(VmigPlan *plan)
     g_ptr_array_unref(plan->notes);
     g_free(plan->fold_why);
     g_free(plan);
+}
+
+/* A host that is gone answers every question with the same words. */
+static gboolean is_said(const VmigPlan *plan, VmigErrorCode code, const char *disk, const char *message)
+{
+    for (guint i = 0; i < plan->refusals->len; i++) {
+        const VmigRefusal *said = plan->refusals->pdata[i];
+        if (said->code == code && g_strcmp0(said->disk, disk) == 0 && g_str_equal(said->message, message))
+            return TRUE;
+    }
+    return FALSE;
+}
+
+void vmig_plan_refuse(VmigPlan *plan, VmigErrorCode code, const char *disk, const char *hint, const char *text)
+{
+    g_autofree char *message = vmig_text_escape(text, -1);
+
+    if (is_said(plan, code, disk, message))
+        return;
+    VmigRefusal *refusal = g_new0(VmigRefusal, 1);
+    refusal->code = code;
+    refusal->disk = g_strdup(disk);
+    refusal->message = g_steal_pointer(&message);
+    refusal->hint = g_strdup(hint);
+    g_ptr_array_add(plan->refusals, refusal);
+}
+
+void vmig_plan_note(VmigPlan *plan, const char *text)
+{
+    g_ptr_array_add(plan->notes, vmig_text_escape(text, -1));
 }
 
 static VmigFile *make_file(const VmigImageFacts *facts, const VmigPathFacts *at_dest, const char *dest,

@@ -7,6 +7,7 @@
 #include "core/domain-xml.h"
 #include "core/path-map.h"
 #include "flow/machine.h"
+#include "host/identity.h"
 
 typedef struct {
     const char *domain;       /* name or UUID */
@@ -26,6 +27,15 @@ typedef struct {
     char *hint; /* or NULL */
 } VmigRefusal;
 
+/* One file or device of a disk that stays where it is. */
+typedef struct {
+    char *path;
+    gboolean written; /* the guest may write to it */
+    VmigIdentity *here, *there;
+    char *why_not;      /* why it is not proven to be the same storage on both hosts, for people; NULL: it is */
+    VmigErrorCode code; /* of the question that failed, or NOT_SHARED */
+} VmigStayFile;
+
 /* One disk of the domain, moved or not. */
 typedef struct {
     const VmigDomainDisk *disk; /* of the live definition; not owned */
@@ -37,6 +47,7 @@ typedef struct {
     GPtrArray *dest_paths;        /* char*, one for each file of the chain */
     GPtrArray *dest_facts;        /* VmigPathFacts for each, empty while the destination does not answer */
     VmigPathFacts *overlay_facts; /* where the source's overlay will be */
+    GPtrArray *stay;              /* VmigStayFile, the top first; NULL while nobody asked */
     VmigPathFacts *same_path;     /* the same path on the destination, for a disk that may be shared */
     guint64 to_copy;              /* bytes that are data */
     guint64 overlay_forecast;     /* bytes that the guest may write meanwhile */
@@ -98,3 +109,14 @@ char *vmig_plan_choose_fold(VmigPlan *plan);
 
 /* plan-rules.c: pure */
 void vmig_plan_apply_rules(VmigPlan *plan);
+/* The same refusal is said once. disk and hint may be NULL. */
+void vmig_plan_refuse(VmigPlan *plan, VmigErrorCode code, const char *disk, const char *hint, const char *text);
+void vmig_plan_note(VmigPlan *plan, const char *text);
+
+/* plan-stay.c: pure. A disk that is not moved must be the same storage on both hosts. */
+void vmig_plan_rule_stay(VmigPlan *plan, const VmigPlanDisk *disk);
+
+/* survey-stay.c: fills disk->stay, where both hosts can be asked. */
+void vmig_survey_ask_stay(VmigWorld *world, VmigPlanDisk *disk);
+/* All that the disk is on is proven to be the same on both hosts. */
+gboolean vmig_survey_is_shared(const VmigPlanDisk *disk);

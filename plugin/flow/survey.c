@@ -11,6 +11,7 @@
 
 static void plan_disk_free(VmigPlanDisk *disk)
 {
+    g_clear_pointer(&disk->stay, g_ptr_array_unref);
     g_free(disk->why_not);
     g_clear_pointer(&disk->chain, g_ptr_array_unref);
     g_clear_error(&disk->chain_error);
@@ -93,14 +94,7 @@ static gboolean is_named(const VmigPlanRequest *request, const char *target)
     return request->disks != NULL && g_strv_contains(request->disks, target);
 }
 
-/* Both hosts see the same file system there, as far as its kind tells. */
-static gboolean is_shared(const VmigPlanDisk *disk)
-{
-    return disk->overlay_facts != NULL && disk->overlay_facts->shared && disk->same_path != NULL &&
-           disk->same_path->exists && disk->same_path->shared;
-}
-
-/* A disk that is left out, and why; NULL for one that is moved. */
+/* Why a disk is left out, whatever it is on; NULL where that decides. */
 static char *reason_to_stay(const VmigPlanRequest *request, const VmigPlanDisk *disk)
 {
     const VmigDomainDisk *d = disk->disk;
@@ -115,7 +109,14 @@ static char *reason_to_stay(const VmigPlanRequest *request, const VmigPlanDisk *
         return g_strdup("shareable");
     if (g_strcmp0(d->type, "network") == 0)
         return g_strdup("on the network: both hosts reach it");
-    return is_shared(disk) ? g_strdup("on storage that both hosts share") : NULL;
+    return NULL;
+}
+
+/* Nobody said what to do with it: what is the same storage on both hosts need not be moved. */
+static gboolean may_be_shared(const VmigPlanDisk *disk)
+{
+    return g_strcmp0(disk->disk->type, "block") == 0 || (disk->overlay_facts != NULL && disk->overlay_facts->shared &&
+                                                         disk->same_path != NULL && disk->same_path->exists);
 }
 
 /* A forecast of what the guest writes while its base is copied: a tenth of it, at least 64 MiB, at most the disk. */
@@ -183,6 +184,10 @@ static void ask_disk(VmigSurvey *s, VmigWorld *world, const VmigDomainDisk *d)
             disk->same_path = vmig_storage_path(world->dest.storage, d->source, NULL);
     }
     disk->why_not = reason_to_stay(s->request, disk);
+    if (disk->why_not != NULL || (s->request->disks == NULL && may_be_shared(disk)))
+        vmig_survey_ask_stay(world, disk);
+    if (disk->why_not == NULL && s->request->disks == NULL && vmig_survey_is_shared(disk))
+        disk->why_not = g_strdup("on storage that both hosts share");
     disk->moved = disk->why_not == NULL;
     if (!disk->moved)
         return;

@@ -150,7 +150,7 @@ static gboolean is_shared_fuse(const struct stat *st)
     return FALSE;
 }
 
-static gboolean is_shared(int fd, const struct stat *st)
+gboolean vmig_local_is_shared(int fd, const struct stat *st)
 {
     struct statfs fs;
 
@@ -169,7 +169,7 @@ static void set_folder_facts(JsonObject *reply, int folder)
 
     json_object_set_boolean_member(reply, "in_roots", TRUE);
     json_object_set_boolean_member(reply, "folder_ok", ok && faccessat(folder, ".", W_OK | X_OK, AT_EACCESS) == 0);
-    json_object_set_boolean_member(reply, "shared", ok && is_shared(folder, &st));
+    json_object_set_boolean_member(reply, "shared", ok && vmig_local_is_shared(folder, &st));
     json_object_set_int_member(reply, "free_bytes", (gint64)MIN(available, (guint64)G_MAXINT64));
     json_object_set_int_member(reply, "filesystem", (gint64)st.st_dev);
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <errno.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "host/json-read.h"
@@ -39,6 +40,7 @@ extern const VmigLocalMethod vmig_local_gate_methods[];
 extern const VmigLocalMethod vmig_local_seed_methods[];
 extern const VmigLocalMethod vmig_local_guard_methods[];
 extern const VmigLocalMethod vmig_local_content_methods[];
+extern const VmigLocalMethod vmig_local_identity_methods[];
 
 typedef int VmigFd;
 static inline void vmig_fd_close(VmigFd fd)
@@ -70,6 +72,8 @@ gboolean vmig_local_check_path(VmigLocal *local, const char *path, GError **erro
 gboolean vmig_local_check_ours(VmigLocal *local, const char *job, const char *path, GError **error);
 /* INTERFERENCE where somebody has the image open for writing; a file that is not there is nobody's. */
 gboolean vmig_local_check_unused(const char *path, GError **error);
+/* Is the open file or folder on a network or cluster file system, by the kind of it? */
+gboolean vmig_local_is_shared(int fd, const struct stat *st);
 /* By this host's journal. NO_JOB where it does not know the job. */
 gboolean vmig_local_token_is_dest(VmigLocal *local, const char *job, gboolean *ret, GError **error);
 

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What vmig-snap refuses, and that a refusal touches nothing: definitions, snapshots and files of
 both hosts are byte for byte as before."""
+import os
+import stat
+import subprocess
 import sys
 import time
 
@@ -298,6 +301,39 @@ def test_medium_missing(case):
              f"<source file='{IMAGES}/medium.iso'/><target dev='sda' bus='sata'/><readonly/></disk>")
     guest = own(case, devices=cdrom)
     refuse(case, guest, 'media-missing', words=['medium.iso'])
+
+
+def loop_device(case, host, path, text):
+    """Put a block device of one host at this path: a loop device with this text on it."""
+    file = case.lab.path(host, f'{path}.img')
+    file.write_bytes(text.encode().ljust(1 << 20, b'-'))
+    device = subprocess.run(['losetup', '--show', '--find', str(file)], check=True, capture_output=True,
+                            text=True).stdout.strip()
+    number = os.stat(device).st_rdev
+    os.mknod(case.lab.path(host, path), stat.S_IFBLK | 0o600, number)
+    return device
+
+
+def test_other_device_there(case):
+    """A block device that stays, and that is another one on the destination: with --disk and without it."""
+    path = f'{IMAGES}/data'
+    devices = [loop_device(case, 'a', path, 'aaaa'), loop_device(case, 'b', path, 'bbbb')]
+    try:
+        disk = (f"<disk type='block' device='disk'><driver name='qemu' type='raw' cache='none'/>"
+                f"<source dev='{path}'/><target dev='vdb' bus='virtio'/></disk>")
+        guest = own(case, tree=None, devices=disk)
+        refuse(case, guest, 'not-shared', '--disk', 'vda', words=['vdb', path])
+        refuse(case, guest, 'disk-kind', words=['vdb'])
+        case.lab.virsh('a', 'detach-disk', 'g', 'vdb', '--persistent')
+        wait_until(lambda: 'vdb' not in case.lab.virsh('a', 'domblklist', 'g'), 20, 'the disk to go')
+        plan = case.call('a', 'plan', 'g', case.lab.uri('b'), '--json')
+        need(plan.code == DONE, 'the hint did not help:', plan.tail())
+    finally:
+        case.clean()
+        for device in devices:
+            subprocess.run(['losetup', '-d', device], check=False)
+        for host in 'ab':
+            case.lab.run(host, ['rm', '-f', path, f'{path}.img'])
 
 
 @shared

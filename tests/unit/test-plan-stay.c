@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Proves that a disk that is not moved is refused unless it is the same storage on both hosts, for each type of source
+ * that libvirt has and for one that it does not have yet. */
+#include <string.h>
+
+#include <json-glib/json-glib.h>
+
+#include "core/errors.h"
+#include "flow/plan.h"
+
+#define DOMAIN                                                                                                         \
+    "<domain type='kvm'><name>g</name><uuid>11111111-2222-3333-4444-555555555555</uuid><memory>1</memory><devices>%s"  \
+    "</devices></domain>"
+#define DISK(type, device, source, rest)                                                                               \
+    "<disk type='" type "' device='" device "'><driver name='qemu' type='raw'/>" source "<target dev='vdb'/>" rest     \
+    "<backingStore/></disk>"
+
+/* What one simulated host has at the one path that is asked for. */
+typedef struct {
+    VmigStorage base;
+    const char *kind;
+    gint64 size, ino;
+    gboolean shared;
+    const char *name;
+    const char *content; /* the samples, and the digest */
+    gboolean moving;     /* every look at the content is another one */
+    gboolean fails;
+    guint asked, hashed;
+} Host;
+
+static JsonObject *answer_identity(Host *host)
+{
+    JsonObject *reply = json_object_new();
+    JsonArray *samples = json_array_new();
+    g_autofree char *sample = g_strdup_printf("%s-%u", host->content, host->moving ? host->asked : 0);
+
+    json_array_add_string_element(samples, sample);
+    json_object_set_string_member(reply, "kind", host->kind);
+    json_object_set_int_member(reply, "size", host->size);
+    json_object_set_int_member(reply, "ino", host->ino);
+    json_object_set_int_member(reply, "filesystem", 0x6969);
+    json_object_set_boolean_member(reply, "shared", host->shared);
+    if (host->name != NULL)
+        json_object_set_string_member(reply, "name", host->name);
+    json_object_set_array_member(reply, "samples", samples);
+    return reply;
+}
+
+static JsonObject *call(VmigStorage *self, const char *method, JsonObject *args, GError **error)
+{
+    Host *host = (Host *)self;
+
+    g_assert_cmpstr(json_object_get_string_member(args, "path"), ==, "/s/b");
+    host->asked++;
+    if (host->fails) {
+        vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "gone");
+        return NULL;
+    }
+    if (g_str_equal(method, "identity"))
+        return answer_identity(host);
+    g_assert_cmpstr(method, ==, "digest");
+    host->hashed++;
+    JsonObject *reply = json_object_new();
+    json_object_set_string_member(reply, "digest", host->content);
+    return reply;
+}
+
+static const VmigStorageOps ops = {.call = call};
+
+typedef struct {
+    VmigPlan plan;
+    VmigWorld world;
+    Host here, there;
+} Fixture;
+
+static void set_up(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    const Host host = {.base = {&ops, (char *)"host"}, .kind = "file", .size = 4096, .ino = 7, .content = "a"};
+
+    f->here = f->there = host;
+    f->world.source.storage = &f->here.base;
+    f->world.dest.storage = &f->there.base;
+    f->plan.refusals = g_ptr_array_new();
+    f->plan.notes = g_ptr_array_new_with_free_func(g_free);
+}
+
+static void forget(Fixture *f)
+{
+    for (guint i = 0; i < f->plan.refusals->len; i++) {
+        VmigRefusal *refusal = f->plan.refusals->pdata[i];
+        g_free(refusal->disk);
+        g_free(refusal->message);
+        g_free(refusal->hint);
+        g_free(refusal);
+    }
+    g_ptr_array_set_size(f->plan.refusals, 0);
+}
+
+static void tear_down(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    forget(f);
+    g_ptr_array_unref(f->plan.refusals);
+    g_ptr_array_unref(f->plan.notes);
+}
+
+/* The code of the refusal, and VMIG_ERROR_LAST for none; each refusal names the disk and says what to do. */
+static VmigErrorCode ask(Fixture *f, const char *disk_xml)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *text = g_strdup_printf(DOMAIN, disk_xml);
+    g_autoptr(VmigDomainXml) xml = vmig_domain_xml_parse(text, &error);
+    VmigPlanDisk disk = {.why_not = (char *)"not named with --disk"};
+
+    g_assert_no_error(error);
+    forget(f);
+    disk.disk = vmig_domain_xml_disk(xml, "vdb");
+    vmig_survey_ask_stay(&f->world, &disk);
+    vmig_plan_rule_stay(&f->plan, &disk);
+    g_clear_pointer(&disk.stay, g_ptr_array_unref);
+    if (f->plan.refusals->len == 0)
+        return VMIG_ERROR_LAST;
+    g_assert_cmpuint(f->plan.refusals->len, ==, 1);
+    const VmigRefusal *refusal = f->plan.refusals->pdata[0];
+    g_assert_cmpstr(refusal->disk, ==, "vdb");
+    g_assert_nonnull(strstr(refusal->message, "vdb"));
+    g_assert_nonnull(refusal->hint);
+    return refusal->code;
+}
+
+static void assert_refused(Fixture *f, const char *disk_xml, const char *word)
+{
+    g_assert_cmpint(ask(f, disk_xml), ==, VMIG_ERROR_NOT_SHARED);
+    const VmigRefusal *refusal = f->plan.refusals->pdata[0];
+    if (strstr(refusal->message, word) == NULL)
+        g_error("'%s' does not say '%s'", refusal->message, word);
+}
+
+#define FILE_DISK DISK("file", "disk", "<source file='/s/b'/>", "")
+#define READONLY_DISK DISK("file", "disk", "<source file='/s/b'/>", "<readonly/>")
+#define BLOCK_DISK DISK("block", "disk", "<source dev='/s/b'/>", "")
+
+static void test_file(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    assert_refused(f, FILE_DISK, "a file system that only this host has");
+    f->here.shared = TRUE;
+    assert_refused(f, FILE_DISK, "a file system that only the destination has");
+    f->there.shared = TRUE;
+    g_assert_cmpint(ask(f, FILE_DISK), ==, VMIG_ERROR_LAST);
+    g_assert_cmpuint(f->plan.notes->len, ==, 1);
+    f->there.ino = 8;
+    assert_refused(f, FILE_DISK, "are not the same");
+    f->there.ino = 7;
+    f->there.content = "b";
+    assert_refused(f, FILE_DISK, "the contents differ");
+    f->there.kind = "absent";
+    assert_refused(f, FILE_DISK, "does not have it");
+    f->there.kind = "block";
+    assert_refused(f, FILE_DISK, "different kinds");
+    f->there.fails = TRUE;
+    g_assert_cmpint(ask(f, FILE_DISK), ==, VMIG_ERROR_NOT_SHARED);
+    g_assert_cmpuint(f->here.hashed, ==, 0);
+}
+
+/* A disk that the guest writes to: its content at one moment proves nothing, and a block that changes disproves nothing
+ * while another one stands still. */
+static void test_written(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    f->here.shared = f->there.shared = TRUE;
+    f->here.moving = TRUE;
+    assert_refused(f, FILE_DISK, "no part of the content");
+    f->here.moving = FALSE;
+    f->there.size = 8192; /* it grew */
+    g_assert_cmpint(ask(f, FILE_DISK), ==, VMIG_ERROR_LAST);
+}
+
+static void test_block(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    f->here.kind = f->there.kind = "block";
+    assert_refused(f, BLOCK_DISK, "no WWN");
+    f->here.name = "naa.600140500000000a";
+    assert_refused(f, BLOCK_DISK, "no WWN");
+    f->there.name = "naa.600140500000000b";
+    assert_refused(f, BLOCK_DISK, "different devices");
+    f->there.name = f->here.name;
+    g_assert_cmpint(ask(f, BLOCK_DISK), ==, VMIG_ERROR_LAST);
+    f->there.size = 8192;
+    assert_refused(f, BLOCK_DISK, "different sizes");
+    f->there.size = 4096;
+    f->there.content = "b";
+    assert_refused(f, BLOCK_DISK, "the contents differ");
+    /* Read-only for the guest is not unchanged: others may write to a device. */
+    f->there.name = NULL;
+    f->there.content = "a";
+    assert_refused(f, DISK("block", "disk", "<source dev='/s/b'/>", "<readonly/>"), "no WWN");
+    assert_refused(f, DISK("block", "disk", "<source dev='/s/b'/>", "<shareable/>"), "no WWN");
+    assert_refused(f, DISK("block", "lun", "<source dev='/s/b'/>", ""), "no WWN");
+}
+
+/* A file that nobody writes to may be a copy. */
+static void test_readonly(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_assert_cmpint(ask(f, READONLY_DISK), ==, VMIG_ERROR_LAST);
+    g_assert_cmpuint(f->here.hashed, ==, 1);
+    f->there.content = "b";
+    assert_refused(f, READONLY_DISK, "the contents differ");
+    f->there.content = "a";
+    f->there.size = 8192;
+    assert_refused(f, READONLY_DISK, "the contents differ");
+    g_assert_cmpuint(f->here.hashed, ==, 2); /* sizes tell enough */
+    f->there.kind = "absent";
+    g_assert_cmpint(ask(f, READONLY_DISK), ==, VMIG_ERROR_MEDIA_MISSING);
+}
+
+static void test_media(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_assert_cmpint(ask(f, DISK("file", "cdrom", "", "")), ==, VMIG_ERROR_LAST);
+    g_assert_cmpint(ask(f, DISK("block", "cdrom", "", "")), ==, VMIG_ERROR_LAST);
+    g_assert_cmpint(ask(f, DISK("file", "floppy", "", "")), ==, VMIG_ERROR_LAST);
+    g_assert_cmpuint(f->here.asked, ==, 0);
+    g_assert_cmpint(ask(f, DISK("file", "cdrom", "<source file='/s/b'/>", "")), ==, VMIG_ERROR_LAST);
+    /* The guest can write to a floppy. */
+    assert_refused(f, DISK("file", "floppy", "<source file='/s/b'/>", ""), "a file system that only this host has");
+    f->there.content = "b";
+    assert_refused(f, DISK("file", "cdrom", "<source file='/s/b'/>", ""), "the contents differ");
+    assert_refused(f, DISK("file", "cdrom", "<source file='/s/b' startupPolicy='optional'/>", ""), "contents differ");
+    f->there.kind = "absent";
+    g_assert_cmpint(ask(f, DISK("file", "cdrom", "<source file='/s/b' startupPolicy='optional'/>", "")), ==,
+                    VMIG_ERROR_LAST);
+    g_assert_cmpint(ask(f, DISK("file", "cdrom", "<source file='/s/b' startupPolicy='mandatory'/>", "")), ==,
+                    VMIG_ERROR_MEDIA_MISSING);
+}
+
+#define NETWORK(protocol, host)                                                                                        \
+    DISK("network", "disk", "<source protocol='" protocol "' name='x'>" host "</source>", "")
+
+static void test_network(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_assert_cmpint(ask(f, NETWORK("rbd", "")), ==, VMIG_ERROR_LAST);
+    g_assert_cmpint(ask(f, NETWORK("iscsi", "<host name='store.example' port='3260'/>")), ==, VMIG_ERROR_LAST);
+    g_assert_cmpint(ask(f, NETWORK("nbd", "<host name='192.0.2.9' port='10809'/>")), ==, VMIG_ERROR_LAST);
+    assert_refused(f, NETWORK("nbd", ""), "this host itself");
+    assert_refused(f, NETWORK("nbd", "<host transport='unix' socket='/s'/>"), "this host itself");
+    assert_refused(f, NETWORK("nbd", "<host name='localhost' port='10809'/>"), "this host itself");
+    assert_refused(f, NETWORK("rbd", "<host name='store.example'/><host name='127.0.0.1'/>"), "this host itself");
+    assert_refused(f, NETWORK("gluster", "<host name='::1'/>"), "this host itself");
+    g_assert_cmpuint(f->there.asked, ==, 0);
+}
+
+static void test_other_types(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    assert_refused(f, DISK("volume", "disk", "<source pool='p' volume='v'/>", ""), "a pool of that name");
+    assert_refused(f, DISK("volume", "cdrom", "<source pool='p' volume='v'/>", ""), "a pool of that name");
+    assert_refused(f, DISK("dir", "disk", "<source dir='/s/b'/>", "<readonly/>"), "a piece of this host");
+    assert_refused(f, DISK("nvme", "disk", "<source type='pci' namespace='1'/>", ""), "a piece of this host");
+    assert_refused(f, DISK("vhostuser", "disk", "<source type='unix' path='/s/b'/>", ""), "a piece of this host");
+    assert_refused(f, DISK("vhostvdpa", "disk", "<source dev='/s/b'/>", ""), "a piece of this host");
+    assert_refused(f, DISK("tomorrow", "disk", "<source x='y'/>", ""), "does not know");
+    assert_refused(f, DISK("tomorrow", "disk", "", ""), "does not know");
+}
+
+/* Every file of the chain counts, and one that was not seen counts as another one. */
+static void test_chain(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+#define CHAIN(below)                                                                                                   \
+    "<disk type='file' device='disk'><driver type='qcow2'/><source file='/s/b'/><target dev='vdb'/>" below "</disk>"
+    f->here.shared = f->there.shared = TRUE;
+    g_assert_cmpint(ask(f, CHAIN("<backingStore/>")), ==, VMIG_ERROR_LAST);
+    assert_refused(f, CHAIN(""), "backing file");
+    assert_refused(f,
+                   CHAIN("<backingStore type='network'><format type='raw'/><source protocol='nbd' name='x'>"
+                         "<host name='h'/></source><backingStore/></backingStore>"),
+                   "backing file");
+    g_assert_cmpint(ask(f, CHAIN("<backingStore type='file'><format type='raw'/><source file='/s/b'/>"
+                                 "<backingStore/></backingStore>")),
+                    ==, VMIG_ERROR_LAST);
+}
+
+/* Nobody answers there: that is told elsewhere, and not as a property of the disk. */
+static void test_unreachable(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    f->world.dest.storage = NULL;
+    g_assert_cmpint(ask(f, FILE_DISK), ==, VMIG_ERROR_LAST);
+    g_assert_cmpuint(f->plan.notes->len, ==, 0);
+}
+
+#define ADD(name, function) g_test_add("/plan-stay/" name, Fixture, NULL, set_up, function, tear_down)
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    ADD("file", test_file);
+    ADD("written", test_written);
+    ADD("block", test_block);
+    ADD("readonly", test_readonly);
+    ADD("media", test_media);
+    ADD("network", test_network);
+    ADD("other-types", test_other_types);
+    ADD("chain", test_chain);
+    ADD("unreachable", test_unreachable);
+    return g_test_run();
+}
