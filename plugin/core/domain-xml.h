@@ -44,10 +44,10 @@ typedef struct {
     gboolean sliced;     /* <slices>: only a part of the file is the disk */
     gboolean reservations;
     gboolean local_server; /* a network disk whose server is on this host: a unix socket, the name localhost */
-    GPtrArray *backing;   /* VmigChainFile, the file right below the top first */
-    gboolean chain_known; /* the chain ends in an empty <backingStore/>; else libvirt has not looked */
-    gboolean mirror;      /* has <mirror>: a copy or an active commit runs on it */
-    char *mirror_job;     /* "copy", "active-commit" or NULL */
+    GPtrArray *backing;    /* VmigChainFile, the file right below the top first */
+    gboolean chain_known;  /* the chain ends in an empty <backingStore/>; else libvirt has not looked */
+    gboolean mirror;       /* has <mirror>: a copy or an active commit runs on it */
+    char *mirror_job;      /* "copy", "active-commit" or NULL */
     char *mirror_file;
     gboolean mirror_ready; /* <mirror ready='yes'> */
 } VmigDomainDisk;
