@@ -98,6 +98,7 @@ static const Field job_fields[] = {
     TEXT(VmigJob, dest_persistent_xml),
     FLAG(VmigJob, autostart),
     TEXT(VmigJob, source_boot),
+    TEXT(VmigJob, content_key),
     FLAG(VmigJob, was_paused),
     FLAG(VmigJob, migration_begun),
     FLAG(VmigJob, revoked),

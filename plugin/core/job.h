@@ -110,6 +110,7 @@ typedef struct {
     char *dest_persistent_xml;
     gboolean autostart;
     char *source_boot;   /* boot id of the source when the job began */
+    char *content_key;   /* of the hashes in the files' contents, drawn by the first verification; secret */
     gboolean was_paused; /* by its user: it arrives paused */
 
     gboolean

@@ -134,10 +134,14 @@ static gboolean start_receiver(VmigMachine *m, SeedCopy *copy, GError **error)
     VmigStorage *dest = m->world->dest.storage;
     guint port = 0;
 
+    /* Of this try: nothing that outlives it is hashed with it. */
+    if (!vmig_hash_key_draw(&copy->task.key, error))
+        return FALSE;
     if (m->world->seed_transport == NULL)
-        return vmig_storage_receive(dest, m->job, copy->file, copy->sockets[0], &copy->task.fresh, error);
-    if (!vmig_storage_receive_on_port(dest, m->job, copy->file, m->world->seed_transport, &port, &copy->task.fresh,
-                                      error))
+        return vmig_storage_receive(dest, m->job, copy->file, copy->sockets[0], &copy->task.key, &copy->task.fresh,
+                                    error);
+    if (!vmig_storage_receive_on_port(dest, m->job, copy->file, m->world->seed_transport, &copy->task.key, &port,
+                                      &copy->task.fresh, error))
         return FALSE;
     g_strfreev(copy->sockets);
     copy->sockets = vmig_world_seed_uris(m->world, port);

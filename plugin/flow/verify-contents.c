@@ -87,7 +87,7 @@ static gpointer read_snapshot(gpointer data)
     Reading *r = data;
     guint64 next = 0;
 
-    r->hash = vmig_tree_hash_new(r->size);
+    r->hash = vmig_tree_hash_new(r->size, r->ask.key);
     while (next < vmig_tree_hash_blocks(r->hash)) {
         guint64 first = next;
         if (!check_cancelled(r->meter->request, &r->error) ||
@@ -248,9 +248,9 @@ gboolean vmig_verify_contents(VmigVerdict *verdict, VmigVerifiedFile *file, cons
     g_auto(Pair) pair = {verdict, file, reading, reading};
 
     pair.left.storage = file->against == VMIG_AGAINST_IMAGE ? request->source.storage : NULL;
-    pair.left.ask = (VmigContentAsk){.path = file->file->source, .stamp = left_stamp};
+    pair.left.ask = (VmigContentAsk){.path = file->file->source, .stamp = left_stamp, .key = &meter->key};
     pair.arrived.storage = request->dest.storage;
-    pair.arrived.ask = (VmigContentAsk){.path = file->file->dest, .stamp = arrived_stamp};
+    pair.arrived.ask = (VmigContentAsk){.path = file->file->dest, .stamp = arrived_stamp, .key = &meter->key};
     for (guint i = 0; i < file->left->len; i++)
         if (!compare_snapshot(&pair, file->left->pdata[i], error))
             return FALSE;

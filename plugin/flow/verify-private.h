@@ -11,6 +11,7 @@ gboolean vmig_verify_is_fatal(const GError *error);
 /* How far the reading is, of all files; both sides count. */
 typedef struct {
     const VmigVerifyRequest *request;
+    VmigHashKey key; /* the job's, once it has one */
     GMutex mutex;
     GHashTable *disks; /* target → VmigProgress */
     guint64 bytes;

@@ -132,10 +132,11 @@ static GPtrArray *copy_recorded(GPtrArray *contents)
     return copy;
 }
 
-/* A verification that found no snapshot left nothing in the record, like none: but then the job is marked. */
+/* A verification that found no snapshot left nothing in the record, like none: but then the job is marked. Hashes
+ * without their key cannot be compared. */
 static gboolean is_recorded(const VmigJob *job, const VmigFile *file)
 {
-    return file->contents->len > 0 || job->verified;
+    return job->content_key != NULL && (file->contents->len > 0 || job->verified);
 }
 
 static gboolean read_left(Run *run, VmigVerifiedFile *file, char **stamp, GError **error)
@@ -361,6 +362,15 @@ static gboolean compare_tree(Run *run, GError **error)
     return check_reverts(run, now, error);
 }
 
+/* The one that the recorded hashes were made with, or a new one. */
+static gboolean choose_key(const VmigJob *job, VmigHashKey *key, GError **error)
+{
+    if (job->content_key != NULL)
+        return vmig_hash_key_read(job->content_key, key, error) ||
+               (g_prefix_error(error, "the record of job %s: ", job->id), FALSE);
+    return vmig_hash_key_draw(key, error);
+}
+
 VmigVerdict *vmig_verify(const VmigVerifyRequest *request, GError **error)
 {
     g_autoptr(VmigVerdict) verdict = verdict_new();
@@ -369,8 +379,10 @@ VmigVerdict *vmig_verify(const VmigVerifyRequest *request, GError **error)
     g_mutex_init(&run.meter.mutex);
     run.meter.disks = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, g_free);
     run.stamps = g_ptr_array_new_with_free_func(g_free);
-    if (!compare_tree(&run, error) || !read_all_tables(&run, error) || !compare_files(&run, error))
+    if (!choose_key(request->job, &run.meter.key, error) || !compare_tree(&run, error) ||
+        !read_all_tables(&run, error) || !compare_files(&run, error))
         return NULL;
+    verdict->key = run.meter.key;
     return g_steal_pointer(&verdict);
 }
 
@@ -422,6 +434,8 @@ void vmig_verdict_record(const VmigVerdict *verdict, VmigJob *job)
 {
     guint n = 0;
 
+    g_free(job->content_key);
+    job->content_key = vmig_hash_key_to_text(&verdict->key);
     for (guint i = 0; i < job->disks->len; i++) {
         VmigDisk *disk = job->disks->pdata[i];
         for (guint k = 0; k < disk->files->len; k++) {

@@ -36,6 +36,7 @@ typedef struct {
     GPtrArray *notes;       /* char * */
     guint snapshots;        /* in libvirt's tree by the record */
     guint64 bytes;          /* of disks and memory, compared */
+    VmigHashKey key;        /* of all hashes */
     VmigRun run;            /* of the guest on the destination */
 } VmigVerdict;
 

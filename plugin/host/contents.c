@@ -70,7 +70,9 @@ gboolean vmig_storage_content_page(VmigStorage *storage, const VmigContentAsk *w
     JsonObject *args = json_object_new();
     guint64 got = 0;
     gsize length;
+    g_autofree char *key = vmig_hash_key_to_text(what->key);
 
+    json_object_set_string_member(args, "key", key);
     json_object_set_string_member(args, "path", what->path);
     json_object_set_string_member(args, "stamp", what->stamp);
     json_object_set_string_member(args, "id", what->id);

@@ -19,6 +19,7 @@ typedef struct {
     const char *id;
     const char *like;
     VmigContentKind kind;
+    const VmigHashKey *key; /* of hash and like_hash */
 } VmigContentAsk;
 gboolean vmig_storage_content_page(VmigStorage *storage, const VmigContentAsk *what, VmigTreeHash *hash,
                                    const VmigTreeHash *like_hash, guint64 *next, GError **error);

@@ -8,13 +8,14 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #define ALIGNMENT 4096
 #define DEFAULT_THREADS 4
 #define PROGRESS_INTERVAL (G_USEC_PER_SEC / 4)
 
 struct VmigTreeHash {
+    VmigHashKey key;
+    guint64 seed;
     guint64 size;
     guint64 blocks;
     guint8 zero[VMIG_HASH_BYTES];      /* of a whole block */
@@ -25,26 +26,28 @@ struct VmigTreeHash {
 
 enum { MISSING, SET };
 
-static void put_digest(XXH128_hash_t value, guint8 ret[VMIG_HASH_BYTES])
+static void hash_bytes(const VmigTreeHash *hash, const void *data, gsize length, guint8 ret[VMIG_HASH_BYTES])
 {
-    XXH128_canonical_t canonical;
+    g_autoptr(VmigBlockHash) block = vmig_block_hash_new(&hash->key);
 
-    XXH128_canonicalFromHash(&canonical, value);
-    memcpy(ret, canonical.digest, VMIG_HASH_BYTES);
+    vmig_block_hash_update(block, data, length);
+    vmig_block_hash_end(block, ret);
 }
 
-VmigTreeHash *vmig_tree_hash_new(guint64 size)
+VmigTreeHash *vmig_tree_hash_new(guint64 size, const VmigHashKey *key)
 {
     VmigTreeHash *hash = g_new0(VmigTreeHash, 1);
 
+    hash->key = *key;
+    hash->seed = vmig_hash_key_seed(key);
     hash->size = size;
     hash->blocks = size / VMIG_HASH_BLOCK + (size % VMIG_HASH_BLOCK != 0);
     hash->digests = g_malloc0_n(hash->blocks, VMIG_HASH_BYTES);
     hash->state = g_new0(gint, hash->blocks);
     if (hash->blocks > 0) {
         g_autofree guint8 *zeros = g_malloc0(VMIG_HASH_BLOCK);
-        put_digest(XXH3_128bits(zeros, VMIG_HASH_BLOCK), hash->zero);
-        put_digest(XXH3_128bits(zeros, vmig_tree_hash_block_length(hash, hash->blocks - 1)), hash->zero_tail);
+        hash_bytes(hash, zeros, VMIG_HASH_BLOCK, hash->zero);
+        hash_bytes(hash, zeros, vmig_tree_hash_block_length(hash, hash->blocks - 1), hash->zero_tail);
     }
     return hash;
 }
@@ -61,6 +64,16 @@ void vmig_tree_hash_free(VmigTreeHash *hash)
 guint64 vmig_tree_hash_blocks(const VmigTreeHash *hash)
 {
     return hash->blocks;
+}
+
+VmigBlockHash *vmig_tree_hash_streamer(const VmigTreeHash *hash)
+{
+    return vmig_block_hash_new(&hash->key);
+}
+
+guint64 vmig_tree_hash_seed(const VmigTreeHash *hash)
+{
+    return hash->seed;
 }
 
 gsize vmig_tree_hash_block_length(const VmigTreeHash *hash, guint64 index)
@@ -89,7 +102,7 @@ void vmig_tree_hash_set_block(VmigTreeHash *hash, guint64 index, const void *dat
         vmig_tree_hash_set_zero(hash, index);
         return;
     }
-    put_digest(XXH3_128bits(data, length), digest);
+    hash_bytes(hash, data, length, digest);
     vmig_tree_hash_set_digest(hash, index, digest);
 }
 
@@ -109,27 +122,14 @@ void vmig_tree_hash_clear(VmigTreeHash *hash, guint64 index)
 
 char *vmig_tree_hash_finish(const VmigTreeHash *hash, GError **error)
 {
-    guint8 digest[VMIG_HASH_BYTES];
-    guint64 size = GUINT64_TO_LE(hash->size);
-    XXH3_state_t *state = XXH3_createState();
-    GString *text = g_string_new("xxh3t:");
-
     for (guint64 i = 0; i < hash->blocks; i++)
         if (g_atomic_int_get(&hash->state[i]) == MISSING) {
-            XXH3_freeState(state);
-            g_string_free(text, TRUE);
             vmig_fail(error, VMIG_ERROR_INTERNAL, NULL,
                       "block %" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT " was never hashed", i, hash->blocks);
             return NULL;
         }
-    XXH3_128bits_reset(state);
-    XXH3_128bits_update(state, hash->digests, hash->blocks * VMIG_HASH_BYTES);
-    XXH3_128bits_update(state, &size, sizeof size);
-    put_digest(XXH3_128bits_digest(state), digest);
-    XXH3_freeState(state);
-    for (guint i = 0; i < VMIG_HASH_BYTES; i++)
-        g_string_append_printf(text, "%02x", digest[i]);
-    return g_string_free(text, FALSE);
+    g_autofree char *summary = vmig_hash_summary(&hash->key, hash->size, hash->digests, hash->blocks * VMIG_HASH_BYTES);
+    return g_strconcat("gmact:", summary, NULL);
 }
 
 gboolean vmig_is_zero(const void *data, gsize length)
@@ -451,12 +451,12 @@ gboolean vmig_file_hash_fill(VmigTreeHash *hash, int fd, guint64 size, guint thr
     return check_size(fd, size, error);
 }
 
-char *vmig_file_hash(int fd, guint64 size, guint threads, GCancellable *cancellable, VmigHashProgress progress,
-                     gpointer user, GError **error)
+char *vmig_file_hash(const VmigHashKey *key, int fd, guint64 size, guint threads, GCancellable *cancellable,
+                     VmigHashProgress progress, gpointer user, GError **error)
 {
     if (!check_size(fd, size, error))
         return NULL; /* before a size that nothing vouches for decides how much memory is taken */
-    g_autoptr(VmigTreeHash) hash = vmig_tree_hash_new(size);
+    g_autoptr(VmigTreeHash) hash = vmig_tree_hash_new(size, key);
 
     if (!vmig_file_hash_fill(hash, fd, size, threads, cancellable, progress, user, error))
         return NULL;

@@ -2,26 +2,30 @@
 /* The hash of a whole file, made of the hashes of its blocks, so that it can be computed in parallel, out of order and
  * while the file is copied.
  *
- * A file is cut into blocks of VMIG_HASH_BLOCK bytes, the last may be shorter. Each block has its XXH3-128; the file's
- * hash is XXH3-128 over the blocks' hashes in order (canonical, big-endian) and the file's size (little-endian, 8
- * bytes), printed as "xxh3t:" and 32 hex digits. A hole hashes like the zeros that it reads as.
+ * A file is cut into blocks of VMIG_HASH_BLOCK bytes, the last may be shorter. Each block has its GMAC under the key of
+ * the comparison (host/block-hash.h); the file's hash is vmig_hash_summary() of the blocks' hashes in order and the
+ * file's size, printed as "gmact:" and 32 hex digits. A hole hashes like the zeros that it reads as. Two hashes can be
+ * compared only if they were made with the same key.
  */
 #pragma once
 
 #include <gio/gio.h>
 
-#include "core/errors.h"
+#include "host/block-hash.h"
 
 #define VMIG_HASH_BLOCK (G_GUINT64_CONSTANT(4) << 20)
-#define VMIG_HASH_BYTES 16
 
 typedef struct VmigTreeHash VmigTreeHash;
 
-VmigTreeHash *vmig_tree_hash_new(guint64 size);
+VmigTreeHash *vmig_tree_hash_new(guint64 size, const VmigHashKey *key);
 void vmig_tree_hash_free(VmigTreeHash *hash);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigTreeHash, vmig_tree_hash_free)
 
 guint64 vmig_tree_hash_blocks(const VmigTreeHash *hash);
+/* For whoever hashes a block piece by piece. (transfer full) */
+VmigBlockHash *vmig_tree_hash_streamer(const VmigTreeHash *hash);
+/* vmig_hash_key_seed() of the key. */
+guint64 vmig_tree_hash_seed(const VmigTreeHash *hash);
 /* Bytes of that block: VMIG_HASH_BLOCK but for the last. */
 gsize vmig_tree_hash_block_length(const VmigTreeHash *hash, guint64 index);
 /* From any thread; two threads may not set the same block at the same time. length is the block's. */
@@ -75,5 +79,5 @@ typedef void (*VmigHashProgress)(gpointer user, guint64 done, guint64 total);
 gboolean vmig_file_hash_fill(VmigTreeHash *hash, int fd, guint64 size, guint threads, GCancellable *cancellable,
                              VmigHashProgress progress, gpointer user, GError **error);
 /* The hash of the whole file. (transfer full) */
-char *vmig_file_hash(int fd, guint64 size, guint threads, GCancellable *cancellable, VmigHashProgress progress,
-                     gpointer user, GError **error);
+char *vmig_file_hash(const VmigHashKey *key, int fd, guint64 size, guint threads, GCancellable *cancellable,
+                     VmigHashProgress progress, gpointer user, GError **error);

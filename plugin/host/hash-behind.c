@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #define ALIGNMENT 4096
 #define PIECE (1024 * 1024)                /* of a block: one of these threads runs for each file that is received */
@@ -16,7 +15,7 @@ struct VmigHashBehind {
     VmigTreeHash *hash;
     int direct;
     guint8 *buffer; /* PIECE */
-    XXH3_state_t *state;
+    VmigBlockHash *stream;
     GMutex lock;
     GCond changed;
     gboolean stop;
@@ -53,21 +52,22 @@ static gboolean hash_block(VmigHashBehind *behind, guint64 index)
 {
     off_t from = (off_t)(index * VMIG_HASH_BLOCK);
     gsize length = vmig_tree_hash_block_length(behind->hash, index);
-    XXH128_canonical_t digest;
+    guint8 digest[VMIG_HASH_BYTES];
+    gboolean whole = TRUE;
 
     if (lseek(behind->direct, from, SEEK_HOLE) < from + (off_t)length)
         return FALSE;
-    XXH3_128bits_reset(behind->state);
-    for (gsize done = 0, part; done < length; done += part) {
+    for (gsize done = 0, part; whole && done < length; done += part) {
         part = MIN(PIECE, length - done);
         gsize rounded = (part + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-        if (pread(behind->direct, behind->buffer, rounded, from + (off_t)done) < (ssize_t)part)
-            return FALSE;
-        XXH3_128bits_update(behind->state, behind->buffer, part);
+        whole = pread(behind->direct, behind->buffer, rounded, from + (off_t)done) >= (ssize_t)part;
+        if (whole)
+            vmig_block_hash_update(behind->stream, behind->buffer, part);
     }
-    XXH128_canonicalFromHash(&digest, XXH3_128bits_digest(behind->state));
-    vmig_tree_hash_set_digest(behind->hash, index, digest.digest);
-    return TRUE;
+    vmig_block_hash_end(behind->stream, digest); /* also of a part, to begin anew with the next */
+    if (whole)
+        vmig_tree_hash_set_digest(behind->hash, index, digest);
+    return whole;
 }
 
 /* One round; how many blocks it hashed. */
@@ -116,8 +116,8 @@ VmigHashBehind *vmig_hash_behind_new(VmigTreeHash *hash, const char *folder, int
     behind->direct = direct;
     behind->upto = upto;
     behind->buffer = aligned_alloc(ALIGNMENT, PIECE);
-    behind->state = XXH3_createState();
-    if (behind->buffer == NULL || behind->state == NULL)
+    behind->stream = vmig_tree_hash_streamer(hash);
+    if (behind->buffer == NULL)
         g_error("out of memory");
     g_mutex_init(&behind->lock);
     g_cond_init(&behind->changed);
@@ -143,7 +143,7 @@ void vmig_hash_behind_free(VmigHashBehind *behind)
     g_thread_join(behind->thread);
     close(behind->direct);
     free(behind->buffer);
-    XXH3_freeState(behind->state);
+    vmig_block_hash_free(behind->stream);
     g_mutex_clear(&behind->lock);
     g_cond_clear(&behind->changed);
     g_free(behind);

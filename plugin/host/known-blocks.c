@@ -10,12 +10,12 @@ guint vmig_leaf_count(gsize block_length)
     return (guint)((block_length + VMIG_LEAF - 1) / VMIG_LEAF);
 }
 
-guint64 vmig_leaf_hash(const void *data, gsize length)
+guint64 vmig_leaf_hash(guint64 seed, const void *data, gsize length)
 {
-    return XXH3_64bits(data, length);
+    return XXH3_64bits_withSeed(data, length, seed);
 }
 
-VmigKnownBlock *vmig_known_block_new(const guint8 digest[VMIG_HASH_BYTES], const void *data, gsize length)
+VmigKnownBlock *vmig_known_block_new(const guint8 digest[VMIG_HASH_BYTES], guint64 seed, const void *data, gsize length)
 {
     guint count = vmig_leaf_count(length);
     VmigKnownBlock *block = g_malloc(sizeof *block + count * sizeof block->leaves[0]);
@@ -23,7 +23,8 @@ VmigKnownBlock *vmig_known_block_new(const guint8 digest[VMIG_HASH_BYTES], const
 
     memcpy(block->digest, digest, VMIG_HASH_BYTES);
     for (guint i = 0; i < count; i++)
-        block->leaves[i] = vmig_leaf_hash(bytes + (gsize)i * VMIG_LEAF, MIN(VMIG_LEAF, length - (gsize)i * VMIG_LEAF));
+        block->leaves[i] =
+            vmig_leaf_hash(seed, bytes + (gsize)i * VMIG_LEAF, MIN(VMIG_LEAF, length - (gsize)i * VMIG_LEAF));
     return block;
 }
 

@@ -2,7 +2,8 @@
 /* What one side tells the other of the blocks that it has, so that only what differs is sent.
  *
  * A block (VMIG_HASH_BLOCK) has its digest, the same as in the tree hash, and below it a leaf for each VMIG_LEAF bytes:
- * XXH3-64, the last one of what there is of it. The leaves only choose what to send; what proves a copy is the tree
+ * XXH3-64 with a seed of the copy's key, the last one of what there is of it. The leaves only choose what to send:
+ * where they say "equal" and the block's digest does not, all of the block is sent, and what proves a copy is the tree
  * hash at the end. Blocks that are nothing but holes are told by their number.
  *
  * A page is a run of blocks in order, as bytes; numbers are little-endian:
@@ -25,10 +26,11 @@ typedef struct {
 } VmigKnownBlock;
 
 guint vmig_leaf_count(gsize block_length);
-guint64 vmig_leaf_hash(const void *data, gsize length);
+guint64 vmig_leaf_hash(guint64 seed, const void *data, gsize length);
 
 /* With its digest and leaves. */
-VmigKnownBlock *vmig_known_block_new(const guint8 digest[VMIG_HASH_BYTES], const void *data, gsize length);
+VmigKnownBlock *vmig_known_block_new(const guint8 digest[VMIG_HASH_BYTES], guint64 seed, const void *data,
+                                     gsize length);
 
 void vmig_page_put_holes(GByteArray *page, guint64 count);
 void vmig_page_put_block(GByteArray *page, const VmigKnownBlock *block, gsize length);

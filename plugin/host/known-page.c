@@ -36,7 +36,7 @@ static gboolean make_entry(Making *making, Entry *entry, guint8 *buffer, GError 
         return FALSE;
     vmig_tree_hash_set_block(making->hash, entry->index, buffer, length);
     vmig_tree_hash_get_digest(making->hash, entry->index, digest);
-    entry->known = vmig_known_block_new(digest, buffer, length);
+    entry->known = vmig_known_block_new(digest, vmig_tree_hash_seed(making->hash), buffer, length);
     return TRUE;
 }
 

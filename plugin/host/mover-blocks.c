@@ -8,7 +8,6 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 #include "host/mover-private.h"
 
@@ -21,7 +20,7 @@ static void hash_zeros(VmigLink *link, guint64 length)
 {
     for (guint64 part; length > 0; length -= part) {
         part = MIN(length, sizeof zeros);
-        XXH3_128bits_update(link->hash, zeros, part);
+        vmig_block_hash_update(link->hash, zeros, part);
     }
 }
 
@@ -81,13 +80,14 @@ static gboolean send_new(VmigLink *link, VmigSlot *slot, guint64 offset, gsize l
 static gboolean send_difference(VmigLink *link, VmigSlot *slot, guint64 offset, gsize length, const guint64 *leaves,
                                 guint *sent, GError **error)
 {
+    guint64 seed = vmig_tree_hash_seed(link->copy->hash);
     guint count = vmig_leaf_count(length), from = 0;
 
     vmig_link_hold_slot(slot);
     slot->done = length;
     for (guint i = 0; i <= count; i++) {
         gsize at = (gsize)i * VMIG_LEAF;
-        if (i < count && vmig_leaf_hash(slot->buffer + at, MIN(VMIG_LEAF, length - at)) != leaves[i])
+        if (i < count && vmig_leaf_hash(seed, slot->buffer + at, MIN(VMIG_LEAF, length - at)) != leaves[i])
             continue;
         /* Leaf i is there already, or this is the end: the run before it goes. */
         gsize begin = (gsize)from * VMIG_LEAF;
@@ -102,10 +102,10 @@ static gboolean send_difference(VmigLink *link, VmigSlot *slot, guint64 offset, 
 }
 
 /* Is there anything but zeros there, in the leaves that [offset, end) of the block touches? */
-static gboolean has_data(const VmigKnownBlock *known, gsize block_length, gsize offset, gsize end)
+static gboolean has_data(const VmigKnownBlock *known, guint64 seed, gsize block_length, gsize offset, gsize end)
 {
     for (gsize at = offset - offset % VMIG_LEAF; at < end; at += VMIG_LEAF)
-        if (known->leaves[at / VMIG_LEAF] != vmig_leaf_hash(zeros, MIN(VMIG_LEAF, block_length - at)))
+        if (known->leaves[at / VMIG_LEAF] != vmig_leaf_hash(seed, zeros, MIN(VMIG_LEAF, block_length - at)))
             return TRUE;
     return FALSE;
 }
@@ -125,7 +125,7 @@ static gboolean send_piece(VmigLink *link, Block *block, guint64 offset, gsize l
 
     if (!vmig_link_get_slot(link, &slot, error) || !vmig_copy_read(link->copy, slot->buffer, length, offset, error))
         return FALSE;
-    XXH3_128bits_update(link->hash, slot->buffer, length);
+    vmig_block_hash_update(link->hash, slot->buffer, length);
     if (block->known != NULL && !block->all)
         return send_difference(link, slot, offset, length, block->known->leaves + (offset - block->start) / VMIG_LEAF,
                                &block->sent, error);
@@ -139,8 +139,8 @@ static gboolean pass_hole(VmigLink *link, Block *block, guint64 offset, guint64 
     VmigCopy *copy = link->copy;
 
     hash_zeros(link, stop - offset);
-    gboolean there = block->known != NULL && has_data(block->known, block->length, (gsize)(offset - block->start),
-                                                      (gsize)(stop - block->start));
+    gboolean there = block->known != NULL && has_data(block->known, vmig_tree_hash_seed(copy->hash), block->length,
+                                                      (gsize)(offset - block->start), (gsize)(stop - block->start));
     if (!there) {
         vmig_copy_account(copy, stop - offset, 0);
         return TRUE;
@@ -155,7 +155,6 @@ static gboolean send_extents(VmigLink *link, Block *block, GError **error)
     guint64 end = block->start + block->length, stop;
     gboolean hole;
 
-    XXH3_128bits_reset(link->hash);
     for (guint64 offset = block->start; offset < end; offset = stop) {
         if (!vmig_next_extent(copy->fd, offset, end, &hole, &stop, error))
             return FALSE;
@@ -172,21 +171,22 @@ static gboolean send_extents(VmigLink *link, Block *block, GError **error)
 
 static gboolean send_known_block(VmigLink *link, guint64 index, Block *block, GError **error)
 {
-    XXH128_canonical_t digest;
+    guint8 digest[VMIG_HASH_BYTES];
 
     if (!send_extents(link, block, error))
         return FALSE;
-    XXH128_canonicalFromHash(&digest, XXH3_128bits_digest(link->hash));
+    vmig_block_hash_end(link->hash, digest);
     /* All leaves are equal and the block is not: two contents have the same leaf. Then all of it goes. */
-    if (block->known != NULL && block->sent == 0 && memcmp(digest.digest, block->known->digest, VMIG_HASH_BYTES) != 0) {
+    if (block->known != NULL && block->sent == 0 && memcmp(digest, block->known->digest, VMIG_HASH_BYTES) != 0) {
         block->all = TRUE;
         vmig_copy_unaccount(link->copy, block->length);
         if (!send_extents(link, block, error))
             return FALSE;
+        vmig_block_hash_end(link->hash, digest);
     }
     if (block->sent > 0)
         note_rewritten(link->copy, index, 1);
-    vmig_tree_hash_set_digest(link->copy->hash, index, digest.digest);
+    vmig_tree_hash_set_digest(link->copy->hash, index, digest);
     return TRUE;
 }
 

@@ -7,7 +7,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 #define ALIGNMENT 4096
 #define LONGEST_NAP (G_USEC_PER_SEC / 10) /* a change of the bandwidth is seen after that at the latest */
@@ -303,7 +302,7 @@ VmigLink *vmig_link_new(VmigCopy *copy, GError **error)
 
     link->copy = copy;
     link->socket = copy->task->sockets[(guint)g_atomic_int_add(&copy->next_socket, 1) % sockets];
-    link->hash = XXH3_createState();
+    link->hash = vmig_tree_hash_streamer(copy->hash);
     if (!connect_link(link, error) || !look_at_export(link, error) || !make_slots(link, error))
         return NULL;
     return g_steal_pointer(&link);
@@ -321,7 +320,7 @@ void vmig_link_free(VmigLink *link)
         *send->buffers_now -= send->depth * send->request;
         g_mutex_unlock(&send->lock);
     }
-    XXH3_freeState(link->hash);
+    vmig_block_hash_free(link->hash);
     g_free(link->slots);
     g_free(link);
 }

@@ -69,7 +69,7 @@ typedef struct VmigLink {
     VmigCopy *copy;
     const char *socket;
     struct nbd_handle *nbd;
-    gpointer hash; /* XXH3_state_t */
+    VmigBlockHash *hash;
     VmigSlot *slots;
     VmigSlot *free;
     guint in_flight;

@@ -228,7 +228,7 @@ static void close_source(VmigCopy *copy)
 
 static char *copy_opened(VmigCopy *copy, guint connections, const struct stat *before, GError **error)
 {
-    g_autoptr(VmigTreeHash) hash = vmig_tree_hash_new(copy->size);
+    g_autoptr(VmigTreeHash) hash = vmig_tree_hash_new(copy->size, &copy->task->key);
     g_autoptr(VmigBlockWalk) walk = vmig_block_walk_new(copy->fd, copy->size);
     g_autoptr(VmigKnown) known = NULL;
     g_autofree guint8 *rewritten = NULL;
@@ -310,6 +310,8 @@ static guint divide(const RealMover *self, VmigSend *send, guint at_once)
 
 static gboolean begin(RealMover *self, VmigSend *send, GError **error)
 {
+    if (!vmig_hash_check(error))
+        return FALSE;
     send->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (send->stop_fd < 0)
         return vmig_fail_errno(error, errno, "Cannot make an eventfd");

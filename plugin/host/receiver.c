@@ -257,11 +257,11 @@ static gboolean start_server(VmigReceiver *receiver, GError **error)
     return wait_for_greeting(receiver, error);
 }
 
-static void begin_hashing(VmigReceiver *receiver)
+static void begin_hashing(VmigReceiver *receiver, const VmigHashKey *key)
 {
     g_autofree char *folder = g_path_get_dirname(receiver->part);
 
-    receiver->hash = vmig_tree_hash_new(receiver->size);
+    receiver->hash = vmig_tree_hash_new(receiver->size, key);
     guint64 blocks = vmig_tree_hash_blocks(receiver->hash);
     receiver->told = g_malloc0(vmig_block_set_bytes(blocks) + 1);
     if (receiver->direct)
@@ -269,12 +269,14 @@ static void begin_hashing(VmigReceiver *receiver)
             vmig_hash_behind_new(receiver->hash, folder, receiver->fd, receiver->size, receiver->fresh ? blocks : 0);
 }
 
-VmigReceiver *vmig_receiver_start(const char *part_path, guint64 size, const char *socket_path, GError **error)
+VmigReceiver *vmig_receiver_start(const char *part_path, guint64 size, const char *socket_path, const VmigHashKey *key,
+                                  GError **error)
 {
-    return vmig_receiver_start_on(part_path, size, &(VmigListen){.socket = socket_path}, error);
+    return vmig_receiver_start_on(part_path, size, &(VmigListen){.socket = socket_path}, key, error);
 }
 
-VmigReceiver *vmig_receiver_start_on(const char *part_path, guint64 size, const VmigListen *to, GError **error)
+VmigReceiver *vmig_receiver_start_on(const char *part_path, guint64 size, const VmigListen *to, const VmigHashKey *key,
+                                     GError **error)
 {
     g_autoptr(VmigReceiver) receiver = g_new0(VmigReceiver, 1);
 
@@ -289,7 +291,7 @@ VmigReceiver *vmig_receiver_start_on(const char *part_path, guint64 size, const 
     if (!open_part(receiver, error) || !build_argv(receiver, to->tls_dir, error) ||
         !start_listening(receiver, to, error) || !start_server(receiver, error))
         return NULL;
-    begin_hashing(receiver);
+    begin_hashing(receiver, key);
     return g_steal_pointer(&receiver);
 }
 

@@ -15,14 +15,16 @@
 #include <gio/gio.h>
 
 #include "core/errors.h"
+#include "host/block-hash.h"
 #include "host/listen.h"
 
 typedef struct VmigReceiver VmigReceiver;
 
-/* Makes the part, or takes one that exists (the caller knows by the journal that it is the job's own), and returns
- * when the server answers on the socket. A stale socket there goes first. Errors: NO_SPACE, IO, IMAGE_TOOL (with
- * what qemu-nbd said), BAD_PATH for a socket path that is too long. */
-VmigReceiver *vmig_receiver_start(const char *part_path, guint64 size, const char *socket_path, GError **error);
+/* key: of the hashes; the sender has the same. Makes the part, or takes one that exists (the caller knows by the
+ * journal that it is the job's own), and returns when the server answers on the socket. A stale socket there goes
+ * first. Errors: NO_SPACE, IO, IMAGE_TOOL (with what qemu-nbd said), BAD_PATH for a socket path that is too long. */
+VmigReceiver *vmig_receiver_start(const char *part_path, guint64 size, const char *socket_path, const VmigHashKey *key,
+                                  GError **error);
 
 /* TRUE where the part was made by this receiver: there is nothing in it. */
 gboolean vmig_receiver_is_fresh(VmigReceiver *receiver);
@@ -39,7 +41,8 @@ gboolean vmig_receiver_known(VmigReceiver *receiver, guint64 first, GBytes **pag
  * that failed once says nothing when it succeeds later. */
 gboolean vmig_receiver_finish(VmigReceiver *receiver, const char *rewritten, char **hash, GError **error);
 /* The same, to be reached in another way; the port it got. */
-VmigReceiver *vmig_receiver_start_on(const char *part_path, guint64 size, const VmigListen *to, GError **error);
+VmigReceiver *vmig_receiver_start_on(const char *part_path, guint64 size, const VmigListen *to, const VmigHashKey *key,
+                                     GError **error);
 guint vmig_receiver_get_port(VmigReceiver *receiver);
 /* Ends the server at once; the part stays for the gate to remove. */
 void vmig_receiver_abort(VmigReceiver *receiver);

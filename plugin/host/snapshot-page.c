@@ -5,7 +5,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include "core/qcow2-map.h"
 #include "host/snapshot-server.h"
@@ -20,27 +19,19 @@ G_DEFINE_AUTO_CLEANUP_FREE_FUNC(Fd, fd_close, -1)
 
 char *vmig_snapshot_stamp(const VmigQcow2 *image)
 {
-    XXH3_state_t *state = XXH3_createState();
-    XXH128_canonical_t canonical;
-    GString *text = g_string_new(NULL);
+    g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
 
-    XXH3_128bits_reset(state);
     for (guint i = 0; i < image->snapshots->len; i++) {
         const VmigQcow2Snapshot *s = image->snapshots->pdata[i];
-        const guint64 numbers[] = {s->date_sec,  s->date_nsec, s->vm_clock_nsec, s->vm_state_size,
-                                   s->disk_size, s->icount,    s->l1_offset,     s->l1_size};
-        gsize length;
+        gsize length, id_length = strlen(s->id);
         const char *name = g_bytes_get_data(s->name, &length);
-        XXH3_128bits_update(state, numbers, sizeof numbers);
-        XXH3_128bits_update(state, s->id, strlen(s->id) + 1);
-        XXH3_128bits_update(state, name != NULL ? name : "", length);
-        XXH3_128bits_update(state, "", 1);
+        const guint64 numbers[] = {s->date_sec, s->date_nsec, s->vm_clock_nsec, s->vm_state_size, s->disk_size,
+                                   s->icount,   s->l1_offset, s->l1_size,       id_length,        length};
+        g_checksum_update(sum, (const guchar *)numbers, sizeof numbers);
+        g_checksum_update(sum, (const guchar *)s->id, (gssize)id_length);
+        g_checksum_update(sum, (const guchar *)(name != NULL ? name : ""), (gssize)length);
     }
-    XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(state));
-    XXH3_freeState(state);
-    for (guint i = 0; i < sizeof canonical.digest; i++)
-        g_string_append_printf(text, "%02x", canonical.digest[i]);
-    return g_string_free(text, FALSE);
+    return g_strdup(g_checksum_get_string(sum));
 }
 
 /* --- making one --- */
@@ -98,6 +89,7 @@ typedef struct {
     guint64 next;
     guint64 run; /* blocks of the kind that was put last */
     char run_kind;
+    VmigBlockHash *hash;
     VmigQcow2Map *map, *like; /* like: NULL where nothing is compared */
     VmigSnapshotServer *server;
     gint64 until;
@@ -108,6 +100,7 @@ static void page_clear(Page *p)
 {
     g_clear_pointer(&p->page, g_byte_array_unref);
     g_aligned_free(p->buffer);
+    g_clear_pointer(&p->hash, vmig_block_hash_free);
     g_clear_pointer(&p->map, vmig_qcow2_map_free);
     g_clear_pointer(&p->like, vmig_qcow2_map_free);
     g_clear_pointer(&p->server, vmig_snapshot_server_free);
@@ -136,14 +129,13 @@ static void put_run(Page *p, char kind)
 static void put_data(Page *p, gsize length)
 {
     guint8 raw[1 + VMIG_HASH_BYTES] = {'D'};
-    XXH128_canonical_t canonical;
 
     if (vmig_is_zero(p->buffer, length)) {
         put_run(p, 'Z');
         return;
     }
-    XXH128_canonicalFromHash(&canonical, XXH3_128bits(p->buffer, length));
-    memcpy(raw + 1, canonical.digest, VMIG_HASH_BYTES);
+    vmig_block_hash_update(p->hash, p->buffer, length);
+    vmig_block_hash_end(p->hash, raw + 1);
     end_run(p);
     g_byte_array_append(p->page, raw, sizeof raw);
 }
@@ -205,6 +197,7 @@ static gboolean begin(Page *p, const Opened *opened, const VmigSnapshotPageReque
     p->size = request->kind == VMIG_CONTENT_DISK ? snapshot->disk_size : snapshot->vm_state_size;
     p->blocks = p->size / VMIG_HASH_BLOCK + (p->size % VMIG_HASH_BLOCK != 0);
     p->page = g_byte_array_new();
+    p->hash = vmig_block_hash_new(request->key);
     p->buffer = g_aligned_alloc(1, VMIG_HASH_BLOCK, 4096);
     p->next = request->first;
     p->until = g_get_monotonic_time() + VMIG_SNAPSHOT_PAGE_US;

@@ -28,7 +28,8 @@ typedef struct {
     const char *id;   /* as the image has it */
     const char *like; /* the id of the snapshot to compare with, or NULL; for disks */
     const char *stamp;
-    guint64 first; /* block */
+    const VmigHashKey *key; /* of the digests */
+    guint64 first;          /* block */
 } VmigSnapshotPageRequest;
 
 /* Says which snapshots an image has, down to where their tables are: a snapshot that is made or deleted changes it. */

@@ -69,16 +69,20 @@ static JsonObject *do_page(VmigLocal *local, VmigReader *args, GError **error)
     const char *id = vmig_reader_text(args, "id");
     const char *like = vmig_reader_maybe_text(args, "like");
     const char *kind = vmig_reader_text(args, "kind");
+    const char *key_text = vmig_reader_text(args, "key");
+    VmigHashKey key;
     VmigSnapshotPageRequest request = {
         .kind = g_strcmp0(kind, "memory") == 0 ? VMIG_CONTENT_MEMORY : VMIG_CONTENT_DISK,
         .stamp = vmig_reader_text(args, "stamp"),
+        .key = &key,
         .first = vmig_reader_size(args, "first"),
     };
     guint64 next = 0;
 
     if (kind != NULL && !g_str_equal(kind, "memory") && !g_str_equal(kind, "disk"))
         vmig_reader_mistake(args, "kind", "\"disk\" or \"memory\"");
-    if (!vmig_local_args(args, error) || !vmig_local_check_path(local, path, error))
+    if (!vmig_local_args(args, error) || !vmig_hash_key_read(key_text, &key, error) ||
+        !vmig_local_check_path(local, path, error))
         return NULL;
     g_autoptr(GPtrArray) chain = vmig_image_survey_chain(path, "qcow2", local->roots, error);
     if (chain == NULL)

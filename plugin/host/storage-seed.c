@@ -145,17 +145,20 @@ static JsonObject *do_receive(VmigLocal *local, VmigReader *args, GError **error
 {
     const char *transport = vmig_reader_maybe_text(args, "transport");
     const char *socket = transport == NULL ? vmig_reader_text(args, "socket") : NULL;
+    const char *key_text = vmig_reader_text(args, "key");
     gboolean tls = g_strcmp0(transport, "tls") == 0;
     VmigListen to = {.socket = socket,
                      .first_port = local->first_port,
                      .last_port = local->last_port,
                      .tls_dir = tls ? local->tls_dir : NULL};
+    VmigHashKey key;
     Seed seed;
 
     if (transport != NULL && !tls && !g_str_equal(transport, "tcp"))
         vmig_reader_mistake(args, "transport", "\"tls\" or \"tcp\"");
     if (!read_seed(args, &seed, error) || (socket != NULL && !check_socket(local, seed.job, socket, error)) ||
-        !vmig_local_check_ours(local, seed.job, seed.part, error) || !vmig_local_check_path(local, seed.dest, error))
+        !vmig_hash_key_read(key_text, &key, error) || !vmig_local_check_ours(local, seed.job, seed.part, error) ||
+        !vmig_local_check_path(local, seed.dest, error))
         return NULL;
     g_autoptr(VmigReceiver) old = take_receiver(local, seed.part);
     if (old != NULL)
@@ -164,7 +167,7 @@ static JsonObject *do_receive(VmigLocal *local, VmigReader *args, GError **error
     if (!await_unused(seed.part, error) || !intend_part(local, &seed, error) ||
         (seed.kept != NULL && !vmig_local_take_kept(local, seed.job, seed.kept, seed.dest, seed.part, error)))
         return NULL;
-    g_autoptr(VmigReceiver) receiver = vmig_receiver_start_on(seed.part, seed.size, &to, error);
+    g_autoptr(VmigReceiver) receiver = vmig_receiver_start_on(seed.part, seed.size, &to, &key, error);
     if (receiver == NULL || !record_part(local, &seed, error))
         return NULL;
     JsonObject *reply = json_object_new();

@@ -522,20 +522,30 @@ static gboolean receive(VmigStorage *storage, JsonObject *args, guint *port, gbo
     return TRUE;
 }
 
+static void set_key(JsonObject *args, const VmigHashKey *key)
+{
+    g_autofree char *text = vmig_hash_key_to_text(key);
+
+    set_text(args, "key", text);
+}
+
 gboolean vmig_storage_receive(VmigStorage *storage, const VmigJob *job, const VmigFile *file, const char *socket,
-                              gboolean *fresh, GError **error)
+                              const VmigHashKey *key, gboolean *fresh, GError **error)
 {
     JsonObject *args = job_file_args(job, file);
 
+    set_key(args, key);
     set_text(args, "socket", socket);
     return receive(storage, args, NULL, fresh, error);
 }
 
 gboolean vmig_storage_receive_on_port(VmigStorage *storage, const VmigJob *job, const VmigFile *file,
-                                      const char *transport, guint *port, gboolean *fresh, GError **error)
+                                      const char *transport, const VmigHashKey *key, guint *port, gboolean *fresh,
+                                      GError **error)
 {
     JsonObject *args = job_file_args(job, file);
 
+    set_key(args, key);
     set_text(args, "transport", transport);
     return receive(storage, args, port, fresh, error);
 }

@@ -18,6 +18,7 @@
 
 #include "core/errors.h"
 #include "core/job.h"
+#include "host/block-hash.h"
 
 /* Of the hello; both sides must have the same. */
 #define VMIG_PROTOCOL 3
@@ -165,12 +166,13 @@ gboolean vmig_storage_commit_offline(VmigStorage *storage, const VmigJob *job, c
 char **vmig_storage_leftovers(VmigStorage *storage, const VmigJob *job, GError **error);
 
 /* "receive": a receiver on the unix socket for file->part. Of a part that is there already what is good is kept.
- * *fresh: there is nothing in it, nobody needs to ask. */
+ * key: of the hashes that "known" and "received" tell. *fresh: there is nothing in it, nobody needs to ask. */
 gboolean vmig_storage_receive(VmigStorage *storage, const VmigJob *job, const VmigFile *file, const char *socket,
-                              gboolean *fresh, GError **error);
+                              const VmigHashKey *key, gboolean *fresh, GError **error);
 /* The same on a port, for "tls" or "tcp". UNSUPPORTED where none is free. */
 gboolean vmig_storage_receive_on_port(VmigStorage *storage, const VmigJob *job, const VmigFile *file,
-                                      const char *transport, guint *port, gboolean *fresh, GError **error);
+                                      const char *transport, const VmigHashKey *key, guint *port, gboolean *fresh,
+                                      GError **error);
 /* "known": what the part has from block first on, as a page of host/known-blocks.h. Before that block is written to. */
 gboolean vmig_storage_known(VmigStorage *storage, const VmigJob *job, const VmigFile *file, guint64 first,
                             GBytes **page, GError **error);

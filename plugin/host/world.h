@@ -48,6 +48,7 @@ typedef struct {
     const char *const *sockets; /* NULL-terminated, not owned: the connections are spread over them. Unix sockets, or
                                  * NBD URIs */
     gboolean fresh;             /* there is nothing in the part: all data is sent, and nobody asked what is there */
+    VmigHashKey key;            /* the receiver's */
     /* What comes out (transfer full): */
     char *hash;      /* of what was read */
     char *rewritten; /* unless fresh: the blocks that were written to, for "received" */

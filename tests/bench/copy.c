@@ -56,6 +56,9 @@ static gboolean answer(VmigReceiver *receiver, char *line, gboolean *over, GErro
     return TRUE;
 }
 
+/* Any will do: what the hash costs does not depend on it. */
+static const VmigHashKey key = {{1, 2, 3}};
+
 static int receive(int argc, char **argv)
 {
     g_autoptr(GError) error = NULL;
@@ -70,7 +73,7 @@ static int receive(int argc, char **argv)
         to.last_port = strchr(argv[4], '-') != NULL ? (guint)atoi(strchr(argv[4], '-') + 1) : to.first_port;
     }
     g_autoptr(VmigReceiver) receiver =
-        vmig_receiver_start_on(argv[2], g_ascii_strtoull(argv[3], NULL, 10), &to, &error);
+        vmig_receiver_start_on(argv[2], g_ascii_strtoull(argv[3], NULL, 10), &to, &key, &error);
     if (receiver == NULL)
         return fail(error);
     printf("%u %d\n", vmig_receiver_get_port(receiver), vmig_receiver_is_fresh(receiver));
@@ -125,7 +128,7 @@ static void on_progress(gpointer user, guint index G_GNUC_UNUSED, const VmigCopy
 static int copy(const char *source, char **where, guint connections, Peer *peer)
 {
     VmigFile file = {.source = (char *)source};
-    VmigCopyTask task = {.file = &file, .sockets = (const char *const *)where};
+    VmigCopyTask task = {.file = &file, .sockets = (const char *const *)where, .key = key};
     VmigCopyEvents events = {on_known, on_progress, peer};
     g_autoptr(GPtrArray) tasks = g_ptr_array_new();
     g_autoptr(GError) error = NULL;

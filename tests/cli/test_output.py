@@ -391,9 +391,9 @@ repaired  a file [stray-file]
 def verdict(outcome='equal', error=None, **more):
     """A document of verify."""
     snapshot = {'id': '1', 'name': 'a \x1b[2J', 'date': 0, 'vm_clock_ns': 0, 'disk_size': 8, 'vm_state_size': 4,
-                'content': 'equal', 'memory': 'equal', 'source_content_hash': 'xxh3t:1',
-                'destination_content_hash': 'xxh3t:1', 'source_memory_hash': 'xxh3t:2',
-                'destination_memory_hash': 'xxh3t:2'}
+                'content': 'equal', 'memory': 'equal', 'source_content_hash': 'gmact:1',
+                'destination_content_hash': 'gmact:1', 'source_memory_hash': 'gmact:2',
+                'destination_memory_hash': 'gmact:2'}
     file = {'disk': 'vda', 'source_path': '/a', 'destination_path': '/b', 'against': 'image', 'check': 'ok',
             'check_message': None, 'snapshots': [snapshot]}
     return {'job': JOB, 'domain': 'web1', 'source': 'kvm1', 'destination': 'kvm2', 'outcome': outcome,
@@ -411,7 +411,7 @@ def test_verify():
 
 Disk vda: /b
   compared with /a on kvm1
-  1    a \\x1b[2J            -  disk equal     memory equal     xxh3t:1
+  1    a \\x1b[2J            -  disk equal     memory equal     gmact:1
   qemu-img check: ok
 
 libvirt's snapshot tree: 1 snapshot, equal

@@ -39,7 +39,7 @@ def need_equal(case, host, against, names, *args):
         need(all(s['content'] == 'equal' and s['memory'] in ('equal', 'none') for s in file['snapshots']),
              file['snapshots'])
         need(all(s['source_content_hash'] == s['destination_content_hash'] and
-                 s['source_content_hash'].startswith('xxh3t:') for s in file['snapshots']), file['snapshots'])
+                 s['source_content_hash'].startswith('gmact:') for s in file['snapshots']), file['snapshots'])
     # libvirt keeps the memory in the first disk's image.
     need(all(s['memory'] == 'equal' for s in document['files'][0]['snapshots']), document['files'][0])
     need({r['snapshot'] for r in document['reverts']} == set(names) and

@@ -5,7 +5,7 @@
 #include <glib/gstdio.h>
 #include <string.h>
 #include <unistd.h>
-#include <xxhash.h>
+#include <openssl/evp.h>
 
 #include "host/file-hash.h"
 #include "host/hash-behind.h"
@@ -61,29 +61,92 @@ static guint8 *noise(gsize length)
     return data;
 }
 
+static const VmigHashKey key = {{0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef, 0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54,
+                                 0x32, 0x10, 's',  'u',  'm',  'm',  'a',  'r',  'y',  ' ',  'k',  'e',  'y',  '.'}};
+
+/* A polynomial of GCM's field (NIST SP 800-38D, 6.3): the first bit of the first byte is the factor of x^0. */
+typedef struct {
+    guint64 high, low;
+} Field;
+
+static Field field_of(const guint8 bytes[16])
+{
+    Field f;
+
+    memcpy(&f.high, bytes, 8);
+    memcpy(&f.low, bytes + 8, 8);
+    return (Field){GUINT64_FROM_BE(f.high), GUINT64_FROM_BE(f.low)};
+}
+
+static Field times(Field x, Field y)
+{
+    Field z = {0, 0};
+
+    for (guint i = 0; i < 128; i++) {
+        guint64 bit = i < 64 ? x.high >> (63 - i) & 1 : x.low >> (127 - i) & 1;
+        guint64 carry = y.low & 1;
+        z.high ^= -bit & y.high;
+        z.low ^= -bit & y.low;
+        y.low = y.low >> 1 | y.high << 63;
+        y.high = y.high >> 1 ^ (-carry & G_GUINT64_CONSTANT(0xe1) << 56);
+    }
+    return z;
+}
+
+static void aes(const guint8 in[16], guint8 out[16])
+{
+    EVP_CIPHER_CTX *context = EVP_CIPHER_CTX_new();
+    int length = 0;
+
+    g_assert_cmpint(EVP_EncryptInit_ex(context, EVP_aes_128_ecb(), NULL, key.bytes, NULL), ==, 1);
+    EVP_CIPHER_CTX_set_padding(context, 0);
+    g_assert_cmpint(EVP_EncryptUpdate(context, out, &length, in, 16), ==, 1);
+    EVP_CIPHER_CTX_free(context);
+}
+
+static void gmac(const guint8 *data, gsize size, guint8 ret[16])
+{
+    guint8 zeros[16] = {0}, first[16] = {[15] = 1}, bytes[16];
+    Field sum = {0, 0};
+
+    aes(zeros, bytes);
+    Field h = field_of(bytes);
+    for (gsize at = 0; at < size; at += 16) {
+        memset(bytes, 0, 16);
+        memcpy(bytes, data + at, MIN(16, size - at));
+        Field next = field_of(bytes);
+        sum = times((Field){sum.high ^ next.high, sum.low ^ next.low}, h);
+    }
+    sum = times((Field){sum.high ^ size * 8, sum.low}, h);
+    aes(first, bytes);
+    Field mask = field_of(bytes);
+    guint64 high = GUINT64_TO_BE(sum.high ^ mask.high), low = GUINT64_TO_BE(sum.low ^ mask.low);
+    memcpy(ret, &high, 8);
+    memcpy(ret + 8, &low, 8);
+}
+
 /* The definition in file-hash.h, in the plainest words. */
 static char *expected(const guint8 *data, guint64 size)
 {
     g_autoptr(GByteArray) all = g_byte_array_new();
     guint64 little = GUINT64_TO_LE(size);
-    XXH128_canonical_t digest;
-    GString *text = g_string_new("xxh3t:");
+    guint8 digest[16];
 
-    for (guint64 at = 0; at < size; at += VMIG_HASH_BLOCK) {
-        XXH128_canonicalFromHash(&digest, XXH3_128bits(data + at, MIN(VMIG_HASH_BLOCK, size - at)));
-        g_byte_array_append(all, digest.digest, sizeof digest.digest);
-    }
+    g_byte_array_append(all, key.bytes + 16, 16);
     g_byte_array_append(all, (const guint8 *)&little, sizeof little);
-    XXH128_canonicalFromHash(&digest, XXH3_128bits(all->data, all->len));
-    for (guint i = 0; i < sizeof digest.digest; i++)
-        g_string_append_printf(text, "%02x", digest.digest[i]);
-    return g_string_free(text, FALSE);
+    for (guint64 at = 0; at < size; at += VMIG_HASH_BLOCK) {
+        gmac(data + at, MIN(VMIG_HASH_BLOCK, size - at), digest);
+        g_byte_array_append(all, digest, sizeof digest);
+    }
+    g_autofree char *sum = g_compute_checksum_for_data(G_CHECKSUM_SHA256, all->data, all->len);
+    sum[32] = 0; /* the first half */
+    return g_strconcat("gmact:", sum, NULL);
 }
 
 static char *hash_of(const File *file, guint64 size, guint threads)
 {
     g_autoptr(GError) error = NULL;
-    char *hash = vmig_file_hash(file->fd, size, threads, NULL, NULL, NULL, &error);
+    char *hash = vmig_file_hash(&key, file->fd, size, threads, NULL, NULL, NULL, &error);
 
     g_assert_no_error(error);
     return hash;
@@ -104,14 +167,78 @@ static void test_definition(void)
     }
 }
 
-/* The format is on disk in journals and crosses hosts: a fixed answer, so that it cannot change unseen. */
+/* It crosses hosts, and is in journals: a fixed answer, so that it cannot change unseen. */
 static void test_fixed_answer(void)
 {
     File file = make_file(10);
     put(&file, 0, "vmig-snap\n", 10);
     g_autofree char *got = hash_of(&file, 10, 0);
 
-    g_assert_cmpstr(got, ==, "xxh3t:f9b1b392cb4b5773808ad0e869d159ab");
+    g_assert_cmpstr(got, ==, "gmact:60878c1a64442b0c4933a32e2dc7d03d");
+    drop_file(&file);
+}
+
+/* Another key, another hash: what is learned of one job's says nothing of another's. */
+static void test_key_matters(void)
+{
+    guint8 digests[2][VMIG_HASH_BYTES];
+    VmigHashKey keys[2] = {key, key};
+    g_autofree char *text = vmig_hash_key_to_text(&key);
+    g_autoptr(GError) error = NULL;
+
+    g_assert_true(vmig_hash_key_read(text, &keys[0], &error));
+    g_assert_cmpmem(&keys[0], sizeof key, &key, sizeof key);
+    for (guint byte = 0; byte < VMIG_HASH_KEY_BYTES; byte++) {
+        keys[1] = key;
+        keys[1].bytes[byte] ^= 0x80;
+        g_autoptr(VmigTreeHash) one = vmig_tree_hash_new(10, &keys[0]), two = vmig_tree_hash_new(10, &keys[1]);
+        vmig_tree_hash_set_block(one, 0, "vmig-snap\n", 10);
+        vmig_tree_hash_set_block(two, 0, "vmig-snap\n", 10);
+        vmig_tree_hash_get_digest(one, 0, digests[0]);
+        vmig_tree_hash_get_digest(two, 0, digests[1]);
+        g_assert_true((memcmp(digests[0], digests[1], VMIG_HASH_BYTES) != 0) == (byte < 16));
+        g_autofree char *first = vmig_tree_hash_finish(one, NULL), *second = vmig_tree_hash_finish(two, NULL);
+        g_assert_cmpstr(first, !=, second);
+        g_assert_true((vmig_tree_hash_seed(one) != vmig_tree_hash_seed(two)) == (byte >= 16));
+    }
+    g_assert_true(vmig_hash_key_draw(&keys[1], NULL) && vmig_hash_key_draw(&keys[0], NULL));
+    g_assert_true(memcmp(&keys[0], &keys[1], sizeof key) != 0);
+}
+
+static void test_bad_keys(void)
+{
+    static const char digits[] = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+    static const char *const bad[] = {"",
+                                      "00",
+                                      digits + 1,
+                                      "+0112233445566778899aabbccddeeff00112233445566778899aabbccddeeff",
+                                      "00112233445566778899AABBCCDDEEFF00112233445566778899aabbccddeeff",
+                                      "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff0"};
+    VmigHashKey read;
+
+    g_assert_true(vmig_hash_key_read(digits, &read, NULL));
+    for (guint i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_autoptr(GError) error = NULL;
+        g_assert_false(vmig_hash_key_read(bad[i], &read, &error));
+        g_assert_error(error, VMIG_ERROR, VMIG_ERROR_PROTOCOL);
+    }
+}
+
+/* GMAC is linear in the data: changes in two blocks, one of them 16 bytes nearer to the end, would cancel out under
+ * every key if the blocks' hashes were summed up by GMAC again. */
+static void test_changes_do_not_cancel_out(void)
+{
+    guint64 size = 2 * VMIG_HASH_BLOCK;
+    g_autofree guint8 *data = noise(size);
+    File file = make_file(size);
+
+    put(&file, 0, data, size);
+    g_autofree char *before = hash_of(&file, size, 0);
+    data[10 * 16] ^= 1;
+    data[VMIG_HASH_BLOCK + 9 * 16] ^= 1;
+    put(&file, 0, data, size);
+    g_autofree char *after = hash_of(&file, size, 0);
+    g_assert_cmpstr(before, !=, after);
     drop_file(&file);
 }
 
@@ -168,7 +295,7 @@ static void test_zeros_of_other_lengths_differ(void)
 static void test_missing_block(void)
 {
     guint64 size = 2 * VMIG_HASH_BLOCK + 1;
-    g_autoptr(VmigTreeHash) hash = vmig_tree_hash_new(size);
+    g_autoptr(VmigTreeHash) hash = vmig_tree_hash_new(size, &key);
     g_autoptr(GError) error = NULL;
     guint8 digest[VMIG_HASH_BYTES];
 
@@ -185,7 +312,7 @@ static void test_out_of_order(void)
     guint64 size = 3 * VMIG_HASH_BLOCK + 9;
     g_autofree guint8 *data = noise(size);
     g_autofree char *want = expected(data, size);
-    g_autoptr(VmigTreeHash) hash = vmig_tree_hash_new(size);
+    g_autoptr(VmigTreeHash) hash = vmig_tree_hash_new(size, &key);
     g_autoptr(GError) error = NULL;
 
     for (guint64 i = vmig_tree_hash_blocks(hash); i-- > 0;)
@@ -214,7 +341,7 @@ static void test_wrong_size(void)
     File file = make_file(5000);
     g_autoptr(GError) error = NULL;
 
-    g_assert_null(vmig_file_hash(file.fd, 4999, 0, NULL, NULL, NULL, &error));
+    g_assert_null(vmig_file_hash(&key, file.fd, 4999, 0, NULL, NULL, NULL, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_BASE_CHANGED);
     drop_file(&file);
 }
@@ -243,7 +370,7 @@ static void test_size_changes(void)
         guint64 size = 10 * VMIG_HASH_BLOCK;
         Meddler meddler = {.file = make_file(size), .size = size + (guint64)(change * 4096)};
         g_autoptr(GError) error = NULL;
-        g_assert_null(vmig_file_hash(meddler.file.fd, size, 1, NULL, meddle, &meddler, &error));
+        g_assert_null(vmig_file_hash(&key, meddler.file.fd, size, 1, NULL, meddle, &meddler, &error));
         g_assert_error(error, VMIG_ERROR, VMIG_ERROR_BASE_CHANGED);
         drop_file(&meddler.file);
     }
@@ -256,7 +383,7 @@ static void test_cancel(void)
     g_autoptr(GError) error = NULL;
 
     g_cancellable_cancel(cancellable);
-    g_assert_null(vmig_file_hash(file.fd, 10 * VMIG_HASH_BLOCK, 0, cancellable, NULL, NULL, &error));
+    g_assert_null(vmig_file_hash(&key, file.fd, 10 * VMIG_HASH_BLOCK, 0, cancellable, NULL, NULL, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_CANCELLED);
     drop_file(&file);
 }
@@ -318,7 +445,7 @@ static void test_behind(void)
 {
     guint64 size = 4 * VMIG_HASH_BLOCK + 4096;
     File file = make_file(size);
-    g_autoptr(VmigTreeHash) hash = vmig_tree_hash_new(size);
+    g_autoptr(VmigTreeHash) hash = vmig_tree_hash_new(size, &key);
     g_autoptr(GError) error = NULL;
     guint8 *data = g_aligned_alloc(1, VMIG_HASH_BLOCK, 4096);
     int direct = vmig_open_direct(file.fd, O_WRONLY);
@@ -357,6 +484,9 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/hash/definition", test_definition);
     g_test_add_func("/hash/fixed-answer", test_fixed_answer);
+    g_test_add_func("/hash/key-matters", test_key_matters);
+    g_test_add_func("/hash/bad-keys", test_bad_keys);
+    g_test_add_func("/hash/changes-do-not-cancel-out", test_changes_do_not_cancel_out);
     g_test_add_func("/hash/holes-are-zeros", test_holes_are_zeros);
     g_test_add_func("/hash/every-bit-counts", test_every_bit_counts);
     g_test_add_func("/hash/zeros-of-other-lengths-differ", test_zeros_of_other_lengths_differ);

@@ -62,6 +62,9 @@ static void add_file(VmigDisk *disk, const char *root, const char *name)
     g_ptr_array_add(disk->files, file);
 }
 
+/* Any will do. */
+static const VmigHashKey key = {{1, 2, 3}};
+
 static VmigJob *new_job(const char *root)
 {
     VmigJob *job = vmig_job_new();
@@ -722,7 +725,7 @@ static void start_seed(Fixture *f)
     describe_source(file_of(f));
     vmig_storage_rundir(f->storage, f->job, &error);
     g_assert_no_error(error);
-    vmig_storage_receive(f->storage, f->job, file_of(f), socket, &fresh, &error);
+    vmig_storage_receive(f->storage, f->job, file_of(f), socket, &key, &fresh, &error);
     g_assert_no_error(error);
 }
 
@@ -736,7 +739,8 @@ static void test_seed(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     VmigFile *file = file_of(f);
 
     start_seed(f);
-    vmig_storage_receive(f->storage, f->job, file, socket, &fresh, &error); /* repeated: the first receiver goes */
+    vmig_storage_receive(f->storage, f->job, file, socket, &key, &fresh,
+                         &error); /* repeated: the first receiver goes */
     g_assert_no_error(error);
     g_assert_true(fresh); /* nothing was written to it yet */
     send_bytes(file->source, file->size, socket);
@@ -745,7 +749,7 @@ static void test_seed(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_true(vmig_storage_received(f->storage, f->job, file, NULL, &again, &error));
     g_assert_cmpstr(hash, ==, again);
     run_command("cmp '%s' '%s'", file->source, file->part);
-    file->hash = g_strdup("xxh3t:00000000000000000000000000000000");
+    file->hash = g_strdup("gmact:00");
     g_assert_false(vmig_storage_place(f->storage, f->job, file, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_HASH_MISMATCH);
     g_clear_error(&error);
@@ -784,7 +788,7 @@ static void test_seed_rolled_back(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_no_error(error);
     g_assert_false(exists(file->dest));
     /* And once more from the beginning. */
-    g_assert_true(vmig_storage_receive(f->storage, f->job, file, socket, &fresh, &error));
+    g_assert_true(vmig_storage_receive(f->storage, f->job, file, socket, &key, &fresh, &error));
     g_assert_no_error(error);
     g_assert_true(vmig_storage_remove(f->storage, f->job, file->part, "rolled back", &error));
     g_assert_false(exists(file->part));
@@ -813,13 +817,13 @@ static void test_seed_held(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_true(vmig_storage_received(f->storage, f->job, file, NULL, &hash, &error));
     GPid pid = hold_image(f, file->part);
     GThread *thread = g_thread_new("later", let_go_later, GINT_TO_POINTER(pid));
-    vmig_storage_receive(f->storage, f->job, file, socket, &fresh, &error);
+    vmig_storage_receive(f->storage, f->job, file, socket, &key, &fresh, &error);
     g_assert_no_error(error);
     g_thread_join(thread);
     g_clear_pointer(&hash, g_free);
     g_assert_true(vmig_storage_received(f->storage, f->job, file, NULL, &hash, &error));
     pid = hold_image(f, file->part);
-    g_assert_false(vmig_storage_receive(f->storage, f->job, file, socket, &fresh, &error));
+    g_assert_false(vmig_storage_receive(f->storage, f->job, file, socket, &key, &fresh, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_INTERFERENCE);
     let_go_of_image(pid);
 }
@@ -837,7 +841,7 @@ static void test_seed_again(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     start_seed(f);
     send_bytes(file->source, file->size, socket);
     g_assert_true(vmig_storage_received(f->storage, f->job, file, NULL, &first, &error));
-    g_assert_true(vmig_storage_receive(f->storage, f->job, file, socket, &fresh, &error));
+    g_assert_true(vmig_storage_receive(f->storage, f->job, file, socket, &key, &fresh, &error));
     g_assert_no_error(error);
     g_assert_false(fresh);
     g_assert_true(vmig_storage_known(f->storage, f->job, file, 0, &page, &error));
@@ -851,7 +855,7 @@ static void test_seed_again(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_false(vmig_storage_known(f->storage, f->job, file, 0, &page, &error)); /* it is over */
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_CONNECTION);
     g_clear_error(&error);
-    g_assert_true(vmig_storage_receive(f->storage, f->job, file, socket, &fresh, &error));
+    g_assert_true(vmig_storage_receive(f->storage, f->job, file, socket, &key, &fresh, &error));
     g_assert_true(vmig_storage_received(f->storage, f->job, file, NULL, &second, &error));
     g_assert_cmpstr(first, ==, second);
 }
@@ -883,12 +887,12 @@ static void test_seed_unplaced(Fixture *f, gconstpointer data G_GNUC_UNUSED)
         g_assert_no_error(error);
         g_assert_true(exists(file->part) && !exists(file->dest));
     }
-    g_assert_true(vmig_storage_receive(f->storage, f->job, file, socket, &fresh, &error));
+    g_assert_true(vmig_storage_receive(f->storage, f->job, file, socket, &key, &fresh, &error));
     g_assert_false(fresh);
     g_assert_true(vmig_storage_received(f->storage, f->job, file, NULL, &second, &error));
     g_assert_cmpstr(hash, !=, second);
     g_clear_pointer(&second, g_free);
-    g_assert_true(vmig_storage_receive(f->storage, f->job, file, socket, &fresh, &error));
+    g_assert_true(vmig_storage_receive(f->storage, f->job, file, socket, &key, &fresh, &error));
     send_bytes(file->source, file->size, socket);
     g_assert_true(vmig_storage_received(f->storage, f->job, file, NULL, &second, &error));
     g_assert_cmpstr(hash, ==, second);
@@ -975,7 +979,7 @@ static void test_seed_kept(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     describe_source(file);
     g_assert_true(vmig_storage_rundir(f->storage, f->job, &error));
     file->kept = g_strdup(OTHER_ID);
-    g_assert_false(vmig_storage_receive(f->storage, f->job, file, socket, &fresh, &error));
+    g_assert_false(vmig_storage_receive(f->storage, f->job, file, socket, &key, &fresh, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_DESTINATION_EXISTS);
     g_clear_error(&error);
     g_assert_true(exists(file->dest));
@@ -983,13 +987,13 @@ static void test_seed_kept(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     set_mtime_of(file->dest, &before);
     g_free(file->kept);
     file->kept = g_strdup(ID); /* another job's word */
-    g_assert_false(vmig_storage_receive(f->storage, f->job, file, socket, &fresh, &error));
+    g_assert_false(vmig_storage_receive(f->storage, f->job, file, socket, &key, &fresh, &error));
     g_clear_error(&error);
     g_assert_true(exists(file->dest));
     g_free(file->kept);
     file->kept = g_strdup(OTHER_ID);
     for (guint i = 0; i < 2; i++) { /* repeated it goes on with what it took */
-        vmig_storage_receive(f->storage, f->job, file, socket, &fresh, &error);
+        vmig_storage_receive(f->storage, f->job, file, socket, &key, &fresh, &error);
         g_assert_no_error(error);
         g_assert_false(fresh);
         g_assert_false(exists(file->dest));
@@ -1019,17 +1023,17 @@ static void test_seed_on_port(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     put_record(f);
     make_image(file->source);
     describe_source(file);
-    vmig_storage_receive_on_port(f->storage, f->job, file, "tcp", &port, &fresh, &error);
+    vmig_storage_receive_on_port(f->storage, f->job, file, "tcp", &key, &port, &fresh, &error);
     g_assert_no_error(error);
     g_assert_true(fresh && port >= 49440 && port <= 49447);
     run_command("qemu-io -f raw -c \"write -s %s 0 %" G_GUINT64_FORMAT "\" nbd://localhost:%u", file->source,
                 file->size, port);
     g_assert_true(vmig_storage_received(f->storage, f->job, file, NULL, &hash, &error));
     run_command("cmp '%s' '%s'", file->source, file->part);
-    g_assert_false(vmig_storage_receive_on_port(f->storage, f->job, file, "tls", &port, &fresh, &error));
+    g_assert_false(vmig_storage_receive_on_port(f->storage, f->job, file, "tls", &key, &port, &fresh, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_IMAGE_TOOL); /* there are no certificates */
     g_clear_error(&error);
-    g_assert_false(vmig_storage_receive_on_port(f->storage, f->job, file, "ssh", &port, &fresh, &error));
+    g_assert_false(vmig_storage_receive_on_port(f->storage, f->job, file, "ssh", &key, &port, &fresh, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_PROTOCOL);
 }
 
@@ -1074,7 +1078,7 @@ static void test_seed_lost(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_false(vmig_storage_received(other, f->job, file_of(f), NULL, &hash, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_CONNECTION);
     g_clear_error(&error);
-    g_assert_true(vmig_storage_receive(other, f->job, file_of(f), socket, &fresh, &error));
+    g_assert_true(vmig_storage_receive(other, f->job, file_of(f), socket, &key, &fresh, &error));
     g_assert_no_error(error);
 }
 
@@ -1090,22 +1094,22 @@ static void test_seed_refusals(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     put_record(f);
     file->size = 1 << 20;
     g_assert_true(vmig_storage_rundir(f->storage, f->job, &error));
-    g_assert_false(vmig_storage_receive(f->storage, f->job, file, elsewhere, &fresh, &error));
+    g_assert_false(vmig_storage_receive(f->storage, f->job, file, elsewhere, &key, &fresh, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_BAD_PATH);
     g_clear_error(&error);
-    g_assert_false(vmig_storage_receive(f->storage, f->job, file, deeper, &fresh, &error));
+    g_assert_false(vmig_storage_receive(f->storage, f->job, file, deeper, &key, &fresh, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_BAD_PATH);
     g_clear_error(&error);
     g_free(file->part);
     file->part = g_strdup(file->source); /* not named after the job */
-    g_assert_false(vmig_storage_receive(f->storage, f->job, file, socket, &fresh, &error));
+    g_assert_false(vmig_storage_receive(f->storage, f->job, file, socket, &key, &fresh, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_GATE);
     g_clear_error(&error);
     g_free(file->part);
     g_free(file->dest);
     file->part = vmig_part_path(file->source, ID);
     file->dest = g_strdup("/etc/passwd");
-    g_assert_false(vmig_storage_receive(f->storage, f->job, file, socket, &fresh, &error));
+    g_assert_false(vmig_storage_receive(f->storage, f->job, file, socket, &key, &fresh, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_OUTSIDE_ROOTS);
     g_assert_false(exists(file->part));
 }
@@ -1151,7 +1155,7 @@ static gpointer copy_one(gpointer data)
     Copy *copy = data;
     g_autoptr(GError) error = NULL;
 
-    vmig_storage_receive(copy->f->storage, copy->f->job, copy->file, copy->socket, &fresh, &error);
+    vmig_storage_receive(copy->f->storage, copy->f->job, copy->file, copy->socket, &key, &fresh, &error);
     g_assert_no_error(error);
     send_bytes(copy->file->source, copy->file->size, copy->socket);
     vmig_storage_received(copy->f->storage, copy->f->job, copy->file, NULL, &copy->hash, &error);

@@ -362,6 +362,9 @@ static void assert_differs(Fixture *f, const char *kind, const char *snapshot, c
         g_assert_nonnull(strstr(first->message, words));
 }
 
+/* Any will do. */
+static const VmigHashKey key = {{1, 2, 3}};
+
 /* --- what is hashed ---------------------------------------------------------------------------------------------- */
 
 static char *hash_file(const char *path)
@@ -372,7 +375,7 @@ static char *hash_file(const char *path)
 
     g_assert_cmpint(fd, >=, 0);
     g_assert_cmpint(fstat(fd, &st), ==, 0);
-    char *hash = vmig_file_hash(fd, (guint64)st.st_size, 1, NULL, NULL, NULL, &error);
+    char *hash = vmig_file_hash(&key, fd, (guint64)st.st_size, 1, NULL, NULL, NULL, &error);
     g_assert_no_error(error);
     close(fd);
     return hash;
@@ -381,7 +384,7 @@ static char *hash_file(const char *path)
 static VmigTreeHash *read_whole(Fixture *f, const VmigContentAsk *ask, guint64 size, const VmigTreeHash *like)
 {
     g_autoptr(GError) error = NULL;
-    VmigTreeHash *hash = vmig_tree_hash_new(size);
+    VmigTreeHash *hash = vmig_tree_hash_new(size, &key);
     guint64 next = 0;
 
     while (next < vmig_tree_hash_blocks(hash)) {
@@ -411,7 +414,7 @@ static void assert_disks(Fixture *f, const char *name)
     g_assert_cmpuint(contents->len, >, 1);
     for (guint i = 0; i < contents->len; i++) {
         const VmigContent *content = contents->pdata[i];
-        VmigContentAsk ask = {path, stamp, content->id, NULL, VMIG_CONTENT_DISK};
+        VmigContentAsk ask = {path, stamp, content->id, NULL, VMIG_CONTENT_DISK, &key};
         sh(f, "qemu-img convert -f qcow2 -O raw -l snapshot.id=%s '%s' '%s'", content->id, path, raw);
         sh(f, "truncate -s %" G_GUINT64_FORMAT " '%s'", content->disk_size, raw);
         g_autoptr(VmigTreeHash) alone = read_whole(f, &ask, content->disk_size, NULL);
@@ -462,7 +465,7 @@ static void test_grown(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 static void assert_memory(Fixture *f, const char *path, const char *stamp, const char *id, const char *make)
 {
     g_autofree char *raw = path_of(f, 0, "raw");
-    VmigContentAsk ask = {path, stamp, id, NULL, VMIG_CONTENT_MEMORY};
+    VmigContentAsk ask = {path, stamp, id, NULL, VMIG_CONTENT_MEMORY, &key};
 
     sh(f, "rm -f '%s'; truncate -s %u '%s'; qemu-io -f raw %s '%s'", raw, MEMORY, raw, make, raw);
     g_autoptr(VmigTreeHash) hash = read_whole(f, &ask, MEMORY, NULL);
@@ -486,7 +489,7 @@ static void test_refused(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_autofree char *path = path_of(f, 0, "d.qcow2"), *stamp = NULL;
     g_autofree char *outside = g_build_filename(f->dir, "d.qcow2", NULL);
     g_autoptr(GPtrArray) contents = NULL;
-    g_autoptr(VmigTreeHash) hash = vmig_tree_hash_new(9 * MIB);
+    g_autoptr(VmigTreeHash) hash = vmig_tree_hash_new(9 * MIB, &key);
     guint64 next = 0;
 
     make_image(f, "d.qcow2", "");
@@ -496,13 +499,13 @@ static void test_refused(Fixture *f, gconstpointer data G_GNUC_UNUSED)
         guint64 next;
         VmigErrorCode code;
     } rows[] = {
-        {{outside, stamp, "1", NULL, VMIG_CONTENT_DISK}, 0, VMIG_ERROR_OUTSIDE_ROOTS},
-        {{path, "0", "1", NULL, VMIG_CONTENT_DISK}, 0, VMIG_ERROR_INTERFERENCE},
-        {{path, stamp, "9", NULL, VMIG_CONTENT_DISK}, 0, VMIG_ERROR_INTERFERENCE},
-        {{path, stamp, "one", NULL, VMIG_CONTENT_DISK}, 0, VMIG_ERROR_INTERFERENCE},
-        {{path, stamp, "1", "9", VMIG_CONTENT_DISK}, 0, VMIG_ERROR_INTERFERENCE},
-        {{path, stamp, "1", NULL, VMIG_CONTENT_DISK}, 3, VMIG_ERROR_PROTOCOL},
-        {{path, stamp, "2", NULL, VMIG_CONTENT_MEMORY}, 0, VMIG_ERROR_PROTOCOL},
+        {{outside, stamp, "1", NULL, VMIG_CONTENT_DISK, &key}, 0, VMIG_ERROR_OUTSIDE_ROOTS},
+        {{path, "0", "1", NULL, VMIG_CONTENT_DISK, &key}, 0, VMIG_ERROR_INTERFERENCE},
+        {{path, stamp, "9", NULL, VMIG_CONTENT_DISK, &key}, 0, VMIG_ERROR_INTERFERENCE},
+        {{path, stamp, "one", NULL, VMIG_CONTENT_DISK, &key}, 0, VMIG_ERROR_INTERFERENCE},
+        {{path, stamp, "1", "9", VMIG_CONTENT_DISK, &key}, 0, VMIG_ERROR_INTERFERENCE},
+        {{path, stamp, "1", NULL, VMIG_CONTENT_DISK, &key}, 3, VMIG_ERROR_PROTOCOL},
+        {{path, stamp, "2", NULL, VMIG_CONTENT_MEMORY, &key}, 0, VMIG_ERROR_PROTOCOL},
     };
     for (guint i = 0; i < G_N_ELEMENTS(rows); i++) {
         g_autoptr(GError) error = NULL;
@@ -537,7 +540,7 @@ static void test_bad_pages(void)
     };
 
     for (guint i = 0; i < G_N_ELEMENTS(rows); i++) {
-        g_autoptr(VmigTreeHash) hash = vmig_tree_hash_new(3 * VMIG_HASH_BLOCK);
+        g_autoptr(VmigTreeHash) hash = vmig_tree_hash_new(3 * VMIG_HASH_BLOCK, &key);
         g_autoptr(GBytes) page = g_bytes_new_static(rows[i].bytes, rows[i].length);
         g_autoptr(GError) error = NULL;
         guint64 next = 0;
