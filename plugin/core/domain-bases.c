@@ -14,7 +14,19 @@ static void put_on_base(xmlNode *node, const VmigDisk *disk, VmigSide side)
     /* Without a chain libvirt reads it from the headers at the next start. */
     if (chain != NULL)
         vmig_xml_remove(chain);
-    vmig_xml_set(node, "snapshot", disk->snapshot);
+    vmig_xml_set(node, "snapshot", disk->next_snapshot);
+}
+
+/* The disk's overlay or base, on either side. */
+static gboolean is_the_jobs(const char *file, const VmigDisk *disk)
+{
+    const VmigFile *base = vmig_disk_base(disk);
+    const char *const ours[] = {disk->overlay, disk->dest_overlay, base->source, base->dest};
+
+    for (guint i = 0; i < G_N_ELEMENTS(ours); i++)
+        if (file != NULL && g_strcmp0(file, ours[i]) == 0)
+            return TRUE;
+    return FALSE;
 }
 
 char *vmig_domain_xml_on_bases(const char *text, const VmigJob *job, VmigSide side, GError **error)
@@ -26,11 +38,9 @@ char *vmig_domain_xml_on_bases(const char *text, const VmigJob *job, VmigSide si
     for (guint i = 0; i < job->disks->len; i++) {
         const VmigDisk *disk = job->disks->pdata[i];
         xmlNode *node = vmig_disk_node_find(xmlDocGetRootElement(xml->xml->doc), disk->target);
-        if (node == NULL || vmig_xml_child(node, "source") == NULL) {
-            vmig_fail(error, VMIG_ERROR_XML, NULL, "the domain's XML has no disk '%s' in a file", disk->target);
-            return NULL;
-        }
-        put_on_base(node, disk, side);
+        const VmigDomainDisk *now = vmig_domain_xml_disk(xml, disk->target);
+        if (now != NULL && is_the_jobs(now->source, disk))
+            put_on_base(node, disk, side);
     }
     return vmig_xml_to_string(xml->xml);
 }

@@ -126,20 +126,6 @@ static void read_boot(const xmlNode *domain, VmigDomainFacts *facts)
             add_text(facts->needed_files, vmig_xml_attr(entry, "file"));
 }
 
-/* Media stay where they are, so the destination must have them; what libvirt drops by itself when it migrates
- * (startupPolicy 'optional' and 'requisite') it may lack. */
-static void need_medium(VmigDomainFacts *facts, const VmigDomainDisk *disk)
-{
-    gboolean medium = disk->readonly || strcmp(disk->device, "floppy") == 0;
-
-    if (!medium || g_strcmp0(disk->startup_policy, "optional") == 0 ||
-        g_strcmp0(disk->startup_policy, "requisite") == 0)
-        return;
-    need_file(facts, disk->source);
-    for (guint i = 0; i < disk->backing->len; i++)
-        need_file(facts, ((VmigChainFile *)disk->backing->pdata[i])->file);
-}
-
 static const VmigDomainDisk *find_disk(const VmigDomainFacts *facts, const char *target)
 {
     for (guint i = 0; i < facts->disks->len; i++) {
@@ -164,7 +150,6 @@ static gboolean read_disks(const xmlNode *devices, VmigDomainFacts *facts, GErro
         }
         if (strcmp(disk->type, "vhostuser") == 0)
             add_text(facts->vhost_users, g_strdup_printf("disk %s", disk->target));
-        need_medium(facts, disk);
     }
     return TRUE;
 }

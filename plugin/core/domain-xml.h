@@ -83,8 +83,7 @@ typedef struct {
     GPtrArray *tpms;         /* char*: backends, "emulator", "passthrough" */
     GPtrArray *interfaces;   /* char*: types, "network", "bridge"... */
     /* char*, without doubles: files that must exist on the destination and that nobody moves: kernel, initrd, dtb,
-     * loader, NVRAM template, ACPI tables, media of floppies and of read-only drives that libvirt does not drop itself
-     * (startupPolicy='optional' or 'requisite'). */
+     * loader, NVRAM template, ACPI tables. Media are disks. */
     GPtrArray *needed_files;
 } VmigDomainFacts;
 
@@ -117,8 +116,12 @@ char *vmig_domain_disk_chain_text(const VmigDomainDisk *disk);
  * chain; the persistent one only where it had one, because libvirt never forgets a chain that a definition names.
  * Other disks stay as they are. Error: XML, also for another domain's XML or a disk that is not there. */
 char *vmig_domain_xml_for_destination(const char *xml, const VmigJob *job, gboolean live, GError **error);
+/* INTERFERENCE where the definition has a disk, other than the job's, that the planned one does not have, or that is on
+ * something else now. */
+gboolean vmig_domain_xml_as_planned(const char *now, const char *planned, const VmigJob *job, GError **error);
 /* The persistent definition of a guest whose overlays were committed while it was off: each disk of the job on its
- * base on that side, snapshot= as before the job, no chain (libvirt reads it from the headers). Error: XML. */
+ * base on that side, snapshot= as before the job, no chain (libvirt reads it from the headers). A disk that somebody
+ * took out, or put on a file that is none of the job's, stays as it is. Error: XML. */
 char *vmig_domain_xml_on_bases(const char *xml, const VmigJob *job, VmigSide side, GError **error);
 /* A domainsnapshot with the job's files at their places on the destination, in <domain>, <inactiveDomain>, chains and
  * <disks>. Where no path changes, the very same text. Error: XML, also for a snapshot of another domain. */

@@ -59,7 +59,7 @@ static const Field disk_fields[] = {
     TEXT(VmigDisk, overlay),      TEXT(VmigDisk, dest_overlay),
     TEXT(VmigDisk, park),         TEXT(VmigDisk, dest_park),
     TEXT(VmigDisk, snapshot),     FLAG(VmigDisk, pivoted),
-    SIZE(VmigDisk, virtual_size),
+    SIZE(VmigDisk, virtual_size), TEXT(VmigDisk, next_snapshot),
 };
 static const FieldTable disk_table = TABLE(VmigDisk, vmig_disk_free, disk_fields);
 

@@ -51,14 +51,15 @@ typedef struct {
 } VmigFile;
 
 typedef struct {
-    char *target;       /* "vda" */
-    GPtrArray *files;   /* VmigFile, the top first */
-    char *overlay;      /* the temporary overlay on the source */
-    char *dest_overlay; /* and on the destination; NULL with the fold "direct", which has none */
-    char *park;         /* the throw-away target of the parked block copy */
-    char *dest_park;    /* of one on the destination, where one was ever needed */
-    gboolean pivoted;   /* the owner writes into the base: the overlay is stale and must never be committed again */
-    char *snapshot;     /* the snapshot= attribute before the job, or NULL */
+    char *target;        /* "vda" */
+    GPtrArray *files;    /* VmigFile, the top first */
+    char *overlay;       /* the temporary overlay on the source */
+    char *dest_overlay;  /* and on the destination; NULL with the fold "direct", which has none */
+    char *park;          /* the throw-away target of the parked block copy */
+    char *dest_park;     /* of one on the destination, where one was ever needed */
+    gboolean pivoted;    /* the owner writes into the base: the overlay is stale and must never be committed again */
+    char *snapshot;      /* the snapshot= attribute of the running guest before the job, or NULL */
+    char *next_snapshot; /* and that of its definition for the next start */
     guint64 virtual_size;
 } VmigDisk;
 

@@ -43,7 +43,7 @@ static gboolean lies_on_base(VmigMachine *m, VmigHost *host, VmigSide side, cons
                      vmig_side_overlay(disk, side), below != NULL ? below->path : "nothing");
 }
 
-/* A definition that names neither the overlay nor the base has a layer of somebody's on top. */
+/* A definition that names neither the overlay nor the base may have a layer of somebody's on top. */
 static gboolean nobody_between(VmigMachine *m, VmigSide side, GError **error)
 {
     for (guint i = 0; i < m->job->disks->len; i++) {
@@ -51,12 +51,8 @@ static gboolean nobody_between(VmigMachine *m, VmigSide side, GError **error)
         VmigChain chain;
         if (!vmig_side_chain(m, side, disk, VMIG_XML_PERSISTENT, &chain, error))
             return FALSE;
-        if (chain == VMIG_CHAIN_OTHER)
-            return vmig_fail(
-                error, VMIG_ERROR_INTERFERENCE,
-                "Merge that layer (qemu-img commit), define the disk on its overlay, then vmig-snap resume.",
-                "'%s' is off, and the definition of disk %s names a file that is none of the job's", m->job->domain,
-                disk->target);
+        if (chain == VMIG_CHAIN_OTHER && !vmig_side_stands_apart(m, side, disk, error))
+            return FALSE;
         if (needs_commit(disk, side) && !lies_on_base(m, vmig_side_host(m, side, NULL), side, disk, error))
             return FALSE;
     }

@@ -22,14 +22,16 @@ gboolean vmig_handover_fresh_overlays(VmigMachine *m, GError **error)
 }
 
 /* The definitions for the destination are made of what the source has now: anything that changed since the plan and is
- * no business of ours (an attached interface) travels as it is. */
+ * no business of ours (an attached interface) travels as it is. A disk does not: nobody looked where it is. */
 static gboolean write_definitions(VmigMachine *m, GError **error)
 {
     VmigHypervisor *hv = m->world->source.hypervisor;
     g_autofree char *live = NULL;
     g_autofree char *persistent = NULL;
 
-    if (!hv->ops->domain_xml(hv, m->job->uuid, VMIG_XML_MIGRATABLE, &live, error) ||
+    if (!vmig_side_require_persistent(m, VMIG_SIDE_SOURCE, VMIG_CHAIN_OVERLAY, error) ||
+        !vmig_side_require_planned(m, error) ||
+        !hv->ops->domain_xml(hv, m->job->uuid, VMIG_XML_MIGRATABLE, &live, error) ||
         !hv->ops->domain_xml(hv, m->job->uuid, VMIG_XML_PERSISTENT_MIGRATABLE, &persistent, error))
         return FALSE;
     g_clear_pointer(&m->job->dest_xml, g_free);

@@ -23,7 +23,8 @@ static gboolean still_as_planned(VmigMachine *m, GError **error)
     if (!vmig_snapshot_tree_equal(m->job->snapshots, snapshots, &difference))
         return vmig_fail(error, VMIG_ERROR_INTERFERENCE, "Run the command again.",
                          "the snapshots changed between the plan and the lock: %s", difference);
-    return TRUE;
+    return vmig_side_require_persistent(m, VMIG_SIDE_SOURCE, VMIG_CHAIN_BASE, error) &&
+           vmig_side_require_planned(m, error);
 }
 
 gboolean vmig_machine_lock(VmigMachine *m, VmigStorage *storage, GError **error)

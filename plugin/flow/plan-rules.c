@@ -129,7 +129,7 @@ static void rule_devices(VmigPlan *plan)
                "the UEFI variables of '%s' are in a qcow2 file, whose own snapshots are not carried yet",
                s->domain->name);
     for (guint i = 0; i < s->media_missing->len; i++)
-        refuse(plan, VMIG_ERROR_MEDIA_MISSING, NULL, "Copy it there, or eject it.",
+        refuse(plan, VMIG_ERROR_MEDIA_MISSING, NULL, "Copy this host's file there.",
                "the guest needs %s, which the destination does not have", (const char *)s->media_missing->pdata[i]);
     if (f->qemu_commandline)
         note(plan, "the guest has <qemu:commandline>: what it names must exist on the destination too");
@@ -450,6 +450,7 @@ void vmig_plan_apply_rules(VmigPlan *plan)
     if (moved == 0)
         refuse(plan, VMIG_ERROR_NO_DISK, NULL, "A guest without local disks needs only virsh migrate.",
                "'%s' has no disk to move", s->domain->name);
+    vmig_plan_rule_definitions(plan);
     rule_path_clash(plan);
     rule_dest_room(plan);
 }

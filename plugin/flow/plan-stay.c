@@ -36,8 +36,27 @@ static gboolean can_be_moved(const VmigDomainDisk *d)
     return d->source != NULL && !d->readonly && !d->shareable && strcmp(d->device, "disk") == 0;
 }
 
-static const char *hint_for(const VmigDomainDisk *d, const VmigStayFile *file)
+#define DETACH "Detach it before (virsh detach-disk), and attach one there afterwards."
+#define DETACH_NEXT "Detach it from the definition (virsh detach-disk --config), and attach one there afterwards."
+
+static const char *detach_hint(const VmigPlanDisk *disk)
 {
+    return disk->next_start ? DETACH_NEXT : DETACH;
+}
+
+static const char *next_start_hint(const VmigDomainDisk *d, const VmigStayFile *file)
+{
+    if (is_medium(d) && !file->written)
+        return "Eject it from the definition (virsh change-media --eject --config), or copy this host's file there.";
+    return is_medium(d) ? "Eject it from the definition (virsh change-media --eject --config)." : DETACH_NEXT;
+}
+
+static const char *hint_for(const VmigPlanDisk *disk, const VmigStayFile *file)
+{
+    const VmigDomainDisk *d = disk->disk;
+
+    if (disk->next_start)
+        return next_start_hint(d, file);
     if (is_medium(d) && !file->written)
         return "Eject it (virsh change-media --eject), or copy this host's file there.";
     if (is_medium(d))
@@ -58,10 +77,10 @@ static void rule_file(VmigPlan *plan, const VmigPlanDisk *disk, const VmigStayFi
     if (file->why_not == NULL || (missing && may_be_missing(d)))
         return;
     if (missing && !file->written)
-        refuse(plan, disk, VMIG_ERROR_MEDIA_MISSING, hint_for(d, file),
+        refuse(plan, disk, VMIG_ERROR_MEDIA_MISSING, hint_for(disk, file),
                "disk %s (%s) is not moved, and the destination does not have %s", d->target, disk->why_not, file->path);
     else
-        refuse(plan, disk, VMIG_ERROR_NOT_SHARED, hint_for(d, file),
+        refuse(plan, disk, VMIG_ERROR_NOT_SHARED, hint_for(disk, file),
                "disk %s (%s) is not moved, and %s is not proven to be the same on the destination: %s", d->target,
                disk->why_not, file->path, file->why_not);
 }
@@ -76,8 +95,7 @@ static void rule_files(VmigPlan *plan, const VmigPlanDisk *disk)
         rule_file(plan, disk, disk->stay->pdata[i]);
     gboolean raw = d->driver_type == NULL || strcmp(d->driver_type, "raw") == 0;
     if (disk->stay->len != d->backing->len + 1 || (!raw && !d->chain_known))
-        refuse(plan, disk, VMIG_ERROR_NOT_SHARED,
-               "Detach it before (virsh detach-disk), and attach one there afterwards.",
+        refuse(plan, disk, VMIG_ERROR_NOT_SHARED, detach_hint(disk),
                "disk %s (%s) is not moved, and lies on a backing file that cannot be compared with the destination's",
                d->target, disk->why_not);
     else if (vmig_survey_is_shared(disk)) {
@@ -99,8 +117,7 @@ static void rule_network(VmigPlan *plan, const VmigPlanDisk *disk)
             "disk %s (%s) is not moved, and its server is this host itself ('%s'): the destination would ask its own",
             d->target, disk->why_not, d->source_text);
     else if (d->backing->len > 0)
-        refuse(plan, disk, VMIG_ERROR_NOT_SHARED,
-               "Detach it before (virsh detach-disk), and attach one there afterwards.",
+        refuse(plan, disk, VMIG_ERROR_NOT_SHARED, detach_hint(disk),
                "disk %s (%s) is not moved, and lies on a backing file that cannot be compared with the destination's",
                d->target, disk->why_not);
 }
@@ -110,8 +127,9 @@ static void rule_volume(VmigPlan *plan, const VmigPlanDisk *disk)
     const VmigDomainDisk *d = disk->disk;
 
     refuse(plan, disk, VMIG_ERROR_NOT_SHARED,
-           is_medium(d) ? "Eject it (virsh change-media --eject)."
-                        : "Name the volume by its path instead of its pool (virsh edit), then start the guest anew.",
+           disk->next_start ? detach_hint(disk)
+           : is_medium(d)   ? "Eject it (virsh change-media --eject)."
+                          : "Name the volume by its path instead of its pool (virsh edit), then start the guest anew.",
            "disk %s (%s) is not moved, and nothing says that %s is the same on both hosts: a pool of that name can be "
            "anything there",
            d->target, disk->why_not, d->source_text);
@@ -131,9 +149,9 @@ void vmig_plan_rule_stay(VmigPlan *plan, const VmigPlanDisk *disk)
     else if (strcmp(d->type, "volume") == 0)
         rule_volume(plan, disk);
     else
-        refuse(
-            plan, disk, VMIG_ERROR_NOT_SHARED, "Detach it before (virsh detach-disk), and attach one there afterwards.",
-            "disk %s (%s) is not moved, and is %s ('%s')", d->target, disk->why_not,
-            g_strv_contains(of_this_host, d->type) ? "a piece of this host" : "of a type that vmig-snap does not know",
-            d->source_text != NULL ? d->source_text : d->type);
+        refuse(plan, disk, VMIG_ERROR_NOT_SHARED, detach_hint(disk), "disk %s (%s) is not moved, and is %s ('%s')",
+               d->target, disk->why_not,
+               g_strv_contains(of_this_host, d->type) ? "a piece of this host"
+                                                      : "of a type that vmig-snap does not know",
+               d->source_text != NULL ? d->source_text : d->type);
 }

@@ -84,13 +84,14 @@ static VmigFile *make_file(const VmigImageFacts *facts, const VmigPathFacts *at_
     return file;
 }
 
-static VmigDisk *make_disk(const VmigPlanDisk *plan, const char *job_id, gboolean direct)
+static VmigDisk *make_disk(const VmigPlanDisk *plan, const VmigDomainDisk *next, const char *job_id, gboolean direct)
 {
     VmigDisk *disk = vmig_disk_new();
     const VmigImageFacts *top = plan->chain->pdata[0];
 
     disk->target = g_strdup(plan->disk->target);
     disk->snapshot = g_strdup(plan->disk->snapshot);
+    disk->next_snapshot = g_strdup(next != NULL ? next->snapshot : NULL);
     disk->virtual_size = top->virtual_size;
     disk->overlay = vmig_overlay_path(top->path, job_id);
     disk->park = vmig_park_path(top->path, job_id);
@@ -133,7 +134,8 @@ static VmigJob *make_job(VmigWorld *world, const VmigSurvey *s, const char *fold
     for (guint i = 0; i < s->disks->len; i++) {
         const VmigPlanDisk *disk = s->disks->pdata[i];
         if (disk->moved)
-            g_ptr_array_add(job->disks, make_disk(disk, job->id, vmig_job_is_direct(job)));
+            g_ptr_array_add(job->disks, make_disk(disk, vmig_domain_xml_disk(s->persistent, disk->disk->target),
+                                                  job->id, vmig_job_is_direct(job)));
     }
     g_ptr_array_unref(job->snapshots);
     job->snapshots = g_ptr_array_ref(s->snapshots);

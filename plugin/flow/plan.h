@@ -41,6 +41,7 @@ typedef struct {
     const VmigDomainDisk *disk; /* of the live definition; not owned */
     gboolean named;             /* with --disk */
     gboolean moved;
+    gboolean next_start;          /* of the definition for the next start alone */
     char *why_not;                /* where it is not moved, for people */
     GPtrArray *chain;             /* VmigImageFacts, the top first, or NULL */
     GError *chain_error;          /* why there is none */
@@ -64,7 +65,8 @@ typedef struct {
     gboolean has_job;
     GPtrArray *snapshots; /* VmigSnapshot, parents first */
     GError *snapshots_error;
-    GPtrArray *disks; /* VmigPlanDisk */
+    GPtrArray *disks;      /* VmigPlanDisk */
+    GPtrArray *next_disks; /* VmigPlanDisk: those of the definition for the next start that the running guest lacks */
     VmigHypervisorInfo *source_info;
     VmigHypervisorInfo *dest_info;
     VmigStorageFacts *source_facts;
@@ -115,6 +117,9 @@ void vmig_plan_note(VmigPlan *plan, const char *text);
 
 /* plan-stay.c: pure. A disk that is not moved must be the same storage on both hosts. */
 void vmig_plan_rule_stay(VmigPlan *plan, const VmigPlanDisk *disk);
+
+/* plan-definitions.c: pure. The running definition against the one of the next start. */
+void vmig_plan_rule_definitions(VmigPlan *plan);
 
 /* survey-stay.c: fills disk->stay, where both hosts can be asked. */
 void vmig_survey_ask_stay(VmigWorld *world, VmigPlanDisk *disk);

@@ -162,7 +162,7 @@ gboolean vmig_side_require_on_bases(VmigMachine *m, VmigSide side, GError **erro
         return FALSE;
     gboolean live = run != VMIG_RUN_SHUTOFF;
     return (!live || vmig_side_require_chain(m, side, VMIG_CHAIN_BASE, error)) &&
-           persistent_on(m, host, side, VMIG_CHAIN_BASE, error);
+           vmig_side_require_next_start(m, side, error);
 }
 
 gboolean vmig_side_require_defined(VmigMachine *m, VmigSide side, GError **error)
@@ -205,6 +205,18 @@ gboolean vmig_side_run(VmigMachine *m, VmigSide side, VmigRun *ret, GError **err
     return host != NULL && vmig_hypervisor_run(host->hypervisor, m->job->uuid, ret, error);
 }
 
+/* What somebody put in its place meanwhile is his. */
+static gboolean is_the_jobs(const VmigDomainDisk *now, const VmigDisk *disk)
+{
+    const VmigFile *base = vmig_disk_base(disk);
+    const char *const ours[] = {disk->overlay, disk->dest_overlay, base->source, base->dest, NULL};
+
+    for (guint i = 0; i < G_N_ELEMENTS(ours); i++)
+        if (now->source != NULL && g_strcmp0(now->source, ours[i]) == 0)
+            return TRUE;
+    return FALSE;
+}
+
 static gboolean set_attribute(VmigMachine *m, VmigHost *host, VmigXmlKind kind, gboolean hold, GError **error)
 {
     VmigHypervisor *hv = host->hypervisor;
@@ -217,9 +229,10 @@ static gboolean set_attribute(VmigMachine *m, VmigHost *host, VmigXmlKind kind, 
         return FALSE;
     for (guint i = 0; i < m->job->disks->len; i++) {
         const VmigDisk *disk = m->job->disks->pdata[i];
-        const char *value = hold ? "no" : disk->snapshot;
+        const char *before = kind == VMIG_XML_PERSISTENT ? disk->next_snapshot : disk->snapshot;
+        const char *value = hold ? "no" : before;
         const VmigDomainDisk *now = vmig_domain_xml_disk(doc, disk->target);
-        if (now == NULL || g_strcmp0(now->snapshot, value) == 0)
+        if (now == NULL || g_strcmp0(now->snapshot, value) == 0 || !is_the_jobs(now, disk))
             continue;
         g_autofree char *element = vmig_disk_xml_set_snapshot(xml, disk->target, value, error);
         if (element == NULL || !hv->ops->update_disk(hv, m->job->uuid, element, kind == VMIG_XML_PERSISTENT, error))

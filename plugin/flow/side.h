@@ -29,7 +29,15 @@ gboolean vmig_side_require_no_snapshot(VmigMachine *m, VmigSide side, GError **e
 gboolean vmig_side_require_persistent(VmigMachine *m, VmigSide side, VmigChain chain, GError **error);
 /* The guest was seen on its bases although the overlays hold its writes: durable before anything else is decided. */
 gboolean vmig_side_note_astray(VmigMachine *m, GError **error);
-/* Every disk is on its base alone, by the live definition of a guest that runs and by the persistent one. */
+/* INTERFERENCE where the source's definitions have another disk than the plan looked at. */
+gboolean vmig_side_require_planned(VmigMachine *m, GError **error);
+/* The persistent definition names no overlay any more. What somebody wrote into it meanwhile is told, and stays. */
+gboolean vmig_side_require_next_start(VmigMachine *m, VmigSide side, GError **error);
+/* The guest is off, and its definition has the disk on something else: that must not be a layer over the job's files.
+ */
+gboolean vmig_side_stands_apart(VmigMachine *m, VmigSide side, const VmigDisk *disk, GError **error);
+/* Every disk is on its base alone, by the live definition of a guest that runs, and none by the persistent one on an
+ * overlay. */
 gboolean vmig_side_require_on_bases(VmigMachine *m, VmigSide side, GError **error);
 /* libvirt does not refuse them, and a commit goes on over them: it is told, and the disks lose nothing by it. */
 void vmig_side_note_checkpoints(VmigMachine *m, VmigSide side);

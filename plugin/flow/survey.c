@@ -27,6 +27,7 @@ void vmig_survey_free(VmigSurvey *s)
     g_clear_pointer(&s->domain, vmig_domain_info_free);
     g_clear_error(&s->domain_error);
     g_clear_pointer(&s->disks, g_ptr_array_unref);
+    g_clear_pointer(&s->next_disks, g_ptr_array_unref);
     g_clear_pointer(&s->live, vmig_domain_xml_free);
     g_clear_pointer(&s->persistent, vmig_domain_xml_free);
     g_free(s->live_xml);
@@ -50,6 +51,7 @@ static VmigSurvey *survey_new(const VmigPlanRequest *request)
 
     s->request = request;
     s->disks = g_ptr_array_new_with_free_func((GDestroyNotify)plan_disk_free);
+    s->next_disks = g_ptr_array_new_with_free_func((GDestroyNotify)plan_disk_free);
     s->media_missing = g_ptr_array_new_with_free_func(g_free);
     s->dest_errors = g_ptr_array_new_with_free_func((GDestroyNotify)g_error_free);
     return s;
@@ -196,16 +198,43 @@ static void ask_disk(VmigSurvey *s, VmigWorld *world, const VmigDomainDisk *d)
         ask_dest_paths(s, world, disk);
 }
 
-static void ask_media(VmigSurvey *s, VmigWorld *world)
+static gboolean is_listed(GPtrArray *texts, const char *text)
 {
-    const VmigDomainFacts *facts = vmig_domain_xml_facts(s->live);
+    return g_ptr_array_find_with_equal_func(texts, text, g_str_equal, NULL);
+}
+
+/* The next start would want it on the destination as well. One that is moved is for the rules to compare. */
+static void ask_next_disk(VmigSurvey *s, VmigWorld *world, const VmigDomainDisk *next)
+{
+    const VmigDomainDisk *now = vmig_domain_xml_disk(s->live, next->target);
+
+    for (guint i = 0; now != NULL && i < s->disks->len; i++) {
+        const VmigPlanDisk *disk = s->disks->pdata[i];
+        if (disk->disk == now && disk->moved)
+            return;
+    }
+    if (now != NULL && g_strcmp0(now->type, next->type) == 0 && g_strcmp0(now->source_text, next->source_text) == 0)
+        return;
+    VmigPlanDisk *disk = g_new0(VmigPlanDisk, 1);
+    g_ptr_array_add(s->next_disks, disk);
+    disk->disk = next;
+    disk->next_start = TRUE;
+    disk->why_not = g_strdup("only in the definition for the next start");
+    disk->dest_paths = g_ptr_array_new_with_free_func(g_free);
+    disk->dest_facts = g_ptr_array_new_with_free_func((GDestroyNotify)vmig_path_facts_free);
+    vmig_survey_ask_stay(world, disk);
+}
+
+static void ask_media(VmigSurvey *s, VmigWorld *world, const VmigDomainXml *xml)
+{
+    const VmigDomainFacts *facts = vmig_domain_xml_facts(xml);
 
     for (guint i = 0; i < facts->needed_files->len; i++) {
         GError *error = NULL;
         const char *path = facts->needed_files->pdata[i];
         g_autoptr(VmigPathFacts) there = vmig_storage_path(world->dest.storage, path, &error);
         note_error(s, error);
-        if (there != NULL && !there->exists)
+        if (there != NULL && !there->exists && !is_listed(s->media_missing, path))
             g_ptr_array_add(s->media_missing, g_strdup(path));
     }
 }
@@ -235,7 +264,9 @@ static void ask_destination(VmigSurvey *s, VmigWorld *world)
     s->uuid_there = by_uuid != NULL;
     hv->ops->can_run(hv, s->live_xml, &s->cannot_run);
     if (world->dest.storage != NULL)
-        ask_media(s, world);
+        ask_media(s, world, s->live);
+    if (world->dest.storage != NULL && s->persistent != NULL)
+        ask_media(s, world, s->persistent);
 }
 
 VmigSurvey *vmig_survey_make(VmigWorld *world, VmigJournal *journal, const VmigPlanRequest *request, GError **error)
@@ -253,6 +284,11 @@ VmigSurvey *vmig_survey_make(VmigWorld *world, VmigJournal *journal, const VmigP
         GPtrArray *disks = vmig_domain_xml_facts(s->live)->disks;
         for (guint i = 0; i < disks->len; i++)
             ask_disk(s, world, disks->pdata[i]);
+    }
+    if (s->live != NULL && s->persistent != NULL) {
+        GPtrArray *disks = vmig_domain_xml_facts(s->persistent)->disks;
+        for (guint i = 0; i < disks->len; i++)
+            ask_next_disk(s, world, disks->pdata[i]);
     }
     return g_steal_pointer(&s);
 }

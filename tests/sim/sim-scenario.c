@@ -128,6 +128,23 @@ static void make_host(Sim *sim, guint h)
     sim_domain_drop(host);
 }
 
+/* Somebody changed snapshot= of the running guest alone. */
+static void make_live_differ(Sim *sim, const char *const *attrs, guint n_attrs)
+{
+    SimRandom random;
+
+    sim_random_seed(&random, sim->seed, 6); /* of its own, as in make_kept() */
+    gboolean differs = sim_random_percent(&random, 25);
+    for (guint i = 0; i < sim->guest.n_disks; i++) {
+        SimDefDisk *disk = &sim_source(sim)->domain.live.disks[i];
+        if (differs) {
+            g_free(disk->snapshot);
+            disk->snapshot = g_strdup(attrs[sim_random_below(&random, n_attrs)]);
+        }
+        sim->live_attr[i] = g_strdup(disk->snapshot);
+    }
+}
+
 void sim_scenario(Sim *sim)
 {
     static const char *const attrs[] = {NULL, NULL, "internal", "no"};
@@ -167,6 +184,7 @@ void sim_scenario(Sim *sim)
     make_kept(sim);
     if (!sim_domain_start(sim_source(sim), sim->was_paused, NULL))
         g_assert_not_reached();
+    make_live_differ(sim, attrs, G_N_ELEMENTS(attrs));
     sim_advance(sim, SIM_S);
 }
 
@@ -192,6 +210,7 @@ void sim_clear(Sim *sim)
         clear_host(&sim->hosts[h]);
     for (guint i = 0; i < SIM_DISKS; i++) {
         g_free(sim->snapshot_attr[i]);
+        g_free(sim->live_attr[i]);
         for (guint k = 0; k < 4; k++)
             g_free(sim->base[k / 2][i][k % 2]);
     }

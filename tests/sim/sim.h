@@ -407,14 +407,15 @@ struct Sim {
     gboolean was_paused;
     gboolean autostart;
     gboolean keep_source;
-    gboolean direct;             /* the fold */
-    gboolean took_kept;          /* an image that an earlier job kept became a part */
-    char *sent_hash;             /* with SIM_BREAK_SEED: what a part that was not fresh should be */
-    gboolean config_chain;       /* the persistent definition names the chain */
-    guint n_bases;               /* files of each disk */
-    char *base[2][SIM_DISKS][2]; /* paths: host, disk, file */
-    char *snapshot_attr[SIM_DISKS];
-    GPtrArray *tree; /* VmigSnapshot as it was */
+    gboolean direct;                /* the fold */
+    gboolean took_kept;             /* an image that an earlier job kept became a part */
+    char *sent_hash;                /* with SIM_BREAK_SEED: what a part that was not fresh should be */
+    gboolean config_chain;          /* the persistent definition names the chain */
+    guint n_bases;                  /* files of each disk */
+    char *base[2][SIM_DISKS][2];    /* paths: host, disk, file */
+    char *snapshot_attr[SIM_DISKS]; /* of the definition for the next start */
+    char *live_attr[SIM_DISKS];     /* of the running guest */
+    GPtrArray *tree;                /* VmigSnapshot as it was */
 
     /* Faults. */
     guint calls;

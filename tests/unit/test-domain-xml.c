@@ -135,7 +135,7 @@ static void test_facts(void)
     assert_strings(f->vhost_users, "interface /run/vhost.sock");
     assert_strings(f->tpms, "emulator");
     assert_strings(f->interfaces, "bridge|vhostuser");
-    assert_strings(f->needed_files, "/iso/debian.iso|/boot/guest/vmlinuz|/boot/guest/initrd|"
+    assert_strings(f->needed_files, "/boot/guest/vmlinuz|/boot/guest/initrd|"
                                     "/usr/share/OVMF/OVMF_CODE_4M.fd|/usr/share/OVMF/OVMF_VARS_4M.fd");
 }
 

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A guest that runs with another definition than the one that its next start uses: both are right in the end."""
+import re
+import sys
+import xml.etree.ElementTree as ET
+
+from cases import TWO, Disk, main
+from command import need
+from lab import IMAGES, wait_until
+from refusals import own, refuse
+
+
+def snapshot_attributes(lab, host, inactive):
+    """{target: snapshot attribute} of one of the two definitions."""
+    xml = lab.virsh(host, 'dumpxml', 'g', *(['--inactive'] if inactive else []))
+    return {disk.find('target').get('dev'): disk.get('snapshot')
+            for disk in ET.fromstring(xml).iterfind('devices/disk')}
+
+
+def edit_persistent(lab, host, edit):
+    """Change the definition for the next start, and nothing of the running guest."""
+    text = edit(lab.virsh(host, 'dumpxml', 'g', '--inactive', '--security-info'))
+    lab.path(host, '/run/next.xml').write_text(text)
+    lab.virsh(host, 'define', '/run/next.xml')
+
+
+def test_disk_of_the_running_guest_only(case):
+    """A disk that was attached to the running guest and not to its definition: told before anything is touched, and
+    what the hint says helps."""
+    lab = case.lab
+    guest = own(case, tree=None)
+    lab.make_disk('a', f'{IMAGES}/live.qcow2', '64M')
+    lab.virsh('a', 'attach-disk', 'g', f'{IMAGES}/live.qcow2', 'vdb', '--subdriver', 'qcow2', '--live')
+    guest.files['vdb'] = [f'{IMAGES}/live.qcow2']
+    refuse(case, guest, 'definitions-differ', words=['vdb', 'running guest'])
+    lab.virsh('a', 'attach-disk', 'g', f'{IMAGES}/live.qcow2', 'vdb', '--subdriver', 'qcow2', '--config')
+    need(case.call('a', 'plan', 'g', lab.uri('b')).code == 0, 'the hint does not help')
+
+
+def test_other_image_next_time(case):
+    """A definition that names another image for the next start, or another format; a medium that is only in it."""
+    lab = case.lab
+    guest = own(case, tree=None)
+    path = guest.files['vda'][0]
+    lab.make_disk('a', f'{IMAGES}/next.qcow2', '64M')
+    edit_persistent(lab, 'a', lambda text: text.replace(path, f'{IMAGES}/next.qcow2'))
+    refuse(case, guest, 'definitions-differ', words=['vda', 'next.qcow2'])
+    edit_persistent(lab, 'a', lambda text: text.replace(f'{IMAGES}/next.qcow2', path))
+    need(case.call('a', 'plan', 'g', lab.uri('b')).code == 0, 'the hint does not help')
+    edit_persistent(lab, 'a', lambda text: text.replace("type='qcow2'", "type='raw'"))
+    refuse(case, guest, 'definitions-differ', words=['vda', 'raw'])
+    edit_persistent(lab, 'a', lambda text: text.replace("type='raw'", "type='qcow2'"))
+    lab.run('a', ['truncate', '-s', '1M', f'{IMAGES}/next.iso'])
+    lab.virsh('a', 'attach-disk', 'g', f'{IMAGES}/next.iso', 'sda', '--type', 'cdrom', '--config')
+    refuse(case, guest, 'media-missing', words=['next.iso', 'next start'])
+    lab.virsh('a', 'change-media', 'g', 'sda', '--eject', '--config')
+    need(case.call('a', 'plan', 'g', lab.uri('b')).code == 0, 'the hint does not help')
+
+
+def differing(case):
+    """A guest whose two definitions differ in what may differ: snapshot= and a device."""
+    guest = case.guest(disks=[Disk('vda', attributes="snapshot='internal'"), Disk('vdb', fill_mb=1)], tree=TWO[:1])
+    edit_persistent(case.lab, 'a', lambda text: re.sub(
+        r"snapshot='internal'>(?=\s*<driver[^>]*/>\s*<source file='[^']*vda)", '>', text).replace(
+            '</devices>', "<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng></devices>"))
+    for inactive, expected in ((False, 'internal'), (True, None)):
+        found = snapshot_attributes(case.lab, 'a', inactive)
+        need(found == {'vda': expected, 'vdb': None}, 'the guest was not made as it should:', found)
+    return guest
+
+
+def test_definitions_arrive(case):
+    """Both definitions arrive as they were."""
+    move = case.migration(differing(case))
+    move.run()
+    move.prove_arrived(revert=None)
+    lab = case.lab
+    need(snapshot_attributes(lab, 'b', False) == {'vda': 'internal', 'vdb': None}, 'the live definition')
+    need(snapshot_attributes(lab, 'b', True) == {'vda': None, 'vdb': None}, 'the persistent definition')
+    need('<rng' in lab.virsh('b', 'dumpxml', 'g', '--inactive') and '<rng' not in lab.virsh('b', 'dumpxml', 'g'),
+         'a device of the next start')
+
+
+def test_definitions_come_back(case):
+    """Both definitions are again what they were."""
+    move = case.migration(differing(case))
+    move.run(fault='handover.overlays:error:interference')
+    move.prove_back('interference')
+
+
+def test_defined_anew_meanwhile(case):
+    """Somebody changes the definition for the next start while the guest is moved: the job goes back, leaves that
+    definition as it is, and ends."""
+    lab = case.lab
+    guest = case.guest(disks=[Disk('vda'), Disk('vdb', fill_mb=1)], tree=None)
+    move = case.migration(guest)
+    call = move.start(fault='seed.receiving:delay:4000')
+    call.wait_state('SEED')
+    lab.make_disk('a', f'{IMAGES}/next.qcow2', '64M')
+    edit_persistent(lab, 'a', lambda text: re.sub(r"'[^'<>]*g-vda\.vmig[^'<>]*'", f"'{IMAGES}/next.qcow2'", text))
+    move.finish()
+    need(call.code == 4 and call.error['code'] == 'interference', 'it ended with', call.code, call.tail())
+    need(lab.disks('a', 'g', inactive=True)['vda'] == f'{IMAGES}/next.qcow2', 'the new definition was changed')
+    need(lab.disks('a', 'g', inactive=True)['vdb'] == guest.files['vdb'][0], 'the other disk')
+    need(lab.disks('a', 'g') == {target: files[0] for target, files in guest.files.items()}, 'the running guest')
+    need(not case.call('a', 'status', '--json').document['jobs'], 'a job is left')
+    wait_until(lambda: lab.state('a', 'g') == 'running', 5, 'the guest')
+
+
+def test_attached_meanwhile(case):
+    """A disk that somebody attaches while the guest is moved does not travel unseen: the job goes back."""
+    lab = case.lab
+    guest = case.guest(tree=None)
+    move = case.migration(guest)
+    call = move.start(fault='seed.receiving:delay:4000')
+    call.wait_state('SEED')
+    lab.make_disk('a', f'{IMAGES}/new.raw', '64M', fmt='raw')
+    lab.virsh('a', 'attach-disk', 'g', f'{IMAGES}/new.raw', 'vdb', '--live', '--config')
+    move.finish()
+    need(call.code == 4 and call.error['code'] == 'interference' and 'vdb' in call.error['message'],
+         'it ended with', call.code, call.tail())
+    need(lab.disks('a', 'g')['vda'] == guest.files['vda'][0], 'the guest is not on its image')
+    need(not case.call('a', 'status', '--json').document['jobs'], 'a job is left')
+
+
+if __name__ == '__main__':
+    sys.exit(main(__file__, globals()))
