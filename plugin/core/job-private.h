@@ -11,6 +11,7 @@ typedef enum {
     FIELD_BOOL,
     FIELD_ARRAY,
     FIELD_STRUCT,
+    FIELD_MEMORY, /* a string of the structure that is not part of the record */
 } FieldKind;
 
 typedef struct FieldTable FieldTable;

@@ -66,6 +66,8 @@ static void append_field(GString *out, gconstpointer record, const Field *f)
         }
         g_string_append_c(out, ']');
         break;
+    case FIELD_MEMORY:
+        break;
     }
 }
 
@@ -75,7 +77,7 @@ static void append_record(GString *out, gconstpointer record, const FieldTable *
 
     for (guint i = 0; i < table->n_fields; i++) {
         const Field *f = &table->fields[i];
-        if (f->kind == FIELD_STRING && G_STRUCT_MEMBER(char *, record, f->offset) == NULL)
+        if (f->kind == FIELD_MEMORY || (f->kind == FIELD_STRING && G_STRUCT_MEMBER(char *, record, f->offset) == NULL))
             continue;
         g_string_append_c(out, between);
         append_string(out, f->name);

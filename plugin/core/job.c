@@ -31,6 +31,10 @@
     {                                                                                                                  \
 #member, FIELD_STRUCT, G_STRUCT_OFFSET(type, member), tab                                                      \
     }
+#define MEMORY(type, member)                                                                                           \
+    {                                                                                                                  \
+#member, FIELD_MEMORY, G_STRUCT_OFFSET(type, member), NULL                                                     \
+    }
 #define TABLE(type, free_func, array)                                                                                  \
     {                                                                                                                  \
         sizeof(type), (GDestroyNotify)free_func, array, G_N_ELEMENTS(array)                                            \
@@ -64,9 +68,10 @@ static const Field disk_fields[] = {
 static const FieldTable disk_table = TABLE(VmigDisk, vmig_disk_free, disk_fields);
 
 static const Field snapshot_fields[] = {
-    TEXT(VmigSnapshot, name),    TEXT(VmigSnapshot, parent),   TEXT(VmigSnapshot, state),
-    TEXT(VmigSnapshot, xml),     TEXT(VmigSnapshot, dest_xml), TIME(VmigSnapshot, creation_time),
-    FLAG(VmigSnapshot, current), FLAG(VmigSnapshot, memory),   FLAG(VmigSnapshot, external),
+    TEXT(VmigSnapshot, name),    TEXT(VmigSnapshot, parent),      TEXT(VmigSnapshot, state),
+    TEXT(VmigSnapshot, text),    TEXT(VmigSnapshot, description), TIME(VmigSnapshot, creation_time),
+    FLAG(VmigSnapshot, current), FLAG(VmigSnapshot, memory),      FLAG(VmigSnapshot, external),
+    MEMORY(VmigSnapshot, xml),
 };
 static const FieldTable snapshot_table = TABLE(VmigSnapshot, vmig_snapshot_free, snapshot_fields);
 
@@ -145,7 +150,7 @@ static void record_clear(gpointer record, const FieldTable *table)
 {
     for (guint i = 0; i < table->n_fields; i++) {
         const Field *f = &table->fields[i];
-        if (f->kind == FIELD_STRING)
+        if (f->kind == FIELD_STRING || f->kind == FIELD_MEMORY)
             g_free(G_STRUCT_MEMBER(char *, record, f->offset));
         else if (f->kind == FIELD_ARRAY)
             g_ptr_array_unref(G_STRUCT_MEMBER(GPtrArray *, record, f->offset));
@@ -181,6 +186,8 @@ static void field_to_json(JsonObject *object, gconstpointer record, const Field 
         json_object_set_array_member(object, f->name, list);
         break;
     }
+    case FIELD_MEMORY:
+        break;
     }
 }
 
@@ -246,6 +253,8 @@ static gboolean field_from_json(gpointer record, const Field *f, JsonNode *node,
         break;
     case FIELD_ARRAY:
         return array_from_json(G_STRUCT_MEMBER(GPtrArray *, record, f->offset), f, node, error);
+    case FIELD_MEMORY:
+        break;
     }
     return vmig_fail(error, VMIG_ERROR_JOURNAL, NULL, "the record's field '%s' has the wrong type", f->name);
 }
@@ -254,7 +263,8 @@ static gboolean record_from_json(gpointer record, const FieldTable *table, JsonO
 {
     for (guint i = 0; i < table->n_fields; i++) {
         JsonNode *node = json_object_get_member(object, table->fields[i].name);
-        if (node != NULL && !field_from_json(record, &table->fields[i], node, error))
+        if (node != NULL && table->fields[i].kind != FIELD_MEMORY &&
+            !field_from_json(record, &table->fields[i], node, error))
             return FALSE;
     }
     return TRUE;
@@ -302,6 +312,14 @@ void vmig_snapshot_free(VmigSnapshot *snapshot)
 {
     record_clear(snapshot, &snapshot_table);
     g_free(snapshot);
+}
+
+void vmig_snapshot_take_xml(VmigSnapshot *snapshot, char *xml)
+{
+    g_free(snapshot->xml);
+    g_free(snapshot->text);
+    snapshot->xml = xml;
+    snapshot->text = xml != NULL ? g_compute_checksum_for_string(G_CHECKSUM_SHA256, xml, -1) : NULL;
 }
 
 VmigJob *vmig_job_new(void)
@@ -355,6 +373,26 @@ void vmig_job_set_last(VmigJob *job, const GError *error)
     job->last_hint = g_strdup(vmig_error_hint(error));
 }
 
+char **vmig_job_texts(const VmigJob *job)
+{
+    g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
+    GPtrArray *names = g_ptr_array_new();
+
+    for (guint i = 0; i < job->snapshots->len; i++) {
+        char *name = ((const VmigSnapshot *)job->snapshots->pdata[i])->text;
+        if (name != NULL && g_hash_table_add(seen, name))
+            g_ptr_array_add(names, g_strdup(name));
+    }
+    g_ptr_array_add(names, NULL);
+    return (char **)g_ptr_array_free(names, FALSE);
+}
+
+void vmig_job_forget_xml(VmigJob *job)
+{
+    for (guint i = 0; i < job->snapshots->len; i++)
+        g_clear_pointer(&((VmigSnapshot *)job->snapshots->pdata[i])->xml, g_free);
+}
+
 VmigDisk *vmig_job_disk(const VmigJob *job, const char *target)
 {
     for (guint i = 0; i < job->disks->len; i++) {
@@ -389,6 +427,13 @@ JsonObject *vmig_job_to_json(const VmigJob *job)
 char *vmig_job_to_string(const VmigJob *job)
 {
     return vmig_record_to_text(job, &job_table);
+}
+
+gsize vmig_job_record_size(const VmigJob *job)
+{
+    g_autofree char *text = vmig_job_to_string(job);
+
+    return strlen(text);
 }
 
 VmigJob *vmig_job_from_json(JsonObject *object, GError **error)

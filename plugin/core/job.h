@@ -12,7 +12,7 @@
 
 #include "core/states.h"
 
-#define VMIG_JOB_VERSION 2 /* 2: the fold "direct" */
+#define VMIG_JOB_VERSION 3 /* 2: the fold "direct"; 3: the XML of snapshots is kept beside the record */
 
 /* What one internal snapshot of an image is. Names and ids are printable: vmig_printable(), other bytes are another
  * text. The hashes are those of host/snapshot-page.h, NULL while they are not known. */
@@ -66,10 +66,11 @@ typedef struct {
 /* What libvirt remembers of one snapshot. */
 typedef struct {
     char *name;
-    char *parent;         /* or NULL for a root */
-    char *state;          /* "running", "shutoff", "disk-snapshot"... */
-    char *xml;            /* as virDomainSnapshotGetXMLDesc(SECURE) gave it */
-    char *dest_xml;       /* with the paths of the destination */
+    char *parent;      /* or NULL for a root */
+    char *state;       /* "running", "shutoff", "disk-snapshot"... */
+    char *xml;         /* as virDomainSnapshotGetXMLDesc(SECURE) gave it; not part of the record: NULL after reading */
+    char *text;        /* SHA-256 of xml: the name under which each journal has it */
+    char *description; /* the user's; of a long one the beginning and its SHA-256 */
     gint64 creation_time; /* seconds since the epoch */
     gboolean current;
     gboolean memory;   /* has memory state */
@@ -154,6 +155,8 @@ VmigDisk *vmig_disk_new(void);
 void vmig_disk_free(VmigDisk *disk);
 VmigSnapshot *vmig_snapshot_new(void);
 void vmig_snapshot_free(VmigSnapshot *snapshot);
+/* Takes xml, and names it. */
+void vmig_snapshot_take_xml(VmigSnapshot *snapshot, char *xml);
 VmigJob *vmig_job_new(void);
 void vmig_job_free(VmigJob *job);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigContent, vmig_content_free)
@@ -166,6 +169,10 @@ VmigState vmig_job_state(const VmigJob *job);
 void vmig_job_set_state(VmigJob *job, VmigState state);
 void vmig_job_set_error(VmigJob *job, const GError *error);
 void vmig_job_set_last(VmigJob *job, const GError *error);
+/* The names of the XML of its snapshots, each once. (transfer full) */
+char **vmig_job_texts(const VmigJob *job);
+/* Once the journal has the XML: it may be hundreds of megabytes. */
+void vmig_job_forget_xml(VmigJob *job);
 /* The disk of that target name, or NULL. (transfer none) */
 VmigDisk *vmig_job_disk(const VmigJob *job, const char *target);
 /* The file that the guest's disk is on once no overlay is left: the first of the chain. (transfer none) */
@@ -177,6 +184,9 @@ gboolean vmig_job_is_direct(const VmigJob *job);
 /* (transfer full) */
 JsonObject *vmig_job_to_json(const VmigJob *job);
 char *vmig_job_to_string(const VmigJob *job);
+/* Of a record that is handed to the other host in one message, with room for what is around it. */
+#define VMIG_JOB_RECORD_MAX (15 * 1024 * 1024)
+gsize vmig_job_record_size(const VmigJob *job);
 /* Error: JOURNAL for what is no job, JOURNAL_NEWER for a newer version. */
 VmigJob *vmig_job_from_json(JsonObject *object, GError **error);
 VmigJob *vmig_job_from_string(const char *text, GError **error);

@@ -7,6 +7,8 @@
 #include "core/names.h"
 #include "core/xml.h"
 
+#define DESCRIPTION_MOST 200
+
 static gboolean read_creation_time(const xmlNode *root, gint64 *seconds)
 {
     g_autofree char *text = vmig_xml_child_text(root, "creationTime");
@@ -32,6 +34,19 @@ static void read_memory(const xmlNode *root, VmigSnapshot *snapshot)
 
 static const char *const once[] = {"name", "parent", "state", "creationTime", "memory", "disks", NULL};
 
+/* A description may be megabytes, and is compared only. */
+static char *shorten(const char *description)
+{
+    if (description == NULL || strlen(description) <= DESCRIPTION_MOST)
+        return g_strdup(description);
+    const char *end = description + DESCRIPTION_MOST;
+    while (((guchar)*end & 0xc0) == 0x80)
+        end--;
+    g_autofree char *sum = g_compute_checksum_for_string(G_CHECKSUM_SHA256, description, -1);
+    return g_strdup_printf("%.*s… (%zu bytes, SHA-256 %s)", (int)(end - description), description, strlen(description),
+                           sum);
+}
+
 VmigSnapshot *vmig_snapshot_from_xml(const char *text, GError **error)
 {
     g_autoptr(VmigXml) xml = vmig_xml_parse(text, "the snapshot's XML", error);
@@ -54,7 +69,9 @@ VmigSnapshot *vmig_snapshot_from_xml(const char *text, GError **error)
         return NULL;
     }
     snapshot->parent = vmig_xml_child_text(vmig_xml_child(root, "parent"), "name");
-    snapshot->xml = g_strdup(text);
+    vmig_snapshot_take_xml(snapshot, g_strdup(text));
+    g_autofree char *description = vmig_xml_child_text(root, "description");
+    snapshot->description = shorten(description);
     read_memory(root, snapshot);
     xmlNode *disk = vmig_xml_child(vmig_xml_child(root, "disks"), "disk");
     for (; disk != NULL; disk = vmig_xml_next(disk))

@@ -6,7 +6,7 @@
 
 #include "core/job.h"
 
-/* Fills all but `current` and dest_xml, neither of which is in the XML. Error: XML. (transfer full) */
+/* Fills all but `current`, which is not in the XML. Error: XML. (transfer full) */
 VmigSnapshot *vmig_snapshot_from_xml(const char *xml, GError **error);
 
 /* Is that disk part of the snapshot? Snapshots of libvirt before 0.9.5 have no list of disks: all are. */

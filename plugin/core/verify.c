@@ -129,13 +129,6 @@ void vmig_verify_tables(const char *disk, const char *file, GPtrArray *left, GPt
 
 /* --- libvirt's tree --- */
 
-static char *description_of(const VmigSnapshot *snapshot)
-{
-    g_autoptr(VmigXml) xml = snapshot->xml != NULL ? vmig_xml_parse(snapshot->xml, "the snapshot's XML", NULL) : NULL;
-
-    return xml != NULL ? vmig_xml_child_text(xmlDocGetRootElement(xml->doc), "description") : NULL;
-}
-
 static void tree_difference(GPtrArray *differences, const VmigSnapshot *snapshot, const char *what, const char *a,
                             const char *b)
 {
@@ -150,8 +143,6 @@ static void tree_difference(GPtrArray *differences, const VmigSnapshot *snapshot
 
 static void compare_metadata(const VmigSnapshot *was, const VmigSnapshot *is, GPtrArray *differences)
 {
-    g_autofree char *described = description_of(was);
-    g_autofree char *describes = description_of(is);
     g_autofree char *made = g_strdup_printf("%" G_GINT64_FORMAT, was->creation_time);
     g_autofree char *makes = g_strdup_printf("%" G_GINT64_FORMAT, is->creation_time);
 
@@ -160,7 +151,7 @@ static void compare_metadata(const VmigSnapshot *was, const VmigSnapshot *is, GP
     tree_difference(differences, was, "creation time", made, makes);
     tree_difference(differences, was, "memory", was->memory ? "kept" : "none", is->memory ? "kept" : "none");
     tree_difference(differences, was, "being the current one", was->current ? "yes" : "no", is->current ? "yes" : "no");
-    tree_difference(differences, was, "description", described, describes);
+    tree_difference(differences, was, "description", was->description, is->description);
 }
 
 static const VmigSnapshot *find_snapshot(GPtrArray *snapshots, const char *name)

@@ -7,6 +7,7 @@
 #include "flow/overlay.h"
 #include "flow/records.h"
 #include "flow/side.h"
+#include "flow/texts.h"
 #include "host/fault.h"
 
 static const VmigStep steps[VMIG_STATE_LAST] = {
@@ -38,7 +39,10 @@ static gboolean tell_peer(VmigMachine *m, GError **error)
 {
     VmigStorage *peer = vmig_machine_peer(m);
 
-    return peer == NULL || !m->peer_recorded || vmig_storage_record_put(peer, m->job, error);
+    if (peer == NULL || !m->peer_recorded)
+        return TRUE;
+    m->texts_there = m->texts_there || vmig_texts_send(m, peer, error);
+    return m->texts_there && vmig_storage_record_put(peer, m->job, error);
 }
 
 /* A connection that broke is made anew before the next try, and what the other host held for it is taken again. */
@@ -48,6 +52,7 @@ void vmig_machine_reconnect(VmigMachine *m)
 
     if (m->world->reconnect == NULL)
         return;
+    m->texts_there = FALSE;
     if (!m->world->reconnect(m->world, &error)) {
         vmig_machine_note(m, "%s", error->message);
         return;
@@ -167,6 +172,7 @@ static gboolean enter(VmigMachine *m, VmigState to, GError **error)
         if (!vmig_journal_create_job(m->journal, m->job, "source", error))
             return FALSE;
         m->recorded = TRUE;
+        vmig_job_forget_xml(m->job);
     }
     if (vmig_state_is_final(to))
         m->job->ended = (guint64)(m->world->clock->ops->wall(m->world->clock) / G_USEC_PER_SEC);
@@ -375,12 +381,31 @@ void vmig_machine_set_bandwidth(VmigMachine *m, guint64 bytes_per_s)
         m->world->mover->ops->set_bandwidth(m->world->mover, bytes_per_s);
 }
 
+/* On the way back the source's journal alone counts. A destination that answers, and cannot keep the record, must not
+ * hold the guest up; one that does not answer is waited for, and one that contradicts is listened to. */
+static gboolean cannot_keep(const VmigMachine *m, const GError *why)
+{
+    return !m->here_is_dest && vmig_state_phase(vmig_job_state(m->job)) == VMIG_PHASE_BACK &&
+           (g_error_matches(why, VMIG_ERROR, VMIG_ERROR_NO_SPACE) ||
+            g_error_matches(why, VMIG_ERROR, VMIG_ERROR_UNSUPPORTED) ||
+            g_error_matches(why, VMIG_ERROR, VMIG_ERROR_JOURNAL) || g_error_matches(why, VMIG_ERROR, VMIG_ERROR_IO));
+}
+
 gboolean vmig_machine_save(VmigMachine *m, GError **error)
 {
     vmig_settings_adopt(m);
+    g_autoptr(GError) untold = NULL;
+
     if (!vmig_journal_save(m->journal, m->job, error))
         return FALSE;
-    return tell_peer(m, error);
+    if (tell_peer(m, &untold))
+        return TRUE;
+    if (cannot_keep(m, untold)) {
+        vmig_machine_note(m, "the other host's record lags behind: %s", untold->message);
+        return TRUE;
+    }
+    g_propagate_error(error, g_steal_pointer(&untold));
+    return FALSE;
 }
 
 gboolean vmig_machine_check_cancel(VmigMachine *m, GError **error)

@@ -52,6 +52,7 @@ typedef struct {
     gint cancelled;         /* atomic: set by vmig_machine_cancel() */
     gboolean recorded;      /* the job is in this host's journal */
     gboolean peer_recorded; /* and in the other's */
+    gboolean texts_there;   /* and the definitions of its snapshots are in both */
     gboolean token_tried;   /* to give it away: whether it is given is what the journals say */
     VmigFacts seen;         /* by the last vmig_settle() */
     gboolean taken_over;    /* from a process that is gone, and no step was done yet */

@@ -19,7 +19,7 @@ static void refuse(VmigPlan *plan, VmigErrorCode code, const char *disk, const c
     vmig_plan_refuse(plan, code, disk, hint, text);
 }
 
-static void refuse_error(VmigPlan *plan, const char *disk, const GError *error)
+void vmig_plan_refuse_error(VmigPlan *plan, const char *disk, const GError *error)
 {
     VmigErrorCode code = error->domain == VMIG_ERROR ? (VmigErrorCode)error->code : VMIG_ERROR_REFUSED;
 
@@ -46,7 +46,7 @@ static void rule_hosts(VmigPlan *plan)
     const VmigSurvey *s = plan->survey;
 
     if (s->request->dest_error != NULL)
-        refuse_error(plan, NULL, s->request->dest_error);
+        vmig_plan_refuse_error(plan, NULL, s->request->dest_error);
     if (s->source_info != NULL && s->dest_info != NULL && g_strcmp0(s->source_info->uuid, s->dest_info->uuid) == 0)
         refuse(plan, VMIG_ERROR_SAME_HOST, NULL, "Name another host.",
                "'%s' is this very host (libvirt's host UUID %s)", s->request->dest_uri, s->dest_info->uuid);
@@ -57,7 +57,7 @@ static void rule_hosts(VmigPlan *plan)
              "WARNING: with tcp the guest's memory and disks cross the network in clear, and whoever can reach the "
              "ports of the destination meanwhile can read and change them");
     for (guint i = 0; i < s->dest_errors->len; i++)
-        refuse_error(plan, NULL, s->dest_errors->pdata[i]);
+        vmig_plan_refuse_error(plan, NULL, s->dest_errors->pdata[i]);
 }
 
 static void rule_locked(VmigPlan *plan)
@@ -77,7 +77,7 @@ static void rule_domain(VmigPlan *plan)
     const VmigDomainInfo *d = s->domain;
 
     if (s->domain_error != NULL)
-        refuse_error(plan, NULL, s->domain_error);
+        vmig_plan_refuse_error(plan, NULL, s->domain_error);
     else if (d == NULL)
         refuse(plan, VMIG_ERROR_NO_DOMAIN, NULL, "See virsh list --all.", "there is no domain '%s' on this host",
                s->request->domain);
@@ -100,7 +100,7 @@ static void rule_domain(VmigPlan *plan)
         refuse(plan, VMIG_ERROR_DOMAIN_EXISTS, NULL, "Rename or undefine that one, if it is not needed.",
                "the destination already has a domain with the %s of '%s'", s->uuid_there ? "UUID" : "name", d->name);
     if (s->cannot_run != NULL)
-        refuse_error(plan, NULL, s->cannot_run);
+        vmig_plan_refuse_error(plan, NULL, s->cannot_run);
 }
 
 static void refuse_list(VmigPlan *plan, GPtrArray *list, const char *what)
@@ -140,7 +140,7 @@ static void rule_snapshots(VmigPlan *plan)
     const VmigSurvey *s = plan->survey;
 
     if (s->snapshots_error != NULL)
-        refuse_error(plan, NULL, s->snapshots_error);
+        vmig_plan_refuse_error(plan, NULL, s->snapshots_error);
     for (guint i = 0; i < s->snapshots->len; i++) {
         const VmigSnapshot *snapshot = s->snapshots->pdata[i];
         if (snapshot->external)
@@ -222,7 +222,7 @@ static void rule_chain(VmigPlan *plan, const VmigPlanDisk *disk)
     const VmigDomainDisk *d = disk->disk;
 
     if (disk->chain_error != NULL)
-        refuse_error(plan, d->target, disk->chain_error);
+        vmig_plan_refuse_error(plan, d->target, disk->chain_error);
     if (disk->chain == NULL)
         return;
     for (guint i = 0; i < disk->chain->len; i++)

@@ -156,6 +156,11 @@ VmigPlan *vmig_plan_make(VmigWorld *world, VmigJournal *journal, const VmigPlanR
     plan->estimate_s = plan->bytes_to_copy / rate + 2;
     if (plan->refusals->len == 0)
         plan->job = make_job(world, plan->survey, plan->fold);
+    g_autoptr(GError) too_large = NULL;
+    if (plan->job != NULL && !vmig_plan_check_size(plan->job, plan->survey, &too_large)) {
+        vmig_plan_refuse_error(plan, NULL, too_large);
+        g_clear_pointer(&plan->job, vmig_job_free);
+    }
     return g_steal_pointer(&plan);
 }
 

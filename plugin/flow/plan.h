@@ -109,7 +109,14 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigSurvey, vmig_survey_free)
  * "auto" was asked for, nothing does. (transfer full) */
 char *vmig_plan_choose_fold(VmigPlan *plan);
 
+/* plan-size.c: pure. UNSUPPORTED where the job's record, or the definitions of its snapshots, may become larger than
+ * what can be handed to the destination. The snapshots have their XML. */
+gboolean vmig_plan_check_size(const VmigJob *job, const VmigSurvey *survey, GError **error);
+/* How large the record can become until the job ends. */
+guint64 vmig_plan_record_bound(const VmigJob *job, const VmigSurvey *survey);
+
 /* plan-rules.c: pure */
+void vmig_plan_refuse_error(VmigPlan *plan, const char *disk, const GError *error);
 void vmig_plan_apply_rules(VmigPlan *plan);
 /* The same refusal is said once. disk and hint may be NULL. */
 void vmig_plan_refuse(VmigPlan *plan, VmigErrorCode code, const char *disk, const char *hint, const char *text);

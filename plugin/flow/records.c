@@ -7,6 +7,8 @@
  * never given back, and a source that gave it away never runs the guest again. */
 #include "flow/records.h"
 
+#include "flow/texts.h"
+
 /* A parked job's is the one where it parked. */
 static VmigState state_of(const VmigJob *job)
 {
@@ -92,6 +94,8 @@ static gboolean take(VmigMachine *m, VmigJob *there, GError **error)
         job->token = g_strdup(VMIG_OWNER_SOURCE);
     }
     gboolean given = vmig_job_token_is_dest(job);
+    if (!vmig_texts_fetch(m, vmig_machine_peer(m), job, error))
+        return FALSE;
     if ((given && !vmig_job_token_is_dest(m->job)) || (!given && !m->here_is_dest)) {
         vmig_machine_note(m, "this host's journal was replaced by an older one: it takes the other host's record");
         if (!vmig_storage_catch_up(own, job, role, error))
@@ -128,5 +132,6 @@ gboolean vmig_records_agree(VmigMachine *m, GError **error)
     if (peer == NULL || !peer_is_older(m, there))
         return TRUE;
     vmig_machine_note(m, "%s: the journal there was replaced by an older one: it gets this host's record", peer->host);
-    return vmig_storage_catch_up(peer, m->job, m->here_is_dest ? VMIG_ROLE_SOURCE : VMIG_ROLE_DESTINATION, error);
+    return vmig_texts_send(m, peer, error) &&
+           vmig_storage_catch_up(peer, m->job, m->here_is_dest ? VMIG_ROLE_SOURCE : VMIG_ROLE_DESTINATION, error);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* RESTORE and BACK_RESTORE: the snapshot metadata is defined again, parents first, and compared with the record. */
+#include "core/domain-xml.h"
 #include "core/snapshot-tree.h"
 #include "flow/restore.h"
 #include "flow/side.h"
@@ -21,17 +22,27 @@ static gboolean has_current(GPtrArray *now)
     return FALSE;
 }
 
+/* The source's is the one that it had; the destination's names the files as they are called there. */
+static char *definition_for(VmigMachine *m, const VmigSnapshot *snapshot, VmigSide side, GError **error)
+{
+    g_autofree char *xml = vmig_journal_text(m->journal, m->job->id, snapshot->text, error);
+
+    if (xml == NULL || side == VMIG_SIDE_SOURCE)
+        return g_steal_pointer(&xml);
+    return vmig_snapshot_xml_for_destination(xml, m->job, error);
+}
+
 static gboolean define_missing(VmigMachine *m, VmigHypervisor *hv, VmigSide side, GPtrArray *now, GError **error)
 {
     gboolean current_set = has_current(now);
 
     for (guint i = 0; i < m->job->snapshots->len; i++) {
         const VmigSnapshot *snapshot = m->job->snapshots->pdata[i];
-        const char *xml = side == VMIG_SIDE_DEST ? snapshot->dest_xml : snapshot->xml;
         /* A crash between "defined" and "marked current" cannot be: it is one call. */
         if (is_defined(now, snapshot->name) && (current_set || !snapshot->current))
             continue;
-        if (!hv->ops->snapshot_define(hv, m->job->uuid, xml, snapshot->current, error) ||
+        g_autofree char *xml = definition_for(m, snapshot, side, error);
+        if (xml == NULL || !hv->ops->snapshot_define(hv, m->job->uuid, xml, snapshot->current, error) ||
             !vmig_fault("restore.one", error))
             return FALSE;
     }
@@ -46,8 +57,10 @@ gboolean vmig_restore_snapshots(VmigMachine *m, VmigSide side, GError **error)
     g_autofree char *difference = NULL;
 
     if (host == NULL || !host->hypervisor->ops->snapshots(host->hypervisor, m->job->uuid, &before, error) ||
-        !define_missing(m, host->hypervisor, side, before, error) ||
-        !host->hypervisor->ops->snapshots(host->hypervisor, m->job->uuid, &after, error))
+        !define_missing(m, host->hypervisor, side, before, error))
+        return FALSE;
+    g_clear_pointer(&before, g_ptr_array_unref); /* one list of them in memory is enough */
+    if (!host->hypervisor->ops->snapshots(host->hypervisor, m->job->uuid, &after, error))
         return FALSE;
     if (vmig_snapshot_tree_equal(m->job->snapshots, after, &difference))
         return TRUE;

@@ -4,6 +4,7 @@
 
 #include "flow/overlay.h"
 #include "flow/side.h"
+#include "flow/texts.h"
 #include "host/fault.h"
 
 #define ALARM_LOOKS 5
@@ -213,7 +214,9 @@ static gboolean write_all(VmigStorage *storage, const VmigJob *job, GError **err
 /* The journal there may be an older one by now, of before the destination's last overlays, or of before the job. */
 static gboolean give_token_later(VmigMachine *m, GError **error)
 {
-    return give(m, write_all, error);
+    VmigHost *dest = vmig_side_host(m, VMIG_SIDE_DEST, error);
+
+    return dest != NULL && vmig_texts_send(m, dest->storage, error) && give(m, write_all, error);
 }
 
 /* A migration that still runs (of a process that died, peer to peer) is ended; its end is awaited. The fence first: the

@@ -94,6 +94,20 @@ JsonObject *vmig_json_parse(const char *text, gsize length, GError **error)
     return json_object_ref(json_node_get_object(root));
 }
 
+gsize vmig_json_text_size(const char *text)
+{
+    gsize size = 3; /* quotes and a comma */
+
+    for (; *text != '\0'; text++) {
+        guchar c = (guchar)*text;
+        if (c == '"' || c == '\\' || c == '\n' || c == '\t' || c == '\r')
+            size += 2;
+        else
+            size += c < 0x20 || c == 0x7f ? 6 : 1;
+    }
+    return size;
+}
+
 char *vmig_json_line(JsonObject *object)
 {
     g_autoptr(JsonNode) node = json_node_new(JSON_NODE_OBJECT);

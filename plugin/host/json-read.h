@@ -12,11 +12,15 @@
 #include "core/errors.h"
 
 #define VMIG_JSON_MAX_LINE (16 * 1024 * 1024)
+/* What the texts of a message may take together, unless it is a single one. */
+#define VMIG_TEXTS_MESSAGE (4 * 1024 * 1024)
 #define VMIG_JSON_MAX_DEPTH 32
 #define VMIG_JSON_MAX_VALUES 500000
 
 /* One JSON object and nothing else. Error: PROTOCOL. (transfer full) */
 JsonObject *vmig_json_parse(const char *text, gsize length, GError **error);
+/* How many bytes of a line the text takes as a string, at most. */
+gsize vmig_json_text_size(const char *text);
 /* One line without the newline. (transfer full) */
 char *vmig_json_line(JsonObject *object);
 

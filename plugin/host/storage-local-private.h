@@ -41,6 +41,7 @@ extern const VmigLocalMethod vmig_local_seed_methods[];
 extern const VmigLocalMethod vmig_local_guard_methods[];
 extern const VmigLocalMethod vmig_local_content_methods[];
 extern const VmigLocalMethod vmig_local_identity_methods[];
+extern const VmigLocalMethod vmig_local_text_methods[];
 
 typedef int VmigFd;
 static inline void vmig_fd_close(VmigFd fd)

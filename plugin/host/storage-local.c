@@ -282,7 +282,8 @@ static VmigLocalHandler find_handler(const char *name)
                                        vmig_local_seed_methods,
                                        vmig_local_guard_methods,
                                        vmig_local_content_methods,
-                                       vmig_local_identity_methods};
+                                       vmig_local_identity_methods,
+                                       vmig_local_text_methods};
 
     for (guint t = 0; t < G_N_ELEMENTS(tables); t++)
         for (const VmigLocalMethod *method = tables[t]; method->method != NULL; method++)

@@ -440,6 +440,56 @@ gboolean vmig_storage_record_get(VmigStorage *storage, const char *id, VmigJob *
     return TRUE;
 }
 
+char **vmig_storage_texts_missing(VmigStorage *storage, const VmigJob *job, const char *const *names, GError **error)
+{
+    JsonObject *args = job_args(job);
+
+    set_texts(args, "names", names);
+    g_autoptr(JsonObject) reply = ask(storage, "texts-missing", args, error);
+    if (reply == NULL)
+        return NULL;
+    VmigReader reader = vmig_reader(reply);
+    g_auto(GStrv) missing = vmig_reader_texts(&reader, "missing");
+    for (guint i = 0; missing[i] != NULL; i++)
+        if (!g_strv_contains(names, missing[i]))
+            vmig_reader_mistake(&reader, "missing", "some of the names that were asked for");
+    return understood(&reader, storage, "texts-missing", error) ? g_steal_pointer(&missing) : NULL;
+}
+
+gboolean vmig_storage_texts_put(VmigStorage *storage, const VmigJob *job, const char *const *texts, GError **error)
+{
+    JsonObject *args = job_args(job);
+
+    set_texts(args, "texts", texts);
+    return tell(storage, "texts-put", args, error);
+}
+
+/* The first of the names, in their order: what has another sum is another text. */
+static gboolean are_named(char **texts, const char *const *names)
+{
+    for (guint i = 0; texts[i] != NULL; i++) {
+        g_autofree char *sum = g_compute_checksum_for_string(G_CHECKSUM_SHA256, texts[i], -1);
+        if (g_strcmp0(sum, names[i]) != 0)
+            return FALSE;
+    }
+    return texts[0] != NULL;
+}
+
+char **vmig_storage_texts_get(VmigStorage *storage, const VmigJob *job, const char *const *names, GError **error)
+{
+    JsonObject *args = job_args(job);
+
+    set_texts(args, "names", names);
+    g_autoptr(JsonObject) reply = ask(storage, "texts-get", args, error);
+    if (reply == NULL)
+        return NULL;
+    VmigReader reader = vmig_reader(reply);
+    g_auto(GStrv) texts = vmig_reader_texts(&reader, "texts");
+    if (g_strv_length(texts) > g_strv_length((char **)names) || !are_named(texts, names))
+        vmig_reader_mistake(&reader, "texts", "what was asked for");
+    return understood(&reader, storage, "texts-get", error) ? g_steal_pointer(&texts) : NULL;
+}
+
 gboolean vmig_storage_token_put(VmigStorage *storage, const VmigJob *job, const char *owner, GError **error)
 {
     JsonObject *args = job_args(job);

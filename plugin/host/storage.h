@@ -21,7 +21,7 @@
 #include "host/block-hash.h"
 
 /* Of the hello; both sides must have the same. */
-#define VMIG_PROTOCOL 3
+#define VMIG_PROTOCOL 4
 
 typedef struct VmigStorage VmigStorage;
 
@@ -140,6 +140,12 @@ gboolean vmig_storage_was_given(VmigStorage *storage, const VmigJob *job);
 gboolean vmig_storage_catch_up(VmigStorage *storage, const VmigJob *job, const char *role, GError **error);
 /* *ret is NULL where that host does not know the job. */
 gboolean vmig_storage_record_get(VmigStorage *storage, const char *id, VmigJob **ret, GError **error);
+/* "texts-missing", "texts-put", "texts-get": the XML of the job's snapshots, which is not part of the record and has to
+ * be there before it (vmig_journal_texts_put()). get gives as many of the first names as fit into a message, and at
+ * least one. (transfer full) */
+char **vmig_storage_texts_missing(VmigStorage *storage, const VmigJob *job, const char *const *names, GError **error);
+gboolean vmig_storage_texts_put(VmigStorage *storage, const VmigJob *job, const char *const *texts, GError **error);
+char **vmig_storage_texts_get(VmigStorage *storage, const VmigJob *job, const char *const *names, GError **error);
 /* "token-put": makes the owner durable there; source → destination only, ever. */
 gboolean vmig_storage_token_put(VmigStorage *storage, const VmigJob *job, const char *owner, GError **error);
 

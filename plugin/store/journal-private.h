@@ -48,6 +48,13 @@ gboolean vmig_db_history(VmigJournal *journal, const char *id, const char *from,
 /* One row of a file, inside a transaction. */
 gboolean vmig_db_put_file(VmigJournal *journal, const VmigJournalFile *file, GError **error);
 
+/* Inside a transaction: STATE unless every text of an unfinished job is there; one of them; those that the job has in
+ * memory; none any more. */
+gboolean vmig_db_need_texts(VmigJournal *journal, const VmigJob *job, GError **error);
+gboolean vmig_db_put_text(VmigJournal *journal, const char *id, const char *name, const char *text, GError **error);
+gboolean vmig_db_put_texts_of(VmigJournal *journal, const VmigJob *job, GError **error);
+gboolean vmig_db_drop_texts(VmigJournal *journal, const char *id, GError **error);
+
 /* A note in the state that the job is in; NO_JOB if there is none. */
 gboolean vmig_db_note(VmigJournal *journal, const char *id, const char *detail, GError **error);
 

@@ -137,7 +137,8 @@ static gboolean insert_job(VmigJournal *journal, gpointer data, GError **error)
         return FALSE;
     if (row != NULL)
         return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the journal already has a job %s", job->id);
-    if (!check_unlocked(journal, job, error) ||
+    if (!check_unlocked(journal, job, error) || !vmig_db_put_texts_of(journal, job, error) ||
+        !vmig_db_need_texts(journal, job, error) ||
         !vmig_db_number(journal, "SELECT coalesce(max(updated), 0) + 1 FROM job", &updated, error))
         return FALSE;
     return vmig_db_run(error, journal,
@@ -178,13 +179,15 @@ static gboolean update_job(VmigJournal *journal, const VmigJob *job, const JobRo
         return vmig_fail(error, VMIG_ERROR_STATE, NULL,
                          "job %s: by the record the %s owns the guest, by the journal the %s", job->id,
                          job->token != NULL ? job->token : "nobody", row->token);
-    if (!vmig_db_number(journal, "SELECT coalesce(max(updated), 0) + 1 FROM job", &updated, error))
+    gboolean ends = vmig_state_is_final(vmig_job_state(job));
+    if (!vmig_db_number(journal, "SELECT coalesce(max(updated), 0) + 1 FROM job", &updated, error) ||
+        (ends && !vmig_db_drop_texts(journal, job->id, error)))
         return FALSE;
     return vmig_db_run(error, journal,
                        "UPDATE job SET uuid = ?2, domain = ?3, state = ?4, finished = ?5, updated = ?6, record = ?7,"
                        " sum = vmig_sum('job', ?1, ?2, ?3, role, ?4, ?5, since, ?6, ?7) WHERE id = ?1",
-                       "ssssiis", job->id, job->uuid, job->domain != NULL ? job->domain : "", job->state,
-                       (gint64)vmig_state_is_final(vmig_job_state(job)), updated, record);
+                       "ssssiis", job->id, job->uuid, job->domain != NULL ? job->domain : "", job->state, (gint64)ends,
+                       updated, record);
 }
 
 static gboolean same_state(const VmigJob *job, const JobRow *row, GError **error)
@@ -239,7 +242,8 @@ static gboolean put_job(VmigJournal *journal, gpointer data, GError **error)
         return FALSE;
     if (row == NULL)
         return insert_job(journal, data, error);
-    if (!check_put(job, row, new_job->role, error) || !update_job(journal, job, row, error))
+    if (!check_put(job, row, new_job->role, error) || !vmig_db_need_texts(journal, job, error) ||
+        !update_job(journal, job, row, error))
         return FALSE;
     return strcmp(row->state, job->state) == 0 ||
            vmig_db_history(journal, job->id, row->state, job->state, "result", "by the other host", error);

@@ -19,7 +19,7 @@
 
 #define VMIG_JOURNAL_PATH "/var/lib/vmig-snap/journal.db"
 /* PRAGMA user_version, and PRAGMA application_id ("vmsj") */
-#define VMIG_JOURNAL_SCHEMA 1
+#define VMIG_JOURNAL_SCHEMA 2
 #define VMIG_JOURNAL_APPLICATION 0x766d736a
 
 #define VMIG_OWNER_SOURCE "source"
@@ -128,6 +128,17 @@ char *vmig_journal_role(VmigJournal *journal, const char *id, GError **error);
 GPtrArray *vmig_journal_history(VmigJournal *journal, const char *id, GError **error);
 /* TRUE in *pending and the state in *to if the last begin has no commit: the process died while it acted. */
 gboolean vmig_journal_pending(VmigJournal *journal, const char *id, gboolean *pending, VmigState *to, GError **error);
+
+/* The XML of a job's snapshots, by the names in its record (VmigSnapshot.text, vmig_job_texts()). Creating a job puts
+ * what the record has in memory; the end of a job drops them. */
+#define VMIG_TEXTS_MAX 4096
+#define VMIG_TEXTS_MAX_BYTES (G_GINT64_CONSTANT(1) << 30)
+/* Those of the names that the journal does not have. (transfer full) */
+char **vmig_journal_texts_missing(VmigJournal *journal, const char *id, const char *const *names, GError **error);
+/* For a job that is or will be recorded. Repeating it is success. UNSUPPORTED beyond the limits. */
+gboolean vmig_journal_texts_put(VmigJournal *journal, const char *id, const char *const *texts, GError **error);
+/* JOURNAL where it is not there or not what its name says. (transfer full) */
+char *vmig_journal_text(VmigJournal *journal, const char *id, const char *name, GError **error);
 
 /* The owner by the token table, which begins as "source". (transfer full) */
 char *vmig_journal_token(VmigJournal *journal, const char *id, GError **error);

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import sqlite3
 import sys
 import xml.etree.ElementTree as ET
 
@@ -469,6 +470,42 @@ def test_status_and_list(case):
         need(job in case.call(host, 'list', '--all').stdout, 'list in words')
     missing = case.call('a', 'status', 'nobody', '--json')
     need(missing.code == 2, 'status of an unknown job:', missing.code, missing.tail())
+
+
+def test_large_snapshots(case):
+    """16 snapshots whose definitions are 24 MB, more than a message to the other host may be: there and back again by
+    a failure, then there with the tool killed after the switchover and carried on by the destination."""
+    lab = case.lab
+    guest = case.guest(tree=None, start=False)
+    path = guest.files['vda'][0]
+    names = [f"s{i}" for i in range(12)]
+    lab.run('a', ['sh', '-c', f'for n in {" ".join(names)}; do qemu-img snapshot -c $n {path} || exit 1; done'])
+    domain = lab.virsh('a', 'dumpxml', 'g', '--security-info')
+    folder = lab.path('a', '/run/redefine')
+    folder.mkdir()
+    for i, name in enumerate(names):
+        parent = f'<parent><name>{names[i - 1]}</name></parent>' if i else ''
+        (folder / name).write_text(
+            f'<domainsnapshot><name>{name}</name><description>{(name + ", kept &lt;by hand&gt; ") * 60000}</description>'
+            f'<state>shutoff</state>{parent}<creationTime>{1700000000 + i}</creationTime><memory snapshot="no"/>'
+            f'<disks><disk name="vda" snapshot="internal"/></disks>{domain}</domainsnapshot>')
+    lab.virsh('a', '; '.join(f'snapshot-create g /run/redefine/{name} --redefine' for name in names))
+    lab.virsh('a', 'snapshot-current', 'g', names[-1])
+    lab.virsh('a', 'start', 'g')
+    lab.wait_writes('a', 'g', 5)
+    move = case.migration(guest)
+    move.run(fault='DETACH.leave:error:interference')
+    move.prove_back('interference')
+    move = case.migration(guest)
+    move.start(fault='switched.ended:kill')
+    move.finish()
+    with contextlib.closing(sqlite3.connect(lab.path('a', '/var/lib/vmig-snap/journal.db'))) as journal:
+        size = len(journal.execute('SELECT record FROM job WHERE finished = 0').fetchone()[0])
+    need(size < 60000, 'the record that is written at each step takes', size)
+    status = case.call('b', 'status', 'g', '--json', timeout=10)
+    need(status.code in (0, 5, 6), 'status', status.code, status.tail())
+    move.call = case.call('b', 'resume', 'g', '--json', timeout=120)
+    move.prove_arrived(revert=None)
 
 
 if __name__ == '__main__':

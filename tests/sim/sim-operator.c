@@ -86,7 +86,7 @@ static void internal_snapshot(Sim *sim, SimHost *host)
     snapshot->name = g_strdup(name);
     snapshot->parent = g_strdup(parent);
     snapshot->state = g_strdup("running");
-    snapshot->xml = g_steal_pointer(&xml);
+    vmig_snapshot_take_xml(snapshot, g_steal_pointer(&xml));
     snapshot->creation_time = date;
     snapshot->memory = snapshot->current = TRUE;
     g_ptr_array_add(d->snapshots, snapshot);

@@ -31,7 +31,7 @@ static VmigSnapshot *copy_snapshot(const VmigSnapshot *from)
     to->name = g_strdup(from->name);
     to->parent = g_strdup(from->parent);
     to->state = g_strdup(from->state);
-    to->xml = g_strdup(from->xml);
+    vmig_snapshot_take_xml(to, g_strdup(from->xml));
     to->creation_time = from->creation_time;
     to->current = from->current;
     to->memory = from->memory;

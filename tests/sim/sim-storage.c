@@ -101,6 +101,48 @@ static JsonObject *do_record_get(SimHost *host, VmigReader *args, GError **error
     return reply;
 }
 
+static JsonObject *texts_reply(const char *member, char **texts)
+{
+    JsonObject *reply = json_object_new();
+    JsonArray *array = json_array_new();
+
+    for (guint i = 0; texts[i] != NULL; i++)
+        json_array_add_string_element(array, texts[i]);
+    json_object_set_array_member(reply, member, array);
+    return reply;
+}
+
+static JsonObject *do_texts_missing(SimHost *host, VmigReader *args, GError **error)
+{
+    const char *job = vmig_reader_text(args, "job");
+    g_auto(GStrv) names = vmig_reader_texts(args, "names");
+
+    if (!good(args, error))
+        return NULL;
+    g_auto(GStrv) missing = vmig_journal_texts_missing(host->journal, job, (const char *const *)names, error);
+    return missing != NULL ? texts_reply("missing", missing) : NULL;
+}
+
+static JsonObject *do_texts_put(SimHost *host, VmigReader *args, GError **error)
+{
+    const char *job = vmig_reader_text(args, "job");
+    g_auto(GStrv) texts = vmig_reader_texts(args, "texts");
+
+    return done(good(args, error) && vmig_journal_texts_put(host->journal, job, (const char *const *)texts, error));
+}
+
+/* One at a time, so that whoever asks has to go on asking. */
+static JsonObject *do_texts_get(SimHost *host, VmigReader *args, GError **error)
+{
+    const char *job = vmig_reader_text(args, "job");
+    g_auto(GStrv) names = vmig_reader_texts(args, "names");
+    char *texts[] = {NULL, NULL};
+
+    texts[0] = good(args, error) ? vmig_journal_text(host->journal, job, names[0], error) : NULL;
+    g_autofree char *owned = texts[0];
+    return owned != NULL ? texts_reply("texts", texts) : NULL;
+}
+
 static JsonObject *do_token_put(SimHost *host, VmigReader *args, GError **error)
 {
     const char *job = vmig_reader_text(args, "job");
@@ -327,6 +369,9 @@ static const struct {
     {"record-get", do_record_get},
     {"token-put", do_token_put},
     {"catch-up", do_catch_up},
+    {"texts-missing", do_texts_missing},
+    {"texts-put", do_texts_put},
+    {"texts-get", do_texts_get},
     {"was-given", do_was_given},
     {"intend", do_intend},
     {"made", do_made},

@@ -15,7 +15,7 @@
 #include "host/json-read.h"
 #include "host/lines.h"
 
-#define HELLO "{\"hello\":{\"protocol\":3,\"version\":\"1.2\"}}\n"
+#define HELLO "{\"hello\":{\"protocol\":4,\"version\":\"1.2\"}}\n"
 
 /* --- a storage that answers by rule --- */
 
@@ -389,7 +389,7 @@ static void test_hello(void)
     const char *const half[] = {"{\"hello\":", NULL};
     const char *const shell[] = {"Welcome to b!\033]0;x\007\n", HELLO, NULL};
     const char *const newer[] = {"{\"hello\":{\"protocol\":4,\"version\":\"9.9\"}}\n", NULL};
-    const char *const no_version[] = {"{\"hello\":{\"protocol\":3}}\n", NULL};
+    const char *const no_version[] = {"{\"hello\":{\"protocol\":4}}\n", NULL};
     const char *const text[] = {"{\"hello\":{\"protocol\":\"1\",\"version\":\"1\"}}\n", NULL};
     const char *const list[] = {"[1]\n", NULL};
     const char *const silent[] = {"~600", NULL};
@@ -563,7 +563,7 @@ static void expect_hello(VmigLines *lines)
 
     g_assert_cmpint(vmig_lines_next(lines, -1, g_get_monotonic_time() + 5 * G_USEC_PER_SEC, &line, &length, NULL), ==,
                     VMIG_LINE_GOT);
-    g_assert_true(g_str_has_prefix(line, "{\"hello\":{\"protocol\":3,"));
+    g_assert_true(g_str_has_prefix(line, "{\"hello\":{\"protocol\":4,"));
 }
 
 /* Sends that to an agent: it has to end the connection and say why. */

@@ -179,11 +179,11 @@ static void test_refused_contents(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     vmig_journal_close(with_job(f, &job));
     assert_fails_saying(VMIG_ERROR_JOURNAL, "machine-id", vmig_journal_open(f->path, "other", &error_) != NULL);
     vmig_journal_close(vmig_journal_open(f->path, NULL, NULL));
-    damage(f->path, "PRAGMA user_version = 2");
+    damage(f->path, "PRAGMA user_version = 3");
     assert_fails(VMIG_ERROR_JOURNAL_NEWER, vmig_journal_open(f->path, NULL, &error_) != NULL);
     damage(f->path, "PRAGMA user_version = 0");
     refuse_file(f, "version number");
-    damage(f->path, "PRAGMA user_version = 1; PRAGMA application_id = 1");
+    damage(f->path, "PRAGMA user_version = 2; PRAGMA application_id = 1");
     refuse_file(f, "no journal of vmig-snap");
     damage(f->path, "PRAGMA application_id = 0x766d736a; DROP TRIGGER token_forward");
     refuse_file(f, "tables are not");

@@ -15,7 +15,7 @@
 #include "host/agent-client.h"
 #include "host/ssh-link.h"
 
-#define HELLO "echo '{\"hello\":{\"protocol\":3,\"version\":\"1\"}}'\n"
+#define HELLO "echo '{\"hello\":{\"protocol\":4,\"version\":\"1\"}}'\n"
 #define PID "echo $$ > \"$(dirname \"$0\")/pid\"\n"
 
 static char *dir;
