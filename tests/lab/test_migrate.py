@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import re
-import sqlite3
 import sys
 import xml.etree.ElementTree as ET
 
@@ -499,9 +498,6 @@ def test_large_snapshots(case):
     move = case.migration(guest)
     move.start(fault='switched.ended:kill')
     move.finish()
-    with contextlib.closing(sqlite3.connect(lab.path('a', '/var/lib/vmig-snap/journal.db'))) as journal:
-        size = len(journal.execute('SELECT record FROM job WHERE finished = 0').fetchone()[0])
-    need(size < 60000, 'the record that is written at each step takes', size)
     status = case.call('b', 'status', 'g', '--json', timeout=10)
     need(status.code in (0, 5, 6), 'status', status.code, status.tail())
     move.call = case.call('b', 'resume', 'g', '--json', timeout=120)
