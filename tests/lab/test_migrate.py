@@ -472,7 +472,7 @@ def test_status_and_list(case):
 
 
 def test_large_snapshots(case):
-    """16 snapshots whose definitions are 24 MB, more than a message to the other host may be: there and back again by
+    """12 snapshots whose definitions are 18 MB, more than a message to the other host may be: there and back again by
     a failure, then there with the tool killed after the switchover and carried on by the destination."""
     lab = case.lab
     guest = case.guest(tree=None, start=False)
