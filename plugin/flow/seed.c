@@ -6,6 +6,7 @@
 #include "flow/seed.h"
 
 #include "host/fault.h"
+#include "host/tls-identity.h"
 
 typedef struct {
     VmigFile *file; /* not owned */
@@ -132,7 +133,8 @@ static void on_progress(gpointer user, guint index, const VmigCopyProgress *now)
 static gboolean start_receiver(VmigMachine *m, SeedCopy *copy, GError **error)
 {
     VmigStorage *dest = m->world->dest.storage;
-    guint port = 0;
+    VmigPort port = {NULL};
+    g_autofree char *identity = NULL;
 
     /* Of this try: nothing that outlives it is hashed with it. */
     if (!vmig_hash_key_draw(&copy->task.key, error))
@@ -140,11 +142,14 @@ static gboolean start_receiver(VmigMachine *m, SeedCopy *copy, GError **error)
     if (m->world->seed_transport == NULL)
         return vmig_storage_receive(dest, m->job, copy->file, copy->sockets[0], &copy->task.key, &copy->task.fresh,
                                     error);
+    if (m->world->seed_tls_dir != NULL && (identity = vmig_tls_identity(m->world->seed_tls_dir, error)) == NULL)
+        return FALSE;
+    port.identity = identity;
     if (!vmig_storage_receive_on_port(dest, m->job, copy->file, m->world->seed_transport, &copy->task.key, &port,
                                       &copy->task.fresh, error))
         return FALSE;
     g_strfreev(copy->sockets);
-    copy->sockets = vmig_world_seed_uris(m->world, port);
+    copy->sockets = vmig_world_seed_uris(m->world, port.number, port.export);
     copy->task.sockets = (const char *const *)copy->sockets;
     return TRUE;
 }

@@ -11,6 +11,7 @@ typedef struct {
     guint first_port, last_port; /* the first that is free is taken, on all addresses of this host */
     const char *tls_dir;         /* of a port: QEMU's x509 files; who connects needs a certificate of the same CA. NULL:
                                   * whoever can reach the port can write */
+    const char *identity;        /* with tls_dir: the name in the only certificate that may connect */
 } VmigListen;
 
 /* An open socket that listens, *port where it is one, or -1. A stale unix socket goes first. Errors: IO, BAD_PATH,

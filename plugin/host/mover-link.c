@@ -7,6 +7,8 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #define ALIGNMENT 4096
 #define LONGEST_NAP (G_USEC_PER_SEC / 10) /* a change of the bandwidth is seen after that at the latest */
@@ -238,6 +240,20 @@ gboolean vmig_link_flush(VmigLink *link, GError **error)
     return TRUE;
 }
 
+/* QEMU's user may make sockets in the job's folder, for QEMU's part of the migration: what listens on a copy's socket
+ * is trusted with a guest's disk only where it runs as root (or as whoever runs this). */
+static gboolean check_peer(VmigLink *link, GError **error)
+{
+    struct ucred peer;
+    socklen_t length = sizeof peer;
+
+    if (getsockopt(nbd_aio_get_fd(link->nbd), SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0)
+        return vmig_fail_errno(error, errno, "cannot find out who listens on %s", link->socket);
+    return peer.uid == 0 || peer.uid == geteuid() ||
+           vmig_fail(error, VMIG_ERROR_PROTOCOL, "Find out which process of that user made the socket.",
+                     "cannot copy over %s: a process of user %u listens on it", link->socket, (guint)peer.uid);
+}
+
 static gboolean connect_link(VmigLink *link, GError **error)
 {
     gboolean uri = strstr(link->socket, "://") != NULL;
@@ -252,7 +268,7 @@ static gboolean connect_link(VmigLink *link, GError **error)
     while (nbd_aio_is_ready(link->nbd) <= 0)
         if (!await(link, since, link->copy->send->stall_limit, error))
             return FALSE;
-    return TRUE;
+    return uri || check_peer(link, error);
 }
 
 static gboolean look_at_export(VmigLink *link, GError **error)

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -21,6 +22,7 @@
 #include "host/file-hash.h"
 #include "host/hash-behind.h"
 #include "host/known-blocks.h"
+#include "host/receiver-argv.h"
 
 #define SECTOR 4096 /* direct I/O wants the length of the file a multiple of the device's sector */
 #define STDERR_LIMIT 4096
@@ -34,6 +36,8 @@ struct VmigReceiver {
     char *socket;
     guint64 size;
     guint port; /* 0 with a unix socket */
+    char export[33];
+    gboolean exclusive; /* nobody but the sender can write */
     int fd;
     gboolean direct;
     gboolean fresh; /* nothing in it when we got it */
@@ -184,34 +188,19 @@ static gboolean start_listening(VmigReceiver *receiver, const VmigListen *to, GE
     return receiver->listen_fd >= 0 && lift(&receiver->listen_fd, error);
 }
 
-static gboolean build_argv(VmigReceiver *receiver, const char *tls_dir, GError **error)
+/* A client that wants another file's receiver, or nobody's, is refused. It is no secret on a port without TLS: there
+ * the server lists its exports to whoever asks. */
+static gboolean name_export(VmigReceiver *receiver, const VmigListen *to, GError **error)
 {
-    g_autofree char *program = g_find_program_in_path("qemu-nbd");
+    guint8 random[16];
 
-    if (program == NULL)
-        return vmig_fail(error, VMIG_ERROR_IMAGE_TOOL, "Install qemu-utils.", "qemu-nbd is not installed");
-    /* Without O_DIRECT (tmpfs, some network file systems) the page cache it is, and threads: Linux AIO needs it. */
-    const char *mode =
-        receiver->direct ? "file.cache.direct=on,file.aio=native" : "file.cache.direct=off,file.aio=threads";
-    g_autofree char *image = g_strdup_printf("driver=raw,file.driver=file,file.filename=/dev/fd/%d,%s,"
-                                             "file.discard=unmap,discard=unmap,detect-zeroes=off",
-                                             FILE_FD, mode);
-    g_auto(GStrv) parts = g_strsplit(tls_dir != NULL ? tls_dir : "", ",", -1);
-    g_autofree char *dir = g_strjoinv(",,", parts); /* a comma in it is doubled (QEMU's util/keyval.c) */
-    g_autofree char *creds = g_strdup_printf("tls-creds-x509,id=tls,endpoint=server,verify-peer=yes,dir=%s", dir);
-    const char *argv[] = {program,
-                          "--image-opts",
-                          image,
-                          "--persistent",
-                          "--shared=32",
-                          "--discard=unmap",
-                          "--detect-zeroes=off",
-                          "--export-name=",
-                          tls_dir != NULL ? "--tls-creds=tls" : NULL,
-                          "--object",
-                          creds,
-                          NULL};
-    receiver->argv = g_strdupv((char **)argv);
+    receiver->exclusive = to->socket != NULL || (to->tls_dir != NULL && to->identity != NULL);
+    if (to->socket != NULL)
+        return TRUE;
+    if (getrandom(random, sizeof random, 0) != sizeof random)
+        return vmig_fail_errno(error, errno, "cannot draw a name for the export of %s", receiver->part);
+    for (guint i = 0; i < sizeof random; i++)
+        g_snprintf(receiver->export + 2 * i, 3, "%02x", random[i]);
     return TRUE;
 }
 
@@ -264,7 +253,7 @@ static void begin_hashing(VmigReceiver *receiver, const VmigHashKey *key)
     receiver->hash = vmig_tree_hash_new(receiver->size, key);
     guint64 blocks = vmig_tree_hash_blocks(receiver->hash);
     receiver->told = g_malloc0(vmig_block_set_bytes(blocks) + 1);
-    if (receiver->direct)
+    if (receiver->direct && receiver->exclusive)
         receiver->behind =
             vmig_hash_behind_new(receiver->hash, folder, receiver->fd, receiver->size, receiver->fresh ? blocks : 0);
 }
@@ -288,7 +277,8 @@ VmigReceiver *vmig_receiver_start_on(const char *part_path, guint64 size, const 
     receiver->said = g_string_new(NULL);
     g_mutex_init(&receiver->lock);
     g_cond_init(&receiver->changed);
-    if (!open_part(receiver, error) || !build_argv(receiver, to->tls_dir, error) ||
+    if (!open_part(receiver, error) || !name_export(receiver, to, error) ||
+        (receiver->argv = vmig_receiver_argv(FILE_FD, receiver->direct, receiver->export, to, error)) == NULL ||
         !start_listening(receiver, to, error) || !start_server(receiver, error))
         return NULL;
     begin_hashing(receiver, key);
@@ -380,7 +370,8 @@ gboolean vmig_receiver_known(VmigReceiver *receiver, guint64 first, GBytes **pag
     return TRUE;
 }
 
-/* What was told of a block that was then written to is no longer so. */
+/* What was told of a block that was then written to is no longer so. Where others than the sender could write nothing
+ * is. */
 static gboolean forget_rewritten(VmigReceiver *receiver, const char *rewritten, GError **error)
 {
     guint64 blocks = vmig_tree_hash_blocks(receiver->hash);
@@ -389,7 +380,9 @@ static gboolean forget_rewritten(VmigReceiver *receiver, const char *rewritten, 
     if (rewritten != NULL && set == NULL)
         return FALSE;
     for (guint64 i = 0; i < blocks; i++)
-        if ((receiver->told[i / 8] & 1 << i % 8) && (set == NULL || (set[i / 8] & 1 << i % 8)))
+        if (!receiver->exclusive)
+            vmig_tree_hash_clear(receiver->hash, i);
+        else if ((receiver->told[i / 8] & 1 << i % 8) && (set == NULL || (set[i / 8] & 1 << i % 8)))
             vmig_tree_hash_clear(receiver->hash, i);
     return TRUE;
 }
@@ -461,6 +454,11 @@ GPid vmig_receiver_get_pid(VmigReceiver *receiver)
 gboolean vmig_receiver_is_fresh(VmigReceiver *receiver)
 {
     return receiver->fresh;
+}
+
+const char *vmig_receiver_get_export(VmigReceiver *receiver)
+{
+    return receiver->export;
 }
 
 guint vmig_receiver_get_port(VmigReceiver *receiver)

@@ -7,8 +7,9 @@
  *
  * One receiver takes one send. Where the part is not new, the sender asks what is there and sends what differs; what it
  * did not write counts with the digest that it was told. What is written into holes is hashed behind the writes, each
- * block once it is on the disk; everything else that was written is hashed at the end. To try again, start another
- * receiver on the same part.
+ * block once it is on the disk; everything else that was written is hashed at the end. All that holds only where nobody
+ * but the sender can connect: root on a unix socket, the owner of the one certificate with TLS. On a port without TLS
+ * everything is hashed at the end, when the server is gone. To try again, start another receiver on the same part.
  */
 #pragma once
 
@@ -44,6 +45,8 @@ gboolean vmig_receiver_finish(VmigReceiver *receiver, const char *rewritten, cha
 VmigReceiver *vmig_receiver_start_on(const char *part_path, guint64 size, const VmigListen *to, const VmigHashKey *key,
                                      GError **error);
 guint vmig_receiver_get_port(VmigReceiver *receiver);
+/* The name of the export, which a client must ask for: 128 random bits on a port, "" on a unix socket. */
+const char *vmig_receiver_get_export(VmigReceiver *receiver);
 /* Ends the server at once; the part stays for the gate to remove. */
 void vmig_receiver_abort(VmigReceiver *receiver);
 /* Aborts one that is not over. */

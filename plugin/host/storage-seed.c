@@ -147,15 +147,19 @@ static JsonObject *do_receive(VmigLocal *local, VmigReader *args, GError **error
     const char *socket = transport == NULL ? vmig_reader_text(args, "socket") : NULL;
     const char *key_text = vmig_reader_text(args, "key");
     gboolean tls = g_strcmp0(transport, "tls") == 0;
+    const char *identity = tls ? vmig_reader_text(args, "identity") : NULL;
     VmigListen to = {.socket = socket,
                      .first_port = local->first_port,
                      .last_port = local->last_port,
-                     .tls_dir = tls ? local->tls_dir : NULL};
+                     .tls_dir = tls ? local->tls_dir : NULL,
+                     .identity = identity};
     VmigHashKey key;
     Seed seed;
 
     if (transport != NULL && !tls && !g_str_equal(transport, "tcp"))
         vmig_reader_mistake(args, "transport", "\"tls\" or \"tcp\"");
+    if (identity != NULL && *identity == '\0')
+        vmig_reader_mistake(args, "identity", "the name in a certificate");
     if (!read_seed(args, &seed, error) || (socket != NULL && !check_socket(local, seed.job, socket, error)) ||
         !vmig_hash_key_read(key_text, &key, error) || !vmig_local_check_ours(local, seed.job, seed.part, error) ||
         !vmig_local_check_path(local, seed.dest, error))
@@ -172,6 +176,7 @@ static JsonObject *do_receive(VmigLocal *local, VmigReader *args, GError **error
         return NULL;
     JsonObject *reply = json_object_new();
     json_object_set_int_member(reply, "port", vmig_receiver_get_port(receiver));
+    json_object_set_string_member(reply, "export", vmig_receiver_get_export(receiver));
     json_object_set_boolean_member(reply, "fresh", vmig_receiver_is_fresh(receiver));
     keep_receiver(local, seed.part, g_steal_pointer(&receiver));
     return reply;

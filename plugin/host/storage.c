@@ -553,7 +553,22 @@ char **vmig_storage_leftovers(VmigStorage *storage, const VmigJob *job, GError *
     return understood(&reader, storage, "leftovers", error) ? g_steal_pointer(&paths) : NULL;
 }
 
-static gboolean receive(VmigStorage *storage, JsonObject *args, guint *port, gboolean *fresh, GError **error)
+static void read_port(VmigReader *reader, VmigPort *port)
+{
+    guint64 number = vmig_reader_size(reader, "port");
+    const char *export = vmig_reader_text(reader, "export");
+
+    if (number == 0 || number > 65535)
+        vmig_reader_mistake(reader, "port", "a port");
+    if (export != NULL && (strlen(export) != 32 || strspn(export, "0123456789abcdef") != 32))
+        vmig_reader_mistake(reader, "export", "32 hexadecimal digits");
+    if (reader->member != NULL)
+        return;
+    port->number = (guint)number;
+    g_strlcpy(port->export, export, sizeof port->export);
+}
+
+static gboolean receive(VmigStorage *storage, JsonObject *args, VmigPort *port, gboolean *fresh, GError **error)
 {
     g_autoptr(JsonObject) reply = ask(storage, "receive", args, error);
 
@@ -561,14 +576,11 @@ static gboolean receive(VmigStorage *storage, JsonObject *args, guint *port, gbo
         return FALSE;
     VmigReader reader = vmig_reader(reply);
     gboolean answer = vmig_reader_flag(&reader, "fresh");
-    guint64 number = port != NULL ? vmig_reader_size(&reader, "port") : 0;
-    if (port != NULL && (number == 0 || number > 65535))
-        vmig_reader_mistake(&reader, "port", "a port");
+    if (port != NULL)
+        read_port(&reader, port);
     if (!understood(&reader, storage, "receive", error))
         return FALSE;
     *fresh = answer;
-    if (port != NULL)
-        *port = (guint)number;
     return TRUE;
 }
 
@@ -590,13 +602,14 @@ gboolean vmig_storage_receive(VmigStorage *storage, const VmigJob *job, const Vm
 }
 
 gboolean vmig_storage_receive_on_port(VmigStorage *storage, const VmigJob *job, const VmigFile *file,
-                                      const char *transport, const VmigHashKey *key, guint *port, gboolean *fresh,
+                                      const char *transport, const VmigHashKey *key, VmigPort *port, gboolean *fresh,
                                       GError **error)
 {
     JsonObject *args = job_file_args(job, file);
 
     set_key(args, key);
     set_text(args, "transport", transport);
+    set_text(args, "identity", port->identity);
     return receive(storage, args, port, fresh, error);
 }
 

@@ -175,9 +175,15 @@ char **vmig_storage_leftovers(VmigStorage *storage, const VmigJob *job, GError *
  * key: of the hashes that "known" and "received" tell. *fresh: there is nothing in it, nobody needs to ask. */
 gboolean vmig_storage_receive(VmigStorage *storage, const VmigJob *job, const VmigFile *file, const char *socket,
                               const VmigHashKey *key, gboolean *fresh, GError **error);
+/* Where a receiver on a port is to be found. */
+typedef struct {
+    const char *identity; /* goes there: the only client, by the name in its certificate. NULL with "tcp" */
+    guint number;         /* comes back */
+    char export[33];      /* comes back: the name of the export, 32 hex digits */
+} VmigPort;
 /* The same on a port, for "tls" or "tcp". UNSUPPORTED where none is free. */
 gboolean vmig_storage_receive_on_port(VmigStorage *storage, const VmigJob *job, const VmigFile *file,
-                                      const char *transport, const VmigHashKey *key, guint *port, gboolean *fresh,
+                                      const char *transport, const VmigHashKey *key, VmigPort *port, gboolean *fresh,
                                       GError **error);
 /* "known": what the part has from block first on, as a page of host/known-blocks.h. Before that block is written to. */
 gboolean vmig_storage_known(VmigStorage *storage, const VmigJob *job, const VmigFile *file, guint64 first,

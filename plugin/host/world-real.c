@@ -138,6 +138,7 @@ static void forget_seed_transport(VmigWorld *world)
     g_clear_pointer(&world->seed_transport, g_free);
     g_clear_pointer(&world->seed_uri_head, g_free);
     g_clear_pointer(&world->seed_uri_tail, g_free);
+    g_clear_pointer(&world->seed_tls_dir, g_free);
 }
 
 /* libnbd verifies that the server's certificate is of the CA in that folder and has the host's name. */
@@ -150,7 +151,8 @@ static void set_seed_transport(VmigWorld *world, const char *transport, const ch
     forget_seed_transport(world);
     world->seed_transport = g_strdup(transport);
     world->seed_uri_head = g_strdup_printf("%s://%s%s%s:", tls ? "nbds" : "nbd", six ? "[" : "", host, six ? "]" : "");
-    world->seed_uri_tail = tls ? g_strconcat("/?tls-certificates=", dir, NULL) : g_strdup("/");
+    world->seed_uri_tail = tls ? g_strconcat("?tls-certificates=", dir, NULL) : g_strdup("");
+    world->seed_tls_dir = tls ? g_strdup(tls_dir) : NULL;
 }
 
 static gboolean connect_peer(VmigWorld *world, const VmigWorldConfig *config, VmigWaker *waker, GError **error)

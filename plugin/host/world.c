@@ -24,6 +24,7 @@ void vmig_world_free(VmigWorld *world)
     g_free(world->seed_transport);
     g_free(world->seed_uri_head);
     g_free(world->seed_uri_tail);
+    g_free(world->seed_tls_dir);
     g_free(world->peer_uri);
     g_free(world->migrate_uri);
     g_free(world->disks_uri);
@@ -53,10 +54,10 @@ char **vmig_world_seed_sockets(const VmigWorld *world, guint index)
     return sockets;
 }
 
-char **vmig_world_seed_uris(const VmigWorld *world, guint port)
+char **vmig_world_seed_uris(const VmigWorld *world, guint port, const char *export)
 {
     char **uris = g_new0(char *, 2);
 
-    uris[0] = g_strdup_printf("%s%u%s", world->seed_uri_head, port, world->seed_uri_tail);
+    uris[0] = g_strdup_printf("%s%u/%s%s", world->seed_uri_head, port, export, world->seed_uri_tail);
     return uris;
 }

@@ -98,7 +98,8 @@ typedef struct VmigWorld {
      * encrypts in one thread; seed_sockets counts them afterwards. What fails is not needed. NULL: there is no such. */
     void (*widen)(struct VmigWorld *world);
     char *seed_transport;                /* "tls" or "tcp": the seeds go to a port there; NULL: to their sockets */
-    char *seed_uri_head, *seed_uri_tail; /* around the port */
+    char *seed_uri_head, *seed_uri_tail; /* around the port and the export's name */
+    char *seed_tls_dir;                  /* with "tls": this host's certificates */
     guint seed_links;                    /* further sockets of each seed: vmig_world_seed_sockets() */
     GPtrArray *links;                    /* the connections behind them, or NULL */
     gpointer link;                       /* what both hosts are connected through; goes after everything that uses it */
@@ -121,7 +122,7 @@ char *vmig_world_socket(const VmigWorld *world, const char *name);
  * connections. (transfer full) */
 char **vmig_world_seed_sockets(const VmigWorld *world, guint index);
 /* The same where the seeds go to a port. (transfer full) */
-char **vmig_world_seed_uris(const VmigWorld *world, guint port);
+char **vmig_world_seed_uris(const VmigWorld *world, guint port, const char *export);
 /* ".N" for the Nth of the further connections (transfer full) */
 char *vmig_world_seed_suffix(guint link);
 G_GNUC_UNUSED static inline void vmig_random_free(VmigRandom *random)

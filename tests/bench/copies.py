@@ -133,8 +133,8 @@ class Copies:
         self._nothing()
         if transport == 'ssh':
             return self._over_ssh(int(count))
-        return self._on_port('nbd://vmig-b:PORT/', '-', int(count)) if transport == 'tcp' else \
-            self._on_port(f'nbds://vmig-b:PORT/?tls-certificates={PKI}', PKI, int(count))
+        return self._on_port('nbd://vmig-b:PORT', '-', int(count)) if transport == 'tcp' else \
+            self._on_port(f'nbds://vmig-b:PORT?tls-certificates={PKI}', PKI, int(count))
 
     def ssh(self):
         """A new copy over two ssh connections."""
@@ -144,12 +144,12 @@ class Copies:
     def tls(self):
         """A new copy over TLS."""
         self._nothing()
-        return self._on_port(f'nbds://vmig-b:PORT/?tls-certificates={PKI}', PKI)
+        return self._on_port(f'nbds://vmig-b:PORT?tls-certificates={PKI}', PKI)
 
     def tcp(self):
         """A new copy in clear."""
         self._nothing()
-        return self._on_port('nbd://vmig-b:PORT/', '-')
+        return self._on_port('nbd://vmig-b:PORT', '-')
 
     def resumed(self):
         """Half of it is there."""

@@ -16,6 +16,7 @@
 
 #include "host/mover.h"
 #include "host/receiver.h"
+#include "host/tls-identity.h"
 
 static int fail(const GError *error)
 {
@@ -63,12 +64,17 @@ static int receive(int argc, char **argv)
 {
     g_autoptr(GError) error = NULL;
     VmigListen to = {.socket = argc == 5 ? argv[4] : NULL};
+    g_autofree char *identity = NULL;
     g_autofree char *line = NULL;
     gboolean over = FALSE;
     size_t room = 0;
 
     if (argc == 6) {
         to.tls_dir = strcmp(argv[5], "-") != 0 ? argv[5] : NULL;
+        /* Both ends have the same certificates here. */
+        to.identity = identity = to.tls_dir != NULL ? vmig_tls_identity(to.tls_dir, &error) : NULL;
+        if (to.tls_dir != NULL && identity == NULL)
+            return fail(error);
         to.first_port = (guint)atoi(argv[4]);
         to.last_port = strchr(argv[4], '-') != NULL ? (guint)atoi(strchr(argv[4], '-') + 1) : to.first_port;
     }
@@ -76,7 +82,8 @@ static int receive(int argc, char **argv)
         vmig_receiver_start_on(argv[2], g_ascii_strtoull(argv[3], NULL, 10), &to, &key, &error);
     if (receiver == NULL)
         return fail(error);
-    printf("%u %d\n", vmig_receiver_get_port(receiver), vmig_receiver_is_fresh(receiver));
+    printf("%u %d %s\n", vmig_receiver_get_port(receiver), vmig_receiver_is_fresh(receiver),
+           vmig_receiver_get_export(receiver));
     fflush(stdout);
     while (!over && getline(&line, &room, stdin) > 0)
         if (!answer(receiver, line, &over, &error))
@@ -135,15 +142,16 @@ static int copy(const char *source, char **where, guint connections, Peer *peer)
     struct stat st;
     int fresh = 0;
     guint port = 0;
+    char export[33] = "";
 
     if (stat(source, &st) != 0)
         return 1;
     file.size = (guint64)st.st_size;
     char *ready = ask(peer, NULL);
-    sscanf(ready, "%u %d", &port, &fresh);
+    sscanf(ready, "%u %d %32s", &port, &fresh, export);
     free(ready);
     task.fresh = fresh != 0;
-    g_autofree char *number = g_strdup_printf("%u", port);
+    g_autofree char *number = g_strdup_printf("%u/%s", port, export);
     for (char **each = where; *each != NULL; each++) {
         g_auto(GStrv) parts = g_strsplit(*each, "PORT", 2);
         g_free(*each);

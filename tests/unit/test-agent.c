@@ -388,7 +388,7 @@ static void test_hello(void)
     const char *const none[] = {NULL};
     const char *const half[] = {"{\"hello\":", NULL};
     const char *const shell[] = {"Welcome to b!\033]0;x\007\n", HELLO, NULL};
-    const char *const newer[] = {"{\"hello\":{\"protocol\":4,\"version\":\"9.9\"}}\n", NULL};
+    const char *const newer[] = {"{\"hello\":{\"protocol\":5,\"version\":\"9.9\"}}\n", NULL};
     const char *const no_version[] = {"{\"hello\":{\"protocol\":4}}\n", NULL};
     const char *const text[] = {"{\"hello\":{\"protocol\":\"1\",\"version\":\"1\"}}\n", NULL};
     const char *const list[] = {"[1]\n", NULL};
@@ -410,7 +410,7 @@ static void test_version_names_both(void)
 {
     int fds[2];
     g_autoptr(GError) error = NULL;
-    const char *line = "{\"hello\":{\"protocol\":4,\"version\":\"9.9\"}}\n";
+    const char *line = "{\"hello\":{\"protocol\":5,\"version\":\"9.9\"}}\n";
 
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), ==, 0);
     g_assert_true(write_all(fds[1], line, strlen(line), FALSE));
@@ -418,8 +418,8 @@ static void test_version_names_both(void)
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_PROTOCOL);
     g_assert_nonnull(strstr(error->message, "9.9"));
     g_assert_nonnull(strstr(error->message, VMIG_VERSION));
+    g_assert_nonnull(strstr(error->message, "version 5"));
     g_assert_nonnull(strstr(error->message, "version 4"));
-    g_assert_nonnull(strstr(error->message, "version 3"));
     close(fds[1]);
 }
 

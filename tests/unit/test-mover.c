@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <libnbd.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 #include "host/known-blocks.h"
 #include "host/mover.h"
 #include "host/receiver.h"
+#include "host/tls-identity.h"
 
 #define MIB (1024 * 1024)
 #define BLOCK (4 * MIB)
@@ -858,8 +860,8 @@ static char *make_pki_for(Fixture *f, const char *name, const char *host, int da
              name, dir, dir);
     for (guint i = 0; i < 2; i++) {
         const char *end = i == 0 ? "server" : "client";
-        run_line("openssl req -newkey rsa:2048 -nodes -subj /CN=%s -keyout %s/%s-key.pem -out %s/r", host, dir, end,
-                 dir);
+        run_line("openssl req -newkey rsa:2048 -nodes -subj '/O=Some, Org/CN=%s' -keyout %s/%s-key.pem -out %s/r", host,
+                 dir, end, dir);
         run_line(
             "openssl x509 -req -in %s/r -CA %s/ca-cert.pem -CAkey %s/ca-key.pem -CAcreateserial -days %d -extfile %s "
             "-out %s/%s-cert.pem",
@@ -891,7 +893,8 @@ static void remove_pki(const char *dir)
 static void start_on_port(Fixture *f, const char *tls_dir, const char *uri_format)
 {
     g_autoptr(GError) error = NULL;
-    VmigListen to = {.first_port = PORT, .last_port = PORT + PORTS - 1, .tls_dir = tls_dir};
+    g_autofree char *identity = tls_dir != NULL ? vmig_tls_identity(tls_dir, &error) : NULL;
+    VmigListen to = {.first_port = PORT, .last_port = PORT + PORTS - 1, .tls_dir = tls_dir, .identity = identity};
     VmigReceiver *receiver = vmig_receiver_start_on(file_at(f, 0)->part, file_at(f, 0)->size, &to, &f->key, &error);
 
     g_assert_no_error(error);
@@ -899,7 +902,8 @@ static void start_on_port(Fixture *f, const char *tls_dir, const char *uri_forma
     g_ptr_array_add(f->receivers, receiver);
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    g_ptr_array_add(f->sockets, g_strdup_printf(uri_format, vmig_receiver_get_port(receiver)));
+    g_ptr_array_add(f->sockets,
+                    g_strdup_printf(uri_format, vmig_receiver_get_port(receiver), vmig_receiver_get_export(receiver)));
 #pragma GCC diagnostic pop
 }
 
@@ -917,7 +921,7 @@ static void copy_on_port(Fixture *f)
 static void test_tcp(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     add_noise(f, "one", 20 * MIB + 7);
-    start_on_port(f, NULL, "nbd://localhost:%u/");
+    start_on_port(f, NULL, "nbd://localhost:%u/%s");
     copy_on_port(f);
 }
 
@@ -952,11 +956,135 @@ static void test_tls(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     if (!have_openssl())
         return;
     g_autofree char *pki = make_pki(f, "pki,with", "localhost");
-    g_autofree char *uri = g_strdup_printf("nbds://localhost:%%u/?tls-certificates=%s", pki);
+    g_autofree char *uri = g_strdup_printf("nbds://localhost:%%u/%%s?tls-certificates=%s", pki);
     add_noise(f, "one", 20 * MIB + 7);
     start_on_port(f, pki, uri);
     copy_on_port(f);
     remove_pki(pki);
+}
+
+static void become_nobody(gpointer user G_GNUC_UNUSED)
+{
+    if (setgid(65534) != 0 || setuid(65534) != 0)
+        _exit(126);
+}
+
+/* Whoever runs as QEMU's user can make a socket in the job's folder. */
+static void test_socket_of_another_user(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autoptr(GError) error = NULL;
+    int status = 0;
+
+    if (geteuid() != 0) {
+        g_test_skip("only root can be somebody else");
+        return;
+    }
+    VmigFile *file = add_noise(f, "one", MIB);
+    char *socket = g_build_filename(f->dir, "theirs", NULL);
+    g_ptr_array_add(f->sockets, socket);
+    g_assert_cmpint(chmod(f->dir, 0777), ==, 0);
+    g_assert_true(g_file_set_contents(file->part, "", 0, NULL));
+    g_assert_cmpint(truncate(file->part, MIB), ==, 0);
+    g_assert_cmpint(chmod(file->part, 0666), ==, 0);
+    /* It ends with its only client. */
+    const char *argv[] = {"qemu-nbd", "--fork", "--shared=4", "-f", "raw", "-k", socket, file->part, NULL};
+    g_assert_true(
+        g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH, become_nobody, NULL, NULL, NULL, &status, &error));
+    g_assert_cmpint(status, ==, 0);
+    g_assert_false(send_all(f, &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_PROTOCOL);
+    g_assert_nonnull(strstr(error->message, "a process of user 65534 listens on it"));
+    g_test_message("%s", error->message);
+}
+
+/* Somebody else, who writes 4 KiB into the export. */
+static gboolean scribble(const char *uri)
+{
+    g_autofree guint8 *bytes = g_malloc0(4096);
+    struct nbd_handle *nbd = nbd_create();
+
+    nbd_set_uri_allow_local_file(nbd, true);
+    gboolean ok = nbd_connect_uri(nbd, uri) == 0 && nbd_pwrite(nbd, bytes, 4096, 0, 0) == 0;
+    if (ok)
+        nbd_shutdown(nbd, 0);
+    else
+        g_test_message("%s", nbd_get_error());
+    nbd_close(nbd);
+    return ok;
+}
+
+/* Without TLS nothing keeps others out, but what they do is in the hash. The first blocks were written long ago. */
+static void test_second_client(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *there = NULL;
+
+    add_noise(f, "one", 64 * MIB);
+    start_on_port(f, NULL, "nbd://localhost:%u/%s");
+    send_all(f, &error);
+    g_assert_no_error(error);
+    g_assert_true(scribble(f->sockets->pdata[0]));
+    finish(f, 0, &there, &error);
+    g_assert_no_error(error);
+    g_assert_cmpstr(there, !=, task_at(f, 0)->hash);
+}
+
+/* In a part that is not new too: nothing that was told of it counts. */
+static void test_second_client_in_old_part(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *there = NULL;
+
+    make_stale(add_noise(f, "one", 12 * MIB));
+    start_on_port(f, NULL, "nbd://localhost:%u/%s");
+    send_all(f, &error);
+    g_assert_no_error(error);
+    g_assert_true(scribble(f->sockets->pdata[0]));
+    finish(f, 0, &there, &error);
+    g_assert_no_error(error);
+    g_assert_cmpstr(there, !=, task_at(f, 0)->hash);
+}
+
+/* A sender that was told another receiver's name. */
+static void test_other_export(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    add_noise(f, "one", MIB);
+    start_on_port(f, NULL, "nbd://localhost:%u/0%s");
+    fail_with(f, VMIG_ERROR_PROTOCOL, 0);
+    g_assert_cmpuint(strlen(vmig_receiver_get_export(f->receivers->pdata[0])), ==, 32);
+    g_ptr_array_set_size(f->receivers, 0);
+    g_ptr_array_set_size(f->sockets, 0);
+    start_on_port(f, NULL, "nbd://localhost:%u/");
+    fail_with(f, VMIG_ERROR_PROTOCOL, 0);
+}
+
+/* A certificate of the same CA, which every host of a cluster has, is not the source's. */
+static void test_tls_other_certificate(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    if (!have_openssl())
+        return;
+    g_autofree char *pki = make_pki(f, "pki", "localhost");
+    g_autofree char *other = g_build_filename(f->dir, "third", NULL);
+    g_autofree char *uri = g_strdup_printf("nbds://localhost:%%u/%%s?tls-certificates=%s", pki);
+
+    add_noise(f, "one", 20 * MIB + 7);
+    g_assert_cmpint(g_mkdir(other, 0700), ==, 0);
+    run_line("cp %s/ca-cert.pem %s", pki, other);
+    run_line("openssl req -newkey rsa:2048 -nodes -subj /O=vmig/CN=third -keyout %s/client-key.pem -out %s/r", other,
+             other);
+    run_line("openssl x509 -req -in %s/r -CA %s/ca-cert.pem -CAkey %s/ca-key.pem -CAcreateserial -days 2 -out "
+             "%s/client-cert.pem",
+             other, pki, pki, other);
+    start_on_port(f, pki, uri);
+    VmigReceiver *receiver = f->receivers->pdata[0];
+    g_autofree char *theirs =
+        g_strdup_printf("nbds://localhost:%u/%s?tls-certificates=%s", vmig_receiver_get_port(receiver),
+                        vmig_receiver_get_export(receiver), other);
+    g_assert_false(scribble(theirs));
+    copy_on_port(f);
+    assert_same_content(file_at(f, 0));
+    remove_pki(pki);
+    remove_pki(other);
 }
 
 /* Another CA, another name, no TLS at one end or the other: each ends the copy, none is tried again. */
@@ -967,8 +1095,8 @@ static void test_tls_refuses(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_autofree char *good = make_pki(f, "good", "localhost");
     g_autofree char *other_ca = make_pki(f, "other", "localhost");
     g_autofree char *other_name = make_pki(f, "name", "elsewhere.example");
-    g_autofree char *theirs = g_strdup_printf("nbds://localhost:%%u/?tls-certificates=%s", other_ca);
-    g_autofree char *named = g_strdup_printf("nbds://localhost:%%u/?tls-certificates=%s", other_name);
+    g_autofree char *theirs = g_strdup_printf("nbds://localhost:%%u/%%s?tls-certificates=%s", other_ca);
+    g_autofree char *named = g_strdup_printf("nbds://localhost:%%u/%%s?tls-certificates=%s", other_name);
 
     add_noise(f, "one", MIB);
     start_on_port(f, good, theirs);
@@ -979,7 +1107,7 @@ static void test_tls_refuses(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     fail_with(f, VMIG_ERROR_UNREACHABLE, 0);
     g_ptr_array_set_size(f->receivers, 0);
     g_ptr_array_set_size(f->sockets, 0);
-    start_on_port(f, good, "nbd://localhost:%u/");
+    start_on_port(f, good, "nbd://localhost:%u/%s");
     fail_with(f, VMIG_ERROR_PROTOCOL, 0);
     g_ptr_array_set_size(f->receivers, 0);
     g_ptr_array_set_size(f->sockets, 0);
@@ -1155,6 +1283,11 @@ int main(int argc, char **argv)
     add("/mover/wrong-set", NULL, test_wrong_set);
     add("/mover/several-sockets", NULL, test_several_sockets);
     add("/mover/tcp", NULL, test_tcp);
+    add("/mover/second-client", NULL, test_second_client);
+    add("/mover/second-client-in-old-part", NULL, test_second_client_in_old_part);
+    add("/mover/other-export", NULL, test_other_export);
+    add("/mover/tls-other-certificate", NULL, test_tls_other_certificate);
+    add("/mover/socket-of-another-user", NULL, test_socket_of_another_user);
     add("/mover/no-port", NULL, test_no_port);
     add("/mover/tls", NULL, test_tls);
     add("/mover/tls-refuses", NULL, test_tls_refuses);

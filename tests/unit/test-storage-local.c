@@ -1017,7 +1017,7 @@ static void test_seed_on_port(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_autoptr(GError) error = NULL;
     g_autofree char *hash = NULL;
     gboolean fresh = FALSE;
-    guint port = 0;
+    VmigPort port = {NULL};
     VmigFile *file = file_of(f);
 
     put_record(f);
@@ -1025,11 +1025,15 @@ static void test_seed_on_port(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     describe_source(file);
     vmig_storage_receive_on_port(f->storage, f->job, file, "tcp", &key, &port, &fresh, &error);
     g_assert_no_error(error);
-    g_assert_true(fresh && port >= 49440 && port <= 49447);
-    run_command("qemu-io -f raw -c \"write -s %s 0 %" G_GUINT64_FORMAT "\" nbd://localhost:%u", file->source,
-                file->size, port);
+    g_assert_true(fresh && port.number >= 49440 && port.number <= 49447);
+    run_command("qemu-io -f raw -c \"write -s %s 0 %" G_GUINT64_FORMAT "\" nbd://localhost:%u/%s", file->source,
+                file->size, port.number, port.export);
     g_assert_true(vmig_storage_received(f->storage, f->job, file, NULL, &hash, &error));
     run_command("cmp '%s' '%s'", file->source, file->part);
+    g_assert_false(vmig_storage_receive_on_port(f->storage, f->job, file, "tls", &key, &port, &fresh, &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_PROTOCOL); /* TLS for whoever has a certificate is not offered */
+    g_clear_error(&error);
+    port.identity = "CN=a";
     g_assert_false(vmig_storage_receive_on_port(f->storage, f->job, file, "tls", &key, &port, &fresh, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_IMAGE_TOOL); /* there are no certificates */
     g_clear_error(&error);
