@@ -36,6 +36,9 @@ static const char *lex_outside(Lexer *lexer, char c)
     /* JsonParser reads the first value and leaves the rest. */
     if (lexer->complete && !g_ascii_isspace(c))
         return "something behind its end";
+    /* It would also take a scalar before the object, read on, and leak one of the two. */
+    if (lexer->depth == 0 && c != '{' && !g_ascii_isspace(c))
+        return "not an object";
     if (c == '"') {
         lexer->in_string = TRUE;
         return NULL;

@@ -43,8 +43,10 @@ static int wait_ms(gint64 until)
 
 static gboolean take_line(VmigLines *lines, const char **line, gsize *length)
 {
+    if (lines->buffer->len <= lines->scanned)
+        return FALSE; /* an empty buffer has no data to point into */
     guint8 *from = lines->buffer->data + lines->scanned;
-    guint8 *end = lines->buffer->len > lines->scanned ? memchr(from, '\n', lines->buffer->len - lines->scanned) : NULL;
+    guint8 *end = memchr(from, '\n', lines->buffer->len - lines->scanned);
 
     if (end == NULL) {
         lines->scanned = lines->buffer->len;

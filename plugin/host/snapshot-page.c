@@ -281,9 +281,12 @@ gboolean vmig_snapshot_page_apply(VmigTreeHash *hash, const VmigTreeHash *like, 
                                   guint64 *next, GError **error)
 {
     gsize length;
-    const guint8 *at = g_bytes_get_data(page, &length), *end = at + length;
+    const guint8 *at = g_bytes_get_data(page, &length);
     guint64 block = first;
 
+    if (length == 0)
+        return bad_page(error);
+    const guint8 *end = at + length;
     while (at < end) {
         guint8 kind = *at++;
         if (kind == 'D') {

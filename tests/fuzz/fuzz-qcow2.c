@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* libFuzzer's entry to the bounded qcow2 reader:
- * clang -fsanitize=fuzzer,address,undefined -Iplugin tests/fuzz/fuzz-qcow2.c plugin/core/{errors,qcow2,qcow2-name}.c */
-#include <glib.h>
-#include <stdint.h>
-#include <string.h>
-
+/* The bounded qcow2 reader. */
 #include "core/qcow2.h"
+#include "tests/fuzz/fuzz.h"
 
 typedef struct {
     const uint8_t *data;
@@ -20,8 +16,6 @@ static gboolean read_input(gpointer user, guint64 offset, gpointer buffer, gsize
     memcpy(buffer, input->data + offset, length);
     return TRUE;
 }
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

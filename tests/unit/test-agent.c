@@ -598,6 +598,10 @@ static void test_agent_refuses(void)
         "{\"id\":1,\"method\":\"allocated\",\"args\":[]}\n",
         "\xff\n",
         "SSH-2.0-OpenSSH_9.2\r\n",
+        /* JsonParser would read on behind a scalar, and leak. */
+        "1 {\"id\":1,\"method\":\"allocated\",\"args\":{\"path\":\"/1\"}}\n",
+        "true{\"id\":1,\"method\":\"allocated\",\"args\":{\"path\":\"/1\"}}\n",
+        "\"x\" {\"id\":1,\"method\":\"allocated\",\"args\":{\"path\":\"/1\"}}\n",
     };
     g_autofree char *large = g_strnfill(VMIG_JSON_MAX_LINE + 100000, 'x');
     g_autofree char *open = g_strnfill(200000, '[');

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A job's record, as a journal or the other host gives it. What was read is written and read again as the same. */
+#include "core/job.h"
+#include "tests/fuzz/fuzz.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    g_autofree char *text = fuzz_text(data, size);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(VmigJob) job = vmig_job_from_string(text, &error);
+
+    g_assert((job == NULL) == (error != NULL));
+    if (job == NULL)
+        return 0;
+    g_autofree char *once = vmig_job_to_string(job);
+    g_autoptr(VmigJob) again = vmig_job_from_string(once, &error), copy = vmig_job_copy(job);
+    g_assert_no_error(error);
+    g_autofree char *twice = vmig_job_to_string(again), *copied = vmig_job_to_string(copy);
+    g_assert_cmpstr(once, ==, twice);
+    g_assert_cmpstr(once, ==, copied);
+    (void)vmig_job_state(job);
+    for (guint i = 0; i < job->disks->len; i++) {
+        const VmigDisk *disk = job->disks->pdata[i];
+        if (disk->target != NULL)
+            g_assert(vmig_job_disk(job, disk->target) != NULL);
+    }
+    return 0;
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The methods of a host's storage, destructive ones too, as a hostile peer calls them: lines with a method and its
+ * arguments, on a host that has images of other guests, a folder outside the image roots and a link to it. "@" in a
+ * line stands for the folder of all that. Whatever is asked, what is not the job's stays as it is.
+ *
+ * No program is in PATH: what would start one ends there. */
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "host/json-read.h"
+#include "host/storage-local.h"
+#include "tests/fuzz/fuzz.h"
+
+#define MOST_CALLS 12
+
+static const char *const foreign[] = {"images/other.qcow2", "images/sub/other.raw", "outside/file.qcow2",
+                                      "config/other.xml"};
+
+static char *in_folder(const char *name)
+{
+    return g_build_filename(fuzz_folder(), name, NULL);
+}
+
+static void make_folders(void)
+{
+    static const char *const names[] = {"images", "images/sub", "outside", "config", "libvirt", "run", "state"};
+
+    for (guint i = 0; i < G_N_ELEMENTS(names); i++) {
+        g_autofree char *path = in_folder(names[i]);
+        if (i == 0 || i >= 5)
+            fuzz_remove_tree(path);
+        g_assert(g_mkdir_with_parents(path, 0700) == 0);
+    }
+}
+
+static void make_files(void)
+{
+    g_autofree char *link = in_folder("images/link"), *outside = in_folder("outside"),
+                    *base = in_folder("images/a.raw");
+
+    for (guint i = 0; i < G_N_ELEMENTS(foreign); i++) {
+        g_autofree char *path = in_folder(foreign[i]);
+        g_assert(g_file_set_contents(path, foreign[i], -1, NULL));
+    }
+    g_assert(g_file_set_contents(base, "base", 4, NULL) && symlink(outside, link) == 0);
+}
+
+static void check_foreign(void)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(foreign); i++) {
+        g_autofree char *path = in_folder(foreign[i]), *content = NULL;
+        g_assert(g_file_get_contents(path, &content, NULL, NULL));
+        g_assert_cmpstr(content, ==, foreign[i]);
+    }
+}
+
+static VmigStorage *open_storage(gboolean dest)
+{
+    g_autofree char *state = in_folder("state"), *run = in_folder("run"), *images = in_folder("images");
+    g_autofree char *config_dir = in_folder("config"), *libvirt = in_folder("libvirt");
+    g_autofree char *conf = in_folder("config/qemu.conf");
+    const char *const roots[] = {images, NULL};
+    VmigStorageConfig config = {.state_dir = state,
+                                .run_dir = run,
+                                .roots = roots,
+                                .exe = "/nonexistent/vmig-snap",
+                                .machine_id = "m",
+                                .role = dest ? VMIG_ROLE_DESTINATION : VMIG_ROLE_SOURCE,
+                                .tls_dir = "/nonexistent/pki",
+                                .qemu_conf = conf,
+                                .libvirt_qemu_dir = config_dir,
+                                .libvirt_run_dir = libvirt};
+    g_autoptr(GError) error = NULL;
+    VmigStorage *storage = vmig_storage_local_new("here", &config, &error);
+
+    g_assert_no_error(error);
+    return storage;
+}
+
+static void call(VmigStorage *storage, const char *line)
+{
+    g_auto(GStrv) parts = g_strsplit(line, "@", -1);
+    g_autofree char *text = g_strjoinv(fuzz_folder(), parts);
+    g_autoptr(JsonObject) request = vmig_json_parse(text, strlen(text), NULL);
+    g_autoptr(GError) error = NULL;
+
+    if (request == NULL)
+        return;
+    VmigReader reader = vmig_reader(request);
+    const char *method = vmig_reader_text(&reader, "method");
+    JsonObject *args = vmig_reader_object(&reader, "args");
+    if (!vmig_reader_end(&reader, NULL, "the request"))
+        return;
+    g_autoptr(JsonObject) reply = storage->ops->call(storage, method, args, &error);
+    g_assert((reply == NULL) == (error != NULL));
+    g_autofree char *written = reply != NULL ? vmig_json_line(reply) : NULL;
+    g_assert(written == NULL || strchr(written, '\n') == NULL);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static gboolean begun;
+
+    if (size == 0)
+        return 0;
+    if (!begun)
+        g_setenv("PATH", "/nonexistent", TRUE);
+    begun = TRUE;
+    g_autofree char *text = fuzz_text(data + 1, size - 1);
+    g_auto(GStrv) lines = g_strsplit(text, "\n", MOST_CALLS + 1);
+    make_folders();
+    make_files();
+    VmigStorage *storage = open_storage(data[0] == 'D');
+    for (guint i = 0; lines[i] != NULL && i < MOST_CALLS; i++)
+        call(storage, lines[i]);
+    vmig_storage_free(storage);
+    check_foreign();
+    return 0;
+}
