@@ -228,7 +228,8 @@ static gboolean field_from_json(gpointer record, const Field *f, JsonNode *node,
         return TRUE;
     switch (f->kind) {
     case FIELD_STRING:
-        if (type == G_TYPE_STRING) {
+        /* json-glib takes octal escapes too, and would not read again what it wrote of them. */
+        if (type == G_TYPE_STRING && g_utf8_validate(json_node_get_string(node), -1, NULL)) {
             g_free(G_STRUCT_MEMBER(char *, record, f->offset));
             G_STRUCT_MEMBER(char *, record, f->offset) = json_node_dup_string(node);
             return TRUE;

@@ -7,6 +7,8 @@
 typedef struct {
     gboolean in_string;
     gboolean escaped;
+    guint digits;      /* of \uXXXX that are still to come */
+    guint code;        /* of those that came */
     gboolean complete; /* the outermost value has ended */
     guint depth;
     guint values;
@@ -18,13 +20,33 @@ static gboolean plain_char(char c)
     return c != '\0' && strchr(" \t\r\n{}[]:,+-.0123456789eEtrufalsn", c) != NULL;
 }
 
+static const char *lex_digit(Lexer *lexer, char c)
+{
+    if (!g_ascii_isxdigit(c))
+        return "not JSON";
+    lexer->code = lexer->code << 4 | (guint)g_ascii_xdigit_value(c);
+    /* JsonParser would end the string there. */
+    return --lexer->digits == 0 && lexer->code == 0 ? "a zero in a string" : NULL;
+}
+
+/* JsonParser takes more: octal numbers, with which a string need not be UTF-8 any more. */
+static const char *lex_escaped(Lexer *lexer, char c)
+{
+    lexer->escaped = FALSE;
+    lexer->digits = c == 'u' ? 4 : 0;
+    lexer->code = 0;
+    return strchr("\"\\/bfnrtu", c) != NULL ? NULL : "not JSON";
+}
+
 static const char *lex_in_string(Lexer *lexer, char c)
 {
     if ((guchar)c < 0x20)
         return "a control character in a string";
+    if (lexer->digits > 0)
+        return lex_digit(lexer, c);
     if (lexer->escaped)
-        lexer->escaped = FALSE;
-    else if (c == '\\')
+        return lex_escaped(lexer, c);
+    if (c == '\\')
         lexer->escaped = TRUE;
     else if (c == '"')
         lexer->in_string = FALSE;

@@ -601,6 +601,9 @@ static void test_agent_refuses(void)
         /* JsonParser would read on behind a scalar, and leak. */
         "1 {\"id\":1,\"method\":\"allocated\",\"args\":{\"path\":\"/1\"}}\n",
         "true{\"id\":1,\"method\":\"allocated\",\"args\":{\"path\":\"/1\"}}\n",
+        "{\"id\":1,\"method\":\"allocated\",\"args\":{\"path\":\"/\\377\"}}\n",
+        "{\"id\":1,\"method\":\"allocated\",\"args\":{\"path\":\"/1\\u0000\"}}\n",
+        "{\"id\":1,\"method\":\"allocated\",\"args\":{\"path\":\"/1\\u00g1\"}}\n",
         "\"x\" {\"id\":1,\"method\":\"allocated\",\"args\":{\"path\":\"/1\"}}\n",
     };
     g_autofree char *large = g_strnfill(VMIG_JSON_MAX_LINE + 100000, 'x');
