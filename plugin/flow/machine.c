@@ -46,6 +46,13 @@ static gboolean tell_peer(VmigMachine *m, GError **error)
 }
 
 /* A connection that broke is made anew before the next try, and what the other host held for it is taken again. */
+/* Another job's guest may be at work on the same hosts: its events are not ours. */
+static void attend(VmigMachine *m)
+{
+    vmig_hypervisor_attend(m->world->source.hypervisor, m->job->uuid);
+    vmig_hypervisor_attend(m->world->dest.hypervisor, m->job->uuid);
+}
+
 void vmig_machine_reconnect(VmigMachine *m)
 {
     g_autoptr(GError) error = NULL;
@@ -57,6 +64,7 @@ void vmig_machine_reconnect(VmigMachine *m)
         vmig_machine_note(m, "%s", error->message);
         return;
     }
+    attend(m);
     /* The lock there ended with the connection: somebody may have carried the job on, or be at it. */
     VmigStorage *peer = vmig_machine_peer(m);
     if (peer != NULL && (!vmig_machine_lock(m, peer, &error) || !vmig_records_agree(m, &error) ||
@@ -354,6 +362,7 @@ VmigMachine *vmig_machine_new(VmigWorld *world, VmigJournal *journal, gboolean h
     m->peer_recorded = m->recorded;
     if (reporter != NULL)
         m->reporter = *reporter;
+    attend(m);
     return m;
 }
 

@@ -33,6 +33,12 @@ gboolean vmig_hypervisor_run(VmigHypervisor *hypervisor, const char *uuid, VmigR
     return TRUE;
 }
 
+void vmig_hypervisor_attend(VmigHypervisor *hypervisor, const char *uuid)
+{
+    if (hypervisor != NULL && hypervisor->ops->attend != NULL)
+        hypervisor->ops->attend(hypervisor, uuid);
+}
+
 const char *vmig_run_name(VmigRun run)
 {
     static const char *const names[] = {

@@ -112,6 +112,8 @@ typedef struct {
      * is checked that a start checks, up to the command line; nothing is started and no file is looked at.
      * NO_EMULATOR says what it would not take. */
     gboolean (*would_start)(VmigHypervisor *self, const char *domain_xml, GError **error);
+    /* Only events of that domain end a wait from now on. Asks nobody. NULL: there are no events of others. */
+    void (*attend)(VmigHypervisor *self, const char *uuid);
     /* *ret is NULL where there is none. AMBIGUOUS_DOMAIN where one's name is the other's UUID. */
     gboolean (*find)(VmigHypervisor *self, const char *name_or_uuid, VmigDomainInfo **ret, GError **error);
     /* Only how it runs, in as few calls as can be: the switchover asks for it. NULL: find() is used. */
@@ -189,4 +191,5 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigHypervisor, vmig_hypervisor_free)
 
 /* ABSENT where there is no such domain. */
 gboolean vmig_hypervisor_run(VmigHypervisor *hypervisor, const char *uuid, VmigRun *ret, GError **error);
+void vmig_hypervisor_attend(VmigHypervisor *hypervisor, const char *uuid);
 const char *vmig_run_name(VmigRun run);

@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* libvirt's events. They end a wait early; two things that nobody can ask for afterwards are kept: when a migration
- * stopped the guest's CPUs, and how a commit ended. */
+ * stopped the guest's CPUs, and how a commit ended. Events come from every domain of the host, and another job may be
+ * at work on one of them: each event counts for its own domain only. */
+#include <string.h>
+
 #include "host/libvirt-private.h"
 
 /* What the event thread may touch; it can outlive the connection by a moment. */
 struct VmigEventSink {
     gatomicrefcount refs;
     VmigWaker *waker;
-    gint64 stopped_at; /* monotonic; the last time a migration stopped a guest's CPUs */
     GMutex mutex;
-    GHashTable *ends; /* UUID/target → VmigBlockEnd, of commits of the active layer */
+    char *attended;      /* UUID: only this domain's events end a wait; NULL: every domain's */
+    GHashTable *stopped; /* UUID → gint64, monotonic: the last time a migration stopped that guest's CPUs */
+    GHashTable *ends;    /* UUID/target → VmigBlockEnd, of commits of the active layer */
 };
 
 VmigEventSink *vmig_event_sink_new(VmigWaker *waker)
@@ -19,6 +23,7 @@ VmigEventSink *vmig_event_sink_new(VmigWaker *waker)
     g_atomic_ref_count_init(&sink->refs);
     sink->waker = vmig_waker_ref(waker);
     g_mutex_init(&sink->mutex);
+    sink->stopped = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
     sink->ends = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     return sink;
 }
@@ -37,28 +42,59 @@ void vmig_event_sink_unref(void *opaque)
         return;
     vmig_waker_unref(sink->waker);
     g_hash_table_unref(sink->ends);
+    g_hash_table_unref(sink->stopped);
+    g_free(sink->attended);
     g_mutex_clear(&sink->mutex);
     g_free(sink);
 }
 
-gint64 vmig_libvirt_stopped_at(VmigLibvirt *self)
+void vmig_event_sink_attend(VmigEventSink *sink, const char *uuid)
 {
-    return __atomic_load_n(&self->sink->stopped_at, __ATOMIC_ACQUIRE);
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&sink->mutex);
+
+    g_free(sink->attended);
+    sink->attended = g_strdup(uuid);
 }
 
-static void wake_from_event(gpointer opaque)
+gint64 vmig_event_sink_stopped_at(VmigEventSink *sink, const char *uuid)
 {
-    vmig_waker_wake(((VmigEventSink *)opaque)->waker);
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&sink->mutex);
+    const gint64 *at = g_hash_table_lookup(sink->stopped, uuid);
+
+    return at != NULL ? *at : 0;
 }
 
-static int on_lifecycle(virConnectPtr conn G_GNUC_UNUSED, virDomainPtr domain G_GNUC_UNUSED, int event, int detail,
-                        void *opaque)
+/* An event that names no domain may be anybody's. */
+static void wake_for(VmigEventSink *sink, const char *uuid)
 {
-    VmigEventSink *sink = opaque;
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&sink->mutex);
 
+    if (uuid == NULL || sink->attended == NULL || strcmp(uuid, sink->attended) == 0)
+        vmig_waker_wake(sink->waker);
+}
+
+static void note_stop(VmigEventSink *sink, const char *uuid)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&sink->mutex);
+    gint64 *at = g_new(gint64, 1);
+
+    *at = g_get_monotonic_time();
+    g_hash_table_replace(sink->stopped, g_strdup(uuid), at);
+}
+
+void vmig_event_sink_lifecycle(VmigEventSink *sink, const char *uuid, int event, int detail)
+{
     if (event == VIR_DOMAIN_EVENT_SUSPENDED && detail == VIR_DOMAIN_EVENT_SUSPENDED_MIGRATED)
-        __atomic_store_n(&sink->stopped_at, g_get_monotonic_time(), __ATOMIC_RELEASE);
-    wake_from_event(opaque);
+        note_stop(sink, uuid);
+    wake_for(sink, uuid);
+}
+
+static int on_lifecycle(virConnectPtr conn G_GNUC_UNUSED, virDomainPtr domain, int event, int detail, void *opaque)
+{
+    char uuid[VIR_UUID_STRING_BUFLEN];
+
+    if (virDomainGetUUIDString(domain, uuid) == 0)
+        vmig_event_sink_lifecycle(opaque, uuid, event, detail);
     return 0;
 }
 
@@ -89,12 +125,13 @@ static void on_block_job(virConnectPtr conn G_GNUC_UNUSED, virDomainPtr domain, 
     VmigBlockEnd end = end_of(status);
     char uuid[VIR_UUID_STRING_BUFLEN];
 
-    if (type == VIR_DOMAIN_BLOCK_JOB_TYPE_ACTIVE_COMMIT && end != VMIG_BLOCK_END_UNKNOWN &&
-        virDomainGetUUIDString(domain, uuid) == 0) {
+    if (virDomainGetUUIDString(domain, uuid) != 0)
+        return;
+    if (type == VIR_DOMAIN_BLOCK_JOB_TYPE_ACTIVE_COMMIT && end != VMIG_BLOCK_END_UNKNOWN) {
         g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&sink->mutex);
         g_hash_table_insert(sink->ends, disk_key(uuid, disk), GINT_TO_POINTER(end));
     }
-    wake_from_event(opaque);
+    wake_for(sink, uuid);
 }
 
 VmigBlockEnd vmig_libvirt_block_end(VmigHypervisor *hv, const char *uuid, const char *target)
@@ -108,20 +145,28 @@ VmigBlockEnd vmig_libvirt_block_end(VmigHypervisor *hv, const char *uuid, const 
     return (VmigBlockEnd)GPOINTER_TO_INT(end);
 }
 
-static void on_job_completed(virConnectPtr conn G_GNUC_UNUSED, virDomainPtr domain G_GNUC_UNUSED,
+static void on_job_completed(virConnectPtr conn G_GNUC_UNUSED, virDomainPtr domain,
                              virTypedParameterPtr params G_GNUC_UNUSED, int n G_GNUC_UNUSED, void *opaque)
 {
-    wake_from_event(opaque);
+    char uuid[VIR_UUID_STRING_BUFLEN];
+
+    if (virDomainGetUUIDString(domain, uuid) == 0)
+        wake_for(opaque, uuid);
 }
 
 static void on_close(virConnectPtr conn G_GNUC_UNUSED, int reason G_GNUC_UNUSED, void *opaque)
 {
-    wake_from_event(opaque);
+    wake_for(opaque, NULL);
 }
 
 static int subscribe(VmigLibvirt *self, virConnectPtr conn, int event, virConnectDomainEventGenericCallback callback)
 {
     return virConnectDomainEventRegisterAny(conn, NULL, event, callback, sink_ref(self->sink), vmig_event_sink_unref);
+}
+
+void vmig_libvirt_attend(VmigHypervisor *hv, const char *uuid)
+{
+    vmig_event_sink_attend(((VmigLibvirt *)hv)->sink, uuid);
 }
 
 void vmig_libvirt_events_on(VmigLibvirt *self, virConnectPtr conn)

@@ -183,9 +183,11 @@ static void read_stats(VmigMigration *m, VmigMigrateStatus *ret)
 gint64 vmig_libvirt_stopped_for(VmigHypervisor *hv)
 {
     VmigLibvirt *self = (VmigLibvirt *)hv;
-    gint64 stopped = vmig_libvirt_stopped_at(self);
 
-    if (self->migration == NULL || stopped < self->migration->began_at)
+    if (self->migration == NULL)
+        return 0;
+    gint64 stopped = vmig_event_sink_stopped_at(self->sink, self->migration->uuid);
+    if (stopped < self->migration->began_at)
         return 0;
     return MAX(g_get_monotonic_time() - stopped, 1);
 }

@@ -31,8 +31,6 @@ typedef struct {
 gboolean vmig_libvirt_fail(VmigLibvirt *self, GError **error, const char *format, ...) G_GNUC_PRINTF(3, 4);
 /* The same for a call on a connection beside the object's own. */
 gboolean vmig_libvirt_fail_on(const VmigLibvirt *self, virConnectPtr conn, const char *what, GError **error);
-/* Monotonic time at which the source's CPUs stopped for a migration, or 0. */
-gint64 vmig_libvirt_stopped_at(VmigLibvirt *self);
 /* Opens a connection with keepalive, or gives up after 10 s. UNREACHABLE. */
 virConnectPtr vmig_libvirt_open(const char *uri, GError **error);
 /* The live connection, made anew where it broke. It stays the object's. */
@@ -42,6 +40,12 @@ virDomainPtr vmig_libvirt_domain(VmigLibvirt *self, const char *uuid, GError **e
 /* libvirt-events.c */
 VmigEventSink *vmig_event_sink_new(VmigWaker *waker);
 void vmig_event_sink_unref(void *sink);
+/* From now on only the events of that domain end a wait. */
+void vmig_event_sink_attend(VmigEventSink *sink, const char *uuid);
+void vmig_event_sink_lifecycle(VmigEventSink *sink, const char *uuid, int event, int detail);
+/* Monotonic time at which a migration stopped that guest's CPUs, or 0. */
+gint64 vmig_event_sink_stopped_at(VmigEventSink *sink, const char *uuid);
+void vmig_libvirt_attend(VmigHypervisor *hv, const char *uuid);
 void vmig_libvirt_events_on(VmigLibvirt *self, virConnectPtr conn);
 void vmig_libvirt_events_off(VmigLibvirt *self, virConnectPtr conn);
 VmigBlockEnd vmig_libvirt_block_end(VmigHypervisor *hv, const char *uuid, const char *target);

@@ -492,6 +492,7 @@ static const VmigHypervisorOps libvirt_ops = {
     .host_info = libvirt_host_info,
     .can_run = libvirt_can_run,
     .would_start = vmig_libvirt_would_start,
+    .attend = vmig_libvirt_attend,
     .find = libvirt_find,
     .run = libvirt_run,
     .domain_xml = libvirt_domain_xml,
