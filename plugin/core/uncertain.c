@@ -55,7 +55,7 @@ static const struct {
     {UNREACHABLE, SEEN_ANY, NONE, MAYBE, VMIG_DECIDE_WAIT},
 };
 
-VmigDecision vmig_uncertain_decide(const VmigFacts *facts)
+static VmigDecision by_table(const VmigFacts *facts)
 {
     guint proven = facts->confirmed || facts->fenced ? YES : NO;
     /* A stale copy counts as none: it is removed, and never runs. */
@@ -68,6 +68,16 @@ VmigDecision vmig_uncertain_decide(const VmigFacts *facts)
             (table[i].token & (1u << facts->token)) && (table[i].proven & proven))
             return table[i].decision;
     return VMIG_DECIDE_ALARM;
+}
+
+VmigDecision vmig_uncertain_decide(const VmigFacts *facts)
+{
+    VmigDecision decision = by_table(facts);
+    gboolean onward =
+        decision == VMIG_DECIDE_FORWARD || (decision == VMIG_DECIDE_DOWN && facts->token != VMIG_TOKEN_NONE);
+
+    /* Another guest has the UUID there: this one can neither run nor be completed before that one is gone. */
+    return facts->stranger && onward ? VMIG_DECIDE_WAIT : decision;
 }
 
 const char *vmig_decision_name(VmigDecision decision)

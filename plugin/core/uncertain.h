@@ -36,6 +36,7 @@ typedef struct {
     VmigToken token;
     gboolean confirmed; /* the source's libvirt says that the guest was migrated away */
     gboolean fenced;    /* the source's overlays are still held since QEMU let go of them, or an operator's word */
+    gboolean stranger;  /* the destination's domain under the UUID is not proven to be what the migration brought */
     gboolean revoked;   /* what arrived is less than the guest: the source went on since, or was tampered with */
 } VmigFacts;
 

@@ -3,6 +3,7 @@
  * other block operations from its first instruction there, then let it run. With the fold "direct" no operation on its
  * disks can lose anything any more: it just runs. */
 #include "flow/commit.h"
+#include "flow/ours.h"
 #include "flow/side.h"
 #include "host/fault.h"
 
@@ -49,7 +50,8 @@ gboolean vmig_step_switched(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GErro
 
     if (!vmig_job_token_is_dest(m->job))
         return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the destination does not have the token");
-    if (!end_source(m, error) || !vmig_side_run(m, VMIG_SIDE_DEST, &run, error))
+    if (!end_source(m, error) || !vmig_ours_require(m, VMIG_SIDE_DEST, error) ||
+        !vmig_side_run(m, VMIG_SIDE_DEST, &run, error))
         return FALSE;
     if (run == VMIG_RUN_ABSENT || run == VMIG_RUN_SHUTOFF)
         vmig_machine_note(m, "the guest that arrived went off on the destination; its disks are completed there, and "

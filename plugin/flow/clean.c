@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* CLEAN: the destination is complete and verified; now, and only now, the source's copies go. */
 #include "flow/commit.h"
+#include "flow/ours.h"
 #include "flow/verify.h"
 #include "host/fault.h"
 
@@ -27,13 +28,23 @@ static gboolean clean_destination(VmigMachine *m, GError **error)
     return TRUE;
 }
 
+static gboolean destroy_source(VmigMachine *m, VmigHypervisor *hv, GError **error)
+{
+    g_autoptr(VmigDomainInfo) info = NULL;
+
+    if (!hv->ops->find(hv, m->job->uuid, &info, error))
+        return FALSE;
+    return info == NULL || info->run == VMIG_RUN_SHUTOFF ||
+           (vmig_ours_require(m, VMIG_SIDE_SOURCE, error) && hv->ops->destroy(hv, m->job->uuid, info->id, error));
+}
+
 /* The source's QEMU ends by itself once libvirt's Confirm came through. One that is still there is stopped and fenced:
  * the token is the destination's, it never runs again. */
 static gboolean end_source_guest(VmigMachine *m, GError **error)
 {
     VmigHypervisor *hv = m->world->source.hypervisor;
     gint64 until = vmig_machine_now(m) + SOURCE_DEADLINE;
-    gboolean job = FALSE;
+    VmigDomainJob job;
     VmigRun run;
 
     /* The call's verdict no longer matters: the guest is there. */
@@ -43,10 +54,10 @@ static gboolean end_source_guest(VmigMachine *m, GError **error)
             return FALSE;
         if (run == VMIG_RUN_SHUTOFF || run == VMIG_RUN_ABSENT)
             return TRUE;
-        if (!hv->ops->has_job(hv, m->job->uuid, &job, error))
+        if (!hv->ops->domain_job(hv, m->job->uuid, &job, error))
             return FALSE;
-        if (!job)
-            return hv->ops->destroy(hv, m->job->uuid, error);
+        if (job == VMIG_DOMAIN_JOB_NONE)
+            return destroy_source(m, hv, error);
         if (vmig_machine_now(m) > until)
             return vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "the source's libvirt does not end its migration");
         vmig_machine_wait(m, G_USEC_PER_SEC / 2);
@@ -70,15 +81,32 @@ static gboolean remove_source_files(VmigMachine *m, GError **error)
     return TRUE;
 }
 
+/* Another guest that has the UUID there by now has nothing to do with the job: its files are what the gate looks at. */
+static gboolean undefine_source(VmigMachine *m, VmigHost *source, GError **error)
+{
+    g_autoptr(GError) stranger = NULL;
+    VmigWhose whose;
+    VmigRun run;
+
+    if (!vmig_ours_look(m, VMIG_SIDE_SOURCE, &whose, error))
+        return FALSE;
+    if (whose == VMIG_WHOSE_FOREIGN) {
+        vmig_ours_fail(m, VMIG_SIDE_SOURCE, &stranger);
+        vmig_machine_note(m, "%s", stranger->message);
+        return TRUE;
+    }
+    if (!end_source_guest(m, error) || !vmig_ours_require(m, VMIG_SIDE_SOURCE, error) ||
+        !vmig_side_run(m, VMIG_SIDE_SOURCE, &run, error))
+        return FALSE;
+    return run != VMIG_RUN_SHUTOFF || source->hypervisor->ops->undefine(source->hypervisor, m->job->uuid, error);
+}
+
 static gboolean clean_source(VmigMachine *m, GError **error)
 {
     VmigHost *source = vmig_side_host(m, VMIG_SIDE_SOURCE, error);
-    VmigRun run;
 
-    if (source == NULL || !end_source_guest(m, error) || !vmig_storage_guard_stop(source->storage, m->job, error) ||
-        !vmig_side_run(m, VMIG_SIDE_SOURCE, &run, error))
-        return FALSE;
-    if (run == VMIG_RUN_SHUTOFF && !source->hypervisor->ops->undefine(source->hypervisor, m->job->uuid, error))
+    if (source == NULL || !undefine_source(m, source, error) ||
+        !vmig_storage_guard_stop(source->storage, m->job, error))
         return FALSE;
     if (!vmig_fault("clean.undefined", error) || !remove_source_files(m, error))
         return FALSE;

@@ -5,6 +5,7 @@
 
 #include "core/domain-xml.h"
 #include "flow/commit-private.h"
+#include "flow/ours.h"
 
 /* With the fold "direct" nothing is over the seeds. */
 static gboolean needs_commit(const VmigDisk *disk, VmigSide side)
@@ -90,7 +91,7 @@ gboolean vmig_commit_start_again(VmigMachine *m, VmigSide side, GError **error)
 
     if (host == NULL || !m->job->start_again)
         return host != NULL;
-    if (!vmig_side_run(m, side, &run, error))
+    if (!vmig_ours_require_no_stranger(m, side, error) || !vmig_side_run(m, side, &run, error))
         return FALSE;
     if (run == VMIG_RUN_SHUTOFF) {
         /* That its overlays are stale must be known before it writes into its bases, and an earlier try may have failed
@@ -118,8 +119,8 @@ gboolean vmig_commit_offline(VmigMachine *m, VmigSide side, GError **error)
     g_autofree char *xml = NULL;
 
     vmig_side_note_checkpoints(m, side);
-    if (host == NULL || !nobody_between(m, side, error) || !vmig_side_require_no_snapshot(m, side, error) ||
-        !vmig_commit_note_start(m, error))
+    if (host == NULL || !vmig_ours_require_no_stranger(m, side, error) || !nobody_between(m, side, error) ||
+        !vmig_side_require_no_snapshot(m, side, error) || !vmig_commit_note_start(m, error))
         return FALSE;
     for (guint i = 0; i < m->job->disks->len; i++) {
         VmigDisk *disk = m->job->disks->pdata[i];

@@ -2,6 +2,7 @@
 /* PIVOT on the destination and BACK_PIVOT on the source: one code. The pivot happens on a suspended guest: overlay and
  * base are equal then, so that a crash at any line leaves either definition right. */
 #include "flow/commit-private.h"
+#include "flow/ours.h"
 #include "host/fault.h"
 
 #define POLL (G_USEC_PER_SEC / 50)
@@ -101,7 +102,7 @@ static gboolean pivot(VmigMachine *m, VmigSide side, GError **error)
     g_autoptr(GError) why = NULL;
     VmigRun run;
 
-    if (!vmig_side_run(m, side, &run, error))
+    if (!vmig_ours_require_no_stranger(m, side, error) || !vmig_side_run(m, side, &run, error))
         return FALSE;
     if (run == VMIG_RUN_SHUTOFF)
         return m->job->pivoted ? vmig_commit_start_again(m, side, error) : vmig_commit_offline(m, side, error);

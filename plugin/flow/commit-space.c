@@ -2,6 +2,7 @@
 /* Room for a commit, and for a guest that QEMU paused because there was none. */
 #include "core/amount.h"
 #include "flow/commit.h"
+#include "flow/ours.h"
 
 #define MIB (1024ull * 1024)
 /* So much more than when it was full is worth another try, whatever the estimate says. */
@@ -140,7 +141,8 @@ static gboolean relieve(VmigMachine *m, VmigSide side, gboolean *waits, GError *
     *waits = !there;
     if (!there)
         return TRUE;
-    if (!host->hypervisor->ops->resume(host->hypervisor, m->job->uuid, error))
+    if (!vmig_ours_require_no_stranger(m, side, error) ||
+        !host->hypervisor->ops->resume(host->hypervisor, m->job->uuid, error))
         return FALSE;
     vmig_machine_note(m, "%s: there is room again: the guest goes on", host->hypervisor->host);
     /* If that was not enough, only more will do. */

@@ -11,6 +11,7 @@
  * lets the guest run on, and a QEMU that cannot get them back dies. */
 #include "core/domain-xml.h"
 #include "flow/handover.h"
+#include "flow/ours.h"
 #include "flow/overlay.h"
 #include "flow/seed.h"
 #include "flow/settle.h"
@@ -91,9 +92,10 @@ static gboolean begin(VmigMachine *m, GError **error)
     if (m->token_tried || vmig_job_token_is_dest(m->job))
         return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the guest was given away already: it is not migrated again");
     hv->ops->migrate_end(hv, NULL); /* of an earlier try, where there is one */
-    if (!vmig_settle_remove_arrived(m, error) || !forget_revoked(m, error) || !vmig_seed_prove_again(m, error) ||
-        !vmig_handover_fresh_overlays(m, error) || !note_run_state(m, error) || !vmig_seed_note_written(m, error) ||
-        !arm_fence(m, error) || !vmig_fault("migrate.watched", error) || !vmig_overlay_unpark(m, error) ||
+    if (!vmig_settle_remove_arrived(m, error) || !vmig_ours_require_none(m, VMIG_SIDE_DEST, error) ||
+        !forget_revoked(m, error) || !vmig_seed_prove_again(m, error) || !vmig_handover_fresh_overlays(m, error) ||
+        !note_run_state(m, error) || !vmig_seed_note_written(m, error) || !arm_fence(m, error) ||
+        !vmig_fault("migrate.watched", error) || !vmig_overlay_unpark(m, error) ||
         !vmig_fault("migrate.unparked", error) || !vmig_machine_check_cancel(m, error))
         return FALSE;
     return hv->ops->migrate_begin(hv, m->job->uuid, &params, error);
@@ -137,7 +139,8 @@ static gboolean look_at_destination(VmigMachine *m, Watch *w, GError **error)
     if (run != VMIG_RUN_PAUSED)
         return TRUE;
     w->arrived = TRUE;
-    if (!vmig_fault("migrate.arrived", error) || !fence_source(m, &fenced, error))
+    if (!vmig_fault("migrate.arrived", error) || !vmig_ours_require(m, VMIG_SIDE_DEST, error) ||
+        !fence_source(m, &fenced, error))
         return FALSE;
     if (!fenced)
         return TRUE;
@@ -400,6 +403,8 @@ gboolean vmig_step_uncertain(VmigMachine *m, VmigState *next, GError **error)
     case VMIG_DECIDE_ADOPT:
     case VMIG_DECIDE_WAIT:
     default:
+        if (m->seen.stranger)
+            return vmig_ours_fail(m, VMIG_SIDE_DEST, error);
         return fail_waiting(m, error);
     }
 }

@@ -2,6 +2,7 @@
 /* RESTORE and BACK_RESTORE: the snapshot metadata is defined again, parents first, and compared with the record. */
 #include "core/domain-xml.h"
 #include "core/snapshot-tree.h"
+#include "flow/ours.h"
 #include "flow/restore.h"
 #include "flow/side.h"
 #include "host/fault.h"
@@ -56,7 +57,8 @@ gboolean vmig_restore_snapshots(VmigMachine *m, VmigSide side, GError **error)
     g_autoptr(GPtrArray) after = NULL;
     g_autofree char *difference = NULL;
 
-    if (host == NULL || !host->hypervisor->ops->snapshots(host->hypervisor, m->job->uuid, &before, error) ||
+    if (host == NULL || !vmig_ours_require_no_stranger(m, side, error) ||
+        !host->hypervisor->ops->snapshots(host->hypervisor, m->job->uuid, &before, error) ||
         !define_missing(m, host->hypervisor, side, before, error))
         return FALSE;
     g_clear_pointer(&before, g_ptr_array_unref); /* one list of them in memory is enough */

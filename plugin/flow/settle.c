@@ -2,6 +2,7 @@
 /* The facts of both hosts, and what the decision table says done. */
 #include "flow/settle.h"
 
+#include "flow/ours.h"
 #include "flow/overlay.h"
 #include "flow/side.h"
 #include "flow/texts.h"
@@ -11,12 +12,20 @@
 #define ABORT_DEADLINE (60 * G_USEC_PER_SEC)
 #define ABORT_AGAIN G_USEC_PER_SEC /* libvirt 9.0 can miss the end of what it aborts until it is asked again */
 
-/* Once the token is given nobody resumes the source any more: a paused one is one, whoever paused it. */
+/* Suspended by its user, not by libvirt's migration and not by us: it stays so. */
+static gboolean user_suspended(const VmigMachine *m, const VmigDomainInfo *info)
+{
+    return info->run == VMIG_RUN_PAUSED && (m->job->was_paused || (info->by_user && !m->job->suspended));
+}
+
+/* Once the token is given nobody resumes the source any more: a paused one is one, whoever paused it. Another guest
+ * under the UUID is not this one: this one is off. */
 static VmigSeen source_seen(VmigMachine *m, VmigToken token, gboolean *confirmed)
 {
     VmigHost *source = vmig_side_host(m, VMIG_SIDE_SOURCE, NULL);
     g_autoptr(VmigDomainInfo) info = NULL;
-    gboolean job = FALSE;
+    VmigDomainJob job;
+    VmigWhose whose;
 
     if (m->source_fenced)
         return VMIG_SEEN_ABSENT;
@@ -26,22 +35,31 @@ static VmigSeen source_seen(VmigMachine *m, VmigToken token, gboolean *confirmed
         *confirmed = info != NULL && info->migrated;
         return VMIG_SEEN_ABSENT;
     }
-    if (!source->hypervisor->ops->has_job(source->hypervisor, m->job->uuid, &job, NULL))
+    if (!vmig_ours_look(m, VMIG_SIDE_SOURCE, &whose, NULL))
         return VMIG_SEEN_UNREACHABLE;
-    if (job)
+    if (whose == VMIG_WHOSE_FOREIGN || whose == VMIG_WHOSE_NONE)
+        return VMIG_SEEN_ABSENT;
+    if (!source->hypervisor->ops->domain_job(source->hypervisor, m->job->uuid, &job, NULL))
+        return VMIG_SEEN_UNREACHABLE;
+    if (job == VMIG_DOMAIN_JOB_MIGRATION)
         return VMIG_SEEN_MIGRATING;
     if (info->run == VMIG_RUN_MIGRATING ||
-        (info->run == VMIG_RUN_PAUSED && (!m->job->was_paused || token != VMIG_TOKEN_NONE)))
+        (info->run == VMIG_RUN_PAUSED && (!user_suspended(m, info) || token != VMIG_TOKEN_NONE)))
         return VMIG_SEEN_STOPPED;
     return VMIG_SEEN_RUNNING;
 }
 
-static VmigSeen dest_seen(VmigMachine *m)
+/* *stranger: what is there is not proven to be what the job's migration brought. */
+static VmigSeen dest_seen(VmigMachine *m, gboolean *stranger)
 {
+    VmigWhose whose;
     VmigRun run;
 
-    if (!vmig_side_run(m, VMIG_SIDE_DEST, &run, NULL))
+    if (!vmig_ours_look(m, VMIG_SIDE_DEST, &whose, NULL) || !vmig_side_run(m, VMIG_SIDE_DEST, &run, NULL))
         return VMIG_SEEN_UNREACHABLE;
+    *stranger = whose == VMIG_WHOSE_FOREIGN || whose == VMIG_WHOSE_DOUBTFUL;
+    if (whose == VMIG_WHOSE_FOREIGN)
+        return VMIG_SEEN_ABSENT;
     switch (run) {
     case VMIG_RUN_RUNNING:
     case VMIG_RUN_IO_ERROR:
@@ -108,7 +126,7 @@ static void look(VmigMachine *m, VmigFacts *facts)
 {
     *facts = (VmigFacts){.token = token_seen(m), .revoked = m->job->revoked};
     facts->source = source_seen(m, facts->token, &facts->confirmed);
-    facts->dest = dest_seen(m);
+    facts->dest = dest_seen(m, &facts->stranger);
     if (facts->source != VMIG_SEEN_ABSENT || facts->dest != VMIG_SEEN_STOPPED || facts->token != VMIG_TOKEN_NONE)
         return;
     /* Nowhere else these matter. */
@@ -122,8 +140,10 @@ static gboolean hold_second_runner(VmigMachine *m, const VmigFacts *facts, GErro
 {
     if (facts->source != VMIG_SEEN_RUNNING || facts->dest != VMIG_SEEN_RUNNING)
         return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the guest is where it must not be");
-    VmigHost *loser = vmig_side_host(m, facts->token == VMIG_TOKEN_NONE ? VMIG_SIDE_DEST : VMIG_SIDE_SOURCE, error);
-    if (loser == NULL || !loser->hypervisor->ops->suspend(loser->hypervisor, m->job->uuid, error)) {
+    VmigSide side = facts->token == VMIG_TOKEN_NONE ? VMIG_SIDE_DEST : VMIG_SIDE_SOURCE;
+    VmigHost *loser = vmig_side_host(m, side, error);
+    if (loser == NULL || !vmig_ours_require(m, side, error) ||
+        !loser->hypervisor->ops->suspend(loser->hypervisor, m->job->uuid, error)) {
         g_prefix_error(error, "the guest runs on both hosts, and the one without the token cannot be suspended: ");
         return FALSE;
     }
@@ -132,11 +152,43 @@ static gboolean hold_second_runner(VmigMachine *m, const VmigFacts *facts, GErro
     return TRUE;
 }
 
+/* Only what the job's migration brought is ended; another guest under its UUID is told of, and stays. */
+static gboolean may_end(VmigMachine *m, gboolean *may, GError **error)
+{
+    g_autoptr(GError) stranger = NULL;
+    VmigWhose whose;
+
+    if (!vmig_ours_look(m, VMIG_SIDE_DEST, &whose, error))
+        return FALSE;
+    *may = whose == VMIG_WHOSE_OURS;
+    if (!*may && whose != VMIG_WHOSE_NONE) {
+        vmig_ours_fail(m, VMIG_SIDE_DEST, &stranger);
+        vmig_machine_note(m, "%s", stranger->message);
+    }
+    return TRUE;
+}
+
+/* By now it is off. Before the migration's end libvirt has no definition of its own of it: one that is there may be
+ * another guest's, which was defined meanwhile. */
+static gboolean undefine_arrived(VmigMachine *m, VmigHypervisor *hv, GError **error)
+{
+    g_autoptr(GError) why = NULL;
+    gboolean may = FALSE;
+
+    if (!may_end(m, &may, error))
+        return FALSE;
+    if (!may || hv->ops->undefine(hv, m->job->uuid, &why) || g_error_matches(why, VMIG_ERROR, VMIG_ERROR_NO_DOMAIN))
+        return TRUE;
+    g_propagate_error(error, g_steal_pointer(&why));
+    return FALSE;
+}
+
 gboolean vmig_settle_remove_arrived(VmigMachine *m, GError **error)
 {
     VmigHost *dest = vmig_side_host(m, VMIG_SIDE_DEST, NULL);
     g_autoptr(VmigDomainInfo) info = NULL;
     g_autoptr(GError) why = NULL;
+    gboolean may = FALSE;
 
     if (dest == NULL) {
         vmig_machine_note(m, "the destination does not answer; what may be left there never runs without the token");
@@ -147,7 +199,11 @@ gboolean vmig_settle_remove_arrived(VmigMachine *m, GError **error)
         return FALSE;
     if (info == NULL)
         return TRUE;
-    gboolean ended = info->run == VMIG_RUN_SHUTOFF || hv->ops->destroy(hv, m->job->uuid, &why);
+    if (!may_end(m, &may, error))
+        return FALSE;
+    if (!may)
+        return TRUE;
+    gboolean ended = info->run == VMIG_RUN_SHUTOFF || hv->ops->destroy(hv, m->job->uuid, info->id, &why);
     g_clear_pointer(&info, vmig_domain_info_free);
     if (!hv->ops->find(hv, m->job->uuid, &info, error))
         return FALSE;
@@ -156,12 +212,27 @@ gboolean vmig_settle_remove_arrived(VmigMachine *m, GError **error)
         g_propagate_error(error, g_steal_pointer(&why));
         return FALSE;
     }
-    g_clear_error(&why);
-    if (info == NULL || hv->ops->undefine(hv, m->job->uuid, &why) ||
-        g_error_matches(why, VMIG_ERROR, VMIG_ERROR_NO_DOMAIN))
+    return info == NULL || undefine_arrived(m, hv, error);
+}
+
+/* Its user suspended it since the job began: it stays so, also where libvirt let it run on by itself when it gave its
+ * migration up, because it ran when that began (qemuMigrationSrcRestoreDomainState()). */
+static gboolean keep_suspended(VmigMachine *m, VmigHypervisor *hv, GError **error)
+{
+    g_autoptr(VmigDomainInfo) info = NULL;
+
+    if (!hv->ops->find(hv, m->job->uuid, &info, error))
+        return FALSE;
+    if (info != NULL && !m->job->was_paused && user_suspended(m, info)) {
+        m->job->was_paused = TRUE;
+        vmig_machine_note(m, "%s: its user suspended '%s' meanwhile: it stays suspended", hv->host, m->job->domain);
+        return vmig_machine_save(m, error);
+    }
+    if (info == NULL || !m->job->was_paused || info->run != VMIG_RUN_RUNNING || !info->cancelled)
         return TRUE;
-    g_propagate_error(error, g_steal_pointer(&why));
-    return FALSE;
+    vmig_machine_note(m, "%s: libvirt let '%s' run on, which its user had suspended: it is suspended again", hv->host,
+                      m->job->domain);
+    return hv->ops->suspend(hv, m->job->uuid, error);
 }
 
 static gboolean let_source_run(VmigMachine *m, VmigSeen seen, GError **error)
@@ -171,7 +242,7 @@ static gboolean let_source_run(VmigMachine *m, VmigSeen seen, GError **error)
     if (source == NULL || !vmig_storage_fence_drop(source->storage, m->job, error))
         return FALSE;
     if (seen != VMIG_SEEN_STOPPED)
-        return TRUE;
+        return keep_suspended(m, source->hypervisor, error);
     return source->hypervisor->ops->resume(source->hypervisor, m->job->uuid, error);
 }
 
@@ -225,7 +296,7 @@ static gboolean abort_running(VmigMachine *m, GError **error)
 {
     VmigHypervisor *hv = m->world->source.hypervisor;
     gint64 until = vmig_machine_now(m) + ABORT_DEADLINE, again = 0;
-    gboolean job = TRUE;
+    VmigDomainJob job;
 
     if (!vmig_storage_fence_drop(m->world->source.storage, m->job, error))
         return FALSE;
@@ -235,9 +306,9 @@ static gboolean abort_running(VmigMachine *m, GError **error)
                 return FALSE;
             again = vmig_machine_now(m) + ABORT_AGAIN;
         }
-        if (!hv->ops->has_job(hv, m->job->uuid, &job, error))
+        if (!hv->ops->domain_job(hv, m->job->uuid, &job, error))
             return FALSE;
-        if (!job)
+        if (job != VMIG_DOMAIN_JOB_MIGRATION)
             return TRUE;
         if (vmig_machine_now(m) > until)
             break;

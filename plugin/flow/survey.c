@@ -83,8 +83,9 @@ static gboolean ask_domain(VmigSurvey *s, VmigWorld *world, VmigJournal *journal
         return FALSE;
     if (s->persistent_xml != NULL && (s->persistent = vmig_domain_xml_parse(s->persistent_xml, error)) == NULL)
         return FALSE;
-    if (!hv->ops->has_job(hv, s->domain->uuid, &s->has_job, NULL))
-        s->has_job = FALSE; /* a domain that is off has none to ask for */
+    VmigDomainJob job = VMIG_DOMAIN_JOB_NONE;
+    /* A domain that is off has none to ask for. */
+    s->has_job = hv->ops->domain_job(hv, s->domain->uuid, &job, NULL) && job != VMIG_DOMAIN_JOB_NONE;
     if (!hv->ops->snapshots(hv, s->domain->uuid, &s->snapshots, error))
         return FALSE;
     vmig_snapshot_tree_order(s->snapshots, &s->snapshots_error);

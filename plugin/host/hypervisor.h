@@ -34,6 +34,12 @@ typedef enum {
     VMIG_OFF_DIED,    /* its QEMU ended without a word */
 } VmigOff;
 
+typedef enum {
+    VMIG_DOMAIN_JOB_NONE,
+    VMIG_DOMAIN_JOB_MIGRATION, /* to another host */
+    VMIG_DOMAIN_JOB_OTHER,
+} VmigDomainJob;
+
 /* Which definition of a domain. */
 typedef enum {
     VMIG_XML_LIVE,       /* as it runs, with backing chains and block jobs */
@@ -45,9 +51,12 @@ typedef enum {
 typedef struct {
     char *name;
     char *uuid;
+    int id; /* libvirt's number of this run; -1 while it is off */
     VmigRun run;
-    VmigOff off;       /* meaningful where run is SHUTOFF */
-    gboolean migrated; /* SHUTOFF because it was migrated away */
+    gboolean by_user;   /* PAUSED by its user (or by us), not by a migration, an error or a restart of libvirtd */
+    gboolean cancelled; /* RUNNING because libvirt let it run on when its migration was given up */
+    VmigOff off;        /* meaningful where run is SHUTOFF */
+    gboolean migrated;  /* SHUTOFF because it was migrated away */
     gboolean persistent;
     gboolean autostart;
     gboolean managed_save;
@@ -148,16 +157,18 @@ typedef struct {
     gboolean (*suspend)(VmigHypervisor *self, const char *uuid, GError **error);
     gboolean (*resume)(VmigHypervisor *self, const char *uuid, GError **error);
     gboolean (*start)(VmigHypervisor *self, const char *uuid, GError **error);
-    gboolean (*destroy)(VmigHypervisor *self, const char *uuid, GError **error);
+    /* Only that run of the domain (VmigDomainInfo.id): INTERFERENCE where another one has begun. */
+    gboolean (*destroy)(VmigHypervisor *self, const char *uuid, int id, GError **error);
     gboolean (*define)(VmigHypervisor *self, const char *xml, GError **error);
     gboolean (*undefine)(VmigHypervisor *self, const char *uuid, GError **error);
     gboolean (*set_autostart)(VmigHypervisor *self, const char *uuid, gboolean on, GError **error);
     /* Our element in <metadata>, live and persistent as far as each exists; NULL removes it. */
     gboolean (*set_metadata)(VmigHypervisor *self, const char *uuid, const char *xml, GError **error);
-    /* Is any job of libvirt's own (save, migration, backup, dump) running on the domain? */
-    gboolean (*has_job)(VmigHypervisor *self, const char *uuid, gboolean *ret, GError **error);
+    /* Which job of libvirt's own (save, migration, backup, dump) runs on a domain that is not off? */
+    gboolean (*domain_job)(VmigHypervisor *self, const char *uuid, VmigDomainJob *ret, GError **error);
 
-    /* Asks libvirt to abort the domain's job, whoever started it; it ends some time later. None is success. */
+    /* Asks libvirt to abort the domain's migration to another host; it ends some time later. No job at all is success.
+     * INTERFERENCE where the job is another one (a backup, a dump, a save): that is not touched. */
     gboolean (*abort_job)(VmigHypervisor *self, const char *uuid, GError **error);
 
     /* One migration at a time: begin returns at once; poll says how it is; end waits for the call's return

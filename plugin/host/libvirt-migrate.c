@@ -281,16 +281,48 @@ gboolean vmig_libvirt_migrate_end(VmigHypervisor *hv, GError **error)
     return FALSE;
 }
 
-gboolean vmig_libvirt_has_job(VmigHypervisor *hv, const char *uuid, gboolean *ret, GError **error)
+gboolean vmig_libvirt_domain_job(VmigHypervisor *hv, const char *uuid, VmigDomainJob *ret, GError **error)
 {
     VmigLibvirt *self = (VmigLibvirt *)hv;
     g_autoptr(virDomain) domain = vmig_libvirt_domain(self, uuid, error);
-    virDomainJobInfo info;
+    virTypedParameterPtr params = NULL;
+    int type = VIR_DOMAIN_JOB_NONE, n = 0, operation = VIR_DOMAIN_JOB_OPERATION_UNKNOWN;
 
     if (domain == NULL)
         return FALSE;
-    if (virDomainGetJobInfo(domain, &info) != 0)
+    if (virDomainGetJobStats(domain, &type, &params, &n, 0) != 0)
         return vmig_libvirt_fail(self, error, "cannot ask for the domain's job");
-    *ret = info.type != VIR_DOMAIN_JOB_NONE;
+    virTypedParamsGetInt(params, n, VIR_DOMAIN_JOB_OPERATION, &operation);
+    virTypedParamsFree(params, n);
+    if (type == VIR_DOMAIN_JOB_NONE)
+        *ret = VMIG_DOMAIN_JOB_NONE;
+    else
+        *ret = operation == VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT ? VMIG_DOMAIN_JOB_MIGRATION : VMIG_DOMAIN_JOB_OTHER;
     return TRUE;
+}
+
+gboolean vmig_libvirt_abort_job(VmigHypervisor *hv, const char *uuid, GError **error)
+{
+    VmigLibvirt *self = (VmigLibvirt *)hv;
+    VmigDomainJob job;
+
+    if (!vmig_libvirt_domain_job(hv, uuid, &job, error))
+        return FALSE;
+    if (job == VMIG_DOMAIN_JOB_NONE)
+        return TRUE;
+    if (job == VMIG_DOMAIN_JOB_OTHER)
+        return vmig_fail(error, VMIG_ERROR_INTERFERENCE,
+                         "Wait until that job has ended (virsh domjobinfo), then vmig-snap resume.",
+                         "%s: cannot end the guest's migration: another job of libvirt's runs on the guest", hv->host);
+    g_autoptr(virDomain) domain = vmig_libvirt_domain(self, uuid, error);
+    if (domain == NULL)
+        return FALSE;
+    if (virDomainAbortJob(domain) == 0)
+        return TRUE;
+    g_autoptr(GError) why = NULL;
+    vmig_libvirt_fail(self, &why, "cannot abort the domain's job");
+    if (vmig_libvirt_domain_job(hv, uuid, &job, NULL) && job == VMIG_DOMAIN_JOB_NONE)
+        return TRUE;
+    g_propagate_error(error, g_steal_pointer(&why));
+    return FALSE;
 }

@@ -71,7 +71,8 @@ gboolean vmig_libvirt_would_start(VmigHypervisor *hv, const char *domain_xml, GE
 gboolean vmig_libvirt_overlay(VmigHypervisor *hv, const char *uuid, const char *xml, GError **error);
 
 /* libvirt-migrate.c */
-gboolean vmig_libvirt_has_job(VmigHypervisor *hv, const char *uuid, gboolean *ret, GError **error);
+gboolean vmig_libvirt_abort_job(VmigHypervisor *hv, const char *uuid, GError **error);
+gboolean vmig_libvirt_domain_job(VmigHypervisor *hv, const char *uuid, VmigDomainJob *ret, GError **error);
 gboolean vmig_libvirt_migrate_begin(VmigHypervisor *hv, const char *uuid, const VmigMigrateParams *params,
                                     GError **error);
 gboolean vmig_libvirt_migrate_poll(VmigHypervisor *hv, VmigMigrateStatus *ret, GError **error);

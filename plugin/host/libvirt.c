@@ -209,7 +209,11 @@ static VmigDomainInfo *read_info(VmigLibvirt *self, virDomainPtr domain, GError 
     }
     info->name = g_strdup(virDomainGetName(domain));
     info->uuid = g_strdup(uuid);
+    unsigned id = virDomainGetID(domain);
+    info->id = id != (unsigned)-1 ? (int)id : -1;
     info->run = run_of(state, reason);
+    info->by_user = state == VIR_DOMAIN_PAUSED && reason == VIR_DOMAIN_PAUSED_USER;
+    info->cancelled = state == VIR_DOMAIN_RUNNING && reason == VIR_DOMAIN_RUNNING_MIGRATION_CANCELED;
     info->migrated = state == VIR_DOMAIN_SHUTOFF && reason == VIR_DOMAIN_SHUTOFF_MIGRATED;
     info->off = off_of(reason);
     info->persistent = virDomainIsPersistent(domain) == 1;
@@ -372,10 +376,25 @@ static gboolean libvirt_can_run(VmigHypervisor *hv, const char *domain_xml, GErr
 SIMPLE_CALL(suspend, virDomainSuspend(domain), "cannot suspend the guest")
 SIMPLE_CALL(resume, virDomainResume(domain), "cannot resume the guest")
 SIMPLE_CALL(start, virDomainCreate(domain), "cannot start the guest")
-SIMPLE_CALL(destroy, virDomainDestroy(domain), "cannot end the guest's QEMU")
 /* The NVRAM file stays: it is the source's only copy until somebody cleans up. */
 /* Not SNAPSHOTS_METADATA: a domain that still has snapshots must not go. */
 SIMPLE_CALL(undefine, virDomainUndefineFlags(domain, VIR_DOMAIN_UNDEFINE_KEEP_NVRAM), "cannot undefine the domain")
+
+/* libvirt takes the UUID from the handle and ends what runs under it by then: the number of the run is looked at right
+ * before, which is as near as its calls allow. */
+static gboolean libvirt_destroy(VmigHypervisor *hv, const char *uuid, int id, GError **error)
+{
+    VmigLibvirt *self = (VmigLibvirt *)hv;
+    g_autoptr(virDomain) domain = vmig_libvirt_domain(self, uuid, error);
+
+    if (domain == NULL)
+        return FALSE;
+    unsigned now = virDomainGetID(domain);
+    if (now != (unsigned)-1 && (int)now != id)
+        return vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL,
+                         "%s: cannot end the guest's QEMU: another one was started under its UUID meanwhile", hv->host);
+    return virDomainDestroy(domain) == 0 || vmig_libvirt_fail(self, error, "cannot end the guest's QEMU");
+}
 
 static gboolean libvirt_lacks_space(VmigHypervisor *hv, const char *uuid, gboolean *ret, GError **error)
 {
@@ -470,24 +489,6 @@ static void libvirt_free(VmigHypervisor *hv)
     g_free(self);
 }
 
-static gboolean libvirt_abort_job(VmigHypervisor *hv, const char *uuid, GError **error)
-{
-    VmigLibvirt *self = (VmigLibvirt *)hv;
-    g_autoptr(virDomain) domain = vmig_libvirt_domain(self, uuid, error);
-    gboolean job = FALSE;
-
-    if (domain == NULL)
-        return FALSE;
-    if (virDomainAbortJob(domain) == 0)
-        return TRUE;
-    g_autoptr(GError) why = NULL;
-    vmig_libvirt_fail(self, &why, "cannot abort the domain's job");
-    if (vmig_libvirt_has_job(hv, uuid, &job, NULL) && !job)
-        return TRUE;
-    g_propagate_error(error, g_steal_pointer(&why));
-    return FALSE;
-}
-
 static const VmigHypervisorOps libvirt_ops = {
     .host_info = libvirt_host_info,
     .can_run = libvirt_can_run,
@@ -517,8 +518,8 @@ static const VmigHypervisorOps libvirt_ops = {
     .undefine = libvirt_undefine,
     .set_autostart = libvirt_set_autostart,
     .set_metadata = libvirt_set_metadata,
-    .abort_job = libvirt_abort_job,
-    .has_job = vmig_libvirt_has_job,
+    .abort_job = vmig_libvirt_abort_job,
+    .domain_job = vmig_libvirt_domain_job,
     .migrate_begin = vmig_libvirt_migrate_begin,
     .migrate_poll = vmig_libvirt_migrate_poll,
     .stopped_for = vmig_libvirt_stopped_for,

@@ -277,6 +277,8 @@ static gboolean run_is_right(const Sim *sim, const SimDomain *d)
     /* What arrived of a guest that somebody tampered with meanwhile is not resumed; the source let go of it. */
     if (d->qemu == NULL)
         return sim->guest.was_off || (sim->foreign && d->migrated);
+    if (sim->guest.suspended && !d->qemu->host->is_dest && running && !sim->guest.was_off && !sim->foreign)
+        return FALSE;
     if (sim->guest.user_acted || sim->guest.was_off)
         return TRUE;
     return running != sim->was_paused;
@@ -307,7 +309,9 @@ static void check_final(Sim *sim, SimHost *host, SimHost *other)
     check_files(sim, other, host->is_dest ? sim->keep_source : FALSE);
     check_left(sim, host);
     check_left(sim, other);
-    if (other->domain.exists)
+    if (sim->stranger && !sim_dest(sim)->domain.stranger)
+        sim_violate(sim, "the other guest with the UUID is gone");
+    if (other->domain.exists && !other->domain.stranger)
         sim_violate(sim, "%s: the domain is left over", other->name);
     if (!d->persistent) {
         sim_violate(sim, "%s: the domain is not persistent", host->name);

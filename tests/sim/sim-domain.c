@@ -16,6 +16,7 @@ gboolean sim_domain_start(SimHost *host, gboolean paused, GError **error)
     }
     d->migrated = FALSE;
     d->run = VMIG_RUN_PAUSED;
+    d->by_user = paused;
     if (!paused) {
         d->run = VMIG_RUN_RUNNING;
         sim_qemu_cont(d->qemu, NULL);

@@ -345,6 +345,7 @@ static gboolean begin_call(Sim *sim, SimCall *call, SimHost *host, const char *m
 gboolean sim_libvirt_begin(Sim *sim, SimCall *call, SimHost *host, const char *method, GError **error)
 {
     call->libvirt = TRUE;
+    sim_stranger_check(host, method);
     return begin_call(sim, call, host, method, error);
 }
 
@@ -416,6 +417,7 @@ void sim_fault_heal(Sim *sim)
     sim->journal_fault = SIM_FAULT_KINDS;
     sim->corrupt = FALSE;
     sim->commit_fails = 0;
+    sim_stranger_leave(sim);
     for (guint h = 0; h < 2; h++) {
         sim->hosts[h].down_until = sim->hosts[h].libvirt_until = 0;
         let_go_on(&sim->hosts[h]);

@@ -106,9 +106,12 @@ static gboolean find(SimHost *host, const char *name, VmigDomainInfo **ret)
     if (!d->exists || (strcmp(name, "guest") != 0 && strcmp(name, host->sim->uuid) != 0))
         return TRUE;
     VmigDomainInfo *info = g_new0(VmigDomainInfo, 1);
-    info->name = g_strdup("guest");
+    info->name = g_strdup(d->stranger ? "restored" : "guest");
     info->uuid = g_strdup(host->sim->uuid);
+    info->id = d->qemu != NULL || d->stranger ? d->id : -1;
     info->run = d->run;
+    info->by_user = d->run == VMIG_RUN_PAUSED && d->by_user;
+    info->cancelled = d->run == VMIG_RUN_RUNNING && d->cancelled;
     info->off = d->off;
     info->migrated = d->migrated && d->run == VMIG_RUN_SHUTOFF;
     info->persistent = d->persistent;
@@ -194,8 +197,10 @@ static gboolean suspend(SimHost *host, GError **error)
     if (d == NULL || d->in_job)
         return d != NULL && sim_hv_refuse(error, "%s: the domain is just arriving", host->name);
     sim_qemu_stop(d->qemu);
-    if (d->run == VMIG_RUN_RUNNING)
+    if (d->run == VMIG_RUN_RUNNING) {
         d->run = VMIG_RUN_PAUSED;
+        d->by_user = TRUE;
+    }
     return TRUE;
 }
 
@@ -215,6 +220,7 @@ static gboolean resume(SimHost *host, GError **error)
     if (!sim_qemu_cont(d->qemu, error))
         return FALSE;
     d->run = VMIG_RUN_RUNNING;
+    d->cancelled = FALSE;
     return TRUE;
 }
 
@@ -251,19 +257,21 @@ static gboolean hv_start(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, G
     CALL("start", start(host, error));
 }
 
-static gboolean destroy(SimHost *host, GError **error)
+static gboolean destroy(SimHost *host, int id, GError **error)
 {
     if (sim_hv_active(host, error) == NULL)
         return FALSE;
+    if (host->domain.id != id)
+        return vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL, "%s: another run of the domain", host->name);
     sim_migration_qemu_died(host->sim, host);
     sim_domain_off(host);
     host->domain.off = VMIG_OFF_ASKED;
     return TRUE;
 }
 
-static gboolean hv_destroy(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, GError **error)
+static gboolean hv_destroy(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, int id, GError **error)
 {
-    CALL("destroy", destroy(host, error));
+    CALL("destroy", destroy(host, id, error));
 }
 
 static gboolean define(SimHost *host, const char *xml, GError **error)
@@ -360,18 +368,18 @@ static gboolean hv_set_metadata(VmigHypervisor *self, const char *uuid G_GNUC_UN
     CALL("set-metadata", set_metadata(host, xml, error));
 }
 
-static gboolean has_job(SimHost *host, gboolean *ret, GError **error)
+static gboolean domain_job(SimHost *host, VmigDomainJob *ret, GError **error)
 {
     SimDomain *d = sim_hv_active(host, error);
 
     if (d != NULL)
-        *ret = d->out_job || d->in_job;
+        *ret = d->out_job ? VMIG_DOMAIN_JOB_MIGRATION : d->in_job ? VMIG_DOMAIN_JOB_OTHER : VMIG_DOMAIN_JOB_NONE;
     return d != NULL;
 }
 
-static gboolean hv_has_job(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, gboolean *ret, GError **error)
+static gboolean hv_domain_job(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, VmigDomainJob *ret, GError **error)
 {
-    CALL("has-job", has_job(host, ret, error));
+    CALL("domain-job", domain_job(host, ret, error));
 }
 
 static gboolean abort_job(SimHost *host, GError **error)
@@ -484,7 +492,7 @@ static const VmigHypervisorOps ops = {
     .undefine = hv_undefine,
     .set_autostart = hv_set_autostart,
     .set_metadata = hv_set_metadata,
-    .has_job = hv_has_job,
+    .domain_job = hv_domain_job,
     .abort_job = hv_abort_job,
     .migrate_begin = hv_migrate_begin,
     .migrate_poll = hv_migrate_poll,

@@ -263,6 +263,10 @@ static void io_domain(Io *io, SimHost *host)
     IO(io, d->exists);
     IO(io, d->persistent);
     IO(io, d->autostart);
+    IO(io, d->by_user);
+    IO(io, d->cancelled);
+    IO(io, d->stranger);
+    IO(io, d->id);
     IO(io, d->migrated);
     IO(io, d->run);
     IO(io, d->out_job);
@@ -302,6 +306,7 @@ static void io_guest(Io *io, SimGuest *guest)
     IO(io, guest->want);
     IO(io, guest->was_off);
     IO(io, guest->user_acted);
+    IO(io, guest->suspended);
 }
 
 static void io_migration(Io *io, SimMigration *migration)
@@ -320,6 +325,8 @@ static void io_world(Io *io)
     IO(io, sim->tool);
     IO(io, sim->now);
     IO(io, sim->next_ino);
+    IO(io, sim->runs);
+    IO(io, sim->stranger);
     IO(io, sim->here);
     IO(io, sim->processes);
     IO(io, sim->calls);

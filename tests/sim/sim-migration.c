@@ -54,6 +54,7 @@ static void restore_source(Sim *sim)
         return;
     }
     d->run = VMIG_RUN_RUNNING;
+    d->cancelled = TRUE;
     if (sim_owner(sim) != source)
         sim_violate(sim, "libvirt lets the source run on, and the token is given");
 }
@@ -87,6 +88,10 @@ static void prepare(Sim *sim)
     g_autoptr(GError) error = NULL;
     SimDef def = {0};
 
+    if (d->stranger) {
+        fail(sim, "a domain of another name has the UUID on the destination");
+        return;
+    }
     if (d->exists && d->qemu != NULL) {
         fail(sim, "the domain is already active on the destination");
         return;

@@ -46,8 +46,12 @@ void sim_guest_pause(Sim *sim)
         return;
     sim_trace(sim, "%s: its user suspends the guest", host->name);
     sim->guest.user_acted = TRUE;
-    sim_qemu_stop(host->domain.qemu);
-    host->domain.run = VMIG_RUN_PAUSED;
+    SimDomain *d = &host->domain;
+    sim_qemu_stop(d->qemu);
+    /* Within a migration libvirt gives the migration as the reason (qemuDomainSuspend()). */
+    d->run = d->out_job ? VMIG_RUN_MIGRATING : VMIG_RUN_PAUSED;
+    d->by_user = !d->out_job;
+    sim->guest.suspended = !host->is_dest && !d->out_job;
 }
 
 static gboolean is_busy(const SimDomain *d)
@@ -158,10 +162,14 @@ static void abort_job(SimHost *host)
 void sim_operator_act(Sim *sim)
 {
     SimHost *host = host_of_guest(sim);
-    guint what = sim_random_below(&sim->chance, 6);
+    guint what = sim_random_below(&sim->chance, 7);
 
     if (host == NULL)
         return;
+    if (what == 6) {
+        sim_stranger_come(sim);
+        return;
+    }
     SimDomain *d = &host->domain;
     gboolean busy = is_busy(d);
     sim_trace(sim, "%s: an operator does %u%s", host->name, what, busy && what < 4 ? ", which is refused" : "");

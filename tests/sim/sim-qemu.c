@@ -71,6 +71,8 @@ SimQemu *sim_qemu_new(SimHost *host, SimDef *def, gboolean incoming, GError **er
             return NULL;
         }
     }
+    host->domain.id = (int)++host->sim->runs;
+    host->domain.by_user = host->domain.cancelled = FALSE;
     return qemu;
 }
 

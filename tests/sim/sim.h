@@ -177,7 +177,11 @@ typedef struct {
     gboolean persistent;
     gboolean autostart;
     gboolean migrated;
-    VmigRun run; /* never ABSENT */
+    gboolean by_user;   /* suspended by a call, not by a migration */
+    gboolean cancelled; /* it runs because its migration was given up */
+    gboolean stranger;  /* another guest with the same UUID */
+    int id;             /* of this run */
+    VmigRun run;        /* never ABSENT */
     VmigOff off;
     gboolean out_job; /* its migration away */
     gboolean in_job;  /* its arrival */
@@ -361,6 +365,7 @@ typedef struct {
     SimWant want;        /* what the guest and its user want */
     gboolean was_off;    /* it stopped at some time; nobody has to start it again */
     gboolean user_acted; /* its user suspended or resumed it meanwhile */
+    gboolean suspended;  /* ... suspended it on the source, and not within a migration */
     GPtrArray *kept;     /* SimKept */
 } SimGuest;
 
@@ -430,6 +435,8 @@ struct Sim {
     gint64 stubborn_until;
     SimFaultKind journal_fault; /* what the next commit does, or SIM_FAULT_KINDS */
     gboolean corrupt;
+    guint runs;           /* QEMUs that were started */
+    gboolean stranger;    /* another guest with the UUID came to the destination, and is there */
     gboolean foreign;     /* an operator changed something that only he can put right */
     gboolean reverted;    /* ... and that is the persistent definition: he reverted, the guest is off */
     gboolean lost_config; /* a power loss took back what libvirt had not synced */
@@ -509,6 +516,10 @@ gboolean sim_hv_refuse(GError **error, const char *format, ...) G_GNUC_PRINTF(2,
 SimDomain *sim_hv_active(SimHost *host, GError **error);
 SimDomain *sim_hv_modify(SimHost *host, GError **error);
 
+/* sim-stranger.c */
+void sim_stranger_come(Sim *sim);
+void sim_stranger_leave(Sim *sim);
+void sim_stranger_check(SimHost *host, const char *method); /* what the tool does there */
 /* sim-check.c */
 void sim_violate(Sim *sim, const char *format, ...) G_GNUC_PRINTF(2, 3);
 /* Who owns the guest, by what is durable. */

@@ -178,6 +178,19 @@ static void proof_only_opens(const VmigFacts *f, VmigDecision d)
         g_assert_cmpint(vmig_uncertain_decide(&revoked), !=, FORWARD);
 }
 
+/* With another guest under the UUID on the destination nothing leads there; all else is as without. */
+static void a_stranger_bars_the_way_there(const VmigFacts *f, VmigDecision d)
+{
+    VmigFacts with = *f;
+
+    with.stranger = TRUE;
+    VmigDecision barred = vmig_uncertain_decide(&with);
+    if (d == FORWARD || (d == DOWN && f->token != NONE))
+        g_assert_cmpint(barred, ==, WAIT);
+    else
+        g_assert_cmpint(barred, ==, d);
+}
+
 static const struct {
     const char *name;
     Law law;
@@ -192,6 +205,7 @@ static const struct {
     {"down-only-without-a-guest", down_only_without_a_guest},
     {"the-token-stands-above-the-rest", the_token_stands_above_the_rest},
     {"proof-only-opens", proof_only_opens},
+    {"a-stranger-bars-the-way-there", a_stranger_bars_the_way_there},
 };
 
 static void test_law(gconstpointer data)

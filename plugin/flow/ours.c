@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The proof that a domain is the guest of this job: its mark and its disks. */
+#include "flow/ours.h"
+
+#include "flow/side.h"
+
+static gboolean is_job_file(const char *path, const VmigDisk *disk, VmigSide side)
+{
+    if (path == NULL)
+        return FALSE;
+    if (g_strcmp0(path, vmig_side_overlay(disk, side)) == 0)
+        return TRUE;
+    for (guint i = 0; i < disk->files->len; i++)
+        if (g_strcmp0(path, vmig_side_path(disk->files->pdata[i], side)) == 0)
+            return TRUE;
+    return FALSE;
+}
+
+/* Somebody's snapshot may be on top: then a file of the job is below it. */
+static gboolean is_on_job(const VmigDomainDisk *now, const VmigDisk *disk, VmigSide side)
+{
+    if (is_job_file(now->source, disk, side))
+        return TRUE;
+    for (guint i = 0; i < now->backing->len; i++)
+        if (is_job_file(((VmigChainFile *)now->backing->pdata[i])->file, disk, side))
+            return TRUE;
+    return FALSE;
+}
+
+static gboolean has_disks(const VmigDomainXml *doc, const VmigJob *job, VmigSide side)
+{
+    for (guint i = 0; i < job->disks->len; i++) {
+        const VmigDisk *disk = job->disks->pdata[i];
+        const VmigDomainDisk *now = vmig_domain_xml_disk(doc, disk->target);
+        if (now == NULL || !is_on_job(now, disk, side))
+            return FALSE;
+    }
+    return job->disks->len > 0;
+}
+
+gboolean vmig_ours_look(VmigMachine *m, VmigSide side, VmigWhose *ret, GError **error)
+{
+    VmigHost *host = vmig_side_host(m, side, error);
+    g_autoptr(GError) why = NULL;
+    g_autofree char *xml = NULL;
+
+    *ret = VMIG_WHOSE_NONE;
+    if (host == NULL)
+        return FALSE;
+    if (!host->hypervisor->ops->domain_xml(host->hypervisor, m->job->uuid, VMIG_XML_LIVE, &xml, &why)) {
+        if (g_error_matches(why, VMIG_ERROR, VMIG_ERROR_NO_DOMAIN))
+            return TRUE;
+        g_propagate_error(error, g_steal_pointer(&why));
+        return FALSE;
+    }
+    g_autoptr(VmigDomainXml) doc = vmig_domain_xml_parse(xml, error);
+    if (doc == NULL)
+        return FALSE;
+    gboolean mark = g_strcmp0(vmig_domain_xml_facts(doc)->metadata_job, m->job->id) == 0;
+    gboolean disks = has_disks(doc, m->job, side);
+    if (mark && disks)
+        *ret = VMIG_WHOSE_OURS;
+    else
+        *ret = mark || disks ? VMIG_WHOSE_DOUBTFUL : VMIG_WHOSE_FOREIGN;
+    return TRUE;
+}
+
+gboolean vmig_ours_fail(VmigMachine *m, VmigSide side, GError **error)
+{
+    const char *host = side == VMIG_SIDE_SOURCE ? m->job->source_host : m->job->dest_host;
+
+    vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL,
+              "%s: the domain with the UUID of '%s' is not the guest of this job: it was defined or restored there "
+              "meanwhile. It is left alone",
+              host, m->job->domain);
+    if (error != NULL && *error != NULL)
+        vmig_error_set_hint(*error,
+                            "Look at it: virsh dumpxml %s. Give it another UUID, or undefine it where it is not "
+                            "needed; then vmig-snap resume.",
+                            m->job->uuid);
+    return FALSE;
+}
+
+gboolean vmig_ours_require(VmigMachine *m, VmigSide side, GError **error)
+{
+    VmigWhose whose;
+
+    if (!vmig_ours_look(m, side, &whose, error))
+        return FALSE;
+    return whose == VMIG_WHOSE_OURS || whose == VMIG_WHOSE_NONE || vmig_ours_fail(m, side, error);
+}
+
+gboolean vmig_ours_require_no_stranger(VmigMachine *m, VmigSide side, GError **error)
+{
+    VmigWhose whose;
+
+    if (!vmig_ours_look(m, side, &whose, error))
+        return FALSE;
+    return whose != VMIG_WHOSE_FOREIGN || vmig_ours_fail(m, side, error);
+}
+
+gboolean vmig_ours_require_none(VmigMachine *m, VmigSide side, GError **error)
+{
+    VmigWhose whose;
+
+    if (!vmig_ours_look(m, side, &whose, error))
+        return FALSE;
+    return whose == VMIG_WHOSE_NONE || vmig_ours_fail(m, side, error);
+}
