@@ -14,6 +14,7 @@
 #include "host/control.h"
 #include "host/destination.h"
 #include "host/policy.h"
+#include "host/trusted-file.h"
 #include "host/world-real.h"
 
 G_DEFINE_FINAL_TYPE(VmigSession, vmig_session, G_TYPE_OBJECT)
@@ -362,7 +363,7 @@ static void run_command(VmigSession *self, const VmigPolicy *policy, const VmigJ
     env = g_environ_setenv(env, "VMIG_STATE", job->parked_state != NULL ? job->parked_state : "", TRUE);
     env = g_environ_setenv(env, "VMIG_ERROR", job->error_code != NULL ? job->error_code : "", TRUE);
     env = g_environ_setenv(env, "VMIG_MESSAGE", job->error_message != NULL ? job->error_message : "", TRUE);
-    if (!g_shell_parse_argv(policy->command, NULL, &argv, &error) ||
+    if (!g_shell_parse_argv(policy->command, NULL, &argv, &error) || !vmig_trusted_program(argv[0], &error) ||
         !g_spawn_async("/", argv, env, G_SPAWN_SEARCH_PATH | G_SPAWN_STDOUT_TO_DEV_NULL, NULL, NULL, NULL, &error))
         vmig_session_emit(self, vmig_event_note(job, error->message));
 }

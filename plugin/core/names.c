@@ -34,3 +34,35 @@ char *vmig_text_escape(const char *bytes, gssize length)
     }
     return g_string_free(out, FALSE);
 }
+
+static gboolean is_control(char c)
+{
+    return (c > 0 && c < ' ') || c == 0x7f;
+}
+
+/* $'...' of bash and POSIX 2024: what a terminal must not be sent is in it as a number. */
+static char *quote_controls(const char *text)
+{
+    GString *out = g_string_new("$'");
+
+    for (const char *p = text; *p != '\0'; p++) {
+        if (is_control(*p))
+            g_string_append_printf(out, "\\x%02x", (guint)*p);
+        else if (*p == '\'' || *p == '\\')
+            g_string_append_printf(out, "\\%c", *p);
+        else
+            g_string_append_c(out, *p);
+    }
+    g_string_append_c(out, '\'');
+    return g_string_free(out, FALSE);
+}
+
+char *vmig_shell_word(const char *text)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:@%+=,";
+
+    for (const char *p = text; *p != '\0'; p++)
+        if (is_control(*p))
+            return quote_controls(text);
+    return *text != '\0' && strspn(text, plain) == strlen(text) ? g_strdup(text) : g_shell_quote(text);
+}

@@ -10,3 +10,6 @@
  * Longer than VMIG_TEXT_MAX bytes: cut, with "..." at the end. length -1: NUL-terminated; NULL gives "".
  * (transfer full) */
 char *vmig_text_escape(const char *bytes, gssize length);
+/* A word of a shell command that is told to people: as it is where the shell takes it as it is, else quoted, so that
+ * the command does what it says whatever the name is. (transfer full) */
+char *vmig_shell_word(const char *text);

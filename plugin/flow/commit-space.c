@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Room for a commit, and for a guest that QEMU paused because there was none. */
 #include "core/amount.h"
+#include "core/names.h"
 #include "flow/commit.h"
 #include "flow/ours.h"
 
@@ -104,6 +105,16 @@ static void tell_starved(VmigMachine *m, const VmigHost *host, const VmigRoom *r
                       host->hypervisor->host, room->folder, free, needed);
 }
 
+static void tell_io_error(VmigMachine *m, VmigHost *host)
+{
+    g_autofree char *domain = vmig_shell_word(m->job->domain);
+
+    vmig_machine_note(m,
+                      "%s: the guest is paused on an I/O error of a disk (virsh domblkerror %s): it is not resumed "
+                      "before somebody does",
+                      host->hypervisor->host, domain);
+}
+
 /* *waits: it is still paused for want of room. */
 static gboolean relieve(VmigMachine *m, VmigSide side, gboolean *waits, GError **error)
 {
@@ -122,10 +133,7 @@ static gboolean relieve(VmigMachine *m, VmigSide side, gboolean *waits, GError *
         return FALSE;
     if (!space) {
         if (!m->starved)
-            vmig_machine_note(m,
-                              "%s: the guest is paused on an I/O error of a disk (virsh domblkerror '%s'): it is "
-                              "not resumed before somebody does",
-                              host->hypervisor->host, m->job->domain);
+            tell_io_error(m, host);
         m->starved = TRUE;
         return TRUE;
     }

@@ -188,7 +188,8 @@ static gboolean ended_file(const VmigDoctorFacts *facts, const VmigDoctorDomain 
 static void repair_overlay(VmigFinding *f, const VmigDoctorDomain *domain, const VmigDomainDisk *disk,
                            const char *overlay, gboolean top, gboolean finished)
 {
-    g_autofree char *target = vmig_text_escape(disk->target, -1);
+    g_autofree char *target = vmig_shell_word(disk->target);
+    g_autofree char *file = vmig_shell_word(overlay);
 
     if (finished && domain->live != NULL)
         vmig_finding_repair(f,
@@ -212,9 +213,9 @@ static void repair_overlay(VmigFinding *f, const VmigDoctorDomain *domain, const
     else
         vmig_finding_repair(f,
                             "Make sure that no other host has this guest or knows the job, and that the overlay "
-                            "holds no snapshot (qemu-img snapshot -l). Then: qemu-img commit -d '%s', and name its "
+                            "holds no snapshot (qemu-img snapshot -l). Then: qemu-img commit -d %s, and name its "
                             "backing file in the definition (virsh edit %s).",
-                            overlay, domain->uuid);
+                            file, domain->uuid);
 }
 
 static void overlay_finding(const VmigDoctorFacts *facts, const VmigDoctorDomain *domain, const VmigDomainDisk *disk,
@@ -232,7 +233,7 @@ static void overlay_finding(const VmigDoctorFacts *facts, const VmigDoctorDomain
     VmigFinding *f =
         vmig_finding_add(findings, "overlay-in-chain", VMIG_SEVERITY_PROBLEM,
                          "disk %s of '%s' is on %s, the temporary overlay of %s", target, name, shown, whose);
-    repair_overlay(f, domain, disk, shown, top, job != NULL);
+    repair_overlay(f, domain, disk, path, top, job != NULL);
 }
 
 static void copy_finding(const VmigDoctorFacts *facts, const VmigDoctorDomain *domain, const VmigDomainDisk *disk,
@@ -245,12 +246,13 @@ static void copy_finding(const VmigDoctorFacts *facts, const VmigDoctorDomain *d
         return;
     g_autofree char *name = vmig_text_escape(domain->name, -1);
     g_autofree char *target = vmig_text_escape(disk->target, -1);
+    g_autofree char *word = vmig_shell_word(disk->target);
     g_autofree char *whose = job_text(job, id);
     VmigFinding *f = vmig_finding_add(findings, "parked-copy", VMIG_SEVERITY_PROBLEM,
                                       "a parked block copy still runs on disk %s of '%s', of %s: libvirt refuses "
                                       "snapshots of it",
                                       target, name, whose);
-    vmig_finding_repair(f, "virsh blockjob %s %s --abort", domain->uuid, target);
+    vmig_finding_repair(f, "virsh blockjob %s %s --abort", domain->uuid, word);
 }
 
 static guint chain_rules(const VmigDoctorFacts *facts, const VmigDoctorDomain *domain, GPtrArray *findings)

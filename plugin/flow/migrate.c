@@ -32,16 +32,33 @@ typedef struct {
     gboolean given;
 } Watch;
 
+/* In the journal too: a QEMU that took its overlay back for an instant is what somebody may look for there later. */
+static void note_slow(VmigMachine *m, const char *why)
+{
+    g_autofree char *text = g_strdup_printf(
+        "%s: the guard cannot come before other processes (SCHED_FIFO: %s). Allow it: a unit that runs vmig-snap must "
+        "not have RestrictRealtime=yes, and root needs CAP_SYS_NICE",
+        m->job->source_host, why);
+
+    vmig_journal_note(m->journal, m->job->id, text, NULL);
+    vmig_machine_note(m, "%s", text);
+}
+
 static gboolean arm_fence(VmigMachine *m, GError **error)
 {
     g_autoptr(GPtrArray) overlays = g_ptr_array_new();
+    g_autofree char *slow = NULL;
 
     for (guint i = 0; i < m->job->disks->len; i++)
         g_ptr_array_add(overlays, ((VmigDisk *)m->job->disks->pdata[i])->overlay);
     g_ptr_array_add(overlays, NULL);
     /* What an earlier try's saw does not count for this one. */
-    return vmig_storage_fence_drop(m->world->source.storage, m->job, error) &&
-           vmig_storage_fence_arm(m->world->source.storage, m->job, (const char *const *)overlays->pdata, error);
+    if (!vmig_storage_fence_drop(m->world->source.storage, m->job, error) ||
+        !vmig_storage_fence_arm(m->world->source.storage, m->job, (const char *const *)overlays->pdata, &slow, error))
+        return FALSE;
+    if (slow != NULL)
+        note_slow(m, slow);
+    return TRUE;
 }
 
 /* Its user may have suspended it, or let it run, since the plan: it arrives as it is now. */

@@ -3,6 +3,7 @@
 #include "flow/side.h"
 
 #include "core/domain-xml.h"
+#include "core/names.h"
 
 VmigHost *vmig_side_host(VmigMachine *m, VmigSide side, GError **error)
 {
@@ -104,13 +105,14 @@ static gboolean fail_snapshot(VmigMachine *m, VmigHost *host, const char *overla
         "%s: somebody made %u internal snapshot(s) of '%s' in the temporary overlay %s, where they would be lost: "
         "%s",
         host->hypervisor->host, count, m->job->domain, overlay, names != NULL ? names : "(cannot be read)");
+    g_autofree char *domain = vmig_shell_word(m->job->domain);
     if (error != NULL && *error != NULL)
         vmig_error_set_hint(
             *error,
             "Nothing is removed. Save what the snapshot has (qemu-img convert -l), delete it (guest on: "
             "virsh qemu-monitor-command %s --hmp 'delvm NAME'; off: qemu-img snapshot -d), then "
             "vmig-snap resume.",
-            m->job->domain);
+            domain);
     return FALSE;
 }
 

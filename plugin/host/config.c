@@ -2,17 +2,13 @@
 /* The administrator's configuration, read strictly: a misspelt key must not mean that a limit is not there. */
 #include "host/config.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "core/amount.h"
 #include "core/path-map.h"
+#include "host/trusted-file.h"
 
 #define GROUP "vmig-snap"
-#define MAX_SIZE 65536
 #define STALL_LIMIT 30
 #define STALL_LEAST 2
 #define STALL_MOST 3600
@@ -48,41 +44,6 @@ static VmigConfig *defaults(void)
     config->first_port = 49500;
     config->last_port = 49563;
     return config;
-}
-
-static gboolean check_file(int fd, const char *path, GError **error)
-{
-    struct stat st;
-
-    if (fstat(fd, &st) != 0)
-        return vmig_fail_errno(error, errno, "looking at %s", path);
-    if (!S_ISREG(st.st_mode) || st.st_size > MAX_SIZE)
-        return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "%s is no file of at most 64 KiB", path);
-    if (st.st_uid != 0 && st.st_uid != geteuid())
-        return vmig_fail(error, VMIG_ERROR_USAGE, "chown root it, and see what is in it", "%s is not root's", path);
-    if ((st.st_mode & 022) != 0)
-        return vmig_fail(error, VMIG_ERROR_USAGE, "chmod 0644 it, and see what is in it", "others can write to %s",
-                         path);
-    return TRUE;
-}
-
-static char *read_file(int fd, const char *path, GError **error)
-{
-    g_autofree char *text = g_malloc0(MAX_SIZE + 1);
-    gsize length = 0;
-    gssize got;
-
-    while ((got = read(fd, text + length, MAX_SIZE - length)) > 0)
-        length += (gsize)got;
-    if (got < 0) {
-        vmig_fail_errno(error, errno, "reading %s", path);
-        return NULL;
-    }
-    if (strlen(text) != length || !g_utf8_validate(text, -1, NULL)) {
-        vmig_fail(error, VMIG_ERROR_USAGE, NULL, "%s is no text", path);
-        return NULL;
-    }
-    return g_steal_pointer(&text);
 }
 
 /* GKeyFile lets the last of two equal keys win, and joins two groups of one name. */
@@ -222,28 +183,16 @@ static gboolean parse(VmigConfig *config, const char *text, const char *path, GE
            take_text(file, "tls-dir", TRUE, &config->tls_dir, path, error) && take_ports(file, config, path, error);
 }
 
-static gboolean load(VmigConfig *config, int fd, const char *path, GError **error)
-{
-    if (!check_file(fd, path, error))
-        return FALSE;
-    g_autofree char *text = read_file(fd, path, error);
-    return text != NULL && parse(config, text, path, error);
-}
-
 VmigConfig *vmig_config_load(const char *path, GError **error)
 {
     g_autoptr(VmigConfig) config = defaults();
     const char *name = path != NULL ? path : VMIG_CONFIG_PATH;
-    /* O_NONBLOCK: a FIFO in its place must not hang every command. */
-    int fd = open(name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    g_autoptr(GError) why = NULL;
+    g_autofree char *text = vmig_trusted_read(name, &why);
 
-    if (fd < 0 && errno == ENOENT)
-        return g_steal_pointer(&config);
-    if (fd < 0) {
-        vmig_fail_errno(error, errno, "opening %s", name);
+    if (why != NULL) {
+        g_propagate_error(error, g_steal_pointer(&why));
         return NULL;
     }
-    gboolean ok = load(config, fd, name, error);
-    close(fd);
-    return ok ? g_steal_pointer(&config) : NULL;
+    return text == NULL || parse(config, text, name, error) ? g_steal_pointer(&config) : NULL;
 }

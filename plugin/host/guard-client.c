@@ -261,6 +261,20 @@ gboolean vmig_guard_fence_arm(const char *socket_path, const char *const *overla
     return call_with_paths(socket_path, "fence", overlays, error);
 }
 
+gboolean vmig_guard_slow(const char *socket_path, char **why, GError **error)
+{
+    g_autofree char *reply = NULL;
+
+    *why = NULL;
+    if (!vmig_guard_call(socket_path, "quick", PATIENCE, &reply, error))
+        return FALSE;
+    if (g_str_has_prefix(reply, "no "))
+        *why = g_strdup(reply + strlen("no "));
+    else if (!g_str_equal(reply, "yes"))
+        return vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "The guard talks nonsense: %s", reply);
+    return TRUE;
+}
+
 gboolean vmig_guard_fence_take(const char *socket_path, gint64 wait_us, gboolean *held, GError **error)
 {
     guint64 wait = (guint64)MAX(wait_us, 0) / G_TIME_SPAN_MILLISECOND;

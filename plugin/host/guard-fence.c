@@ -93,11 +93,26 @@ static void watch_free(VmigHeld *fence)
 /* The kernel does not give the lock to who waits for it, it wakes him up to ask again. A QEMU that took its image back
  * in between would not be noticed; so that there is next to no between, this thread comes before all others. Without
  * the right to that it goes on as it is. */
-static void be_quick(void)
+static int be_quick(void)
 {
     struct sched_param param = {.sched_priority = 1};
 
-    (void)pthread_setschedparam(pthread_self(), SCHED_FIFO, &param);
+    return pthread_setschedparam(pthread_self(), SCHED_FIFO, &param);
+}
+
+/* Tried in the thread that asks, and taken back: the same right holds for the fences' threads. */
+char *vmig_guard_try_quick(void)
+{
+    struct sched_param before;
+    int policy, failed;
+
+    failed = pthread_getschedparam(pthread_self(), &policy, &before);
+    if (failed == 0)
+        failed = be_quick();
+    if (failed != 0)
+        return g_strdup_printf("no %s", g_strerror(failed));
+    (void)pthread_setschedparam(pthread_self(), policy, &before);
+    return g_strdup("yes");
 }
 
 static gpointer fence_thread(gpointer data)
@@ -105,7 +120,7 @@ static gpointer fence_thread(gpointer data)
     VmigHeld *fence = data;
     int result = EINTR;
 
-    be_quick();
+    (void)be_quick();
 
     g_mutex_lock(&fence->guard->lock);
     fence->id = pthread_self();

@@ -53,6 +53,8 @@ gboolean vmig_guard_arm(VmigGuard *guard, char **paths, GError **error);
 /* rest: "" or "wait MS". The answer. */
 char *vmig_guard_take(VmigGuard *guard, const char *rest, GError **error);
 void vmig_guard_drop(VmigGuard *guard);
+/* "yes", or "no REASON": may a fence's thread come before all other processes? */
+char *vmig_guard_try_quick(void);
 guint vmig_guard_count_held(const VmigGuard *guard);
 /* Of overlays that QEMU let go of and has not had again since. */
 guint vmig_guard_count_free(const VmigGuard *guard);

@@ -114,6 +114,8 @@ static char *handle(VmigGuard *guard, const char *verb, const char *rest, GError
     if (g_str_equal(verb, "status"))
         return g_strdup_printf("pid %d frozen %u armed %u held %u free %u", (int)getpid(), guard->frozen->len,
                                guard->fences->len, vmig_guard_count_held(guard), vmig_guard_count_free(guard));
+    if (g_str_equal(verb, "quick"))
+        return vmig_guard_try_quick();
     if (g_str_equal(verb, "thaw"))
         g_ptr_array_set_size(guard->frozen, 0);
     else if (g_str_equal(verb, "unfence"))

@@ -8,7 +8,7 @@
  * it.
  *
  * It serves one request a connection on a unix socket, to its own user alone: a line
- *   status | freeze [PATHS] | thaw | fence [PATHS] | take [wait MS] | unfence | quit
+ *   status | quick | freeze [PATHS] | thaw | fence [PATHS] | take [wait MS] | unfence | quit
  * with PATHS a JSON array of strings; the answer is "ok ..." or "error NAME MESSAGE" with a name of core/errors.def and
  * the message JSON-quoted.
  */
@@ -32,6 +32,9 @@ gboolean vmig_guard_call(const char *socket_path, const char *request, gint64 ti
 gboolean vmig_guard_freeze(const char *socket_path, const char *const *paths, GError **error);
 gboolean vmig_guard_thaw(const char *socket_path, GError **error);
 gboolean vmig_guard_fence_arm(const char *socket_path, const char *const *overlays, GError **error);
+/* Why the guard's fences cannot come before all other processes (SCHED_FIFO), or NULL where they can. They work all the
+ * same, but a QEMU that takes its image back for an instant may go unnoticed. (transfer full) */
+gboolean vmig_guard_slow(const char *socket_path, char **why, GError **error);
 /* Takes all overlays, or none. *held: they are taken. FALSE there while QEMU has one (up to wait_us is waited for
  * that), where it had one again after it had let go of it, and where none is armed. */
 gboolean vmig_guard_fence_take(const char *socket_path, gint64 wait_us, gboolean *held, GError **error);

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "core/errors.h"
+#include "core/names.h"
 #include "host/tool.h"
 
 typedef int Fd;
@@ -374,8 +375,10 @@ static gboolean check_backing(const VmigImage *image, GError **error)
     if (!vmig_backing_name_is_plain(image->backing, error))
         return prefixed(error, image->path);
     if (image->backing_format == NULL) {
-        g_autofree char *hint = g_strdup_printf(
-            "with the guest off: qemu-img rebase -u -f qcow2 -F FORMAT -b '%s' '%s'", image->backing, image->path);
+        g_autofree char *backing = vmig_shell_word(image->backing);
+        g_autofree char *path = vmig_shell_word(image->path);
+        g_autofree char *hint =
+            g_strdup_printf("with the guest off: qemu-img rebase -u -f qcow2 -F FORMAT -b %s %s", backing, path);
         return vmig_fail(error, VMIG_ERROR_CHAIN, hint, "'%s' does not say the format of its backing file '%s'",
                          image->path, image->backing);
     }

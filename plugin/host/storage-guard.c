@@ -63,7 +63,18 @@ static JsonObject *do_freeze(VmigLocal *local, VmigReader *args, GError **error)
 
 static JsonObject *do_fence_arm(VmigLocal *local, VmigReader *args, GError **error)
 {
-    return guard_paths(local, args, vmig_guard_fence_arm, error);
+    const char *job = vmig_local_job(args);
+    g_autoptr(JsonObject) reply = guard_paths(local, args, vmig_guard_fence_arm, error);
+    g_autofree char *why = NULL;
+
+    if (reply == NULL)
+        return NULL;
+    g_autofree char *socket = guard_socket(local, job, error);
+    if (socket == NULL || !vmig_guard_slow(socket, &why, error))
+        return NULL;
+    if (why != NULL)
+        json_object_set_string_member(reply, "slow", why);
+    return g_steal_pointer(&reply);
 }
 
 static JsonObject *guard_drop(VmigLocal *local, VmigReader *args, gboolean (*ask)(const char *, GError **),

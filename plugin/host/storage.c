@@ -681,9 +681,22 @@ gboolean vmig_storage_thaw(VmigStorage *storage, const VmigJob *job, GError **er
     return tell(storage, "thaw", job_args(job), error);
 }
 
-gboolean vmig_storage_fence_arm(VmigStorage *storage, const VmigJob *job, const char *const *overlays, GError **error)
+gboolean vmig_storage_fence_arm(VmigStorage *storage, const VmigJob *job, const char *const *overlays, char **slow,
+                                GError **error)
 {
-    return tell_paths(storage, "fence-arm", job, overlays, error);
+    JsonObject *args = job_args(job);
+
+    set_texts(args, "paths", overlays);
+    g_autoptr(JsonObject) reply = ask(storage, "fence-arm", args, error);
+    if (reply == NULL)
+        return FALSE;
+    VmigReader reader = vmig_reader(reply);
+    g_autofree char *copy = g_strdup(vmig_reader_maybe_text(&reader, "slow"));
+    if (!understood(&reader, storage, "fence-arm", error))
+        return FALSE;
+    if (slow != NULL)
+        *slow = g_steal_pointer(&copy);
+    return TRUE;
 }
 
 gboolean vmig_storage_fence_take(VmigStorage *storage, const VmigJob *job, gint64 wait_us, gboolean *held,

@@ -206,7 +206,8 @@ gboolean vmig_storage_freeze(VmigStorage *storage, const VmigJob *job, const cha
 gboolean vmig_storage_thaw(VmigStorage *storage, const VmigJob *job, GError **error);
 /* "guard-fence": the same process takes each overlay the moment QEMU lets go of it, so that nobody
  * can resume on it. */
-gboolean vmig_storage_fence_arm(VmigStorage *storage, const VmigJob *job, const char *const *overlays, GError **error);
+gboolean vmig_storage_fence_arm(VmigStorage *storage, const VmigJob *job, const char *const *overlays, char **slow,
+                                GError **error);
 /* TRUE in *held once every overlay is taken. Waits up to wait_us for it. */
 gboolean vmig_storage_fence_take(VmigStorage *storage, const VmigJob *job, gint64 wait_us, gboolean *held,
                                  GError **error);

@@ -72,6 +72,9 @@ class Guest:
     files: dict
     disks: list
 
+    def __post_init__(self):
+        self.born = self.host  # where it ran first; host is where it is now
+
     def all_files(self):
         """Every file of every disk."""
         return [path for chain in self.files.values() for path in chain]

@@ -28,6 +28,7 @@ class Migration:
         self.args, self.paths = list(args), dict(paths or {})
         self.moved = moved or list(guest.files)
         self.source, self.dest = source, dest
+        self.hosts = sorted(HOSTS, key=lambda host: host != guest.born)
         self.before = gather(self.lab, source, guest)
         self.files_before = {host: files_there(self.lab, host) for host in HOSTS}
         self.call = self.watch = self.stall = None
@@ -123,7 +124,7 @@ class Migration:
             wrong.append(f'TWO COPIES RAN: {self.watch.both[:3]}')
         if self.watch.samples < 10:
             wrong.append(f'only {self.watch.samples} looks for two copies')
-        log = oracle.read_log(self.lab, self.guest.name)
+        log = oracle.read_log(self.lab, self.guest.name, self.hosts)
         if log.forks():
             wrong.append(f'TWO COPIES WROTE: {log.forks()[:3]}')
         return wrong
@@ -165,7 +166,7 @@ class Migration:
         and has not said a word yet."""
         lab, name = self.lab, self.guest.name
         if self.before.state == 'running':
-            return oracle.check_writes(lab, host, name)
+            return oracle.check_writes(lab, host, name, self.hosts)
         log = oracle.read_log(lab, name, [self.source])
         total = oracle.Verdict()
         for target, path in lab.disks(host, name).items():
@@ -254,7 +255,7 @@ class Migration:
         lab.revert(host, name, revert)
         if SILENT not in self.before.persistent:
             lab.wait_writes(host, name, 5)
-            verdict = oracle.check_writes(lab, host, name)
+            verdict = oracle.check_writes(lab, host, name, self.hosts)
             need(verdict.ok, f'after the revert to {revert!r} on {host}: {verdict}')
 
     # -- back

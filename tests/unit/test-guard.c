@@ -4,8 +4,12 @@
 #include <fcntl.h>
 #include <glib/gstdio.h>
 #include <signal.h>
+#include <linux/capability.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -406,6 +410,32 @@ static void test_frozen_guard_times_out(Fixture *f, gconstpointer data G_GNUC_UN
     kill(pid, SIGCONT);
 }
 
+/* Without CAP_SYS_NICE, as in a unit with RestrictRealtime=yes, a thread may not come before others: the guard says so.
+ * Where this process may itself, its guard may too. */
+static void test_says_that_it_is_slow(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    struct sched_param param = {.sched_priority = 1}, before = {0};
+    const struct rlimit none = {0, 0};
+    g_autoptr(GError) error = NULL;
+    g_autofree char *why = NULL;
+
+    if (sched_setscheduler(0, SCHED_FIFO, &param) == 0) {
+        g_assert_cmpint(sched_setscheduler(0, SCHED_OTHER, &before), ==, 0);
+        start(f);
+        g_assert_true(vmig_guard_slow(f->socket, &why, &error));
+        g_assert_no_error(error);
+        g_assert_cmpstr(why, ==, NULL);
+        g_assert_true(vmig_guard_stop(f->socket, &error));
+        g_assert_no_error(error);
+    }
+    g_assert_cmpint(setrlimit(RLIMIT_RTPRIO, &none), ==, 0);
+    (void)prctl(PR_CAPBSET_DROP, CAP_SYS_NICE, 0, 0, 0); /* refused to who has no such right, and so has none to lose */
+    start(f);
+    g_assert_true(vmig_guard_slow(f->socket, &why, &error));
+    g_assert_no_error(error);
+    g_assert_cmpstr(why, ==, g_strerror(EPERM));
+}
+
 static void add(const char *path, void (*test)(Fixture *, gconstpointer))
 {
     g_test_add(path, Fixture, NULL, set_up, test, tear_down);
@@ -428,5 +458,6 @@ int main(int argc, char **argv)
     add("/guard/stale-socket", test_stale_socket);
     add("/guard/refusals", test_refusals);
     add("/guard/frozen-guard-times-out", test_frozen_guard_times_out);
+    add("/guard/says-that-it-is-slow", test_says_that_it_is_slow); /* the last: it gives a right away */
     return g_test_run();
 }

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Names in a command that is told to people: a shell takes each as the one word that it is, whatever is in it. */
+#include <string.h>
+
+#include "core/names.h"
+
+static void test_plain(void)
+{
+    static const char *const words[] = {"web1", "/srv/a-b_c.qcow2", "vda", "first:x@y"};
+
+    for (guint i = 0; i < G_N_ELEMENTS(words); i++) {
+        g_autofree char *word = vmig_shell_word(words[i]);
+        g_assert_cmpstr(word, ==, words[i]);
+    }
+}
+
+/* What bash makes of it, between two marks. */
+static char *through_shell(const char *word)
+{
+    g_autofree char *script = g_strdup_printf("printf '%%s|' a %s b", word);
+    const char *argv[] = {"bash", "-c", script, NULL};
+    g_autoptr(GError) error = NULL;
+    char *out = NULL;
+    int status = -1;
+
+    g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, &out, NULL, &status, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(status, ==, 0);
+    return out;
+}
+
+static void test_nasty(void)
+{
+    static const char *const words[] = {"",      "a b",         "$(touch /tmp/x)", "`id`",    "a;b", "it's",
+                                        "\"q\"", "back\\slash", "new\nline",       "\033[2J", "*",   "~root",
+                                        "#hash", "!event",      "a'\nb\\",         "ü & ö",   "-rf", "x\x7fy"};
+
+    for (guint i = 0; i < G_N_ELEMENTS(words); i++) {
+        g_autofree char *word = vmig_shell_word(words[i]);
+        g_autofree char *out = through_shell(word);
+        g_autofree char *expected = g_strdup_printf("a|%s|b|", words[i]);
+        g_assert_cmpstr(out, ==, expected);
+        for (const char *p = word; *p != '\0'; p++)
+            g_assert_false((*p > 0 && *p < ' ') || *p == 0x7f);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/names/shell-word/plain", test_plain);
+    g_test_add_func("/names/shell-word/nasty", test_nasty);
+    return g_test_run();
+}
