@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Other guests on the same hosts: several jobs at once, and a guest that has the same UUID."""
+"""Others on the same hosts: several jobs at once, a guest that has the same UUID, and the guest's own user."""
+import os
+import signal
 import sys
 
 import oracle
@@ -51,6 +53,23 @@ def restored(start):
 
 test_restored_and_running = restored(True)
 test_restored_and_off = restored(False)
+
+
+# --- the guest's user ------------------------------------------------------------------------------
+
+@shared
+def test_suspended_and_cancelled(case):
+    """virsh suspend while the base is copied, then the job is cancelled: the guest stays suspended."""
+    lab = case.lab
+    guest = case.guest_once('kept', lambda: case.guest(tree=TWO))
+    move = case.migration(guest)
+    with stopped(move, 'seed.sent') as call:
+        lab.virsh('a', 'suspend', guest.name)
+        os.kill(call.process.pid, signal.SIGTERM)
+    need(call.code == ROLLED_BACK and call.error['code'] == 'cancelled', call.code, call.tail())
+    need(lab.state('a', guest.name) == 'paused', 'its user suspended it, it is', lab.state('a', guest.name))
+    lab.virsh('a', 'resume', guest.name)
+    move.prove_back(code='cancelled', stall_ms=600000)
 
 
 # --- several jobs at once -------------------------------------------------------------------------

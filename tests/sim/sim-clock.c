@@ -108,6 +108,8 @@ static void clock_wait(VmigClock *self, gint64 until)
         sim->dead_clock = MAX(sim->dead_clock, until - sim->now);
     else
         sim_advance_to(sim, until, TRUE);
+    if (sim->yield != NULL)
+        sim->yield(sim);
 }
 
 static void clock_free(VmigClock *self)

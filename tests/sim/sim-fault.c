@@ -190,6 +190,13 @@ static void choose_journal_fault(Sim *sim)
     sim->journal_fault = kinds[sim_random_below(&sim->chance, n)];
 }
 
+/* Another job works on the same host: not before it has been planned, nor when nothing goes wrong for it any more. */
+static gboolean shares_fate(const SimHost *host)
+{
+    return host->twin != NULL && host->twin->sim->yield != NULL && host->twin->sim->visited != 0 &&
+           !host->twin->sim->healed;
+}
+
 static void happen(Sim *sim, SimFaultKind kind, SimCall *call)
 {
     SimHost *host = &sim->hosts[sim_random_below(&sim->chance, 2)];
@@ -219,9 +226,13 @@ static void happen(Sim *sim, SimFaultKind kind, SimCall *call)
         break;
     case SIM_FAULT_LIBVIRT:
         restart_libvirt(sim, host);
+        if (shares_fate(host))
+            restart_libvirt(host->twin->sim, host->twin);
         break;
     case SIM_FAULT_POWER:
         sim_power_loss(sim, host);
+        if (shares_fate(host))
+            sim_power_loss(host->twin->sim, host->twin);
         break;
     case SIM_FAULT_QEMU:
         qemu_dies(sim, host);
@@ -322,6 +333,8 @@ static gboolean begin_call(Sim *sim, SimCall *call, SimHost *host, const char *m
     call->host = host;
     call->method = method;
     call->fail_before = call->fail_after = call->crash_after = FALSE;
+    if (sim->yield != NULL)
+        sim->yield(sim);
     if (sim->dead)
         return crashed(error);
     sim->calls++;

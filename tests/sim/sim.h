@@ -217,6 +217,7 @@ typedef struct {
 
 struct SimHost {
     Sim *sim;
+    SimHost *twin; /* the same host in the simulation that runs beside this one (sim-two.c), or NULL */
     const char *name;
     gboolean is_dest;
     char *folder;          /* of the images */
@@ -405,6 +406,7 @@ struct Sim {
     gboolean (*reopen)(Sim *sim);
     int (*gate_call)(SimHost *host, SimGateCall call); /* -1 with errno: it fails */
     gboolean stuck;
+    void (*yield)(Sim *sim); /* another job's turn may have come (sim-two.c), or NULL */
 
     /* The scenario. */
     char *uuid;
