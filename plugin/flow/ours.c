@@ -38,13 +38,19 @@ static gboolean has_disks(const VmigDomainXml *doc, const VmigJob *job, VmigSide
     return job->disks->len > 0;
 }
 
-gboolean vmig_ours_look(VmigMachine *m, VmigSide side, VmigWhose *ret, GError **error)
+typedef struct {
+    gboolean exists;
+    gboolean mark;
+    gboolean disks;
+} Proof;
+
+static gboolean look(VmigMachine *m, VmigSide side, Proof *ret, GError **error)
 {
     VmigHost *host = vmig_side_host(m, side, error);
     g_autoptr(GError) why = NULL;
     g_autofree char *xml = NULL;
 
-    *ret = VMIG_WHOSE_NONE;
+    *ret = (Proof){0};
     if (host == NULL)
         return FALSE;
     if (!host->hypervisor->ops->domain_xml(host->hypervisor, m->job->uuid, VMIG_XML_LIVE, &xml, &why)) {
@@ -56,19 +62,48 @@ gboolean vmig_ours_look(VmigMachine *m, VmigSide side, VmigWhose *ret, GError **
     g_autoptr(VmigDomainXml) doc = vmig_domain_xml_parse(xml, error);
     if (doc == NULL)
         return FALSE;
-    gboolean mark = g_strcmp0(vmig_domain_xml_facts(doc)->metadata_job, m->job->id) == 0;
-    gboolean disks = has_disks(doc, m->job, side);
-    if (mark && disks)
-        *ret = VMIG_WHOSE_OURS;
-    else
-        *ret = mark || disks ? VMIG_WHOSE_DOUBTFUL : VMIG_WHOSE_FOREIGN;
+    ret->exists = TRUE;
+    ret->mark = g_strcmp0(vmig_domain_xml_facts(doc)->metadata_job, m->job->id) == 0;
+    ret->disks = has_disks(doc, m->job, side);
     return TRUE;
+}
+
+gboolean vmig_ours_look(VmigMachine *m, VmigSide side, VmigWhose *ret, GError **error)
+{
+    Proof proof;
+
+    *ret = VMIG_WHOSE_NONE;
+    if (!look(m, side, &proof, error))
+        return FALSE;
+    if (proof.mark && proof.disks)
+        *ret = VMIG_WHOSE_OURS;
+    else if (proof.exists)
+        *ret = proof.mark || proof.disks ? VMIG_WHOSE_DOUBTFUL : VMIG_WHOSE_FOREIGN;
+    return TRUE;
+}
+
+/* The guest itself, most likely, whose mark somebody removed: to undefine it would be the wrong advice. */
+static gboolean fail_unmarked(VmigMachine *m, const char *host, GError **error)
+{
+    vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL,
+              "%s: '%s' is on the files of this job, but its definition has lost the job's mark. It is left alone",
+              host, m->job->domain);
+    if (error != NULL && *error != NULL)
+        vmig_error_set_hint(*error,
+                            "If it is the guest of this job, put the mark back: virsh metadata %s " VMIG_METADATA_URI
+                            " --key " VMIG_METADATA_KEY " --set '<operation job=\"%s\"/>' --current; then vmig-snap "
+                            "resume.",
+                            m->job->uuid, m->job->id);
+    return FALSE;
 }
 
 gboolean vmig_ours_fail(VmigMachine *m, VmigSide side, GError **error)
 {
     const char *host = side == VMIG_SIDE_SOURCE ? m->job->source_host : m->job->dest_host;
+    Proof proof;
 
+    if (look(m, side, &proof, NULL) && proof.disks && !proof.mark)
+        return fail_unmarked(m, host, error);
     vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL,
               "%s: the domain with the UUID of '%s' is not the guest of this job: it was defined or restored there "
               "meanwhile. It is left alone",
