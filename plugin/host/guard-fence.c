@@ -9,6 +9,7 @@
 
 #include "host/guard-private.h"
 #include "host/image-locks.h"
+#include "store/beneath.h"
 
 #define LONGEST_WAIT (10 * 60 * 1000) /* milliseconds of "take wait" */
 #define NUDGE (5 * G_TIME_SPAN_MILLISECOND)
@@ -26,12 +27,15 @@ void vmig_guard_held_free(gpointer data)
 VmigHeld *vmig_guard_open(VmigGuard *guard, const char *path, int flags, GError **error)
 {
     struct stat st;
-    int fd = open(path, flags | O_CLOEXEC | O_NONBLOCK);
+    int fd = vmig_beneath_open(NULL, path, flags | O_NONBLOCK, 0); /* whoever asks has looked for its real path */
 
-    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
-        vmig_fail_errno(error, fd < 0 ? errno : EINVAL, "Cannot open %s", path);
-        if (fd >= 0)
-            close(fd);
+    if (fd < 0) {
+        vmig_beneath_fail(error, errno, path);
+        return NULL;
+    }
+    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+        vmig_fail_errno(error, EINVAL, "Cannot open %s", path);
+        close(fd);
         return NULL;
     }
     VmigHeld *held = g_new0(VmigHeld, 1);

@@ -24,9 +24,9 @@ struct VmigHashBehind {
 };
 
 /* Whether room that is reserved counts as data: then every reserved block would look written. */
-static gboolean tells_written_from_reserved(const char *folder)
+static gboolean tells_written_from_reserved(int folder)
 {
-    int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    int fd = openat(folder, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 
     if (fd < 0)
         return FALSE;
@@ -102,7 +102,7 @@ static gpointer behind_thread(gpointer data)
     return NULL;
 }
 
-VmigHashBehind *vmig_hash_behind_new(VmigTreeHash *hash, const char *folder, int fd, guint64 size, guint64 upto)
+VmigHashBehind *vmig_hash_behind_new(VmigTreeHash *hash, int folder, int fd, guint64 size, guint64 upto)
 {
     int direct = vmig_open_direct(fd, O_RDONLY);
 

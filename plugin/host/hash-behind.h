@@ -11,10 +11,10 @@
 
 typedef struct VmigHashBehind VmigHashBehind;
 
-/* folder: the file's, for a nameless file in which it is tried whether the file system tells written from reserved.
- * NULL where it does not. Blocks from upto on are left alone. Keeps hash and fd until vmig_hash_behind_free(), which
- * ends it. */
-VmigHashBehind *vmig_hash_behind_new(VmigTreeHash *hash, const char *folder, int fd, guint64 size, guint64 upto);
+/* folder: the file's, open, for a nameless file in which it is tried whether the file system tells written from
+ * reserved. NULL where it does not. Blocks from upto on are left alone. Keeps hash and fd until
+ * vmig_hash_behind_free(), which ends it. */
+VmigHashBehind *vmig_hash_behind_new(VmigTreeHash *hash, int folder, int fd, guint64 size, guint64 upto);
 /* Blocks below upto that have no digest yet were holes: whoever writes them writes each byte once. */
 void vmig_hash_behind_allow(VmigHashBehind *behind, guint64 upto);
 void vmig_hash_behind_free(VmigHashBehind *behind);

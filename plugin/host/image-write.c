@@ -11,6 +11,7 @@
 #include "core/errors.h"
 #include "host/image.h"
 #include "host/tool.h"
+#include "store/beneath.h"
 
 typedef int Fd;
 
@@ -19,6 +20,7 @@ static void fd_close(Fd fd)
     close(fd);
 }
 G_DEFINE_AUTO_CLEANUP_FREE_FUNC(Fd, fd_close, -1)
+typedef GArray VmigOpenChain; /* of int */
 
 /* For work that takes longer with more bytes: far more than a slow disk needs, but an end. The memory is that of the
  * caches of a whole chain and of the refcounts of a large image. */
@@ -98,7 +100,8 @@ static gboolean judge_check(const char *const *argv, const VmigToolResult *resul
     return FALSE;
 }
 
-gboolean vmig_image_check(const char *path, const char *format, gboolean force_share, gint64 *leaks, GError **error)
+gboolean vmig_image_check(const char *path, GPtrArray *roots, const char *format, gboolean force_share, gint64 *leaks,
+                          GError **error)
 {
     /* Without the backing file: a check of this image needs none of it, and -f alone would open the whole chain. */
     const char *file = "json:{\"driver\":\"qcow2\",\"backing\":null,"
@@ -108,7 +111,7 @@ gboolean vmig_image_check(const char *path, const char *format, gboolean force_s
     const char *const *argv = force_share ? shared : alone;
     struct stat st;
 
-    g_auto(Fd) fd = vmig_image_open(path, NULL, FALSE, error);
+    g_auto(Fd) fd = vmig_image_open(path, roots, FALSE, error);
     if (fd < 0)
         return FALSE;
     if (leaks != NULL)
@@ -129,7 +132,8 @@ gboolean vmig_image_check(const char *path, const char *format, gboolean force_s
 }
 
 /* Its name, its format and its file must be there: a wrong one would only be noticed by the guest. */
-static gboolean check_backing(const char *path, const char *backing, const char *backing_format, GError **error)
+static gboolean check_backing(const char *path, GPtrArray *roots, const char *backing, const char *backing_format,
+                              GError **error)
 {
     if (!vmig_backing_name_is_plain(backing, error))
         return FALSE;
@@ -138,7 +142,7 @@ static gboolean check_backing(const char *path, const char *backing, const char 
     if (path == NULL)
         return TRUE;
     g_autofree char *resolved = vmig_backing_resolve(path, backing);
-    g_auto(Fd) fd = vmig_image_open(resolved, NULL, FALSE, error);
+    g_auto(Fd) fd = vmig_image_open(resolved, roots, FALSE, error);
     return fd >= 0;
 }
 
@@ -206,21 +210,20 @@ static gboolean fill_overlay(int fd, const char *path, guint64 virtual_size, con
     return run(argv, &limits, path, error) && confirm(fd, path, virtual_size, backing, backing_format, error);
 }
 
-gboolean vmig_image_create_overlay(const char *path, guint64 virtual_size, const char *backing,
+gboolean vmig_image_create_overlay(const char *path, GPtrArray *roots, guint64 virtual_size, const char *backing,
                                    const char *backing_format, GError **error)
 {
-    g_autofree char *dirname = g_path_get_dirname(path);
     g_autofree char *name = g_path_get_basename(path);
     gboolean named = FALSE;
     struct stat st;
 
     if (*path != '/' || g_str_has_suffix(path, "/"))
         return vmig_fail(error, VMIG_ERROR_BAD_PATH, NULL, "'%s' is not an absolute path of a file", path);
-    if (!check_backing(path, backing, backing_format, error))
+    if (!check_backing(path, roots, backing, backing_format, error))
         return FALSE;
-    g_auto(Fd) folder = open(dirname, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    g_auto(Fd) folder = vmig_beneath_folder(roots, path);
     if (folder < 0)
-        return vmig_fail_errno(error, errno, "cannot open '%s'", dirname);
+        return vmig_beneath_fail(error, errno, path);
     if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
         return fail_taken(path, error);
     g_auto(Fd) fd = new_file(folder, path, name, &named, error);
@@ -229,12 +232,12 @@ gboolean vmig_image_create_overlay(const char *path, guint64 virtual_size, const
     if (!named && !give_name(fd, folder, path, name, error))
         return FALSE;
     if (fsync(folder) != 0)
-        return vmig_fail_errno(error, errno, "cannot sync '%s'", dirname);
+        return vmig_fail_errno(error, errno, "cannot sync the folder of '%s'", path);
     return TRUE;
 }
 
-gboolean vmig_image_rebase_name(const char *path, const char *format, const char *backing, const char *backing_format,
-                                GError **error)
+gboolean vmig_image_rebase_name(const char *path, GPtrArray *roots, const char *format, const char *backing,
+                                const char *backing_format, GError **error)
 {
     const char *set[] = {"qemu-img", "rebase", "-u",           "-f", format,       "-b",
                          backing,    "-F",     backing_format, "--", VMIG_TOOL_FD, NULL};
@@ -244,9 +247,9 @@ gboolean vmig_image_rebase_name(const char *path, const char *format, const char
     if (!g_str_equal(format, "qcow2"))
         return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, NULL, "'%s': only qcow2 has a backing name", path);
     /* The file may not be there yet: this only writes a name. */
-    if (backing != NULL && !check_backing(NULL, backing, backing_format, error))
+    if (backing != NULL && !check_backing(NULL, roots, backing, backing_format, error))
         return FALSE;
-    g_auto(Fd) fd = vmig_image_open(path, NULL, TRUE, error);
+    g_auto(Fd) fd = vmig_image_open(path, roots, TRUE, error);
     if (fd < 0)
         return FALSE;
     g_autoptr(VmigQcow2) image = read_header(fd, path, error);
@@ -257,14 +260,54 @@ gboolean vmig_image_rebase_name(const char *path, const char *format, const char
            confirm(fd, path, image->virtual_size, backing, backing != NULL ? backing_format : NULL, error);
 }
 
-gboolean vmig_image_commit_offline(const char *overlay, GError **error)
+static void close_all(GArray *fds)
 {
-    g_autofree char *path = g_canonicalize_filename(overlay, "/");
-    /* -d keeps the overlay as it is. By path, because only then relative backing names are right. */
-    const char *argv[] = {"qemu-img", "commit", "-q", "-d", "-f", "qcow2", "--", path, NULL};
+    for (guint i = 0; i < fds->len; i++)
+        fd_close(g_array_index(fds, int, i));
+    g_array_unref(fds);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigOpenChain, close_all)
+
+/* Each must still be the file that was surveyed; what lies at the bottom of an overlay is written to. */
+static gboolean open_chain(GPtrArray *chain, GPtrArray *roots, GArray *fds, GError **error)
+{
+    for (guint i = 0; i < chain->len; i++) {
+        const VmigImage *image = chain->pdata[i];
+        struct stat st;
+        int fd = vmig_image_open(image->path, roots, i == 1, error);
+        if (fd < 0)
+            return FALSE;
+        g_array_append_val(fds, fd);
+        if (fstat(fd, &st) != 0)
+            return vmig_fail_errno(error, errno, "cannot look at '%s'", image->path);
+        if (st.st_dev != image->dev || st.st_ino != image->ino)
+            return vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL, "'%s' was replaced by another file", image->path);
+    }
+    return TRUE;
+}
+
+/* The whole chain is named here, so that no name in a header counts. */
+static char *name_chain(GPtrArray *chain)
+{
+    GString *text = g_string_new("json:");
+
+    for (guint i = 0; i < chain->len; i++)
+        g_string_append_printf(
+            text, "%s{\"driver\":\"%s\",\"file\":{\"driver\":\"file\",\"filename\":\"/proc/self/fd/%u\"}",
+            i > 0 ? ",\"backing\":" : "", ((const VmigImage *)chain->pdata[i])->format, VMIG_TOOL_FIRST_FD + i);
+    if (((const VmigImage *)chain->pdata[chain->len - 1])->qcow2 != NULL)
+        g_string_append(text, ",\"backing\":null");
+    for (guint i = 0; i < chain->len; i++)
+        g_string_append_c(text, '}');
+    return g_string_free(text, FALSE);
+}
+
+gboolean vmig_image_commit_offline(const char *overlay, GPtrArray *roots, GError **error)
+{
+    g_autoptr(VmigOpenChain) fds = g_array_new(FALSE, FALSE, sizeof(int));
 
     /* qemu-img follows the headers: they must be what it can be trusted with. */
-    g_autoptr(GPtrArray) chain = vmig_image_survey_chain(overlay, "qcow2", NULL, error);
+    g_autoptr(GPtrArray) chain = vmig_image_survey_chain(overlay, "qcow2", roots, error);
     if (chain == NULL)
         return FALSE;
     for (guint i = 0; i < chain->len; i++) {
@@ -273,15 +316,18 @@ gboolean vmig_image_commit_offline(const char *overlay, GError **error)
             return FALSE;
     }
     if (chain->len < 2)
-        return vmig_fail(error, VMIG_ERROR_CHAIN, NULL, "'%s' has no backing file to commit to", path);
+        return vmig_fail(error, VMIG_ERROR_CHAIN, NULL, "'%s' has no backing file to commit to", overlay);
+    if (!open_chain(chain, roots, fds, error))
+        return FALSE;
     const VmigImage *top = chain->pdata[0], *base = chain->pdata[1];
-    g_auto(Fd) fd = vmig_image_open(base->path, NULL, TRUE, error);
-    if (fd < 0)
-        return FALSE;
+    g_autofree char *name = name_chain(chain);
+    /* -d keeps the overlay as it is. */
+    const char *argv[] = {"qemu-img", "commit", "-q", "-d", "--", name, NULL};
     VmigToolLimits limits = slow_limits(top->allocated);
-    if (!run(argv, &limits, path, error))
+    limits.fds = fds;
+    if (!run(argv, &limits, overlay, error))
         return FALSE;
-    if (fsync(fd) != 0)
+    if (fsync(g_array_index(fds, int, 1)) != 0)
         return vmig_fail_errno(error, errno, "cannot sync '%s'", base->path);
     return TRUE;
 }

@@ -5,16 +5,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <json-glib/json-glib.h>
-#include <linux/openat2.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "core/errors.h"
 #include "core/names.h"
 #include "host/tool.h"
+#include "store/beneath.h"
 
 typedef int Fd;
 
@@ -50,96 +49,20 @@ static gboolean check_path(const char *path, GError **error)
     return TRUE;
 }
 
-/* What is left of the path below the root, or NULL where it is not below it. Both are normalised. */
-static const char *below(const char *path, const char *root)
-{
-    gsize length = strlen(root);
-
-    while (length > 0 && root[length - 1] == '/')
-        length--;
-    if (strncmp(path, root, length) != 0 || path[length] != '/' || path[length + 1] == '\0')
-        return NULL;
-    return path + length + 1;
-}
-
-/* -1 with errno, which is EXDEV where the path is not below this root at all. */
-static int open_beneath(const char *path, const char *root, int flags)
-{
-    const char *relative = below(path, root);
-    struct open_how how = {
-        .flags = (guint64)(flags | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY),
-        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
-    };
-    long fd = -1;
-
-    if (relative == NULL) {
-        errno = EXDEV;
-        return -1;
-    }
-    g_auto(Fd) folder = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (folder < 0)
-        return -1;
-    /* EAGAIN: somebody renamed something meanwhile and the kernel could not be sure, openat2(2). */
-    for (guint i = 0; i < 100 && fd < 0; i++) {
-        fd = syscall(SYS_openat2, folder, relative, &how, sizeof how);
-        if (fd < 0 && errno != EAGAIN && errno != EINTR)
-            break;
-    }
-    return (int)fd;
-}
-
-static int open_in_root(const char *path, const char *root, int flags)
-{
-    g_autofree char *plain = g_canonicalize_filename(root, "/");
-    int fd = open_beneath(path, plain, flags);
-
-    if (fd >= 0 || errno != EXDEV)
-        return fd;
-    /* The root may be a symbolic link, and the path say where it leads. */
-    char *real = realpath(root, NULL);
-    if (real == NULL)
-        return -1;
-    fd = open_beneath(path, real, flags);
-    int saved = errno;
-    free(real);
-    errno = saved;
-    return fd;
-}
-
 static int open_in_roots(const char *path, GPtrArray *roots, int flags)
 {
-    int result = EXDEV;
+    g_autofree char *folder = g_path_get_dirname(path);
+    g_autoptr(GPtrArray) own = g_ptr_array_new();
 
-    if (roots == NULL) {
-        g_autofree char *folder = g_path_get_dirname(path);
-        return open_beneath(path, folder, flags);
-    }
-    for (guint i = 0; i < roots->len; i++) {
-        int fd = open_in_root(path, roots->pdata[i], flags);
-        if (fd >= 0)
-            return fd;
-        if (errno != EXDEV)
-            result = errno;
-    }
-    errno = result;
-    return -1;
+    g_ptr_array_add(own, folder);
+    return vmig_beneath_open(roots != NULL ? roots : own, path, flags | O_NONBLOCK | O_NOFOLLOW, 0);
 }
 
 static gboolean fail_open(const char *path, int errnum, GError **error)
 {
-    switch (errnum) {
-    case EXDEV:
-        return vmig_fail(error, VMIG_ERROR_OUTSIDE_ROOTS, NULL, "'%s' is not below an image root", path);
-    case ELOOP:
-        return vmig_fail(error, VMIG_ERROR_OUTSIDE_ROOTS, NULL, "'%s' is a symbolic link or goes through one", path);
-    case ENXIO:
-    case EISDIR:
+    if (errnum == ENXIO || errnum == EISDIR)
         return vmig_fail(error, VMIG_ERROR_DISK_KIND, NULL, "'%s' is not a regular file", path);
-    case ENOSYS:
-        return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, NULL, "this kernel has no openat2()");
-    default:
-        return vmig_fail_errno(error, errnum, "cannot open '%s'", path);
-    }
+    return vmig_beneath_fail(error, errnum, path);
 }
 
 static gboolean check_file(int fd, const char *path, GError **error)

@@ -53,16 +53,17 @@ GPtrArray *vmig_image_survey_chain(const char *path, const char *format, GPtrArr
 /* qemu-img check of that file alone, never a repair. Leaked clusters are counted (leaks may be NULL) and no error;
  * damage, and what the bounded reader refuses, is BAD_IMAGE. force_share for an image that is in use: what it finds
  * then may be untrue. A raw image has nothing to check. */
-gboolean vmig_image_check(const char *path, const char *format, gboolean force_share, gint64 *leaks, GError **error);
+gboolean vmig_image_check(const char *path, GPtrArray *roots, const char *format, gboolean force_share, gint64 *leaks,
+                          GError **error);
 
 /* A new qcow2 of that size on that backing file (absolute, or relative to the overlay's folder), durable, mode 0600.
  * It appears under its name complete or not at all, except on a file system without O_TMPFILE. DESTINATION_EXISTS where
  * the name is taken. */
-gboolean vmig_image_create_overlay(const char *path, guint64 virtual_size, const char *backing,
+gboolean vmig_image_create_overlay(const char *path, GPtrArray *roots, guint64 virtual_size, const char *backing,
                                    const char *backing_format, GError **error);
 /* Writes another backing name and format into the header, and nothing else; durable. NULL, NULL: no backing file. */
-gboolean vmig_image_rebase_name(const char *path, const char *format, const char *backing, const char *backing_format,
-                                GError **error);
+gboolean vmig_image_rebase_name(const char *path, GPtrArray *roots, const char *format, const char *backing,
+                                const char *backing_format, GError **error);
 /* Writes what the overlay has into its backing file, which is durable then. The overlay keeps its content: the commit
- * can be repeated after a crash. For a guest that is off. */
-gboolean vmig_image_commit_offline(const char *overlay, GError **error);
+ * can be repeated after a crash. For a guest that is off. qemu-img gets the whole chain as open files. */
+gboolean vmig_image_commit_offline(const char *overlay, GPtrArray *roots, GError **error);

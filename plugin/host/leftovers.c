@@ -80,12 +80,17 @@ static gboolean visit_ours(Scan *scan, int folder G_GNUC_UNUSED, const char *nam
     return TRUE;
 }
 
+gboolean vmig_stat_is(const struct stat *st, guint64 ino, guint64 size, guint64 mtime_ns)
+{
+    return S_ISREG(st->st_mode) && (guint64)st->st_ino == ino && (guint64)st->st_size == size &&
+           (guint64)st->st_mtim.tv_sec * 1000000000 + (guint64)st->st_mtim.tv_nsec == mtime_ns;
+}
+
 gboolean vmig_file_is(const char *path, guint64 ino, guint64 size, guint64 mtime_ns)
 {
     struct stat st;
 
-    return lstat(path, &st) == 0 && S_ISREG(st.st_mode) && (guint64)st.st_ino == ino && (guint64)st.st_size == size &&
-           (guint64)st.st_mtim.tv_sec * 1000000000 + (guint64)st.st_mtim.tv_nsec == mtime_ns;
+    return lstat(path, &st) == 0 && vmig_stat_is(&st, ino, size, mtime_ns);
 }
 
 gboolean vmig_is_same_file(const char *a, const char *b)
@@ -302,15 +307,23 @@ GPtrArray *vmig_scan_guards(const char *run_dir)
 
 /* QEMU locks bytes 100 and up for what it uses and 200 and up for what it does not share (block/file-posix.c). A write
  * lock conflicts with any of them. */
-gboolean vmig_image_is_held(const char *path, gboolean *held, GError **error)
+gboolean vmig_image_is_held_fd(int fd, const char *path, gboolean *held, GError **error)
 {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 100, .l_len = 200};
-    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    gboolean ok = fd >= 0 && fcntl(fd, F_OFD_GETLK, &lock) == 0;
-    int errnum = errno;
 
-    if (fd >= 0)
-        close(fd); /* takes no other's lock with it: these are OFD locks */
-    *held = ok && lock.l_type != F_UNLCK;
-    return ok || vmig_fail_errno(error, errnum, "asking for the locks of %s", path);
+    if (fcntl(fd, F_OFD_GETLK, &lock) != 0)
+        return vmig_fail_errno(error, errno, "asking for the locks of %s", path);
+    *held = lock.l_type != F_UNLCK;
+    return TRUE;
+}
+
+gboolean vmig_image_is_held(const char *path, gboolean *held, GError **error)
+{
+    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+    if (fd < 0)
+        return vmig_fail_errno(error, errno, "asking for the locks of %s", path);
+    gboolean ok = vmig_image_is_held_fd(fd, path, held, error);
+    close(fd); /* takes no other's lock with it: these are OFD locks */
+    return ok;
 }

@@ -44,6 +44,8 @@ char *vmig_scan_for_overlay(const char *const *roots, const char *const *below, 
 /* Is it the file that had these numbers, unchanged? The device is not compared: its number is given anew at each boot.
  */
 gboolean vmig_file_is(const char *path, guint64 ino, guint64 size, guint64 mtime_ns);
+struct stat;
+gboolean vmig_stat_is(const struct stat *st, guint64 ino, guint64 size, guint64 mtime_ns);
 /* Two names of one file. */
 gboolean vmig_is_same_file(const char *a, const char *b);
 /* VmigRunFolder of run_dir (transfer full) */
@@ -53,3 +55,5 @@ GPtrArray *vmig_scan_guards(const char *run_dir);
 
 /* TRUE if any process, QEMU or another, holds any of QEMU's image locks on the file, for reading or writing. */
 gboolean vmig_image_is_held(const char *path, gboolean *held, GError **error);
+/* The same of a file that is open. */
+gboolean vmig_image_is_held_fd(int fd, const char *path, gboolean *held, GError **error);

@@ -13,6 +13,7 @@
 typedef struct {
     VmigBandwidth *bandwidth;
     gint64 stall_limit;
+    GPtrArray *roots;  /* char *, or NULL */
     guint connections; /* for each file */
     gsize request;
     guint depth;

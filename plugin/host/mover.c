@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "host/mover-private.h"
+#include "store/beneath.h"
 
 #define STALL_LIMIT (30 * G_USEC_PER_SEC)
 #define CONNECTIONS 4       /* for one file */
@@ -25,6 +26,7 @@ typedef struct {
     VmigMover mover;
     VmigBandwidth *bandwidth;
     gint64 stall_limit;
+    GPtrArray *roots;
     guint connections;
     gsize request;
     guint depth;
@@ -185,7 +187,7 @@ static gboolean check_unchanged(const VmigCopy *copy, const struct stat *before,
 {
     struct stat now, named;
 
-    if (fstat(copy->fd, &now) < 0 || stat(copy->file->source, &named) < 0)
+    if (fstat(copy->fd, &now) < 0 || vmig_beneath_stat(copy->send->roots, copy->file->source, &named) < 0)
         return vmig_fail(error, VMIG_ERROR_BASE_CHANGED, NULL, "it cannot be looked at any more: %s",
                          g_strerror(errno));
     if (now.st_size != before->st_size || now.st_mtim.tv_sec != before->st_mtim.tv_sec ||
@@ -198,9 +200,11 @@ static gboolean check_unchanged(const VmigCopy *copy, const struct stat *before,
 
 static gboolean open_source(VmigCopy *copy, struct stat *st, GError **error)
 {
-    copy->fd = open(copy->file->source, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (copy->fd < 0 || fstat(copy->fd, st) < 0)
-        return vmig_fail_errno(error, errno, "it cannot be opened");
+    copy->fd = vmig_beneath_open(copy->send->roots, copy->file->source, O_RDONLY | O_NONBLOCK, 0);
+    if (copy->fd < 0)
+        return vmig_beneath_fail(error, errno, copy->file->source);
+    if (fstat(copy->fd, st) < 0)
+        return vmig_fail_errno(error, errno, "it cannot be looked at");
     if (!S_ISREG(st->st_mode))
         return vmig_fail(error, VMIG_ERROR_BAD_PATH, NULL, "it is not a regular file");
     if ((guint64)st->st_size != copy->file->size)
@@ -344,6 +348,7 @@ static gboolean real_send(VmigMover *mover, GPtrArray *tasks, const VmigCopyEven
     g_autoptr(GPtrArray) known = g_ptr_array_new();
     VmigSend send = {.bandwidth = self->bandwidth,
                      .stall_limit = self->stall_limit,
+                     .roots = self->roots,
                      .buffers_now = &self->buffers_now,
                      .buffers_peak = &self->buffers_peak,
                      .events = events,
@@ -392,6 +397,7 @@ static void real_free(VmigMover *mover)
     RealMover *self = (RealMover *)mover;
 
     vmig_bandwidth_free(self->bandwidth);
+    g_clear_pointer(&self->roots, g_ptr_array_unref);
     g_mutex_clear(&self->lock);
     g_free(self);
 }
@@ -426,6 +432,16 @@ void vmig_mover_free(VmigMover *mover)
 void vmig_mover_set_stall_limit(VmigMover *mover, gint64 microseconds)
 {
     ((RealMover *)mover)->stall_limit = microseconds;
+}
+
+void vmig_mover_set_roots(VmigMover *mover, const char *const *roots)
+{
+    RealMover *self = (RealMover *)mover;
+
+    g_clear_pointer(&self->roots, g_ptr_array_unref);
+    self->roots = g_ptr_array_new_with_free_func(g_free);
+    for (guint i = 0; roots[i] != NULL; i++)
+        g_ptr_array_add(self->roots, g_strdup(roots[i]));
 }
 
 void vmig_mover_set_tuning(VmigMover *mover, guint connections, gsize request, guint depth)

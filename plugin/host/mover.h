@@ -23,6 +23,9 @@ void vmig_mover_free(VmigMover *mover);
  * send(). */
 void vmig_mover_set_stall_limit(VmigMover *mover, gint64 microseconds);
 
+/* The sources are beneath these folders; without it anywhere, through no symbolic link. Copied; before send(). */
+void vmig_mover_set_roots(VmigMover *mover, const char *const *roots);
+
 /* 0 keeps what it is. connections: for each file; request: bytes; depth: requests in flight on a connection. For
  * measurements; before send(). */
 void vmig_mover_set_tuning(VmigMover *mover, guint connections, gsize request, guint depth);

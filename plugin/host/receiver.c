@@ -23,6 +23,7 @@
 #include "host/hash-behind.h"
 #include "host/known-blocks.h"
 #include "host/receiver-argv.h"
+#include "store/beneath.h"
 
 #define SECTOR 4096 /* direct I/O wants the length of the file a multiple of the device's sector */
 #define STDERR_LIMIT 4096
@@ -159,12 +160,13 @@ static gboolean make_pipe(int fds[2], GError **error)
     return lift(&fds[0], error) && lift(&fds[1], error);
 }
 
-static gboolean open_part(VmigReceiver *receiver, GError **error)
+static gboolean open_part(VmigReceiver *receiver, int folder, GError **error)
 {
     guint64 rounded = MAX((receiver->size + SECTOR - 1) / SECTOR, 1) * SECTOR;
+    g_autofree char *name = g_path_get_basename(receiver->part);
     struct stat st;
 
-    receiver->fd = open(receiver->part, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+    receiver->fd = openat(folder, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
     if (receiver->fd < 0)
         return vmig_fail_errno(error, errno, "Cannot create %s", receiver->part);
     if (!lift(&receiver->fd, error))
@@ -173,6 +175,9 @@ static gboolean open_part(VmigReceiver *receiver, GError **error)
         return vmig_fail_errno(error, errno, "Cannot stat %s", receiver->part);
     if (!S_ISREG(st.st_mode))
         return vmig_fail(error, VMIG_ERROR_BAD_PATH, NULL, "%s is not a regular file", receiver->part);
+    /* The folder's owner may have given some other file this name too. */
+    if (st.st_nlink != 1)
+        return vmig_fail(error, VMIG_ERROR_OUTSIDE_ROOTS, NULL, "%s has a second name (a hard link)", receiver->part);
     receiver->fresh = lseek(receiver->fd, 0, SEEK_DATA) < 0 && errno == ENXIO; /* at most reserved */
     if (ftruncate(receiver->fd, (off_t)rounded) < 0)
         return vmig_fail_errno(error, errno, "Cannot set the length of %s", receiver->part);
@@ -246,10 +251,8 @@ static gboolean start_server(VmigReceiver *receiver, GError **error)
     return wait_for_greeting(receiver, error);
 }
 
-static void begin_hashing(VmigReceiver *receiver, const VmigHashKey *key)
+static void begin_hashing(VmigReceiver *receiver, int folder, const VmigHashKey *key)
 {
-    g_autofree char *folder = g_path_get_dirname(receiver->part);
-
     receiver->hash = vmig_tree_hash_new(receiver->size, key);
     guint64 blocks = vmig_tree_hash_blocks(receiver->hash);
     receiver->told = g_malloc0(vmig_block_set_bytes(blocks) + 1);
@@ -267,6 +270,20 @@ VmigReceiver *vmig_receiver_start(const char *part_path, guint64 size, const cha
 VmigReceiver *vmig_receiver_start_on(const char *part_path, guint64 size, const VmigListen *to, const VmigHashKey *key,
                                      GError **error)
 {
+    int folder = vmig_beneath_folder(NULL, part_path);
+
+    if (folder < 0) {
+        vmig_beneath_fail(error, errno, part_path);
+        return NULL;
+    }
+    VmigReceiver *receiver = vmig_receiver_start_in(folder, part_path, size, to, key, error);
+    close_fd(&folder);
+    return receiver;
+}
+
+VmigReceiver *vmig_receiver_start_in(int folder, const char *part_path, guint64 size, const VmigListen *to,
+                                     const VmigHashKey *key, GError **error)
+{
     g_autoptr(VmigReceiver) receiver = g_new0(VmigReceiver, 1);
 
     receiver->part = g_strdup(part_path);
@@ -277,11 +294,11 @@ VmigReceiver *vmig_receiver_start_on(const char *part_path, guint64 size, const 
     receiver->said = g_string_new(NULL);
     g_mutex_init(&receiver->lock);
     g_cond_init(&receiver->changed);
-    if (!open_part(receiver, error) || !name_export(receiver, to, error) ||
+    if (!open_part(receiver, folder, error) || !name_export(receiver, to, error) ||
         (receiver->argv = vmig_receiver_argv(FILE_FD, receiver->direct, receiver->export, to, error)) == NULL ||
         !start_listening(receiver, to, error) || !start_server(receiver, error))
         return NULL;
-    begin_hashing(receiver, key);
+    begin_hashing(receiver, folder, key);
     return g_steal_pointer(&receiver);
 }
 

@@ -23,7 +23,8 @@ typedef struct VmigReceiver VmigReceiver;
 
 /* key: of the hashes; the sender has the same. Makes the part, or takes one that exists (the caller knows by the
  * journal that it is the job's own), and returns when the server answers on the socket. A stale socket there goes
- * first. Errors: NO_SPACE, IO, IMAGE_TOOL (with what qemu-nbd said), BAD_PATH for a socket path that is too long. */
+ * first. Errors: NO_SPACE, IO, IMAGE_TOOL (with what qemu-nbd said), BAD_PATH for a socket path that is too long,
+ * OUTSIDE_ROOTS for a part that has another name too or is, or lies behind, a symbolic link. */
 VmigReceiver *vmig_receiver_start(const char *part_path, guint64 size, const char *socket_path, const VmigHashKey *key,
                                   GError **error);
 
@@ -44,6 +45,9 @@ gboolean vmig_receiver_finish(VmigReceiver *receiver, const char *rewritten, cha
 /* The same, to be reached in another way; the port it got. */
 VmigReceiver *vmig_receiver_start_on(const char *part_path, guint64 size, const VmigListen *to, const VmigHashKey *key,
                                      GError **error);
+/* The same, for a part in an open folder, which is the one that counts: part_path is for messages but for its name. */
+VmigReceiver *vmig_receiver_start_in(int folder, const char *part_path, guint64 size, const VmigListen *to,
+                                     const VmigHashKey *key, GError **error);
 guint vmig_receiver_get_port(VmigReceiver *receiver);
 /* The name of the export, which a client must ask for: 128 random bits on a port, "" on a unix socket. */
 const char *vmig_receiver_get_export(VmigReceiver *receiver);

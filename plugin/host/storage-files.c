@@ -2,12 +2,10 @@
 /* This host's storage: looking at paths and images. Nothing here changes anything. */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -15,55 +13,51 @@
 #include "host/image-locks.h"
 #include "host/image.h"
 #include "host/storage-local-private.h"
+#include "store/beneath.h"
 #include "store/gate.h"
-
-static const char *root_of(const VmigLocal *local, const char *path)
-{
-    for (guint i = 0; i < local->roots->len; i++)
-        if (vmig_path_is_below(path, local->roots->pdata[i]))
-            return local->roots->pdata[i];
-    return NULL;
-}
-
-static int open_beneath(const char *root, const char *folder)
-{
-    struct open_how how = {
-        .flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC,
-        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
-    };
-    gsize length = strlen(root);
-
-    while (length > 0 && root[length - 1] == '/')
-        length--;
-    /* The root itself may be a symbolic link: the administrator chose it. */
-    g_auto(VmigFd) fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return -1;
-    const char *relative = strlen(folder) > length ? folder + length + 1 : ".";
-    return (int)syscall(SYS_openat2, fd, relative, &how, sizeof how);
-}
 
 int vmig_local_open_folder(VmigLocal *local, const char *path, const char **name, GError **error)
 {
     if (!vmig_path_check(path, error))
         return -1;
-    const char *root = root_of(local, path);
-    if (root == NULL) {
-        vmig_fail(error, VMIG_ERROR_OUTSIDE_ROOTS, "image-roots in vmig-snap.conf says where images may be",
-                  "'%s' is outside the image roots", path);
-        return -1;
-    }
-    g_autofree char *folder = g_path_get_dirname(path);
-    int fd = open_beneath(root, folder);
-    if (fd >= 0)
+    int fd = vmig_beneath_folder(local->roots, path);
+    if (fd >= 0) {
         *name = strrchr(path, '/') + 1;
-    else if (errno == ELOOP || errno == EXDEV)
-        vmig_fail(error, VMIG_ERROR_OUTSIDE_ROOTS, NULL, "'%s' goes through a symbolic link", path);
-    else if (errno == ENOENT || errno == ENOTDIR || errno == EACCES)
+    } else if (errno == ENOENT || errno == ENOTDIR || errno == EACCES) {
+        g_autofree char *folder = g_path_get_dirname(path);
         vmig_fail(error, VMIG_ERROR_NO_DIRECTORY, NULL, "the folder '%s': %s", folder, g_strerror(errno));
-    else
-        vmig_fail_errno(error, errno, "the folder '%s'", folder);
+    } else {
+        vmig_beneath_fail(error, errno, path);
+    }
     return fd;
+}
+
+gboolean vmig_local_stat(VmigLocal *local, const char *path, struct stat *st, gboolean *exists, GError **error)
+{
+    *exists = vmig_beneath_stat(local->roots, path, st) == 0;
+    return *exists || errno == ENOENT || vmig_beneath_fail(error, errno, path);
+}
+
+gboolean vmig_local_exists(VmigLocal *local, const char *path)
+{
+    struct stat st;
+
+    return vmig_beneath_stat(local->roots, path, &st) == 0;
+}
+
+char **vmig_local_real_paths(VmigLocal *local, const char *const *paths, GError **error)
+{
+    g_autoptr(GPtrArray) real = g_ptr_array_new_with_free_func(g_free);
+
+    for (guint i = 0; paths[i] != NULL; i++) {
+        g_auto(VmigFd) fd = vmig_image_open(paths[i], local->roots, FALSE, error);
+        char *path = fd >= 0 ? vmig_beneath_real_path(fd, error) : NULL;
+        if (path == NULL)
+            return NULL;
+        g_ptr_array_add(real, path);
+    }
+    g_ptr_array_add(real, NULL);
+    return g_strdupv((char **)real->pdata);
 }
 
 gboolean vmig_local_check_path(VmigLocal *local, const char *path, GError **error)
@@ -85,14 +79,14 @@ gboolean vmig_local_check_path(VmigLocal *local, const char *path, GError **erro
     return TRUE;
 }
 
-gboolean vmig_local_check_unused(const char *path, GError **error)
+gboolean vmig_local_check_unused(VmigLocal *local, const char *path, GError **error)
 {
     VmigImageLocks locks = {0};
-    struct stat st;
+    g_auto(VmigFd) fd = vmig_beneath_open(local->roots, path, O_RDONLY | O_NONBLOCK, 0);
 
-    if (lstat(path, &st) != 0 && errno == ENOENT)
-        return TRUE;
-    if (!vmig_image_locks_probe(path, &locks, error))
+    if (fd < 0)
+        return errno == ENOENT || vmig_beneath_fail(error, errno, path);
+    if (!vmig_image_locks_probe_fd(fd, path, &locks, error))
         return FALSE;
     return !locks.writer || vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL, "'%s' is in use", path);
 }
@@ -404,8 +398,11 @@ static JsonObject *do_check(VmigLocal *local, VmigReader *args, GError **error)
     gint64 leaks = 0;
 
     check_format(args, format);
-    if (!vmig_local_args(args, error) || !vmig_local_check_path(local, path, error) ||
-        !vmig_image_locks_probe(path, &locks, error) || !vmig_image_check(path, format, locks.writer, &leaks, error))
+    if (!vmig_local_args(args, error) || !vmig_local_check_path(local, path, error))
+        return NULL;
+    g_auto(VmigFd) fd = vmig_image_open(path, local->roots, FALSE, error);
+    if (fd < 0 || !vmig_image_locks_probe_fd(fd, path, &locks, error) ||
+        !vmig_image_check(path, local->roots, format, locks.writer, &leaks, error))
         return NULL;
     JsonObject *reply = json_object_new();
     json_object_set_int_member(reply, "leaks", leaks);

@@ -4,7 +4,6 @@
  * The gate proves that a file is the job's own and that somebody called it redundant. What it cannot know is whether
  * the guest still lives on it: that is looked at here, whoever asks.
  */
-#include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -20,13 +19,6 @@ gboolean vmig_local_check_ours(VmigLocal *local, const char *job, const char *pa
         return FALSE;
     return vmig_path_is_ours(path, job) ||
            vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is no name of a file of job %s", path, job);
-}
-
-static gboolean file_exists(const char *path)
-{
-    struct stat st;
-
-    return lstat(path, &st) == 0;
 }
 
 gboolean vmig_local_token_is_dest(VmigLocal *local, const char *job, gboolean *ret, GError **error)
@@ -131,7 +123,7 @@ static gboolean remove_file(VmigLocal *local, const char *job, const char *path,
     }
     if (!get_row(local, job, path, &row, error))
         return FALSE;
-    if (row == NULL && !file_exists(path))
+    if (row == NULL && !vmig_local_exists(local, path))
         return TRUE;
     if (row == NULL)
         return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is no file of job %s", path, job);
@@ -139,8 +131,8 @@ static gboolean remove_file(VmigLocal *local, const char *job, const char *path,
         return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is a base, which job %s did not make", path, job);
     /* A receiver of it would go on writing into a file without a name. */
     forget_seed(local, path);
-    return (!file_exists(path) || check_not_the_guests(local, job, row, error)) &&
-           vmig_local_check_unused(path, error) && gate_remove(local, job, path, reason, error);
+    return (!vmig_local_exists(local, path) || check_not_the_guests(local, job, row, error)) &&
+           vmig_local_check_unused(local, path, error) && gate_remove(local, job, path, reason, error);
 }
 
 static JsonObject *do_remove(VmigLocal *local, VmigReader *args, GError **error)
@@ -172,29 +164,36 @@ static const VmigFile *find_base(const VmigJob *record, const char *path)
 
 /* A base goes only where another host owns the guest and runs it on its own files, and where it still is, to the
  * nanosecond, the file that was copied: whoever used it since has data in it that nobody else has. */
-static gboolean check_base(const VmigJob *record, const char *role, const VmigFile *file, GError **error)
+static gboolean check_base(VmigLocal *local, const VmigJob *record, const char *role, const VmigFile *file,
+                           GError **error)
 {
+    gboolean exists = FALSE;
     struct stat st;
 
     if (!g_str_equal(role, VMIG_ROLE_SOURCE) || !vmig_job_token_is_dest(record) || !record->pivoted)
         return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' may still be needed: the destination is not done",
                          file->source);
-    if (lstat(file->source, &st) != 0)
-        return errno == ENOENT || vmig_fail_errno(error, errno, "looking at '%s'", file->source);
+    if (!vmig_local_stat(local, file->source, &st, &exists, error))
+        return FALSE;
+    if (!exists)
+        return TRUE;
     guint64 mtime_ns = (guint64)st.st_mtim.tv_sec * 1000000000 + (guint64)st.st_mtim.tv_nsec;
     if ((guint64)st.st_ino != file->ino || (guint64)st.st_size != file->size || mtime_ns != file->mtime_ns)
         return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is not as it was when it was copied", file->source);
-    return vmig_local_check_unused(file->source, error);
+    return vmig_local_check_unused(local, file->source, error);
 }
 
 static gboolean remove_base(VmigLocal *local, const char *job, const VmigFile *file, GError **error)
 {
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
     const char *reason = "the destination runs the guest on a copy that was proven equal";
+    gboolean exists = FALSE;
     struct stat st;
 
-    if (lstat(file->source, &st) != 0)
-        return errno == ENOENT || vmig_fail_errno(error, errno, "looking at '%s'", file->source);
+    if (!vmig_local_stat(local, file->source, &st, &exists, error))
+        return FALSE;
+    if (!exists)
+        return TRUE;
     /* The device number of now: it may be another one since a reboot, and check_base() has compared the rest. */
     return vmig_gate_adopt(local->journal, job, file->source, (guint64)st.st_dev, file->ino, "base", error) &&
            vmig_gate_redundant(local->journal, job, file->source, reason, error) &&
@@ -223,7 +222,7 @@ static JsonObject *do_remove_base(VmigLocal *local, VmigReader *args, GError **e
     g_mutex_lock(&local->journal_lock);
     g_autofree char *role = vmig_journal_role(local->journal, job, error);
     g_mutex_unlock(&local->journal_lock);
-    return vmig_local_done(role != NULL && check_base(record, role, file, error) &&
+    return vmig_local_done(role != NULL && check_base(local, record, role, file, error) &&
                            remove_base(local, job, file, error));
 }
 
@@ -265,7 +264,7 @@ static JsonObject *do_create_overlay(VmigLocal *local, VmigReader *args, GError 
         !vmig_local_check_path(local, backing, error))
         return NULL;
     return vmig_local_done(clear_overlay(local, job, path, error) && intend_file(local, job, path, "overlay", error) &&
-                           vmig_image_create_overlay(path, size, backing, format, error) &&
+                           vmig_image_create_overlay(path, local->roots, size, backing, format, error) &&
                            record_made(local, job, path, error));
 }
 
@@ -288,19 +287,16 @@ static JsonObject *do_commit_offline(VmigLocal *local, VmigReader *args, GError 
     if (!vmig_local_args(args, error) || !vmig_local_check_ours(local, job, path, error))
         return NULL;
     g_autoptr(VmigJob) record = load_record(local, job, error);
-    if (record == NULL || !check_is_overlay(record, path, error) || !vmig_local_check_unused(path, error))
+    if (record == NULL || !check_is_overlay(record, path, error) || !vmig_local_check_unused(local, path, error))
         return NULL;
-    /* With the roots, which the commit itself does not know. */
-    g_autoptr(GPtrArray) chain = vmig_image_survey_chain(path, "qcow2", local->roots, error);
-    if (chain == NULL)
-        return NULL;
-    return vmig_local_done(vmig_image_commit_offline(path, error));
+    return vmig_local_done(vmig_image_commit_offline(path, local->roots, error));
 }
 
 /* Not bases, which are not the job's, and not the seeds of a guest that lives on them. */
-static gboolean is_leftover(const VmigJournalFile *file, gboolean dest)
+static gboolean is_leftover(VmigLocal *local, const VmigJournalFile *file, gboolean dest)
 {
-    return !g_str_equal(file->kind, "base") && !(dest && g_str_equal(file->kind, "seed")) && file_exists(file->path);
+    return !g_str_equal(file->kind, "base") && !(dest && g_str_equal(file->kind, "seed")) &&
+           vmig_local_exists(local, file->path);
 }
 
 static JsonObject *do_leftovers(VmigLocal *local, VmigReader *args, GError **error)
@@ -328,7 +324,7 @@ static JsonObject *do_leftovers(VmigLocal *local, VmigReader *args, GError **err
         return NULL;
     for (guint i = 0; i < files->len; i++) {
         const VmigJournalFile *file = files->pdata[i];
-        if (is_leftover(file, dest))
+        if (is_leftover(local, file, dest))
             json_array_add_string_element(paths, file->path);
     }
     return g_steal_pointer(&reply);

@@ -47,12 +47,13 @@ static JsonObject *guard_paths(VmigLocal *local, VmigReader *args, PathsFunc ask
     for (guint i = 0; paths[i] != NULL; i++)
         if (!vmig_local_check_path(local, paths[i], error))
             return NULL;
-    g_autofree char *socket = guard_socket(local, job, error);
+    g_auto(GStrv) real = vmig_local_real_paths(local, (const char *const *)paths, error);
+    g_autofree char *socket = real != NULL ? guard_socket(local, job, error) : NULL;
     if (socket == NULL || !vmig_guard_start(socket, local->exe, error) ||
-        !ask(socket, (const char *const *)paths, error))
+        !ask(socket, (const char *const *)real, error))
         return NULL;
     if (ask == vmig_guard_fence_arm)
-        vmig_local_hold_plan(local, job, (const char *const *)paths);
+        vmig_local_hold_plan(local, job, (const char *const *)real);
     return vmig_local_done(TRUE);
 }
 

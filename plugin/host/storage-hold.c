@@ -7,6 +7,7 @@
 
 #include "host/image-locks.h"
 #include "host/storage-local-private.h"
+#include "store/beneath.h"
 
 typedef struct {
     char *path;
@@ -43,9 +44,9 @@ static gboolean take(Hold *hold, GError **error)
     VmigImageLocks locks;
 
     if (hold->fd < 0)
-        hold->fd = open(hold->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+        hold->fd = vmig_beneath_open(NULL, hold->path, O_RDONLY | O_NONBLOCK, 0);
     if (hold->fd < 0)
-        return vmig_fail_errno(error, errno, "opening %s", hold->path);
+        return vmig_beneath_fail(error, errno, hold->path);
     if (!vmig_image_lock_shared(hold->fd, hold->path, VMIG_LOCK_NO_WRITE, error) ||
         !vmig_image_locks_probe_fd(hold->fd, hold->path, &locks, error))
         return FALSE;

@@ -4,7 +4,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include "host/image-locks.h"
+#include "host/image.h"
 #include "host/leftovers.h"
 #include "host/storage-local-private.h"
 #include "store/gate.h"
@@ -75,17 +75,20 @@ static gboolean look_for_reason(VmigLocal *local, const char *path, VmigKeptImag
     const VmigFile *file = find_file(kept->job, path);
     gboolean held = FALSE;
     struct stat st;
+    g_auto(VmigFd) fd = vmig_image_open(path, local->roots, FALSE, error);
 
-    if (stat(path, &st) != 0)
+    if (fd < 0)
+        return FALSE;
+    if (fstat(fd, &st) != 0)
         return vmig_fail_errno(error, errno, "looking at %s", path);
-    if (!vmig_image_is_held(path, &held, error))
+    if (!vmig_image_is_held_fd(fd, path, &held, error))
         return FALSE;
     kept->dev = st.st_dev;
     kept->ino = st.st_ino;
     kept->bytes = (guint64)st.st_blocks * 512;
     if (!kept->job->options.keep_source)
         kept->why_not = g_strdup("that job was not to keep it");
-    else if (!vmig_file_is(path, file->ino, file->size, file->mtime_ns))
+    else if (!vmig_stat_is(&st, file->ino, file->size, file->mtime_ns))
         kept->why_not = g_strdup("it is not as it was left: somebody used it since");
     else if (held)
         kept->why_not = g_strdup("it is in use");
@@ -101,9 +104,14 @@ gboolean vmig_local_kept(VmigLocal *local, const char *path, VmigKeptImage *kept
 }
 
 /* Its old identity ends with a new time of change, so that no journal takes it for the kept image any more. */
-static gboolean mark(const char *part, GError **error)
+static gboolean mark(VmigLocal *local, const char *part, GError **error)
 {
-    if (utimensat(AT_FDCWD, part, NULL, AT_SYMLINK_NOFOLLOW) == 0)
+    const char *name = NULL;
+    g_auto(VmigFd) folder = vmig_local_open_folder(local, part, &name, error);
+
+    if (folder < 0)
+        return FALSE;
+    if (utimensat(folder, name, NULL, AT_SYMLINK_NOFOLLOW) == 0)
         return TRUE;
     return vmig_fail_errno(error, errno, "setting the time of %s", part);
 }
@@ -112,10 +120,9 @@ gboolean vmig_local_take_kept(VmigLocal *local, const char *job, const char *kep
                               const char *part, GError **error)
 {
     g_auto(VmigKeptImage) kept = {0};
-    struct stat st;
 
-    gboolean there = lstat(path, &st) == 0;
-    if (lstat(part, &st) != 0) {
+    gboolean there = vmig_local_exists(local, path);
+    if (!vmig_local_exists(local, part)) {
         if (!there)
             return TRUE; /* it went; what is missing is sent */
         if (!vmig_local_kept(local, path, &kept, error))
@@ -128,5 +135,5 @@ gboolean vmig_local_take_kept(VmigLocal *local, const char *job, const char *kep
         return TRUE; /* the part was begun without it; "place" will tell */
     }
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
-    return vmig_gate_take(local->journal, job, path, part, kept.dev, kept.ino, error) && mark(part, error);
+    return vmig_gate_take(local->journal, job, path, part, kept.dev, kept.ino, error) && mark(local, part, error);
 }

@@ -72,7 +72,13 @@ gboolean vmig_local_check_path(VmigLocal *local, const char *path, GError **erro
 /* GATE unless the file's name carries the job's id: no request can name somebody else's file. */
 gboolean vmig_local_check_ours(VmigLocal *local, const char *job, const char *path, GError **error);
 /* INTERFERENCE where somebody has the image open for writing; a file that is not there is nobody's. */
-gboolean vmig_local_check_unused(const char *path, GError **error);
+gboolean vmig_local_check_unused(VmigLocal *local, const char *path, GError **error);
+/* stat() beneath the roots: FALSE in *exists where there is nothing, and where there is no folder. */
+gboolean vmig_local_stat(VmigLocal *local, const char *path, struct stat *st, gboolean *exists, GError **error);
+/* FALSE where that cannot be told, too. */
+gboolean vmig_local_exists(VmigLocal *local, const char *path);
+/* The paths of open files, with no symbolic link in them, for the guard, which knows no roots. NULL-terminated. */
+char **vmig_local_real_paths(VmigLocal *local, const char *const *paths, GError **error);
 /* Is the open file or folder on a network or cluster file system, by the kind of it? */
 gboolean vmig_local_is_shared(int fd, const struct stat *st);
 /* By this host's journal. NO_JOB where it does not know the job. */

@@ -383,6 +383,8 @@ static gboolean open_journal(VmigLocal *local, VmigJournal **ret, GError **error
     g_autofree char *path = g_build_filename(local->state_dir, "journal.db", NULL);
 
     *ret = vmig_journal_open(path, *local->machine_id != '\0' ? local->machine_id : NULL, error);
+    if (*ret != NULL)
+        vmig_journal_set_roots(*ret, local->roots);
     return *ret != NULL;
 }
 

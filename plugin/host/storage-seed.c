@@ -54,7 +54,6 @@ static gboolean intend_part(VmigLocal *local, const Seed *seed, GError **error)
 {
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
     g_autoptr(VmigJournalFile) row = NULL;
-    struct stat st;
 
     if (!vmig_journal_file_get(local->journal, seed->job, seed->part, &row, error))
         return FALSE;
@@ -62,7 +61,7 @@ static gboolean intend_part(VmigLocal *local, const Seed *seed, GError **error)
         return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is no part of a seed", seed->part);
     gboolean open = row != NULL && !g_str_equal(row->state, "removed");
     gboolean usable = open && (g_str_equal(row->state, "intended") ||
-                               (!g_str_equal(row->state, "redundant") && lstat(seed->part, &st) == 0));
+                               (!g_str_equal(row->state, "redundant") && vmig_local_exists(local, seed->part)));
     if (usable)
         return TRUE;
     return (!open || vmig_gate_remove(local->journal, seed->job, seed->part, error)) &&
@@ -125,12 +124,12 @@ static char *get_hash(VmigLocal *local, const char *part)
 }
 
 /* The receiver of an agent that was ended for this one ends with it, but a moment later, and nothing says when. */
-static gboolean await_unused(const char *part, GError **error)
+static gboolean await_unused(VmigLocal *local, const char *part, GError **error)
 {
     gint64 until = g_get_monotonic_time() + RECEIVER_END_US;
     g_autoptr(GError) why = NULL;
 
-    while (!vmig_local_check_unused(part, &why)) {
+    while (!vmig_local_check_unused(local, part, &why)) {
         if (!g_error_matches(why, VMIG_ERROR, VMIG_ERROR_INTERFERENCE) || g_get_monotonic_time() > until) {
             g_propagate_error(error, g_steal_pointer(&why));
             return FALSE;
@@ -168,10 +167,14 @@ static JsonObject *do_receive(VmigLocal *local, VmigReader *args, GError **error
     if (old != NULL)
         vmig_receiver_abort(old);
     set_hash(local, seed.part, NULL);
-    if (!await_unused(seed.part, error) || !intend_part(local, &seed, error) ||
+    if (!await_unused(local, seed.part, error) || !intend_part(local, &seed, error) ||
         (seed.kept != NULL && !vmig_local_take_kept(local, seed.job, seed.kept, seed.dest, seed.part, error)))
         return NULL;
-    g_autoptr(VmigReceiver) receiver = vmig_receiver_start_on(seed.part, seed.size, &to, &key, error);
+    const char *name = NULL;
+    g_auto(VmigFd) folder = vmig_local_open_folder(local, seed.part, &name, error);
+    if (folder < 0)
+        return NULL;
+    g_autoptr(VmigReceiver) receiver = vmig_receiver_start_in(folder, seed.part, seed.size, &to, &key, error);
     if (receiver == NULL || !record_part(local, &seed, error))
         return NULL;
     JsonObject *reply = json_object_new();
@@ -259,11 +262,11 @@ static gboolean check_header(VmigLocal *local, const Seed *seed, GError **error)
     return vmig_local_check_path(local, backing, error);
 }
 
-static gboolean write_backing_name(const Seed *seed, GError **error)
+static gboolean write_backing_name(VmigLocal *local, const Seed *seed, GError **error)
 {
     if (seed->rebase == NULL)
         return TRUE;
-    return vmig_image_rebase_name(seed->part, seed->format, seed->rebase, seed->backing_format, error);
+    return vmig_image_rebase_name(seed->part, local->roots, seed->format, seed->rebase, seed->backing_format, error);
 }
 
 static gboolean name_seed(VmigLocal *local, const Seed *seed, gboolean verified, GError **error)
@@ -287,7 +290,6 @@ static gboolean check_hash(VmigLocal *local, const Seed *seed, GError **error)
 static JsonObject *do_place(VmigLocal *local, VmigReader *args, GError **error)
 {
     Seed seed;
-    struct stat st;
 
     if (!read_seed(args, &seed, error) || !vmig_local_check_ours(local, seed.job, seed.part, error) ||
         !vmig_local_check_path(local, seed.dest, error))
@@ -296,9 +298,9 @@ static JsonObject *do_place(VmigLocal *local, VmigReader *args, GError **error)
         vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "the request: the format is neither qcow2 nor raw");
         return NULL;
     }
-    gboolean there = lstat(seed.part, &st) == 0;
-    if (there &&
-        (!check_hash(local, &seed, error) || !write_backing_name(&seed, error) || !check_header(local, &seed, error)))
+    gboolean there = vmig_local_exists(local, seed.part);
+    if (there && (!check_hash(local, &seed, error) || !write_backing_name(local, &seed, error) ||
+                  !check_header(local, &seed, error)))
         return NULL;
     if (!name_seed(local, &seed, there, error))
         return NULL;
@@ -307,11 +309,11 @@ static JsonObject *do_place(VmigLocal *local, VmigReader *args, GError **error)
 }
 
 /* A QEMU that libvirt is ending may have it open for a moment longer. */
-static gboolean nobody_writes(const char *path, GError **error)
+static gboolean nobody_writes(VmigLocal *local, const char *path, GError **error)
 {
     g_autoptr(GError) why = NULL;
 
-    if (vmig_local_check_unused(path, &why))
+    if (vmig_local_check_unused(local, path, &why))
         return TRUE;
     if (!g_error_matches(why, VMIG_ERROR, VMIG_ERROR_INTERFERENCE)) {
         g_propagate_error(error, g_steal_pointer(&why));
@@ -333,7 +335,7 @@ static JsonObject *do_unplace(VmigLocal *local, VmigReader *args, GError **error
         vmig_fail(error, VMIG_ERROR_STATE, NULL, "the guest runs here: '%s' is not copied again", seed.dest);
         return NULL;
     }
-    if (!nobody_writes(seed.dest, error))
+    if (!nobody_writes(local, seed.dest, error))
         return NULL;
     set_hash(local, seed.part, NULL);
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);

@@ -178,6 +178,20 @@ static gboolean await(GSubprocess *process, GMainContext *context, gint64 deadli
     return FALSE;
 }
 
+static gboolean hand_over(GSubprocessLauncher *launcher, const VmigToolLimits *limits, const char *tool, GError **error)
+{
+    const int *fds = limits->fds != NULL ? (const int *)(const void *)limits->fds->data : &limits->fd;
+    guint count = limits->fds != NULL ? limits->fds->len : limits->fd >= 0;
+
+    for (guint i = 0; i < count; i++) {
+        int copy = fcntl(fds[i], F_DUPFD_CLOEXEC, VMIG_TOOL_FIRST_FD);
+        if (copy < 0)
+            return vmig_fail_errno(error, errno, "cannot hand a descriptor to %s", tool);
+        g_subprocess_launcher_take_fd(launcher, copy, VMIG_TOOL_FIRST_FD + (int)i);
+    }
+    return TRUE;
+}
+
 static GSubprocess *start(const char *const *argv, const VmigToolLimits *limits, gint64 deadline, int out, int err,
                           GError **error)
 {
@@ -197,14 +211,8 @@ static GSubprocess *start(const char *const *argv, const VmigToolLimits *limits,
     g_subprocess_launcher_set_child_setup(launcher, confine, &confinement, NULL);
     g_subprocess_launcher_take_stdout_fd(launcher, out);
     g_subprocess_launcher_take_stderr_fd(launcher, err);
-    if (limits->fd >= 0) {
-        int copy = fcntl(limits->fd, F_DUPFD_CLOEXEC, 3);
-        if (copy < 0) {
-            vmig_fail_errno(error, errno, "cannot hand a descriptor to %s", argv[0]);
-            return NULL;
-        }
-        g_subprocess_launcher_take_fd(launcher, copy, 3);
-    }
+    if (!hand_over(launcher, limits, argv[0], error))
+        return NULL;
     GSubprocess *process = g_subprocess_launcher_spawnv(launcher, argv, error);
     /* The write ends must be gone here, or the streams never end. */
     g_subprocess_launcher_close(launcher);

@@ -13,6 +13,7 @@ typedef struct {
     guint64 memory;     /* bytes of address space */
     gsize output;       /* bytes of stdout; more is an error */
     int fd;             /* becomes descriptor 3 of the tool, which knows it as VMIG_TOOL_FD; -1: none */
+    GArray *fds;        /* int, instead of that: descriptors VMIG_TOOL_FIRST_FD and up; NULL: none */
 } VmigToolLimits;
 
 #define VMIG_TOOL_LIMITS                                                                                               \
@@ -21,6 +22,7 @@ typedef struct {
         .memory = (guint64)1 << 30, .output = (gsize)16 << 20, .fd = -1                                                \
     }
 #define VMIG_TOOL_FD "/proc/self/fd/3"
+#define VMIG_TOOL_FIRST_FD 3
 
 typedef struct {
     int status; /* exit status */

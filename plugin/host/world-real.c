@@ -52,6 +52,7 @@ VmigWorld *vmig_world_open_here(const VmigWorldConfig *config, VmigWaker *waker,
     world->asked = asked;
     world->stall_limit = (gint64)config->config->stall_limit * G_USEC_PER_SEC;
     vmig_mover_set_stall_limit(world->mover, world->stall_limit);
+    vmig_mover_set_roots(world->mover, storage.roots);
     host->hypervisor = vmig_libvirt_new(config->connect_uri, NULL, waker, error);
     if (host->hypervisor == NULL)
         return NULL;

@@ -10,6 +10,8 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "store/beneath.h"
+
 /* What is at a path now. */
 typedef struct {
     int folder_fd; /* -1: there is not even the folder */
@@ -65,19 +67,18 @@ static gboolean check_path(const char *path, GError **error)
 }
 
 /* Everything that follows goes through the folder's descriptor, so that it is the same folder to the end. */
-static gboolean look(const char *path, Found *found, GError **error)
+static gboolean look(VmigJournal *journal, const char *path, Found *found, GError **error)
 {
-    g_autofree char *folder = g_path_get_dirname(path);
     struct statx sx;
 
     if (!check_path(path, error))
         return FALSE;
     found->name = g_path_get_basename(path);
-    found->folder_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    found->folder_fd = vmig_beneath_folder(vmig_journal_roots(journal), path);
     if (found->folder_fd < 0)
-        return errno == ENOENT || vmig_fail_errno(error, errno, "opening the folder %s", folder);
+        return errno == ENOENT || vmig_beneath_fail(error, errno, path);
     if (statx(found->folder_fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &sx) < 0)
-        return vmig_fail_errno(error, errno, "looking at the folder %s", folder);
+        return vmig_fail_errno(error, errno, "cannot look at the folder of %s", path);
     found->folder_dev = makedev(sx.stx_dev_major, sx.stx_dev_minor);
     if (statx(found->folder_fd, found->name, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS | STATX_BTIME, &sx) < 0)
         return errno == ENOENT || vmig_fail_errno(error, errno, "looking at %s", path);
@@ -200,7 +201,7 @@ gboolean vmig_gate_intend(VmigJournal *journal, const char *job_id, const char *
 
     if (!kind_is(file, "part seed overlay park socket"))
         return refuse(error, path, "no job makes a file of that kind");
-    if (!look(path, &found, error) || !vmig_journal_file_get(journal, job_id, path, &old, error))
+    if (!look(journal, path, &found, error) || !vmig_journal_file_get(journal, job_id, path, &old, error))
         return FALSE;
     if (old != NULL && state_is(old, "intended") && strcmp(old->kind, kind) == 0 && old->ino == 0)
         return TRUE;
@@ -217,7 +218,7 @@ gboolean vmig_gate_made(VmigJournal *journal, const char *job_id, const char *pa
     g_autoptr(VmigJournalFile) file = NULL;
     g_auto(Found) found = FOUND_INIT;
 
-    if (!need(journal, job_id, path, &file, error) || !look(path, &found, error))
+    if (!need(journal, job_id, path, &file, error) || !look(journal, path, &found, error))
         return FALSE;
     if (!found.exists || !type_fits(file, &found))
         return refuse(error, path, found.exists ? "it is of another type than what was to be made" : "it is not there");
@@ -235,7 +236,7 @@ gboolean vmig_gate_verified(VmigJournal *journal, const char *job_id, const char
     g_autoptr(VmigJournalFile) file = NULL;
     g_auto(Found) found = FOUND_INIT;
 
-    if (!need(journal, job_id, path, &file, error) || !look(path, &found, error))
+    if (!need(journal, job_id, path, &file, error) || !look(journal, path, &found, error))
         return FALSE;
     if (!state_is(file, "made verified"))
         return refuse(error, path, "it is not recorded as made");
@@ -271,7 +272,7 @@ gboolean vmig_gate_adopt(VmigJournal *journal, const char *job_id, const char *p
 
     if (!kind_is(file, "base"))
         return refuse(error, path, "only a base can be adopted");
-    if (!look(path, &found, error) || !vmig_journal_file_get(journal, job_id, path, &old, error))
+    if (!look(journal, path, &found, error) || !vmig_journal_file_get(journal, job_id, path, &old, error))
         return FALSE;
     if (old != NULL && !kind_is(old, "base"))
         return refuse(error, path, "the journal has it already, as another file of this job");
@@ -284,15 +285,15 @@ gboolean vmig_gate_adopt(VmigJournal *journal, const char *job_id, const char *p
     return vmig_journal_file_put(journal, file, NULL, error);
 }
 
-/* Between the look and the unlink root could put another file there: no system call removes a name only if it is still
- * that inode's. The folders are root's and QEMU's, and the names carry the job's id. */
+/* Between the look and the unlink the folder's owner could put another file there: no system call removes a name only
+ * if it is still that inode's. He could remove that file himself, and it carries the job's id in its name. */
 gboolean vmig_gate_remove(VmigJournal *journal, const char *job_id, const char *path, GError **error)
 {
     const char *boot = vmig_journal_boot_id(journal);
     g_autoptr(VmigJournalFile) file = NULL;
     g_auto(Found) found = FOUND_INIT;
 
-    if (!need(journal, job_id, path, &file, error) || !look(path, &found, error))
+    if (!need(journal, job_id, path, &file, error) || !look(journal, path, &found, error))
         return FALSE;
     if (found.exists) {
         const char *why = why_not(file, &found, boot);
@@ -336,12 +337,23 @@ static VmigJournalFile *target_row(const VmigJournalFile *from, const char *to)
     return row;
 }
 
+/* Between the look and the rename the owner of the folder may have put another file there: that one goes back. */
+static gboolean check_moved(const Found *source, const Found *target, const char *from, GError **error)
+{
+    struct statx sx;
+
+    if (statx(target->folder_fd, target->name, AT_SYMLINK_NOFOLLOW, STATX_INO, &sx) == 0 && sx.stx_ino == source->ino)
+        return TRUE;
+    (void)renameat2(target->folder_fd, target->name, source->folder_fd, source->name, RENAME_NOREPLACE);
+    return refuse(error, from, "another file took its place while it was renamed");
+}
+
 static gboolean move(const Found *source, const Found *target, const char *from, const char *to, GError **error)
 {
     if (!sync_file(source, from, error))
         return FALSE;
     if (renameat2(source->folder_fd, source->name, target->folder_fd, target->name, RENAME_NOREPLACE) == 0)
-        return TRUE;
+        return check_moved(source, target, from, error);
     if (errno == EEXIST)
         return vmig_fail(error, VMIG_ERROR_DESTINATION_EXISTS, NULL, "%s exists", to);
     return vmig_fail_errno(error, errno, "renaming %s to %s", from, to);
@@ -393,8 +405,8 @@ gboolean vmig_gate_rename(VmigJournal *journal, const char *job_id, const char *
     g_auto(Found) target = FOUND_INIT;
     gboolean done = FALSE;
 
-    if (!need(journal, job_id, from, &row, error) || !look(from, &source, error) || !look(to, &target, error) ||
-        !vmig_journal_file_get(journal, job_id, to, &old, error) ||
+    if (!need(journal, job_id, from, &row, error) || !look(journal, from, &source, error) ||
+        !look(journal, to, &target, error) || !vmig_journal_file_get(journal, job_id, to, &old, error) ||
         !check_rename(row, old, &target, vmig_journal_boot_id(journal), &done, error))
         return FALSE;
     if (done)
@@ -429,7 +441,8 @@ gboolean vmig_gate_take(VmigJournal *journal, const char *job_id, const char *fr
     g_auto(Found) source = FOUND_INIT;
     g_auto(Found) target = FOUND_INIT;
 
-    if (!need(journal, job_id, to, &row, error) || !look(from, &source, error) || !look(to, &target, error))
+    if (!need(journal, job_id, to, &row, error) || !look(journal, from, &source, error) ||
+        !look(journal, to, &target, error))
         return FALSE;
     if (!kind_is(row, "part") || !state_is(row, "intended made"))
         return refuse(error, to, "it is not about to be made");
@@ -452,7 +465,7 @@ static gboolean add_found(VmigJournal *journal, GPtrArray *files, const char *jo
     if (path == NULL)
         return TRUE;
     g_autoptr(VmigJournalFile) file = vmig_journal_file_new(job_id, path, kind, "made");
-    if (!look(path, &found, error))
+    if (!look(journal, path, &found, error))
         return FALSE;
     if (!found.exists || !type_fits(file, &found) || !carries_id(file))
         return TRUE;
@@ -473,21 +486,4 @@ gboolean vmig_gate_catch_up(VmigJournal *journal, const VmigJob *record, const c
             return FALSE;
     }
     return vmig_journal_catch_up(journal, record, role, files, error);
-}
-
-GPtrArray *vmig_gate_list(VmigJournal *journal, const char *job_id, GError **error)
-{
-    return vmig_journal_file_list(journal, job_id, NULL, error);
-}
-
-gboolean vmig_gate_owner(VmigJournal *journal, const char *path, char **job_id, GError **error)
-{
-    g_autoptr(GPtrArray) files = vmig_journal_file_list(journal, NULL, path, error);
-
-    *job_id = NULL;
-    if (files == NULL)
-        return FALSE;
-    if (files->len > 0)
-        *job_id = g_strdup(((VmigJournalFile *)files->pdata[0])->job);
-    return TRUE;
 }

@@ -8,6 +8,19 @@
     "SELECT job, path, kind, state, dev, ino, born_ns, boot, reason,"                                                  \
     " sum = vmig_sum('file', job, path, kind, state, dev, ino, born_ns, boot, reason) FROM file "
 
+void vmig_journal_set_roots(VmigJournal *journal, GPtrArray *roots)
+{
+    g_clear_pointer(&journal->roots, g_ptr_array_unref);
+    journal->roots = g_ptr_array_new_with_free_func(g_free);
+    for (guint i = 0; i < roots->len; i++)
+        g_ptr_array_add(journal->roots, g_strdup(roots->pdata[i]));
+}
+
+GPtrArray *vmig_journal_roots(const VmigJournal *journal)
+{
+    return journal->roots;
+}
+
 VmigJournalFile *vmig_journal_file_new(const char *job, const char *path, const char *kind, const char *state)
 {
     VmigJournalFile *file = g_new0(VmigJournalFile, 1);

@@ -430,6 +430,7 @@ void vmig_journal_close(VmigJournal *journal)
         close(journal->dir_fd);
     g_free(journal->path);
     g_free(journal->boot_id);
+    g_clear_pointer(&journal->roots, g_ptr_array_unref);
     g_free(journal);
 }
 

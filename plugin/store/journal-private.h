@@ -19,7 +19,8 @@ struct VmigJournal {
     sqlite3 *db;
     char *path;
     char *boot_id;
-    int dir_fd; /* of the folder; holds a shared flock against vmig_journal_set_aside() */
+    GPtrArray *roots; /* char *; NULL: not set */
+    int dir_fd;       /* of the folder; holds a shared flock against vmig_journal_set_aside() */
     gboolean read_only;
     gboolean broken; /* a sync failed or the database turned out damaged: nothing is written any more */
 };

@@ -75,6 +75,10 @@ void vmig_journal_close(VmigJournal *journal);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigJournal, vmig_journal_close)
 
 const char *vmig_journal_path(const VmigJournal *journal);
+/* Where the files of its jobs may be (char *, copied), for store/gate.c; not set: anywhere, through no symbolic link.
+ */
+void vmig_journal_set_roots(VmigJournal *journal, GPtrArray *roots);
+GPtrArray *vmig_journal_roots(const VmigJournal *journal);
 /* The boot id of this host, or "" where /proc has none. */
 const char *vmig_journal_boot_id(const VmigJournal *journal);
 /* Reads everything, however large, and proves every row's sum. Opening does the same up to 64 MiB. */

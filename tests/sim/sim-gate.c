@@ -11,6 +11,8 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "store/beneath.h"
+
 #define FOLDERS 64
 #define FIRST_FD 100000
 
@@ -30,8 +32,10 @@ static int really(SimGateCall call)
     return current->sim->gate_call != NULL ? current->sim->gate_call(current, call) : 0;
 }
 
-static int fd_open(const char *folder)
+static int fd_open(GPtrArray *roots G_GNUC_UNUSED, const char *path)
 {
+    g_autofree char *folder = g_path_get_dirname(path);
+
     if (really(SIM_GATE_OPEN) != 0)
         return -1;
     if (strcmp(folder, current->folder) != 0) {
@@ -133,7 +137,7 @@ static int file_rename(int from_fd, const char *from, int to_fd, const char *to)
     return 0;
 }
 
-#define open(path, ...) fd_open(path)
+#define vmig_beneath_folder(roots, path) fd_open(roots, path)
 #define close(fd) fd_close(fd)
 #define statx(fd, name, flags, mask, sx) file_statx(fd, name, sx)
 #define openat(fd, name, ...) file_openat(fd, name)

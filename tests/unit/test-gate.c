@@ -286,7 +286,7 @@ static void test_paths(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     assert_fails_saying(VMIG_ERROR_BAD_PATH, "", vmig_gate_rename(f->journal, ID, path, "/tmp/../x", &error_));
     /* A folder that is a file. */
     g_autofree char *below = g_build_filename(path, "b", NULL);
-    assert_fails_saying(VMIG_ERROR_IO, "opening the folder", vmig_gate_intend(f->journal, ID, below, "part", &error_));
+    assert_fails_saying(VMIG_ERROR_IO, "cannot open", vmig_gate_intend(f->journal, ID, below, "part", &error_));
     /* A name that is too long. */
     g_autofree char *long_name = g_strnfill(300, 'n');
     g_autofree char *long_path = image(f, long_name);
@@ -662,7 +662,7 @@ static void test_looks_fail(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autofree char *seed = image(f, "a");
 
     fail_statx = 1;
-    assert_fails_saying(VMIG_ERROR_IO, "looking at the folder", vmig_gate_remove(f->journal, ID, part, &error_));
+    assert_fails_saying(VMIG_ERROR_IO, "cannot look at the folder", vmig_gate_remove(f->journal, ID, part, &error_));
     fail_statx = 2;
     assert_fails_saying(VMIG_ERROR_IO, "looking at", vmig_gate_remove(f->journal, ID, part, &error_));
     fail_openat = 1;

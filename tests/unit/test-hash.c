@@ -449,8 +449,10 @@ static void test_behind(void)
     g_autoptr(GError) error = NULL;
     guint8 *data = g_aligned_alloc(1, VMIG_HASH_BLOCK, 4096);
     int direct = vmig_open_direct(file.fd, O_WRONLY);
-    g_autofree char *folder = g_path_get_dirname(file.path);
+    g_autofree char *folder_path = g_path_get_dirname(file.path);
+    int folder = open(folder_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     VmigHashBehind *behind = vmig_hash_behind_new(hash, folder, file.fd, size, 4);
+    close(folder);
 
     if (behind == NULL || direct < 0) {
         g_test_skip("this file system does not tell written from reserved, or has no direct I/O");

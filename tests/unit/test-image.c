@@ -148,7 +148,7 @@ static void test_open_refused(Fixture *f, gconstpointer data G_GNUC_UNUSED)
           "ln -s ../outside.raw leads-out");
     assert_open_refused(f, outside, VMIG_ERROR_OUTSIDE_ROOTS);
     assert_open_refused(f, beside, VMIG_ERROR_OUTSIDE_ROOTS);
-    assert_open_refused(f, f->roots->pdata[0], VMIG_ERROR_OUTSIDE_ROOTS);
+    assert_open_refused(f, f->roots->pdata[0], VMIG_ERROR_DISK_KIND);
     assert_open_refused(f, "/dev/zero", VMIG_ERROR_OUTSIDE_ROOTS);
     assert_open_refused(f, dots, VMIG_ERROR_BAD_PATH);
     assert_open_refused(f, "link", VMIG_ERROR_OUTSIDE_ROOTS);
@@ -249,7 +249,7 @@ static void test_survey_data_file(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_no_error(error);
     g_assert_true(image->qcow2->data_file);
     g_assert_cmpstr(image->qcow2->data_file_name, ==, "d.raw");
-    g_assert_false(vmig_image_check(path, "qcow2", FALSE, NULL, &error));
+    g_assert_false(vmig_image_check(path, NULL, "qcow2", FALSE, NULL, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_DATA_FILE);
 }
 
@@ -263,7 +263,7 @@ static void test_survey_encrypted(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_autoptr(VmigImage) image = vmig_image_survey(path, "qcow2", &error);
     g_assert_no_error(error);
     g_assert_cmpuint(image->qcow2->crypt_method, ==, 2);
-    g_assert_false(vmig_image_check(path, "qcow2", FALSE, NULL, &error));
+    g_assert_false(vmig_image_check(path, NULL, "qcow2", FALSE, NULL, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_ENCRYPTED);
 }
 
@@ -383,29 +383,29 @@ static void test_check(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
     /* Its backing file is a trap: the check must not open it. */
     sh(f, "mkfifo trap; qemu-img create -f qcow2 -u -b trap -F raw a.qcow2 1M");
-    g_assert_true(vmig_image_check(path, "qcow2", FALSE, &leaks, &error));
+    g_assert_true(vmig_image_check(path, NULL, "qcow2", FALSE, &leaks, &error));
     g_assert_no_error(error);
     g_assert_cmpint(leaks, ==, 0);
     /* A snapshot that the header no longer counts is leaked clusters. */
     sh(f, "qemu-img create -f qcow2 a.qcow2 1M; qemu-img snapshot -c x a.qcow2; "
           "printf '\\0\\0\\0\\0' | dd of=a.qcow2 bs=1 seek=60 conv=notrunc status=none");
-    g_assert_true(vmig_image_check(path, "qcow2", TRUE, &leaks, &error));
+    g_assert_true(vmig_image_check(path, NULL, "qcow2", TRUE, &leaks, &error));
     g_assert_no_error(error);
     g_assert_cmpint(leaks, >, 0);
     /* A cluster that is in use with refcount 0. */
     sh(f, "qemu-img create -f qcow2 a.qcow2 1M; dd if=/dev/zero of=a.qcow2 bs=64k seek=2 count=1 conv=notrunc "
           "status=none");
-    g_assert_false(vmig_image_check(path, "qcow2", FALSE, &leaks, &error));
+    g_assert_false(vmig_image_check(path, NULL, "qcow2", FALSE, &leaks, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_BAD_IMAGE);
     g_clear_error(&error);
     /* qemu-img check itself says nothing about it. */
     sh(f, "qemu-img create -f qcow2 a.qcow2 1M; printf '\\002' | dd of=a.qcow2 bs=1 seek=79 conv=notrunc status=none");
-    g_assert_false(vmig_image_check(path, "qcow2", FALSE, &leaks, &error));
+    g_assert_false(vmig_image_check(path, NULL, "qcow2", FALSE, &leaks, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_BAD_IMAGE);
     g_clear_error(&error);
     sh(f, "echo x > a.raw");
     g_autofree char *raw = in_root(f, "a.raw");
-    g_assert_true(vmig_image_check(raw, "raw", FALSE, &leaks, &error));
+    g_assert_true(vmig_image_check(raw, NULL, "raw", FALSE, &leaks, &error));
 }
 
 /* A guest that writes is no damage. Its QEMU holds byte 101 (block/file-posix.c: 100 and the number of "write"). */
@@ -418,10 +418,10 @@ static void test_check_locked(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     sh(f, "qemu-img create -f qcow2 a.qcow2 1M");
     int fd = open(path, O_RDWR | O_CLOEXEC);
     g_assert_cmpint(fcntl(fd, F_OFD_SETLK, &lock), ==, 0);
-    g_assert_false(vmig_image_check(path, "qcow2", FALSE, NULL, &error));
+    g_assert_false(vmig_image_check(path, NULL, "qcow2", FALSE, NULL, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_IMAGE_TOOL);
     g_clear_error(&error);
-    g_assert_true(vmig_image_check(path, "qcow2", TRUE, NULL, &error));
+    g_assert_true(vmig_image_check(path, NULL, "qcow2", TRUE, NULL, &error));
     g_autoptr(VmigImage) image = vmig_image_survey(path, "qcow2", &error);
     g_assert_no_error(error);
     close(fd);
@@ -438,7 +438,7 @@ static void test_overlay(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     struct stat st;
 
     sh(f, "mkdir vm; qemu-img create -f qcow2 b.qcow2 3M");
-    g_assert_true(vmig_image_create_overlay(path, 3 * MIB, "../b.qcow2", "qcow2", &error));
+    g_assert_true(vmig_image_create_overlay(path, NULL, 3 * MIB, "../b.qcow2", "qcow2", &error));
     g_assert_no_error(error);
     g_autoptr(GPtrArray) chain = chain_of(f, "vm/o.qcow2", &error);
     g_assert_no_error(error);
@@ -470,7 +470,7 @@ static void test_overlay_refused(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     for (guint i = 0; i < G_N_ELEMENTS(rows); i++) {
         g_autoptr(GError) error = NULL;
         g_autofree char *path = in_root(f, rows[i].name);
-        g_assert_false(vmig_image_create_overlay(path, MIB, rows[i].backing, rows[i].format, &error));
+        g_assert_false(vmig_image_create_overlay(path, NULL, MIB, rows[i].backing, rows[i].format, &error));
         g_assert_error(error, VMIG_ERROR, (int)rows[i].code);
     }
     sh(f, "test \"$(cat taken)\" = precious; test ! -e new; test ! -e nowhere");
@@ -483,22 +483,22 @@ static void test_rebase(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
     sh(f, "qemu-img create -f qcow2 b.qcow2 1M; qemu-img create -f qcow2 -b b.qcow2 -F qcow2 a.qcow2; "
           "qemu-img snapshot -c keep a.qcow2");
-    g_assert_true(vmig_image_rebase_name(path, "qcow2", "/not/there/yet.raw", "raw", &error));
+    g_assert_true(vmig_image_rebase_name(path, NULL, "qcow2", "/not/there/yet.raw", "raw", &error));
     g_assert_no_error(error);
     g_autoptr(VmigImage) image = vmig_image_survey(path, "qcow2", &error);
     g_assert_no_error(error);
     g_assert_cmpstr(image->backing, ==, "/not/there/yet.raw");
     g_assert_cmpstr(image->backing_format, ==, "raw");
     g_assert_cmpuint(image->qcow2->nb_snapshots, ==, 1);
-    g_assert_true(vmig_image_rebase_name(path, "qcow2", NULL, NULL, &error));
+    g_assert_true(vmig_image_rebase_name(path, NULL, "qcow2", NULL, NULL, &error));
     g_assert_no_error(error);
     g_autoptr(VmigImage) alone = vmig_image_survey(path, "qcow2", &error);
     g_assert_no_error(error);
     g_assert_null(alone->backing);
-    g_assert_false(vmig_image_rebase_name(path, "qcow2", "nbd://host/x", "raw", &error));
+    g_assert_false(vmig_image_rebase_name(path, NULL, "qcow2", "nbd://host/x", "raw", &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_CHAIN);
     g_clear_error(&error);
-    g_assert_false(vmig_image_rebase_name(path, "raw", "b.qcow2", "qcow2", &error));
+    g_assert_false(vmig_image_rebase_name(path, NULL, "raw", "b.qcow2", "qcow2", &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_UNSUPPORTED);
 }
 
@@ -513,7 +513,7 @@ static void test_commit(Fixture *f, gconstpointer data G_GNUC_UNUSED)
           "cp o.qcow2 before; cp c.qcow2 c-before");
     /* Twice: after a crash it is repeated. */
     for (guint i = 0; i < 2; i++) {
-        g_assert_true(vmig_image_commit_offline(path, &error));
+        g_assert_true(vmig_image_commit_offline(path, NULL, &error));
         g_assert_no_error(error);
         sh(f, "qemu-io -f qcow2 -c 'read -P 2 0 64k' b.qcow2; "
               "cmp c.qcow2 c-before; qemu-io -f qcow2 -c 'read -P 2 0 64k' o.qcow2; cmp o.qcow2 before");
@@ -528,10 +528,10 @@ static void test_commit_refused(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_autofree char *alone = in_root(f, "alone"), *trap = in_root(f, "trap");
 
     sh(f, "qemu-img create -f qcow2 alone 1M; qemu-img create -f qcow2 -u -b 'nbd://127.0.0.1:9/x' -F raw trap 1M");
-    g_assert_false(vmig_image_commit_offline(alone, &error));
+    g_assert_false(vmig_image_commit_offline(alone, NULL, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_CHAIN);
     g_clear_error(&error);
-    g_assert_false(vmig_image_commit_offline(trap, &error));
+    g_assert_false(vmig_image_commit_offline(trap, NULL, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_CHAIN);
 }
 

@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A user who owns a folder in an image root swaps that folder with a symbolic link to somewhere else, as fast as he can
+ * (renameat2(RENAME_EXCHANGE) in a loop, with a pause now and then), while the storage works in the folder. Whatever
+ * the storage does or refuses: nothing outside the roots may appear, change, vanish, or be locked. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <glib.h>
+#include <glib/gstdio.h>
+
+#include "core/path-map.h"
+#include "host/guard.h"
+#include "host/image-locks.h"
+#include "host/storage-local.h"
+
+#define ID "0123456789abcdef"
+#define UUID "11111111-2222-3333-4444-555555555555"
+#define MIB (1024 * 1024)
+#define PATIENCE (4 * G_USEC_PER_SEC) /* so long an operation is repeated: some thousand times */
+
+static char *program; /* this one: it also serves as the guard */
+
+typedef struct {
+    char *dir, *user, *trap, *outside;
+    VmigStorage *storage;
+    VmigJob *job;
+    char *before; /* what is outside */
+    GThread *thread;
+    gint stop;     /* atomic */
+    gint pause_us; /* now and then so long at most, so that some operations succeed, to their middle at least */
+    guint done, refused;
+} Fixture;
+
+static void run_command(const char *format, ...) G_GNUC_PRINTF(1, 2);
+static void run_command(const char *format, ...)
+{
+    va_list args;
+    int status = 0;
+    g_autoptr(GError) error = NULL;
+
+    va_start(args, format);
+    g_autofree char *line = g_strdup_vprintf(format, args);
+    va_end(args);
+    g_autofree char *said = NULL;
+    g_spawn_command_line_sync(line, &said, NULL, &status, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(status, ==, 0);
+}
+
+static VmigDisk *disk_of(Fixture *f)
+{
+    return f->job->disks->pdata[0];
+}
+
+static VmigFile *file_of(Fixture *f)
+{
+    return disk_of(f)->files->pdata[0];
+}
+
+static VmigJob *new_job(const char *folder)
+{
+    VmigJob *job = vmig_job_new();
+    VmigDisk *disk = vmig_disk_new();
+    VmigFile *file = vmig_file_new();
+
+    job->version = VMIG_JOB_VERSION;
+    job->id = g_strdup(ID);
+    job->uuid = g_strdup(UUID);
+    job->domain = g_strdup("guest");
+    vmig_job_set_state(job, VMIG_STATE_SEED);
+    file->source = g_build_filename(folder, "base.qcow2", NULL);
+    file->dest = g_build_filename(folder, "dest.qcow2", NULL);
+    file->part = vmig_part_path(file->dest, ID);
+    file->format = g_strdup("raw");
+    file->size = MIB;
+    g_ptr_array_add(disk->files, file);
+    disk->target = g_strdup("vda");
+    disk->overlay = vmig_overlay_path(file->source, ID);
+    disk->dest_overlay = vmig_overlay_path(file->dest, ID);
+    disk->park = vmig_park_path(file->source, ID);
+    disk->dest_park = vmig_park_path(file->dest, ID);
+    g_ptr_array_add(job->disks, disk);
+    return job;
+}
+
+static VmigStorage *open_storage(Fixture *f, GError **error)
+{
+    g_autofree char *root = g_build_filename(f->dir, "images", NULL);
+    g_autofree char *state = g_build_filename(f->dir, "state", NULL);
+    g_autofree char *run = g_build_filename(f->dir, "run", NULL);
+    const char *const roots[] = {root, NULL};
+    VmigStorageConfig config = {.state_dir = state,
+                                .run_dir = run,
+                                .roots = roots,
+                                .exe = program,
+                                .machine_id = "m",
+                                .role = VMIG_ROLE_DESTINATION,
+                                .tls_dir = "/nonexistent/pki",
+                                .qemu_conf = "/nonexistent/qemu.conf",
+                                .libvirt_qemu_dir = "/nonexistent/qemu"};
+
+    return vmig_storage_local_new("here", &config, error);
+}
+
+static gint compare(gconstpointer a, gconstpointer b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Name, identity, size, times and content of all that is there. The inode and its time of change tell of a file that
+ * was replaced by an equal one. */
+static char *describe(const char *folder)
+{
+    g_autoptr(GPtrArray) lines = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
+    GString *all = g_string_new(NULL);
+    const char *name;
+
+    while ((name = g_dir_read_name(dir)) != NULL) {
+        g_autofree char *path = g_build_filename(folder, name, NULL);
+        g_autofree char *bytes = NULL;
+        gsize length = 0;
+        struct stat st;
+        g_assert_true(g_file_get_contents(path, &bytes, &length, NULL));
+        g_assert_cmpint(lstat(path, &st), ==, 0);
+        g_autofree char *sum = g_compute_checksum_for_data(G_CHECKSUM_SHA256, (guchar *)bytes, length);
+        g_ptr_array_add(lines, g_strdup_printf("%s %lu %ld.%09ld %s\n", name, st.st_ino, st.st_ctim.tv_sec,
+                                               st.st_ctim.tv_nsec, sum));
+    }
+    g_ptr_array_sort(lines, compare);
+    for (guint i = 0; i < lines->len; i++)
+        g_string_append(all, lines->pdata[i]);
+    return g_string_free(all, FALSE);
+}
+
+/* A pair that qemu-img would work on. */
+static void make_images(Fixture *f, const char *folder, int pattern)
+{
+    g_autofree char *base = g_build_filename(folder, "dest.qcow2", NULL);
+    g_autofree char *name = g_path_get_basename(disk_of(f)->dest_overlay);
+    g_autofree char *overlay = g_build_filename(folder, name, NULL);
+
+    run_command("qemu-img create -q -f raw '%s' 1M", base);
+    run_command("qemu-io -f raw -c 'write -P %d 0 1M' '%s'", pattern, base);
+    run_command("qemu-img create -q -f qcow2 -u -b '%s' -F raw '%s' 1M", file_of(f)->dest, overlay);
+    run_command("qemu-io -f qcow2 -c 'write -P %d 0 64k' '%s'", pattern + 1, overlay);
+}
+
+static void set_up(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autoptr(GError) error = NULL;
+
+    f->dir = g_dir_make_tmp("vmig-swap-XXXXXX", NULL);
+    f->user = g_build_filename(f->dir, "images", "user", NULL);
+    f->trap = g_build_filename(f->dir, "images", "trap", NULL);
+    f->outside = g_build_filename(f->dir, "outside", NULL);
+    g_assert_cmpint(g_mkdir_with_parents(f->user, 0755), ==, 0);
+    g_assert_cmpint(g_mkdir(f->outside, 0755), ==, 0);
+    g_assert_cmpint(symlink(f->outside, f->trap), ==, 0);
+    f->storage = open_storage(f, &error);
+    g_assert_no_error(error);
+    f->job = new_job(f->user);
+    vmig_storage_record_put(f->storage, f->job, &error);
+    g_assert_no_error(error);
+    vmig_storage_rundir(f->storage, f->job, &error);
+    g_assert_no_error(error);
+}
+
+static gpointer swap(gpointer data)
+{
+    Fixture *f = data;
+
+    while (!g_atomic_int_get(&f->stop)) {
+        g_assert_cmpint(renameat2(AT_FDCWD, f->user, AT_FDCWD, f->trap, RENAME_EXCHANGE), ==, 0);
+        if (g_random_int_range(0, 16) == 0)
+            g_usleep((gulong)g_random_int_range(0, f->pause_us));
+    }
+    return NULL;
+}
+
+static void begin(Fixture *f, gint pause_us)
+{
+    f->pause_us = pause_us;
+    f->before = describe(f->outside);
+    f->thread = g_thread_new("swap", swap, f);
+}
+
+/* Neither side may be all: then nothing was tried. */
+static void end(Fixture *f)
+{
+    g_atomic_int_set(&f->stop, 1);
+    g_thread_join(f->thread);
+    if (g_file_test(f->user, G_FILE_TEST_IS_SYMLINK))
+        g_assert_cmpint(renameat2(AT_FDCWD, f->user, AT_FDCWD, f->trap, RENAME_EXCHANGE), ==, 0);
+    g_autofree char *after = describe(f->outside);
+    g_assert_cmpstr(after, ==, f->before);
+    g_test_message("%u done, %u refused", f->done, f->refused);
+    g_assert_cmpuint(f->done, >, 0);
+    g_assert_cmpuint(f->refused, >, 0);
+}
+
+static void remove_tree(const char *path)
+{
+    g_autoptr(GDir) dir = g_file_test(path, G_FILE_TEST_IS_SYMLINK) ? NULL : g_dir_open(path, 0, NULL);
+    const char *name;
+
+    while (dir != NULL && (name = g_dir_read_name(dir)) != NULL) {
+        g_autofree char *child = g_build_filename(path, name, NULL);
+        remove_tree(child);
+    }
+    g_remove(path);
+}
+
+static void tear_down(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    vmig_storage_guard_stop(f->storage, f->job, NULL);
+    vmig_storage_free(f->storage);
+    vmig_job_free(f->job);
+    remove_tree(f->dir);
+    g_free(f->dir);
+    g_free(f->user);
+    g_free(f->trap);
+    g_free(f->outside);
+    g_free(f->before);
+}
+
+static gboolean count(Fixture *f, gboolean ok)
+{
+    f->done += ok;
+    f->refused += !ok;
+    return ok;
+}
+
+static void plant(const char *folder, const char *path, const char *content)
+{
+    g_autofree char *name = g_path_get_basename(path);
+    g_autofree char *full = g_build_filename(folder, name, NULL);
+
+    g_assert_true(g_file_set_contents(full, content, -1, NULL));
+}
+
+/* A name that the journal has, and that is never made: a file of that name outside looks like one whose maker died. */
+static void test_remove(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    gint64 until = g_get_monotonic_time() + PATIENCE;
+
+    plant(f->outside, disk_of(f)->dest_park, "somebody's");
+    begin(f, 400);
+    while (g_get_monotonic_time() < until) {
+        (void)vmig_storage_intend(f->storage, f->job, disk_of(f)->dest_park, "park", NULL);
+        count(f, vmig_storage_remove(f->storage, f->job, disk_of(f)->dest_park, "never made", NULL));
+    }
+    end(f);
+}
+
+/* Overlays are made, where there is none of that name and where there is one. */
+static void make_overlays(Fixture *f)
+{
+    gint64 until = g_get_monotonic_time() + PATIENCE;
+
+    begin(f, 60000);
+    while (g_get_monotonic_time() < until)
+        count(f, vmig_storage_create_overlay(f->storage, f->job, disk_of(f)->dest_overlay, MIB, file_of(f)->dest, "raw",
+                                             NULL));
+    end(f);
+}
+
+static void test_create(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    plant(f->user, file_of(f)->dest, "the base");
+    plant(f->outside, file_of(f)->dest, "another base");
+    make_overlays(f);
+}
+
+static void test_create_over(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    test_create(f, NULL);
+    f->done = f->refused = 0;
+    f->stop = 0;
+    g_clear_pointer(&f->before, g_free);
+    plant(f->outside, disk_of(f)->dest_overlay, "somebody's");
+    make_overlays(f);
+}
+
+/* Receiving makes the part, placing renames it, taking it back renames it again. */
+static void receive(Fixture *f)
+{
+    g_autofree char *socket = g_build_filename(f->dir, "run", ID, "seed-0.sock", NULL);
+    g_autofree char *hash = NULL;
+    gboolean fresh = FALSE;
+
+    if (count(f, vmig_storage_receive(f->storage, f->job, file_of(f), socket, &fresh, NULL)))
+        count(f, vmig_storage_received(f->storage, f->job, file_of(f), NULL, &hash, NULL));
+    for (guint i = 0; i < 20; i++) {
+        count(f, vmig_storage_place(f->storage, f->job, file_of(f), NULL));
+        count(f, vmig_storage_unplace(f->storage, f->job, file_of(f), NULL));
+    }
+}
+
+static void receive_often(Fixture *f)
+{
+    gint64 until = g_get_monotonic_time() + PATIENCE;
+
+    begin(f, 20000);
+    while (g_get_monotonic_time() < until)
+        receive(f);
+    end(f);
+}
+
+static void test_receive(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    receive_often(f);
+}
+
+static void test_receive_over(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    plant(f->outside, file_of(f)->part, "somebody's");
+    receive_often(f);
+}
+
+/* qemu-img writes to what an overlay lies on, and there are such a pair inside and outside. */
+static void test_commit(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    gint64 until = g_get_monotonic_time() + PATIENCE;
+
+    make_images(f, f->user, 7);
+    make_images(f, f->outside, 70);
+    begin(f, 200000);
+    while (g_get_monotonic_time() < until)
+        count(f, vmig_storage_commit_offline(f->storage, f->job, disk_of(f)->dest_overlay, NULL));
+    end(f);
+}
+
+static void look_for_locks(const char *path)
+{
+    VmigImageLocks locks = {0};
+    g_autoptr(GError) error = NULL;
+
+    vmig_image_locks_probe(path, &locks, &error);
+    g_assert_no_error(error);
+    g_assert_false(locks.frozen);
+    g_assert_false(locks.writer);
+}
+
+/* Locks are no change of a file, but they stop whoever uses it. */
+static void test_guard(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    gint64 until = g_get_monotonic_time() + PATIENCE;
+    g_autofree char *outside = g_build_filename(f->outside, "base.qcow2", NULL);
+    const char *paths[] = {file_of(f)->source, NULL};
+
+    plant(f->user, file_of(f)->source, "a base");
+    plant(f->outside, file_of(f)->source, "somebody's");
+    begin(f, 2000);
+    while (g_get_monotonic_time() < until) {
+        count(f, vmig_storage_freeze(f->storage, f->job, paths, NULL));
+        look_for_locks(outside);
+        count(f, vmig_storage_thaw(f->storage, f->job, NULL));
+    }
+    end(f);
+}
+
+int main(int argc, char **argv)
+{
+    /* The guard's own command line, as the command line tool has it. */
+    if (argc == 4 && g_str_equal(argv[1], "agent") && g_str_equal(argv[2], "--guard"))
+        return vmig_guard_main(argv[3]);
+    g_test_init(&argc, &argv, NULL);
+    program = g_file_read_link("/proc/self/exe", NULL);
+    g_test_add("/swap/remove", Fixture, NULL, set_up, test_remove, tear_down);
+    g_test_add("/swap/create", Fixture, NULL, set_up, test_create, tear_down);
+    g_test_add("/swap/create-over", Fixture, NULL, set_up, test_create_over, tear_down);
+    g_test_add("/swap/receive", Fixture, NULL, set_up, test_receive, tear_down);
+    g_test_add("/swap/receive-over", Fixture, NULL, set_up, test_receive_over, tear_down);
+    g_test_add("/swap/commit", Fixture, NULL, set_up, test_commit, tear_down);
+    g_test_add("/swap/guard", Fixture, NULL, set_up, test_guard, tear_down);
+    int result = g_test_run();
+    g_free(program);
+    return result;
+}
