@@ -38,6 +38,7 @@ static VmigStorage *open_storage(GError **error)
         .run_dir = config->run_dir,
         .roots = (const char *const *)config->image_roots,
         .role = VMIG_ROLE_DESTINATION,
+        .serves_peer = TRUE,
         .tls_dir = config->tls_dir,
         .first_port = config->first_port,
         .last_port = config->last_port,

@@ -190,5 +190,9 @@ gsize vmig_job_record_size(const VmigJob *job);
 /* Error: JOURNAL for what is no job, JOURNAL_NEWER for a newer version. */
 VmigJob *vmig_job_from_json(JsonObject *object, GError **error);
 VmigJob *vmig_job_from_string(const char *text, GError **error);
+/* STATE where the record that the other host tells of a job changes what this host, which is its source or not, has
+ * recorded of it for good: the guest, its definitions, the hosts, the disks and their files, that the source's images
+ * stay, and from the switchover on which files these are. */
+gboolean vmig_job_check_told(const VmigJob *own, const VmigJob *told, gboolean source, GError **error);
 /* A deep copy. (transfer full) */
 VmigJob *vmig_job_copy(const VmigJob *job);

@@ -302,7 +302,7 @@ static char *name_chain(GPtrArray *chain)
     return g_string_free(text, FALSE);
 }
 
-gboolean vmig_image_commit_offline(const char *overlay, GPtrArray *roots, GError **error)
+gboolean vmig_image_commit_offline(const char *overlay, GPtrArray *roots, const char *into, GError **error)
 {
     g_autoptr(VmigOpenChain) fds = g_array_new(FALSE, FALSE, sizeof(int));
 
@@ -317,6 +317,9 @@ gboolean vmig_image_commit_offline(const char *overlay, GPtrArray *roots, GError
     }
     if (chain->len < 2)
         return vmig_fail(error, VMIG_ERROR_CHAIN, NULL, "'%s' has no backing file to commit to", overlay);
+    if (into != NULL && !g_str_equal(((const VmigImage *)chain->pdata[1])->path, into))
+        return vmig_fail(error, VMIG_ERROR_CHAIN, NULL, "'%s' lies on '%s' and not on '%s'", overlay,
+                         ((const VmigImage *)chain->pdata[1])->path, into);
     if (!open_chain(chain, roots, fds, error))
         return FALSE;
     const VmigImage *top = chain->pdata[0], *base = chain->pdata[1];

@@ -65,5 +65,6 @@ gboolean vmig_image_create_overlay(const char *path, GPtrArray *roots, guint64 v
 gboolean vmig_image_rebase_name(const char *path, GPtrArray *roots, const char *format, const char *backing,
                                 const char *backing_format, GError **error);
 /* Writes what the overlay has into its backing file, which is durable then. The overlay keeps its content: the commit
- * can be repeated after a crash. For a guest that is off. qemu-img gets the whole chain as open files. */
-gboolean vmig_image_commit_offline(const char *overlay, GPtrArray *roots, GError **error);
+ * can be repeated after a crash. For a guest that is off. qemu-img gets the whole chain as open files. The backing file
+ * has to be into (NULL: any): CHAIN where the header names another one. */
+gboolean vmig_image_commit_offline(const char *overlay, GPtrArray *roots, const char *into, GError **error);

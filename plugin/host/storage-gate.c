@@ -47,6 +47,10 @@ static JsonObject *do_intend(VmigLocal *local, VmigReader *args, GError **error)
         vmig_reader_mistake(args, "kind", "\"overlay\" or \"park\"");
     if (!vmig_local_args(args, error) || !vmig_local_check_ours(local, job, path, error))
         return NULL;
+    g_autoptr(VmigJob) record = NULL;
+    const VmigDisk *disk = NULL;
+    if (local->serves_peer && !vmig_local_peer_disk(local, job, path, VMIG_PEER_OVERLAY_OR_PARK, &record, &disk, error))
+        return NULL;
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
     return vmig_local_done(vmig_gate_intend(local->journal, job, path, kind, error));
 }
@@ -83,7 +87,9 @@ static gboolean check_not_the_guests(VmigLocal *local, const char *job, const Vm
     g_autoptr(VmigJob) record = load_record(local, job, error);
     if (record == NULL)
         return FALSE;
-    return record->pivoted || vmig_fail(error, VMIG_ERROR_GATE, NULL, "the guest is still on '%s'", file->path);
+    if (!record->pivoted)
+        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "the guest is still on '%s'", file->path);
+    return !local->serves_peer || vmig_local_peer_left_by_guest(local, job, file->path, error);
 }
 
 static gboolean get_row(VmigLocal *local, const char *job, const char *path, VmigJournalFile **ret, GError **error)
@@ -219,6 +225,10 @@ static JsonObject *do_remove_base(VmigLocal *local, VmigReader *args, GError **e
         vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is no base of job %s", path, job);
         return NULL;
     }
+    if (local->serves_peer && record->options.keep_source) {
+        vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' stays: job %s keeps the source's images", path, job);
+        return NULL;
+    }
     g_mutex_lock(&local->journal_lock);
     g_autofree char *role = vmig_journal_role(local->journal, job, error);
     g_mutex_unlock(&local->journal_lock);
@@ -252,6 +262,23 @@ static gboolean record_made(VmigLocal *local, const char *job, const char *path,
     return vmig_gate_made(local->journal, job, path, error);
 }
 
+/* The backing file is a disk of the job that was copied here, and the overlay the one that the record has for it. */
+static gboolean check_backing(VmigLocal *local, const char *job, const char *path, const char *backing, GError **error)
+{
+    g_autoptr(VmigJob) record = NULL;
+    g_autoptr(VmigJournalFile) row = NULL;
+    const VmigDisk *disk = NULL;
+
+    if (!local->serves_peer)
+        return TRUE;
+    if (!vmig_local_peer_disk(local, job, path, VMIG_PEER_OVERLAY, &record, &disk, error) ||
+        !get_row(local, job, backing, &row, error))
+        return FALSE;
+    return (g_strcmp0(vmig_disk_base(disk)->dest, backing) == 0 && row != NULL && g_str_equal(row->kind, "seed") &&
+            !g_str_equal(row->state, "removed")) ||
+           vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is no disk that job %s copied here", backing, job);
+}
+
 static JsonObject *do_create_overlay(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *job = vmig_local_job(args);
@@ -261,35 +288,50 @@ static JsonObject *do_create_overlay(VmigLocal *local, VmigReader *args, GError 
     guint64 size = vmig_reader_size(args, "virtual_size");
 
     if (!vmig_local_args(args, error) || !vmig_local_check_ours(local, job, path, error) ||
-        !vmig_local_check_path(local, backing, error))
+        !vmig_local_check_path(local, backing, error) || !check_backing(local, job, path, backing, error))
         return NULL;
     return vmig_local_done(clear_overlay(local, job, path, error) && intend_file(local, job, path, "overlay", error) &&
                            vmig_image_create_overlay(path, local->roots, size, backing, format, error) &&
                            record_made(local, job, path, error));
 }
 
-/* Only an overlay that the record has: its backing file is written to. */
-static gboolean check_is_overlay(const VmigJob *record, const char *path, GError **error)
+/* Only an overlay that the job made here, and only into the disk that the record has below it. */
+static const char *find_overlay_base(const VmigJob *record, const char *role, const char *path)
 {
+    gboolean source = g_str_equal(role, VMIG_ROLE_SOURCE);
+
     for (guint i = 0; i < record->disks->len; i++) {
         const VmigDisk *disk = record->disks->pdata[i];
-        if (g_strcmp0(disk->overlay, path) == 0 || g_strcmp0(disk->dest_overlay, path) == 0)
-            return TRUE;
+        if (g_strcmp0(source ? disk->overlay : disk->dest_overlay, path) == 0)
+            return source ? vmig_disk_base(disk)->source : vmig_disk_base(disk)->dest;
     }
-    return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is no overlay of job %s", path, record->id);
+    return NULL;
+}
+
+static gboolean is_made_overlay(const VmigJournalFile *row)
+{
+    return row != NULL && g_str_equal(row->kind, "overlay") && !g_str_equal(row->state, "removed");
 }
 
 static JsonObject *do_commit_offline(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *job = vmig_local_job(args);
     const char *path = vmig_reader_text(args, "path");
+    g_autoptr(VmigJournalFile) row = NULL;
 
     if (!vmig_local_args(args, error) || !vmig_local_check_ours(local, job, path, error))
         return NULL;
-    g_autoptr(VmigJob) record = load_record(local, job, error);
-    if (record == NULL || !check_is_overlay(record, path, error) || !vmig_local_check_unused(local, path, error))
+    g_autofree char *role = vmig_local_role(local, job, error);
+    g_autoptr(VmigJob) record = role != NULL ? load_record(local, job, error) : NULL;
+    if (record == NULL || !get_row(local, job, path, &row, error))
         return NULL;
-    return vmig_local_done(vmig_image_commit_offline(path, local->roots, error));
+    const char *base = find_overlay_base(record, role, path);
+    if (base == NULL || !is_made_overlay(row)) {
+        vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is no overlay of job %s", path, job);
+        return NULL;
+    }
+    return vmig_local_done(vmig_local_check_unused(local, path, error) &&
+                           vmig_image_commit_offline(path, local->roots, base, error));
 }
 
 /* Not bases, which are not the job's, and not the seeds of a guest that lives on them. */

@@ -47,6 +47,9 @@ static JsonObject *guard_paths(VmigLocal *local, VmigReader *args, PathsFunc ask
     for (guint i = 0; paths[i] != NULL; i++)
         if (!vmig_local_check_path(local, paths[i], error))
             return NULL;
+    if (local->serves_peer &&
+        !vmig_local_peer_paths(local, job, (const char *const *)paths, ask == vmig_guard_fence_arm, error))
+        return NULL;
     g_auto(GStrv) real = vmig_local_real_paths(local, (const char *const *)paths, error);
     g_autofree char *socket = real != NULL ? guard_socket(local, job, error) : NULL;
     if (socket == NULL || !vmig_guard_start(socket, local->exe, error) ||
@@ -155,8 +158,9 @@ static JsonObject *do_end_left(VmigLocal *local, VmigReader *args, GError **erro
     const char *domain = vmig_reader_text(args, "domain");
     VmigLeft left;
 
-    if (!vmig_local_args(args, error) || !given_away(local, job, error) ||
-        !vmig_left_qemu_end(local->libvirt_run_dir, domain, uuid, &left, error))
+    if (!vmig_local_args(args, error) ||
+        (local->serves_peer && !vmig_local_peer_guest(local, job, uuid, domain, error)) ||
+        !given_away(local, job, error) || !vmig_left_qemu_end(local->libvirt_run_dir, domain, uuid, &left, error))
         return NULL;
     JsonObject *reply = json_object_new();
     if (left == VMIG_LEFT_KILLED)

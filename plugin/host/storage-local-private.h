@@ -15,6 +15,7 @@ typedef struct {
     GPtrArray *roots; /* char * */
     char *tls_dir;
     guint first_port, last_port;
+    gboolean serves_peer;
     GMutex journal_lock;
     VmigJournal *journal; /* only with journal_lock held */
     VmigJournal *flow_journal;
@@ -83,6 +84,38 @@ char **vmig_local_real_paths(VmigLocal *local, const char *const *paths, GError 
 gboolean vmig_local_is_shared(int fd, const struct stat *st);
 /* By this host's journal. NO_JOB where it does not know the job. */
 gboolean vmig_local_token_is_dest(VmigLocal *local, const char *job, gboolean *ret, GError **error);
+
+/* What this host is in that job: what the journal says, or what whoever serves the storage was started as. (transfer
+ * full) */
+char *vmig_local_role(VmigLocal *local, const char *job, GError **error);
+/* Does this process hold the operation lock for that job, of that domain where it is not NULL? */
+gboolean vmig_local_holds(VmigLocal *local, const char *job, const char *uuid);
+/* Did this host give the guest of that job away since it booted? */
+gboolean vmig_local_was_given(const VmigLocal *local, const char *job);
+
+/* What the agent holds another host's requests against: storage-peer.c. All GATE. First for each request: may a peer
+ * ask that, with these arguments? Then, by this host's own record: */
+gboolean vmig_local_peer_may(VmigLocal *local, const char *method, JsonObject *args, GError **error);
+gboolean vmig_local_peer_knows(const char *method);
+/* The names of all methods. (transfer full) */
+char **vmig_local_methods(void);
+typedef enum {
+    VMIG_PEER_OVERLAY,
+    VMIG_PEER_OVERLAY_OR_PARK,
+} VmigPeerFile;
+/* the disk whose file on this host that is, and the record that it belongs to (transfer full), */
+gboolean vmig_local_peer_disk(VmigLocal *local, const char *job, const char *path, VmigPeerFile what, VmigJob **record,
+                              const VmigDisk **ret, GError **error);
+/* is each of these a base, or an overlay, of the job's source, */
+gboolean vmig_local_peer_paths(VmigLocal *local, const char *job, const char *const *paths, gboolean overlays,
+                               GError **error);
+/* is that the copy of a file, and what it begins with an image of the same guest, */
+gboolean vmig_local_peer_seed(VmigLocal *local, const char *job, const char *part, const char *dest, const char *kept,
+                              GError **error);
+/* is the job about that guest. */
+gboolean vmig_local_peer_guest(VmigLocal *local, const char *job, const char *uuid, const char *domain, GError **error);
+/* By libvirt's definitions of the job's guest here: none names that file. */
+gboolean vmig_local_peer_left_by_guest(VmigLocal *local, const char *job, const char *path, GError **error);
 
 /* Which images this process is to hold as well, once the guard has them; replaces what was held. */
 void vmig_local_hold_plan(VmigLocal *local, const char *job, const char *const *paths);

@@ -88,8 +88,7 @@ static JsonObject *do_hello(VmigLocal *local, VmigReader *args G_GNUC_UNUSED, GE
     return reply;
 }
 
-/* What this host is in that job: what the journal says, or what whoever serves the storage was started as. */
-static char *role_of(VmigLocal *local, const char *job, GError **error)
+char *vmig_local_role(VmigLocal *local, const char *job, GError **error)
 {
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
     g_autoptr(GError) failure = NULL;
@@ -100,6 +99,19 @@ static char *role_of(VmigLocal *local, const char *job, GError **error)
     if (role == NULL)
         g_propagate_error(error, g_steal_pointer(&failure));
     return role;
+}
+
+gboolean vmig_local_holds(VmigLocal *local, const char *job, const char *uuid)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->lock);
+    GHashTableIter iter;
+    gpointer domain, held;
+
+    g_hash_table_iter_init(&iter, local->oplocks);
+    while (g_hash_table_iter_next(&iter, &domain, &held))
+        if (g_str_equal(((HeldLock *)held)->job, job) && (uuid == NULL || g_str_equal(domain, uuid)))
+            return TRUE;
+    return FALSE;
 }
 
 /* A lock that this process has for another job is another operation as much as one of another process. */
@@ -119,7 +131,7 @@ static JsonObject *do_lock(VmigLocal *local, VmigReader *args, GError **error)
 
     if (!vmig_local_args(args, error))
         return NULL;
-    g_autofree char *role = role_of(local, job, error);
+    g_autofree char *role = vmig_local_role(local, job, error);
     if (role == NULL)
         return NULL;
     g_autofree char *dir = g_build_filename(local->run_dir, "lock", NULL);
@@ -176,11 +188,25 @@ static JsonObject *do_record_put(VmigLocal *local, VmigReader *args, GError **er
     if (!vmig_local_args(args, error))
         return NULL;
     g_autoptr(VmigJob) job = read_record(record, error);
-    g_autofree char *role = job != NULL ? role_of(local, job->id, error) : NULL;
+    g_autofree char *role = job != NULL ? vmig_local_role(local, job->id, error) : NULL;
     if (role == NULL)
         return NULL;
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
     return vmig_local_done(vmig_journal_put(local->journal, job, role, error));
+}
+
+/* A name in the job's folder, which lives as long as this boot, as the guest's QEMU does: so a journal that is replaced
+ * by an older one meanwhile is not all that knows. Of the kind that may be left in that folder. */
+static char *given_file(const VmigLocal *local, const char *job)
+{
+    return g_build_filename(local->run_dir, job, "given", NULL);
+}
+
+static void note_given(const VmigLocal *local, const char *job)
+{
+    g_autofree char *path = given_file(local, job);
+
+    (void)!mknod(path, S_IFSOCK | 0600, 0); /* the journal has it: this is for the day on which that one is lost */
 }
 
 static JsonObject *do_catch_up(VmigLocal *local, VmigReader *args, GError **error)
@@ -194,7 +220,10 @@ static JsonObject *do_catch_up(VmigLocal *local, VmigReader *args, GError **erro
     if (job == NULL)
         return NULL;
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
-    return vmig_local_done(vmig_gate_catch_up(local->journal, job, role, error));
+    gboolean ok = vmig_gate_catch_up(local->journal, job, role, error);
+    if (ok && vmig_job_token_is_dest(job))
+        note_given(local, job->id);
+    return vmig_local_done(ok);
 }
 
 static JsonObject *do_record_get(VmigLocal *local, VmigReader *args, GError **error)
@@ -219,30 +248,22 @@ static JsonObject *do_record_get(VmigLocal *local, VmigReader *args, GError **er
     return reply;
 }
 
-/* A name in the job's folder, which lives as long as this boot, as the guest's QEMU does: so a journal that is replaced
- * by an older one meanwhile is not all that knows. Of the kind that may be left in that folder. */
-static char *given_file(const VmigLocal *local, const char *job)
-{
-    return g_build_filename(local->run_dir, job, "given", NULL);
-}
-
-static void note_given(const VmigLocal *local, const char *job)
+gboolean vmig_local_was_given(const VmigLocal *local, const char *job)
 {
     g_autofree char *path = given_file(local, job);
+    struct stat st;
 
-    (void)!mknod(path, S_IFSOCK | 0600, 0); /* the journal has it: this is for the day on which that one is lost */
+    return lstat(path, &st) == 0 && st.st_uid == geteuid();
 }
 
 static JsonObject *do_was_given(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *job = vmig_local_job(args);
-    struct stat st;
 
     if (!vmig_local_args(args, error))
         return NULL;
-    g_autofree char *path = given_file(local, job);
     JsonObject *reply = json_object_new();
-    json_object_set_boolean_member(reply, "given", lstat(path, &st) == 0 && st.st_uid == geteuid());
+    json_object_set_boolean_member(reply, "given", vmig_local_was_given(local, job));
     return reply;
 }
 
@@ -274,22 +295,35 @@ static const VmigLocalMethod own_methods[] = {
     {NULL, NULL},
 };
 
+static const VmigLocalMethod *const tables[] = {
+    own_methods,
+    vmig_local_file_methods,
+    vmig_local_gate_methods,
+    vmig_local_seed_methods,
+    vmig_local_guard_methods,
+    vmig_local_content_methods,
+    vmig_local_identity_methods,
+    vmig_local_text_methods,
+};
+
 static VmigLocalHandler find_handler(const char *name)
 {
-    const VmigLocalMethod *tables[] = {own_methods,
-                                       vmig_local_file_methods,
-                                       vmig_local_gate_methods,
-                                       vmig_local_seed_methods,
-                                       vmig_local_guard_methods,
-                                       vmig_local_content_methods,
-                                       vmig_local_identity_methods,
-                                       vmig_local_text_methods};
-
     for (guint t = 0; t < G_N_ELEMENTS(tables); t++)
         for (const VmigLocalMethod *method = tables[t]; method->method != NULL; method++)
             if (g_str_equal(method->method, name))
                 return method->handle;
     return NULL;
+}
+
+char **vmig_local_methods(void)
+{
+    GPtrArray *names = g_ptr_array_new();
+
+    for (guint t = 0; t < G_N_ELEMENTS(tables); t++)
+        for (const VmigLocalMethod *method = tables[t]; method->method != NULL; method++)
+            g_ptr_array_add(names, g_strdup(method->method));
+    g_ptr_array_add(names, NULL);
+    return (char **)g_ptr_array_free(names, FALSE);
 }
 
 static gboolean is_cancelled(VmigLocal *local)
@@ -312,6 +346,8 @@ static JsonObject *local_call(VmigStorage *self, const char *method, JsonObject 
         vmig_fail(error, VMIG_ERROR_CANCELLED, NULL, "'%s' was cancelled", method);
         return NULL;
     }
+    if (local->serves_peer && !vmig_local_peer_may(local, method, args, error))
+        return NULL;
     return handle(local, &reader, error);
 }
 
@@ -399,6 +435,7 @@ static VmigLocal *local_alloc(const char *host, const VmigStorageConfig *config)
     local->exe = config->exe != NULL ? g_strdup(config->exe) : g_file_read_link("/proc/self/exe", NULL);
     local->machine_id = config->machine_id != NULL ? g_strdup(config->machine_id) : read_machine_id();
     local->role = g_strdup(config->role);
+    local->serves_peer = config->serves_peer;
     local->tls_dir = g_strdup(config->tls_dir != NULL ? config->tls_dir : "/etc/pki/qemu");
     local->first_port = MAX(config->first_port, 1);
     local->last_port = config->last_port;

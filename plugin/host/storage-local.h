@@ -17,6 +17,7 @@ typedef struct {
     const char *machine_id;       /* NULL: that of /etc/machine-id */
     const char *role;             /* what this host is in a job that its journal does not know yet: VMIG_ROLE_...; the
                                      process that starts a job is on its source, the agent on its destination */
+    gboolean serves_peer;         /* the agent: whoever asks is another host, and is not believed (storage-peer.c) */
     const char *tls_dir;          /* QEMU's x509 files, for seeds over TLS; NULL: /etc/pki/qemu */
     guint first_port, last_port;  /* for seeds over TLS or TCP; 0: none */
     const char *qemu_conf;        /* NULL: /etc/libvirt/qemu.conf */

@@ -18,7 +18,7 @@ typedef struct {
     guint64 size;
 } Seed;
 
-static gboolean read_seed(VmigReader *args, Seed *seed, GError **error)
+static gboolean read_seed(VmigLocal *local, VmigReader *args, Seed *seed, GError **error)
 {
     seed->job = vmig_local_job(args);
     JsonObject *object = vmig_reader_object(args, "file");
@@ -33,7 +33,8 @@ static gboolean read_seed(VmigReader *args, Seed *seed, GError **error)
     seed->hash = vmig_reader_maybe_text(&reader, "hash");
     seed->kept = vmig_reader_maybe_text(&reader, "kept");
     seed->size = vmig_reader_size(&reader, "size");
-    return vmig_local_args(&reader, error);
+    return vmig_local_args(&reader, error) &&
+           (!local->serves_peer || vmig_local_peer_seed(local, seed->job, seed->part, seed->dest, seed->kept, error));
 }
 
 /* RUN_DIR/JOB/NAME and nothing else. */
@@ -159,7 +160,7 @@ static JsonObject *do_receive(VmigLocal *local, VmigReader *args, GError **error
         vmig_reader_mistake(args, "transport", "\"tls\" or \"tcp\"");
     if (identity != NULL && *identity == '\0')
         vmig_reader_mistake(args, "identity", "the name in a certificate");
-    if (!read_seed(args, &seed, error) || (socket != NULL && !check_socket(local, seed.job, socket, error)) ||
+    if (!read_seed(local, args, &seed, error) || (socket != NULL && !check_socket(local, seed.job, socket, error)) ||
         !vmig_hash_key_read(key_text, &key, error) || !vmig_local_check_ours(local, seed.job, seed.part, error) ||
         !vmig_local_check_path(local, seed.dest, error))
         return NULL;
@@ -192,7 +193,7 @@ static JsonObject *do_known(VmigLocal *local, VmigReader *args, GError **error)
     g_autoptr(GBytes) page = NULL;
     Seed seed;
 
-    if (!read_seed(args, &seed, error) || !vmig_local_check_ours(local, seed.job, seed.part, error))
+    if (!read_seed(local, args, &seed, error) || !vmig_local_check_ours(local, seed.job, seed.part, error))
         return NULL;
     VmigReceiver *receiver = hold_receiver(local, seed.part);
     if (receiver == NULL) {
@@ -216,7 +217,7 @@ static JsonObject *do_received(VmigLocal *local, VmigReader *args, GError **erro
     const char *rewritten = vmig_reader_maybe_text(args, "rewritten");
     Seed seed;
 
-    if (!read_seed(args, &seed, error) || !vmig_local_check_ours(local, seed.job, seed.part, error))
+    if (!read_seed(local, args, &seed, error) || !vmig_local_check_ours(local, seed.job, seed.part, error))
         return NULL;
     g_autofree char *hash = get_hash(local, seed.part);
     g_autoptr(VmigReceiver) receiver = take_receiver(local, seed.part);
@@ -291,7 +292,7 @@ static JsonObject *do_place(VmigLocal *local, VmigReader *args, GError **error)
 {
     Seed seed;
 
-    if (!read_seed(args, &seed, error) || !vmig_local_check_ours(local, seed.job, seed.part, error) ||
+    if (!read_seed(local, args, &seed, error) || !vmig_local_check_ours(local, seed.job, seed.part, error) ||
         !vmig_local_check_path(local, seed.dest, error))
         return NULL;
     if (!g_str_equal(seed.format, "qcow2") && !g_str_equal(seed.format, "raw")) {
@@ -328,7 +329,7 @@ static JsonObject *do_unplace(VmigLocal *local, VmigReader *args, GError **error
     gboolean dest = FALSE;
     Seed seed;
 
-    if (!read_seed(args, &seed, error) || !vmig_local_check_ours(local, seed.job, seed.part, error) ||
+    if (!read_seed(local, args, &seed, error) || !vmig_local_check_ours(local, seed.job, seed.part, error) ||
         !vmig_local_check_path(local, seed.dest, error) || !vmig_local_token_is_dest(local, seed.job, &dest, error))
         return NULL;
     if (dest) {

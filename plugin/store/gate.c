@@ -461,12 +461,16 @@ static gboolean add_found(VmigJournal *journal, GPtrArray *files, const char *jo
                           const char *kind, GError **error)
 {
     g_auto(Found) found = FOUND_INIT;
+    g_autoptr(VmigJournalFile) old = NULL;
 
     if (path == NULL)
         return TRUE;
     g_autoptr(VmigJournalFile) file = vmig_journal_file_new(job_id, path, kind, "made");
-    if (!look(journal, path, &found, error))
+    if (!look(journal, path, &found, error) || !vmig_journal_file_get(journal, job_id, path, &old, error))
         return FALSE;
+    /* A copy that was given an overlay's name does not become one. */
+    if (old != NULL && !state_is(old, "removed") && strcmp(old->kind, kind) != 0)
+        return refuse(error, path, "the journal has it already, as another file of this job");
     if (!found.exists || !type_fits(file, &found) || !carries_id(file))
         return TRUE;
     set_identity(file, &found, vmig_journal_boot_id(journal));

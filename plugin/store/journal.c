@@ -212,12 +212,28 @@ gboolean vmig_journal_save(VmigJournal *journal, const VmigJob *job, GError **er
     return check_job(job, error) && vmig_db_transaction(journal, job->id, save_job, (gpointer)job, error);
 }
 
+/* A job that ended belongs to whom the token says: with DONE the guest is the destination's. */
+static gboolean check_end(const VmigJob *job, const char *token, GError **error)
+{
+    gboolean given = strcmp(token, VMIG_OWNER_DESTINATION) == 0;
+    VmigState state = vmig_job_state(job);
+
+    if (!vmig_state_is_final(state) || given == (state == VMIG_STATE_DONE))
+        return TRUE;
+    return vmig_fail(error, VMIG_ERROR_STATE, NULL,
+                     "job %s cannot end as %s: by this host's journal the %s owns the guest", job->id, job->state,
+                     token);
+}
+
 /* What this host has seen decided stays decided, whatever the other host's process sends. */
-static gboolean check_put(const VmigJob *job, const JobRow *row, const char *role, GError **error)
+static gboolean check_put(VmigJournal *journal, const VmigJob *job, const JobRow *row, const char *role, GError **error)
 {
     VmigState old = vmig_state_from_name(row->state);
     VmigState new = vmig_job_state(job);
+    g_autoptr(VmigJob) own = vmig_journal_load(journal, job->id, error);
 
+    if (own == NULL)
+        return FALSE;
     if (strcmp(row->role, role) != 0)
         return vmig_fail(error, VMIG_ERROR_STATE, NULL, "this host is the %s of job %s, not its %s", row->role, job->id,
                          role);
@@ -229,7 +245,8 @@ static gboolean check_put(const VmigJob *job, const JobRow *row, const char *rol
     if (back && vmig_state_phase(old) == VMIG_PHASE_AFTER)
         return vmig_fail(error, VMIG_ERROR_STATE, NULL, "job %s is in state %s here: it does not go back to %s",
                          job->id, row->state, job->state);
-    return TRUE;
+    return check_end(job, row->token, error) &&
+           vmig_job_check_told(own, job, strcmp(row->role, VMIG_ROLE_SOURCE) == 0, error);
 }
 
 static gboolean put_job(VmigJournal *journal, gpointer data, GError **error)
@@ -240,9 +257,12 @@ static gboolean put_job(VmigJournal *journal, gpointer data, GError **error)
 
     if (!get_row(journal, job->id, &row, error))
         return FALSE;
+    if (row == NULL && vmig_state_is_final(vmig_job_state(job)))
+        return vmig_fail(error, VMIG_ERROR_STATE, NULL,
+                         "job %s has ended, and this host's journal does not have it: it never worked at it", job->id);
     if (row == NULL)
         return insert_job(journal, data, error);
-    if (!check_put(job, row, new_job->role, error) || !vmig_db_need_texts(journal, job, error) ||
+    if (!check_put(journal, job, row, new_job->role, error) || !vmig_db_need_texts(journal, job, error) ||
         !update_job(journal, job, row, error))
         return FALSE;
     return strcmp(row->state, job->state) == 0 ||

@@ -78,7 +78,9 @@ static JsonObject *do_catch_up(SimHost *host, VmigReader *args, GError **error)
     g_autoptr(VmigJob) job = good(args, error) ? vmig_job_from_json(record, error) : NULL;
 
     g_assert(job == NULL || strcmp(role, role_of(host)) == 0);
-    return done(job != NULL && vmig_gate_catch_up(host->journal, job, role, error));
+    gboolean ok = job != NULL && vmig_gate_catch_up(host->journal, job, role, error);
+    host->given = host->given || (ok && vmig_job_token_is_dest(job));
+    return done(ok);
 }
 
 static JsonObject *do_record_get(SimHost *host, VmigReader *args, GError **error)
@@ -409,7 +411,7 @@ static JsonObject *storage_call(VmigStorage *self, const char *method, JsonObjec
     if (!sim_storage_begin(host->sim, &call, host, method, error))
         return NULL;
     sim_gate_set_host(host);
-    JsonObject *reply = dispatch(host, method, args, error);
+    JsonObject *reply = sim_peer_may(host, method, args, error) ? dispatch(host, method, args, error) : NULL;
     if (sim_call_end(host->sim, &call, reply != NULL, error))
         return reply;
     g_clear_pointer(&reply, json_object_unref);

@@ -476,6 +476,8 @@ VmigRandom *sim_tool_random_new(Sim *sim);
 /* sim-hypervisor.c, sim-storage.c, sim-mover.c */
 VmigHypervisor *sim_hypervisor_new(SimHost *host);
 VmigStorage *sim_storage_new(SimHost *host);
+/* --- sim-peer.c: may the tool on the other host ask that? */
+gboolean sim_peer_may(SimHost *host, const char *method, JsonObject *args, GError **error);
 VmigMover *sim_mover_new(Sim *sim);
 /* Each answers the methods that it knows. */
 JsonObject *sim_content_call(SimHost *host, const char *method, VmigReader *args, gboolean *known, GError **error);

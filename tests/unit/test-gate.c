@@ -776,6 +776,7 @@ static void test_catch_up(Fixture *f, G_GNUC_UNUSED gconstpointer data)
         disk->park = i == 0 ? g_strdup(park) : NULL;
         g_ptr_array_add(record->disks, disk);
     }
+    assert_ok(vmig_journal_save(f->journal, record, &error_));
     change_row(f, overlay, other_ino);
     change_row(f, nameless, other_ino);
     make(park, "x");
@@ -808,6 +809,22 @@ static void test_catch_up(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_true(!exists(overlay) && !exists(park) && exists(nameless));
 }
 
+/* A copy under an overlay's name stays a copy: what is an overlay may be committed. */
+static void test_catch_up_another_kind(Fixture *f, G_GNUC_UNUSED gconstpointer data)
+{
+    g_autofree char *seed = made(f, "vda." ID ".overlay", "seed");
+    g_autoptr(VmigJob) record = vmig_journal_load(f->journal, ID, NULL);
+    g_autoptr(VmigJournalFile) row = NULL;
+    VmigDisk *disk = vmig_disk_new();
+
+    disk->overlay = g_strdup(seed);
+    g_ptr_array_add(record->disks, disk);
+    assert_ok(vmig_journal_save(f->journal, record, &error_));
+    assert_gate("another file of this job", vmig_gate_catch_up(f->journal, record, "source", &error_));
+    assert_ok(vmig_journal_file_get(f->journal, ID, seed, &row, &error_));
+    g_assert_cmpstr(row->kind, ==, "seed");
+}
+
 #define ADD(name, function) g_test_add("/gate/" name, Fixture, NULL, set_up, function, tear_down)
 
 int main(int argc, char **argv)
@@ -823,6 +840,7 @@ int main(int argc, char **argv)
     ADD("overlay-with-snapshots", test_overlay_with_snapshots);
     ADD("adopt", test_adopt);
     ADD("catch-up", test_catch_up);
+    ADD("catch-up-another-kind", test_catch_up_another_kind);
     ADD("rename", test_rename);
     ADD("part-again", test_part_again);
     ADD("rename-disagrees", test_rename_disagrees);

@@ -513,7 +513,7 @@ static void test_commit(Fixture *f, gconstpointer data G_GNUC_UNUSED)
           "cp o.qcow2 before; cp c.qcow2 c-before");
     /* Twice: after a crash it is repeated. */
     for (guint i = 0; i < 2; i++) {
-        g_assert_true(vmig_image_commit_offline(path, NULL, &error));
+        g_assert_true(vmig_image_commit_offline(path, NULL, NULL, &error));
         g_assert_no_error(error);
         sh(f, "qemu-io -f qcow2 -c 'read -P 2 0 64k' b.qcow2; "
               "cmp c.qcow2 c-before; qemu-io -f qcow2 -c 'read -P 2 0 64k' o.qcow2; cmp o.qcow2 before");
@@ -528,10 +528,10 @@ static void test_commit_refused(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_autofree char *alone = in_root(f, "alone"), *trap = in_root(f, "trap");
 
     sh(f, "qemu-img create -f qcow2 alone 1M; qemu-img create -f qcow2 -u -b 'nbd://127.0.0.1:9/x' -F raw trap 1M");
-    g_assert_false(vmig_image_commit_offline(alone, NULL, &error));
+    g_assert_false(vmig_image_commit_offline(alone, NULL, NULL, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_CHAIN);
     g_clear_error(&error);
-    g_assert_false(vmig_image_commit_offline(trap, NULL, &error));
+    g_assert_false(vmig_image_commit_offline(trap, NULL, NULL, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_CHAIN);
 }
 

@@ -508,7 +508,12 @@ static void test_put(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     }
     vmig_job_set_state(job, VMIG_STATE_PARKED);
     assert_ok(vmig_journal_put(journal, job, "destination", &error_));
+    /* Whose the guest is, this journal says. */
     vmig_job_set_state(job, VMIG_STATE_DONE);
+    assert_fails_saying(VMIG_ERROR_STATE, "cannot end as DONE", vmig_journal_put(journal, job, "destination", &error_));
+    assert_ok(vmig_journal_set_token(journal, ID, "destination", &error_));
+    g_free(job->token);
+    job->token = g_strdup("destination");
     assert_ok(vmig_journal_put(journal, job, "destination", &error_));
     assert_ok(vmig_journal_put(journal, job, "destination", &error_));
     g_autoptr(VmigJob) other = make_job(ID, "7f2c5c3e-8a4b-4f0e-9d3a-0d9f5c1b7e21", "web1");
@@ -521,6 +526,10 @@ static void test_put(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     lost->token = g_strdup("destination");
     vmig_job_set_state(lost, VMIG_STATE_COMMIT);
     assert_fails(VMIG_ERROR_STATE, vmig_journal_put(journal, lost, "destination", &error_));
+    vmig_job_set_state(lost, VMIG_STATE_DONE);
+    assert_fails_saying(VMIG_ERROR_STATE, "it never worked at it",
+                        vmig_journal_catch_up(journal, lost, "destination", files, &error_));
+    vmig_job_set_state(lost, VMIG_STATE_COMMIT);
     assert_ok(vmig_journal_catch_up(journal, lost, "destination", files, &error_));
     assert_ok(vmig_journal_put(journal, lost, "destination", &error_));
     g_autofree char *owner = vmig_journal_token(journal, lost->id, NULL);

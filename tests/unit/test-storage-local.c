@@ -661,6 +661,14 @@ static void refuse_base(Fixture *f)
     g_assert_true(exists(file_of(f)->source));
 }
 
+static void set_mtime(const char *path, guint64 mtime_ns)
+{
+    struct timespec times[] = {{.tv_nsec = UTIME_OMIT},
+                               {.tv_sec = (time_t)(mtime_ns / 1000000000), .tv_nsec = (long)(mtime_ns % 1000000000)}};
+
+    g_assert_cmpint(utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW), ==, 0);
+}
+
 static void test_remove_base(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(GError) error = NULL;
@@ -676,11 +684,15 @@ static void test_remove_base(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     vmig_job_set_state(f->job, VMIG_STATE_CLEAN);
     f->job->pivoted = TRUE;
     put_record(f);
+    guint64 copied = file_of(f)->mtime_ns;
     run_command("touch '%s'", file_of(f)->source);
     refuse_base(f); /* somebody used it */
     describe_source(file_of(f));
-    refuse_base(f); /* the record counts, not what is asked */
-    put_record(f);
+    refuse_base(f);                                                      /* the record counts, not what is asked */
+    g_assert_false(vmig_storage_record_put(f->storage, f->job, &error)); /* and it is not written anew now */
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_STATE);
+    g_clear_error(&error);
+    set_mtime(file_of(f)->source, copied);
     g_assert_true(vmig_storage_remove_base(f->storage, f->job, file_of(f), &error));
     g_assert_no_error(error);
     g_assert_false(exists(file_of(f)->source));

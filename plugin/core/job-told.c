@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What of a record the other host may change. Whatever says which files and which guest of this host a job is about is
+ * what it was when this host recorded it first: a record that names others would be a way to their files. */
+#include "core/errors.h"
+#include "core/job.h"
+#include "core/path-map.h"
+
+typedef struct {
+    const VmigJob *job;
+    gboolean source; /* this host is the source */
+    GError **error;
+} Check;
+
+static gboolean refuse(const Check *c, const char *what, const char *of)
+{
+    return vmig_fail(c->error, VMIG_ERROR_STATE, "Both hosts have a record of the job: vmig-snap status shows them.",
+                     "cannot take the other host's record of job %s: it changes %s%s%s", c->job->id, what,
+                     of != NULL ? " of " : "", of != NULL ? of : "");
+}
+
+static gboolean same(const Check *c, const char *own, const char *told, const char *what, const char *of)
+{
+    return g_strcmp0(own, told) == 0 || refuse(c, what, of);
+}
+
+/* Set once, and only to a name of the job's own. */
+static gboolean same_or_ours(const Check *c, const char *own, const char *told, const char *what, const char *of)
+{
+    if (own == NULL && told != NULL && vmig_path_is_ours(told, c->job->id))
+        return TRUE;
+    return same(c, own, told, what, of);
+}
+
+/* Which file it was when it was frozen: written down between OVERLAY and the switchover, and true from then on. */
+static gboolean same_identity(const Check *c, const VmigFile *own, const VmigFile *told)
+{
+    VmigState state = vmig_job_state(c->job);
+    gboolean open = !vmig_job_token_is_dest(c->job) && vmig_state_phase(state) != VMIG_PHASE_AFTER;
+
+    return open || (own->size == told->size && own->ino == told->ino && own->mtime_ns == told->mtime_ns) ||
+           refuse(c, "the identity", own->source);
+}
+
+static gboolean check_file(const Check *c, const VmigFile *own, const VmigFile *told)
+{
+    return same(c, own->source, told->source, "the path on the source", own->source) &&
+           same(c, own->dest, told->dest, "the path on the destination", own->dest) &&
+           same(c, own->part, told->part, "the name of the copy", own->dest) &&
+           same(c, own->format, told->format, "the format", own->source) &&
+           same(c, own->kept, told->kept, "what the copy begins with", own->dest) &&
+           (!c->source || same_identity(c, own, told));
+}
+
+static gboolean check_disk(const Check *c, const VmigDisk *own, const VmigDisk *told)
+{
+    if (!same(c, own->target, told->target, "the disks", NULL) ||
+        !same(c, own->overlay, told->overlay, "the overlay on the source", own->target) ||
+        !same(c, own->dest_overlay, told->dest_overlay, "the overlay on the destination", own->target) ||
+        !same(c, own->snapshot, told->snapshot, "the snapshot attribute", own->target) ||
+        !same_or_ours(c, own->park, told->park, "the parked copy on the source", own->target) ||
+        !same_or_ours(c, own->dest_park, told->dest_park, "the parked copy on the destination", own->target))
+        return FALSE;
+    if (own->files->len != told->files->len)
+        return refuse(c, "the files", own->target);
+    for (guint i = 0; i < own->files->len; i++)
+        if (!check_file(c, own->files->pdata[i], told->files->pdata[i]))
+            return FALSE;
+    return TRUE;
+}
+
+static const VmigSnapshot *find_snapshot(const VmigJob *job, const char *name)
+{
+    for (guint i = 0; i < job->snapshots->len; i++) {
+        const VmigSnapshot *snapshot = job->snapshots->pdata[i];
+        if (g_strcmp0(snapshot->name, name) == 0)
+            return snapshot;
+    }
+    return NULL;
+}
+
+/* The way back defines these again on the source. */
+static gboolean check_definitions(const Check *c, const VmigJob *told)
+{
+    if (!same(c, c->job->live_xml, told->live_xml, "the guest's definition", NULL) ||
+        !same(c, c->job->persistent_xml, told->persistent_xml, "the guest's persistent definition", NULL))
+        return FALSE;
+    for (guint i = 0; i < told->snapshots->len; i++) {
+        const VmigSnapshot *snapshot = told->snapshots->pdata[i];
+        const VmigSnapshot *own = find_snapshot(c->job, snapshot->name);
+        if (own == NULL || !same(c, own->text, snapshot->text, "the definition of snapshot", snapshot->name))
+            return own != NULL ? FALSE : refuse(c, "the snapshots", NULL);
+    }
+    return TRUE;
+}
+
+gboolean vmig_job_check_told(const VmigJob *own, const VmigJob *told, gboolean source, GError **error)
+{
+    const Check c = {own, source, error};
+
+    if (!same(&c, own->uuid, told->uuid, "the guest", NULL) ||
+        !same(&c, own->domain, told->domain, "the guest's name", NULL) ||
+        !same(&c, own->source_host, told->source_host, "the source", NULL) ||
+        !same(&c, own->dest_host, told->dest_host, "the destination", NULL) ||
+        !same(&c, own->connect_uri, told->connect_uri, "the source's libvirt", NULL) ||
+        !same(&c, own->dest_uri, told->dest_uri, "the destination's address", NULL))
+        return FALSE;
+    if (source && own->options.keep_source && !told->options.keep_source)
+        return refuse(&c, "whether the source's images stay", NULL);
+    if (own->disks->len != told->disks->len)
+        return refuse(&c, "the disks", NULL);
+    for (guint i = 0; i < own->disks->len; i++)
+        if (!check_disk(&c, own->disks->pdata[i], told->disks->pdata[i]))
+            return FALSE;
+    return !source || check_definitions(&c, told);
+}
