@@ -21,6 +21,7 @@
 #define UUID "11111111-2222-3333-4444-555555555555"
 #define VICTIM_UUID "99999999-2222-3333-4444-555555555555"
 
+static const VmigHashKey key = {{0}};
 static char *program; /* this one: it also serves as the guard */
 
 typedef struct {
@@ -275,7 +276,7 @@ static void test_lock(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     refused(VMIG_ERROR_GATE, vmig_storage_fence_drop(f->peer, f->job, error));
     refused(VMIG_ERROR_GATE, vmig_storage_guard_stop(f->peer, f->job, error));
     refused(VMIG_ERROR_GATE, vmig_storage_rundir_remove(f->peer, f->job, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_receive(f->peer, f->job, file, "/x", &fresh, error));
+    refused(VMIG_ERROR_GATE, vmig_storage_receive(f->peer, f->job, file, "/x", &key, &fresh, error));
     refused(VMIG_ERROR_GATE, vmig_storage_place(f->peer, f->job, file, error));
 }
 
@@ -324,9 +325,9 @@ static void test_invented_end(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_free(file->format);
     file->format = g_strdup("raw");
     begin_there(f);
-    refused(VMIG_ERROR_GATE, vmig_storage_receive(f->peer, f->job, file, socket, &fresh, error));
+    refused(VMIG_ERROR_GATE, vmig_storage_receive(f->peer, f->job, file, socket, &key, &fresh, error));
     g_clear_pointer(&file->kept, g_free);
-    works(vmig_storage_receive(f->peer, f->job, file, socket, &fresh, error));
+    works(vmig_storage_receive(f->peer, f->job, file, socket, &key, &fresh, error));
     refused(VMIG_ERROR_DESTINATION_EXISTS, vmig_storage_place(f->peer, f->job, file, error));
 }
 
@@ -350,7 +351,7 @@ static void test_kept_of_another(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     file->part = vmig_part_path(file->dest, ID);
     file->kept = g_strdup(OTHER_ID);
     begin_there(f);
-    refused(VMIG_ERROR_GATE, vmig_storage_receive(f->peer, f->job, file, socket, &fresh, error));
+    refused(VMIG_ERROR_GATE, vmig_storage_receive(f->peer, f->job, file, socket, &key, &fresh, error));
 }
 
 /* What this host recorded of its own job. */
@@ -464,7 +465,7 @@ static void test_crafted_copy(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     begin_there(f);
     refused(VMIG_ERROR_GATE,
             vmig_storage_create_overlay(f->peer, f->job, disk->dest_overlay, 8 << 20, f->victim, "qcow2", error));
-    works(vmig_storage_receive(f->peer, f->job, file, socket, &fresh, error));
+    works(vmig_storage_receive(f->peer, f->job, file, socket, &key, &fresh, error));
     send_crafted(f, socket);
     works(vmig_storage_received(f->peer, f->job, file, NULL, &hash, error));
     works(vmig_storage_place(f->peer, f->job, file, error));
@@ -488,11 +489,11 @@ static void test_crafted_name(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     file->dest = g_strdup(disk->dest_overlay);
     file->part = vmig_part_path(file->dest, ID);
     begin_there(f);
-    refused(VMIG_ERROR_GATE, vmig_storage_receive(f->peer, f->job, file, socket, &fresh, error));
+    refused(VMIG_ERROR_GATE, vmig_storage_receive(f->peer, f->job, file, socket, &key, &fresh, error));
     /* Nor another one than the record has. */
     g_free(file->dest);
     file->dest = g_build_filename(f->root, "elsewhere.qcow2", NULL);
-    refused(VMIG_ERROR_GATE, vmig_storage_receive(f->peer, f->job, file, socket, &fresh, error));
+    refused(VMIG_ERROR_GATE, vmig_storage_receive(f->peer, f->job, file, socket, &key, &fresh, error));
     refused(VMIG_ERROR_GATE, vmig_storage_place(f->peer, f->job, file, error));
     refused(VMIG_ERROR_GATE, vmig_storage_unplace(f->peer, f->job, file, error));
     refused(VMIG_ERROR_STATE, vmig_storage_record_put(f->peer, f->job, error));
@@ -508,7 +509,7 @@ static void test_guests_overlay(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     gboolean fresh = FALSE;
 
     begin_there(f);
-    works(vmig_storage_receive(f->peer, f->job, file, socket, &fresh, error));
+    works(vmig_storage_receive(f->peer, f->job, file, socket, &key, &fresh, error));
     send_crafted(f, socket);
     works(vmig_storage_received(f->peer, f->job, file, NULL, &hash, error));
     works(vmig_storage_place(f->peer, f->job, file, error));

@@ -23,6 +23,7 @@
 #define MOST_ROUNDS 5
 #define PATIENCE (4 * G_USEC_PER_SEC) /* so long an operation is repeated: some thousand times */
 
+static const VmigHashKey key = {{0}};
 static char *program; /* this one: it also serves as the guard */
 
 typedef struct {
@@ -302,7 +303,7 @@ static void receive(Fixture *f)
     g_autofree char *hash = NULL;
     gboolean fresh = FALSE;
 
-    if (count(f, vmig_storage_receive(f->storage, f->job, file_of(f), socket, &fresh, NULL)))
+    if (count(f, vmig_storage_receive(f->storage, f->job, file_of(f), socket, &key, &fresh, NULL)))
         count(f, vmig_storage_received(f->storage, f->job, file_of(f), NULL, &hash, NULL));
     for (guint i = 0; i < 20; i++) {
         count(f, vmig_storage_place(f->storage, f->job, file_of(f), NULL));
