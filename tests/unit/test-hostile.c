@@ -271,7 +271,7 @@ static void test_lock(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     refused(VMIG_ERROR_GATE, vmig_storage_remove_base(f->peer, f->job, file, error));
     refused(VMIG_ERROR_GATE, vmig_storage_commit_offline(f->peer, f->job, disk_of(f->job)->overlay, error));
     refused(VMIG_ERROR_GATE, vmig_storage_freeze(f->peer, f->job, paths, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_fence_arm(f->peer, f->job, paths, error));
+    refused(VMIG_ERROR_GATE, vmig_storage_fence_arm(f->peer, f->job, paths, &(char *){NULL}, error));
     refused(VMIG_ERROR_GATE, vmig_storage_fence_take(f->peer, f->job, 0, &held, error));
     refused(VMIG_ERROR_GATE, vmig_storage_fence_drop(f->peer, f->job, error));
     refused(VMIG_ERROR_GATE, vmig_storage_guard_stop(f->peer, f->job, error));
@@ -392,7 +392,7 @@ static void test_changed_record(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     f->job->uuid = g_strdup(UUID);
     /* It freezes the job's own base and nothing else; and an image that is to stay stays. */
     refused(VMIG_ERROR_GATE, vmig_storage_freeze(f->peer, f->job, paths, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_fence_arm(f->peer, f->job, paths, error));
+    refused(VMIG_ERROR_GATE, vmig_storage_fence_arm(f->peer, f->job, paths, &(char *){NULL}, error));
     works(vmig_storage_freeze(f->peer, f->job, bases, error));
     works(vmig_storage_guard_stop(f->peer, f->job, error));
     works(vmig_storage_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
@@ -424,7 +424,7 @@ static void test_wrong_role(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
     begin_there(f);
     refused(VMIG_ERROR_GATE, vmig_storage_freeze(f->peer, f->job, paths, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_fence_arm(f->peer, f->job, paths, error));
+    refused(VMIG_ERROR_GATE, vmig_storage_fence_arm(f->peer, f->job, paths, &(char *){NULL}, error));
     refused(VMIG_ERROR_GATE, vmig_storage_remove_base(f->peer, f->job, file_of(f->job), error));
     works(vmig_storage_token_put(f->peer, f->job, "destination", error));
     refused(VMIG_ERROR_GATE, vmig_storage_end_left(f->peer, f->job, &(char *){NULL}, error));
