@@ -3,6 +3,7 @@
 #include "api/documents.h"
 
 #include "api/json-members.h"
+#include "core/parks.h"
 #include "core/names.h"
 
 static JsonNode *take(JsonBuilder *builder)
@@ -145,6 +146,18 @@ JsonNode *vmig_document_plan(const VmigPlan *plan)
     return take(b);
 }
 
+/* The commands that end a job that is parked, by core/parks.def. */
+static void exits_member(JsonBuilder *b, const VmigJob *job)
+{
+    g_auto(GStrv) commands = vmig_park_commands(job);
+
+    vmig_json_text(b, "exits_how", vmig_park_of(job).what);
+    vmig_json_begin_list(b, "exits");
+    for (char **command = commands; *command != NULL; command++)
+        json_builder_add_string_value(b, *command);
+    json_builder_end_array(b);
+}
+
 static void job_object(JsonBuilder *b, const VmigJob *job, const char *role, const char *holder)
 {
     json_builder_begin_object(b);
@@ -160,6 +173,7 @@ static void job_object(JsonBuilder *b, const VmigJob *job, const char *role, con
                    vmig_job_state(job) != VMIG_STATE_PARKED ? NULL
                    : job->last_hint != NULL                 ? job->last_hint
                                                             : job->error_hint);
+    exits_member(b, job);
     vmig_json_number(b, "attempt", job->attempt);
     vmig_json_text(b, "next_try", job->next_try);
     vmig_json_error(b, "last_error", job->last_code, job->last_message, job->last_hint);

@@ -195,6 +195,14 @@ JsonNode *vmig_session_resume_without_verify(VmigSession *self, const char *job_
     return result;
 }
 
+JsonNode *vmig_session_set_aside(VmigSession *self, const char *job_or_domain, GError **error)
+{
+    self->set_aside = TRUE;
+    JsonNode *result = carry_on(self, job_or_domain, FALSE, NULL, error);
+    self->set_aside = FALSE;
+    return result;
+}
+
 /* The process that works at the job goes back by itself, as after ^C; without one this process takes the job over. */
 JsonNode *vmig_session_cancel(VmigSession *self, const char *job_or_domain, GError **error)
 {

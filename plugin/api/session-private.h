@@ -17,7 +17,8 @@ struct _VmigSession {
     VmigMachine *machine; /* while one runs; not owned */
     gboolean interrupted;
     gboolean without_verify; /* the operator gives the job's verification up */
-    GHashTable *told;        /* "phase/disk" → when progress was last told */
+    gboolean set_aside;
+    GHashTable *told; /* "phase/disk" → when progress was last told */
 };
 
 /* Takes the node. */

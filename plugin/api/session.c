@@ -334,6 +334,8 @@ const char *vmig_session_outcome(const VmigJob *job)
         return "done";
     case VMIG_STATE_ROLLED_BACK:
         return "rolled-back";
+    case VMIG_STATE_SET_ASIDE:
+        return "set-aside";
     default:
         return "parked";
     }
@@ -408,6 +410,7 @@ JsonNode *vmig_session_drive(VmigSession *self, VmigWorld *world, VmigJournal *j
     g_autoptr(VmigMachine) machine = vmig_machine_new(world, journal, here_is_dest, policy, &reporter, job);
     machine->source_fenced = fenced;
     machine->without_verify = self->without_verify;
+    machine->set_aside = self->set_aside;
     machine->only_back = cancel;
     if (fenced)
         vmig_journal_note(journal, job->id, "the operator says that the source is fenced", NULL);

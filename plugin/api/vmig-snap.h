@@ -71,6 +71,9 @@ JsonNode *vmig_session_verify(VmigSession *session, const char *domain, const ch
 /* resume of a job whose verification found a difference: it ends without one, and keeps the source's images whatever it
  * was asked to do with them. (transfer full) */
 JsonNode *vmig_session_resume_without_verify(VmigSession *session, const char *job_or_domain, GError **error);
+/* Gives a parked job up: the guest stays on its owner, on the disks that it has; nothing holds it any more, and every
+ * file is kept. Outcome "set-aside". UNSUPPORTED where the job has another way out ("exits" of its status). */
+JsonNode *vmig_session_set_aside(VmigSession *session, const char *job_or_domain, GError **error);
 /* Asks the migration that runs in this session to go back; from any thread. After the switchover it goes on. */
 void vmig_session_interrupt(VmigSession *session);
 

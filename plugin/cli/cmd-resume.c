@@ -14,10 +14,13 @@
 typedef struct {
     char *fenced; /* the source that is off, or NULL */
     gboolean without_verify;
+    gboolean set_aside;
 } Word;
 
 static JsonNode *ask(VmigSession *session, const char *job, const Word *word, GError **error)
 {
+    if (word->set_aside)
+        return vmig_session_set_aside(session, job, error);
     if (word->without_verify)
         return vmig_session_resume_without_verify(session, job, error);
     return word->fenced != NULL ? vmig_session_resume_fenced(session, job, word->fenced, error)
@@ -36,7 +39,7 @@ static int resume_one(VmigSession *session, const VmigMode *mode, const char *jo
 static int resume_all(VmigSession *session, const VmigMode *mode, JsonObject *list)
 {
     const char *job = vmig_look_text(vmig_look_element(list, "jobs", 0), "job");
-    const Word none = {NULL, FALSE};
+    const Word none = {NULL, FALSE, FALSE};
 
     if (vmig_look_count(list, "jobs") > 1)
         return vmig_resume_each(mode, list);
@@ -60,16 +63,19 @@ static gboolean check_only_one(JsonObject *list, GError **error)
 
 static gboolean check_word(const char *job, const Word *word, GError **error)
 {
-    const char *option = word->fenced != NULL ? "--source-is-fenced" : "--without-verify";
+    const char *option = word->fenced != NULL ? "--source-is-fenced"
+                         : word->set_aside    ? "--set-aside"
+                                              : "--without-verify";
 
-    if (word->fenced == NULL && !word->without_verify)
+    if (word->fenced == NULL && !word->without_verify && !word->set_aside)
         return TRUE;
     if (job == NULL)
         return vmig_fail(error, VMIG_ERROR_USAGE, "vmig-snap status lists the jobs.",
                          "resume: %s is for one job, which must be named", option);
-    if (word->fenced != NULL && word->without_verify)
-        return vmig_fail(error, VMIG_ERROR_USAGE, "Leave one of them out.",
-                         "resume: --source-is-fenced and --without-verify cannot be combined");
+    if ((word->fenced != NULL) + word->without_verify + word->set_aside > 1)
+        return vmig_fail(error, VMIG_ERROR_USAGE, "Leave one of them out.", "resume: %s and %s cannot be combined",
+                         word->fenced != NULL ? "--source-is-fenced" : "--set-aside",
+                         word->without_verify ? "--without-verify" : "--set-aside");
     return word->fenced == NULL || vmig_args_check_name("host", word->fenced, error);
 }
 
@@ -103,13 +109,15 @@ int vmig_cmd_resume(int argc, char **argv)
     static const char *const names[] = {"JOB", NULL};
     VmigMode mode = {FALSE, FALSE};
     gboolean all = FALSE;
-    Word word = {NULL, FALSE};
+    Word word = {NULL, FALSE, FALSE};
     const GOptionEntry entries[] = {
         {"all", 0, 0, G_OPTION_ARG_NONE, &all, "All that are not finished", NULL},
         {"source-is-fenced", 0, 0, G_OPTION_ARG_STRING, &word.fenced,
          "The source is off for good: run what arrived here", "HOST"},
         {"without-verify", 0, 0, G_OPTION_ARG_NONE, &word.without_verify,
          "End it without its verification; keep the source's images", NULL},
+        {"set-aside", 0, 0, G_OPTION_ARG_NONE, &word.set_aside,
+         "Give it up: the guest stays as it is, every file is kept", NULL},
         {"json", 0, 0, G_OPTION_ARG_NONE, &mode.json, "Print JSON", NULL},
         {"quiet", 0, 0, G_OPTION_ARG_NONE, &mode.quiet, "Print errors only", NULL},
         G_OPTION_ENTRY_NULL,

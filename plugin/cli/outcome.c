@@ -28,7 +28,7 @@ VmigExit vmig_exit_of_result(JsonObject *result)
         VmigExit code;
     } table[] = {
         {"done", VMIG_EXIT_DONE},     {"rolled-back", VMIG_EXIT_ROLLED_BACK}, {"parked", VMIG_EXIT_UNFINISHED},
-        {"locked", VMIG_EXIT_LOCKED}, {"failed", VMIG_EXIT_FAILED},
+        {"locked", VMIG_EXIT_LOCKED}, {"failed", VMIG_EXIT_FAILED},           {"set-aside", VMIG_EXIT_DONE},
     };
     const char *outcome = vmig_look_text(result, "outcome");
 
@@ -230,6 +230,22 @@ static char *state_of_guest(JsonObject *result, JsonObject *job)
     return where_it_stopped(state, job, code, source, dest);
 }
 
+static char *all_exits(const char *hint, JsonObject *job)
+{
+    JsonArray *exits = json_object_get_array_member(job, "exits");
+    GString *text = g_string_new(hint);
+
+    for (guint i = 0; i < json_array_get_length(exits); i++) {
+        g_autofree char *shown = vmig_text_escape(json_array_get_string_element(exits, i), -1);
+        g_string_append_printf(text, "%s%s%s", text->len > 0 ? "\n" : "",
+                               i > 0          ? "or: "
+                               : hint != NULL ? "Then: "
+                                              : "",
+                               shown);
+    }
+    return g_string_free(text, FALSE);
+}
+
 static char *next_step(JsonObject *result, JsonObject *job)
 {
     const char *outcome = vmig_look_text(result, "outcome");
@@ -244,6 +260,8 @@ static char *next_step(JsonObject *result, JsonObject *job)
         return g_strdup(hint);
     if (id == NULL || g_strcmp0(state, "PLAN") == 0)
         return g_strdup(hint);
+    if (vmig_look_count(job, "exits") > 1)
+        return all_exits(hint, job);
     g_autofree char *shown = vmig_text_escape(id, -1);
     return hint != NULL ? g_strdup_printf("%s\nThen: vmig-snap resume %s", hint, shown)
                         : g_strdup_printf("vmig-snap resume %s", shown);
@@ -265,6 +283,18 @@ static char *figures(JsonObject *result)
                            copied, mirrored, memory, took, vmig_look_number(result, "downtime_ms"));
 }
 
+/* The hint says what is where. */
+static char *set_aside_text(JsonObject *result, JsonObject *job, gboolean *ok)
+{
+    g_autofree char *id = vmig_look_shown(result, "job");
+    JsonObject *error = vmig_look_object(result, "error");
+    g_autofree char *what = vmig_look_shown(error != NULL ? error : vmig_look_object(job, "error"), "hint");
+
+    *ok = TRUE;
+    return g_strdup_printf("Set aside: job %s holds nothing any more, and no file was removed.\n%s\n", id,
+                           what != NULL ? what : "");
+}
+
 char *vmig_result_text(JsonObject *result, JsonObject *job, gboolean *ok)
 {
     const char *outcome = vmig_look_text(result, "outcome");
@@ -277,6 +307,8 @@ char *vmig_result_text(JsonObject *result, JsonObject *job, gboolean *ok)
         g_autofree char *numbers = figures(result);
         return g_strdup_printf("Done: %s is on %s with all its snapshots.\n%s.\n", domain, dest, numbers);
     }
+    if (g_strcmp0(outcome, "set-aside") == 0)
+        return set_aside_text(result, job, ok);
     if (g_strcmp0(outcome, "refused") == 0 && vmig_look_count(result, "refusals") > 0)
         return refusals_text(result);
     g_autofree char *guest = state_of_guest(result, job);

@@ -78,6 +78,18 @@ static void append_holder(GString *out, JsonObject *job)
         g_string_append(out, "  held by   no process of this host\n");
 }
 
+/* What ends a job that is parked. */
+static void append_exits(GString *out, JsonObject *job)
+{
+    JsonArray *exits = json_object_get_array_member(job, "exits");
+
+    append_text(out, "exits", job, "exits_how");
+    for (guint i = 0; i < json_array_get_length(exits); i++) {
+        g_autofree char *shown = vmig_text_escape(json_array_get_string_element(exits, i), -1);
+        g_string_append_printf(out, "  %-9s %s\n", i == 0 ? "go on" : "or", shown);
+    }
+}
+
 static void append_job(GString *out, JsonObject *job)
 {
     g_autofree char *id = vmig_look_shown(job, "job");
@@ -111,7 +123,9 @@ static void append_job(GString *out, JsonObject *job)
         g_string_append_printf(out, "; the guest stood still for %" G_GINT64_FORMAT " ms",
                                vmig_look_number(job, "downtime_ms"));
     g_string_append_c(out, '\n');
-    if (!is_over(state) && vmig_look_text(job, "held_by") == NULL)
+    if (vmig_look_count(job, "exits") > 0)
+        append_exits(out, job);
+    else if (!is_over(state) && vmig_look_text(job, "held_by") == NULL)
         g_string_append_printf(out, "  go on     vmig-snap resume %s\n", id);
 }
 

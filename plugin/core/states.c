@@ -20,9 +20,10 @@ enum { FLAG_RETRY = 1 };
 #define S10(a, ...) VMIG_STATE_##a, S9(__VA_ARGS__)
 #define S11(a, ...) VMIG_STATE_##a, S10(__VA_ARGS__)
 #define S12(a, ...) VMIG_STATE_##a, S11(__VA_ARGS__)
-#define PICK(_1, _2, _3, _4, _5, _6, _7, _8, _9, _10, _11, _12, name, ...) name
-#define STATES(...) PICK(__VA_ARGS__, S12, S11, S10, S9, S8, S7, S6, S5, S4, S3, S2, S1)(__VA_ARGS__)
-#define COUNT(...) PICK(__VA_ARGS__, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1)
+#define S13(a, ...) VMIG_STATE_##a, S12(__VA_ARGS__)
+#define PICK(_1, _2, _3, _4, _5, _6, _7, _8, _9, _10, _11, _12, _13, name, ...) name
+#define STATES(...) PICK(__VA_ARGS__, S13, S12, S11, S10, S9, S8, S7, S6, S5, S4, S3, S2, S1)(__VA_ARGS__)
+#define COUNT(...) PICK(__VA_ARGS__, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1)
 
 #undef NEXT
 #undef NEXT_NONE
@@ -107,5 +108,5 @@ gboolean vmig_state_may_follow(VmigState from, VmigState to)
 
 gboolean vmig_state_is_final(VmigState state)
 {
-    return state == VMIG_STATE_DONE || state == VMIG_STATE_ROLLED_BACK;
+    return state == VMIG_STATE_DONE || state == VMIG_STATE_ROLLED_BACK || state == VMIG_STATE_SET_ASIDE;
 }

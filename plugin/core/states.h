@@ -31,5 +31,5 @@ gboolean vmig_state_may_retry(VmigState state);
 /* The state that follows success; VMIG_STATE_LAST for one that ends the job. */
 VmigState vmig_state_next(VmigState state);
 gboolean vmig_state_may_follow(VmigState from, VmigState to);
-/* DONE and ROLLED_BACK: nothing is left to do. */
+/* DONE, ROLLED_BACK and SET_ASIDE: nothing is left to do for us. */
 gboolean vmig_state_is_final(VmigState state);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* CLEAN: the destination is complete and verified; now, and only now, the source's copies go. */
+#include "flow/clean.h"
+
 #include "flow/commit.h"
 #include "flow/ours.h"
 #include "flow/verify.h"
@@ -101,14 +103,17 @@ static gboolean undefine_source(VmigMachine *m, VmigHost *source, GError **error
     return run != VMIG_RUN_SHUTOFF || source->hypervisor->ops->undefine(source->hypervisor, m->job->uuid, error);
 }
 
-static gboolean clean_source(VmigMachine *m, GError **error)
+gboolean vmig_clean_end_source(VmigMachine *m, GError **error)
 {
     VmigHost *source = vmig_side_host(m, VMIG_SIDE_SOURCE, error);
 
-    if (source == NULL || !undefine_source(m, source, error) ||
-        !vmig_storage_guard_stop(source->storage, m->job, error))
-        return FALSE;
-    if (!vmig_fault("clean.undefined", error) || !remove_source_files(m, error))
+    return source != NULL && undefine_source(m, source, error) &&
+           vmig_storage_guard_stop(source->storage, m->job, error);
+}
+
+static gboolean clean_source(VmigMachine *m, GError **error)
+{
+    if (!vmig_clean_end_source(m, error) || !vmig_fault("clean.undefined", error) || !remove_source_files(m, error))
         return FALSE;
     m->job->source_clean = TRUE;
     return vmig_machine_save(m, error);

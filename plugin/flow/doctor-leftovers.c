@@ -87,6 +87,11 @@ static void stray_file(const VmigDoctorFacts *facts, const VmigOurFile *file, GP
     g_autofree char *path = vmig_text_escape(file->path, -1);
     g_autofree char *whose = job_text(job, file->job);
     g_autofree char *size = vmig_amount_format(file->allocated);
+    if (job != NULL && vmig_job_state(job->job) == VMIG_STATE_SET_ASIDE) {
+        vmig_finding_add(findings, "set-aside", VMIG_SEVERITY_NOTE, "%s (%s) was kept when job %s was set aside", path,
+                         size, file->job);
+        return;
+    }
     VmigFinding *f =
         vmig_finding_add(findings, "stray-file", VMIG_SEVERITY_PROBLEM,
                          "%s (%s) has the name of a file of %s; the journal does not list it", path, size, whose);
@@ -230,6 +235,15 @@ static void overlay_finding(const VmigDoctorFacts *facts, const VmigDoctorDomain
     g_autofree char *name = vmig_text_escape(domain->name, -1);
     g_autofree char *target = vmig_text_escape(disk->target, -1);
     g_autofree char *whose = job_text(job, id);
+    if (job != NULL && vmig_job_state(job->job) == VMIG_STATE_SET_ASIDE) {
+        vmig_finding_add(
+            findings, "set-aside", VMIG_SEVERITY_NOTE,
+            "disk %s of '%s' is on %s, the overlay of job %s, which was set aside: it is part of the disk. If it "
+            "holds no snapshot (qemu-img snapshot -l -U), virsh blockcommit %s %s --active --pivot --wait "
+            "folds it into its base",
+            target, name, shown, id, domain->uuid, target);
+        return;
+    }
     VmigFinding *f =
         vmig_finding_add(findings, "overlay-in-chain", VMIG_SEVERITY_PROBLEM,
                          "disk %s of '%s' is on %s, the temporary overlay of %s", target, name, shown, whose);

@@ -6,6 +6,7 @@
 #include "flow/commit.h"
 #include "flow/overlay.h"
 #include "flow/records.h"
+#include "flow/set-aside.h"
 #include "flow/side.h"
 #include "flow/texts.h"
 #include "host/fault.h"
@@ -172,7 +173,8 @@ static gboolean enter(VmigMachine *m, VmigState to, GError **error)
             vmig_job_set_last(m->job, NULL);
         m->retries = (VmigRetryState){0};
         gboolean asks = to == VMIG_STATE_UNCERTAIN && from != VMIG_STATE_PARKED;
-        if (vmig_state_phase(to) != VMIG_PHASE_BACK && !asks && to != VMIG_STATE_PARKED && to != VMIG_STATE_ROLLED_BACK)
+        if (vmig_state_phase(to) != VMIG_PHASE_BACK && !asks && to != VMIG_STATE_PARKED &&
+            to != VMIG_STATE_ROLLED_BACK && to != VMIG_STATE_SET_ASIDE)
             vmig_job_set_error(m->job, NULL);
         m->job->migration_begun = m->job->migration_begun || to == VMIG_STATE_MIGRATE;
     }
@@ -278,6 +280,8 @@ static gboolean take_over(VmigMachine *m, GError **error)
     /* Asked for by a record that did not know how far the job is. */
     if (m->only_back && !vmig_records_may_go_back(m->job, error))
         return FALSE;
+    if (m->set_aside && !vmig_state_is_final(vmig_job_state(m->job)))
+        return vmig_set_aside(m, error) && enter(m, VMIG_STATE_SET_ASIDE, error);
     VmigState state = vmig_job_state(m->job);
     if (state == VMIG_STATE_PARKED)
         state = vmig_state_from_name(m->job->parked_state);

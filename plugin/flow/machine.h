@@ -41,6 +41,7 @@ typedef struct {
     VmigJournal *journal;    /* of this host; not owned */
     gboolean source_fenced;  /* by the operator's word: the source's QEMU cannot run */
     gboolean without_verify; /* by the operator's word: the job ends without its verification */
+    gboolean set_aside;      /* he gives it up: see set-aside.h */
     gboolean only_back;      /* he asked for the way back: where there is none nothing is done */
     gboolean here_is_dest;   /* else this host is the source; the other one has a journal too */
     const VmigPolicy *policy;

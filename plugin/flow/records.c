@@ -24,7 +24,7 @@ static guint rank(const VmigJob *job)
 
     if (!vmig_job_token_is_dest(job) || state == VMIG_STATE_LAST)
         return 0;
-    return state == VMIG_STATE_DONE || vmig_state_phase(state) == VMIG_PHASE_AFTER ? state : 1;
+    return vmig_state_is_final(state) || vmig_state_phase(state) == VMIG_PHASE_AFTER ? state : 1;
 }
 
 gboolean vmig_records_may_go_back(const VmigJob *job, GError **error)

@@ -355,8 +355,21 @@ static gboolean bar_migration(VmigMachine *m, VmigSeen source, GError **error)
         return FALSE;
     if (chain == VMIG_CHAIN_BASE && !m->job->pivoting && !vmig_side_note_astray(m, error))
         return FALSE;
-    return chain != VMIG_CHAIN_OVERLAY ||
-           (vmig_storage_fence_drop(m->world->source.storage, m->job, error) && vmig_overlay_park(m, error));
+    if (chain != VMIG_CHAIN_OVERLAY)
+        return TRUE;
+    if (!vmig_storage_fence_drop(m->world->source.storage, m->job, error))
+        return FALSE;
+    g_autoptr(GError) why = NULL;
+    if (vmig_overlay_park(m, &why))
+        return TRUE;
+    if (!g_error_matches(why, VMIG_ERROR, VMIG_ERROR_INTERFERENCE)) {
+        g_propagate_error(error, g_steal_pointer(&why));
+        return FALSE;
+    }
+    /* The copies hold all disks, or somebody's block job does. What else was done to them is looked at on the way back;
+     * who has the guest does not depend on it. */
+    vmig_machine_note(m, "%s", why->message);
+    return TRUE;
 }
 
 gboolean vmig_settle(VmigMachine *m, VmigDecision *ret, GError **error)

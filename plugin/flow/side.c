@@ -207,16 +207,22 @@ gboolean vmig_side_run(VmigMachine *m, VmigSide side, VmigRun *ret, GError **err
     return host != NULL && vmig_hypervisor_run(host->hypervisor, m->job->uuid, ret, error);
 }
 
-/* What somebody put in its place meanwhile is his. */
-static gboolean is_the_jobs(const VmigDomainDisk *now, const VmigDisk *disk)
+static gboolean is_a_file_of(const VmigDisk *disk, const char *path)
 {
     const VmigFile *base = vmig_disk_base(disk);
-    const char *const ours[] = {disk->overlay, disk->dest_overlay, base->source, base->dest, NULL};
 
-    for (guint i = 0; i < G_N_ELEMENTS(ours); i++)
-        if (now->source != NULL && g_strcmp0(now->source, ours[i]) == 0)
-            return TRUE;
-    return FALSE;
+    return path != NULL && (g_strcmp0(path, disk->overlay) == 0 || g_strcmp0(path, disk->dest_overlay) == 0 ||
+                            g_strcmp0(path, base->source) == 0 || g_strcmp0(path, base->dest) == 0);
+}
+
+/* What somebody put in its place meanwhile is his; on top of it, it is still the disk that was marked. */
+static gboolean is_the_jobs(const VmigDomainDisk *now, const VmigDisk *disk)
+{
+    gboolean found = now != NULL && is_a_file_of(disk, now->source);
+
+    for (guint i = 0; now != NULL && i < now->backing->len; i++)
+        found = found || is_a_file_of(disk, ((const VmigChainFile *)now->backing->pdata[i])->file);
+    return found;
 }
 
 static gboolean set_attribute(VmigMachine *m, VmigHost *host, VmigXmlKind kind, gboolean hold, GError **error)
@@ -234,7 +240,10 @@ static gboolean set_attribute(VmigMachine *m, VmigHost *host, VmigXmlKind kind, 
         const char *before = kind == VMIG_XML_PERSISTENT ? disk->next_snapshot : disk->snapshot;
         const char *value = hold ? "no" : before;
         const VmigDomainDisk *now = vmig_domain_xml_disk(doc, disk->target);
-        if (now == NULL || g_strcmp0(now->snapshot, value) == 0 || !is_the_jobs(now, disk))
+        /* Of a guest that is off nobody knows what lies below: a job that is given up leaves no "no" behind. */
+        gboolean ours = is_the_jobs(now, disk) ||
+                        (m->set_aside && now != NULL && !now->chain_known && g_strcmp0(now->snapshot, "no") == 0);
+        if (now == NULL || g_strcmp0(now->snapshot, value) == 0 || !ours)
             continue;
         g_autofree char *element = vmig_disk_xml_set_snapshot(xml, disk->target, value, error);
         if (element == NULL || !hv->ops->update_disk(hv, m->job->uuid, element, kind == VMIG_XML_PERSISTENT, error))

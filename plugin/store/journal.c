@@ -181,7 +181,7 @@ static gboolean update_job(VmigJournal *journal, const VmigJob *job, const JobRo
                          job->token != NULL ? job->token : "nobody", row->token);
     gboolean ends = vmig_state_is_final(vmig_job_state(job));
     if (!vmig_db_number(journal, "SELECT coalesce(max(updated), 0) + 1 FROM job", &updated, error) ||
-        (ends && !vmig_db_drop_texts(journal, job->id, error)))
+        (ends && vmig_job_state(job) != VMIG_STATE_SET_ASIDE && !vmig_db_drop_texts(journal, job->id, error)))
         return FALSE;
     return vmig_db_run(error, journal,
                        "UPDATE job SET uuid = ?2, domain = ?3, state = ?4, finished = ?5, updated = ?6, record = ?7,"

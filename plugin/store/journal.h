@@ -166,5 +166,5 @@ gboolean vmig_journal_file_put(VmigJournal *journal, const VmigJournalFile *file
 /* VmigJournalFile of one job (or, with job NULL, of that path, newest first) that are not removed. */
 GPtrArray *vmig_journal_file_list(VmigJournal *journal, const char *job, const char *path, GError **error);
 /* Of all finished jobs those that are not removed and not meant to stay: neither bases nor the disks of a guest that
- * arrived. */
+ * arrived, nor what a job that was set aside has kept. */
 GPtrArray *vmig_journal_files_left(VmigJournal *journal, GError **error);

@@ -193,6 +193,11 @@ JsonNode *vmig_session_resume_without_verify(VmigSession *self, const char *job_
     return play(self, "resume --without-verify", error);
 }
 
+JsonNode *vmig_session_set_aside(VmigSession *self, const char *job_or_domain G_GNUC_UNUSED, GError **error)
+{
+    return play(self, "resume --set-aside", error);
+}
+
 JsonNode *vmig_session_verify(VmigSession *self, const char *domain, const char *job_id G_GNUC_UNUSED, GError **error)
 {
     return play(self, domain != NULL ? "verify" : "verify --job", error);

@@ -164,6 +164,8 @@ void sim_check_unlink(SimHost *host, const char *path, SimFile *file)
     SimHost *owner = sim_owner(sim);
 
     sim_trace(sim, "%s: %s is removed", host->name, path);
+    if (sim->exit == VMIG_EXIT_BY_SET_ASIDE)
+        sim_violate(sim, "%s: %s is removed by a job that is set aside", host->name, path);
     if (file->kept != NULL)
         sim_violate(sim, "%s: %s is removed, which an earlier job kept and none has taken", host->name, path);
     if (qemu_has(host->domain.qemu, file))
@@ -324,6 +326,38 @@ static void check_final(Sim *sim, SimHost *host, SimHost *other)
     check_def(sim, host, &d->config, "persistent");
 }
 
+/* Nothing holds the guest any more; what somebody changed, and the overlays, stay. */
+static void check_set_aside(Sim *sim, SimHost *owner, SimHost *other)
+{
+    SimDef *defs[] = {owner->domain.qemu != NULL ? &owner->domain.live : NULL,
+                      owner->domain.persistent ? &owner->domain.config : NULL};
+    SimHost *hosts[] = {owner, other};
+
+    for (guint h = 0; h < 2; h++) {
+        GHashTableIter iter;
+        gpointer path, file;
+        g_hash_table_iter_init(&iter, hosts[h]->files);
+        while (g_hash_table_iter_next(&iter, &path, &file))
+            if (((SimFile *)file)->frozen || ((SimFile *)file)->fenced)
+                sim_violate(sim, "%s: %s is still held", hosts[h]->name, (char *)path);
+        if (hosts[h]->guard.alive || hosts[h]->rundir || hosts[h]->domain.out_job || hosts[h]->domain.in_job)
+            sim_violate(sim, "%s: something of the job is left over", hosts[h]->name);
+    }
+    if (other->domain.exists && other->domain.migrated)
+        sim_violate(sim, "%s: what arrived is left over", other->name);
+    if (other->domain.qemu != NULL && other->domain.qemu->running)
+        sim_violate(sim, "%s: a second copy runs", other->name);
+    if (owner->domain.autostart != sim->autostart)
+        sim_violate(sim, "%s: autostart is %s", owner->name, owner->domain.autostart ? "on" : "off");
+    for (guint d = 0; d < G_N_ELEMENTS(defs); d++) {
+        if (defs[d] != NULL && defs[d]->metadata != NULL)
+            sim_violate(sim, "%s: our metadata is left", owner->name);
+        for (guint i = 0; defs[d] != NULL && i < defs[d]->n; i++)
+            if (!attribute_is_right(sim, i, defs[d]->disks[i].snapshot, d == 0))
+                sim_violate(sim, "%s: disk %u has snapshot='%s'", owner->name, i, defs[d]->disks[i].snapshot);
+    }
+}
+
 void sim_check_end(Sim *sim, const VmigJob *job)
 {
     VmigState state = job != NULL ? vmig_job_state(job) : VMIG_STATE_LAST;
@@ -338,6 +372,8 @@ void sim_check_end(Sim *sim, const VmigJob *job)
         sim_violate(sim, "done, and the destination does not own the guest");
     if (state == VMIG_STATE_ROLLED_BACK && owner != sim_source(sim))
         sim_violate(sim, "rolled back, and the source does not own the guest");
-    if (sim->ended)
+    if (state == VMIG_STATE_SET_ASIDE)
+        check_set_aside(sim, owner, owner == sim_dest(sim) ? sim_source(sim) : sim_dest(sim));
+    else if (sim->ended)
         check_final(sim, owner, owner == sim_dest(sim) ? sim_source(sim) : sim_dest(sim));
 }

@@ -151,7 +151,7 @@ static void bury(Sim *sim)
 
 static int run(Sim *sim, SimKeep *keep, const Arguments *args)
 {
-    static const char *const outcomes[] = {"done", "rolled-back", "parked", "refused"};
+    static const char *const outcomes[] = {"done", "rolled-back", "set-aside", "parked", "refused"};
 
     sim_scenario(sim);
     sim->journal_fault = SIM_FAULT_KINDS;

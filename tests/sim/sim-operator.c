@@ -193,3 +193,15 @@ void sim_operator_act(Sim *sim)
     else if (what == 3)
         external_snapshot(sim, host);
 }
+
+void sim_operator_end_copy(SimHost *host)
+{
+    if (!host->domain.exists)
+        return;
+    if (host->domain.qemu != NULL) {
+        sim_migration_qemu_died(host->sim, host);
+        sim_domain_off(host);
+    }
+    if (host->domain.exists)
+        sim_domain_drop(host);
+}

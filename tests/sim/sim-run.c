@@ -159,6 +159,11 @@ static void run_machine(Sim *sim, VmigWorld *world, const VmigPolicy *policy, Vm
         vmig_machine_new(world, sim_here(sim)->journal, sim->here == 1, policy, &reporter, job);
 
     sim->machine = machine;
+    machine->set_aside = sim->exit == VMIG_EXIT_BY_SET_ASIDE;
+    machine->without_verify = sim->exit == VMIG_EXIT_BY_WITHOUT_VERIFY;
+    machine->only_back = sim->exit == VMIG_EXIT_BY_CANCEL;
+    if (machine->only_back)
+        vmig_machine_cancel(machine);
     if (!vmig_machine_run(machine, &error))
         sim_trace(sim, "the process ends: %s", error->message);
     sim->machine = NULL;
@@ -247,17 +252,69 @@ static SimOutcome outcome_of(const VmigJob *job)
         return SIM_DONE;
     case VMIG_STATE_ROLLED_BACK:
         return SIM_ROLLED_BACK;
+    case VMIG_STATE_SET_ASIDE:
+        return SIM_SET_ASIDE;
     default:
         return SIM_PARKED;
     }
 }
 
-/* Nothing stands in the way any more, and it is parked all the same. */
-static void check_parked(Sim *sim, const VmigJob *job)
+/* What the text of parks.def says of a guest that is on both hosts. */
+static void end_second_copy(Sim *sim)
 {
-    if (sim->foreign)
-        return;
-    sim_violate(sim, "parked for ever in %s: %s", job->parked_state, job->error_message);
+    SimHost *loser = sim_owner(sim) == sim_dest(sim) ? sim_source(sim) : sim_dest(sim);
+
+    sim_trace(sim, "operator: ends the copy on the %s", loser->name);
+    sim_operator_end_copy(loser);
+}
+
+/* One command of those that status names, last first: the first is resume, which was tried. On the owner's host. */
+static gboolean use_exit(Sim *sim, const VmigPolicy *policy, const VmigPark *park)
+{
+    static const VmigParkExits order[] = {VMIG_EXIT_BY_WITHOUT_VERIFY, VMIG_EXIT_BY_CANCEL, VMIG_EXIT_BY_SET_ASIDE};
+
+    for (guint i = 0; i < G_N_ELEMENTS(order); i++) {
+        if ((park->exits & order[i]) == 0)
+            continue;
+        sim->here = sim_owner(sim) == sim_dest(sim) ? 1 : 0;
+        sim->exit = order[i];
+        sim->keep_source = sim->keep_source || order[i] == VMIG_EXIT_BY_WITHOUT_VERIFY;
+        run_process(sim, policy);
+        sim->exit = 0;
+        g_autoptr(VmigJob) job = load(sim_here(sim));
+        if (job == NULL || vmig_state_is_final(vmig_job_state(job)))
+            return TRUE;
+    }
+    return FALSE;
+}
+
+/* Nothing stands in the way any more, and it is parked all the same: the operator does what status says. */
+static VmigJob *leave_park(Sim *sim, const VmigPolicy *policy, VmigJob *parked)
+{
+    g_autoptr(VmigJob) job = parked;
+
+    for (guint tries = 0; tries < 3 && !sim->stuck && sim->violation == NULL; tries++) {
+        VmigPark park = vmig_park_of(job);
+        if (park.exits == VMIG_EXIT_BY_RESUME)
+            end_second_copy(sim);
+        else if (use_exit(sim, policy, &park))
+            break;
+        run_process(sim, policy);
+        VmigJob *now = sim->stuck ? NULL : load(sim_here(sim));
+        if (now == NULL)
+            break;
+        vmig_job_free(job);
+        job = now;
+        if (vmig_job_state(job) != VMIG_STATE_PARKED)
+            break;
+    }
+    VmigJob *end = sim->stuck ? NULL : load(sim_here(sim));
+    if (end == NULL)
+        return NULL;
+    sim->ended = vmig_state_is_final(vmig_job_state(end));
+    if (!sim->ended)
+        sim_violate(sim, "parked with no command that helps in %s: %s", end->parked_state, end->error_message);
+    return end;
 }
 
 /* The other host's journal may not have heard of the end: a resume there ends it, and changes nothing else. */
@@ -317,12 +374,15 @@ SimOutcome sim_run(Sim *sim)
     if (!over)
         sim_violate(sim, "%u processes did not bring it to an end: it is in %s", sim->processes, job->state);
     sim_fault_heal(sim);
+    if (job != NULL && sim->violation == NULL && vmig_job_state(job) == VMIG_STATE_PARKED) {
+        if (!sim->foreign)
+            sim_violate(sim, "parked for ever in %s: %s", job->parked_state, job->error_message);
+        job = leave_park(sim, policy, g_steal_pointer(&job));
+    }
     if (sim->ended)
         end_other(sim, policy);
     if (sim->stuck)
         return SIM_PARKED;
     sim_check_end(sim, job);
-    if (job != NULL && vmig_job_state(job) == VMIG_STATE_PARKED)
-        check_parked(sim, job);
     return outcome_of(job);
 }

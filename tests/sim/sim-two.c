@@ -183,7 +183,7 @@ static void run_pair(guint64 seed, gboolean trace)
 
 static void print_sum(void)
 {
-    static const char *const names[] = {"done", "rolled-back", "parked", "refused"};
+    static const char *const names[] = {"done", "rolled-back", "set-aside", "parked", "refused"};
 
     printf("outcomes:");
     for (guint i = 0; i < SIM_OUTCOMES; i++)

@@ -168,7 +168,7 @@ static void run_seeds(gpointer data, SimCount *counts, guint64 first, guint64 n)
 
 static void print_histogram(const SimCount *sum)
 {
-    static const char *const outcomes[] = {"done", "rolled-back", "parked", "refused"};
+    static const char *const outcomes[] = {"done", "rolled-back", "set-aside", "parked", "refused"};
 
     printf("outcomes:");
     for (guint i = 0; i < SIM_OUTCOMES; i++)

@@ -9,6 +9,7 @@
 #include <glib.h>
 
 #include "core/domain-xml.h"
+#include "core/parks.h"
 #include "flow/machine.h"
 #include "flow/plan.h"
 #include "host/json-read.h"
@@ -400,7 +401,8 @@ struct Sim {
     gint64 dead_clock; /* what its clock shows beyond ours */
     VmigMachine *machine;
     guint processes;
-    gboolean ended; /* vmig_machine_run() said DONE or ROLLED_BACK */
+    gboolean ended; /* vmig_machine_run() said DONE, ROLLED_BACK or SET_ASIDE */
+    guint exit;     /* VmigParkExits: what the operator asks the next process for; 0: to go on */
     /* With journals on the disk (sim-disk.c): closes and opens them, as the next process would; FALSE: one cannot be
      * opened, or read, now. */
     gboolean (*reopen)(Sim *sim);
@@ -533,6 +535,8 @@ void sim_check_resume(SimHost *host); /* the tool lets the guest run there */
 void sim_check_seeds(Sim *sim);       /* a migration comes in to them */
 void sim_check_unlink(SimHost *host, const char *path, SimFile *file);
 void sim_check_end(Sim *sim, const VmigJob *job);
+/* sim-operator.c: ends and undefines the guest on that host, by hand. */
+void sim_operator_end_copy(SimHost *host);
 /* sim-scenario.c */
 void sim_scenario(Sim *sim);
 void sim_clear(Sim *sim);
@@ -540,6 +544,7 @@ void sim_clear(Sim *sim);
 typedef enum {
     SIM_DONE,
     SIM_ROLLED_BACK,
+    SIM_SET_ASIDE,
     SIM_PARKED,
     SIM_REFUSED,
     SIM_OUTCOMES,

@@ -401,7 +401,7 @@ static void test_expected(void)
         {"BACK_RESTORE", base, overlay | absent},
     };
 
-    g_assert_cmpuint(G_N_ELEMENTS(table) + 3, ==, VMIG_STATE_LAST); /* and DONE, ROLLED_BACK, PARKED */
+    g_assert_cmpuint(G_N_ELEMENTS(table) + 4, ==, VMIG_STATE_LAST); /* and DONE, ROLLED_BACK, PARKED */
     for (guint i = 0; i < G_N_ELEMENTS(table); i++) {
         g_autoptr(VmigJob) job = make_job(ID, table[i].state);
         g_autoptr(VmigJob) parked = make_job(ID, "PARKED");

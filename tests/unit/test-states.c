@@ -56,7 +56,7 @@ static void test_final(void)
             g_assert_true(vmig_state_may_follow(s, vmig_state_next(s)));
         }
     }
-    g_assert_cmpuint(finals, ==, 2);
+    g_assert_cmpuint(finals, ==, 3);
 }
 
 static gboolean reaches(VmigState from, VmigState goal, gboolean *seen)

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Proves that there is a command for each state in which a job can be parked, whatever the reason, and that none is
+ * offered where it would be wrong. That they help is proven by the simulation. */
+#include <string.h>
+
+#include <glib.h>
+
+#include "core/errors.h"
+#include "core/parks.h"
+
+static VmigJob *parked(VmigState state, VmigErrorCode code)
+{
+    VmigJob *job = vmig_job_new();
+
+    job->id = g_strdup("0123456789abcdef");
+    vmig_job_set_state(job, VMIG_STATE_PARKED);
+    job->parked_state = g_strdup(vmig_state_name(state));
+    if (code != VMIG_ERROR_LAST)
+        job->error_code = g_strdup(vmig_error_name(code));
+    return job;
+}
+
+static void test_each(void)
+{
+    guint states = 0;
+
+    for (int s = 0; s < VMIG_STATE_LAST; s++) {
+        if (!vmig_state_may_follow(VMIG_STATE_PARKED, s) || vmig_state_is_final(s))
+            continue;
+        states++;
+        for (int code = 0; code <= VMIG_ERROR_LAST; code++) {
+            g_autoptr(VmigJob) job = parked(s, code);
+            VmigPark park = vmig_park_of(job);
+            g_auto(GStrv) commands = vmig_park_commands(job);
+            g_assert_true(park.exits & VMIG_EXIT_BY_RESUME);
+            g_assert_nonnull(park.what);
+            g_assert_true(g_str_has_prefix(commands[0], "vmig-snap resume 0123456789abcdef"));
+            /* Before it is decided who has the guest nobody can be left with it; forward there is a way back. */
+            if (vmig_state_phase(s) == VMIG_PHASE_FORWARD)
+                g_assert_false(park.exits & VMIG_EXIT_BY_SET_ASIDE);
+            else
+                g_assert_false(park.exits & (VMIG_EXIT_BY_CANCEL | VMIG_EXIT_BY_FENCED));
+            if (code == VMIG_ERROR_INTERFERENCE && vmig_state_phase(s) != VMIG_PHASE_FORWARD)
+                g_assert_true(park.exits & VMIG_EXIT_BY_SET_ASIDE);
+        }
+    }
+    g_assert_cmpuint(states, >=, 12);
+}
+
+/* What failed last counts more than why the job goes back. */
+static void test_reason(void)
+{
+    g_autoptr(VmigJob) job = parked(VMIG_STATE_BACK_PIVOT, VMIG_ERROR_INTERFERENCE);
+
+    g_assert_true(vmig_park_of(job).exits & VMIG_EXIT_BY_SET_ASIDE);
+    job->last_code = g_strdup(vmig_error_name(VMIG_ERROR_UNREACHABLE));
+    g_assert_cmpuint(vmig_park_of(job).exits, ==, VMIG_EXIT_BY_RESUME);
+    vmig_job_set_state(job, VMIG_STATE_SET_ASIDE);
+    g_assert_cmpuint(vmig_park_of(job).exits, ==, 0);
+    g_auto(GStrv) none = vmig_park_commands(job);
+    g_assert_null(none[0]);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/parks/each", test_each);
+    g_test_add_func("/parks/reason", test_reason);
+    return g_test_run();
+}
