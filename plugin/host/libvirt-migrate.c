@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "host/libvirt-private.h"
+#include "host/migrate-arguments.h"
 
-#define MIB (1024 * 1024)
 /* libvirt 9.0 can miss that a mirror ended when several are cancelled: it looks at each once, lets go of the guest's
  * lock for a question to QEMU, and then waits for an event that has been (qemuMigrationSrcNBDCopyCancel()). Being asked
  * to abort again wakes it. */
@@ -81,34 +81,6 @@ static void migration_free(VmigMigration *m)
     g_free(m);
 }
 
-static void migration_params(VmigMigration *m, const VmigMigrateParams *p)
-{
-    int max = 0;
-
-    /* Both definitions: without PERSIST_XML the destination keeps the source's paths (qemuMigrationSrcRun). */
-    virTypedParamsAddString(&m->params, &m->n_params, &max, VIR_MIGRATE_PARAM_DEST_XML, p->dest_xml);
-    virTypedParamsAddString(&m->params, &m->n_params, &max, VIR_MIGRATE_PARAM_PERSIST_XML, p->persistent_xml);
-    for (const char *const *disk = p->disks; *disk != NULL; disk++)
-        virTypedParamsAddString(&m->params, &m->n_params, &max, VIR_MIGRATE_PARAM_MIGRATE_DISKS, *disk);
-    if (p->migrate_uri != NULL)
-        virTypedParamsAddString(&m->params, &m->n_params, &max, VIR_MIGRATE_PARAM_URI, p->migrate_uri);
-    if (p->disks_uri != NULL)
-        virTypedParamsAddString(&m->params, &m->n_params, &max, VIR_MIGRATE_PARAM_DISKS_URI, p->disks_uri);
-    if (p->bandwidth > 0)
-        virTypedParamsAddULLong(&m->params, &m->n_params, &max, VIR_MIGRATE_PARAM_BANDWIDTH,
-                                MAX(p->bandwidth / MIB, 1));
-    m->flags = VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER | VIR_MIGRATE_PAUSED | VIR_MIGRATE_PERSIST_DEST |
-               VIR_MIGRATE_NON_SHARED_INC | VIR_MIGRATE_ABORT_ON_ERROR;
-    if (p->auto_converge)
-        m->flags |= VIR_MIGRATE_AUTO_CONVERGE;
-    if (p->tls)
-        m->flags |= VIR_MIGRATE_TLS;
-    if (p->parallel > 0) {
-        m->flags |= VIR_MIGRATE_PARALLEL;
-        virTypedParamsAddInt(&m->params, &m->n_params, &max, VIR_MIGRATE_PARAM_PARALLEL_CONNECTIONS, (int)p->parallel);
-    }
-}
-
 /* Two threads on one connection do not go together in libvirt's client (virNetClientIO() of 9.0): the one that waits
  * for the end of the migration reads the socket for both, and the other wakes it with g_main_loop_quit() to have its
  * question sent. Between the unlock and g_main_loop_run() that is lost, and the question waits for the daemon's next
@@ -144,7 +116,7 @@ gboolean vmig_libvirt_migrate_begin(VmigHypervisor *hv, const char *uuid, const 
         migration_free(m);
         return FALSE;
     }
-    migration_params(m, params);
+    vmig_migrate_arguments(params, &m->params, &m->n_params, &m->flags);
     m->thread = g_thread_new("vmig-migrate", migrate_thread, m);
     self->migration = m;
     return TRUE;
