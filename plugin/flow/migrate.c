@@ -314,6 +314,12 @@ static gboolean undo(VmigMachine *m, VmigState *next, GError **error)
 
     /* The connection may be what broke, and both hosts have to be asked. */
     vmig_machine_reconnect(m);
+    /* A process of the destination may have carried the job on meanwhile: its record counts, and the job goes on from
+     * there. */
+    if (vmig_job_state(m->job) != VMIG_STATE_MIGRATE) {
+        *next = vmig_job_state(m->job);
+        return TRUE;
+    }
     /* An agent that has not ended yet still holds it. Nothing is tried again then: that begins by removing what
      * arrived, which may have the token by now. */
     if (m->lost_lock) {
