@@ -7,7 +7,7 @@
  * both hosts are well, as it does when a reply is lost (LOSSES). tables.pml comes from print-tables.c, which makes it
  * from states.def and uncertain.c.
  *
- * run.py checks:
+ * ownership.py checks:
  *   safety     There are never two runners. The guest never resumes from an older copy. The destination never runs
  *              without its token. Every transition is one of states.def.
  *   liveness   Once both hosts answer for good, the guest runs again, unless a power failure ended it.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Checks the model of ownership with SPIN, and that planted faults are found.
 
-    python3 tests/model/run.py PRINT-TABLES [--all]
+    python3 tests/model/ownership.py PRINT-TABLES [--all]
 
 PRINT-TABLES is the program that prints the state table and the decision table as Promela. --all also checks three
 crashes together with a cut and a lost reply, which takes some minutes and 4 GB of memory.
