@@ -212,13 +212,14 @@ gboolean vmig_journal_save(VmigJournal *journal, const VmigJob *job, GError **er
     return check_job(job, error) && vmig_db_transaction(journal, job->id, save_job, (gpointer)job, error);
 }
 
-/* A job that ended belongs to whom the token says: with DONE the guest is the destination's. */
+/* A job that ended belongs to whom the token says: with DONE the guest is the destination's. One that was set aside
+ * ends on either host, and moves no token. */
 static gboolean check_end(const VmigJob *job, const char *token, GError **error)
 {
     gboolean given = strcmp(token, VMIG_OWNER_DESTINATION) == 0;
     VmigState state = vmig_job_state(job);
 
-    if (!vmig_state_is_final(state) || given == (state == VMIG_STATE_DONE))
+    if (!vmig_state_is_final(state) || state == VMIG_STATE_SET_ASIDE || given == (state == VMIG_STATE_DONE))
         return TRUE;
     return vmig_fail(error, VMIG_ERROR_STATE, NULL,
                      "job %s cannot end as %s: by this host's journal the %s owns the guest", job->id, job->state,
