@@ -218,6 +218,21 @@ JsonNode *vmig_document_setting(const VmigJob *job, guint64 bandwidth, gboolean 
     return take(b);
 }
 
+static void unrevertable_member(JsonBuilder *b, GPtrArray *snapshots)
+{
+    vmig_json_begin_list(b, "unrevertable");
+    for (guint i = 0; i < snapshots->len; i++) {
+        const VmigSnapshot *snapshot = snapshots->pdata[i];
+        if (snapshot->unrevertable == NULL)
+            continue;
+        json_builder_begin_object(b);
+        vmig_json_text(b, "snapshot", snapshot->name);
+        vmig_json_text(b, "reason", snapshot->unrevertable);
+        json_builder_end_object(b);
+    }
+    json_builder_end_array(b);
+}
+
 JsonNode *vmig_document_result(const char *outcome, const VmigJob *job, const GError *error, const VmigPlan *plan,
                                guint64 duration_s)
 {
@@ -238,6 +253,8 @@ JsonNode *vmig_document_result(const char *outcome, const VmigJob *job, const GE
                      job != NULL ? job->error_hint : NULL);
     if (plan != NULL)
         refusals_member(b, plan->refusals);
+    if (job != NULL && job->options.accept_unrevertable)
+        unrevertable_member(b, job->snapshots);
     vmig_json_text(b, "fold", job != NULL ? job->options.fold : NULL);
     vmig_json_number(b, "bytes_copied", job != NULL ? job->bytes_copied : 0);
     vmig_json_number(b, "bytes_mirrored", job != NULL ? job->bytes_mirrored : 0);

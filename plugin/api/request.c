@@ -61,6 +61,9 @@ void vmig_request_options(const VmigRequest *request, const char *scheme, VmigOp
     options->auto_converge = request->auto_converge;
     options->postcopy = request->postcopy;
     options->verify = request->verify;
+    options->no_rehearsal = request->no_rehearsal;
+    options->accept_unrevertable = request->accept_unrevertable;
+    options->migrate_host = g_strdup(request->migrate_host);
     options->keep_source = g_strcmp0(request->source_images, "delete") != 0;
 }
 
@@ -69,6 +72,7 @@ void vmig_request_options_clear(VmigOptions *options)
     g_clear_pointer(&options->fold, g_free);
     g_clear_pointer(&options->transport, g_free);
     g_clear_pointer(&options->policy, g_free);
+    g_clear_pointer(&options->migrate_host, g_free);
 }
 
 VmigPathMap *vmig_request_map(const VmigRequest *request, GError **error)

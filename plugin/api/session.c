@@ -198,6 +198,7 @@ VmigWorldConfig vmig_session_world_of(VmigSession *self, const VmigJob *job, gbo
         .peer_uri = *peer,
         .job_id = job->id,
         .transport = here_is_dest ? NULL : job->options.transport,
+        .migrate_host = here_is_dest ? NULL : job->options.migrate_host,
         .here_is_dest = here_is_dest,
         .bandwidth = job->options.bandwidth,
     };
@@ -223,6 +224,7 @@ static void connect_peer(VmigSession *self, Operation *op, const VmigRequest *re
         .peer_uri = request->destination,
         .job_id = op->job_id,
         .transport = op->options.transport,
+        .migrate_host = op->options.migrate_host,
         .seeds = count_files(op->world, request->domain),
         .bandwidth = op->options.bandwidth,
     };

@@ -36,7 +36,10 @@ typedef struct {
     guint64 timeout;
     gboolean auto_converge;
     gboolean postcopy;
-    gboolean verify; /* compare every snapshot before the job is done */
+    gboolean verify;              /* compare every snapshot before the job is done */
+    gboolean no_rehearsal;        /* do not make the destination prove that it starts the guest */
+    gboolean accept_unrevertable; /* migrate although a snapshot could not be reverted to there */
+    const char *migrate_host;     /* the destination's name for libvirt on this host; NULL: as in destination */
 } VmigRequest;
 
 /* connect_uri: the source's libvirt, NULL for qemu:///system. Nothing is connected yet.

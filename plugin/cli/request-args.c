@@ -30,6 +30,7 @@ void vmig_request_args_free(VmigRequestArgs *args)
     g_free(args->transport);
     g_free(args->source_images);
     g_free(args->policy);
+    g_free(args->migrate_host);
     g_free(args->bandwidth);
     g_free(args->max_downtime);
     g_free(args->parallel);
@@ -69,6 +70,15 @@ static gboolean check_policy(const char *policy, GError **error)
     return vmig_fail(error, VMIG_ERROR_BAD_NAME,
                      "It has small letters, digits and '-', as its file in /etc/vmig-snap/policy.d.",
                      "--policy: '%s' is no name of a policy", shown);
+}
+
+/* It becomes a part of a URI. */
+static gboolean check_migrate_host(const char *host, GError **error)
+{
+    if (host == NULL || vmig_destination_is_host(host))
+        return TRUE;
+    g_autofree char *shown = vmig_text_escape(host, -1);
+    return vmig_fail(error, VMIG_ERROR_BAD_NAME, NULL, "--migrate-host: '%s' is no name or address of a host", shown);
 }
 
 static gboolean check_disks(char **disks, GError **error)
@@ -139,6 +149,7 @@ static gboolean check(VmigRequestArgs *args, GError **error)
     r->transport = args->transport;
     r->source_images = args->source_images;
     r->policy = args->policy;
+    r->migrate_host = args->migrate_host;
     if (!vmig_args_check_name("domain", r->domain, error))
         return FALSE;
     destination = vmig_destination_parse(r->destination, error);
@@ -148,7 +159,8 @@ static gboolean check(VmigRequestArgs *args, GError **error)
     }
     return (args->connect == NULL || vmig_args_check_connect(args->connect, error)) &&
            check_disks(args->disks, error) && check_maps(args, error) && check_words(args, error) &&
-           check_policy(args->policy, error) && read_numbers(args, error);
+           check_policy(args->policy, error) && check_migrate_host(args->migrate_host, error) &&
+           read_numbers(args, error);
 }
 
 static VmigArgsResult parse(VmigRequestArgs *a, const char *command, int argc, char **argv, int *code)
@@ -184,6 +196,11 @@ static VmigArgsResult parse(VmigRequestArgs *a, const char *command, int argc, c
         {"source-images", 0, 0, G_OPTION_ARG_FILENAME, &a->source_images, "The images that stay behind (keep)",
          "keep|delete"},
         {"verify", 0, 0, G_OPTION_ARG_NONE, &a->request.verify, "Compare every snapshot before the job is done", NULL},
+        {"no-rehearsal", 0, 0, G_OPTION_ARG_NONE, &a->request.no_rehearsal, "Do not try the start on DEST first", NULL},
+        {"accept-unrevertable", 0, 0, G_OPTION_ARG_NONE, &a->request.accept_unrevertable,
+         "Also with snapshots that DEST could not revert to", NULL},
+        {"migrate-host", 0, 0, G_OPTION_ARG_FILENAME, &a->migrate_host, "DEST's name for libvirt here (tls, tcp)",
+         "NAME"},
         {"policy", 0, 0, G_OPTION_ARG_FILENAME, &a->policy, "When to try again: policy.d/NAME.conf", "NAME"},
         {"detach", 0, 0, G_OPTION_ARG_NONE, &a->detach,
          plan ? "Ignored: as migrate has it" : "Go on in the background, print the job", NULL},

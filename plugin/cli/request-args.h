@@ -19,6 +19,7 @@ typedef struct {
     char *transport;
     char *source_images;
     char *policy;
+    char *migrate_host;
     char *bandwidth;
     char *max_downtime;
     char *parallel;

@@ -68,18 +68,28 @@ static const Field disk_fields[] = {
 static const FieldTable disk_table = TABLE(VmigDisk, vmig_disk_free, disk_fields);
 
 static const Field snapshot_fields[] = {
-    TEXT(VmigSnapshot, name),    TEXT(VmigSnapshot, parent),      TEXT(VmigSnapshot, state),
-    TEXT(VmigSnapshot, text),    TEXT(VmigSnapshot, description), TIME(VmigSnapshot, creation_time),
-    FLAG(VmigSnapshot, current), FLAG(VmigSnapshot, memory),      FLAG(VmigSnapshot, external),
-    MEMORY(VmigSnapshot, xml),
+    TEXT(VmigSnapshot, name),         TEXT(VmigSnapshot, parent),      TEXT(VmigSnapshot, state),
+    TEXT(VmigSnapshot, text),         TEXT(VmigSnapshot, description), TIME(VmigSnapshot, creation_time),
+    FLAG(VmigSnapshot, current),      FLAG(VmigSnapshot, memory),      FLAG(VmigSnapshot, external),
+    TEXT(VmigSnapshot, unrevertable), MEMORY(VmigSnapshot, xml),
 };
 static const FieldTable snapshot_table = TABLE(VmigSnapshot, vmig_snapshot_free, snapshot_fields);
 
 static const Field option_fields[] = {
-    TEXT(VmigOptions, fold),          TEXT(VmigOptions, transport), SIZE(VmigOptions, bandwidth),
-    SIZE(VmigOptions, max_downtime),  SIZE(VmigOptions, parallel),  SIZE(VmigOptions, timeout),
-    FLAG(VmigOptions, auto_converge), FLAG(VmigOptions, postcopy),  FLAG(VmigOptions, keep_source),
-    FLAG(VmigOptions, verify),        TEXT(VmigOptions, policy),
+    TEXT(VmigOptions, fold),
+    TEXT(VmigOptions, transport),
+    SIZE(VmigOptions, bandwidth),
+    SIZE(VmigOptions, max_downtime),
+    SIZE(VmigOptions, parallel),
+    SIZE(VmigOptions, timeout),
+    FLAG(VmigOptions, auto_converge),
+    FLAG(VmigOptions, postcopy),
+    FLAG(VmigOptions, keep_source),
+    FLAG(VmigOptions, verify),
+    TEXT(VmigOptions, policy),
+    FLAG(VmigOptions, no_rehearsal),
+    FLAG(VmigOptions, accept_unrevertable),
+    TEXT(VmigOptions, migrate_host),
 };
 static const FieldTable option_table = TABLE(VmigOptions, NULL, option_fields);
 

@@ -73,8 +73,9 @@ typedef struct {
     char *description; /* the user's; of a long one the beginning and its SHA-256 */
     gint64 creation_time; /* seconds since the epoch */
     gboolean current;
-    gboolean memory;   /* has memory state */
-    gboolean external; /* any part of it is kept outside the images */
+    gboolean memory;    /* has memory state */
+    char *unrevertable; /* why the destination could not revert to it, accepted by the operator; or NULL */
+    gboolean external;  /* any part of it is kept outside the images */
 } VmigSnapshot;
 
 typedef struct {
@@ -86,8 +87,11 @@ typedef struct {
     guint64 timeout;      /* seconds for the migration; 0 is without */
     gboolean auto_converge;
     gboolean postcopy;
-    gboolean keep_source; /* --source-images keep */
-    gboolean verify;      /* every snapshot is compared before anything of the source is removed */
+    gboolean keep_source;         /* --source-images keep */
+    gboolean verify;              /* every snapshot is compared before anything of the source is removed */
+    gboolean no_rehearsal;        /* the destination was not asked to prove that it starts the guest */
+    gboolean accept_unrevertable; /* snapshots that could not be reverted to there are no reason against it */
+    char *migrate_host;           /* the destination's name for libvirt on the source, or NULL for the URI's */
     char *policy;
 } VmigOptions;
 

@@ -207,6 +207,9 @@ gboolean vmig_doctor_repair(const VmigDoctorFacts *facts, const VmigDoctorReques
         return fix_domain(&r, remove_mark, error);
     case VMIG_FIX_SNAPSHOT:
         return fix_domain(&r, restore_snapshot, error);
+    case VMIG_FIX_REHEARSAL:
+        return open_storage(&r, error) &&
+               vmig_doctor_fix_rehearsal(request->hypervisor, r.storage, finding->job, error);
     case VMIG_FIX_NONE:
         break;
     }

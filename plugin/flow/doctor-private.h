@@ -6,6 +6,7 @@
 #include "flow/doctor.h"
 #include "host/host-setup.h"
 #include "host/leftovers.h"
+#include "host/storage.h"
 #include "store/journal.h"
 
 /* One file that the journal lists for a finished job, and that exists. */
@@ -94,6 +95,8 @@ void vmig_finding_repair(VmigFinding *finding, const char *format, ...) G_GNUC_P
 void vmig_doctor_setup_rules(const VmigDoctorFacts *facts, GPtrArray *findings);
 void vmig_doctor_job_rules(const VmigDoctorFacts *facts, GPtrArray *findings);
 void vmig_doctor_leftover_rules(const VmigDoctorFacts *facts, GPtrArray *findings);
+void vmig_doctor_rehearsal_rules(const VmigDoctorFacts *facts, GPtrArray *findings);
+gboolean vmig_doctor_fix_rehearsal(VmigHypervisor *hypervisor, VmigStorage *storage, const char *id, GError **error);
 
 typedef enum {
     VMIG_HOOK_NOT_THERE,

@@ -101,6 +101,7 @@ GPtrArray *vmig_doctor_run(const VmigDoctorRequest *request, GError **error)
     vmig_doctor_setup_rules(facts, findings);
     vmig_doctor_job_rules(facts, findings);
     vmig_doctor_leftover_rules(facts, findings);
+    vmig_doctor_rehearsal_rules(facts, findings);
     if (request->fix && config != NULL)
         repair_all(facts, request, config, findings);
     return g_steal_pointer(&findings);

@@ -6,6 +6,7 @@
  *   doctor-setup.c      rules: tools, folders, libvirt, its hooks, systemd
  *   doctor-jobs.c       rules: the journal, unfinished jobs, and what disagrees with them
  *   doctor-leftovers.c  rules: what finished or unknown jobs left behind
+ *   doctor-rehearsals.c rule and repair: rehearsals whose process died
  *   doctor-fix.c        the repairs
  * The rules look at nothing but the facts, so that every one of them is tested without a host.
  *
@@ -27,13 +28,14 @@ typedef enum {
 
 typedef enum {
     VMIG_FIX_NONE,
-    VMIG_FIX_RELOAD,   /* libvirt's daemon */
-    VMIG_FIX_JOURNAL,  /* set it aside */
-    VMIG_FIX_FILE,     /* job, path */
-    VMIG_FIX_FOLDER,   /* job */
-    VMIG_FIX_GUARD,    /* job, path: its socket */
-    VMIG_FIX_METADATA, /* job, uuid */
-    VMIG_FIX_SNAPSHOT, /* job, uuid, target, value, persistent */
+    VMIG_FIX_RELOAD,    /* libvirt's daemon */
+    VMIG_FIX_JOURNAL,   /* set it aside */
+    VMIG_FIX_FILE,      /* job, path */
+    VMIG_FIX_FOLDER,    /* job */
+    VMIG_FIX_GUARD,     /* job, path: its socket */
+    VMIG_FIX_METADATA,  /* job, uuid */
+    VMIG_FIX_REHEARSAL, /* job: its id */
+    VMIG_FIX_SNAPSHOT,  /* job, uuid, target, value, persistent */
 } VmigFix;
 
 typedef struct {

@@ -4,6 +4,7 @@
 
 #include "core/domain-xml.h"
 #include "core/snapshot-tree.h"
+#include "flow/restore.h"
 #include "flow/side.h"
 #include "host/fault.h"
 
@@ -96,7 +97,7 @@ static gboolean check_snapshots(VmigMachine *m, GPtrArray *now, GError **error)
     return TRUE;
 }
 
-gboolean vmig_step_detach(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError **error)
+gboolean vmig_handover_detach(VmigMachine *m, GError **error)
 {
     VmigHypervisor *hv = m->world->source.hypervisor;
     g_autoptr(GPtrArray) now = NULL;
@@ -104,10 +105,23 @@ gboolean vmig_step_detach(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError 
     if (!hv->ops->snapshots(hv, m->job->uuid, &now, error) || !check_snapshots(m, now, error))
         return FALSE;
     /* Leaf first: deleting a parent would change the <parent> of its children (virDomainSnapshotDelete). */
-    for (guint i = m->job->snapshots->len; i > 0; i--) {
+    for (guint i = now->len > 0 ? m->job->snapshots->len : 0; i > 0; i--) {
         const VmigSnapshot *snapshot = m->job->snapshots->pdata[i - 1];
         if (!hv->ops->snapshot_forget(hv, m->job->uuid, snapshot->name, error) || !vmig_fault("detach.one", error))
             return FALSE;
     }
     return TRUE;
+}
+
+gboolean vmig_step_detach(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError **error)
+{
+    return vmig_handover_detach(m, error);
+}
+
+void vmig_handover_give_back(VmigMachine *m)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (!vmig_restore_snapshots(m, VMIG_SIDE_SOURCE, &error))
+        vmig_machine_note(m, "the source's libvirt does not list the snapshots meanwhile: %s", error->message);
 }

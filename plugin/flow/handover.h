@@ -1,7 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The destination's overlays: fresh at every try of the migration. The fold "direct" has none. */
+/* What a try of the migration begins with. */
 #pragma once
 
 #include "flow/machine.h"
 
+/* The destination's overlays: fresh at every try. The fold "direct" has none. */
 gboolean vmig_handover_fresh_overlays(VmigMachine *m, GError **error);
+/* The metadata of every snapshot leaves the source's libvirt, which refuses to migrate a guest that has any. None there
+ * is success. */
+gboolean vmig_handover_detach(VmigMachine *m, GError **error);
+/* It comes back while nothing is tried for long: the guest runs on the source, held by the parked copies. What fails is
+ * a note; the way back defines it as well. */
+void vmig_handover_give_back(VmigMachine *m);

@@ -4,12 +4,17 @@
 #include "flow/settings.h"
 
 #include "flow/commit.h"
+#include "flow/handover.h"
 #include "flow/overlay.h"
 #include "flow/records.h"
+#include "flow/rehearsal.h"
 #include "flow/set-aside.h"
 #include "flow/side.h"
 #include "flow/texts.h"
 #include "host/fault.h"
+
+/* Between two tries of the migration: longer than that and the snapshots are listed meanwhile. */
+#define FAR_APART (30 * G_USEC_PER_SEC)
 
 static const VmigStep steps[VMIG_STATE_LAST] = {
     [VMIG_STATE_LOCK] = vmig_step_lock,
@@ -131,6 +136,8 @@ static gboolean try_again(VmigMachine *m, VmigState state, const GError *why)
         m->reporter.retry(m->reporter.user, m->job, why, decision->at_us - now);
     if (!vmig_machine_save(m, NULL))
         vmig_machine_note(m, "the journal could not take the retry; it goes on all the same");
+    if (state == VMIG_STATE_MIGRATE && decision->at_us - now > FAR_APART)
+        vmig_handover_give_back(m);
     vmig_room_await_retry(m, why, decision->at_us);
     g_clear_pointer(&m->job->next_try, g_free);
     vmig_machine_save(m, NULL); /* only status reads it */
@@ -149,6 +156,8 @@ static VmigState after_failure(VmigMachine *m, VmigState state, GError *why)
     if (to == VMIG_STATE_ROLLBACK && vmig_state_may_retry(state) && m->policy->then == VMIG_THEN_PARK &&
         vmig_retry_row(why) != VMIG_RETRY_NEVER)
         to = VMIG_STATE_PARKED;
+    if (to == VMIG_STATE_PARKED && state == VMIG_STATE_MIGRATE)
+        vmig_handover_give_back(m);
     if (to == VMIG_STATE_PARKED) {
         g_free(m->job->parked_state);
         m->job->parked_state = g_strdup(vmig_state_name(state));
@@ -240,6 +249,14 @@ static gboolean do_step(VmigMachine *m, VmigState state, VmigState *next, GError
     return vmig_fault(g_intern_string(left), error);
 }
 
+/* The hosts may have changed since the plan, and nothing is touched yet. */
+static gboolean still_starts(VmigMachine *m, GError **error)
+{
+    g_autoptr(GPtrArray) problems = vmig_rehearse(m->world, m->job, error);
+
+    return problems != NULL && vmig_rehearsal_passed(problems, error);
+}
+
 /* The locks come before the job is in any journal: an operation that finds another one at work has nothing to undo,
  * and must not undo the other's. */
 static gboolean begin_job(VmigMachine *m, GError **error)
@@ -257,7 +274,7 @@ static gboolean begin_job(VmigMachine *m, GError **error)
 
     if (!vmig_machine_lock(m, source, error))
         return FALSE;
-    if (vmig_machine_lock(m, dest, error) && enter(m, VMIG_STATE_LOCK, error))
+    if (vmig_machine_lock(m, dest, error) && still_starts(m, error) && enter(m, VMIG_STATE_LOCK, error))
         return TRUE;
     vmig_storage_unlock(dest, m->job, NULL);
     vmig_storage_unlock(source, m->job, NULL);

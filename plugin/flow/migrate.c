@@ -111,8 +111,8 @@ static gboolean begin(VmigMachine *m, GError **error)
     hv->ops->migrate_end(hv, NULL); /* of an earlier try, where there is one */
     if (!vmig_settle_remove_arrived(m, error) || !vmig_ours_require_none(m, VMIG_SIDE_DEST, error) ||
         !forget_revoked(m, error) || !vmig_seed_prove_again(m, error) || !vmig_handover_fresh_overlays(m, error) ||
-        !note_run_state(m, error) || !vmig_seed_note_written(m, error) || !arm_fence(m, error) ||
-        !vmig_fault("migrate.watched", error) || !vmig_overlay_unpark(m, error) ||
+        !vmig_handover_detach(m, error) || !note_run_state(m, error) || !vmig_seed_note_written(m, error) ||
+        !arm_fence(m, error) || !vmig_fault("migrate.watched", error) || !vmig_overlay_unpark(m, error) ||
         !vmig_fault("migrate.unparked", error) || !vmig_machine_check_cancel(m, error))
         return FALSE;
     return hv->ops->migrate_begin(hv, m->job->uuid, &params, error);
@@ -361,8 +361,10 @@ gboolean vmig_step_migrate(VmigMachine *m, VmigState *next, GError **error)
         g_propagate_error(error, g_steal_pointer(&why));
         return FALSE;
     }
-    vmig_machine_note(m, "%s", why->message);
+    g_autofree char *message = g_strdup(why->message);
     if (undo(m, next, &why)) {
+        /* Else it is told by the retry, or as the reason of the way back. */
+        vmig_machine_note(m, "%s", message);
         if (*next == VMIG_STATE_UNCERTAIN)
             vmig_job_set_error(m->job, why);
         return TRUE;

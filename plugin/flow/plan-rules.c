@@ -428,6 +428,7 @@ void vmig_plan_apply_rules(VmigPlan *plan)
     }
     rule_options(plan);
     rule_hosts(plan);
+    vmig_plan_host_rules(plan);
     rule_domain(plan);
     if (s->live == NULL)
         return;

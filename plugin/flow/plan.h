@@ -74,6 +74,8 @@ typedef struct {
     VmigJob *open_job;   /* an unfinished one of that domain here */
     gboolean name_there; /* the destination has a domain of that name */
     gboolean uuid_there;
+    char *migrate_name;       /* by which the source's libvirt reaches the destination; NULL: not by a name */
+    GError *unresolved;       /* why that name does not resolve on the source, or NULL */
     GError *cannot_run;       /* emulator or machine */
     GPtrArray *media_missing; /* char*: files that the guest needs there and that are not */
     GPtrArray *dest_errors;   /* GError: questions to the destination that failed */
@@ -114,6 +116,10 @@ char *vmig_plan_choose_fold(VmigPlan *plan);
 gboolean vmig_plan_check_size(const VmigJob *job, const VmigSurvey *survey, GError **error);
 /* How large the record can become until the job ends. */
 guint64 vmig_plan_record_bound(const VmigJob *job, const VmigSurvey *survey);
+
+/* plan-hosts.c */
+void vmig_plan_ask_name(VmigSurvey *survey, VmigWorld *world);
+void vmig_plan_host_rules(VmigPlan *plan); /* pure */
 
 /* plan-rules.c: pure */
 void vmig_plan_refuse_error(VmigPlan *plan, const char *disk, const GError *error);

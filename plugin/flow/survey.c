@@ -40,6 +40,8 @@ void vmig_survey_free(VmigSurvey *s)
     g_clear_pointer(&s->dest_facts, vmig_storage_facts_free);
     g_clear_pointer(&s->open_job, vmig_job_free);
     g_clear_error(&s->cannot_run);
+    g_clear_error(&s->unresolved);
+    g_free(s->migrate_name);
     g_ptr_array_unref(s->media_missing);
     g_ptr_array_unref(s->dest_errors);
     g_free(s);
@@ -261,6 +263,7 @@ static void ask_destination(VmigSurvey *s, VmigWorld *world)
     note_error(s, g_steal_pointer(&error));
     hv->ops->find(hv, s->domain->uuid, &by_uuid, &error);
     note_error(s, g_steal_pointer(&error));
+    vmig_plan_ask_name(s, world);
     s->name_there = by_name != NULL;
     s->uuid_there = by_uuid != NULL;
     hv->ops->can_run(hv, s->live_xml, &s->cannot_run);

@@ -7,6 +7,7 @@
 #include "core/domain-xml.h"
 #include "core/names.h"
 #include "core/snapshot-tree.h"
+#include "flow/snapshot-files.h"
 #include "flow/verify-private.h"
 
 static void verified_file_free(gpointer data)
@@ -323,6 +324,7 @@ static gboolean check_definition(Run *run, GError **error)
 static gboolean check_reverts(Run *run, GPtrArray *snapshots, GError **error)
 {
     VmigHypervisor *hv = run->request->dest.hypervisor;
+    g_autoptr(GHashTable) known = vmig_snapshot_files_known();
 
     for (guint i = 0; i < snapshots->len; i++) {
         const VmigSnapshot *snapshot = snapshots->pdata[i];
@@ -334,9 +336,15 @@ static gboolean check_reverts(Run *run, GPtrArray *snapshots, GError **error)
             g_propagate_error(error, g_steal_pointer(&why));
             return FALSE;
         }
+        g_autofree char *missing = NULL;
+        if (!vmig_snapshot_files_missing(run->request->dest.storage, domain, NULL, known, &missing, error))
+            return FALSE;
         VmigRevert *revert = g_new0(VmigRevert, 1);
         revert->snapshot = vmig_text_escape(snapshot->name, -1);
-        revert->reason = why != NULL ? g_strdup(why->message) : NULL;
+        revert->reason = why != NULL       ? g_strdup(why->message)
+                         : missing != NULL ? g_strdup_printf("it needs %s, which %s does not have", missing,
+                                                             run->request->job->dest_host)
+                                           : NULL;
         g_ptr_array_add(run->verdict->reverts, revert);
     }
     return TRUE;

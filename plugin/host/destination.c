@@ -46,6 +46,11 @@ static gboolean is_ipv6(const char *host)
            (parts[1] == NULL || made_of(parts[1], HOST_CHARS, 15));
 }
 
+gboolean vmig_destination_is_host(const char *text)
+{
+    return made_of(text, HOST_CHARS, 255) || is_ipv6(text);
+}
+
 static const char *scheme_of(const char *scheme)
 {
     static const char *const known[] = {"qemu+ssh", "qemu+tls", "qemu+tcp"};

@@ -19,4 +19,6 @@ typedef struct {
  * of it in the message that could move a cursor. (transfer full) */
 VmigDestination *vmig_destination_parse(const char *uri, GError **error);
 void vmig_destination_free(VmigDestination *destination);
+/* Is it the name or address of a host? */
+gboolean vmig_destination_is_host(const char *text);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigDestination, vmig_destination_free)

@@ -123,6 +123,8 @@ typedef struct {
     gboolean (*would_start)(VmigHypervisor *self, const char *domain_xml, GError **error);
     /* Only events of that domain end a wait from now on. Asks nobody. NULL: there are no events of others. */
     void (*attend)(VmigHypervisor *self, const char *uuid);
+    /* Starts a paused domain of that definition, which ends with this process at the latest, or by destroy(). */
+    gboolean (*rehearse)(VmigHypervisor *self, const char *domain_xml, GError **error);
     /* *ret is NULL where there is none. AMBIGUOUS_DOMAIN where one's name is the other's UUID. */
     gboolean (*find)(VmigHypervisor *self, const char *name_or_uuid, VmigDomainInfo **ret, GError **error);
     /* Only how it runs, in as few calls as can be: the switchover asks for it. NULL: find() is used. */

@@ -68,6 +68,9 @@ gboolean vmig_libvirt_snapshot_forget(VmigHypervisor *hv, const char *uuid, cons
 gboolean vmig_libvirt_snapshot_define(VmigHypervisor *hv, const char *uuid, const char *xml, gboolean current,
                                       GError **error);
 gboolean vmig_libvirt_would_start(VmigHypervisor *hv, const char *domain_xml, GError **error);
+/* libvirt-rehearse.c */
+gboolean vmig_libvirt_rehearse(VmigHypervisor *hv, const char *domain_xml, GError **error);
+
 gboolean vmig_libvirt_overlay(VmigHypervisor *hv, const char *uuid, const char *xml, GError **error);
 
 /* libvirt-migrate.c */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/domain-xml.h"
+#include "core/setup-cause.h"
 #include "core/xml.h"
 
 static void ignore_error(void *data G_GNUC_UNUSED, virErrorPtr err G_GNUC_UNUSED)
@@ -76,7 +77,12 @@ static gboolean fail_with(const VmigLibvirt *self, virErrorPtr last, gboolean al
     int code = last != NULL ? last->code : 0;
     const char *message = last != NULL && last->message != NULL ? last->message : "no reason given";
 
-    vmig_fail(error, code_for(code, alive), NULL, "%s: %s: %s", self->parent.host, what, message);
+    VmigErrorCode ours = code_for(code, alive);
+    /* A bridge that is missing is not there at the next try either. */
+    g_autoptr(VmigSetupCause) cause =
+        ours == VMIG_ERROR_HYPERVISOR || ours == VMIG_ERROR_HYPERVISOR_REFUSED ? vmig_setup_cause(message) : NULL;
+    vmig_fail(error, cause != NULL && cause->lasts ? VMIG_ERROR_SETUP : ours, cause != NULL ? cause->remedy : NULL,
+              "%s: %s: %s", self->parent.host, what, message);
     if (error != NULL)
         vmig_error_set_foreign(*error, domain, code);
     virFreeError(last);
@@ -494,6 +500,7 @@ static const VmigHypervisorOps libvirt_ops = {
     .can_run = libvirt_can_run,
     .would_start = vmig_libvirt_would_start,
     .attend = vmig_libvirt_attend,
+    .rehearse = vmig_libvirt_rehearse,
     .find = libvirt_find,
     .run = libvirt_run,
     .domain_xml = libvirt_domain_xml,

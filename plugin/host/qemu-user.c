@@ -11,24 +11,26 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-/* The value of `user = "..."`, or NULL. libvirt's own parser (virconf.c) takes one assignment a line, the last wins. */
-static char *conf_user(const char *path)
+/* libvirt's own parser (virconf.c) takes one assignment a line, the last wins. */
+char *vmig_qemu_conf_value(const char *path, const char *key)
 {
     g_autofree char *text = NULL;
-    g_autofree char *user = NULL;
+    g_autofree char *value = NULL;
+    g_autofree char *pattern = g_strdup_printf("^\\s*%s\\s*=\\s*(?:[\"']([^\"']*)[\"']|(\\d+))\\s*(#.*)?$", key);
 
     if (!g_file_get_contents(path, &text, NULL, NULL))
         return NULL;
     g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
-    g_autoptr(GRegex) regex = g_regex_new("^\\s*user\\s*=\\s*[\"']([^\"']*)[\"']\\s*(#.*)?$", 0, 0, NULL);
+    g_autoptr(GRegex) regex = g_regex_new(pattern, 0, 0, NULL);
     for (guint i = 0; lines[i] != NULL; i++) {
         g_autoptr(GMatchInfo) match = NULL;
         if (!g_regex_match(regex, lines[i], 0, &match))
             continue;
-        g_free(user);
-        user = g_match_info_fetch(match, 1);
+        g_autofree char *quoted = g_match_info_fetch(match, 1);
+        g_free(value);
+        value = quoted != NULL && *quoted != '\0' ? g_steal_pointer(&quoted) : g_match_info_fetch(match, 2);
     }
-    return g_steal_pointer(&user);
+    return g_steal_pointer(&value);
 }
 
 static gboolean look_up(const char *name, uid_t *uid, gid_t *gid)
@@ -54,7 +56,7 @@ static gboolean look_up(const char *name, uid_t *uid, gid_t *gid)
 
 gboolean vmig_qemu_user(const char *conf_path, uid_t *uid, gid_t *gid, GError **error)
 {
-    g_autofree char *user = conf_user(conf_path);
+    g_autofree char *user = vmig_qemu_conf_value(conf_path, "user");
 
     *uid = 0;
     *gid = 0;
@@ -64,6 +66,15 @@ gboolean vmig_qemu_user(const char *conf_path, uid_t *uid, gid_t *gid, GError **
     if (!look_up("libvirt-qemu", uid, gid))
         (void)look_up("qemu", uid, gid);
     return TRUE;
+}
+
+gboolean vmig_qemu_user_lacks_images(const char *conf_path)
+{
+    g_autofree char *dynamic = vmig_qemu_conf_value(conf_path, "dynamic_ownership");
+    uid_t uid = 0;
+    gid_t gid = 0;
+
+    return g_strcmp0(dynamic, "0") == 0 && vmig_qemu_user(conf_path, &uid, &gid, NULL) && uid != 0;
 }
 
 /* acl(5): owner rwx, that user rwx, group nothing, mask rwx, others may pass. */

@@ -19,11 +19,12 @@ typedef struct {
     GMutex journal_lock;
     VmigJournal *journal; /* only with journal_lock held */
     VmigJournal *flow_journal;
-    GMutex lock;           /* of what follows; never held over long work */
-    GHashTable *oplocks;   /* uuid → HeldLock, in storage-local.c */
-    GHashTable *receivers; /* part → VmigReceiver that runs */
-    GHashTable *hashes;    /* part → what "received" said, until it is received again */
-    GHashTable *holds;     /* job → what storage-hold.c holds of its fence */
+    GMutex lock;            /* of what follows; never held over long work */
+    GHashTable *oplocks;    /* uuid → HeldLock, in storage-local.c */
+    GHashTable *receivers;  /* part → VmigReceiver that runs */
+    GHashTable *hashes;     /* part → what "received" said, until it is received again */
+    GHashTable *holds;      /* job → what storage-hold.c holds of its fence */
+    GHashTable *rehearsals; /* id → descriptor of the locked record */
     gboolean cancelled;
 } VmigLocal;
 
@@ -43,6 +44,8 @@ extern const VmigLocalMethod vmig_local_guard_methods[];
 extern const VmigLocalMethod vmig_local_content_methods[];
 extern const VmigLocalMethod vmig_local_identity_methods[];
 extern const VmigLocalMethod vmig_local_text_methods[];
+extern const VmigLocalMethod vmig_local_rehearsal_methods[];
+extern const VmigLocalMethod vmig_local_hello_methods[];
 
 typedef int VmigFd;
 static inline void vmig_fd_close(VmigFd fd)
@@ -137,6 +140,10 @@ gboolean vmig_local_kept(VmigLocal *local, const char *path, VmigKeptImage *kept
  * DESTINATION_EXISTS if it is not what it was. */
 gboolean vmig_local_take_kept(VmigLocal *local, const char *job, const char *kept_job, const char *path,
                               const char *part, GError **error);
+
+/* Ends what this process began and did not end: its tool is gone. */
+void vmig_local_rehearsals_close(VmigLocal *local);
+GHashTable *vmig_local_rehearsals_new(void);
 
 /* RUN_DIR/JOB (transfer full) */
 char *vmig_local_job_dir(const VmigLocal *local, const char *job);

@@ -9,10 +9,8 @@
 
 #include "core/path-map.h"
 #include "host/agent.h"
-#include "host/cipher.h"
 #include "host/receiver.h"
 #include "host/storage-local-private.h"
-#include "host/tool.h"
 #include "host/worker.h"
 #include "store/gate.h"
 #include "store/oplock.h"
@@ -49,43 +47,6 @@ const char *vmig_local_job(VmigReader *args)
 char *vmig_local_job_dir(const VmigLocal *local, const char *job)
 {
     return g_build_filename(local->run_dir, job, NULL);
-}
-
-static char *qemu_img_version(GError **error)
-{
-    const char *argv[] = {"qemu-img", "--version", NULL};
-    g_autofree char *out = NULL;
-
-    if (!vmig_tool_run(argv, g_get_monotonic_time() + VMIG_TOOL_DEADLINE_US, &out, error))
-        return NULL;
-    g_auto(GStrv) words = g_strsplit_set(out, " \n", 4);
-    /* "qemu-img version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)" */
-    if (g_strv_length(words) < 4) {
-        vmig_fail(error, VMIG_ERROR_IMAGE_TOOL, NULL, "qemu-img does not say its version");
-        return NULL;
-    }
-    return g_strdup(words[2]);
-}
-
-static JsonObject *do_hello(VmigLocal *local, VmigReader *args G_GNUC_UNUSED, GError **error)
-{
-    g_autofree char *version = qemu_img_version(error);
-
-    if (version == NULL)
-        return NULL;
-    JsonObject *reply = json_object_new();
-    JsonArray *roots = json_array_new();
-    for (guint i = 0; i < local->roots->len; i++)
-        json_array_add_string_element(roots, local->roots->pdata[i]);
-    json_object_set_int_member(reply, "protocol", VMIG_PROTOCOL);
-    json_object_set_string_member(reply, "version", VMIG_VERSION);
-    json_object_set_string_member(reply, "hostname", g_get_host_name());
-    json_object_set_string_member(reply, "machine_id", local->machine_id);
-    json_object_set_string_member(reply, "qemu_img_version", version);
-    json_object_set_array_member(reply, "roots", roots);
-    json_object_set_int_member(reply, "cpus", (gint64)g_get_num_processors());
-    json_object_set_boolean_member(reply, "aes", vmig_cipher_has_aes());
-    return reply;
 }
 
 char *vmig_local_role(VmigLocal *local, const char *job, GError **error)
@@ -284,7 +245,6 @@ static JsonObject *do_token_put(VmigLocal *local, VmigReader *args, GError **err
 }
 
 static const VmigLocalMethod own_methods[] = {
-    {"hello", do_hello},
     {"lock", do_lock},
     {"unlock", do_unlock},
     {"record-put", do_record_put},
@@ -304,6 +264,8 @@ static const VmigLocalMethod *const tables[] = {
     vmig_local_content_methods,
     vmig_local_identity_methods,
     vmig_local_text_methods,
+    vmig_local_rehearsal_methods,
+    vmig_local_hello_methods,
 };
 
 static VmigLocalHandler find_handler(const char *name)
@@ -356,6 +318,8 @@ static void local_free(VmigStorage *self)
     VmigLocal *local = (VmigLocal *)self;
 
     g_hash_table_unref(local->receivers);
+    vmig_local_rehearsals_close(local);
+    g_hash_table_unref(local->rehearsals);
     g_hash_table_unref(local->oplocks);
     g_hash_table_unref(local->holds);
     g_hash_table_unref(local->hashes);
@@ -449,6 +413,7 @@ static VmigLocal *local_alloc(const char *host, const VmigStorageConfig *config)
     local->receivers = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)vmig_receiver_free);
     local->holds = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)g_ptr_array_unref);
     local->hashes = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    local->rehearsals = vmig_local_rehearsals_new();
     return local;
 }
 
@@ -491,6 +456,7 @@ void vmig_storage_local_release(VmigStorage *storage)
 
     if (storage->ops != &local_ops)
         return;
+    vmig_local_rehearsals_close(local);
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->lock);
     g_hash_table_remove_all(local->oplocks);
 }

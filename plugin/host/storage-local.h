@@ -36,5 +36,8 @@ VmigJournal *vmig_storage_local_journal(VmigStorage *storage, GError **error);
 /* These do nothing to a storage of another kind. */
 /* From any thread: ends the receivers and fails the calls that have not begun with CANCELLED, from now on. */
 void vmig_storage_local_cancel(VmigStorage *storage);
-/* Lets go of the operation locks. */
+/* Ids of the rehearsals of that host whose process died. Changes nothing. (transfer full) */
+char **vmig_rehearsals_dead(const char *state_dir);
+
+/* Lets go of the operation locks, and ends the rehearsals of this process. */
 void vmig_storage_local_release(VmigStorage *storage);

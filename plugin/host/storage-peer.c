@@ -43,7 +43,12 @@ static const struct {
     {"was-given", LOOKS},
     {"leftovers", LOOKS},
     {"sync-config", LOOKS},
+    {"libvirt-socket", LOOKS},
     {"unlock", LOOKS}, /* only what this process holds */
+    /* Of no job: empty files under names that this host chooses and records, and no others go. */
+    {"rehearsal-begin", LOOKS},
+    {"rehearsal-unlink", LOOKS},
+    {"rehearsal-end", LOOKS},
     {"lock", LOCKS},
     {"record-put", RECORDS},
     {"catch-up", RECORDS},

@@ -31,6 +31,7 @@ void vmig_storage_facts_free(VmigStorageFacts *facts)
     g_free(facts->hostname);
     g_free(facts->machine_id);
     g_free(facts->qemu_img_version);
+    g_free(facts->migrate_host);
     g_strfreev(facts->roots);
     g_free(facts);
 }
@@ -184,7 +185,20 @@ VmigStorageFacts *vmig_storage_hello(VmigStorage *storage, GError **error)
     facts->roots = vmig_reader_texts(&reader, "roots");
     facts->cpus = vmig_reader_size(&reader, "cpus");
     facts->aes = vmig_reader_flag(&reader, "aes");
+    facts->migrate_host = g_strdup(vmig_reader_maybe_text(&reader, "migrate_host"));
+    facts->images_denied = vmig_reader_flag(&reader, "images_denied");
     return understood(&reader, storage, "hello", error) ? g_steal_pointer(&facts) : NULL;
+}
+
+char *vmig_storage_libvirt_socket(VmigStorage *storage, GError **error)
+{
+    g_autoptr(JsonObject) reply = ask(storage, "libvirt-socket", json_object_new(), error);
+
+    if (reply == NULL)
+        return NULL;
+    VmigReader reader = vmig_reader(reply);
+    g_autofree char *state = g_strdup(vmig_reader_text(&reader, "state"));
+    return understood(&reader, storage, "libvirt-socket", error) ? g_steal_pointer(&state) : NULL;
 }
 
 VmigPathFacts *vmig_storage_path(VmigStorage *storage, const char *path, GError **error)
@@ -753,4 +767,51 @@ gboolean vmig_storage_rundir(VmigStorage *storage, const VmigJob *job, GError **
 gboolean vmig_storage_rundir_remove(VmigStorage *storage, const VmigJob *job, GError **error)
 {
     return tell(storage, "rundir-remove", job_args(job), error);
+}
+
+void vmig_rehearsal_free(VmigRehearsal *rehearsal)
+{
+    g_free(rehearsal->id);
+    g_strfreev(rehearsal->images);
+    g_strfreev(rehearsal->dead);
+    g_free(rehearsal);
+}
+
+VmigRehearsal *vmig_storage_rehearsal_begin(VmigStorage *storage, const char *domain, const char *const *paths,
+                                            const char *const *formats, GError **error)
+{
+    JsonObject *args = json_object_new();
+
+    set_text(args, "domain", domain);
+    set_texts(args, "paths", paths);
+    set_texts(args, "formats", formats);
+    g_autoptr(JsonObject) reply = ask(storage, "rehearsal-begin", args, error);
+    if (reply == NULL)
+        return NULL;
+    VmigReader reader = vmig_reader(reply);
+    g_autoptr(VmigRehearsal) rehearsal = g_new0(VmigRehearsal, 1);
+    rehearsal->id = g_strdup(vmig_reader_text(&reader, "id"));
+    rehearsal->images = vmig_reader_texts(&reader, "images");
+    rehearsal->dead = vmig_reader_texts(&reader, "dead");
+    if (g_strv_length(rehearsal->images) != g_strv_length((char **)paths))
+        vmig_reader_mistake(&reader, "images", "one for each path");
+    return understood(&reader, storage, "rehearsal-begin", error) ? g_steal_pointer(&rehearsal) : NULL;
+}
+
+static gboolean tell_rehearsal(VmigStorage *storage, const char *method, const char *id, GError **error)
+{
+    JsonObject *args = json_object_new();
+
+    set_text(args, "id", id);
+    return tell(storage, method, args, error);
+}
+
+gboolean vmig_storage_rehearsal_unlink(VmigStorage *storage, const char *id, GError **error)
+{
+    return tell_rehearsal(storage, "rehearsal-unlink", id, error);
+}
+
+gboolean vmig_storage_rehearsal_end(VmigStorage *storage, const char *id, GError **error)
+{
+    return tell_rehearsal(storage, "rehearsal-end", id, error);
 }

@@ -51,7 +51,9 @@ typedef struct {
     char *qemu_img_version;
     char **roots; /* the image roots */
     guint64 cpus;
-    gboolean aes; /* the processor has instructions for AES */
+    char *migrate_host;     /* of libvirt's qemu.conf, or NULL */
+    gboolean images_denied; /* libvirt does not give QEMU, which is not root there, the images */
+    gboolean aes;           /* the processor has instructions for AES */
 } VmigStorageFacts;
 void vmig_storage_facts_free(VmigStorageFacts *facts);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigStorageFacts, vmig_storage_facts_free)
@@ -109,6 +111,8 @@ typedef struct {
 
 /* "hello" */
 VmigStorageFacts *vmig_storage_hello(VmigStorage *storage, GError **error);
+/* "libvirt-socket": vmig_libvirt_socket_state() of that host. (transfer full) */
+char *vmig_storage_libvirt_socket(VmigStorage *storage, GError **error);
 /* "path" */
 VmigPathFacts *vmig_storage_path(VmigStorage *storage, const char *path, GError **error);
 /* "survey": the chain, top first, each read by the bounded reader and then by qemu-img.
@@ -223,3 +227,21 @@ gboolean vmig_storage_sync_config(VmigStorage *storage, GError **error);
 /* "rundir", "rundir-remove": /run/vmig-snap/JOB for the sockets. */
 gboolean vmig_storage_rundir(VmigStorage *storage, const VmigJob *job, GError **error);
 gboolean vmig_storage_rundir_remove(VmigStorage *storage, const VmigJob *job, GError **error);
+
+/* What "rehearsal-begin" made. */
+typedef struct {
+    char *id;
+    char **images; /* in the order of the paths that were given */
+    char **dead;   /* ids of rehearsals whose process died */
+} VmigRehearsal;
+void vmig_rehearsal_free(VmigRehearsal *rehearsal);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigRehearsal, vmig_rehearsal_free)
+
+/* "rehearsal-begin": an empty image of that format beside each path (NULL-terminated lists of one length). It is held
+ * by the process that serves the storage, and ends with it. */
+VmigRehearsal *vmig_storage_rehearsal_begin(VmigStorage *storage, const char *domain, const char *const *paths,
+                                            const char *const *formats, GError **error);
+/* "rehearsal-unlink": its images lose their names. */
+gboolean vmig_storage_rehearsal_unlink(VmigStorage *storage, const char *id, GError **error);
+/* "rehearsal-end": nothing is left of it, once its twin is gone. LOCKED while another process holds it. */
+gboolean vmig_storage_rehearsal_end(VmigStorage *storage, const char *id, GError **error);

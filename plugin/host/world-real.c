@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include <gio/gio.h>
+
 #include <glib/gstdio.h>
 
 #include "host/agent-client.h"
@@ -30,6 +32,18 @@ static gboolean asked(VmigWorld *world)
     return g_unlink(path) == 0;
 }
 
+static gboolean resolves(VmigWorld *world G_GNUC_UNUSED, const char *name, GError **error)
+{
+    g_autoptr(GResolver) resolver = g_resolver_get_default();
+    g_autoptr(GError) why = NULL;
+    GList *addresses = g_resolver_lookup_by_name(resolver, name, NULL, &why);
+
+    if (addresses == NULL)
+        return vmig_fail(error, VMIG_ERROR_UNRESOLVED, NULL, "%s", why->message);
+    g_resolver_free_addresses(addresses);
+    return TRUE;
+}
+
 VmigWorld *vmig_world_open_here(const VmigWorldConfig *config, VmigWaker *waker, GError **error)
 {
     g_autoptr(VmigWorld) world = g_new0(VmigWorld, 1);
@@ -50,6 +64,7 @@ VmigWorld *vmig_world_open_here(const VmigWorldConfig *config, VmigWaker *waker,
     world->run_dir = g_build_filename(config->config->run_dir, config->job_id, NULL);
     world->mover = vmig_mover_new(config->bandwidth);
     world->asked = asked;
+    world->resolves = resolves;
     world->stall_limit = (gint64)config->config->stall_limit * G_USEC_PER_SEC;
     vmig_mover_set_stall_limit(world->mover, world->stall_limit);
     vmig_mover_set_roots(world->mover, storage.roots);
@@ -106,7 +121,7 @@ static gboolean open_link(VmigWorld *world, const VmigWorldConfig *config, const
 /* What it takes to connect the other host once more. */
 typedef struct {
     VmigWorldConfig config; /* its strings are below; its VmigConfig outlives the world */
-    char *peer_uri, *peer_name, *job_id, *transport;
+    char *peer_uri, *peer_name, *job_id, *transport, *migrate_host;
     VmigWaker *waker;
 } Recipe;
 
@@ -116,6 +131,7 @@ static void recipe_free(Recipe *recipe)
     g_free(recipe->peer_name);
     g_free(recipe->job_id);
     g_free(recipe->transport);
+    g_free(recipe->migrate_host);
     vmig_waker_unref(recipe->waker);
     g_free(recipe);
 }
@@ -129,6 +145,7 @@ static Recipe *recipe_new(const VmigWorldConfig *config, VmigWaker *waker)
     recipe->config.peer_name = recipe->peer_name = g_strdup(config->peer_name);
     recipe->config.job_id = recipe->job_id = g_strdup(config->job_id);
     recipe->config.transport = recipe->transport = g_strdup(config->transport);
+    recipe->config.migrate_host = recipe->migrate_host = g_strdup(config->migrate_host);
     recipe->config.connect_uri = NULL; /* only this host's needs it */
     recipe->waker = vmig_waker_ref(waker);
     return recipe;
@@ -156,6 +173,36 @@ static void set_seed_transport(VmigWorld *world, const char *transport, const ch
     world->seed_tls_dir = tls ? g_strdup(tls_dir) : NULL;
 }
 
+/* The port is the destination's choice; the mirrors go to the same host (qemuMigrationSrcNBDStorageCopy). */
+static char *migrate_uri(const char *host)
+{
+    gboolean six = host != NULL && strchr(host, ':') != NULL;
+
+    return host != NULL ? g_strdup_printf("tcp://%s%s%s", six ? "[" : "", host, six ? "]" : "") : NULL;
+}
+
+/* ssh says "open failed" for everything: the agent knows what is at the other end. */
+static gboolean fail_libvirt(VmigStorage *storage, gboolean through_ssh, const GError *why, GError **error)
+{
+    g_autofree char *state = through_ssh ? vmig_storage_libvirt_socket(storage, NULL) : NULL;
+
+    if (g_strcmp0(state, "elsewhere") == 0)
+        return vmig_fail(error, VMIG_ERROR_LIBVIRT_SOCKET,
+                         "Start the modular daemons' proxy there: systemctl enable --now virtproxyd.socket.",
+                         "%s: libvirt listens on virtqemud's own socket only, not on " VMIG_REMOTE_LIBVIRT_SOCKET,
+                         storage->host);
+    if (g_strcmp0(state, "answers") == 0)
+        return vmig_fail(
+            error, VMIG_ERROR_NO_FORWARDING,
+            "Allow it in sshd_config there (AllowStreamLocalForwarding yes, DisableForwarding no), and for "
+            "the key, if it is restricted in authorized_keys.",
+            "%s: libvirt answers there, but not through ssh: sshd does not forward unix sockets (%s)", storage->host,
+            why->message);
+    if (error != NULL)
+        *error = g_error_copy(why);
+    return FALSE;
+}
+
 static gboolean connect_peer(VmigWorld *world, const VmigWorldConfig *config, VmigWaker *waker, GError **error)
 {
     g_autoptr(VmigDestination) peer = vmig_destination_parse(config->peer_uri, error);
@@ -176,14 +223,14 @@ static gboolean connect_peer(VmigWorld *world, const VmigWorldConfig *config, Vm
         world->disks_uri = g_strconcat("unix://", nbd, NULL);
     } else {
         world->peer_uri = g_strdup(config->peer_uri);
+        world->migrate_uri = migrate_uri(config->migrate_host);
     }
     if (!all_through_ssh && !config->here_is_dest)
         set_seed_transport(world, transport, peer->host, config->config->tls_dir);
-    host->hypervisor = vmig_libvirt_new(world->peer_uri, NULL, waker, error);
-    if (host->hypervisor == NULL)
-        return FALSE;
+    g_autoptr(GError) why = NULL;
     host->storage = vmig_ssh_link_storage(world->link);
-    return TRUE;
+    host->hypervisor = vmig_libvirt_new(world->peer_uri, NULL, waker, &why);
+    return host->hypervisor != NULL || fail_libvirt(host->storage, all_through_ssh, why, error);
 }
 
 /* ssh encrypts a connection in one thread: it is the slowest part of a copy. More of them than processors are of no

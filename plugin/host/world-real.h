@@ -17,6 +17,8 @@ typedef struct {
     const char *peer_name;   /* what messages call the other host */
     const char *job_id;
     const char *transport; /* "ssh", "tls" or "tcp"; NULL follows peer_uri */
+    const char
+        *migrate_host;     /* the destination's name for libvirt on the source (tls, tcp); NULL: as it calls itself */
     gboolean here_is_dest; /* this host is the destination of the job */
     guint seeds;           /* files to be copied: so many sockets are forwarded */
     guint64 bandwidth;

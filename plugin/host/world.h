@@ -102,7 +102,9 @@ typedef struct VmigWorld {
     char *seed_tls_dir;                  /* with "tls": this host's certificates */
     guint seed_links;                    /* further sockets of each seed: vmig_world_seed_sockets() */
     GPtrArray *links;                    /* the connections behind them, or NULL */
-    gpointer link;                       /* what both hosts are connected through; goes after everything that uses it */
+    /* FALSE with the error set where that name does not resolve on this host. NULL: nobody knows. */
+    gboolean (*resolves)(struct VmigWorld *world, const char *name, GError **error);
+    gpointer link; /* what both hosts are connected through; goes after everything that uses it */
     GDestroyNotify link_free;
     gpointer recipe; /* of the connection, for reconnect() */
     GDestroyNotify recipe_free;

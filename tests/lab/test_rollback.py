@@ -148,8 +148,9 @@ def test_points_are_all(case):
     without = {'PLAN', 'DONE', 'ROLLED_BACK', 'PARKED', 'UNCERTAIN'}
     every = {f'{state}.{end}' for state in states if state not in without
              for end in ('enter', 'leave')} | set(named)
-    # A token that is half written, and a rollback that is cut, need a crash to be interesting; test_direct has the last.
-    elsewhere = {'token.source', 'token.dest', 'rollback.dest', 'seed.unplaced'}
+    # A token that is half written, and a rollback that is cut, need a crash to be interesting; test_direct and
+    # test_rehearsal have the last ones.
+    elsewhere = {'token.source', 'token.dest', 'rollback.dest', 'seed.unplaced', 'rehearsal.started'}
     tested = {*BEFORE, *EITHER, *AFTER, *BACK}
     need(every - tested == elsewhere and tested <= every,
          'points without a test:', every - tested - elsewhere, 'tests without a point:', tested - every)

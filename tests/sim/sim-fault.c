@@ -88,6 +88,7 @@ void sim_end_agent(SimHost *host)
     g_hash_table_remove_all(host->receivers);
     g_hash_table_remove_all(host->hashes);
     host->agent = FALSE;
+    g_clear_pointer(&host->rehearsed, g_free); /* AUTODESTROY: the tool's connection went the same way */
 }
 
 void sim_crash(Sim *sim)

@@ -99,10 +99,17 @@ static gboolean hv_would_start(VmigHypervisor *self, const char *xml G_GNUC_UNUS
     CALL("would-start", TRUE);
 }
 
+static gboolean hv_rehearse(VmigHypervisor *self, const char *xml, GError **error)
+{
+    CALL("rehearse", sim_twin_start(host, xml, error));
+}
+
 static gboolean find(SimHost *host, const char *name, VmigDomainInfo **ret)
 {
     const SimDomain *d = &host->domain;
 
+    if (sim_twin_find(host, name, ret))
+        return TRUE;
     if (!d->exists || (strcmp(name, "guest") != 0 && strcmp(name, host->sim->uuid) != 0))
         return TRUE;
     VmigDomainInfo *info = g_new0(VmigDomainInfo, 1);
@@ -147,8 +154,7 @@ static gboolean hv_run(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, Vmi
     return sim_call_end(host->sim, &call, TRUE, error);
 }
 
-static gboolean hv_domain_xml(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, VmigXmlKind kind, char **ret,
-                              GError **error)
+static gboolean hv_domain_xml(VmigHypervisor *self, const char *uuid, VmigXmlKind kind, char **ret, GError **error)
 {
     SimHost *host = sim_host_of(self);
     SimCall call;
@@ -156,6 +162,8 @@ static gboolean hv_domain_xml(VmigHypervisor *self, const char *uuid G_GNUC_UNUS
 
     if (!sim_libvirt_begin(host->sim, &call, host, "domain-xml", error))
         return FALSE;
+    if (sim_twin_is(host, uuid))
+        return sim_call_end(host->sim, &call, sim_twin_xml(host, ret, error), error);
     SimDomain *d = need_domain(host, error);
     if (!sim_call_end(host->sim, &call, d != NULL, error))
         return FALSE;
@@ -269,9 +277,10 @@ static gboolean destroy(SimHost *host, int id, GError **error)
     return TRUE;
 }
 
-static gboolean hv_destroy(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, int id, GError **error)
+static gboolean hv_destroy(VmigHypervisor *self, const char *uuid, int id, GError **error)
 {
-    CALL("destroy", destroy(host, id, error));
+    CALL(sim_twin_is(host, uuid) ? "twin-end" : "destroy",
+         sim_twin_is(host, uuid) ? sim_twin_end(host, error) : destroy(host, id, error));
 }
 
 static gboolean define(SimHost *host, const char *xml, GError **error)
@@ -468,6 +477,7 @@ static const VmigHypervisorOps ops = {
     .host_info = hv_host_info,
     .can_run = hv_can_run,
     .would_start = hv_would_start,
+    .rehearse = hv_rehearse,
     .find = hv_find,
     .run = hv_run,
     .domain_xml = hv_domain_xml,

@@ -18,6 +18,7 @@ static JsonObject *do_hello(SimHost *host, VmigReader *args G_GNUC_UNUSED, GErro
     json_object_set_string_member(reply, "machine_id", host->name);
     json_object_set_string_member(reply, "qemu_img_version", "7.2.0");
     json_object_set_int_member(reply, "cpus", 2);
+    json_object_set_boolean_member(reply, "images_denied", FALSE);
     json_object_set_boolean_member(reply, "aes", TRUE);
     json_object_set_array_member(reply, "roots", roots);
     return reply;

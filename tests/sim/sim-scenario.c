@@ -202,6 +202,8 @@ static void clear_host(SimHost *host)
     g_hash_table_unref(host->hashes);
     g_free(host->folder);
     g_free(host->oplock);
+    g_free(host->rehearsed);
+    g_free(host->rehearsal);
 }
 
 void sim_clear(Sim *sim)

@@ -111,14 +111,14 @@ static gboolean define(SimHost *host, const char *xml, gboolean current, GError 
     return TRUE;
 }
 
-gboolean sim_hv_snapshot_define(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, const char *xml, gboolean current,
+gboolean sim_hv_snapshot_define(VmigHypervisor *self, const char *uuid, const char *xml, gboolean current,
                                 GError **error)
 {
     SimHost *host = sim_host_of(self);
     SimCall call;
 
-    if (!sim_libvirt_begin(host->sim, &call, host, "snapshot-define", error))
+    if (!sim_libvirt_begin(host->sim, &call, host, sim_twin_is(host, uuid) ? "twin-define" : "snapshot-define", error))
         return FALSE;
-    gboolean ok = define(host, xml, current, error);
+    gboolean ok = sim_twin_is(host, uuid) ? sim_twin_define(host, uuid, xml, error) : define(host, xml, current, error);
     return sim_call_end(host->sim, &call, ok, error);
 }

@@ -399,6 +399,8 @@ static JsonObject *dispatch(SimHost *host, const char *method, JsonObject *args,
         reply = sim_guard_call(host, method, &reader, &known, error);
     if (!known)
         reply = sim_seed_call(host, method, &reader, &known, error);
+    if (!known)
+        reply = sim_rehearsal_call(host, method, &reader, &known, error);
     g_assert(known);
     return reply;
 }

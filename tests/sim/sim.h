@@ -227,7 +227,10 @@ struct SimHost {
     GHashTable *hashes;    /* part → hash: this process's */
     SimDomain domain;
     SimGuard guard;
-    char *oplock; /* the job that holds it */
+    char *oplock;     /* the job that holds it */
+    char *rehearsed;  /* the definition of a rehearsal's twin that runs, or NULL */
+    char *rehearsal;  /* the record of one: its id, or NULL */
+    guint rehearsals; /* so far */
     gboolean rundir;
     gboolean rundir_stuck; /* it could not be removed once */
     gboolean given;        /* the token, since its boot */
@@ -517,6 +520,15 @@ void sim_gate_set_host(SimHost *host);
 
 /* A call on a host's libvirt. */
 SimHost *sim_host_of(VmigHypervisor *self);
+/* sim-rehearsal.c */
+gboolean sim_twin_start(SimHost *host, const char *xml, GError **error);
+gboolean sim_twin_is(const SimHost *host, const char *uuid);
+gboolean sim_twin_xml(SimHost *host, char **ret, GError **error);
+gboolean sim_twin_find(SimHost *host, const char *uuid, VmigDomainInfo **ret);
+gboolean sim_twin_end(SimHost *host, GError **error);
+gboolean sim_twin_define(SimHost *host, const char *uuid, const char *xml, GError **error);
+JsonObject *sim_rehearsal_call(SimHost *host, const char *method, VmigReader *args, gboolean *known, GError **error);
+
 gboolean sim_hv_refuse(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
 /* The domain with a QEMU, and without a job that keeps others out; NULL with the error set. */
 SimDomain *sim_hv_active(SimHost *host, GError **error);

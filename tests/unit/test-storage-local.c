@@ -1337,6 +1337,14 @@ static void test_qemu_user(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_file_set_contents(conf, "user = \"+4711\"\n", -1, NULL);
     g_assert_true(vmig_qemu_user(conf, &uid, &gid, &error));
     g_assert_cmpuint(uid, ==, 4711);
+    g_assert_false(vmig_qemu_user_lacks_images(conf));
+    g_file_set_contents(conf, "user = \"+4711\"\n#dynamic_ownership = 1\ndynamic_ownership=0 # x\n", -1, NULL);
+    g_assert_true(vmig_qemu_user_lacks_images(conf));
+    g_file_set_contents(conf, "user = \"root\"\ndynamic_ownership = 0\nmigrate_host = \"m.x\"\n", -1, NULL);
+    g_assert_false(vmig_qemu_user_lacks_images(conf));
+    g_autofree char *migrate_host = vmig_qemu_conf_value(conf, "migrate_host");
+    g_assert_cmpstr(migrate_host, ==, "m.x");
+    g_file_set_contents(conf, "user = \"+4711\"\n", -1, NULL);
     if (geteuid() != 0) {
         g_test_skip("needs root");
         return;

@@ -33,12 +33,12 @@ static VmigSnapshot *new_snapshot(const char *name, const char *parent, gboolean
 {
     g_autoptr(GError) error = NULL;
     g_autofree char *up = parent != NULL ? g_strdup_printf("<parent><name>%s</name></parent>", parent) : g_strdup("");
-    g_autofree char *xml =
-        g_strdup_printf("<domainsnapshot><name>%s</name><description>%s</description><state>%s</state>%s"
-                        "<creationTime>1700000000</creationTime><memory snapshot='%s'/>"
-                        "<domain type='qemu'><name>g</name><os><type machine='pc-%s'>hvm</type></os></domain>"
-                        "</domainsnapshot>",
-                        name, description, memory ? "running" : "shutoff", up, memory ? "internal" : "no", name);
+    g_autofree char *xml = g_strdup_printf(
+        "<domainsnapshot><name>%s</name><description>%s</description><state>%s</state>%s"
+        "<creationTime>1700000000</creationTime><memory snapshot='%s'/>"
+        "<domain type='qemu'><name>g</name><uuid>u</uuid><os><type machine='pc-%s'>hvm</type></os></domain>"
+        "</domainsnapshot>",
+        name, description, memory ? "running" : "shutoff", up, memory ? "internal" : "no", name);
     VmigSnapshot *snapshot = vmig_snapshot_from_xml(xml, &error);
 
     g_assert_no_error(error);

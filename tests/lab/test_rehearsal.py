@@ -1,0 +1,362 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The rehearsal: what the destination would not start is told by plan, and nothing of the try is left there."""
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+from cases import TWO, Disk, define, main, shared
+from command import DONE, REFUSED, Call, need
+from facts import Untouched
+from hostns import ADDRESS as ADDRESSES
+from lab import IMAGES, wait_until
+from refusals import own, quiet, refuse
+from stopped import is_stopped
+
+ADDRESS = '192.0.2.77'
+NETWORK = "<network><name>lonely</name><bridge name='virbr9' stp='off'/></network>"
+DEVICES = f"""
+    <interface type='network'><source network='lonely'/><model type='virtio'/></interface>
+    <interface type='bridge'><source bridge='br9'/><model type='virtio'/></interface>
+    <graphics type='vnc' autoport='yes' listen='{ADDRESS}'/>
+    <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
+    <serial type='unix'><source mode='bind' path='/run/console.sock'/></serial>"""
+
+
+def left_behind(case, host='b'):
+    """What a rehearsal left on a host: its record, domains, images, files of libvirt's."""
+    lab = case.lab
+    left = [name for name in lab.virsh(host, 'list', '--all', '--name').split() if 'rehearsal' in name]
+    found = lab.run(host, ['find', '/var/lib/vmig-snap/rehearsals', '/var/lib/libvirt', '/run/libvirt', '/srv/vmig2',
+                           '-name', '*rehearsal-*', '-not', '-name', '*.log'], check=False).stdout.split()
+    records = lab.run(host, ['find', '/var/lib/vmig-snap/rehearsals', '-type', 'f'], check=False).stdout.split()
+    return left + found + records
+
+
+def plan(case, *args):
+    """plan --json of the guest g."""
+    return case.call('a', 'plan', 'g', case.lab.uri('b'), '--json', *args)
+
+
+def refused(case, code, *words):
+    """plan refuses with that code alone; returns the message and the hint."""
+    call = plan(case)
+    refusals = call.document['refusals']
+    need(call.code == REFUSED and [r['code'] for r in refusals] == [code], call.code, call.tail())
+    for word in words:
+        need(word in refusals[0]['message'], f'{word!r} is not in', refusals[0]['message'])
+    need(refusals[0]['hint'], 'no hint', refusals[0])
+    need(not left_behind(case), 'left behind:', left_behind(case))
+    return refusals[0]
+
+
+def network(case, host):
+    """Define the network on a host."""
+    (case.lab.dir / host / 'run/network.xml').write_text(NETWORK)
+    case.lab.virsh(host, 'net-define', '/run/network.xml')
+
+
+def make_bridge(case, host):
+    """The bridge of the guest's second interface."""
+    case.lab.run(host, ['ip', 'link', 'add', 'br9', 'type', 'bridge'])
+    case.lab.run(host, ['ip', 'link', 'set', 'br9', 'up'])
+
+
+def unmake(case):
+    """The networks, bridges and addresses of test_what_the_destination_lacks()."""
+    for host in ('a', 'b'):
+        case.lab.virsh(host, 'net-destroy', 'lonely', check=False)
+        case.lab.virsh(host, 'net-undefine', 'lonely', check=False)
+        case.lab.run(host, ['ip', 'link', 'del', 'br9'], check=False)
+        case.lab.run(host, ['ip', 'address', 'del', f'{ADDRESS}/32', 'dev', 'lo'], check=False)
+
+
+def test_what_the_destination_lacks(case):
+    """A network, started or not, a bridge, an address to listen on: each is told by plan, by its name, and the hint
+    helps."""
+    lab = case.lab
+    unmake(case)
+    try:
+        network(case, 'a')
+        lab.virsh('a', 'net-start', 'lonely')
+        make_bridge(case, 'a')
+        lab.run('a', ['ip', 'address', 'add', f'{ADDRESS}/32', 'dev', 'lo'])
+        guest = own(case, [Disk('vda', below=(f'{IMAGES}/below.qcow2',)), Disk('vdb', fill_mb=1)],
+                    devices=DEVICES)
+        refuse(case, guest, 'rehearsal', words=['<interface>', 'lonely'])
+        network(case, 'b')
+        told = refused(case, 'rehearsal', 'lonely', 'is not active')
+        need('virsh net-start lonely' in told['hint'], told)
+        lab.virsh('b', 'net-start', 'lonely')
+        told = refused(case, 'rehearsal', '<interface>', 'br9')
+        need('bridge' in told['hint'] and 'br9' in told['hint'], told)
+        make_bridge(case, 'b')
+        refused(case, 'rehearsal', '<graphics>')
+        need(plan(case, '--no-rehearsal').code == DONE, 'refused in spite of --no-rehearsal')
+        lab.run('b', ['ip', 'address', 'add', f'{ADDRESS}/32', 'dev', 'lo'])
+        with Untouched(case, guest):
+            call = plan(case)
+        need(call.code == DONE, call.tail())
+        need(not left_behind(case), 'left behind:', left_behind(case))
+    finally:
+        case.clean()
+        unmake(case)
+
+
+def stopped_plan(case):
+    """A plan that stands still with its twin started, and the twin's name."""
+    lab = case.lab
+    call = Call(lab, 'a', ['plan', 'g', lab.uri('b'), '--json'],
+                {'VMIG_SNAP_FAULT': 'rehearsal.started:stop'})
+    wait_until(lambda: is_stopped(call.process.pid) or call.process.poll() is not None, 60, 'the stop')
+    need(call.process.poll() is None, 'it ended:', call.code, call.tail())
+    twins = [name for name in lab.virsh('b', 'list', '--name').split() if 'rehearsal' in name]
+    need(len(twins) == 1 and lab.state('b', twins[0]) == 'paused', 'the twin:', twins)
+    return call, twins[0]
+
+
+def kill(call):
+    """kill -9; the folder of sockets that a killed plan leaves on its own host is doctor's, two minutes later."""
+    call.process.kill()
+    call.wait()
+    call.lab.run('a', ['sh', '-c', 'rm -rf /run/vmig-snap/????????????????'])
+
+
+def agent_pid(case, host):
+    """The agent of that host."""
+    pids = [pid for pid, argv in case.lab.processes(host, 'vmig-snap').items() if argv[-1] == 'agent']
+    need(len(pids) == 1, 'agents:', pids)
+    return pids[0]
+
+
+@shared
+def test_killed_tool(case):
+    """kill -9 of the tool in the middle of a rehearsal: nothing is left on the destination."""
+    case.need_faults()
+    with Untouched(case, quiet(case)):
+        call, _ = stopped_plan(case)
+        kill(call)
+        wait_until(lambda: not left_behind(case), 20, 'the end of the rehearsal')
+
+
+@shared
+def test_killed_agent(case):
+    """kill -9 of the agent: the twin ends, and what only the agent could remove the next plan removes, or doctor."""
+    case.need_faults()
+    guest = quiet(case)
+    for clear in (lambda: plan(case), lambda: case.call('b', 'doctor', '--fix')):
+        with Untouched(case, guest):
+            call, _ = stopped_plan(case)
+            os.kill(agent_pid(case, 'b'), signal.SIGKILL)
+            os.kill(call.process.pid, signal.SIGCONT)
+            call.wait()
+            need(call.code != DONE, 'it was told that all is well:', call.tail())
+            need(not [name for name in left_behind(case) if name.startswith('g-')], 'the twin runs:', left_behind(case))
+            need(left_behind(case), 'nothing was left: this test proves nothing')
+            clear()
+            need(not left_behind(case), 'left behind:', left_behind(case))
+
+
+@shared
+def test_killed_libvirtd(case):
+    """kill -9 of the destination's libvirtd and of the tool: the twin outlives both, and doctor, which names it, or the
+    next plan ends it."""
+    case.need_faults()
+    lab, guest = case.lab, quiet(case)
+    for fix in (True, False):
+        with Untouched(case, guest):
+            call, twin = stopped_plan(case)
+            lab.kill_libvirtd('b')
+            kill(call)
+            wait_until(lambda: not lab.processes('b', 'vmig-snap'), 20, 'the end of the agent')
+            lab.start_libvirtd('b')
+            need(lab.state('b', twin) == 'paused', 'the twin is gone: this test proves nothing')
+            if fix:
+                found = json.loads(case.call('b', 'doctor', '--json').stdout)['findings']
+                need([f['code'] for f in found if f['fixable']] == ['rehearsal'], found)
+                case.call('b', 'doctor', '--fix')
+            else:
+                need(plan(case).code == DONE, 'the next plan is refused')
+            need(not left_behind(case), 'left behind:', left_behind(case))
+
+
+@shared
+def test_two_at_once(case):
+    """Two rehearsals at a time do not disturb each other, and the plan says nothing of them."""
+    guest = quiet(case)
+    with Untouched(case, guest):
+        calls = [Call(case.lab, 'a', ['plan', 'g', case.lab.uri('b'), '--json']) for _ in range(2)]
+        for call in calls:
+            call.wait()
+            need(call.code == DONE, call.tail())
+    need(not left_behind(case), 'left behind:', left_behind(case))
+
+
+@contextlib.contextmanager
+def without_watchdog(case, host, model):
+    """A libvirtd that does not know one model of watchdog, as an older one."""
+    lab = case.lab
+    library = os.path.realpath('/usr/lib/x86_64-linux-gnu/libvirt.so.0')
+    name = f'{model}\0'.encode()
+    with open(library, 'rb') as file:
+        text = file.read()
+    need(text.count(name) >= 1, 'libvirt does not know', model)
+    (lab.dir / host / 'run/libvirt.so').write_bytes(text.replace(name, b'x' + name[1:]))
+    lab.run(host, ['mount', '--bind', '/run/libvirt.so', library])
+    try:
+        lab.restart_libvirtd(host)
+        yield
+    finally:
+        lab.run(host, ['umount', '-l', library], check=False)
+        lab.restart_libvirtd(host)
+
+
+def test_snapshot_of_a_newer_libvirt(case):
+    """A snapshot has a device that the destination's libvirt does not know, and the guest has it no more: told by plan,
+    with the snapshot. Without a rehearsal it is found after the switchover."""
+    lab = case.lab
+    guest = own(case, machine='pc-i440fx-7.2', devices="<watchdog model='ib700'/>")
+    lab.virsh('a', 'destroy', 'g')
+    xml = lab.virsh('a', 'dumpxml', 'g', '--inactive', '--security-info')
+    define(lab, 'a', re.sub(r'<watchdog model=.ib700.[^>]*?(/>|>.*?</watchdog>)', '', xml, flags=re.S))
+    lab.virsh('a', 'start', 'g')
+    need("model='ib700'" not in lab.virsh('a', 'dumpxml', 'g'), 'the guest still has the watchdog')
+    with without_watchdog(case, 'b', 'ib700'), Untouched(case, guest):
+        refused(case, 'snapshot-definition', "'one'", 'unknown watchdog model', '<watchdog>')
+    call = plan(case)
+    need(call.code == DONE, 'refused by a libvirt that knows it:', call.tail())
+
+
+def test_file_of_a_snapshot(case):
+    """A medium that only a snapshot uses and that the destination does not have: refused with its name and the
+    snapshot's. With --accept-unrevertable the guest is migrated, the result lists the snapshot, and verify does not say
+    that it would start."""
+    lab = case.lab
+    lab.run('a', ['truncate', '-s', '1M', '/run/setup.iso'])
+    cdrom = "<disk type='file' device='cdrom'>%s<target dev='sda' bus='sata'/><readonly/></disk>"
+    guest = own(case, tree=TWO, devices=cdrom % "<source file='/run/setup.iso'/>")
+    lab.virsh('a', 'change-media', 'g', 'sda', '--eject', '--live', '--config')
+    lab.virsh('a', 'snapshot-create-as', 'g', 'without')
+    refuse(case, guest, 'unrevertable', words=["'one'", '/run/setup.iso', 'vmig-b'])
+    call = case.call('a', 'migrate', 'g', lab.uri('b'), '--json', '--accept-unrevertable')
+    need(call.code == DONE, call.tail())
+    need([u['snapshot'] for u in call.result['unrevertable']] == ['one', 'two'], call.result)
+    verdict = case.call('a', 'verify', 'g', '--json').document
+    would = {revert['snapshot']: revert['would_start'] for revert in verdict['reverts']}
+    need(would == {'one': False, 'two': False, 'without': True}, verdict['reverts'])
+
+
+@contextlib.contextmanager
+def written(path, text):
+    """A file of a host with another content for a while."""
+    before = path.read_text()
+    path.write_text(text)
+    try:
+        yield
+    finally:
+        path.write_text(before)
+
+
+@shared
+def test_name_does_not_resolve(case):
+    """The destination's own name does not resolve on the source, and libvirt is to connect by it: with tcp told by
+    plan; --migrate-host gives it another one."""
+    lab, guest = case.lab, quiet(case)
+    uri = f'qemu+tcp://{ADDRESSES["b"]}/system'
+    hosts = lab.path('a', '/etc/hosts')
+    with written(hosts, hosts.read_text().replace('vmig-b', 'somebody-else')):
+        refuse(case, guest, 'unresolved', words=['vmig-b'], dest=uri)
+        call = case.call('a', 'plan', 'g', uri, '--json', '--migrate-host', ADDRESSES['b'])
+        need(call.code == DONE, call.tail())
+
+
+@shared
+def test_ownership_is_not_changed(case):
+    """dynamic_ownership=0 in the destination's qemu.conf, where QEMU is not root."""
+    conf = case.lab.path('b', '/etc/libvirt/qemu.conf')
+    with written(conf, conf.read_text() + '\nuser = "nobody"\ndynamic_ownership = 0\n'):
+        refuse(case, quiet(case), 'dynamic-ownership', words=['vmig-b', 'dynamic_ownership'])
+
+
+def restart_sshd(case, host):
+    """Kill a host's sshd, and start it with what its configuration says now."""
+    lab = case.lab
+    lab.run(host, ['sh', '-c', 'kill $(cat /run/sshd.pid)'])
+    config = f'{lab.dir}/{host}/sshd/sshd_config'
+    wait_until(lambda: not lab.run(host, ['sh', '-c', 'kill -0 $(cat /run/sshd.pid)'], check=False).returncode == 0, 10,
+               'the end of sshd')
+    lab.run(host, ['/usr/sbin/sshd', '-f', config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    lab.wait_ready(host)
+
+
+@shared
+def test_forwarding_is_forbidden(case):
+    """An sshd that forwards no unix sockets: told as that, and not as a libvirt that does not answer."""
+    guest = quiet(case)
+    config = case.lab.dir / 'b/sshd/sshd_config'
+    try:
+        with written(config, 'AllowStreamLocalForwarding no\n' + config.read_text()):
+            restart_sshd(case, 'b')
+            refuse(case, guest, 'no-forwarding', words=['sshd', 'vmig-b'])
+    finally:
+        restart_sshd(case, 'b')
+
+
+@shared
+def test_socket_of_another_name(case):
+    """A modular libvirt without its proxy: only virtqemud's own socket is there."""
+    lab, guest = case.lab, quiet(case)
+    folder = '/var/run/libvirt'
+    lab.run('b', ['mv', f'{folder}/libvirt-sock', f'{folder}/virtqemud-sock'])
+    try:
+        for command in ('plan', 'migrate'):
+            call = case.call('a', command, 'g', lab.uri('b'), '--json')
+            codes = [r['code'] for r in (call.document if command == 'plan' else call.result)['refusals']]
+            need(call.code == REFUSED and codes == ['libvirt-socket'], command, call.code, call.tail())
+            need('virtproxyd' in call.tail(), 'no remedy:', call.tail())
+    finally:
+        lab.run('b', ['mv', f'{folder}/virtqemud-sock', f'{folder}/libvirt-sock'])
+    need(plan(case).code == DONE and guest, 'refused with the socket in its place')
+
+
+def test_not_tried_again(case):
+    """What the rehearsal would have told is found by the migration: it is tried once, told once, and the guest is as
+    before."""
+    unmake(case)
+    try:
+        make_bridge(case, 'a')
+        guest = case.guest(tree=TWO[:1], devices="<interface type='bridge'><source bridge='br9'/></interface>")
+        move = case.migration(guest, '--no-rehearsal')
+        move.run()
+        need(not move.call.retries(), 'it was tried again:', move.call.retries())
+        told = [event for _, event in move.call.events if 'br9' in json.dumps(event)]
+        need([event['event'] for event in told] == ['result'], 'told more than once:', told)
+        need('br9' in (told[0]['error']['hint'] or ''), 'no remedy:', told)
+        move.prove_back('setup', words=['br9'])
+    finally:
+        case.clean()
+        unmake(case)
+
+
+def test_snapshots_between_tries(case):
+    """While the next try of the migration is minutes away, the source's libvirt lists the snapshots; the job goes on to
+    its end afterwards."""
+    case.need_faults()
+    folder = case.lab.path('a', '/etc/vmig-snap/policy.d')
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / 'far.conf').write_text('[transient]\nattempts=2\nfirst-delay=600\nceiling=600\njitter=0\n')
+    guest = case.guest()
+    names = case.lab.virsh('a', 'snapshot-list', 'g', '--name')
+    move = case.migration(guest, '--policy', 'far')
+    call = move.start(fault='migrate.unparked@1:error:connection')
+    wait_until(lambda: call.retries() or call.process.poll() is not None, 90, 'the retry')
+    wait_until(lambda: case.lab.virsh('a', 'snapshot-list', 'g', '--name') == names, 20, 'the snapshots')
+    case.call('a', 'resume', 'g')
+    move.finish()
+    move.prove_arrived()
+
+
+sys.exit(main(__file__, globals()))

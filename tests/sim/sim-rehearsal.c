@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A rehearsal's twin on a simulated host: its record, and what a libvirt refuses of it. */
+#include "sim.h"
+
+#include <string.h>
+
+#include "core/rehearsal.h"
+
+gboolean sim_twin_start(SimHost *host, const char *xml, GError **error)
+{
+    g_autofree char *id = vmig_rehearsal_id(xml);
+
+    if (host->rehearsal == NULL || g_strcmp0(id, host->rehearsal) != 0)
+        sim_violate(host->sim, "%s: a twin is started that no record leads to", host->name);
+    if (host->rehearsed != NULL)
+        return sim_hv_refuse(error, "%s: the twin is there already", host->name);
+    host->rehearsed = g_strdup(xml);
+    return TRUE;
+}
+
+gboolean sim_twin_is(const SimHost *host, const char *uuid)
+{
+    return strcmp(uuid, host->sim->uuid) != 0;
+}
+
+static gboolean need_twin(SimHost *host, GError **error)
+{
+    return host->rehearsed != NULL || vmig_fail(error, VMIG_ERROR_NO_DOMAIN, NULL, "%s: Domain not found", host->name);
+}
+
+gboolean sim_twin_xml(SimHost *host, char **ret, GError **error)
+{
+    if (!need_twin(host, error))
+        return FALSE;
+    *ret = g_strdup(host->rehearsed);
+    return TRUE;
+}
+
+gboolean sim_twin_find(SimHost *host, const char *uuid, VmigDomainInfo **ret)
+{
+    g_autofree char *id = host->rehearsed != NULL ? vmig_rehearsal_id(host->rehearsed) : NULL;
+    g_autofree char *its = id != NULL ? vmig_rehearsal_uuid(id) : NULL;
+
+    if (g_strcmp0(its, uuid) != 0)
+        return FALSE;
+    *ret = g_new0(VmigDomainInfo, 1);
+    (*ret)->uuid = g_steal_pointer(&its);
+    (*ret)->run = VMIG_RUN_PAUSED;
+    return TRUE;
+}
+
+gboolean sim_twin_end(SimHost *host, GError **error)
+{
+    if (!need_twin(host, error))
+        return FALSE;
+    g_clear_pointer(&host->rehearsed, g_free);
+    return TRUE;
+}
+
+/* As libvirt: the domain in it must be the one that it is defined for. */
+gboolean sim_twin_define(SimHost *host, const char *uuid, const char *xml, GError **error)
+{
+    g_autofree char *wanted = g_strdup_printf("<uuid>%s</uuid>", uuid);
+
+    if (!need_twin(host, error))
+        return FALSE;
+    return strstr(xml, wanted) != NULL || sim_hv_refuse(error, "%s: the snapshot is of another domain", host->name);
+}
+
+/* One at a time: a simulated host has one guest. */
+static JsonObject *begin(SimHost *host, VmigReader *args, GError **error)
+{
+    g_auto(GStrv) paths = vmig_reader_texts(args, "paths");
+    g_auto(GStrv) formats = vmig_reader_texts(args, "formats");
+
+    if (vmig_reader_text(args, "domain") == NULL || !vmig_reader_end(args, error, "the request"))
+        return NULL;
+    JsonObject *reply = json_object_new();
+    JsonArray *dead = json_array_new();
+    JsonArray *images = json_array_new();
+    json_object_set_array_member(reply, "dead", dead);
+    json_object_set_array_member(reply, "images", images);
+    if (host->rehearsal != NULL)
+        json_array_add_string_element(dead, host->rehearsal);
+    g_free(host->rehearsal);
+    host->rehearsal = g_strdup_printf("%016x", ++host->rehearsals);
+    json_object_set_string_member(reply, "id", host->rehearsal);
+    for (guint i = 0; paths[i] != NULL && formats[i] != NULL; i++) {
+        g_autofree char *image = vmig_rehearsal_image_path(paths[i], host->rehearsal, i, formats[i]);
+        json_array_add_string_element(images, image);
+    }
+    return reply;
+}
+
+static JsonObject *end(SimHost *host, const char *id)
+{
+    if (g_strcmp0(id, host->rehearsal) != 0)
+        return json_object_new();
+    if (host->rehearsed != NULL)
+        sim_violate(host->sim, "%s: the record of a rehearsal goes before its twin", host->name);
+    g_clear_pointer(&host->rehearsal, g_free);
+    return json_object_new();
+}
+
+JsonObject *sim_rehearsal_call(SimHost *host, const char *method, VmigReader *args, gboolean *known, GError **error)
+{
+    *known = g_str_has_prefix(method, "rehearsal-");
+    if (!*known)
+        return NULL;
+    if (strcmp(method, "rehearsal-begin") == 0)
+        return begin(host, args, error);
+    const char *id = vmig_reader_text(args, "id");
+    if (!vmig_reader_end(args, error, "the request"))
+        return NULL;
+    return strcmp(method, "rehearsal-end") == 0 ? end(host, id) : json_object_new();
+}
