@@ -139,20 +139,42 @@ static void wait_for_nobody(const VmigHookPaths *paths, const char *uuid)
     }
 }
 
-static int run(const char *program, const char *job)
+/* Until the child has ended. A signal that asks this process to end is handed on: systemd sends it to the main process
+ * alone (KillMode=process), and the child knows how to stop with the guest whole. */
+static int wait_for(pid_t pid, const sigset_t *signals, gboolean *stopped)
 {
     int status = 0;
-    pid_t pid = fork();
 
+    while (waitpid(pid, &status, WNOHANG) == 0) {
+        int signum = sigwaitinfo(signals, NULL);
+        if (signum != SIGTERM && signum != SIGINT)
+            continue;
+        *stopped = TRUE;
+        kill(pid, SIGTERM);
+    }
+    return WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_FAILED;
+}
+
+/* *stopped: somebody asked for the end, and there is to be no other try. */
+static int run(const char *program, const char *job, gboolean *stopped)
+{
+    sigset_t signals, before;
+
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGCHLD);
+    /* Blocked, a signal waits for sigwaitinfo(), whenever it comes. */
+    sigprocmask(SIG_BLOCK, &signals, &before);
+    pid_t pid = fork();
     if (pid == 0) {
+        sigprocmask(SIG_SETMASK, &before, NULL);
         execl(program, "vmig-snap", "resume", job, "--quiet", NULL);
         _exit(EXIT_FAILED);
     }
-    if (pid < 0)
-        return EXIT_FAILED;
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_FAILED;
+    int code = pid > 0 ? wait_for(pid, &signals, stopped) : EXIT_FAILED;
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return code;
 }
 
 /* A job that parked because a host does not answer goes on when it does; any other reason is for people. */
@@ -170,6 +192,7 @@ int vmig_hook_watch(const VmigHookPaths *paths, const char *program, const char 
 {
     gint64 pause = FIRST_PAUSE;
     gint64 first_try = 0;
+    gboolean stopped = FALSE;
     g_autoptr(VmigJob) job = unfinished(paths, id);
 
     if (job == NULL || !only_one(paths, id))
@@ -179,12 +202,12 @@ int vmig_hook_watch(const VmigHookPaths *paths, const char *program, const char 
         first_try = first_try != 0 ? first_try : g_get_monotonic_time();
         g_clear_pointer(&job, vmig_job_free);
         job = unfinished(paths, id);
-        int code = job != NULL ? run(program, id) : EXIT_DONE;
+        int code = job != NULL ? run(program, id, &stopped) : EXIT_DONE;
         g_clear_pointer(&job, vmig_job_free);
         job = unfinished(paths, id);
         if (job == NULL)
             return EXIT_DONE;
-        if (!again(job, code) || g_get_monotonic_time() - first_try > GIVE_UP)
+        if (stopped || !again(job, code) || g_get_monotonic_time() - first_try > GIVE_UP)
             return code;
         g_usleep((gulong)pause);
         pause = MIN(pause * 2, LONGEST_PAUSE);

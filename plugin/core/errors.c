@@ -133,8 +133,14 @@ gboolean vmig_fail_errno(GError **error, int errnum, const char *format, ...)
     g_autofree char *what = g_strdup_vprintf(format, args);
     va_end(args);
     gboolean full = errnum == ENOSPC || errnum == EDQUOT;
-    g_set_error(error, VMIG_ERROR, full ? VMIG_ERROR_NO_SPACE : VMIG_ERROR_IO, "%s: %s", what, g_strerror(errnum));
+    /* A call that the kernel does not have, or that a filter refuses, is refused the next time too. */
+    gboolean lacks = errnum == ENOSYS;
+    VmigErrorCode code = lacks ? VMIG_ERROR_UNSUPPORTED : full ? VMIG_ERROR_NO_SPACE : VMIG_ERROR_IO;
+    g_set_error(error, VMIG_ERROR, (int)code, "%s: %s", what, g_strerror(errnum));
     vmig_error_set_foreign(*error, 0, errnum);
+    if (lacks)
+        vmig_error_set_hint(*error, "The kernel lacks a system call, or a filter refuses it. In a systemd unit "
+                                    "RestrictSUIDSGID= refuses openat2(), which Linux has since 5.6.");
     return FALSE;
 }
 

@@ -72,7 +72,8 @@ static void test_errno(void)
         int errnum;
         VmigErrorCode code;
     } cases[] = {
-        {ENOSPC, VMIG_ERROR_NO_SPACE}, {EDQUOT, VMIG_ERROR_NO_SPACE}, {EIO, VMIG_ERROR_IO}, {EROFS, VMIG_ERROR_IO}};
+        {ENOSPC, VMIG_ERROR_NO_SPACE}, {EDQUOT, VMIG_ERROR_NO_SPACE}, {EIO, VMIG_ERROR_IO}, {EROFS, VMIG_ERROR_IO},
+        {ENOSYS, VMIG_ERROR_UNSUPPORTED}};
 
     for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_autoptr(GError) error = NULL;
@@ -84,6 +85,7 @@ static void test_errno(void)
         g_assert_true(vmig_error_get_foreign(error, &domain, &code));
         g_assert_cmpint(domain, ==, 0);
         g_assert_cmpint(code, ==, cases[i].errnum);
+        g_assert_true((cases[i].errnum == ENOSYS) == (vmig_error_hint(error) != NULL));
     }
 }
 

@@ -756,6 +756,34 @@ static void test_watch_waits(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_cmpstr(after, ==, "resume " JOB " --quiet\n");
 }
 
+/* What the unit's stop does: the process that works on the job is asked to end, is waited for, and no other follows. */
+static void test_watch_is_stopped(Fixture *f, G_GNUC_UNUSED gconstpointer data)
+{
+    g_autofree char *program = g_build_filename(f->dir, "slow-resume", NULL);
+    g_autofree char *mark = g_build_filename(f->dir, "runs", NULL);
+    g_autofree char *said = g_build_filename(f->dir, "said", NULL);
+    g_autofree char *script = g_strdup_printf("#!/bin/sh\ntrap 'echo asked >> %s; exit 5' TERM\n: > %s\n"
+                                              "while :; do sleep 0.1; done\n",
+                                              said, mark);
+    g_autofree char *text = NULL;
+    g_autoptr(VmigJob) job = make_job(f, "COMMIT");
+    int status;
+
+    write_job(f, job, VMIG_ROLE_SOURCE);
+    g_assert_true(g_file_set_contents_full(program, script, -1, G_FILE_SET_CONTENTS_NONE, 0755, NULL));
+    pid_t watcher = fork();
+    if (watcher == 0)
+        _exit(watch_to_end(f, program));
+    for (guint i = 0; i < 600 && access(mark, F_OK) != 0; i++)
+        g_usleep(50000);
+    g_assert_cmpint(access(mark, F_OK), ==, 0);
+    kill(watcher, SIGTERM);
+    g_assert_cmpint(waitpid(watcher, &status, 0), ==, watcher);
+    g_assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 5);
+    g_assert_true(g_file_get_contents(said, &text, NULL, NULL));
+    g_assert_cmpstr(text, ==, "asked\n");
+}
+
 /* An operation that ends by itself is left alone. */
 static void test_watch_of_the_end(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
@@ -810,5 +838,6 @@ int main(int argc, char **argv)
     ADD("watch", test_watch);
     ADD("watch-waits", test_watch_waits);
     ADD("watch-of-the-end", test_watch_of_the_end);
+    ADD("watch-is-stopped", test_watch_is_stopped);
     return g_test_run();
 }
