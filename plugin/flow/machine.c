@@ -3,6 +3,7 @@
 #include "flow/machine.h"
 #include "flow/settings.h"
 
+#include "flow/after-boot.h"
 #include "flow/commit.h"
 #include "flow/handover.h"
 #include "flow/overlay.h"
@@ -340,6 +341,7 @@ gboolean vmig_machine_run(VmigMachine *m, GError **error)
         return TRUE;
     if (state == VMIG_STATE_PLAN ? !begin_job(m, error) : !take_over(m, error))
         return FALSE;
+    vmig_after_boot_start_early(m);
     for (;;) {
         g_autoptr(GError) why = NULL;
         VmigState next;

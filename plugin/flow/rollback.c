@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* ROLLBACK: nothing of the guest on the destination, the source runs. BACK_RESTORE: nothing of ours anywhere. */
+#include "flow/after-boot.h"
 #include "flow/commit.h"
 #include "flow/restore.h"
 #include "flow/settle.h"
@@ -17,19 +18,6 @@ gboolean vmig_step_rollback(VmigMachine *m, VmigState *next, GError **error)
     if (decision != VMIG_DECIDE_BACK && decision != VMIG_DECIDE_DOWN)
         *next = VMIG_STATE_UNCERTAIN;
     return TRUE;
-}
-
-/* libvirt would have started it when the host booted, had the job not taken its autostart away. */
-static gboolean start_after_boot(VmigMachine *m, VmigHost *source, GError **error)
-{
-    VmigRun run;
-
-    if (m->here_is_dest || !m->job->autostart || m->job->source_boot == NULL ||
-        g_strcmp0(m->job->source_boot, vmig_journal_boot_id(m->journal)) == 0)
-        return TRUE;
-    if (!vmig_side_run(m, VMIG_SIDE_SOURCE, &run, error))
-        return FALSE;
-    return run != VMIG_RUN_SHUTOFF || source->hypervisor->ops->start(source->hypervisor, m->job->uuid, error);
 }
 
 static gboolean clean_source(VmigMachine *m, GError **error)
@@ -50,7 +38,7 @@ static gboolean clean_source(VmigMachine *m, GError **error)
                                  "committed back into the base and pivoted, or never used", error))
             return FALSE;
     }
-    return start_after_boot(m, source, error);
+    return vmig_after_boot_start(m, error);
 }
 
 /* Whatever the job made on the destination, by the journal there: nobody runs it, the guest is on the source. */

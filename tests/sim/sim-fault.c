@@ -120,6 +120,8 @@ void sim_power_loss(Sim *sim, SimHost *host)
     SimDomain *d = &host->domain;
 
     sim_trace(sim, "%s loses power", host->name);
+    g_free(host->journal->boot_id);
+    host->journal->boot_id = g_strdup_printf("boot %u", ++sim->boots);
     if (host == sim_here(sim))
         sim_crash(sim);
     sim_guest_lost(sim, host);

@@ -433,6 +433,7 @@ struct Sim {
     guint calls;
     SimFault faults[SIM_FAULTS];
     guint n_faults;
+    guint boots; /* after a power loss, of both hosts */
     guint next_fault;
     gboolean healed;
     guint migration_fails; /* percent */
