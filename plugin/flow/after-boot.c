@@ -32,8 +32,8 @@ gboolean vmig_after_boot_start(VmigMachine *m, GError **error)
     return !was_booted(m) || start(m, &started, error);
 }
 
-/* The overlays have the guest's last writes, and the definition names them. The way back merges them by itself, or waits
- * for a decision of a person's. */
+/* The overlays have the guest's last writes, and the definition names them. The way back merges them by itself, or
+ * waits for a decision of a person's. */
 static gboolean may_start_early(VmigMachine *m)
 {
     const VmigJob *job = m->job;

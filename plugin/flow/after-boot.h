@@ -5,8 +5,8 @@
 
 #include "flow/machine.h"
 
-/* Before the migration was begun, and without the destination, which may be off for long: the guest runs on its overlays
- * meanwhile. What keeps it from that is noted; the job then does what it does with a guest that is off. */
+/* Before the migration was begun, and without the destination, which may be off for long: the guest runs on its
+ * overlays meanwhile. What keeps it from that is noted; the job then does what it does with a guest that is off. */
 void vmig_after_boot_start_early(VmigMachine *m);
 /* At the end of the way back. TRUE where there is nothing to start. */
 gboolean vmig_after_boot_start(VmigMachine *m, GError **error);

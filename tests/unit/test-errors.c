@@ -71,9 +71,11 @@ static void test_errno(void)
     struct {
         int errnum;
         VmigErrorCode code;
-    } cases[] = {
-        {ENOSPC, VMIG_ERROR_NO_SPACE}, {EDQUOT, VMIG_ERROR_NO_SPACE}, {EIO, VMIG_ERROR_IO}, {EROFS, VMIG_ERROR_IO},
-        {ENOSYS, VMIG_ERROR_UNSUPPORTED}};
+    } cases[] = {{ENOSPC, VMIG_ERROR_NO_SPACE},
+                 {EDQUOT, VMIG_ERROR_NO_SPACE},
+                 {EIO, VMIG_ERROR_IO},
+                 {EROFS, VMIG_ERROR_IO},
+                 {ENOSYS, VMIG_ERROR_UNSUPPORTED}};
 
     for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_autoptr(GError) error = NULL;
