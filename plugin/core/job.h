@@ -129,7 +129,7 @@ typedef struct {
     gboolean pivoting;       /* a pivot was begun: a disk on its base may be there by us */
     gboolean suspended;      /* by us, around a pivot: whoever finds it so resumes the guest */
     gboolean pivoted;        /* on the owner: live and persistent definition name the bases */
-    gboolean start_again;  /* on the destination: its QEMU died before the pivot; it is off, and was not asked to be */
+    gboolean start_again;  /* its QEMU died before the pivot, or was ended by us; it is off, and was not asked to be */
     gboolean verified;     /* every snapshot was compared, and none differs */
     gboolean source_clean; /* nothing of the job is left on the source */
 

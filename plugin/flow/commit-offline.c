@@ -6,6 +6,7 @@
 #include "core/domain-xml.h"
 #include "flow/commit-private.h"
 #include "flow/ours.h"
+#include "flow/pivot-truth.h"
 
 /* With the fold "direct" nothing is over the seeds. */
 static gboolean needs_commit(const VmigDisk *disk, VmigSide side)
@@ -78,9 +79,9 @@ static gboolean note_death(VmigMachine *m, VmigSide side, const char *xml, GErro
         return TRUE;
     if (host == NULL || !host->hypervisor->ops->find(host->hypervisor, m->job->uuid, &info, error))
         return FALSE;
-    m->job->start_again = info != NULL && info->run == VMIG_RUN_SHUTOFF &&
-                          ((info->off == VMIG_OFF_DIED && !may_have_panicked(xml)) ||
-                           (info->off == VMIG_OFF_UNKNOWN && m->job->autostart));
+    m->job->start_again = m->job->start_again || (info != NULL && info->run == VMIG_RUN_SHUTOFF &&
+                                                  ((info->off == VMIG_OFF_DIED && !may_have_panicked(xml)) ||
+                                                   (info->off == VMIG_OFF_UNKNOWN && m->job->autostart)));
     return TRUE;
 }
 
@@ -119,8 +120,9 @@ gboolean vmig_commit_offline(VmigMachine *m, VmigSide side, GError **error)
     g_autofree char *xml = NULL;
 
     vmig_side_note_checkpoints(m, side);
-    if (host == NULL || !vmig_ours_require_no_stranger(m, side, error) || !nobody_between(m, side, error) ||
-        !vmig_side_require_no_snapshot(m, side, error) || !vmig_commit_note_start(m, error))
+    if (host == NULL || !vmig_ours_require_no_stranger(m, side, error) || !vmig_truth_end_orphan(m, side, error) ||
+        !nobody_between(m, side, error) || !vmig_side_require_no_snapshot(m, side, error) ||
+        !vmig_commit_note_start(m, error))
         return FALSE;
     for (guint i = 0; i < m->job->disks->len; i++) {
         VmigDisk *disk = m->job->disks->pdata[i];

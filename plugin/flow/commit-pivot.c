@@ -3,6 +3,7 @@
  * base are equal then, so that a crash at any line leaves either definition right. */
 #include "flow/commit-private.h"
 #include "flow/ours.h"
+#include "flow/pivot-truth.h"
 #include "host/fault.h"
 
 #define POLL (G_USEC_PER_SEC / 50)
@@ -30,7 +31,8 @@ static gboolean verify_on_bases(VmigMachine *m, VmigSide side, GError **error)
 {
     VmigHost *host = vmig_side_host(m, side, error);
 
-    return host != NULL && vmig_side_require_on_bases(m, side, error) && vmig_storage_sync_config(host->storage, error);
+    return host != NULL && vmig_truth_mend_definition(m, side, error) && vmig_side_require_on_bases(m, side, error) &&
+           vmig_storage_sync_config(host->storage, error);
 }
 
 /* Each disk that is on its base is noted before the guest may run there: from then on its overlay is stale, and an
@@ -44,6 +46,8 @@ static gboolean pivot_disks(VmigMachine *m, VmigSide side, GError **error)
         VmigDisk *disk = m->job->disks->pdata[i];
         VmigChain chain;
         if (!vmig_side_chain(m, side, disk, VMIG_XML_LIVE, &chain, &why))
+            break;
+        if (chain != VMIG_CHAIN_BASE && !vmig_fault("pivot.before", &why))
             break;
         if (chain != VMIG_CHAIN_BASE &&
             !host->hypervisor->ops->block_pivot(host->hypervisor, m->job->uuid, disk->target, &why))
@@ -84,6 +88,9 @@ static gboolean unsuspend(VmigMachine *m, VmigSide side, GError **error)
     if (!vmig_side_run(m, side, &run, error) ||
         (run == VMIG_RUN_PAUSED && !host->hypervisor->ops->resume(host->hypervisor, m->job->uuid, error)))
         return FALSE;
+    if (run == VMIG_RUN_SHUTOFF &&
+        (!vmig_truth_end_orphan(m, side, error) || (m->job->pivoted && !vmig_commit_start_again(m, side, error))))
+        return FALSE;
     m->job->suspended = FALSE;
     return vmig_machine_save(m, error);
 }
@@ -97,22 +104,37 @@ static gboolean may_run_on(VmigMachine *m, VmigSide side, GError **error)
     return host != NULL && (!m->job->pivoting || vmig_storage_sync_config(host->storage, error));
 }
 
+/* After a pivot whose end nobody saw, and before the guest runs: QEMU, libvirt and the definition say the same. */
+static gboolean is_as_believed(VmigMachine *m, VmigSide side, GError **error)
+{
+    VmigRun run;
+
+    if (!m->job->pivoting)
+        return TRUE;
+    if (!vmig_side_run(m, side, &run, error))
+        return FALSE;
+    return run != VMIG_RUN_PAUSED || vmig_truth_ask_qemu(m, side, error);
+}
+
 static gboolean pivot(VmigMachine *m, VmigSide side, GError **error)
 {
+    /* An earlier try, or a process that is gone, was in the middle of it. */
+    gboolean again = m->job->pivoting;
     g_autoptr(GError) why = NULL;
     VmigRun run;
 
     if (!vmig_ours_require_no_stranger(m, side, error) || !vmig_side_run(m, side, &run, error))
         return FALSE;
     if (run == VMIG_RUN_SHUTOFF)
-        return m->job->pivoted ? vmig_commit_start_again(m, side, error) : vmig_commit_offline(m, side, error);
+        return vmig_truth_end_orphan(m, side, error) &&
+               (m->job->pivoted ? vmig_commit_start_again(m, side, error) : vmig_commit_offline(m, side, error));
     if (run == VMIG_RUN_ABSENT)
         return vmig_fail(error, VMIG_ERROR_JOB_LOST, NULL, "'%s' is not defined any more", m->job->domain);
     vmig_side_note_checkpoints(m, side);
     /* The last look at the overlays before they are left behind. */
-    gboolean done = suspend(m, side, &why) && wait_in_step(m, side, &why) &&
-                    vmig_side_require_no_snapshot(m, side, &why) && pivot_disks(m, side, &why) &&
-                    verify_on_bases(m, side, &why);
+    gboolean done = suspend(m, side, &why) && (!again || is_as_believed(m, side, &why)) &&
+                    wait_in_step(m, side, &why) && vmig_side_require_no_snapshot(m, side, &why) &&
+                    pivot_disks(m, side, &why) && verify_on_bases(m, side, &why);
     if (done) {
         m->job->pivoted = TRUE;
         done = vmig_machine_save(m, &why);
@@ -123,7 +145,7 @@ static gboolean pivot(VmigMachine *m, VmigSide side, GError **error)
     }
     /* Whatever happened, the guest does not stay suspended because of us, but where it would lose what it writes. */
     g_autoptr(GError) stays = NULL;
-    if ((!done && !may_run_on(m, side, &stays)) || !unsuspend(m, side, &stays)) {
+    if ((!done && (!is_as_believed(m, side, &stays) || !may_run_on(m, side, &stays))) || !unsuspend(m, side, &stays)) {
         if (why == NULL)
             why = g_steal_pointer(&stays);
         else

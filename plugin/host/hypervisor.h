@@ -149,6 +149,8 @@ typedef struct {
     /* Ends the job of that disk and waits until it is gone; a disk without one is success. */
     gboolean (*block_cancel)(VmigHypervisor *self, const char *uuid, const char *target, GError **error);
     gboolean (*block_pivot)(VmigHypervisor *self, const char *uuid, const char *target, GError **error);
+    /* The file that QEMU itself has on top of that disk, whatever libvirt believes. */
+    gboolean (*disk_file)(VmigHypervisor *self, const char *uuid, const char *target, char **ret, GError **error);
     /* Sets a block job's speed or, with target NULL, that of a running migration's memory; 0 is without limit. */
     gboolean (*block_speed)(VmigHypervisor *self, const char *uuid, const char *target, guint64 bandwidth,
                             GError **error);

@@ -59,6 +59,7 @@ gboolean vmig_libvirt_block_commit(VmigHypervisor *hv, const char *uuid, const c
                                    guint64 bandwidth, GError **error);
 gboolean vmig_libvirt_block_cancel(VmigHypervisor *hv, const char *uuid, const char *target, GError **error);
 gboolean vmig_libvirt_block_pivot(VmigHypervisor *hv, const char *uuid, const char *target, GError **error);
+gboolean vmig_libvirt_disk_file(VmigHypervisor *hv, const char *uuid, const char *target, char **ret, GError **error);
 gboolean vmig_libvirt_block_speed(VmigHypervisor *hv, const char *uuid, const char *target, guint64 bandwidth,
                                   GError **error);
 

@@ -514,6 +514,7 @@ static const VmigHypervisorOps libvirt_ops = {
     .block_commit = vmig_libvirt_block_commit,
     .block_cancel = vmig_libvirt_block_cancel,
     .block_pivot = vmig_libvirt_block_pivot,
+    .disk_file = vmig_libvirt_disk_file,
     .block_speed = vmig_libvirt_block_speed,
     .block_end = vmig_libvirt_block_end,
     .lacks_space = libvirt_lacks_space,

@@ -46,6 +46,7 @@ extern const VmigLocalMethod vmig_local_identity_methods[];
 extern const VmigLocalMethod vmig_local_text_methods[];
 extern const VmigLocalMethod vmig_local_rehearsal_methods[];
 extern const VmigLocalMethod vmig_local_hello_methods[];
+extern const VmigLocalMethod vmig_local_orphan_methods[];
 
 typedef int VmigFd;
 static inline void vmig_fd_close(VmigFd fd)

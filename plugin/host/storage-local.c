@@ -261,6 +261,7 @@ static const VmigLocalMethod *const tables[] = {
     vmig_local_gate_methods,
     vmig_local_seed_methods,
     vmig_local_guard_methods,
+    vmig_local_orphan_methods,
     vmig_local_content_methods,
     vmig_local_identity_methods,
     vmig_local_text_methods,

@@ -71,6 +71,8 @@ static const struct {
     {"fence-take", ON_SOURCE},
     {"fence-drop", ON_SOURCE},
     {"end-left", ON_SOURCE},
+    {"orphan", WORKS},
+    {"orphan-end", WORKS}, /* by the record here and by what QEMU says (storage-orphan.c) */
     {"guard-stop", WORKS},
     {"rundir", WORKS},
     {"rundir-remove", WORKS},

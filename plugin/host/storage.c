@@ -744,6 +744,32 @@ gboolean vmig_storage_end_left(VmigStorage *storage, const VmigJob *job, char **
     return TRUE;
 }
 
+void vmig_orphan_facts_free(VmigOrphanFacts *facts)
+{
+    g_free(facts->kind);
+    g_free(facts->why);
+    g_free(facts);
+}
+
+VmigOrphanFacts *vmig_storage_orphan(VmigStorage *storage, const VmigJob *job, GError **error)
+{
+    g_autoptr(JsonObject) reply = ask(storage, "orphan", job_args(job), error);
+
+    if (reply == NULL)
+        return NULL;
+    VmigReader reader = vmig_reader(reply);
+    g_autoptr(VmigOrphanFacts) facts = g_new0(VmigOrphanFacts, 1);
+    facts->kind = g_strdup(vmig_reader_text(&reader, "kind"));
+    facts->pid = vmig_reader_number(&reader, "pid");
+    facts->why = g_strdup(vmig_reader_maybe_text(&reader, "why"));
+    return understood(&reader, storage, "orphan", error) ? g_steal_pointer(&facts) : NULL;
+}
+
+gboolean vmig_storage_orphan_end(VmigStorage *storage, const VmigJob *job, GError **error)
+{
+    return tell(storage, "orphan-end", job_args(job), error);
+}
+
 gboolean vmig_storage_fence_drop(VmigStorage *storage, const VmigJob *job, GError **error)
 {
     return tell(storage, "fence-drop", job_args(job), error);

@@ -218,6 +218,19 @@ gboolean vmig_storage_fence_take(VmigStorage *storage, const VmigJob *job, gint6
 /* "end-left": the guest's QEMU on the source, which the guest has left, never runs again. GATE unless the journal there
  * says that the token is the destination's. What is to be told of it, or NULL, in *note. */
 gboolean vmig_storage_end_left(VmigStorage *storage, const VmigJob *job, char **note, GError **error);
+/* "orphan": is there a QEMU of the job's guest, on the job's disks, that libvirt does not know of? kind: "none",
+ * "suspended", "running", "unclear" (*why says what of it). (transfer full) */
+typedef struct {
+    char *kind;
+    gint64 pid;
+    char *why; /* or NULL */
+} VmigOrphanFacts;
+void vmig_orphan_facts_free(VmigOrphanFacts *facts);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigOrphanFacts, vmig_orphan_facts_free)
+VmigOrphanFacts *vmig_storage_orphan(VmigStorage *storage, const VmigJob *job, GError **error);
+/* "orphan-end": kills a suspended one and waits for its end. GATE unless the journal there says that the job suspended
+ * the guest for a pivot, on that host. */
+gboolean vmig_storage_orphan_end(VmigStorage *storage, const VmigJob *job, GError **error);
 gboolean vmig_storage_fence_drop(VmigStorage *storage, const VmigJob *job, GError **error);
 /* "guard-stop": lets go of everything and ends the process; none there is success. */
 gboolean vmig_storage_guard_stop(VmigStorage *storage, const VmigJob *job, GError **error);

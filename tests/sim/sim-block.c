@@ -219,17 +219,17 @@ gboolean sim_hv_block_cancel(VmigHypervisor *self, const char *uuid G_GNUC_UNUSE
     CALL("block-cancel", block_cancel(host, target, error));
 }
 
-/* QEMU drains what is not in the base yet, then the base is the top. libvirt writes the definition afterwards. */
-static void complete_commit(SimHost *host, SimQemuDisk *disk, const char *target)
+/* libvirt's part of it, afterwards. killed: how far it came. */
+static void follow_commit(SimHost *host, const char *target, SimFaultKind killed)
 {
     SimDomain *d = &host->domain;
     SimDefDisk *live = sim_def_disk(&d->live, target);
     SimDefDisk *config = sim_def_disk(&d->config, target);
-    SimFile *overlay = disk->chain[0];
 
-    for (guint b = 0; b < SIM_BLOCKS; b++)
-        if (disk->job.dirty & (1u << b))
-            disk->chain[1]->blocks[b] = overlay->blocks[b];
+    if (killed == SIM_FAULT_OLD_LIVE)
+        return;
+    if (killed != SIM_FAULT_KINDS)
+        config = NULL;
     sim_domain_before_config(host);
     if (config != NULL && strcmp(config->chain[0], live->chain[0]) == 0) {
         if (config->chain_known)
@@ -238,6 +238,16 @@ static void complete_commit(SimHost *host, SimQemuDisk *disk, const char *target
             sim_def_push(config, live->chain[1]);
     }
     sim_def_pop(live);
+}
+
+/* QEMU drains what is not in the base yet, then the base is the top. */
+static void complete_commit(SimQemuDisk *disk)
+{
+    SimFile *overlay = disk->chain[0];
+
+    for (guint b = 0; b < SIM_BLOCKS; b++)
+        if (disk->job.dirty & (1u << b))
+            disk->chain[1]->blocks[b] = overlay->blocks[b];
     disk->job = (SimBlockJob){.due = SIM_NEVER};
     overlay->writer = NULL;
     disk->n_chain--;
@@ -256,8 +266,10 @@ static gboolean block_pivot(SimHost *host, const char *target, GError **error)
     if (!disk->job.ready)
         return sim_hv_refuse(error, "%s: block copy still active: disk '%s' not ready for pivot yet", host->name,
                              target);
-    complete_commit(host, disk, target);
-    return TRUE;
+    SimFaultKind killed = sim_pivot_fault(host->sim);
+    complete_commit(disk);
+    follow_commit(host, target, killed);
+    return killed == SIM_FAULT_KINDS || sim_pivot_killed(host, killed, error);
 }
 
 gboolean sim_hv_block_pivot(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, const char *target, GError **error)

@@ -168,7 +168,7 @@ void sim_check_unlink(SimHost *host, const char *path, SimFile *file)
         sim_violate(sim, "%s: %s is removed by a job that is set aside", host->name, path);
     if (file->kept != NULL)
         sim_violate(sim, "%s: %s is removed, which an earlier job kept and none has taken", host->name, path);
-    if (qemu_has(host->domain.qemu, file))
+    if (qemu_has(host->domain.qemu, file) || qemu_has(host->orphan, file))
         sim_violate(sim, "%s: %s is removed while a QEMU has it open", host->name, path);
     if (owner == host && config_names(host, path))
         sim_violate(sim, "%s: %s is removed while the owner's definition stands on it", host->name, path);
@@ -239,6 +239,8 @@ static void check_left(Sim *sim, SimHost *host)
 {
     const SimDomain *d = &host->domain;
 
+    if (host->orphan != NULL)
+        sim_violate(sim, "%s: a QEMU that libvirt has forgotten is left over", host->name);
     if (host->guard.alive)
         sim_violate(sim, "%s: the guard is left over", host->name);
     if (host->rundir)

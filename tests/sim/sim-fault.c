@@ -11,9 +11,9 @@
 #define LONGEST (40 * 24 * 3600 * SIM_S)
 
 const char *const sim_fault_names[SIM_FAULT_KINDS] = {
-    "error-before", "error-after", "crash-before", "crash-after", "stubborn",  "peer-down",   "net-down",
-    "libvirt",      "power",       "qemu",         "cancel",      "guest-off", "guest-pause", "guest-io",
-    "no-space",     "block-job",   "operator",     "corrupt",     "journal",   "guard",       "old-journal",
+    "error-before", "error-after", "crash-before", "crash-after", "stubborn",    "peer-down", "net-down",   "libvirt",
+    "power",        "qemu",        "cancel",       "guest-off",   "guest-pause", "guest-io",  "no-space",   "block-job",
+    "operator",     "corrupt",     "journal",      "guard",       "old-journal", "forget",    "old-config", "old-live",
 };
 
 static gboolean is_in_set(SimFaultSet set, SimFaultKind kind)
@@ -59,6 +59,7 @@ void sim_fault_plan(Sim *sim, SimFaultSet set)
 
     sim->set = set;
     sim->journal_fault = SIM_FAULT_KINDS;
+    sim->pivot.kind = SIM_FAULT_KINDS;
     if (set == SIM_FAULTS_NONE)
         return;
     /* Mostly few, so that each is seen alone and in pairs; sometimes many. */
@@ -75,6 +76,8 @@ void sim_fault_plan(Sim *sim, SimFaultSet set)
     }
     if (set == SIM_FAULTS_ALL)
         plan_old_journal(sim);
+    if (set == SIM_FAULTS_ALL)
+        sim_pivot_plan(sim);
     qsort(sim->faults, sim->n_faults, sizeof sim->faults[0], by_call);
     static const guint percents[] = {0, 0, 15, 60};
     sim->migration_fails = set == SIM_FAULTS_CRASHES ? 0 : percents[sim_random_below(r, G_N_ELEMENTS(percents))];
@@ -124,6 +127,9 @@ void sim_power_loss(Sim *sim, SimHost *host)
     host->journal->boot_id = g_strdup_printf("boot %u", ++sim->boots);
     if (host == sim_here(sim))
         sim_crash(sim);
+    if (host->orphan != NULL)
+        sim->guest.was_off = TRUE;
+    g_clear_pointer(&host->orphan, sim_qemu_kill);
     sim_guest_lost(sim, host);
     d->off = VMIG_OFF_UNKNOWN;
     sim_migration_libvirt_died(sim, host);
@@ -274,6 +280,9 @@ static void happen(Sim *sim, SimFaultKind kind, SimCall *call)
         if (sim->reopen == NULL && !sim_owner(sim)->is_dest)
             sim_journal_keep_old(sim, sim->old.host);
         break;
+    case SIM_FAULT_FORGET:
+    case SIM_FAULT_OLD_CONFIG:
+    case SIM_FAULT_OLD_LIVE:
     case SIM_FAULT_KINDS:
     default:
         g_assert_not_reached();
@@ -436,6 +445,7 @@ void sim_fault_heal(Sim *sim)
     sim_stranger_leave(sim);
     for (guint h = 0; h < 2; h++) {
         sim->hosts[h].down_until = sim->hosts[h].libvirt_until = 0;
+        sim_pivot_heal(&sim->hosts[h]);
         let_go_on(&sim->hosts[h]);
     }
 }

@@ -491,6 +491,7 @@ static const VmigHypervisorOps ops = {
     .block_commit = sim_hv_block_commit,
     .block_cancel = sim_hv_block_cancel,
     .block_pivot = sim_hv_block_pivot,
+    .disk_file = sim_hv_disk_file,
     .block_speed = sim_hv_block_speed,
     .block_end = sim_hv_block_end,
     .lacks_space = hv_lacks_space,

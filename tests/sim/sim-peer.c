@@ -57,11 +57,12 @@ static gboolean check_files(SimHost *host, const char *method, JsonObject *args,
 
 gboolean sim_peer_may(SimHost *host, const char *method, JsonObject *args, GError **error)
 {
-    static const char *const works[] = {"token-put",     "texts-put",      "intend",   "made",       "remove",
-                                        "remove-base",   "create-overlay", "receive",  "received",   "place",
-                                        "unplace",       "commit-offline", "freeze",   "thaw",       "fence-arm",
-                                        "fence-take",    "fence-drop",     "end-left", "guard-stop", "rundir",
-                                        "rundir-remove", "record-put",     "catch-up", NULL};
+    static const char *const works[] = {
+        "token-put",      "texts-put", "intend",        "made",       "remove",     "remove-base",
+        "create-overlay", "receive",   "received",      "place",      "unplace",    "commit-offline",
+        "freeze",         "thaw",      "fence-arm",     "fence-take", "fence-drop", "end-left",
+        "guard-stop",     "rundir",    "rundir-remove", "record-put", "catch-up",   "orphan",
+        "orphan-end",     NULL};
     JsonObject *record = json_object_has_member(args, "record") ? json_object_get_object_member(args, "record") : NULL;
     const char *job = record != NULL                        ? json_object_get_string_member(record, "id")
                       : json_object_has_member(args, "job") ? json_object_get_string_member(args, "job")

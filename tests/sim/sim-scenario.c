@@ -193,6 +193,7 @@ static void clear_host(SimHost *host)
     if (host->files == NULL)
         return;
     g_clear_pointer(&host->domain.qemu, sim_qemu_kill);
+    g_clear_pointer(&host->orphan, sim_qemu_kill);
     sim_domain_drop(host);
     g_ptr_array_unref(host->domain.snapshots);
     g_ptr_array_unref(host->guard.frozen);

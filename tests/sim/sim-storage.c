@@ -398,6 +398,8 @@ static JsonObject *dispatch(SimHost *host, const char *method, JsonObject *args,
     if (!known)
         reply = sim_guard_call(host, method, &reader, &known, error);
     if (!known)
+        reply = sim_pivot_call(host, method, &reader, &known, error);
+    if (!known)
         reply = sim_seed_call(host, method, &reader, &known, error);
     if (!known)
         reply = sim_rehearsal_call(host, method, &reader, &known, error);

@@ -226,6 +226,7 @@ struct SimHost {
     GHashTable *receivers; /* part → GINT: this process's */
     GHashTable *hashes;    /* part → hash: this process's */
     SimDomain domain;
+    SimQemu *orphan; /* lives, and libvirt does not know it */
     SimGuard guard;
     char *oplock;     /* the job that holds it */
     char *rehearsed;  /* the definition of a rehearsal's twin that runs, or NULL */
@@ -308,6 +309,10 @@ typedef enum {
     SIM_FAULT_JOURNAL,   /* a transaction fails, or the process dies at it */
     SIM_FAULT_GUARD,     /* the guard is killed, and all its locks are gone */
     SIM_FAULT_OLD,       /* a journal is replaced by this moment's, once the token is given */
+    /* libvirtd is killed at a pivot (sim-pivot.c), and then */
+    SIM_FAULT_FORGET,     /* ... says that the guest is off, while its QEMU lives */
+    SIM_FAULT_OLD_CONFIG, /* ... its persistent definition still names the overlay */
+    SIM_FAULT_OLD_LIVE,   /* ... believes that the disk is on its overlay */
     SIM_FAULT_KINDS,
 } SimFaultKind;
 
@@ -337,6 +342,17 @@ void sim_crash(Sim *sim);
 void sim_power_loss(Sim *sim, SimHost *host);
 /* Called by SQLite before each commit of a host's journal. */
 int sim_fault_commit_hook(gpointer data);
+
+/* --- sim-pivot.c ------------------------------------------------------------------------------------------------- */
+
+void sim_pivot_plan(Sim *sim);
+/* What happens to libvirtd at this pivot; SIM_FAULT_KINDS: nothing. */
+SimFaultKind sim_pivot_fault(Sim *sim);
+/* QEMU has pivoted. Sets the error, returns FALSE. */
+gboolean sim_pivot_killed(SimHost *host, SimFaultKind kind, GError **error);
+void sim_pivot_heal(SimHost *host);
+JsonObject *sim_pivot_call(SimHost *host, const char *method, VmigReader *args, gboolean *known, GError **error);
+gboolean sim_hv_disk_file(VmigHypervisor *self, const char *uuid, const char *target, char **ret, GError **error);
 
 /* --- sim-operator.c ---------------------------------------------------------------------------------------------- */
 
@@ -455,6 +471,11 @@ struct Sim {
         guint after;   /* calls with the token given, then the process dies */
         gboolean put_back;
     } old; /* journal, of SIM_FAULT_OLD */
+    struct {
+        SimFaultKind kind; /* or SIM_FAULT_KINDS */
+        guint after;       /* pivots */
+        gint64 away;       /* how long libvirtd is */
+    } pivot;
 
     /* What is found. */
     char *violation;

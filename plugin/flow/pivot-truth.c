@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "flow/pivot-truth.h"
+
+#include "core/domain-xml.h"
+#include "flow/ours.h"
+
+static gboolean fail_orphan(VmigMachine *m, const VmigHost *host, const VmigOrphanFacts *orphan, GError **error)
+{
+    const char *why = orphan->why != NULL                       ? orphan->why
+                      : g_strcmp0(orphan->kind, "running") == 0 ? "its CPUs run"
+                                                                : "the job did not suspend it";
+
+    vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL,
+              "%s: libvirt says that '%s' is off, but its QEMU, process %" G_GINT64_FORMAT
+              ", lives and has the disks open. It is not ended, because %s",
+              host->hypervisor->host, m->job->domain, orphan->pid, why);
+    if (error != NULL && *error != NULL)
+        vmig_error_set_hint(*error,
+                            "Shut the guest down from inside, or end the process (kill -TERM %" G_GINT64_FORMAT
+                            "); then vmig-snap resume. Its disks lose nothing by that.",
+                            orphan->pid);
+    return FALSE;
+}
+
+/* Durable before it is ended: whoever goes on from here starts it again. Only a guest that ran was suspended. */
+static gboolean note_end(VmigMachine *m, GError **error)
+{
+    m->job->start_again = TRUE;
+    return vmig_machine_save(m, error);
+}
+
+gboolean vmig_truth_end_orphan(VmigMachine *m, VmigSide side, GError **error)
+{
+    VmigHost *host = vmig_side_host(m, side, error);
+    g_autoptr(VmigOrphanFacts) orphan = host != NULL ? vmig_storage_orphan(host->storage, m->job, error) : NULL;
+
+    if (orphan == NULL)
+        return FALSE;
+    if (g_strcmp0(orphan->kind, "none") == 0)
+        return TRUE;
+    if (g_strcmp0(orphan->kind, "suspended") != 0 || !m->job->suspended || !m->job->pivoting)
+        return fail_orphan(m, host, orphan, error);
+    vmig_machine_note(m,
+                      "%s: libvirt has forgotten '%s', whose QEMU (process %" G_GINT64_FORMAT
+                      ") stands still since the job suspended it: it is ended, and the guest is started again",
+                      host->hypervisor->host, m->job->domain, orphan->pid);
+    if (!note_end(m, error) || !vmig_storage_orphan_end(host->storage, m->job, error))
+        return FALSE;
+    m->job->suspended = FALSE;
+    return vmig_machine_save(m, error);
+}
+
+/* --- the definition --- */
+
+static gboolean is_left_behind(VmigMachine *m, VmigSide side, const VmigDisk *disk, gboolean *ret, GError **error)
+{
+    VmigChain live, persistent;
+
+    if (!vmig_side_chain(m, side, disk, VMIG_XML_LIVE, &live, error) ||
+        !vmig_side_chain(m, side, disk, VMIG_XML_PERSISTENT, &persistent, error))
+        return FALSE;
+    *ret = live == VMIG_CHAIN_BASE && persistent == VMIG_CHAIN_OVERLAY;
+    return TRUE;
+}
+
+gboolean vmig_truth_mend_definition(VmigMachine *m, VmigSide side, GError **error)
+{
+    VmigHost *host = vmig_side_host(m, side, error);
+    g_autoptr(GPtrArray) behind = g_ptr_array_new();
+    g_autofree char *xml = NULL;
+
+    for (guint i = 0; host != NULL && i < m->job->disks->len; i++) {
+        gboolean is = FALSE;
+        if (!is_left_behind(m, side, m->job->disks->pdata[i], &is, error))
+            return FALSE;
+        if (is)
+            g_ptr_array_add(behind, m->job->disks->pdata[i]);
+    }
+    if (host == NULL || behind->len == 0)
+        return host != NULL;
+    if (!host->hypervisor->ops->domain_xml(host->hypervisor, m->job->uuid, VMIG_XML_PERSISTENT, &xml, error))
+        return FALSE;
+    /* Only these: another disk may be on its overlay still. */
+    VmigJob part = *m->job;
+    part.disks = behind;
+    g_autofree char *mended = vmig_domain_xml_on_bases(xml, &part, side, error);
+    if (mended == NULL || !host->hypervisor->ops->define(host->hypervisor, mended, error))
+        return FALSE;
+    vmig_machine_note(m, "%s: libvirt left %u disk(s) of '%s' on the overlay in the persistent definition: corrected",
+                      host->hypervisor->host, behind->len, m->job->domain);
+    return TRUE;
+}
+
+/* --- QEMU's word --- */
+
+static gboolean end_known(VmigMachine *m, VmigHost *host, VmigSide side, const VmigDisk *disk, GError **error)
+{
+    g_autoptr(VmigDomainInfo) info = NULL;
+
+    if (!host->hypervisor->ops->find(host->hypervisor, m->job->uuid, &info, error) ||
+        !vmig_ours_require(m, side, error))
+        return FALSE;
+    if (info == NULL || !m->job->suspended || info->run != VMIG_RUN_PAUSED)
+        return vmig_fail(error, VMIG_ERROR_INTERFERENCE, "Shut the guest down, then vmig-snap resume.",
+                         "%s: disk %s of '%s' is not on the file that libvirt believes", host->hypervisor->host,
+                         disk->target, m->job->domain);
+    vmig_machine_note(
+        m,
+        "%s: disk %s of '%s' is not on the file that libvirt believes: the guest, which stands still since "
+        "the job suspended it, is ended and started again",
+        host->hypervisor->host, disk->target, m->job->domain);
+    if (!note_end(m, error) || !host->hypervisor->ops->destroy(host->hypervisor, m->job->uuid, info->id, error))
+        return FALSE;
+    m->job->suspended = FALSE;
+    return vmig_machine_save(m, error) &&
+           vmig_fail(error, VMIG_ERROR_JOB_LOST, NULL, "%s: '%s' had to be ended to put its disks together",
+                     host->hypervisor->host, m->job->domain);
+}
+
+static gboolean ask_disk(VmigMachine *m, VmigHost *host, VmigSide side, VmigDisk *disk, GError **error)
+{
+    const char *overlay = vmig_side_overlay(disk, side), *base = vmig_side_path(vmig_disk_base(disk), side);
+    g_autofree char *file = NULL;
+    VmigChain chain;
+
+    if (!vmig_side_chain(m, side, disk, VMIG_XML_LIVE, &chain, error) ||
+        !host->hypervisor->ops->disk_file(host->hypervisor, m->job->uuid, disk->target, &file, error))
+        return FALSE;
+    gboolean on_base = g_strcmp0(file, base) == 0;
+    if (!on_base && g_strcmp0(file, overlay) != 0)
+        return vmig_fail(error, VMIG_ERROR_INTERFERENCE, "Look at virsh domblklist, then vmig-snap resume.",
+                         "%s: QEMU has disk %s of '%s' on %s, which is none of the job's files", host->hypervisor->host,
+                         disk->target, m->job->domain, file);
+    if (on_base != (chain == VMIG_CHAIN_BASE))
+        return end_known(m, host, side, disk, error);
+    disk->pivoted = disk->pivoted || on_base;
+    return TRUE;
+}
+
+gboolean vmig_truth_ask_qemu(VmigMachine *m, VmigSide side, GError **error)
+{
+    VmigHost *host = vmig_side_host(m, side, error);
+
+    for (guint i = 0; host != NULL && i < m->job->disks->len; i++)
+        if (!ask_disk(m, host, side, m->job->disks->pdata[i], error))
+            return FALSE;
+    return host != NULL && vmig_machine_save(m, error) && vmig_truth_mend_definition(m, side, error);
+}

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""libvirtd is killed some milliseconds after it was asked to pivot a disk: made, and judged."""
+import collections
+import os
+import signal
+import time
+
+from command import DONE, ROLLED_BACK, need
+from facts import gather, same_definitions
+from lab import wait_until
+from stopped import is_stopped
+
+# What the tool says that it had to put right.
+FOUND = {'libvirt has forgotten': 'forgotten',
+         'of \'g\' on the overlay in the persistent definition': 'old definition',
+         'not on the file that libvirt believes': 'old live definition'}
+MOST_MS = 40
+
+
+def _stop_at_pivot(call, process):
+    wait_until(lambda: is_stopped(process.pid) or process.poll() is not None, 120, 'the pivot')
+    need(process.poll() is None, 'it ended before the pivot:', call.tail())
+
+
+def _kill(lab, host, process, delay_ms):
+    """Let the tool ask for the pivot, and kill libvirtd that long after it."""
+    pids = list(lab.processes(host, 'libvirtd'))
+    until = time.monotonic() + delay_ms / 1e3
+    os.kill(process.pid, signal.SIGCONT)
+    while time.monotonic() < until:
+        pass
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    lab.kill_libvirtd(host)
+    lab.start_libvirtd(host)
+
+
+def _judge(move, host, other, code):
+    """Everything but that the guest noticed nothing: it may have been started anew."""
+    lab, call = move.lab, move.call
+    wrong = [] if call.code == code else [f'exit code {call.code}, not {code}']
+    wrong += move._never_two()
+    lab.wait_writes(host, move.guest.name, 5)
+    wrong += move._who_runs(host, [other]) + move._content(host)
+    if host == move.source:
+        wrong += same_definitions(move.before, gather(lab, host, move.guest))
+        wrong += move._left_over(move.files_before, {host: [move.guest.name]})
+    else:
+        wrong += move._definitions_there() + move._left_after_arrival(True)
+    need(not wrong, '; '.join(str(w) for w in wrong), '| said:', call.tail())
+
+
+def found(call):
+    """Which of the known traces libvirt left, by what the tool said."""
+    return [name for words, name in FOUND.items() if words in call.stdout]
+
+
+def kill_back(case, guest, delay_ms, disk=1):
+    """A migration that goes back, its source's libvirtd killed at a pivot; what libvirt left. The guest stays."""
+    move = case.migration(guest)
+    call = move.start(fault=f'SEED.enter@1:error:state,pivot.before@{disk}:stop')
+    try:
+        _stop_at_pivot(call, call.process)
+        _kill(case.lab, 'a', call.process, delay_ms)
+    finally:
+        move.finish(240)
+    _judge(move, 'a', 'b', ROLLED_BACK)
+    return found(call)
+
+
+def kill_there(case, guest, delay_ms, disk=1):
+    """A migration that arrives, its destination's libvirtd killed at a pivot; what libvirt left."""
+    move = case.migration(guest)
+    call = move.start(fault=f'pivot.before@{disk}:stop')
+    try:
+        _stop_at_pivot(call, call.process)
+        _kill(case.lab, 'b', call.process, delay_ms)
+    finally:
+        move.finish(240)
+    _judge(move, 'b', 'a', DONE)
+    return found(call)
+
+
+def tell(counts):
+    """One line of figures."""
+    return ', '.join(f'{counts[name]} {name}' for name in [*FOUND.values(), 'nothing'])
+
+
+def count(counts, traces):
+    """Add what one kill left."""
+    counts.update(traces or ['nothing'])
+
+
+def new_counts():
+    """Nothing seen yet."""
+    return collections.Counter()

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* libvirtd is killed right at a pivot: QEMU has done it, and what libvirt knows of it afterwards is one of three things
+ * that were seen of libvirt 9.0. */
+#include "sim.h"
+
+#include <string.h>
+
+void sim_pivot_plan(Sim *sim)
+{
+    static const SimFaultKind kinds[] = {SIM_FAULT_FORGET, SIM_FAULT_OLD_CONFIG, SIM_FAULT_OLD_LIVE};
+    SimRandom r;
+
+    /* By a chance of its own: all else of a seed is the same with or without. */
+    sim_random_seed(&r, sim->seed, 6);
+    sim->pivot.kind = SIM_FAULT_KINDS;
+    if (!sim_random_percent(&r, 25))
+        return;
+    sim->pivot.kind = kinds[sim_random_below(&r, G_N_ELEMENTS(kinds))];
+    sim->pivot.after = 1 + sim_random_below(&r, 4);
+    sim->pivot.away = sim_random_scale(&r, 100 * SIM_MS, 30 * SIM_S);
+}
+
+SimFaultKind sim_pivot_fault(Sim *sim)
+{
+    if (sim->healed || sim->reopen != NULL || sim->pivot.kind == SIM_FAULT_KINDS || sim->pivot.after == 0 ||
+        --sim->pivot.after > 0)
+        return SIM_FAULT_KINDS;
+    return sim->pivot.kind;
+}
+
+/* The state file could not be read: the domain is off for libvirt, and its QEMU lives. */
+static void forget(SimHost *host)
+{
+    SimDomain *d = &host->domain;
+
+    host->orphan = g_steal_pointer(&d->qemu);
+    sim_def_clear(&d->live);
+    d->run = VMIG_RUN_SHUTOFF;
+    d->off = VMIG_OFF_UNKNOWN;
+}
+
+gboolean sim_pivot_killed(SimHost *host, SimFaultKind kind, GError **error)
+{
+    Sim *sim = host->sim;
+
+    sim->fired[kind] = TRUE;
+    sim_trace(sim, "fault %s: %s: libvirtd is killed at a pivot", sim_fault_names[kind], host->name);
+    host->libvirt_until = sim->now + sim->pivot.away;
+    if (kind == SIM_FAULT_FORGET && host->domain.persistent)
+        forget(host);
+    return vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "%s: the connection to libvirt broke", host->name);
+}
+
+static gboolean is_disturbed(const SimDomain *d)
+{
+    for (guint i = 0; d->qemu != NULL && i < d->live.n; i++)
+        if (d->qemu->disks[i].n_chain != d->live.disks[i].n_chain)
+            return TRUE;
+    return FALSE;
+}
+
+/* What the tool says that a person has to do where it may not: end that QEMU, or the guest. */
+void sim_pivot_heal(SimHost *host)
+{
+    if (host->orphan != NULL || is_disturbed(&host->domain))
+        host->sim->guest.was_off = TRUE;
+    g_clear_pointer(&host->orphan, sim_qemu_kill);
+    if (is_disturbed(&host->domain)) {
+        sim_domain_off(host);
+        host->domain.off = VMIG_OFF_ASKED;
+    }
+}
+
+/* --- the storage's methods --- */
+
+JsonObject *sim_pivot_call(SimHost *host, const char *method, VmigReader *args, gboolean *known, GError **error)
+{
+    gboolean end = strcmp(method, "orphan-end") == 0;
+
+    *known = end || strcmp(method, "orphan") == 0;
+    if (!*known || !vmig_reader_end(args, error, "the request"))
+        return NULL;
+    JsonObject *reply = json_object_new();
+    if (end) {
+        if (host->orphan != NULL)
+            sim_trace(host->sim, "%s: the QEMU that libvirt has forgotten is killed", host->name);
+        if (host->orphan != NULL && host->orphan->running)
+            sim_violate(host->sim, "%s: a QEMU whose CPUs run is killed", host->name);
+        g_clear_pointer(&host->orphan, sim_qemu_kill);
+        return reply;
+    }
+    json_object_set_string_member(reply, "kind",
+                                  host->orphan == NULL    ? "none"
+                                  : host->orphan->running ? "running"
+                                                          : "suspended");
+    json_object_set_int_member(reply, "pid", host->orphan != NULL ? 4711 : 0);
+    return reply;
+}
+
+/* --- QEMU's own word --- */
+
+static const char *find_path(SimHost *host, const SimFile *file)
+{
+    GHashTableIter iter;
+    gpointer path, each;
+
+    g_hash_table_iter_init(&iter, host->files);
+    while (g_hash_table_iter_next(&iter, &path, &each))
+        if (each == file)
+            return path;
+    return NULL;
+}
+
+gboolean sim_hv_disk_file(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, const char *target, char **ret,
+                          GError **error)
+{
+    SimHost *host = sim_host_of(self);
+    SimCall call;
+
+    if (!sim_libvirt_begin(host->sim, &call, host, "disk-file", error))
+        return FALSE;
+    SimDomain *d = sim_hv_active(host, error);
+    const char *path = NULL;
+    for (guint i = 0; d != NULL && i < d->live.n; i++)
+        if (strcmp(d->live.disks[i].target, target) == 0)
+            path = find_path(host, d->qemu->disks[i].chain[0]);
+    if (d != NULL && path == NULL)
+        sim_hv_refuse(error, "%s: no disk '%s'", host->name, target);
+    if (!sim_call_end(host->sim, &call, path != NULL, error))
+        return FALSE;
+    *ret = g_strdup(path);
+    return TRUE;
+}
