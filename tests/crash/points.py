@@ -7,7 +7,8 @@ import dataclasses
 import subprocess
 
 # States in which no step runs, so that their points are never passed.
-NEVER = {f'{state}.{end}' for state in ('PLAN', 'DONE', 'ROLLED_BACK', 'PARKED') for end in ('enter', 'leave')} | \
+NEVER = {f'{state}.{end}' for state in ('PLAN', 'DONE', 'ROLLED_BACK', 'SET_ASIDE', 'PARKED')
+         for end in ('enter', 'leave')} | \
     {'rehearsal.started'}  # nothing is touched there: tests/lab/test_rehearsal.py
 
 # In the order in which a migration passes them.
