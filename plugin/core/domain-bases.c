@@ -7,7 +7,7 @@ static void put_on_base(xmlNode *node, const VmigDisk *disk, VmigSide side)
     const VmigFile *base = vmig_disk_base(disk);
     xmlNode *chain = vmig_xml_child(node, "backingStore");
 
-    vmig_xml_set(vmig_xml_child(node, "source"), "file", side == VMIG_SIDE_DEST ? base->dest : base->source);
+    vmig_xml_set(vmig_xml_child(node, "source"), "file", vmig_domain_file_name(base, side));
     vmig_xml_set(vmig_xml_child(node, "source"), "index", NULL);
     if (vmig_xml_child(node, "driver") != NULL)
         vmig_xml_set(vmig_xml_child(node, "driver"), "type", base->format);
@@ -21,7 +21,7 @@ static void put_on_base(xmlNode *node, const VmigDisk *disk, VmigSide side)
 static gboolean is_the_jobs(const char *file, const VmigDisk *disk)
 {
     const VmigFile *base = vmig_disk_base(disk);
-    const char *const ours[] = {disk->overlay, disk->dest_overlay, base->source, base->dest};
+    const char *const ours[] = {disk->overlay, disk->dest_overlay, base->source, base->named, base->dest};
 
     for (guint i = 0; i < G_N_ELEMENTS(ours); i++)
         if (file != NULL && g_strcmp0(file, ours[i]) == 0)

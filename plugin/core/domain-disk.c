@@ -207,6 +207,22 @@ static const char *chain_at(const VmigDomainDisk *disk, guint n)
     return n <= disk->backing->len ? ((VmigChainFile *)disk->backing->pdata[n - 1])->file : NULL;
 }
 
+gboolean vmig_domain_names_file(const char *name, const VmigFile *file, VmigSide side)
+{
+    if (name == NULL)
+        return FALSE;
+    if (side == VMIG_SIDE_DEST)
+        return g_strcmp0(name, file->dest) == 0;
+    return g_strcmp0(name, file->source) == 0 || g_strcmp0(name, file->named) == 0;
+}
+
+const char *vmig_domain_file_name(const VmigFile *file, VmigSide side)
+{
+    if (side == VMIG_SIDE_DEST)
+        return file->dest;
+    return file->named != NULL ? file->named : file->source;
+}
+
 gboolean vmig_domain_disk_chain_matches(const VmigDomainDisk *live, const char *overlay, GPtrArray *files,
                                         VmigSide side)
 {
@@ -218,8 +234,8 @@ gboolean vmig_domain_disk_chain_matches(const VmigDomainDisk *live, const char *
         return FALSE;
     for (guint i = 0; i < files->len; i++) {
         const VmigFile *file = files->pdata[i];
-        const char *expected = side == VMIG_SIDE_DEST ? file->dest : file->source;
-        if (expected == NULL || g_strcmp0(chain_at(live, i + n), expected) != 0)
+        const char *name = chain_at(live, i + n);
+        if (name == NULL || !vmig_domain_names_file(name, file, side))
             return FALSE;
     }
     return TRUE;

@@ -153,6 +153,8 @@ static GHashTable *moved_files(const VmigJob *job)
             const VmigFile *file = disk->files->pdata[k];
             if (file->source != NULL && vmig_xml_text_is_valid(file->dest) && strcmp(file->source, file->dest) != 0)
                 g_hash_table_insert(moved, file->source, file->dest);
+            if (file->named != NULL && vmig_xml_text_is_valid(file->dest) && strcmp(file->named, file->dest) != 0)
+                g_hash_table_insert(moved, file->named, file->dest);
         }
     }
     return moved;

@@ -105,6 +105,11 @@ typedef enum {
     VMIG_SIDE_DEST,
 } VmigSide;
 
+/* Does a definition of that side mean this file with this text? The destination's name it as it is; the source's may
+ * lead to it through links. */
+gboolean vmig_domain_names_file(const char *name, const VmigFile *file, VmigSide side);
+/* How the definitions of that side name it: what libvirt knows it by. */
+const char *vmig_domain_file_name(const VmigFile *file, VmigSide side);
 /* Is the chain that the XML names exactly the overlay (where not NULL), then these VmigFile, and ended? */
 gboolean vmig_domain_disk_chain_matches(const VmigDomainDisk *live, const char *overlay, GPtrArray *files,
                                         VmigSide side);

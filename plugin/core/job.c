@@ -49,12 +49,25 @@ static const Field content_fields[] = {
 static const FieldTable content_table = TABLE(VmigContent, vmig_content_free, content_fields);
 
 static const Field file_fields[] = {
-    TEXT(VmigFile, source),       TEXT(VmigFile, dest),    TEXT(VmigFile, part),
-    TEXT(VmigFile, format),       TEXT(VmigFile, backing), TEXT(VmigFile, backing_format),
-    TEXT(VmigFile, rebase),       SIZE(VmigFile, size),    SIZE(VmigFile, allocated),
-    SIZE(VmigFile, virtual_size), SIZE(VmigFile, dev),     SIZE(VmigFile, ino),
-    SIZE(VmigFile, mtime_ns),     TEXT(VmigFile, kept),    TEXT(VmigFile, hash),
-    FLAG(VmigFile, placed),       FLAG(VmigFile, dirty),   LIST(VmigFile, contents, &content_table),
+    TEXT(VmigFile, source),
+    TEXT(VmigFile, dest),
+    TEXT(VmigFile, part),
+    TEXT(VmigFile, format),
+    TEXT(VmigFile, backing),
+    TEXT(VmigFile, backing_format),
+    TEXT(VmigFile, rebase),
+    SIZE(VmigFile, size),
+    SIZE(VmigFile, allocated),
+    SIZE(VmigFile, virtual_size),
+    SIZE(VmigFile, dev),
+    SIZE(VmigFile, ino),
+    SIZE(VmigFile, mtime_ns),
+    TEXT(VmigFile, kept),
+    TEXT(VmigFile, hash),
+    FLAG(VmigFile, placed),
+    FLAG(VmigFile, dirty),
+    TEXT(VmigFile, named),
+    LIST(VmigFile, contents, &content_table),
 };
 static const FieldTable file_table = TABLE(VmigFile, vmig_file_free, file_fields);
 

@@ -30,7 +30,8 @@ typedef struct {
 
 /* One file of a base: the base itself or one of the files that it is backed by. */
 typedef struct {
-    char *source;         /* absolute path on the source */
+    char *source;         /* absolute path on the source, plain */
+    char *named;          /* how the source's definitions lead to it, where that is another text; or NULL */
     char *dest;           /* absolute path on the destination */
     char *part;           /* where the seed is written until it is proven */
     char *format;         /* "qcow2" or "raw" */

@@ -56,8 +56,8 @@ static gboolean start_disk(VmigMachine *m, VmigSide side, VmigDisk *disk, gboole
         return vmig_fail(error, VMIG_ERROR_BLOCK_JOB, "End it (virsh blockjob --abort), then vmig-snap resume.",
                          "%s: disk %s has another block job", host->hypervisor->host, disk->target);
     return host->hypervisor->ops->block_commit(host->hypervisor, m->job->uuid, disk->target,
-                                               vmig_side_path(vmig_disk_base(disk), side), vmig_settings_share(m->job),
-                                               error);
+                                               vmig_domain_file_name(vmig_disk_base(disk), side),
+                                               vmig_settings_share(m->job), error);
 }
 
 gboolean vmig_commit_start(VmigMachine *m, VmigSide side, GError **error)

@@ -37,8 +37,7 @@ static gboolean same_chain(const VmigDomainDisk *next, const VmigPlanDisk *disk)
     if (next->backing->len + 1 != disk->chain->len)
         return FALSE;
     for (guint i = 0; i < next->backing->len; i++)
-        if (g_strcmp0(((const VmigChainFile *)next->backing->pdata[i])->file,
-                      ((const VmigImageFacts *)disk->chain->pdata[i + 1])->path) != 0)
+        if (!vmig_plan_names_image(((const VmigChainFile *)next->backing->pdata[i])->file, disk->chain->pdata[i + 1]))
             return FALSE;
     return TRUE;
 }

@@ -23,10 +23,10 @@ void vmig_plan_refuse_error(VmigPlan *plan, const char *disk, const GError *erro
 {
     VmigErrorCode code = error->domain == VMIG_ERROR ? (VmigErrorCode)error->code : VMIG_ERROR_REFUSED;
 
-    const char *hint = vmig_error_hint(error);
-    if (hint == NULL && code == VMIG_ERROR_OUTSIDE_ROOTS)
-        hint = "Add the folder to image-roots in /etc/vmig-snap/vmig-snap.conf; links are not followed out of it.";
-    refuse(plan, code, disk, hint, "%s", error->message);
+    /* Nobody typed it: it is in a definition, or in an image. */
+    if (code == VMIG_ERROR_BAD_PATH)
+        code = VMIG_ERROR_ODD_PATH;
+    refuse(plan, code, disk, vmig_error_hint(error), "%s", error->message);
 }
 
 static void note(VmigPlan *plan, const char *format, ...) G_GNUC_PRINTF(2, 3);
@@ -174,6 +174,15 @@ static void rule_image(VmigPlan *plan, const VmigPlanDisk *disk, const VmigImage
 {
     const char *t = disk->disk->target;
 
+    /* QEMU takes the last piece for a whole sector, and then refuses to commit ("Image size is not a multiple of
+     * request alignment"), on either host. */
+    if (top && g_strcmp0(file->format, "raw") == 0 && file->size % 512 != 0) {
+        g_autofree char *hint = g_strdup_printf(
+            "With the guest off, round its size up to whole sectors: truncate -s %%512 '%s'.", file->path);
+        refuse(plan, VMIG_ERROR_ODD_SIZE, t, hint,
+               "disk %s: the size of %s, %" G_GUINT64_FORMAT " bytes, is no multiple of 512", t, file->path,
+               file->size);
+    }
     if (file->encrypted)
         refuse(plan, VMIG_ERROR_ENCRYPTED, t, NULL, "disk %s: %s is encrypted", t, file->path);
     if (file->data_file)
@@ -230,8 +239,7 @@ static void rule_chain(VmigPlan *plan, const VmigPlanDisk *disk)
     /* A live definition names the whole chain; it must be what the headers say, or somebody changed one of them. */
     gboolean same = !d->chain_known || d->backing->len + 1 == disk->chain->len;
     for (guint i = 0; same && d->chain_known && i < d->backing->len; i++)
-        same = g_strcmp0(((const VmigChainFile *)d->backing->pdata[i])->file,
-                         ((const VmigImageFacts *)disk->chain->pdata[i + 1])->path) == 0;
+        same = vmig_plan_names_image(((const VmigChainFile *)d->backing->pdata[i])->file, disk->chain->pdata[i + 1]);
     if (!same)
         refuse(plan, VMIG_ERROR_CHAIN, d->target, "Compare virsh dumpxml with qemu-img info --backing-chain.",
                "disk %s: the chain in libvirt's definition is not the one in the images' headers", d->target);

@@ -55,6 +55,11 @@ void vmig_plan_refuse(VmigPlan *plan, VmigErrorCode code, const char *disk, cons
     g_ptr_array_add(plan->refusals, refusal);
 }
 
+gboolean vmig_plan_names_image(const char *name, const VmigImageFacts *image)
+{
+    return name != NULL && (g_strcmp0(name, image->path) == 0 || g_strcmp0(name, image->named) == 0);
+}
+
 void vmig_plan_note(VmigPlan *plan, const char *text)
 {
     g_ptr_array_add(plan->notes, vmig_text_escape(text, -1));
@@ -66,6 +71,7 @@ static VmigFile *make_file(const VmigImageFacts *facts, const VmigPathFacts *at_
     VmigFile *file = vmig_file_new();
 
     file->source = g_strdup(facts->path);
+    file->named = g_strcmp0(facts->named, facts->path) != 0 ? g_strdup(facts->named) : NULL;
     file->dest = g_strdup(dest);
     file->part = vmig_part_path(dest, job_id);
     file->format = g_strdup(facts->format);

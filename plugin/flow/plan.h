@@ -126,6 +126,8 @@ void vmig_plan_refuse_error(VmigPlan *plan, const char *disk, const GError *erro
 void vmig_plan_apply_rules(VmigPlan *plan);
 /* The same refusal is said once. disk and hint may be NULL. */
 void vmig_plan_refuse(VmigPlan *plan, VmigErrorCode code, const char *disk, const char *hint, const char *text);
+/* Does a definition mean this image with this text? */
+gboolean vmig_plan_names_image(const char *name, const VmigImageFacts *image);
 void vmig_plan_note(VmigPlan *plan, const char *text);
 
 /* plan-stay.c: pure. A disk that is not moved must be the same storage on both hosts. */

@@ -53,7 +53,7 @@ gboolean vmig_side_require_next_start(VmigMachine *m, VmigSide side, GError **er
     for (guint i = 0; i < m->job->disks->len; i++) {
         const VmigDisk *disk = m->job->disks->pdata[i];
         const VmigDomainDisk *now = vmig_domain_xml_disk(xml, disk->target);
-        if (now == NULL || g_strcmp0(now->source, vmig_side_path(vmig_disk_base(disk), side)) != 0)
+        if (now == NULL || !vmig_domain_names_file(now->source, vmig_disk_base(disk), side))
             vmig_machine_note(
                 m,
                 "%s: the definition of disk %s for the next start was changed meanwhile: it names %s, and "

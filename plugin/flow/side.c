@@ -31,7 +31,9 @@ static gboolean is_on(const VmigDomainDisk *now, const VmigDisk *disk, const cha
 {
     if (now->chain_known)
         return vmig_domain_disk_chain_matches(now, overlay, disk->files, side);
-    return g_strcmp0(now->source, overlay != NULL ? overlay : vmig_side_path(vmig_disk_base(disk), side)) == 0;
+    if (overlay != NULL)
+        return g_strcmp0(now->source, overlay) == 0;
+    return vmig_domain_names_file(now->source, vmig_disk_base(disk), side);
 }
 
 static VmigChain classify(const VmigDomainDisk *now, const VmigDisk *disk, VmigSide side)
@@ -212,7 +214,8 @@ static gboolean is_a_file_of(const VmigDisk *disk, const char *path)
     const VmigFile *base = vmig_disk_base(disk);
 
     return path != NULL && (g_strcmp0(path, disk->overlay) == 0 || g_strcmp0(path, disk->dest_overlay) == 0 ||
-                            g_strcmp0(path, base->source) == 0 || g_strcmp0(path, base->dest) == 0);
+                            g_strcmp0(path, base->source) == 0 || g_strcmp0(path, base->named) == 0 ||
+                            g_strcmp0(path, base->dest) == 0);
 }
 
 /* What somebody put in its place meanwhile is his; on top of it, it is still the disk that was marked. */

@@ -132,6 +132,21 @@ static guint64 forecast(const VmigPlanDisk *disk)
     return MIN(MAX(disk->to_copy / 10, FORECAST_MIN), top->virtual_size);
 }
 
+/* --map-dir may name the folder as the definition does, or the one that it leads to. */
+static char *dest_path(const VmigPathMap *map, const char *target, const VmigImageFacts *file)
+{
+    g_autofree char *plain = g_canonicalize_filename(file->named != NULL ? file->named : file->path, "/");
+    char *mapped = vmig_path_map_apply(map, target, file->path);
+
+    if (!g_str_equal(mapped, file->path) || g_str_equal(plain, file->path))
+        return mapped;
+    g_autofree char *by_name = vmig_path_map_apply(map, target, plain);
+    if (g_str_equal(by_name, plain))
+        return mapped;
+    g_free(mapped);
+    return g_steal_pointer(&by_name);
+}
+
 static void ask_images(VmigSurvey *s, VmigWorld *world, VmigPlanDisk *disk)
 {
     VmigStorage *source = world->source.storage;
@@ -145,7 +160,7 @@ static void ask_images(VmigSurvey *s, VmigWorld *world, VmigPlanDisk *disk)
         return;
     for (guint i = 0; i < disk->chain->len; i++) {
         const VmigImageFacts *file = disk->chain->pdata[i];
-        g_ptr_array_add(disk->dest_paths, vmig_path_map_apply(s->request->map, i == 0 ? d->target : NULL, file->path));
+        g_ptr_array_add(disk->dest_paths, dest_path(s->request->map, i == 0 ? d->target : NULL, file));
         disk->to_copy += MIN(file->allocated, file->size);
     }
     disk->overlay_forecast = forecast(disk);
@@ -184,9 +199,11 @@ static void ask_disk(VmigSurvey *s, VmigWorld *world, const VmigDomainDisk *d)
     disk->dest_paths = g_ptr_array_new_with_free_func(g_free);
     disk->dest_facts = g_ptr_array_new_with_free_func((GDestroyNotify)vmig_path_facts_free);
     if (local_file) {
-        disk->overlay_facts = vmig_storage_path(world->source.storage, d->source, NULL);
+        g_autofree char *real = vmig_storage_resolve(world->source.storage, d->source, NULL);
+        const char *path = real != NULL ? real : d->source;
+        disk->overlay_facts = vmig_storage_path(world->source.storage, path, NULL);
         if (world->dest.storage != NULL)
-            disk->same_path = vmig_storage_path(world->dest.storage, d->source, NULL);
+            disk->same_path = vmig_storage_path(world->dest.storage, path, NULL);
     }
     disk->why_not = reason_to_stay(s->request, disk);
     if (disk->why_not != NULL || (s->request->disks == NULL && may_be_shared(disk)))

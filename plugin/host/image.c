@@ -12,6 +12,7 @@
 
 #include "core/errors.h"
 #include "core/names.h"
+#include "host/resolve.h"
 #include "host/tool.h"
 #include "store/beneath.h"
 
@@ -28,6 +29,7 @@ void vmig_image_free(VmigImage *image)
     if (image == NULL)
         return;
     g_free(image->path);
+    g_free(image->named);
     g_free(image->format);
     vmig_qcow2_free(image->qcow2);
     g_free(image->backing);
@@ -75,8 +77,8 @@ static gboolean check_file(int fd, const char *path, GError **error)
         return vmig_fail(error, VMIG_ERROR_DISK_KIND, NULL, "'%s' is not a regular file", path);
     /* Another name may be outside the roots, and then so is the content. */
     if (st.st_nlink != 1)
-        return vmig_fail(error, VMIG_ERROR_OUTSIDE_ROOTS, NULL, "'%s' has %lu hard links instead of one", path,
-                         (unsigned long)st.st_nlink);
+        return vmig_fail(error, VMIG_ERROR_OUTSIDE_ROOTS, VMIG_HINT_HARD_LINK, "'%s' has %lu hard links instead of one",
+                         path, (unsigned long)st.st_nlink);
     return TRUE;
 }
 
@@ -275,22 +277,26 @@ VmigImage *vmig_image_survey(const char *path, const char *format, GError **erro
     return fd >= 0 ? survey_fd(fd, path, format, error) : NULL;
 }
 
-/* The same name as text and for the kernel are two things where a folder above is a symbolic link and the name has
- * '..': QEMU goes where the kernel does. */
-static gboolean check_resolved(const VmigImage *image, int fd, GError **error)
+/* Between the look at the name and the look at the file somebody may have changed where the name leads. */
+static gboolean check_resolved(const char *named, int fd, GError **error)
 {
-    g_autofree char *folder = g_path_get_dirname(image->path);
-    g_autofree char *as_qemu =
-        *image->backing == '/' ? g_strdup(image->backing) : g_strconcat(folder, "/", image->backing, NULL);
     struct stat ours, theirs;
 
-    if (fstat(fd, &ours) != 0 || stat(as_qemu, &theirs) != 0)
-        return vmig_fail_errno(error, errno, "cannot look at the backing file '%s'", as_qemu);
+    if (fstat(fd, &ours) != 0 || stat(named, &theirs) != 0)
+        return vmig_fail_errno(error, errno, "cannot look at '%s'", named);
     if (ours.st_dev != theirs.st_dev || ours.st_ino != theirs.st_ino)
-        return vmig_fail(error, VMIG_ERROR_OUTSIDE_ROOTS, NULL,
-                         "the backing file '%s' goes through a symbolic link and is not '%s'", as_qemu,
-                         image->backing_path);
+        return vmig_fail(error, VMIG_ERROR_OUTSIDE_ROOTS, NULL, "'%s' leads to another file than a moment ago", named);
     return TRUE;
+}
+
+/* As QEMU goes from a header to the file below: from the folder of the name that it opened, which may be a link. */
+static char *name_below(const VmigImage *image)
+{
+    g_autofree char *folder = g_path_get_dirname(image->named);
+
+    if (image->backing_path == NULL)
+        return NULL;
+    return *image->backing == '/' ? g_strdup(image->backing) : g_strconcat(folder, "/", image->backing, NULL);
 }
 
 static gboolean check_backing(const VmigImage *image, GError **error)
@@ -325,19 +331,26 @@ static gboolean check_new(GPtrArray *chain, const VmigImage *image, GError **err
 GPtrArray *vmig_image_survey_chain(const char *path, const char *format, GPtrArray *roots, GError **error)
 {
     g_autoptr(GPtrArray) chain = g_ptr_array_new_with_free_func((GDestroyNotify)vmig_image_free);
-    const VmigImage *above = NULL;
+    g_autofree char *named = g_strdup(path);
+    VmigImage *above = NULL;
 
-    while (path != NULL) {
-        g_auto(Fd) fd = vmig_image_open(path, roots, FALSE, error);
-        if (fd < 0 || (above != NULL && !check_resolved(above, fd, error)))
+    while (named != NULL) {
+        g_autofree char *real = roots != NULL ? vmig_resolve(named, roots, error) : g_strdup(named);
+        g_auto(Fd) fd = real != NULL ? vmig_image_open(real, roots, FALSE, error) : -1;
+        if (fd < 0 || !check_resolved(named, fd, error))
             return NULL;
-        g_autoptr(VmigImage) image = survey_fd(fd, path, format, error);
+        g_autoptr(VmigImage) image = survey_fd(fd, real, format, error);
         if (image == NULL || !check_new(chain, image, error))
             return NULL;
+        image->named = g_steal_pointer(&named);
         if (image->backing != NULL && !check_backing(image, error))
             return NULL;
+        if (above != NULL) {
+            g_free(above->backing_path);
+            above->backing_path = g_strdup(image->path);
+        }
         above = image;
-        path = image->backing_path;
+        named = name_below(image);
         format = image->backing_format;
         g_ptr_array_add(chain, g_steal_pointer(&image));
     }

@@ -15,8 +15,12 @@
 /* A backing chain beyond that is an accident or an attack; libvirt's own limit is 200. */
 #define VMIG_IMAGE_MAX_CHAIN 64
 
+#define VMIG_HINT_HARD_LINK                                                                                            \
+    "With the guest off, remove the other name (find ROOT -samefile FILE), or put a copy in the image's place."
+
 typedef struct {
-    char *path;
+    char *path;  /* plain: vmig_resolve() */
+    char *named; /* as the definition, or the header above, leads to it */
     char *format;
     guint64 virtual_size;
     guint64 file_size; /* st_size */

@@ -12,6 +12,7 @@
 #include "core/path-map.h"
 #include "host/image-locks.h"
 #include "host/image.h"
+#include "host/resolve.h"
 #include "host/storage-local-private.h"
 #include "store/beneath.h"
 #include "store/gate.h"
@@ -75,7 +76,8 @@ gboolean vmig_local_check_path(VmigLocal *local, const char *path, GError **erro
     if (!S_ISREG(st.st_mode))
         return vmig_fail(error, VMIG_ERROR_DISK_KIND, NULL, "'%s' is no regular file", path);
     if (st.st_nlink != 1)
-        return vmig_fail(error, VMIG_ERROR_OUTSIDE_ROOTS, NULL, "'%s' has a second name (a hard link)", path);
+        return vmig_fail(error, VMIG_ERROR_OUTSIDE_ROOTS, VMIG_HINT_HARD_LINK, "'%s' has a second name (a hard link)",
+                         path);
     return TRUE;
 }
 
@@ -271,6 +273,7 @@ static JsonObject *image_to_json(const VmigImage *image)
     const VmigQcow2 *qcow2 = image->qcow2;
 
     set_text(object, "path", image->path);
+    set_text(object, "named", image->named);
     set_text(object, "format", image->format);
     set_text(object, "backing", image->backing);
     set_text(object, "backing_format", image->backing_format);
@@ -303,7 +306,10 @@ static JsonObject *do_survey(VmigLocal *local, VmigReader *args, GError **error)
     const char *format = vmig_reader_text(args, "format");
 
     check_format(args, format);
-    if (!vmig_local_args(args, error) || !vmig_local_check_path(local, path, error))
+    if (!vmig_local_args(args, error))
+        return NULL;
+    g_autofree char *real = vmig_resolve(path, local->roots, error);
+    if (real == NULL || !vmig_local_check_path(local, real, error))
         return NULL;
     g_autoptr(GPtrArray) chain = vmig_image_survey_chain(path, format, local->roots, error);
     if (chain == NULL)
@@ -313,6 +319,20 @@ static JsonObject *do_survey(VmigLocal *local, VmigReader *args, GError **error)
     for (guint i = 0; i < chain->len; i++)
         json_array_add_object_element(images, image_to_json(chain->pdata[i]));
     json_object_set_array_member(reply, "images", images);
+    return reply;
+}
+
+static JsonObject *do_resolve(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *path = vmig_reader_text(args, "path");
+
+    if (!vmig_local_args(args, error))
+        return NULL;
+    g_autofree char *real = vmig_resolve(path, local->roots, error);
+    if (real == NULL)
+        return NULL;
+    JsonObject *reply = json_object_new();
+    set_text(reply, "path", real);
     return reply;
 }
 
@@ -412,5 +432,5 @@ static JsonObject *do_check(VmigLocal *local, VmigReader *args, GError **error)
 const VmigLocalMethod vmig_local_file_methods[] = {
     {"path", do_path},           {"survey", do_survey}, {"stat", do_stat},
     {"allocated", do_allocated}, {"locks", do_locks},   {"count-snapshots", do_count_snapshots},
-    {"check", do_check},         {NULL, NULL},
+    {"resolve", do_resolve},     {"check", do_check},   {NULL, NULL},
 };

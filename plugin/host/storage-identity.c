@@ -16,6 +16,7 @@
 
 #include "host/block-identity.h"
 #include "host/image.h"
+#include "host/resolve.h"
 #include "host/storage-local-private.h"
 
 #define BLOCK 4096
@@ -64,7 +65,8 @@ static int open_public(const char *path, GError **error)
 
 static int open_file(VmigLocal *local, const char *path, GError **error)
 {
-    int fd = vmig_image_open(path, local->roots, FALSE, NULL);
+    g_autofree char *real = vmig_resolve(path, local->roots, NULL);
+    int fd = real != NULL ? vmig_image_open(real, local->roots, FALSE, NULL) : -1;
 
     return fd >= 0 ? fd : open_public(path, error);
 }

@@ -62,6 +62,7 @@ void vmig_image_facts_free(VmigImageFacts *facts)
     if (facts == NULL)
         return;
     g_free(facts->path);
+    g_free(facts->named);
     g_free(facts->format);
     g_free(facts->backing);
     g_free(facts->backing_format);
@@ -229,6 +230,17 @@ VmigPathFacts *vmig_storage_path(VmigStorage *storage, const char *path, GError 
     return understood(&reader, storage, "path", error) ? g_steal_pointer(&facts) : NULL;
 }
 
+char *vmig_storage_resolve(VmigStorage *storage, const char *path, GError **error)
+{
+    g_autoptr(JsonObject) reply = ask(storage, "resolve", path_args(path), error);
+
+    if (reply == NULL)
+        return NULL;
+    VmigReader reader = vmig_reader(reply);
+    const char *real = vmig_reader_text(&reader, "path");
+    return understood(&reader, storage, "resolve", error) ? g_strdup(real) : NULL;
+}
+
 static void read_snapshots(VmigReader *image, GPtrArray *snapshots)
 {
     JsonArray *array = vmig_reader_array(image, "snapshots");
@@ -256,6 +268,7 @@ static VmigImageFacts *read_image(VmigReader *reply, JsonObject *object)
     VmigReader reader = vmig_reader(object);
 
     facts->path = g_strdup(vmig_reader_text(&reader, "path"));
+    facts->named = g_strdup(vmig_reader_maybe_text(&reader, "named"));
     facts->format = g_strdup(vmig_reader_text(&reader, "format"));
     facts->backing = g_strdup(vmig_reader_maybe_text(&reader, "backing"));
     facts->backing_format = g_strdup(vmig_reader_maybe_text(&reader, "backing_format"));

@@ -88,7 +88,8 @@ typedef struct {
 
 /* One file of a chain as a survey found it. */
 typedef struct {
-    char *path;
+    char *path;  /* plain, without symbolic links below the image root */
+    char *named; /* as the definition, or the header above, leads to it */
     char *format;
     char *backing; /* as stored */
     char *backing_format;
@@ -115,6 +116,8 @@ VmigStorageFacts *vmig_storage_hello(VmigStorage *storage, GError **error);
 char *vmig_storage_libvirt_socket(VmigStorage *storage, GError **error);
 /* "path" */
 VmigPathFacts *vmig_storage_path(VmigStorage *storage, const char *path, GError **error);
+/* "resolve": the plain path of an existing file. (transfer full) */
+char *vmig_storage_resolve(VmigStorage *storage, const char *path, GError **error);
 /* "survey": the chain, top first, each read by the bounded reader and then by qemu-img.
  * VmigImageFacts. */
 GPtrArray *vmig_storage_survey(VmigStorage *storage, const char *path, const char *format, GError **error);

@@ -357,6 +357,8 @@ static void test_chain_without_format(Fixture *f, gconstpointer data G_GNUC_UNUS
     g_assert_nonnull(strstr(vmig_error_hint(error), "-F"));
 }
 
+static void assert_path(Fixture *f, GPtrArray *chain, guint i, const char *path, const char *named);
+
 /* As text "../b" is beside the link, for the kernel it is beside where the link leads. */
 static void test_chain_through_link(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
@@ -369,8 +371,62 @@ static void test_chain_through_link(Fixture *f, gconstpointer data G_GNUC_UNUSED
     g_ptr_array_add(roots, g_build_filename(f->folder, "link", NULL));
     g_ptr_array_add(roots, g_strdup(f->folder));
     g_autoptr(GPtrArray) chain = vmig_image_survey_chain(path, "qcow2", roots, &error);
-    g_assert_null(chain);
+    g_assert_no_error(error);
+    assert_path(f, chain, 1, "b.raw", NULL);
+}
+
+static void assert_path(Fixture *f, GPtrArray *chain, guint i, const char *path, const char *named)
+{
+    g_autofree char *expected = in_root(f, path);
+    const VmigImage *image = chain->pdata[i];
+
+    g_assert_cmpstr(image->path, ==, expected);
+    if (named != NULL) {
+        g_autofree char *name = in_root(f, named);
+        g_assert_cmpstr(image->named, ==, name);
+    }
+}
+
+/* Every spelling leads to the plain path; what the definitions call it is kept. A relative name in a header starts from
+ * the folder of the link that was opened, as for QEMU. */
+static void test_chain_spelled(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *path = in_root(f, "/x/./link.qcow2");
+
+    sh(f, "mkdir real links base; ln -s links x; qemu-img create -f raw base/c.raw 1M; ln -s base/c.raw c.raw; "
+          "qemu-img create -f qcow2 -u -b .././/base/../c.raw -F raw base/b.qcow2 1M; "
+          "qemu-img create -f qcow2 -u -b ../base/b.qcow2 -F qcow2 real/a.qcow2 1M; "
+          "ln -s ../real/a.qcow2 links/link.qcow2; qemu-img create -f qcow2 decoy.qcow2 1M");
+    g_autoptr(GPtrArray) chain = vmig_image_survey_chain(path, "qcow2", f->roots, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(chain->len, ==, 3);
+    assert_path(f, chain, 0, "real/a.qcow2", "/x/./link.qcow2");
+    assert_path(f, chain, 1, "base/b.qcow2", "/x/./../base/b.qcow2");
+    assert_path(f, chain, 2, "base/c.raw", "/x/./../base/.././/base/../c.raw");
+    g_assert_cmpstr(((VmigImage *)chain->pdata[0])->backing_path, ==, ((VmigImage *)chain->pdata[1])->path);
+}
+
+/* What the hint says to do helps: it names the folder that the link leads to. */
+static void test_chain_hint(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *path = in_root(f, "link");
+    g_autofree char *away = g_build_filename(f->folder, "away", NULL);
+
+    sh(f, "mkdir ../away; truncate -s 1M ../away/a.raw; ln -s ../away/a.raw link");
+    g_assert_null(vmig_image_survey_chain(path, "raw", f->roots, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_OUTSIDE_ROOTS);
+    g_assert_nonnull(strstr(error->message, "leads to"));
+    const char *folder = strstr(vmig_error_hint(error), "Add the folder ");
+    g_assert_nonnull(folder);
+    folder += strlen("Add the folder ");
+    g_assert_true(g_str_has_prefix(folder, away) && folder[strlen(away)] == ' ');
+    g_ptr_array_add(f->roots, g_strdup(away));
+    g_clear_error(&error);
+    g_autoptr(GPtrArray) chain = vmig_image_survey_chain(path, "raw", f->roots, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(chain->len, ==, 1);
 }
 
 /* --- check --- */
@@ -662,6 +718,8 @@ int main(int argc, char **argv)
     add("/image/chain-names", test_chain_names);
     add("/image/chain-without-format", test_chain_without_format);
     add("/image/chain-through-link", test_chain_through_link);
+    add("/image/chain-spelled", test_chain_spelled);
+    add("/image/chain-hint", test_chain_hint);
     add("/image/check", test_check);
     add("/image/check-locked", test_check_locked);
     add("/image/overlay", test_overlay);
