@@ -85,6 +85,18 @@ static JsonObject *image_facts(const char *path, const SimFile *file)
     return image;
 }
 
+/* No links here: every name is plain. */
+static JsonObject *do_resolve(SimHost *host G_GNUC_UNUSED, VmigReader *args, GError **error)
+{
+    const char *path = vmig_reader_text(args, "path");
+
+    if (!vmig_reader_end(args, error, "the request"))
+        return NULL;
+    JsonObject *reply = json_object_new();
+    json_object_set_string_member(reply, "path", path);
+    return reply;
+}
+
 static JsonObject *do_survey(SimHost *host, VmigReader *args, GError **error)
 {
     const char *path = vmig_reader_text(args, "path");
@@ -178,14 +190,9 @@ JsonObject *sim_image_call(SimHost *host, const char *method, VmigReader *args, 
         const char *name;
         JsonObject *(*handle)(SimHost *host, VmigReader *args, GError **error);
     } methods[] = {
-        {"hello", do_hello},
-        {"path", do_path},
-        {"survey", do_survey},
-        {"stat", do_stat},
-        {"count-snapshots", do_count_snapshots},
-        {"locks", do_locks},
-        {"allocated", do_allocated},
-        {"check", do_check},
+        {"hello", do_hello},     {"path", do_path},           {"survey", do_survey},
+        {"resolve", do_resolve}, {"stat", do_stat},           {"count-snapshots", do_count_snapshots},
+        {"locks", do_locks},     {"allocated", do_allocated}, {"check", do_check},
     };
 
     for (guint i = 0; i < G_N_ELEMENTS(methods); i++) {
