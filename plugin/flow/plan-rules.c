@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "core/amount.h"
+#include "core/names.h"
 #include "core/snapshot-tree.h"
 #include "flow/plan.h"
 
@@ -177,8 +178,9 @@ static void rule_image(VmigPlan *plan, const VmigPlanDisk *disk, const VmigImage
     /* QEMU takes the last piece for a whole sector, and then refuses to commit ("Image size is not a multiple of
      * request alignment"), on either host. */
     if (top && g_strcmp0(file->format, "raw") == 0 && file->size % 512 != 0) {
-        g_autofree char *hint = g_strdup_printf(
-            "With the guest off, round its size up to whole sectors: truncate -s %%512 '%s'.", file->path);
+        g_autofree char *word = vmig_shell_word(file->path);
+        g_autofree char *hint =
+            g_strdup_printf("With the guest off, round its size up to whole sectors: truncate -s %%512 %s", word);
         refuse(plan, VMIG_ERROR_ODD_SIZE, t, hint,
                "disk %s: the size of %s, %" G_GUINT64_FORMAT " bytes, is no multiple of 512", t, file->path,
                file->size);
