@@ -51,6 +51,7 @@ static const struct {
     {"received", 0},    {"known", 20},    {"check", 0},         {"commit-offline", 0},  {"survey", 20},
     {"receive", 20},    {"place", 20},    {"remove", 20},       {"create-overlay", 20}, {"remove-base", 20},
     {"fence-take", 20}, {"contents", 20}, {"content-page", 20}, {"texts-put", 20},      {"texts-get", 20},
+    {"digest", 0},      {"identity", 20},
 };
 
 static gint64 deadline_of(const Client *client, const char *method)

@@ -28,6 +28,7 @@ static const struct {
     {"hello", LOOKS},
     {"path", LOOKS},
     {"survey", LOOKS},
+    {"resolve", LOOKS},
     {"stat", LOOKS},
     {"allocated", LOOKS},
     {"locks", LOOKS},
