@@ -42,12 +42,20 @@ char *vmig_resolve(const char *path, GPtrArray *roots, GError **error)
         vmig_fail_errno(error, *path == '/' ? errno : EINVAL, "cannot look at '%s'", shown);
         return NULL;
     }
+    /* A root inside another one counts as a folder of that one: the outermost is the one that links count from. */
+    g_autofree char *best = NULL;
+    gsize shortest = G_MAXSIZE;
     for (guint i = 0; i < roots->len; i++) {
         g_autofree char *plain = g_canonicalize_filename(roots->pdata[i], "/");
         g_autofree char *root = real_path(plain);
-        if (root != NULL && vmig_path_is_below(real, root))
-            return g_build_filename(plain, real + strlen(root), NULL);
+        if (root == NULL || strlen(root) >= shortest || !vmig_path_is_below(real, root))
+            continue;
+        shortest = strlen(root);
+        g_free(best);
+        best = g_build_filename(plain, real + shortest, NULL);
     }
+    if (best != NULL)
+        return g_steal_pointer(&best);
     fail_outside(path, real, error);
     return NULL;
 }
