@@ -59,8 +59,7 @@ static gint64 deadline_of(const Client *client, const char *method)
     gint64 factor = 1;
 
     for (guint i = 0; i < G_N_ELEMENTS(slow_methods); i++)
-        if (g_str_equal(method, slow_methods[i].method))
-            factor = slow_methods[i].factor;
+        factor = g_str_equal(method, slow_methods[i].method) ? slow_methods[i].factor : factor;
     return factor == 0 ? G_MAXINT64 : g_get_monotonic_time() + factor * client->times.call * 1000;
 }
 
