@@ -417,32 +417,6 @@ void vmig_job_forget_xml(VmigJob *job)
         g_clear_pointer(&((VmigSnapshot *)job->snapshots->pdata[i])->xml, g_free);
 }
 
-VmigDisk *vmig_job_disk(const VmigJob *job, const char *target)
-{
-    for (guint i = 0; i < job->disks->len; i++) {
-        VmigDisk *disk = job->disks->pdata[i];
-        if (g_strcmp0(disk->target, target) == 0)
-            return disk;
-    }
-    return NULL;
-}
-
-VmigFile *vmig_disk_base(const VmigDisk *disk)
-{
-    g_return_val_if_fail(disk->files->len > 0, NULL);
-    return disk->files->pdata[0];
-}
-
-gboolean vmig_job_token_is_dest(const VmigJob *job)
-{
-    return g_strcmp0(job->token, "destination") == 0;
-}
-
-gboolean vmig_job_is_direct(const VmigJob *job)
-{
-    return g_strcmp0(job->options.fold, "direct") == 0;
-}
-
 JsonObject *vmig_job_to_json(const VmigJob *job)
 {
     return record_to_json(job, &job_table);
