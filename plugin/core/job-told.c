@@ -23,10 +23,11 @@ static gboolean same(const Check *c, const char *own, const char *told, const ch
     return g_strcmp0(own, told) == 0 || refuse(c, what, of);
 }
 
-/* Set once, and only to a name of the job's own. */
+/* Set once, and only to a name of the job's own. A host whose journal was replaced by an older one does not know it any
+ * more: it is a throw-away file, and the name is always the same. */
 static gboolean same_or_ours(const Check *c, const char *own, const char *told, const char *what, const char *of)
 {
-    if (own == NULL && told != NULL && vmig_path_is_ours(told, c->job->id))
+    if (told == NULL || (own == NULL && vmig_path_is_ours(told, c->job->id)))
         return TRUE;
     return same(c, own, told, what, of);
 }
