@@ -370,6 +370,7 @@ void sim_check_end(Sim *sim, const VmigJob *job)
     check_snapshots(sim, owner);
     if (token_is_dest(sim_source(sim)) != token_is_dest(sim_dest(sim)) && sim->healed && sim->ended)
         sim_violate(sim, "the journals do not agree on the owner");
+    sim_meddle_check(sim, state);
     if (state == VMIG_STATE_DONE && owner != sim_dest(sim))
         sim_violate(sim, "done, and the destination does not own the guest");
     if (state == VMIG_STATE_ROLLED_BACK && owner != sim_source(sim))

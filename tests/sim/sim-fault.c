@@ -74,10 +74,11 @@ void sim_fault_plan(Sim *sim, SimFaultSet set)
         guint far = 1 + sim_random_below(r, 420);
         sim->faults[i] = (SimFault){kind, i > 0 && sim_random_percent(r, 50) ? near : far};
     }
-    if (set == SIM_FAULTS_ALL)
+    if (set == SIM_FAULTS_ALL) {
         plan_old_journal(sim);
-    if (set == SIM_FAULTS_ALL)
         sim_pivot_plan(sim);
+        sim_meddle_plan(sim);
+    }
     qsort(sim->faults, sim->n_faults, sizeof sim->faults[0], by_call);
     static const guint percents[] = {0, 0, 15, 60};
     sim->migration_fails = set == SIM_FAULTS_CRASHES ? 0 : percents[sim_random_below(r, G_N_ELEMENTS(percents))];
@@ -437,6 +438,7 @@ void sim_fault_heal(Sim *sim)
 {
     if (!sim->healed)
         sim_trace(sim, "nothing goes wrong any more");
+    sim_meddle_heal(sim);
     sim->healed = TRUE;
     sim->stubborn_until = sim->net_until = 0;
     sim->journal_fault = SIM_FAULT_KINDS;

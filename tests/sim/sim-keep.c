@@ -336,6 +336,7 @@ static void io_world(Io *io)
     IO(io, sim->net_until);
     IO(io, sim->corrupt);
     IO(io, sim->foreign);
+    IO(io, sim->meddle);
     IO(io, sim->lost_config);
     IO(io, sim->fired);
     IO(io, sim->visited);

@@ -78,6 +78,7 @@ static void on_state(gpointer user, const VmigJob *job)
 
     sim->visited |= 1ull << vmig_job_state(job);
     sim_trace(sim, "==== %s", job->state);
+    sim_meddle_entered(sim, job);
 }
 
 static void on_note(gpointer user, const VmigJob *job G_GNUC_UNUSED, const char *text)

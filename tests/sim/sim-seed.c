@@ -180,6 +180,7 @@ static gboolean send_file(Sim *sim, VmigCopyTask *task, gboolean half, GError **
     if (sim->broken != SIM_BREAK_SEED || fresh)
         send_blocks(to, from, half);
     task->hash = sim_file_hash(from);
+    sim_meddle_copied(sim, task->file->source);
     g_free(sim->sent_hash);
     sim->sent_hash = fresh ? NULL : g_strdup(task->hash);
     if (sim->corrupt) {

@@ -476,6 +476,10 @@ struct Sim {
         guint after;       /* pivots */
         gint64 away;       /* how long libvirtd is */
     } pivot;
+    struct {
+        gboolean touches, redefines; /* whether he will */
+        gboolean touched, redefined;
+    } meddle;
 
     /* What is found. */
     char *violation;
@@ -557,6 +561,12 @@ SimDomain *sim_hv_active(SimHost *host, GError **error);
 SimDomain *sim_hv_modify(SimHost *host, GError **error);
 
 /* sim-stranger.c */
+void sim_meddle_plan(Sim *sim);
+void sim_meddle_copied(Sim *sim, const char *path);
+void sim_meddle_entered(Sim *sim, const VmigJob *job);
+void sim_meddle_heal(Sim *sim);
+void sim_meddle_check(Sim *sim, VmigState end);
+
 void sim_stranger_come(Sim *sim);
 void sim_stranger_leave(Sim *sim);
 void sim_stranger_check(SimHost *host, const char *method); /* what the tool does there */

@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The deliberate faults of tests/mutation/run, and the test that sees each.
+
+one() is a single edit. layers() is a rule that stands in more than one place, each of which covers the others: all are
+taken out together."""
+import collections
+
+Mutant = collections.namedtuple('Mutant', 'id edits harm test survives')
+
+MUTANTS = []
+# Few seeds, so that a fault costs seconds; tests/run makes a hundred thousand.
+SIM = 'sim 1000'
+
+
+def one(name, path, old, new, harm, test, survives=None):
+    MUTANTS.append(Mutant(name, [(path, old, new)], harm, test, survives))
+
+
+def layers(name, edits, harm, test, survives=None):
+    MUTANTS.append(Mutant(name, edits, harm, test, survives))
+
+
+# The decision table: who may run the guest after something broke.
+TABLE = 'plugin/core/uncertain.c'
+one('table-two-runners', TABLE, '{RUNNING, RUNNING, TOKEN_ANY, MAYBE, VMIG_DECIDE_ALARM}',
+    '{RUNNING, RUNNING, TOKEN_ANY, MAYBE, VMIG_DECIDE_BACK}',
+    'two running copies are not noticed, and both go on', 'unit uncertain')
+one('table-source-runs-given', TABLE, '    {RUNNING, SEEN_ANY, HALF | DEST, MAYBE, VMIG_DECIDE_ALARM},\n', '',
+    'a source that runs after it gave the token away is overlooked', 'unit uncertain')
+one('table-owner-silent', TABLE, '{SEEN_ANY, UNREACHABLE, DEST, MAYBE, VMIG_DECIDE_WAIT}',
+    '{SEEN_ANY, UNREACHABLE, DEST, MAYBE, VMIG_DECIDE_BACK}',
+    'the source runs the guest again while its owner does not answer: two runners', 'unit uncertain')
+one('table-half-silent', TABLE, '{SEEN_ANY, UNREACHABLE, HALF, MAYBE, VMIG_DECIDE_WAIT}',
+    '{SEEN_ANY, UNREACHABLE, HALF, MAYBE, VMIG_DECIDE_BACK}',
+    'a token that may have arrived is taken back: two runners', 'unit uncertain')
+one('table-runs-without-token', TABLE, '{SEEN_ANY, RUNNING, NONE, MAYBE, VMIG_DECIDE_ALARM}',
+    '{SEEN_ANY, RUNNING, NONE, MAYBE, VMIG_DECIDE_BACK}',
+    'a guest that runs on the destination without the token is destroyed', 'unit uncertain')
+one('table-unproven-forward', TABLE, '{ABSENT, STOPPED, NONE, YES, VMIG_DECIDE_FORWARD}',
+    '{ABSENT, STOPPED, NONE, MAYBE, VMIG_DECIDE_FORWARD}',
+    'what arrived counts although the source may have run on: acknowledged writes are lost', 'unit uncertain')
+one('table-gone-and-silent', TABLE, '{ABSENT, UNREACHABLE, NONE, MAYBE, VMIG_DECIDE_WAIT}',
+    '{ABSENT, UNREACHABLE, NONE, MAYBE, VMIG_DECIDE_BACK}',
+    'the guest starts on the source while it may run on a destination that does not answer', 'unit uncertain')
+one('table-source-silent', TABLE, '{UNREACHABLE, SEEN_ANY, NONE, MAYBE, VMIG_DECIDE_WAIT}',
+    '{UNREACHABLE, SEEN_ANY, NONE, MAYBE, VMIG_DECIDE_FORWARD}',
+    'the destination runs the guest while the source may run it too', 'unit uncertain')
+one('table-revoked-ignored', TABLE, 'facts->revoked && facts->token == VMIG_TOKEN_NONE',
+    'FALSE && facts->token == VMIG_TOKEN_NONE',
+    'a stale copy becomes the guest', 'unit uncertain')
+one('table-stranger-ignored', TABLE, 'return facts->stranger && onward ?', 'return FALSE && onward ?',
+    "the job goes on with another guest that has the UUID there", 'unit uncertain')
+
+# Retries.
+RETRY = 'plugin/core/retry.c'
+one('retry-one-too-many', RETRY, 'if (done >= rule->attempts', 'if (done > rule->attempts',
+    'the policy is not what its file says', 'unit retry')
+one('retry-after-deadline', RETRY, 'since + delay >= policy->deadline_us', 'since >= policy->deadline_us',
+    'it waits beyond the deadline that its user set', 'unit retry')
+one('retry-refusals', RETRY, '    case VMIG_CLASS_USAGE:\n', '    case VMIG_CLASS_USAGE:\n        return VMIG_RETRY_IO;\n',
+    'what the user typed wrongly is tried again for minutes', 'unit retry')
+one('retry-no-ceiling', RETRY, '    delay = MIN(delay, ceiling);\n', '',
+    'it waits longer than the ceiling', 'unit retry')
+
+# The machine's table, names, the snapshot tree.
+one('states-way-back-after', 'plugin/core/states.def', 'NEXT(COMMIT, PARKED))', 'NEXT(COMMIT, ROLLBACK, PARKED))',
+    'a job goes back although the destination owns the guest', 'unit states')
+one('tree-parent', 'plugin/core/snapshot-tree.c', 'if (g_strcmp0(a->parent, b->parent) != 0)', 'if (FALSE)',
+    'a snapshot that came with another parent is taken for right', 'unit snapshot-tree')
+one('tree-one-way', 'plugin/core/snapshot-tree.c', 'return is_in(a, b, ret_difference) && is_in(b, a, ret_difference);',
+    'return is_in(a, b, ret_difference);', 'a snapshot too many is not noticed', 'unit snapshot-tree')
+one('tree-hidden-in-image', 'plugin/core/snapshot-tree.c', 'if (!g_hash_table_contains(known, names->pdata[i]))',
+    'if (FALSE)', 'a snapshot that only the image has is not told of', 'unit snapshot-tree')
+one('told-keep-source', 'plugin/core/job-told.c',
+    'if (source && own->options.keep_source && !told->options.keep_source)', 'if (FALSE)',
+    "a hostile destination has the source's images removed", 'unit hostile')
+one('told-paths', 'plugin/core/job-told.c',
+    'same(c, own->source, told->source, "the path on the source", own->source) &&\n           ', '',
+    'a hostile peer names any file of this host as the base to be removed', 'unit hostile')
+
+# The journal.
+JOURNAL = 'plugin/store/journal.c'
+one('journal-two-jobs', JOURNAL, 'if (!check_unlocked(journal, job, error) || !vmig_db_put_texts_of',
+    'if (!vmig_db_put_texts_of', 'two jobs work at one guest', 'unit journal')
+one('journal-record-moves-token', JOURNAL, 'if (g_strcmp0(job->token, row->token) != 0)', 'if (FALSE)',
+    'an old record changes who owns the guest', 'unit journal')
+one('journal-token-after-end', JOURNAL, '    if (row->finished != 0)\n        return vmig_fail(error, VMIG_ERROR_STATE, '
+    'NULL, "job %s has ended as %s: its token stays"', '    if (FALSE)\n        return vmig_fail(error, '
+    'VMIG_ERROR_STATE, NULL, "job %s has ended as %s: its token stays"',
+    'a job that went back gives its guest away all the same', 'unit journal')
+one('journal-goes-back', JOURNAL, 'if (back && vmig_state_phase(old) == VMIG_PHASE_AFTER)',
+    'if (FALSE && back)',
+    'the other host takes a job back behind the switchover', 'unit journal')
+one('journal-wrong-end', JOURNAL, 'if (!vmig_state_is_final(state) || given == (state == VMIG_STATE_DONE))',
+    'if (!vmig_state_is_final(state) || given || TRUE)',
+    'a job counts as rolled back while the destination owns the guest', 'unit journal')
+one('journal-two-processes', JOURNAL, '    if (strcmp(row->state, from) != 0)\n', '    if (FALSE)\n',
+    'two processes drive one job, each from its own state', 'unit journal')
+one('journal-damage', JOURNAL, 'if (sqlite3_column_int(stmt, 5) != 1)', 'if (FALSE)',
+    'a damaged row is taken for the truth', 'unit journal')
+one('journal-unknown-given', JOURNAL, 'if (row == NULL && vmig_job_token_is_dest(new_job->job))', 'if (FALSE)',
+    'an old journal takes a job without the files that it made', 'unit journal')
+one('journal-others-write', 'plugin/store/journal-open.c', 'if ((st.st_mode & 077) != 0)\n        return refuse(error, '
+    'path, "chmod 0600', 'if (FALSE)\n        return refuse(error, path, "chmod 0600',
+    'a journal that others could write is trusted', 'unit journal')
+
+# The operation lock.
+OPLOCK = 'plugin/store/oplock.c'
+one('oplock-posix', OPLOCK, 'if (fcntl(fd, F_OFD_SETLK, &whole) == 0)', 'if (fcntl(fd, F_SETLK, &whole) == 0)',
+    'closing any descriptor of the file lets go of the lock', 'unit oplock')
+one('oplock-spelling', OPLOCK, 'g_ascii_strdown(uuid, -1)', 'g_strdup(uuid)',
+    'two spellings of a UUID are two locks', 'unit oplock')
+one('oplock-not-ours', OPLOCK, '|| st.st_nlink != 1)', ')',
+    'a lock file that somebody linked elsewhere is written to', 'unit oplock')
+
+# The gate for deletes.
+GATE = 'plugin/store/gate.c'
+one('gate-no-birth', GATE, '(both_born && file->born_ns != found->born_ns)', 'FALSE',
+    'a file of somebody that got the inode number is deleted', 'unit gate')
+one('gate-any-file', GATE, '        if (why != NULL)\n            return refuse(error, path, why);\n', '',
+    'anything under the name of a file of the job is deleted', 'unit gate')
+one('gate-overlay-snapshots', GATE, '        if (!check_no_snapshots(file, &found, error))\n            return FALSE;\n',
+    '        (void)check_no_snapshots;\n', 'a snapshot that somebody made in the overlay is deleted with it', 'unit gate')
+one('gate-other-mount', GATE, 'if (same_boot && found->folder_fd >= 0 && found->folder_dev != file->dev)', 'if (FALSE)',
+    'a file counts as removed while its file system is not mounted', 'unit gate')
+one('gate-intend-existing', GATE, '    if (found.exists)\n        return vmig_fail(error, VMIG_ERROR_DESTINATION_EXISTS, '
+    'NULL, "%s exists, and this', '    if (FALSE)\n        return vmig_fail(error, VMIG_ERROR_DESTINATION_EXISTS, NULL, '
+    '"%s exists, and this', "somebody's file becomes one of the job's, and is overwritten", 'unit gate')
+one('gate-no-reason', GATE, "if (reason == NULL || *reason == '\\0')", 'if (reason == NULL)',
+    'a file is deleted and the journal does not say why', 'unit gate')
+one('gate-redundant-unsaid', GATE, 'if (!state_is(file, "redundant") && !kind_is(file, "part park socket"))', 'if (FALSE)',
+    'an overlay or seed is deleted that nobody called redundant', 'unit gate')
+one('gate-adopt-any', GATE, '|| found.dev != dev || found.ino != ino)', ')',
+    'a file that took the base\'s place is deleted', 'unit gate')
+layers('gate-rename-over', [
+    (GATE, '        if (target->exists)\n            return vmig_fail(error, VMIG_ERROR_DESTINATION_EXISTS, NULL, '
+           '"%s exists", new->path);\n', ''),
+    (GATE, 'if (renameat2(source->folder_fd, source->name, target->folder_fd, target->name, RENAME_NOREPLACE) == 0)',
+           'if (renameat2(source->folder_fd, source->name, target->folder_fd, target->name, 0) == 0)'),
+], 'a seed is renamed over a file of somebody', 'unit gate')
+
+# Beneath the image roots.
+BENEATH = 'plugin/store/beneath.c'
+one('beneath-symlinks', BENEATH, 'RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS', 'RESOLVE_BENEATH',
+    'a symbolic link in a root leads to another file', 'unit beneath')
+one('beneath-outermost', BENEATH, 'strlen(root) < strlen(best)', 'strlen(root) > strlen(best)',
+    "an inner root's own name may be a link to anywhere", 'unit beneath')
+one('beneath-outside', BENEATH, "(path[length] != '/' && path[length] != '\\0')", 'FALSE',
+    '/images-of-others counts as beneath /images', 'unit beneath')
+
+# The guard and its fence.
+FENCE = 'plugin/host/guard-fence.c'
+one('fence-some-disks', FENCE, '        fence->held = all;\n', '        fence->held = !fence->taken;\n',
+    'the fence of one disk counts while the guest runs on the other', 'unit guard')
+one('fence-taken-back', FENCE, 'if (!fence->held && has_writer(fence)) {', 'if (FALSE && has_writer(fence)) {',
+    'the guest ran again on the source, and the token is given all the same: writes are lost', 'unit guard')
+one('fence-not-watched', FENCE, 'COUNT(guard, taken) == 0 && COUNT(guard, held) == 0)\n        take_fences',
+    'COUNT(guard, held) == 0)\n        take_fences',
+    'a fence is taken after the guest ran again: writes are lost', 'unit guard')
+one('fence-without-lock', FENCE, '        lock_no_write(fence, F_RDLCK);\n', '',
+    "the source's QEMU can have its disks back", 'unit guard')
+
+# The copy and its proof.
+SEED = 'plugin/flow/seed.c'
+one('seed-hash-ignored', SEED, 'if (g_strcmp0(copy->task.hash, got_hash) != 0)', 'if (FALSE)',
+    'a damaged copy becomes the disk', SIM)
+one('seed-base-changed', SEED, 'if (size == file->size && dev == file->dev && ino == file->ino && mtime_ns == '
+    'file->mtime_ns)', 'if (TRUE)', 'a base that somebody wrote to while it was copied becomes the disk', SIM)
+one('seed-dirty-kept', SEED, '        if (!file->dirty)\n            continue;\n', '        if (TRUE)\n            continue;\n',
+    'with the fold "direct" a half mirrored seed is taken for the base', SIM)
+one('receiver-told-stale', 'plugin/host/receiver.c',
+    'else if ((receiver->told[i / 8] & 1 << i % 8) && (set == NULL || (set[i / 8] & 1 << i % 8)))', 'else if (FALSE)',
+    'the hash is of what was there before, and the proof proves nothing', 'unit image')
+one('receiver-not-exclusive', 'plugin/host/receiver.c', '        if (!receiver->exclusive)\n', '        if (FALSE)\n',
+    'a second client changes the copy after it was hashed', 'unit image')
+one('receiver-hard-link', 'plugin/host/receiver.c', '    if (st.st_nlink != 1)\n', '    if (FALSE)\n',
+    'a copy is written into a file of somebody else', 'unit image')
+
+# The engine, by the simulation.
+SETTLE = 'plugin/flow/settle.c'
+one('settle-fence-dropped', SETTLE, 'return m->source_fenced ||\n           (source != NULL',
+    'return TRUE ||\n           (source != NULL',
+    'what arrived counts although the source may have run on', SIM)
+one('settle-revoked-unsaved', SETTLE, '    m->job->revoked = TRUE;\n    return vmig_journal_save(m->journal, m->job, error);',
+    '    m->job->revoked = TRUE;\n    return TRUE;', 'after a crash a stale copy becomes the guest', SIM)
+one('settle-token-there-first', SETTLE,
+    '    if (source != NULL && !vmig_storage_token_put(source->storage, m->job, "destination", error))\n        return FALSE;\n',
+    '    if (!write_there(dest->storage, m->job, error))\n        return FALSE;\n'
+    '    if (source != NULL && !vmig_storage_token_put(source->storage, m->job, "destination", error))\n        return FALSE;\n',
+    'the destination owns a guest that the source does not know to be gone', SIM)
+one('settle-ends-strangers', SETTLE, '*may = whose == VMIG_WHOSE_OURS;', '*may = TRUE;',
+    'another guest under the UUID is destroyed on the destination', SIM)
+one('settle-loser', SETTLE, 'facts->token == VMIG_TOKEN_NONE ? VMIG_SIDE_DEST : VMIG_SIDE_SOURCE;',
+    'facts->token == VMIG_TOKEN_NONE ? VMIG_SIDE_SOURCE : VMIG_SIDE_DEST;',
+    'of two runners the owner is suspended', SIM)
+one('settle-source-fenced-for-ever', SETTLE,
+    'if (source == NULL || !vmig_storage_fence_drop(source->storage, m->job, error))\n        return FALSE;\n    if (seen',
+    'if (source == NULL)\n        return FALSE;\n    if (seen',
+    'the guest goes back and cannot have its disks', SIM)
+one('settle-not-resumed', SETTLE, '    if (seen != VMIG_SEEN_STOPPED)\n', '    if (TRUE || seen != VMIG_SEEN_STOPPED)\n',
+    'the guest stays stopped after the way back', SIM)
+MIGRATE = 'plugin/flow/migrate.c'
+one('migrate-no-fence', MIGRATE, '    *fenced = info != NULL && info->run == VMIG_RUN_SHUTOFF && info->migrated;\n',
+    '    *fenced = TRUE;\n', 'the token is given while the source may run', SIM)
+one('migrate-leftover', MIGRATE, '    if (!vmig_settle_remove_arrived(m, error) || !vmig_ours_require_none',
+    '    if (!vmig_ours_require_none', 'a retry fails on what the last try left there', SIM)
+one('migrate-old-overlays', MIGRATE, ' || !vmig_handover_fresh_overlays(m, error) ||\n', ' ||\n',
+    'what an earlier try mirrored stays beneath the next: old blocks', SIM)
+one('migrate-run-state', MIGRATE, '        !note_run_state(m, error) ||', '        (0 && !note_run_state(m, error)) ||',
+    'a guest that its user suspended runs when it arrives', SIM)
+one('switched-without-token', 'plugin/flow/arrive.c', 'if (!vmig_job_token_is_dest(m->job))', 'if (FALSE)',
+    'the guest runs on the destination without the token', SIM)
+one('overlay-config-unsynced', 'plugin/flow/overlay.c',
+    'if (!vmig_side_require_persistent(m, VMIG_SIDE_SOURCE, VMIG_CHAIN_OVERLAY, error) ||\n        '
+    '!vmig_storage_sync_config(m->world->source.storage, error))',
+    'if (!vmig_side_require_persistent(m, VMIG_SIDE_SOURCE, VMIG_CHAIN_OVERLAY, error))',
+    'after a power loss the guest starts on its bases, without its last writes', SIM)
+layers('overlay-snapshot-looks', [
+    ('plugin/flow/side.c', '        if (count > 0)\n            return fail_snapshot(m, host, overlay, count, error);\n',
+     '        if (FALSE)\n            return fail_snapshot(m, host, overlay, count, error);\n'),
+], 'a snapshot that somebody made in the overlay is lost: every look of the engine goes through this one', SIM)
+one('pivot-running', 'plugin/flow/commit-pivot.c', '    if (run != VMIG_RUN_RUNNING)\n        return TRUE;\n    return '
+    'host->hypervisor->ops->suspend', '    if (TRUE)\n        return TRUE;\n    return host->hypervisor->ops->suspend',
+    'the guest writes between pivot and note: a crash then takes its disk back in time', SIM)
+one('pivot-stays-suspended', 'plugin/flow/commit-pivot.c', '(run == VMIG_RUN_PAUSED && !host->hypervisor->ops->resume('
+    'host->hypervisor, m->job->uuid, error)))', 'FALSE)', 'the guest stays suspended', SIM)
+one('pivot-unnoted', 'plugin/flow/commit-pivot.c', '        disk->pivoted = TRUE;\n', '',
+    'a stale overlay is committed over newer data', SIM)
+one('offline-stale-overlay', 'plugin/flow/commit-offline.c', 'return !disk->pivoted && vmig_side_overlay(disk, side) != NULL;',
+    'return vmig_side_overlay(disk, side) != NULL;', 'an overlay that was left behind takes the disk back in time', SIM)
+one('back-astray', 'plugin/flow/commit-offline.c', '    return !exists || !m->job->astray || fail_astray(m, error);',
+    '    return TRUE;', 'overlays are committed into bases that somebody reverted', SIM)
+one('back-thaw', 'plugin/flow/commit.c', ' || !vmig_storage_thaw(source->storage, m->job, error))', ')',
+    'the way back cannot commit: our own hold keeps it out', SIM)
+one('detach-order', 'plugin/flow/handover.c', 'm->job->snapshots->pdata[i - 1];',
+    'm->job->snapshots->pdata[m->job->snapshots->len - i];', "libvirt changes the children's parent: another tree", SIM)
+one('restore-tree-uncompared', 'plugin/flow/restore.c',
+    'if (vmig_snapshot_tree_equal(m->job->snapshots, after, &difference))', 'if (TRUE)',
+    'a snapshot that is missing or changed after the move is not noticed', SIM)
+one('clean-definitions', 'plugin/flow/clean.c',
+    'if (dest == NULL || !vmig_side_require_on_bases(m, VMIG_SIDE_DEST, error) ||', 'if (dest == NULL ||',
+    'the overlay goes while the next start would use it: the guest does not start', SIM)
+one('clean-keeps-nothing', 'plugin/flow/clean.c', '!m->job->options.keep_source && k < disk->files->len',
+    'k < disk->files->len', 'images are removed that were to be kept', SIM)
+one('machine-migrate-again', 'plugin/flow/machine.c', '    if (state == VMIG_STATE_MIGRATE)\n        state = VMIG_STATE_UNCERTAIN;\n',
+    '', 'a process that takes over migrates again, whoever has the guest', SIM)
+one('records-overwritten', 'plugin/flow/records.c', '    return other > 1 && (other > own || (other == own && !m->here_is_dest));',
+    '    return FALSE;', 'a journal that was put back counts more than the truth', SIM)
+one('rollback-arrived', 'plugin/flow/rollback.c', 'if (dest == NULL || !vmig_settle_remove_arrived(m, error))',
+    'if (dest == NULL)', 'a stale copy of the guest stays on the destination', SIM)
