@@ -81,28 +81,39 @@ one('told-paths', 'plugin/core/job-told.c',
 # The journal.
 JOURNAL = 'plugin/store/journal.c'
 one('journal-two-jobs', JOURNAL, 'if (!check_unlocked(journal, job, error) || !vmig_db_put_texts_of',
-    'if (!vmig_db_put_texts_of', 'two jobs work at one guest', 'unit journal')
+    'if (!vmig_db_put_texts_of', 'two jobs work at one guest', 'unit journal /journal/jobs')
 one('journal-record-moves-token', JOURNAL, 'if (g_strcmp0(job->token, row->token) != 0)', 'if (FALSE)',
-    'an old record changes who owns the guest', 'unit journal')
+    'an old record changes who owns the guest', 'unit journal /journal/token')
 one('journal-token-after-end', JOURNAL, '    if (row->finished != 0)\n        return vmig_fail(error, VMIG_ERROR_STATE, '
     'NULL, "job %s has ended as %s: its token stays"', '    if (FALSE)\n        return vmig_fail(error, '
     'VMIG_ERROR_STATE, NULL, "job %s has ended as %s: its token stays"',
-    'a job that went back gives its guest away all the same', 'unit journal')
+    'a job that went back gives its guest away all the same', 'unit journal /journal/token')
 one('journal-goes-back', JOURNAL, 'if (back && vmig_state_phase(old) == VMIG_PHASE_AFTER)',
     'if (FALSE && back)',
-    'the other host takes a job back behind the switchover', 'unit journal')
-one('journal-wrong-end', JOURNAL, 'if (!vmig_state_is_final(state) || given == (state == VMIG_STATE_DONE))',
-    'if (!vmig_state_is_final(state) || given || TRUE)',
-    'a job counts as rolled back while the destination owns the guest', 'unit journal')
+    'the other host takes a job back behind the switchover', 'unit journal /journal/put')
+one('journal-wrong-end', JOURNAL, '|| given == (state == VMIG_STATE_DONE))', '|| given || TRUE)',
+    'a job counts as rolled back while the destination owns the guest', 'unit journal /journal/put')
 one('journal-two-processes', JOURNAL, '    if (strcmp(row->state, from) != 0)\n', '    if (FALSE)\n',
-    'two processes drive one job, each from its own state', 'unit journal')
+    'two processes drive one job, each from its own state', 'unit journal /journal/transitions')
 one('journal-damage', JOURNAL, 'if (sqlite3_column_int(stmt, 5) != 1)', 'if (FALSE)',
-    'a damaged row is taken for the truth', 'unit journal')
+    'a damaged row is taken for the truth', 'unit journal /journal/changed-rows')
 one('journal-unknown-given', JOURNAL, 'if (row == NULL && vmig_job_token_is_dest(new_job->job))', 'if (FALSE)',
-    'an old journal takes a job without the files that it made', 'unit journal')
+    'an old journal takes a job without the files that it made', 'unit journal /journal/put')
 one('journal-others-write', 'plugin/store/journal-open.c', 'if ((st.st_mode & 077) != 0)\n        return refuse(error, '
     'path, "chmod 0600', 'if (FALSE)\n        return refuse(error, path, "chmod 0600',
-    'a journal that others could write is trusted', 'unit journal')
+    'a journal that others could write is trusted', 'unit journal /journal/refused-files')
+
+# What libvirt is asked for.
+FLAGS = 'plugin/host/migrate-arguments.c'
+one('flags-not-paused', FLAGS, 'VIR_MIGRATE_PAUSED | ', '',
+    'a lost reply of libvirt leaves the guest running on both hosts', 'unit migrate-arguments')
+one('flags-io-error', FLAGS, ' | VIR_MIGRATE_ABORT_ON_ERROR', '',
+    'a guest with an I/O error is moved, and its source goes', 'unit migrate-arguments')
+one('flags-managed', FLAGS, 'VIR_MIGRATE_PEER2PEER | ', '',
+    'the migration breaks when the tool dies', 'unit migrate-arguments')
+one('flags-next-start', FLAGS,
+    '    virTypedParamsAddString(params, n_params, &max, VIR_MIGRATE_PARAM_PERSIST_XML, p->persistent_xml);\n', '',
+    'the next start on the destination looks for the paths of the source', 'unit migrate-arguments')
 
 # The operation lock.
 OPLOCK = 'plugin/store/oplock.c'
@@ -206,7 +217,7 @@ one('migrate-leftover', MIGRATE, '    if (!vmig_settle_remove_arrived(m, error) 
     '    if (!vmig_ours_require_none', 'a retry fails on what the last try left there', SIM)
 one('migrate-old-overlays', MIGRATE, ' || !vmig_handover_fresh_overlays(m, error) ||\n', ' ||\n',
     'what an earlier try mirrored stays beneath the next: old blocks', SIM)
-one('migrate-run-state', MIGRATE, '        !note_run_state(m, error) ||', '        (0 && !note_run_state(m, error)) ||',
+one('migrate-run-state', MIGRATE, ' || !note_run_state(m, error) ||', ' || (0 && !note_run_state(m, error)) ||',
     'a guest that its user suspended runs when it arrives', SIM)
 one('switched-without-token', 'plugin/flow/arrive.c', 'if (!vmig_job_token_is_dest(m->job))', 'if (FALSE)',
     'the guest runs on the destination without the token', SIM)

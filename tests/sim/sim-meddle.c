@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What somebody with root's rights does past libvirt and past every lock, at the moments in which a look of the job is
- * all that is left: he writes to a base while it is copied, and he defines the guest on its overlay before CLEAN. */
+ * all that is left: he writes to a base while it is copied, makes a snapshot in the overlays by QEMU's monitor, and
+ * defines the guest on its overlays before CLEAN. */
 #include "sim.h"
+
+#include <string.h>
+
+#define SAVED "by-monitor"
 
 /* By chances of their own: all else of a seed is the same with or without. */
 void sim_meddle_plan(Sim *sim)
@@ -11,6 +16,8 @@ void sim_meddle_plan(Sim *sim)
     sim_random_seed(&r, sim->seed, 7);
     sim->meddle.touches = sim_random_percent(&r, 3);
     sim->meddle.redefines = sim_random_percent(&r, 3);
+    sim->meddle.saves = sim_random_percent(&r, 3);
+    sim->meddle.saves_in = sim_random_percent(&r, 50) ? VMIG_STATE_SEED : VMIG_STATE_MIGRATE;
 }
 
 /* Its bytes stay what they were, or the source's own guest would read what it never wrote. */
@@ -34,14 +41,51 @@ static void name_top(SimDef *def, guint i, const char *path)
     disk->chain_known = FALSE;
 }
 
+/* savevm, which QEMU does in the top of each disk. */
+static void save(Sim *sim, const VmigJob *job)
+{
+    SimHost *source = sim_source(sim);
+
+    for (guint i = 0; i < job->disks->len; i++) {
+        const char *overlay = ((const VmigDisk *)job->disks->pdata[i])->overlay;
+        SimFile *file = sim_file_find(source, overlay);
+        guint32 blocks[SIM_BLOCKS];
+        if (file != NULL && sim_file_read_path(source, overlay, blocks))
+            sim_file_add_internal(file, SAVED, 1700000000, TRUE, blocks);
+    }
+    sim_trace(sim, "%s: somebody makes a snapshot in the overlays", source->name);
+    sim->meddle.saved = TRUE;
+}
+
+/* No state that leaves the overlays behind may be entered with it there. */
+static void check_saved(Sim *sim, VmigState state)
+{
+    if (sim->meddle.saved && !sim->healed && (state == VMIG_STATE_SWITCHED || state == VMIG_STATE_BACK_PIVOT))
+        sim_violate(sim, "%s, and an overlay holds a snapshot that somebody made", vmig_state_name(state));
+}
+
+/* delvm, or qemu-img snapshot -d. */
+static void forget_saved(SimHost *host)
+{
+    GHashTableIter iter;
+    gpointer value;
+
+    g_hash_table_iter_init(&iter, host->files);
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        SimFile *file = value;
+        for (guint i = file->internals->len; i > 0; i--)
+            if (strcmp(((SimInternal *)file->internals->pdata[i - 1])->name, SAVED) == 0)
+                g_ptr_array_remove_index(file->internals, i - 1);
+    }
+}
+
 /* A host that boots would start the guest by it: not where it has its autostart. */
-void sim_meddle_entered(Sim *sim, const VmigJob *job)
+static void redefine(Sim *sim, const VmigJob *job)
 {
     SimHost *dest = sim_dest(sim);
     SimDomain *d = &dest->domain;
 
-    if (vmig_job_state(job) != VMIG_STATE_CLEAN || !sim->meddle.redefines || sim->healed || sim->meddle.redefined ||
-        sim->autostart || sim->direct || !d->persistent || d->stranger)
+    if (sim->autostart || sim->direct || !d->persistent || d->stranger)
         return;
     sim_trace(sim, "%s: somebody defines the guest on its overlays", dest->name);
     sim_domain_before_config(dest);
@@ -50,12 +94,28 @@ void sim_meddle_entered(Sim *sim, const VmigJob *job)
     sim->meddle.redefined = TRUE;
 }
 
+void sim_meddle_entered(Sim *sim, const VmigJob *job)
+{
+    VmigState state = vmig_job_state(job);
+
+    check_saved(sim, state);
+    if (sim->healed)
+        return;
+    if (state == sim->meddle.saves_in && sim->meddle.saves && !sim->meddle.saved)
+        save(sim, job);
+    if (state == VMIG_STATE_CLEAN && sim->meddle.redefines && !sim->meddle.redefined)
+        redefine(sim, job);
+}
+
 /* He puts it right, as the hint says. */
 void sim_meddle_heal(Sim *sim)
 {
     SimHost *dest = sim_dest(sim);
 
-    if (!sim->meddle.redefined || !dest->domain.persistent || sim->healed)
+    if (sim->healed)
+        return;
+    forget_saved(sim_source(sim));
+    if (!sim->meddle.redefined || !dest->domain.persistent)
         return;
     sim_domain_before_config(dest);
     for (guint i = 0; i < dest->domain.config.n; i++)

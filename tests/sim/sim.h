@@ -477,8 +477,9 @@ struct Sim {
         gint64 away;       /* how long libvirtd is */
     } pivot;
     struct {
-        gboolean touches, redefines; /* whether he will */
-        gboolean touched, redefined;
+        gboolean touches, redefines, saves; /* whether he will */
+        gboolean touched, redefined, saved;
+        VmigState saves_in;
     } meddle;
 
     /* What is found. */
