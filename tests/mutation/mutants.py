@@ -87,7 +87,7 @@ one('journal-record-moves-token', JOURNAL, 'if (g_strcmp0(job->token, row->token
 one('journal-token-after-end', JOURNAL, '    if (row->finished != 0)\n        return vmig_fail(error, VMIG_ERROR_STATE, '
     'NULL, "job %s has ended as %s: its token stays"', '    if (FALSE)\n        return vmig_fail(error, '
     'VMIG_ERROR_STATE, NULL, "job %s has ended as %s: its token stays"',
-    'a job that went back gives its guest away all the same', 'unit journal /journal/token')
+    'a job that went back gives its guest away all the same', 'unit journal /journal/transitions')
 one('journal-goes-back', JOURNAL, 'if (back && vmig_state_phase(old) == VMIG_PHASE_AFTER)',
     'if (FALSE && back)',
     'the other host takes a job back behind the switchover', 'unit journal /journal/put')
@@ -164,10 +164,12 @@ FENCE = 'plugin/host/guard-fence.c'
 one('fence-some-disks', FENCE, '        fence->held = all;\n', '        fence->held = !fence->taken;\n',
     'the fence of one disk counts while the guest runs on the other', 'unit guard')
 one('fence-taken-back', FENCE, 'if (!fence->held && has_writer(fence)) {', 'if (FALSE && has_writer(fence)) {',
-    'the guest ran again on the source, and the token is given all the same: writes are lost', 'unit guard')
-one('fence-not-watched', FENCE, 'COUNT(guard, taken) == 0 && COUNT(guard, held) == 0)\n        take_fences',
-    'COUNT(guard, held) == 0)\n        take_fences',
-    'a fence is taken after the guest ran again: writes are lost', 'unit guard')
+    'the guest ran again on the source, and the token is given all the same: writes are lost', 'unit guard /guard/fence-notices-a-short-return')
+layers('fence-taken-counts', [
+    (FENCE, 'COUNT(guard, taken) == 0 && COUNT(guard, held) == 0)\n        take_fences',
+            'COUNT(guard, held) == 0)\n        take_fences'),
+    (FENCE, '            fence->free = FALSE;\n', ''),
+], 'a fence is taken after the guest ran again: writes are lost', 'unit guard /guard/fence-notices-a-short-return')
 one('fence-without-lock', FENCE, '        lock_no_write(fence, F_RDLCK);\n', '',
     "the source's QEMU can have its disks back", 'unit guard')
 
@@ -177,23 +179,25 @@ one('seed-hash-ignored', SEED, 'if (g_strcmp0(copy->task.hash, got_hash) != 0)',
     'a damaged copy becomes the disk', SIM)
 one('seed-base-changed', SEED, 'if (size == file->size && dev == file->dev && ino == file->ino && mtime_ns == '
     'file->mtime_ns)', 'if (TRUE)', 'a base that somebody wrote to while it was copied becomes the disk', SIM)
-one('seed-dirty-kept', SEED, '        if (!file->dirty)\n            continue;\n', '        if (TRUE)\n            continue;\n',
-    'with the fold "direct" a half mirrored seed is taken for the base', SIM)
+layers('seed-dirty-kept', [
+    (SEED, '        if (!file->dirty)\n            continue;\n', '        if (TRUE)\n            continue;\n'),
+    (SEED, '!file->placed || file->dirty)', '!file->placed)'),
+], 'with the fold "direct" a half mirrored seed is taken for the base', SIM)
 one('receiver-told-stale', 'plugin/host/receiver.c',
     'else if ((receiver->told[i / 8] & 1 << i % 8) && (set == NULL || (set[i / 8] & 1 << i % 8)))', 'else if (FALSE)',
-    'the hash is of what was there before, and the proof proves nothing', 'unit image')
+    'the hash is of what was there before, and the proof proves nothing', 'unit mover /mover/converges')
 one('receiver-not-exclusive', 'plugin/host/receiver.c', '        if (!receiver->exclusive)\n', '        if (FALSE)\n',
-    'a second client changes the copy after it was hashed', 'unit image')
+    'a second client changes the copy after it was hashed', 'unit mover /mover/second-client-in-old-part')
 one('receiver-hard-link', 'plugin/host/receiver.c', '    if (st.st_nlink != 1)\n', '    if (FALSE)\n',
-    'a copy is written into a file of somebody else', 'unit image')
+    'a copy is written into a file of somebody else', 'unit mover /receiver/refuses')
 
 # The engine, by the simulation.
 SETTLE = 'plugin/flow/settle.c'
-one('settle-fence-dropped', SETTLE, 'return m->source_fenced ||\n           (source != NULL',
-    'return TRUE ||\n           (source != NULL',
-    'what arrived counts although the source may have run on', SIM)
-one('settle-revoked-unsaved', SETTLE, '    m->job->revoked = TRUE;\n    return vmig_journal_save(m->journal, m->job, error);',
-    '    m->job->revoked = TRUE;\n    return TRUE;', 'after a crash a stale copy becomes the guest', SIM)
+layers('settle-stale-copy', [
+    (SETTLE, 'return m->source_fenced ||\n           (source != NULL', 'return TRUE ||\n           (source != NULL'),
+    (SETTLE, '    m->job->revoked = TRUE;\n    return vmig_journal_save(m->journal, m->job, error);',
+             '    m->job->revoked = TRUE;\n    return TRUE;'),
+], 'after a crash a copy counts that the source ran on from: acknowledged writes are lost', SIM)
 one('settle-token-there-first', SETTLE,
     '    if (source != NULL && !vmig_storage_token_put(source->storage, m->job, "destination", error))\n        return FALSE;\n',
     '    if (!write_there(dest->storage, m->job, error))\n        return FALSE;\n'

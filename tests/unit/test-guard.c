@@ -219,18 +219,23 @@ static void test_fence(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_true(qemu_can(f, TRUE, NULL));
 }
 
-static void await_free(Fixture *f)
+static void await_status(Fixture *f, const char *end)
 {
     g_autofree char *reply = NULL;
 
     for (guint i = 0; i < 10000; i++) {
         g_clear_pointer(&reply, g_free);
         g_assert_true(vmig_guard_call(f->socket, "status", 5 * G_USEC_PER_SEC, &reply, NULL));
-        if (g_str_has_suffix(reply, "free 1"))
+        if (g_str_has_suffix(reply, end))
             return;
         g_usleep(1000);
     }
     g_assert_not_reached();
+}
+
+static void await_free(Fixture *f)
+{
+    await_status(f, "free 1");
 }
 
 /* A migration that fails at its end: QEMU takes its images back, and must get them; the fence is never got after that,
@@ -261,6 +266,26 @@ static void test_fence_notices_that_it_was_taken_back(Fixture *f, gconstpointer 
     g_assert_true(held);
     g_assert_false(qemu_can(f, TRUE, NULL));
     g_assert_no_error(error);
+}
+
+/* Also where that QEMU is gone again before anybody asks for the fence: only the guard has seen it. */
+static void test_fence_notices_a_short_return(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    const char *paths[] = {f->image, NULL};
+    g_autoptr(GError) error = NULL;
+    gboolean held = TRUE;
+
+    start(f);
+    Holder writer = hold(f, TRUE);
+    g_assert_true(vmig_guard_fence_arm(f->socket, paths, &error));
+    release(&writer);
+    await_free(f);
+    writer = hold(f, TRUE);
+    await_status(f, "free 0");
+    release(&writer);
+    g_assert_true(vmig_guard_fence_take(f->socket, G_USEC_PER_SEC, &held, &error));
+    g_assert_no_error(error);
+    g_assert_false(held);
 }
 
 /* Two overlays: while one of them has its QEMU again, none is taken. */
@@ -451,6 +476,7 @@ int main(int argc, char **argv)
     add("/guard/freeze-finds-writer", test_freeze_finds_writer);
     add("/guard/fence", test_fence);
     add("/guard/fence-notices-that-it-was-taken-back", test_fence_notices_that_it_was_taken_back);
+    add("/guard/fence-notices-a-short-return", test_fence_notices_a_short_return);
     add("/guard/fence-takes-all-or-none", test_fence_takes_all_or_none);
     add("/guard/fence-is-dropped-while-it-waits", test_fence_is_dropped_while_it_waits);
     add("/guard/clients-do-not-wait-for-each-other", test_clients_do_not_wait_for_each_other);

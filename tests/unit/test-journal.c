@@ -373,6 +373,8 @@ static void test_transitions(Fixture *f, G_GNUC_UNUSED gconstpointer data)
         assert_ok(vmig_journal_commit_transition(journal, job, next, NULL, &error_));
         assert_ok(vmig_journal_pending(journal, ID, &pending, &to, &error_));
         g_assert_false(pending);
+        /* A process that did not notice cannot go on from where the job was. */
+        assert_fails(VMIG_ERROR_STATE, vmig_journal_begin_transition(journal, stored, next, NULL, &error_));
         n += 3;
     }
     g_autoptr(GPtrArray) history = vmig_journal_history(journal, ID, NULL);

@@ -1182,6 +1182,16 @@ static void test_receiver_refuses(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_null(vmig_receiver_start(link, MIB, socket, &f->key, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_IO);
     g_clear_error(&error);
+    /* Under a second name it may be a file of somebody else. */
+    g_autofree char *second = g_build_filename(f->dir, "second", NULL);
+    g_autofree char *first = g_build_filename(f->dir, "first", NULL);
+    g_assert_true(g_file_set_contents(first, "his", -1, NULL));
+    g_assert_cmpint(linkat(AT_FDCWD, first, AT_FDCWD, second, 0), ==, 0);
+    g_assert_null(vmig_receiver_start(second, MIB, socket, &f->key, &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_OUTSIDE_ROOTS);
+    g_clear_error(&error);
+    g_unlink(second);
+    g_unlink(first);
     /* What qemu-nbd says is told: here that somebody has the file locked. */
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 100, .l_len = 110};
     int fd = open(part, O_RDWR | O_CLOEXEC);
