@@ -162,7 +162,8 @@ one('beneath-outside', BENEATH, "(path[length] != '/' && path[length] != '\\0')"
 # The guard and its fence.
 FENCE = 'plugin/host/guard-fence.c'
 one('fence-some-disks', FENCE, '        fence->held = all;\n', '        fence->held = !fence->taken;\n',
-    'the fence of one disk counts while the guest runs on the other', 'unit guard')
+    'the fence of one disk counts while the guest runs on the other', 'unit guard',
+    survives='only a QEMU that is back within the millisecond between two looks gets there, and the asker wants all')
 one('fence-taken-back', FENCE, 'if (!fence->held && has_writer(fence)) {', 'if (FALSE && has_writer(fence)) {',
     'the guest ran again on the source, and the token is given all the same: writes are lost', 'unit guard /guard/fence-notices-a-short-return')
 layers('fence-taken-counts', [
@@ -208,10 +209,16 @@ one('settle-ends-strangers', SETTLE, '*may = whose == VMIG_WHOSE_OURS;', '*may =
 one('settle-loser', SETTLE, 'facts->token == VMIG_TOKEN_NONE ? VMIG_SIDE_DEST : VMIG_SIDE_SOURCE;',
     'facts->token == VMIG_TOKEN_NONE ? VMIG_SIDE_SOURCE : VMIG_SIDE_DEST;',
     'of two runners the owner is suspended', SIM)
-one('settle-source-fenced-for-ever', SETTLE,
-    'if (source == NULL || !vmig_storage_fence_drop(source->storage, m->job, error))\n        return FALSE;\n    if (seen',
-    'if (source == NULL)\n        return FALSE;\n    if (seen',
-    'the guest goes back and cannot have its disks', SIM)
+layers('settle-source-fenced-for-ever', [
+    (SETTLE, 'if (source == NULL || !vmig_storage_fence_drop(source->storage, m->job, error))\n        return FALSE;\n'
+             '    if (seen', 'if (source == NULL)\n        return FALSE;\n    if (seen'),
+    (SETTLE, '(vmig_storage_fence_drop(m->world->source.storage, m->job, error) && vmig_overlay_park(m, error));',
+             'vmig_overlay_park(m, error);'),
+    (SETTLE, '    if (!vmig_storage_fence_drop(m->world->source.storage, m->job, error))\n        return FALSE;\n    for',
+             '    for'),
+    ('plugin/flow/migrate.c', '    vmig_storage_fence_drop(m->world->source.storage, m->job, NULL);\n', ''),
+    ('plugin/flow/commit.c', '!vmig_storage_fence_drop(source->storage, m->job, error) || ', ''),
+], 'the guest goes back and cannot have its disks', SIM)
 one('settle-not-resumed', SETTLE, '    if (seen != VMIG_SEEN_STOPPED)\n', '    if (TRUE || seen != VMIG_SEEN_STOPPED)\n',
     'the guest stays stopped after the way back', SIM)
 MIGRATE = 'plugin/flow/migrate.c'
