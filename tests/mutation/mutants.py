@@ -212,8 +212,9 @@ one('settle-loser', SETTLE, 'facts->token == VMIG_TOKEN_NONE ? VMIG_SIDE_DEST : 
 layers('settle-source-fenced-for-ever', [
     (SETTLE, 'if (source == NULL || !vmig_storage_fence_drop(source->storage, m->job, error))\n        return FALSE;\n'
              '    if (seen', 'if (source == NULL)\n        return FALSE;\n    if (seen'),
-    (SETTLE, '(vmig_storage_fence_drop(m->world->source.storage, m->job, error) && vmig_overlay_park(m, error));',
-             'vmig_overlay_park(m, error);'),
+    (SETTLE, '    if (!vmig_storage_fence_drop(m->world->source.storage, m->job, error))\n        return FALSE;\n'
+             '    g_autoptr(GError) why = NULL;\n    if (vmig_overlay_park', '    g_autoptr(GError) why = NULL;\n'
+             '    if (vmig_overlay_park'),
     (SETTLE, '    if (!vmig_storage_fence_drop(m->world->source.storage, m->job, error))\n        return FALSE;\n    for',
              '    for'),
     ('plugin/flow/migrate.c', '    vmig_storage_fence_drop(m->world->source.storage, m->job, NULL);\n', ''),
