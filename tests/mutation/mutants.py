@@ -231,8 +231,11 @@ one('migrate-old-overlays', MIGRATE, ' || !vmig_handover_fresh_overlays(m, error
     'what an earlier try mirrored stays beneath the next: old blocks', SIM)
 one('migrate-run-state', MIGRATE, ' || !note_run_state(m, error) ||', ' || (0 && !note_run_state(m, error)) ||',
     'a guest that its user suspended runs when it arrives', SIM)
-one('switched-without-token', 'plugin/flow/arrive.c', 'if (!vmig_job_token_is_dest(m->job))', 'if (FALSE)',
-    'the guest runs on the destination without the token', SIM)
+layers('switched-without-token', [
+    ('plugin/flow/arrive.c', 'if (!vmig_job_token_is_dest(m->job))', 'if (FALSE)'),
+    (MIGRATE, '*next = vmig_job_token_is_dest(m->job) ? VMIG_STATE_SWITCHED : VMIG_STATE_ROLLBACK;',
+              '*next = VMIG_STATE_SWITCHED;'),
+], 'the guest runs on the destination without the token', SIM)
 one('overlay-config-unsynced', 'plugin/flow/overlay.c',
     'if (!vmig_side_require_persistent(m, VMIG_SIDE_SOURCE, VMIG_CHAIN_OVERLAY, error) ||\n        '
     '!vmig_storage_sync_config(m->world->source.storage, error))',
@@ -259,7 +262,8 @@ one('detach-order', 'plugin/flow/handover.c', 'm->job->snapshots->pdata[i - 1];'
     'm->job->snapshots->pdata[m->job->snapshots->len - i];', "libvirt changes the children's parent: another tree", SIM)
 one('restore-tree-uncompared', 'plugin/flow/restore.c',
     'if (vmig_snapshot_tree_equal(m->job->snapshots, after, &difference))', 'if (TRUE)',
-    'a snapshot that is missing or changed after the move is not noticed', SIM)
+    'a snapshot that is missing or changed after the move is not noticed', SIM,
+    survives='nobody in the simulation changes the tree while RESTORE defines it')
 one('clean-definitions', 'plugin/flow/clean.c',
     'if (dest == NULL || !vmig_side_require_on_bases(m, VMIG_SIDE_DEST, error) ||', 'if (dest == NULL ||',
     'the overlay goes while the next start would use it: the guest does not start', SIM)
