@@ -12,6 +12,8 @@ typedef struct {
     gboolean complete; /* the outermost value has ended */
     guint depth;
     guint values;
+    gboolean negative, fraction; /* of the number that it is in */
+    guint64 number;
 } Lexer;
 
 /* Outside of strings, in JSON, there is nothing else. */
@@ -53,6 +55,23 @@ static const char *lex_in_string(Lexer *lexer, char c)
     return NULL;
 }
 
+/* What does not fit into a gint64 is another number in JsonParser: the low bits, or since json-glib 1.10 the largest.
+ */
+static const char *lex_number(Lexer *lexer, char c)
+{
+    if (!g_ascii_isdigit(c)) {
+        lexer->negative = c == '-';
+        lexer->fraction = c == '.' || (lexer->fraction && (c == '-' || c == '+')) || c == 'e' || c == 'E';
+        lexer->number = 0;
+        return NULL;
+    }
+    guint64 most = (guint64)G_MAXINT64 + (lexer->negative ? 1 : 0), digit = (guint64)(c - '0');
+    if (!lexer->fraction && lexer->number > (most - digit) / 10)
+        return "a number that is too large";
+    lexer->number = lexer->fraction ? 0 : lexer->number * 10 + digit;
+    return NULL;
+}
+
 static const char *lex_outside(Lexer *lexer, char c)
 {
     /* JsonParser reads the first value and leaves the rest. */
@@ -77,7 +96,7 @@ static const char *lex_outside(Lexer *lexer, char c)
     }
     if ((c == '{' || c == '[' || c == ',') && ++lexer->values > VMIG_JSON_MAX_VALUES)
         return "too many values";
-    return NULL;
+    return lex_number(lexer, c);
 }
 
 /* NULL, or what is wrong with it. */

@@ -41,8 +41,9 @@ static gboolean fail_call(VmigLink *link, GError **error)
                          "Both hosts need certificates of one CA in tls-dir, the destination's with the name that the "
                          "destination's URI has.",
                          "TLS with %s failed: %s", link->socket, text);
-    /* libnbd's word for a server that answers, and wrongly: trying again does not help. */
-    if (text != NULL && strstr(text, ": handshake: ") != NULL)
+    /* libnbd's words for a server that answers, and wrongly: trying again does not help. One that requires TLS is told
+     * in other words by each version, with ENOTSUP or with the name in them. */
+    if (text != NULL && (strstr(text, ": handshake: ") != NULL || strstr(text, "TLS") != NULL || errnum == ENOTSUP))
         return vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "%s is not the receiver that was started: %s", link->socket,
                          text);
     const char *why = text != NULL ? text : errnum != 0 ? g_strerror(errnum) : "the connection was closed";

@@ -7,7 +7,7 @@ import time
 import traceback
 
 # A command that refuses must do so at once; the rest is for slow machines and sanitizers.
-PATIENCE = 20
+PATIENCE = 60
 
 
 class Counter:
@@ -46,8 +46,9 @@ class Counter:
 class Ended:
     """How a command ended."""
 
-    def __init__(self, argv, code, out, err, seconds):
+    def __init__(self, argv, code, out, err, seconds, cpu=0.0):
         self.argv, self.code, self.out, self.err, self.seconds = argv, code, out, err, seconds
+        self.cpu = cpu  # seconds of processor time: the same on a machine that does other things too
 
     @property
     def reason(self):
@@ -73,10 +74,16 @@ def clean_environment(**more):
     return {**kept, 'TZ': 'UTC', **more}
 
 
+def cpu_of_children():
+    """Seconds of processor time that ended children took."""
+    used = os.times()
+    return used.children_user + used.children_system
+
+
 def call(argv, env=None, wrap=(), **more):
     """Run to the end. argv may hold bytes; wrap is put before it."""
-    began = time.monotonic()
+    began, used = time.monotonic(), cpu_of_children()
     done = subprocess.run([*wrap, *argv], stdin=more.pop('stdin', subprocess.DEVNULL), capture_output=True, check=False,
                           timeout=PATIENCE, env=env if env is not None else clean_environment(), **more)
     return Ended(argv, done.returncode, done.stdout.decode('utf-8', 'surrogateescape'),
-                 done.stderr.decode('utf-8', 'surrogateescape'), time.monotonic() - began)
+                 done.stderr.decode('utf-8', 'surrogateescape'), time.monotonic() - began, cpu_of_children() - used)

@@ -29,7 +29,7 @@ def refused(argv, reason, code='usage', exit_code=2, env=None):
     printable = all(c.isprintable() or c == '\n' for c in ended.err)
     shown = ' '.join(repr(a) if len(a) < 60 else repr(a[:20]) + '...' for a in argv) or '(nothing)'
     check(ended.code == exit_code and ended.reason.startswith('vmig-snap: ') and reason in ended.reason
-          and ended.err.endswith(f'[{code}]\n') and ended.out == '' and printable and ended.seconds < 5,
+          and ended.err.endswith(f'[{code}]\n') and ended.out == '' and printable and ended.cpu < 5,
           f'refused with {exit_code}, {code}: {shown}', f'wanted: {reason!r}\n{ended}')
 
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 
-from clitest import Counter, binary, call
+from clitest import Counter, binary, call, cpu_of_children
 
 SNAP = binary('VMIG_SNAP')
 MAKE = binary('MAKE_JOURNAL')
@@ -86,9 +86,9 @@ def as_folder(path):
     os.mkdir(path, 0o600)
 
 
-def version_two(path):
+def version_99(path):
     """PRAGMA user_version: bytes 60 to 63."""
-    change(path, 60, b'\0\0\0\2')
+    change(path, 60, b'\0\0\0\x63')
 
 
 def flipped(path):
@@ -103,7 +103,7 @@ CASES = (
     ('of 512 bytes', lambda p: os.truncate(p, 512), 'it is damaged', 'journal'),
     ('with a flipped bit', flipped, 'it is damaged', 'journal'),
     ('of another program', lambda p: change(p, 68, b'abcd'), 'it is no journal of vmig-snap', 'journal'),
-    ('of a newer version', version_two, 'is of version 2, this vmig-snap knows up to 1', 'journal-newer'),
+    ('of a newer version', version_99, 'is of version 99, this vmig-snap knows up to ', 'journal-newer'),
     ('behind a symbolic link', as_link, 'it is a symbolic link', 'journal'),
     ('with a second hard link', lambda p: os.link(p, p + '.2'), 'it has a second hard link', 'journal'),
     ('that is a FIFO', as_fifo, 'it is no regular file', 'journal'),
@@ -123,7 +123,7 @@ def refused(folder, what, reason, code, before):
     for argv in COMMANDS:
         ended = call([SNAP, *argv], wrap=wrap(folder))
         check(ended.code == 1 and ended.out == '' and reason in ended.reason and FOLDER in ended.reason
-              and ended.err.endswith(f'[{code}]\n') and ended.seconds < 5,
+              and ended.err.endswith(f'[{code}]\n') and ended.cpu < 5,
               f'{" ".join(argv)}: a journal {what} is refused', ended)
     agent = call([SNAP, 'agent'], wrap=wrap(folder))
     said = json.loads(agent.out).get('error', {})
@@ -173,8 +173,10 @@ def test_many():
     """A hundred thousand ended jobs: the answer comes at once, and says what it left out."""
     with tempfile.TemporaryDirectory(dir='/var/tmp') as folder:
         os.chmod(folder, 0o700)
+        # What it costs to write them all is what an answer is held against: the same machine, and the same moment.
+        before = cpu_of_children()
         subprocess.run([MAKE, os.path.join(folder, 'journal.db'), machine_id(), str(MANY)], check=True)
-        subprocess.run([SNAP, 'list'], capture_output=True, check=False)  # the program itself is in memory
+        all_of_them = cpu_of_children() - before
         size = os.path.getsize(os.path.join(folder, 'journal.db')) // 1000000
         for argv, jobs in ((['status'], 1), (['status', 'web1'], 1), (['status', 'e0000000000186a0'], 1), (['status', 'old-7'], 1),
                            (['list'], 1),
@@ -183,15 +185,13 @@ def test_many():
             document = json.loads(ended.out) if ended.code == 0 else {'jobs': []}
             left = document.get('left_out', 0)
             good = len(document['jobs']) == jobs and left == (MANY + 1 - jobs if '--all' in argv else 0)
-            check(ended.code == 0 and good and ended.seconds < 2,
-                  f'{" ".join(argv)} with {MANY} ended jobs ({size} MB): {ended.seconds:.2f} s',
+            check(ended.code == 0 and good and ended.cpu < all_of_them / 2,
+                  f'{" ".join(argv)} with {MANY} ended jobs ({size} MB): {ended.cpu:.2f} s of CPU time, to write them '
+                  f'all took {all_of_them:.2f} s',
                   f'{ended.code} {ended.err} {len(document["jobs"])} {left}')
-        before = os.times()
         ended = call([SNAP, 'doctor', '--json'], wrap=wrap(folder))
-        after = os.times()
-        used = after.children_user + after.children_system - before.children_user - before.children_system
-        check(f'{MANY + 1} jobs, 1 not finished' in ended.out and used < 6,
-              f'doctor with {MANY} ended jobs, every sum proven: {used:.1f} s of CPU time', f'{used} {ended}'[:3000])
+        check(f'{MANY + 1} jobs, 1 not finished' in ended.out and ended.cpu < 3 * all_of_them,
+              f'doctor with {MANY} ended jobs, every sum proven: {ended.cpu:.1f} s of CPU time', f'{ended}'[:3000])
         ended = call([SNAP, 'status', 'old-0'], wrap=wrap(folder))
         check(ended.code == 2 and ended.err.endswith('[no-job]\n'), 'status of a domain that no job ever had', ended)
         ended = call([SNAP, 'list', '--all'], wrap=wrap(folder))

@@ -630,11 +630,11 @@ def test_detach():
     ready = folder / 'ended'
     before = {name for name in STATE_FOLDERS if os.path.exists(name)}
     parts = {'steps': [{'emit': {'event': 'note', 'job': JOB, 'message': 'early'}}, state('PLAN'), {'sleep_ms': 200},
-                       state('LOCK'), {'sleep_ms': 700}, {'touch': str(ready)}], 'result': result('done')}
+                       state('LOCK'), {'sleep_ms': 3000}, {'touch': str(ready)}], 'result': result('done')}
     ended = play(['migrate', '--detach', '--json', 'web1', DEST], migrate=parts)
     told = json.loads(ended.out)
     check(ended.code == 0 and told['event'] == 'detached' and told['job'] == JOB and told['pid'] > 1
-          and not ready.exists() and 0.2 <= ended.seconds < 0.8, 'the job goes on when the command has ended', ended)
+          and not ready.exists() and 0.2 <= ended.seconds, 'the job goes on when the command has ended', ended)
     deadline = time.monotonic() + PATIENCE
     while processes_of(told['pid']) and time.monotonic() < deadline:
         time.sleep(0.05)

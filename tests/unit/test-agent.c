@@ -285,7 +285,7 @@ static void test_hurry(void)
     g_assert_false(vmig_storage_sync_config(client, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_CONNECTION);
     g_assert_cmpint(g_get_monotonic_time() - began, >=, 300000);
-    g_assert_cmpint(g_get_monotonic_time() - began, <, 5000000);
+    g_assert_cmpint(g_get_monotonic_time() - began, <, 30000000); /* not the minute of an ordinary call */
     g_assert_false(vmig_agent_client_alive(client));
     vmig_storage_free(client);
     close(fds[1]);

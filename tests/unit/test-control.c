@@ -105,6 +105,7 @@ static void test_nonsense(Fixture *f, gconstpointer data G_GNUC_UNUSED)
                                         "{\"bandwidth\":\"1\"}\n",
                                         "{\"bandwidth\":1.5}\n",
                                         "{\"bandwidth\":9223372036854775808}\n",
+                                        "{\"bandwidth\":18446744073709551617}\n",
                                         "",
                                         "{\"bandwidth\":1}"};
     g_autoptr(GError) error = NULL;
@@ -140,7 +141,7 @@ static void test_silent(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_strlcpy(address.sun_path, f->path, sizeof address.sun_path);
     g_assert_cmpint(connect(fd, (struct sockaddr *)&address, sizeof address), ==, 0);
     vmig_control_free(control);
-    g_assert_cmpint(g_get_monotonic_time() - begin, <, 2 * G_USEC_PER_SEC);
+    g_assert_cmpint(g_get_monotonic_time() - begin, <, 4 * G_USEC_PER_SEC);
     close(fd);
 }
 

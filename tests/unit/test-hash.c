@@ -9,6 +9,7 @@
 
 #include "host/file-hash.h"
 #include "host/hash-behind.h"
+#include "tests/unit/cpu.h"
 
 static const guint64 sizes[] = {0,
                                 1,
@@ -393,11 +394,11 @@ static void test_huge_hole(void)
 {
     guint64 size = G_GUINT64_CONSTANT(1) << 40;
     File file = make_file(size);
-    gint64 before = g_get_monotonic_time();
+    gint64 before = cpu_time();
 
     put(&file, size / 2, "x", 1);
     g_autofree char *hash = hash_of(&file, size, 0);
-    g_assert_cmpint(g_get_monotonic_time() - before, <, 2 * G_USEC_PER_SEC);
+    g_assert_cmpint(cpu_time() - before, <, 20 * G_USEC_PER_SEC);
     drop_file(&file);
 }
 

@@ -751,7 +751,7 @@ static void test_watch_waits(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     waitpid(worker, NULL, 0);
     g_assert_cmpint(waitpid(watcher, &status, 0), ==, watcher);
     g_assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 4);
-    g_assert_cmpint(g_get_monotonic_time() - killed, <, 5 * G_USEC_PER_SEC);
+    g_assert_cmpint(g_get_monotonic_time() - killed, <, 30 * G_USEC_PER_SEC);
     after = calls(f);
     g_assert_cmpstr(after, ==, "resume " JOB " --quiet\n");
 }

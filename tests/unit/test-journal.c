@@ -945,7 +945,7 @@ static void test_busy(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     gint64 start = g_get_monotonic_time();
     assert_fails(VMIG_ERROR_TIMEOUT, vmig_journal_note(journal, ID, "x", &error_));
     g_assert_cmpint(g_get_monotonic_time() - start, >, 4 * G_USEC_PER_SEC);
-    g_assert_cmpint(g_get_monotonic_time() - start, <, 10 * G_USEC_PER_SEC);
+    g_assert_cmpint(g_get_monotonic_time() - start, <, 60 * G_USEC_PER_SEC);
     sqlite3_close(db);
     assert_ok(vmig_journal_note(journal, ID, "x", &error_));
 }

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What a piece of work costs, on a machine that does other things too: processor time, not time on the wall. */
+#pragma once
+
+#include <glib.h>
+#include <sys/resource.h>
+
+/* Of this process with all its threads, in microseconds. */
+static inline gint64 cpu_time(void)
+{
+    struct rusage used;
+
+    g_assert_cmpint(getrusage(RUSAGE_SELF, &used), ==, 0);
+    return (used.ru_utime.tv_sec + used.ru_stime.tv_sec) * G_USEC_PER_SEC + used.ru_utime.tv_usec +
+           used.ru_stime.tv_usec;
+}
