@@ -280,7 +280,7 @@ static gboolean run_is_right(const Sim *sim, const SimDomain *d)
 
     /* What arrived of a guest that somebody tampered with meanwhile is not resumed; the source let go of it. */
     if (d->qemu == NULL)
-        return sim->guest.was_off || (sim->foreign && d->migrated);
+        return sim->guest.was_off || ((sim->foreign || sim->meddle.saved) && d->migrated);
     if (sim->guest.suspended && !d->qemu->host->is_dest && running && !sim->guest.was_off && !sim->foreign)
         return FALSE;
     if (sim->guest.user_acted || sim->guest.was_off)
