@@ -112,22 +112,17 @@ static JsonNode *cleaned_document(const VmigCleaned *cleaned)
 JsonNode *vmig_clean(const char *connect_uri, const char *domain, gboolean without_destination, GError **error)
 {
     g_autoptr(VmigConfig) config = vmig_config_load(NULL, error);
-    g_autoptr(VmigWaker) waker = vmig_waker_new();
 
     if (config == NULL)
         return NULL;
-    g_autoptr(VmigHypervisor) hypervisor =
-        vmig_libvirt_new(connect_uri != NULL ? connect_uri : "qemu:///system", NULL, waker, error);
     g_auto(Peer) peer = {config, NULL};
     VmigCleanRequest request = {
         .config = config,
-        .hypervisor = hypervisor,
+        .connect_uri = connect_uri,
         .domain = domain,
         .open_peer = without_destination ? NULL : open_peer,
         .user = &peer,
     };
-    if (hypervisor == NULL)
-        return NULL;
     g_autoptr(VmigCleaned) cleaned = vmig_clean_kept_images(&request, error);
     return cleaned != NULL ? cleaned_document(cleaned) : NULL;
 }

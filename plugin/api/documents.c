@@ -233,6 +233,23 @@ static void unrevertable_member(JsonBuilder *b, GPtrArray *snapshots)
     json_builder_end_array(b);
 }
 
+/* What became of the source's images. */
+static void images_member(JsonBuilder *b, const VmigJob *job)
+{
+    g_autoptr(GPtrArray) images = vmig_job_images(job);
+
+    vmig_json_begin_list(b, "source_images");
+    for (guint i = 0; i < images->len; i++) {
+        const VmigFile *file = images->pdata[i];
+        json_builder_begin_object(b);
+        vmig_json_text(b, "path", file->source);
+        vmig_json_flag(b, "kept", job->options.keep_source || file->source_user != NULL);
+        vmig_json_text(b, "used_by", file->source_user);
+        json_builder_end_object(b);
+    }
+    json_builder_end_array(b);
+}
+
 JsonNode *vmig_document_result(const char *outcome, const VmigJob *job, const GError *error, const VmigPlan *plan,
                                guint64 duration_s)
 {
@@ -261,6 +278,8 @@ JsonNode *vmig_document_result(const char *outcome, const VmigJob *job, const GE
     vmig_json_number(b, "bytes_memory", job != NULL ? job->bytes_memory : 0);
     vmig_json_number(b, "downtime_ms", job != NULL ? job->downtime_ms : 0);
     vmig_json_number(b, "duration_s", duration_s);
+    if (job != NULL && job->source_clean && vmig_job_state(job) == VMIG_STATE_DONE)
+        images_member(b, job);
     json_builder_end_object(b);
     return take(b);
 }

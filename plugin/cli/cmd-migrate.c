@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* vmig-snap migrate. */
-#include <string.h>
-
 #include "cli/cmd-plan.h"
 #include "cli/outcome.h"
+#include "cli/source-images.h"
 #include "cli/watch.h"
 
 static int run(const VmigRequestArgs *args, VmigBackground *background)
@@ -20,8 +19,8 @@ static int run(const VmigRequestArgs *args, VmigBackground *background)
     g_autoptr(VmigWatch) watch = vmig_watch_new(session, &args->mode, background);
     g_autoptr(JsonNode) result = vmig_session_migrate(session, &args->request, &error);
     int code = vmig_watch_end(watch, VMIG_WISH_FORWARD, result, error);
-    if (code == VMIG_EXIT_DONE && g_strcmp0(args->source_images, "delete") != 0)
-        vmig_watch_say(watch, "The images on the source are kept; nothing uses them any more.\n");
+    if (code == VMIG_EXIT_DONE)
+        vmig_say_source_images(watch, result);
     return code;
 }
 

@@ -4,6 +4,7 @@
 #include "cli/args.h"
 #include "cli/look.h"
 #include "cli/outcome.h"
+#include "cli/source-images.h"
 #include "cli/output.h"
 #include "cli/resume-all.h"
 #include "cli/watch.h"
@@ -33,7 +34,10 @@ static int resume_one(VmigSession *session, const VmigMode *mode, const char *jo
     g_autoptr(VmigWatch) watch = vmig_watch_new(session, mode, NULL);
     g_autoptr(JsonNode) result = ask(session, job, word, &error);
 
-    return vmig_watch_end(watch, VMIG_WISH_FORWARD, result, error);
+    int code = vmig_watch_end(watch, VMIG_WISH_FORWARD, result, error);
+    if (code == VMIG_EXIT_DONE)
+        vmig_say_source_images(watch, result);
+    return code;
 }
 
 static int resume_all(VmigSession *session, const VmigMode *mode, JsonObject *list)

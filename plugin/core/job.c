@@ -68,6 +68,7 @@ static const Field file_fields[] = {
     FLAG(VmigFile, dirty),
     TEXT(VmigFile, named),
     LIST(VmigFile, contents, &content_table),
+    TEXT(VmigFile, source_user),
 };
 static const FieldTable file_table = TABLE(VmigFile, vmig_file_free, file_fields);
 

@@ -49,6 +49,7 @@ typedef struct {
     gboolean placed;     /* the seed has its final name */
     gboolean dirty;      /* a migration may have written into the seed since: it is not what was proven any more */
     GPtrArray *contents; /* VmigContent: of the source's file, in its order, once a verification has hashed it */
+    char *source_user;   /* at the end: who needs the source's file all the same, so that it stays; NULL: nobody */
 } VmigFile;
 
 typedef struct {
@@ -182,6 +183,11 @@ void vmig_job_forget_xml(VmigJob *job);
 VmigDisk *vmig_job_disk(const VmigJob *job, const char *target);
 /* The file that the guest's disk is on once no overlay is left: the first of the chain. (transfer none) */
 VmigFile *vmig_disk_base(const VmigDisk *disk);
+/* VmigFile of all disks, each file once, and none before one that lies on it. (transfer container) */
+GPtrArray *vmig_job_images(const VmigJob *job);
+/* Disks may lie on one file, which each of them lists: the first entry of all that are the same file of the source. It
+ * is the one that is copied. (transfer none) */
+VmigFile *vmig_job_first(const VmigJob *job, const VmigFile *file);
 gboolean vmig_job_token_is_dest(const VmigJob *job);
 /* The fold "direct": the migration writes into the seeds themselves. */
 gboolean vmig_job_is_direct(const VmigJob *job);

@@ -4,6 +4,7 @@
 
 #include "flow/commit.h"
 #include "flow/ours.h"
+#include "flow/source-images.h"
 #include "flow/verify.h"
 #include "host/fault.h"
 
@@ -76,11 +77,8 @@ static gboolean remove_source_files(VmigMachine *m, GError **error)
             !vmig_storage_remove(storage, m->job, disk->overlay,
                                  "mirrored to the destination, committed and verified there", error))
             return FALSE;
-        for (guint k = 0; !m->job->options.keep_source && k < disk->files->len; k++)
-            if (!vmig_storage_remove_base(storage, m->job, disk->files->pdata[k], error))
-                return FALSE;
     }
-    return TRUE;
+    return m->job->options.keep_source ? vmig_images_note_users(m) : vmig_images_remove(m, error);
 }
 
 /* Another guest that has the UUID there by now has nothing to do with the job: its files are what the gate looks at. */

@@ -5,12 +5,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "core/domain-xml.h"
 #include "core/names.h"
 #include "host/host-setup.h"
-#include "host/image.h"
 #include "host/leftovers.h"
-#include "host/libvirt-list.h"
 #include "host/storage-local.h"
 
 #define ALONE_HINT                                                                                                     \
@@ -139,206 +136,49 @@ static VmigJob *find_job(VmigJournal *journal, const char *domain, GError **erro
 
 /* --- what speaks against it --- */
 
-/* Top first, so that no image is ever left without what it lies on. VmigFile, not owned. */
+/* VmigFile, not owned; none before one that lies on it. */
 static GPtrArray *images_of(const VmigJob *job)
 {
-    GPtrArray *files = g_ptr_array_new();
-    g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
+    GPtrArray *files = vmig_job_images(job);
 
-    for (guint i = 0; i < job->disks->len; i++) {
-        const VmigDisk *disk = job->disks->pdata[i];
-        for (guint k = 0; k < disk->files->len; k++) {
-            VmigFile *file = disk->files->pdata[k];
-            if (access(file->source, F_OK) == 0 && g_hash_table_add(seen, file->source))
-                g_ptr_array_add(files, file);
-        }
-    }
+    for (guint i = files->len; i > 0; i--)
+        if (access(((const VmigFile *)files->pdata[i - 1])->source, F_OK) != 0)
+            g_ptr_array_remove_index(files, i - 1);
     return files;
 }
 
-static gboolean check_image(VmigStorage *storage, const VmigFile *file, GError **error)
+static gboolean check_image(const VmigFile *file, GError **error)
 {
-    guint64 size = 0, dev = 0, ino = 0, mtime_ns = 0;
-    gboolean held = FALSE;
     g_autofree char *path = vmig_text_escape(file->source, -1);
 
-    if (!vmig_storage_stat(storage, file->source, &size, &dev, &ino, &mtime_ns, error))
-        return FALSE;
     /* Not the device: its number is given anew at each boot. */
-    if (size != file->size || ino != file->ino || mtime_ns != file->mtime_ns)
-        return vmig_fail(error, VMIG_ERROR_REFUSED, "See what is in it; remove it by hand if nobody needs it.",
-                         "%s is not as it was when it was copied: somebody used it since", path);
-    if (!vmig_image_is_held(file->source, &held, error))
-        return FALSE;
-    return !held || vmig_fail(error, VMIG_ERROR_REFUSED, "See who has it open (lsof).", "%s is in use", path);
+    return vmig_file_is(file->source, file->ino, file->size, file->mtime_ns) ||
+           vmig_fail(error, VMIG_ERROR_REFUSED, "See what is in it; remove it by hand if nobody needs it.",
+                     "%s is not as it was when it was copied: somebody used it since", path);
 }
 
-static const VmigFile *find_same(GPtrArray *files, const char *path)
-{
-    for (guint i = 0; path != NULL && i < files->len; i++)
-        if (vmig_is_same_file(((const VmigFile *)files->pdata[i])->source, path))
-            return files->pdata[i];
-    return NULL;
-}
-
-static gboolean refuse_used(const VmigFile *file, const char *domain, const VmigDomainDisk *disk, GError **error)
+static gboolean refuse_used(const VmigFile *file, const char *user, GError **error)
 {
     g_autofree char *path = vmig_text_escape(file->source, -1);
-    g_autofree char *name = vmig_text_escape(domain, -1);
 
-    return vmig_fail(error, VMIG_ERROR_REFUSED, "Undefine that domain, or give it other disks, if it is not needed.",
-                     "%s is in the chain of disk %s of '%s'", path, disk->target, name);
+    return vmig_fail(error, VMIG_ERROR_REFUSED,
+                     "Remove or undefine what uses it, if that is not needed; what cannot be looked at has to become "
+                     "readable, or leave the image-roots.",
+                     "%s stays: %s", path, user);
 }
 
-/* What the definition does not tell of the chain, the headers do. */
-static gboolean check_headers(GPtrArray *files, const char *domain, const VmigDomainDisk *disk, GError **error)
-{
-    g_autoptr(GError) why = NULL;
-
-    if (disk->source == NULL || g_strcmp0(disk->driver_type, "qcow2") != 0 || access(disk->source, F_OK) != 0)
-        return TRUE; /* raw: no chain */
-    g_autoptr(GPtrArray) chain = vmig_image_survey_chain(disk->source, "qcow2", NULL, &why);
-    if (chain == NULL) {
-        g_autofree char *name = vmig_text_escape(domain, -1);
-        g_autofree char *shown = vmig_text_escape(why->message, -1);
-        return vmig_fail(error, VMIG_ERROR_REFUSED, NULL, "nobody can tell what disk %s of '%s' lies on: %s",
-                         disk->target, name, shown);
-    }
-    for (guint i = 0; i < chain->len; i++) {
-        const VmigFile *file = find_same(files, ((const VmigImage *)chain->pdata[i])->path);
-        if (file != NULL)
-            return refuse_used(file, domain, disk, error);
-    }
-    return TRUE;
-}
-
-/* A volume is named by its pool and its own name, which is that of its file. */
-static const VmigFile *find_volume(GPtrArray *files, const VmigDomainDisk *disk)
-{
-    for (guint i = 0; g_strcmp0(disk->type, "volume") == 0 && i < files->len; i++) {
-        g_autofree char *name = g_path_get_basename(((const VmigFile *)files->pdata[i])->source);
-        if (disk->source_text != NULL && g_str_has_suffix(disk->source_text, name))
-            return files->pdata[i];
-    }
-    return NULL;
-}
-
-static gboolean check_disk(GPtrArray *files, const char *domain, const VmigDomainDisk *disk, GError **error)
-{
-    const VmigFile *used = find_same(files, disk->source);
-
-    if (used == NULL)
-        used = find_same(files, disk->mirror_file);
-    if (used == NULL)
-        used = find_volume(files, disk);
-    for (guint i = 0; used == NULL && i < disk->backing->len; i++)
-        used = find_same(files, ((const VmigChainFile *)disk->backing->pdata[i])->file);
-    if (used != NULL)
-        return refuse_used(used, domain, disk, error);
-    return disk->chain_known || check_headers(files, domain, disk, error);
-}
-
-static gboolean check_definition(VmigHypervisor *hv, const char *uuid, VmigXmlKind kind, GPtrArray *files,
-                                 GError **error)
-{
-    g_autofree char *xml = NULL;
-
-    if (!hv->ops->domain_xml(hv, uuid, kind, &xml, error))
-        return FALSE;
-    g_autoptr(VmigDomainXml) doc = vmig_domain_xml_parse(xml, error);
-    if (doc == NULL)
-        return FALSE;
-    const VmigDomainFacts *facts = vmig_domain_xml_facts(doc);
-    for (guint i = 0; i < facts->disks->len; i++)
-        if (!check_disk(files, facts->name, facts->disks->pdata[i], error))
-            return FALSE;
-    return TRUE;
-}
-
-static gboolean check_domains(VmigHypervisor *hv, GPtrArray *files, GError **error)
-{
-    g_autoptr(GPtrArray) uuids = vmig_libvirt_domains(hv, error);
-
-    for (guint i = 0; uuids != NULL && i < uuids->len; i++) {
-        g_autoptr(VmigDomainInfo) info = NULL;
-        if (!hv->ops->find(hv, uuids->pdata[i], &info, error))
-            return FALSE;
-        if (info == NULL) /* gone since it was listed */
-            continue;
-        if (!check_definition(hv, uuids->pdata[i], VMIG_XML_LIVE, files, error) ||
-            (info->persistent && !check_definition(hv, uuids->pdata[i], VMIG_XML_PERSISTENT, files, error)))
-            return FALSE;
-    }
-    return uuids != NULL;
-}
-
-/* By name alone: the files are another host's. */
-static gboolean disk_names(const VmigDomainDisk *disk, const char *path)
-{
-    gboolean named = g_strcmp0(disk->source, path) == 0 || g_strcmp0(disk->mirror_file, path) == 0;
-
-    for (guint i = 0; !named && i < disk->backing->len; i++)
-        named = g_strcmp0(((const VmigChainFile *)disk->backing->pdata[i])->file, path) == 0;
-    return named;
-}
-
-static char *definition_names(VmigHypervisor *hv, const char *uuid, VmigXmlKind kind, const char *path, GError **error)
-{
-    g_autofree char *xml = NULL;
-
-    if (!hv->ops->domain_xml(hv, uuid, kind, &xml, error))
-        return NULL;
-    g_autoptr(VmigDomainXml) doc = vmig_domain_xml_parse(xml, error);
-    const VmigDomainFacts *facts = doc != NULL ? vmig_domain_xml_facts(doc) : NULL;
-    for (guint i = 0; facts != NULL && i < facts->disks->len; i++) {
-        const VmigDomainDisk *disk = facts->disks->pdata[i];
-        if (disk_names(disk, path))
-            return g_strdup_printf("'%s' has it as disk %s", facts->name, disk->target);
-    }
-    return NULL;
-}
-
-char *vmig_kept_image_user(VmigHypervisor *hv, const char *path, GError **error)
-{
-    g_autoptr(GPtrArray) uuids = vmig_libvirt_domains(hv, error);
-
-    for (guint i = 0; uuids != NULL && i < uuids->len; i++) {
-        g_autoptr(VmigDomainInfo) info = NULL;
-        g_autoptr(GError) why = NULL;
-        if (!hv->ops->find(hv, uuids->pdata[i], &info, error))
-            return NULL;
-        if (info == NULL)
-            continue;
-        char *user = definition_names(hv, uuids->pdata[i], VMIG_XML_LIVE, path, &why);
-        if (user == NULL && why == NULL && info->persistent)
-            user = definition_names(hv, uuids->pdata[i], VMIG_XML_PERSISTENT, path, &why);
-        if (why != NULL)
-            g_propagate_error(error, g_steal_pointer(&why));
-        if (user != NULL || (error != NULL && *error != NULL))
-            return user;
-    }
-    return NULL;
-}
-
-/* Images that no domain has now, such as clones that are not defined yet. */
-static gboolean check_others(const VmigConfig *config, GPtrArray *files, GError **error)
+static gboolean check_users(VmigStorage *storage, GPtrArray *files, GError **error)
 {
     g_autoptr(GPtrArray) paths = g_ptr_array_new();
-    g_autofree char *on_top = NULL;
-    gboolean whole = FALSE;
 
     for (guint i = 0; i < files->len; i++)
         g_ptr_array_add(paths, ((const VmigFile *)files->pdata[i])->source);
     g_ptr_array_add(paths, NULL);
-    on_top = vmig_scan_for_overlay((const char *const *)config->image_roots, (const char *const *)paths->pdata, &whole);
-    if (on_top != NULL) {
-        g_autofree char *shown = vmig_text_escape(on_top, -1);
-        return vmig_fail(error, VMIG_ERROR_REFUSED, "`vmig-snap doctor` knows it if it is one of ours.",
-                         "the image %s lies on one that would be removed", shown);
-    }
-    return whole || vmig_fail(error, VMIG_ERROR_REFUSED, "Name the folders that hold images in image-roots, no others.",
-                              "the image roots hold more than can be looked through, so that nobody can tell whether "
-                              "another image lies on these");
+    g_autoptr(GPtrArray) users = vmig_storage_users(storage, (const char *const *)paths->pdata, NULL, error);
+    for (guint i = 0; users != NULL && i < users->len; i++)
+        if (users->pdata[i] != NULL)
+            return refuse_used(files->pdata[i], users->pdata[i], error);
+    return users != NULL;
 }
 
 /* --- the other host --- */
@@ -403,9 +243,11 @@ static gboolean check_peer(const VmigCleanRequest *request, const VmigJob *job, 
 static gboolean remove_one(VmigStorage *storage, const VmigFile *file, VmigCleaned *cleaned, GError **error)
 {
     guint64 bytes = 0;
+    g_autofree char *user = NULL;
 
     if (!vmig_storage_allocated(storage, file->source, &bytes, error) ||
-        !vmig_storage_remove_base(storage, cleaned->job, file, error)) {
+        !vmig_storage_remove_base(storage, cleaned->job, file, &user, error) ||
+        (user != NULL && !refuse_used(file, user, error))) {
         g_autofree char *before =
             cleaned->removed->len > 0 ? g_strdup_printf("after %u images were removed: ", cleaned->removed->len) : NULL;
         if (before != NULL)
@@ -434,10 +276,9 @@ static gboolean clean_locked(const VmigCleanRequest *request, VmigStorage *stora
     if (open != NULL)
         return vmig_fail(error, VMIG_ERROR_LOCKED, NULL, "job %s has begun on the guest", open->id);
     for (guint i = 0; i < files->len; i++)
-        if (!check_image(storage, files->pdata[i], error))
+        if (!check_image(files->pdata[i], error))
             return FALSE;
-    if (!check_domains(request->hypervisor, files, error) || !check_others(request->config, files, error) ||
-        !check_peer(request, cleaned->job, files, error))
+    if (!check_users(storage, files, error) || !check_peer(request, cleaned->job, files, error))
         return FALSE;
     for (guint i = 0; i < files->len; i++)
         if (!remove_one(storage, files->pdata[i], cleaned, error))
@@ -453,6 +294,7 @@ VmigCleaned *vmig_clean_kept_images(const VmigCleanRequest *request, GError **er
         .run_dir = config->run_dir,
         .roots = (const char *const *)config->image_roots,
         .role = VMIG_ROLE_SOURCE,
+        .libvirt_uri = request->connect_uri,
     };
     g_autofree char *path = g_build_filename(config->state_dir, "journal.db", NULL);
     g_autofree char *machine_id = vmig_machine_id();
@@ -463,7 +305,7 @@ VmigCleaned *vmig_clean_kept_images(const VmigCleanRequest *request, GError **er
     cleaned->job = reader != NULL ? find_job(reader, request->domain, error) : NULL;
     if (cleaned->job == NULL)
         return NULL;
-    g_autoptr(VmigStorage) storage = vmig_storage_local_new(request->hypervisor->host, &local, error);
+    g_autoptr(VmigStorage) storage = vmig_storage_local_new(g_get_host_name(), &local, error);
     if (storage == NULL || !vmig_storage_lock(storage, cleaned->job, NULL, error) ||
         !clean_locked(request, storage, cleaned, error))
         return NULL;

@@ -2,20 +2,19 @@
 /* clean: removes the images that a finished migration kept on its source.
  *
  * They are somebody's disks until all of this is proven: the newest job that left images here is DONE, in this journal
- * and in the destination's, where the copies still are; each file is, to the nanosecond, the one that was copied; no
- * domain of this libvirt has it in any chain, no process holds it, no other image beneath the roots lies on it. Then
- * the gate removes them (store/gate.h), which looks once more. All are looked at before the first one goes.
+ * and in the destination's, where the copies still are; each file is, to the nanosecond, the one that was copied;
+ * nothing needs it (host/image-users.h), which is looked at once more before each removal. All are looked at before
+ * the first one goes.
  */
 #pragma once
 
 #include "host/config.h"
-#include "host/hypervisor.h"
 #include "host/storage.h"
 
 typedef struct {
     const VmigConfig *config;
-    VmigHypervisor *hypervisor; /* this host's, of vmig_libvirt_new() */
-    const char *domain;         /* name or UUID */
+    const char *connect_uri; /* this host's libvirt; NULL: qemu:///system */
+    const char *domain;      /* name or UUID */
     /* The other host's storage (transfer full), NULL with the error set. NULL: the other host is not asked. */
     VmigStorage *(*open_peer)(gpointer user, const VmigJob *job, GError **error);
     gpointer user;
@@ -39,7 +38,3 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigCleaned, vmig_cleaned_free)
  * LOCKED, UNREACHABLE and the like for the other host. An error after the first file went says which did.
  * (transfer full) */
 VmigCleaned *vmig_clean_kept_images(const VmigCleanRequest *request, GError **error);
-
-/* Which domain of that libvirt, on whichever host, names the image: "'other' has it as disk vda". NULL if none does, or
- * with the error set. (transfer full) */
-char *vmig_kept_image_user(VmigHypervisor *hypervisor, const char *path, GError **error);

@@ -248,10 +248,42 @@ static void rule_chain(VmigPlan *plan, const VmigPlanDisk *disk)
     note_differences(plan, disk);
 }
 
+/* What helps where a file is in the way of the chain's file of that index. --map is for the disks' own images. */
+static char *hint_exists(const VmigPlan *plan, const VmigPlanDisk *disk, guint index)
+{
+    const VmigPathFacts *facts = disk->dest_facts->pdata[index];
+    VmigState state = facts->owner_state != NULL ? vmig_state_from_name(facts->owner_state) : VMIG_STATE_LAST;
+
+    if (state < VMIG_STATE_LAST && !vmig_state_is_final(state))
+        return g_strdup_printf("Job %s there is not finished: vmig-snap resume or cancel there ends it.",
+                               facts->owner_job);
+    if (index > 0) {
+        const VmigDomainInfo *domain = plan->survey->domain;
+        g_autofree char *old = g_path_get_dirname(((const VmigImageFacts *)disk->chain->pdata[index])->path);
+        g_autofree char *there = g_path_get_dirname(disk->dest_paths->pdata[index]);
+        g_autofree char *new =
+            g_build_filename(there, strchr(domain->name, '/') == NULL ? domain->name : domain->uuid, NULL);
+        g_autofree char *map = g_strconcat(old, "=", new, NULL);
+        g_autofree char *folder = g_shell_quote(new);
+        g_autofree char *argument = g_shell_quote(map);
+        return g_strdup_printf("Give this guest's images a folder of their own: mkdir %s on the destination, then "
+                               "--map-dir %s.",
+                               folder, argument);
+    }
+    if (facts->owner_job != NULL && state != VMIG_STATE_DONE)
+        return g_strdup("A job left it: vmig-snap doctor on the destination says what to do.");
+    if (facts->owner_job != NULL)
+        return g_strdup_printf("Choose another path with --map: job %s brought it there as a guest's disk.",
+                               facts->owner_job);
+    return g_strdup("Choose another path with --map, or move that file away.");
+}
+
 /* What an earlier migration of the same guest left there may be what this one begins with. */
-static gboolean rule_kept(VmigPlan *plan, const VmigPlanDisk *disk, const VmigPathFacts *facts, const char *path)
+static gboolean rule_kept(VmigPlan *plan, const VmigPlanDisk *disk, guint index)
 {
     const VmigSurvey *s = plan->survey;
+    const VmigPathFacts *facts = disk->dest_facts->pdata[index];
+    const char *path = disk->dest_paths->pdata[index];
     const char *t = disk->disk->target;
     const char *why = facts->kept_why_not;
 
@@ -259,40 +291,41 @@ static gboolean rule_kept(VmigPlan *plan, const VmigPlanDisk *disk, const VmigPa
         return FALSE;
     if (g_strcmp0(facts->kept_domain, s->domain->uuid) != 0)
         why = "it is another guest's";
-    if (why == NULL && facts->kept_user != NULL)
-        why = facts->kept_user;
     if (why == NULL) {
         note(plan, "disk %s: job %s kept %s on the destination: only what changed since is sent", t, facts->kept_job,
              path);
         return TRUE;
     }
-    refuse(plan, VMIG_ERROR_DESTINATION_EXISTS, t, "Choose another path with --map, or move that file away.",
+    g_autofree char *hint = hint_exists(plan, disk, index);
+    refuse(plan, VMIG_ERROR_DESTINATION_EXISTS, t, hint,
            "disk %s: %s exists on the destination, where job %s left it, and cannot be the seed: %s", t, path,
            facts->kept_job, why);
     return TRUE;
 }
 
-static void rule_dest_paths(VmigPlan *plan, const VmigPlanDisk *disk)
+static void rule_dest_path(VmigPlan *plan, const VmigPlanDisk *disk, guint index)
 {
+    const VmigPathFacts *facts = disk->dest_facts->pdata[index];
+    const char *path = disk->dest_paths->pdata[index];
     const char *t = disk->disk->target;
 
-    for (guint i = 0; i < disk->dest_facts->len && i < disk->dest_paths->len; i++) {
-        const VmigPathFacts *facts = disk->dest_facts->pdata[i];
-        const char *path = disk->dest_paths->pdata[i];
-        if (!facts->in_roots)
-            refuse(plan, VMIG_ERROR_OUTSIDE_ROOTS, t,
-                   "Choose another path with --map or --map-dir, or add the folder to image-roots in "
-                   "/etc/vmig-snap/vmig-snap.conf there.",
-                   "disk %s: %s is outside the image roots of the destination", t, path);
-        else if (facts->exists && !rule_kept(plan, disk, facts, path))
-            refuse(plan, VMIG_ERROR_DESTINATION_EXISTS, t,
-                   facts->owner_job != NULL ? "A job left it: vmig-snap doctor on the destination says what to do."
-                                            : "Choose another path with --map, or move that file away.",
-                   "disk %s: %s exists on the destination", t, path);
-        else if (!facts->exists && !facts->folder_ok)
-            refuse(plan, VMIG_ERROR_NO_DIRECTORY, t, "Make the folder there, or choose another with --map-dir.",
-                   "disk %s: the folder of %s does not exist on the destination or cannot be written", t, path);
-    }
+    if (!facts->in_roots)
+        refuse(plan, VMIG_ERROR_OUTSIDE_ROOTS, t,
+               "Choose another path with --map or --map-dir, or add the folder to image-roots in "
+               "/etc/vmig-snap/vmig-snap.conf there.",
+               "disk %s: %s is outside the image roots of the destination", t, path);
+    else if (facts->exists && !rule_kept(plan, disk, index)) {
+        g_autofree char *hint = hint_exists(plan, disk, index);
+        refuse(plan, VMIG_ERROR_DESTINATION_EXISTS, t, hint, "disk %s: %s exists on the destination", t, path);
+    } else if (!facts->exists && !facts->folder_ok)
+        refuse(plan, VMIG_ERROR_NO_DIRECTORY, t, "Make the folder there, or choose another with --map-dir.",
+               "disk %s: the folder of %s does not exist on the destination or cannot be written", t, path);
+}
+
+static void rule_dest_paths(VmigPlan *plan, const VmigPlanDisk *disk)
+{
+    for (guint i = 0; i < disk->dest_facts->len && i < disk->dest_paths->len; i++)
+        rule_dest_path(plan, disk, i);
 }
 
 static void rule_source_room(VmigPlan *plan, const VmigPlanDisk *disk)
@@ -315,13 +348,13 @@ static void rule_source_room(VmigPlan *plan, const VmigPlanDisk *disk)
 }
 
 /* Room that the seeds have already. */
-static guint64 kept_bytes(const VmigPlanDisk *disk)
+static guint64 kept_bytes(const VmigSurvey *s, const VmigPlanDisk *disk)
 {
     guint64 sum = 0;
 
     for (guint i = 0; i < disk->dest_facts->len; i++) {
         const VmigPathFacts *facts = disk->dest_facts->pdata[i];
-        if (facts->kept_job != NULL && !vmig_size_add(&sum, facts->kept_bytes))
+        if (facts->kept_job != NULL && !vmig_survey_is_counted(s, disk, i) && !vmig_size_add(&sum, facts->kept_bytes))
             return G_MAXUINT64;
     }
     return sum;
@@ -350,7 +383,7 @@ static void rule_dest_room(VmigPlan *plan)
             g_hash_table_insert(needs, &there->filesystem, sum);
         }
         guint64 room =
-            vmig_room_needed(disk->to_copy - MIN(disk->to_copy, kept_bytes(disk)), disk->overlay_forecast, times);
+            vmig_room_needed(disk->to_copy - MIN(disk->to_copy, kept_bytes(s, disk)), disk->overlay_forecast, times);
         if (!vmig_size_add(sum, room))
             *sum = G_MAXUINT64;
     }
@@ -402,6 +435,9 @@ static void rule_path_clash(VmigPlan *plan)
         const VmigPlanDisk *disk = s->disks->pdata[i];
         for (guint k = 0; disk->moved && k < disk->dest_paths->len; k++) {
             const char *path = disk->dest_paths->pdata[k];
+            /* Several disks may lie on one file, which is copied once. */
+            if (k > 0 && vmig_survey_is_counted(s, disk, k))
+                continue;
             if (!g_hash_table_add(seen, (gpointer)path))
                 refuse(plan, VMIG_ERROR_PATH_CLASH, disk->disk->target, "Give each its own with --map.",
                        "two files would get the destination path %s", path);

@@ -203,6 +203,8 @@ VmigPlan *vmig_plan_make(VmigWorld *world, VmigJournal *journal, const VmigPlanR
     if (plan->survey == NULL)
         return NULL;
     vmig_plan_apply_rules(plan);
+    for (guint i = 0; i < plan->survey->staying->len; i++)
+        g_ptr_array_add(plan->notes, vmig_text_escape(plan->survey->staying->pdata[i], -1));
     guint64 rate = request->options->bandwidth > 0 ? MIN(request->options->bandwidth, ASSUMED_RATE) : ASSUMED_RATE;
     plan->estimate_s = plan->bytes_to_copy / rate + 2;
     if (plan->refusals->len == 0) {

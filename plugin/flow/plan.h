@@ -79,6 +79,7 @@ typedef struct {
     GError *cannot_run;       /* emulator or machine */
     GPtrArray *media_missing; /* char*: files that the guest needs there and that are not */
     GPtrArray *dest_errors;   /* GError: questions to the destination that failed */
+    GPtrArray *staying;       /* char*: images that --source-images delete will not remove, and why */
 } VmigSurvey;
 
 typedef struct {
@@ -105,6 +106,8 @@ gboolean vmig_plan_to_error(const VmigPlan *plan, GError **error);
 /* survey.c */
 VmigSurvey *vmig_survey_make(VmigWorld *world, VmigJournal *journal, const VmigPlanRequest *request, GError **error);
 void vmig_survey_free(VmigSurvey *survey);
+/* Does an earlier disk that is moved lie on that file of the chain too? Then it is counted there. */
+gboolean vmig_survey_is_counted(const VmigSurvey *survey, const VmigPlanDisk *disk, guint index);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigSurvey, vmig_survey_free)
 
 /* plan-fold.c: sets fold and fold_why, pure. Returns what speaks against the one that was asked for, or NULL; where

@@ -70,7 +70,7 @@ static Seeding *collect(VmigMachine *m)
         VmigDisk *disk = m->job->disks->pdata[i];
         for (guint k = disk->files->len; k > 0; k--) {
             VmigFile *file = disk->files->pdata[k - 1];
-            if (file->hash != NULL)
+            if (file->hash != NULL || vmig_job_first(m->job, file) != file)
                 continue;
             SeedCopy *copy = g_new0(SeedCopy, 1);
             copy->file = file;
@@ -231,6 +231,23 @@ static gboolean prove(VmigMachine *m, SeedCopy *copy, GError **error)
     return vmig_machine_save(m, error);
 }
 
+/* A file that another disk lies on too was copied and placed for the first of them. */
+static gboolean place(VmigMachine *m, VmigFile *file, GError **error)
+{
+    const VmigFile *first = vmig_job_first(m->job, file);
+
+    if (first == file) {
+        if (!vmig_storage_place(m->world->dest.storage, m->job, file, error) || !vmig_fault("seed.placed", error))
+            return FALSE;
+        file->placed = TRUE;
+        return TRUE;
+    }
+    g_free(file->hash);
+    file->hash = g_strdup(first->hash);
+    file->placed = first->placed;
+    return TRUE;
+}
+
 /* Deepest first: a backing file has its name before what lies on it. */
 static gboolean place_proven(VmigMachine *m, GError **error)
 {
@@ -240,9 +257,8 @@ static gboolean place_proven(VmigMachine *m, GError **error)
             VmigFile *file = disk->files->pdata[k - 1];
             if (file->placed)
                 continue;
-            if (!vmig_storage_place(m->world->dest.storage, m->job, file, error) || !vmig_fault("seed.placed", error))
+            if (!place(m, file, error))
                 return FALSE;
-            file->placed = TRUE;
             if (!vmig_machine_save(m, error))
                 return FALSE;
         }

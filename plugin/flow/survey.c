@@ -4,7 +4,6 @@
 
 #include "core/amount.h"
 #include "core/snapshot-tree.h"
-#include "flow/kept-images.h"
 #include "flow/plan.h"
 
 #define FORECAST_MIN (64ull * 1024 * 1024)
@@ -44,6 +43,7 @@ void vmig_survey_free(VmigSurvey *s)
     g_free(s->migrate_name);
     g_ptr_array_unref(s->media_missing);
     g_ptr_array_unref(s->dest_errors);
+    g_ptr_array_unref(s->staying);
     g_free(s);
 }
 
@@ -56,6 +56,7 @@ static VmigSurvey *survey_new(const VmigPlanRequest *request)
     s->next_disks = g_ptr_array_new_with_free_func((GDestroyNotify)plan_disk_free);
     s->media_missing = g_ptr_array_new_with_free_func(g_free);
     s->dest_errors = g_ptr_array_new_with_free_func((GDestroyNotify)g_error_free);
+    s->staying = g_ptr_array_new_with_free_func(g_free);
     return s;
 }
 
@@ -147,6 +148,19 @@ static char *dest_path(const VmigPathMap *map, const char *target, const VmigIma
     return g_steal_pointer(&by_name);
 }
 
+gboolean vmig_survey_is_counted(const VmigSurvey *s, const VmigPlanDisk *disk, guint index)
+{
+    const VmigImageFacts *file = disk->chain->pdata[index];
+
+    for (guint i = 0; i < s->disks->len && s->disks->pdata[i] != disk; i++) {
+        const VmigPlanDisk *other = s->disks->pdata[i];
+        for (guint k = 0; other->moved && other->chain != NULL && k < other->chain->len; k++)
+            if (g_strcmp0(((const VmigImageFacts *)other->chain->pdata[k])->path, file->path) == 0)
+                return TRUE;
+    }
+    return FALSE;
+}
+
 static void ask_images(VmigSurvey *s, VmigWorld *world, VmigPlanDisk *disk)
 {
     VmigStorage *source = world->source.storage;
@@ -161,7 +175,8 @@ static void ask_images(VmigSurvey *s, VmigWorld *world, VmigPlanDisk *disk)
     for (guint i = 0; i < disk->chain->len; i++) {
         const VmigImageFacts *file = disk->chain->pdata[i];
         g_ptr_array_add(disk->dest_paths, dest_path(s->request->map, i == 0 ? d->target : NULL, file));
-        disk->to_copy += MIN(file->allocated, file->size);
+        if (!vmig_survey_is_counted(s, disk, i))
+            disk->to_copy += MIN(file->allocated, file->size);
     }
     disk->overlay_forecast = forecast(disk);
 }
@@ -178,13 +193,8 @@ static void ask_dest_paths(VmigSurvey *s, VmigWorld *world, VmigPlanDisk *disk)
         GError *error = NULL;
         VmigPathFacts *facts = vmig_storage_path(world->dest.storage, disk->dest_paths->pdata[i], &error);
         note_error(s, g_steal_pointer(&error));
-        if (facts == NULL)
-            continue;
-        g_ptr_array_add(disk->dest_facts, facts);
-        if (facts->kept_job == NULL || world->dest.hypervisor == NULL)
-            continue;
-        facts->kept_user = vmig_kept_image_user(world->dest.hypervisor, disk->dest_paths->pdata[i], &error);
-        note_error(s, error);
+        if (facts != NULL)
+            g_ptr_array_add(disk->dest_facts, facts);
     }
 }
 
@@ -290,6 +300,30 @@ static void ask_destination(VmigSurvey *s, VmigWorld *world)
         ask_media(s, world, s->persistent);
 }
 
+/* What will be found in CLEAN, as far as it is so already. */
+static void ask_users(VmigSurvey *s, VmigWorld *world)
+{
+    g_autoptr(GPtrArray) paths = g_ptr_array_new();
+    g_autoptr(GError) why = NULL;
+
+    for (guint i = 0; i < s->disks->len; i++) {
+        const VmigPlanDisk *disk = s->disks->pdata[i];
+        for (guint k = 0; disk->moved && disk->chain != NULL && k < disk->chain->len; k++)
+            g_ptr_array_add(paths, ((const VmigImageFacts *)disk->chain->pdata[k])->path);
+    }
+    if (paths->len == 0)
+        return;
+    g_ptr_array_add(paths, NULL);
+    g_autoptr(GPtrArray) users =
+        vmig_storage_users(world->source.storage, (const char *const *)paths->pdata, s->domain->uuid, &why);
+    if (users == NULL)
+        g_ptr_array_add(s->staying, g_strdup_printf("nothing tells which images will stay here: %s", why->message));
+    for (guint i = 0; users != NULL && i < users->len; i++)
+        if (users->pdata[i] != NULL)
+            g_ptr_array_add(s->staying, g_strdup_printf("%s will stay on this host: %s", (const char *)paths->pdata[i],
+                                                        (const char *)users->pdata[i]));
+}
+
 VmigSurvey *vmig_survey_make(VmigWorld *world, VmigJournal *journal, const VmigPlanRequest *request, GError **error)
 {
     g_autoptr(VmigSurvey) s = survey_new(request);
@@ -305,6 +339,8 @@ VmigSurvey *vmig_survey_make(VmigWorld *world, VmigJournal *journal, const VmigP
         GPtrArray *disks = vmig_domain_xml_facts(s->live)->disks;
         for (guint i = 0; i < disks->len; i++)
             ask_disk(s, world, disks->pdata[i]);
+        if (!request->options->keep_source)
+            ask_users(s, world);
     }
     if (s->live != NULL && s->persistent != NULL) {
         GPtrArray *disks = vmig_domain_xml_facts(s->persistent)->disks;

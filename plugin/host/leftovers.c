@@ -15,8 +15,6 @@
 
 #define MARK ".vmig-"
 #define ID_LENGTH 16
-/* As QEMU: the name is in the first cluster, and below PATH_MAX (block/qcow2.c). */
-#define BACKING_MAX 1023
 #define GUARD_PATIENCE (2 * G_USEC_PER_SEC)
 
 static void our_file_free(VmigOurFile *file)
@@ -56,9 +54,7 @@ typedef struct Scan Scan;
 struct Scan {
     /* A regular file; FALSE ends the scan. */
     gboolean (*visit)(Scan *scan, int folder, const char *name, const char *path, const struct stat *st);
-    GPtrArray *found;         /* of the first kind of scan */
-    const char *const *below; /* and of the other one */
-    char *on_top;
+    GPtrArray *found;
     guint entries;
     gint64 deadline;
     gboolean whole, over;
@@ -91,60 +87,6 @@ gboolean vmig_file_is(const char *path, guint64 ino, guint64 size, guint64 mtime
     struct stat st;
 
     return lstat(path, &st) == 0 && vmig_stat_is(&st, ino, size, mtime_ns);
-}
-
-gboolean vmig_is_same_file(const char *a, const char *b)
-{
-    struct stat first, second;
-
-    if (g_strcmp0(a, b) == 0)
-        return TRUE;
-    return a != NULL && b != NULL && stat(a, &first) == 0 && stat(b, &second) == 0 && first.st_dev == second.st_dev &&
-           first.st_ino == second.st_ino;
-}
-
-/* The backing file's name as the header has it (docs/interop/qcow2.txt: offset at byte 8, length at 16), any bytes. */
-static char *read_backing(int folder, const char *name)
-{
-    guint8 head[24] = {0};
-    guint64 offset;
-    guint32 length;
-    int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    g_autofree char *text = NULL;
-
-    if (fd >= 0 && pread(fd, head, sizeof head, 0) == sizeof head && memcmp(head, "QFI\xfb", 4) == 0) {
-        memcpy(&offset, head + 8, sizeof offset);
-        memcpy(&length, head + 16, sizeof length);
-        offset = GUINT64_FROM_BE(offset);
-        length = GUINT32_FROM_BE(length);
-        text = length > 0 && length <= BACKING_MAX ? g_malloc0(length + 1) : NULL;
-        if (text != NULL && (offset > G_MAXINT64 || pread(fd, text, length, (off_t)offset) != (ssize_t)length))
-            g_clear_pointer(&text, g_free);
-    }
-    if (fd >= 0)
-        close(fd);
-    return g_steal_pointer(&text);
-}
-
-static gboolean visit_image(Scan *scan, int folder, const char *name, const char *path, const struct stat *st)
-{
-    g_autofree char *backing = st->st_size >= 24 ? read_backing(folder, name) : NULL;
-    g_autofree char *resolved = NULL;
-
-    if (backing == NULL)
-        return TRUE;
-    const char *plain = g_str_has_prefix(backing, "file:") ? backing + strlen("file:") : backing;
-    g_autofree char *parent = g_path_get_dirname(path);
-    resolved = *plain == '/' ? g_strdup(plain) : g_build_filename(parent, plain, NULL);
-    for (guint i = 0; scan->below[i] != NULL; i++)
-        if (vmig_is_same_file(scan->below[i], path))
-            return TRUE;
-    for (guint i = 0; scan->below[i] != NULL; i++)
-        if (vmig_is_same_file(scan->below[i], resolved)) {
-            scan->on_top = g_strdup(path);
-            return FALSE;
-        }
-    return TRUE;
 }
 
 static void scan_folder(Scan *scan, int fd, const char *path, guint depth);
@@ -218,15 +160,6 @@ GPtrArray *vmig_scan_files(const char *const *roots, gboolean *whole)
     scan_roots(&scan, roots);
     *whole = scan.whole;
     return scan.found;
-}
-
-char *vmig_scan_for_overlay(const char *const *roots, const char *const *below, gboolean *whole)
-{
-    Scan scan = {.visit = visit_image, .below = below};
-
-    scan_roots(&scan, roots);
-    *whole = scan.whole;
-    return scan.on_top;
 }
 
 /* proc(5): the path is the last column of the sockets that have one, and flag 00010000 is of those that listen. */

@@ -38,16 +38,11 @@ char *vmig_our_job_of_path(const char *path);
 /* Regular files with such a name beneath the roots, through no symbolic link. *whole is FALSE if a limit ended the
  * scan. VmigOurFile (transfer full) */
 GPtrArray *vmig_scan_files(const char *const *roots, gboolean *whole);
-/* The first qcow2 image beneath the roots whose header names one of these files as what it lies on, and that is none of
- * them itself; NULL: none. (transfer full) */
-char *vmig_scan_for_overlay(const char *const *roots, const char *const *below, gboolean *whole);
 /* Is it the file that had these numbers, unchanged? The device is not compared: its number is given anew at each boot.
  */
 gboolean vmig_file_is(const char *path, guint64 ino, guint64 size, guint64 mtime_ns);
 struct stat;
 gboolean vmig_stat_is(const struct stat *st, guint64 ino, guint64 size, guint64 mtime_ns);
-/* Two names of one file. */
-gboolean vmig_is_same_file(const char *a, const char *b);
 /* VmigRunFolder of run_dir (transfer full) */
 GPtrArray *vmig_scan_run_folders(const char *run_dir);
 /* VmigGuardFacts of run_dir/guard (transfer full) */

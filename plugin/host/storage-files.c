@@ -201,12 +201,32 @@ static gboolean set_kept(VmigLocal *local, JsonObject *reply, const char *path, 
     return TRUE;
 }
 
+/* Whose file it is by the journal. */
+static gboolean set_owner(VmigLocal *local, JsonObject *reply, const char *path, GError **error)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+    g_autofree char *owner = NULL;
+    g_autoptr(GError) why = NULL;
+
+    if (!vmig_gate_owner(local->journal, path, &owner, error))
+        return FALSE;
+    if (owner == NULL)
+        return TRUE;
+    json_object_set_string_member(reply, "owner_job", owner);
+    g_autoptr(VmigJob) job = vmig_journal_load(local->journal, owner, &why);
+    if (job != NULL)
+        json_object_set_string_member(reply, "owner_state", job->state);
+    if (job != NULL || g_error_matches(why, VMIG_ERROR, VMIG_ERROR_NO_JOB))
+        return TRUE;
+    g_propagate_error(error, g_steal_pointer(&why));
+    return FALSE;
+}
+
 static JsonObject *do_path(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *path = vmig_reader_text(args, "path");
     const char *name = "";
     g_autoptr(GError) failure = NULL;
-    g_autofree char *owner = NULL;
 
     if (!vmig_local_args(args, error))
         return NULL;
@@ -216,12 +236,9 @@ static JsonObject *do_path(VmigLocal *local, VmigReader *args, GError **error)
         g_propagate_error(error, g_steal_pointer(&failure));
         return NULL;
     }
-    {
-        g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
-        if (!vmig_gate_owner(local->journal, path, &owner, error))
-            return NULL;
-    }
     g_autoptr(JsonObject) reply = json_object_new();
+    if (!set_owner(local, reply, path, error))
+        return NULL;
     set_folder_facts(reply, folder);
     set_file_facts(reply, folder, name);
     if (outside) {
@@ -229,8 +246,6 @@ static JsonObject *do_path(VmigLocal *local, VmigReader *args, GError **error)
         json_object_set_boolean_member(reply, "in_roots", FALSE);
         json_object_set_boolean_member(reply, "exists", stat(path, &st) == 0);
     }
-    if (owner != NULL)
-        json_object_set_string_member(reply, "owner_job", owner);
     if (!outside && json_object_get_boolean_member(reply, "is_regular") && !set_kept(local, reply, path, error))
         return NULL;
     return g_steal_pointer(&reply);

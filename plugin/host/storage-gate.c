@@ -168,48 +168,42 @@ static const VmigFile *find_base(const VmigJob *record, const char *path)
     return NULL;
 }
 
-/* A base goes only where another host owns the guest and runs it on its own files, and where it still is, to the
- * nanosecond, the file that was copied: whoever used it since has data in it that nobody else has. */
-static gboolean check_base(VmigLocal *local, const VmigJob *record, const char *role, const VmigFile *file,
-                           GError **error)
+/* A base goes only where another host owns the guest and runs it on its own files. */
+static gboolean check_base(const VmigJob *record, const char *role, const VmigFile *file, GError **error)
 {
-    gboolean exists = FALSE;
-    struct stat st;
-
-    if (!g_str_equal(role, VMIG_ROLE_SOURCE) || !vmig_job_token_is_dest(record) || !record->pivoted)
-        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' may still be needed: the destination is not done",
-                         file->source);
-    if (!vmig_local_stat(local, file->source, &st, &exists, error))
-        return FALSE;
-    if (!exists)
-        return TRUE;
-    guint64 mtime_ns = (guint64)st.st_mtim.tv_sec * 1000000000 + (guint64)st.st_mtim.tv_nsec;
-    if ((guint64)st.st_ino != file->ino || (guint64)st.st_size != file->size || mtime_ns != file->mtime_ns)
-        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is not as it was when it was copied", file->source);
-    return vmig_local_check_unused(local, file->source, error);
+    return (g_str_equal(role, VMIG_ROLE_SOURCE) && vmig_job_token_is_dest(record) && record->pivoted) ||
+           vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' may still be needed: the destination is not done",
+                     file->source);
 }
 
-static gboolean remove_base(VmigLocal *local, const char *job, const VmigFile *file, GError **error)
+static gboolean unlink_base(VmigLocal *local, const char *job, const VmigFile *file, int fd, GError **error)
 {
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
     const char *reason = "the destination runs the guest on a copy that was proven equal";
-    gboolean exists = FALSE;
     struct stat st;
 
-    if (!vmig_local_stat(local, file->source, &st, &exists, error))
-        return FALSE;
-    if (!exists)
-        return TRUE;
-    /* The device number of now: it may be another one since a reboot, and check_base() has compared the rest. */
+    if (fstat(fd, &st) != 0)
+        return vmig_fail_errno(error, errno, "looking at '%s'", file->source);
+    /* The device number of now: it may be another one since a reboot, and the claim has compared the rest. */
     return vmig_gate_adopt(local->journal, job, file->source, (guint64)st.st_dev, file->ino, "base", error) &&
            vmig_gate_redundant(local->journal, job, file->source, reason, error) &&
            vmig_gate_remove(local->journal, job, file->source, error);
+}
+
+/* *kept says why the image stays; NULL: it is gone. */
+static gboolean remove_base(VmigLocal *local, const char *job, const VmigFile *file, char **kept, GError **error)
+{
+    if (!vmig_local_exists(local, file->source))
+        return TRUE;
+    g_auto(VmigFd) fd = vmig_local_claim(local, file, file->source, NULL, kept);
+    return fd < 0 || unlink_base(local, job, file, fd, error);
 }
 
 static JsonObject *do_remove_base(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *job = vmig_local_job(args);
     JsonObject *object = vmig_reader_object(args, "file");
+    g_autofree char *kept = NULL;
 
     if (!vmig_local_args(args, error))
         return NULL;
@@ -232,8 +226,12 @@ static JsonObject *do_remove_base(VmigLocal *local, VmigReader *args, GError **e
     g_mutex_lock(&local->journal_lock);
     g_autofree char *role = vmig_journal_role(local->journal, job, error);
     g_mutex_unlock(&local->journal_lock);
-    return vmig_local_done(role != NULL && check_base(local, record, role, file, error) &&
-                           remove_base(local, job, file, error));
+    if (role == NULL || !check_base(record, role, file, error) || !remove_base(local, job, file, &kept, error))
+        return NULL;
+    JsonObject *reply = json_object_new();
+    if (kept != NULL)
+        json_object_set_string_member(reply, "kept", kept);
+    return reply;
 }
 
 /* At every try another file: half a mirror must not be taken for the beginning of the next one. */

@@ -5,7 +5,6 @@
 #include <sys/stat.h>
 
 #include "host/image.h"
-#include "host/leftovers.h"
 #include "host/storage-local-private.h"
 #include "store/gate.h"
 
@@ -47,33 +46,24 @@ static gboolean find_job(VmigLocal *local, const char *path, VmigJob **ret, GErr
     return jobs != NULL;
 }
 
-/* Another image on it, one that no definition names. Those of the same job are the chain itself. */
-static char *lies_below(VmigLocal *local, const VmigJob *job)
+/* The images that the job left lie on each other: what begins with one of them takes no other guest's. */
+static char **images_of(const VmigJob *job)
 {
-    g_autoptr(GPtrArray) chain = g_ptr_array_new();
-    g_autoptr(GPtrArray) roots = g_ptr_array_new();
-    gboolean whole = FALSE;
+    g_autoptr(GPtrArray) paths = g_ptr_array_new();
 
     for (guint i = 0; i < job->disks->len; i++) {
         const VmigDisk *disk = job->disks->pdata[i];
         for (guint k = 0; k < disk->files->len; k++)
-            g_ptr_array_add(chain, ((const VmigFile *)disk->files->pdata[k])->source);
+            g_ptr_array_add(paths, g_strdup(((const VmigFile *)disk->files->pdata[k])->source));
     }
-    g_ptr_array_add(chain, NULL);
-    for (guint i = 0; i < local->roots->len; i++)
-        g_ptr_array_add(roots, local->roots->pdata[i]);
-    g_ptr_array_add(roots, NULL);
-    g_autofree char *image =
-        vmig_scan_for_overlay((const char *const *)roots->pdata, (const char *const *)chain->pdata, &whole);
-    if (image != NULL)
-        return g_strdup_printf("the image %s lies on it", image);
-    return whole ? NULL : g_strdup("the image roots hold more than can be looked through");
+    g_ptr_array_add(paths, NULL);
+    return (char **)g_ptr_array_steal(paths, NULL);
 }
 
 static gboolean look_for_reason(VmigLocal *local, const char *path, VmigKeptImage *kept, GError **error)
 {
     const VmigFile *file = find_file(kept->job, path);
-    gboolean held = FALSE;
+    g_auto(GStrv) leaving = images_of(kept->job);
     struct stat st;
     g_auto(VmigFd) fd = vmig_image_open(path, local->roots, FALSE, error);
 
@@ -81,19 +71,11 @@ static gboolean look_for_reason(VmigLocal *local, const char *path, VmigKeptImag
         return FALSE;
     if (fstat(fd, &st) != 0)
         return vmig_fail_errno(error, errno, "looking at %s", path);
-    if (!vmig_image_is_held_fd(fd, path, &held, error))
-        return FALSE;
-    kept->dev = st.st_dev;
-    kept->ino = st.st_ino;
     kept->bytes = (guint64)st.st_blocks * 512;
     if (!kept->job->options.keep_source)
         kept->why_not = g_strdup("that job was not to keep it");
-    else if (!vmig_stat_is(&st, file->ino, file->size, file->mtime_ns))
-        kept->why_not = g_strdup("it is not as it was left: somebody used it since");
-    else if (held)
-        kept->why_not = g_strdup("it is in use");
     else
-        kept->why_not = lies_below(local, kept->job);
+        kept->why_not = vmig_local_image_user(local, file, path, (const char *const *)leaving);
     return TRUE;
 }
 
@@ -116,24 +98,45 @@ static gboolean mark(VmigLocal *local, const char *part, GError **error)
     return vmig_fail_errno(error, errno, "setting the time of %s", part);
 }
 
+static gboolean take(VmigLocal *local, const char *job, const char *path, const char *part, VmigKeptImage *kept,
+                     GError **error)
+{
+    const VmigFile *file = find_file(kept->job, path);
+    g_auto(GStrv) leaving = images_of(kept->job);
+    struct stat st;
+
+    g_auto(VmigFd) fd = vmig_local_claim(local, file, path, (const char *const *)leaving, &kept->why_not);
+    if (fd < 0)
+        return vmig_fail(error, VMIG_ERROR_DESTINATION_EXISTS, "Move that file away, and resume.",
+                         "%s cannot be the seed any more: %s", path, kept->why_not);
+    if (fstat(fd, &st) != 0)
+        return vmig_fail_errno(error, errno, "looking at %s", path);
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+    return vmig_gate_take(local->journal, job, path, part, st.st_dev, st.st_ino, error) && mark(local, part, error);
+}
+
+/* A process that died between the two left it undone, or unmarked. */
+static gboolean take_again(VmigLocal *local, const char *job, const char *path, const char *part, GError **error)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+
+    return vmig_gate_take(local->journal, job, path, part, 0, 0, error) && mark(local, part, error);
+}
+
 gboolean vmig_local_take_kept(VmigLocal *local, const char *job, const char *kept_job, const char *path,
                               const char *part, GError **error)
 {
     g_auto(VmigKeptImage) kept = {0};
 
     gboolean there = vmig_local_exists(local, path);
-    if (!vmig_local_exists(local, part)) {
-        if (!there)
-            return TRUE; /* it went; what is missing is sent */
-        if (!vmig_local_kept(local, path, &kept, error))
-            return FALSE;
-        if (kept.job == NULL || !g_str_equal(kept.job->id, kept_job) || kept.why_not != NULL)
-            return vmig_fail(error, VMIG_ERROR_DESTINATION_EXISTS, "Move that file away, and resume.",
-                             "%s cannot be the seed any more: %s", path,
-                             kept.why_not != NULL ? kept.why_not : "the journal does not know it");
-    } else if (there) {
-        return TRUE; /* the part was begun without it; "place" will tell */
-    }
-    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
-    return vmig_gate_take(local->journal, job, path, part, kept.dev, kept.ino, error) && mark(local, part, error);
+    if (vmig_local_exists(local, part))
+        return there || take_again(local, job, path, part, error); /* begun without it: "place" will tell */
+    if (!there)
+        return TRUE; /* it went; what is missing is sent */
+    if (!find_job(local, path, &kept.job, error))
+        return FALSE;
+    if (kept.job == NULL || !g_str_equal(kept.job->id, kept_job) || !kept.job->options.keep_source)
+        return vmig_fail(error, VMIG_ERROR_DESTINATION_EXISTS, "Move that file away, and resume.",
+                         "%s cannot be the seed any more: the journal does not know it", path);
+    return take(local, job, path, part, &kept, error);
 }

@@ -11,7 +11,7 @@
 
 typedef struct {
     VmigStorage base;
-    char *state_dir, *run_dir, *exe, *machine_id, *role, *qemu_conf, *libvirt_dir, *libvirt_run_dir;
+    char *state_dir, *run_dir, *exe, *machine_id, *role, *qemu_conf, *libvirt_dir, *libvirt_run_dir, *libvirt_uri;
     GPtrArray *roots; /* char * */
     char *tls_dir;
     guint first_port, last_port;
@@ -126,11 +126,20 @@ void vmig_local_hold_plan(VmigLocal *local, const char *job, const char *const *
 /* Holds them; nothing is success where nothing was planned. FALSE, and nothing is held: somebody writes to one. */
 gboolean vmig_local_hold(VmigLocal *local, const char *job, GError **error);
 void vmig_local_hold_drop(VmigLocal *local, const char *job);
+
+extern const VmigLocalMethod vmig_local_user_methods[];
+/* Who needs an image that was there before the job, by all of host/image-users.h, or that it is not the file that the
+ * record describes; NULL where it is proven that it is, and that nothing needs it. leaving: paths of images that go
+ * with it, or NULL. (transfer full) */
+char *vmig_local_image_user(VmigLocal *local, const VmigFile *file, const char *path, const char *const *leaving);
+/* The same, immediately before the image is removed or renamed: no QEMU can open it until the descriptor is closed. -1
+ * with why it stays. */
+int vmig_local_claim(VmigLocal *local, const VmigFile *file, const char *path, const char *const *leaving, char **why);
+
 /* An image that a finished job left under its own name. */
 typedef struct {
     VmigJob *job;  /* NULL: no job did */
     char *why_not; /* why it cannot be a seed all the same, for people; NULL: it can */
-    guint64 dev, ino;
     guint64 bytes; /* that it occupies */
 } VmigKeptImage;
 void vmig_kept_image_clear(VmigKeptImage *kept);

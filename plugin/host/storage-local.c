@@ -257,6 +257,7 @@ static const VmigLocalMethod own_methods[] = {
 
 static const VmigLocalMethod *const tables[] = {
     own_methods,
+    vmig_local_user_methods,
     vmig_local_file_methods,
     vmig_local_gate_methods,
     vmig_local_seed_methods,
@@ -338,6 +339,7 @@ static void local_free(VmigStorage *self)
     g_free(local->qemu_conf);
     g_free(local->libvirt_dir);
     g_free(local->libvirt_run_dir);
+    g_free(local->libvirt_uri);
     g_free(local->base.host);
     g_free(local);
 }
@@ -407,6 +409,7 @@ static VmigLocal *local_alloc(const char *host, const VmigStorageConfig *config)
     local->qemu_conf = g_strdup(config->qemu_conf != NULL ? config->qemu_conf : "/etc/libvirt/qemu.conf");
     local->libvirt_dir = g_strdup(config->libvirt_qemu_dir != NULL ? config->libvirt_qemu_dir : "/etc/libvirt/qemu");
     local->libvirt_run_dir = g_strdup(config->libvirt_run_dir != NULL ? config->libvirt_run_dir : "/run/libvirt/qemu");
+    local->libvirt_uri = g_strdup(config->libvirt_uri != NULL ? config->libvirt_uri : "qemu:///system");
     local->roots = g_ptr_array_new_with_free_func(g_free);
     g_mutex_init(&local->journal_lock);
     g_mutex_init(&local->lock);

@@ -23,6 +23,7 @@ typedef struct {
     const char *qemu_conf;        /* NULL: /etc/libvirt/qemu.conf */
     const char *libvirt_qemu_dir; /* NULL: /etc/libvirt/qemu */
     const char *libvirt_run_dir;  /* NULL: /run/libvirt/qemu */
+    const char *libvirt_uri;      /* of this host's libvirt, which is asked who needs an image; NULL: qemu:///system */
 } VmigStorageConfig;
 
 /* Opens the journal; makes state_dir and run_dir where they are missing. Copies config. host is the name in messages.

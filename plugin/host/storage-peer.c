@@ -42,6 +42,7 @@ static const struct {
     {"texts-missing", LOOKS},
     {"texts-get", LOOKS},
     {"was-given", LOOKS},
+    {"users", LOOKS},
     {"leftovers", LOOKS},
     {"sync-config", LOOKS},
     {"libvirt-socket", LOOKS},

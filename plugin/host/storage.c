@@ -41,10 +41,10 @@ void vmig_path_facts_free(VmigPathFacts *facts)
     if (facts == NULL)
         return;
     g_free(facts->owner_job);
+    g_free(facts->owner_state);
     g_free(facts->kept_job);
     g_free(facts->kept_domain);
     g_free(facts->kept_why_not);
-    g_free(facts->kept_user);
     g_free(facts);
 }
 
@@ -221,6 +221,7 @@ VmigPathFacts *vmig_storage_path(VmigStorage *storage, const char *path, GError 
     facts->dev = vmig_reader_bits(&reader, "dev");
     facts->ino = vmig_reader_bits(&reader, "ino");
     facts->owner_job = g_strdup(vmig_reader_maybe_text(&reader, "owner_job"));
+    facts->owner_state = g_strdup(vmig_reader_maybe_text(&reader, "owner_state"));
     facts->kept_job = g_strdup(vmig_reader_maybe_text(&reader, "kept_job"));
     if (facts->kept_job != NULL) {
         facts->kept_domain = g_strdup(vmig_reader_text(&reader, "kept_domain"));
@@ -548,9 +549,43 @@ gboolean vmig_storage_remove(VmigStorage *storage, const VmigJob *job, const cha
     return tell(storage, "remove", args, error);
 }
 
-gboolean vmig_storage_remove_base(VmigStorage *storage, const VmigJob *job, const VmigFile *file, GError **error)
+gboolean vmig_storage_remove_base(VmigStorage *storage, const VmigJob *job, const VmigFile *file, char **kept,
+                                  GError **error)
 {
-    return tell(storage, "remove-base", job_file_args(job, file), error);
+    g_autoptr(JsonObject) reply = ask(storage, "remove-base", job_file_args(job, file), error);
+
+    *kept = NULL;
+    if (reply == NULL)
+        return FALSE;
+    VmigReader reader = vmig_reader(reply);
+    const char *why = vmig_reader_maybe_text(&reader, "kept");
+    if (!understood(&reader, storage, "remove-base", error))
+        return FALSE;
+    *kept = g_strdup(why);
+    return TRUE;
+}
+
+GPtrArray *vmig_storage_users(VmigStorage *storage, const char *const *paths, const char *domain, GError **error)
+{
+    g_autoptr(GPtrArray) users = g_ptr_array_new_with_free_func(g_free);
+    JsonObject *args = json_object_new();
+    JsonArray *array = json_array_new();
+    guint length = 0;
+
+    for (; paths[length] != NULL; length++)
+        json_array_add_string_element(array, paths[length]);
+    json_object_set_array_member(args, "paths", array);
+    set_text(args, "domain", domain);
+    g_autoptr(JsonObject) reply = ask(storage, "users", args, error);
+    if (reply == NULL)
+        return NULL;
+    VmigReader reader = vmig_reader(reply);
+    g_auto(GStrv) texts = vmig_reader_texts(&reader, "users");
+    if (g_strv_length(texts) != length)
+        vmig_reader_mistake(&reader, "users", "one text for each path");
+    for (guint i = 0; texts[i] != NULL; i++)
+        g_ptr_array_add(users, *texts[i] != '\0' ? g_strdup(texts[i]) : NULL);
+    return understood(&reader, storage, "users", error) ? g_steal_pointer(&users) : NULL;
 }
 
 gboolean vmig_storage_create_overlay(VmigStorage *storage, const VmigJob *job, const char *path, guint64 virtual_size,

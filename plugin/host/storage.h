@@ -67,13 +67,13 @@ typedef struct {
     guint64 free_bytes; /* of the folder's file system, for an unprivileged writer */
     guint64 filesystem; /* st_dev of the folder: equal numbers share the free space */
     guint64 size, dev, ino;
-    char *owner_job; /* the unfinished or finished job whose file it is, by the journal there, or
-                        NULL */
+    char *owner_job;   /* the unfinished or finished job whose file it is, by the journal there, or
+                          NULL */
+    char *owner_state; /* of that job, or NULL */
     /* An image that a finished job left there when it moved that domain away: a seed for its way back, unless there is
      * a reason against it. kept_job is NULL where there is none. */
     char *kept_job, *kept_domain, *kept_why_not;
     guint64 kept_bytes; /* that it occupies */
-    char *kept_user;    /* set by who asks libvirt there: what speaks against it, or NULL */
 } VmigPathFacts;
 void vmig_path_facts_free(VmigPathFacts *facts);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigPathFacts, vmig_path_facts_free)
@@ -167,8 +167,12 @@ gboolean vmig_storage_made(VmigStorage *storage, const VmigJob *job, const char 
 gboolean vmig_storage_remove(VmigStorage *storage, const VmigJob *job, const char *path, const char *reason,
                              GError **error);
 /* "remove-base": an image that the job did not make, only for --source-images delete, after the
- * job's own verification. */
-gboolean vmig_storage_remove_base(VmigStorage *storage, const VmigJob *job, const VmigFile *file, GError **error);
+ * job's own verification. *kept says why it stays (transfer full), NULL: it is gone. */
+gboolean vmig_storage_remove_base(VmigStorage *storage, const VmigJob *job, const VmigFile *file, char **kept,
+                                  GError **error);
+/* "users": who needs these images on that host, that they lie on each other apart: char* for each path, NULL where it
+ * is proven that nobody does (host/image-users.h). domain: UUID of a guest that does not count, or NULL. */
+GPtrArray *vmig_storage_users(VmigStorage *storage, const char *const *paths, const char *domain, GError **error);
 /* "create-overlay": a fresh, durable qcow2 on that backing file; one of the job's that is there
  * already goes first. */
 gboolean vmig_storage_create_overlay(VmigStorage *storage, const VmigJob *job, const char *path, guint64 virtual_size,

@@ -56,6 +56,7 @@ VmigWorld *vmig_world_open_here(const VmigWorldConfig *config, VmigWaker *waker,
         .tls_dir = config->config->tls_dir,
         .first_port = config->config->first_port,
         .last_port = config->config->last_port,
+        .libvirt_uri = config->connect_uri,
     };
 
     world->clock = vmig_clock_new(waker);

@@ -118,7 +118,8 @@ def test_outcomes():
 
 def test_words():
     """What is said about the guest and about what to do next."""
-    done = play(['migrate', 'web1', DEST], migrate={'result': result('done')})
+    image = {'path': '/img/base.qcow2', 'kept': True, 'used_by': None}
+    done = play(['migrate', 'web1', DEST], migrate={'result': result('done', source_images=[image])})
     check(done.out == 'Done: web1 is on kvm2 with all its snapshots.\n'
           '2.09 GB copied, 12.3 MB of later writes mirrored, 201 MB of memory sent in 14 s; '
           'the guest stood still for 34 ms.\n'
@@ -127,8 +128,18 @@ def test_words():
     done = play(['resume', 'web1'], resume={'result': unseen})
     check('2.09 GB copied; how long the guest stood still is not known.\n' in done.out and ' 0 ' not in done.out,
           'what a process that died had seen is not told as nothing', done)
-    done = play(['migrate', 'web1', DEST, '--source-images=delete'], migrate={'result': result('done')})
-    check('are kept' not in done.out, 'images that were deleted are not said to be kept', done)
+    gone, used = {**image, 'path': '/img/web1.qcow2', 'kept': False}, {**image, 'used_by': "the definition\x1b of 'g2'"}
+    done = play(['migrate', 'web1', DEST, '--source-images=delete'],
+                migrate={'result': result('done', source_images=[gone])})
+    check('images on the source' not in done.out, 'images that were deleted are not said to be kept', done)
+    done = play(['migrate', 'web1', DEST], migrate={'result': result('done', source_images=[image, used])})
+    check("are kept. These are needed there:\n  /img/base.qcow2: the definition\\x1b of 'g2'\n" in done.out
+          and 'nothing uses' not in done.out, 'who uses a kept image is named', done)
+    done = play(['resume', 'web1'], resume={'result': result('done', source_images=[gone, used])})
+    check('removed, but for these, which are needed there:\n  /img/base.qcow2: ' in done.out,
+          'what was not removed is named, with its user', done)
+    done = play(['migrate', 'web1', DEST], migrate={'result': result('done')})
+    check('nothing uses' not in done.out, 'without the proof it is not said that nothing uses them', done)
     back = play(['migrate', 'web1', DEST], migrate={'result': result('rolled-back', 'no-space', 'vda on kvm2: full',
                                                                      'Free 3 GB there.')})
     check(back.err == 'vmig-snap: vda on kvm2: full\nThe guest runs on kvm1 as before; nothing was lost.\n'

@@ -61,6 +61,7 @@ static VmigStorage *open_storage(gboolean dest)
     g_autofree char *conf = in_folder("config/qemu.conf");
     const char *const roots[] = {images, NULL};
     VmigStorageConfig config = {.state_dir = state,
+                                .libvirt_uri = "test:///default",
                                 .run_dir = run,
                                 .roots = roots,
                                 .exe = "/nonexistent/vmig-snap",

@@ -564,8 +564,8 @@ def test_clean_refusals(case):
     """Changed, used, held, lain upon, not finished, on the wrong host, never heard of."""
     lab = case.lab
     hosts(case)
-    refuses(case, 'a', 'nobody', 'nobody', code=USAGE)
     guest, job = moved(case)
+    refuses(case, 'a', 'nobody', 'nobody', code=USAGE)
     image = guest.files['vda'][0]
     refuses(case, 'b', 'g', 'brought')
 
@@ -580,7 +580,7 @@ def test_clean_refusals(case):
     define(lab, 'a', lab.guest_xml('other', [f'{IMAGES2}/clone.qcow2'],
                                    uuid=lab.virsh('a', 'domuuid', 'other').strip()))
     lab.make_disk('a', f'{IMAGES2}/clone.qcow2', None, backing=image)
-    refuses(case, 'a', 'g', 'chain of disk vda')  # which only the header knows
+    refuses(case, 'a', 'g', 'which lies on it')  # which only the header knows
     lab.remove_guest('a', 'other')
     refuses(case, 'a', 'g', 'clone.qcow2')  # which no domain has
     lab.path('a', f'{IMAGES2}/clone.qcow2').unlink()

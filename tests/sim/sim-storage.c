@@ -285,6 +285,23 @@ static JsonObject *do_remove_base(SimHost *host, VmigReader *args, GError **erro
                 vmig_gate_remove(host->journal, job, path, error));
 }
 
+/* No other guest has an image in this world. */
+static JsonObject *do_users(SimHost *host G_GNUC_UNUSED, VmigReader *args, GError **error)
+{
+    g_auto(GStrv) paths = vmig_reader_texts(args, "paths");
+    JsonArray *users = json_array_new();
+
+    for (guint i = 0; paths[i] != NULL; i++)
+        json_array_add_string_element(users, "");
+    if (!good(args, error)) {
+        json_array_unref(users);
+        return NULL;
+    }
+    JsonObject *reply = json_object_new();
+    json_object_set_array_member(reply, "users", users);
+    return reply;
+}
+
 static JsonObject *do_create_overlay(SimHost *host, VmigReader *args, GError **error)
 {
     const char *job = vmig_reader_text(args, "job");
@@ -379,6 +396,7 @@ static const struct {
     {"made", do_made},
     {"remove", do_remove},
     {"remove-base", do_remove_base},
+    {"users", do_users},
     {"create-overlay", do_create_overlay},
     {"commit-offline", do_commit_offline},
     {"leftovers", do_leftovers},

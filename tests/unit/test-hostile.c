@@ -93,7 +93,8 @@ static VmigStorage *open_storage(Fixture *f, const char *role, gboolean serves_p
                                 .tls_dir = "/nonexistent/pki",
                                 .qemu_conf = "/nonexistent/qemu.conf",
                                 .libvirt_qemu_dir = f->config,
-                                .libvirt_run_dir = f->running};
+                                .libvirt_run_dir = f->running,
+                                .libvirt_uri = "test:///default"};
     g_autoptr(GError) error = NULL;
     VmigStorage *storage = vmig_storage_local_new("here", &config, &error);
 
@@ -268,7 +269,7 @@ static void test_lock(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     refused(VMIG_ERROR_GATE, vmig_storage_intend(f->peer, f->job, disk_of(f->job)->overlay, "overlay", error));
     refused(VMIG_ERROR_GATE, vmig_storage_made(f->peer, f->job, disk_of(f->job)->overlay, error));
     refused(VMIG_ERROR_GATE, vmig_storage_remove(f->peer, f->job, disk_of(f->job)->overlay, "x", error));
-    refused(VMIG_ERROR_GATE, vmig_storage_remove_base(f->peer, f->job, file, error));
+    refused(VMIG_ERROR_GATE, vmig_storage_remove_base(f->peer, f->job, file, &(char *){NULL}, error));
     refused(VMIG_ERROR_GATE, vmig_storage_commit_offline(f->peer, f->job, disk_of(f->job)->overlay, error));
     refused(VMIG_ERROR_GATE, vmig_storage_freeze(f->peer, f->job, paths, error));
     refused(VMIG_ERROR_GATE, vmig_storage_fence_arm(f->peer, f->job, paths, &(char *){NULL}, error));
@@ -297,7 +298,7 @@ static void test_invented_source(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     refused(VMIG_ERROR_STATE, vmig_storage_record_put(f->peer, job, error));
     works(vmig_storage_catch_up(f->peer, job, VMIG_ROLE_DESTINATION, error));
     refused(VMIG_ERROR_STATE, vmig_storage_catch_up(f->peer, job, VMIG_ROLE_SOURCE, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_remove_base(f->peer, job, file_of(job), error));
+    refused(VMIG_ERROR_GATE, vmig_storage_remove_base(f->peer, job, file_of(job), &(char *){NULL}, error));
     refused(VMIG_ERROR_GATE, vmig_storage_remove(f->peer, job, f->victim, "x", error));
 }
 
@@ -396,7 +397,7 @@ static void test_changed_record(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     works(vmig_storage_freeze(f->peer, f->job, bases, error));
     works(vmig_storage_guard_stop(f->peer, f->job, error));
     works(vmig_storage_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_remove_base(f->peer, f->job, file, error));
+    refused(VMIG_ERROR_GATE, vmig_storage_remove_base(f->peer, f->job, file, &(char *){NULL}, error));
     /* From the switchover on it stays the file that it was. */
     run_command("touch '%s'", source);
     describe(file, source);
@@ -425,7 +426,7 @@ static void test_wrong_role(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     begin_there(f);
     refused(VMIG_ERROR_GATE, vmig_storage_freeze(f->peer, f->job, paths, error));
     refused(VMIG_ERROR_GATE, vmig_storage_fence_arm(f->peer, f->job, paths, &(char *){NULL}, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_remove_base(f->peer, f->job, file_of(f->job), error));
+    refused(VMIG_ERROR_GATE, vmig_storage_remove_base(f->peer, f->job, file_of(f->job), &(char *){NULL}, error));
     works(vmig_storage_token_put(f->peer, f->job, "destination", error));
     refused(VMIG_ERROR_GATE, vmig_storage_end_left(f->peer, f->job, &(char *){NULL}, error));
 }
@@ -541,7 +542,7 @@ static void test_lost_source(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     refused(VMIG_ERROR_GATE, vmig_storage_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
     define(f->config, "g", UUID, disk_of(f->job)->overlay, ID);
     works(vmig_storage_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
-    works(vmig_storage_remove_base(f->peer, f->job, file_of(f->job), error));
+    works(vmig_storage_remove_base(f->peer, f->job, file_of(f->job), &(char *){NULL}, error));
     g_assert_cmpint(access(base, F_OK), ==, -1);
 }
 

@@ -336,6 +336,31 @@ static void test_fuzz(void)
     g_test_message("%u of %d were still records", read, rounds);
 }
 
+/* Disks that share files: each is in the list once, and after all that lie on it. */
+static void test_images(void)
+{
+    static const char *const chains[][4] = {{"a", "m", "base"}, {"b", "base"}, {"c", "m", "base"}};
+    static const char *const order[] = {"a", "b", "c", "m", "base"};
+    g_autoptr(VmigJob) job = vmig_job_new();
+
+    for (guint i = 0; i < G_N_ELEMENTS(chains); i++) {
+        VmigDisk *disk = vmig_disk_new();
+        g_ptr_array_add(job->disks, disk);
+        for (guint k = 0; chains[i][k] != NULL; k++) {
+            VmigFile *file = vmig_file_new();
+            file->source = g_strdup(chains[i][k]);
+            g_ptr_array_add(disk->files, file);
+        }
+    }
+    g_autoptr(GPtrArray) images = vmig_job_images(job);
+    g_assert_cmpuint(images->len, ==, G_N_ELEMENTS(order));
+    for (guint i = 0; i < images->len; i++)
+        g_assert_cmpstr(((const VmigFile *)images->pdata[i])->source, ==, order[i]);
+    const VmigDisk *first = job->disks->pdata[0], *last = job->disks->pdata[2];
+    g_assert_true(vmig_job_first(job, last->files->pdata[2]) == first->files->pdata[2]);
+    g_assert_true(vmig_job_first(job, last->files->pdata[0]) == last->files->pdata[0]);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -345,6 +370,7 @@ int main(int argc, char **argv)
     g_test_add_func("/job/types", test_types);
     g_test_add_func("/job/refused", test_refused);
     g_test_add_func("/job/helpers", test_helpers);
+    g_test_add_func("/job/images", test_images);
     g_test_add_func("/job/fuzz", test_fuzz);
     return g_test_run();
 }

@@ -46,7 +46,8 @@ static VmigStorage *open_storage(Fixture *f, const char *role, GError **error)
                                 .last_port = 49447,
                                 .tls_dir = "/nonexistent/pki",
                                 .qemu_conf = conf,
-                                .libvirt_qemu_dir = f->config};
+                                .libvirt_qemu_dir = f->config,
+                                .libvirt_uri = "test:///default"};
 
     return vmig_storage_local_new("here", &config, error);
 }
@@ -489,10 +490,10 @@ static void test_dead_guard(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
 static void test_arguments(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
-    static const char *const methods[] = {"path",       "survey", "stat",     "lock",        "record-put",
-                                          "token-put",  "intend", "remove",   "remove-base", "create-overlay",
-                                          "receive",    "known",  "received", "place",       "freeze",
-                                          "fence-take", "rundir", "end-left", "unplace",     "nonsense"};
+    static const char *const methods[] = {
+        "path",   "survey",      "stat",           "lock",     "record-put", "token-put", "intend",
+        "remove", "remove-base", "create-overlay", "receive",  "known",      "received",  "place",
+        "freeze", "fence-take",  "rundir",         "end-left", "unplace",    "users",     "nonsense"};
     g_autoptr(JsonObject) args = json_object_new();
 
     for (guint round = 0; round < 2; round++) {
@@ -654,9 +655,10 @@ static void describe_source(VmigFile *file)
 
 static void refuse_base(Fixture *f)
 {
+    g_autofree char *kept = NULL;
     g_autoptr(GError) error = NULL;
 
-    g_assert_false(vmig_storage_remove_base(f->storage, f->job, file_of(f), &error));
+    g_assert_false(vmig_storage_remove_base(f->storage, f->job, file_of(f), &kept, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_GATE);
     g_assert_true(exists(file_of(f)->source));
 }
@@ -669,9 +671,34 @@ static void set_mtime(const char *path, guint64 mtime_ns)
     g_assert_cmpint(utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW), ==, 0);
 }
 
+static void keep_base(Fixture *f, const char *word)
+{
+    g_autofree char *kept = NULL;
+    g_autoptr(GError) error = NULL;
+
+    g_assert_true(vmig_storage_remove_base(f->storage, f->job, file_of(f), &kept, &error));
+    g_assert_no_error(error);
+    g_assert_nonnull(kept);
+    g_assert_nonnull(strstr(kept, word));
+    g_assert_true(exists(file_of(f)->source));
+}
+
+static void expect_user(Fixture *f, const char *word)
+{
+    const char *const paths[] = {file_of(f)->source, NULL};
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GPtrArray) users = vmig_storage_users(f->storage, paths, NULL, &error);
+
+    g_assert_no_error(error);
+    g_assert_cmpuint(users->len, ==, 1);
+    g_assert_true(word == NULL ? users->pdata[0] == NULL : strstr(users->pdata[0], word) != NULL);
+}
+
 static void test_remove_base(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(GError) error = NULL;
+    g_autofree char *clone = g_build_filename(f->root, "clone.qcow2", NULL);
+    g_autofree char *kept = NULL;
 
     make_image(file_of(f)->source);
     describe_source(file_of(f));
@@ -686,17 +713,30 @@ static void test_remove_base(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     put_record(f);
     guint64 copied = file_of(f)->mtime_ns;
     run_command("touch '%s'", file_of(f)->source);
-    refuse_base(f); /* somebody used it */
+    keep_base(f, "somebody used it since");
     describe_source(file_of(f));
-    refuse_base(f);                                                      /* the record counts, not what is asked */
+    keep_base(f, "somebody used it since");                              /* the record counts, not what is asked, */
     g_assert_false(vmig_storage_record_put(f->storage, f->job, &error)); /* and it is not written anew now */
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_STATE);
     g_clear_error(&error);
     set_mtime(file_of(f)->source, copied);
-    g_assert_true(vmig_storage_remove_base(f->storage, f->job, file_of(f), &error));
+    expect_user(f, NULL);
+    run_command("qemu-img create -q -f qcow2 -b '%s' -F qcow2 '%s'", file_of(f)->source, clone);
+    expect_user(f, "clone.qcow2 lies on it");
+    keep_base(f, "clone.qcow2 lies on it");
+    g_unlink(clone);
+    int fd = open(file_of(f)->source, O_RDWR | O_CLOEXEC);
+    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 100, .l_len = 1};
+    g_assert_cmpint(fcntl(fd, F_OFD_SETLK, &lock), ==, 0);
+    keep_base(f, "in use");
+    close(fd);
+    g_assert_true(vmig_storage_remove_base(f->storage, f->job, file_of(f), &kept, &error));
     g_assert_no_error(error);
+    g_assert_null(kept);
     g_assert_false(exists(file_of(f)->source));
-    g_assert_true(vmig_storage_remove_base(f->storage, f->job, file_of(f), &error));
+    expect_user(f, NULL);
+    g_assert_true(vmig_storage_remove_base(f->storage, f->job, file_of(f), &kept, &error));
+    g_assert_null(kept);
 }
 
 static void test_remove_base_elsewhere(Fixture *f, gconstpointer data G_GNUC_UNUSED)
