@@ -294,7 +294,7 @@ static void happen(Sim *sim, SimFaultKind kind, SimCall *call)
 /* Nobody replaces a journal beneath a process: that one dies, some time after it has given the token. */
 static void die_for_old_journal(Sim *sim)
 {
-    if (sim->old.journal != NULL && sim_owner(sim)->is_dest && sim->old.after-- == 1)
+    if (!sim->healed && sim->old.journal != NULL && sim_owner(sim)->is_dest && sim->old.after-- == 1)
         sim_crash(sim);
 }
 
