@@ -248,36 +248,6 @@ static void rule_chain(VmigPlan *plan, const VmigPlanDisk *disk)
     note_differences(plan, disk);
 }
 
-/* What helps where a file is in the way of the chain's file of that index. --map is for the disks' own images. */
-static char *hint_exists(const VmigPlan *plan, const VmigPlanDisk *disk, guint index)
-{
-    const VmigPathFacts *facts = disk->dest_facts->pdata[index];
-    VmigState state = facts->owner_state != NULL ? vmig_state_from_name(facts->owner_state) : VMIG_STATE_LAST;
-
-    if (state < VMIG_STATE_LAST && !vmig_state_is_final(state))
-        return g_strdup_printf("Job %s there is not finished: vmig-snap resume or cancel there ends it.",
-                               facts->owner_job);
-    if (index > 0) {
-        const VmigDomainInfo *domain = plan->survey->domain;
-        g_autofree char *old = g_path_get_dirname(((const VmigImageFacts *)disk->chain->pdata[index])->path);
-        g_autofree char *there = g_path_get_dirname(disk->dest_paths->pdata[index]);
-        g_autofree char *new =
-            g_build_filename(there, strchr(domain->name, '/') == NULL ? domain->name : domain->uuid, NULL);
-        g_autofree char *map = g_strconcat(old, "=", new, NULL);
-        g_autofree char *folder = g_shell_quote(new);
-        g_autofree char *argument = g_shell_quote(map);
-        return g_strdup_printf("Give this guest's images a folder of their own: mkdir %s on the destination, then "
-                               "--map-dir %s.",
-                               folder, argument);
-    }
-    if (facts->owner_job != NULL && state != VMIG_STATE_DONE)
-        return g_strdup("A job left it: vmig-snap doctor on the destination says what to do.");
-    if (facts->owner_job != NULL)
-        return g_strdup_printf("Choose another path with --map: job %s brought it there as a guest's disk.",
-                               facts->owner_job);
-    return g_strdup("Choose another path with --map, or move that file away.");
-}
-
 /* What an earlier migration of the same guest left there may be what this one begins with. */
 static gboolean rule_kept(VmigPlan *plan, const VmigPlanDisk *disk, guint index)
 {
@@ -296,7 +266,7 @@ static gboolean rule_kept(VmigPlan *plan, const VmigPlanDisk *disk, guint index)
              path);
         return TRUE;
     }
-    g_autofree char *hint = hint_exists(plan, disk, index);
+    g_autofree char *hint = vmig_plan_hint_exists(plan, disk, index);
     refuse(plan, VMIG_ERROR_DESTINATION_EXISTS, t, hint,
            "disk %s: %s exists on the destination, where job %s left it, and cannot be the seed: %s", t, path,
            facts->kept_job, why);
@@ -315,7 +285,7 @@ static void rule_dest_path(VmigPlan *plan, const VmigPlanDisk *disk, guint index
                "/etc/vmig-snap/vmig-snap.conf there.",
                "disk %s: %s is outside the image roots of the destination", t, path);
     else if (facts->exists && !rule_kept(plan, disk, index)) {
-        g_autofree char *hint = hint_exists(plan, disk, index);
+        g_autofree char *hint = vmig_plan_hint_exists(plan, disk, index);
         refuse(plan, VMIG_ERROR_DESTINATION_EXISTS, t, hint, "disk %s: %s exists on the destination", t, path);
     } else if (!facts->exists && !facts->folder_ok)
         refuse(plan, VMIG_ERROR_NO_DIRECTORY, t, "Make the folder there, or choose another with --map-dir.",

@@ -124,6 +124,9 @@ guint64 vmig_plan_record_bound(const VmigJob *job, const VmigSurvey *survey);
 void vmig_plan_ask_name(VmigSurvey *survey, VmigWorld *world);
 void vmig_plan_host_rules(VmigPlan *plan); /* pure */
 
+/* plan-hints.c: what helps where a file is in the way of that file of the chain. (transfer full) */
+char *vmig_plan_hint_exists(const VmigPlan *plan, const VmigPlanDisk *disk, guint index);
+
 /* plan-rules.c: pure */
 void vmig_plan_refuse_error(VmigPlan *plan, const char *disk, const GError *error);
 void vmig_plan_apply_rules(VmigPlan *plan);
