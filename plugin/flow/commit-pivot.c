@@ -113,7 +113,8 @@ static gboolean is_as_believed(VmigMachine *m, VmigSide side, GError **error)
         return TRUE;
     if (!vmig_side_run(m, side, &run, error))
         return FALSE;
-    return run != VMIG_RUN_PAUSED || vmig_truth_ask_qemu(m, side, error);
+    /* One that QEMU paused, because a disk is full or failed, goes on too when there is room. */
+    return (run != VMIG_RUN_PAUSED && run != VMIG_RUN_IO_ERROR) || vmig_truth_ask_qemu(m, side, error);
 }
 
 static gboolean pivot(VmigMachine *m, VmigSide side, GError **error)

@@ -100,14 +100,14 @@ static gboolean end_known(VmigMachine *m, VmigHost *host, VmigSide side, const V
     if (!host->hypervisor->ops->find(host->hypervisor, m->job->uuid, &info, error) ||
         !vmig_ours_require(m, side, error))
         return FALSE;
-    if (info == NULL || !m->job->suspended || info->run != VMIG_RUN_PAUSED)
+    if (info == NULL || (info->run != VMIG_RUN_IO_ERROR && !(m->job->suspended && info->run == VMIG_RUN_PAUSED)))
         return vmig_fail(error, VMIG_ERROR_INTERFERENCE, "Shut the guest down, then vmig-snap resume.",
                          "%s: disk %s of '%s' is not on the file that libvirt believes", host->hypervisor->host,
                          disk->target, m->job->domain);
     vmig_machine_note(
         m,
-        "%s: disk %s of '%s' is not on the file that libvirt believes: the guest, which stands still since "
-        "the job suspended it, is ended and started again",
+        "%s: disk %s of '%s' is not on the file that libvirt believes: the guest, which stands still, is ended and "
+        "started again",
         host->hypervisor->host, disk->target, m->job->domain);
     if (!note_end(m, error) || !host->hypervisor->ops->destroy(host->hypervisor, m->job->uuid, info->id, error))
         return FALSE;

@@ -37,6 +37,15 @@ void sim_guest_off(Sim *sim)
     host->domain.off = VMIG_OFF_ASKED;
 }
 
+/* Between the note that the job suspends the guest for a pivot and that suspension nobody can tell its user's from it:
+ * the guest goes on after the pivot. */
+static gboolean is_being_suspended(SimHost *host)
+{
+    g_autoptr(VmigJob) job = vmig_journal_load(host->journal, host->sim->job_id, NULL);
+
+    return job != NULL && job->suspended;
+}
+
 /* Suspend is allowed within a migration, resume is not. */
 void sim_guest_pause(Sim *sim)
 {
@@ -51,7 +60,7 @@ void sim_guest_pause(Sim *sim)
     /* Within a migration libvirt gives the migration as the reason (qemuDomainSuspend()). */
     d->run = d->out_job ? VMIG_RUN_MIGRATING : VMIG_RUN_PAUSED;
     d->by_user = !d->out_job;
-    sim->guest.suspended = !host->is_dest && !d->out_job;
+    sim->guest.suspended = !host->is_dest && !d->out_job && !is_being_suspended(host);
 }
 
 static gboolean is_busy(const SimDomain *d)
