@@ -158,8 +158,12 @@ static gboolean verify(VmigMachine *m, GError **error)
         .user = m,
     };
 
-    if (!m->job->options.verify || m->job->verified || m->job->source_clean)
+    if (!m->job->options.verify || m->job->source_clean)
         return TRUE;
+    /* The hashes are in both journals before anything is removed. An earlier try may have failed to tell the other
+     * host, whose record counts when the connection breaks. */
+    if (m->job->verified)
+        return vmig_machine_save(m, error);
     if (m->without_verify)
         return give_up_verifying(m, error);
     g_autoptr(VmigVerdict) verdict = vmig_verify(&request, error);
