@@ -7,6 +7,7 @@
 #include <json-glib/json-glib.h>
 #include <string.h>
 
+#include "core/domain-xml.h"
 #include "core/errors.h"
 
 #define PATIENCE (20 * G_USEC_PER_SEC)
@@ -44,14 +45,18 @@ static char *definition_path(const Block *block)
 /* A persistent definition names the top alone, a live one the chain. */
 static char *definition(const Block *block, gboolean live)
 {
+    g_autofree char *job = block_job_id(block);
     GString *xml = g_string_new(NULL);
 
+    /* It arrived with the job's mark. */
     g_string_append_printf(xml,
                            "<domain type='qemu'%s><name>guest</name>"
-                           "<uuid>c7a5fdbd-cdaf-4455-926a-02d65c16db18</uuid><memory unit='KiB'>65536</memory>"
+                           "<uuid>c7a5fdbd-cdaf-4455-926a-02d65c16db18</uuid><metadata>"
+                           "<vmig:operation xmlns:vmig='" VMIG_METADATA_URI
+                           "' job='%s'/></metadata><memory unit='KiB'>65536</memory>"
                            "<vcpu>1</vcpu><os><type arch='x86_64' machine='pc'>hvm</type></os><devices>"
                            "<emulator>/usr/bin/qemu-system-x86_64</emulator>",
-                           live ? " id='1'" : "");
+                           live ? " id='1'" : "", job);
     for (guint i = 0; i < block->n_disks; i++) {
         gboolean on_base = g_atomic_int_get(&block->shared->on_base[i]);
         g_autofree char *base = block_path(block, "base", i);
