@@ -119,8 +119,12 @@ static void run_seed(Runner *r, guint64 seed)
     sim_scenario(&sim);
     sim.hosts[0].journal = r->journals[0];
     sim.hosts[1].journal = r->journals[1];
-    for (guint h = 0; h < 2; h++)
+    for (guint h = 0; h < 2; h++) {
         sqlite3_commit_hook(r->journals[h]->db, sim_fault_commit_hook, &sim.hosts[h]);
+        /* An earlier run of this process may have booted the host anew. */
+        g_free(r->journals[h]->boot_id);
+        r->journals[h]->boot_id = g_strdup("boot");
+    }
     sim_fault_plan(&sim, r->faults);
     g_log_set_default_handler(on_log, &sim);
     int signum = sigsetjmp(escape, 1);
