@@ -28,7 +28,7 @@ LAB_ORDER = ['test_lab', 'test_rollback', 'test_migrate', 'test_refusals', 'test
 LAB_TIMEOUT = 25 * 60
 RUNNING = set()  # programs of tests, to be ended with us
 # Programs in which a wrong byte in memory is most likely to matter: they read what others wrote.
-VALGRIND = ['qcow2', 'domain-xml', 'snapshot-tree', 'job', 'path-map', 'retry', 'gate']
+VALGRIND = ['qcow2', 'domain-xml', 'snapshot-tree', 'job', 'path-map', 'retry', 'policy']
 # A guest of the sanitizers: the first report ends the program, so that no test passes beside it.
 SANITIZER_ENV = {'ASAN_OPTIONS': 'abort_on_error=1:detect_stack_use_after_return=1',
                  'UBSAN_OPTIONS': 'halt_on_error=1:print_stacktrace=1',

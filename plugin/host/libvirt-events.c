@@ -161,7 +161,11 @@ static void on_close(virConnectPtr conn G_GNUC_UNUSED, int reason G_GNUC_UNUSED,
 
 static int subscribe(VmigLibvirt *self, virConnectPtr conn, int event, virConnectDomainEventGenericCallback callback)
 {
-    return virConnectDomainEventRegisterAny(conn, NULL, event, callback, sink_ref(self->sink), vmig_event_sink_unref);
+    int id = virConnectDomainEventRegisterAny(conn, NULL, event, callback, sink_ref(self->sink), vmig_event_sink_unref);
+
+    if (id < 0) /* libvirt frees only what it took */
+        vmig_event_sink_unref(self->sink);
+    return id;
 }
 
 void vmig_libvirt_attend(VmigHypervisor *hv, const char *uuid)
@@ -171,7 +175,9 @@ void vmig_libvirt_attend(VmigHypervisor *hv, const char *uuid)
 
 void vmig_libvirt_events_on(VmigLibvirt *self, virConnectPtr conn)
 {
-    virConnectRegisterCloseCallback(conn, on_close, sink_ref(self->sink), vmig_event_sink_unref);
+    /* Without a reference of its own: a driver without this callback (libvirt's test driver) takes it, says 0 and never
+     * frees it. The others call it under the lock that unregistering takes, and we unregister before the sink goes. */
+    virConnectRegisterCloseCallback(conn, on_close, self->sink, NULL);
     self->lifecycle_id = subscribe(self, conn, VIR_DOMAIN_EVENT_ID_LIFECYCLE, VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle));
     self->block_job_id =
         subscribe(self, conn, VIR_DOMAIN_EVENT_ID_BLOCK_JOB_2, VIR_DOMAIN_EVENT_CALLBACK(on_block_job));

@@ -8,6 +8,7 @@ anywhere; both journals and what the last command said tell the truth.
 import pathlib
 import shutil
 import sqlite3
+import tempfile
 
 import facts
 import golden
@@ -34,12 +35,17 @@ def history(lab, host):
     path = lab.path(host, '/var/lib/vmig-snap/journal.db')
     if not path.exists():
         return [f'{host}: no journal']
-    try:
-        base = sqlite3.connect(f'file:{path}?mode=ro', uri=True, timeout=5)
-        rows = base.execute('SELECT * FROM transition').fetchall()
-        base.close()
-    except sqlite3.Error as error:
-        return [f'{host}: {error}']
+    with tempfile.TemporaryDirectory() as folder:
+        # A copy: SQLite resolves /proc/PID/root to / and would read this machine's own journal.
+        for name in (path.name, f'{path.name}-journal'):
+            if path.with_name(name).exists():
+                shutil.copy(path.with_name(name), folder)
+        try:
+            base = sqlite3.connect(f'file:{folder}/{path.name}?mode=ro', uri=True, timeout=5)
+            rows = base.execute('SELECT * FROM transition').fetchall()
+            base.close()
+        except sqlite3.Error as error:
+            return [f'{host}: {error}']
     return [f'{host}: {" | ".join(str(field)[:300] for field in row)}' for row in rows]
 
 
@@ -68,6 +74,7 @@ class Judge(Migration):
         self.case, self.lab, self.guest = world.case, world.lab, world.guest
         self.args, self.paths, self.moved = [], {}, list(world.guest.files)
         self.source, self.dest = 'a', 'b'
+        self.hosts = (self.source, self.dest)
         self.before, self.files_before, self.watch = before, files_before, watch
         self.world = world
         self.call = None

@@ -297,7 +297,7 @@ def test_touched_seed(case):
     lab.path('a', f'{IMAGES}/clone.qcow2').unlink()
     lab.run('a', ['virsh', 'define', '/dev/stdin'], input=lab.guest_xml(
         'other', [{'path': IMAGE, 'target': 'vda', 'fmt': 'qcow2', 'xml': ''}]))
-    refused_back(case, guest, "'other' has it as disk vda")
+    refused_back(case, guest, "the definition of 'other' names it")
     lab.virsh('a', 'undefine', 'other')
     holder = lab.popen('a', ['qemu-nbd', '-f', 'qcow2', '-k', '/run/hold.sock', '-t', IMAGE])
     try:

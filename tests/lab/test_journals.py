@@ -63,10 +63,12 @@ def corrupt(lab, host):
 
 
 def newer(lab, host):
-    """PRAGMA user_version: bytes 60 to 63."""
+    """PRAGMA user_version (bytes 60 to 63): the next one after what is there."""
     with open(lab.path(host, JOURNAL), 'r+b') as file:
         file.seek(60)
-        file.write(b'\0\0\0\2')
+        version = int.from_bytes(file.read(4), 'big')
+        file.seek(60)
+        file.write((version + 1).to_bytes(4, 'big'))
 
 
 def read_only(lab, host):
@@ -83,7 +85,7 @@ def full(lab, host):
 # what: (how it is done, whether that is a mount to be undone, the code, words of the message)
 BAD = {
     'corrupt': (corrupt, False, 'journal', 'damaged'),
-    'newer': (newer, False, 'journal-newer', 'is of version 2'),
+    'newer': (newer, False, 'journal-newer', 'is of version'),
     'read_only': (read_only, True, 'journal', 'cannot be written'),
     'full': (full, True, 'no-space', 'No space left'),
 }
