@@ -13,96 +13,152 @@
 #define UNSETTLED (IN(UNCERTAIN) | IN(ROLLBACK))
 /* The record of the other host may lag behind the token. */
 #define ARRIVED (IN(HANDOVER) | IN(DETACH) | IN(MIGRATE) | IN(UNCERTAIN) | IN(SWITCHED) | IN(COMMIT))
-#define ANY_STATE (~0u)
 
-enum {
-    NO = 1,
-    YES = 2,
-    ANY = 3,
-    SOURCE = 1,
-    DEST = 2,
-    BASES = 1 << VMIG_HOOK_CHAIN_BASES,
-    OVERLAYS = 1 << VMIG_HOOK_CHAIN_OVERLAYS,
-    MIXED = 1 << VMIG_HOOK_CHAIN_MIXED,
-    OTHERS = 1 << VMIG_HOOK_CHAIN_OTHER,
-    NOT_SEEN = 1 << VMIG_HOOK_CHAIN_UNKNOWN,
-    ANY_CHAIN = 0x1f,
-};
+#define BASES (1u << VMIG_HOOK_CHAIN_BASES)
+#define OVERLAYS (1u << VMIG_HOOK_CHAIN_OVERLAYS)
+#define MIXED (1u << VMIG_HOOK_CHAIN_MIXED)
+#define OTHERS (1u << VMIG_HOOK_CHAIN_OTHER)
+#define NOT_SEEN (1u << VMIG_HOOK_CHAIN_UNKNOWN)
+
+/* What a row asks of one fact. Each kind of fact has a type of its own, so that a value in the wrong column does not
+ * compile (-Wenum-conversion). A column that is left out asks nothing. */
+typedef enum {
+    EITHER_HOST,
+    THE_SOURCE,
+    THE_DESTINATION,
+} Host;
+
+typedef enum {
+    YES_OR_NO,
+    YES,
+    NO,
+} Answer;
 
 typedef struct {
-    guint side;  /* which side this host is */
-    guint token; /* who may run the guest */
-    guint state;
-    guint handed;
-    guint pivoted;
-    guint overlays;
-    guint busy;
-    guint incoming;
-    guint chain;
+    guint states;
+} StateSet;
+
+typedef struct {
+    guint chains;
+} ChainSet;
+
+typedef struct {
+    Host here;  /* which host of the job this one is */
+    Host owner; /* which host may run the guest: the token */
+    StateSet state;
+    Answer handed;
+    Answer pivoted;
+    Answer overlays;
+    Answer busy;
+    Answer incoming;
+    ChainSet chain;
     VmigHookVerdict verdict;
 } Row;
 
 /* A start: `virsh start`, autostart, a revert, a saved image, and the start that is half of a migration. */
+/* clang-format off */
+#define STATES(set) {.states = (set)}
+#define CHAINS(set) {.chains = (set)}
+
 static const Row starts[] = {
-    /* side, token, state, handed, pivoted, overlays, busy, incoming, chain, verdict */
     /* The destination has the guest: for good. */
-    {SOURCE, DEST, ANY_STATE, ANY, ANY, ANY, ANY, ANY, ANY_CHAIN, VMIG_HOOK_VETO_TWIN},
+    {.here = THE_SOURCE, .owner = THE_DESTINATION, .verdict = VMIG_HOOK_VETO_TWIN},
 
     /* On the source, which has it. While it is handed over nobody may say that it stays: the destination may be given
      * the token because the source's QEMU is gone. */
-    {SOURCE, SOURCE, IN(MIGRATE), ANY, ANY, ANY, ANY, ANY, ANY_CHAIN, VMIG_HOOK_VETO_UNDECIDED},
-    {SOURCE, SOURCE, UNSETTLED, YES, ANY, ANY, ANY, ANY, ANY_CHAIN, VMIG_HOOK_VETO_UNDECIDED},
+    {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(IN(MIGRATE)), .verdict = VMIG_HOOK_VETO_UNDECIDED},
+    {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(UNSETTLED),
+     .handed = YES, .verdict = VMIG_HOOK_VETO_UNDECIDED},
     /* Were the overlays ever in use? A crash right there leaves that to resume. */
-    {SOURCE, SOURCE, IN(OVERLAY), ANY, NO, YES, ANY, ANY, BASES, VMIG_HOOK_VETO_UNDECIDED},
-    {SOURCE, SOURCE, BEFORE | UNSETTLED, ANY, NO, YES, ANY, ANY, OVERLAYS, VMIG_HOOK_ALLOW},
-    {SOURCE, SOURCE, BEFORE | UNSETTLED, ANY, NO, NO, ANY, ANY, BASES, VMIG_HOOK_ALLOW},
-    {SOURCE, SOURCE, IN(BACK_COMMIT), ANY, NO, YES, YES, ANY, ANY_CHAIN, VMIG_HOOK_VETO_REPAIR},
-    {SOURCE, SOURCE, IN(BACK_COMMIT), ANY, NO, YES, NO, ANY, OVERLAYS, VMIG_HOOK_ALLOW},
+    {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(IN(OVERLAY)),
+     .pivoted = NO, .overlays = YES, .chain = CHAINS(BASES), .verdict = VMIG_HOOK_VETO_UNDECIDED},
+    {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(BEFORE | UNSETTLED),
+     .pivoted = NO, .overlays = YES, .chain = CHAINS(OVERLAYS), .verdict = VMIG_HOOK_ALLOW},
+    {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(BEFORE | UNSETTLED),
+     .pivoted = NO, .overlays = NO, .chain = CHAINS(BASES), .verdict = VMIG_HOOK_ALLOW},
+    {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(IN(BACK_COMMIT)),
+     .pivoted = NO, .overlays = YES, .busy = YES, .verdict = VMIG_HOOK_VETO_REPAIR},
+    {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(IN(BACK_COMMIT)),
+     .pivoted = NO, .overlays = YES, .busy = NO, .chain = CHAINS(OVERLAYS), .verdict = VMIG_HOOK_ALLOW},
     /* Some disks may be on their base already: only the repair knows. */
-    {SOURCE, SOURCE, IN(BACK_PIVOT), ANY, NO, YES, ANY, ANY, ANY_CHAIN, VMIG_HOOK_VETO_REPAIR},
-    {SOURCE, SOURCE, IN(BACK_COMMIT) | IN(BACK_PIVOT), ANY, NO, NO, ANY, ANY, BASES, VMIG_HOOK_ALLOW},
-    {SOURCE, SOURCE, IN(BACK_COMMIT) | IN(BACK_PIVOT), ANY, YES, ANY, ANY, ANY, BASES, VMIG_HOOK_ALLOW},
-    {SOURCE, SOURCE, IN(BACK_COMMIT) | IN(BACK_PIVOT), ANY, YES, ANY, ANY, ANY, OVERLAYS | MIXED,
-     VMIG_HOOK_VETO_OVERLAY},
-    {SOURCE, SOURCE, IN(BACK_RESTORE), ANY, ANY, ANY, ANY, ANY, BASES, VMIG_HOOK_ALLOW},
-    {SOURCE, SOURCE, IN(BACK_RESTORE), ANY, ANY, ANY, ANY, ANY, OVERLAYS | MIXED, VMIG_HOOK_VETO_OVERLAY},
+    {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(IN(BACK_PIVOT)),
+     .pivoted = NO, .overlays = YES, .verdict = VMIG_HOOK_VETO_REPAIR},
+    {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(IN(BACK_COMMIT) | IN(BACK_PIVOT)),
+     .pivoted = NO, .overlays = NO, .chain = CHAINS(BASES), .verdict = VMIG_HOOK_ALLOW},
+    {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(IN(BACK_COMMIT) | IN(BACK_PIVOT)),
+     .pivoted = YES, .chain = CHAINS(BASES), .verdict = VMIG_HOOK_ALLOW},
+    {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(IN(BACK_COMMIT) | IN(BACK_PIVOT)),
+     .pivoted = YES, .chain = CHAINS(OVERLAYS | MIXED), .verdict = VMIG_HOOK_VETO_OVERLAY},
+    {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(IN(BACK_RESTORE)),
+     .chain = CHAINS(BASES), .verdict = VMIG_HOOK_ALLOW},
+    {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(IN(BACK_RESTORE)),
+     .chain = CHAINS(OVERLAYS | MIXED), .verdict = VMIG_HOOK_VETO_OVERLAY},
 
     /* On the destination, which does not have it: only our own migration comes in. */
-    {DEST, SOURCE, IN(HANDOVER) | IN(DETACH) | IN(MIGRATE), ANY, ANY, ANY, ANY, YES, ANY_CHAIN, VMIG_HOOK_ALLOW},
-    {DEST, SOURCE, ANY_STATE, ANY, ANY, ANY, ANY, ANY, ANY_CHAIN, VMIG_HOOK_VETO_NOT_YET},
+    {.here = THE_DESTINATION, .owner = THE_SOURCE, .state = STATES(IN(HANDOVER) | IN(DETACH) | IN(MIGRATE)),
+     .incoming = YES, .verdict = VMIG_HOOK_ALLOW},
+    {.here = THE_DESTINATION, .owner = THE_SOURCE, .verdict = VMIG_HOOK_VETO_NOT_YET},
 
     /* On the destination, which has it. Without the guest the commit is done offline by whoever holds the lock. */
-    {DEST, DEST, ARRIVED, ANY, NO, YES, YES, ANY, ANY_CHAIN, VMIG_HOOK_VETO_REPAIR},
-    {DEST, DEST, ARRIVED, ANY, NO, YES, NO, ANY, OVERLAYS, VMIG_HOOK_ALLOW},
-    {DEST, DEST, ARRIVED, ANY, NO, NO, ANY, ANY, BASES, VMIG_HOOK_ALLOW},
-    {DEST, DEST, IN(PIVOT), ANY, NO, YES, ANY, ANY, ANY_CHAIN, VMIG_HOOK_VETO_REPAIR},
-    {DEST, DEST, IN(PIVOT), ANY, NO, NO, ANY, ANY, BASES, VMIG_HOOK_ALLOW},
-    {DEST, DEST, ARRIVED | IN(PIVOT), ANY, YES, ANY, ANY, ANY, BASES, VMIG_HOOK_ALLOW},
-    {DEST, DEST, IN(RESTORE) | IN(CLEAN), ANY, ANY, ANY, ANY, ANY, BASES, VMIG_HOOK_ALLOW},
-    {DEST, DEST, ARRIVED | IN(PIVOT), ANY, YES, ANY, ANY, ANY, OVERLAYS | MIXED, VMIG_HOOK_VETO_OVERLAY},
-    {DEST, DEST, IN(RESTORE) | IN(CLEAN), ANY, ANY, ANY, ANY, ANY, OVERLAYS | MIXED, VMIG_HOOK_VETO_OVERLAY},
+    {.here = THE_DESTINATION, .owner = THE_DESTINATION, .state = STATES(ARRIVED),
+     .pivoted = NO, .overlays = YES, .busy = YES, .verdict = VMIG_HOOK_VETO_REPAIR},
+    {.here = THE_DESTINATION, .owner = THE_DESTINATION, .state = STATES(ARRIVED),
+     .pivoted = NO, .overlays = YES, .busy = NO, .chain = CHAINS(OVERLAYS), .verdict = VMIG_HOOK_ALLOW},
+    {.here = THE_DESTINATION, .owner = THE_DESTINATION, .state = STATES(ARRIVED),
+     .pivoted = NO, .overlays = NO, .chain = CHAINS(BASES), .verdict = VMIG_HOOK_ALLOW},
+    {.here = THE_DESTINATION, .owner = THE_DESTINATION, .state = STATES(IN(PIVOT)),
+     .pivoted = NO, .overlays = YES, .verdict = VMIG_HOOK_VETO_REPAIR},
+    {.here = THE_DESTINATION, .owner = THE_DESTINATION, .state = STATES(IN(PIVOT)),
+     .pivoted = NO, .overlays = NO, .chain = CHAINS(BASES), .verdict = VMIG_HOOK_ALLOW},
+    {.here = THE_DESTINATION, .owner = THE_DESTINATION, .state = STATES(ARRIVED | IN(PIVOT)),
+     .pivoted = YES, .chain = CHAINS(BASES), .verdict = VMIG_HOOK_ALLOW},
+    {.here = THE_DESTINATION, .owner = THE_DESTINATION, .state = STATES(IN(RESTORE) | IN(CLEAN)),
+     .chain = CHAINS(BASES), .verdict = VMIG_HOOK_ALLOW},
+    {.here = THE_DESTINATION, .owner = THE_DESTINATION, .state = STATES(ARRIVED | IN(PIVOT)),
+     .pivoted = YES, .chain = CHAINS(OVERLAYS | MIXED), .verdict = VMIG_HOOK_VETO_OVERLAY},
+    {.here = THE_DESTINATION, .owner = THE_DESTINATION, .state = STATES(IN(RESTORE) | IN(CLEAN)),
+     .chain = CHAINS(OVERLAYS | MIXED), .verdict = VMIG_HOOK_VETO_OVERLAY},
 
     /* What is left says why as far as the definition tells. */
-    {ANY, ANY, ANY_STATE, ANY, ANY, ANY, ANY, ANY, NOT_SEEN, VMIG_HOOK_VETO_UNREADABLE},
-    {ANY, ANY, ANY_STATE, ANY, ANY, ANY, ANY, ANY, BASES | MIXED, VMIG_HOOK_VETO_BASE},
-    {ANY, ANY, ANY_STATE, ANY, ANY, ANY, ANY, ANY, OTHERS | OVERLAYS, VMIG_HOOK_VETO_CHAIN},
+    {.chain = CHAINS(NOT_SEEN), .verdict = VMIG_HOOK_VETO_UNREADABLE},
+    {.chain = CHAINS(BASES | MIXED), .verdict = VMIG_HOOK_VETO_BASE},
+    {.chain = CHAINS(OTHERS | OVERLAYS), .verdict = VMIG_HOOK_VETO_CHAIN},
 };
+/* clang-format on */
 
-static guint yes_no(gboolean value)
+static gboolean is_host(Host wanted, gboolean source)
 {
-    return value ? YES : NO;
+    return wanted == EITHER_HOST || wanted == (source ? THE_SOURCE : THE_DESTINATION);
+}
+
+static gboolean is_answer(Answer wanted, gboolean fact)
+{
+    return wanted == YES_OR_NO || wanted == (fact ? YES : NO);
+}
+
+static gboolean is_state(StateSet wanted, VmigState state)
+{
+    return wanted.states == 0 || (wanted.states & 1u << state);
+}
+
+static gboolean is_chain(ChainSet wanted, VmigHookChain chain)
+{
+    return wanted.chains == 0 || (wanted.chains & 1u << chain);
+}
+
+static gboolean fits(const Row *row, const VmigHookFacts *f)
+{
+    return is_host(row->here, f->is_source) && is_host(row->owner, !f->token_dest) && is_state(row->state, f->state) &&
+           is_answer(row->handed, f->handed) && is_answer(row->pivoted, f->pivoted) &&
+           is_answer(row->overlays, f->overlays) && is_answer(row->busy, f->busy) &&
+           is_answer(row->incoming, f->incoming) && is_chain(row->chain, f->chain);
 }
 
 static VmigHookVerdict decide_start(const VmigHookFacts *f)
 {
-    for (guint i = 0; i < G_N_ELEMENTS(starts); i++) {
-        const Row *row = &starts[i];
-        if ((row->side & (f->is_source ? SOURCE : DEST)) && (row->token & (f->token_dest ? DEST : SOURCE)) &&
-            (row->state & (1u << f->state)) && (row->handed & yes_no(f->handed)) &&
-            (row->pivoted & yes_no(f->pivoted)) && (row->overlays & yes_no(f->overlays)) &&
-            (row->busy & yes_no(f->busy)) && (row->incoming & yes_no(f->incoming)) && (row->chain & (1u << f->chain)))
-            return row->verdict;
-    }
+    for (guint i = 0; i < G_N_ELEMENTS(starts); i++)
+        if (fits(&starts[i], f))
+            return starts[i].verdict;
     return VMIG_HOOK_VETO_UNDECIDED;
 }
 

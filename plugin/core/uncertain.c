@@ -2,71 +2,96 @@
 /* The decision table. Rows are tried from the top; the first that fits decides. */
 #include "core/uncertain.h"
 
-enum {
-    UNREACHABLE = 1 << VMIG_SEEN_UNREACHABLE,
-    ABSENT = 1 << VMIG_SEEN_ABSENT,
-    RUNNING = 1 << VMIG_SEEN_RUNNING,
-    STOPPED = 1 << VMIG_SEEN_STOPPED,
-    MIGRATING = 1 << VMIG_SEEN_MIGRATING,
-    SEEN_ANY = 0x1f,
-    NONE = 1 << VMIG_TOKEN_NONE,
-    HALF = 1 << VMIG_TOKEN_SOURCE_ONLY,
-    DEST = 1 << VMIG_TOKEN_DEST,
-    TOKEN_ANY = 0x7,
-    NO = 1,
-    YES = 2,
-    MAYBE = 3,
-};
+/* What a row asks of one fact, as a set of values. Each kind of fact has a type of its own, so that a set in the wrong
+ * column does not compile. A column that is left out asks nothing. */
+typedef struct {
+    guint seen;
+} SeenSet;
 
-static const struct {
-    guint source;
-    guint dest;
-    guint token;
-    guint proven; /* the source cannot have run since the guest arrived */
+typedef struct {
+    guint owners;
+} TokenSet;
+
+typedef enum {
+    ANY_PROOF,
+    PROVEN,   /* the source cannot have run since the guest arrived */
+    UNPROVEN, /* it may have */
+} Proof;
+
+typedef struct {
+    SeenSet source;
+    SeenSet dest;
+    TokenSet token;
+    Proof proof;
     VmigDecision decision;
-} table[] = {
-    /* Two runners, or a source that runs although it gave the token away: never by us. */
-    {RUNNING, RUNNING, TOKEN_ANY, MAYBE, VMIG_DECIDE_ALARM},
-    {RUNNING, SEEN_ANY, HALF | DEST, MAYBE, VMIG_DECIDE_ALARM},
+} Row;
 
-    /* The destination has the token: only it may run. */
-    {SEEN_ANY, STOPPED | RUNNING, DEST, MAYBE, VMIG_DECIDE_FORWARD},
-    {SEEN_ANY, UNREACHABLE, DEST, MAYBE, VMIG_DECIDE_WAIT},
-    {SEEN_ANY, ABSENT, DEST, MAYBE, VMIG_DECIDE_DOWN},
-    {SEEN_ANY, MIGRATING, DEST, MAYBE, VMIG_DECIDE_ALARM},
+/* clang-format off */
+#define SEEN(what) (1u << VMIG_SEEN_##what)
+#define IS(what) {.seen = SEEN(what)}
+#define IS_ANY_OF(one, other) {.seen = SEEN(one) | SEEN(other)}
+#define NOT_GIVEN {.owners = 1u << VMIG_TOKEN_NONE}
+#define HALF_GIVEN {.owners = 1u << VMIG_TOKEN_SOURCE_ONLY}
+#define GIVEN {.owners = 1u << VMIG_TOKEN_DEST}
+#define HALF_OR_GIVEN {.owners = 1u << VMIG_TOKEN_SOURCE_ONLY | 1u << VMIG_TOKEN_DEST}
+/* clang-format on */
 
-    /* The source gave it away and died before the destination had it. It never takes it back by itself. */
-    {SEEN_ANY, STOPPED | ABSENT, HALF, MAYBE, VMIG_DECIDE_FORWARD}, /* ABSENT: its disks are complete, cold there */
-    {SEEN_ANY, RUNNING, HALF, MAYBE, VMIG_DECIDE_FORWARD},          /* the journal there was replaced by an older one */
-    {SEEN_ANY, UNREACHABLE, HALF, MAYBE, VMIG_DECIDE_WAIT},
-    {SEEN_ANY, MIGRATING, HALF, MAYBE, VMIG_DECIDE_WAIT},
+static const Row table[] = {
+    /* Two runners, or a source that runs although the token is given: vmig-snap never makes these. */
+    {.source = IS(RUNNING), .dest = IS(RUNNING), .decision = VMIG_DECIDE_ALARM},
+    {.source = IS(RUNNING), .token = HALF_OR_GIVEN, .decision = VMIG_DECIDE_ALARM},
 
-    /* No token: nothing ran on the destination. */
-    {SEEN_ANY, RUNNING, NONE, MAYBE, VMIG_DECIDE_ALARM},
-    {MIGRATING, SEEN_ANY, NONE, MAYBE, VMIG_DECIDE_ADOPT},
-    {RUNNING | STOPPED, SEEN_ANY, NONE, MAYBE, VMIG_DECIDE_BACK},
-    /* That the source's QEMU is gone now is no fence for the time before: libvirt lets the source go on by itself when
-     * the destination's last reply is lost, and what it wrote from then on is only there. What arrived is the guest
-     * only if the source is proven to have stood still. Else its own disks, which miss nothing, are. */
-    {ABSENT, STOPPED, NONE, YES, VMIG_DECIDE_FORWARD},
-    {ABSENT, STOPPED, NONE, NO, VMIG_DECIDE_DOWN},
-    {ABSENT, ABSENT | MIGRATING, NONE, MAYBE, VMIG_DECIDE_DOWN},
-    {ABSENT, UNREACHABLE, NONE, MAYBE, VMIG_DECIDE_WAIT},
-    {UNREACHABLE, SEEN_ANY, NONE, MAYBE, VMIG_DECIDE_WAIT},
+    /* The destination has the token: only the destination may run the guest. */
+    {.dest = IS_ANY_OF(STOPPED, RUNNING), .token = GIVEN, .decision = VMIG_DECIDE_FORWARD},
+    {.dest = IS(UNREACHABLE), .token = GIVEN, .decision = VMIG_DECIDE_WAIT},
+    {.dest = IS(ABSENT), .token = GIVEN, .decision = VMIG_DECIDE_DOWN},
+    {.dest = IS(MIGRATING), .token = GIVEN, .decision = VMIG_DECIDE_ALARM},
+
+    /* The source gave the token, and the destination did not note it. The source never takes it back by itself.
+     * ABSENT: the disks there are complete, and the guest is off. RUNNING: an older journal was put back there. */
+    {.dest = IS_ANY_OF(STOPPED, ABSENT), .token = HALF_GIVEN, .decision = VMIG_DECIDE_FORWARD},
+    {.dest = IS(RUNNING), .token = HALF_GIVEN, .decision = VMIG_DECIDE_FORWARD},
+    {.dest = IS(UNREACHABLE), .token = HALF_GIVEN, .decision = VMIG_DECIDE_WAIT},
+    {.dest = IS(MIGRATING), .token = HALF_GIVEN, .decision = VMIG_DECIDE_WAIT},
+
+    /* No token: the guest never ran on the destination. */
+    {.dest = IS(RUNNING), .token = NOT_GIVEN, .decision = VMIG_DECIDE_ALARM},
+    {.source = IS(MIGRATING), .token = NOT_GIVEN, .decision = VMIG_DECIDE_ADOPT},
+    {.source = IS_ANY_OF(RUNNING, STOPPED), .token = NOT_GIVEN, .decision = VMIG_DECIDE_BACK},
+    /* An absent source QEMU does not prove that it was fenced before: libvirt resumes the source by itself when the
+     * destination's last reply is lost, and the writes from then on are on the source only. What arrived counts as the
+     * guest only with the proof that the source was stopped; otherwise the source's disks, which are complete, do. */
+    {.source = IS(ABSENT), .dest = IS(STOPPED), .token = NOT_GIVEN, .proof = PROVEN, .decision = VMIG_DECIDE_FORWARD},
+    {.source = IS(ABSENT), .dest = IS(STOPPED), .token = NOT_GIVEN, .proof = UNPROVEN, .decision = VMIG_DECIDE_DOWN},
+    {.source = IS(ABSENT), .dest = IS_ANY_OF(ABSENT, MIGRATING), .token = NOT_GIVEN, .decision = VMIG_DECIDE_DOWN},
+    {.source = IS(ABSENT), .dest = IS(UNREACHABLE), .token = NOT_GIVEN, .decision = VMIG_DECIDE_WAIT},
+    {.source = IS(UNREACHABLE), .token = NOT_GIVEN, .decision = VMIG_DECIDE_WAIT},
 };
+
+static gboolean has_seen(SeenSet set, VmigSeen seen)
+{
+    return set.seen == 0 || (set.seen & 1u << seen);
+}
+
+static gboolean has_owner(TokenSet set, VmigToken owner)
+{
+    return set.owners == 0 || (set.owners & 1u << owner);
+}
 
 static VmigDecision by_table(const VmigFacts *facts)
 {
-    guint proven = facts->confirmed || facts->fenced ? YES : NO;
-    /* A stale copy counts as none: it is removed, and never runs. */
+    Proof proof = facts->confirmed || facts->fenced ? PROVEN : UNPROVEN;
+    /* A stale copy counts as absent: it is removed, and never runs. */
     VmigSeen dest = facts->revoked && facts->token == VMIG_TOKEN_NONE && facts->dest == VMIG_SEEN_STOPPED
                         ? VMIG_SEEN_ABSENT
                         : facts->dest;
 
-    for (guint i = 0; i < G_N_ELEMENTS(table); i++)
-        if ((table[i].source & (1u << facts->source)) && (table[i].dest & (1u << dest)) &&
-            (table[i].token & (1u << facts->token)) && (table[i].proven & proven))
-            return table[i].decision;
+    for (guint i = 0; i < G_N_ELEMENTS(table); i++) {
+        const Row *row = &table[i];
+        if (has_seen(row->source, facts->source) && has_seen(row->dest, dest) && has_owner(row->token, facts->token) &&
+            (row->proof == ANY_PROOF || row->proof == proof))
+            return row->decision;
+    }
     return VMIG_DECIDE_ALARM;
 }
 
@@ -76,7 +101,7 @@ VmigDecision vmig_uncertain_decide(const VmigFacts *facts)
     gboolean onward =
         decision == VMIG_DECIDE_FORWARD || (decision == VMIG_DECIDE_DOWN && facts->token != VMIG_TOKEN_NONE);
 
-    /* Another guest has the UUID there: this one can neither run nor be completed before that one is gone. */
+    /* Another guest has the UUID on the destination: ours can neither run nor be completed there until it is gone. */
     return facts->stranger && onward ? VMIG_DECIDE_WAIT : decision;
 }
 

@@ -22,28 +22,30 @@ def layers(name, edits, harm, test, survives=None):
 
 # The decision table: who may run the guest after something broke.
 TABLE = 'plugin/core/uncertain.c'
-one('table-two-runners', TABLE, '{RUNNING, RUNNING, TOKEN_ANY, MAYBE, VMIG_DECIDE_ALARM}',
-    '{RUNNING, RUNNING, TOKEN_ANY, MAYBE, VMIG_DECIDE_BACK}',
+one('table-two-runners', TABLE, '{.source = IS(RUNNING), .dest = IS(RUNNING), .decision = VMIG_DECIDE_ALARM}',
+    '{.source = IS(RUNNING), .dest = IS(RUNNING), .decision = VMIG_DECIDE_BACK}',
     'two running copies are not noticed, and both go on', 'unit uncertain')
-one('table-source-runs-given', TABLE, '    {RUNNING, SEEN_ANY, HALF | DEST, MAYBE, VMIG_DECIDE_ALARM},\n', '',
+one('table-source-runs-given', TABLE,
+    '    {.source = IS(RUNNING), .token = HALF_OR_GIVEN, .decision = VMIG_DECIDE_ALARM},\n', '',
     'a source that runs after it gave the token away is overlooked', 'unit uncertain')
-one('table-owner-silent', TABLE, '{SEEN_ANY, UNREACHABLE, DEST, MAYBE, VMIG_DECIDE_WAIT}',
-    '{SEEN_ANY, UNREACHABLE, DEST, MAYBE, VMIG_DECIDE_BACK}',
+one('table-owner-silent', TABLE, '{.dest = IS(UNREACHABLE), .token = GIVEN, .decision = VMIG_DECIDE_WAIT}',
+    '{.dest = IS(UNREACHABLE), .token = GIVEN, .decision = VMIG_DECIDE_BACK}',
     'the source runs the guest again while its owner does not answer: two runners', 'unit uncertain')
-one('table-half-silent', TABLE, '{SEEN_ANY, UNREACHABLE, HALF, MAYBE, VMIG_DECIDE_WAIT}',
-    '{SEEN_ANY, UNREACHABLE, HALF, MAYBE, VMIG_DECIDE_BACK}',
+one('table-half-silent', TABLE, '{.dest = IS(UNREACHABLE), .token = HALF_GIVEN, .decision = VMIG_DECIDE_WAIT}',
+    '{.dest = IS(UNREACHABLE), .token = HALF_GIVEN, .decision = VMIG_DECIDE_BACK}',
     'a token that may have arrived is taken back: two runners', 'unit uncertain')
-one('table-runs-without-token', TABLE, '{SEEN_ANY, RUNNING, NONE, MAYBE, VMIG_DECIDE_ALARM}',
-    '{SEEN_ANY, RUNNING, NONE, MAYBE, VMIG_DECIDE_BACK}',
+one('table-runs-without-token', TABLE, '{.dest = IS(RUNNING), .token = NOT_GIVEN, .decision = VMIG_DECIDE_ALARM}',
+    '{.dest = IS(RUNNING), .token = NOT_GIVEN, .decision = VMIG_DECIDE_BACK}',
     'a guest that runs on the destination without the token is destroyed', 'unit uncertain')
-one('table-unproven-forward', TABLE, '{ABSENT, STOPPED, NONE, YES, VMIG_DECIDE_FORWARD}',
-    '{ABSENT, STOPPED, NONE, MAYBE, VMIG_DECIDE_FORWARD}',
+one('table-unproven-forward', TABLE, '.proof = PROVEN, .decision = VMIG_DECIDE_FORWARD}',
+    '.decision = VMIG_DECIDE_FORWARD}',
     'what arrived counts although the source may have run on: acknowledged writes are lost', 'unit uncertain')
-one('table-gone-and-silent', TABLE, '{ABSENT, UNREACHABLE, NONE, MAYBE, VMIG_DECIDE_WAIT}',
-    '{ABSENT, UNREACHABLE, NONE, MAYBE, VMIG_DECIDE_BACK}',
+one('table-gone-and-silent', TABLE,
+    '{.source = IS(ABSENT), .dest = IS(UNREACHABLE), .token = NOT_GIVEN, .decision = VMIG_DECIDE_WAIT}',
+    '{.source = IS(ABSENT), .dest = IS(UNREACHABLE), .token = NOT_GIVEN, .decision = VMIG_DECIDE_BACK}',
     'the guest starts on the source while it may run on a destination that does not answer', 'unit uncertain')
-one('table-source-silent', TABLE, '{UNREACHABLE, SEEN_ANY, NONE, MAYBE, VMIG_DECIDE_WAIT}',
-    '{UNREACHABLE, SEEN_ANY, NONE, MAYBE, VMIG_DECIDE_FORWARD}',
+one('table-source-silent', TABLE, '{.source = IS(UNREACHABLE), .token = NOT_GIVEN, .decision = VMIG_DECIDE_WAIT}',
+    '{.source = IS(UNREACHABLE), .token = NOT_GIVEN, .decision = VMIG_DECIDE_FORWARD}',
     'the destination runs the guest while the source may run it too', 'unit uncertain')
 one('table-revoked-ignored', TABLE, 'facts->revoked && facts->token == VMIG_TOKEN_NONE',
     'FALSE && facts->token == VMIG_TOKEN_NONE',

@@ -1,0 +1,62 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The decision tables are typed: a value in the wrong column does not compile.
+
+Each plant puts the value of one column into another, in a copy of the file. The compiler, which every checkout tells
+to treat warnings as errors, must refuse it; the file as it is must compile.
+
+    tests/style/columns.py SOURCE_ROOT [COMPILER...]
+"""
+import pathlib
+import subprocess
+import sys
+
+from tap import Tap
+
+# file: [(what is there, what is planted)]
+PLANTS = {
+    'plugin/core/uncertain.c': [
+        ('.source = IS(MIGRATING), .token = NOT_GIVEN', '.source = NOT_GIVEN, .token = IS(MIGRATING)'),
+        ('.dest = IS(ABSENT), .token = GIVEN', '.dest = GIVEN, .token = IS(ABSENT)'),
+        ('.proof = PROVEN, .decision = VMIG_DECIDE_FORWARD', '.proof = VMIG_DECIDE_FORWARD, .decision = PROVEN'),
+        ('{.source = IS(RUNNING), .dest', '{IS(RUNNING), VMIG_DECIDE_ALARM, .dest'),
+    ],
+    'hooks/hook-decide.c': [
+        ('.here = THE_SOURCE, .owner = THE_DESTINATION', '.here = YES, .owner = THE_DESTINATION'),
+        ('.handed = YES', '.handed = THE_SOURCE'),
+        ('.chain = CHAINS(BASES)', '.chain = STATES(BASES)'),
+        ('.state = STATES(ARRIVED)', '.state = CHAINS(ARRIVED)'),
+        ('.busy = NO', '.busy = VMIG_HOOK_ALLOW'),
+        ('.verdict = VMIG_HOOK_VETO_TWIN', '.verdict = VMIG_STATE_PIVOT'),
+    ],
+}
+
+
+def compiles(root, compiler, file, text):
+    """Whether the compiler takes this text in the place of the file."""
+    flags = subprocess.run(['pkg-config', '--cflags', 'glib-2.0'], capture_output=True, text=True,
+                           check=True).stdout.split()
+    return subprocess.run([*compiler, '-x', 'c', '-std=gnu11', '-fsyntax-only', '-Wall', '-Wextra', '-Werror',
+                           f'-I{root}', f'-I{root}/plugin', *flags, '-'], input=text, text=True, check=False,
+                          capture_output=True, cwd=(root / file).parent).returncode == 0
+
+
+def main():
+    """One check for each table."""
+    root = pathlib.Path(sys.argv[1]).resolve()
+    compiler = sys.argv[2:] or ['cc']
+    tap = Tap()
+    for file, plants in PLANTS.items():
+        text = (root / file).read_text()
+        wrong = [] if compiles(root, compiler, file, text) else ['it does not compile as it is']
+        for there, planted in plants:
+            if there not in text:
+                wrong.append(f'"{there}" is not there: the plant must follow the table')
+            elif compiles(root, compiler, file, text.replace(there, planted, 1)):
+                wrong.append(f'"{planted}" compiles')
+        tap.check(wrong, f'a value in the wrong column of {file} does not compile')
+    return tap.end()
+
+
+if __name__ == '__main__':
+    sys.exit(main())
