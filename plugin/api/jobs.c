@@ -10,6 +10,7 @@
 #include "api/session-private.h"
 #include "core/errors.h"
 #include "flow/records.h"
+#include "host/flag-file.h"
 #include "host/host-setup.h"
 #include "host/worker.h"
 #include "host/world-real.h"
@@ -54,19 +55,18 @@ static gboolean may_be_fenced(const VmigJob *job, gboolean here_is_dest, const c
 /* The process that works on the job waits for its next try: it takes the file away when it sees it. */
 static gboolean ask_to_try(VmigSession *self, const VmigJob *job)
 {
-    g_autofree char *path = g_build_filename(self->config->run_dir, job->id, VMIG_ASKED_FILE, NULL);
+    g_autofree char *folder = g_build_filename(self->config->run_dir, job->id, NULL);
     gint64 until = g_get_monotonic_time() + ASK_LIMIT;
     gboolean seen = FALSE;
 
-    /* Of the kind that may be left in that folder. */
-    if (mknod(path, S_IFSOCK | 0600, 0) != 0 && errno != EEXIST)
+    if (!vmig_flag_set(folder, VMIG_FLAG_TRY_NOW, NULL))
         return FALSE;
     while (!seen && g_get_monotonic_time() < until) {
         g_usleep(ASK_LIMIT / 100);
-        seen = !g_file_test(path, G_FILE_TEST_EXISTS);
+        seen = !vmig_flag_is_set(folder, VMIG_FLAG_TRY_NOW);
     }
     if (!seen)
-        g_unlink(path);
+        vmig_flag_clear(folder, VMIG_FLAG_TRY_NOW);
     return seen;
 }
 

@@ -14,8 +14,9 @@
 
 #define VMIG_XML_MAX_SIZE (16 * 1024 * 1024)
 
-/* Our element in <metadata>: for virDomainSetMetadata(ELEMENT, xml, KEY, URI). */
-#define VMIG_METADATA_URI "https://vmig-snap.example/operation/1"
+/* Our element in <metadata>: for virDomainSetMetadata(ELEMENT, xml, KEY, URI). The URI stays in definitions that travel
+ * on with their guests. */
+#define VMIG_METADATA_URI "urn:vmig-snap:operation:1"
 #define VMIG_METADATA_KEY "vmig"
 
 /* One file below the top of a disk's chain. */

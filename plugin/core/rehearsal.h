@@ -14,7 +14,7 @@
 #include "core/job.h"
 
 /* The element in <metadata> by which a twin is recognised: not a job's, so that the hook lets it start. */
-#define VMIG_REHEARSAL_URI "https://vmig-snap.example/rehearsal/1"
+#define VMIG_REHEARSAL_URI "urn:vmig-snap:rehearsal:1"
 
 /* "vmig-rehearsal-ID-N.qcow2": the Nth image of that rehearsal. */
 #define VMIG_REHEARSAL_PREFIX "vmig-rehearsal-"

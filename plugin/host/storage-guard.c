@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "host/flag-file.h"
 #include "host/guard.h"
 #include "host/left-qemu.h"
 #include "host/qemu-user.h"
@@ -208,9 +209,9 @@ static JsonObject *do_rundir(VmigLocal *local, VmigReader *args, GError **error)
     return vmig_local_done(vmig_qemu_user_admit(fd, uid, gid, error));
 }
 
-/* A socket is a name without content: nothing can be lost with it, and whoever made these (ssh, QEMU, libvirt) is no
- * journal's. Everything else stays and is told. */
-static gboolean remove_sockets(int folder, const char *path, GError **error)
+/* Sockets and flags have no content: nothing can be lost with them, and no journal has the sockets, which ssh, QEMU and
+ * libvirt made. Every other file stays, and the message says so. */
+static gboolean remove_sockets_and_flags(int folder, const char *path, GError **error)
 {
     int copy = fcntl(folder, F_DUPFD_CLOEXEC, 0);
     DIR *dir = copy >= 0 ? fdopendir(copy) : NULL;
@@ -228,8 +229,9 @@ static gboolean remove_sockets(int folder, const char *path, GError **error)
             continue;
         if (fstatat(folder, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT)
             continue;
-        if (!S_ISSOCK(st.st_mode))
-            ok = vmig_fail(error, VMIG_ERROR_GATE, NULL, "there is something else than sockets in %s", path);
+        if (!S_ISSOCK(st.st_mode) && !vmig_flag_is(entry->d_name, &st))
+            ok =
+                vmig_fail(error, VMIG_ERROR_GATE, NULL, "cannot remove %s: it contains files other than sockets", path);
         else if (unlinkat(folder, entry->d_name, 0) != 0 && errno != ENOENT)
             ok = vmig_fail_errno(error, errno, "removing a socket in %s", path);
     }
@@ -247,7 +249,7 @@ static JsonObject *do_rundir_remove(VmigLocal *local, VmigReader *args, GError *
     g_auto(VmigFd) fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return vmig_local_done(errno == ENOENT || vmig_fail_errno(error, errno, "opening %s", path));
-    if (!remove_sockets(fd, path, error))
+    if (!remove_sockets_and_flags(fd, path, error))
         return NULL;
     return vmig_local_done(rmdir(path) == 0 || errno == ENOENT || vmig_fail_errno(error, errno, "removing %s", path));
 }

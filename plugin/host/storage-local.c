@@ -9,6 +9,7 @@
 
 #include "core/path-map.h"
 #include "host/agent.h"
+#include "host/flag-file.h"
 #include "host/receiver.h"
 #include "host/storage-local-private.h"
 #include "host/worker.h"
@@ -156,18 +157,14 @@ static JsonObject *do_record_put(VmigLocal *local, VmigReader *args, GError **er
     return vmig_local_done(vmig_journal_put(local->journal, job, role, error));
 }
 
-/* A name in the job's folder, which lives as long as this boot, as the guest's QEMU does: so a journal that is replaced
- * by an older one meanwhile is not all that knows. Of the kind that may be left in that folder. */
-static char *given_file(const VmigLocal *local, const char *job)
-{
-    return g_build_filename(local->run_dir, job, "given", NULL);
-}
-
 static void note_given(const VmigLocal *local, const char *job)
 {
-    g_autofree char *path = given_file(local, job);
+    g_autofree char *folder = vmig_local_job_dir(local, job);
+    g_autoptr(GError) error = NULL;
 
-    (void)!mknod(path, S_IFSOCK | 0600, 0); /* the journal has it: this is for the day on which that one is lost */
+    if (!vmig_flag_set(folder, VMIG_FLAG_GIVEN,
+                       &error)) /* the journal has it: the flag is for a journal that is lost */
+        g_info("%s", error->message);
 }
 
 static JsonObject *do_catch_up(VmigLocal *local, VmigReader *args, GError **error)
@@ -211,10 +208,9 @@ static JsonObject *do_record_get(VmigLocal *local, VmigReader *args, GError **er
 
 gboolean vmig_local_was_given(const VmigLocal *local, const char *job)
 {
-    g_autofree char *path = given_file(local, job);
-    struct stat st;
+    g_autofree char *folder = vmig_local_job_dir(local, job);
 
-    return lstat(path, &st) == 0 && st.st_uid == geteuid();
+    return vmig_flag_is_set(folder, VMIG_FLAG_GIVEN);
 }
 
 static JsonObject *do_was_given(VmigLocal *local, VmigReader *args, GError **error)

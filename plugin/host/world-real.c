@@ -10,6 +10,7 @@
 
 #include "host/agent-client.h"
 #include "host/cipher.h"
+#include "host/flag-file.h"
 #include "host/host-setup.h"
 #include "host/clock.h"
 #include "host/libvirt.h"
@@ -27,9 +28,10 @@ static VmigHost *here(VmigWorld *world, gboolean here_is_dest)
 
 static gboolean asked(VmigWorld *world)
 {
-    g_autofree char *path = vmig_world_socket(world, VMIG_ASKED_FILE);
+    g_autofree char *path = vmig_world_socket(world, VMIG_FLAG_TRY_NOW);
+    g_autofree char *folder = g_path_get_dirname(path);
 
-    return g_unlink(path) == 0;
+    return vmig_flag_clear(folder, VMIG_FLAG_TRY_NOW);
 }
 
 static gboolean resolves(VmigWorld *world G_GNUC_UNUSED, const char *name, GError **error)

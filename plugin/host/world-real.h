@@ -8,7 +8,6 @@
 #include "store/journal.h"
 
 /* In the job's run folder: made by who wants the next try at once, taken away by the process that sees it. */
-#define VMIG_ASKED_FILE "try-now"
 
 typedef struct {
     const VmigConfig *config;

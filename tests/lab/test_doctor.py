@@ -303,7 +303,7 @@ def test_mark(case):
     _, job = moved(case)
     for mark in (job, UNKNOWN):
         for flags in (['--live', '--config'], ['--config'], ['--live']):
-            lab.virsh('b', 'metadata', 'g', '--uri', 'https://vmig-snap.example/operation/1', '--key', 'vmig',
+            lab.virsh('b', 'metadata', 'g', '--uri', 'urn:vmig-snap:operation:1', '--key', 'vmig',
                       '--set', f"<operation job='{mark}' state='CLEAN'/>", *flags)
             planted(case, 'b', 'metadata')
             fixed(case, 'b', 'metadata')

@@ -12,6 +12,7 @@
 
 #include "core/domain-xml.h"
 #include "core/path-map.h"
+#include "host/flag-file.h"
 #include "host/guard.h"
 #include "host/storage-local-private.h"
 #include "host/storage-local.h"
@@ -553,8 +554,12 @@ static void test_lost_source_given(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     works(vmig_storage_lock(f->peer, f->job, NULL, error));
     refused(VMIG_ERROR_GATE, vmig_storage_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
     run_command("mkdir -p '%s/run/%s'", f->dir, ID);
-    g_autofree char *given = g_build_filename(f->dir, "run", ID, "given", NULL);
-    g_assert_cmpint(mknod(given, S_IFSOCK | 0600, 0), ==, 0);
+    g_autofree char *folder = g_build_filename(f->dir, "run", ID, NULL);
+    g_autofree char *given = g_build_filename(folder, VMIG_FLAG_GIVEN, NULL);
+    g_assert_cmpint(mknod(given, S_IFSOCK | 0600, 0), ==, 0); /* what QEMU's user could make there */
+    refused(VMIG_ERROR_GATE, vmig_storage_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
+    g_assert_cmpint(unlink(given), ==, 0);
+    works(vmig_flag_set(folder, VMIG_FLAG_GIVEN, error));
     works(vmig_storage_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
 }
 
