@@ -164,8 +164,7 @@ one('beneath-outside', BENEATH, "(path[length] != '/' && path[length] != '\\0')"
 # The guard and its fence.
 FENCE = 'plugin/host/guard-fence.c'
 one('fence-some-disks', FENCE, '        fence->held = all;\n', '        fence->held = !fence->taken;\n',
-    'the fence of one disk counts while the guest runs on the other', 'unit guard',
-    survives='only a QEMU that is back within the millisecond between two looks gets there, and the asker wants all')
+    'the fence of one disk counts while the guest runs on the other', 'unit guard-fence')
 one('fence-taken-back', FENCE, 'if (!fence->held && has_writer(fence)) {', 'if (FALSE && has_writer(fence)) {',
     'the guest ran again on the source, and the token is given all the same: writes are lost', 'unit guard /guard/fence-notices-a-short-return')
 layers('fence-taken-counts', [
@@ -264,16 +263,69 @@ one('detach-order', 'plugin/flow/handover.c', 'm->job->snapshots->pdata[i - 1];'
     'm->job->snapshots->pdata[m->job->snapshots->len - i];', "libvirt changes the children's parent: another tree", SIM)
 one('restore-tree-uncompared', 'plugin/flow/restore.c',
     'if (vmig_snapshot_tree_equal(m->job->snapshots, after, &difference))', 'if (TRUE)',
-    'a snapshot that is missing or changed after the move is not noticed', SIM,
-    survives='nobody in the simulation changes the tree while RESTORE defines it')
+    'a snapshot that is missing or changed after the move is not noticed', SIM)
 one('clean-definitions', 'plugin/flow/clean.c',
     'if (dest == NULL || !vmig_side_require_on_bases(m, VMIG_SIDE_DEST, error) ||', 'if (dest == NULL ||',
     'the overlay goes while the next start would use it: the guest does not start', SIM)
-one('clean-keeps-nothing', 'plugin/flow/clean.c', '!m->job->options.keep_source && k < disk->files->len',
-    'k < disk->files->len', 'images are removed that were to be kept', SIM)
+one('clean-keeps-nothing', 'plugin/flow/clean.c', 'return m->job->options.keep_source ? vmig_images_note_users(m)',
+    'return FALSE ? vmig_images_note_users(m)', 'images are removed that were to be kept', SIM)
 one('machine-migrate-again', 'plugin/flow/machine.c', '    if (state == VMIG_STATE_MIGRATE)\n        state = VMIG_STATE_UNCERTAIN;\n',
     '', 'a process that takes over migrates again, whoever has the guest', SIM)
 one('records-overwritten', 'plugin/flow/records.c', '    return other > 1 && (other > own || (other == own && !m->here_is_dest));',
     '    return FALSE;', 'a journal that was put back counts more than the truth', SIM)
 one('rollback-arrived', 'plugin/flow/rollback.c', 'if (dest == NULL || !vmig_settle_remove_arrived(m, error))',
     'if (dest == NULL)', 'a stale copy of the guest stays on the destination', SIM)
+
+# Who needs an image that is to be removed.
+USERS = 'plugin/host/image-users.c'
+one('users-definitions', USERS, '    look_at_definitions(search);\n', '    if (FALSE)\n        look_at_definitions(search);\n',
+    'the base of a guest that is off is deleted', 'unit image-users /image-users/definition')
+one('users-processes', USERS, '    vmig_image_look_at_processes(search);\n', '',
+    'an image that a program has open is deleted', 'unit image-users /image-users/open')
+one('users-locks', USERS, '    vmig_image_look_at_locks(search);\n', '',
+    'an image that a QEMU of another mount namespace has locked is deleted', 'unit image-users /image-users/locked')
+one('users-roots', USERS, '    vmig_image_look_at_roots(search);\n', '',
+    'an image that another image lies on is deleted', 'unit image-users')
+one('users-unknown', USERS, 'if (target->exists && target->user == NULL && search->unknown != NULL)', 'if (FALSE)',
+    'an image is deleted although libvirt did not say who uses it', 'unit image-users /image-users/no-libvirt')
+one('users-relative', USERS, '    follow(chain, near);\n', '    (void)near;\n',
+    'an image that another one names by a relative name is deleted', 'unit image-users')
+one('users-real-folder', USERS, '        follow(chain, there);\n', '        (void)there;\n',
+    'an image that another one names relative to its real folder is deleted', 'unit image-users')
+one('users-take', USERS, 'if (fcntl(fd, F_OFD_SETLK, &lock) == 0)\n        return TRUE;\n    *why = errno == EAGAIN',
+    'if (fcntl(fd, F_OFD_SETLK, &lock) == 0 || TRUE)\n        return TRUE;\n    *why = errno == EAGAIN',
+    'a guest that starts at the same moment has its base deleted', 'unit image-users /image-users/take')
+
+# A disk that stays where it is.
+STAY = 'plugin/flow/plan-stay.c'
+one('stay-file', STAY, '    if (file->why_not == NULL || (missing', '    if (TRUE || file->why_not == NULL || (missing',
+    'the guest goes on with another disk of the same name', 'unit plan-stay')
+one('stay-backing', STAY, 'if (disk->stay->len != d->backing->len + 1 || (!raw && !d->chain_known))', 'if (FALSE)',
+    'the guest goes on with another backing file', 'unit plan-stay')
+one('stay-volume', STAY, '        rule_volume(plan, disk);\n', '        (void)rule_volume;\n',
+    'the guest goes on with another volume of the same name', 'unit plan-stay')
+one('stay-local-server', STAY, '    if (d->local_server)\n', '    if (FALSE)\n',
+    "the destination's own server answers in the place of the source's", 'unit plan-stay')
+
+# Events of libvirt.
+EVENTS = 'plugin/host/libvirt-events.c'
+one('events-of-others', EVENTS, 'strcmp(uuid, sink->attended) == 0)', 'TRUE)',
+    "another guest's migration wakes and disturbs this job", 'unit libvirt-events')
+layers('events-stop-of-others', [
+    (EVENTS, 'g_hash_table_lookup(sink->stopped, uuid)', 'g_hash_table_lookup(sink->stopped, "")'),
+    (EVENTS, 'g_hash_table_replace(sink->stopped, g_strdup(uuid), at)',
+             'g_hash_table_replace(sink->stopped, g_strdup(""), at)'),
+], "another guest's switchover counts as this one's, and the migration fails", 'unit libvirt-events')
+
+# What a peer may ask.
+PEER = 'plugin/host/storage-peer.c'
+one('peer-no-lock', PEER, 'return vmig_local_holds(local, job, uuid) ||', 'return TRUE || vmig_local_holds(local, job, uuid) ||',
+    'a peer works at a guest whose lock it does not hold', 'unit hostile')
+one('peer-any-role', PEER, '(g_str_equal(own, role) || vmig_fail(', '(TRUE || vmig_fail(',
+    'a peer has the images of a host removed that is not the source', 'unit hostile')
+one('peer-any-domain', PEER, 'return (own.persistent == NULL && own.running == NULL) || vmig_own_domain_is_marked(',
+    'return TRUE || vmig_own_domain_is_marked(', "a peer makes another guest of this host its job's", 'unit hostile')
+one('peer-invented-source', PEER, 'return proven || vmig_fail(', 'return TRUE || vmig_fail(',
+    'a peer says that this host was the source, and has its images removed', 'unit hostile')
+one('peer-early-end', PEER, 'return own.running == NULL || vmig_fail(', 'return TRUE || vmig_fail(',
+    'a peer says that the job is done while the guest runs here', 'unit hostile')

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What somebody with root's rights does past libvirt and past every lock, at the moments in which a look of the job is
- * all that is left: he writes to a base while it is copied, makes a snapshot in the overlays by QEMU's monitor, and
- * defines the guest on its overlays before CLEAN. */
+ * all that is left: he writes to a base while it is copied, makes a snapshot in the overlays by QEMU's monitor, deletes
+ * a snapshot's metadata while RESTORE defines it, and defines the guest on its overlays before CLEAN. */
 #include "sim.h"
 
 #include <string.h>
@@ -18,6 +18,7 @@ void sim_meddle_plan(Sim *sim)
     sim->meddle.redefines = sim_random_percent(&r, 3);
     sim->meddle.saves = sim_random_percent(&r, 3);
     sim->meddle.saves_in = sim_random_percent(&r, 50) ? VMIG_STATE_SEED : VMIG_STATE_MIGRATE;
+    sim->meddle.prunes = sim_random_percent(&r, 3);
 }
 
 /* Its bytes stay what they were, or the source's own guest would read what it never wrote. */
@@ -92,6 +93,21 @@ static void redefine(Sim *sim, const VmigJob *job)
     for (guint i = 0; i < job->disks->len; i++)
         name_top(&d->config, i, ((const VmigDisk *)job->disks->pdata[i])->dest_overlay);
     sim->meddle.redefined = TRUE;
+}
+
+/* virsh snapshot-delete --metadata of the last one, which has no children, right after RESTORE defined it. */
+void sim_meddle_defined(SimHost *host)
+{
+    Sim *sim = host->sim;
+    GPtrArray *list = host->domain.snapshots;
+
+    if (!sim->meddle.prunes || sim->healed || sim->meddle.pruned || !host->is_dest || list->len < sim->tree->len ||
+        sim->machine == NULL || vmig_job_state(sim->machine->job) != VMIG_STATE_RESTORE)
+        return;
+    const VmigSnapshot *last = list->pdata[list->len - 1];
+    sim_trace(sim, "%s: somebody deletes the metadata of %s", host->name, last->name);
+    sim_snapshot_drop(host, last->name);
+    sim->meddle.pruned = TRUE;
 }
 
 void sim_meddle_entered(Sim *sim, const VmigJob *job)

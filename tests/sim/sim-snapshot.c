@@ -58,13 +58,13 @@ gboolean sim_hv_snapshots(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, 
 }
 
 /* METADATA_ONLY: the children become the parent's, and the parent becomes current where this one was. */
-static gboolean forget(SimHost *host, const char *name, GError **error)
+void sim_snapshot_drop(SimHost *host, const char *name)
 {
-    SimDomain *d = sim_hv_modify(host, error);
-    VmigSnapshot *gone = d != NULL ? sim_domain_snapshot(host, name) : NULL;
+    SimDomain *d = &host->domain;
+    VmigSnapshot *gone = sim_domain_snapshot(host, name);
 
     if (gone == NULL)
-        return d != NULL;
+        return;
     for (guint i = 0; i < d->snapshots->len; i++) {
         VmigSnapshot *child = d->snapshots->pdata[i];
         if (g_strcmp0(child->parent, name) == 0) {
@@ -76,6 +76,13 @@ static gboolean forget(SimHost *host, const char *name, GError **error)
     if (gone->current && parent != NULL)
         parent->current = TRUE;
     g_ptr_array_remove(d->snapshots, gone);
+}
+
+static gboolean forget(SimHost *host, const char *name, GError **error)
+{
+    if (sim_hv_modify(host, error) == NULL)
+        return FALSE;
+    sim_snapshot_drop(host, name);
     return TRUE;
 }
 
@@ -120,5 +127,7 @@ gboolean sim_hv_snapshot_define(VmigHypervisor *self, const char *uuid, const ch
     if (!sim_libvirt_begin(host->sim, &call, host, sim_twin_is(host, uuid) ? "twin-define" : "snapshot-define", error))
         return FALSE;
     gboolean ok = sim_twin_is(host, uuid) ? sim_twin_define(host, uuid, xml, error) : define(host, xml, current, error);
+    if (ok)
+        sim_meddle_defined(host);
     return sim_call_end(host->sim, &call, ok, error);
 }

@@ -477,8 +477,8 @@ struct Sim {
         gint64 away;       /* how long libvirtd is */
     } pivot;
     struct {
-        gboolean touches, redefines, saves; /* whether he will */
-        gboolean touched, redefined, saved;
+        gboolean touches, redefines, saves, prunes; /* whether he will */
+        gboolean touched, redefined, saved, pruned;
         VmigState saves_in;
     } meddle;
 
@@ -540,6 +540,7 @@ gboolean sim_hv_snapshots(VmigHypervisor *self, const char *uuid, GPtrArray **re
 gboolean sim_hv_snapshot_forget(VmigHypervisor *self, const char *uuid, const char *name, GError **error);
 gboolean sim_hv_snapshot_define(VmigHypervisor *self, const char *uuid, const char *xml, gboolean current,
                                 GError **error);
+void sim_snapshot_drop(SimHost *host, const char *name); /* its metadata */
 char *sim_snapshot_xml(Sim *sim, const char *name, const char *parent, const char *state, gint64 date,
                        const SimDef *def);
 /* sim-gate.c: whose files the gate sees */
@@ -564,6 +565,7 @@ SimDomain *sim_hv_modify(SimHost *host, GError **error);
 /* sim-stranger.c */
 void sim_meddle_plan(Sim *sim);
 void sim_meddle_copied(Sim *sim, const char *path);
+void sim_meddle_defined(SimHost *host); /* the tool defined a snapshot there */
 void sim_meddle_entered(Sim *sim, const VmigJob *job);
 void sim_meddle_heal(Sim *sim);
 void sim_meddle_check(Sim *sim, VmigState end);
