@@ -170,11 +170,16 @@ static gboolean fix_journal(Repair *r, GError **error)
 {
     g_autofree char *machine_id = vmig_machine_id();
     g_autofree char *new_name = NULL;
-    g_autoptr(VmigJournal) journal = vmig_journal_open(r->facts->journal_path, machine_id, NULL);
+    g_autoptr(GError) why = NULL;
+    g_autoptr(VmigJournal) journal = vmig_journal_open(r->facts->journal_path, machine_id, &why);
 
-    if (journal != NULL && vmig_journal_check(journal, NULL)) {
+    if (journal != NULL && vmig_journal_check(journal, &why)) {
         vmig_finding_repair(r->finding, "It is whole again; look once more: vmig-snap doctor");
         return TRUE;
+    }
+    if (!g_error_matches(why, VMIG_ERROR, VMIG_ERROR_JOURNAL_DAMAGED)) {
+        g_propagate_error(error, g_steal_pointer(&why));
+        return FALSE;
     }
     g_clear_pointer(&journal, vmig_journal_close); /* holds it against being renamed */
     if (!vmig_journal_set_aside(r->facts->journal_path, &new_name, error))

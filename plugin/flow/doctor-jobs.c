@@ -3,8 +3,6 @@
  * state and its files fit what the journal says? */
 #include "flow/doctor-private.h"
 
-#include <string.h>
-
 #include "core/names.h"
 
 #define BASE VMIG_MAY_BE_BASE
@@ -232,14 +230,13 @@ static void unfinished_rule(const VmigDoctorJob *job, GPtrArray *findings)
     }
 }
 
-/* `doctor --fix` sets a journal aside where the journal itself says so, and in no other case: a folder's mode or a full
- * disk is no reason to forget jobs. */
-static gboolean may_be_set_aside(const GError *why)
+/* The finding has the error's code where that says more than that the journal cannot be used. */
+static const char *journal_code(const GError *why)
 {
-    const char *hint = vmig_error_hint(why);
-
-    return g_error_matches(why, VMIG_ERROR, VMIG_ERROR_JOURNAL) && hint != NULL &&
-           strstr(hint, "`doctor --fix` sets the journal aside") != NULL;
+    if (g_error_matches(why, VMIG_ERROR, VMIG_ERROR_JOURNAL_DAMAGED) ||
+        g_error_matches(why, VMIG_ERROR, VMIG_ERROR_JOURNAL_NEWER))
+        return vmig_error_name((VmigErrorCode)why->code);
+    return "journal";
 }
 
 static void journal_rule(const VmigDoctorFacts *facts, GPtrArray *findings)
@@ -260,12 +257,10 @@ static void journal_rule(const VmigDoctorFacts *facts, GPtrArray *findings)
         return;
     }
     g_autofree char *message = vmig_text_escape(why->message, -1);
-    gboolean damaged = may_be_set_aside(why);
-    VmigFinding *f = vmig_finding_add(findings,
-                                      damaged                                 ? "journal-damaged"
-                                      : why->code == VMIG_ERROR_JOURNAL_NEWER ? "journal-newer"
-                                                                              : "journal",
-                                      VMIG_SEVERITY_PROBLEM, "%s; what jobs left behind was not looked at", message);
+    gboolean damaged = g_error_matches(why, VMIG_ERROR, VMIG_ERROR_JOURNAL_DAMAGED);
+    VmigFinding *f = vmig_finding_add(findings, journal_code(why), VMIG_SEVERITY_PROBLEM,
+                                      "%s; what jobs left behind was not looked at", message);
+    /* A folder's mode, a full disk or another version is no reason to forget jobs. */
     if (damaged) {
         f->fix = VMIG_FIX_JOURNAL;
         vmig_finding_repair(f,

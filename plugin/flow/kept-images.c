@@ -198,7 +198,8 @@ static gboolean check_record(VmigStorage *peer, const VmigJob *job, GError **err
                      job->id, record->state);
 }
 
-static gboolean check_copies(VmigStorage *peer, const VmigJob *job, GPtrArray *files, GError **error)
+/* *told: the hint names the way without the other host already. */
+static gboolean check_copies(VmigStorage *peer, const VmigJob *job, GPtrArray *files, gboolean *told, GError **error)
 {
     for (guint i = 0; i < files->len; i++) {
         const VmigFile *file = files->pdata[i];
@@ -209,6 +210,7 @@ static gboolean check_copies(VmigStorage *peer, const VmigJob *job, GPtrArray *f
             continue;
         g_autofree char *path = vmig_text_escape(file->dest, -1);
         g_autofree char *dest = vmig_text_escape(job->dest_host, -1);
+        *told = TRUE;
         return vmig_fail(error, VMIG_ERROR_REFUSED,
                          "If the guest went on to a third host and is well there: vmig-snap clean "
                          "--without-destination",
@@ -220,16 +222,17 @@ static gboolean check_copies(VmigStorage *peer, const VmigJob *job, GPtrArray *f
 static gboolean check_peer(const VmigCleanRequest *request, const VmigJob *job, GPtrArray *files, GError **error)
 {
     g_autoptr(GError) why = NULL;
+    gboolean told = FALSE;
 
     if (request->open_peer == NULL)
         return TRUE;
     g_autoptr(VmigStorage) peer = request->open_peer(request->user, job, &why);
-    if (peer != NULL && check_record(peer, job, &why) && check_copies(peer, job, files, &why))
+    if (peer != NULL && check_record(peer, job, &why) && check_copies(peer, job, files, &told, &why))
         return TRUE;
     g_autofree char *hint = g_strdup(vmig_error_hint(why));
     if (hint == NULL)
         vmig_error_set_hint(why, "%s", ALONE_HINT);
-    else if (strstr(hint, "--without-destination") == NULL)
+    else if (!told)
         vmig_error_set_hint(why, "%s. " ALONE_HINT, hint);
     /* Whatever it was, nothing was touched. */
     if (why->domain == VMIG_ERROR && vmig_error_class((VmigErrorCode)why->code) != VMIG_CLASS_REFUSAL)

@@ -420,7 +420,9 @@ static gboolean cannot_keep(const VmigMachine *m, const GError *why)
     return !m->here_is_dest && vmig_state_phase(vmig_job_state(m->job)) == VMIG_PHASE_BACK &&
            (g_error_matches(why, VMIG_ERROR, VMIG_ERROR_NO_SPACE) ||
             g_error_matches(why, VMIG_ERROR, VMIG_ERROR_UNSUPPORTED) ||
-            g_error_matches(why, VMIG_ERROR, VMIG_ERROR_JOURNAL) || g_error_matches(why, VMIG_ERROR, VMIG_ERROR_IO));
+            g_error_matches(why, VMIG_ERROR, VMIG_ERROR_JOURNAL) ||
+            g_error_matches(why, VMIG_ERROR, VMIG_ERROR_JOURNAL_DAMAGED) ||
+            g_error_matches(why, VMIG_ERROR, VMIG_ERROR_IO));
 }
 
 gboolean vmig_machine_save(VmigMachine *m, GError **error)

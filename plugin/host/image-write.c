@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "core/errors.h"
+#include "host/image-locks.h"
 #include "host/image.h"
 #include "host/tool.h"
 #include "store/beneath.h"
@@ -81,9 +82,11 @@ static gint64 parse_leaks(const char *text)
     return json_object_get_int_member_with_default(json_node_get_object(root), "leaks", 0);
 }
 
-static gboolean judge_check(const char *const *argv, const VmigToolResult *result, const char *path, gint64 *leaks,
-                            GError **error)
+static gboolean judge_check(const char *const *argv, const VmigToolResult *result, int fd, const char *path,
+                            gint64 *leaks, GError **error)
 {
+    VmigImageLocks locks = {0};
+
     /* qemu-img(1): 0 nothing found, 1 not completed, 2 corruptions, 3 leaked clusters only. */
     if (result->status == 0 || result->status == 3) {
         if (leaks != NULL)
@@ -92,8 +95,10 @@ static gboolean judge_check(const char *const *argv, const VmigToolResult *resul
     }
     if (result->status == 2)
         return vmig_fail(error, VMIG_ERROR_BAD_IMAGE, NULL, "'%s' is damaged: %s", path, result->err);
-    /* A lock that somebody holds says nothing about the image. */
-    if (result->status == 1 && strstr(result->err, "lock") == NULL)
+    /* A lock that another process holds says nothing about the image. */
+    if (result->status == 1 && !vmig_image_locks_probe_fd(fd, path, &locks, error))
+        return FALSE;
+    if (result->status == 1 && !locks.writer)
         return vmig_fail(error, VMIG_ERROR_BAD_IMAGE, NULL, "'%s' cannot be checked: %s", path, result->err);
     vmig_tool_fail(argv, result, error);
     g_prefix_error(error, "'%s': ", path);
@@ -128,7 +133,7 @@ gboolean vmig_image_check(const char *path, GPtrArray *roots, const char *format
         g_prefix_error(error, "'%s': ", path);
         return FALSE;
     }
-    return judge_check(argv, result, path, leaks, error);
+    return judge_check(argv, result, fd, path, leaks, error);
 }
 
 /* Its name, its format and its file must be there: a wrong one would only be noticed by the guest. */

@@ -108,7 +108,7 @@ gboolean vmig_db_fail(VmigJournal *journal, GError **error, const char *doing)
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
         journal->broken = TRUE;
-        return vmig_fail(error, VMIG_ERROR_JOURNAL,
+        return vmig_fail(error, VMIG_ERROR_JOURNAL_DAMAGED,
                          "`vmig-snap doctor` says what the hosts have; `doctor --fix` sets the journal aside.",
                          "%s the journal %s: it is damaged (%s)", doing, journal->path, text);
     case SQLITE_READONLY:

@@ -23,6 +23,12 @@ static gboolean refuse(GError **error, const char *path, const char *hint, const
     return vmig_fail(error, VMIG_ERROR_JOURNAL, hint, "the journal %s: %s", path, why);
 }
 
+/* The code alone lets `doctor --fix` set the journal aside; the hint is for people. */
+static gboolean refuse_damaged(GError **error, const char *path, const char *why)
+{
+    return vmig_fail(error, VMIG_ERROR_JOURNAL_DAMAGED, DAMAGED_HINT, "the journal %s: %s", path, why);
+}
+
 static gboolean check_folder(int fd, const char *folder, GError **error)
 {
     struct stat st;
@@ -177,7 +183,7 @@ static gboolean find_or_create(VmigJournal *journal, const char *machine_id, GEr
     if (exists)
         return TRUE;
     if (has_rollback)
-        return refuse(error, journal->path, DAMAGED_HINT, "it is gone, and only its rollback file is left");
+        return refuse_damaged(error, journal->path, "it is gone, and only its rollback file is left");
     if (journal->read_only)
         return vmig_fail(error, VMIG_ERROR_NO_JOB, NULL, "there is no journal %s: this host never had a job",
                          journal->path);
@@ -227,13 +233,13 @@ static gboolean check_version(VmigJournal *journal, GError **error)
         !vmig_db_number(journal, "PRAGMA user_version", &version, error))
         return FALSE;
     if (application != VMIG_JOURNAL_APPLICATION)
-        return refuse(error, journal->path, DAMAGED_HINT, "it is no journal of vmig-snap");
+        return refuse_damaged(error, journal->path, "it is no journal of vmig-snap");
     if (version > VMIG_JOURNAL_SCHEMA)
         return vmig_fail(error, VMIG_ERROR_JOURNAL_NEWER, "Upgrade vmig-snap on this host.",
                          "the journal %s is of version %" G_GINT64_FORMAT ", this vmig-snap knows up to %d",
                          journal->path, version, VMIG_JOURNAL_SCHEMA);
     if (version < VMIG_JOURNAL_SCHEMA)
-        return refuse(error, journal->path, DAMAGED_HINT, "its version number is none that ever was");
+        return refuse_damaged(error, journal->path, "its version number is none that ever was");
     return TRUE;
 }
 
@@ -251,7 +257,7 @@ static gboolean check_schema(VmigJournal *journal, GError **error)
         sqlite3_step(right) != SQLITE_ROW)
         return vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "the journal's schema does not work with this SQLite");
     if (g_strcmp0(vmig_db_text(stmt, 0), vmig_db_text(right, 0)) != 0)
-        return refuse(error, journal->path, DAMAGED_HINT, "its tables are not those of vmig-snap");
+        return refuse_damaged(error, journal->path, "its tables are not those of vmig-snap");
     return TRUE;
 }
 
@@ -268,7 +274,7 @@ gboolean vmig_journal_check(VmigJournal *journal, GError **error)
     if (g_strcmp0(verdict, "ok") == 0)
         return TRUE;
     g_autofree char *why = g_strdup_printf("it is damaged (%s)", verdict);
-    return refuse(error, journal->path, DAMAGED_HINT, why);
+    return refuse_damaged(error, journal->path, why);
 }
 
 /* Who may begin a job goes by the index of the unfinished ones: one that is in the table alone would be overlooked. */
@@ -280,7 +286,7 @@ static gboolean check_unfinished(VmigJournal *journal, GError **error)
                           "SELECT (SELECT count(*) FROM job NOT INDEXED WHERE finished = 0)"
                           " <> (SELECT count(*) FROM job INDEXED BY job_open WHERE finished = 0)",
                           &missing, error) &&
-           (missing == 0 || refuse(error, journal->path, DAMAGED_HINT, "it is damaged (its index of unfinished jobs)"));
+           (missing == 0 || refuse_damaged(error, journal->path, "it is damaged (its index of unfinished jobs)"));
 }
 
 /* The time of a full check grows with the file. Of a large one the index that matters is compared, and the sums of the
@@ -307,14 +313,13 @@ static gboolean check_machine(VmigJournal *journal, const char *machine_id, GErr
     if (stmt == NULL || !vmig_db_step(journal, stmt, &row, error))
         return FALSE;
     if (row && sqlite3_column_int(stmt, 1) != 1)
-        return refuse(error, journal->path, DAMAGED_HINT, "it is damaged (its machine-id)");
+        return refuse_damaged(error, journal->path, "it is damaged (its machine-id)");
     if (machine_id == NULL || !row || g_strcmp0(vmig_db_text(stmt, 0), machine_id) == 0)
         return TRUE;
-    return refuse(
-        error, journal->path,
-        "If this host is a clone or a restored backup, its jobs are the other host's: `doctor --fix` sets the "
-        "journal aside.",
-        "it was written on a host with another machine-id");
+    return vmig_fail(error, VMIG_ERROR_JOURNAL_DAMAGED,
+                     "If this host is a clone or a restored backup, its jobs are the other host's: `doctor --fix` sets "
+                     "the journal aside.",
+                     "the journal %s: it was written on a host with another machine-id", journal->path);
 }
 
 static gboolean reserve_row(VmigJournal *journal, G_GNUC_UNUSED gpointer data, GError **error)
@@ -363,7 +368,7 @@ static gboolean open_database(VmigJournal *journal, GError **error)
 
     /* To SQLite an empty file is a new database. */
     if (fstatat(journal->dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size == 0)
-        return refuse(error, journal->path, DAMAGED_HINT, "it is empty");
+        return refuse_damaged(error, journal->path, "it is empty");
     /* For reading, too: after a crash the first reader has to roll back. On a read-only file system SQLite reads. */
     if (sqlite3_open_v2(journal->path, &journal->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX, NULL) != SQLITE_OK)
         return vmig_db_fail(journal, error, "opening");

@@ -98,11 +98,11 @@ def flipped(path):
 
 
 CASES = (
-    ('empty', lambda p: os.truncate(p, 0), 'it is empty', 'journal'),
-    ('half', lambda p: os.truncate(p, os.path.getsize(p) // 2), 'it is damaged', 'journal'),
-    ('of 512 bytes', lambda p: os.truncate(p, 512), 'it is damaged', 'journal'),
-    ('with a flipped bit', flipped, 'it is damaged', 'journal'),
-    ('of another program', lambda p: change(p, 68, b'abcd'), 'it is no journal of vmig-snap', 'journal'),
+    ('empty', lambda p: os.truncate(p, 0), 'it is empty', 'journal-damaged'),
+    ('half', lambda p: os.truncate(p, os.path.getsize(p) // 2), 'it is damaged', 'journal-damaged'),
+    ('of 512 bytes', lambda p: os.truncate(p, 512), 'it is damaged', 'journal-damaged'),
+    ('with a flipped bit', flipped, 'it is damaged', 'journal-damaged'),
+    ('of another program', lambda p: change(p, 68, b'abcd'), 'it is no journal of vmig-snap', 'journal-damaged'),
     ('of a newer version', version_99, 'is of version 99, this vmig-snap knows up to ', 'journal-newer'),
     ('behind a symbolic link', as_link, 'it is a symbolic link', 'journal'),
     ('with a second hard link', lambda p: os.link(p, p + '.2'), 'it has a second hard link', 'journal'),
@@ -111,7 +111,7 @@ CASES = (
     ('that others can read', lambda p: os.chmod(p, 0o644), 'others can read or write it', 'journal'),
     ('of another user', lambda p: os.chown(p, 1, 1), 'it belongs to another user', 'journal'),
     ('in a folder that others can write', lambda p: os.chmod(os.path.dirname(p), 0o777), 'others can write', 'journal'),
-    ('gone but for its rollback file', os.unlink, 'only its rollback file is left', 'journal'),
+    ('gone but for its rollback file', os.unlink, 'only its rollback file is left', 'journal-damaged'),
 )
 COMMANDS = (['status'], ['status', 'web1'], ['list'], ['list', '--all'], ['resume'], ['resume', '--all'],
             ['resume', JOB], ['cancel', JOB])
@@ -152,7 +152,7 @@ def test_clone():
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o700)
         subprocess.run([MAKE, os.path.join(folder, 'journal.db'), 'another-machine', '0'], check=True)
-        refused(folder, 'of another machine', 'it was written on a host with another machine-id', 'journal',
+        refused(folder, 'of another machine', 'it was written on a host with another machine-id', 'journal-damaged',
                 look(folder))
 
 

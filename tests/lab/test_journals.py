@@ -84,7 +84,7 @@ def full(lab, host):
 
 # what: (how it is done, whether that is a mount to be undone, the code, words of the message)
 BAD = {
-    'corrupt': (corrupt, False, 'journal', 'damaged'),
+    'corrupt': (corrupt, False, 'journal-damaged', 'damaged'),
     'newer': (newer, False, 'journal-newer', 'is of version'),
     'read_only': (read_only, True, 'journal', 'cannot be written'),
     'full': (full, True, 'no-space', 'No space left'),

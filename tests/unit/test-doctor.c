@@ -556,8 +556,9 @@ static void test_journal_errors(void)
         const char *hint, *finding;
         VmigFix fix;
     } table[] = {
+        {VMIG_ERROR_JOURNAL_DAMAGED, NULL, "journal-damaged", VMIG_FIX_JOURNAL},
         {VMIG_ERROR_JOURNAL, "`vmig-snap doctor` says what the hosts have; `doctor --fix` sets the journal aside.",
-         "journal-damaged", VMIG_FIX_JOURNAL},
+         "journal", VMIG_FIX_NONE}, /* a hint permits nothing */
         {VMIG_ERROR_JOURNAL, "chmod 0600 it, and see who used it.", "journal", VMIG_FIX_NONE},
         {VMIG_ERROR_JOURNAL, NULL, "journal", VMIG_FIX_NONE},
         {VMIG_ERROR_JOURNAL_NEWER, "Upgrade vmig-snap on this host.", "journal-newer", VMIG_FIX_NONE},
@@ -994,6 +995,40 @@ static void test_fix_files(Host *h, G_GNUC_UNUSED gconstpointer data)
     g_assert_true(exists(overlay) && exists(stray) && exists(foreign));
 }
 
+static gboolean repair_journal(const Host *h, const char *path, GError **error)
+{
+    g_autoptr(VmigConfig) config = vmig_config_load(h->config, NULL);
+    g_autoptr(VmigDoctorFacts) facts = job_facts();
+    VmigDoctorRequest request = {.config_path = h->config};
+    VmigFinding finding = {.code = "journal-damaged", .fix = VMIG_FIX_JOURNAL, .job = (char *)ID, .path = (char *)path};
+
+    g_free(facts->journal_path);
+    facts->journal_path = g_strdup(path);
+    gboolean ok = vmig_doctor_repair(facts, &request, config, &finding, error);
+    g_free(finding.repair);
+    return ok;
+}
+
+/* Damage was seen. At the repair the journal fails for another reason: then it stays where it is. */
+static void test_fix_journal_other_cause(Host *h, G_GNUC_UNUSED gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(VmigJournal) journal = open_journal(h);
+    g_autofree char *path = g_strdup(vmig_journal_path(journal));
+
+    g_clear_pointer(&journal, vmig_journal_close);
+    g_assert_cmpint(chmod(path, 0644), ==, 0);
+    g_assert_false(repair_journal(h, path, &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_JOURNAL);
+    g_clear_error(&error);
+    g_assert_true(exists(path));
+    g_assert_true(g_file_set_contents(path, "", 0, NULL));
+    g_assert_cmpint(chmod(path, 0600), ==, 0);
+    g_assert_true(repair_journal(h, path, &error));
+    g_assert_no_error(error);
+    g_assert_false(exists(path));
+}
+
 /* Between the look and the repair somebody put another file there: the gate keeps it. */
 static void test_fix_exchanged(Host *h, G_GNUC_UNUSED gconstpointer data)
 {
@@ -1176,6 +1211,7 @@ int main(int argc, char **argv)
     ADD("/doctor/scan", test_scan);
     ADD("/doctor/changes-nothing", test_changes_nothing);
     ADD("/doctor/fix/files", test_fix_files);
+    ADD("/doctor/fix/journal-other-cause", test_fix_journal_other_cause);
     ADD("/doctor/fix/exchanged", test_fix_exchanged);
     ADD("/doctor/fix/folders", test_fix_folders);
     ADD("/doctor/fix/journal", test_fix_journal);

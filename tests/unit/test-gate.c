@@ -747,15 +747,15 @@ static void test_journal_fails(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     for (off_t page = 0; page < 70; page++)
         g_assert_cmpint(pwrite(fd, noise, 4096, page * 4096), ==, 4096);
     close(fd);
-    assert_fails_saying(VMIG_ERROR_JOURNAL, "", vmig_gate_remove(f->journal, ID, path2, &error_));
-    assert_fails_saying(VMIG_ERROR_JOURNAL, "", vmig_gate_made(f->journal, ID, path2, &error_));
-    assert_fails_saying(VMIG_ERROR_JOURNAL, "", vmig_gate_verified(f->journal, ID, path2, &error_));
-    assert_fails_saying(VMIG_ERROR_JOURNAL, "", vmig_gate_intend(f->journal, ID, fresh, "part", &error_));
-    assert_fails_saying(VMIG_ERROR_JOURNAL, "", vmig_gate_redundant(f->journal, ID, path2, "x", &error_));
-    assert_fails_saying(VMIG_ERROR_JOURNAL, "", vmig_gate_adopt(f->journal, ID, path2, 1, 1, "base", &error_));
-    assert_fails_saying(VMIG_ERROR_JOURNAL, "", vmig_gate_rename(f->journal, ID, path2, seed, &error_));
-    assert_fails_saying(VMIG_ERROR_JOURNAL, "", vmig_gate_list(f->journal, ID, &error_) != NULL);
-    assert_fails_saying(VMIG_ERROR_JOURNAL, "", vmig_gate_owner(f->journal, path2, &owner, &error_));
+    assert_fails_saying(VMIG_ERROR_JOURNAL_DAMAGED, "", vmig_gate_remove(f->journal, ID, path2, &error_));
+    assert_fails_saying(VMIG_ERROR_JOURNAL_DAMAGED, "", vmig_gate_made(f->journal, ID, path2, &error_));
+    assert_fails_saying(VMIG_ERROR_JOURNAL_DAMAGED, "", vmig_gate_verified(f->journal, ID, path2, &error_));
+    assert_fails_saying(VMIG_ERROR_JOURNAL_DAMAGED, "", vmig_gate_intend(f->journal, ID, fresh, "part", &error_));
+    assert_fails_saying(VMIG_ERROR_JOURNAL_DAMAGED, "", vmig_gate_redundant(f->journal, ID, path2, "x", &error_));
+    assert_fails_saying(VMIG_ERROR_JOURNAL_DAMAGED, "", vmig_gate_adopt(f->journal, ID, path2, 1, 1, "base", &error_));
+    assert_fails_saying(VMIG_ERROR_JOURNAL_DAMAGED, "", vmig_gate_rename(f->journal, ID, path2, seed, &error_));
+    assert_fails_saying(VMIG_ERROR_JOURNAL_DAMAGED, "", vmig_gate_list(f->journal, ID, &error_) != NULL);
+    assert_fails_saying(VMIG_ERROR_JOURNAL_DAMAGED, "", vmig_gate_owner(f->journal, path2, &owner, &error_));
     g_assert_true(exists(path2));
 }
 

@@ -122,10 +122,21 @@ static void test_create(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     assert_fails(VMIG_ERROR_NO_JOB, vmig_journal_open_read_only("/nonexistent/journal.db", NULL, &error_) != NULL);
 }
 
+static void refuse_as(Fixture *f, int code, const char *saying)
+{
+    assert_fails_saying(code, saying, vmig_journal_open(f->path, MACHINE, &error_) != NULL);
+    assert_fails_saying(code, saying, vmig_journal_open_read_only(f->path, MACHINE, &error_) != NULL);
+}
+
 static void refuse_file(Fixture *f, const char *saying)
 {
-    assert_fails_saying(VMIG_ERROR_JOURNAL, saying, vmig_journal_open(f->path, MACHINE, &error_) != NULL);
-    assert_fails_saying(VMIG_ERROR_JOURNAL, saying, vmig_journal_open_read_only(f->path, MACHINE, &error_) != NULL);
+    refuse_as(f, VMIG_ERROR_JOURNAL, saying);
+}
+
+/* This code alone permits `doctor --fix` to set the journal aside. */
+static void refuse_damaged(Fixture *f, const char *saying)
+{
+    refuse_as(f, VMIG_ERROR_JOURNAL_DAMAGED, saying);
 }
 
 static void test_refused_files(Fixture *f, G_GNUC_UNUSED gconstpointer data)
@@ -154,7 +165,7 @@ static void test_refused_files(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_cmpint(mkfifo(f->path, 0600), ==, 0);
     refuse_file(f, "no regular file");
     g_unlink(f->path);
-    refuse_file(f, "only its rollback file is left");
+    refuse_damaged(f, "only its rollback file is left");
     g_assert_cmpint(rename(other, f->path), ==, 0);
     g_unlink(rollback);
     g_assert_cmpint(symlink("/etc/passwd", rollback), ==, 0);
@@ -177,25 +188,25 @@ static void test_refused_contents(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autoptr(VmigJob) job = NULL;
 
     vmig_journal_close(with_job(f, &job));
-    assert_fails_saying(VMIG_ERROR_JOURNAL, "machine-id", vmig_journal_open(f->path, "other", &error_) != NULL);
+    assert_fails_saying(VMIG_ERROR_JOURNAL_DAMAGED, "machine-id", vmig_journal_open(f->path, "other", &error_) != NULL);
     vmig_journal_close(vmig_journal_open(f->path, NULL, NULL));
     damage(f->path, "PRAGMA user_version = 3");
     assert_fails(VMIG_ERROR_JOURNAL_NEWER, vmig_journal_open(f->path, NULL, &error_) != NULL);
     damage(f->path, "PRAGMA user_version = 0");
-    refuse_file(f, "version number");
+    refuse_damaged(f, "version number");
     damage(f->path, "PRAGMA user_version = 2; PRAGMA application_id = 1");
-    refuse_file(f, "no journal of vmig-snap");
+    refuse_damaged(f, "no journal of vmig-snap");
     damage(f->path, "PRAGMA application_id = 0x766d736a; DROP TRIGGER token_forward");
-    refuse_file(f, "tables are not");
+    refuse_damaged(f, "tables are not");
     damage(f->path, "CREATE TRIGGER token_forward BEFORE UPDATE ON token BEGIN SELECT 1; END");
-    refuse_file(f, "tables are not");
+    refuse_damaged(f, "tables are not");
     g_assert_true(g_file_set_contents(f->path, "", 0, NULL));
     chmod(f->path, 0600);
-    refuse_file(f, "empty");
+    refuse_damaged(f, "empty");
     g_autofree char *text = g_strnfill(9000, 'x');
     g_assert_true(g_file_set_contents(f->path, text, -1, NULL));
     chmod(f->path, 0600);
-    refuse_file(f, "damaged");
+    refuse_damaged(f, "damaged");
 }
 
 static void test_changed_rows(Fixture *f, G_GNUC_UNUSED gconstpointer data)
@@ -229,7 +240,7 @@ static void test_changed_rows(Fixture *f, G_GNUC_UNUSED gconstpointer data)
         if (i == 7)
             assert_fails(VMIG_ERROR_JOURNAL, vmig_journal_file_list(journal, ID, NULL, &error_) != NULL);
         vmig_journal_close(journal);
-        refuse_file(f, "CHECK constraint");
+        refuse_damaged(f, "CHECK constraint");
         g_unlink(f->path);
         g_autofree char *rollback = g_strconcat(f->path, "-journal", NULL);
         g_unlink(rollback);
@@ -648,7 +659,7 @@ static void test_set_aside(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     vmig_journal_close(journal);
     /* A crash between the two renames. */
     g_unlink(f->path);
-    refuse_file(f, "only its rollback file");
+    refuse_damaged(f, "only its rollback file");
     assert_ok(vmig_journal_set_aside(f->path, &second, &error_));
     vmig_journal_close(open_ok(f->path));
 }
@@ -821,7 +832,7 @@ static void test_index_lost(Fixture *f, G_GNUC_UNUSED gconstpointer data)
         g_assert_true(vmig_db_add_functions(db));
         g_assert_cmpint(sqlite3_exec(db, sql, NULL, NULL, NULL), ==, SQLITE_OK);
         sqlite3_close(db);
-        refuse_file(f, i == 0 ? "damaged" : "index of unfinished jobs");
+        refuse_damaged(f, i == 0 ? "damaged" : "index of unfinished jobs");
     }
 }
 
