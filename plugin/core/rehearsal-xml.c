@@ -282,6 +282,33 @@ static void drop_firmware(xmlNode *root)
             vmig_xml_remove(vmig_xml_child(os, parts[i]));
 }
 
+static void drop_children(xmlNode *parent, const char *const *names)
+{
+    for (; parent != NULL && *names != NULL; names++)
+        while (vmig_xml_child(parent, *names) != NULL)
+            vmig_xml_remove(vmig_xml_child(parent, *names));
+}
+
+/* Each element that facts->needed_files comes from. */
+char *vmig_rehearsal_without_boot_files(const char *dest_xml, GError **error)
+{
+    static const char *const boot[] = {"kernel", "initrd",   "cmdline", "dtb", "loader",
+                                       "nvram",  "firmware", "acpi",    NULL};
+    static const char *const entries[] = {"entry", NULL};
+    g_autoptr(VmigXml) xml = vmig_xml_parse(dest_xml, "the domain's XML", error);
+
+    if (xml == NULL || find_devices(xml, error) == NULL)
+        return NULL;
+    xmlNode *root = xmlDocGetRootElement(xml->doc);
+    xmlNode *os = vmig_xml_child(root, "os");
+    if (os != NULL)
+        vmig_xml_set(os, "firmware", NULL);
+    drop_children(os, boot);
+    for (xmlNode *info = vmig_xml_child(root, "sysinfo"); info != NULL; info = vmig_xml_next(info))
+        drop_children(info, entries);
+    return vmig_xml_to_string(xml);
+}
+
 static void set_identity(xmlNode *root, const VmigJob *job, const char *id)
 {
     g_autofree char *name = vmig_rehearsal_name(job->domain, id);

@@ -46,6 +46,8 @@ GPtrArray *vmig_rehearsal_images(const char *dest_xml, const VmigJob *job, GErro
  * twins: real path → path of the twin's image. Error: XML. (transfer full) */
 char *vmig_rehearsal_xml(const char *dest_xml, const VmigJob *job, const char *id, const char *const *media,
                          GHashTable *twins, GError **error);
+/* The definition without the files that a boot needs: some of them are not there, which is told. (transfer full) */
+char *vmig_rehearsal_without_boot_files(const char *dest_xml, GError **error);
 /* Paths of the media in the definition's removable drives. (transfer full) */
 char **vmig_rehearsal_media(const char *dest_xml, GError **error);
 /* A snapshot's definition for the twin: with its UUID. Error: XML. (transfer full) */

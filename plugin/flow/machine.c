@@ -253,7 +253,7 @@ static gboolean do_step(VmigMachine *m, VmigState state, VmigState *next, GError
 /* The hosts may have changed since the plan, and nothing is touched yet. */
 static gboolean still_starts(VmigMachine *m, GError **error)
 {
-    g_autoptr(GPtrArray) problems = vmig_rehearse(m->world, m->job, error);
+    g_autoptr(GPtrArray) problems = vmig_rehearse(m->world, m->job, VMIG_TWIN_WHOLE, error);
 
     return problems != NULL && vmig_rehearsal_passed(problems, error);
 }

@@ -3,11 +3,9 @@
 #include "flow/plan.h"
 
 #include "core/names.h"
-#include "core/names.h"
 #include "core/path-map.h"
 #include "core/qcow2.h"
 #include "flow/rehearsal.h"
-#include "flow/snapshot-files.h"
 
 /* For the estimate only, where there is no --bandwidth: what a hash, a disk and 10 Gbit/s easily give. */
 #define ASSUMED_RATE (300ull * 1000 * 1000)
@@ -143,54 +141,30 @@ static VmigJob *make_job(VmigWorld *world, const VmigSurvey *s, const char *fold
     job->attempt = 1;
     for (guint i = 0; i < s->disks->len; i++) {
         const VmigPlanDisk *disk = s->disks->pdata[i];
-        if (disk->moved)
-            g_ptr_array_add(job->disks, make_disk(disk, vmig_domain_xml_disk(s->persistent, disk->disk->target),
-                                                  job->id, vmig_job_is_direct(job)));
+        const VmigDomainDisk *next =
+            s->persistent != NULL ? vmig_domain_xml_disk(s->persistent, disk->disk->target) : NULL;
+        /* Incomplete where the disk, or its place there, is refused. */
+        if (disk->moved && disk->chain != NULL && disk->dest_facts->len == disk->chain->len)
+            g_ptr_array_add(job->disks, make_disk(disk, next, job->id, vmig_job_is_direct(job)));
     }
     g_ptr_array_unref(job->snapshots);
     job->snapshots = g_ptr_array_ref(s->snapshots);
     return job;
 }
 
-/* What only a snapshot uses is not copied: it has to be there, or the operator does without. */
-static void judge_snapshots(VmigPlan *plan, VmigWorld *world)
+/* Of a plan that is refused the job is only what the destination is asked about. */
+static void prove(VmigPlan *plan, VmigWorld *world)
 {
-    g_autoptr(GError) error = NULL;
+    g_autoptr(GError) too_large = NULL;
 
-    if (!vmig_snapshot_files_survey(world->dest.storage, plan->job, &error))
-        vmig_plan_refuse_error(plan, NULL, error);
-    for (guint i = 0; i < plan->job->snapshots->len; i++) {
-        const VmigSnapshot *snapshot = plan->job->snapshots->pdata[i];
-        g_autoptr(GError) why = NULL;
-        if (snapshot->unrevertable == NULL)
-            continue;
-        g_autofree char *text = g_strdup_printf("%s: snapshot '%s' could not be reverted to there: %s",
-                                                plan->job->dest_host, snapshot->name, snapshot->unrevertable);
-        if (plan->job->options.accept_unrevertable) {
-            g_ptr_array_add(plan->notes, vmig_text_escape(text, -1));
-            continue;
-        }
-        vmig_fail(
-            &why, VMIG_ERROR_UNREVERTABLE,
-            "Copy that file there under the same name, or delete the snapshot; --accept-unrevertable migrates all "
-            "the same.",
-            "%s", text);
-        vmig_plan_refuse_error(plan, NULL, why);
-    }
-}
-
-/* Only of a job that nothing else speaks against: it needs all that the rules ask for. */
-static void rehearse(VmigPlan *plan, VmigWorld *world)
-{
-    g_autoptr(GError) error = NULL;
-    g_autoptr(GPtrArray) problems = vmig_rehearse(world, plan->job, &error);
-
-    if (problems == NULL)
-        vmig_plan_refuse_error(plan, NULL, error);
-    for (guint i = 0; problems != NULL && i < problems->len; i++)
-        vmig_plan_refuse_error(plan, NULL, problems->pdata[i]);
-    if (plan->refusals->len > 0)
-        g_clear_pointer(&plan->job, vmig_job_free);
+    if ((vmig_plan_lack(plan) & VMIG_TWIN_NONE) != 0)
+        return;
+    g_autoptr(VmigJob) job = make_job(world, plan->survey, plan->fold);
+    if (!vmig_plan_check_size(job, plan->survey, &too_large))
+        vmig_plan_refuse_error(plan, NULL, too_large);
+    vmig_plan_prove(plan, world, job);
+    if (plan->refusals->len == 0)
+        plan->job = g_steal_pointer(&job);
 }
 
 VmigPlan *vmig_plan_make(VmigWorld *world, VmigJournal *journal, const VmigPlanRequest *request, GError **error)
@@ -207,17 +181,7 @@ VmigPlan *vmig_plan_make(VmigWorld *world, VmigJournal *journal, const VmigPlanR
         g_ptr_array_add(plan->notes, vmig_text_escape(plan->survey->staying->pdata[i], -1));
     guint64 rate = request->options->bandwidth > 0 ? MIN(request->options->bandwidth, ASSUMED_RATE) : ASSUMED_RATE;
     plan->estimate_s = plan->bytes_to_copy / rate + 2;
-    if (plan->refusals->len == 0) {
-        plan->job = make_job(world, plan->survey, plan->fold);
-        g_autoptr(GError) too_large = NULL;
-        if (vmig_plan_check_size(plan->job, plan->survey, &too_large)) {
-            judge_snapshots(plan, world);
-            rehearse(plan, world);
-        } else {
-            vmig_plan_refuse_error(plan, NULL, too_large);
-            g_clear_pointer(&plan->job, vmig_job_free);
-        }
-    }
+    prove(plan, world);
     return g_steal_pointer(&plan);
 }
 

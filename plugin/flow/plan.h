@@ -7,6 +7,7 @@
 #include "core/domain-xml.h"
 #include "core/path-map.h"
 #include "flow/machine.h"
+#include "flow/rehearsal.h"
 #include "host/identity.h"
 
 typedef struct {
@@ -146,3 +147,13 @@ void vmig_plan_rule_definitions(VmigPlan *plan);
 void vmig_survey_ask_stay(VmigWorld *world, VmigPlanDisk *disk);
 /* All that the disk is on is proven to be the same on both hosts. */
 gboolean vmig_survey_is_shared(const VmigPlanDisk *disk);
+
+/* plan-prove.c: asks the destination for what only it can prove, and adds its refusals and notes. Beside other refusals
+ * only as far as they leave something to prove; the job has lost disks then. */
+void vmig_plan_prove(VmigPlan *plan, VmigWorld *world, VmigJob *job);
+/* What the refusals so far take from the rehearsal. */
+VmigTwinLack vmig_plan_lack(const VmigPlan *plan);
+/* FALSE: the code is no refusal's but a failed question's. */
+gboolean vmig_plan_twin_lack(VmigErrorCode code, VmigTwinLack *lack);
+/* Takes the disks away whose place in the twin is refused. */
+void vmig_plan_drop_disks(const VmigPlan *plan, VmigJob *job);

@@ -12,7 +12,8 @@
 
 typedef struct {
     VmigWorld *world;
-    const VmigJob *job;
+    VmigJob *job;
+    VmigTwinLack lack;
     VmigHypervisor *hv; /* the destination's */
     char *dest_xml;
     char *persistent_xml;
@@ -64,20 +65,35 @@ static gboolean add_problem(Rehearsal *r, VmigErrorCode code, const char *what, 
     return TRUE;
 }
 
+static gboolean drop_boot_files(Rehearsal *r, GError **error)
+{
+    if ((r->lack & VMIG_TWIN_NO_BOOT_FILES) == 0)
+        return TRUE;
+    char *without = vmig_rehearsal_without_boot_files(r->dest_xml, error);
+    g_free(r->dest_xml);
+    r->dest_xml = without;
+    return without != NULL;
+}
+
 static gboolean read_definitions(Rehearsal *r, GError **error)
 {
     VmigHypervisor *source = r->world->source.hypervisor;
     g_autofree char *live = NULL;
     g_autofree char *persistent = NULL;
 
-    if (!source->ops->domain_xml(source, r->job->uuid, VMIG_XML_MIGRATABLE, &live, error) ||
-        !source->ops->domain_xml(source, r->job->uuid, VMIG_XML_PERSISTENT_MIGRATABLE, &persistent, error))
+    if (!source->ops->domain_xml(source, r->job->uuid, VMIG_XML_MIGRATABLE, &live, error))
         return FALSE;
     r->dest_xml = vmig_domain_xml_for_destination(live, r->job, TRUE, error);
-    if (r->dest_xml != NULL)
+    if (r->dest_xml == NULL || !drop_boot_files(r, error))
+        return FALSE;
+    if (r->job->persistent_xml != NULL) { /* else it is transient, which is a refusal */
+        if (!source->ops->domain_xml(source, r->job->uuid, VMIG_XML_PERSISTENT_MIGRATABLE, &persistent, error))
+            return FALSE;
         r->persistent_xml = vmig_domain_xml_for_destination(persistent, r->job, FALSE, error);
-    if (r->persistent_xml != NULL)
-        r->images = vmig_rehearsal_images(r->dest_xml, r->job, error);
+        if (r->persistent_xml == NULL)
+            return FALSE;
+    }
+    r->images = vmig_rehearsal_images(r->dest_xml, r->job, error);
     return r->images != NULL;
 }
 
@@ -191,7 +207,7 @@ static gboolean start_twin(Rehearsal *r, gboolean *started, GError **error)
     if (!vmig_fault("rehearsal.started", error) ||
         !vmig_storage_rehearsal_unlink(r->world->dest.storage, r->stage->id, error))
         return FALSE;
-    if (r->hv->ops->would_start(r->hv, r->persistent_xml, &why))
+    if (r->persistent_xml == NULL || r->hv->ops->would_start(r->hv, r->persistent_xml, &why))
         return TRUE;
     return add_problem(r, VMIG_ERROR_REHEARSAL, "the guest's persistent definition would not start there",
                        g_steal_pointer(&why), error);
@@ -212,19 +228,34 @@ static gboolean redefine(Rehearsal *r, const VmigSnapshot *snapshot, const char 
     return *taken || add_problem(r, VMIG_ERROR_SNAPSHOT_DEFINITION, what, g_steal_pointer(&why), error);
 }
 
-/* The machine that a revert starts. Many snapshots are of one machine. */
-static gboolean check_machine(Rehearsal *r, const VmigSnapshot *snapshot, char *dest_xml, GHashTable *known,
-                              GError **error)
+/* The operator does without that snapshot: the record says why. Takes why. */
+static gboolean accept(VmigSnapshot *snapshot, GError *why, GError **error)
+{
+    if (is_no_answer(why)) {
+        g_propagate_error(error, why);
+        return FALSE;
+    }
+    g_free(snapshot->unrevertable);
+    snapshot->unrevertable = g_strdup(why->message);
+    g_error_free(why);
+    return TRUE;
+}
+
+/* The machine that a revert starts. Many snapshots are of one machine. known: those
+ * that would start. */
+static gboolean check_machine(Rehearsal *r, VmigSnapshot *snapshot, char *dest_xml, GHashTable *known, GError **error)
 {
     const VmigSnapshot there = {.xml = dest_xml};
     g_autofree char *domain = vmig_snapshot_domain_xml(&there);
     g_autofree char *what = g_strdup_printf("snapshot '%s' could not be reverted to there", snapshot->name);
     g_autoptr(GError) why = NULL;
 
-    if (r->job->options.accept_unrevertable || domain == NULL || g_hash_table_contains(known, domain))
+    if (domain == NULL || snapshot->unrevertable != NULL || g_hash_table_contains(known, domain))
         return TRUE;
     if (!r->hv->ops->would_start(r->hv, domain, &why))
-        return add_problem(r, VMIG_ERROR_UNREVERTABLE, what, g_steal_pointer(&why), error);
+        return r->job->options.accept_unrevertable
+                   ? accept(snapshot, g_steal_pointer(&why), error)
+                   : add_problem(r, VMIG_ERROR_UNREVERTABLE, what, g_steal_pointer(&why), error);
     g_hash_table_add(known, g_steal_pointer(&domain));
     return TRUE;
 }
@@ -234,7 +265,7 @@ static gboolean rehearse_snapshots(Rehearsal *r, GError **error)
     g_autoptr(GHashTable) known = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 
     for (guint i = 0; i < r->job->snapshots->len; i++) {
-        const VmigSnapshot *snapshot = r->job->snapshots->pdata[i];
+        VmigSnapshot *snapshot = r->job->snapshots->pdata[i];
         g_autofree char *xml = vmig_snapshot_xml_for_destination(snapshot->xml, r->job, error);
         gboolean taken = FALSE;
         if (xml == NULL || !redefine(r, snapshot, xml, &taken, error) ||
@@ -248,12 +279,14 @@ static gboolean perform(Rehearsal *r, GError **error)
 {
     gboolean started = FALSE;
 
-    return start_twin(r, &started, error) && (!started || rehearse_snapshots(r, error));
+    if (!start_twin(r, &started, error))
+        return FALSE;
+    return !started || (r->lack & VMIG_TWIN_NO_SNAPSHOTS) != 0 || rehearse_snapshots(r, error);
 }
 
-GPtrArray *vmig_rehearse(VmigWorld *world, const VmigJob *job, GError **error)
+GPtrArray *vmig_rehearse(VmigWorld *world, VmigJob *job, VmigTwinLack lack, GError **error)
 {
-    g_auto(Rehearsal) r = {.world = world, .job = job, .hv = world->dest.hypervisor};
+    g_auto(Rehearsal) r = {.world = world, .job = job, .lack = lack, .hv = world->dest.hypervisor};
     g_autoptr(GError) why = NULL;
 
     r.problems = g_ptr_array_new_with_free_func((GDestroyNotify)g_error_free);

@@ -79,9 +79,17 @@ gboolean vmig_snapshot_files_missing(VmigStorage *storage, const char *domain_xm
     return TRUE;
 }
 
-static GHashTable *files_that_come(const VmigJob *job)
+static GHashTable *files_that_come(const VmigJob *job, GHashTable *told)
 {
     GHashTable *coming = g_hash_table_new(g_str_hash, g_str_equal);
+    GHashTableIter iter;
+    gpointer path;
+
+    if (told != NULL) {
+        g_hash_table_iter_init(&iter, told);
+        while (g_hash_table_iter_next(&iter, &path, NULL))
+            g_hash_table_add(coming, path);
+    }
 
     for (guint i = 0; i < job->disks->len; i++) {
         const VmigDisk *disk = job->disks->pdata[i];
@@ -91,9 +99,9 @@ static GHashTable *files_that_come(const VmigJob *job)
     return coming;
 }
 
-gboolean vmig_snapshot_files_survey(VmigStorage *dest, VmigJob *job, GError **error)
+gboolean vmig_snapshot_files_survey(VmigStorage *dest, VmigJob *job, GHashTable *told, GError **error)
 {
-    g_autoptr(GHashTable) coming = files_that_come(job);
+    g_autoptr(GHashTable) coming = files_that_come(job, told);
     g_autoptr(GHashTable) known = vmig_snapshot_files_known();
 
     for (guint i = 0; i < job->snapshots->len; i++) {

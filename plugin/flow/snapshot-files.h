@@ -12,5 +12,6 @@ gboolean vmig_snapshot_files_missing(VmigStorage *storage, const char *domain_xm
                                      GHashTable *known, char **missing, GError **error);
 GHashTable *vmig_snapshot_files_known(void);
 
-/* Asks of each of the job's snapshots, and notes in its record why it could not be reverted to on the destination. */
-gboolean vmig_snapshot_files_survey(VmigStorage *dest, VmigJob *job, GError **error);
+/* Asks of each of the job's snapshots, and notes in its record why it could not be reverted to on the destination.
+ * told: paths (a set) of which it is said already that they are not there, or NULL. */
+gboolean vmig_snapshot_files_survey(VmigStorage *dest, VmigJob *job, GHashTable *told, GError **error);

@@ -74,6 +74,26 @@ def unmake(case):
         case.lab.run(host, ['ip', 'address', 'del', f'{ADDRESS}/32', 'dev', 'lo'], check=False)
 
 
+def beside_other_refusals(case, guest):
+    """The missing bridge is told together with a file that is in the way and a folder that is not there, each once."""
+    lab = case.lab
+    path = guest.files['vdb'][0]
+    for args, place, code in (((), path, 'destination-exists'),
+                              (('--map-dir', f'{IMAGES}=/srv/vmig/not-there'), None, 'no-directory'),
+                              (('--map', 'vdb=/root/vdb.qcow2'), None, 'outside-roots')):
+        if place:
+            lab.run('b', ['touch', place])
+        try:
+            call = plan(case, *args)
+        finally:
+            if place:
+                lab.run('b', ['rm', place])
+        codes = sorted({r['code'] for r in call.document['refusals']})
+        bridges = [r for r in call.document['refusals'] if 'br9' in r['message']]
+        need(call.code == REFUSED and codes == sorted([code, 'rehearsal']) and len(bridges) == 1, args, call.tail())
+        need(not left_behind(case), 'left behind:', left_behind(case))
+
+
 def test_what_the_destination_lacks(case):
     """A network, started or not, a bridge, an address to listen on: each is told by plan, by its name, and the hint
     helps."""
@@ -93,6 +113,7 @@ def test_what_the_destination_lacks(case):
         lab.virsh('b', 'net-start', 'lonely')
         told = refused(case, 'rehearsal', '<interface>', 'br9')
         need('bridge' in told['hint'] and 'br9' in told['hint'], told)
+        beside_other_refusals(case, guest)
         make_bridge(case, 'b')
         refused(case, 'rehearsal', '<graphics>')
         need(plan(case, '--no-rehearsal').code == DONE, 'refused in spite of --no-rehearsal')

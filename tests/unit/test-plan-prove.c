@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Proves that a refusal takes from the rehearsal only what it makes impossible or meaningless, and that a new code
+ * cannot be forgotten there. */
+#include <string.h>
+
+#include "core/errors.h"
+#include "core/rehearsal.h"
+#include "flow/plan.h"
+
+typedef struct {
+    VmigPlan plan;
+    VmigSurvey survey;
+    VmigDomainInfo domain;
+    VmigHypervisorInfo info;
+    VmigStorageFacts facts;
+} Fixture;
+
+static void refusal_free(gpointer data)
+{
+    VmigRefusal *refusal = data;
+
+    g_free(refusal->disk);
+    g_free(refusal->message);
+    g_free(refusal->hint);
+    g_free(refusal);
+}
+
+static void set_up(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    f->survey.domain = &f->domain;
+    f->survey.live = (VmigDomainXml *)&f->domain; /* looked at for being there */
+    f->survey.snapshots = g_ptr_array_new();
+    f->survey.source_info = f->survey.dest_info = &f->info;
+    f->survey.dest_facts = &f->facts;
+    f->plan.survey = &f->survey;
+    f->plan.refusals = g_ptr_array_new_with_free_func(refusal_free);
+}
+
+static void tear_down(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_ptr_array_unref(f->plan.refusals);
+    g_ptr_array_unref(f->survey.snapshots);
+}
+
+static void refuse(Fixture *f, VmigErrorCode code, const char *disk)
+{
+    vmig_plan_refuse(&f->plan, code, disk, NULL, "no");
+}
+
+static void test_every_code(void)
+{
+    for (guint code = 0; code < VMIG_ERROR_LAST; code++) {
+        VmigTwinLack lack;
+        gboolean listed = vmig_plan_twin_lack((VmigErrorCode)code, &lack);
+        if (listed != (vmig_error_class((VmigErrorCode)code) == VMIG_CLASS_REFUSAL))
+            g_error("'%s' %s what a refusal takes from the rehearsal", vmig_error_name((VmigErrorCode)code),
+                    listed ? "is among" : "is not among");
+    }
+}
+
+static void test_lack(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    static const struct {
+        VmigErrorCode code;
+        const char *disk;
+        guint lack;
+    } cases[] = {
+        {VMIG_ERROR_DESTINATION_EXISTS, "vda", VMIG_TWIN_WHOLE},
+        {VMIG_ERROR_NO_DIRECTORY, "vda", VMIG_TWIN_NO_DISK},
+        {VMIG_ERROR_EXTERNAL_SNAPSHOT, NULL, VMIG_TWIN_NO_SNAPSHOTS},
+        {VMIG_ERROR_MEDIA_MISSING, NULL, VMIG_TWIN_NO_BOOT_FILES},
+        {VMIG_ERROR_MEDIA_MISSING, "sda", VMIG_TWIN_WHOLE},
+        {VMIG_ERROR_SAME_HOST, NULL, VMIG_TWIN_NONE},
+        {VMIG_ERROR_LOCKED, NULL, VMIG_TWIN_NONE},
+        {VMIG_ERROR_CONNECTION, NULL, VMIG_TWIN_NONE}, /* a question to the host that failed */
+        {VMIG_ERROR_IO, "vda", VMIG_TWIN_NO_DISK},     /* and one about a disk */
+    };
+
+    g_assert_cmpuint(vmig_plan_lack(&f->plan), ==, VMIG_TWIN_WHOLE);
+    for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_ptr_array_set_size(f->plan.refusals, 0);
+        refuse(f, cases[i].code, cases[i].disk);
+        g_assert_cmpuint(vmig_plan_lack(&f->plan), ==, cases[i].lack);
+    }
+    g_ptr_array_set_size(f->plan.refusals, 0);
+    refuse(f, VMIG_ERROR_EXTERNAL_SNAPSHOT, NULL);
+    refuse(f, VMIG_ERROR_PATH_CLASH, "vdb");
+    g_assert_cmpuint(vmig_plan_lack(&f->plan), ==, VMIG_TWIN_NO_SNAPSHOTS | VMIG_TWIN_NO_DISK);
+    f->survey.dest_info = NULL; /* the destination did not answer */
+    g_assert_cmpuint(vmig_plan_lack(&f->plan) & VMIG_TWIN_NONE, ==, VMIG_TWIN_NONE);
+}
+
+static VmigJob *job_with_disks(void)
+{
+    VmigJob *job = vmig_job_new();
+
+    for (guint i = 0; i < 3; i++) {
+        VmigDisk *disk = vmig_disk_new();
+        disk->target = g_strdup_printf("vd%c", 'a' + (char)i);
+        g_ptr_array_add(job->disks, disk);
+    }
+    return job;
+}
+
+static guint left_of(const Fixture *f)
+{
+    g_autoptr(VmigJob) job = job_with_disks();
+
+    vmig_plan_drop_disks(&f->plan, job);
+    return job->disks->len;
+}
+
+static void test_disks(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    refuse(f, VMIG_ERROR_DESTINATION_EXISTS, "vda");
+    g_assert_cmpuint(left_of(f), ==, 3);
+    refuse(f, VMIG_ERROR_OUTSIDE_ROOTS, "vdb");
+    g_assert_cmpuint(left_of(f), ==, 2);
+    refuse(f, VMIG_ERROR_NOT_SHARED, "vdc");
+    g_assert_cmpuint(left_of(f), ==, 2);
+    refuse(f, VMIG_ERROR_NO_ROOM, NULL);
+    g_assert_cmpuint(left_of(f), ==, 0);
+}
+
+static void test_boot_files(void)
+{
+    static const char definition[] =
+        "<domain type='kvm'><name>g</name><os "
+        "firmware='efi'><type>hvm</type><kernel>/f/k0</kernel><initrd>/f/i0</initrd>"
+        "<cmdline>c</cmdline><loader>/f/l0</loader><acpi><table type='slic'>/f/t0</table></acpi><boot dev='hd'/></os>"
+        "<sysinfo type='fwcfg'><entry name='opt/x' file='/f/f0'/></sysinfo><devices/></domain>";
+    static const char *const gone[] = {"efi", "/f/k0", "/f/i0", "cmdline", "/f/l0", "/f/t0", "/f/f0"};
+    g_autoptr(GError) error = NULL;
+    g_autofree char *xml = vmig_rehearsal_without_boot_files(definition, &error);
+
+    g_assert_no_error(error);
+    for (guint i = 0; i < G_N_ELEMENTS(gone); i++)
+        g_assert_null(strstr(xml, gone[i]));
+    g_assert_nonnull(strstr(xml, "hvm"));
+    g_assert_nonnull(strstr(xml, "boot dev"));
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/plan-prove/every-code", test_every_code);
+    g_test_add("/plan-prove/lack", Fixture, NULL, set_up, test_lack, tear_down);
+    g_test_add("/plan-prove/disks", Fixture, NULL, set_up, test_disks, tear_down);
+    g_test_add_func("/plan-prove/boot-files", test_boot_files);
+    return g_test_run();
+}
