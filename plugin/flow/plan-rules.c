@@ -26,8 +26,9 @@ void vmig_plan_refuse_error(VmigPlan *plan, const char *disk, const GError *erro
 
     /* Nobody typed it: it is in a definition, or in an image. */
     if (code == VMIG_ERROR_BAD_PATH)
-        code = VMIG_ERROR_ODD_PATH;
-    refuse(plan, code, disk, vmig_error_hint(error), "%s", error->message);
+        refuse(plan, VMIG_ERROR_ODD_PATH, disk, VMIG_PLAN_HINT_PATH, "%s", error->message);
+    else
+        refuse(plan, code, disk, vmig_error_hint(error), "%s", error->message);
 }
 
 static void note(VmigPlan *plan, const char *format, ...) G_GNUC_PRINTF(2, 3);
@@ -49,7 +50,9 @@ static void rule_hosts(VmigPlan *plan)
     if (s->request->dest_error != NULL)
         vmig_plan_refuse_error(plan, NULL, s->request->dest_error);
     if (s->source_info != NULL && s->dest_info != NULL && g_strcmp0(s->source_info->uuid, s->dest_info->uuid) == 0)
-        refuse(plan, VMIG_ERROR_SAME_HOST, NULL, "Name another host.",
+        refuse(plan, VMIG_ERROR_SAME_HOST, NULL,
+               "Name another host. If it is another one, give it a UUID of its own (host_uuid in "
+               "/etc/libvirt/libvirtd.conf) and restart libvirt's daemon.",
                "'%s' is this very host (libvirt's host UUID %s)", s->request->dest_uri, s->dest_info->uuid);
     if (s->dest_info != NULL && s->dest_info->libvirt_version >= 11002000 && s->dest_info->libvirt_version < 11004000)
         note(plan, "libvirt 11.2 and 11.3 on the destination cannot revert to internal snapshots; 11.4 can again");
@@ -85,20 +88,20 @@ static void rule_domain(VmigPlan *plan)
     if (d == NULL)
         return;
     if (d->run != VMIG_RUN_RUNNING && d->run != VMIG_RUN_PAUSED)
-        refuse(plan, VMIG_ERROR_NOT_RUNNING, NULL, "Start the guest (virsh start).",
+        refuse(plan, VMIG_ERROR_NOT_RUNNING, NULL, vmig_plan_hint_run(d->run),
                "'%s' is %s; only a running guest can be migrated for now", d->name, vmig_run_name(d->run));
     if (!d->persistent)
         refuse(plan, VMIG_ERROR_TRANSIENT_DOMAIN, NULL, "Define it (virsh define).", "'%s' is transient", d->name);
     if (d->managed_save)
-        refuse(plan, VMIG_ERROR_MANAGED_SAVE, NULL, "Remove it (virsh managedsave-remove).",
-               "'%s' has a managed save image", d->name);
+        refuse(plan, VMIG_ERROR_MANAGED_SAVE, NULL, vmig_plan_hint_saved(d->run), "'%s' has a managed save image",
+               d->name);
     if (d->checkpoints > 0)
         refuse(plan, VMIG_ERROR_CHECKPOINTS, NULL, "Delete them (virsh checkpoint-delete), take a full backup after.",
                "'%s' has %u checkpoint(s)", d->name, d->checkpoints);
     if (s->has_job)
         refuse(plan, VMIG_ERROR_DOMAIN_JOB, NULL, "Wait for it (virsh domjobinfo).", "a job runs on '%s'", d->name);
     if (s->name_there || s->uuid_there)
-        refuse(plan, VMIG_ERROR_DOMAIN_EXISTS, NULL, "Rename or undefine that one, if it is not needed.",
+        refuse(plan, VMIG_ERROR_DOMAIN_EXISTS, NULL, vmig_plan_hint_there(s->name_there, s->uuid_there),
                "the destination already has a domain with the %s of '%s'", s->uuid_there ? "UUID" : "name", d->name);
     if (s->cannot_run != NULL)
         vmig_plan_refuse_error(plan, NULL, s->cannot_run);
@@ -121,9 +124,8 @@ static void rule_devices(VmigPlan *plan)
     refuse_list(plan, f->vhost_users, "a vhost-user socket");
     refuse_list(plan, f->shmems, "shared memory");
     if (g_strcmp0(f->loader_type, "pflash") == 0 && g_strcmp0(f->nvram_format, "qcow2") != 0)
-        refuse(plan, VMIG_ERROR_NVRAM, NULL,
-               "Internal snapshots with UEFI need NVRAM as qcow2 (libvirt 10.9 or later).",
-               "the UEFI variables of '%s' are in a raw file (%s)", s->domain->name,
+        refuse(plan, VMIG_ERROR_NVRAM, NULL, NULL,
+               "the UEFI variables of '%s' are in a raw file (%s), which cannot be carried yet", s->domain->name,
                f->nvram != NULL ? f->nvram : "made at start");
     else if (g_strcmp0(f->loader_type, "pflash") == 0)
         refuse(plan, VMIG_ERROR_NVRAM, NULL, NULL,
@@ -146,7 +148,8 @@ static void rule_snapshots(VmigPlan *plan)
         const VmigSnapshot *snapshot = s->snapshots->pdata[i];
         if (snapshot->external)
             refuse(plan, VMIG_ERROR_EXTERNAL_SNAPSHOT, NULL,
-                   "Delete it or merge it (virsh snapshot-delete, virsh blockcommit).",
+                   "Delete it (virsh snapshot-delete). Where libvirt cannot, merge its files (virsh blockcommit), then "
+                   "delete what libvirt remembers of it (virsh snapshot-delete --metadata).",
                    "snapshot '%s' is external: parts of it are outside the images", snapshot->name);
     }
 }
@@ -188,7 +191,7 @@ static void rule_image(VmigPlan *plan, const VmigPlanDisk *disk, const VmigImage
     if (file->encrypted)
         refuse(plan, VMIG_ERROR_ENCRYPTED, t, NULL, "disk %s: %s is encrypted", t, file->path);
     if (file->data_file)
-        refuse(plan, VMIG_ERROR_DATA_FILE, t, "Convert it (qemu-img convert).",
+        refuse(plan, VMIG_ERROR_DATA_FILE, t, VMIG_PLAN_HINT_DATA_FILE,
                "disk %s: %s keeps its data in an external data file", t, file->path);
     if (file->bitmaps > 0)
         refuse(plan, VMIG_ERROR_BITMAPS, t, "Remove them (qemu-img bitmap --remove) while the guest is off.",
@@ -207,7 +210,9 @@ static void rule_kind(VmigPlan *plan, const VmigPlanDisk *disk)
     const char *format = d->driver_type != NULL ? d->driver_type : "raw";
 
     if (d->transient)
-        refuse(plan, VMIG_ERROR_TRANSIENT_DISK, d->target, "Remove <transient/>.", "disk %s is transient", d->target);
+        refuse(plan, VMIG_ERROR_TRANSIENT_DISK, d->target,
+               "Remove <transient/> (virsh edit), then shut the guest down and start it.", "disk %s is transient",
+               d->target);
     if (disk->named && d->readonly)
         refuse(plan, VMIG_ERROR_READONLY_DISK, d->target, "Leave it out.", "disk %s is read-only", d->target);
     if (disk->named && (d->shareable || (disk->overlay_facts != NULL && disk->overlay_facts->shared &&
@@ -219,7 +224,8 @@ static void rule_kind(VmigPlan *plan, const VmigPlanDisk *disk)
     if (d->encrypted)
         refuse(plan, VMIG_ERROR_ENCRYPTED, d->target, NULL, "disk %s is encrypted", d->target);
     if (d->data_store)
-        refuse(plan, VMIG_ERROR_DATA_FILE, d->target, NULL, "disk %s has an external data file", d->target);
+        refuse(plan, VMIG_ERROR_DATA_FILE, d->target, VMIG_PLAN_HINT_DATA_FILE, "disk %s has an external data file",
+               d->target);
     if (g_strcmp0(d->type, "file") != 0 || d->source == NULL || d->sliced || d->reservations ||
         (strcmp(format, "qcow2") != 0 && strcmp(format, "raw") != 0))
         refuse(plan, VMIG_ERROR_DISK_KIND, d->target,
@@ -243,7 +249,9 @@ static void rule_chain(VmigPlan *plan, const VmigPlanDisk *disk)
     for (guint i = 0; same && d->chain_known && i < d->backing->len; i++)
         same = vmig_plan_names_image(((const VmigChainFile *)d->backing->pdata[i])->file, disk->chain->pdata[i + 1]);
     if (!same)
-        refuse(plan, VMIG_ERROR_CHAIN, d->target, "Compare virsh dumpxml with qemu-img info --backing-chain.",
+        refuse(plan, VMIG_ERROR_CHAIN, d->target,
+               "Compare virsh dumpxml with qemu-img info --backing-chain. Shut the guest down, put right the one that "
+               "is wrong (virsh edit, qemu-img rebase -u), and start it.",
                "disk %s: the chain in libvirt's definition is not the one in the images' headers", d->target);
     note_differences(plan, disk);
 }
@@ -280,15 +288,14 @@ static void rule_dest_path(VmigPlan *plan, const VmigPlanDisk *disk, guint index
     const char *t = disk->disk->target;
 
     if (!facts->in_roots)
-        refuse(plan, VMIG_ERROR_OUTSIDE_ROOTS, t,
-               "Choose another path with --map or --map-dir, or add the folder to image-roots in "
-               "/etc/vmig-snap/vmig-snap.conf there.",
+        refuse(plan, VMIG_ERROR_OUTSIDE_ROOTS, t, vmig_plan_hint_outside(index),
                "disk %s: %s is outside the image roots of the destination", t, path);
     else if (facts->exists && !rule_kept(plan, disk, index)) {
         g_autofree char *hint = vmig_plan_hint_exists(plan, disk, index);
         refuse(plan, VMIG_ERROR_DESTINATION_EXISTS, t, hint, "disk %s: %s exists on the destination", t, path);
     } else if (!facts->exists && !facts->folder_ok)
-        refuse(plan, VMIG_ERROR_NO_DIRECTORY, t, "Make the folder there, or choose another with --map-dir.",
+        refuse(plan, VMIG_ERROR_NO_DIRECTORY, t,
+               "Make the folder there, or make it writable, or choose another with --map-dir.",
                "disk %s: the folder of %s does not exist on the destination or cannot be written", t, path);
 }
 
@@ -391,7 +398,8 @@ static void rule_named(VmigPlan *plan)
             moved = moved || (disk->moved && strcmp(disk->disk->target, target) == 0);
         }
         if (!moved)
-            refuse(plan, VMIG_ERROR_UNKNOWN_DISK, target, "See virsh domblklist.",
+            refuse(plan, VMIG_ERROR_UNKNOWN_DISK, target,
+                   "Leave that --map out, or name a disk that is moved (virsh domblklist).",
                    "--map names the disk '%s', which is not moved", target);
     }
 }
@@ -409,7 +417,7 @@ static void rule_path_clash(VmigPlan *plan)
             if (k > 0 && vmig_survey_is_counted(s, disk, k))
                 continue;
             if (!g_hash_table_add(seen, (gpointer)path))
-                refuse(plan, VMIG_ERROR_PATH_CLASH, disk->disk->target, "Give each its own with --map.",
+                refuse(plan, VMIG_ERROR_PATH_CLASH, disk->disk->target, vmig_plan_hint_clash(k),
                        "two files would get the destination path %s", path);
         }
     }
@@ -465,7 +473,7 @@ void vmig_plan_apply_rules(VmigPlan *plan)
         rule_dest_paths(plan, disk);
     }
     if (moved == 0)
-        refuse(plan, VMIG_ERROR_NO_DISK, NULL, "A guest without local disks needs only virsh migrate.",
+        refuse(plan, VMIG_ERROR_NO_DISK, NULL, vmig_plan_hint_no_disk(s->request->disks != NULL),
                "'%s' has no disk to move", s->domain->name);
     vmig_plan_rule_definitions(plan);
     rule_path_clash(plan);

@@ -125,8 +125,26 @@ guint64 vmig_plan_record_bound(const VmigJob *job, const VmigSurvey *survey);
 void vmig_plan_ask_name(VmigSurvey *survey, VmigWorld *world);
 void vmig_plan_host_rules(VmigPlan *plan); /* pure */
 
-/* plan-hints.c: what helps where a file is in the way of that file of the chain. (transfer full) */
+/* plan-hints.c */
+#define VMIG_PLAN_HINT_PATH                                                                                            \
+    "Give the file a plain absolute path, and name it by that in the definition (virsh edit) and in the headers of "   \
+    "the "                                                                                                             \
+    "images that lie on it (qemu-img rebase -u), while the guest is off."
+#define VMIG_PLAN_HINT_DATA_FILE                                                                                       \
+    "Convert it into one file (qemu-img convert) while the guest is off, and put that in its place."
+/* What helps where a file is in the way of that file of the chain. (transfer full) */
 char *vmig_plan_hint_exists(const VmigPlan *plan, const VmigPlanDisk *disk, guint index);
+/* The guest does not run, but is in that state. */
+const char *vmig_plan_hint_run(VmigRun run);
+/* It has a managed save image. */
+const char *vmig_plan_hint_saved(VmigRun run);
+/* The destination has a domain of its name, of its UUID, or of both. */
+const char *vmig_plan_hint_there(gboolean name, gboolean uuid);
+/* That file of a chain would be outside the destination's image roots, or where another file goes. */
+const char *vmig_plan_hint_outside(guint index);
+const char *vmig_plan_hint_clash(guint index);
+/* No disk is moved. */
+const char *vmig_plan_hint_no_disk(gboolean some_were_named);
 
 /* plan-rules.c: pure */
 void vmig_plan_refuse_error(VmigPlan *plan, const char *disk, const GError *error);

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Rows of plan-rows.h: the request and the hosts. */
+#include "plan-rows.h"
+
+/* --- the request --- */
+
+static void fold_direct(PlanWorld *w)
+{
+    w->options.fold = (char *)"direct";
+    w->hosts[HERE].info.qemu_version = 6002000;
+}
+
+static void fold_commit(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    w->options.fold = (char *)"commit";
+}
+
+static void fold_auto(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    w->options.fold = (char *)"auto";
+}
+
+static void postcopy(PlanWorld *w)
+{
+    w->options.postcopy = TRUE;
+}
+
+static void auto_converge(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    w->options.postcopy = FALSE;
+    w->options.auto_converge = TRUE;
+}
+
+static void parallel(PlanWorld *w)
+{
+    w->options.parallel = 4;
+}
+
+static void no_parallel(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    w->options.parallel = 0;
+}
+
+static void migrate_host(PlanWorld *w)
+{
+    w->options.migrate_host = (char *)"10.0.0.2";
+}
+
+static void no_migrate_host(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    w->options.migrate_host = NULL;
+}
+
+/* --- the hosts --- */
+
+static void same_host(PlanWorld *w)
+{
+    w->hosts[THERE].info.uuid = (char *)"uuid-1";
+}
+
+static void another_host(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    w->hosts[THERE].info = (VmigHypervisorInfo){
+        .hostname = (char *)"kvm3", .uuid = (char *)"uuid-3", .libvirt_version = 9000000, .qemu_version = 7002000};
+}
+
+static void own_uuid(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    w->hosts[THERE].info.uuid = (char *)"uuid-2";
+}
+
+static void unresolved(PlanWorld *w)
+{
+    w->options.transport = (char *)"tls";
+    w->failure = (PlanFailure){"resolves", HERE, VMIG_ERROR_UNRESOLVED, "no such name", NULL};
+}
+
+static void no_failure(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    w->failure = (PlanFailure){0};
+}
+
+static void name_given(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    w->options.migrate_host = (char *)"10.0.0.2";
+}
+
+static void localhost(PlanWorld *w)
+{
+    w->options.transport = (char *)"tls";
+    w->hosts[THERE].info.hostname = (char *)"localhost.localdomain";
+}
+
+static void named_there(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    w->hosts[THERE].info.hostname = (char *)"kvm2";
+}
+
+static void images_denied(PlanWorld *w)
+{
+    w->hosts[THERE].images_denied = TRUE;
+}
+
+static void images_given(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    w->hosts[THERE].images_denied = FALSE;
+}
+
+static const PlanRow rows[] = {
+    {.name = "fold",
+     .spoil = fold_direct,
+     .code = VMIG_ERROR_FOLD,
+     .message = "the fold 'direct' cannot be used here: it needs libvirt 9.0 and QEMU 7.2 on both hosts, and the "
+                "source has libvirt 9.0 and QEMU 6.2",
+     .hint = "Use --fold commit, or --fold auto.",
+     .follow = {fold_commit, fold_auto}},
+    {.name = "postcopy",
+     .spoil = postcopy,
+     .code = VMIG_ERROR_UNSUPPORTED,
+     .message = "--postcopy cannot be combined with a guest that arrives paused, which is what keeps two copies of it "
+                "from running",
+     .hint = "Leave --postcopy out; --auto-converge helps a busy guest.",
+     .follow = {auto_converge}},
+    {.name = "parallel",
+     .spoil = parallel,
+     .code = VMIG_ERROR_UNSUPPORTED,
+     .message = "--parallel opens several connections for the memory, and everything goes through one ssh connection",
+     .hint = "Leave --parallel out.",
+     .follow = {no_parallel}},
+    {.name = "migrate-host",
+     .spoil = migrate_host,
+     .code = VMIG_ERROR_UNSUPPORTED,
+     .message = "--migrate-host is for tls and tcp: with ssh everything goes through its connection",
+     .hint = "Leave it out.",
+     .follow = {no_migrate_host}},
+    {.name = "same-host",
+     .spoil = same_host,
+     .code = VMIG_ERROR_SAME_HOST,
+     .message = "'qemu+ssh://kvm2/system' is this very host (libvirt's host UUID uuid-1)",
+     .hint = "Name another host. If it is another one, give it a UUID of its own (host_uuid in "
+             "/etc/libvirt/libvirtd.conf) and restart libvirt's daemon.",
+     .follow = {another_host, own_uuid}},
+    {.name = "unresolved",
+     .spoil = unresolved,
+     .code = VMIG_ERROR_UNRESOLVED,
+     .message = "libvirt on this host is to send the guest to 'kvm2', the destination's name, which does not resolve "
+                "here: no such name",
+     .hint = "Let that name resolve on this host (DNS, /etc/hosts), or give another one with --migrate-host.",
+     .follow = {no_failure, name_given}},
+    {.name = "localhost",
+     .spoil = localhost,
+     .code = VMIG_ERROR_UNRESOLVED,
+     .message = "the destination calls itself 'localhost.localdomain', which is this host here",
+     .hint = "Give the destination a name of its own, or name it with --migrate-host.",
+     .follow = {named_there, name_given}},
+    {.name = "dynamic-ownership",
+     .spoil = images_denied,
+     .code = VMIG_ERROR_DYNAMIC_OWNERSHIP,
+     .message = "kvm2: libvirt leaves the owner of images as it is (dynamic_ownership=0 in qemu.conf), and QEMU does "
+                "not run as root: it could not open what is copied there",
+     .hint = "Set dynamic_ownership = 1 in /etc/libvirt/qemu.conf there and restart libvirt's daemon, or let QEMU run "
+             "as root.",
+     .follow = {images_given}},
+};
+
+PlanRows plan_rows_hosts(void)
+{
+    return (PlanRows){rows, G_N_ELEMENTS(rows)};
+}

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Rows of plan-rows.h: the images of the disks that are moved, and what the two definitions say of them. */
+#include "plan-rows.h"
+
+#define TARGET_B "<target dev='vdb' bus='virtio'/>"
+
+/* --- its images --- */
+
+static void odd_size(PlanWorld *w)
+{
+    plan_world_file(w, HERE, "@I@/data.raw")->size = GIB + 7;
+}
+
+/* What truncate does: test_paths odd_size has it done by the real one. */
+static void size_rounded_up(PlanWorld *w, const char *hint)
+{
+    g_auto(GStrv) words = plan_hint_words(hint, "truncate");
+
+    g_assert_cmpuint(g_strv_length(words), ==, 4);
+    g_assert_cmpstr(words[1], ==, "-s");
+    g_assert_cmpstr(words[2], ==, "%512");
+    PlanFile *file = plan_world_file(w, HERE, words[3]);
+    file->size = (file->size + 511) / 512 * 512;
+}
+
+static void encrypted_image(PlanWorld *w)
+{
+    plan_world_file(w, HERE, "@I@/base.qcow2")->encrypted = TRUE;
+}
+
+static void data_file(PlanWorld *w)
+{
+    plan_world_file(w, HERE, "@I@/g.qcow2")->data_file = TRUE;
+}
+
+static void data_file_converted(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    plan_world_file(w, HERE, "@I@/g.qcow2")->data_file = FALSE;
+}
+
+static void bitmaps(PlanWorld *w)
+{
+    plan_world_file(w, HERE, "@I@/g.qcow2")->bitmaps = 2;
+}
+
+static void bitmaps_removed(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    plan_world_file(w, HERE, "@I@/g.qcow2")->bitmaps = 0;
+}
+
+static void old_image(PlanWorld *w)
+{
+    plan_world_file(w, HERE, "@I@/g.qcow2")->version = 2;
+}
+
+static void upgraded(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    plan_world_file(w, HERE, "@I@/g.qcow2")->version = 3;
+}
+
+/* libvirt knows two files, the header leads nowhere. */
+static void other_chain(PlanWorld *w)
+{
+    plan_world_file(w, HERE, "@I@/g.qcow2")->backing = NULL;
+}
+
+static void header_put_right(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    plan_world_file(w, HERE, "@I@/g.qcow2")->backing = "@I@/base.qcow2";
+}
+
+/* The header is right: the guest that is started anew has what it says. */
+static void started_anew(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    plan_world_edit_live(w,
+                         "<backingStore type='file'><format type='qcow2'/><source file='@I@/base.qcow2'/>"
+                         "<backingStore/></backingStore>",
+                         "<backingStore/>");
+}
+
+/* --- the definition for the next start; test_definitions.py follows these hints on a real host --- */
+
+static void only_running(PlanWorld *w)
+{
+    plan_world_detach(w, 1, "vdb");
+}
+
+static void attached_for_good(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    plan_world_edit_next(w, "</devices>",
+                         "<disk type='file' device='disk'><driver name='qemu' type='raw'/>"
+                         "<source file='@I@/data.raw'/>" TARGET_B "</disk></devices>");
+}
+
+static void detached_live(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    plan_world_detach(w, 0, "vdb");
+}
+
+static void other_source(PlanWorld *w)
+{
+    plan_world_edit_next(w, "@I@/data.raw", "@I@/other.raw");
+}
+
+static void restarted(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    plan_world_edit_live(w, "@I@/data.raw", "@I@/other.raw");
+    plan_world_put(w, HERE, (PlanFile){.path = (char *)"@I@/other.raw", .format = "raw", .size = GIB});
+}
+
+static void source_edited(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    plan_world_edit_next(w, "@I@/other.raw", "@I@/data.raw");
+}
+
+static void other_format(PlanWorld *w)
+{
+    plan_world_edit_next(w, "type='raw'", "type='qcow2'");
+}
+
+static void format_edited(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    plan_world_edit_next(w, "type='qcow2'/><source file='@I@/data.raw'", "type='raw'/><source file='@I@/data.raw'");
+}
+
+#define OTHER_BELOW                                                                                                    \
+    "<backingStore type='file'><format type='qcow2'/><source file='@I@/old.qcow2'/><backingStore/></backingStore>"
+
+static void other_below(PlanWorld *w)
+{
+    plan_world_edit_next(w, "<source file='@I@/g.qcow2'/>", "<source file='@I@/g.qcow2'/>" OTHER_BELOW);
+}
+
+static void below_removed(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    plan_world_edit_next(w, OTHER_BELOW, "");
+}
+
+#define ONE_FILE "Convert it into one file (qemu-img convert) while the guest is off, and put that in its place."
+#define AS_DEFINED                                                                                                     \
+    "Shut the guest down and start it, so that it runs on what its definition names; or name in the definition what "  \
+    "it runs on (virsh edit)."
+
+static const PlanRow rows[] = {
+    {.name = "odd-size",
+     .spoil = odd_size,
+     .disk = "vdb",
+     .code = VMIG_ERROR_ODD_SIZE,
+     .message = "disk vdb: the size of /img/data.raw, 1073741831 bytes, is no multiple of 512",
+     .hint = "With the guest off, round its size up to whole sectors: truncate -s %512 /img/data.raw",
+     .follow = {size_rounded_up}},
+    {.name = "encrypted-image",
+     .spoil = encrypted_image,
+     .disk = "vda",
+     .code = VMIG_ERROR_ENCRYPTED,
+     .message = "disk vda: /img/base.qcow2 is encrypted"},
+    {.name = "data-file",
+     .spoil = data_file,
+     .disk = "vda",
+     .code = VMIG_ERROR_DATA_FILE,
+     .message = "disk vda: /img/g.qcow2 keeps its data in an external data file",
+     .hint = ONE_FILE,
+     .follow = {data_file_converted}},
+    {.name = "bitmaps",
+     .spoil = bitmaps,
+     .disk = "vda",
+     .code = VMIG_ERROR_BITMAPS,
+     .message = "disk vda: /img/g.qcow2 has 2 persistent bitmap(s)",
+     .hint = "Remove them (qemu-img bitmap --remove) while the guest is off.",
+     .follow = {bitmaps_removed}},
+    {.name = "old-image",
+     .spoil = old_image,
+     .disk = "vda",
+     .code = VMIG_ERROR_OLD_IMAGE,
+     .message = "disk vda: /img/g.qcow2 is a qcow2 image of version 2 (compat=0.10): QEMU cannot commit into one that "
+                "has snapshots once the sizes differ",
+     .hint = "Upgrade it while the guest is off (qemu-img amend -o compat=1.1).",
+     .follow = {upgraded}},
+    {.name = "chain",
+     .spoil = other_chain,
+     .disk = "vda",
+     .code = VMIG_ERROR_CHAIN,
+     .message = "disk vda: the chain in libvirt's definition is not the one in the images' headers",
+     .hint = "Compare virsh dumpxml with qemu-img info --backing-chain. Shut the guest down, put right the one that is "
+             "wrong (virsh edit, qemu-img rebase -u), and start it.",
+     .follow = {header_put_right, started_anew}},
+    {.name = "only-running",
+     .spoil = only_running,
+     .disk = "vdb",
+     .code = VMIG_ERROR_DEFINITIONS_DIFFER,
+     .message = "disk vdb is attached to the running guest only: its definition for the next start does not have it",
+     .hint = "Attach it to the definition too (virsh attach-device --config), or detach it (virsh detach-disk --live).",
+     .follow = {attached_for_good, detached_live}},
+    {.name = "other-source",
+     .spoil = other_source,
+     .disk = "vdb",
+     .code = VMIG_ERROR_DEFINITIONS_DIFFER,
+     .message = "disk vdb: the guest runs on /img/data.raw, and its definition for the next start names /img/other.raw "
+                "(disk)",
+     .hint = AS_DEFINED,
+     .follow = {restarted, source_edited}},
+    {.name = "other-format",
+     .spoil = other_format,
+     .disk = "vdb",
+     .code = VMIG_ERROR_DEFINITIONS_DIFFER,
+     .message = "disk vdb: the guest runs on it as raw, and its definition for the next start says qcow2",
+     .hint = AS_DEFINED,
+     .follow = {format_edited}},
+    {.name = "other-below",
+     .spoil = other_below,
+     .disk = "vda",
+     .code = VMIG_ERROR_DEFINITIONS_DIFFER,
+     .message = "disk vda: the definition for the next start names other backing files than the images have",
+     .hint = "Remove <backingStore> of that disk from the definition (virsh edit).",
+     .follow = {below_removed}},
+};
+
+PlanRows plan_rows_images(void)
+{
+    return (PlanRows){rows, G_N_ELEMENTS(rows)};
+}

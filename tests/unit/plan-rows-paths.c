@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Rows of plan-rows.h: where the images go, and whether there is room. */
+#include "plan-rows.h"
+
+#include <string.h>
+
+static void map(PlanWorld *w, const char *text)
+{
+    g_ptr_array_set_size(w->maps, 0);
+    plan_world_option(w->maps, w, text);
+}
+
+static void map_dir(PlanWorld *w, const char *text)
+{
+    g_ptr_array_set_size(w->map_dirs, 0);
+    plan_world_option(w->map_dirs, w, text);
+}
+
+static void mapped_a(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    map(w, "vda=@I@/new.qcow2");
+}
+
+static void mapped_b(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    map(w, "vdb=@I@/new.raw");
+}
+
+static void all_to_big(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    g_ptr_array_set_size(w->maps, 0);
+    map_dir(w, "@I@=/big");
+}
+
+/* --- something is there --- */
+
+static PlanFile *put_top(PlanWorld *w)
+{
+    return plan_world_put(w, THERE, (PlanFile){.path = (char *)"@I@/g.qcow2", .size = GIB});
+}
+
+static void stranger(PlanWorld *w)
+{
+    put_top(w);
+}
+
+static void open_jobs(PlanWorld *w)
+{
+    PlanFile *file = put_top(w);
+
+    file->owner_job = "fedcba9876543210";
+    file->owner_state = "SEED";
+}
+
+static void given_up(PlanWorld *w)
+{
+    PlanFile *file = put_top(w);
+
+    file->owner_job = "fedcba9876543210";
+    file->owner_state = "ROLLED_BACK";
+}
+
+static void brought(PlanWorld *w)
+{
+    PlanFile *file = put_top(w);
+
+    file->owner_job = "fedcba9876543210";
+    file->owner_state = "DONE";
+}
+
+static void kept_of_another(PlanWorld *w)
+{
+    PlanFile *file = put_top(w);
+
+    file->kept_job = "fedcba9876543210";
+    file->kept_domain = "99999999-2222-4333-8444-555555555555";
+}
+
+static void kept_and_changed(PlanWorld *w)
+{
+    PlanFile *file = put_top(w);
+
+    file->kept_job = file->owner_job = "fedcba9876543210";
+    file->owner_state = "DONE";
+    file->kept_domain = PLAN_UUID;
+    file->kept_why_not = "it was written to since";
+}
+
+static void moved_away(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    plan_world_remove(w, THERE, "@I@/g.qcow2");
+}
+
+static void base_there(PlanWorld *w)
+{
+    plan_world_put(w, THERE, (PlanFile){.path = (char *)"@I@/base.qcow2", .size = GIB});
+}
+
+/* As the hint has it, word by word; test_clones other_clones does so on real hosts. */
+static void own_folder(PlanWorld *w, const char *hint)
+{
+    g_auto(GStrv) folder = plan_hint_words(hint, "mkdir");
+    g_auto(GStrv) option = plan_hint_words(hint, "--map-dir");
+
+    g_assert_cmpstr(folder[0], ==, "mkdir");
+    plan_world_mkdir(w, THERE, folder[1], 1, 100 * GIB);
+    g_assert_cmpuint(g_strv_length(option), ==, 2);
+    map_dir(w, option[1]);
+}
+
+/* --- the folders --- */
+
+static void outside(PlanWorld *w)
+{
+    plan_world_mkdir(w, THERE, "/out", 3, 100 * GIB);
+    map(w, "vdb=/out/data.raw");
+}
+
+static void out_is_root(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    plan_world_add_root(w, THERE, "/out");
+}
+
+/* The base is in a folder of its own, on both hosts. */
+static void base_apart(PlanWorld *w)
+{
+    plan_world_remove(w, HERE, "@I@/base.qcow2");
+    plan_world_put(w, HERE, (PlanFile){.path = (char *)"@I@/low/base.qcow2", .format = "qcow2", .size = GIB});
+    plan_world_file(w, HERE, "@I@/g.qcow2")->backing = "@I@/low/base.qcow2";
+    plan_world_edit_live(w, "@I@/base.qcow2", "@I@/low/base.qcow2");
+    plan_world_mkdir(w, HERE, "@I@/low", 1, 100 * GIB);
+    plan_world_mkdir(w, THERE, "@I@/low", 1, 100 * GIB);
+}
+
+static void base_outside(PlanWorld *w)
+{
+    base_apart(w);
+    plan_world_mkdir(w, THERE, "/out", 3, 100 * GIB);
+    map_dir(w, "@I@/low=/out");
+}
+
+static void base_to_big(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    map_dir(w, "@I@/low=/big");
+}
+
+static void no_folder(PlanWorld *w)
+{
+    map(w, "vdb=@I@/none/data.raw");
+}
+
+static void folder_made(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    plan_world_mkdir(w, THERE, "@I@/none", 1, 100 * GIB);
+}
+
+/* A disk in a folder that is not among the source's roots. */
+static void move_b(PlanWorld *w, guint64 room)
+{
+    plan_world_edit(w, "@I@/data.raw", "/small/data.raw");
+    plan_world_remove(w, HERE, "@I@/data.raw");
+    plan_world_put(w, HERE, (PlanFile){.path = (char *)"/small/data.raw", .format = "raw", .size = GIB});
+    plan_world_mkdir(w, HERE, "/small", 4, room);
+    map(w, "vdb=@I@/data.raw");
+}
+
+static void outside_here(PlanWorld *w)
+{
+    move_b(w, 100 * GIB);
+}
+
+static void small_is_root(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    plan_world_add_root(w, HERE, "/small");
+}
+
+/* --- room --- */
+
+static void no_room_here(PlanWorld *w)
+{
+    move_b(w, 1024 * 1024);
+    plan_world_add_root(w, HERE, "/small");
+}
+
+static void freed_here(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    plan_world_folder(w, HERE, "/small")->free = 100 * GIB;
+}
+
+static void no_room_there(PlanWorld *w)
+{
+    plan_world_folder(w, THERE, "@I@")->free = GIB;
+}
+
+static void no_room_direct(PlanWorld *w)
+{
+    w->options.fold = (char *)"direct";
+    no_room_there(w);
+}
+
+static void freed_there(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    plan_world_folder(w, THERE, "@I@")->free = 100 * GIB;
+}
+
+/* --- two files, one path --- */
+
+static void clash(PlanWorld *w)
+{
+    map(w, "vda=@I@/x.img");
+    plan_world_option(w->maps, w, "vdb=@I@/x.img");
+}
+
+static void clash_below(PlanWorld *w)
+{
+    base_apart(w);
+    map(w, "vda=@I@/low/base.qcow2");
+}
+
+#define EXISTS "disk vda: /img/g.qcow2 exists on the destination"
+#define LEFT                                                                                                           \
+    "disk vda: /img/g.qcow2 exists on the destination, where job fedcba9876543210 left it, and cannot be the seed: "
+
+static const PlanRow rows[] = {
+    {.name = "exists",
+     .spoil = stranger,
+     .disk = "vda",
+     .code = VMIG_ERROR_DESTINATION_EXISTS,
+     .message = EXISTS,
+     .hint = "Choose another path with --map, or move that file away.",
+     .follow = {mapped_a, moved_away}},
+    {.name = "exists-open-job", /* the guest's rollback removes it: test_rollback */
+     .spoil = open_jobs,
+     .disk = "vda",
+     .code = VMIG_ERROR_DESTINATION_EXISTS,
+     .message = EXISTS,
+     .hint = "Job fedcba9876543210 there is not finished: vmig-snap resume or cancel there ends it.",
+     .follow = {moved_away}},
+    {.name = "exists-left",
+     .spoil = given_up,
+     .disk = "vda",
+     .code = VMIG_ERROR_DESTINATION_EXISTS,
+     .message = EXISTS,
+     .hint = "A job left it: vmig-snap doctor on the destination says what to do.",
+     .follow = {moved_away}},
+    {.name = "exists-brought",
+     .spoil = brought,
+     .disk = "vda",
+     .code = VMIG_ERROR_DESTINATION_EXISTS,
+     .message = EXISTS,
+     .hint = "Choose another path with --map: job fedcba9876543210 brought it there as a guest's disk.",
+     .follow = {mapped_a}},
+    {.name = "base-exists",
+     .spoil = base_there,
+     .disk = "vda",
+     .code = VMIG_ERROR_DESTINATION_EXISTS,
+     .message = "disk vda: /img/base.qcow2 exists on the destination",
+     .hint = "Give this guest's images a folder of their own: mkdir /img/g on the destination, then --map-dir "
+             "/img=/img/g.",
+     .follow = {own_folder}},
+    {.name = "kept-of-another",
+     .spoil = kept_of_another,
+     .disk = "vda",
+     .code = VMIG_ERROR_DESTINATION_EXISTS,
+     .message = LEFT "it is another guest's",
+     .hint = "Choose another path with --map, or move that file away.",
+     .follow = {mapped_a, moved_away}},
+    {.name = "kept-and-changed",
+     .spoil = kept_and_changed,
+     .disk = "vda",
+     .code = VMIG_ERROR_DESTINATION_EXISTS,
+     .message = LEFT "it was written to since",
+     .hint = "Choose another path with --map: job fedcba9876543210 brought it there as a guest's disk.",
+     .follow = {mapped_a}},
+    {.name = "outside",
+     .spoil = outside,
+     .disk = "vdb",
+     .code = VMIG_ERROR_OUTSIDE_ROOTS,
+     .message = "disk vdb: /out/data.raw is outside the image roots of the destination",
+     .hint = "Choose another path with --map or --map-dir, or add the folder to image-roots in "
+             "/etc/vmig-snap/vmig-snap.conf there.",
+     .follow = {mapped_b, all_to_big, out_is_root}},
+    {.name = "base-outside",
+     .spoil = base_outside,
+     .disk = "vda",
+     .code = VMIG_ERROR_OUTSIDE_ROOTS,
+     .message = "disk vda: /out/base.qcow2 is outside the image roots of the destination",
+     .hint = "Choose another folder with --map-dir, or add the folder to image-roots in "
+             "/etc/vmig-snap/vmig-snap.conf there.",
+     .follow = {base_to_big, out_is_root}},
+    {.name = "no-folder",
+     .spoil = no_folder,
+     .disk = "vdb",
+     .code = VMIG_ERROR_NO_DIRECTORY,
+     .message = "disk vdb: the folder of /img/none/data.raw does not exist on the destination or cannot be written",
+     .hint = "Make the folder there, or make it writable, or choose another with --map-dir.",
+     .follow = {folder_made, all_to_big}},
+    {.name = "outside-here",
+     .spoil = outside_here,
+     .disk = "vdb",
+     .code = VMIG_ERROR_OUTSIDE_ROOTS,
+     .message = "disk vdb: /small/data.raw is outside the image roots of this host",
+     .hint = "Add the folder to image-roots in /etc/vmig-snap/vmig-snap.conf.",
+     .follow = {small_is_root}},
+    {.name = "no-room-here",
+     .spoil = no_room_here,
+     .disk = "vdb",
+     .code = VMIG_ERROR_NO_ROOM,
+     .message = "disk vdb: the temporary overlay may take 107 MB, this host has 1.05 MB free there",
+     .hint = "Free space beside the image.",
+     .follow = {freed_here}},
+    {.name = "no-room-there",
+     .spoil = no_room_there,
+     .code = VMIG_ERROR_NO_ROOM,
+     .message = "the destination needs 4.06 GB (the images, and twice what the guest may write meanwhile) and has 1.07 "
+                "GB free",
+     .hint = "Free space there, or choose another file system with --map-dir.",
+     .follow = {freed_there, all_to_big}},
+    {.name = "no-room-direct",
+     .spoil = no_room_direct,
+     .code = VMIG_ERROR_NO_ROOM,
+     .message = "the destination needs 3.72 GB (the images, and what the guest may write meanwhile) and has 1.07 GB "
+                "free",
+     .hint = "Free space there, or choose another file system with --map-dir.",
+     .follow = {freed_there, all_to_big}},
+    {.name = "clash",
+     .spoil = clash,
+     .disk = "vdb",
+     .code = VMIG_ERROR_PATH_CLASH,
+     .message = "two files would get the destination path /img/x.img",
+     .hint = "Give each its own with --map.",
+     .follow = {mapped_a}},
+    {.name = "clash-below",
+     .spoil = clash_below,
+     .disk = "vda",
+     .code = VMIG_ERROR_PATH_CLASH,
+     .message = "two files would get the destination path /img/low/base.qcow2",
+     .hint = "Send the folders of the two files to different places with --map-dir.",
+     .follow = {base_to_big}},
+};
+
+PlanRows plan_rows_paths(void)
+{
+    return (PlanRows){rows, G_N_ELEMENTS(rows)};
+}

@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Rows of plan-rows.h: the disks that are not moved. test-plan-stay.c has when they are proven to be the same on both
+ * hosts. */
+#include "plan-rows.h"
+
+#define DISK(type, device, source, rest)                                                                               \
+    "<disk type='" type "' device='" device "'><driver name='qemu' type='raw'/>" source                                \
+    "<backingStore/><target dev='vdc'/>" rest "</disk>"
+#define FILE_C "<source file='@I@/c.raw'/>"
+
+static void put_c(PlanWorld *w, PlanSide side, const char *content)
+{
+    plan_world_put(w, side, (PlanFile){.path = (char *)"@I@/c.raw", .format = "raw", .size = GIB, .content = content});
+}
+
+/* A third disk that is not named with --disk. */
+static void stay(PlanWorld *w, const char *xml)
+{
+    plan_world_option(w->disks, w, "vda");
+    plan_world_option(w->disks, w, "vdb");
+    plan_world_add_device(w, xml);
+}
+
+static void only_next(PlanWorld *w, const char *xml)
+{
+    g_autofree char *with = g_strconcat(xml, "</devices>", NULL);
+
+    plan_world_edit_next(w, "</devices>", with);
+}
+
+static void detached(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    plan_world_detach(w, 0, "vdc");
+    plan_world_detach(w, 1, "vdc");
+}
+
+static void detached_next(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    plan_world_detach(w, 1, "vdc");
+}
+
+static void ejected(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(w->xml); i++) {
+        g_auto(GStrv) parts =
+            g_regex_split_simple("<source (?:file='@I@/c.raw'|pool='p' volume='v')/>", w->xml[i], 0, 0);
+        g_free(w->xml[i]);
+        w->xml[i] = g_strjoinv("", parts);
+    }
+}
+
+static void copied(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    for (guint i = 0; i < w->hosts[THERE].files->len; i++) {
+        PlanFile *file = w->hosts[THERE].files->pdata[i];
+        if (g_str_has_suffix(file->path, "/c.raw")) {
+            file->content = "a";
+            return;
+        }
+    }
+    put_c(w, THERE, "a");
+}
+
+/* --- files --- */
+
+static void written_file(PlanWorld *w)
+{
+    stay(w, DISK("file", "disk", FILE_C, ""));
+    put_c(w, HERE, "a");
+}
+
+static void all_moved(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    g_ptr_array_set_size(w->disks, 0);
+}
+
+static void named_as_well(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    plan_world_option(w->disks, w, "vdc");
+}
+
+static void missing_file(PlanWorld *w)
+{
+    stay(w, DISK("file", "disk", FILE_C, "<readonly/>"));
+    put_c(w, HERE, "a");
+}
+
+static void other_medium(PlanWorld *w)
+{
+    stay(w, DISK("file", "cdrom", FILE_C, ""));
+    put_c(w, HERE, "a");
+    put_c(w, THERE, "b");
+}
+
+static void floppy(PlanWorld *w)
+{
+    stay(w, DISK("file", "floppy", FILE_C, ""));
+    put_c(w, HERE, "a");
+    put_c(w, THERE, "a");
+}
+
+static void device(PlanWorld *w)
+{
+    stay(w, DISK("block", "disk", "<source dev='/dev/c'/>", ""));
+    for (guint side = 0; side < 2; side++)
+        plan_world_put(w, side, (PlanFile){.path = (char *)"/dev/c", .block = TRUE, .size = GIB});
+}
+
+static void unknown_below(PlanWorld *w)
+{
+    stay(w, "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>" FILE_C "<target dev='vdc'/></disk>");
+    for (guint side = 0; side < 2; side++)
+        plan_world_put(w, side, (PlanFile){.path = (char *)"@I@/c.raw", .size = GIB, .shared = TRUE});
+}
+
+/* --- servers, volumes and the rest --- */
+
+#define NBD(host, below)                                                                                               \
+    "<disk type='network' device='disk'><driver name='qemu' type='qcow2'/><source protocol='nbd' name='x'>"            \
+    "<host name='" host "' port='10809'/></source>" below "<target dev='vdc'/></disk>"
+
+static void local_server(PlanWorld *w)
+{
+    stay(w, NBD("localhost", ""));
+}
+
+static void server_named(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    plan_world_edit(w, "'localhost'", "'192.0.2.1'");
+}
+
+static void server_and_below(PlanWorld *w)
+{
+    stay(w, NBD("192.0.2.1", "<backingStore type='file'><format type='raw'/>" FILE_C "<backingStore/></backingStore>"));
+}
+
+#define VOLUME "<source pool='p' volume='v'/>"
+
+static void volume(PlanWorld *w)
+{
+    stay(w, DISK("volume", "disk", VOLUME, ""));
+}
+
+/* It is on shared storage: then its path proves what its pool does not. */
+static void volume_by_path(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    plan_world_edit(w, VOLUME, FILE_C);
+    plan_world_edit(w, "type='volume'", "type='file'");
+    for (guint side = 0; side < 2; side++)
+        plan_world_put(w, side, (PlanFile){.path = (char *)"@I@/c.raw", .size = GIB, .shared = TRUE});
+}
+
+static void volume_medium(PlanWorld *w)
+{
+    stay(w, DISK("volume", "cdrom", VOLUME, ""));
+}
+
+static void folder(PlanWorld *w)
+{
+    stay(w, DISK("dir", "disk", "<source dir='/c'/>", ""));
+}
+
+static void unknown_type(PlanWorld *w)
+{
+    stay(w, DISK("tomorrow", "disk", "<source x='y'/>", ""));
+}
+
+/* --- only in the definition for the next start --- */
+
+static void next_file(PlanWorld *w)
+{
+    only_next(w, DISK("file", "disk", FILE_C, ""));
+    put_c(w, HERE, "a");
+    put_c(w, THERE, "a");
+}
+
+static void next_medium(PlanWorld *w)
+{
+    only_next(w, DISK("file", "cdrom", FILE_C, ""));
+    put_c(w, HERE, "a");
+    put_c(w, THERE, "b");
+}
+
+static void next_floppy(PlanWorld *w)
+{
+    only_next(w, DISK("file", "floppy", FILE_C, ""));
+    put_c(w, HERE, "a");
+    put_c(w, THERE, "a");
+}
+
+static void next_volume(PlanWorld *w)
+{
+    only_next(w, DISK("volume", "disk", VOLUME, ""));
+}
+
+#define LEFT_OUT "disk vdc (not named with --disk) is not moved, and "
+#define NEXT "disk vdc (only in the definition for the next start) is not moved, and "
+#define NOT_PROVEN "/img/c.raw is not proven to be the same on the destination: "
+#define DETACH "Detach it before (virsh detach-disk), and attach one there afterwards."
+#define DETACH_NEXT "Detach it from the definition (virsh detach-disk --config), and attach one there afterwards."
+#define POOL "nothing says that volume v of pool p is the same on both hosts: a pool of that name can be anything there"
+
+static const PlanRow rows[] = {
+    {.name = "stay-file",
+     .spoil = written_file,
+     .disk = "vdc",
+     .code = VMIG_ERROR_NOT_SHARED,
+     .message = LEFT_OUT NOT_PROVEN "the destination does not have it",
+     .hint = "Move it too: leave --disk out, or name it as well.",
+     .follow = {all_moved, named_as_well}},
+    {.name = "stay-missing",
+     .spoil = missing_file,
+     .disk = "vdc",
+     .code = VMIG_ERROR_MEDIA_MISSING,
+     .message = LEFT_OUT "the destination does not have /img/c.raw",
+     .hint = "Copy this host's file there, or detach the disk (virsh detach-disk).",
+     .follow = {copied, detached}},
+    {.name = "stay-medium",
+     .spoil = other_medium,
+     .disk = "vdc",
+     .code = VMIG_ERROR_NOT_SHARED,
+     .message = LEFT_OUT NOT_PROVEN "the contents differ",
+     .hint = "Eject it (virsh change-media --eject), or copy this host's file there.",
+     .follow = {ejected, copied}},
+    {.name = "stay-floppy",
+     .spoil = floppy,
+     .disk = "vdc",
+     .code = VMIG_ERROR_NOT_SHARED,
+     .message = LEFT_OUT NOT_PROVEN "the file is on a file system that only this host has",
+     .hint = "Eject it (virsh change-media --eject).",
+     .follow = {ejected}},
+    {.name = "stay-device",
+     .spoil = device,
+     .disk = "vdc",
+     .code = VMIG_ERROR_NOT_SHARED,
+     .message = LEFT_OUT "/dev/c is not proven to be the same on the destination: nothing proves that the devices are "
+                         "the same: they have no WWN",
+     .hint = DETACH " Only storage with a WWN, or on a network file system beneath the image roots, can be proven to "
+                    "be the same on both hosts.",
+     .follow = {detached}},
+    {.name = "stay-unknown-below",
+     .spoil = unknown_below,
+     .disk = "vdc",
+     .code = VMIG_ERROR_NOT_SHARED,
+     .message = LEFT_OUT "lies on a backing file that cannot be compared with the destination's",
+     .hint = DETACH,
+     .follow = {detached}},
+    {.name = "stay-local-server",
+     .spoil = local_server,
+     .disk = "vdc",
+     .code = VMIG_ERROR_NOT_SHARED,
+     .message = LEFT_OUT "its server is this host itself ('nbd://localhost/x'): the destination would ask its own",
+     .hint = "Name the server by an address that is the same for both hosts (virsh edit), then start the guest anew.",
+     .follow = {server_named}},
+    {.name = "stay-server-and-below",
+     .spoil = server_and_below,
+     .disk = "vdc",
+     .code = VMIG_ERROR_NOT_SHARED,
+     .message = LEFT_OUT "lies on a backing file that cannot be compared with the destination's",
+     .hint = DETACH,
+     .follow = {detached}},
+    {.name = "stay-volume",
+     .spoil = volume,
+     .disk = "vdc",
+     .code = VMIG_ERROR_NOT_SHARED,
+     .message = LEFT_OUT POOL,
+     .hint = "Name the volume by its path instead of its pool (virsh edit), then start the guest anew.",
+     .follow = {volume_by_path}},
+    {.name = "stay-volume-medium",
+     .spoil = volume_medium,
+     .disk = "vdc",
+     .code = VMIG_ERROR_NOT_SHARED,
+     .message = LEFT_OUT POOL,
+     .hint = "Eject it (virsh change-media --eject).",
+     .follow = {ejected}},
+    {.name = "stay-folder",
+     .spoil = folder,
+     .disk = "vdc",
+     .code = VMIG_ERROR_NOT_SHARED,
+     .message = LEFT_OUT "is a piece of this host ('/c')",
+     .hint = DETACH,
+     .follow = {detached}},
+    {.name = "stay-unknown-type",
+     .spoil = unknown_type,
+     .disk = "vdc",
+     .code = VMIG_ERROR_NOT_SHARED,
+     .message = LEFT_OUT "is of a type that vmig-snap does not know ('tomorrow')",
+     .hint = DETACH,
+     .follow = {detached}},
+    {.name = "next-file",
+     .spoil = next_file,
+     .disk = "vdc",
+     .code = VMIG_ERROR_NOT_SHARED,
+     .message = NEXT NOT_PROVEN "the file is on a file system that only this host has",
+     .hint = DETACH_NEXT,
+     .follow = {detached_next}},
+    {.name = "next-medium",
+     .spoil = next_medium,
+     .disk = "vdc",
+     .code = VMIG_ERROR_NOT_SHARED,
+     .message = NEXT NOT_PROVEN "the contents differ",
+     .hint = "Eject it from the definition (virsh change-media --eject --config), or copy this host's file there.",
+     .follow = {ejected, copied}},
+    {.name = "next-floppy",
+     .spoil = next_floppy,
+     .disk = "vdc",
+     .code = VMIG_ERROR_NOT_SHARED,
+     .message = NEXT NOT_PROVEN "the file is on a file system that only this host has",
+     .hint = "Eject it from the definition (virsh change-media --eject --config).",
+     .follow = {ejected}},
+    {.name = "next-volume",
+     .spoil = next_volume,
+     .disk = "vdc",
+     .code = VMIG_ERROR_NOT_SHARED,
+     .message = NEXT POOL,
+     .hint = DETACH_NEXT,
+     .follow = {detached_next}},
+};
+
+PlanRows plan_rows_stay(void)
+{
+    return (PlanRows){rows, G_N_ELEMENTS(rows)};
+}
