@@ -240,7 +240,7 @@ static void read_call(GPtrArray *sites, const char *file, const char *name, cons
 
 static void read_calls(GPtrArray *sites, const char *file, const char *text, GHashTable *carried)
 {
-    g_autoptr(GRegex) regex = g_regex_new("\\b(\\w*refuse\\w*|vmig_fail)(\\()", 0, 0, NULL);
+    g_autoptr(GRegex) regex = g_regex_new("\\b(\\w*refuse(?!d)\\w*|vmig_fail)(\\()", 0, 0, NULL);
     g_autoptr(GMatchInfo) match = NULL;
 
     for (g_regex_match(regex, text, 0, &match); g_match_info_matches(match); g_match_info_next(match, NULL)) {
