@@ -195,11 +195,11 @@ one('receiver-hard-link', 'plugin/host/receiver.c', '    if (st.st_nlink != 1)\n
 
 # The engine, by the simulation.
 SETTLE = 'plugin/flow/settle.c'
-layers('settle-stale-copy', [
-    (SETTLE, 'return m->source_fenced ||\n           (source != NULL', 'return TRUE ||\n           (source != NULL'),
-    (SETTLE, '    m->job->revoked = TRUE;\n    return vmig_journal_save(m->journal, m->job, error);',
-             '    m->job->revoked = TRUE;\n    return TRUE;'),
-], 'after a crash a copy counts that the source ran on from: acknowledged writes are lost', SIM)
+one('settle-revoked-unsaved', SETTLE, '    m->job->revoked = TRUE;\n    return vmig_journal_save(m->journal, m->job, error);',
+    '    m->job->revoked = TRUE;\n    return TRUE;',
+    'after a crash a copy counts that the source ran on from: acknowledged writes are lost', SIM)
+one('settle-fence-unasked', SETTLE, 'return m->source_fenced ||\n           (source != NULL', 'return TRUE ||\n           (source != NULL',
+    'what arrived counts although the source had its disks again: acknowledged writes are lost', SIM)
 one('settle-token-there-first', SETTLE,
     '    if (source != NULL && !vmig_storage_token_put(source->storage, m->job, "destination", error))\n        return FALSE;\n',
     '    if (!write_there(dest->storage, m->job, error))\n        return FALSE;\n'
@@ -291,10 +291,11 @@ one('users-unknown', USERS, 'if (target->exists && target->user == NULL && searc
 one('users-relative', USERS, '    follow(chain, near);\n', '    (void)near;\n',
     'an image that another one names by a relative name is deleted', 'unit image-users')
 one('users-real-folder', USERS, '        follow(chain, there);\n', '        (void)there;\n',
-    'an image that another one names relative to its real folder is deleted', 'unit image-users')
+    'an image that another one names relative to its real folder is deleted',
+    'unit image-users /image-users/definition-by-link')
 one('users-take', USERS, 'if (fcntl(fd, F_OFD_SETLK, &lock) == 0)\n        return TRUE;\n    *why = errno == EAGAIN',
     'if (fcntl(fd, F_OFD_SETLK, &lock) == 0 || TRUE)\n        return TRUE;\n    *why = errno == EAGAIN',
-    'a guest that starts at the same moment has its base deleted', 'unit image-users /image-users/take')
+    'a guest that starts at the same moment has its base deleted', 'unit image-users /image-users/locked')
 
 # A disk that stays where it is.
 STAY = 'plugin/flow/plan-stay.c'

@@ -60,6 +60,24 @@ void sim_check_now(Sim *sim)
 }
 
 /* Nothing runs on the destination without the durable token, nothing on the source once either journal has it. */
+static gboolean is_revoked(const SimHost *host)
+{
+    g_autoptr(VmigJob) job = vmig_journal_load(host->journal, host->sim->job_id, NULL);
+
+    return job != NULL && job->revoked;
+}
+
+/* From its next write on, what arrived is stale. The other host may not answer by then, and the process may die: so
+ * this holds whatever is there. Later on the way back the guest is resumed for a pivot only. */
+static void check_revoked(Sim *sim)
+{
+    VmigState state = sim->machine != NULL ? vmig_job_state(sim->machine->job) : VMIG_STATE_LAST;
+
+    if ((state == VMIG_STATE_UNCERTAIN || state == VMIG_STATE_ROLLBACK) && !is_revoked(sim_source(sim)) &&
+        !is_revoked(sim_dest(sim)))
+        sim_violate(sim, "resumed on the source, and no journal says that what arrived is stale");
+}
+
 void sim_check_resume(SimHost *host)
 {
     Sim *sim = host->sim;
@@ -70,6 +88,28 @@ void sim_check_resume(SimHost *host)
         sim_violate(sim, "resumed on the destination, and the source's journal does not know");
     if (!host->is_dest && (token_is_dest(host) || token_is_dest(sim_dest(sim))))
         sim_violate(sim, "resumed on the source, which has given the token away");
+    if (!host->is_dest)
+        check_revoked(sim);
+}
+
+static gboolean is_fenced(const SimHost *host)
+{
+    for (guint i = 0; i < host->guard.fences->len; i++)
+        if (!((const SimFile *)host->guard.fences->pdata[i])->fenced)
+            return FALSE;
+    return host->guard.fences->len > 0;
+}
+
+/* An absent source is no proof: it may have run on after the copy was complete. */
+void sim_check_give(SimHost *source)
+{
+    Sim *sim = source->sim;
+    const SimDomain *d = &source->domain;
+
+    if (token_is_dest(source) || token_is_dest(sim_dest(sim)) || sim->broken != SIM_BREAK_NOTHING)
+        return;
+    if (!is_fenced(source) && !(d->exists && d->qemu == NULL && d->migrated))
+        sim_violate(sim, "the token is given, and nothing proves that the source did not run on");
 }
 
 static gboolean same_file(const SimFile *a, const SimFile *b)

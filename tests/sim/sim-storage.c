@@ -154,6 +154,8 @@ static JsonObject *do_token_put(SimHost *host, VmigReader *args, GError **error)
         return NULL;
     if (host->sim->broken == SIM_BREAK_TOKEN && host->is_dest)
         return done(TRUE);
+    if (!host->is_dest && g_strcmp0(owner, VMIG_OWNER_DESTINATION) == 0)
+        sim_check_give(host);
     gboolean ok = vmig_journal_set_token(host->journal, job, owner, error);
     host->given = host->given || (ok && strcmp(owner, VMIG_OWNER_DESTINATION) == 0);
     return done(ok);

@@ -219,6 +219,19 @@ static void test_definition(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     expect(f, "volume 'v' of pool 'p'");
 }
 
+/* An image that was looked at by its link's name is not looked at again beneath the roots. */
+static void test_definition_by_link(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autofree char *link = g_build_filename(f->outside, "link.qcow2", NULL);
+    g_autofree char *top = g_build_filename(f->root, "top.qcow2", NULL);
+
+    make_base(f);
+    run(f->root, "qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 top.qcow2");
+    g_assert_cmpint(symlink(top, link), ==, 0);
+    define_disk(f, link);
+    expect(f, "link.qcow2, which lies on it");
+}
+
 static void test_snapshot(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autofree char *snapshot = g_strdup_printf(
@@ -362,6 +375,7 @@ int main(int argc, char **argv)
     }
     add("/image-users/leaving", test_leaving, NULL);
     add("/image-users/definition", test_definition, NULL);
+    add("/image-users/definition-by-link", test_definition_by_link, NULL);
     add("/image-users/snapshot", test_snapshot, NULL);
     add("/image-users/no-libvirt", test_no_libvirt, NULL);
     add("/image-users/open", test_open, NULL);
