@@ -66,3 +66,8 @@ char *vmig_shell_word(const char *text)
             return quote_controls(text);
     return *text != '\0' && strspn(text, plain) == strlen(text) ? g_strdup(text) : g_shell_quote(text);
 }
+
+char *vmig_shell_domain(const char *name, const char *uuid)
+{
+    return vmig_shell_word(*name == '-' ? uuid : name);
+}

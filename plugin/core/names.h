@@ -13,3 +13,6 @@ char *vmig_text_escape(const char *bytes, gssize length);
 /* A word of a shell command that is told to people: as it is where the shell takes it as it is, else quoted, so that
  * the command does what it says whatever the name is. (transfer full) */
 char *vmig_shell_word(const char *text);
+/* A domain in a virsh command that is told to people: its name as such a word, or its UUID where virsh would take the
+ * name for an option. (transfer full) */
+char *vmig_shell_domain(const char *name, const char *uuid);

@@ -2,7 +2,9 @@
 /* The table of messages. */
 #include "core/setup-cause.h"
 
-/* The pattern's group "n" is the name; %s in the remedy stands for it. */
+#include "core/names.h"
+
+/* The pattern's group "n" is the name; %s in the remedy stands for it, and %w for it as an argument of virsh. */
 typedef struct {
     const char *pattern;
     const char *element;
@@ -17,8 +19,8 @@ static const Cause causes[] = {
      "<interface>", "Create the bridge %s there, or change the guest's <source bridge=>.", FALSE},
     {"no network with matching name '(?<n>[^']+)'", "<interface>",
      "Define the network %s there (virsh net-define, net-start, net-autostart).", FALSE},
-    {"network '(?<n>[^']+)' is not active", "<interface>",
-     "Start the network there: virsh net-start %s; virsh net-autostart %s.", FALSE},
+    {"network '(?<n>.+)' is not active", "<interface>",
+     "Start the network there: virsh net-start %w; virsh net-autostart %w.", FALSE},
     {"network '(?<n>[^']+)' has no portgroup", "<interface>", "Define that port group in the network %s there.", FALSE},
     {"referenced filter '(?<n>[^']+)' is missing", "<filterref>",
      "Define the network filter %s there (virsh nwfilter-define).", FALSE},
@@ -61,6 +63,14 @@ static const Cause causes[] = {
      "Use the same security driver on both hosts (security_driver in qemu.conf).", FALSE},
 };
 
+/* A name that begins with a dash is no option. */
+static char *argument(const char *name)
+{
+    g_autofree char *word = vmig_shell_word(name);
+
+    return g_strconcat(*name == '-' ? "-- " : "", word, NULL);
+}
+
 VmigSetupCause *vmig_setup_cause(const char *message)
 {
     for (guint i = 0; message != NULL && i < G_N_ELEMENTS(causes); i++) {
@@ -74,6 +84,8 @@ VmigSetupCause *vmig_setup_cause(const char *message)
         cause->lasts = !causes[i].passes;
         cause->name = name != NULL && *name != '\0' ? g_steal_pointer(&name) : NULL;
         g_autoptr(GString) remedy = g_string_new(causes[i].remedy);
+        g_autofree char *word = argument(cause->name != NULL ? cause->name : "it");
+        g_string_replace(remedy, "%w", word, 0);
         g_string_replace(remedy, "%s", cause->name != NULL ? cause->name : "it", 0);
         cause->remedy = g_string_free(g_steal_pointer(&remedy), FALSE);
         return cause;

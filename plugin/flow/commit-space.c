@@ -107,7 +107,7 @@ static void tell_starved(VmigMachine *m, const VmigHost *host, const VmigRoom *r
 
 static void tell_io_error(VmigMachine *m, VmigHost *host)
 {
-    g_autofree char *domain = vmig_shell_word(m->job->domain);
+    g_autofree char *domain = vmig_shell_domain(m->job->domain, m->job->uuid);
 
     vmig_machine_note(m,
                       "%s: the guest is paused on an I/O error of a disk (virsh domblkerror %s): it is not resumed "

@@ -107,7 +107,7 @@ static gboolean fail_snapshot(VmigMachine *m, VmigHost *host, const char *overla
         "%s: somebody made %u internal snapshot(s) of '%s' in the temporary overlay %s, where they would be lost: "
         "%s",
         host->hypervisor->host, count, m->job->domain, overlay, names != NULL ? names : "(cannot be read)");
-    g_autofree char *domain = vmig_shell_word(m->job->domain);
+    g_autofree char *domain = vmig_shell_domain(m->job->domain, m->job->uuid);
     if (error != NULL && *error != NULL)
         vmig_error_set_hint(
             *error,

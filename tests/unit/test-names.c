@@ -45,10 +45,22 @@ static void test_nasty(void)
     }
 }
 
+static void test_domain(void)
+{
+    g_autofree char *plain = vmig_shell_domain("web1", "11111111-2222-4333-8444-555555555555");
+    g_autofree char *quoted = vmig_shell_domain("a b", "11111111-2222-4333-8444-555555555555");
+    g_autofree char *option = vmig_shell_domain("-rf", "11111111-2222-4333-8444-555555555555");
+
+    g_assert_cmpstr(plain, ==, "web1");
+    g_assert_cmpstr(quoted, ==, "'a b'");
+    g_assert_cmpstr(option, ==, "11111111-2222-4333-8444-555555555555");
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/names/shell-word/plain", test_plain);
     g_test_add_func("/names/shell-word/nasty", test_nasty);
+    g_test_add_func("/names/shell-domain", test_domain);
     return g_test_run();
 }

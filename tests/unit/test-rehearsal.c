@@ -157,6 +157,26 @@ static void test_causes(void)
         g_assert_null(vmig_setup_cause(others[i]));
 }
 
+/* What a network is called comes to virsh as one argument. */
+static void test_remedy_words(void)
+{
+    static const char *const names[] = {"lonely", "it's $(touch x)", "-all", "a; b", NULL};
+
+    for (guint i = 0; names[i] != NULL; i++) {
+        g_autofree char *message = g_strdup_printf("network '%s' is not active", names[i]);
+        g_autoptr(VmigSetupCause) cause = vmig_setup_cause(message);
+        g_auto(GStrv) words = NULL;
+        const char *command = strstr(cause->remedy, "virsh net-start");
+        const char *end = strstr(command, "; virsh net-autostart");
+        g_autofree char *first = g_strndup(command, (gsize)(end - command));
+        g_assert_true(g_shell_parse_argv(first, NULL, &words, NULL));
+        guint length = g_strv_length(words);
+        g_assert_cmpstr(words[length - 1], ==, names[i]);
+        g_assert_cmpuint(length, ==, *names[i] == '-' ? 4 : 3);
+        g_assert_true(length == 3 || g_str_equal(words[2], "--"));
+    }
+}
+
 /* --- this host's part --- */
 
 typedef struct {
@@ -403,6 +423,7 @@ int main(int argc, char **argv)
     g_test_add_func("/rehearsal/images-of", test_images_of);
     g_test_add_func("/rehearsal/names", test_names);
     g_test_add_func("/rehearsal/causes", test_causes);
+    g_test_add_func("/rehearsal/remedy-words", test_remedy_words);
     g_test_add_func("/rehearsal/snapshot-files", test_snapshot_files);
     g_test_add("/rehearsal/images", Fixture, NULL, set_up, test_images, tear_down);
     g_test_add("/rehearsal/process-ends", Fixture, NULL, set_up, test_process_ends, tear_down);
