@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* A record as text, without a tree of objects in between: it is written at every step, and is large. */
 #include "core/job-private.h"
+#include "core/job.h"
+#include "core/path-map.h"
 
 static void append_string(GString *out, const char *text)
 {
@@ -94,4 +96,13 @@ char *vmig_record_to_text(gconstpointer record, const FieldTable *table)
 
     append_record(out, record, table);
     return g_string_free(out, FALSE);
+}
+
+char *vmig_job_older_hint(const char *id)
+{
+    const char *job = id != NULL && vmig_job_id_is_valid(id) ? id : "JOB";
+
+    return g_strdup_printf("Install the version of vmig-snap that began the job again, on both hosts. End the job with "
+                           "it: vmig-snap resume %s, or vmig-snap cancel %s. Then upgrade both hosts.",
+                           job, job);
 }

@@ -452,6 +452,14 @@ VmigJob *vmig_job_from_json(JsonObject *object, GError **error)
         vmig_fail(error, VMIG_ERROR_JOURNAL, NULL, "the record is not that of a job");
         return NULL;
     }
+    if (job->version < VMIG_JOB_VERSION && !vmig_state_is_final(vmig_job_state(job))) {
+        g_autofree char *hint = vmig_job_older_hint(job->id);
+        vmig_fail(error, VMIG_ERROR_JOURNAL_OLDER, hint,
+                  "the record of the unfinished job is of version %" G_GUINT64_FORMAT
+                  ", this vmig-snap carries on only version %d",
+                  job->version, VMIG_JOB_VERSION);
+        return NULL;
+    }
     return g_steal_pointer(&job);
 }
 

@@ -234,7 +234,8 @@ static void unfinished_rule(const VmigDoctorJob *job, GPtrArray *findings)
 static const char *journal_code(const GError *why)
 {
     if (g_error_matches(why, VMIG_ERROR, VMIG_ERROR_JOURNAL_DAMAGED) ||
-        g_error_matches(why, VMIG_ERROR, VMIG_ERROR_JOURNAL_NEWER))
+        g_error_matches(why, VMIG_ERROR, VMIG_ERROR_JOURNAL_NEWER) ||
+        g_error_matches(why, VMIG_ERROR, VMIG_ERROR_JOURNAL_OLDER))
         return vmig_error_name((VmigErrorCode)why->code);
     return "journal";
 }

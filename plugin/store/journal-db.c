@@ -53,9 +53,7 @@ const char vmig_journal_ddl[] =
     " PRIMARY KEY (job, path)) STRICT;"
     "CREATE INDEX file_path ON file (path);"
 
-    "CREATE TABLE text (job TEXT NOT NULL, hash TEXT NOT NULL, body TEXT NOT NULL, size INTEGER NOT NULL,"
-    " since INTEGER NOT NULL, sum BLOB NOT NULL CHECK (sum = vmig_sum('text', job, hash, size, since)),"
-    " PRIMARY KEY (job, hash)) STRICT;"
+    VMIG_JOURNAL_TEXT_TABLE
 
     "CREATE TABLE reserve (room BLOB NOT NULL) STRICT;";
 

@@ -238,7 +238,8 @@ static gboolean check_version(VmigJournal *journal, GError **error)
         return vmig_fail(error, VMIG_ERROR_JOURNAL_NEWER, "Upgrade vmig-snap on this host.",
                          "the journal %s is of version %" G_GINT64_FORMAT ", this vmig-snap knows up to %d",
                          journal->path, version, VMIG_JOURNAL_SCHEMA);
-    if (version < VMIG_JOURNAL_SCHEMA)
+    journal->version = version;
+    if (version < VMIG_JOURNAL_SCHEMA && vmig_journal_older_schema(version) == NULL)
         return refuse_damaged(error, journal->path, "its version number is none that ever was");
     return TRUE;
 }
@@ -253,8 +254,10 @@ static gboolean check_schema(VmigJournal *journal, GError **error)
 
     if (stmt == NULL || !vmig_db_step(journal, stmt, &row, error))
         return FALSE;
-    if (pattern == NULL || sqlite3_prepare_v2(pattern, SCHEMA_TEXT, -1, &right, NULL) != SQLITE_OK ||
-        sqlite3_step(right) != SQLITE_ROW)
+    if (pattern == NULL ||
+        (journal->version != VMIG_JOURNAL_SCHEMA &&
+         sqlite3_exec(pattern, vmig_journal_older_schema(journal->version), NULL, NULL, NULL) != SQLITE_OK) ||
+        sqlite3_prepare_v2(pattern, SCHEMA_TEXT, -1, &right, NULL) != SQLITE_OK || sqlite3_step(right) != SQLITE_ROW)
         return vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "the journal's schema does not work with this SQLite");
     if (g_strcmp0(vmig_db_text(stmt, 0), vmig_db_text(right, 0)) != 0)
         return refuse_damaged(error, journal->path, "its tables are not those of vmig-snap");
@@ -402,7 +405,7 @@ static VmigJournal *open_journal(const char *path, const char *machine_id, OpenM
     }
     if (!find_or_create(journal, machine_id, error) || !open_database(journal, error) || !configure(journal, error) ||
         !check_version(journal, error) || (mode != OPEN_TO_LOOK && !check_all(journal, error)) ||
-        !check_machine(journal, machine_id, error))
+        !check_machine(journal, machine_id, error) || !vmig_journal_upgrade(journal, error))
         return NULL;
     if (mode == OPEN_TO_WRITE && sqlite3_db_readonly(journal->db, "main") != 0) {
         refuse(error, path, "Is the file system mounted read-only?", "it cannot be written");

@@ -20,6 +20,7 @@ struct VmigJournal {
     char *path;
     char *boot_id;
     GPtrArray *roots; /* char *; NULL: not set */
+    gint64 version;   /* of its schema: VMIG_JOURNAL_SCHEMA, or an older one that is only read */
     int dir_fd;       /* of the folder; holds a shared flock against vmig_journal_set_aside() */
     gboolean read_only;
     gboolean broken; /* a sync failed or the database turned out damaged: nothing is written any more */
@@ -61,6 +62,16 @@ gboolean vmig_db_note(VmigJournal *journal, const char *id, const char *detail, 
 
 /* vmig_sum(...): what every row's CHECK compares with its column `sum`. */
 gboolean vmig_db_add_functions(sqlite3 *db);
+/* What version 2 of the schema has and version 1 had not. */
+#define VMIG_JOURNAL_TEXT_TABLE                                                                                        \
+    "CREATE TABLE text (job TEXT NOT NULL, hash TEXT NOT NULL, body TEXT NOT NULL, size INTEGER NOT NULL,"             \
+    " since INTEGER NOT NULL, sum BLOB NOT NULL CHECK (sum = vmig_sum('text', job, hash, size, since)),"               \
+    " PRIMARY KEY (job, hash)) STRICT;"
+/* Turns an empty database of this schema into one of that version; NULL where there never was one. */
+const char *vmig_journal_older_schema(gint64 version);
+/* For a journal of an older version that was found whole: JOURNAL_OLDER where a job is unfinished. Otherwise it becomes
+ * one of this version in one transaction; one that is open for reading only stays as it is. */
+gboolean vmig_journal_upgrade(VmigJournal *journal, GError **error);
 /* The schema as statements. */
 extern const char vmig_journal_ddl[];
 

@@ -27,7 +27,8 @@ static VmigJob *read_job(sqlite3_stmt *stmt, GError **error)
         return NULL;
     }
     g_autoptr(VmigJob) job = vmig_job_from_string(vmig_db_text(stmt, 5), &failure);
-    if (job == NULL && g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_JOURNAL_NEWER)) {
+    if (job == NULL && (g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_JOURNAL_NEWER) ||
+                        g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_JOURNAL_OLDER))) {
         g_propagate_prefixed_error(error, g_steal_pointer(&failure), "job %s: ", id);
         return NULL;
     }

@@ -64,8 +64,9 @@ void vmig_journal_head_free(VmigJournalHead *head);
  * journal is made and compared afterwards.
  * Refuses (JOURNAL) a symbolic link, another owner, a folder or file that others can write, a second hard link, a
  * read-only file system; (JOURNAL_DAMAGED) a damaged or foreign database, that of another machine, a rollback file
- * without its database; (JOURNAL_NEWER) one of a newer vmig-snap. A damaged journal is never replaced: that is
- * vmig_journal_set_aside(). */
+ * without its database; (JOURNAL_NEWER) one of a newer vmig-snap; (JOURNAL_OLDER) one of an older
+ * vmig-snap that has unfinished jobs. An older one without them is carried over. A damaged journal is never replaced:
+ * that is vmig_journal_set_aside(). */
 VmigJournal *vmig_journal_open(const char *path, const char *machine_id, GError **error);
 /* To look only: works on a read-only file system; every writing function fails. NO_JOB where there is no journal. */
 VmigJournal *vmig_journal_open_read_only(const char *path, const char *machine_id, GError **error);

@@ -144,6 +144,31 @@ def test_refused():
             refused(folder, what, reason, code, look(folder))
 
 
+def test_older():
+    """One of the version before: an unfinished job in it is refused by name, everything else is carried over."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o700)
+        subprocess.run([MAKE, os.path.join(folder, 'journal.db'), machine_id(), 'older'], check=True)
+        refused(folder, 'of an older version', "is of version 1, this vmig-snap writes version 2, and 1 of its jobs is "
+                f"not finished: {JOB} of 'web1'", 'journal-older', look(folder))
+        ended = call([SNAP, 'status'], wrap=wrap(folder))
+        check(f'vmig-snap resume {JOB}, or vmig-snap cancel {JOB}. Then upgrade' in ended.err,
+              'the hint says what ends the job', ended)
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o700)
+        subprocess.run([MAKE, os.path.join(folder, 'journal.db'), machine_id(), 'older-ended'], check=True)
+        before = look(folder)
+        ended = call([SNAP, 'list', '--all'], wrap=wrap(folder))
+        check(ended.code == 0 and 'old1' in ended.out, 'list --all reads an older journal', ended)
+        check(look(folder) == before, 'reading an older journal changes nothing', look(folder))
+        agent = call([SNAP, 'agent'], wrap=wrap(folder))
+        check(agent.code == 0 and 'hello' in agent.out, 'the agent carries an older journal over', agent)
+        with open(os.path.join(folder, 'journal.db'), 'rb') as file:
+            check(file.read(64)[60:] == b'\0\0\0\2', 'it is of this version then', '')
+        ended = call([SNAP, 'list', '--all'], wrap=wrap(folder))
+        check(ended.code == 0 and 'old1' in ended.out, 'list --all still has the old job', ended)
+
+
 def test_clone():
     """The journal of another machine, in a copy of its disk."""
     if machine_id() == 'none':
@@ -205,7 +230,7 @@ def main():
                                                              check=False).returncode:
             counter.skip('the journal by the command line', 'no mount namespace to be had')
             return counter.run([])
-    return counter.run([test_refused, test_clone, test_read_only, test_many])
+    return counter.run([test_refused, test_older, test_clone, test_read_only, test_many])
 
 
 if __name__ == '__main__':

@@ -14,6 +14,7 @@
 #include "flow/doctor-private.h"
 #include "store/gate.h"
 #include "store/oplock.h"
+#include "tests/unit/older-journal.h"
 
 #define ID "0123456789abcdef"
 #define OTHER "fedcba9876543210"
@@ -562,6 +563,7 @@ static void test_journal_errors(void)
         {VMIG_ERROR_JOURNAL, "chmod 0600 it, and see who used it.", "journal", VMIG_FIX_NONE},
         {VMIG_ERROR_JOURNAL, NULL, "journal", VMIG_FIX_NONE},
         {VMIG_ERROR_JOURNAL_NEWER, "Upgrade vmig-snap on this host.", "journal-newer", VMIG_FIX_NONE},
+        {VMIG_ERROR_JOURNAL_OLDER, "Install it again.", "journal-older", VMIG_FIX_NONE},
         {VMIG_ERROR_NO_SPACE, "Free some space.", "journal", VMIG_FIX_NONE},
         {VMIG_ERROR_TIMEOUT, NULL, "journal", VMIG_FIX_NONE},
     };
@@ -1090,6 +1092,30 @@ static void test_fix_folders(Host *h, G_GNUC_UNUSED gconstpointer data)
     g_assert_cmpuint(count(fixed, "run-folder"), ==, 2);
 }
 
+/* doctor says what every command says of the journal of an older version, and --fix leaves it alone. */
+static void test_older_journal(Host *h, G_GNUC_UNUSED gconstpointer data)
+{
+    g_autofree char *path = g_build_filename(h->state, "journal.db", NULL);
+    g_autofree char *machine = vmig_machine_id();
+    g_autoptr(GError) error = NULL;
+    sqlite3 *db = NULL;
+
+    g_assert_cmpint(g_mkdir_with_parents(h->state, 0700), ==, 0);
+    db = older_journal(path, machine);
+    older_add(db, OTHER, "7f2c5c3e-8a4b-4f0e-9d3a-0d9f5c1b7e21", "old1", "DONE");
+    g_autoptr(GPtrArray) fine = run(h, FALSE);
+    g_assert_cmpint(find(fine, "journal")->severity, ==, VMIG_SEVERITY_OK);
+    older_add(db, ID, "6f2c5c3e-8a4b-4f0e-9d3a-0d9f5c1b7e21", "web1", "SEED");
+    sqlite3_close(db);
+    g_assert_null(vmig_journal_open(path, machine, &error));
+    for (gint fix = FALSE; fix <= TRUE; fix++) {
+        g_autoptr(GPtrArray) found = run(h, fix);
+        assert_problem(found, "journal-older", error->message, VMIG_FIX_NONE);
+        g_assert_cmpstr(find(found, "journal-older")->repair, ==, vmig_error_hint(error));
+        g_assert_true(exists(path));
+    }
+}
+
 static void test_fix_journal(Host *h, G_GNUC_UNUSED gconstpointer data)
 {
     g_autofree char *path = g_build_filename(h->state, "journal.db", NULL);
@@ -1214,6 +1240,7 @@ int main(int argc, char **argv)
     ADD("/doctor/fix/journal-other-cause", test_fix_journal_other_cause);
     ADD("/doctor/fix/exchanged", test_fix_exchanged);
     ADD("/doctor/fix/folders", test_fix_folders);
+    ADD("/doctor/older-journal", test_older_journal);
     ADD("/doctor/fix/journal", test_fix_journal);
     return g_test_run();
 }

@@ -17,10 +17,12 @@
 #include "store/journal.h"
 #include "store/oplock.h"
 #include "tests/unit/many-jobs.h"
+#include "tests/unit/older-journal.h"
 
 #define UUID "6f2c5c3e-8a4b-4f0e-9d3a-0d9f5c1b7e21"
 #define UUID2 "11111111-2222-4333-8444-555555555555"
 #define JOB "0123456789abcdef"
+#define MACHINE "3d1219c7c4c5404aaa1f6d2a48adfda4"
 #define S(state) VMIG_STATE_##state
 #define C(chain) VMIG_HOOK_CHAIN_##chain
 #define V(verdict) VMIG_HOOK_VETO_##verdict
@@ -543,6 +545,29 @@ static void test_damaged(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     }
 }
 
+/* The unfinished job of an older version: its guest starts no more than with a journal that cannot be read, and every
+ * other one does. Without an unfinished job nobody is held back. */
+static void test_older(Fixture *f, G_GNUC_UNUSED gconstpointer data)
+{
+    g_autofree char *marked = make_xml(UUID, JOB, "/images/g.qcow2");
+    g_autofree char *plain = make_xml(UUID2, NULL, "/images/x.qcow2");
+    sqlite3 *db = NULL;
+
+    g_assert_cmpint(g_mkdir_with_parents(f->paths.state_dir, 0700), ==, 0);
+    db = older_journal(f->paths.journal, MACHINE);
+    older_add(db, "fedcba9876543210", UUID2, "old1", "DONE");
+    check(f, VMIG_HOOK_PREPARE, marked, ALLOW, "");
+    check(f, VMIG_HOOK_PREPARE, plain, ALLOW, "");
+    older_add(db, JOB, UUID, "g", "SEED");
+    sqlite3_close(db);
+    check(f, VMIG_HOOK_PREPARE, marked, V(JOURNAL), "is of version 1");
+    check(f, VMIG_HOOK_RESTORE, marked, V(JOURNAL), "is of version 1");
+    check(f, VMIG_HOOK_MIGRATE, marked, V(JOURNAL), "is of version 1");
+    check(f, VMIG_HOOK_PREPARE, plain, ALLOW, "");
+    check(f, VMIG_HOOK_RECONNECT, marked, ALLOW, "");
+    check(f, VMIG_HOOK_STARTED, marked, ALLOW, "");
+}
+
 /* Not all of the journal is proven for a guest: what it lost is noticed by the guest's own mark, and another host's
  * journal is none. */
 static void test_index_and_machine(Fixture *f, G_GNUC_UNUSED gconstpointer data)
@@ -831,6 +856,7 @@ int main(int argc, char **argv)
     ADD("incoming", test_incoming);
     ADD("left", test_left);
     ADD("damaged", test_damaged);
+    ADD("older", test_older);
     ADD("index-and-machine", test_index_and_machine);
     ADD("time", test_time);
     ADD("paths", test_paths);

@@ -165,13 +165,13 @@ static void test_missing(void)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(VmigJob) job =
-        vmig_job_from_string("{\"version\":1,\"id\":\"a\",\"uuid\":\"b\",\"token\":\"source\",\"state\":\"PLAN\","
+        vmig_job_from_string("{\"version\":3,\"id\":\"a\",\"uuid\":\"b\",\"token\":\"source\",\"state\":\"PLAN\","
                              "\"error_code\":null,\"unknown\":{\"a\":[1]}}",
                              &error);
     g_autoptr(VmigJob) empty = record_new(&job_table);
 
     g_assert_no_error(error);
-    empty->version = 1;
+    empty->version = 3;
     empty->id = g_strdup("a");
     empty->uuid = g_strdup("b");
     empty->token = g_strdup("source");
