@@ -31,9 +31,14 @@ static gboolean may_be_missing(const VmigDomainDisk *d)
            (g_strcmp0(d->startup_policy, "optional") == 0 || g_strcmp0(d->startup_policy, "requisite") == 0);
 }
 
+/* No rule speaks against the disk itself once it is moved. */
 static gboolean can_be_moved(const VmigDomainDisk *d)
 {
-    return d->source != NULL && !d->readonly && !d->shareable && strcmp(d->device, "disk") == 0;
+    gboolean whole = !d->sliced && !d->reservations && !d->encrypted && !d->data_store && !d->transient;
+    gboolean known =
+        d->driver_type == NULL || strcmp(d->driver_type, "raw") == 0 || strcmp(d->driver_type, "qcow2") == 0;
+
+    return d->source != NULL && !d->readonly && !d->shareable && strcmp(d->device, "disk") == 0 && whole && known;
 }
 
 #define DETACH "Detach it before (virsh detach-disk), and attach one there afterwards."
@@ -63,8 +68,10 @@ static const char *hint_for(const VmigPlanDisk *disk, const VmigStayFile *file)
         return "Eject it (virsh change-media --eject).";
     if (!file->written)
         return "Copy this host's file there, or detach the disk (virsh detach-disk).";
-    if (can_be_moved(d))
+    if (can_be_moved(d) && (file->there == NULL || file->there->kind == VMIG_IDENTITY_ABSENT))
         return "Move it too: leave --disk out, or name it as well.";
+    if (can_be_moved(d))
+        return "Move it too, to another path (--map): leave --disk out, or name it as well.";
     return "Detach it before (virsh detach-disk), and attach one there afterwards. Only storage with a WWN, or on a "
            "network file system beneath the image roots, can be proven to be the same on both hosts.";
 }

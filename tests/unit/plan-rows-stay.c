@@ -79,6 +79,39 @@ static void named_as_well(PlanWorld *w, const char *hint G_GNUC_UNUSED)
     plan_world_option(w->disks, w, "vdc");
 }
 
+static void other_file_there(PlanWorld *w)
+{
+    written_file(w);
+    put_c(w, THERE, "a");
+}
+
+static void all_moved_elsewhere(PlanWorld *w, const char *hint)
+{
+    all_moved(w, hint);
+    plan_world_option(w->maps, w, "vdc=@I@/new.raw");
+}
+
+static void named_and_mapped(PlanWorld *w, const char *hint)
+{
+    named_as_well(w, hint);
+    plan_world_option(w->maps, w, "vdc=@I@/new.raw");
+}
+
+static void another_format(PlanWorld *w)
+{
+    stay(w, "<disk type='file' device='disk'><driver name='qemu' type='vdi'/>" FILE_C "<backingStore/>"
+            "<target dev='vdc'/></disk>");
+    put_c(w, HERE, "a");
+}
+
+static void sliced(PlanWorld *w)
+{
+    stay(w, "<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='@I@/c.raw'>"
+            "<slices><slice type='storage' offset='0' size='512'/></slices></source><backingStore/>"
+            "<target dev='vdc'/></disk>");
+    put_c(w, HERE, "a");
+}
+
 static void missing_file(PlanWorld *w)
 {
     stay(w, DISK("file", "disk", FILE_C, "<readonly/>"));
@@ -197,6 +230,9 @@ static void next_volume(PlanWorld *w)
 #define NEXT "disk vdc (only in the definition for the next start) is not moved, and "
 #define NOT_PROVEN "/img/c.raw is not proven to be the same on the destination: "
 #define DETACH "Detach it before (virsh detach-disk), and attach one there afterwards."
+#define PROVABLE                                                                                                       \
+    " Only storage with a WWN, or on a network file system beneath the image roots, can be proven to be the same on "  \
+    "both hosts."
 #define DETACH_NEXT "Detach it from the definition (virsh detach-disk --config), and attach one there afterwards."
 #define POOL "nothing says that volume v of pool p is the same on both hosts: a pool of that name can be anything there"
 
@@ -208,6 +244,27 @@ static const PlanRow rows[] = {
      .message = LEFT_OUT NOT_PROVEN "the destination does not have it",
      .hint = "Move it too: leave --disk out, or name it as well.",
      .follow = {all_moved, named_as_well}},
+    {.name = "stay-file-there",
+     .spoil = other_file_there,
+     .disk = "vdc",
+     .code = VMIG_ERROR_NOT_SHARED,
+     .message = LEFT_OUT NOT_PROVEN "the file is on a file system that only this host has",
+     .hint = "Move it too, to another path (--map): leave --disk out, or name it as well.",
+     .follow = {all_moved_elsewhere, named_and_mapped}},
+    {.name = "stay-another-format",
+     .spoil = another_format,
+     .disk = "vdc",
+     .code = VMIG_ERROR_NOT_SHARED,
+     .message = LEFT_OUT NOT_PROVEN "the destination does not have it",
+     .hint = DETACH PROVABLE,
+     .follow = {detached}},
+    {.name = "stay-sliced",
+     .spoil = sliced,
+     .disk = "vdc",
+     .code = VMIG_ERROR_NOT_SHARED,
+     .message = LEFT_OUT NOT_PROVEN "the destination does not have it",
+     .hint = DETACH PROVABLE,
+     .follow = {detached}},
     {.name = "stay-missing",
      .spoil = missing_file,
      .disk = "vdc",
@@ -235,8 +292,7 @@ static const PlanRow rows[] = {
      .code = VMIG_ERROR_NOT_SHARED,
      .message = LEFT_OUT "/dev/c is not proven to be the same on the destination: nothing proves that the devices are "
                          "the same: they have no WWN",
-     .hint = DETACH " Only storage with a WWN, or on a network file system beneath the image roots, can be proven to "
-                    "be the same on both hosts.",
+     .hint = DETACH PROVABLE,
      .follow = {detached}},
     {.name = "stay-unknown-below",
      .spoil = unknown_below,
