@@ -160,12 +160,12 @@ static gboolean fill_open(VmigHookSight *sight, const VmigHookPaths *paths, Vmig
     f->is_source = strcmp(role, VMIG_ROLE_SOURCE) == 0;
     f->token_dest = strcmp(token, VMIG_OWNER_DESTINATION) == 0 || vmig_job_token_is_dest(job);
     f->state = vmig_job_state(job);
-    if (f->state == VMIG_STATE_PARKED)
+    if (vmig_state_is(f->state, VMIG_STATE_WAITS))
         f->state = vmig_state_from_name(job->parked_state != NULL ? job->parked_state : "");
     f->pivoted = job->pivoted;
     f->direct = vmig_job_is_direct(job);
     f->overlays = has_overlays(job, f->is_source);
-    f->handed = was_in(history, "MIGRATE") || f->state == VMIG_STATE_MIGRATE;
+    f->handed = was_in(history, "MIGRATE") || vmig_state_is(f->state, VMIG_STATE_HANDS_OVER);
     /* A lock that cannot be read is taken for held. */
     f->busy = !vmig_oplock_holder(paths->lock_dir, job->uuid, &sight->holder, &unclear) || sight->holder != NULL;
     return TRUE;

@@ -170,9 +170,9 @@ static void job_object(JsonBuilder *b, const VmigJob *job, const char *role, con
     vmig_json_text(b, "held_by", holder);
     vmig_json_text(b, "parked_state", job->parked_state);
     vmig_json_text(b, "waits_for",
-                   vmig_job_state(job) != VMIG_STATE_PARKED ? NULL
-                   : job->last_hint != NULL                 ? job->last_hint
-                                                            : job->error_hint);
+                   !vmig_job_waits(job)     ? NULL
+                   : job->last_hint != NULL ? job->last_hint
+                                            : job->error_hint);
     exits_member(b, job);
     vmig_json_number(b, "attempt", job->attempt);
     vmig_json_text(b, "next_try", job->next_try);
@@ -278,7 +278,7 @@ JsonNode *vmig_document_result(const char *outcome, const VmigJob *job, const GE
     vmig_json_number(b, "bytes_memory", job != NULL ? job->bytes_memory : 0);
     vmig_json_number(b, "downtime_ms", job != NULL ? job->downtime_ms : 0);
     vmig_json_number(b, "duration_s", duration_s);
-    if (job != NULL && job->source_clean && vmig_job_state(job) == VMIG_STATE_DONE)
+    if (job != NULL && job->source_clean && vmig_job_end(job) == VMIG_END_MOVED)
         images_member(b, job);
     json_builder_end_object(b);
     return take(b);

@@ -164,7 +164,7 @@ static gboolean end_waiting(VmigSession *self, const VmigJob *job, GError **erro
 {
     int pidfd, pid;
 
-    if (vmig_job_state(job) != VMIG_STATE_UNCERTAIN)
+    if (!vmig_state_is(vmig_job_state(job), VMIG_STATE_DECIDES))
         return TRUE;
     if (!vmig_worker_ask_back(self->config->run_dir, job->uuid, &pidfd, &pid, error))
         return FALSE;

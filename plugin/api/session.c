@@ -8,6 +8,7 @@
 #include "api/request.h"
 #include "api/session-private.h"
 #include "core/names.h"
+#include "flow/migrate-flow.h"
 #include "flow/plan.h"
 #include "host/clock.h"
 #include "host/config.h"
@@ -331,16 +332,14 @@ static const char *outcome_of_error(const GError *error)
 
 const char *vmig_session_outcome(const VmigJob *job)
 {
-    switch (vmig_job_state(job)) {
-    case VMIG_STATE_DONE:
-        return "done";
-    case VMIG_STATE_ROLLED_BACK:
-        return "rolled-back";
-    case VMIG_STATE_SET_ASIDE:
-        return "set-aside";
-    default:
-        return "parked";
-    }
+    static const char *const names[] = {
+        [VMIG_END_NONE] = "parked",
+        [VMIG_END_MOVED] = "done",
+        [VMIG_END_BACK] = "rolled-back",
+        [VMIG_END_ASIDE] = "set-aside",
+    };
+
+    return names[vmig_job_end(job)];
 }
 
 static JsonNode *refused(const VmigPlan *plan, guint64 duration_s)
@@ -409,7 +408,8 @@ JsonNode *vmig_session_drive(VmigSession *self, VmigWorld *world, VmigJournal *j
         vmig_job_free(job);
         return NULL;
     }
-    g_autoptr(VmigMachine) machine = vmig_machine_new(world, journal, here_is_dest, policy, &reporter, job);
+    g_autoptr(VmigMachine) machine =
+        vmig_machine_new(&vmig_flow_migrate, world, journal, here_is_dest, policy, &reporter, job);
     machine->source_fenced = fenced;
     machine->without_verify = self->without_verify;
     machine->set_aside = self->set_aside;
@@ -427,7 +427,7 @@ JsonNode *vmig_session_drive(VmigSession *self, VmigWorld *world, VmigJournal *j
     const char *outcome = ended                                       ? vmig_session_outcome(machine->job)
                           : machine->recorded && may_go_on_later(why) ? "parked"
                                                                       : outcome_of_error(why);
-    if (ended && vmig_job_state(machine->job) == VMIG_STATE_PARKED)
+    if (ended && vmig_job_waits(machine->job))
         run_command(self, policy, machine->job);
     return vmig_document_result(outcome, machine->job, why, NULL, seconds);
 }

@@ -141,15 +141,16 @@ static gboolean has_arrived(const VmigJob *job)
 {
     VmigState state = vmig_job_state(job);
 
-    return state == VMIG_STATE_DONE ||
-           (state == VMIG_STATE_PARKED && vmig_state_from_name(job->parked_state) == VMIG_STATE_CLEAN);
+    if (vmig_state_is(state, VMIG_STATE_WAITS))
+        state = vmig_state_from_name(job->parked_state);
+    return vmig_state_is(state, VMIG_STATE_COMPLETE) && (vmig_state_is_final(state) || vmig_job_waits(job));
 }
 
 static gboolean check_job(const VmigJob *job, GError **error)
 {
     if (has_arrived(job))
         return TRUE;
-    if (vmig_job_state(job) == VMIG_STATE_ROLLED_BACK)
+    if (vmig_job_end(job) == VMIG_END_BACK)
         return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, NULL, "job %s was rolled back: nothing of '%s' arrived",
                          job->id, job->domain);
     return vmig_fail(error, VMIG_ERROR_LOCKED, "vmig-snap status shows it; vmig-snap resume carries it on.",
@@ -168,7 +169,7 @@ static VmigJob *find_by_domain(VmigJournal *journal, const char *domain, GError 
         g_autoptr(VmigJob) job = vmig_journal_load(journal, head->id, error);
         if (job == NULL)
             return NULL;
-        if (vmig_job_state(job) != VMIG_STATE_ROLLED_BACK)
+        if (vmig_job_end(job) != VMIG_END_BACK)
             return g_steal_pointer(&job);
     }
     if (heads != NULL) {
@@ -265,7 +266,7 @@ static JsonNode *run(VmigSession *self, VmigJob *job, gboolean here_is_dest, GEr
         return NULL;
     g_autoptr(VmigVerdict) verdict = verify_job(self, world, job, error);
     /* Of an unfinished job it is that job's. */
-    if (vmig_job_state(job) == VMIG_STATE_DONE) {
+    if (vmig_job_end(job) == VMIG_END_MOVED) {
         VmigStorage *here = here_is_dest ? world->dest.storage : world->source.storage;
         vmig_storage_rundir_remove(here, job, NULL);
     }

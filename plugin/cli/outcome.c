@@ -194,11 +194,12 @@ static char *where_it_stopped(const char *name, JsonObject *job, const char *cod
     gboolean begun =
         job == NULL || !json_object_has_member(job, "migration_begun") || vmig_look_flag(job, "migration_begun");
 
-    if (state == VMIG_STATE_LAST || state == VMIG_STATE_PLAN)
+    VmigGuestAt at = state != VMIG_STATE_LAST ? vmig_state_guest(state) : VMIG_GUEST_UNTOUCHED;
+    if (at == VMIG_GUEST_UNTOUCHED)
         return g_strdup("The guest was not touched.");
-    if (state == VMIG_STATE_SWITCHED)
+    if (at == VMIG_GUEST_ARRIVED)
         return where_it_switched(code, source, dest);
-    if ((state == VMIG_STATE_UNCERTAIN && begun) || (state == VMIG_STATE_MIGRATE && owner == NULL))
+    if ((at == VMIG_GUEST_UNDECIDED && begun) || (at == VMIG_GUEST_ON_ITS_WAY && owner == NULL))
         return g_strdup_printf(
             "It is not decided yet whether the guest is on %s or on %s: start it on neither by hand.", source, dest);
     gboolean there = owner != NULL ? strcmp(owner, "destination") == 0 : vmig_state_phase(state) == VMIG_PHASE_AFTER;

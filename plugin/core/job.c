@@ -352,7 +352,7 @@ VmigJob *vmig_job_new(void)
     VmigJob *job = record_new(&job_table);
 
     job->version = VMIG_JOB_VERSION;
-    job->state = g_strdup(vmig_state_name(VMIG_STATE_PLAN));
+    job->state = g_strdup(vmig_state_name(VMIG_STATE_FIRST));
     job->token = g_strdup("source");
     return job;
 }
@@ -366,6 +366,16 @@ void vmig_job_free(VmigJob *job)
 VmigState vmig_job_state(const VmigJob *job)
 {
     return vmig_state_from_name(job->state);
+}
+
+VmigEnd vmig_job_end(const VmigJob *job)
+{
+    return vmig_state_end(vmig_job_state(job));
+}
+
+gboolean vmig_job_waits(const VmigJob *job)
+{
+    return vmig_state_is(vmig_job_state(job), VMIG_STATE_WAITS);
 }
 
 void vmig_job_set_state(VmigJob *job, VmigState state)

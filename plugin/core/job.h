@@ -172,6 +172,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigSnapshot, vmig_snapshot_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigJob, vmig_job_free)
 
 VmigState vmig_job_state(const VmigJob *job);
+/* How it ended, VMIG_END_NONE while it has not. */
+VmigEnd vmig_job_end(const VmigJob *job);
+/* Whether it is parked: it waits for an operator. */
+gboolean vmig_job_waits(const VmigJob *job);
 void vmig_job_set_state(VmigJob *job, VmigState state);
 void vmig_job_set_error(VmigJob *job, const GError *error);
 void vmig_job_set_last(VmigJob *job, const GError *error);

@@ -2,9 +2,37 @@
 /* The table of states.def, included once more for each thing that is derived from it. */
 #include "core/states.h"
 
-enum { FLAG_RETRY = 1 };
-#define FLAGS_0 0
-#define FLAGS_RETRY FLAG_RETRY
+/* The words of the table. */
+enum {
+    RETRY = VMIG_STATE_RETRY,
+    NEEDS_SOURCE = VMIG_STATE_NEEDS_SOURCE,
+    NEEDS_DEST = VMIG_STATE_NEEDS_DEST,
+    NEEDS_BOTH = NEEDS_SOURCE | NEEDS_DEST,
+    FROM_SOURCE = VMIG_STATE_FROM_SOURCE,
+    HOLDS = VMIG_STATE_HOLDS,
+    MERGES = VMIG_STATE_MERGES,
+    COMPLETE = VMIG_STATE_COMPLETE,
+    HANDS_OVER = VMIG_STATE_HANDS_OVER,
+    DECIDES = VMIG_STATE_DECIDES,
+    WAITS = VMIG_STATE_WAITS,
+    BASE = VMIG_MAY_BE_BASE,
+    OVERLAY = VMIG_MAY_BE_OVERLAY,
+    ABSENT = VMIG_MAY_BE_ABSENT,
+    ANY = BASE | OVERLAY | ABSENT,
+};
+#define UNTOUCHED VMIG_GUEST_UNTOUCHED
+#define ON_ITS_WAY VMIG_GUEST_ON_ITS_WAY
+#define UNDECIDED VMIG_GUEST_UNDECIDED
+#define ARRIVED VMIG_GUEST_ARRIVED
+#define MIGRATION VMIG_SET_MIGRATION
+#define COMMITS VMIG_SET_COMMITS
+#define MOVED VMIG_END_MOVED
+#define BACK VMIG_END_BACK
+#define ASIDE VMIG_END_ASIDE
+#define EXPECT(...)                                                                                                    \
+    {                                                                                                                  \
+        __VA_ARGS__                                                                                                    \
+    }
 #define MAX_NEXT 14
 
 /* NEXT(A, B) becomes {VMIG_STATE_A, VMIG_STATE_B}: a name that is not a state does not compile. */
@@ -31,9 +59,18 @@ enum { FLAG_RETRY = 1 };
 #define NEXT_NONE {VMIG_STATE_LAST}, 0
 
 typedef struct {
+    guint source;
+    guint dest;
+    VmigGuestAt guest;
+    VmigSet set;
+    VmigEnd end;
+} Expected;
+
+typedef struct {
     const char *name;
     VmigPhase phase;
     guint flags;
+    Expected expected;
     const char *what;
     const char *entry;
     const char *undo;
@@ -42,8 +79,8 @@ typedef struct {
 } StateRow;
 
 static const StateRow rows[] = {
-#define VMIG_STATE(symbol, phase, flags, what, entry, undo, next)                                                      \
-    {#symbol, VMIG_PHASE_##phase, FLAGS_##flags, what, entry, undo, next},
+#define VMIG_STATE(symbol, phase, flags, expect, what, entry, undo, next)                                              \
+    {#symbol, VMIG_PHASE_##phase, flags, expect, what, entry, undo, next},
 #include "core/states.def"
 #undef VMIG_STATE
 };
@@ -88,7 +125,46 @@ VmigPhase vmig_state_phase(VmigState state)
 gboolean vmig_state_may_retry(VmigState state)
 {
     g_return_val_if_fail(state < VMIG_STATE_LAST, FALSE);
-    return (rows[state].flags & FLAG_RETRY) != 0;
+    return vmig_state_is(state, VMIG_STATE_RETRY);
+}
+
+gboolean vmig_state_is(VmigState state, guint flags)
+{
+    return state < VMIG_STATE_LAST && (rows[state].flags & flags) == flags;
+}
+
+guint vmig_state_expected(VmigState state, gboolean on_dest)
+{
+    if (state >= VMIG_STATE_LAST)
+        return ANY;
+    return on_dest ? rows[state].expected.dest : rows[state].expected.source;
+}
+
+VmigGuestAt vmig_state_guest(VmigState state)
+{
+    g_return_val_if_fail(state < VMIG_STATE_LAST, VMIG_GUEST_AT_OWNER);
+    return rows[state].expected.guest;
+}
+
+VmigSet vmig_state_set(VmigState state)
+{
+    g_return_val_if_fail(state < VMIG_STATE_LAST, VMIG_SET_NOTHING);
+    return rows[state].expected.set;
+}
+
+VmigEnd vmig_state_end(VmigState state)
+{
+    return state < VMIG_STATE_LAST ? rows[state].expected.end : VMIG_END_NONE;
+}
+
+int vmig_state_progress(VmigState state)
+{
+    int steps = 0;
+
+    for (VmigState at = 0; at < VMIG_STATE_LAST; at = vmig_state_next(at), steps++)
+        if (at == state)
+            return steps;
+    return -1;
 }
 
 VmigState vmig_state_next(VmigState state)
@@ -106,7 +182,40 @@ gboolean vmig_state_may_follow(VmigState from, VmigState to)
     return FALSE;
 }
 
+static gboolean leads_back(VmigState state)
+{
+    return vmig_state_phase(state) == VMIG_PHASE_BACK || vmig_state_end(state) == VMIG_END_BACK;
+}
+
+VmigState vmig_state_on_failure(VmigState state)
+{
+    g_return_val_if_fail(state < VMIG_STATE_LAST, VMIG_STATE_LAST);
+    if (vmig_state_phase(state) == VMIG_PHASE_FORWARD && !vmig_state_is(state, VMIG_STATE_DECIDES))
+        for (guint i = 1; i < rows[state].n_next; i++)
+            if (leads_back(rows[state].next[i]))
+                return rows[state].next[i];
+    return vmig_state_next_that(state, VMIG_STATE_WAITS);
+}
+
+VmigState vmig_state_next_that(VmigState state, VmigStateFlag flag)
+{
+    g_return_val_if_fail(state < VMIG_STATE_LAST, VMIG_STATE_LAST);
+    for (guint i = 0; i < rows[state].n_next; i++)
+        if (vmig_state_is(rows[state].next[i], flag))
+            return rows[state].next[i];
+    return VMIG_STATE_LAST;
+}
+
+VmigState vmig_state_of_end(VmigEnd end)
+{
+    VmigState state = 0;
+
+    while (state < VMIG_STATE_LAST && vmig_state_end(state) != end)
+        state++;
+    return state;
+}
+
 gboolean vmig_state_is_final(VmigState state)
 {
-    return state == VMIG_STATE_DONE || state == VMIG_STATE_ROLLED_BACK || state == VMIG_STATE_SET_ASIDE;
+    return vmig_state_end(state) != VMIG_END_NONE;
 }

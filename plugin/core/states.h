@@ -6,10 +6,11 @@
 
 typedef enum {
 
-#define VMIG_STATE(symbol, phase, flags, what, entry, undo, next) VMIG_STATE_##symbol,
+#define VMIG_STATE(symbol, phase, flags, expect, what, entry, undo, next) VMIG_STATE_##symbol,
 #include "core/states.def"
 #undef VMIG_STATE
-    VMIG_STATE_LAST
+    VMIG_STATE_LAST,
+    VMIG_STATE_FIRST = 0,
 } VmigState;
 
 typedef enum {
@@ -19,6 +20,49 @@ typedef enum {
     VMIG_PHASE_END,
 } VmigPhase;
 
+/* Which files a definition may name for a job's disks, as bits. */
+typedef enum {
+    VMIG_MAY_BE_BASE = 1,
+    VMIG_MAY_BE_OVERLAY = 2,
+    VMIG_MAY_BE_ABSENT = 4, /* the host may have no such domain */
+} VmigMayBe;
+
+/* Where the guest is if a job stops in a state. */
+typedef enum {
+    VMIG_GUEST_AT_OWNER, /* with the owner, who has the token */
+    VMIG_GUEST_UNTOUCHED,
+    VMIG_GUEST_ON_ITS_WAY, /* on one of both, unless the owner says which */
+    VMIG_GUEST_UNDECIDED,  /* on one of both, if the migration was begun */
+    VMIG_GUEST_ARRIVED,    /* on the destination; it may be paused there */
+} VmigGuestAt;
+
+/* What a new bandwidth changes at once. */
+typedef enum {
+    VMIG_SET_NOTHING,
+    VMIG_SET_MIGRATION,
+    VMIG_SET_COMMITS,
+} VmigSet;
+
+typedef enum {
+    VMIG_END_NONE, /* the job goes on */
+    VMIG_END_MOVED,
+    VMIG_END_BACK,
+    VMIG_END_ASIDE,
+} VmigEnd;
+
+typedef enum {
+    VMIG_STATE_RETRY = 1,
+    VMIG_STATE_NEEDS_SOURCE = 2,
+    VMIG_STATE_NEEDS_DEST = 4,
+    VMIG_STATE_FROM_SOURCE = 8,
+    VMIG_STATE_HOLDS = 16,
+    VMIG_STATE_MERGES = 32,
+    VMIG_STATE_COMPLETE = 64,
+    VMIG_STATE_HANDS_OVER = 128,
+    VMIG_STATE_DECIDES = 256,
+    VMIG_STATE_WAITS = 512,
+} VmigStateFlag;
+
 const char *vmig_state_name(VmigState state);
 /* The state of that name, or VMIG_STATE_LAST. */
 VmigState vmig_state_from_name(const char *name);
@@ -27,9 +71,27 @@ const char *vmig_state_entry(VmigState state);
 const char *vmig_state_undo(VmigState state);
 VmigPhase vmig_state_phase(VmigState state);
 gboolean vmig_state_may_retry(VmigState state);
+/* Whether the row has all of these VmigStateFlag; FALSE for VMIG_STATE_LAST. */
+gboolean vmig_state_is(VmigState state, guint flags);
+/* VmigMayBe bits for the source, or the destination; all of them for VMIG_STATE_LAST. */
+guint vmig_state_expected(VmigState state, gboolean on_dest);
+VmigGuestAt vmig_state_guest(VmigState state);
+VmigSet vmig_state_set(VmigState state);
+/* VMIG_END_NONE for VMIG_STATE_LAST too. */
+VmigEnd vmig_state_end(VmigState state);
+/* How many states a job that meets no failure has left behind it when it enters this one: 0 for the first; -1 for one
+ * that such a job never enters. */
+int vmig_state_progress(VmigState state);
 
 /* The state that follows success; VMIG_STATE_LAST for one that ends the job. */
 VmigState vmig_state_next(VmigState state);
 gboolean vmig_state_may_follow(VmigState from, VmigState to);
-/* DONE, ROLLED_BACK and SET_ASIDE: nothing is left to do for us. */
+/* Where a failure leads when the step is not repeated: before the switchover back to where the job began, otherwise to
+ * the state that WAITS. */
+VmigState vmig_state_on_failure(VmigState state);
+/* The state that may follow this one and has that flag; VMIG_STATE_LAST if none has. */
+VmigState vmig_state_next_that(VmigState state, VmigStateFlag flag);
+/* The state that ends a job like this. */
+VmigState vmig_state_of_end(VmigEnd end);
+/* The job has ended: nothing is left to do. */
 gboolean vmig_state_is_final(VmigState state);

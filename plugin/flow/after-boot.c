@@ -39,8 +39,8 @@ static gboolean may_start_early(VmigMachine *m)
     const VmigJob *job = m->job;
     VmigState state = vmig_job_state(job);
 
-    return was_booted(m) && (state == VMIG_STATE_SEED || state == VMIG_STATE_HANDOVER || state == VMIG_STATE_DETACH) &&
-           job->frozen && !job->migration_begun && !job->astray && !vmig_job_token_is_dest(job);
+    return was_booted(m) && vmig_state_is(state, VMIG_STATE_HOLDS) && job->frozen && !job->migration_begun &&
+           !job->astray && !vmig_job_token_is_dest(job);
 }
 
 static gboolean start_early(VmigMachine *m, GError **error)

@@ -3,6 +3,7 @@
  * other block operations from its first instruction there, then let it run. With the fold "direct" no operation on its
  * disks can lose anything any more: it just runs. */
 #include "flow/commit.h"
+#include "flow/migrate-flow.h"
 #include "flow/ours.h"
 #include "flow/side.h"
 #include "host/fault.h"

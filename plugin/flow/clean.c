@@ -2,6 +2,7 @@
 /* CLEAN: the destination is complete and verified; now, and only now, the source's copies go. */
 #include "flow/clean.h"
 
+#include "flow/migrate-flow.h"
 #include "flow/commit.h"
 #include "flow/ours.h"
 #include "flow/source-images.h"

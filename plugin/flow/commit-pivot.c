@@ -2,6 +2,7 @@
 /* PIVOT on the destination and BACK_PIVOT on the source: one code. The pivot happens on a suspended guest: overlay and
  * base are equal then, so that a crash at any line leaves either definition right. */
 #include "flow/commit-private.h"
+#include "flow/migrate-flow.h"
 #include "flow/ours.h"
 #include "flow/pivot-truth.h"
 #include "host/fault.h"

@@ -187,8 +187,7 @@ gboolean vmig_room_require_relief(VmigMachine *m, VmigSide side, GError **error)
 static gboolean side_of(VmigState state, VmigSide *side)
 {
     *side = vmig_state_phase(state) == VMIG_PHASE_BACK ? VMIG_SIDE_SOURCE : VMIG_SIDE_DEST;
-    return state == VMIG_STATE_COMMIT || state == VMIG_STATE_PIVOT || state == VMIG_STATE_CLEAN ||
-           state == VMIG_STATE_BACK_COMMIT || state == VMIG_STATE_BACK_PIVOT || state == VMIG_STATE_BACK_RESTORE;
+    return vmig_state_is(state, VMIG_STATE_MERGES);
 }
 
 static gboolean has_room(VmigMachine *m, VmigSide side)
@@ -222,7 +221,7 @@ void vmig_room_await_retry(VmigMachine *m, const GError *why, gint64 until)
                      wants_room(m, side);
 
     while (vmig_machine_now(m) < until && vmig_machine_check_cancel(m, NULL)) {
-        if (vmig_job_state(m->job) == VMIG_STATE_UNCERTAIN && g_atomic_int_get(&m->cancelled))
+        if (vmig_state_is(vmig_job_state(m->job), VMIG_STATE_DECIDES) && g_atomic_int_get(&m->cancelled))
             return;
         if (is_asked(m)) {
             vmig_machine_note(m, "somebody asked to try at once");

@@ -5,6 +5,7 @@
  * A commit can be repeated: what is in the base already is written again. Once it has started the overlay may not be
  * dropped any more. */
 #include "core/amount.h"
+#include "flow/migrate-flow.h"
 #include "flow/commit-private.h"
 #include "flow/overlay.h"
 #include "flow/settings.h"

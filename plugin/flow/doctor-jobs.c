@@ -9,66 +9,15 @@
 #define OVERLAY VMIG_MAY_BE_OVERLAY
 #define ABSENT VMIG_MAY_BE_ABSENT
 
-/* On the source. A rollback may begin before there is any overlay. */
-static guint expected_on_source(VmigState state)
-{
-    switch (state) {
-    case VMIG_STATE_PLAN:
-    case VMIG_STATE_LOCK:
-    case VMIG_STATE_BACK_RESTORE:
-        return BASE;
-    case VMIG_STATE_OVERLAY:
-    case VMIG_STATE_ROLLBACK:
-    case VMIG_STATE_BACK_COMMIT:
-    case VMIG_STATE_BACK_PIVOT:
-        return BASE | OVERLAY;
-    case VMIG_STATE_SEED:
-    case VMIG_STATE_HANDOVER:
-    case VMIG_STATE_DETACH:
-        return OVERLAY;
-    case VMIG_STATE_MIGRATE:
-    case VMIG_STATE_UNCERTAIN:
-    case VMIG_STATE_SWITCHED:
-    case VMIG_STATE_COMMIT:
-    case VMIG_STATE_PIVOT:
-    case VMIG_STATE_RESTORE:
-    case VMIG_STATE_CLEAN:
-        return OVERLAY | ABSENT;
-    default:
-        return BASE | OVERLAY | ABSENT;
-    }
-}
-
-/* The destination's journal may be a step behind: it is written after the source's. */
-static guint expected_on_dest(VmigState state)
-{
-    switch (state) {
-    case VMIG_STATE_PLAN:
-    case VMIG_STATE_LOCK:
-    case VMIG_STATE_OVERLAY:
-    case VMIG_STATE_SEED:
-        return ABSENT;
-    case VMIG_STATE_SWITCHED:
-    case VMIG_STATE_COMMIT:
-    case VMIG_STATE_PIVOT:
-        return BASE | OVERLAY;
-    case VMIG_STATE_RESTORE:
-    case VMIG_STATE_CLEAN:
-        return BASE;
-    default:
-        return OVERLAY | ABSENT;
-    }
-}
-
 guint vmig_doctor_expected(const VmigJob *job, gboolean here_is_dest)
 {
     VmigState state = vmig_job_state(job);
 
-    if (state == VMIG_STATE_PARKED)
+    if (vmig_state_is(state, VMIG_STATE_WAITS))
         state = job->parked_state != NULL ? vmig_state_from_name(job->parked_state) : VMIG_STATE_LAST;
     if (state == VMIG_STATE_LAST)
         return BASE | OVERLAY | ABSENT;
-    guint may = here_is_dest ? expected_on_dest(state) : expected_on_source(state);
+    guint may = vmig_state_expected(state, here_is_dest);
     /* The fold "direct" has no overlay there: the guest comes to its seeds. */
     return here_is_dest && vmig_job_is_direct(job) && (may & OVERLAY) != 0 ? (may & ~OVERLAY) | BASE : may;
 }

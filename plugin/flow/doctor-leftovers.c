@@ -87,7 +87,7 @@ static void stray_file(const VmigDoctorFacts *facts, const VmigOurFile *file, GP
     g_autofree char *path = vmig_text_escape(file->path, -1);
     g_autofree char *whose = job_text(job, file->job);
     g_autofree char *size = vmig_amount_format(file->allocated);
-    if (job != NULL && vmig_job_state(job->job) == VMIG_STATE_SET_ASIDE) {
+    if (job != NULL && vmig_job_end(job->job) == VMIG_END_ASIDE) {
         vmig_finding_add(findings, "set-aside", VMIG_SEVERITY_NOTE, "%s (%s) was kept when job %s was set aside", path,
                          size, file->job);
         return;
@@ -235,7 +235,7 @@ static void overlay_finding(const VmigDoctorFacts *facts, const VmigDoctorDomain
     g_autofree char *name = vmig_text_escape(domain->name, -1);
     g_autofree char *target = vmig_text_escape(disk->target, -1);
     g_autofree char *whose = job_text(job, id);
-    if (job != NULL && vmig_job_state(job->job) == VMIG_STATE_SET_ASIDE) {
+    if (job != NULL && vmig_job_end(job->job) == VMIG_END_ASIDE) {
         vmig_finding_add(
             findings, "set-aside", VMIG_SEVERITY_NOTE,
             "disk %s of '%s' is on %s, the overlay of job %s, which was set aside: it is part of the disk. If it "
@@ -352,7 +352,7 @@ static const VmigDoctorJob *job_that_left(const VmigDoctorFacts *facts, const Vm
         if (g_strcmp0(job->job->uuid, domain->uuid) != 0)
             continue;
         gboolean went = g_strcmp0(job->role, VMIG_ROLE_SOURCE) == 0;
-        gboolean done = vmig_job_state(job->job) == VMIG_STATE_DONE;
+        gboolean done = vmig_job_end(job->job) == VMIG_END_MOVED;
         return job->finished && !job->busy && went != done ? job : NULL;
     }
     return NULL;

@@ -107,13 +107,7 @@ typedef enum {
 } VmigHookState;
 VmigHookState vmig_doctor_hook_state(const VmigHostSetup *setup);
 
-/* On what a disk may be, as bits. */
-typedef enum {
-    VMIG_MAY_BE_ABSENT = 1 << 0,
-    VMIG_MAY_BE_BASE = 1 << 1,
-    VMIG_MAY_BE_OVERLAY = 1 << 2,
-} VmigMayBe;
-/* What a job in that state has here, while nobody works on it. parked_state counts for a parked one. */
+/* VmigMayBe: what a job in that state has here, while nobody works on it. parked_state counts for a parked one. */
 guint vmig_doctor_expected(const VmigJob *job, gboolean here_is_dest);
 
 /* Repairs one finding, under the operation lock where it is about a domain, having looked again. */

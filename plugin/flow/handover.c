@@ -2,6 +2,7 @@
 /* HANDOVER: the destination's overlays and the whole record, durable there. DETACH: the metadata leaves the source. */
 #include "flow/handover.h"
 
+#include "flow/migrate-flow.h"
 #include "core/domain-xml.h"
 #include "core/snapshot-tree.h"
 #include "flow/restore.h"

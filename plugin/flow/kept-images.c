@@ -66,7 +66,7 @@ static gboolean kept_images(VmigJournal *journal, const VmigJob *job, gboolean *
 {
     g_autofree char *role = vmig_journal_role(journal, job->id, error);
 
-    *ret = g_strcmp0(role, VMIG_ROLE_SOURCE) == 0 && vmig_job_state(job) == VMIG_STATE_DONE && job->options.keep_source;
+    *ret = g_strcmp0(role, VMIG_ROLE_SOURCE) == 0 && vmig_job_end(job) == VMIG_END_MOVED && job->options.keep_source;
     return role != NULL;
 }
 
@@ -95,7 +95,7 @@ static gboolean refuse_newest(VmigJournal *journal, const VmigJob *job, GError *
     if (strcmp(role, VMIG_ROLE_SOURCE) != 0)
         return vmig_fail(error, VMIG_ERROR_REFUSED, "Run vmig-snap clean on the host that it came from.",
                          "job %s brought '%s' to this host: the images here are its disks", job->id, name);
-    if (vmig_job_state(job) != VMIG_STATE_DONE)
+    if (vmig_job_end(job) != VMIG_END_MOVED)
         return vmig_fail(error, VMIG_ERROR_REFUSED, NULL,
                          "job %s ended as %s: '%s' stayed on this host, and its images are its disks", job->id,
                          job->state, name);
@@ -192,7 +192,7 @@ static gboolean check_record(VmigStorage *peer, const VmigJob *job, GError **err
         return FALSE;
     if (record == NULL)
         return vmig_fail(error, VMIG_ERROR_REFUSED, ALONE_HINT, "%s does not know job %s", dest, job->id);
-    if (vmig_job_state(record) == VMIG_STATE_DONE && vmig_job_token_is_dest(record))
+    if (vmig_job_end(record) == VMIG_END_MOVED && vmig_job_token_is_dest(record))
         return TRUE;
     return vmig_fail(error, VMIG_ERROR_REFUSED, "vmig-snap resume there.", "by the journal of %s job %s is %s", dest,
                      job->id, record->state);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* LOCK: the operation lock on both hosts, the job's mark in the guest's definition, and a second look. */
 #include "core/domain-xml.h"
+#include "flow/migrate-flow.h"
 #include "core/snapshot-tree.h"
 #include "flow/side.h"
 

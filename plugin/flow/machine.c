@@ -5,7 +5,6 @@
 
 #include "flow/after-boot.h"
 #include "flow/commit.h"
-#include "flow/handover.h"
 #include "flow/overlay.h"
 #include "flow/records.h"
 #include "flow/rehearsal.h"
@@ -16,25 +15,6 @@
 
 /* Between two tries of the migration: longer than that and the snapshots are listed meanwhile. */
 #define FAR_APART (30 * G_USEC_PER_SEC)
-
-static const VmigStep steps[VMIG_STATE_LAST] = {
-    [VMIG_STATE_LOCK] = vmig_step_lock,
-    [VMIG_STATE_OVERLAY] = vmig_step_overlay,
-    [VMIG_STATE_SEED] = vmig_step_seed,
-    [VMIG_STATE_HANDOVER] = vmig_step_handover,
-    [VMIG_STATE_DETACH] = vmig_step_detach,
-    [VMIG_STATE_MIGRATE] = vmig_step_migrate,
-    [VMIG_STATE_UNCERTAIN] = vmig_step_uncertain,
-    [VMIG_STATE_SWITCHED] = vmig_step_switched,
-    [VMIG_STATE_COMMIT] = vmig_step_commit,
-    [VMIG_STATE_PIVOT] = vmig_step_pivot,
-    [VMIG_STATE_RESTORE] = vmig_step_restore,
-    [VMIG_STATE_CLEAN] = vmig_step_clean,
-    [VMIG_STATE_ROLLBACK] = vmig_step_rollback,
-    [VMIG_STATE_BACK_COMMIT] = vmig_step_back_commit,
-    [VMIG_STATE_BACK_PIVOT] = vmig_step_back_pivot,
-    [VMIG_STATE_BACK_RESTORE] = vmig_step_back_restore,
-};
 
 VmigStorage *vmig_machine_peer(VmigMachine *m)
 {
@@ -52,7 +32,6 @@ static gboolean tell_peer(VmigMachine *m, GError **error)
     return m->texts_there && vmig_storage_record_put(peer, m->job, error);
 }
 
-/* A connection that broke is made anew before the next try, and what the other host held for it is taken again. */
 /* Another job's guest may be at work on the same hosts: its events are not ours. */
 static void attend(VmigMachine *m)
 {
@@ -60,6 +39,7 @@ static void attend(VmigMachine *m)
     vmig_hypervisor_attend(m->world->dest.hypervisor, m->job->uuid);
 }
 
+/* A connection that broke is made anew before the next try, and what the other host held for it is taken again. */
 void vmig_machine_reconnect(VmigMachine *m)
 {
     g_autoptr(GError) error = NULL;
@@ -80,21 +60,6 @@ void vmig_machine_reconnect(VmigMachine *m)
     m->lost_lock = g_error_matches(error, VMIG_ERROR, VMIG_ERROR_LOCKED);
 }
 
-/* Where a failed step leads when it is not tried again: back before the switchover; after it, and on the way back, the
- * job parks and says why. */
-static VmigState where_failure_leads(VmigState state)
-{
-    switch (vmig_state_phase(state)) {
-    case VMIG_PHASE_FORWARD:
-        return state == VMIG_STATE_UNCERTAIN ? VMIG_STATE_PARKED : VMIG_STATE_ROLLBACK;
-    case VMIG_PHASE_AFTER:
-    case VMIG_PHASE_BACK:
-    case VMIG_PHASE_END:
-    default:
-        return VMIG_STATE_PARKED;
-    }
-}
-
 /* When that will be, for people. */
 static char *clock_text(VmigMachine *m, gint64 in_us)
 {
@@ -107,7 +72,14 @@ static char *clock_text(VmigMachine *m, gint64 in_us)
 /* On the way back the reason stays the one that led there; so it does while the hosts are asked who has the guest. */
 static gboolean keeps_reason(VmigState state)
 {
-    return vmig_state_phase(state) == VMIG_PHASE_BACK || state == VMIG_STATE_UNCERTAIN;
+    return vmig_state_phase(state) == VMIG_PHASE_BACK || vmig_state_is(state, VMIG_STATE_DECIDES);
+}
+
+/* The metadata of the snapshots, say, comes back while nothing happens for long. */
+static void before_wait(VmigMachine *m, VmigState state)
+{
+    if (m->flow->steps[state].before_wait != NULL)
+        m->flow->steps[state].before_wait(m);
 }
 
 static gboolean try_again(VmigMachine *m, VmigState state, const GError *why)
@@ -115,7 +87,7 @@ static gboolean try_again(VmigMachine *m, VmigState state, const GError *why)
     if (!vmig_state_may_retry(state) || g_error_matches(why, VMIG_ERROR, VMIG_ERROR_CANCELLED))
         return FALSE;
     /* Nothing is undone by asking, and nothing is held up by not asking: who interrupts it has it parked. */
-    if (state == VMIG_STATE_UNCERTAIN && g_atomic_int_get(&m->cancelled))
+    if (vmig_state_is(state, VMIG_STATE_DECIDES) && g_atomic_int_get(&m->cancelled))
         return FALSE;
     /* A guest that is off does not come back by waiting, and nothing is held up for it. */
     if (vmig_state_phase(state) == VMIG_PHASE_FORWARD && g_error_matches(why, VMIG_ERROR, VMIG_ERROR_GUEST_GONE))
@@ -137,8 +109,8 @@ static gboolean try_again(VmigMachine *m, VmigState state, const GError *why)
         m->reporter.retry(m->reporter.user, m->job, why, decision->at_us - now);
     if (!vmig_machine_save(m, NULL))
         vmig_machine_note(m, "the journal could not take the retry; it goes on all the same");
-    if (state == VMIG_STATE_MIGRATE && decision->at_us - now > FAR_APART)
-        vmig_handover_give_back(m);
+    if (decision->at_us - now > FAR_APART)
+        before_wait(m, state);
     vmig_room_await_retry(m, why, decision->at_us);
     g_clear_pointer(&m->job->next_try, g_free);
     vmig_machine_save(m, NULL); /* only status reads it */
@@ -153,21 +125,32 @@ static VmigState after_failure(VmigMachine *m, VmigState state, GError *why)
     vmig_job_set_last(m->job, why);
     if (try_again(m, state, why))
         return state;
-    VmigState to = where_failure_leads(state);
-    if (to == VMIG_STATE_ROLLBACK && vmig_state_may_retry(state) && m->policy->then == VMIG_THEN_PARK &&
-        vmig_retry_row(why) != VMIG_RETRY_NEVER)
-        to = VMIG_STATE_PARKED;
-    if (to == VMIG_STATE_PARKED && state == VMIG_STATE_MIGRATE)
-        vmig_handover_give_back(m);
-    if (to == VMIG_STATE_PARKED) {
+    VmigState to = vmig_state_on_failure(state);
+    gboolean parks = vmig_state_is(to, VMIG_STATE_WAITS);
+    if (!parks && vmig_state_may_retry(state) && m->policy->then == VMIG_THEN_PARK &&
+        vmig_retry_row(why) != VMIG_RETRY_NEVER) {
+        to = vmig_state_next_that(state, VMIG_STATE_WAITS);
+        parks = TRUE;
+    }
+    if (parks) {
+        before_wait(m, state);
         g_free(m->job->parked_state);
         m->job->parked_state = g_strdup(vmig_state_name(state));
     }
-    if (to == VMIG_STATE_ROLLBACK || m->job->error_code == NULL || vmig_state_phase(state) != VMIG_PHASE_BACK)
+    if (!parks || m->job->error_code == NULL || vmig_state_phase(state) != VMIG_PHASE_BACK)
         vmig_job_set_error(m->job, why);
     else
         vmig_machine_note(m, "%s", why->message);
     return to;
+}
+
+/* Whether the reason of a way back, or of a park, is told in the new state too. */
+static gboolean still_has_reason(VmigState from, VmigState to)
+{
+    gboolean asks = vmig_state_is(to, VMIG_STATE_DECIDES) && !vmig_state_is(from, VMIG_STATE_WAITS);
+    gboolean ends_badly = vmig_state_end(to) == VMIG_END_BACK || vmig_state_end(to) == VMIG_END_ASIDE;
+
+    return vmig_state_phase(to) == VMIG_PHASE_BACK || asks || vmig_state_is(to, VMIG_STATE_WAITS) || ends_badly;
 }
 
 /* Makes the new state durable before anything of it is done. Staying in a state (a retry) is no transition. */
@@ -179,14 +162,12 @@ static gboolean enter(VmigMachine *m, VmigState to, GError **error)
         g_assert(vmig_state_may_follow(from, to));
         m->job->attempt = 1;
         g_clear_pointer(&m->job->next_try, g_free);
-        if (to != VMIG_STATE_PARKED)
+        if (!vmig_state_is(to, VMIG_STATE_WAITS))
             vmig_job_set_last(m->job, NULL);
         m->retries = (VmigRetryState){0};
-        gboolean asks = to == VMIG_STATE_UNCERTAIN && from != VMIG_STATE_PARKED;
-        if (vmig_state_phase(to) != VMIG_PHASE_BACK && !asks && to != VMIG_STATE_PARKED &&
-            to != VMIG_STATE_ROLLED_BACK && to != VMIG_STATE_SET_ASIDE)
+        if (!still_has_reason(from, to))
             vmig_job_set_error(m->job, NULL);
-        m->job->migration_begun = m->job->migration_begun || to == VMIG_STATE_MIGRATE;
+        m->job->migration_begun = m->job->migration_begun || vmig_state_is(to, VMIG_STATE_HANDS_OVER);
     }
     if (!m->recorded) {
         if (!vmig_journal_create_job(m->journal, m->job, "source", error))
@@ -207,22 +188,18 @@ static gboolean enter(VmigMachine *m, VmigState to, GError **error)
     return TRUE;
 }
 
-/* Which hosts a state cannot do without. CLEAN and UNCERTAIN look for themselves. */
+/* Which hosts a state cannot do without. Those that need none look for themselves. */
 static gboolean hosts_answer(VmigMachine *m, VmigState state, GError **error)
 {
-    VmigPhase phase = vmig_state_phase(state);
-    gboolean source = (phase == VMIG_PHASE_FORWARD && state != VMIG_STATE_UNCERTAIN) || phase == VMIG_PHASE_BACK;
-    gboolean dest = (phase == VMIG_PHASE_FORWARD && state != VMIG_STATE_UNCERTAIN) || phase == VMIG_PHASE_AFTER;
-
-    return (!source || vmig_side_host(m, VMIG_SIDE_SOURCE, error) != NULL) &&
-           (!dest || vmig_side_host(m, VMIG_SIDE_DEST, error) != NULL);
+    return (!vmig_state_is(state, VMIG_STATE_NEEDS_SOURCE) || vmig_side_host(m, VMIG_SIDE_SOURCE, error) != NULL) &&
+           (!vmig_state_is(state, VMIG_STATE_NEEDS_DEST) || vmig_side_host(m, VMIG_SIDE_DEST, error) != NULL);
 }
 
 /* The bases and the guest are sent by a process of the source: the paths, the sockets and the migration are its own.
  * One on the destination that finds the job before the switchover can only lead it back. */
 static gboolean goes_forward_here(VmigMachine *m, VmigState state, GError **error)
 {
-    if (!m->here_is_dest || vmig_state_phase(state) != VMIG_PHASE_FORWARD || state == VMIG_STATE_UNCERTAIN)
+    if (!m->here_is_dest || !vmig_state_is(state, VMIG_STATE_FROM_SOURCE))
         return TRUE;
     return vmig_fail(error, VMIG_ERROR_INTERRUPTED, "Run the migration again on the source.",
                      "the process on the source died before the switchover, and the destination cannot carry job %s "
@@ -242,10 +219,10 @@ static gboolean do_step(VmigMachine *m, VmigState state, VmigState *next, GError
         !vmig_fault(g_intern_string(entered), error))
         return FALSE;
     /* A host that was restarted meanwhile no longer holds the bases frozen, and anybody may end a parked copy. */
-    if (state > VMIG_STATE_OVERLAY && state < VMIG_STATE_MIGRATE && !vmig_overlay_hold(m, error))
+    if (vmig_state_is(state, VMIG_STATE_HOLDS) && !vmig_overlay_hold(m, error))
         return FALSE;
     m->taken_over = FALSE;
-    if (!steps[state](m, next, error))
+    if (!m->flow->steps[state].run(m, next, error))
         return FALSE;
     return vmig_fault(g_intern_string(left), error);
 }
@@ -268,14 +245,15 @@ static gboolean begin_job(VmigMachine *m, GError **error)
         vmig_fail(&why, VMIG_ERROR_INTERRUPTED, "Run the migration again.",
                   "the process that planned the migration died before anything was touched");
         vmig_job_set_error(m->job, why);
-        return enter(m, VMIG_STATE_ROLLED_BACK, error);
+        return enter(m, vmig_state_on_failure(vmig_job_state(m->job)), error);
     }
     VmigStorage *source = m->world->source.storage;
     VmigStorage *dest = m->world->dest.storage;
 
     if (!vmig_machine_lock(m, source, error))
         return FALSE;
-    if (vmig_machine_lock(m, dest, error) && still_starts(m, error) && enter(m, VMIG_STATE_LOCK, error))
+    if (vmig_machine_lock(m, dest, error) && still_starts(m, error) &&
+        enter(m, vmig_state_next(vmig_job_state(m->job)), error))
         return TRUE;
     vmig_storage_unlock(dest, m->job, NULL);
     vmig_storage_unlock(source, m->job, NULL);
@@ -299,13 +277,13 @@ static gboolean take_over(VmigMachine *m, GError **error)
     if (m->only_back && !vmig_records_may_go_back(m->job, error))
         return FALSE;
     if (m->set_aside && !vmig_state_is_final(vmig_job_state(m->job)))
-        return vmig_set_aside(m, error) && enter(m, VMIG_STATE_SET_ASIDE, error);
+        return vmig_set_aside(m, error) && enter(m, vmig_state_of_end(VMIG_END_ASIDE), error);
     VmigState state = vmig_job_state(m->job);
-    if (state == VMIG_STATE_PARKED)
+    if (vmig_state_is(state, VMIG_STATE_WAITS))
         state = vmig_state_from_name(m->job->parked_state);
-    /* Nobody watched the migration: whether it ended, and how, is for the decision table. */
-    if (state == VMIG_STATE_MIGRATE)
-        state = VMIG_STATE_UNCERTAIN;
+    /* No process watched the migration: whether it ended, and how, is for the decision table. */
+    if (vmig_state_is(state, VMIG_STATE_HANDS_OVER))
+        state = vmig_state_next_that(state, VMIG_STATE_DECIDES);
     if (vmig_state_is_final(state))
         return TRUE;
     if (!vmig_state_may_follow(vmig_job_state(m->job), state))
@@ -339,7 +317,7 @@ gboolean vmig_machine_run(VmigMachine *m, GError **error)
 
     if (vmig_state_is_final(state))
         return TRUE;
-    if (state == VMIG_STATE_PLAN ? !begin_job(m, error) : !take_over(m, error))
+    if (state == VMIG_STATE_FIRST ? !begin_job(m, error) : !take_over(m, error))
         return FALSE;
     vmig_after_boot_start_early(m);
     for (;;) {
@@ -349,7 +327,7 @@ gboolean vmig_machine_run(VmigMachine *m, GError **error)
         state = vmig_job_state(m->job);
         if (vmig_state_is_final(state))
             return release(m);
-        if (state == VMIG_STATE_PARKED)
+        if (vmig_state_is(state, VMIG_STATE_WAITS))
             return TRUE;
         if (!do_step(m, state, &next, &why)) {
             if (g_error_matches(why, VMIG_ERROR, VMIG_ERROR_CRASHED)) {
@@ -368,12 +346,13 @@ gboolean vmig_machine_run(VmigMachine *m, GError **error)
     }
 }
 
-VmigMachine *vmig_machine_new(VmigWorld *world, VmigJournal *journal, gboolean here_is_dest, const VmigPolicy *policy,
-                              const VmigReporter *reporter, VmigJob *job)
+VmigMachine *vmig_machine_new(const VmigFlow *flow, VmigWorld *world, VmigJournal *journal, gboolean here_is_dest,
+                              const VmigPolicy *policy, const VmigReporter *reporter, VmigJob *job)
 {
     VmigMachine *m = g_new0(VmigMachine, 1);
 
     g_mutex_init(&m->wanted_lock);
+    m->flow = flow;
     m->world = world;
     m->journal = journal;
     m->here_is_dest = here_is_dest;
@@ -447,7 +426,7 @@ gboolean vmig_machine_check_cancel(VmigMachine *m, GError **error)
     VmigState state = vmig_job_state(m->job);
 
     if (!g_atomic_int_get(&m->cancelled) || vmig_state_phase(state) != VMIG_PHASE_FORWARD ||
-        state == VMIG_STATE_UNCERTAIN)
+        vmig_state_is(state, VMIG_STATE_DECIDES))
         return TRUE;
     return vmig_fail(error, VMIG_ERROR_CANCELLED, NULL, "cancelled by the operator");
 }

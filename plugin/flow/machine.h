@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The machine: it drives one job from state to state until it ends or parks.
  *
- * Each state of core/states.def has one step function, in the file of its group:
- *   plan.c PLAN · lock.c LOCK · overlay.c OVERLAY · seed.c SEED · handover.c HANDOVER, DETACH · migrate.c MIGRATE,
- *   UNCERTAIN · arrive.c SWITCHED · commit*.c COMMIT, PIVOT and BACK_COMMIT, BACK_PIVOT · restore.c RESTORE,
- *   BACK_RESTORE · clean.c CLEAN · rollback.c ROLLBACK
- * A step looks at what is, does what is missing, and can be run again after a crash at any line of it.
+ * It knows the rows of core/states.def by what they say, and the steps by a VmigFlow: no state by its name.
  */
 #pragma once
 
@@ -36,7 +32,24 @@ typedef struct {
     gpointer user;
 } VmigReporter;
 
+typedef struct VmigMachine VmigMachine;
+
+/* What is done in one state. It looks at what is, does what is missing, and can be run again after a crash at any line
+ * of it. *next is the state that follows success; the step may choose another one that may follow. */
 typedef struct {
+    gboolean (*run)(VmigMachine *m, VmigState *next, GError **error);
+    /* Before a long wait for the next try, or for an operator; may be NULL. It tries, and its failure changes nothing.
+     */
+    void (*before_wait)(VmigMachine *m);
+} VmigStep;
+
+/* An operation: the steps of its states, by VmigState. A state that ends the job, or waits, has none. */
+typedef struct {
+    VmigStep steps[VMIG_STATE_LAST];
+} VmigFlow;
+
+struct VmigMachine {
+    const VmigFlow *flow;
     VmigWorld *world;        /* not owned */
     VmigJournal *journal;    /* of this host; not owned */
     gboolean source_fenced;  /* by the operator's word: the source's QEMU cannot run */
@@ -67,11 +80,11 @@ typedef struct {
     gboolean lost_lock;  /* somebody else has the job now */
     gint64 stopped_at;   /* when the guest's CPUs stopped, by the world's clock */
     gint64 last_progress;
-} VmigMachine;
+};
 
-/* Takes the job. */
-VmigMachine *vmig_machine_new(VmigWorld *world, VmigJournal *journal, gboolean here_is_dest, const VmigPolicy *policy,
-                              const VmigReporter *reporter, VmigJob *job);
+/* Takes the job. The flow is not owned. */
+VmigMachine *vmig_machine_new(const VmigFlow *flow, VmigWorld *world, VmigJournal *journal, gboolean here_is_dest,
+                              const VmigPolicy *policy, const VmigReporter *reporter, VmigJob *job);
 void vmig_machine_free(VmigMachine *machine);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigMachine, vmig_machine_free)
 
@@ -87,8 +100,6 @@ void vmig_machine_cancel(VmigMachine *machine);
 void vmig_machine_set_bandwidth(VmigMachine *machine, guint64 bytes_per_s);
 
 /* --- for the steps --- */
-
-typedef gboolean (*VmigStep)(VmigMachine *m, VmigState *next, GError **error);
 
 /* Makes the record durable here, and on the other host where it has it already. */
 gboolean vmig_machine_save(VmigMachine *m, GError **error);
@@ -109,20 +120,3 @@ void vmig_machine_reconnect(VmigMachine *m);
 gint64 vmig_machine_stall_limit(VmigMachine *m);
 /* Waits for the next event, at most that long. */
 void vmig_machine_wait(VmigMachine *m, gint64 microseconds);
-
-gboolean vmig_step_lock(VmigMachine *m, VmigState *next, GError **error);
-gboolean vmig_step_overlay(VmigMachine *m, VmigState *next, GError **error);
-gboolean vmig_step_seed(VmigMachine *m, VmigState *next, GError **error);
-gboolean vmig_step_handover(VmigMachine *m, VmigState *next, GError **error);
-gboolean vmig_step_detach(VmigMachine *m, VmigState *next, GError **error);
-gboolean vmig_step_migrate(VmigMachine *m, VmigState *next, GError **error);
-gboolean vmig_step_uncertain(VmigMachine *m, VmigState *next, GError **error);
-gboolean vmig_step_switched(VmigMachine *m, VmigState *next, GError **error);
-gboolean vmig_step_commit(VmigMachine *m, VmigState *next, GError **error);
-gboolean vmig_step_pivot(VmigMachine *m, VmigState *next, GError **error);
-gboolean vmig_step_restore(VmigMachine *m, VmigState *next, GError **error);
-gboolean vmig_step_clean(VmigMachine *m, VmigState *next, GError **error);
-gboolean vmig_step_rollback(VmigMachine *m, VmigState *next, GError **error);
-gboolean vmig_step_back_commit(VmigMachine *m, VmigState *next, GError **error);
-gboolean vmig_step_back_pivot(VmigMachine *m, VmigState *next, GError **error);
-gboolean vmig_step_back_restore(VmigMachine *m, VmigState *next, GError **error);

@@ -10,6 +10,7 @@
  * (migration_completion() of QEMU 7.2 inactivates them first); a migration that fails in between takes them back and
  * lets the guest run on, and a QEMU that cannot get them back dies. */
 #include "core/domain-xml.h"
+#include "flow/migrate-flow.h"
 #include "flow/handover.h"
 #include "flow/ours.h"
 #include "flow/overlay.h"

@@ -6,6 +6,7 @@
  * makes a plain snapshot-create leave the disk out. */
 #include "flow/overlay.h"
 
+#include "flow/migrate-flow.h"
 #include "core/domain-xml.h"
 #include "core/path-map.h"
 #include "flow/side.h"

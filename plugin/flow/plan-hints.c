@@ -36,7 +36,7 @@ char *vmig_plan_hint_exists(const VmigPlan *plan, const VmigPlanDisk *disk, guin
                                "--map-dir %s.",
                                folder, argument);
     }
-    if (facts->owner_job != NULL && state != VMIG_STATE_DONE)
+    if (facts->owner_job != NULL && vmig_state_end(state) != VMIG_END_MOVED)
         return g_strdup("A job left it: vmig-snap doctor on the destination says what to do.");
     if (facts->owner_job != NULL)
         return g_strdup_printf("Choose another path with --map: job %s brought it there as a guest's disk.",

@@ -14,17 +14,21 @@ static VmigState state_of(const VmigJob *job)
 {
     VmigState state = vmig_job_state(job);
 
-    return state == VMIG_STATE_PARKED ? vmig_state_from_name(job->parked_state) : state;
+    return vmig_state_is(state, VMIG_STATE_WAITS) ? vmig_state_from_name(job->parked_state) : state;
 }
 
-/* How far past the switchover a record is; 0: not past it. 1: by its token, and not by its state. */
+/* How far past the switchover a record is; 0: not past it. 1: by its token, and not by its state. An end that no state
+ * of the way leads to is further than all of them. */
 static guint rank(const VmigJob *job)
 {
     VmigState state = state_of(job);
 
     if (!vmig_job_token_is_dest(job) || state == VMIG_STATE_LAST)
         return 0;
-    return vmig_state_is_final(state) || vmig_state_phase(state) == VMIG_PHASE_AFTER ? state : 1;
+    if (!vmig_state_is_final(state) && vmig_state_phase(state) != VMIG_PHASE_AFTER)
+        return 1;
+    int progress = vmig_state_progress(state);
+    return progress >= 0 ? (guint)progress : G_MAXUINT;
 }
 
 gboolean vmig_records_may_go_back(const VmigJob *job, GError **error)
@@ -64,9 +68,12 @@ static gboolean ask_there(VmigMachine *m, VmigJob **there, GError **error)
  * journal. Not by UNCERTAIN, which comes before another MIGRATE too. */
 static gboolean is_behind(const VmigJob *job, const VmigJob *there)
 {
-    VmigState here = state_of(job), beyond = state_of(there);
+    VmigState own = state_of(job), beyond = state_of(there);
 
-    return vmig_state_phase(here) == VMIG_PHASE_FORWARD && here < beyond && beyond <= VMIG_STATE_MIGRATE;
+    if (own == VMIG_STATE_LAST || beyond == VMIG_STATE_LAST || vmig_state_phase(own) != VMIG_PHASE_FORWARD ||
+        vmig_state_phase(beyond) != VMIG_PHASE_FORWARD)
+        return FALSE;
+    return vmig_state_progress(own) >= 0 && vmig_state_progress(own) < vmig_state_progress(beyond);
 }
 
 /* Past the switchover the record that is further is the true one, and of two that are equally far the owner's is the

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* RESTORE and BACK_RESTORE: the snapshot metadata is defined again, parents first, and compared with the record. */
 #include "core/domain-xml.h"
+#include "flow/migrate-flow.h"
 #include "core/snapshot-tree.h"
 #include "flow/ours.h"
 #include "flow/restore.h"

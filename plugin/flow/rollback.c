@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* ROLLBACK: nothing of the guest on the destination, the source runs. BACK_RESTORE: nothing of ours anywhere. */
 #include "flow/after-boot.h"
+#include "flow/migrate-flow.h"
 #include "flow/commit.h"
 #include "flow/restore.h"
 #include "flow/settle.h"

@@ -5,6 +5,7 @@
  * are equal, and the source file is the one that was frozen, unchanged. */
 #include "flow/seed.h"
 
+#include "flow/migrate-flow.h"
 #include "host/fault.h"
 #include "host/tls-identity.h"
 

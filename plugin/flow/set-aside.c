@@ -13,7 +13,7 @@
 
 static gboolean may_be(const VmigMachine *m, GError **error)
 {
-    if (vmig_job_state(m->job) != VMIG_STATE_PARKED)
+    if (!vmig_job_waits(m->job))
         return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, "vmig-snap resume says whether it can be carried on.",
                          "cannot set job %s aside: it is in state %s, not parked", m->job->id, m->job->state);
     if (vmig_park_of(m->job).exits & VMIG_EXIT_BY_SET_ASIDE)
@@ -71,7 +71,9 @@ static gboolean end_block_jobs(VmigMachine *m, VmigHost *host, VmigSide side, GE
 /* The guest stood still by the job: for a pivot, or because it has just arrived. */
 static gboolean let_run(VmigMachine *m, VmigHost *host, VmigRun run, GError **error)
 {
-    gboolean arrived = vmig_state_from_name(m->job->parked_state) == VMIG_STATE_SWITCHED && !m->job->was_paused;
+    VmigState parked = vmig_state_from_name(m->job->parked_state);
+    gboolean arrived =
+        parked != VMIG_STATE_LAST && vmig_state_guest(parked) == VMIG_GUEST_ARRIVED && !m->job->was_paused;
 
     return run != VMIG_RUN_PAUSED || (!m->job->suspended && !arrived) ||
            host->hypervisor->ops->resume(host->hypervisor, m->job->uuid, error);

@@ -47,18 +47,11 @@ gboolean vmig_settings_adopt(VmigMachine *m)
     if (!wanted)
         return FALSE;
     m->job->options.bandwidth = bandwidth;
-    switch (vmig_job_state(m->job)) {
-    case VMIG_STATE_MIGRATE:
+    VmigState state = vmig_job_state(m->job);
+    VmigSet set = vmig_state_set(state);
+    if (set == VMIG_SET_MIGRATION)
         set_migration(m);
-        break;
-    case VMIG_STATE_COMMIT:
-        set_commits(m, VMIG_SIDE_DEST);
-        break;
-    case VMIG_STATE_BACK_COMMIT:
-        set_commits(m, VMIG_SIDE_SOURCE);
-        break;
-    default:
-        break;
-    }
+    if (set == VMIG_SET_COMMITS)
+        set_commits(m, vmig_state_phase(state) == VMIG_PHASE_BACK ? VMIG_SIDE_SOURCE : VMIG_SIDE_DEST);
     return TRUE;
 }

@@ -10,7 +10,7 @@
 #include "core/errors.h"
 
 static const char *const points[] = {
-#define VMIG_STATE(symbol, phase, flags, what, entry, undo, next) #symbol ".enter", #symbol ".leave",
+#define VMIG_STATE(symbol, phase, flags, expect, what, entry, undo, next) #symbol ".enter", #symbol ".leave",
 #include "core/states.def"
 #undef VMIG_STATE
 #define VMIG_POINT(name, meaning) name,

@@ -35,7 +35,7 @@ static gboolean find_job(VmigLocal *local, const char *path, VmigJob **ret, GErr
     *ret = NULL;
     for (guint i = 0; jobs != NULL && *ret == NULL && i < jobs->len; i++) {
         const VmigJob *job = jobs->pdata[i];
-        if (vmig_job_state(job) != VMIG_STATE_DONE || find_file(job, path) == NULL)
+        if (vmig_job_end(job) != VMIG_END_MOVED || find_file(job, path) == NULL)
             continue;
         g_autofree char *role = vmig_journal_role(local->journal, job->id, error);
         if (role == NULL)

@@ -191,7 +191,7 @@ static gboolean check_left(VmigLocal *local, const VmigJob *told, GError **error
 {
     g_auto(VmigOwnDomain) own = {0};
 
-    if (vmig_job_state(told) != VMIG_STATE_DONE)
+    if (vmig_job_end(told) != VMIG_END_MOVED)
         return TRUE;
     if (!find_domain(local, told->uuid, &own, error))
         return FALSE;

@@ -181,7 +181,7 @@ static gboolean update_job(VmigJournal *journal, const VmigJob *job, const JobRo
                          job->token != NULL ? job->token : "nobody", row->token);
     gboolean ends = vmig_state_is_final(vmig_job_state(job));
     if (!vmig_db_number(journal, "SELECT coalesce(max(updated), 0) + 1 FROM job", &updated, error) ||
-        (ends && vmig_job_state(job) != VMIG_STATE_SET_ASIDE && !vmig_db_drop_texts(journal, job->id, error)))
+        (ends && vmig_job_end(job) != VMIG_END_ASIDE && !vmig_db_drop_texts(journal, job->id, error)))
         return FALSE;
     return vmig_db_run(error, journal,
                        "UPDATE job SET uuid = ?2, domain = ?3, state = ?4, finished = ?5, updated = ?6, record = ?7,"
@@ -219,7 +219,8 @@ static gboolean check_end(const VmigJob *job, const char *token, GError **error)
     gboolean given = strcmp(token, VMIG_OWNER_DESTINATION) == 0;
     VmigState state = vmig_job_state(job);
 
-    if (!vmig_state_is_final(state) || state == VMIG_STATE_SET_ASIDE || given == (state == VMIG_STATE_DONE))
+    if (!vmig_state_is_final(state) || vmig_state_end(state) == VMIG_END_ASIDE ||
+        given == (vmig_state_end(state) == VMIG_END_MOVED))
         return TRUE;
     return vmig_fail(error, VMIG_ERROR_STATE, NULL,
                      "job %s cannot end as %s: by this host's journal the %s owns the guest", job->id, job->state,

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "core/errors.h"
-#include "flow/machine.h"
+#include "flow/migrate-flow.h"
 #include "host/storage-local.h"
 
 #define UUID "c7a5fdbd-cdaf-4455-926a-02d65c16db18"
@@ -191,7 +191,7 @@ static gboolean run_machine(Block *block, FILE *log, GError **error)
     VmigJob *job = journal != NULL ? vmig_journal_load(journal, id, error) : NULL;
     if (job == NULL)
         return FALSE;
-    g_autoptr(VmigMachine) machine = vmig_machine_new(world, journal, TRUE, policy, &reporter, job);
+    g_autoptr(VmigMachine) machine = vmig_machine_new(&vmig_flow_migrate, world, journal, TRUE, policy, &reporter, job);
     return vmig_machine_run(machine, error) &&
            (is_finished(machine->job) || vmig_fail(error, VMIG_ERROR_STATE, NULL, "it parks in %s: %s",
                                                    machine->job->parked_state, machine->job->error_message));

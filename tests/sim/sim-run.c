@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "flow/migrate-flow.h"
 #include "store/journal-private.h"
 
 #define MOST_PROCESSES 40
@@ -78,6 +79,7 @@ static void on_state(gpointer user, const VmigJob *job)
 
     sim->visited |= 1ull << vmig_job_state(job);
     sim_trace(sim, "==== %s", job->state);
+    sim_check_expected(sim, job);
     sim_meddle_entered(sim, job);
 }
 
@@ -157,7 +159,7 @@ static void run_machine(Sim *sim, VmigWorld *world, const VmigPolicy *policy, Vm
     VmigReporter reporter = {on_state, NULL, on_retry, on_note, sim};
     g_autoptr(GError) error = NULL;
     g_autoptr(VmigMachine) machine =
-        vmig_machine_new(world, sim_here(sim)->journal, sim->here == 1, policy, &reporter, job);
+        vmig_machine_new(&vmig_flow_migrate, world, sim_here(sim)->journal, sim->here == 1, policy, &reporter, job);
 
     sim->machine = machine;
     machine->set_aside = sim->exit == VMIG_EXIT_BY_SET_ASIDE;

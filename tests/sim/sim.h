@@ -583,6 +583,8 @@ void sim_check_give(SimHost *source); /* its journal is told that the destinatio
 void sim_check_seeds(Sim *sim);       /* a migration comes in to them */
 void sim_check_unlink(SimHost *host, const char *path, SimFile *file);
 void sim_check_end(Sim *sim, const VmigJob *job);
+/* sim-expect.c */
+void sim_check_expected(Sim *sim, const VmigJob *job); /* a state is entered */
 /* sim-operator.c: ends and undefines the guest on that host, by hand. */
 void sim_operator_end_copy(SimHost *host);
 /* sim-scenario.c */

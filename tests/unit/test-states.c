@@ -140,6 +140,67 @@ static void test_park(void)
     }
 }
 
+/* Where a failure leads when the step is not repeated: back before the switchover, never after it. */
+static void test_on_failure(void)
+{
+    for (int s = 0; s < VMIG_STATE_LAST; s++) {
+        VmigPhase phase = vmig_state_phase(s);
+        if (phase == VMIG_PHASE_END)
+            continue;
+        VmigState to = vmig_state_on_failure(s);
+        g_assert_true(vmig_state_may_follow(s, to));
+        if (s == VMIG_STATE_PLAN)
+            g_assert_cmpint(to, ==, VMIG_STATE_ROLLED_BACK);
+        else if (phase == VMIG_PHASE_FORWARD && s != VMIG_STATE_UNCERTAIN)
+            g_assert_cmpint(to, ==, VMIG_STATE_ROLLBACK);
+        else
+            g_assert_cmpint(to, ==, VMIG_STATE_PARKED);
+    }
+}
+
+/* What the engine asks of a row fits what the row says elsewhere. */
+static void test_rows(void)
+{
+    for (int s = 0; s < VMIG_STATE_LAST; s++) {
+        VmigPhase phase = vmig_state_phase(s);
+        guint source = vmig_state_expected(s, FALSE), dest = vmig_state_expected(s, TRUE);
+        g_assert_cmpuint(source, !=, 0);
+        g_assert_cmpuint(dest, !=, 0);
+        if (phase == VMIG_PHASE_BACK)
+            g_assert_cmpuint(source & VMIG_MAY_BE_ABSENT, ==, 0);
+        /* A guest that went off as it arrived is defined again before its job is past the pivot. */
+        if (phase == VMIG_PHASE_AFTER && s != VMIG_STATE_SWITCHED && s != VMIG_STATE_COMMIT)
+            g_assert_cmpuint(dest & VMIG_MAY_BE_ABSENT, ==, 0);
+        /* Held frozen: only where nothing but the overlay is written. */
+        if (vmig_state_is(s, VMIG_STATE_HOLDS))
+            g_assert_cmpuint(source, ==, VMIG_MAY_BE_OVERLAY);
+        g_assert_cmpint(vmig_state_is(s, VMIG_STATE_NEEDS_SOURCE), ==,
+                        phase == VMIG_PHASE_BACK || vmig_state_is(s, VMIG_STATE_FROM_SOURCE));
+        if (phase == VMIG_PHASE_FORWARD)
+            g_assert_true(vmig_state_is(s, VMIG_STATE_FROM_SOURCE) != vmig_state_is(s, VMIG_STATE_DECIDES));
+        if (vmig_state_is(s, VMIG_STATE_HANDS_OVER))
+            g_assert_cmpint(vmig_state_next_that(s, VMIG_STATE_DECIDES), ==, VMIG_STATE_UNCERTAIN);
+        if (vmig_state_may_retry(s))
+            g_assert_cmpint(vmig_state_next_that(s, VMIG_STATE_WAITS), ==, VMIG_STATE_PARKED);
+    }
+    g_assert_false(vmig_state_is(VMIG_STATE_LAST, VMIG_STATE_RETRY));
+    g_assert_cmpint(vmig_state_end(VMIG_STATE_LAST), ==, VMIG_END_NONE);
+}
+
+static void test_progress(void)
+{
+    int steps = 0;
+
+    for (VmigState s = VMIG_STATE_FIRST; s != VMIG_STATE_LAST; s = vmig_state_next(s))
+        g_assert_cmpint(vmig_state_progress(s), ==, steps++);
+    g_assert_cmpint(vmig_state_progress(VMIG_STATE_UNCERTAIN), ==, -1);
+    g_assert_cmpint(vmig_state_progress(VMIG_STATE_BACK_COMMIT), ==, -1);
+    g_assert_cmpint(vmig_state_progress(VMIG_STATE_SET_ASIDE), ==, -1);
+    g_assert_cmpint(vmig_state_of_end(VMIG_END_MOVED), ==, VMIG_STATE_DONE);
+    g_assert_cmpint(vmig_state_of_end(VMIG_END_BACK), ==, VMIG_STATE_ROLLED_BACK);
+    g_assert_cmpint(vmig_state_of_end(VMIG_END_ASIDE), ==, VMIG_STATE_SET_ASIDE);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -151,5 +212,8 @@ int main(int argc, char **argv)
     g_test_add_func("/states/no-way-back", test_no_way_back);
     g_test_add_func("/states/uncertain", test_uncertain);
     g_test_add_func("/states/park", test_park);
+    g_test_add_func("/states/on-failure", test_on_failure);
+    g_test_add_func("/states/rows", test_rows);
+    g_test_add_func("/states/progress", test_progress);
     return g_test_run();
 }

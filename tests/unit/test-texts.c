@@ -11,6 +11,7 @@
 #include <glib/gstdio.h>
 
 #include "core/snapshot-tree.h"
+#include "flow/migrate-flow.h"
 #include "flow/plan.h"
 #include "flow/records.h"
 #include "flow/texts.h"
@@ -145,7 +146,7 @@ static void begin(Fixture *f, VmigJob *job)
         vmig_journal_create_job(journal, job, VMIG_ROLE_SOURCE, &error);
     g_assert_no_error(error);
     vmig_job_forget_xml(job);
-    f->machine = vmig_machine_new(&f->world, journal, FALSE, &policy, NULL, job);
+    f->machine = vmig_machine_new(&vmig_flow_migrate, &f->world, journal, FALSE, &policy, NULL, job);
 }
 
 static void set_up(Fixture *f, gconstpointer data G_GNUC_UNUSED)
