@@ -229,7 +229,9 @@ static void rule_kind(VmigPlan *plan, const VmigPlanDisk *disk)
     if (g_strcmp0(d->type, "file") != 0 || d->source == NULL || d->sliced || d->reservations ||
         (strcmp(format, "qcow2") != 0 && strcmp(format, "raw") != 0))
         refuse(plan, VMIG_ERROR_DISK_KIND, d->target,
-               "Only whole local qcow2 and raw files can be moved: detach it before (virsh detach-disk).",
+               d->source_text == NULL ? "Leave it out of --disk: the drive is empty."
+                                      : "Only whole local qcow2 and raw files can be moved: detach it before (virsh "
+                                        "detach-disk).",
                "disk %s is %s on '%s' (%s)", d->target, format, d->source_text != NULL ? d->source_text : "nothing",
                d->type);
 }

@@ -94,6 +94,19 @@ static void put_on_both(PlanWorld *w)
     plan_world_put(w, THERE, (PlanFile){.path = (char *)"@I@/data.raw", .size = GIB, .shared = TRUE});
 }
 
+static void mapped_not_moved(PlanWorld *w)
+{
+    name_disk(w, "vda");
+    put_on_both(w);
+    plan_world_option(w->maps, w, "vdb=@I@/new.raw");
+}
+
+static void a_mapped(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    g_ptr_array_set_size(w->maps, 0);
+    plan_world_option(w->maps, w, "vda=@I@/new.qcow2");
+}
+
 static void shareable(PlanWorld *w)
 {
     both_named(w);
@@ -160,6 +173,18 @@ static void encrypted_disk(PlanWorld *w)
     plan_world_edit(w, "<source file='@I@/data.raw'/>", "<source file='@I@/data.raw'>" ENCRYPTION "</source>");
 }
 
+static void empty_drive(PlanWorld *w)
+{
+    both_named(w);
+    name_disk(w, "fda");
+    plan_world_add_device(w, "<disk type='file' device='floppy'><target dev='fda' bus='fdc'/></disk>");
+}
+
+static void drive_left_out(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    forget_disk(w, "fda");
+}
+
 static void data_store(PlanWorld *w)
 {
     plan_world_edit(w, "<source file='@I@/g.qcow2'/>", "<source file='@I@/g.qcow2'>" DATA_STORE "</source>");
@@ -220,6 +245,13 @@ static const PlanRow rows[] = {
      .message = "--map names the disk 'vdz', which is not moved",
      .hint = "Leave that --map out, or name a disk that is moved (virsh domblklist).",
      .follow = {map_left_out, map_of_a_disk}},
+    {.name = "mapped-not-moved",
+     .spoil = mapped_not_moved,
+     .disk = "vdb",
+     .code = VMIG_ERROR_UNKNOWN_DISK,
+     .message = "--map names the disk 'vdb', which is not moved",
+     .hint = "Leave that --map out, or name a disk that is moved (virsh domblklist).",
+     .follow = {map_left_out, a_mapped}},
     {.name = "read-only",
      .spoil = read_only,
      .disk = "vdb",
@@ -282,6 +314,13 @@ static const PlanRow rows[] = {
      .message = "disk vdb is vdi on '/img/data.raw' (file)",
      .hint = ONLY_WHOLE,
      .follow = {b_detached}},
+    {.name = "empty-drive",
+     .spoil = empty_drive,
+     .disk = "fda",
+     .code = VMIG_ERROR_DISK_KIND,
+     .message = "disk fda is raw on 'nothing' (file)",
+     .hint = "Leave it out of --disk: the drive is empty.",
+     .follow = {drive_left_out}},
     {.name = "sliced",
      .spoil = sliced,
      .disk = "vdb",

@@ -69,6 +69,17 @@ static void header_put_right(PlanWorld *w, const char *hint G_GNUC_UNUSED)
     plan_world_file(w, HERE, "@I@/g.qcow2")->backing = "@I@/base.qcow2";
 }
 
+static void other_file_below(PlanWorld *w)
+{
+    plan_world_file(w, HERE, "@I@/g.qcow2")->backing = "@I@/other.qcow2";
+    plan_world_put(w, HERE, (PlanFile){.path = (char *)"@I@/other.qcow2", .format = "qcow2", .size = GIB});
+}
+
+static void other_file_known(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    plan_world_edit_live(w, "@I@/base.qcow2", "@I@/other.qcow2");
+}
+
 /* The header is right: the guest that is started anew has what it says. */
 static void started_anew(PlanWorld *w, const char *hint G_GNUC_UNUSED)
 {
@@ -126,9 +137,47 @@ static void format_edited(PlanWorld *w, const char *hint G_GNUC_UNUSED)
 #define OTHER_BELOW                                                                                                    \
     "<backingStore type='file'><format type='qcow2'/><source file='@I@/old.qcow2'/><backingStore/></backingStore>"
 
+#define MORE_BELOW                                                                                                     \
+    "<backingStore type='file'><format type='qcow2'/><source file='@I@/base.qcow2'/>"                                  \
+    "<backingStore type='file'><format type='qcow2'/><source file='@I@/old.qcow2'/><backingStore/></backingStore>"     \
+    "</backingStore>"
+
 static void other_below(PlanWorld *w)
 {
     plan_world_edit_next(w, "<source file='@I@/g.qcow2'/>", "<source file='@I@/g.qcow2'/>" OTHER_BELOW);
+}
+
+static void more_below(PlanWorld *w)
+{
+    plan_world_edit_next(w, "<source file='@I@/g.qcow2'/>", "<source file='@I@/g.qcow2'/>" MORE_BELOW);
+}
+
+static void more_removed(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    plan_world_edit_next(w, MORE_BELOW, "");
+}
+
+static void other_type(PlanWorld *w)
+{
+    plan_world_edit_next(w, "<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file=",
+                         "<disk type='block' device='disk'><driver name='qemu' type='raw'/><source dev=");
+}
+
+static void type_edited(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    plan_world_edit_next(w, "<disk type='block' device='disk'><driver name='qemu' type='raw'/><source dev=",
+                         "<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file=");
+}
+
+static void other_device(PlanWorld *w)
+{
+    plan_world_edit_next(w, "device='disk'><driver name='qemu' type='raw'/>",
+                         "device='floppy'><driver name='qemu' type='raw'/>");
+}
+
+static void device_edited(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    plan_world_edit_next(w, "device='floppy'", "device='disk'");
 }
 
 static void below_removed(PlanWorld *w, const char *hint G_GNUC_UNUSED)
@@ -184,6 +233,14 @@ static const PlanRow rows[] = {
      .hint = "Compare virsh dumpxml with qemu-img info --backing-chain. Shut the guest down, put right the one that is "
              "wrong (virsh edit, qemu-img rebase -u), and start it.",
      .follow = {header_put_right, started_anew}},
+    {.name = "chain-of-another-file",
+     .spoil = other_file_below,
+     .disk = "vda",
+     .code = VMIG_ERROR_CHAIN,
+     .message = "disk vda: the chain in libvirt's definition is not the one in the images' headers",
+     .hint = "Compare virsh dumpxml with qemu-img info --backing-chain. Shut the guest down, put right the one that is "
+             "wrong (virsh edit, qemu-img rebase -u), and start it.",
+     .follow = {header_put_right, other_file_known}},
     {.name = "only-running",
      .spoil = only_running,
      .disk = "vdb",
@@ -199,6 +256,22 @@ static const PlanRow rows[] = {
                 "(disk)",
      .hint = AS_DEFINED,
      .follow = {restarted, source_edited}},
+    {.name = "other-type",
+     .spoil = other_type,
+     .disk = "vdb",
+     .code = VMIG_ERROR_DEFINITIONS_DIFFER,
+     .message = "disk vdb: the guest runs on /img/data.raw, and its definition for the next start names /img/data.raw "
+                "(disk)",
+     .hint = AS_DEFINED,
+     .follow = {type_edited}},
+    {.name = "other-device",
+     .spoil = other_device,
+     .disk = "vdb",
+     .code = VMIG_ERROR_DEFINITIONS_DIFFER,
+     .message = "disk vdb: the guest runs on /img/data.raw, and its definition for the next start names /img/data.raw "
+                "(floppy)",
+     .hint = AS_DEFINED,
+     .follow = {device_edited}},
     {.name = "other-format",
      .spoil = other_format,
      .disk = "vdb",
@@ -206,6 +279,13 @@ static const PlanRow rows[] = {
      .message = "disk vdb: the guest runs on it as raw, and its definition for the next start says qcow2",
      .hint = AS_DEFINED,
      .follow = {format_edited}},
+    {.name = "more-below",
+     .spoil = more_below,
+     .disk = "vda",
+     .code = VMIG_ERROR_DEFINITIONS_DIFFER,
+     .message = "disk vda: the definition for the next start names other backing files than the images have",
+     .hint = "Remove <backingStore> of that disk from the definition (virsh edit).",
+     .follow = {more_removed}},
     {.name = "other-below",
      .spoil = other_below,
      .disk = "vda",

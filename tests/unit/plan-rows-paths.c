@@ -187,9 +187,10 @@ static void freed_here(PlanWorld *w, const char *hint G_GNUC_UNUSED)
     plan_world_folder(w, HERE, "/small")->free = 100 * GIB;
 }
 
+/* Each disk would fit alone. */
 static void no_room_there(PlanWorld *w)
 {
-    plan_world_folder(w, THERE, "@I@")->free = GIB;
+    plan_world_folder(w, THERE, "@I@")->free = 3 * GIB;
 }
 
 static void no_room_direct(PlanWorld *w)
@@ -312,15 +313,15 @@ static const PlanRow rows[] = {
     {.name = "no-room-there",
      .spoil = no_room_there,
      .code = VMIG_ERROR_NO_ROOM,
-     .message = "the destination needs 4.06 GB (the images, and twice what the guest may write meanwhile) and has 1.07 "
+     .message = "the destination needs 4.06 GB (the images, and twice what the guest may write meanwhile) and has 3.22 "
                 "GB free",
      .hint = "Free space there, or choose another file system with --map-dir.",
      .follow = {freed_there, all_to_big}},
     {.name = "no-room-direct",
      .spoil = no_room_direct,
      .code = VMIG_ERROR_NO_ROOM,
-     .message = "the destination needs 3.72 GB (the images, and what the guest may write meanwhile) and has 1.07 GB "
-                "free",
+     .message =
+         "the destination needs 3.72 GB (the images, and what the guest may write meanwhile) and has 3.22 GB free",
      .hint = "Free space there, or choose another file system with --map-dir.",
      .follow = {freed_there, all_to_big}},
     {.name = "clash",

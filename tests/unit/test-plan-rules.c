@@ -182,6 +182,32 @@ static void test_base(void)
     g_assert_cmpuint(plan->job->disks->len, ==, 2);
 }
 
+/* What is near a refusal, and is none. */
+static void test_not_refused(void)
+{
+    g_autoptr(PlanWorld) w = plan_world_new(PLAN_FOLDER, PLAN_NAME);
+
+    w->guest.run = VMIG_RUN_PAUSED;
+    w->hosts[THERE].info.libvirt_version = 11002000;
+    w->options.transport = (char *)"tcp";
+    w->options.parallel = 4;
+    w->options.fold = (char *)"direct";
+    plan_world_put(w, THERE,
+                   (PlanFile){.path = (char *)"@I@/g.qcow2",
+                              .size = GIB,
+                              .kept_job = "fedcba9876543210",
+                              .kept_domain = PLAN_UUID,
+                              .owner_job = "fedcba9876543210",
+                              .owner_state = "DONE"});
+    plan_world_file(w, HERE, "@I@/base.qcow2")->version = 2;
+    g_autoptr(VmigPlan) plan = plan_world_plan(w);
+    g_autofree char *all = all_messages(plan);
+    g_assert_cmpstr(all, ==, "");
+    g_assert_nonnull(plan->job);
+    g_assert_true(plan->job->was_paused);
+    g_assert_cmpuint(plan->notes->len, ==, 3);
+}
+
 static void test_row(gconstpointer data)
 {
     const PlanRow *row = data;
@@ -326,6 +352,7 @@ int main(int argc, char **argv)
     collect_rows();
     g_test_add("/plan-rules/said-once", Fixture, NULL, set_up, test_said_once, tear_down);
     g_test_add_func("/plan-rules/base", test_base);
+    g_test_add_func("/plan-rules/not-refused", test_not_refused);
     for (guint i = 0; i < row_count; i++) {
         g_autofree char *path = g_strconcat("/plan-rules/row/", all_rows[i]->name, NULL);
         g_test_add_data_func(path, all_rows[i], test_row);
