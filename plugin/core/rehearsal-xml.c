@@ -116,7 +116,9 @@ static void eject(xmlNode *disk)
             vmig_xml_remove(vmig_xml_child(disk, parts[i]));
 }
 
-/* A disk that is not moved is in use by the guest, on storage that both hosts reach: QEMU's locks would refuse it. */
+/* A disk that is not moved is in use by the guest, on storage that both hosts reach. QEMU's locks would refuse it, and
+ * libvirt would change the owner of the image for the twin and restore it at the twin's end, as on the destination. So
+ * it is looked at instead (host/qemu-access.h). */
 static gboolean rehearse_disk(xmlNode *disk, const VmigJob *job, const char *const *media, GHashTable *twins,
                               GError **error)
 {

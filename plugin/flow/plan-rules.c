@@ -133,7 +133,8 @@ static void rule_devices(VmigPlan *plan)
                s->domain->name);
     for (guint i = 0; i < s->media_missing->len; i++)
         refuse(plan, VMIG_ERROR_MEDIA_MISSING, NULL, "Copy this host's file there.",
-               "the guest needs %s, which the destination does not have", (const char *)s->media_missing->pdata[i]);
+               "the guest needs %s, which %s does not have", (const char *)s->media_missing->pdata[i],
+               s->dest_info != NULL ? s->dest_info->hostname : "the destination");
     if (f->qemu_commandline)
         note(plan, "the guest has <qemu:commandline>: what it names must exist on the destination too");
 }

@@ -76,11 +76,32 @@ static const char *hint_for(const VmigPlanDisk *disk, const VmigStayFile *file)
            "network file system beneath the image roots, can be proven to be the same on both hosts.";
 }
 
+/* The twin of the rehearsal is without such a disk: to start it, libvirt would give the image another owner, and take
+ * it back afterwards, while the guest runs on it. */
+static void rule_access(VmigPlan *plan, const VmigPlanDisk *disk, const VmigStayFile *file)
+{
+    const VmigDomainDisk *d = disk->disk;
+
+    if (file->there->denied != NULL)
+        refuse(plan, disk, VMIG_ERROR_NO_ACCESS,
+               "Let that user enter the folder there (setfacl -m u:UID:x FOLDER, or chmod o+x), or detach the disk "
+               "(virsh detach-disk).",
+               "disk %s (%s) is not moved, and the destination cannot open %s: %s", d->target, disk->why_not,
+               file->path, file->there->denied);
+    if (file->written && file->there->read_only != NULL)
+        refuse(plan, disk, VMIG_ERROR_NO_ACCESS,
+               "Mount it there so that it can be written, or detach the disk (virsh detach-disk).",
+               "disk %s (%s) is not moved, and the destination cannot write to %s: %s", d->target, disk->why_not,
+               file->path, file->there->read_only);
+}
+
 static void rule_file(VmigPlan *plan, const VmigPlanDisk *disk, const VmigStayFile *file)
 {
     const VmigDomainDisk *d = disk->disk;
     gboolean missing = file->there != NULL && file->there->kind == VMIG_IDENTITY_ABSENT;
 
+    if (file->why_not == NULL)
+        rule_access(plan, disk, file);
     if (file->why_not == NULL || (missing && may_be_missing(d)))
         return;
     if (missing && !file->written)

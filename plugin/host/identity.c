@@ -12,6 +12,8 @@ void vmig_identity_free(VmigIdentity *identity)
     if (identity == NULL)
         return;
     g_free(identity->name);
+    g_free(identity->denied);
+    g_free(identity->read_only);
     g_strfreev(identity->samples);
     g_free(identity);
 }
@@ -52,6 +54,8 @@ VmigIdentity *vmig_identity_ask(VmigStorage *storage, const char *path, GError *
     identity->filesystem = vmig_reader_bits(&reader, "filesystem");
     identity->ino = vmig_reader_bits(&reader, "ino");
     identity->name = g_strdup(vmig_reader_maybe_text(&reader, "name"));
+    identity->denied = g_strdup(vmig_reader_maybe_text(&reader, "denied"));
+    identity->read_only = g_strdup(vmig_reader_maybe_text(&reader, "read_only"));
     identity->samples = vmig_reader_texts(&reader, "samples");
     if (!vmig_reader_end(&reader, error, "%s: the reply to 'identity'", storage->host))
         return NULL;

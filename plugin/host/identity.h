@@ -23,8 +23,10 @@ typedef struct {
     gboolean shared;    /* a file on a network or cluster file system */
     guint64 filesystem; /* its type: f_type of statfs(2) */
     guint64 ino;
-    char *name;     /* of a block device: vmig_block_identity(), or NULL */
-    char **samples; /* hashes of some blocks of the content; none where the file may not be read */
+    char *name;      /* of a block device: vmig_block_identity(), or NULL */
+    char *denied;    /* what keeps QEMU's user on the destination from it, for people; or NULL */
+    char *read_only; /* why nobody can write to it there, for people; or NULL */
+    char **samples;  /* hashes of some blocks of the content; none where the file may not be read */
 } VmigIdentity;
 
 void vmig_identity_free(VmigIdentity *identity);

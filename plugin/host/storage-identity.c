@@ -16,6 +16,7 @@
 
 #include "host/block-identity.h"
 #include "host/image.h"
+#include "host/qemu-access.h"
 #include "host/resolve.h"
 #include "host/storage-local-private.h"
 
@@ -135,6 +136,17 @@ static void set_file(VmigLocal *local, JsonObject *reply, const char *path)
     json_object_set_array_member(reply, "samples", take_samples(fd, (guint64)st.st_size, FALSE));
 }
 
+/* On the source QEMU has it open. */
+static void set_access(VmigLocal *local, JsonObject *reply, const char *path)
+{
+    g_autofree char *denied = vmig_qemu_access_denied(local->qemu_conf, path);
+
+    if (denied != NULL)
+        json_object_set_string_member(reply, "denied", denied);
+    if (vmig_qemu_access_read_only(path))
+        json_object_set_string_member(reply, "read_only", "it takes no writes there");
+}
+
 static const char *kind_of(const struct stat *st)
 {
     if (S_ISREG(st->st_mode))
@@ -157,6 +169,8 @@ static JsonObject *do_identity(VmigLocal *local, VmigReader *args, GError **erro
     json_object_set_int_member(reply, "filesystem", 0);
     json_object_set_boolean_member(reply, "shared", FALSE);
     json_object_set_array_member(reply, "samples", json_array_new());
+    if (exists && g_strcmp0(local->role, VMIG_ROLE_DESTINATION) == 0)
+        set_access(local, reply, path);
     if (exists && S_ISREG(st.st_mode))
         set_file(local, reply, path);
     if (exists && S_ISBLK(st.st_mode) && !set_block(reply, path, &st, error))

@@ -155,6 +155,8 @@ static JsonObject *identity(const PlanFile *file)
     json_object_set_int_member(reply, "ino", 1);
     if (file != NULL) {
         set_text(reply, "name", file->wwn);
+        set_text(reply, "denied", file->denied);
+        set_text(reply, "read_only", file->read_only);
         json_array_add_string_element(samples, file->content != NULL ? file->content : "zeros");
     }
     json_object_set_array_member(reply, "samples", samples);

@@ -198,6 +198,16 @@ static void kernel(PlanWorld *w)
     plan_world_edit(w, "</type></os>", "</type><kernel>@I@/vmlinuz</kernel></os>");
 }
 
+static void firmware(PlanWorld *w)
+{
+    plan_world_edit(w, "</type></os>", "</type><loader>@I@/bios.bin</loader></os>");
+}
+
+static void firmware_copied(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    plan_world_put(w, THERE, (PlanFile){.path = (char *)"@I@/bios.bin"});
+}
+
 static void kernel_copied(PlanWorld *w, const char *hint G_GNUC_UNUSED)
 {
     plan_world_put(w, THERE, (PlanFile){.path = (char *)"@I@/vmlinuz"});
@@ -343,9 +353,15 @@ static const PlanRow rows[] = {
     {.name = "kernel-missing",
      .spoil = kernel,
      .code = VMIG_ERROR_MEDIA_MISSING,
-     .message = "the guest needs /img/vmlinuz, which the destination does not have",
+     .message = "the guest needs /img/vmlinuz, which kvm2 does not have",
      .hint = "Copy this host's file there.",
      .follow = {kernel_copied}},
+    {.name = "firmware-missing",
+     .spoil = firmware,
+     .code = VMIG_ERROR_MEDIA_MISSING,
+     .message = "the guest needs /img/bios.bin, which kvm2 does not have",
+     .hint = "Copy this host's file there.",
+     .follow = {firmware_copied}},
     {.name = "external-snapshot",
      .spoil = external_snapshot,
      .code = VMIG_ERROR_EXTERNAL_SNAPSHOT,

@@ -112,6 +112,45 @@ static void sliced(PlanWorld *w)
     put_c(w, HERE, "a");
 }
 
+static PlanFile *there_c(PlanWorld *w)
+{
+    GPtrArray *files = w->hosts[THERE].files;
+
+    for (guint i = 0; i < files->len; i++)
+        if (g_str_has_suffix(((PlanFile *)files->pdata[i])->path, "/c.raw"))
+            return files->pdata[i];
+    g_assert_not_reached();
+}
+
+static void shared_file(PlanWorld *w)
+{
+    stay(w, DISK("file", "disk", FILE_C, ""));
+    for (guint side = HERE; side <= THERE; side++)
+        plan_world_put(w, side, (PlanFile){.path = (char *)"@I@/c.raw", .size = GIB, .shared = TRUE});
+}
+
+static void closed_folder(PlanWorld *w)
+{
+    shared_file(w);
+    there_c(w)->denied = "QEMU's user there (uid 7) cannot enter the folder /img";
+}
+
+static void entered(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    there_c(w)->denied = NULL;
+}
+
+static void no_writes(PlanWorld *w)
+{
+    shared_file(w);
+    there_c(w)->read_only = "it takes no writes there";
+}
+
+static void mounted_anew(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    there_c(w)->read_only = NULL;
+}
+
 static void missing_file(PlanWorld *w)
 {
     stay(w, DISK("file", "disk", FILE_C, "<readonly/>"));
@@ -265,6 +304,23 @@ static const PlanRow rows[] = {
      .message = LEFT_OUT NOT_PROVEN "the destination does not have it",
      .hint = DETACH PROVABLE,
      .follow = {detached}},
+    {.name = "stay-closed-folder",
+     .spoil = closed_folder,
+     .disk = "vdc",
+     .code = VMIG_ERROR_NO_ACCESS,
+     .message =
+         LEFT_OUT "the destination cannot open /img/c.raw: QEMU's user there (uid 7) cannot enter the folder /img",
+     .hint =
+         "Let that user enter the folder there (setfacl -m u:UID:x FOLDER, or chmod o+x), or detach the disk (virsh "
+         "detach-disk).",
+     .follow = {entered, detached}},
+    {.name = "stay-no-writes",
+     .spoil = no_writes,
+     .disk = "vdc",
+     .code = VMIG_ERROR_NO_ACCESS,
+     .message = LEFT_OUT "the destination cannot write to /img/c.raw: it takes no writes there",
+     .hint = "Mount it there so that it can be written, or detach the disk (virsh detach-disk).",
+     .follow = {mounted_anew, detached}},
     {.name = "stay-missing",
      .spoil = missing_file,
      .disk = "vdc",

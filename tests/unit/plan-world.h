@@ -27,6 +27,7 @@ typedef struct {
     guint64 size, version, bitmaps;
     gboolean encrypted, data_file, shared, block;
     const char *wwn;
+    const char *denied, *read_only; /* why QEMU there could not use it */
     const char *content;
     const char *owner_job, *owner_state, *kept_job, *kept_domain, *kept_why_not;
 } PlanFile;

@@ -10,6 +10,7 @@
 
 #include "host/block-identity.h"
 #include "host/identity.h"
+#include "host/qemu-access.h"
 #include "host/storage-local.h"
 
 typedef struct {
@@ -193,11 +194,48 @@ static void test_files(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     assert_digest(storage, outside, VMIG_ERROR_OUTSIDE_ROOTS, NULL);
 }
 
+/* What QEMU's user would be told by the kernel: a folder that is closed to him is named, whoever else may enter it. The
+ * file's own mode is libvirt's matter. */
+static void test_access(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autofree char *conf = g_build_filename(f->dir, "qemu.conf", NULL);
+    g_autofree char *file = g_build_filename(f->dir, "images/low/a.raw", NULL);
+    g_autofree char *folder = g_build_filename(f->dir, "images/low", NULL);
+
+    if (geteuid() != 0) {
+        g_test_skip("only root can become another user");
+        return;
+    }
+    put(f, "qemu.conf", "user = \"+65534\"\ngroup = \"+65534\"\n");
+    put(f, "images/low/a.raw", "text");
+    g_assert_cmpint(chmod(file, 0600), ==, 0);
+    g_autofree char *open_to_all = vmig_qemu_access_denied(conf, file);
+    g_assert_null(open_to_all);
+    g_assert_cmpint(chmod(folder, 0750), ==, 0);
+    g_autofree char *closed = vmig_qemu_access_denied(conf, file);
+    g_assert_nonnull(closed);
+    g_assert_nonnull(strstr(closed, folder));
+    g_assert_nonnull(strstr(closed, "65534"));
+    g_assert_cmpint(chown(folder, 0, 65534), ==, 0);
+    g_autofree char *by_group = vmig_qemu_access_denied(conf, file);
+    g_assert_null(by_group);
+    /* libvirt takes the capabilities from a QEMU that is root, unless it is told not to. */
+    g_assert_cmpint(chown(folder, 65534, 65534), ==, 0);
+    put(f, "qemu.conf", "user = \"root\"\ngroup = \"root\"\n");
+    g_autofree char *plain_root = vmig_qemu_access_denied(conf, file);
+    g_assert_nonnull(plain_root);
+    put(f, "qemu.conf", "user = \"root\"\ngroup = \"root\"\nclear_emulator_capabilities = 0\n");
+    g_autofree char *full_root = vmig_qemu_access_denied(conf, file);
+    g_assert_null(full_root);
+    g_assert_false(vmig_qemu_access_read_only(file));
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add("/identity/disks", Fixture, NULL, set_up, test_disks, tear_down);
     g_test_add("/identity/layers", Fixture, NULL, set_up, test_layers, tear_down);
     g_test_add("/identity/files", Fixture, NULL, set_up, test_files, tear_down);
+    g_test_add("/identity/access", Fixture, NULL, set_up, test_access, tear_down);
     return g_test_run();
 }

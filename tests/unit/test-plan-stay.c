@@ -26,6 +26,7 @@ typedef struct {
     const char *content; /* the samples, and the digest */
     gboolean moving;     /* every look at the content is another one */
     gboolean fails;
+    const char *denied, *read_only; /* what keeps QEMU from it there */
     guint asked, hashed;
 } Host;
 
@@ -43,6 +44,10 @@ static JsonObject *answer_identity(Host *host)
     json_object_set_boolean_member(reply, "shared", host->shared);
     if (host->name != NULL)
         json_object_set_string_member(reply, "name", host->name);
+    if (host->denied != NULL)
+        json_object_set_string_member(reply, "denied", host->denied);
+    if (host->read_only != NULL)
+        json_object_set_string_member(reply, "read_only", host->read_only);
     json_object_set_array_member(reply, "samples", samples);
     return reply;
 }
@@ -197,6 +202,25 @@ static void test_block(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     assert_refused(f, DISK("block", "lun", "<source dev='/s/b'/>", ""), "no WWN");
 }
 
+/* The same storage, and QEMU there could not use it. */
+static void test_access(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    f->here.shared = f->there.shared = TRUE;
+    f->there.read_only = "it takes no writes there";
+    g_assert_cmpint(ask(f, FILE_DISK), ==, VMIG_ERROR_NO_ACCESS);
+    g_assert_cmpint(ask(f, READONLY_DISK), ==, VMIG_ERROR_LAST);
+    f->there.read_only = NULL;
+    f->there.denied = "QEMU's user there (uid 7) cannot enter the folder /s";
+    g_assert_cmpint(ask(f, READONLY_DISK), ==, VMIG_ERROR_NO_ACCESS);
+    const VmigRefusal *refusal = f->plan.refusals->pdata[0];
+    g_assert_nonnull(strstr(refusal->message, "/s/b"));
+    g_assert_nonnull(strstr(refusal->message, "cannot enter the folder /s"));
+    /* Another storage is that refusal alone. */
+    f->there.ino = 8;
+    f->there.content = "b";
+    g_assert_cmpint(ask(f, FILE_DISK), ==, VMIG_ERROR_NOT_SHARED);
+}
+
 /* A file that nobody writes to may be a copy. */
 static void test_readonly(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
@@ -291,6 +315,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     ADD("file", test_file);
     ADD("written", test_written);
+    ADD("access", test_access);
     ADD("block", test_block);
     ADD("readonly", test_readonly);
     ADD("media", test_media);
