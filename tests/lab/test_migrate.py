@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import sys
 import xml.etree.ElementTree as ET
 
@@ -176,6 +177,63 @@ def test_disk_left_out(case):
     with Untouched(case, guest):
         call = case.call('a', 'migrate', 'g', lab.uri('b'), '--json', '--disk', 'vda')
     need(call.code == 3 and 'vdb' in call.error['message'], call.code, call.tail())
+
+
+@contextlib.contextmanager
+def shared_folder(case, folder):
+    """One folder on both hosts, as a cluster file system's clients have it: a FUSE mount of its type in each."""
+    lab = case.lab
+    behind = lab.dir / 'shared'
+    behind.mkdir()
+    try:
+        for host in 'ab':
+            lab.run(host, ['mkdir', '-p', folder])
+            lab.run(host, ['bindfs', '-o', 'subtype=glusterfs,allow_other', behind, folder])
+        yield
+    finally:
+        case.clean()
+        for host in 'ab':
+            lab.run(host, ['umount', '-l', folder], check=False)
+            wait_until(lambda host=host: not lab.processes(host, 'bindfs'), 20, 'the end of bindfs')
+            lab.run(host, ['rm', '-rf', os.path.dirname(folder)], check=False)
+        shutil.rmtree(behind)
+
+
+def asks_for_access(case, folder):
+    """Where QEMU on the destination could not use the storage that both hosts share: told by plan, and the hint
+    helps."""
+    lab = case.lab
+    above = os.path.dirname(folder)
+
+    def told():
+        plan = case.call('a', 'plan', 'g', lab.uri('b'), '--json').document
+        return [(r['code'], r['disk'], r['message']) for r in plan['refusals']]
+
+    lab.run('b', ['sh', '-c', f'chown 65534:65534 {above} && chmod 0700 {above}'])
+    need(len(told()) == 1 and told()[0][:2] == ('no-access', 'vdb') and above in told()[0][2], 'a closed folder:', told())
+    lab.run('b', ['chmod', 'o+x', above])
+    lab.run('b', ['mount', '-o', 'remount,bind,ro', folder])
+    need(len(told()) == 1 and told()[0][:2] == ('no-access', 'vdb'), 'a mount that takes no writes:', told())
+    lab.run('b', ['mount', '-o', 'remount,bind,rw', folder])
+
+
+def test_disk_on_shared_storage(case):
+    """A writable disk on storage that is the same on both hosts, proven: it is not moved, without --disk too, and the
+    guest goes on with it. (A block device that stays needs a WWN to be proven: loop devices have none, and the lab has no
+    other, so test-plan-stay /plan-stay/block is all there is.)"""
+    lab = case.lab
+    folder = f'{IMAGES2}/cluster/data'
+    with shared_folder(case, folder):
+        disks = [Disk('vda'), Disk('vdb', path=f'{folder}/data.qcow2', attributes="snapshot='no'")]
+        guest = case.guest(disks=disks, tree=None, cmdline=cases.CALM + ' vmig.disks=a')
+        asks_for_access(case, folder)
+        plan = case.call('a', 'plan', 'g', lab.uri('b'), '--json')
+        moved = {disk['target']: disk['moved'] for disk in plan.document['disks']}
+        need(plan.code == DONE and moved == {'vda': True, 'vdb': False}, plan.code, plan.tail())
+        move = case.migration(guest, moved=['vda'])
+        move.run()
+        move.prove_arrived(revert=None)
+        need(lab.disks('b', 'g')['vdb'] == disks[1].path, 'the disk that stays:', lab.disks('b', 'g'))
 
 
 def test_source_images_delete(case):
