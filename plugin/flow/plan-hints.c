@@ -27,6 +27,8 @@ char *vmig_plan_hint_exists(const VmigPlan *plan, const VmigPlanDisk *disk, guin
     if (index > 0) {
         const VmigDomainInfo *domain = plan->survey->domain;
         g_autofree char *old = g_path_get_dirname(((const VmigImageFacts *)disk->chain->pdata[index])->path);
+        if (strstr(old, "=/") != NULL)
+            return g_strdup("Move that file away. --map-dir cannot name a folder with '=/' in its path.");
         g_autofree char *there = g_path_get_dirname(disk->dest_paths->pdata[index]);
         g_autofree char *new = own_folder(there, domain);
         g_autofree char *map = g_strconcat(old, "=", new, NULL);

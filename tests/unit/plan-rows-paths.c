@@ -122,14 +122,38 @@ static void out_is_root(PlanWorld *w, const char *hint G_GNUC_UNUSED)
 }
 
 /* The base is in a folder of its own, on both hosts. */
-static void base_apart(PlanWorld *w)
+static void move_base(PlanWorld *w, const char *folder, const char *path)
 {
     plan_world_remove(w, HERE, "@I@/base.qcow2");
-    plan_world_put(w, HERE, (PlanFile){.path = (char *)"@I@/low/base.qcow2", .format = "qcow2", .size = GIB});
-    plan_world_file(w, HERE, "@I@/g.qcow2")->backing = "@I@/low/base.qcow2";
-    plan_world_edit_live(w, "@I@/base.qcow2", "@I@/low/base.qcow2");
-    plan_world_mkdir(w, HERE, "@I@/low", 1, 100 * GIB);
-    plan_world_mkdir(w, THERE, "@I@/low", 1, 100 * GIB);
+    plan_world_put(w, HERE, (PlanFile){.path = (char *)path, .format = "qcow2", .size = GIB});
+    plan_world_file(w, HERE, "@I@/g.qcow2")->backing = path;
+    plan_world_edit_live(w, "@I@/base.qcow2", path);
+    plan_world_mkdir(w, HERE, folder, 1, 100 * GIB);
+    plan_world_mkdir(w, THERE, folder, 1, 100 * GIB);
+}
+
+static void base_apart(PlanWorld *w)
+{
+    move_base(w, "@I@/low", "@I@/low/base.qcow2");
+}
+
+#define ODD_BASE "@I@/x=/low/base.qcow2"
+
+static void base_there_in_odd_folder(PlanWorld *w)
+{
+    move_base(w, "@I@/x=/low", ODD_BASE);
+    plan_world_put(w, THERE, (PlanFile){.path = (char *)ODD_BASE, .size = GIB});
+}
+
+static void odd_base_moved_away(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+{
+    plan_world_remove(w, THERE, ODD_BASE);
+}
+
+static void low_base_there(PlanWorld *w)
+{
+    base_apart(w);
+    plan_world_put(w, THERE, (PlanFile){.path = (char *)"@I@/low/base.qcow2", .size = GIB});
 }
 
 static void base_outside(PlanWorld *w)
@@ -230,7 +254,7 @@ static const PlanRow rows[] = {
      .message = EXISTS,
      .hint = "Choose another path with --map, or move that file away.",
      .follow = {mapped_a, moved_away}},
-    {.name = "exists-open-job", /* the guest's rollback removes it: test_rollback */
+    {.name = "exists-open-job", /* cancel there removes it */
      .spoil = open_jobs,
      .disk = "vda",
      .code = VMIG_ERROR_DESTINATION_EXISTS,
@@ -238,7 +262,7 @@ static const PlanRow rows[] = {
      .hint = "Job fedcba9876543210 there is not finished: vmig-snap resume or cancel there ends it.",
      .follow = {moved_away}},
     {.name = "exists-left",
-     .spoil = given_up,
+     .spoil = given_up, /* what doctor says of it: test-doctor */
      .disk = "vda",
      .code = VMIG_ERROR_DESTINATION_EXISTS,
      .message = EXISTS,
@@ -259,6 +283,21 @@ static const PlanRow rows[] = {
      .hint = "Give this guest's images a folder of their own: mkdir /img/g on the destination, then --map-dir "
              "/img=/img/g.",
      .follow = {own_folder}},
+    {.name = "base-apart-exists",
+     .spoil = low_base_there,
+     .disk = "vda",
+     .code = VMIG_ERROR_DESTINATION_EXISTS,
+     .message = "disk vda: /img/low/base.qcow2 exists on the destination",
+     .hint = "Give this guest's images a folder of their own: mkdir /img/low/g on the destination, then --map-dir "
+             "/img/low=/img/low/g.",
+     .follow = {own_folder}},
+    {.name = "base-in-odd-folder-exists",
+     .spoil = base_there_in_odd_folder,
+     .disk = "vda",
+     .code = VMIG_ERROR_DESTINATION_EXISTS,
+     .message = "disk vda: /img/x=/low/base.qcow2 exists on the destination",
+     .hint = "Move that file away. --map-dir cannot name a folder with '=/' in its path.",
+     .follow = {odd_base_moved_away}},
     {.name = "kept-of-another",
      .spoil = kept_of_another,
      .disk = "vda",

@@ -281,6 +281,8 @@ static void test_nasty_names(void)
 
     for (guint i = 0; i < row_count; i++) {
         const PlanRow *row = all_rows[i];
+        if (row->plan != NULL) /* a job of its own, which has other names */
+            continue;
         g_autoptr(PlanWorld) w = plan_world_new(NASTY_FOLDER, NASTY_NAME);
         row->spoil(w);
         g_autoptr(VmigPlan) plan = plan_row(row, w);
