@@ -111,6 +111,7 @@ static void snapshots_member(JsonBuilder *b, GPtrArray *snapshots)
         vmig_json_flag(b, "memory", s->memory);
         vmig_json_flag(b, "external", s->external);
         vmig_json_flag(b, "current", s->current);
+        vmig_json_text(b, "unrevertable", s->unrevertable);
         json_builder_end_object(b);
     }
     json_builder_end_array(b);

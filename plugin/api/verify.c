@@ -94,6 +94,8 @@ static void reverts_member(JsonBuilder *b, GPtrArray *reverts)
         vmig_json_text(b, "snapshot", revert->snapshot);
         vmig_json_flag(b, "would_start", revert->reason == NULL);
         vmig_json_text(b, "reason", revert->reason);
+        vmig_json_flag(b, "memory", revert->memory);
+        vmig_json_flag(b, "accepted", revert->accepted);
         json_builder_end_object(b);
     }
     json_builder_end_array(b);

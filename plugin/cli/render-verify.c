@@ -59,17 +59,23 @@ static void append_list(GString *out, JsonObject *document, const char *name, co
 
 static void append_reverts(GString *out, JsonObject *document, const char *dest)
 {
-    guint n = vmig_look_count(document, "reverts"), good = 0;
+    guint n = vmig_look_count(document, "reverts"), memory = 0, good = 0;
 
-    for (guint i = 0; i < n; i++)
-        good += vmig_look_flag(vmig_look_element(document, "reverts", i), "would_start") ? 1 : 0;
-    g_string_append_printf(out, "Snapshots with memory: %u, of which %u would start on %s.\n", n, good, dest);
+    for (guint i = 0; i < n; i++) {
+        JsonObject *revert = vmig_look_element(document, "reverts", i);
+        if (!vmig_look_flag(revert, "memory"))
+            continue;
+        memory++;
+        good += vmig_look_flag(revert, "would_start") ? 1 : 0;
+    }
+    g_string_append_printf(out, "Snapshots with memory: %u, of which %u would start on %s.\n", memory, good, dest);
     for (guint i = 0; i < n; i++) {
         JsonObject *revert = vmig_look_element(document, "reverts", i);
         g_autofree char *name = vmig_look_shown(revert, "snapshot");
         g_autofree char *reason = vmig_look_shown(revert, "reason");
         if (!vmig_look_flag(revert, "would_start"))
-            g_string_append_printf(out, "  '%s' would not: %s\n", name, reason);
+            g_string_append_printf(out, "  '%s' would not%s: %s\n", name,
+                                   vmig_look_flag(revert, "accepted") ? " (--accept-unrevertable)" : "", reason);
     }
 }
 

@@ -321,6 +321,18 @@ static gboolean check_definition(Run *run, GError **error)
     return TRUE;
 }
 
+/* The operator was told before the migration, and went on. */
+static gboolean is_accepted(const VmigJob *job, const char *name)
+{
+    for (guint i = 0; i < job->snapshots->len; i++) {
+        const VmigSnapshot *snapshot = job->snapshots->pdata[i];
+        if (snapshot->unrevertable != NULL && g_strcmp0(snapshot->name, name) == 0)
+            return TRUE;
+    }
+    return FALSE;
+}
+
+/* Those with memory, and those that were accepted: without memory too, such a snapshot's machine does not start. */
 static gboolean check_reverts(Run *run, GPtrArray *snapshots, GError **error)
 {
     VmigHypervisor *hv = run->request->dest.hypervisor;
@@ -328,7 +340,8 @@ static gboolean check_reverts(Run *run, GPtrArray *snapshots, GError **error)
 
     for (guint i = 0; i < snapshots->len; i++) {
         const VmigSnapshot *snapshot = snapshots->pdata[i];
-        g_autofree char *domain = snapshot->memory ? vmig_snapshot_domain_xml(snapshot) : NULL;
+        gboolean accepted = is_accepted(run->request->job, snapshot->name);
+        g_autofree char *domain = snapshot->memory || accepted ? vmig_snapshot_domain_xml(snapshot) : NULL;
         g_autoptr(GError) why = NULL;
         if (domain == NULL)
             continue;
@@ -341,6 +354,8 @@ static gboolean check_reverts(Run *run, GPtrArray *snapshots, GError **error)
             return FALSE;
         VmigRevert *revert = g_new0(VmigRevert, 1);
         revert->snapshot = vmig_text_escape(snapshot->name, -1);
+        revert->memory = snapshot->memory;
+        revert->accepted = accepted;
         revert->reason = why != NULL       ? g_strdup(why->message)
                          : missing != NULL ? g_strdup_printf("it needs %s, which %s does not have", missing,
                                                              run->request->job->dest_host)

@@ -22,10 +22,12 @@ typedef struct {
     char *check_text;          /* what more there is to say, or NULL */
 } VmigVerifiedFile;
 
-/* Of one snapshot with memory. */
+/* Of one snapshot with memory, or that was accepted. */
 typedef struct {
     char *snapshot;
     char *reason; /* why it would not start, or NULL */
+    gboolean memory;
+    gboolean accepted; /* with --accept-unrevertable, when the job was planned */
 } VmigRevert;
 
 typedef struct {

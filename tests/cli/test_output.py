@@ -409,7 +409,7 @@ def verdict(outcome='equal', error=None, **more):
             'check_message': None, 'snapshots': [snapshot]}
     return {'job': JOB, 'domain': 'web1', 'source': 'kvm1', 'destination': 'kvm2', 'outcome': outcome,
             'guest': 'running', 'time': 0, 'files': [file], 'tree_snapshots': 1,
-            'reverts': [{'snapshot': 'a', 'would_start': True, 'reason': None}], 'differences': [], 'unproven': [],
+            'reverts': [{'snapshot': 'a', 'would_start': True, 'reason': None, 'memory': True, 'accepted': False}], 'differences': [], 'unproven': [],
             'notes': [], 'bytes': 2000, 'duration_s': 3, 'error': error, **more}
 
 
@@ -442,6 +442,11 @@ EQUAL: what arrived is what left, every snapshot of it.
     for outcome, word in (('unproven', 'UNPROVEN'), ('not-revertable', 'not every snapshot with memory')):
         ended = play(['verify', 'web1'], verify={'result': verdict(outcome, {**differs, 'code': outcome})})
         check(ended.code == 1 and word in ended.out and f'[{outcome}]' in ended.err, f'verify: {outcome}', ended)
+    accepted = {'snapshot': 'with\niso', 'would_start': False, 'reason': 'it needs /i.iso, which kvm2 does not have',
+                'memory': False, 'accepted': True}
+    ended = play(['verify', 'web1'], verify={'result': verdict(reverts=[*verdict()['reverts'], accepted])})
+    check("Snapshots with memory: 1, of which 1 would start on kvm2.\n  'with\\x0aiso' would not "
+          '(--accept-unrevertable): it needs /i.iso, which kvm2 does not have\n' in ended.out, 'what was accepted', ended)
     ended = play(['verify', 'web1'], verify={'error': {'code': 'locked', 'message': 'job x is at work'}})
     check(ended.code == 6, 'verify beside a job', ended)
     for argv in (['verify'], ['verify', 'web1', '--job', JOB], ['verify', ''], ['verify', 'a', 'b']):

@@ -25,7 +25,7 @@ from hostns import HOSTS
 
 BLOCK = 4096
 HEAD = struct.Struct('<8sB7xQQQQII')
-DAEMONS = ('sleep', 'virtlogd', 'libvirtd', 'sshd')
+DAEMONS = ('sleep', 'virtlogd', 'libvirtd', 'sshd', 'bindfs')
 
 
 # --- acknowledged writes -------------------------------------------------------------------------

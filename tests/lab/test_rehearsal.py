@@ -262,12 +262,18 @@ def test_file_of_a_snapshot(case):
     lab.virsh('a', 'change-media', 'g', 'sda', '--eject', '--live', '--config')
     lab.virsh('a', 'snapshot-create-as', 'g', 'without')
     refuse(case, guest, 'unrevertable', words=["'one'", '/run/setup.iso', 'vmig-b'])
+    told = plan(case, '--accept-unrevertable').document
+    need({s['name']: s['unrevertable'] is None for s in told['snapshots']} ==
+         {'one': False, 'two': False, 'without': True}, told['snapshots'])
+    need([name for name in ('one', 'two', 'without') for note in told['notes'] if f"'{name}'" in note] == ['one', 'two'],
+         told['notes'])
     call = case.call('a', 'migrate', 'g', lab.uri('b'), '--json', '--accept-unrevertable')
     need(call.code == DONE, call.tail())
     need([u['snapshot'] for u in call.result['unrevertable']] == ['one', 'two'], call.result)
     verdict = case.call('a', 'verify', 'g', '--json').document
     would = {revert['snapshot']: revert['would_start'] for revert in verdict['reverts']}
     need(would == {'one': False, 'two': False, 'without': True}, verdict['reverts'])
+    need([r['snapshot'] for r in verdict['reverts'] if r['accepted']] == ['one', 'two'], verdict['reverts'])
 
 
 @contextlib.contextmanager
