@@ -208,6 +208,41 @@ static void test_not_refused(void)
     g_assert_cmpuint(plan->notes->len, ==, 3);
 }
 
+static void assert_not_refused(PlanWorld *w)
+{
+    g_autoptr(VmigPlan) plan = plan_world_plan(w);
+    g_autofree char *all = all_messages(plan);
+
+    g_assert_cmpstr(all, ==, "");
+}
+
+/* The base goes to one place, once. */
+static void test_two_disks_on_one_base(void)
+{
+    g_autoptr(PlanWorld) w = plan_world_new(PLAN_FOLDER, PLAN_NAME);
+
+    plan_world_put(
+        w, HERE,
+        (PlanFile){.path = (char *)"@I@/h.qcow2", .format = "qcow2", .backing = "@I@/base.qcow2", .size = GIB});
+    plan_world_add_device(w, "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>"
+                             "<source file='@I@/h.qcow2'/><backingStore type='file'><format type='qcow2'/>"
+                             "<source file='@I@/base.qcow2'/><backingStore/></backingStore><target dev='vdc'/></disk>");
+    assert_not_refused(w);
+}
+
+/* What an earlier migration left needs no room again: the row no-room-there has as much, without it. */
+static void test_room_of_a_seed(void)
+{
+    g_autoptr(PlanWorld) w = plan_world_new(PLAN_FOLDER, PLAN_NAME);
+
+    plan_world_folder(w, THERE, "@I@")->free = 3 * GIB;
+    plan_world_put(
+        w, THERE,
+        (PlanFile){
+            .path = (char *)"@I@/g.qcow2", .size = GIB, .kept_job = "fedcba9876543210", .kept_domain = PLAN_UUID});
+    assert_not_refused(w);
+}
+
 static void test_row(gconstpointer data)
 {
     const PlanRow *row = data;
@@ -355,6 +390,8 @@ int main(int argc, char **argv)
     g_test_add("/plan-rules/said-once", Fixture, NULL, set_up, test_said_once, tear_down);
     g_test_add_func("/plan-rules/base", test_base);
     g_test_add_func("/plan-rules/not-refused", test_not_refused);
+    g_test_add_func("/plan-rules/two-disks-on-one-base", test_two_disks_on_one_base);
+    g_test_add_func("/plan-rules/room-of-a-seed", test_room_of_a_seed);
     for (guint i = 0; i < row_count; i++) {
         g_autofree char *path = g_strconcat("/plan-rules/row/", all_rows[i]->name, NULL);
         g_test_add_data_func(path, all_rows[i], test_row);
