@@ -148,9 +148,9 @@ JsonNode *vmig_document_plan(const VmigPlan *plan)
 }
 
 /* The commands that end a job that is parked, by core/parks.def. */
-static void exits_member(JsonBuilder *b, const VmigJob *job)
+static void exits_member(JsonBuilder *b, const VmigJob *job, const char *role)
 {
-    g_auto(GStrv) commands = vmig_park_commands(job);
+    g_auto(GStrv) commands = vmig_park_commands(job, g_strcmp0(role, VMIG_ROLE_DESTINATION) == 0);
 
     vmig_json_text(b, "exits_how", vmig_park_of(job).what);
     vmig_json_begin_list(b, "exits");
@@ -174,7 +174,7 @@ static void job_object(JsonBuilder *b, const VmigJob *job, const char *role, con
                    !vmig_job_waits(job)     ? NULL
                    : job->last_hint != NULL ? job->last_hint
                                             : job->error_hint);
-    exits_member(b, job);
+    exits_member(b, job, role);
     vmig_json_number(b, "attempt", job->attempt);
     vmig_json_text(b, "next_try", job->next_try);
     vmig_json_error(b, "last_error", job->last_code, job->last_message, job->last_hint);

@@ -65,8 +65,9 @@ VmigPark vmig_park_of(const VmigJob *job)
     return (VmigPark){0, NULL};
 }
 
-char **vmig_park_commands(const VmigJob *job)
+char **vmig_park_commands(const VmigJob *job, gboolean here_is_dest)
 {
+    gboolean owner_is_dest = vmig_job_token_is_dest(job);
     VmigPark park = vmig_park_of(job);
     GPtrArray *commands = g_ptr_array_new();
 
@@ -77,10 +78,13 @@ char **vmig_park_commands(const VmigJob *job)
     if (park.exits & WITHOUT_VERIFY)
         g_ptr_array_add(commands, g_strdup_printf("vmig-snap resume %s --without-verify", job->id));
     if (park.exits & FENCED)
-        g_ptr_array_add(commands,
-                        g_strdup_printf("vmig-snap resume %s --source-is-fenced HOST (on the destination)", job->id));
+        g_ptr_array_add(commands, g_strdup_printf("vmig-snap resume %s --source-is-fenced HOST%s", job->id,
+                                                  here_is_dest ? "" : " (on the destination)"));
     if (park.exits & SET_ASIDE)
-        g_ptr_array_add(commands, g_strdup_printf("vmig-snap resume %s --set-aside", job->id));
+        g_ptr_array_add(commands, g_strdup_printf("vmig-snap resume %s --set-aside%s", job->id,
+                                                  owner_is_dest == here_is_dest ? ""
+                                                  : owner_is_dest               ? " (on the destination)"
+                                                                                : " (on the source)"));
     g_ptr_array_add(commands, NULL);
     return (char **)g_ptr_array_free(commands, FALSE);
 }

@@ -18,5 +18,6 @@ typedef struct {
 } VmigPark;
 
 VmigPark vmig_park_of(const VmigJob *job);
-/* The commands, NULL-terminated, as they are typed. (transfer full) */
-char **vmig_park_commands(const VmigJob *job);
+/* The commands, NULL-terminated, as they are typed; one that has to be typed on another host than this one names it
+ * behind. (transfer full) */
+char **vmig_park_commands(const VmigJob *job, gboolean here_is_dest);

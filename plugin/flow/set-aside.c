@@ -10,6 +10,7 @@
 #include "flow/restore.h"
 #include "flow/settle.h"
 #include "flow/side.h"
+#include "host/fault.h"
 
 static gboolean may_be(const VmigMachine *m, GError **error)
 {
@@ -163,9 +164,10 @@ gboolean vmig_set_aside(VmigMachine *m, GError **error)
                          "cannot set job %s aside from here: '%s' is on %s", m->job->id, m->job->domain,
                          owner_is_dest ? m->job->dest_host : m->job->source_host);
     if (owner == NULL || vmig_side_host(m, owner_is_dest ? VMIG_SIDE_SOURCE : VMIG_SIDE_DEST, error) == NULL ||
-        !may_be(m, error) || !end_other_copy(m, owner_is_dest, error) || !release_guest(m, owner, side, error))
+        !may_be(m, error) || !end_other_copy(m, owner_is_dest, error) || !vmig_fault("aside.other", error) ||
+        !release_guest(m, owner, side, error) || !vmig_fault("aside.released", error))
         return FALSE;
     tell(m, owner, side);
     return vmig_storage_rundir_remove(m->world->dest.storage, m->job, error) &&
-           vmig_storage_rundir_remove(m->world->source.storage, m->job, error);
+           vmig_storage_rundir_remove(m->world->source.storage, m->job, error) && vmig_fault("aside.told", error);
 }

@@ -9,7 +9,9 @@ import subprocess
 # States in which no step runs, so that their points are never passed.
 NEVER = {f'{state}.{end}' for state in ('PLAN', 'DONE', 'ROLLED_BACK', 'SET_ASIDE', 'PARKED')
          for end in ('enter', 'leave')} | \
-    {'rehearsal.started', 'pivot.before'}  # tests/lab/test_rehearsal.py: nothing is touched there; tests/crash/pivot
+    {'rehearsal.started', 'pivot.before'} | \
+    {'aside.other', 'aside.released', 'aside.told'}
+# tests/lab/test_rehearsal.py: nothing is touched there; tests/crash/pivot; tests/lab/test_others.py
 
 # In the order in which a migration passes them.
 FORWARD = ['LOCK.enter', 'LOCK.leave', 'OVERLAY.enter', 'overlay.made', 'overlay.parked', 'OVERLAY.leave',

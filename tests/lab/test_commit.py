@@ -14,6 +14,7 @@ import time
 
 from cases import TWO, main, shared
 from command import DONE, LOCKED, ROOT, UNFINISHED, need
+from exits import follow
 from lab import IMAGES, wait_until
 from stopped import OTHER, is_stopped, stopped
 
@@ -350,7 +351,7 @@ def test_full_parks(case):
     need('parked in COMMIT' in text and f'resume {job}' in text, text)
     need(lab.state('b', 'g') == 'paused', 'the guest without room is', lab.state('b', 'g'))
     small.relieve()
-    resumed = case.call('a', 'resume', job, '--json', timeout=90)
+    resumed = follow(case, 'a', job)
     need(resumed.code == DONE and not resumed.retries(), resumed.code, resumed.tail())
     move.call = resumed
     move.prove_arrived(revert=None, events=False)

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Others on the same hosts: several jobs at once, a guest that has the same UUID, and the guest's own user."""
 import os
+import re
 import signal
 import sys
 
 import oracle
 from cases import CALM, TWO, Disk, main, shared
-from command import DONE, ROLLED_BACK, need
+from command import DONE, ROLLED_BACK, UNFINISHED, Call, need
+from exits import commands, follow
 from facts import files_there
-from lab import IMAGES
-from stopped import OTHER, stopped
+from lab import IMAGES, wait_until
+from stopped import OTHER, is_stopped, stopped
 
 QUIET = CALM.replace('rate=40', 'rate=20')
 
@@ -70,6 +72,124 @@ def test_suspended_and_cancelled(case):
     need(lab.state('a', guest.name) == 'paused', 'its user suspended it, it is', lab.state('a', guest.name))
     lab.virsh('a', 'resume', guest.name)
     move.prove_back(code='cancelled', stall_ms=600000)
+
+
+# --- a job that is set aside ----------------------------------------------------------------------
+
+def parked_by_sneak(case, point, host):
+    """(the migration, the job's id): parked, since QEMU made a snapshot in the temporary overlay on this host."""
+    guest = case.guest(tree=TWO[:1])
+    move = case.migration(guest)
+    with stopped(move, point) as call:
+        said = case.lab.virsh(host, 'qemu-monitor-command', guest.name, '--hmp', 'savevm sneaked')
+        need(not said.strip(), 'QEMU did not make it:', said)
+    need(call.code == UNFINISHED and call.error['code'] == 'interference', call.code, call.tail())
+    return move, call.result['job']
+
+
+def set_aside(case, host, job, killed_at=()):
+    """The command that status prints is run on the host that owns the guest. It removes no file and holds nothing."""
+    lab, other = case.lab, OTHER[host]
+    there = {h: files_there(lab, h) for h in OTHER}
+    need(not [c for c in commands(case, other, job) if c.endswith('--set-aside')],
+         f'status on {other} prints a command that does not work there:', commands(case, other, job))
+    for point in killed_at:  # it is repeated
+        died = case.call(host, 'resume', job, '--set-aside', env={'VMIG_SNAP_FAULT': f'{point}@1:kill'})
+        need(died.code == -signal.SIGKILL, f'it was not killed at {point}:', died.code, died.tail())
+    call = follow(case, host, job, '--set-aside', json=False)
+    need(call.code == DONE and f'job {job} holds nothing any more' in call.stdout, call.code, call.tail())
+    need({h: files_there(lab, h) for h in OTHER} == there, 'files came or went')
+    need(lab.state(host, 'g') == 'running' and lab.state(other, 'g') is None, lab.state(host, 'g'), lab.state(other, 'g'))
+    disks = lab.disks(host, 'g')
+    case.call(host, 'resume', job)
+    need(lab.disks(host, 'g') == disks and {h: files_there(lab, h) for h in OTHER} == there, 'it was carried on')
+
+
+def merged(case, host, guest):
+    """What the command says an overlay needs: its snapshot goes, and virsh commits it."""
+    lab = case.lab
+    overlay = lab.disks(host, 'g')['vda']
+    need(overlay not in guest.all_files(), 'the guest is not on an overlay:', overlay)
+    lab.virsh(host, 'qemu-monitor-command', 'g', '--hmp', 'delvm sneaked')
+    lab.virsh(host, 'blockcommit', 'g', 'vda', '--active', '--pivot', '--wait')
+    need(lab.disks(host, 'g') == {'vda': guest.all_files()[0]}, 'not on its base:', lab.disks(host, 'g'))
+    for h in OTHER:
+        for path in files_there(lab, h) - {guest.all_files()[0]}:
+            if job_file(path):
+                lab.path(h, path).unlink()
+
+
+def job_file(path):
+    """Whether it has a name of ours."""
+    return '.vmig-' in path
+
+
+def whole(case, host, guest, again=True):
+    """doctor finds no problem on either host, every write is there; again: and the guest can be migrated."""
+    lab, other = case.lab, OTHER[host]
+    for h in OTHER:
+        call = case.call(h, 'doctor', '--json')
+        left = [f for f in call.document['findings'] if f['severity'] == 'problem' and f['code'] not in ('hook', 'unit')]
+        need(not left, f'doctor on {h}:', left)
+    lab.wait_writes(host, 'g', 5)
+    verdict = oracle.check_writes(lab, host, 'g', ['a', 'b'])
+    need(verdict.ok, verdict)
+    if again:
+        move = case.migration(guest, source=host, dest=other)
+        move.run()
+        move.prove_guest()
+
+
+def test_set_aside_on_source(case):
+    """On the way back: the guest stays on the source, on its overlay. Once that is committed all is as before."""
+    move, job = parked_by_sneak(case, 'seed.sent', 'a')
+    set_aside(case, 'a', job, killed_at=('aside.other', 'aside.released', 'aside.told'))
+    merged(case, 'a', move.guest)
+    whole(case, 'a', move.guest)
+
+
+def test_set_aside_on_destination(case):
+    """Past the switchover: the guest stays on the destination."""
+    move, job = parked_by_sneak(case, 'PIVOT.enter', 'b')
+    set_aside(case, 'b', job)
+    merged(case, 'b', move.guest)
+    whole(case, 'b', move.guest, again=False)
+
+
+# --- a name that a shell would take for a command -------------------------------------------------
+
+NASTY = 'it\'s $(touch expanded) "g" `touch expanded`; touch expanded'
+
+
+def follow_hint(case, text):
+    """Run the command that a hint names, through sh, with the snapshot's name in the place of NAME."""
+    lab = case.lab
+    command = re.search(r"virsh qemu-monitor-command .* --hmp 'delvm NAME'", text)
+    need(command, 'no command in', text)
+    done = lab.run('a', command[0].replace('NAME', 'sneaked'), check=False)
+    need(done.returncode == 0 and not done.stdout.strip(), command[0], 'said', done.stdout, done.stderr)
+    need(not lab.path('a', '/expanded').exists(), 'the shell took the name for a command:', command[0])
+
+
+def test_nasty_name(case):
+    """The hint of a parked job, as status prints it and as JSON has it, does what it says in a shell, and no more."""
+    lab = case.lab
+    guest = case.guest(tree=None, start=False, edit=lambda xml: xml.replace('<name>g</name>', f'<name>{NASTY}</name>'))
+    lab.virsh('a', 'start', NASTY)
+    call = Call(lab, 'a', ['migrate', NASTY, lab.uri('b'), '--json'], env={'VMIG_SNAP_FAULT': 'seed.sent@1:stop'})
+    wait_until(lambda: is_stopped(call.process.pid) or call.process.poll() is not None, 60, 'the stop at seed.sent')
+    need(call.process.poll() is None, 'it ended before:', call.tail())
+    lab.virsh('a', 'qemu-monitor-command', NASTY, '--hmp', 'savevm sneaked')
+    os.kill(call.process.pid, signal.SIGCONT)
+    call.wait()
+    need(call.code == UNFINISHED and call.error['code'] == 'interference', call.code, call.tail())
+    job = call.result['job']
+    follow_hint(case, case.call('a', 'status', job).stdout)
+    lab.virsh('a', 'qemu-monitor-command', NASTY, '--hmp', 'savevm sneaked')
+    follow_hint(case, case.call('a', 'status', job, '--json').document['jobs'][0]['waits_for'])
+    end = follow(case, 'a', job)
+    need(end.code == ROLLED_BACK, end.code, end.tail())
+    need(lab.disks('a', NASTY) == {'vda': guest.all_files()[0]} and lab.state('a', NASTY) == 'running', 'not as before')
 
 
 # --- several jobs at once -------------------------------------------------------------------------

@@ -116,6 +116,31 @@ def test_block_job(case):
         case.lab.run('a', ['rm', '-f', f'{IMAGES2}/copy.qcow2'])
 
 
+BACKUP = f"""<domainbackup mode='pull'><server transport='unix' socket='/run/backup.sock'/><disks>
+  <disk name='vda' backup='yes' type='file'><scratch file='{IMAGES2}/scratch.qcow2'/></disk>
+  <disk name='vdb' backup='no'/></disks></domainbackup>"""
+
+
+@shared
+def test_backup(case):
+    """A backup that somebody else began (pull mode, over a unix socket): refused, and the backup goes on."""
+    lab = case.lab
+    guest = quiet(case)
+    (lab.dir / 'a/run/backup.xml').write_text(BACKUP)
+    lab.virsh('a', 'backup-begin', 'g', '/run/backup.xml')
+    read = ['qemu-img', 'info', '-f', 'raw', 'nbd+unix:///vda?socket=/run/backup.sock']
+    try:
+        lab.run('a', read)
+        before = lab.virsh('a', 'backup-dumpxml', 'g')
+        refuse(case, guest, 'domain-job', only=False)
+        need('Backup' in lab.virsh('a', 'domjobinfo', 'g'), 'the backup is gone')
+        need(lab.virsh('a', 'backup-dumpxml', 'g') == before, 'the backup changed')
+        lab.run('a', read)
+    finally:
+        lab.virsh('a', 'domjobabort', 'g', check=False)
+        lab.run('a', ['rm', '-f', f'{IMAGES2}/scratch.qcow2', '/run/backup.sock'])
+
+
 def test_domain_job(case):
     """Another job of libvirt's: a slow migration of its own."""
     lab = case.lab

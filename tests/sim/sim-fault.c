@@ -327,6 +327,12 @@ static gboolean never_ends(Sim *sim)
 
 static void run_faults(Sim *sim, SimCall *call)
 {
+    if (sim->aside_dies > 0 && --sim->aside_dies == 0) {
+        if (sim->calls % 2 == 0)
+            sim_crash(sim);
+        else
+            call->crash_after = TRUE;
+    }
     while (!sim->healed && sim->machine != NULL && sim->next_fault < sim->n_faults &&
            sim->faults[sim->next_fault].at <= sim->calls)
         happen(sim, sim->faults[sim->next_fault++].kind, call);

@@ -271,6 +271,25 @@ static void end_second_copy(Sim *sim)
     sim_operator_end_copy(loser);
 }
 
+/* The process that sets the job aside dies somewhere on its way, in most runs. In some of them the job is resumed as
+ * ever before the operator repeats his command. By a chance of its own. */
+static void die_while_set_aside(Sim *sim, const VmigPolicy *policy)
+{
+    SimRandom r;
+
+    sim_random_seed(&r, sim->seed, 8);
+    while (sim_random_percent(&r, 60) && sim->violation == NULL) {
+        sim->aside_dies = 1 + sim_random_below(&r, 45);
+        run_process(sim, policy);
+        sim->aside_dies = 0;
+        if (sim->dead && sim_random_percent(&r, 30)) {
+            sim->exit = 0;
+            run_process(sim, policy);
+            sim->exit = VMIG_EXIT_BY_SET_ASIDE;
+        }
+    }
+}
+
 /* One command of those that status names, last first: the first is resume, which was tried. On the owner's host. */
 static gboolean use_exit(Sim *sim, const VmigPolicy *policy, const VmigPark *park)
 {
@@ -282,6 +301,8 @@ static gboolean use_exit(Sim *sim, const VmigPolicy *policy, const VmigPark *par
         sim->here = sim_owner(sim) == sim_dest(sim) ? 1 : 0;
         sim->exit = order[i];
         sim->keep_source = sim->keep_source || order[i] == VMIG_EXIT_BY_WITHOUT_VERIFY;
+        if (order[i] == VMIG_EXIT_BY_SET_ASIDE)
+            die_while_set_aside(sim, policy);
         run_process(sim, policy);
         sim->exit = 0;
         g_autoptr(VmigJob) job = load(sim_here(sim));

@@ -420,8 +420,9 @@ struct Sim {
     gint64 dead_clock; /* what its clock shows beyond ours */
     VmigMachine *machine;
     guint processes;
-    gboolean ended; /* vmig_machine_run() said DONE, ROLLED_BACK or SET_ASIDE */
-    guint exit;     /* VmigParkExits: what the operator asks the next process for; 0: to go on */
+    guint aside_dies; /* a process that sets the job aside dies at so many calls from now; 0: it does not */
+    gboolean ended;   /* vmig_machine_run() said DONE, ROLLED_BACK or SET_ASIDE */
+    guint exit;       /* VmigParkExits: what the operator asks the next process for; 0: to go on */
     /* With journals on the disk (sim-disk.c): closes and opens them, as the next process would; FALSE: one cannot be
      * opened, or read, now. */
     gboolean (*reopen)(Sim *sim);

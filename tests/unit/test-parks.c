@@ -31,7 +31,7 @@ static void test_each(void)
         for (int code = 0; code <= VMIG_ERROR_LAST; code++) {
             g_autoptr(VmigJob) job = parked(s, code);
             VmigPark park = vmig_park_of(job);
-            g_auto(GStrv) commands = vmig_park_commands(job);
+            g_auto(GStrv) commands = vmig_park_commands(job, FALSE);
             g_assert_true(park.exits & VMIG_EXIT_BY_RESUME);
             g_assert_nonnull(park.what);
             g_assert_true(g_str_has_prefix(commands[0], "vmig-snap resume 0123456789abcdef"));
@@ -57,8 +57,32 @@ static void test_reason(void)
     g_assert_cmpuint(vmig_park_of(job).exits, ==, VMIG_EXIT_BY_RESUME);
     vmig_job_set_state(job, VMIG_STATE_SET_ASIDE);
     g_assert_cmpuint(vmig_park_of(job).exits, ==, 0);
-    g_auto(GStrv) none = vmig_park_commands(job);
+    g_auto(GStrv) none = vmig_park_commands(job, FALSE);
     g_assert_null(none[0]);
+}
+
+/* A command that does not work on this host says on which one it does. */
+static void test_on_which_host(void)
+{
+    static const struct {
+        const char *token;
+        gboolean here_is_dest;
+        const char *command;
+    } table[] = {
+        {"source", FALSE, "vmig-snap resume 0123456789abcdef --set-aside"},
+        {"source", TRUE, "vmig-snap resume 0123456789abcdef --set-aside (on the source)"},
+        {"destination", FALSE, "vmig-snap resume 0123456789abcdef --set-aside (on the destination)"},
+        {"destination", TRUE, "vmig-snap resume 0123456789abcdef --set-aside"},
+    };
+
+    for (guint i = 0; i < G_N_ELEMENTS(table); i++) {
+        g_autoptr(VmigJob) job = parked(VMIG_STATE_BACK_PIVOT, VMIG_ERROR_INTERFERENCE);
+        g_free(job->token);
+        job->token = g_strdup(table[i].token);
+        g_auto(GStrv) commands = vmig_park_commands(job, table[i].here_is_dest);
+        g_assert_cmpuint(g_strv_length(commands), ==, 2);
+        g_assert_cmpstr(commands[1], ==, table[i].command);
+    }
 }
 
 int main(int argc, char **argv)
@@ -66,5 +90,6 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/parks/each", test_each);
     g_test_add_func("/parks/reason", test_reason);
+    g_test_add_func("/parks/on-which-host", test_on_which_host);
     return g_test_run();
 }
