@@ -57,28 +57,62 @@ def test_other_image_next_time(case):
     need(case.call('a', 'plan', 'g', lab.uri('b')).code == 0, 'the hint does not help')
 
 
+CDROM = "<disk type='file' device='cdrom'><target dev='sda' bus='sata'/><readonly/></disk>"
+MEDIUM = f'{IMAGES}/next.iso'
+
+
+def next_start(text):
+    """Another snapshot=, cache mode, boot order, a medium, and a device more."""
+    text = re.sub(r"snapshot='internal'>(?=\s*<driver[^>]*/>\s*<source file='[^']*vda)", '>', text)
+    text = re.sub(r"cache='none'(?=[^>]*>\s*<source file='[^']*vdb)", "cache='writeback'", text)
+    text = re.sub(r"<boot dev='[^']*'/>", '', text)
+    text = text.replace("<target dev='vda' bus='virtio'/>", "<target dev='vda' bus='virtio'/><boot order='1'/>")
+    text = text.replace("<target dev='sda' bus='sata'/>", f"<source file='{MEDIUM}'/><target dev='sda' bus='sata'/>")
+    return text.replace('</devices>', "<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng></devices>")
+
+
+def what_differs(lab, host, inactive):
+    """What one of the two definitions has of all that next_start() and differing() made different."""
+    root = ET.fromstring(lab.virsh(host, 'dumpxml', 'g', *(['--inactive'] if inactive else [])))
+    disks = {disk.find('target').get('dev'): disk for disk in root.iterfind('devices/disk')}
+    medium = disks['sda'].find('source')
+    return {'cache': disks['vdb'].find('driver').get('cache'),
+            'boot': disks['vda'].find('boot') is not None,
+            'medium': None if medium is None else medium.get('file'),
+            'rng': root.find('devices/rng') is not None,
+            'network': len(root.findall("devices/interface[@type='user']"))}
+
+
 def differing(case):
-    """A guest whose two definitions differ in what may differ: snapshot= and a device."""
-    guest = case.guest(disks=[Disk('vda', attributes="snapshot='internal'"), Disk('vdb', fill_mb=1)], tree=TWO[:1])
-    edit_persistent(case.lab, 'a', lambda text: re.sub(
-        r"snapshot='internal'>(?=\s*<driver[^>]*/>\s*<source file='[^']*vda)", '>', text).replace(
-            '</devices>', "<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng></devices>"))
+    """A guest whose two definitions differ in what may differ: snapshot=, a cache mode, the boot order, a medium, a device
+    of the next start alone, a network of the running guest alone."""
+    lab = case.lab
+    for host in 'ab':
+        lab.run(host, ['truncate', '-s', '1M', MEDIUM])
+    guest = case.guest(disks=[Disk('vda', attributes="snapshot='internal'"), Disk('vdb', fill_mb=1)], tree=TWO[:1],
+                       devices=CDROM)
+    edit_persistent(lab, 'a', next_start)
+    lab.path('a', '/run/nic.xml').write_text("<interface type='user'><model type='virtio'/></interface>")
+    lab.virsh('a', 'attach-device', 'g', '/run/nic.xml', '--live')
     for inactive, expected in ((False, 'internal'), (True, None)):
-        found = snapshot_attributes(case.lab, 'a', inactive)
-        need(found == {'vda': expected, 'vdb': None}, 'the guest was not made as it should:', found)
+        found = snapshot_attributes(lab, 'a', inactive)
+        need(found == {'vda': expected, 'vdb': None, 'sda': None}, 'the guest was not made as it should:', found)
+    live, later = what_differs(lab, 'a', False), what_differs(lab, 'a', True)
+    need(all(live[key] != later[key] for key in live), 'the definitions do not differ in each:', live, later)
     return guest
 
 
 def test_definitions_arrive(case):
     """Both definitions arrive as they were."""
     move = case.migration(differing(case))
+    lab = case.lab
+    before = [what_differs(lab, 'a', inactive) for inactive in (False, True)]
     move.run()
     move.prove_arrived(revert=None)
-    lab = case.lab
-    need(snapshot_attributes(lab, 'b', False) == {'vda': 'internal', 'vdb': None}, 'the live definition')
-    need(snapshot_attributes(lab, 'b', True) == {'vda': None, 'vdb': None}, 'the persistent definition')
-    need('<rng' in lab.virsh('b', 'dumpxml', 'g', '--inactive') and '<rng' not in lab.virsh('b', 'dumpxml', 'g'),
-         'a device of the next start')
+    need(snapshot_attributes(lab, 'b', False) == {'vda': 'internal', 'vdb': None, 'sda': None}, 'the live definition')
+    need(snapshot_attributes(lab, 'b', True) == {'vda': None, 'vdb': None, 'sda': None}, 'the persistent definition')
+    after = [what_differs(lab, 'b', inactive) for inactive in (False, True)]
+    need(after == before, 'the definitions:', after, before)
 
 
 def test_definitions_come_back(case):

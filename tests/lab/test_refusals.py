@@ -320,12 +320,19 @@ def test_no_disk(case):
 
 
 def test_medium_missing(case):
-    """A cdrom whose medium the destination does not have."""
+    """A cdrom whose medium the destination does not have; then it has a copy, which differs in one byte, and then in
+    none."""
     case.lab.run('a', ['truncate', '-s', '1M', f'{IMAGES}/medium.iso'])
     cdrom = (f"<disk type='file' device='cdrom'><driver name='qemu' type='raw'/>"
              f"<source file='{IMAGES}/medium.iso'/><target dev='sda' bus='sata'/><readonly/></disk>")
     guest = own(case, devices=cdrom)
     refuse(case, guest, 'media-missing', words=['medium.iso'])
+    copy = case.lab.path('b', f'{IMAGES}/medium.iso')
+    copy.write_bytes(bytes(700_000) + b'x' + bytes((1 << 20) - 700_001))
+    refuse(case, guest, 'not-shared', words=['medium.iso', 'the contents differ'])
+    copy.write_bytes(bytes(1 << 20))
+    plan = case.call('a', 'plan', 'g', case.lab.uri('b'), '--json')
+    need(plan.code == DONE, 'the hint did not help:', plan.tail())
 
 
 def loop_device(case, host, path, text):
