@@ -8,7 +8,8 @@
 #include "flow/plan.h"
 
 #define HINT_RUN                                                                                                       \
-    "Shut the guest down and start it, so that it runs on what its definition names; or name in the definition what "  \
+    "Shut the guest down and start it (virsh shutdown, virsh start), so that it runs on what its definition names; "   \
+    "or name in the definition what "                                                                                  \
     "it "                                                                                                              \
     "runs on (virsh edit)."
 

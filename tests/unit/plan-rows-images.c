@@ -187,7 +187,8 @@ static void below_removed(PlanWorld *w, const char *hint G_GNUC_UNUSED)
 
 #define ONE_FILE "Convert it into one file (qemu-img convert) while the guest is off, and put that in its place."
 #define AS_DEFINED                                                                                                     \
-    "Shut the guest down and start it, so that it runs on what its definition names; or name in the definition what "  \
+    "Shut the guest down and start it (virsh shutdown, virsh start), so that it runs on what its definition names; "   \
+    "or name in the definition what "                                                                                  \
     "it runs on (virsh edit)."
 
 static const PlanRow rows[] = {
