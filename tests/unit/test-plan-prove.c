@@ -6,6 +6,7 @@
 #include "core/errors.h"
 #include "core/rehearsal.h"
 #include "flow/plan.h"
+#include "plan-world.h"
 
 typedef struct {
     VmigPlan plan;
@@ -140,6 +141,59 @@ static void test_boot_files(void)
     g_assert_nonnull(strstr(xml, "boot dev"));
 }
 
+/* A missing bridge and a file in the way are one plan's refusals. */
+static void test_beside(void)
+{
+    g_autoptr(PlanWorld) w = plan_world_new(PLAN_FOLDER, PLAN_NAME);
+
+    plan_world_put(w, THERE, (PlanFile){.path = (char *)"@I@/g.qcow2", .format = "qcow2", .size = 1});
+    plan_world_put(w, THERE, (PlanFile){.path = (char *)"@I@/base.qcow2", .format = "qcow2", .size = 1});
+    g_autoptr(VmigPlan) before = plan_world_plan(w);
+    guint in_the_way = before->refusals->len;
+    g_clear_pointer(&before, vmig_plan_free);
+    g_assert_cmpuint(in_the_way, >, 0);
+    w->failure = (PlanFailure){"rehearse", THERE, VMIG_ERROR_HYPERVISOR, "Cannot get interface MTU on 'br9'", NULL};
+    g_autoptr(VmigPlan) plan = plan_world_plan(w);
+    g_assert_cmpuint(plan->refusals->len, ==, in_the_way + 1);
+    const VmigRefusal *last = plan->refusals->pdata[in_the_way];
+    g_assert_cmpint(last->code, ==, VMIG_ERROR_REHEARSAL);
+    g_assert_nonnull(strstr(last->message, "br9"));
+    g_assert_null(plan->job);
+}
+
+static gboolean no_watchdog(VmigHypervisor *self G_GNUC_UNUSED, const char *xml, GError **error)
+{
+    return strstr(xml, "watchdog") == NULL || vmig_fail(error, VMIG_ERROR_HYPERVISOR, NULL, "no such watchdog");
+}
+
+/* A snapshot whose machine the destination cannot start: refused, or accepted and listed with the reason. */
+static void test_accepted(void)
+{
+    g_autoptr(PlanWorld) w = plan_world_new(PLAN_FOLDER, PLAN_NAME);
+    VmigHypervisorOps ops = *w->hosts[THERE].hypervisor.ops;
+
+    ops.would_start = no_watchdog;
+    w->hosts[THERE].hypervisor.ops = &ops;
+    g_ptr_array_add(w->snapshots, g_strdup("<domainsnapshot><name>s1</name><state>running</state>"
+                                           "<creationTime>1</creationTime><memory snapshot='internal'/>"
+                                           "<domain type='kvm'><name>g</name><uuid>" PLAN_UUID "</uuid>"
+                                           "<memory>1</memory><os><type>hvm</type></os><devices>"
+                                           "<watchdog model='itco'/></devices></domain></domainsnapshot>"));
+    g_autoptr(VmigPlan) refused = plan_world_plan(w);
+    g_assert_cmpuint(refused->refusals->len, ==, 1);
+    g_assert_cmpint(((const VmigRefusal *)refused->refusals->pdata[0])->code, ==, VMIG_ERROR_UNREVERTABLE);
+    g_clear_pointer(&refused, vmig_plan_free);
+    w->options.accept_unrevertable = TRUE;
+    g_autoptr(VmigPlan) plan = plan_world_plan(w);
+    g_assert_cmpuint(plan->refusals->len, ==, 0);
+    const VmigSnapshot *snapshot = plan->job->snapshots->pdata[0];
+    g_assert_cmpstr(snapshot->unrevertable, ==, "no such watchdog");
+    gboolean told = FALSE;
+    for (guint i = 0; i < plan->notes->len; i++)
+        told = told || strstr(plan->notes->pdata[i], "no such watchdog") != NULL;
+    g_assert_true(told);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -147,5 +201,7 @@ int main(int argc, char **argv)
     g_test_add("/plan-prove/lack", Fixture, NULL, set_up, test_lack, tear_down);
     g_test_add("/plan-prove/disks", Fixture, NULL, set_up, test_disks, tear_down);
     g_test_add_func("/plan-prove/boot-files", test_boot_files);
+    g_test_add_func("/plan-prove/beside", test_beside);
+    g_test_add_func("/plan-prove/accepted", test_accepted);
     return g_test_run();
 }
