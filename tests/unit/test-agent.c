@@ -337,7 +337,7 @@ static gpointer lie(gpointer data)
         const char *step = liar->script[i], *line;
         gsize length;
         if (g_str_equal(step, "<"))
-            vmig_lines_next(lines, -1, g_get_monotonic_time() + 5 * G_USEC_PER_SEC, &line, &length, NULL);
+            vmig_lines_next(lines, -1, g_get_monotonic_time() + 60 * G_USEC_PER_SEC, &line, &length, NULL);
         else if (*step == '~')
             g_usleep((gulong)atoi(step + 1) * 1000);
         else if (g_str_equal(step, "1"))
@@ -561,7 +561,7 @@ static void expect_hello(VmigLines *lines)
     const char *line;
     gsize length;
 
-    g_assert_cmpint(vmig_lines_next(lines, -1, g_get_monotonic_time() + 5 * G_USEC_PER_SEC, &line, &length, NULL), ==,
+    g_assert_cmpint(vmig_lines_next(lines, -1, g_get_monotonic_time() + 60 * G_USEC_PER_SEC, &line, &length, NULL), ==,
                     VMIG_LINE_GOT);
     g_assert_true(g_str_has_prefix(line, "{\"hello\":{\"protocol\":4,"));
 }
@@ -634,7 +634,7 @@ static void test_agent_limits(void)
     while (refused + answered < 80) {
         const char *line;
         gsize length;
-        g_assert_cmpint(vmig_lines_next(lines, -1, g_get_monotonic_time() + 5 * G_USEC_PER_SEC, &line, &length, NULL),
+        g_assert_cmpint(vmig_lines_next(lines, -1, g_get_monotonic_time() + 60 * G_USEC_PER_SEC, &line, &length, NULL),
                         ==, VMIG_LINE_GOT);
         if (strstr(line, "\"error\"") != NULL)
             refused++;
@@ -686,7 +686,7 @@ static void test_agent_bytewise(void)
     expect_hello(lines);
     g_assert_true(write_all(server.fds[0], request, strlen(request), TRUE));
     for (guint i = 0; i < 2; i++) {
-        g_assert_cmpint(vmig_lines_next(lines, -1, g_get_monotonic_time() + 5 * G_USEC_PER_SEC, &line, &length, NULL),
+        g_assert_cmpint(vmig_lines_next(lines, -1, g_get_monotonic_time() + 60 * G_USEC_PER_SEC, &line, &length, NULL),
                         ==, VMIG_LINE_GOT);
         g_assert_true(strstr(line, "{\"id\":3,\"result\":{\"bytes\":12}}") != NULL ||
                       strstr(line, "{\"id\":4,\"error\":{\"code\":\"no-space\"") != NULL);

@@ -72,7 +72,7 @@ static int guard_pid(Fixture *f)
     g_autofree char *reply = NULL;
     int pid = 0;
 
-    g_assert_true(vmig_guard_call(f->socket, "status", G_USEC_PER_SEC, &reply, &error));
+    g_assert_true(vmig_guard_call(f->socket, "status", 60 * G_USEC_PER_SEC, &reply, &error));
     g_assert_cmpint(sscanf(reply, "pid %d", &pid), ==, 1);
     return pid;
 }
@@ -225,7 +225,7 @@ static void await_status(Fixture *f, const char *end)
 
     for (guint i = 0; i < 10000; i++) {
         g_clear_pointer(&reply, g_free);
-        g_assert_true(vmig_guard_call(f->socket, "status", 5 * G_USEC_PER_SEC, &reply, NULL));
+        g_assert_true(vmig_guard_call(f->socket, "status", 60 * G_USEC_PER_SEC, &reply, NULL));
         if (g_str_has_suffix(reply, end))
             return;
         g_usleep(1000);
@@ -262,7 +262,7 @@ static void test_fence_notices_that_it_was_taken_back(Fixture *f, gconstpointer 
     g_assert_true(qemu_can(f, TRUE, NULL));
     g_assert_true(vmig_guard_fence_drop(f->socket, &error));
     g_assert_true(vmig_guard_fence_arm(f->socket, paths, &error));
-    g_assert_true(vmig_guard_fence_take(f->socket, G_USEC_PER_SEC, &held, &error));
+    g_assert_true(vmig_guard_fence_take(f->socket, 60 * G_USEC_PER_SEC, &held, &error));
     g_assert_true(held);
     g_assert_false(qemu_can(f, TRUE, NULL));
     g_assert_no_error(error);
@@ -283,7 +283,7 @@ static void test_fence_notices_a_short_return(Fixture *f, gconstpointer data G_G
     writer = hold(f, TRUE);
     await_status(f, "free 0");
     release(&writer);
-    g_assert_true(vmig_guard_fence_take(f->socket, G_USEC_PER_SEC, &held, &error));
+    g_assert_true(vmig_guard_fence_take(f->socket, 60 * G_USEC_PER_SEC, &held, &error));
     g_assert_no_error(error);
     g_assert_false(held);
 }
@@ -335,7 +335,7 @@ static gpointer wait_for_fence(gpointer data)
     Fixture *f = data;
     gboolean held = FALSE;
 
-    g_assert_true(vmig_guard_fence_take(f->socket, 20 * G_USEC_PER_SEC, &held, NULL));
+    g_assert_true(vmig_guard_fence_take(f->socket, 60 * G_USEC_PER_SEC, &held, NULL));
     return GINT_TO_POINTER(held);
 }
 
@@ -383,7 +383,7 @@ static void test_stale_socket(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     kill(first, SIGKILL);
     for (guint i = 0; i < 1000 && kill(first, 0) == 0; i++)
         g_usleep(1000);
-    g_assert_false(vmig_guard_call(f->socket, "status", G_USEC_PER_SEC, NULL, &error));
+    g_assert_false(vmig_guard_call(f->socket, "status", 60 * G_USEC_PER_SEC, NULL, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_CONNECTION);
     start(f);
     g_assert_cmpint(guard_pid(f), !=, first);
@@ -413,7 +413,7 @@ static void test_refusals(Fixture *f, gconstpointer data G_GNUC_UNUSED)
                                            "freeze [1]", "freeze [", "take wait x",  "take wait -1",
                                            "take now",   "dance",    "freeze [null]"};
     for (guint i = 0; i < G_N_ELEMENTS(nonsense); i++) {
-        g_assert_false(vmig_guard_call(f->socket, nonsense[i], G_USEC_PER_SEC, NULL, &error));
+        g_assert_false(vmig_guard_call(f->socket, nonsense[i], 60 * G_USEC_PER_SEC, NULL, &error));
         g_assert_nonnull(error);
         g_assert_false(g_error_matches(error, VMIG_ERROR, VMIG_ERROR_CONNECTION));
         g_clear_error(&error);

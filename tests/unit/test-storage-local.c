@@ -456,7 +456,7 @@ static void test_second_holder(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     make_image(overlays[0]);
     for (guint drop = 0; drop < 2; drop++) {
         g_assert_true(vmig_storage_fence_arm(f->storage, f->job, overlays, NULL, &error));
-        g_assert_true(vmig_storage_fence_take(f->storage, f->job, G_USEC_PER_SEC, &held, &error));
+        g_assert_true(vmig_storage_fence_take(f->storage, f->job, 60 * G_USEC_PER_SEC, &held, &error));
         g_assert_true(held);
         pid_t guard = find_guard(socket);
         g_assert_cmpint(guard, >, 0);
@@ -1271,7 +1271,7 @@ static void test_guard(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_true(vmig_storage_locks(f->storage, bases[0], &locks, &error));
     g_assert_true(locks.frozen && !locks.writer);
     g_assert_true(vmig_storage_fence_arm(f->storage, f->job, overlays, NULL, &error));
-    g_assert_true(vmig_storage_fence_take(f->storage, f->job, G_USEC_PER_SEC, &held, &error));
+    g_assert_true(vmig_storage_fence_take(f->storage, f->job, 60 * G_USEC_PER_SEC, &held, &error));
     g_assert_true(held);
     /* It outlives whoever started it. */
     vmig_storage_free(f->storage);
