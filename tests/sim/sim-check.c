@@ -78,6 +78,14 @@ static void check_revoked(Sim *sim)
         sim_violate(sim, "resumed on the source, and no journal says that what arrived is stale");
 }
 
+void sim_check_fence_drop(SimHost *host)
+{
+    const VmigMachine *m = host->sim->machine;
+
+    if (!host->is_dest && m != NULL && m->job->revoked)
+        check_revoked(host->sim);
+}
+
 void sim_check_resume(SimHost *host)
 {
     Sim *sim = host->sim;

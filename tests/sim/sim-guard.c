@@ -149,9 +149,10 @@ JsonObject *sim_guard_call(SimHost *host, const char *method, VmigReader *args, 
         return end_left(host, args, error);
     if (strcmp(method, "thaw") == 0)
         thaw(&host->guard);
-    else if (strcmp(method, "fence-drop") == 0)
+    else if (strcmp(method, "fence-drop") == 0) {
+        sim_check_fence_drop(host);
         unfence(&host->guard);
-    else if (strcmp(method, "guard-stop") == 0) {
+    } else if (strcmp(method, "guard-stop") == 0) {
         unfence(&host->guard);
         sim_guard_kill(host);
     } else if (strcmp(method, "sync-config") == 0)
