@@ -9,7 +9,7 @@ Mutant = collections.namedtuple('Mutant', 'id edits harm test survives')
 
 MUTANTS = []
 # Few seeds, so that a fault costs seconds; tests/run makes a hundred thousand.
-SIM = 'sim 1000'
+SIM = 'sim 600'
 
 
 def one(name, path, old, new, harm, test, survives=None):
@@ -251,8 +251,11 @@ one('pivot-running', 'plugin/flow/commit-pivot.c', '    if (run != VMIG_RUN_RUNN
     'the guest writes between pivot and note: a crash then takes its disk back in time', SIM)
 one('pivot-stays-suspended', 'plugin/flow/commit-pivot.c', '(run == VMIG_RUN_PAUSED && !host->hypervisor->ops->resume('
     'host->hypervisor, m->job->uuid, error)))', 'FALSE)', 'the guest stays suspended', SIM)
-one('pivot-unnoted', 'plugin/flow/commit-pivot.c', '        disk->pivoted = TRUE;\n', '',
-    'a stale overlay is committed over newer data', SIM)
+layers('pivot-unnoted', [
+    ('plugin/flow/commit-pivot.c', '        disk->pivoted = TRUE;\n', ''),
+    ('plugin/flow/commit-offline.c', 'disk->pivoted = chain == VMIG_CHAIN_BASE;', 'disk->pivoted = FALSE && chain == VMIG_CHAIN_BASE;'),
+    ('plugin/flow/pivot-truth.c', 'disk->pivoted = disk->pivoted || on_base;', ''),
+], 'a stale overlay is committed over newer data', SIM)
 one('offline-stale-overlay', 'plugin/flow/commit-offline.c', 'return !disk->pivoted && vmig_side_overlay(disk, side) != NULL;',
     'return vmig_side_overlay(disk, side) != NULL;', 'an overlay that was left behind takes the disk back in time', SIM)
 one('back-astray', 'plugin/flow/commit-offline.c', '    return !exists || !m->job->astray || fail_astray(m, error);',

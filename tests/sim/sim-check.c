@@ -120,6 +120,16 @@ void sim_check_give(SimHost *source)
         sim_violate(sim, "the token is given, and nothing proves that the source did not run on");
 }
 
+/* The source's journal is the first, wherever the tool reaches it. */
+void sim_check_receive(Sim *sim)
+{
+    const VmigMachine *m = sim->machine;
+
+    if (m != NULL && m->world->source.storage != NULL && !token_is_dest(sim_source(sim)) && !sim->old.put_back &&
+        sim->broken == SIM_BREAK_NOTHING)
+        sim_violate(sim, "the destination is given the token, and the source's journal still has it");
+}
+
 static gboolean same_file(const SimFile *a, const SimFile *b)
 {
     if (a == NULL || b == NULL || memcmp(a->blocks, b->blocks, sizeof a->blocks) != 0 ||

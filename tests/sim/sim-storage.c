@@ -154,7 +154,10 @@ static JsonObject *do_token_put(SimHost *host, VmigReader *args, GError **error)
         return NULL;
     if (host->sim->broken == SIM_BREAK_TOKEN && host->is_dest)
         return done(TRUE);
-    if (!host->is_dest && g_strcmp0(owner, VMIG_OWNER_DESTINATION) == 0)
+    gboolean gives = g_strcmp0(owner, VMIG_OWNER_DESTINATION) == 0;
+    if (gives && host->is_dest)
+        sim_check_receive(host->sim);
+    else if (gives)
         sim_check_give(host);
     gboolean ok = vmig_journal_set_token(host->journal, job, owner, error);
     host->given = host->given || (ok && strcmp(owner, VMIG_OWNER_DESTINATION) == 0);
