@@ -93,7 +93,7 @@ one('journal-token-after-end', JOURNAL, '    if (row->finished != 0)\n        re
 one('journal-goes-back', JOURNAL, 'if (back && vmig_state_phase(old) == VMIG_PHASE_AFTER)',
     'if (FALSE && back)',
     'the other host takes a job back behind the switchover', 'unit journal /journal/put')
-one('journal-wrong-end', JOURNAL, '|| given == (state == VMIG_STATE_DONE))', '|| given || TRUE)',
+one('journal-wrong-end', JOURNAL, 'given == (vmig_state_end(state) == VMIG_END_MOVED))', 'given || TRUE)',
     'a job counts as rolled back while the destination owns the guest', 'unit journal /journal/put')
 one('journal-two-processes', JOURNAL, '    if (strcmp(row->state, from) != 0)\n', '    if (FALSE)\n',
     'two processes drive one job, each from its own state', 'unit journal /journal/transitions')
@@ -272,8 +272,8 @@ one('clean-definitions', 'plugin/flow/clean.c',
     'the overlay goes while the next start would use it: the guest does not start', SIM)
 one('clean-keeps-nothing', 'plugin/flow/clean.c', 'return m->job->options.keep_source ? vmig_images_note_users(m)',
     'return FALSE ? vmig_images_note_users(m)', 'images are removed that were to be kept', SIM)
-one('machine-migrate-again', 'plugin/flow/machine.c', '    if (state == VMIG_STATE_MIGRATE)\n        state = VMIG_STATE_UNCERTAIN;\n',
-    '', 'a process that takes over migrates again, whoever has the guest', SIM)
+one('machine-migrate-again', 'plugin/flow/machine.c', '        state = vmig_state_next_that(state, VMIG_STATE_DECIDES);\n',
+    '        (void)0;\n', 'a process that takes over migrates again, whoever has the guest', SIM)
 one('records-overwritten', 'plugin/flow/records.c', '    return other > 1 && (other > own || (other == own && !m->here_is_dest));',
     '    return FALSE;', 'a journal that was put back counts more than the truth', SIM)
 one('rollback-arrived', 'plugin/flow/rollback.c', 'if (dest == NULL || !vmig_settle_remove_arrived(m, error))',

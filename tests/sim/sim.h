@@ -579,11 +579,11 @@ void sim_violate(Sim *sim, const char *format, ...) G_GNUC_PRINTF(2, 3);
 /* Who owns the guest, by what is durable. */
 SimHost *sim_owner(Sim *sim);
 void sim_check_now(Sim *sim);
-void sim_check_resume(SimHost *host); /* the tool lets the guest run there */
+void sim_check_resume(SimHost *host);     /* the tool lets the guest run there */
 void sim_check_fence_drop(SimHost *host); /* its QEMU may have its disks again */
 void sim_check_receive(Sim *sim);         /* the destination's journal is told so */
-void sim_check_give(SimHost *source); /* its journal is told that the destination owns the guest */
-void sim_check_seeds(Sim *sim);       /* a migration comes in to them */
+void sim_check_give(SimHost *source);     /* its journal is told that the destination owns the guest */
+void sim_check_seeds(Sim *sim);           /* a migration comes in to them */
 void sim_check_unlink(SimHost *host, const char *path, SimFile *file);
 void sim_check_end(Sim *sim, const VmigJob *job);
 /* sim-expect.c */
