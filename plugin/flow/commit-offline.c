@@ -48,17 +48,17 @@ static gboolean lies_on_base(VmigMachine *m, VmigHost *host, VmigSide side, cons
 /* A definition that names neither the overlay nor the base may have a layer of somebody's on top. */
 static gboolean nobody_between(VmigMachine *m, VmigSide side, GError **error)
 {
-    for (guint i = 0; i < m->job->disks->len; i++) {
+    g_autoptr(VmigDomainXml) persistent = vmig_side_definition(m, side, VMIG_XML_PERSISTENT, error);
+
+    for (guint i = 0; persistent != NULL && i < m->job->disks->len; i++) {
         const VmigDisk *disk = m->job->disks->pdata[i];
-        VmigChain chain;
-        if (!vmig_side_chain(m, side, disk, VMIG_XML_PERSISTENT, &chain, error))
-            return FALSE;
-        if (chain == VMIG_CHAIN_OTHER && !vmig_side_stands_apart(m, side, disk, error))
+        if (vmig_side_chain_in(persistent, disk, side) == VMIG_CHAIN_OTHER &&
+            !vmig_side_stands_apart(m, side, disk, error))
             return FALSE;
         if (needs_commit(disk, side) && !lies_on_base(m, vmig_side_host(m, side, NULL), side, disk, error))
             return FALSE;
     }
-    return TRUE;
+    return persistent != NULL;
 }
 
 /* libvirt ends a guest that panics as its definition says, and calls that a crash too. */
@@ -182,14 +182,13 @@ static gboolean fail_astray(VmigMachine *m, GError **error)
 
 static gboolean back_work_live(VmigMachine *m, gboolean exists, VmigBackWork *ret, GError **error)
 {
+    g_autoptr(VmigDomainXml) live = vmig_side_definition(m, VMIG_SIDE_SOURCE, VMIG_XML_LIVE, error);
     gboolean any = FALSE;
 
-    for (guint i = 0; i < m->job->disks->len; i++) {
-        VmigChain chain;
-        if (!vmig_side_chain(m, VMIG_SIDE_SOURCE, m->job->disks->pdata[i], VMIG_XML_LIVE, &chain, error))
-            return FALSE;
-        any = any || chain != VMIG_CHAIN_BASE;
-    }
+    if (live == NULL)
+        return FALSE;
+    for (guint i = 0; i < m->job->disks->len; i++)
+        any = any || vmig_side_chain_in(live, m->job->disks->pdata[i], VMIG_SIDE_SOURCE) != VMIG_CHAIN_BASE;
     *ret = any ? VMIG_BACK_LIVE : VMIG_BACK_NOTHING;
     if (any || !exists || !m->job->frozen || m->job->pivoting)
         return TRUE;
@@ -222,12 +221,12 @@ static gboolean require_defined_on_overlays(VmigMachine *m, GError **error)
 {
     if (!m->job->frozen || m->job->pivoting || m->job->astray)
         return TRUE;
+    g_autoptr(VmigDomainXml) persistent = vmig_side_definition(m, VMIG_SIDE_SOURCE, VMIG_XML_PERSISTENT, error);
+    if (persistent == NULL)
+        return FALSE;
     for (guint i = 0; i < m->job->disks->len; i++) {
         const VmigDisk *disk = m->job->disks->pdata[i];
-        VmigChain chain;
-        if (!vmig_side_chain(m, VMIG_SIDE_SOURCE, disk, VMIG_XML_PERSISTENT, &chain, error))
-            return FALSE;
-        if (chain != VMIG_CHAIN_BASE)
+        if (vmig_side_chain_in(persistent, disk, VMIG_SIDE_SOURCE) != VMIG_CHAIN_BASE)
             continue;
         vmig_machine_note(m, "the definition of disk %s names its base, and nobody of us wrote that", disk->target);
         return vmig_side_note_astray(m, error);

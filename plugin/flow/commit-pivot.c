@@ -36,18 +36,20 @@ static gboolean verify_on_bases(VmigMachine *m, VmigSide side, GError **error)
            vmig_storage_sync_config(host->storage, error);
 }
 
-/* Each disk that is on its base is noted before the guest may run there: from then on its overlay is stale, and an
+/* What libvirt is asked while the guest is suspended: its state and six definitions, however many disks there are, and
+ * for each disk the two calls that QEMU has to answer, its block job and the pivot.
+ *
+ * Each disk that is on its base is noted before the guest may run there: from then on its overlay is stale, and an
  * offline commit of it would take the guest's disk back in time. */
 static gboolean pivot_disks(VmigMachine *m, VmigSide side, GError **error)
 {
     VmigHost *host = vmig_side_host(m, side, error);
     g_autoptr(GError) why = NULL;
+    g_autoptr(VmigDomainXml) live = host != NULL ? vmig_side_definition(m, side, VMIG_XML_LIVE, &why) : NULL;
 
-    for (guint i = 0; host != NULL && why == NULL && i < m->job->disks->len; i++) {
+    for (guint i = 0; live != NULL && why == NULL && i < m->job->disks->len; i++) {
         VmigDisk *disk = m->job->disks->pdata[i];
-        VmigChain chain;
-        if (!vmig_side_chain(m, side, disk, VMIG_XML_LIVE, &chain, &why))
-            break;
+        VmigChain chain = vmig_side_chain_in(live, disk, side);
         if (chain != VMIG_CHAIN_BASE && !vmig_fault("pivot.before", &why))
             break;
         if (chain != VMIG_CHAIN_BASE &&

@@ -29,20 +29,22 @@ gboolean vmig_commit_note_start(VmigMachine *m, GError **error)
 }
 
 /* *room: it was seen that all disks fit. Asked once for all of them, because the guest may stand still meanwhile. */
-static gboolean start_disk(VmigMachine *m, VmigSide side, VmigDisk *disk, gboolean *room, GError **error)
+static gboolean start_disk(VmigMachine *m, VmigSide side, VmigDisk *disk, const VmigDomainXml *live, gboolean *room,
+                           GError **error)
 {
     VmigHost *host = vmig_side_host(m, side, error);
+    VmigChain chain = vmig_side_chain_in(live, disk, side);
     VmigBlockJob job;
-    VmigChain chain;
 
-    if (host == NULL || !vmig_side_chain(m, side, disk, VMIG_XML_LIVE, &chain, error))
+    if (host == NULL)
         return FALSE;
     if (chain == VMIG_CHAIN_BASE)
         return TRUE;
     if (chain == VMIG_CHAIN_OTHER)
         return vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL, "%s: disk %s is on a chain that nobody of us made",
                          host->hypervisor->host, disk->target);
-    if (!host->hypervisor->ops->block_job(host->hypervisor, m->job->uuid, disk->target, &job, error))
+    if (!host->hypervisor->ops->block_job(host->hypervisor, m->job->uuid, disk->target,
+                                          vmig_domain_xml_disk(live, disk->target), &job, error))
         return FALSE;
     if (job.kind == VMIG_BLOCK_JOB_COMMIT)
         return TRUE;
@@ -67,8 +69,12 @@ gboolean vmig_commit_start(VmigMachine *m, VmigSide side, GError **error)
 
     if (!vmig_side_require_no_snapshot(m, side, error) || !vmig_commit_note_start(m, error))
         return FALSE;
+    /* The guest may be paused: one look for all disks. Starting one disk's commit changes nothing of the others. */
+    g_autoptr(VmigDomainXml) live = vmig_side_definition(m, side, VMIG_XML_LIVE, error);
+    if (live == NULL)
+        return FALSE;
     for (guint i = 0; i < m->job->disks->len; i++)
-        if (!start_disk(m, side, m->job->disks->pdata[i], &room, error))
+        if (!start_disk(m, side, m->job->disks->pdata[i], live, &room, error))
             return FALSE;
     return vmig_fault("commit.started", error);
 }
@@ -78,13 +84,14 @@ typedef struct {
     gboolean ready; /* committed and in step, or already on the base */
 } Look;
 
-static gboolean look_at_disk(VmigMachine *m, VmigHost *host, VmigSide side, const VmigDisk *disk, Look *look,
+static gboolean look_at_disk(VmigMachine *m, VmigSide side, const VmigDisk *disk, const VmigDomainXml *live, Look *look,
                              GError **error)
 {
+    VmigHost *host = vmig_side_host(m, side, error);
     VmigBlockJob job;
-    VmigChain chain;
 
-    if (!host->hypervisor->ops->block_job(host->hypervisor, m->job->uuid, disk->target, &job, error))
+    if (host == NULL || !host->hypervisor->ops->block_job(host->hypervisor, m->job->uuid, disk->target,
+                                                          vmig_domain_xml_disk(live, disk->target), &job, error))
         return FALSE;
     if (job.kind == VMIG_BLOCK_JOB_COMMIT) {
         look->ready = look->ready && job.ready;
@@ -93,20 +100,18 @@ static gboolean look_at_disk(VmigMachine *m, VmigHost *host, VmigSide side, cons
         vmig_machine_progress(m, disk->target, job.done, job.total, 0);
         return TRUE;
     }
-    if (!vmig_side_chain(m, side, disk, VMIG_XML_LIVE, &chain, error))
-        return FALSE;
-    return chain == VMIG_CHAIN_BASE || vmig_commit_ended(m, side, disk, error);
+    return vmig_side_chain_in(live, disk, side) == VMIG_CHAIN_BASE || vmig_commit_ended(m, side, disk, error);
 }
 
 static gboolean look(VmigMachine *m, VmigSide side, Look *ret, GError **error)
 {
-    VmigHost *host = vmig_side_host(m, side, error);
+    g_autoptr(VmigDomainXml) live = vmig_side_definition(m, side, VMIG_XML_LIVE, error);
 
     *ret = (Look){.ready = TRUE};
-    for (guint i = 0; host != NULL && i < m->job->disks->len; i++)
-        if (!look_at_disk(m, host, side, m->job->disks->pdata[i], ret, error))
+    for (guint i = 0; live != NULL && i < m->job->disks->len; i++)
+        if (!look_at_disk(m, side, m->job->disks->pdata[i], live, ret, error))
             return FALSE;
-    return host != NULL;
+    return live != NULL;
 }
 
 gboolean vmig_commit_look(VmigMachine *m, VmigSide side, gboolean *ready, GError **error)
@@ -138,7 +143,7 @@ static gboolean hurry(VmigMachine *m, VmigSide side, Pace *pace, GError **error)
     for (guint i = 0; i < m->job->disks->len; i++) {
         const VmigDisk *disk = m->job->disks->pdata[i];
         VmigBlockJob job;
-        if (!host->hypervisor->ops->block_job(host->hypervisor, m->job->uuid, disk->target, &job, error) ||
+        if (!host->hypervisor->ops->block_job(host->hypervisor, m->job->uuid, disk->target, NULL, &job, error) ||
             (job.kind == VMIG_BLOCK_JOB_COMMIT &&
              !host->hypervisor->ops->block_speed(host->hypervisor, m->job->uuid, disk->target, 0, error)))
             return FALSE;

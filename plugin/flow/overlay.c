@@ -73,7 +73,8 @@ static gboolean park_disk(VmigMachine *m, VmigSide side, VmigDisk *disk, GError 
     VmigHost *host = vmig_side_host(m, side, error);
     VmigBlockJob job;
 
-    if (host == NULL || !host->hypervisor->ops->block_job(host->hypervisor, m->job->uuid, disk->target, &job, error))
+    if (host == NULL ||
+        !host->hypervisor->ops->block_job(host->hypervisor, m->job->uuid, disk->target, NULL, &job, error))
         return FALSE;
     if (job.kind == VMIG_BLOCK_JOB_COPY)
         return TRUE;
@@ -131,7 +132,8 @@ gboolean vmig_overlay_unpark_disk(VmigMachine *m, VmigSide side, VmigDisk *disk,
     VmigHost *host = vmig_side_host(m, side, error);
     VmigBlockJob job;
 
-    if (host == NULL || !host->hypervisor->ops->block_job(host->hypervisor, m->job->uuid, disk->target, &job, error))
+    if (host == NULL ||
+        !host->hypervisor->ops->block_job(host->hypervisor, m->job->uuid, disk->target, NULL, &job, error))
         return FALSE;
     if (job.kind == VMIG_BLOCK_JOB_COPY &&
         !host->hypervisor->ops->block_cancel(host->hypervisor, m->job->uuid, disk->target, error))

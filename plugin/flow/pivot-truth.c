@@ -52,32 +52,24 @@ gboolean vmig_truth_end_orphan(VmigMachine *m, VmigSide side, GError **error)
 
 /* --- the definition --- */
 
-static gboolean is_left_behind(VmigMachine *m, VmigSide side, const VmigDisk *disk, gboolean *ret, GError **error)
-{
-    VmigChain live, persistent;
-
-    if (!vmig_side_chain(m, side, disk, VMIG_XML_LIVE, &live, error) ||
-        !vmig_side_chain(m, side, disk, VMIG_XML_PERSISTENT, &persistent, error))
-        return FALSE;
-    *ret = live == VMIG_CHAIN_BASE && persistent == VMIG_CHAIN_OVERLAY;
-    return TRUE;
-}
-
 gboolean vmig_truth_mend_definition(VmigMachine *m, VmigSide side, GError **error)
 {
     VmigHost *host = vmig_side_host(m, side, error);
     g_autoptr(GPtrArray) behind = g_ptr_array_new();
+    g_autoptr(VmigDomainXml) live = vmig_side_definition(m, side, VMIG_XML_LIVE, error);
+    g_autoptr(VmigDomainXml) next = live != NULL ? vmig_side_definition(m, side, VMIG_XML_PERSISTENT, error) : NULL;
     g_autofree char *xml = NULL;
 
-    for (guint i = 0; host != NULL && i < m->job->disks->len; i++) {
-        gboolean is = FALSE;
-        if (!is_left_behind(m, side, m->job->disks->pdata[i], &is, error))
-            return FALSE;
-        if (is)
-            g_ptr_array_add(behind, m->job->disks->pdata[i]);
+    if (host == NULL || next == NULL)
+        return FALSE;
+    for (guint i = 0; i < m->job->disks->len; i++) {
+        VmigDisk *disk = m->job->disks->pdata[i];
+        if (vmig_side_chain_in(live, disk, side) == VMIG_CHAIN_BASE &&
+            vmig_side_chain_in(next, disk, side) == VMIG_CHAIN_OVERLAY)
+            g_ptr_array_add(behind, disk);
     }
-    if (host == NULL || behind->len == 0)
-        return host != NULL;
+    if (behind->len == 0)
+        return TRUE;
     if (!host->hypervisor->ops->domain_xml(host->hypervisor, m->job->uuid, VMIG_XML_PERSISTENT, &xml, error))
         return FALSE;
     /* Only these: another disk may be on its overlay still. */
@@ -117,14 +109,14 @@ static gboolean end_known(VmigMachine *m, VmigHost *host, VmigSide side, const V
                      host->hypervisor->host, m->job->domain);
 }
 
-static gboolean ask_disk(VmigMachine *m, VmigHost *host, VmigSide side, VmigDisk *disk, GError **error)
+static gboolean ask_disk(VmigMachine *m, VmigSide side, VmigDisk *disk, const VmigDomainXml *live, GError **error)
 {
+    VmigHost *host = vmig_side_host(m, side, error);
     const char *overlay = vmig_side_overlay(disk, side), *base = vmig_side_path(vmig_disk_base(disk), side);
+    VmigChain chain = vmig_side_chain_in(live, disk, side);
     g_autofree char *file = NULL;
-    VmigChain chain;
 
-    if (!vmig_side_chain(m, side, disk, VMIG_XML_LIVE, &chain, error) ||
-        !host->hypervisor->ops->disk_file(host->hypervisor, m->job->uuid, disk->target, &file, error))
+    if (host == NULL || !host->hypervisor->ops->disk_file(host->hypervisor, m->job->uuid, disk->target, &file, error))
         return FALSE;
     gboolean on_base = g_strcmp0(file, base) == 0;
     if (!on_base && g_strcmp0(file, overlay) != 0)
@@ -139,10 +131,10 @@ static gboolean ask_disk(VmigMachine *m, VmigHost *host, VmigSide side, VmigDisk
 
 gboolean vmig_truth_ask_qemu(VmigMachine *m, VmigSide side, GError **error)
 {
-    VmigHost *host = vmig_side_host(m, side, error);
+    g_autoptr(VmigDomainXml) live = vmig_side_definition(m, side, VMIG_XML_LIVE, error);
 
-    for (guint i = 0; host != NULL && i < m->job->disks->len; i++)
-        if (!ask_disk(m, host, side, m->job->disks->pdata[i], error))
+    for (guint i = 0; live != NULL && i < m->job->disks->len; i++)
+        if (!ask_disk(m, side, m->job->disks->pdata[i], live, error))
             return FALSE;
-    return host != NULL && vmig_machine_save(m, error) && vmig_truth_mend_definition(m, side, error);
+    return live != NULL && vmig_machine_save(m, error) && vmig_truth_mend_definition(m, side, error);
 }

@@ -53,7 +53,7 @@ static gboolean end_block_jobs(VmigMachine *m, VmigHost *host, VmigSide side, GE
         if (!vmig_side_chain(m, side, disk, VMIG_XML_LIVE, &chain, error))
             return FALSE;
         /* A disk that somebody changed may have no such device any more. */
-        if (!host->hypervisor->ops->block_job(host->hypervisor, m->job->uuid, disk->target, &job, &why)) {
+        if (!host->hypervisor->ops->block_job(host->hypervisor, m->job->uuid, disk->target, NULL, &job, &why)) {
             if (chain != VMIG_CHAIN_OTHER) {
                 g_propagate_error(error, g_steal_pointer(&why));
                 return FALSE;

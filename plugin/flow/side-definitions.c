@@ -4,15 +4,6 @@
 #include "core/domain-xml.h"
 #include "flow/side.h"
 
-static VmigDomainXml *read_definition(VmigMachine *m, VmigHost *host, VmigXmlKind kind, GError **error)
-{
-    g_autofree char *xml = NULL;
-
-    if (!host->hypervisor->ops->domain_xml(host->hypervisor, m->job->uuid, kind, &xml, error))
-        return NULL;
-    return vmig_domain_xml_parse(xml, error);
-}
-
 gboolean vmig_side_require_planned(VmigMachine *m, GError **error)
 {
     VmigHost *source = vmig_side_host(m, VMIG_SIDE_SOURCE, error);
@@ -38,7 +29,7 @@ static gboolean is_overlay(const VmigJob *job, VmigSide side, const char *file)
 gboolean vmig_side_require_next_start(VmigMachine *m, VmigSide side, GError **error)
 {
     VmigHost *host = vmig_side_host(m, side, error);
-    g_autoptr(VmigDomainXml) xml = host != NULL ? read_definition(m, host, VMIG_XML_PERSISTENT, error) : NULL;
+    g_autoptr(VmigDomainXml) xml = host != NULL ? vmig_side_definition(m, side, VMIG_XML_PERSISTENT, error) : NULL;
 
     if (xml == NULL)
         return FALSE;
@@ -81,7 +72,7 @@ static gboolean is_on_ours(VmigMachine *m, VmigSide side, const char *file)
 gboolean vmig_side_stands_apart(VmigMachine *m, VmigSide side, const VmigDisk *disk, GError **error)
 {
     VmigHost *host = vmig_side_host(m, side, error);
-    g_autoptr(VmigDomainXml) xml = host != NULL ? read_definition(m, host, VMIG_XML_PERSISTENT, error) : NULL;
+    g_autoptr(VmigDomainXml) xml = host != NULL ? vmig_side_definition(m, side, VMIG_XML_PERSISTENT, error) : NULL;
     g_autoptr(GError) why = NULL;
 
     if (xml == NULL)

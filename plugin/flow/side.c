@@ -45,35 +45,47 @@ static VmigChain classify(const VmigDomainDisk *now, const VmigDisk *disk, VmigS
     return VMIG_CHAIN_OTHER;
 }
 
-gboolean vmig_side_chain(VmigMachine *m, VmigSide side, const VmigDisk *disk, VmigXmlKind kind, VmigChain *ret,
-                         GError **error)
+VmigDomainXml *vmig_side_definition(VmigMachine *m, VmigSide side, VmigXmlKind kind, GError **error)
 {
     VmigHost *host = vmig_side_host(m, side, error);
     g_autofree char *xml = NULL;
 
     if (host == NULL || !host->hypervisor->ops->domain_xml(host->hypervisor, m->job->uuid, kind, &xml, error))
+        return NULL;
+    return vmig_domain_xml_parse(xml, error);
+}
+
+VmigChain vmig_side_chain_in(const VmigDomainXml *definition, const VmigDisk *disk, VmigSide side)
+{
+    const VmigDomainDisk *now = vmig_domain_xml_disk(definition, disk->target);
+
+    return now != NULL ? classify(now, disk, side) : VMIG_CHAIN_OTHER;
+}
+
+gboolean vmig_side_chain(VmigMachine *m, VmigSide side, const VmigDisk *disk, VmigXmlKind kind, VmigChain *ret,
+                         GError **error)
+{
+    g_autoptr(VmigDomainXml) definition = vmig_side_definition(m, side, kind, error);
+
+    if (definition == NULL)
         return FALSE;
-    g_autoptr(VmigDomainXml) doc = vmig_domain_xml_parse(xml, error);
-    if (doc == NULL)
-        return FALSE;
-    const VmigDomainDisk *now = vmig_domain_xml_disk(doc, disk->target);
-    *ret = now != NULL ? classify(now, disk, side) : VMIG_CHAIN_OTHER;
+    *ret = vmig_side_chain_in(definition, disk, side);
     return TRUE;
 }
 
 gboolean vmig_side_require_chain(VmigMachine *m, VmigSide side, VmigChain chain, GError **error)
 {
-    for (guint i = 0; i < m->job->disks->len; i++) {
+    g_autoptr(VmigDomainXml) live = vmig_side_definition(m, side, VMIG_XML_LIVE, error);
+
+    for (guint i = 0; live != NULL && i < m->job->disks->len; i++) {
         const VmigDisk *disk = m->job->disks->pdata[i];
-        VmigChain now;
-        if (!vmig_side_chain(m, side, disk, VMIG_XML_LIVE, &now, error))
-            return FALSE;
+        VmigChain now = vmig_side_chain_in(live, disk, side);
         if (chain == VMIG_CHAIN_OURS ? now == VMIG_CHAIN_OTHER : now != chain)
             return vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL,
                              "disk %s of '%s' is not on the chain that it should be on: somebody changed it",
                              disk->target, m->job->domain);
     }
-    return TRUE;
+    return live != NULL;
 }
 
 gboolean vmig_side_note_astray(VmigMachine *m, GError **error)
@@ -137,17 +149,16 @@ gboolean vmig_side_require_no_snapshot(VmigMachine *m, VmigSide side, GError **e
 
 static gboolean persistent_on(VmigMachine *m, VmigHost *host, VmigSide side, VmigChain chain, GError **error)
 {
-    for (guint i = 0; i < m->job->disks->len; i++) {
+    g_autoptr(VmigDomainXml) persistent = vmig_side_definition(m, side, VMIG_XML_PERSISTENT, error);
+
+    for (guint i = 0; persistent != NULL && i < m->job->disks->len; i++) {
         const VmigDisk *disk = m->job->disks->pdata[i];
-        VmigChain now;
-        if (!vmig_side_chain(m, side, disk, VMIG_XML_PERSISTENT, &now, error))
-            return FALSE;
-        if (now != chain)
+        if (vmig_side_chain_in(persistent, disk, side) != chain)
             return vmig_fail(error, VMIG_ERROR_INTERFERENCE, "Look at virsh dumpxml --inactive, then vmig-snap resume.",
                              "%s: the persistent definition of disk %s does not name its %s", host->hypervisor->host,
                              disk->target, chain == VMIG_CHAIN_BASE ? "base" : "overlay");
     }
-    return TRUE;
+    return persistent != NULL;
 }
 
 gboolean vmig_side_require_persistent(VmigMachine *m, VmigSide side, VmigChain chain, GError **error)

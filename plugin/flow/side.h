@@ -18,7 +18,11 @@ typedef enum {
     VMIG_CHAIN_OURS,    /* to ask for only: one of the first two */
 } VmigChain;
 
-/* Which chain the definition of that kind has for the disk. */
+/* One look at the guest's definition: fetched and parsed once, and asked about each disk. A live definition is as old
+ * as the look; what a step changes needs another one. */
+VmigDomainXml *vmig_side_definition(VmigMachine *m, VmigSide side, VmigXmlKind kind, GError **error);
+VmigChain vmig_side_chain_in(const VmigDomainXml *definition, const VmigDisk *disk, VmigSide side);
+/* The same for one disk alone. */
 gboolean vmig_side_chain(VmigMachine *m, VmigSide side, const VmigDisk *disk, VmigXmlKind kind, VmigChain *ret,
                          GError **error);
 /* INTERFERENCE unless every disk's live chain is that one. */

@@ -12,6 +12,7 @@
 
 #include <glib.h>
 
+#include "core/domain-xml.h"
 #include "core/errors.h"
 #include "core/job.h"
 
@@ -142,8 +143,9 @@ typedef struct {
                             GError **error);
     /* The parked block copy: SHALLOW | TRANSIENT_JOB at 1 byte/s. */
     gboolean (*park)(VmigHypervisor *self, const char *uuid, const char *target, const char *disk_xml, GError **error);
-    gboolean (*block_job)(VmigHypervisor *self, const char *uuid, const char *target, VmigBlockJob *ret,
-                          GError **error);
+    /* seen: the disk in a live definition that was just fetched, which is not fetched again; NULL: it is fetched. */
+    gboolean (*block_job)(VmigHypervisor *self, const char *uuid, const char *target, const VmigDomainDisk *seen,
+                          VmigBlockJob *ret, GError **error);
     gboolean (*block_commit)(VmigHypervisor *self, const char *uuid, const char *target, const char *base,
                              guint64 bandwidth, GError **error);
     /* Ends the job of that disk and waits until it is gone; a disk without one is success. */

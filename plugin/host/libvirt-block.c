@@ -26,6 +26,26 @@ gboolean vmig_libvirt_park(VmigHypervisor *hv, const char *uuid, const char *tar
     return rc == 0 || vmig_libvirt_fail(self, error, "cannot hold disk %s with a parked block copy", target);
 }
 
+/* Found by its UUID once a connection: PIVOT asks for each disk while the guest is suspended, and a domain that is gone
+ * meanwhile fails the call that is made of it. */
+static virDomainPtr found_domain(VmigLibvirt *self, const char *uuid, GError **error)
+{
+    virConnectPtr conn = vmig_libvirt_connection(self, error);
+    char known[VIR_UUID_STRING_BUFLEN] = "";
+
+    if (conn == NULL)
+        return NULL;
+    if (self->block_domain != NULL)
+        virDomainGetUUIDString(self->block_domain, known);
+    if (strcmp(known, uuid) != 0) {
+        g_clear_pointer(&self->block_domain, virDomainFree);
+        self->block_domain = vmig_libvirt_domain(self, uuid, error);
+    }
+    if (self->block_domain != NULL)
+        virDomainRef(self->block_domain);
+    return self->block_domain;
+}
+
 static VmigBlockJobKind kind_of(const char *job)
 {
     if (job == NULL)
@@ -35,23 +55,16 @@ static VmigBlockJobKind kind_of(const char *job)
     return strcmp(job, "active-commit") == 0 ? VMIG_BLOCK_JOB_COMMIT : VMIG_BLOCK_JOB_OTHER;
 }
 
-gboolean vmig_libvirt_block_job(VmigHypervisor *hv, const char *uuid, const char *target, VmigBlockJob *ret,
-                                GError **error)
+/* What the definition says of the disk's job, and what only QEMU knows of it: one call of libvirt's. */
+static gboolean ask_job(VmigLibvirt *self, const char *uuid, const VmigDomainDisk *disk, VmigBlockJob *ret,
+                        GError **error)
 {
-    VmigLibvirt *self = (VmigLibvirt *)hv;
-    g_autoptr(virDomain) domain = vmig_libvirt_domain(self, uuid, error);
+    g_autoptr(virDomain) domain = found_domain(self, uuid, error);
+    const char *target = disk->target;
     virDomainBlockJobInfo info;
-    g_autofree char *xml = NULL;
 
-    memset(ret, 0, sizeof *ret);
-    if (domain == NULL || !hv->ops->domain_xml(hv, uuid, VMIG_XML_LIVE, &xml, error))
+    if (domain == NULL)
         return FALSE;
-    g_autoptr(VmigDomainXml) doc = vmig_domain_xml_parse(xml, error);
-    if (doc == NULL)
-        return FALSE;
-    const VmigDomainDisk *disk = vmig_domain_xml_disk(doc, target);
-    if (disk == NULL)
-        return vmig_fail(error, VMIG_ERROR_UNKNOWN_DISK, NULL, "%s: the domain has no disk %s", hv->host, target);
     if (disk->mirror) {
         ret->kind = kind_of(disk->mirror_job);
         ret->ready = disk->mirror_ready;
@@ -67,6 +80,25 @@ gboolean vmig_libvirt_block_job(VmigHypervisor *hv, const char *uuid, const char
                 info.type == VIR_DOMAIN_BLOCK_JOB_TYPE_ACTIVE_COMMIT ? VMIG_BLOCK_JOB_COMMIT : VMIG_BLOCK_JOB_OTHER;
     }
     return TRUE;
+}
+
+gboolean vmig_libvirt_block_job(VmigHypervisor *hv, const char *uuid, const char *target, const VmigDomainDisk *seen,
+                                VmigBlockJob *ret, GError **error)
+{
+    g_autofree char *xml = NULL;
+
+    memset(ret, 0, sizeof *ret);
+    if (seen != NULL)
+        return ask_job((VmigLibvirt *)hv, uuid, seen, ret, error);
+    if (!hv->ops->domain_xml(hv, uuid, VMIG_XML_LIVE, &xml, error))
+        return FALSE;
+    g_autoptr(VmigDomainXml) doc = vmig_domain_xml_parse(xml, error);
+    if (doc == NULL)
+        return FALSE;
+    const VmigDomainDisk *disk = vmig_domain_xml_disk(doc, target);
+    if (disk == NULL)
+        return vmig_fail(error, VMIG_ERROR_UNKNOWN_DISK, NULL, "%s: the domain has no disk %s", hv->host, target);
+    return ask_job((VmigLibvirt *)hv, uuid, disk, ret, error);
 }
 
 gboolean vmig_libvirt_block_commit(VmigHypervisor *hv, const char *uuid, const char *target, const char *base,
@@ -90,7 +122,7 @@ gboolean vmig_libvirt_block_cancel(VmigHypervisor *hv, const char *uuid, const c
     VmigLibvirt *self = (VmigLibvirt *)hv;
     VmigBlockJob job;
 
-    if (!vmig_libvirt_block_job(hv, uuid, target, &job, error))
+    if (!vmig_libvirt_block_job(hv, uuid, target, NULL, &job, error))
         return FALSE;
     if (job.kind == VMIG_BLOCK_JOB_NONE)
         return TRUE;
@@ -102,7 +134,7 @@ gboolean vmig_libvirt_block_cancel(VmigHypervisor *hv, const char *uuid, const c
     g_autoptr(GError) why = NULL;
     vmig_libvirt_fail(self, &why, "cannot end the block job of disk %s", target);
     /* It may have ended by itself between the question and the call. */
-    if (vmig_libvirt_block_job(hv, uuid, target, &job, NULL) && job.kind == VMIG_BLOCK_JOB_NONE)
+    if (vmig_libvirt_block_job(hv, uuid, target, NULL, &job, NULL) && job.kind == VMIG_BLOCK_JOB_NONE)
         return TRUE;
     g_propagate_error(error, g_steal_pointer(&why));
     return FALSE;
@@ -111,7 +143,7 @@ gboolean vmig_libvirt_block_cancel(VmigHypervisor *hv, const char *uuid, const c
 gboolean vmig_libvirt_block_pivot(VmigHypervisor *hv, const char *uuid, const char *target, GError **error)
 {
     VmigLibvirt *self = (VmigLibvirt *)hv;
-    g_autoptr(virDomain) domain = vmig_libvirt_domain(self, uuid, error);
+    g_autoptr(virDomain) domain = found_domain(self, uuid, error);
 
     if (domain == NULL)
         return FALSE;

@@ -20,7 +20,8 @@ typedef struct {
     VmigWaker *waker; /* the sink's */
     GMutex mutex;     /* of conn: the migration's thread looks at it too */
     virConnectPtr conn;
-    gint64 silent_until; /* a daemon that took long not to answer is not asked again before */
+    virDomainPtr block_domain; /* on conn: what libvirt-block.c asked last, or NULL */
+    gint64 silent_until;       /* a daemon that took long not to answer is not asked again before */
     int lifecycle_id;
     int block_job_id;
     int job_id;
@@ -53,8 +54,8 @@ VmigBlockEnd vmig_libvirt_block_end(VmigHypervisor *hv, const char *uuid, const 
 /* libvirt-block.c */
 gboolean vmig_libvirt_park(VmigHypervisor *hv, const char *uuid, const char *target, const char *disk_xml,
                            GError **error);
-gboolean vmig_libvirt_block_job(VmigHypervisor *hv, const char *uuid, const char *target, VmigBlockJob *ret,
-                                GError **error);
+gboolean vmig_libvirt_block_job(VmigHypervisor *hv, const char *uuid, const char *target, const VmigDomainDisk *seen,
+                                VmigBlockJob *ret, GError **error);
 gboolean vmig_libvirt_block_commit(VmigHypervisor *hv, const char *uuid, const char *target, const char *base,
                                    guint64 bandwidth, GError **error);
 gboolean vmig_libvirt_block_cancel(VmigHypervisor *hv, const char *uuid, const char *target, GError **error);

@@ -123,6 +123,7 @@ static void close_connection(VmigLibvirt *self)
 {
     if (self->conn == NULL)
         return;
+    g_clear_pointer(&self->block_domain, virDomainFree);
     vmig_libvirt_events_off(self, self->conn);
     virConnectClose(self->conn);
     virResetLastError();

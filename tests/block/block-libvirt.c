@@ -190,7 +190,7 @@ static gboolean lv_define(VmigHypervisor *self, const char *xml, GError **error)
 }
 
 static gboolean lv_block_job(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, const char *target,
-                             VmigBlockJob *ret, GError **error)
+                             const VmigDomainDisk *seen G_GNUC_UNUSED, VmigBlockJob *ret, GError **error)
 {
     Libvirt *lv = (Libvirt *)self;
     g_autofree char *id = g_strdup_printf("commit-%u", disk_of(target));

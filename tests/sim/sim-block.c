@@ -145,8 +145,8 @@ gboolean sim_hv_park(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, const
     CALL("park", park(host, target, xml, error));
 }
 
-gboolean sim_hv_block_job(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, const char *target, VmigBlockJob *ret,
-                          GError **error)
+gboolean sim_hv_block_job(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, const char *target,
+                          const VmigDomainDisk *seen G_GNUC_UNUSED, VmigBlockJob *ret, GError **error)
 {
     SimHost *host = sim_host_of(self);
     SimCall call;

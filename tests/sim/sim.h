@@ -527,8 +527,8 @@ gboolean sim_block_overlays(SimHost *host, const char *xml, GError **error);
 gboolean sim_block_commit(SimHost *host, const char *target, const char *base, GError **error);
 gboolean sim_hv_overlay(VmigHypervisor *self, const char *uuid, const char *xml, GError **error);
 gboolean sim_hv_park(VmigHypervisor *self, const char *uuid, const char *target, const char *xml, GError **error);
-gboolean sim_hv_block_job(VmigHypervisor *self, const char *uuid, const char *target, VmigBlockJob *ret,
-                          GError **error);
+gboolean sim_hv_block_job(VmigHypervisor *self, const char *uuid, const char *target, const VmigDomainDisk *seen,
+                          VmigBlockJob *ret, GError **error);
 gboolean sim_hv_block_commit(VmigHypervisor *self, const char *uuid, const char *target, const char *base,
                              guint64 bandwidth, GError **error);
 gboolean sim_hv_block_cancel(VmigHypervisor *self, const char *uuid, const char *target, GError **error);
