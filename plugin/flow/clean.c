@@ -16,9 +16,7 @@ static gboolean clean_destination(VmigMachine *m, GError **error)
     VmigHost *dest = vmig_side_host(m, VMIG_SIDE_DEST, error);
 
     if (dest == NULL || !vmig_side_require_on_bases(m, VMIG_SIDE_DEST, error) ||
-        !vmig_side_set_snapshot_attribute(m, VMIG_SIDE_DEST, FALSE, error) ||
-        !dest->hypervisor->ops->set_metadata(dest->hypervisor, m->job->uuid, NULL, error) ||
-        !vmig_storage_sync_config(dest->storage, error))
+        !vmig_side_set_snapshot_attribute(m, VMIG_SIDE_DEST, FALSE, error))
         return FALSE;
     for (guint i = 0; i < m->job->disks->len; i++) {
         const VmigDisk *disk = m->job->disks->pdata[i];
@@ -30,6 +28,16 @@ static gboolean clean_destination(VmigMachine *m, GError **error)
             return FALSE;
     }
     return TRUE;
+}
+
+/* The mark goes last: by it alone a host whose journal was replaced by one of before the job knows that the guest came
+ * with the job. */
+static gboolean remove_mark(VmigMachine *m, GError **error)
+{
+    VmigHost *dest = vmig_side_host(m, VMIG_SIDE_DEST, error);
+
+    return dest != NULL && dest->hypervisor->ops->set_metadata(dest->hypervisor, m->job->uuid, NULL, error) &&
+           vmig_storage_sync_config(dest->storage, error);
 }
 
 static gboolean destroy_source(VmigMachine *m, VmigHypervisor *hv, GError **error)
@@ -112,6 +120,12 @@ gboolean vmig_clean_end_source(VmigMachine *m, GError **error)
 
 static gboolean clean_source(VmigMachine *m, GError **error)
 {
+    if (m->peer_forgot) {
+        vmig_machine_note(m,
+                          "the source has forgotten the job: what the job left there stays; vmig-snap doctor on that "
+                          "host lists it");
+        return TRUE;
+    }
     if (!vmig_clean_end_source(m, error) || !vmig_fault("clean.undefined", error) || !remove_source_files(m, error))
         return FALSE;
     m->job->source_clean = TRUE;
@@ -190,10 +204,13 @@ static gboolean verify(VmigMachine *m, GError **error)
 
 gboolean vmig_step_clean(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError **error)
 {
+    /* On the source, with everything done but to say so: see records.c. */
+    if (m->peer_forgot && !m->here_is_dest)
+        return vmig_storage_rundir_remove(m->world->source.storage, m->job, error);
     if (m->job->options.verify && !source_answers(m, error))
         return FALSE;
     if (!verify(m, error) || !clean_destination(m, error) || !source_answers(m, error) ||
-        (!m->job->source_clean && !clean_source(m, error)))
+        (!m->job->source_clean && !clean_source(m, error)) || !remove_mark(m, error))
         return FALSE;
     VmigHost *source = vmig_side_host(m, VMIG_SIDE_SOURCE, error);
     if (source == NULL)
@@ -201,5 +218,5 @@ gboolean vmig_step_clean(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError *
     /* The overlays' room may be what it waited for. */
     return vmig_room_require_relief(m, VMIG_SIDE_DEST, error) &&
            vmig_storage_rundir_remove(m->world->dest.storage, m->job, error) &&
-           vmig_storage_rundir_remove(m->world->source.storage, m->job, error);
+           (m->peer_forgot || vmig_storage_rundir_remove(m->world->source.storage, m->job, error));
 }

@@ -66,6 +66,7 @@ struct VmigMachine {
     gint cancelled;         /* atomic: set by vmig_machine_cancel() */
     gboolean recorded;      /* the job is in this host's journal */
     gboolean peer_recorded; /* and in the other's */
+    gboolean peer_forgot;   /* it lost its journal, and takes no record of the job any more: what is left there stays */
     gboolean texts_there;   /* and the definitions of its snapshots are in both */
     gboolean token_tried;   /* to give it away: whether it is given is what the journals say */
     VmigFacts seen;         /* by the last vmig_settle() */

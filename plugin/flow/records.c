@@ -127,8 +127,34 @@ static gboolean peer_is_older(const VmigMachine *m, const VmigJob *there)
     return there == NULL || vmig_job_token_is_dest(m->job) || is_behind(there, m->job);
 }
 
+/* Whether the job can be ended without a host that lost its journal and believes nobody that it had to do with the job.
+ *
+ * A source whose guest is undefined has nothing that could run. A destination has its guest without the job's mark, as
+ * the last act of CLEAN leaves it, and by the record here the source is clean too: only the end is not noted yet. */
+static gboolean needs_no_peer(const VmigMachine *m)
+{
+    return m->here_is_dest ? rank(m->job) > 1
+                           : vmig_state_is(state_of(m->job), VMIG_STATE_COMPLETE) && m->job->source_clean;
+}
+
+static gboolean goes_on_alone(VmigMachine *m, GError *why, GError **error)
+{
+    g_autoptr(GError) refused = why;
+
+    if (!needs_no_peer(m) || !g_error_matches(refused, VMIG_ERROR, VMIG_ERROR_FORGOTTEN)) {
+        g_propagate_error(error, g_steal_pointer(&refused));
+        return FALSE;
+    }
+    if (!m->peer_forgot)
+        vmig_machine_note(m, "%s", refused->message);
+    m->peer_forgot = TRUE;
+    m->peer_recorded = FALSE;
+    return TRUE;
+}
+
 gboolean vmig_records_agree(VmigMachine *m, GError **error)
 {
+    g_autoptr(GError) why = NULL;
     VmigStorage *peer = vmig_machine_peer(m);
     g_autoptr(VmigJob) there = NULL;
 
@@ -139,6 +165,7 @@ gboolean vmig_records_agree(VmigMachine *m, GError **error)
     if (peer == NULL || !peer_is_older(m, there))
         return TRUE;
     vmig_machine_note(m, "%s: the journal there was replaced by an older one: it gets this host's record", peer->host);
-    return vmig_texts_send(m, peer, error) &&
-           vmig_storage_catch_up(peer, m->job, m->here_is_dest ? VMIG_ROLE_SOURCE : VMIG_ROLE_DESTINATION, error);
+    return (vmig_texts_send(m, peer, &why) &&
+            vmig_storage_catch_up(peer, m->job, m->here_is_dest ? VMIG_ROLE_SOURCE : VMIG_ROLE_DESTINATION, &why)) ||
+           goes_on_alone(m, g_steal_pointer(&why), error);
 }

@@ -155,7 +155,7 @@ static gboolean find_domain(VmigLocal *local, const char *uuid, VmigOwnDomain *o
 
 /* What arrives here has the job's mark, and loses it at the end. Any other guest of that UUID is none that a peer can
  * make a job of. */
-static gboolean check_new_dest(VmigLocal *local, const VmigJob *told, GError **error)
+static gboolean check_new_dest(VmigLocal *local, const VmigJob *told, gboolean begins, GError **error)
 {
     g_auto(VmigOwnDomain) own = {0};
 
@@ -163,7 +163,7 @@ static gboolean check_new_dest(VmigLocal *local, const VmigJob *told, GError **e
         return FALSE;
     return (own.persistent == NULL && own.running == NULL) || vmig_own_domain_is_marked(&own, told->id) ||
            vmig_local_was_given(local, told->id) ||
-           vmig_fail(error, VMIG_ERROR_GATE, "Look at that domain: virsh dumpxml.",
+           vmig_fail(error, begins ? VMIG_ERROR_GATE : VMIG_ERROR_FORGOTTEN, "Look at that domain: virsh dumpxml.",
                      "cannot begin job %s: this host has a domain %s already, which that job did not bring", told->id,
                      told->uuid);
 }
@@ -179,7 +179,7 @@ static gboolean check_new_source(VmigLocal *local, const VmigJob *told, GError *
     gboolean defined = own.persistent != NULL || own.running != NULL;
     gboolean proven = defined ? vmig_own_domain_is_marked(&own, told->id) && vmig_own_domain_is_source(&own, told)
                               : vmig_local_was_given(local, told->id);
-    return proven || vmig_fail(error, VMIG_ERROR_GATE,
+    return proven || vmig_fail(error, defined ? VMIG_ERROR_GATE : VMIG_ERROR_FORGOTTEN,
                                "If this host was its source, remove by hand what the job left here (vmig-snap doctor).",
                                "cannot take job %s from the other host: this host's journal does not have it, and "
                                "nothing here says that this host was its source",
@@ -219,7 +219,7 @@ static gboolean check_record(VmigLocal *local, const char *method, JsonObject *a
     if (own == NULL && g_strcmp0(told_role, VMIG_ROLE_SOURCE) == 0)
         return check_new_source(local, told, error);
     if (own == NULL)
-        return check_new_dest(local, told, error);
+        return check_new_dest(local, told, !catches_up, error);
     g_autofree char *role = vmig_local_role(local, told->id, error);
     return role != NULL && (!g_str_equal(role, VMIG_ROLE_SOURCE) || check_left(local, told, error));
 }

@@ -239,6 +239,26 @@ def test_older_source_alone(case):
     ends_there(move, move.source)
 
 
+@shared
+def test_source_forgot_all(case):
+    """The source's journal is of before the job, its guest is undefined, and it was booted: nothing there proves that it
+    was the source, so that it takes no record. The job ends without it, and what the job left there stays."""
+    move = replaced(case, SOURCE, when=None, died='clean.undefined')
+    lab, source = case.lab, move.source
+    lab.run(source, 'rm -rf /run/vmig-snap/*')
+    before = files_there(lab, source)
+    call = Call(lab, move.dest, ['resume', 'g', '--json']).wait(90)
+    move.stop_watching()
+    need(call.code == DONE and any('has forgotten the job' in str(event) for _, event in call.events), 'it ended with', call.code, call.tail())
+    still_there(move, call.tail())
+    need(files_there(lab, source) == before, 'files of the source changed', call.tail())
+    need(lab.state(source, 'g') is None, 'the source has a guest')
+    for path in before:
+        if path.startswith(str(lab.image_folders()[0])) and '/g-' in path:
+            lab.path(source, path).unlink()
+    move.guest.host = move.dest
+
+
 def lab_state(move):
     """The guest's state on the destination."""
     return move.lab.state(move.dest, 'g')

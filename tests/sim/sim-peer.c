@@ -19,8 +19,8 @@ static gboolean check_new(SimHost *host, const VmigJob *told, gboolean source, G
 
     if (source ? (d->exists ? marked : host->given) : (!d->exists || marked || host->given))
         return TRUE;
-    return vmig_fail(error, VMIG_ERROR_GATE, NULL, "%s: nothing here says that it had to do with job %s", host->name,
-                     told->id);
+    return vmig_fail(error, source && d->exists ? VMIG_ERROR_GATE : VMIG_ERROR_FORGOTTEN, NULL,
+                     "%s: nothing here says that it had to do with job %s", host->name, told->id);
 }
 
 static gboolean check_record(SimHost *host, JsonObject *record, GError **error)

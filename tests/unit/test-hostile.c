@@ -294,7 +294,7 @@ static void test_invented_source(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     give(his, VMIG_STATE_CLEAN);
     works(vmig_storage_lock(f->peer, job, NULL, error));
     works(vmig_storage_lock(f->peer, his, NULL, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_catch_up(f->peer, job, VMIG_ROLE_SOURCE, error));
+    refused(VMIG_ERROR_FORGOTTEN, vmig_storage_catch_up(f->peer, job, VMIG_ROLE_SOURCE, error));
     refused(VMIG_ERROR_GATE, vmig_storage_catch_up(f->peer, his, VMIG_ROLE_SOURCE, error)); /* without the mark */
     refused(VMIG_ERROR_STATE, vmig_storage_record_put(f->peer, job, error));
     works(vmig_storage_catch_up(f->peer, job, VMIG_ROLE_DESTINATION, error));
@@ -316,7 +316,7 @@ static void test_invented_end(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     give(ended, VMIG_STATE_DONE);
     works(vmig_storage_lock(f->peer, ended, NULL, error));
     refused(VMIG_ERROR_STATE, vmig_storage_record_put(f->peer, ended, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_catch_up(f->peer, ended, VMIG_ROLE_SOURCE, error));
+    refused(VMIG_ERROR_FORGOTTEN, vmig_storage_catch_up(f->peer, ended, VMIG_ROLE_SOURCE, error));
     refused(VMIG_ERROR_STATE, vmig_storage_catch_up(f->peer, ended, VMIG_ROLE_DESTINATION, error));
     works(vmig_storage_unlock(f->peer, ended, error));
     g_free(file->dest);
@@ -440,7 +440,7 @@ static void test_guest_of_ours(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     works(vmig_storage_lock(f->peer, job, NULL, error));
     refused(VMIG_ERROR_GATE, vmig_storage_record_put(f->peer, job, error));
     give(job, VMIG_STATE_COMMIT);
-    refused(VMIG_ERROR_GATE, vmig_storage_catch_up(f->peer, job, VMIG_ROLE_DESTINATION, error));
+    refused(VMIG_ERROR_FORGOTTEN, vmig_storage_catch_up(f->peer, job, VMIG_ROLE_DESTINATION, error));
 }
 
 static void send_crafted(Fixture *f, const char *socket)
@@ -552,12 +552,12 @@ static void test_lost_source_given(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     give(f->job, VMIG_STATE_CLEAN);
     works(vmig_storage_lock(f->peer, f->job, NULL, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
+    refused(VMIG_ERROR_FORGOTTEN, vmig_storage_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
     run_command("mkdir -p '%s/run/%s'", f->dir, ID);
     g_autofree char *folder = g_build_filename(f->dir, "run", ID, NULL);
     g_autofree char *given = g_build_filename(folder, VMIG_FLAG_GIVEN, NULL);
     g_assert_cmpint(mknod(given, S_IFSOCK | 0600, 0), ==, 0); /* what QEMU's user could make there */
-    refused(VMIG_ERROR_GATE, vmig_storage_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
+    refused(VMIG_ERROR_FORGOTTEN, vmig_storage_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
     g_assert_cmpint(unlink(given), ==, 0);
     works(vmig_flag_set(folder, VMIG_FLAG_GIVEN, error));
     works(vmig_storage_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
