@@ -255,11 +255,11 @@ layers('pivot-unnoted', [
     ('plugin/flow/commit-pivot.c', '        disk->pivoted = TRUE;\n', ''),
     ('plugin/flow/commit-offline.c', 'disk->pivoted = chain == VMIG_CHAIN_BASE;', 'disk->pivoted = FALSE && chain == VMIG_CHAIN_BASE;'),
     ('plugin/flow/pivot-truth.c', 'disk->pivoted = disk->pivoted || on_base;', ''),
-], 'a stale overlay is committed over newer data', SIM)
+], 'a stale overlay is committed over newer data', 'case off-after-half-a-pivot')
 one('offline-stale-overlay', 'plugin/flow/commit-offline.c', 'return !disk->pivoted && vmig_side_overlay(disk, side) != NULL;',
-    'return vmig_side_overlay(disk, side) != NULL;', 'an overlay that was left behind takes the disk back in time', SIM)
+    'return vmig_side_overlay(disk, side) != NULL;', 'an overlay that was left behind takes the disk back in time', 'case off-after-half-a-pivot')
 one('back-astray', 'plugin/flow/commit-offline.c', '    return !exists || !m->job->astray || fail_astray(m, error);',
-    '    return TRUE;', 'overlays are committed into bases that somebody reverted', SIM)
+    '    return TRUE;', 'overlays are committed into bases that somebody reverted', 'case reverted-and-off')
 one('back-thaw', 'plugin/flow/commit.c', ' || !vmig_storage_thaw(source->storage, m->job, error))', ')',
     'the way back cannot commit: our own hold keeps it out', SIM)
 one('detach-order', 'plugin/flow/handover.c', 'm->job->snapshots->pdata[i - 1];',

@@ -37,7 +37,7 @@ def main():
     wrong = [f'seed {seed}: {dict(calls)}' for seed, calls in seen.items()
              if calls['domain-xml'] != 6 or calls['block-job'] != calls['block-pivot'] or calls['run'] > 2]
     good = len(disks) > 1 and not wrong
-    print(f'{"ok" if good else "not ok"} - {len(seen)} pivots of {sorted(disks)} disks ask for the definition equally often')
+    print(f'{"ok" if good else "not ok"} - {len(seen)} pivots of {sorted(disks)} disks look equally often')
     for line in wrong[:5]:
         print(f'# {line}')
     return 0 if good else 1

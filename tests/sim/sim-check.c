@@ -268,6 +268,21 @@ static void check_snapshots(Sim *sim, SimHost *host)
         sim_violate(sim, "%s: the snapshot tree differs: %s", host->name, difference);
 }
 
+/* A source whose journal was replaced by one of before the job, and that has no definition of the guest any more, has
+ * nothing left to tell that it was the source. It takes no record from the other host then, and can start nothing. */
+static gboolean source_knows_nothing(Sim *sim)
+{
+    g_autofree char *owner = vmig_journal_token(sim_source(sim)->journal, sim->job_id, NULL);
+
+    return owner == NULL && !sim_source(sim)->domain.exists;
+}
+
+/* A source like that takes no record of the job: what the job left there stays, and a note says so. */
+static gboolean forgot_its_part(SimHost *host)
+{
+    return !host->is_dest && host->sim->old.put_back && source_knows_nothing(host->sim);
+}
+
 static void check_files(Sim *sim, SimHost *host, gboolean bases)
 {
     GHashTableIter iter;
@@ -282,7 +297,7 @@ static void check_files(Sim *sim, SimHost *host, gboolean bases)
                         (char *)path);
         if (bases && f->kept != NULL)
             sim_violate(sim, "%s: %s is what an earlier job kept there", host->name, (char *)path);
-        if (!f->foreign && f->kept == NULL && !(bases && is_base(host, path)))
+        if (!f->foreign && f->kept == NULL && !(bases && is_base(host, path)) && !forgot_its_part(host))
             sim_violate(sim, "%s: %s is left over", host->name, (char *)path);
         if (f->frozen || f->fenced)
             sim_violate(sim, "%s: %s is still held", host->name, (char *)path);
@@ -418,13 +433,15 @@ static void check_set_aside(Sim *sim, SimHost *owner, SimHost *other)
     }
 }
 
-/* A source whose journal was replaced by one of before the job, and that has no definition of the guest any more, has
- * nothing left to tell that it was the source. It takes no record from the other host then, and can start nothing. */
-static gboolean source_knows_nothing(Sim *sim)
+/* Blocks hold the numbers of the guest's writes, which only grow. */
+void sim_check_offline_commit(SimHost *host, const SimFile *overlay, const SimFile *base)
 {
-    g_autofree char *owner = vmig_journal_token(sim_source(sim)->journal, sim->job_id, NULL);
-
-    return owner == NULL && !sim_source(sim)->domain.exists;
+    if (host->sim->rewritten && !host->is_dest)
+        sim_violate(host->sim, "%s: an overlay is committed into a base that an operator reverted", host->name);
+    for (guint b = 0; b < SIM_BLOCKS; b++)
+        if (overlay->blocks[b] != 0 && overlay->blocks[b] < base->blocks[b])
+            sim_violate(host->sim, "%s: an offline commit takes block %u from write %u back to %u", host->name, b,
+                        base->blocks[b], overlay->blocks[b]);
 }
 
 /* A destination whose journal was replaced by one of before the job, once the source's journal had its end: no process

@@ -207,10 +207,8 @@ static gboolean shares_fate(const SimHost *host)
            !host->twin->sim->healed;
 }
 
-static void happen(Sim *sim, SimFaultKind kind, SimCall *call)
+void sim_fault_happen(Sim *sim, SimFaultKind kind, SimHost *host, SimCall *call)
 {
-    SimHost *host = &sim->hosts[sim_random_below(&sim->chance, 2)];
-
     sim->fired[kind] = TRUE;
     sim_trace(sim, "fault %s at call %u (%s)", sim_fault_names[kind], sim->calls, call->method);
     switch (kind) {
@@ -278,6 +276,10 @@ static void happen(Sim *sim, SimFaultKind kind, SimCall *call)
         sim_guard_kill(&sim->hosts[0]);
         break;
     case SIM_FAULT_OLD:
+        if (sim->script != NULL) {
+            sim->old.host = host;
+            sim->old.after = G_MAXUINT; /* another line ends the process */
+        }
         if (sim->reopen == NULL && !sim_owner(sim)->is_dest)
             sim_journal_keep_old(sim, sim->old.host);
         break;
@@ -334,8 +336,11 @@ static void run_faults(Sim *sim, SimCall *call)
             call->crash_after = TRUE;
     }
     while (!sim->healed && sim->machine != NULL && sim->next_fault < sim->n_faults &&
-           sim->faults[sim->next_fault].at <= sim->calls)
-        happen(sim, sim->faults[sim->next_fault++].kind, call);
+           sim->faults[sim->next_fault].at <= sim->calls) {
+        SimHost *host = &sim->hosts[sim_random_below(&sim->chance, 2)];
+        sim_fault_happen(sim, sim->faults[sim->next_fault++].kind, host, call);
+    }
+    sim_script_call(sim, call);
 }
 
 static gboolean is_reachable(Sim *sim, const SimCall *call)

@@ -137,8 +137,16 @@ static void revert(Sim *sim, SimHost *host)
             sim->guest.last[i][b] = base->blocks[b] = internal->blocks[b];
         sim_file_touch(host, base);
     }
+    sim->rewritten = TRUE;
     d->run = VMIG_RUN_RUNNING;
     sim_qemu_cont(d->qemu, NULL);
+}
+
+void sim_operator_revert(Sim *sim, SimHost *host)
+{
+    sim_trace(sim, "%s: an operator reverts", host->name);
+    sim->foreign = TRUE;
+    revert(sim, host);
 }
 
 /* virsh blockcommit --active by somebody else. */

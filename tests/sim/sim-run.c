@@ -77,7 +77,8 @@ static void on_state(gpointer user, const VmigJob *job)
 {
     Sim *sim = user;
 
-    sim->visited |= 1ull << vmig_job_state(job);
+    sim->state = vmig_job_state(job);
+    sim->visited |= 1ull << sim->state;
     sim_trace(sim, "==== %s", job->state);
     sim_check_expected(sim, job);
     sim_meddle_entered(sim, job);

@@ -347,6 +347,7 @@ static JsonObject *do_commit_offline(SimHost *host, VmigReader *args, GError **e
         vmig_fail(error, VMIG_ERROR_IMAGE_TOOL, NULL, "qemu-img: Failed to get \"write\" lock");
         return NULL;
     }
+    sim_check_offline_commit(host, overlay, base);
     for (guint b = 0; b < SIM_BLOCKS; b++)
         if (overlay->blocks[b] != 0)
             base->blocks[b] = overlay->blocks[b];

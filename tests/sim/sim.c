@@ -28,6 +28,7 @@ typedef struct {
     gboolean trace;
     gboolean hash;
     SimFaultSet faults;
+    SimScript script;
     SimBreak broken;
     VmigJournal *journals[2];
     SimCount *count;
@@ -126,6 +127,7 @@ static void run_seed(Runner *r, guint64 seed)
         r->journals[h]->boot_id = g_strdup("boot");
     }
     sim_fault_plan(&sim, r->faults);
+    sim.script = r->script.n > 0 ? &r->script : NULL;
     g_log_set_default_handler(on_log, &sim);
     int signum = sigsetjmp(escape, 1);
     if (signum != 0) {
@@ -140,7 +142,8 @@ static void run_seed(Runner *r, guint64 seed)
     inside = 1;
     outcome = sim_run(&sim);
     inside = 0;
-    if (sim.violation == NULL && r->faults == SIM_FAULTS_NONE && outcome != SIM_DONE)
+    sim_script_check(&sim);
+    if (sim.violation == NULL && r->faults == SIM_FAULTS_NONE && r->script.n == 0 && outcome != SIM_DONE)
         sim_violate(&sim, "nothing went wrong, and it is not done");
     for (guint h = 0; h < 2; h++)
         sqlite3_commit_hook(r->journals[h]->db, NULL, NULL);
@@ -238,6 +241,8 @@ static gboolean parse(Runner *r, int argc, char **argv)
             r->first = g_ascii_strtoull(next, NULL, 10), r->seeds = 1;
         else if (strcmp(argv[i - 1], "--faults") == 0 && parse_name(next, fault_sets, G_N_ELEMENTS(fault_sets), &value))
             r->faults = (SimFaultSet)value;
+        else if (strcmp(argv[i - 1], "--when") == 0 && sim_script_add(&r->script, next))
+            r->faults = SIM_FAULTS_NONE;
         else if (strcmp(argv[i - 1], "--break") == 0 && parse_name(next, breaks, G_N_ELEMENTS(breaks), &value))
             r->broken = (SimBreak)value;
         else
@@ -253,7 +258,8 @@ int main(int argc, char **argv)
 
     if (!parse(&r, argc, argv)) {
         fprintf(stderr, "usage: sim [--seeds N] [--first SEED] [--seed SEED] [--jobs N] [--trace] [--hash] [--tell N]\n"
-                        "           [--faults none|errors|crashes|all] [--break fence|token|order|seed]\n");
+                        "           [--faults none|errors|crashes|all] [--break fence|token|order|seed]\n"
+                        "           [--when STATE/METHOD/source|dest[#N]=FAULT]...\n");
         return 2;
     }
     /* Memory goes round and round here: not back to the kernel each time. */

@@ -330,7 +330,31 @@ typedef struct {
     gboolean crash_after;
 } SimCall;
 
+/* sim-script.c */
+#define SIM_SCRIPT 8
+
+typedef struct {
+    VmigState state;
+    const char *method;
+    gboolean on_dest;
+    guint nth;  /* of such calls in that state */
+    guint kind; /* SimFaultKind, or one of sim-script.c */
+} SimWhen;
+
+typedef struct {
+    SimWhen lines[SIM_SCRIPT];
+    guint n;
+} SimScript;
+
+/* FALSE if it is no line of a script. */
+gboolean sim_script_add(SimScript *script, const char *text);
+void sim_script_call(Sim *sim, SimCall *call);
+void sim_script_check(Sim *sim); /* at the end: each line came */
+void sim_operator_revert(Sim *sim, SimHost *host);
+
 extern const char *const sim_fault_names[SIM_FAULT_KINDS];
+/* host: of the faults that are one host's. */
+void sim_fault_happen(Sim *sim, SimFaultKind kind, SimHost *host, SimCall *call);
 void sim_fault_plan(Sim *sim, SimFaultSet set);
 /* Every effect of the tool begins and ends with these. begin: FALSE with the error set when it does not get through. */
 gboolean sim_libvirt_begin(Sim *sim, SimCall *call, SimHost *host, const char *method, GError **error);
@@ -464,6 +488,7 @@ struct Sim {
     gboolean stranger;    /* another guest with the UUID came to the destination, and is there */
     gboolean foreign;     /* an operator changed something that only he can put right */
     gboolean reverted;    /* ... and that is the persistent definition: he reverted, the guest is off */
+    gboolean rewritten;   /* ... and the bases are what the snapshot had: no overlay may be committed into them */
     gboolean lost_config; /* a power loss took back what libvirt had not synced */
     gboolean fired[SIM_FAULT_KINDS];
     struct {
@@ -482,6 +507,10 @@ struct Sim {
         gboolean touched, redefined, saved, pruned;
         VmigState saves_in;
     } meddle;
+
+    const SimScript *script; /* or NULL */
+    guint script_seen[SIM_SCRIPT];
+    VmigState state; /* that was entered last */
 
     /* What is found. */
     char *violation;
@@ -585,6 +614,7 @@ void sim_check_receive(Sim *sim);         /* the destination's journal is told s
 void sim_check_give(SimHost *source);     /* its journal is told that the destination owns the guest */
 void sim_check_seeds(Sim *sim);           /* a migration comes in to them */
 void sim_check_unlink(SimHost *host, const char *path, SimFile *file);
+void sim_check_offline_commit(SimHost *host, const SimFile *overlay, const SimFile *base);
 void sim_check_end(Sim *sim, const VmigJob *job);
 /* sim-expect.c */
 void sim_check_expected(Sim *sim, const VmigJob *job); /* a state is entered */

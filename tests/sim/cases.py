@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Cases of several faults that chance brings about too seldom: each fault at a named call, in several simulated worlds.
+
+    python3 tests/sim/cases.py SIM [CASE]
+"""
+import re
+import subprocess
+import sys
+
+# name: (seeds, how each run must end, [--when])
+CASES = {
+    # The source is booted with a journal of before the job, after its guest was undefined.
+    'source-forgot': (range(1, 21), 'done', ['PLAN/lock/source=old-journal', 'CLEAN/guard-stop/source=power']),
+    # The mark on the destination is gone, its journal is put back, and only the end is not noted yet.
+    'destination-forgot': (range(1, 21), 'done', ['PLAN/lock/dest=old-journal',
+                                                  'CLEAN/rundir-remove/dest=crash-before']),
+    # The disks are on their bases and the guest writes there, but the pivot is not noted as done; then it goes off.
+    'off-after-half-a-pivot': ((2, 3, 4, 5, 7, 8, 11), 'done', [
+        'PIVOT/sync-config/dest=error-after', 'PIVOT/resume/dest=crash-after', 'PIVOT/lock/dest=guest-off']),
+    # An operator reverts the guest on its bases, and it goes off while the job is parked for that.
+    'reverted-and-off': ((3, 4, 7), 'set-aside', ['SEED/receive/dest=guard', 'SEED/stat/source=revert',
+                                                  'PARKED/lock/source=guest-off']),
+}
+
+
+def wrong_in(sim, seed, end, script):
+    """[] or what is wrong in one run."""
+    argv = [sim, '--seed', str(seed)] + [word for line in script for word in ('--when', line)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    ended = re.search(rf' {end} 1 ', done.stdout)
+    told = [line for line in done.stdout.splitlines() if line.startswith('seed ')]
+    if done.returncode == 0 and ended:
+        return []
+    return told or [f'seed {seed}: exit code {done.returncode}, it did not end as {end}']
+
+
+def main():
+    """Every case, or one."""
+    sim, failed = sys.argv[1], 0
+    for name in sys.argv[2:] or CASES:
+        seeds, end, script = CASES[name]
+        wrong = [line for seed in seeds for line in wrong_in(sim, seed, end, script)]
+        failed += bool(wrong)
+        print(f'{"not ok" if wrong else "ok"} - {name}', flush=True)
+        for line in wrong[:5]:
+            print(f'# {line}')
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Faults by name instead of by chance: --when STATE/METHOD/HOST[#N]=FAULT, for a case that has to happen in each run of
+ * a test. The numbers of calls change with the code; what a call does in a state does not. */
+#include "sim.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* "revert": an operator goes back to a snapshot. */
+#define REVERT SIM_FAULT_KINDS
+
+static gboolean parse_kind(const char *name, guint *ret)
+{
+    for (guint kind = 0; kind < SIM_FAULT_KINDS; kind++)
+        if (strcmp(sim_fault_names[kind], name) == 0) {
+            *ret = kind;
+            return TRUE;
+        }
+    *ret = REVERT;
+    return strcmp(name, "revert") == 0;
+}
+
+gboolean sim_script_add(SimScript *script, const char *text)
+{
+    SimWhen *when = &script->lines[script->n];
+    g_auto(GStrv) halves = g_strsplit(text, "=", 2);
+    g_auto(GStrv) where = g_strsplit(halves[0] != NULL ? halves[0] : "", "/", 3);
+
+    if (script->n == SIM_SCRIPT || g_strv_length(halves) != 2 || g_strv_length(where) != 3 ||
+        !parse_kind(halves[1], &when->kind))
+        return FALSE;
+    char *count = strchr(where[2], '#');
+    when->nth = count != NULL ? (guint)atoi(count + 1) : 1;
+    if (count != NULL)
+        *count = '\0';
+    when->state = vmig_state_from_name(where[0]);
+    when->method = g_intern_string(where[1]);
+    when->on_dest = strcmp(where[2], "dest") == 0;
+    script->n++;
+    return when->state != VMIG_STATE_LAST && when->nth > 0 && (when->on_dest || strcmp(where[2], "source") == 0);
+}
+
+void sim_script_call(Sim *sim, SimCall *call)
+{
+    for (guint i = 0; sim->script != NULL && sim->machine != NULL && i < sim->script->n; i++) {
+        const SimWhen *when = &sim->script->lines[i];
+        if (when->state != sim->state || when->on_dest != call->host->is_dest ||
+            strcmp(when->method, call->method) != 0 || ++sim->script_seen[i] != when->nth)
+            continue;
+        if (when->kind == REVERT && call->host->domain.snapshots->len == 0)
+            sim_violate(sim, "the script reverts a guest without snapshots");
+        else if (when->kind == REVERT)
+            sim_operator_revert(sim, call->host);
+        else
+            sim_fault_happen(sim, when->kind, call->host, call);
+    }
+}
+
+void sim_script_check(Sim *sim)
+{
+    for (guint i = 0; sim->script != NULL && i < sim->script->n; i++)
+        if (sim->script_seen[i] < sim->script->lines[i].nth)
+            sim_violate(sim, "the script's line %u never came: %s in %s", i + 1, sim->script->lines[i].method,
+                        vmig_state_name(sim->script->lines[i].state));
+}
