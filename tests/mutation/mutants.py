@@ -209,7 +209,8 @@ one('settle-ends-strangers', SETTLE, '*may = whose == VMIG_WHOSE_OURS;', '*may =
     'another guest under the UUID is destroyed on the destination', SIM)
 one('settle-loser', SETTLE, 'facts->token == VMIG_TOKEN_NONE ? VMIG_SIDE_DEST : VMIG_SIDE_SOURCE;',
     'facts->token == VMIG_TOKEN_NONE ? VMIG_SIDE_SOURCE : VMIG_SIDE_DEST;',
-    'of two runners the owner is suspended', SIM)
+    'of two runners the owner is suspended',
+    SIM, survives='the simulation never makes two runners')
 layers('settle-source-fenced-for-ever', [
     (SETTLE, 'if (source == NULL || !vmig_storage_fence_drop(source->storage, m->job, error))\n        return FALSE;\n'
              '    if (seen', 'if (source == NULL)\n        return FALSE;\n    if (seen'),
@@ -220,18 +221,20 @@ layers('settle-source-fenced-for-ever', [
              '    for'),
     ('plugin/flow/migrate.c', '    vmig_storage_fence_drop(m->world->source.storage, m->job, NULL);\n', ''),
     ('plugin/flow/commit.c', '!vmig_storage_fence_drop(source->storage, m->job, error) || ', ''),
-], 'the guest goes back and cannot have its disks', SIM)
+], 'the guest goes back and cannot have its disks', 'sim 1800')
 one('settle-not-resumed', SETTLE, '    if (seen != VMIG_SEEN_STOPPED)\n', '    if (TRUE || seen != VMIG_SEEN_STOPPED)\n',
-    'the guest stays stopped after the way back', SIM)
+    'the guest stays stopped after the way back', 'sim 1800')
 MIGRATE = 'plugin/flow/migrate.c'
 one('migrate-no-fence', MIGRATE, '    *fenced = info != NULL && info->run == VMIG_RUN_SHUTOFF && info->migrated;\n',
     '    *fenced = TRUE;\n', 'the token is given while the source may run', SIM)
 one('migrate-leftover', MIGRATE, '    if (!vmig_settle_remove_arrived(m, error) || !vmig_ours_require_none',
-    '    if (!vmig_ours_require_none', 'a retry fails on what the last try left there', SIM)
+    '    if (!vmig_ours_require_none', 'a retry fails on what the last try left there',
+    SIM, survives='the end of a failed try removes it too')
 one('migrate-old-overlays', MIGRATE, ' || !vmig_handover_fresh_overlays(m, error) ||\n', ' ||\n',
-    'what an earlier try mirrored stays beneath the next: old blocks', SIM)
+    'what an earlier try mirrored stays beneath the next: old blocks',
+    SIM, survives='an overlay only gains blocks: the next mirror writes over all of it')
 one('migrate-run-state', MIGRATE, ' || !note_run_state(m, error) ||', ' || (0 && !note_run_state(m, error)) ||',
-    'a guest that its user suspended runs when it arrives', SIM)
+    'a guest that its user suspended runs when it arrives', 'case suspended-while-copied')
 layers('switched-without-token', [
     ('plugin/flow/arrive.c', 'if (!vmig_job_token_is_dest(m->job))', 'if (FALSE)'),
     (MIGRATE, '*next = vmig_job_token_is_dest(m->job) ? VMIG_STATE_SWITCHED : VMIG_STATE_ROLLBACK;',

@@ -17,6 +17,8 @@ CASES = {
     # The disks are on their bases and the guest writes there, but the pivot is not noted as done; then it goes off.
     'off-after-half-a-pivot': ((2, 3, 4, 5, 7, 8, 11), 'done', [
         'PIVOT/sync-config/dest=error-after', 'PIVOT/resume/dest=crash-after', 'PIVOT/lock/dest=guest-off']),
+    # The user suspends the guest while its disks are copied: it arrives suspended.
+    'suspended-while-copied': (range(1, 11), 'done', ['SEED/received/dest=guest-pause']),
     # An operator reverts the guest on its bases, and it goes off while the job is parked for that.
     'reverted-and-off': ((3, 4, 7), 'set-aside', ['SEED/receive/dest=guard', 'SEED/stat/source=revert',
                                                   'PARKED/lock/source=guest-off']),

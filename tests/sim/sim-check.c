@@ -356,6 +356,8 @@ static gboolean run_is_right(const Sim *sim, const SimDomain *d)
         return sim->guest.was_off || ((sim->foreign || sim->meddle.saved) && d->migrated);
     if (sim->guest.suspended && !d->qemu->host->is_dest && running && !sim->guest.was_off && !sim->foreign)
         return FALSE;
+    if (sim->guest.stays_suspended && running && !sim->guest.was_off && !sim->foreign)
+        return FALSE;
     if (sim->guest.user_acted || sim->guest.was_off)
         return TRUE;
     return running != sim->was_paused;

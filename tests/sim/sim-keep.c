@@ -307,6 +307,7 @@ static void io_guest(Io *io, SimGuest *guest)
     IO(io, guest->was_off);
     IO(io, guest->user_acted);
     IO(io, guest->suspended);
+    IO(io, guest->stays_suspended);
 }
 
 static void io_migration(Io *io, SimMigration *migration)

@@ -61,6 +61,8 @@ void sim_guest_pause(Sim *sim)
     d->run = d->out_job ? VMIG_RUN_MIGRATING : VMIG_RUN_PAUSED;
     d->by_user = !d->out_job;
     sim->guest.suspended = !host->is_dest && !d->out_job && !is_being_suspended(host);
+    sim->guest.stays_suspended = sim->guest.suspended && vmig_state_is(sim->state, VMIG_STATE_FROM_SOURCE) &&
+                                 !vmig_state_is(sim->state, VMIG_STATE_HANDS_OVER);
 }
 
 static gboolean is_busy(const SimDomain *d)
@@ -113,6 +115,7 @@ static void revert(Sim *sim, SimHost *host)
     guint h = host->is_dest ? 1 : 0;
     const VmigSnapshot *to = d->snapshots->pdata[sim_random_below(&sim->chance, d->snapshots->len)];
     g_autofree char *name = g_strdup(to->name);
+    gboolean on_overlay = d->qemu->disks[0].chain[0] != sim_file_find(host, sim->base[h][0][0]);
 
     sim_guest_lost(sim, host);
     d->off = VMIG_OFF_ASKED;
@@ -137,7 +140,7 @@ static void revert(Sim *sim, SimHost *host)
             sim->guest.last[i][b] = base->blocks[b] = internal->blocks[b];
         sim_file_touch(host, base);
     }
-    sim->rewritten = TRUE;
+    sim->rewritten = sim->rewritten || on_overlay;
     d->run = VMIG_RUN_RUNNING;
     sim_qemu_cont(d->qemu, NULL);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Faults by name instead of by chance: --when STATE/METHOD/HOST[#N]=FAULT, for a case that has to happen in each run of
- * a test. The numbers of calls change with the code; what a call does in a state does not. */
+/* Faults by name instead of by chance: --when STATE/METHOD/HOST[#N]=FAULT[@HOST], for a case that has to happen in each
+ * run of a test. The numbers of calls change with the code; what a call does in a state does not. */
 #include "sim.h"
 
 #include <stdlib.h>
@@ -26,8 +26,10 @@ gboolean sim_script_add(SimScript *script, const char *text)
     g_auto(GStrv) halves = g_strsplit(text, "=", 2);
     g_auto(GStrv) where = g_strsplit(halves[0] != NULL ? halves[0] : "", "/", 3);
 
-    if (script->n == SIM_SCRIPT || g_strv_length(halves) != 2 || g_strv_length(where) != 3 ||
-        !parse_kind(halves[1], &when->kind))
+    if (script->n == SIM_SCRIPT || g_strv_length(halves) != 2 || g_strv_length(where) != 3)
+        return FALSE;
+    g_auto(GStrv) what = g_strsplit(halves[1], "@", 2);
+    if (what[0] == NULL || !parse_kind(what[0], &when->kind))
         return FALSE;
     char *count = strchr(where[2], '#');
     when->nth = count != NULL ? (guint)atoi(count + 1) : 1;
@@ -36,6 +38,7 @@ gboolean sim_script_add(SimScript *script, const char *text)
     when->state = vmig_state_from_name(where[0]);
     when->method = g_intern_string(where[1]);
     when->on_dest = strcmp(where[2], "dest") == 0;
+    when->hits_dest = what[1] != NULL ? strcmp(what[1], "dest") == 0 : when->on_dest;
     script->n++;
     return when->state != VMIG_STATE_LAST && when->nth > 0 && (when->on_dest || strcmp(where[2], "source") == 0);
 }
@@ -52,7 +55,7 @@ void sim_script_call(Sim *sim, SimCall *call)
         else if (when->kind == REVERT)
             sim_operator_revert(sim, call->host);
         else
-            sim_fault_happen(sim, when->kind, call->host, call);
+            sim_fault_happen(sim, when->kind, &sim->hosts[when->hits_dest ? 1 : 0], call);
     }
 }
 

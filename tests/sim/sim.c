@@ -259,7 +259,7 @@ int main(int argc, char **argv)
     if (!parse(&r, argc, argv)) {
         fprintf(stderr, "usage: sim [--seeds N] [--first SEED] [--seed SEED] [--jobs N] [--trace] [--hash] [--tell N]\n"
                         "           [--faults none|errors|crashes|all] [--break fence|token|order|seed]\n"
-                        "           [--when STATE/METHOD/source|dest[#N]=FAULT]...\n");
+                        "           [--when STATE/METHOD/source|dest[#N]=FAULT[@source|@dest]]...\n");
         return 2;
     }
     /* Memory goes round and round here: not back to the kernel each time. */

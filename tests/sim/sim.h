@@ -339,6 +339,7 @@ typedef struct {
     gboolean on_dest;
     guint nth;  /* of such calls in that state */
     guint kind; /* SimFaultKind, or one of sim-script.c */
+    gboolean hits_dest;
 } SimWhen;
 
 typedef struct {
@@ -406,12 +407,13 @@ typedef struct {
     guint32 last[SIM_DISKS][SIM_BLOCKS]; /* the last acknowledged write of each block */
     guint32 counter;
     gint64 due;
-    guint idle;          /* writes since the tool did something */
-    SimWant want;        /* what the guest and its user want */
-    gboolean was_off;    /* it stopped at some time; nobody has to start it again */
-    gboolean user_acted; /* its user suspended or resumed it meanwhile */
-    gboolean suspended;  /* ... suspended it on the source, and not within a migration */
-    GPtrArray *kept;     /* SimKept */
+    guint idle;               /* writes since the tool did something */
+    SimWant want;             /* what the guest and its user want */
+    gboolean was_off;         /* it stopped at some time; nobody has to start it again */
+    gboolean user_acted;      /* its user suspended or resumed it meanwhile */
+    gboolean suspended;       /* ... suspended it on the source, and not within a migration */
+    gboolean stays_suspended; /* ... and before the migration: it has to be suspended where it arrives */
+    GPtrArray *kept;          /* SimKept */
 } SimGuest;
 
 void sim_guest_tick(Sim *sim);
