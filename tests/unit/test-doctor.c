@@ -393,7 +393,7 @@ static void test_expected(void)
         {"UNCERTAIN", base | overlay | absent, overlay | absent},
         {"SWITCHED", overlay | absent, base | overlay | absent},
         {"COMMIT", overlay | absent, base | overlay | absent},
-        {"PIVOT", overlay | absent, base | overlay},
+        {"PIVOT", overlay | absent, base | overlay | absent},
         {"RESTORE", overlay | absent, base},
         {"CLEAN", overlay | absent, base},
         {"ROLLBACK", base | overlay, overlay | absent},
