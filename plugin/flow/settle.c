@@ -108,18 +108,22 @@ static gboolean fence_stands(VmigMachine *m)
 }
 
 /* What arrived is only the overlays as they were mirrored. If somebody put a file of his own over one, or a snapshot
- * into it, before libvirt's migration job held, that is not the guest. */
-static gboolean arrived_is_less(VmigMachine *m)
+ * into it, before libvirt's migration job held, that is not the guest. A source that cannot be asked does not say that
+ * it is the guest either, unless the operator answers for it. */
+static void look_for_more(VmigMachine *m, VmigFacts *facts)
 {
     g_autoptr(GError) error = NULL;
 
     if (vmig_side_require_persistent(m, VMIG_SIDE_SOURCE, VMIG_CHAIN_OVERLAY, &error) &&
         vmig_side_require_no_snapshot(m, VMIG_SIDE_SOURCE, &error))
-        return FALSE;
-    if (!g_error_matches(error, VMIG_ERROR, VMIG_ERROR_INTERFERENCE))
-        return FALSE;
-    vmig_machine_note(m, "what arrived is not the whole guest: %s", error->message);
-    return TRUE;
+        return;
+    if (g_error_matches(error, VMIG_ERROR, VMIG_ERROR_INTERFERENCE)) {
+        vmig_machine_note(m, "what arrived is not the whole guest: %s", error->message);
+        facts->revoked = TRUE;
+    } else if (!m->source_fenced) {
+        vmig_machine_note(m, "cannot tell whether what arrived is the whole guest: %s", error->message);
+        facts->source = VMIG_SEEN_UNREACHABLE;
+    }
 }
 
 static void look(VmigMachine *m, VmigFacts *facts)
@@ -131,7 +135,8 @@ static void look(VmigMachine *m, VmigFacts *facts)
         return;
     /* Nowhere else these matter. */
     facts->fenced = fence_stands(m);
-    facts->revoked = facts->revoked || arrived_is_less(m);
+    if (!facts->revoked)
+        look_for_more(m, facts);
 }
 
 /* Two running copies: each goes on writing into its own disks. The one that does not own the guest is held, which can

@@ -8,11 +8,13 @@ it as it did, and the image must be sound. docs/architecture.md names each condi
 
     direct.py [CASE...]
 """
+import ctypes
 import hashlib
 import json
 import os
 import pathlib
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -64,6 +66,11 @@ def snapshots(path):
     return {entry['name']: digest(path, '-l', f'snapshot.name={entry["name"]}') for entry in info.get('snapshots', [])}
 
 
+def end_with_us():
+    """PR_SET_PDEATHSIG: a daemon that outlived a test would keep its output open, and whoever reads that waiting."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
 class Daemon:
     """A qemu-storage-daemon and its monitor."""
 
@@ -71,13 +78,14 @@ class Daemon:
         self.path = f'{folder}/{name}.qmp'
         self.process = subprocess.Popen(
             ['qemu-storage-daemon', '--chardev', f'socket,id=c,path={self.path},server=on,wait=off',
-             '--monitor', 'chardev=c'], stderr=subprocess.PIPE, text=True)
+             '--monitor', 'chardev=c'], stderr=subprocess.PIPE, text=True, preexec_fn=end_with_us)
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(60)
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while self.socket.connect_ex(self.path) != 0:
             if self.process.poll() is not None or time.monotonic() > until:
-                raise Wrong(f'qemu-storage-daemon: {self.process.stderr.read()}')
+                self.process.kill()  # one that lives would keep its end of the pipe open
+                raise Wrong(f'qemu-storage-daemon: exit code {self.process.wait()}: {self.process.stderr.read()}')
             time.sleep(0.01)
         self.stream, self.events = self.socket.makefile('rw'), []
         self.read()
@@ -183,7 +191,8 @@ class Trial:
 
     def begin(self, speed=0, **options):
         """Both sides, and the mirror between them. options: of the disk, on both sides."""
-        self.source, self.dest = Daemon(self.folder, 'source'), Daemon(self.folder, 'dest')
+        self.source = Daemon(self.folder, 'source')
+        self.dest = Daemon(self.folder, 'dest')
         self.dest.ask('blockdev-add', **node('seed', self.seed, self.fmt, self.below('seed'), **options))
         base = node('base', self.base, self.fmt, self.below('base'), read_only=True)
         self.source.ask('blockdev-add', **node('top', self.overlay, 'qcow2', base, **options))
@@ -317,7 +326,7 @@ def case_cut_off(trial):
     """A mirror that is cut off leaves a copy that is neither the base nor what the guest has: it has to be proven again"""
     trial.write_before('write -q -P 0x81 0 8M', 'write -q -P 0x82 16M 6M')
     trial.begin(speed=256 * K)
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not (jobs := trial.source.ask('query-block-jobs')) or jobs[0]['offset'] == 0:
         if time.monotonic() > until:
             raise Wrong(f'the mirror does not begin: {jobs}')

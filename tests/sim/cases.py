@@ -19,6 +19,11 @@ CASES = {
         'PIVOT/sync-config/dest=error-after', 'PIVOT/resume/dest=crash-after', 'PIVOT/lock/dest=guest-off']),
     # The user suspends the guest while its disks are copied: it arrives suspended.
     'suspended-while-copied': (range(1, 11), 'done', ['SEED/received/dest=guest-pause']),
+    # The overlay has a snapshot that did not arrive, and the source does not answer the question for it: what arrived
+    # does not become the guest.
+    'snapshot-not-seen': ((1, 2, 3, 4, 5, 7, 8), 'rolled-back', [
+        'MIGRATE/migrate-poll/source#3=save', 'MIGRATE/fence-take/source=crash-after',
+        'UNCERTAIN/count-snapshots/source=error-before']),
     # An operator reverts the guest on its bases, and it goes off while the job is parked for that.
     'reverted-and-off': ((3, 4, 7), 'set-aside', ['SEED/receive/dest=guard', 'SEED/stat/source=revert',
                                                   'PARKED/lock/source=guest-off']),

@@ -58,6 +58,14 @@ static void save(Sim *sim, const VmigJob *job)
     sim->meddle.saved = TRUE;
 }
 
+void sim_meddle_save(Sim *sim)
+{
+    g_autoptr(VmigJob) job = vmig_journal_load(sim_source(sim)->journal, sim->job_id, NULL);
+
+    if (job != NULL)
+        save(sim, job);
+}
+
 /* No state that leaves the overlays behind may be entered with it there. */
 static void check_saved(Sim *sim, VmigState state)
 {

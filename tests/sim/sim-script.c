@@ -6,8 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* "revert": an operator goes back to a snapshot. */
+/* "revert": an operator goes back to a snapshot. "save": one makes a snapshot in the overlays. */
 #define REVERT SIM_FAULT_KINDS
+#define SAVE (SIM_FAULT_KINDS + 1)
 
 static gboolean parse_kind(const char *name, guint *ret)
 {
@@ -16,8 +17,8 @@ static gboolean parse_kind(const char *name, guint *ret)
             *ret = kind;
             return TRUE;
         }
-    *ret = REVERT;
-    return strcmp(name, "revert") == 0;
+    *ret = strcmp(name, "save") == 0 ? SAVE : REVERT;
+    return *ret == SAVE || strcmp(name, "revert") == 0;
 }
 
 gboolean sim_script_add(SimScript *script, const char *text)
@@ -54,6 +55,8 @@ void sim_script_call(Sim *sim, SimCall *call)
             sim_violate(sim, "the script reverts a guest without snapshots");
         else if (when->kind == REVERT)
             sim_operator_revert(sim, call->host);
+        else if (when->kind == SAVE)
+            sim_meddle_save(sim);
         else
             sim_fault_happen(sim, when->kind, &sim->hosts[when->hits_dest ? 1 : 0], call);
     }

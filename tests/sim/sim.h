@@ -599,6 +599,7 @@ void sim_meddle_plan(Sim *sim);
 void sim_meddle_copied(Sim *sim, const char *path);
 void sim_meddle_defined(SimHost *host); /* the tool defined a snapshot there */
 void sim_meddle_entered(Sim *sim, const VmigJob *job);
+void sim_meddle_save(Sim *sim); /* somebody makes a snapshot in the overlays now */
 void sim_meddle_heal(Sim *sim);
 void sim_meddle_check(Sim *sim, VmigState end);
 
