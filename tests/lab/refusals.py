@@ -8,13 +8,17 @@ HINT_FREE = {'unsupported', 'encrypted', 'refused', 'bad-image', 'chain', 'proto
 
 
 def refuse(case, guest, code, *args, domain='g', dest=None, exit_code=REFUSED, words=(), host='a',
-           only=True):
-    """Ask plan and migrate: both refuse with this code and touch nothing. Returns the plan."""
+           only=True, rehearsal=False):
+    """Ask plan and migrate: both refuse with this code and touch nothing. Returns the plan.
+
+    rehearsal: the refusal is the rehearsal's. Otherwise plan alone makes one, because it costs seconds.
+    """
     dest = dest or case.lab.uri('b')
+    found = [] if rehearsal else ['--no-rehearsal']
     with Untouched(case, guest):
         plan = case.call(host, 'plan', domain, dest, '--json', *args)
-        call = case.call(host, 'migrate', domain, dest, '--json', *args)
-        spoken = case.call(host, 'migrate', domain, dest, *args)
+        call = case.call(host, 'migrate', domain, dest, '--json', *found, *args)
+        spoken = case.call(host, 'migrate', domain, dest, *found, *args)
     need(call.code == exit_code, f'migrate ended with {call.code}, not {exit_code}:', call.tail())
     need(plan.code == exit_code, f'plan ended with {plan.code}, not {exit_code}:', plan.tail())
     need(spoken.code == exit_code and spoken.stderr.startswith('vmig-snap: '), 'in words:',
