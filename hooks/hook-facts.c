@@ -159,9 +159,7 @@ static gboolean fill_open(VmigHookSight *sight, const VmigHookPaths *paths, Vmig
     f->known = VMIG_HOOK_OPEN;
     f->is_source = strcmp(role, VMIG_ROLE_SOURCE) == 0;
     f->token_dest = strcmp(token, VMIG_OWNER_DESTINATION) == 0 || vmig_job_token_is_dest(job);
-    f->state = vmig_job_state(job);
-    if (vmig_state_is(f->state, VMIG_STATE_WAITS))
-        f->state = vmig_state_from_name(job->parked_state != NULL ? job->parked_state : "");
+    f->state = vmig_job_work_state(job);
     f->pivoted = job->pivoted;
     f->direct = vmig_job_is_direct(job);
     f->overlays = has_overlays(job, f->is_source);

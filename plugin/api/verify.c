@@ -141,11 +141,8 @@ static JsonNode *document(const VmigJob *job, const VmigVerdict *verdict, gint64
 /* What arrived is complete, and no step of the job writes to it any more. */
 static gboolean has_arrived(const VmigJob *job)
 {
-    VmigState state = vmig_job_state(job);
-
-    if (vmig_state_is(state, VMIG_STATE_WAITS))
-        state = vmig_state_from_name(job->parked_state);
-    return vmig_state_is(state, VMIG_STATE_COMPLETE) && (vmig_state_is_final(state) || vmig_job_waits(job));
+    return (vmig_job_waits(job) || vmig_state_is_final(vmig_job_state(job))) &&
+           vmig_state_is(vmig_job_work_state(job), VMIG_STATE_COMPLETE);
 }
 
 static gboolean check_job(const VmigJob *job, GError **error)

@@ -378,6 +378,11 @@ gboolean vmig_job_waits(const VmigJob *job)
     return vmig_state_is(vmig_job_state(job), VMIG_STATE_WAITS);
 }
 
+VmigState vmig_job_work_state(const VmigJob *job)
+{
+    return vmig_job_waits(job) ? vmig_state_from_name(job->parked_state) : vmig_job_state(job);
+}
+
 void vmig_job_set_state(VmigJob *job, VmigState state)
 {
     g_free(job->state);

@@ -176,6 +176,8 @@ VmigState vmig_job_state(const VmigJob *job);
 VmigEnd vmig_job_end(const VmigJob *job);
 /* Whether it is parked: it waits for an operator. */
 gboolean vmig_job_waits(const VmigJob *job);
+/* Its state; of a parked one that where it parked, or VMIG_STATE_LAST where the record does not say it. */
+VmigState vmig_job_work_state(const VmigJob *job);
 void vmig_job_set_state(VmigJob *job, VmigState state);
 void vmig_job_set_error(VmigJob *job, const GError *error);
 void vmig_job_set_last(VmigJob *job, const GError *error);
@@ -202,10 +204,10 @@ char *vmig_job_to_string(const VmigJob *job);
 /* Of a record that is handed to the other host in one message, with room for what is around it. */
 #define VMIG_JOB_RECORD_MAX (15 * 1024 * 1024)
 gsize vmig_job_record_size(const VmigJob *job);
-/* Error: JOURNAL for what is no job, JOURNAL_NEWER for a newer version, JOURNAL_OLDER for an unfinished job of an older
- * version: its fields mean something else. One that has ended is only looked at. */
 /* What ends an unfinished job of an older version; id NULL: one of several. (transfer full) */
 char *vmig_job_older_hint(const char *id);
+/* Error: JOURNAL for what is no job, JOURNAL_NEWER for a newer version, JOURNAL_OLDER for an unfinished job of an older
+ * version: its fields mean something else. One that has ended is only looked at. */
 VmigJob *vmig_job_from_json(JsonObject *object, GError **error);
 VmigJob *vmig_job_from_string(const char *text, GError **error);
 /* STATE where the record that the other host tells of a job changes what this host, which is its source or not, has

@@ -53,11 +53,11 @@ static gboolean is_at(int where, VmigState state)
 
 VmigPark vmig_park_of(const VmigJob *job)
 {
-    VmigState state = job->parked_state != NULL ? vmig_state_from_name(job->parked_state) : VMIG_STATE_LAST;
+    VmigState state = vmig_job_work_state(job);
     const char *name = job->last_code != NULL ? job->last_code : job->error_code;
     VmigErrorCode code = name != NULL ? vmig_error_from_name(name) : VMIG_ERROR_LAST;
 
-    if (vmig_job_state(job) != VMIG_STATE_PARKED || state == VMIG_STATE_LAST)
+    if (!vmig_job_waits(job) || state == VMIG_STATE_LAST)
         return (VmigPark){0, NULL};
     for (guint i = 0; i < G_N_ELEMENTS(table); i++)
         if (is_at(table[i].where, state) && (table[i].code == VMIG_ERROR_ANY || table[i].code == code))

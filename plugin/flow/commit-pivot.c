@@ -36,10 +36,7 @@ static gboolean verify_on_bases(VmigMachine *m, VmigSide side, GError **error)
            vmig_storage_sync_config(host->storage, error);
 }
 
-/* What libvirt is asked while the guest is suspended: its state and six definitions, however many disks there are, and
- * for each disk the two calls that QEMU has to answer, its block job and the pivot.
- *
- * Each disk that is on its base is noted before the guest may run there: from then on its overlay is stale, and an
+/* Each disk that is on its base is noted before the guest may run there: from then on its overlay is stale, and an
  * offline commit of it would take the guest's disk back in time. */
 static gboolean pivot_disks(VmigMachine *m, VmigSide side, GError **error)
 {
@@ -120,6 +117,8 @@ static gboolean is_as_believed(VmigMachine *m, VmigSide side, GError **error)
     return (run != VMIG_RUN_PAUSED && run != VMIG_RUN_IO_ERROR) || vmig_truth_ask_qemu(m, side, error);
 }
 
+/* What libvirt is asked while the guest is suspended: its state and six definitions, however many disks there are, and
+ * for each disk the two calls that QEMU has to answer, its block job and the pivot. */
 static gboolean pivot(VmigMachine *m, VmigSide side, GError **error)
 {
     /* An earlier try, or a process that is gone, was in the middle of it. */

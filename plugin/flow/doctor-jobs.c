@@ -11,10 +11,8 @@
 
 guint vmig_doctor_expected(const VmigJob *job, gboolean here_is_dest)
 {
-    VmigState state = vmig_job_state(job);
+    VmigState state = vmig_job_work_state(job);
 
-    if (vmig_state_is(state, VMIG_STATE_WAITS))
-        state = job->parked_state != NULL ? vmig_state_from_name(job->parked_state) : VMIG_STATE_LAST;
     if (state == VMIG_STATE_LAST)
         return BASE | OVERLAY | ABSENT;
     guint may = vmig_state_expected(state, here_is_dest);

@@ -278,9 +278,7 @@ static gboolean take_over(VmigMachine *m, GError **error)
         return FALSE;
     if (m->set_aside && !vmig_state_is_final(vmig_job_state(m->job)))
         return vmig_set_aside(m, error) && enter(m, vmig_state_of_end(VMIG_END_ASIDE), error);
-    VmigState state = vmig_job_state(m->job);
-    if (vmig_state_is(state, VMIG_STATE_WAITS))
-        state = vmig_state_from_name(m->job->parked_state);
+    VmigState state = vmig_job_work_state(m->job);
     /* No process watched the migration: whether it ended, and how, is for the decision table. */
     if (vmig_state_is(state, VMIG_STATE_HANDS_OVER))
         state = vmig_state_next_that(state, VMIG_STATE_DECIDES);

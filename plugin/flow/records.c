@@ -9,19 +9,11 @@
 
 #include "flow/texts.h"
 
-/* A parked job's is the one where it parked. */
-static VmigState state_of(const VmigJob *job)
-{
-    VmigState state = vmig_job_state(job);
-
-    return vmig_state_is(state, VMIG_STATE_WAITS) ? vmig_state_from_name(job->parked_state) : state;
-}
-
 /* How far past the switchover a record is; 0: not past it. 1: by its token, and not by its state. An end that no state
  * of the way leads to is further than all of them. */
 static guint rank(const VmigJob *job)
 {
-    VmigState state = state_of(job);
+    VmigState state = vmig_job_work_state(job);
 
     if (!vmig_job_token_is_dest(job) || state == VMIG_STATE_LAST)
         return 0;
@@ -33,7 +25,7 @@ static guint rank(const VmigJob *job)
 
 gboolean vmig_records_may_go_back(const VmigJob *job, GError **error)
 {
-    VmigState state = state_of(job);
+    VmigState state = vmig_job_work_state(job);
 
     if (vmig_job_token_is_dest(job) || state == VMIG_STATE_LAST || vmig_state_phase(state) == VMIG_PHASE_AFTER)
         return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, "vmig-snap resume carries it on.",
@@ -68,7 +60,7 @@ static gboolean ask_there(VmigMachine *m, VmigJob **there, GError **error)
  * journal. Not by UNCERTAIN, which comes before another MIGRATE too. */
 static gboolean is_behind(const VmigJob *job, const VmigJob *there)
 {
-    VmigState own = state_of(job), beyond = state_of(there);
+    VmigState own = vmig_job_work_state(job), beyond = vmig_job_work_state(there);
 
     if (own == VMIG_STATE_LAST || beyond == VMIG_STATE_LAST || vmig_state_phase(own) != VMIG_PHASE_FORWARD ||
         vmig_state_phase(beyond) != VMIG_PHASE_FORWARD)
@@ -134,7 +126,7 @@ static gboolean peer_is_older(const VmigMachine *m, const VmigJob *there)
 static gboolean needs_no_peer(const VmigMachine *m)
 {
     return m->here_is_dest ? rank(m->job) > 1
-                           : vmig_state_is(state_of(m->job), VMIG_STATE_COMPLETE) && m->job->source_clean;
+                           : vmig_state_is(vmig_job_work_state(m->job), VMIG_STATE_COMPLETE) && m->job->source_clean;
 }
 
 static gboolean goes_on_alone(VmigMachine *m, GError *why, GError **error)

@@ -72,7 +72,7 @@ static gboolean end_block_jobs(VmigMachine *m, VmigHost *host, VmigSide side, GE
 /* The guest stood still by the job: for a pivot, or because it has just arrived. */
 static gboolean let_run(VmigMachine *m, VmigHost *host, VmigRun run, GError **error)
 {
-    VmigState parked = vmig_state_from_name(m->job->parked_state);
+    VmigState parked = vmig_job_work_state(m->job);
     gboolean arrived =
         parked != VMIG_STATE_LAST && vmig_state_guest(parked) == VMIG_GUEST_ARRIVED && !m->job->was_paused;
 

@@ -157,14 +157,12 @@ static JsonObject *do_record_put(VmigLocal *local, VmigReader *args, GError **er
     return vmig_local_done(vmig_journal_put(local->journal, job, role, error));
 }
 
+/* The journal has it: the flag is for a journal that is lost. */
 static void note_given(const VmigLocal *local, const char *job)
 {
     g_autofree char *folder = vmig_local_job_dir(local, job);
-    g_autoptr(GError) error = NULL;
 
-    if (!vmig_flag_set(folder, VMIG_FLAG_GIVEN,
-                       &error)) /* the journal has it: the flag is for a journal that is lost */
-        g_info("%s", error->message);
+    vmig_flag_set(folder, VMIG_FLAG_GIVEN, NULL);
 }
 
 static JsonObject *do_catch_up(VmigLocal *local, VmigReader *args, GError **error)

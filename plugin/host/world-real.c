@@ -28,10 +28,7 @@ static VmigHost *here(VmigWorld *world, gboolean here_is_dest)
 
 static gboolean asked(VmigWorld *world)
 {
-    g_autofree char *path = vmig_world_socket(world, VMIG_FLAG_TRY_NOW);
-    g_autofree char *folder = g_path_get_dirname(path);
-
-    return vmig_flag_clear(folder, VMIG_FLAG_TRY_NOW);
+    return vmig_flag_clear(world->run_dir, VMIG_FLAG_TRY_NOW);
 }
 
 static gboolean resolves(VmigWorld *world G_GNUC_UNUSED, const char *name, GError **error)

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What states.def expects of a host's definition in a state, held against the simulated hosts when a job enters it. */
+/* What doctor expects of a host's definition, by the row of states.def: held against the simulated hosts when a job
+ * enters a state. */
 #include "sim.h"
+
+#include "flow/doctor-private.h"
 
 static const char *top_of(SimDomain *domain, const char *target)
 {
@@ -20,18 +23,10 @@ static guint found(SimHost *host, const VmigDisk *disk)
     return g_strcmp0(top, host->is_dest ? disk->dest_overlay : disk->overlay) == 0 ? VMIG_MAY_BE_OVERLAY : 0;
 }
 
-static guint expected(const Sim *sim, const SimHost *host, VmigState state)
-{
-    guint may = vmig_state_expected(state, host->is_dest);
-
-    /* Without an overlay on the destination the guest comes to its base. */
-    return host->is_dest && sim->direct && (may & VMIG_MAY_BE_OVERLAY) ? may | VMIG_MAY_BE_BASE : may;
-}
-
 static void check_host(SimHost *host, const VmigJob *job, VmigState state)
 {
     Sim *sim = host->sim;
-    guint may = expected(sim, host, state);
+    guint may = vmig_doctor_expected(job, host->is_dest);
 
     if (host->domain.stranger)
         return; /* it is none of the job's */

@@ -7,6 +7,7 @@
 
 #include "store/journal.h"
 #include "tests/unit/expect.h"
+#include "tests/unit/journal-folder.h"
 #include "tests/unit/older-journal.h"
 
 #define ID "0123456789abcdef"
@@ -14,26 +15,6 @@
 #define UUID "6f2c5c3e-8a4b-4f0e-9d3a-0d9f5c1b7e21"
 #define OTHER "7f2c5c3e-8a4b-4f0e-9d3a-0d9f5c1b7e21"
 #define MACHINE "3d1219c7c4c5404aaa1f6d2a48adfda4"
-
-typedef struct {
-    char *dir;
-    char *path;
-} Fixture;
-
-static void set_up(Fixture *f, G_GNUC_UNUSED gconstpointer data)
-{
-    f->dir = g_dir_make_tmp("vmig-older-XXXXXX", NULL);
-    f->path = g_build_filename(f->dir, "journal.db", NULL);
-}
-
-static void tear_down(Fixture *f, G_GNUC_UNUSED gconstpointer data)
-{
-    g_autofree char *command = g_strdup_printf("rm -rf '%s'", f->dir);
-
-    g_assert_cmpint(system(command), ==, 0);
-    g_free(f->dir);
-    g_free(f->path);
-}
 
 /* One job that has ended; state: of a second one, or NULL. */
 static void make(Fixture *f, const char *state)
