@@ -9,10 +9,10 @@
 #include <string.h>
 
 #define IN(state) (1u << VMIG_STATE_##state)
-#define BEFORE (IN(PLAN) | IN(LOCK) | IN(OVERLAY) | IN(SEED) | IN(HANDOVER) | IN(DETACH))
+#define BEFORE (IN(PLAN) | IN(LOCK) | IN(OVERLAY) | IN(COPY) | IN(PREPARE) | IN(DROP_METADATA))
 #define UNSETTLED (IN(UNCERTAIN) | IN(ROLLBACK))
 /* The record of the other host may lag behind the token. */
-#define ARRIVED (IN(HANDOVER) | IN(DETACH) | IN(MIGRATE) | IN(UNCERTAIN) | IN(SWITCHED) | IN(COMMIT))
+#define ARRIVED (IN(PREPARE) | IN(DROP_METADATA) | IN(MIGRATE) | IN(UNCERTAIN) | IN(ACTIVATE) | IN(COMMIT))
 
 #define BASES (1u << VMIG_HOOK_CHAIN_BASES)
 #define OVERLAYS (1u << VMIG_HOOK_CHAIN_OVERLAYS)
@@ -89,13 +89,13 @@ static const Row starts[] = {
      .pivoted = YES, .chain = CHAINS(BASES), .verdict = VMIG_HOOK_ALLOW},
     {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(IN(BACK_COMMIT) | IN(BACK_PIVOT)),
      .pivoted = YES, .chain = CHAINS(OVERLAYS | MIXED), .verdict = VMIG_HOOK_VETO_OVERLAY},
-    {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(IN(BACK_RESTORE)),
+    {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(IN(BACK_REDEFINE)),
      .chain = CHAINS(BASES), .verdict = VMIG_HOOK_ALLOW},
-    {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(IN(BACK_RESTORE)),
+    {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(IN(BACK_REDEFINE)),
      .chain = CHAINS(OVERLAYS | MIXED), .verdict = VMIG_HOOK_VETO_OVERLAY},
 
     /* On the destination, which does not have it: only our own migration comes in. */
-    {.here = THE_DESTINATION, .owner = THE_SOURCE, .state = STATES(IN(HANDOVER) | IN(DETACH) | IN(MIGRATE)),
+    {.here = THE_DESTINATION, .owner = THE_SOURCE, .state = STATES(IN(PREPARE) | IN(DROP_METADATA) | IN(MIGRATE)),
      .incoming = YES, .verdict = VMIG_HOOK_ALLOW},
     {.here = THE_DESTINATION, .owner = THE_SOURCE, .verdict = VMIG_HOOK_VETO_NOT_YET},
 
@@ -112,11 +112,11 @@ static const Row starts[] = {
      .pivoted = NO, .overlays = NO, .chain = CHAINS(BASES), .verdict = VMIG_HOOK_ALLOW},
     {.here = THE_DESTINATION, .owner = THE_DESTINATION, .state = STATES(ARRIVED | IN(PIVOT)),
      .pivoted = YES, .chain = CHAINS(BASES), .verdict = VMIG_HOOK_ALLOW},
-    {.here = THE_DESTINATION, .owner = THE_DESTINATION, .state = STATES(IN(RESTORE) | IN(CLEAN)),
+    {.here = THE_DESTINATION, .owner = THE_DESTINATION, .state = STATES(IN(REDEFINE) | IN(CLEANUP)),
      .chain = CHAINS(BASES), .verdict = VMIG_HOOK_ALLOW},
     {.here = THE_DESTINATION, .owner = THE_DESTINATION, .state = STATES(ARRIVED | IN(PIVOT)),
      .pivoted = YES, .chain = CHAINS(OVERLAYS | MIXED), .verdict = VMIG_HOOK_VETO_OVERLAY},
-    {.here = THE_DESTINATION, .owner = THE_DESTINATION, .state = STATES(IN(RESTORE) | IN(CLEAN)),
+    {.here = THE_DESTINATION, .owner = THE_DESTINATION, .state = STATES(IN(REDEFINE) | IN(CLEANUP)),
      .chain = CHAINS(OVERLAYS | MIXED), .verdict = VMIG_HOOK_VETO_OVERLAY},
 
     /* What is left says why as far as the definition tells. */
@@ -165,7 +165,7 @@ static VmigHookVerdict decide_start(const VmigHookFacts *f)
 /* A guest that comes in: only the one that this job waits for, and on the files that this job made for it. */
 static VmigHookVerdict decide_migration(const VmigHookFacts *f)
 {
-    guint waits = IN(HANDOVER) | IN(DETACH) | IN(MIGRATE);
+    guint waits = IN(PREPARE) | IN(DROP_METADATA) | IN(MIGRATE);
     VmigHookChain right = f->direct ? VMIG_HOOK_CHAIN_BASES : VMIG_HOOK_CHAIN_OVERLAYS;
 
     if (f->same_domain && f->own_mark && !f->is_source && !f->token_dest && (waits & (1u << f->state)) &&

@@ -161,7 +161,7 @@ static gboolean fill_open(VmigHookSight *sight, const VmigHookPaths *paths, Vmig
     f->token_dest = strcmp(token, VMIG_OWNER_DESTINATION) == 0 || vmig_job_token_is_dest(job);
     f->state = vmig_job_work_state(job);
     f->pivoted = job->pivoted;
-    f->direct = vmig_job_is_direct(job);
+    f->direct = vmig_job_merges_by_mirror(job);
     f->overlays = has_overlays(job, f->is_source);
     f->handed = was_in(history, "MIGRATE") || vmig_state_is(f->state, VMIG_STATE_HANDS_OVER);
     /* A lock that cannot be read is taken for held. */

@@ -8,11 +8,11 @@ import subprocess
 # (what happens, the state, the first call in that state that it happens at, how the job then ends; None: either way).
 SCENARIOS = {
     'happy path': None,
-    'cancelled while it copies': ('cancel', 'SEED', 'send', 'rolled-back'),
+    'cancelled while it copies': ('cancel', 'COPY', 'send', 'rolled-back'),
     'cancelled while it migrates': ('cancel', 'MIGRATE', 'migrate-poll', 'rolled-back'),
     'a process dies while it migrates': ('crash-before', 'MIGRATE', 'migrate-poll', None),
     'a process dies with half of the token given': ('crash-after', 'MIGRATE', 'token-put', 'done'),
-    'guest off before the switchover': ('guest-off', 'SEED', 'send', 'rolled-back'),
+    'guest off before the switchover': ('guest-off', 'COPY', 'send', 'rolled-back'),
     'guest off while it is committed': ('guest-off', 'COMMIT', 'block-job', 'done'),
 }
 LINE = re.compile(r'^ *[\d.]+ +(?:==== (?P<state>\w+)|(?P<number>\d+) (?:source|dest): (?P<call>[\w-]+)$'
@@ -42,9 +42,9 @@ def _first(found, is_it):
     raise SystemExit(f'not ok - it does not come to the moment of a scenario; the last state is {state}')
 
 
-def arguments(sim, folder, seed, name):
+def arguments(sim, folder, copy, name):
     """The command line of a scenario, beside --folder. folder: one that is not there, for the runs that are needed."""
-    world = ['--seed', seed]
+    world = ['--seed', copy]
     if SCENARIOS[name] is None:
         return world
     fault, wanted, call, end = SCENARIOS[name]

@@ -217,7 +217,7 @@ def lab_programs():
 
 
 def trials(argv, tool):
-    """A program of many trials with faults, which needs that tool; it prints its seed and its own sum."""
+    """A program of many trials with faults, which needs that tool; it prints its base copy and its own sum."""
     def go():
         if not shutil.which(tool):
             say(f'skip - {tool} is not installed')

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* doctor and clean, as documents. */
+/* doctor and purge, as documents. */
 #include "flow/doctor.h"
 
 #include "api/json-members.h"
@@ -68,7 +68,7 @@ static void peer_clear(Peer *peer)
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Peer, peer_clear)
 
-static VmigStorage *open_peer(gpointer user, const VmigJob *job, GError **error)
+static VmigNode *open_peer(gpointer user, const VmigJob *job, GError **error)
 {
     Peer *peer = user;
     g_autoptr(VmigDestination) dest = vmig_destination_parse(job->dest_uri, error);
@@ -82,10 +82,10 @@ static VmigStorage *open_peer(gpointer user, const VmigJob *job, GError **error)
     if (dest == NULL)
         return NULL;
     peer->link = vmig_ssh_link_open(&options, error);
-    return peer->link != NULL ? vmig_ssh_link_storage(peer->link) : NULL;
+    return peer->link != NULL ? vmig_ssh_link_node(peer->link) : NULL;
 }
 
-static JsonNode *cleaned_document(const VmigCleaned *cleaned)
+static JsonNode *purged_document(const VmigPurged *cleaned)
 {
     g_autoptr(JsonBuilder) b = json_builder_new();
 
@@ -109,20 +109,20 @@ static JsonNode *cleaned_document(const VmigCleaned *cleaned)
     return json_builder_get_root(b);
 }
 
-JsonNode *vmig_clean(const char *connect_uri, const char *domain, gboolean without_destination, GError **error)
+JsonNode *vmig_purge(const char *connect_uri, const char *domain, gboolean without_destination, GError **error)
 {
     g_autoptr(VmigConfig) config = vmig_config_load(NULL, error);
 
     if (config == NULL)
         return NULL;
     g_auto(Peer) peer = {config, NULL};
-    VmigCleanRequest request = {
+    VmigPurgeRequest request = {
         .config = config,
         .connect_uri = connect_uri,
         .domain = domain,
         .open_peer = without_destination ? NULL : open_peer,
         .user = &peer,
     };
-    g_autoptr(VmigCleaned) cleaned = vmig_clean_kept_images(&request, error);
-    return cleaned != NULL ? cleaned_document(cleaned) : NULL;
+    g_autoptr(VmigPurged) cleaned = vmig_purge_kept_images(&request, error);
+    return cleaned != NULL ? purged_document(cleaned) : NULL;
 }

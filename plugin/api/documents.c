@@ -25,7 +25,7 @@ static char *version_text(guint64 version)
                            version / 1000 % 1000, version % 1000);
 }
 
-static void host_member(JsonBuilder *b, const char *name, const VmigHypervisorInfo *info, const VmigStorageFacts *facts,
+static void host_member(JsonBuilder *b, const char *name, const VmigHypervisorInfo *info, const VmigNodeFacts *facts,
                         const char *uri)
 {
     g_autofree char *libvirt = info != NULL ? version_text(info->libvirt_version) : NULL;
@@ -141,8 +141,8 @@ JsonNode *vmig_document_plan(const VmigPlan *plan)
     vmig_json_number(b, "bytes_to_copy", plan->bytes_to_copy);
     vmig_json_number(b, "destination_needs", plan->dest_needs);
     vmig_json_number(b, "estimate_s", plan->estimate_s);
-    vmig_json_text(b, "fold", plan->fold);
-    vmig_json_text(b, "fold_why", plan->fold_why);
+    vmig_json_text(b, "merge", plan->merge);
+    vmig_json_text(b, "merge_why", plan->merge_why);
     json_builder_end_object(b);
     return take(b);
 }
@@ -182,7 +182,7 @@ static void job_object(JsonBuilder *b, const VmigJob *job, const char *role, con
     vmig_json_text(b, "source", job->source_host);
     vmig_json_text(b, "destination", job->dest_host);
     vmig_json_text(b, "owner", job->token);
-    vmig_json_text(b, "fold", job->options.fold);
+    vmig_json_text(b, "merge", job->options.merge);
     vmig_json_flag(b, "migration_begun", job->migration_begun);
     vmig_json_number(b, "started", job->started);
     vmig_json_number(b, "ended", job->ended);
@@ -273,7 +273,7 @@ JsonNode *vmig_document_result(const char *outcome, const VmigJob *job, const GE
         refusals_member(b, plan->refusals);
     if (job != NULL && job->options.accept_unrevertable)
         unrevertable_member(b, job->snapshots);
-    vmig_json_text(b, "fold", job != NULL ? job->options.fold : NULL);
+    vmig_json_text(b, "merge", job != NULL ? job->options.merge : NULL);
     vmig_json_number(b, "bytes_copied", job != NULL ? job->bytes_copied : 0);
     vmig_json_number(b, "bytes_mirrored", job != NULL ? job->bytes_mirrored : 0);
     vmig_json_number(b, "bytes_memory", job != NULL ? job->bytes_memory : 0);

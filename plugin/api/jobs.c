@@ -13,7 +13,7 @@
 #include "host/flag-file.h"
 #include "host/host-setup.h"
 #include "host/worker.h"
-#include "host/world-real.h"
+#include "host/env-real.h"
 #include "store/oplock.h"
 
 #define ASK_LIMIT (5 * G_USEC_PER_SEC)
@@ -116,14 +116,14 @@ static JsonNode *carry_on(VmigSession *self, const char *job_or_domain, gboolean
     if (fenced != NULL && !may_be_fenced(job, here_is_dest, fenced, error))
         return NULL;
     g_autofree char *peer = NULL;
-    VmigWorldConfig config = vmig_session_world_of(self, job, here_is_dest, &peer);
+    VmigEnvConfig config = vmig_session_env_of(self, job, here_is_dest, &peer);
     for (guint i = 0; i < job->disks->len; i++)
-        config.seeds += ((const VmigDisk *)job->disks->pdata[i])->files->len;
-    g_autoptr(VmigWorld) world = vmig_world_open_here(&config, self->waker, error);
-    VmigJournal *journal = world != NULL ? vmig_world_journal(world, here_is_dest, error) : NULL;
+        config.copies += ((const VmigDisk *)job->disks->pdata[i])->files->len;
+    g_autoptr(VmigEnv) env = vmig_env_open_here(&config, self->waker, error);
+    VmigJournal *journal = env != NULL ? vmig_env_journal(env, here_is_dest, error) : NULL;
     if (journal == NULL)
         return NULL;
-    vmig_world_open_peer(world, &config, self->waker, &peer_error);
+    vmig_env_open_peer(env, &config, self->waker, &peer_error);
     if (fenced != NULL && peer_error == NULL) {
         vmig_fail(error, VMIG_ERROR_UNSUPPORTED, "Run vmig-snap resume without --source-is-fenced.",
                   "the source '%s' answers: it is not fenced", fenced);
@@ -131,7 +131,7 @@ static JsonNode *carry_on(VmigSession *self, const char *job_or_domain, gboolean
     }
     if (peer_error != NULL)
         vmig_session_emit(self, vmig_event_note(job, peer_error->message));
-    return vmig_session_drive(self, world, journal, here_is_dest, g_steal_pointer(&job), cancel, fenced != NULL, error);
+    return vmig_session_drive(self, env, journal, here_is_dest, g_steal_pointer(&job), cancel, fenced != NULL, error);
 }
 
 JsonNode *vmig_session_resume(VmigSession *self, const char *job_or_domain, GError **error)

@@ -28,7 +28,7 @@ static gboolean check_name(const char *what, const char *name, GError **error)
 
 gboolean vmig_request_check(const VmigRequest *request, GError **error)
 {
-    static const char *const folds[] = {"commit", "direct", "auto", NULL};
+    static const char *const merges[] = {"commit", "mirror", "auto", NULL};
     static const char *const transports[] = {"ssh", "tls", "tcp", NULL};
     static const char *const keeps[] = {"keep", "delete", NULL};
 
@@ -37,9 +37,9 @@ gboolean vmig_request_check(const VmigRequest *request, GError **error)
     for (const char *const *disk = request->disks; disk != NULL && *disk != NULL; disk++)
         if (!check_name("disk", *disk, error))
             return FALSE;
-    if (!is_one_of(request->fold, folds))
-        return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "--fold is 'commit', 'direct' or 'auto', not '%s'",
-                         request->fold);
+    if (!is_one_of(request->merge, merges))
+        return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "--merge is 'commit', 'mirror' or 'auto', not '%s'",
+                         request->merge);
     if (!is_one_of(request->transport, transports))
         return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "--transport is 'ssh', 'tls' or 'tcp', not '%s'",
                          request->transport);
@@ -51,7 +51,7 @@ gboolean vmig_request_check(const VmigRequest *request, GError **error)
 
 void vmig_request_options(const VmigRequest *request, const char *scheme, VmigOptions *options)
 {
-    options->fold = g_strdup(request->fold != NULL ? request->fold : "commit");
+    options->merge = g_strdup(request->merge != NULL ? request->merge : "commit");
     options->transport = g_strdup(request->transport != NULL ? request->transport : scheme);
     options->policy = g_strdup(request->policy != NULL ? request->policy : "default");
     options->bandwidth = request->bandwidth;
@@ -69,7 +69,7 @@ void vmig_request_options(const VmigRequest *request, const char *scheme, VmigOp
 
 void vmig_request_options_clear(VmigOptions *options)
 {
-    g_clear_pointer(&options->fold, g_free);
+    g_clear_pointer(&options->merge, g_free);
     g_clear_pointer(&options->transport, g_free);
     g_clear_pointer(&options->policy, g_free);
     g_clear_pointer(&options->migrate_host, g_free);

@@ -6,7 +6,7 @@
 #include "flow/machine.h"
 #include "host/config.h"
 #include "host/waker.h"
-#include "host/world-real.h"
+#include "host/env-real.h"
 
 struct _VmigSession {
     GObject parent;
@@ -33,9 +33,9 @@ VmigJournal *vmig_session_open_reader(VmigSession *self, GError **error);
 VmigJob *vmig_session_find_job(VmigJournal *journal, const char *job_or_domain, GError **error);
 /* How the hosts of a job are reached from this one; the other by ssh where this is the destination. *peer (transfer
  * full) is what the result points to. */
-VmigWorldConfig vmig_session_world_of(VmigSession *self, const VmigJob *job, gboolean here_is_dest, char **peer);
+VmigEnvConfig vmig_session_env_of(VmigSession *self, const VmigJob *job, gboolean here_is_dest, char **peer);
 /* "done", "rolled-back" or "parked". */
 const char *vmig_session_outcome(const VmigJob *job);
 /* Drives the job and says how it ended. Takes the job. */
-JsonNode *vmig_session_drive(VmigSession *self, VmigWorld *world, VmigJournal *journal, gboolean here_is_dest,
-                             VmigJob *job, gboolean cancel, gboolean fenced, GError **error);
+JsonNode *vmig_session_drive(VmigSession *self, VmigEnv *env, VmigJournal *journal, gboolean here_is_dest, VmigJob *job,
+                             gboolean cancel, gboolean fenced, GError **error);

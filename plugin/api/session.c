@@ -16,7 +16,7 @@
 #include "host/destination.h"
 #include "host/policy.h"
 #include "host/trusted-file.h"
-#include "host/world-real.h"
+#include "host/env-real.h"
 
 G_DEFINE_FINAL_TYPE(VmigSession, vmig_session, G_TYPE_OBJECT)
 
@@ -161,9 +161,9 @@ static char *new_job_id(VmigRandom *random)
 }
 
 /* How many files the guest's disks have, for the sockets that are forwarded before the plan is made. */
-static guint count_files(VmigWorld *world, const char *domain)
+static guint count_files(VmigEnv *env, const char *domain)
 {
-    VmigHypervisor *hv = world->source.hypervisor;
+    VmigHypervisor *hv = env->source.hypervisor;
     g_autoptr(VmigDomainInfo) info = NULL;
     g_autofree char *xml = NULL;
     guint n = 0;
@@ -180,7 +180,7 @@ static guint count_files(VmigWorld *world, const char *domain)
 
 /* Everything that one request needs, in the order in which it is made. */
 typedef struct {
-    VmigWorld *world;
+    VmigEnv *env;
     VmigJournal *journal; /* the world's */
     VmigPathMap *map;
     VmigOptions options;
@@ -190,10 +190,10 @@ typedef struct {
     VmigPlan *plan;
 } Operation;
 
-VmigWorldConfig vmig_session_world_of(VmigSession *self, const VmigJob *job, gboolean here_is_dest, char **peer)
+VmigEnvConfig vmig_session_env_of(VmigSession *self, const VmigJob *job, gboolean here_is_dest, char **peer)
 {
     *peer = here_is_dest ? g_strdup_printf("qemu+ssh://%s/system", job->source_host) : g_strdup(job->dest_uri);
-    return (VmigWorldConfig){
+    return (VmigEnvConfig){
         .config = self->config,
         .connect_uri = here_is_dest ? "qemu:///system" : self->connect_uri,
         .peer_uri = *peer,
@@ -208,7 +208,7 @@ VmigWorldConfig vmig_session_world_of(VmigSession *self, const VmigJob *job, gbo
 static void operation_free(Operation *op)
 {
     g_clear_pointer(&op->plan, vmig_plan_free);
-    g_clear_pointer(&op->world, vmig_world_free);
+    g_clear_pointer(&op->env, vmig_env_free);
     g_clear_pointer(&op->map, vmig_path_map_free);
     g_clear_error(&op->dest_error);
     vmig_request_options_clear(&op->options);
@@ -219,33 +219,33 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Operation, operation_free)
 
 static void connect_peer(VmigSession *self, Operation *op, const VmigRequest *request)
 {
-    VmigWorldConfig config = {
+    VmigEnvConfig config = {
         .config = self->config,
         .connect_uri = self->connect_uri,
         .peer_uri = request->destination,
         .job_id = op->job_id,
         .transport = op->options.transport,
         .migrate_host = op->options.migrate_host,
-        .seeds = count_files(op->world, request->domain),
+        .copies = count_files(op->env, request->domain),
         .bandwidth = op->options.bandwidth,
     };
 
-    vmig_world_open_peer(op->world, &config, self->waker, &op->dest_error);
+    vmig_env_open_peer(op->env, &config, self->waker, &op->dest_error);
 }
 
 static gboolean open_here(VmigSession *self, Operation *op, GError **error)
 {
-    VmigWorldConfig config = {
+    VmigEnvConfig config = {
         .config = self->config,
         .connect_uri = self->connect_uri,
         .job_id = op->job_id,
         .bandwidth = op->options.bandwidth,
     };
 
-    op->world = vmig_world_open_here(&config, self->waker, error);
-    if (op->world == NULL)
+    op->env = vmig_env_open_here(&config, self->waker, error);
+    if (op->env == NULL)
         return FALSE;
-    op->journal = vmig_world_journal(op->world, FALSE, error);
+    op->journal = vmig_env_journal(op->env, FALSE, error);
     return op->journal != NULL;
 }
 
@@ -255,7 +255,7 @@ static void remove_rundir(Operation *op)
     g_autoptr(VmigJob) job = vmig_job_new();
 
     job->id = g_strdup(op->job_id);
-    vmig_storage_rundir_remove(op->world->source.storage, job, NULL);
+    vmig_node_rundir_remove(op->env->source.node, job, NULL);
 }
 
 static Operation *plan_operation(VmigSession *self, const VmigRequest *request, GError **error)
@@ -297,7 +297,7 @@ static Operation *plan_operation(VmigSession *self, const VmigRequest *request, 
         .job_id = op->job_id,
         .dest_error = op->dest_error,
     };
-    op->plan = vmig_plan_make(op->world, op->journal, &op->request, error);
+    op->plan = vmig_plan_make(op->env, op->journal, &op->request, error);
     if (op->plan == NULL) {
         remove_rundir(op);
         return NULL;
@@ -382,9 +382,9 @@ static void on_set(gpointer user, guint64 bandwidth)
 }
 
 /* Without it the migration goes on all the same, as it was asked for. */
-static VmigControl *listen_for_settings(VmigSession *self, const VmigWorld *world, const VmigMachine *machine)
+static VmigControl *listen_for_settings(VmigSession *self, const VmigEnv *env, const VmigMachine *machine)
 {
-    g_autofree char *path = vmig_world_socket(world, VMIG_CONTROL_SOCKET);
+    g_autofree char *path = vmig_env_socket(env, VMIG_CONTROL_SOCKET);
     g_autoptr(GError) error = NULL;
     VmigControl *control = vmig_control_new(path, on_set, self, &error);
 
@@ -396,8 +396,8 @@ static VmigControl *listen_for_settings(VmigSession *self, const VmigWorld *worl
 }
 
 /* Drives the job and says how it ended. Takes the job. */
-JsonNode *vmig_session_drive(VmigSession *self, VmigWorld *world, VmigJournal *journal, gboolean here_is_dest,
-                             VmigJob *job, gboolean cancel, gboolean fenced, GError **error)
+JsonNode *vmig_session_drive(VmigSession *self, VmigEnv *env, VmigJournal *journal, gboolean here_is_dest, VmigJob *job,
+                             gboolean cancel, gboolean fenced, GError **error)
 {
     VmigReporter reporter = {on_state, on_progress, on_retry, on_note, self};
     gint64 began = g_get_monotonic_time();
@@ -409,7 +409,7 @@ JsonNode *vmig_session_drive(VmigSession *self, VmigWorld *world, VmigJournal *j
         return NULL;
     }
     g_autoptr(VmigMachine) machine =
-        vmig_machine_new(&vmig_flow_migrate, world, journal, here_is_dest, policy, &reporter, job);
+        vmig_machine_new(&vmig_flow_migrate, env, journal, here_is_dest, policy, &reporter, job);
     machine->source_fenced = fenced;
     machine->without_verify = self->without_verify;
     machine->set_aside = self->set_aside;
@@ -419,7 +419,7 @@ JsonNode *vmig_session_drive(VmigSession *self, VmigWorld *world, VmigJournal *j
     if (cancel)
         vmig_machine_cancel(machine);
     set_machine(self, machine);
-    VmigControl *control = listen_for_settings(self, world, machine);
+    VmigControl *control = listen_for_settings(self, env, machine);
     gboolean ended = vmig_machine_run(machine, &why);
     vmig_control_free(control);
     set_machine(self, NULL);
@@ -446,7 +446,7 @@ JsonNode *vmig_session_migrate(VmigSession *self, const VmigRequest *request, GE
     for (guint i = 0; i < op->plan->notes->len; i++)
         vmig_session_emit(self, vmig_event_note(op->plan->job, op->plan->notes->pdata[i]));
     JsonNode *result =
-        vmig_session_drive(self, op->world, op->journal, FALSE, g_steal_pointer(&op->plan->job), FALSE, FALSE, error);
+        vmig_session_drive(self, op->env, op->journal, FALSE, g_steal_pointer(&op->plan->job), FALSE, FALSE, error);
     remove_rundir(op);
     return result;
 }

@@ -3,8 +3,8 @@
 #include "api/documents.h"
 #include "api/session-private.h"
 #include "host/control.h"
-#include "host/storage-local.h"
-#include "host/world-real.h"
+#include "host/node-local.h"
+#include "host/env-real.h"
 
 static gboolean check_open(const VmigJob *job, GError **error)
 {
@@ -16,17 +16,17 @@ static gboolean check_open(const VmigJob *job, GError **error)
 /* With the operation lock held nobody else writes the record. */
 static gboolean change_record(VmigSession *self, const char *id, guint64 bandwidth, GError **error)
 {
-    VmigStorageConfig config = {
+    VmigNodeConfig config = {
         .state_dir = self->config->state_dir,
         .run_dir = self->config->run_dir,
         .roots = (const char *const *)self->config->image_roots,
         .role = VMIG_ROLE_SOURCE,
     };
-    g_autoptr(VmigStorage) storage = vmig_storage_local_new("this host", &config, error);
-    VmigJournal *journal = storage != NULL ? vmig_storage_local_journal(storage, error) : NULL;
+    g_autoptr(VmigNode) node = vmig_node_local_new("this host", &config, error);
+    VmigJournal *journal = node != NULL ? vmig_node_local_journal(node, error) : NULL;
     g_autoptr(VmigJob) before = journal != NULL ? vmig_journal_load(journal, id, error) : NULL;
 
-    if (before == NULL || !vmig_storage_lock(storage, before, NULL, error))
+    if (before == NULL || !vmig_node_lock(node, before, NULL, error))
         return FALSE;
     g_autoptr(VmigJob) job = vmig_journal_load(journal, id, error);
     if (job == NULL || !check_open(job, error))

@@ -6,7 +6,7 @@
 #include "api/session-private.h"
 #include "core/names.h"
 #include "flow/verify.h"
-#include "host/world-real.h"
+#include "host/env-real.h"
 
 /* --- the document --- */
 
@@ -214,23 +214,23 @@ static gboolean teller_interrupted(gpointer user)
 }
 
 /* Nobody else may begin something on the guest meanwhile: the copy of a migration would be read while it is written. */
-static gboolean lock_both(VmigWorld *world, const VmigJob *job, GError **error)
+static gboolean lock_both(VmigEnv *env, const VmigJob *job, GError **error)
 {
-    return (world->source.storage == NULL || vmig_storage_lock(world->source.storage, job, NULL, error)) &&
-           (world->dest.storage == NULL || vmig_storage_lock(world->dest.storage, job, NULL, error));
+    return (env->source.node == NULL || vmig_node_lock(env->source.node, job, NULL, error)) &&
+           (env->dest.node == NULL || vmig_node_lock(env->dest.node, job, NULL, error));
 }
 
-static VmigWorld *open_world(VmigSession *self, const VmigJob *job, gboolean here_is_dest, GError **error)
+static VmigEnv *open_env(VmigSession *self, const VmigJob *job, gboolean here_is_dest, GError **error)
 {
     g_autofree char *peer = NULL;
     g_autoptr(GError) why = NULL;
-    VmigWorldConfig config = vmig_session_world_of(self, job, here_is_dest, &peer);
-    g_autoptr(VmigWorld) world = vmig_world_open_here(&config, self->waker, error);
+    VmigEnvConfig config = vmig_session_env_of(self, job, here_is_dest, &peer);
+    g_autoptr(VmigEnv) env = vmig_env_open_here(&config, self->waker, error);
 
-    if (world == NULL)
+    if (env == NULL)
         return NULL;
-    if (vmig_world_open_peer(world, &config, self->waker, &why))
-        return g_steal_pointer(&world);
+    if (vmig_env_open_peer(env, &config, self->waker, &why))
+        return g_steal_pointer(&env);
     if (!here_is_dest) {
         g_propagate_error(error, g_steal_pointer(&why));
         return NULL;
@@ -238,36 +238,36 @@ static VmigWorld *open_world(VmigSession *self, const VmigJob *job, gboolean her
     /* What left may be in the record. */
     g_autofree char *note = g_strdup_printf("the source cannot be reached: %s", why->message);
     vmig_session_note(self, job, note);
-    return g_steal_pointer(&world);
+    return g_steal_pointer(&env);
 }
 
-static VmigVerdict *verify_job(VmigSession *self, VmigWorld *world, const VmigJob *job, GError **error)
+static VmigVerdict *verify_job(VmigSession *self, VmigEnv *env, const VmigJob *job, GError **error)
 {
     Teller teller = {self, job};
     VmigVerifyRequest request = {
-        .source = world->source,
-        .dest = world->dest,
+        .source = env->source,
+        .dest = env->dest,
         .job = job,
         .cancelled = teller_interrupted,
         .progress = on_progress,
         .user = &teller,
     };
 
-    return lock_both(world, job, error) ? vmig_verify(&request, error) : NULL;
+    return lock_both(env, job, error) ? vmig_verify(&request, error) : NULL;
 }
 
 static JsonNode *run(VmigSession *self, VmigJob *job, gboolean here_is_dest, GError **error)
 {
     gint64 began = g_get_monotonic_time();
-    g_autoptr(VmigWorld) world = open_world(self, job, here_is_dest, error);
+    g_autoptr(VmigEnv) env = open_env(self, job, here_is_dest, error);
 
-    if (world == NULL)
+    if (env == NULL)
         return NULL;
-    g_autoptr(VmigVerdict) verdict = verify_job(self, world, job, error);
+    g_autoptr(VmigVerdict) verdict = verify_job(self, env, job, error);
     /* Of an unfinished job it is that job's. */
     if (vmig_job_end(job) == VMIG_END_MOVED) {
-        VmigStorage *here = here_is_dest ? world->dest.storage : world->source.storage;
-        vmig_storage_rundir_remove(here, job, NULL);
+        VmigNode *here = here_is_dest ? env->dest.node : env->source.node;
+        vmig_node_rundir_remove(here, job, NULL);
     }
     return verdict != NULL ? document(job, verdict, began) : NULL;
 }

@@ -26,7 +26,7 @@ typedef struct {
     const char *const *disks;    /* targets; NULL: every writable disk that the hosts do not share */
     const char *const *maps;     /* "TARGET=PATH" */
     const char *const *map_dirs; /* "OLD=NEW" */
-    const char *fold;            /* "commit", "direct" or "auto"; NULL: "commit" */
+    const char *merge;           /* "commit", "mirror" or "auto"; NULL: "commit" */
     const char *transport;       /* NULL: follows the destination's URI */
     const char *source_images;   /* "keep" (NULL) or "delete" */
     const char *policy;          /* NULL: "default" */
@@ -92,7 +92,7 @@ JsonNode *vmig_session_list(VmigSession *session, gboolean all, GError **error);
 JsonNode *vmig_doctor(const char *connect_uri, const char *domain, gboolean fix, GError **error);
 /* Removes the images that the finished migration of a domain kept on this host. without_destination: does not ask the
  * other host. Nothing is removed with an error, but for one that says so. (transfer full) */
-JsonNode *vmig_clean(const char *connect_uri, const char *domain, gboolean without_destination, GError **error);
+JsonNode *vmig_purge(const char *connect_uri, const char *domain, gboolean without_destination, GError **error);
 
 /* The version of the library, "1.0.0". */
 const char *vmig_version(void);

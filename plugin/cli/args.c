@@ -58,6 +58,21 @@ static const GOptionEntry *find_entry(const GOptionEntry *entries, const char *n
     return NULL;
 }
 
+/* A script that was written for an older version is told the new name. */
+static gboolean check_renamed(char **argv, GError **error)
+{
+    static const struct {
+        const char *was, *is, *values;
+    } renamed[] = {{"--fold", "--merge", "commit, mirror (was: direct) or auto"}};
+
+    for (; *argv != NULL && strcmp(*argv, "--") != 0; argv++)
+        for (guint i = 0; i < G_N_ELEMENTS(renamed); i++)
+            if (g_str_has_prefix(*argv, renamed[i].was) && strchr("=", (*argv)[strlen(renamed[i].was)]) != NULL)
+                return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "the option %s has a new name: %s, with the value %s",
+                                 renamed[i].was, renamed[i].is, renamed[i].values);
+    return TRUE;
+}
+
 /* GOption takes --json=no for --json. */
 static gboolean check_flags(const GOptionEntry *entries, char **argv, GError **error)
 {
@@ -110,7 +125,7 @@ static gboolean parse(const VmigUsage *usage, const GOptionEntry *entries, char 
     g_option_context_set_summary(context, usage->summary);
     g_option_context_add_main_entries(context, entries, NULL);
     g_option_context_add_main_entries(context, common, NULL);
-    if (!check_flags(entries, argv + 1, error))
+    if (!check_renamed(argv + 1, error) || !check_flags(entries, argv + 1, error))
         return FALSE;
     g_autoptr(GError) why = NULL;
     if (!g_option_context_parse_strv(context, &copy, &why)) {

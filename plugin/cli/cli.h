@@ -38,5 +38,5 @@ int vmig_cmd_cancel(int argc, char **argv);
 int vmig_cmd_set(int argc, char **argv);
 int vmig_cmd_verify(int argc, char **argv);
 int vmig_cmd_doctor(int argc, char **argv);
-int vmig_cmd_clean(int argc, char **argv);
+int vmig_cmd_purge(int argc, char **argv);
 int vmig_cmd_agent(int argc, char **argv);

@@ -11,7 +11,7 @@
 #include "host/agent.h"
 #include "host/config.h"
 #include "host/guard.h"
-#include "host/storage-local.h"
+#include "host/node-local.h"
 
 /* The protocol's two ends, out of the way of everything else: a library that prints must not speak to the peer, and a
  * program that is started must not read what is meant for us. */
@@ -27,13 +27,13 @@ static gboolean take_streams(int *in_fd, int *out_fd, GError **error)
 }
 
 /* Never freed: a request that could not be cancelled may still use it. */
-static VmigStorage *open_storage(GError **error)
+static VmigNode *open_node(GError **error)
 {
     g_autoptr(VmigConfig) config = vmig_config_load(NULL, error);
 
     if (config == NULL)
         return NULL;
-    const VmigStorageConfig storage = {
+    const VmigNodeConfig node = {
         .state_dir = config->state_dir,
         .run_dir = config->run_dir,
         .roots = (const char *const *)config->image_roots,
@@ -43,7 +43,7 @@ static VmigStorage *open_storage(GError **error)
         .first_port = config->first_port,
         .last_port = config->last_port,
     };
-    return vmig_storage_local_new(g_get_host_name(), &storage, error);
+    return vmig_node_local_new(g_get_host_name(), &node, error);
 }
 
 static gboolean serve(GError **error)
@@ -53,7 +53,7 @@ static gboolean serve(GError **error)
 
     if (!take_streams(&in_fd, &out_fd, error))
         return FALSE;
-    VmigStorage *local = open_storage(&why);
+    VmigNode *local = open_node(&why);
     if (local != NULL)
         return vmig_agent_serve(in_fd, out_fd, local, error);
     vmig_agent_refuse(out_fd, why);

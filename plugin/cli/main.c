@@ -23,7 +23,7 @@ static const VmigCommand commands[] = {
     {"set", "JOB SETTING", "Change the limit of a job's storage traffic while it runs", vmig_cmd_set},
     {"verify", "DOMAIN|--job JOB", "Compare every snapshot of a finished job on both sides", vmig_cmd_verify},
     {"doctor", "[DOMAIN]", "Say what is wrong on this host; --fix repairs it", vmig_cmd_doctor},
-    {"clean", "DOMAIN", "Remove the source images that a finished job kept", vmig_cmd_clean},
+    {"purge", "DOMAIN", "Remove the source images that a finished job kept", vmig_cmd_purge},
     {"agent", "", "Serve the other host; not called by people", vmig_cmd_agent},
 };
 
@@ -95,6 +95,8 @@ static int run(int argc, char **argv, GError **error)
     else if (*word == '-')
         vmig_fail(error, VMIG_ERROR_USAGE, NULL, "'%s'%s", shown,
                   argc > 2 ? ": options come after the command" : " is not an option of vmig-snap");
+    else if (strcmp(word, "clean") == 0)
+        vmig_fail(error, VMIG_ERROR_USAGE, NULL, "the command clean has a new name: vmig-snap purge");
     else
         vmig_fail(error, VMIG_ERROR_USAGE, NULL, "'%s' is not a command of vmig-snap", shown);
     return -1;

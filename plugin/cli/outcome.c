@@ -174,15 +174,15 @@ char *vmig_plan_refusals_text(JsonObject *plan)
     return refusals_text(plan);
 }
 
-/* SWITCHED lets the guest run, after it made sure that the source cannot. */
+/* ACTIVATE lets the guest run, after it made sure that the source cannot. */
 static char *where_it_switched(const char *code, const char *source, const char *dest)
 {
     if (g_strcmp0(code, vmig_error_name(VMIG_ERROR_STATE)) == 0)
         return g_strdup_printf("%s owns the guest, but it may run on %s, where it must not: it is not let run on %s "
-                               "until that is put right; the job waits in SWITCHED.",
+                               "until that is put right; the job waits in ACTIVATE.",
                                dest, source, dest);
     return g_strdup_printf("The guest is on %s, where it may not run yet, and nothing of it is lost; the job waits in "
-                           "SWITCHED.",
+                           "ACTIVATE.",
                            dest);
 }
 

@@ -209,7 +209,7 @@ void vmig_progress_view_event(VmigProgressView *view, JsonObject *event)
     if (g_strcmp0(kind, "state") == 0) {
         g_autofree char *state = vmig_look_shown(event, "state");
         g_autofree char *what = vmig_look_shown(event, "what");
-        line = g_strdup_printf("%-12s %s\n", state, what);
+        line = g_strdup_printf("%-13s %s\n", state, what);
     } else if (g_strcmp0(kind, "retry") == 0) {
         line = retry_text(event);
     } else if (g_strcmp0(kind, "note") == 0) {

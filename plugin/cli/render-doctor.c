@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What doctor found and clean removed, as pages for people. */
+/* What doctor found and purge removed, as pages for people. */
 #include "cli/render.h"
 
 #include <string.h>
@@ -52,7 +52,7 @@ char *vmig_render_doctor(JsonObject *document)
     return g_string_free(out, FALSE);
 }
 
-char *vmig_render_cleaned(JsonObject *document)
+char *vmig_render_purged(JsonObject *document)
 {
     GString *out = g_string_new(NULL);
     guint n = vmig_look_count(document, "removed");

@@ -121,10 +121,10 @@ char *vmig_render_plan(JsonObject *plan)
         g_string_append(out, "\nTo know\n");
     append_list(out, plan, "notes");
     g_string_append_printf(out, "\n%s to copy, about %s; the destination needs %s\n", copy, time, needs);
-    if (vmig_look_text(plan, "fold") != NULL) {
-        g_autofree char *fold = vmig_look_shown(plan, "fold");
-        g_autofree char *why = vmig_look_shown(plan, "fold_why");
-        g_string_append_printf(out, "Fold %s: %s\n", fold, why);
+    if (vmig_look_text(plan, "merge") != NULL) {
+        g_autofree char *merge = vmig_look_shown(plan, "merge");
+        g_autofree char *why = vmig_look_shown(plan, "merge_why");
+        g_string_append_printf(out, "Merge %s: %s\n", merge, why);
     }
     g_string_append(out, can ? "It can be migrated.\n" : "It cannot be migrated.\n");
     return g_string_free(out, FALSE);

@@ -12,9 +12,9 @@ void vmig_render_snapshots(GString *out, JsonObject *plan, const char *indent, g
 char *vmig_render_status(JsonObject *status);
 /* A line for each job. (transfer full) */
 char *vmig_render_list(JsonObject *list);
-/* What doctor found, and what clean removed. (transfer full) */
+/* What doctor found, and what purge removed. (transfer full) */
 char *vmig_render_doctor(JsonObject *document);
-char *vmig_render_cleaned(JsonObject *document);
+char *vmig_render_purged(JsonObject *document);
 /* What verify found, to be kept. (transfer full) */
 char *vmig_render_verdict(JsonObject *document);
 

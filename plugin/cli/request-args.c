@@ -26,7 +26,7 @@ void vmig_request_args_free(VmigRequestArgs *args)
     g_strfreev(args->maps);
     g_strfreev(args->map_dirs);
     g_free(args->connect);
-    g_free(args->fold);
+    g_free(args->merge);
     g_free(args->transport);
     g_free(args->source_images);
     g_free(args->policy);
@@ -49,11 +49,11 @@ static gboolean check_word(const char *option, const char *value, const char *co
 
 static gboolean check_words(const VmigRequestArgs *args, GError **error)
 {
-    static const char *const folds[] = {"commit", "direct", "auto", NULL};
+    static const char *const merges[] = {"commit", "mirror", "auto", NULL};
     static const char *const transports[] = {"ssh", "tls", "tcp", NULL};
     static const char *const images[] = {"keep", "delete", NULL};
 
-    return check_word("fold", args->fold, folds, error) &&
+    return check_word("merge", args->merge, merges, error) &&
            check_word("transport", args->transport, transports, error) &&
            check_word("source-images", args->source_images, images, error);
 }
@@ -145,7 +145,7 @@ static gboolean check(VmigRequestArgs *args, GError **error)
     r->disks = (const char *const *)args->disks;
     r->maps = (const char *const *)args->maps;
     r->map_dirs = (const char *const *)args->map_dirs;
-    r->fold = args->fold;
+    r->merge = args->merge;
     r->transport = args->transport;
     r->source_images = args->source_images;
     r->policy = args->policy;
@@ -183,7 +183,7 @@ static VmigArgsResult parse(VmigRequestArgs *a, const char *command, int argc, c
         {"map", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &a->maps, "Put a disk there; repeatable", "TARGET=PATH"},
         {"map-dir", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &a->map_dirs, "Put a folder's files there; repeatable",
          "OLD=NEW"},
-        {"fold", 0, 0, G_OPTION_ARG_FILENAME, &a->fold, "How later writes get into the copy", "commit|direct|auto"},
+        {"merge", 0, 0, G_OPTION_ARG_FILENAME, &a->merge, "How later writes get into the copy", "commit|mirror|auto"},
         {"transport", 0, 0, G_OPTION_ARG_FILENAME, &a->transport, "How data travels (as DEST)", "ssh|tls|tcp"},
         {"bandwidth", 0, 0, G_OPTION_ARG_FILENAME, &a->bandwidth, "Limit of all storage traffic, with K, M or G",
          "BYTES/s"},

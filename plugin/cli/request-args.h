@@ -15,7 +15,7 @@ typedef struct {
     char **disks;
     char **maps;
     char **map_dirs;
-    char *fold;
+    char *merge;
     char *transport;
     char *source_images;
     char *policy;

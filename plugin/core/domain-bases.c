@@ -2,12 +2,12 @@
 /* The definition of a guest that is off, put from the overlays onto the bases. */
 #include "core/domain-private.h"
 
-static void put_on_base(xmlNode *node, const VmigDisk *disk, VmigSide side)
+static void put_on_base(xmlNode *node, const VmigDisk *disk, VmigRole role)
 {
     const VmigFile *base = vmig_disk_base(disk);
     xmlNode *chain = vmig_xml_child(node, "backingStore");
 
-    vmig_xml_set(vmig_xml_child(node, "source"), "file", vmig_domain_file_name(base, side));
+    vmig_xml_set(vmig_xml_child(node, "source"), "file", vmig_domain_file_name(base, role));
     vmig_xml_set(vmig_xml_child(node, "source"), "index", NULL);
     if (vmig_xml_child(node, "driver") != NULL)
         vmig_xml_set(vmig_xml_child(node, "driver"), "type", base->format);
@@ -29,7 +29,7 @@ static gboolean is_the_jobs(const char *file, const VmigDisk *disk)
     return FALSE;
 }
 
-char *vmig_domain_xml_on_bases(const char *text, const VmigJob *job, VmigSide side, GError **error)
+char *vmig_domain_xml_on_bases(const char *text, const VmigJob *job, VmigRole role, GError **error)
 {
     g_autoptr(VmigDomainXml) xml = vmig_domain_xml_parse(text, error);
 
@@ -40,7 +40,7 @@ char *vmig_domain_xml_on_bases(const char *text, const VmigJob *job, VmigSide si
         xmlNode *node = vmig_disk_node_find(xmlDocGetRootElement(xml->xml->doc), disk->target);
         const VmigDomainDisk *now = vmig_domain_xml_disk(xml, disk->target);
         if (now != NULL && is_the_jobs(now->source, disk))
-            put_on_base(node, disk, side);
+            put_on_base(node, disk, role);
     }
     return vmig_xml_to_string(xml->xml);
 }

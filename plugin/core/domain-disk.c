@@ -207,24 +207,24 @@ static const char *chain_at(const VmigDomainDisk *disk, guint n)
     return n <= disk->backing->len ? ((VmigChainFile *)disk->backing->pdata[n - 1])->file : NULL;
 }
 
-gboolean vmig_domain_names_file(const char *name, const VmigFile *file, VmigSide side)
+gboolean vmig_domain_names_file(const char *name, const VmigFile *file, VmigRole role)
 {
     if (name == NULL)
         return FALSE;
-    if (side == VMIG_SIDE_DEST)
+    if (role == VMIG_DEST)
         return g_strcmp0(name, file->dest) == 0;
     return g_strcmp0(name, file->source) == 0 || g_strcmp0(name, file->named) == 0;
 }
 
-const char *vmig_domain_file_name(const VmigFile *file, VmigSide side)
+const char *vmig_domain_file_name(const VmigFile *file, VmigRole role)
 {
-    if (side == VMIG_SIDE_DEST)
+    if (role == VMIG_DEST)
         return file->dest;
     return file->named != NULL ? file->named : file->source;
 }
 
 gboolean vmig_domain_disk_chain_matches(const VmigDomainDisk *live, const char *overlay, GPtrArray *files,
-                                        VmigSide side)
+                                        VmigRole role)
 {
     guint n = overlay != NULL ? 1 : 0;
 
@@ -235,7 +235,7 @@ gboolean vmig_domain_disk_chain_matches(const VmigDomainDisk *live, const char *
     for (guint i = 0; i < files->len; i++) {
         const VmigFile *file = files->pdata[i];
         const char *name = chain_at(live, i + n);
-        if (name == NULL || !vmig_domain_names_file(name, file, side))
+        if (name == NULL || !vmig_domain_names_file(name, file, role))
             return FALSE;
     }
     return TRUE;

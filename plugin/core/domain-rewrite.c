@@ -122,10 +122,10 @@ static gboolean rewrite_job_disk(VmigDomainXml *xml, const VmigDisk *disk, const
 
     if (found == NULL || found->source == NULL || strcmp(found->device, "disk") != 0)
         return vmig_fail(error, VMIG_ERROR_XML, NULL, "the domain's XML has no disk '%s' in a file", disk->target);
-    if (!disk_is_complete(disk, vmig_job_is_direct(job)))
+    if (!disk_is_complete(disk, vmig_job_merges_by_mirror(job)))
         return vmig_fail(error, VMIG_ERROR_XML, NULL, "a path of disk '%s' is missing or cannot stand in XML",
                          disk->target);
-    rewrite_disk(vmig_disk_node_find(root, disk->target), disk, vmig_job_is_direct(job), live);
+    rewrite_disk(vmig_disk_node_find(root, disk->target), disk, vmig_job_merges_by_mirror(job), live);
     return TRUE;
 }
 

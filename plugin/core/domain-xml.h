@@ -102,22 +102,22 @@ const VmigDomainDisk *vmig_domain_xml_disk(const VmigDomainXml *xml, const char 
 
 /* Which of a VmigFile's two paths. */
 typedef enum {
-    VMIG_SIDE_SOURCE,
-    VMIG_SIDE_DEST,
-} VmigSide;
+    VMIG_SOURCE,
+    VMIG_DEST,
+} VmigRole;
 
 /* Does a definition of that side mean this file with this text? The destination's name it as it is; the source's may
  * lead to it through links. */
-gboolean vmig_domain_names_file(const char *name, const VmigFile *file, VmigSide side);
+gboolean vmig_domain_names_file(const char *name, const VmigFile *file, VmigRole role);
 /* How the definitions of that side name it: what libvirt knows it by. */
-const char *vmig_domain_file_name(const VmigFile *file, VmigSide side);
+const char *vmig_domain_file_name(const VmigFile *file, VmigRole role);
 /* Is the chain that the XML names exactly the overlay (where not NULL), then these VmigFile, and ended? */
 gboolean vmig_domain_disk_chain_matches(const VmigDomainDisk *live, const char *overlay, GPtrArray *files,
-                                        VmigSide side);
+                                        VmigRole role);
 /* "/a.qcow2 <- /b.qcow2", "... <- ?" where libvirt has not looked; escaped for people. (transfer full) */
 char *vmig_domain_disk_chain_text(const VmigDomainDisk *disk);
 
-/* Each disk of the job goes to its overlay on the destination (fold "commit") or to its base there ("direct"), with
+/* Each disk of the job goes to its overlay on the destination (merge "commit") or to its base there ("mirror"), with
  * snapshot='no', without index= and <mirror>; our metadata element is put in. The live definition gets the whole
  * chain; the persistent one only where it had one, because libvirt never forgets a chain that a definition names.
  * Other disks stay as they are. Error: XML, also for another domain's XML or a disk that is not there. */
@@ -128,7 +128,7 @@ gboolean vmig_domain_xml_as_planned(const char *now, const char *planned, const 
 /* The persistent definition of a guest whose overlays were committed while it was off: each disk of the job on its
  * base on that side, snapshot= as before the job, no chain (libvirt reads it from the headers). A disk that somebody
  * took out, or put on a file that is none of the job's, stays as it is. Error: XML. */
-char *vmig_domain_xml_on_bases(const char *xml, const VmigJob *job, VmigSide side, GError **error);
+char *vmig_domain_xml_on_bases(const char *xml, const VmigJob *job, VmigRole role, GError **error);
 /* A domainsnapshot with the job's files at their places on the destination, in <domain>, <inactiveDomain>, chains and
  * <disks>. Where no path changes, the very same text. Error: XML, also for a snapshot of another domain. */
 char *vmig_snapshot_xml_for_destination(const char *snapshot_xml, const VmigJob *job, GError **error);

@@ -23,7 +23,7 @@ gboolean vmig_job_token_is_dest(const VmigJob *job)
     return g_strcmp0(job->token, "destination") == 0;
 }
 
-gboolean vmig_job_is_direct(const VmigJob *job)
+gboolean vmig_job_merges_by_mirror(const VmigJob *job)
 {
-    return g_strcmp0(job->options.fold, "direct") == 0;
+    return g_strcmp0(job->options.merge, "mirror") == 0;
 }

@@ -59,8 +59,8 @@ static gboolean check_disk(const Check *c, const VmigDisk *own, const VmigDisk *
         !same(c, own->dest_overlay, told->dest_overlay, "the overlay on the destination", own->target) ||
         !same(c, own->snapshot, told->snapshot, "the snapshot attribute", own->target) ||
         !same(c, own->next_snapshot, told->next_snapshot, "the snapshot attribute", own->target) ||
-        !same_or_ours(c, own->park, told->park, "the parked copy on the source", own->target) ||
-        !same_or_ours(c, own->dest_park, told->dest_park, "the parked copy on the destination", own->target))
+        !same_or_ours(c, own->hold, told->hold, "the hold on the source", own->target) ||
+        !same_or_ours(c, own->dest_hold, told->dest_hold, "the hold on the destination", own->target))
         return FALSE;
     if (own->files->len != told->files->len)
         return refuse(c, "the files", own->target);

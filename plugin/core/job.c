@@ -75,7 +75,7 @@ static const FieldTable file_table = TABLE(VmigFile, vmig_file_free, file_fields
 static const Field disk_fields[] = {
     TEXT(VmigDisk, target),       LIST(VmigDisk, files, &file_table),
     TEXT(VmigDisk, overlay),      TEXT(VmigDisk, dest_overlay),
-    TEXT(VmigDisk, park),         TEXT(VmigDisk, dest_park),
+    TEXT(VmigDisk, hold),         TEXT(VmigDisk, dest_hold),
     TEXT(VmigDisk, snapshot),     FLAG(VmigDisk, pivoted),
     SIZE(VmigDisk, virtual_size), TEXT(VmigDisk, next_snapshot),
 };
@@ -90,7 +90,7 @@ static const Field snapshot_fields[] = {
 static const FieldTable snapshot_table = TABLE(VmigSnapshot, vmig_snapshot_free, snapshot_fields);
 
 static const Field option_fields[] = {
-    TEXT(VmigOptions, fold),
+    TEXT(VmigOptions, merge),
     TEXT(VmigOptions, transport),
     SIZE(VmigOptions, bandwidth),
     SIZE(VmigOptions, max_downtime),
@@ -134,7 +134,7 @@ static const Field job_fields[] = {
     TEXT(VmigJob, token),
     FLAG(VmigJob, commit_started),
     FLAG(VmigJob, frozen),
-    FLAG(VmigJob, astray),
+    FLAG(VmigJob, diverged),
     FLAG(VmigJob, pivoting),
     FLAG(VmigJob, suspended),
     FLAG(VmigJob, pivoted),
@@ -462,12 +462,15 @@ VmigJob *vmig_job_from_json(JsonObject *object, GError **error)
                   VMIG_JOB_VERSION);
         return NULL;
     }
-    if (job->version == 0 || job->id == NULL || job->uuid == NULL || job->token == NULL ||
-        vmig_job_state(job) == VMIG_STATE_LAST) {
+    /* An older version had other names for some states. */
+    gboolean strange_state =
+        job->version == VMIG_JOB_VERSION ? vmig_job_state(job) == VMIG_STATE_LAST : job->state == NULL;
+    if (job->version == 0 || job->id == NULL || job->uuid == NULL || job->token == NULL || strange_state) {
         vmig_fail(error, VMIG_ERROR_JOURNAL, NULL, "the record is not that of a job");
         return NULL;
     }
-    if (job->version < VMIG_JOB_VERSION && !vmig_state_is_final(vmig_job_state(job))) {
+    if (job->version < VMIG_JOB_VERSION &&
+        (vmig_job_state(job) == VMIG_STATE_LAST || !vmig_state_is_final(vmig_job_state(job)))) {
         g_autofree char *hint = vmig_job_older_hint(job->id);
         vmig_fail(error, VMIG_ERROR_JOURNAL_OLDER, hint,
                   "the record of the unfinished job is of version %" G_GUINT64_FORMAT

@@ -12,7 +12,8 @@
 
 #include "core/states.h"
 
-#define VMIG_JOB_VERSION 3 /* 2: the fold "direct"; 3: the XML of snapshots is kept beside the record */
+/* 2: the merge "mirror"; 3: the XML of snapshots is kept beside the record; 4: the names of states and members */
+#define VMIG_JOB_VERSION 4
 
 /* What one internal snapshot of an image is. Names and ids are printable: vmig_printable(), other bytes are another
  * text. The hashes are those of host/snapshot-page.h, NULL while they are not known. */
@@ -33,21 +34,21 @@ typedef struct {
     char *source;         /* absolute path on the source, plain */
     char *named;          /* how the source's definitions lead to it, where that is another text; or NULL */
     char *dest;           /* absolute path on the destination */
-    char *part;           /* where the seed is written until it is proven */
+    char *part;           /* where the base copy is written until it is proven */
     char *format;         /* "qcow2" or "raw" */
     char *backing;        /* the backing file's name as the header has it, or NULL */
     char *backing_format; /* or NULL */
-    char *rebase;         /* the name to write into the seed's header, or NULL where the stored one is right there */
-    guint64 size;         /* bytes of the file */
-    guint64 allocated;    /* bytes that it occupies */
+    char *rebase;      /* the name to write into the base copy's header, or NULL where the stored one is right there */
+    guint64 size;      /* bytes of the file */
+    guint64 allocated; /* bytes that it occupies */
     guint64 virtual_size; /* bytes that the guest sees */
     guint64 dev;          /* identity of the source file when it was frozen */
     guint64 ino;
     guint64 mtime_ns;
-    char *kept;          /* the job that left an image under the name dest, to begin the seed with; or NULL */
+    char *kept;          /* the job that left an image under the name dest, to begin the base copy with; or NULL */
     char *hash;          /* of the whole file, once both sides agree on it */
-    gboolean placed;     /* the seed has its final name */
-    gboolean dirty;      /* a migration may have written into the seed since: it is not what was proven any more */
+    gboolean placed;     /* the base copy has its final name */
+    gboolean dirty;      /* a migration may have written into the base copy since: it is not what was proven any more */
     GPtrArray *contents; /* VmigContent: of the source's file, in its order, once a verification has hashed it */
     char *source_user;   /* at the end: who needs the source's file all the same, so that it stays; NULL: nobody */
 } VmigFile;
@@ -56,9 +57,9 @@ typedef struct {
     char *target;        /* "vda" */
     GPtrArray *files;    /* VmigFile, the top first */
     char *overlay;       /* the temporary overlay on the source */
-    char *dest_overlay;  /* and on the destination; NULL with the fold "direct", which has none */
-    char *park;          /* the throw-away target of the parked block copy */
-    char *dest_park;     /* of one on the destination, where one was ever needed */
+    char *dest_overlay;  /* and on the destination; NULL with the merge "mirror", which has none */
+    char *hold;          /* the throw-away target of the hold */
+    char *dest_hold;     /* of one on the destination, where one was ever needed */
     gboolean pivoted;    /* the owner writes into the base: the overlay is stale and must never be committed again */
     char *snapshot;      /* the snapshot= attribute of the running guest before the job, or NULL */
     char *next_snapshot; /* and that of its definition for the next start */
@@ -81,7 +82,7 @@ typedef struct {
 } VmigSnapshot;
 
 typedef struct {
-    char *fold;           /* "commit" or "direct" */
+    char *merge;          /* "commit" or "mirror" */
     char *transport;      /* "ssh", "tls" or "tcp" */
     guint64 bandwidth;    /* bytes a second for all storage traffic; 0 is without limit */
     guint64 max_downtime; /* milliseconds; 0 is libvirt's default */
@@ -127,7 +128,7 @@ typedef struct {
     char *token;             /* "source" or "destination": who may run the guest */
     gboolean commit_started; /* a byte may have been committed on the owner: no overlay may be dropped any more */
     gboolean frozen;         /* the overlays take the guest's writes: they may hold what the bases do not */
-    gboolean astray;         /* ... and yet the guest was seen on its bases: no overlay may be committed any more */
+    gboolean diverged;       /* ... and yet the guest was seen on its bases: no overlay may be committed any more */
     gboolean pivoting;       /* a pivot was begun: a disk on its base may be there by us */
     gboolean suspended;      /* by us, around a pivot: whoever finds it so resumes the guest */
     gboolean pivoted;        /* on the owner: live and persistent definition name the bases */
@@ -195,8 +196,8 @@ GPtrArray *vmig_job_images(const VmigJob *job);
  * is the one that is copied. (transfer none) */
 VmigFile *vmig_job_first(const VmigJob *job, const VmigFile *file);
 gboolean vmig_job_token_is_dest(const VmigJob *job);
-/* The fold "direct": the migration writes into the seeds themselves. */
-gboolean vmig_job_is_direct(const VmigJob *job);
+/* The merge "mirror": the migration writes into the base copies themselves. */
+gboolean vmig_job_merges_by_mirror(const VmigJob *job);
 
 /* (transfer full) */
 JsonObject *vmig_job_to_json(const VmigJob *job);

@@ -241,10 +241,10 @@ char *vmig_part_path(const char *dest, const char *job_id)
     return sibling(dest, ".", name, after);
 }
 
-char *vmig_park_path(const char *base, const char *job_id)
+char *vmig_hold_path(const char *base, const char *job_id)
 {
     g_autofree char *stem = stem_of(base);
-    g_autofree char *after = g_strdup_printf(".vmig-%s-park.qcow2", job_id);
+    g_autofree char *after = g_strdup_printf(".vmig-%s-hold.qcow2", job_id);
 
     return sibling(base, "", stem, after);
 }
@@ -255,12 +255,12 @@ gboolean vmig_path_is_ours(const char *path, const char *job_id)
         return FALSE;
     const char *name = strrchr(path, '/') + 1;
     g_autofree char *overlay = g_strdup_printf(".vmig-%s.qcow2", job_id);
-    g_autofree char *park = g_strdup_printf(".vmig-%s-park.qcow2", job_id);
+    g_autofree char *hold = g_strdup_printf(".vmig-%s-hold.qcow2", job_id);
     g_autofree char *part = g_strdup_printf(".vmig-%s.part", job_id);
     /* There is always something of the base's name before it. */
     if (g_str_has_suffix(name, overlay) && strlen(name) > strlen(overlay))
         return TRUE;
-    if (g_str_has_suffix(name, park) && strlen(name) > strlen(park))
+    if (g_str_has_suffix(name, hold) && strlen(name) > strlen(hold))
         return TRUE;
     return name[0] == '.' && g_str_has_suffix(name, part) && strlen(name) > strlen(part) + 1;
 }

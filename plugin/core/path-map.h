@@ -30,11 +30,11 @@ gboolean vmig_path_is_below(const char *path, const char *root);
 gboolean vmig_job_id_is_valid(const char *id);
 
 /* Our files beside a base: "a.qcow2" has the overlay "a.vmig-ID.qcow2" (virt-aa-helper guesses the format from the
- * name where it must), is written as ".a.qcow2.vmig-ID.part" and parked as "a.vmig-ID-park.qcow2". A name that would
+ * name where it must), is written as ".a.qcow2.vmig-ID.part" and parked as "a.vmig-ID-hold.qcow2". A name that would
  * get longer than 255 bytes is cut between characters and gets a hash of the whole name, so that two never meet.
  * (transfer full) */
 char *vmig_overlay_path(const char *base, const char *job_id);
 char *vmig_part_path(const char *dest, const char *job_id);
-char *vmig_park_path(const char *base, const char *job_id);
+char *vmig_hold_path(const char *base, const char *job_id);
 /* Has the file's name one of these forms, for this job? FALSE for what is no job id or no good path. */
 gboolean vmig_path_is_ours(const char *path, const char *job_id);

@@ -2,7 +2,7 @@
 #include "flow/after-boot.h"
 
 #include "flow/overlay.h"
-#include "flow/side.h"
+#include "flow/host.h"
 
 static gboolean was_booted(const VmigMachine *m)
 {
@@ -13,11 +13,11 @@ static gboolean was_booted(const VmigMachine *m)
 /* *started: it was off. */
 static gboolean start(VmigMachine *m, gboolean *started, GError **error)
 {
-    VmigHost *source = vmig_side_host(m, VMIG_SIDE_SOURCE, error);
+    VmigHost *source = vmig_host_at(m, VMIG_SOURCE, error);
     VmigRun run;
 
     *started = FALSE;
-    if (source == NULL || !vmig_side_run(m, VMIG_SIDE_SOURCE, &run, error))
+    if (source == NULL || !vmig_host_run(m, VMIG_SOURCE, &run, error))
         return FALSE;
     if (run != VMIG_RUN_SHUTOFF)
         return TRUE;
@@ -40,20 +40,20 @@ static gboolean may_start_early(VmigMachine *m)
     VmigState state = vmig_job_state(job);
 
     return was_booted(m) && vmig_state_is(state, VMIG_STATE_HOLDS) && job->frozen && !job->migration_begun &&
-           !job->astray && !vmig_job_token_is_dest(job);
+           !job->diverged && !vmig_job_token_is_dest(job);
 }
 
 static gboolean start_early(VmigMachine *m, GError **error)
 {
     gboolean started;
 
-    if (!vmig_side_require_persistent(m, VMIG_SIDE_SOURCE, VMIG_CHAIN_OVERLAY, error) || !start(m, &started, error))
+    if (!vmig_host_require_persistent(m, VMIG_SOURCE, VMIG_CHAIN_OVERLAY, error) || !start(m, &started, error))
         return FALSE;
     if (!started)
         return TRUE;
     vmig_machine_note(m, "%s: the host was booted, and '%s', which starts with it, runs again",
-                      m->world->source.hypervisor->host, m->job->domain);
-    vmig_overlay_hold_disks(m, VMIG_SIDE_SOURCE);
+                      m->env->source.hypervisor->host, m->job->domain);
+    vmig_overlay_hold_disks(m, VMIG_SOURCE);
     return TRUE;
 }
 

@@ -39,19 +39,19 @@ static gboolean fail_no_space(VmigMachine *m, const VmigHost *host, const VmigDi
     return FALSE;
 }
 
-gboolean vmig_commit_require_room(VmigMachine *m, VmigSide side, const VmigDisk *disk, GError **error)
+gboolean vmig_commit_require_room(VmigMachine *m, VmigRole role, const VmigDisk *disk, GError **error)
 {
-    VmigHost *host = vmig_side_host(m, side, error);
-    g_autoptr(VmigRoom) room = host != NULL ? vmig_room_ask(m, side, error) : NULL;
+    VmigHost *host = vmig_host_at(m, role, error);
+    g_autoptr(VmigRoom) room = host != NULL ? vmig_room_ask(m, role, error) : NULL;
 
     if (room == NULL)
         return FALSE;
     return room->free >= room->needed || fail_no_space(m, host, disk, room, error);
 }
 
-gboolean vmig_commit_ended(VmigMachine *m, VmigSide side, const VmigDisk *disk, GError **error)
+gboolean vmig_commit_ended(VmigMachine *m, VmigRole role, const VmigDisk *disk, GError **error)
 {
-    VmigHost *host = vmig_side_host(m, side, error);
+    VmigHost *host = vmig_host_at(m, role, error);
 
     if (host == NULL)
         return FALSE;
@@ -60,7 +60,7 @@ gboolean vmig_commit_ended(VmigMachine *m, VmigSide side, const VmigDisk *disk, 
     if (end == VMIG_BLOCK_END_CANCELLED || end == VMIG_BLOCK_END_COMPLETED)
         return vmig_fail(error, VMIG_ERROR_JOB_CANCELLED, "The disk needs its commit: let it run.",
                          "%s: somebody cancelled the commit of disk %s (virsh blockjob --abort)", name, disk->target);
-    g_autoptr(VmigRoom) room = vmig_room_ask(m, side, error);
+    g_autoptr(VmigRoom) room = vmig_room_ask(m, role, error);
     if (room == NULL)
         return FALSE;
     if (room->free < MIN(room->needed, FULL_BELOW))
@@ -68,21 +68,21 @@ gboolean vmig_commit_ended(VmigMachine *m, VmigSide side, const VmigDisk *disk, 
     if (end == VMIG_BLOCK_END_FAILED)
         return vmig_fail(error, VMIG_ERROR_IO, "Look at the host's kernel log and at the storage.",
                          "%s: the commit of disk %s into %s failed: an I/O error", name, disk->target,
-                         vmig_side_path(vmig_disk_base(disk), side));
+                         vmig_file_path(vmig_disk_base(disk), role));
     return vmig_fail(error, VMIG_ERROR_JOB_LOST, NULL,
                      "%s: the commit of disk %s is gone before it was done, and nobody saw it end", name, disk->target);
 }
 
 /* On a full file system QEMU may refuse to begin the next one ("Need a root block node") while it still has the last
  * one's filter: what has to be waited for is room. */
-GError *vmig_commit_blame_room(VmigMachine *m, VmigSide side, GError *why)
+GError *vmig_commit_blame_room(VmigMachine *m, VmigRole role, GError *why)
 {
-    VmigHost *host = vmig_side_host(m, side, NULL);
+    VmigHost *host = vmig_host_at(m, role, NULL);
     GError *full = NULL;
 
     if (host == NULL || !g_error_matches(why, VMIG_ERROR, VMIG_ERROR_HYPERVISOR))
         return why;
-    g_autoptr(VmigRoom) room = vmig_room_ask(m, side, NULL);
+    g_autoptr(VmigRoom) room = vmig_room_ask(m, role, NULL);
     if (room == NULL || room->free >= MIN(room->needed, FULL_BELOW))
         return why;
     vmig_machine_note(m, "%s", why->message);

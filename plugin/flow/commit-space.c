@@ -22,20 +22,20 @@ static gboolean overlay_holds(VmigMachine *m, VmigHost *host, const char *path, 
 {
     if (path == NULL || disk->pivoted || m->job->pivoted)
         return TRUE;
-    g_autoptr(VmigPathFacts) overlay = vmig_storage_path(host->storage, path, error);
-    return overlay != NULL && (!overlay->exists || vmig_storage_allocated(host->storage, path, bytes, error));
+    g_autoptr(VmigPathFacts) overlay = vmig_node_path(host->node, path, error);
+    return overlay != NULL && (!overlay->exists || vmig_node_allocated(host->node, path, bytes, error));
 }
 
-static gboolean add_disk(VmigMachine *m, VmigHost *host, VmigSide side, const VmigDisk *disk, GHashTable *rooms,
+static gboolean add_disk(VmigMachine *m, VmigHost *host, VmigRole role, const VmigDisk *disk, GHashTable *rooms,
                          GError **error)
 {
-    const char *base = vmig_side_path(vmig_disk_base(disk), side);
-    g_autoptr(VmigPathFacts) facts = vmig_storage_path(host->storage, base, error);
+    const char *base = vmig_file_path(vmig_disk_base(disk), role);
+    g_autoptr(VmigPathFacts) facts = vmig_node_path(host->node, base, error);
     guint64 allocated = 0;
 
     if (facts == NULL)
         return FALSE;
-    if (!overlay_holds(m, host, vmig_side_overlay(disk, side), disk, &allocated, error))
+    if (!overlay_holds(m, host, vmig_disk_overlay(disk, role), disk, &allocated, error))
         return FALSE;
     VmigRoom *room = g_hash_table_lookup(rooms, &facts->filesystem);
     if (room == NULL) {
@@ -54,9 +54,9 @@ static gboolean is_tighter(const VmigRoom *a, const VmigRoom *b)
     return b == NULL || (gint64)(a->free - a->needed) < (gint64)(b->free - b->needed);
 }
 
-VmigRoom *vmig_room_ask(VmigMachine *m, VmigSide side, GError **error)
+VmigRoom *vmig_room_ask(VmigMachine *m, VmigRole role, GError **error)
 {
-    VmigHost *host = vmig_side_host(m, side, error);
+    VmigHost *host = vmig_host_at(m, role, error);
     g_autoptr(GHashTable) rooms =
         g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, (GDestroyNotify)vmig_room_free);
     const VmigRoom *tightest = NULL;
@@ -66,7 +66,7 @@ VmigRoom *vmig_room_ask(VmigMachine *m, VmigSide side, GError **error)
     if (host == NULL)
         return NULL;
     for (guint i = 0; i < m->job->disks->len; i++)
-        if (!add_disk(m, host, side, m->job->disks->pdata[i], rooms, error))
+        if (!add_disk(m, host, role, m->job->disks->pdata[i], rooms, error))
             return NULL;
     g_hash_table_iter_init(&iter, rooms);
     while (g_hash_table_iter_next(&iter, NULL, &each))
@@ -116,14 +116,14 @@ static void tell_io_error(VmigMachine *m, VmigHost *host)
 }
 
 /* *waits: it is still paused for want of room. */
-static gboolean relieve(VmigMachine *m, VmigSide side, gboolean *waits, GError **error)
+static gboolean relieve(VmigMachine *m, VmigRole role, gboolean *waits, GError **error)
 {
-    VmigHost *host = vmig_side_host(m, side, error);
+    VmigHost *host = vmig_host_at(m, role, error);
     gboolean space = FALSE;
     VmigRun run;
 
     *waits = FALSE;
-    if (host == NULL || !vmig_side_run(m, side, &run, error))
+    if (host == NULL || !vmig_host_run(m, role, &run, error))
         return FALSE;
     if (run != VMIG_RUN_IO_ERROR) {
         m->starved = FALSE;
@@ -137,7 +137,7 @@ static gboolean relieve(VmigMachine *m, VmigSide side, gboolean *waits, GError *
         m->starved = TRUE;
         return TRUE;
     }
-    g_autoptr(VmigRoom) room = vmig_room_ask(m, side, error);
+    g_autoptr(VmigRoom) room = vmig_room_ask(m, role, error);
     if (room == NULL)
         return FALSE;
     gboolean there = vmig_room_is_there(m, room);
@@ -149,7 +149,7 @@ static gboolean relieve(VmigMachine *m, VmigSide side, gboolean *waits, GError *
     *waits = !there;
     if (!there)
         return TRUE;
-    if (!vmig_ours_require_no_stranger(m, side, error) ||
+    if (!vmig_ours_require_no_stranger(m, role, error) ||
         !host->hypervisor->ops->resume(host->hypervisor, m->job->uuid, error))
         return FALSE;
     vmig_machine_note(m, "%s: there is room again: the guest goes on", host->hypervisor->host);
@@ -160,21 +160,21 @@ static gboolean relieve(VmigMachine *m, VmigSide side, gboolean *waits, GError *
     return TRUE;
 }
 
-void vmig_room_relieve(VmigMachine *m, VmigSide side)
+void vmig_room_relieve(VmigMachine *m, VmigRole role)
 {
     g_autoptr(GError) error = NULL;
     gboolean waits;
 
-    if (!relieve(m, side, &waits, &error))
+    if (!relieve(m, role, &waits, &error))
         vmig_machine_note(m, "%s", error->message);
 }
 
-gboolean vmig_room_require_relief(VmigMachine *m, VmigSide side, GError **error)
+gboolean vmig_room_require_relief(VmigMachine *m, VmigRole role, GError **error)
 {
-    VmigHost *host = vmig_side_host(m, side, error);
+    VmigHost *host = vmig_host_at(m, role, error);
     gboolean waits;
 
-    if (host == NULL || !relieve(m, side, &waits, error))
+    if (host == NULL || !relieve(m, role, &waits, error))
         return FALSE;
     return !waits || vmig_fail(error, VMIG_ERROR_NO_SPACE,
                                "Make room there, then vmig-snap resume; or end the guest (virsh destroy).",
@@ -184,29 +184,29 @@ gboolean vmig_room_require_relief(VmigMachine *m, VmigSide side, GError **error)
 }
 
 /* FALSE for a state whose files are not the overlays and their bases. */
-static gboolean side_of(VmigState state, VmigSide *side)
+static gboolean side_of(VmigState state, VmigRole *role)
 {
-    *side = vmig_state_phase(state) == VMIG_PHASE_BACK ? VMIG_SIDE_SOURCE : VMIG_SIDE_DEST;
+    *role = vmig_state_phase(state) == VMIG_PHASE_BACK ? VMIG_SOURCE : VMIG_DEST;
     return vmig_state_is(state, VMIG_STATE_MERGES);
 }
 
-static gboolean has_room(VmigMachine *m, VmigSide side)
+static gboolean has_room(VmigMachine *m, VmigRole role)
 {
-    g_autoptr(VmigRoom) room = vmig_room_ask(m, side, NULL);
+    g_autoptr(VmigRoom) room = vmig_room_ask(m, role, NULL);
 
     return room != NULL && vmig_room_is_there(m, room);
 }
 
 static gboolean is_asked(VmigMachine *m)
 {
-    return m->world->asked != NULL && m->world->asked(m->world);
+    return m->env->asked != NULL && m->env->asked(m->env);
 }
 
 /* Where all that may be needed is there already it was another kind of want, and only time helps. What the failed
  * commit itself gave back since is no new room: it is counted from now. */
-static gboolean wants_room(VmigMachine *m, VmigSide side)
+static gboolean wants_room(VmigMachine *m, VmigRole role)
 {
-    g_autoptr(VmigRoom) room = vmig_room_ask(m, side, NULL);
+    g_autoptr(VmigRoom) room = vmig_room_ask(m, role, NULL);
 
     if (room == NULL || room->free >= room->needed)
         return FALSE;
@@ -216,9 +216,9 @@ static gboolean wants_room(VmigMachine *m, VmigSide side)
 
 void vmig_room_await_retry(VmigMachine *m, const GError *why, gint64 until)
 {
-    VmigSide side;
-    gboolean space = side_of(vmig_job_state(m->job), &side) && g_error_matches(why, VMIG_ERROR, VMIG_ERROR_NO_SPACE) &&
-                     wants_room(m, side);
+    VmigRole role;
+    gboolean space = side_of(vmig_job_state(m->job), &role) && g_error_matches(why, VMIG_ERROR, VMIG_ERROR_NO_SPACE) &&
+                     wants_room(m, role);
 
     while (vmig_machine_now(m) < until && vmig_machine_check_cancel(m, NULL)) {
         if (vmig_state_is(vmig_job_state(m->job), VMIG_STATE_DECIDES) && g_atomic_int_get(&m->cancelled))
@@ -228,15 +228,15 @@ void vmig_room_await_retry(VmigMachine *m, const GError *why, gint64 until)
             return;
         }
         /* Asked first: to let the guest go on counts the room from then on. */
-        gboolean there = space && has_room(m, side);
+        gboolean there = space && has_room(m, role);
         if (space)
-            vmig_room_relieve(m, side);
+            vmig_room_relieve(m, role);
         if (there) {
             vmig_machine_note(m, "there is room again");
             return;
         }
         gint64 rest = until - vmig_machine_now(m);
-        gboolean looks = space || m->world->asked != NULL;
+        gboolean looks = space || m->env->asked != NULL;
         vmig_machine_wait(m, looks ? MIN(rest, ROOM_POLL) : rest);
     }
 }

@@ -29,11 +29,11 @@ gboolean vmig_commit_note_start(VmigMachine *m, GError **error)
 }
 
 /* *room: it was seen that all disks fit. Asked once for all of them, because the guest may stand still meanwhile. */
-static gboolean start_disk(VmigMachine *m, VmigSide side, VmigDisk *disk, const VmigDomainXml *live, gboolean *room,
+static gboolean start_disk(VmigMachine *m, VmigRole role, VmigDisk *disk, const VmigDomainXml *live, gboolean *room,
                            GError **error)
 {
-    VmigHost *host = vmig_side_host(m, side, error);
-    VmigChain chain = vmig_side_chain_in(live, disk, side);
+    VmigHost *host = vmig_host_at(m, role, error);
+    VmigChain chain = vmig_host_chain_in(live, disk, role);
     VmigBlockJob job;
 
     if (host == NULL)
@@ -48,33 +48,33 @@ static gboolean start_disk(VmigMachine *m, VmigSide side, VmigDisk *disk, const 
         return FALSE;
     if (job.kind == VMIG_BLOCK_JOB_COMMIT)
         return TRUE;
-    if (!*room && !vmig_commit_require_room(m, side, disk, error))
+    if (!*room && !vmig_commit_require_room(m, role, disk, error))
         return FALSE;
     *room = TRUE;
-    /* The parked copy holds the disk until the very moment at which the commit does. */
+    /* The hold holds the disk until the very moment at which the commit does. */
     if (job.kind == VMIG_BLOCK_JOB_COPY) {
-        if (!vmig_overlay_unpark_disk(m, side, disk, error))
+        if (!vmig_overlay_release_disk(m, role, disk, error))
             return FALSE;
     } else if (job.kind != VMIG_BLOCK_JOB_NONE)
         return vmig_fail(error, VMIG_ERROR_BLOCK_JOB, "End it (virsh blockjob --abort), then vmig-snap resume.",
                          "%s: disk %s has another block job", host->hypervisor->host, disk->target);
     return host->hypervisor->ops->block_commit(host->hypervisor, m->job->uuid, disk->target,
-                                               vmig_domain_file_name(vmig_disk_base(disk), side),
+                                               vmig_domain_file_name(vmig_disk_base(disk), role),
                                                vmig_settings_share(m->job), error);
 }
 
-gboolean vmig_commit_start(VmigMachine *m, VmigSide side, GError **error)
+gboolean vmig_commit_start(VmigMachine *m, VmigRole role, GError **error)
 {
     gboolean room = FALSE;
 
-    if (!vmig_side_require_no_snapshot(m, side, error) || !vmig_commit_note_start(m, error))
+    if (!vmig_host_require_no_snapshot(m, role, error) || !vmig_commit_note_start(m, error))
         return FALSE;
     /* The guest may be paused: one look for all disks. Starting one disk's commit changes nothing of the others. */
-    g_autoptr(VmigDomainXml) live = vmig_side_definition(m, side, VMIG_XML_LIVE, error);
+    g_autoptr(VmigDomainXml) live = vmig_host_definition(m, role, VMIG_XML_LIVE, error);
     if (live == NULL)
         return FALSE;
     for (guint i = 0; i < m->job->disks->len; i++)
-        if (!start_disk(m, side, m->job->disks->pdata[i], live, &room, error))
+        if (!start_disk(m, role, m->job->disks->pdata[i], live, &room, error))
             return FALSE;
     return vmig_fault("commit.started", error);
 }
@@ -84,10 +84,10 @@ typedef struct {
     gboolean ready; /* committed and in step, or already on the base */
 } Look;
 
-static gboolean look_at_disk(VmigMachine *m, VmigSide side, const VmigDisk *disk, const VmigDomainXml *live, Look *look,
+static gboolean look_at_disk(VmigMachine *m, VmigRole role, const VmigDisk *disk, const VmigDomainXml *live, Look *look,
                              GError **error)
 {
-    VmigHost *host = vmig_side_host(m, side, error);
+    VmigHost *host = vmig_host_at(m, role, error);
     VmigBlockJob job;
 
     if (host == NULL || !host->hypervisor->ops->block_job(host->hypervisor, m->job->uuid, disk->target,
@@ -100,25 +100,25 @@ static gboolean look_at_disk(VmigMachine *m, VmigSide side, const VmigDisk *disk
         vmig_machine_progress(m, disk->target, job.done, job.total, 0);
         return TRUE;
     }
-    return vmig_side_chain_in(live, disk, side) == VMIG_CHAIN_BASE || vmig_commit_ended(m, side, disk, error);
+    return vmig_host_chain_in(live, disk, role) == VMIG_CHAIN_BASE || vmig_commit_ended(m, role, disk, error);
 }
 
-static gboolean look(VmigMachine *m, VmigSide side, Look *ret, GError **error)
+static gboolean look(VmigMachine *m, VmigRole role, Look *ret, GError **error)
 {
-    g_autoptr(VmigDomainXml) live = vmig_side_definition(m, side, VMIG_XML_LIVE, error);
+    g_autoptr(VmigDomainXml) live = vmig_host_definition(m, role, VMIG_XML_LIVE, error);
 
     *ret = (Look){.ready = TRUE};
     for (guint i = 0; live != NULL && i < m->job->disks->len; i++)
-        if (!look_at_disk(m, side, m->job->disks->pdata[i], live, ret, error))
+        if (!look_at_disk(m, role, m->job->disks->pdata[i], live, ret, error))
             return FALSE;
     return live != NULL;
 }
 
-gboolean vmig_commit_look(VmigMachine *m, VmigSide side, gboolean *ready, GError **error)
+gboolean vmig_commit_look(VmigMachine *m, VmigRole role, gboolean *ready, GError **error)
 {
     Look now;
 
-    if (!look(m, side, &now, error))
+    if (!look(m, role, &now, error))
         return FALSE;
     *ready = now.ready;
     return TRUE;
@@ -131,9 +131,9 @@ typedef struct {
     gboolean hurried;
 } Pace;
 
-static gboolean hurry(VmigMachine *m, VmigSide side, Pace *pace, GError **error)
+static gboolean hurry(VmigMachine *m, VmigRole role, Pace *pace, GError **error)
 {
-    VmigHost *host = vmig_side_host(m, side, error);
+    VmigHost *host = vmig_host_at(m, role, error);
     gint64 now = vmig_machine_now(m);
 
     if (host == NULL || pace->hurried || (now - pace->moved < STALL_LIMIT / 2 && now - pace->shrunk < SLOW_LIMIT))
@@ -177,75 +177,75 @@ static gboolean keep_pace(VmigMachine *m, Pace *pace, const Look *now, gboolean 
                      "the guest writes faster than the commit copies: %s are left, and it does not become less", left);
 }
 
-static gboolean wait_ready(VmigMachine *m, VmigSide side, GError **error)
+static gboolean wait_ready(VmigMachine *m, VmigRole role, GError **error)
 {
     Pace pace = {.moved = vmig_machine_now(m), .shrunk = vmig_machine_now(m), .least = G_MAXUINT64};
     gboolean enough = FALSE;
 
     for (;;) {
         Look now;
-        if (!look(m, side, &now, error))
+        if (!look(m, role, &now, error))
             return FALSE;
         if (now.ready)
             return TRUE;
-        if (!keep_pace(m, &pace, &now, &enough, error) || enough || !hurry(m, side, &pace, error))
+        if (!keep_pace(m, &pace, &now, &enough, error) || enough || !hurry(m, role, &pace, error))
             return enough;
-        vmig_room_relieve(m, side);
+        vmig_room_relieve(m, role);
         vmig_machine_wait(m, POLL);
     }
 }
 
-static gboolean commit_live(VmigMachine *m, VmigSide side, GError **error)
+static gboolean commit_live(VmigMachine *m, VmigRole role, GError **error)
 {
     g_autoptr(GError) why = NULL;
 
     /* What was done between the two holds must not have been anything: now the commit keeps others out. */
-    if (vmig_commit_start(m, side, &why) && vmig_side_require_chain(m, side, VMIG_CHAIN_OURS, &why) &&
-        vmig_side_require_no_snapshot(m, side, &why) && wait_ready(m, side, &why))
+    if (vmig_commit_start(m, role, &why) && vmig_host_require_chain(m, role, VMIG_CHAIN_OURS, &why) &&
+        vmig_host_require_no_snapshot(m, role, &why) && wait_ready(m, role, &why))
         return TRUE;
-    why = vmig_commit_blame_room(m, side, g_steal_pointer(&why));
+    why = vmig_commit_blame_room(m, role, g_steal_pointer(&why));
     if (vmig_commit_is_ended(why))
-        vmig_overlay_hold_disks(m, side);
+        vmig_overlay_hold_disks(m, role);
     g_propagate_error(error, g_steal_pointer(&why));
     return FALSE;
 }
 
-static gboolean commit(VmigMachine *m, VmigSide side, GError **error)
+static gboolean commit(VmigMachine *m, VmigRole role, GError **error)
 {
     VmigRun run;
 
-    if (!vmig_side_run(m, side, &run, error))
+    if (!vmig_host_run(m, role, &run, error))
         return FALSE;
-    if (m->job->pivoted && side == VMIG_SIDE_DEST)
-        return vmig_side_require_on_bases(m, side, error) && vmig_commit_start_again(m, side, error);
-    if (run == VMIG_RUN_ABSENT && !vmig_commit_define_again(m, side, error))
+    if (m->job->pivoted && role == VMIG_DEST)
+        return vmig_host_require_on_bases(m, role, error) && vmig_commit_start_again(m, role, error);
+    if (run == VMIG_RUN_ABSENT && !vmig_commit_define_again(m, role, error))
         return FALSE;
     if (run == VMIG_RUN_SHUTOFF || run == VMIG_RUN_ABSENT)
-        return vmig_commit_offline(m, side, error);
+        return vmig_commit_offline(m, role, error);
     if (run == VMIG_RUN_CRASHED)
         return vmig_fail(error, VMIG_ERROR_GUEST_GONE, NULL, "'%s' is gone", m->job->domain);
-    /* The guest came to its seeds: there is nothing to commit. */
-    if (side == VMIG_SIDE_DEST && vmig_job_is_direct(m->job))
-        return vmig_side_require_on_bases(m, side, error);
-    return commit_live(m, side, error);
+    /* The guest came to its base copies: there is nothing to commit. */
+    if (role == VMIG_DEST && vmig_job_merges_by_mirror(m->job))
+        return vmig_host_require_on_bases(m, role, error);
+    return commit_live(m, role, error);
 }
 
 gboolean vmig_step_commit(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError **error)
 {
-    return commit(m, VMIG_SIDE_DEST, error);
+    return commit(m, VMIG_DEST, error);
 }
 
 gboolean vmig_step_back_commit(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError **error)
 {
-    VmigHost *source = vmig_side_host(m, VMIG_SIDE_SOURCE, error);
+    VmigHost *source = vmig_host_at(m, VMIG_SOURCE, error);
     VmigBackWork work;
 
     if (source == NULL || !vmig_commit_back_work(m, &work, error))
         return FALSE;
     /* Our own holds go first: they would keep the commit out too. */
-    if (!vmig_storage_fence_drop(source->storage, m->job, error) || !vmig_storage_thaw(source->storage, m->job, error))
+    if (!vmig_node_fence_drop(source->node, m->job, error) || !vmig_node_thaw(source->node, m->job, error))
         return FALSE;
     if (work == VMIG_BACK_OFFLINE)
-        return vmig_commit_offline(m, VMIG_SIDE_SOURCE, error);
-    return work == VMIG_BACK_NOTHING || commit(m, VMIG_SIDE_SOURCE, error);
+        return vmig_commit_offline(m, VMIG_SOURCE, error);
+    return work == VMIG_BACK_NOTHING || commit(m, VMIG_SOURCE, error);
 }

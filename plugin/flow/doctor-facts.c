@@ -24,7 +24,7 @@ void vmig_doctor_job_free(VmigDoctorJob *job)
 {
     g_clear_pointer(&job->job, vmig_job_free);
     g_clear_pointer(&job->files, g_ptr_array_unref);
-    g_clear_pointer(&job->marred, g_ptr_array_unref);
+    g_clear_pointer(&job->has_snapshot, g_ptr_array_unref);
     g_free(job->role);
     g_free(job->holder);
     g_free(job->token_before);
@@ -208,7 +208,7 @@ static gboolean is_left(const VmigJournalFile *file, const VmigDoctorJob *job)
 {
     gboolean dest = vmig_job_token_is_dest(job->job);
 
-    return strcmp(file->kind, "base") != 0 && !(dest && strcmp(file->kind, "seed") == 0) &&
+    return strcmp(file->kind, "base") != 0 && !(dest && strcmp(file->kind, "copy") == 0) &&
            access(file->path, F_OK) == 0;
 }
 
@@ -230,18 +230,18 @@ static gboolean list_files(VmigJournal *journal, VmigDoctorJob *job, GError **er
     return rows != NULL;
 }
 
-static void find_marred(VmigDoctorJob *job, GPtrArray *roots)
+static void find_has_snapshot(VmigDoctorJob *job, GPtrArray *roots)
 {
     gboolean dest = g_strcmp0(job->role, VMIG_ROLE_DESTINATION) == 0;
 
-    job->marred = g_ptr_array_new_with_free_func(g_free);
+    job->has_snapshot = g_ptr_array_new_with_free_func(g_free);
     for (guint i = 0; i < job->job->disks->len; i++) {
         const VmigDisk *disk = job->job->disks->pdata[i];
         const char *overlay = dest ? disk->dest_overlay : disk->overlay;
         guint32 count = 0;
         if (overlay != NULL && access(overlay, F_OK) == 0 && vmig_image_count_snapshots(overlay, roots, &count, NULL) &&
             count > 0)
-            g_ptr_array_add(job->marred, g_strdup(overlay));
+            g_ptr_array_add(job->has_snapshot, g_strdup(overlay));
     }
 }
 
@@ -255,7 +255,7 @@ static gboolean look_at_open_job(VmigJournal *journal, VmigDoctorJob *job, const
         g_ptr_array_add(roots, *root);
     if (!vmig_oplock_holder(locks, job->job->uuid, &job->holder, NULL))
         job->holder = NULL;
-    find_marred(job, roots);
+    find_has_snapshot(job, roots);
     job->token_before = vmig_journal_token(journal, job->job->id, error);
     if (job->token_before == NULL)
         return FALSE;

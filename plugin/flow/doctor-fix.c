@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "host/guard.h"
-#include "host/storage-local.h"
+#include "host/node-local.h"
 #include "store/oplock.h"
 
 typedef struct {
@@ -14,33 +14,33 @@ typedef struct {
     VmigHypervisor *hypervisor;
     const VmigConfig *config;
     VmigFinding *finding;
-    VmigStorage *storage; /* opened when a repair needs it */
+    VmigNode *node; /* opened when a repair needs it */
 } Repair;
 
 static void repair_clear(Repair *repair)
 {
-    g_clear_pointer(&repair->storage, vmig_storage_free);
+    g_clear_pointer(&repair->node, vmig_node_free);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Repair, repair_clear)
 
-static gboolean open_storage(Repair *r, GError **error)
+static gboolean open_node(Repair *r, GError **error)
 {
-    VmigStorageConfig config = {
+    VmigNodeConfig config = {
         .state_dir = r->config->state_dir,
         .run_dir = r->config->run_dir,
         .roots = (const char *const *)r->config->image_roots,
         .role = VMIG_ROLE_SOURCE,
     };
 
-    r->storage = vmig_storage_local_new(g_get_host_name(), &config, error);
-    return r->storage != NULL;
+    r->node = vmig_node_local_new(g_get_host_name(), &config, error);
+    return r->node != NULL;
 }
 
 /* An unknown job is over as well: it cannot begin under an id that is in use. */
 static gboolean check_over(Repair *r, GError **error)
 {
     g_autoptr(GError) failure = NULL;
-    VmigJournal *journal = vmig_storage_local_journal(r->storage, error);
+    VmigJournal *journal = vmig_node_local_journal(r->node, error);
     g_autoptr(VmigJob) job = journal != NULL ? vmig_journal_load(journal, r->finding->job, &failure) : NULL;
 
     if (journal == NULL)
@@ -64,13 +64,13 @@ static VmigJob *id_only(const char *id)
 /* What made it redundant is in the journal, or its kind says so: it is never said here. */
 static gboolean check_redundant(Repair *r, GError **error)
 {
-    VmigJournal *journal = vmig_storage_local_journal(r->storage, error);
+    VmigJournal *journal = vmig_node_local_journal(r->node, error);
     g_autoptr(VmigJournalFile) row = NULL;
 
     if (journal == NULL || !vmig_journal_file_get(journal, r->finding->job, r->finding->path, &row, error))
         return FALSE;
     if (row != NULL &&
-        (strcmp(row->kind, "part") == 0 || strcmp(row->kind, "park") == 0 || strcmp(row->state, "redundant") == 0))
+        (strcmp(row->kind, "part") == 0 || strcmp(row->kind, "hold") == 0 || strcmp(row->state, "redundant") == 0))
         return TRUE;
     return vmig_fail(error, VMIG_ERROR_GATE, NULL, "%s: nobody said that it is redundant", r->finding->path);
 }
@@ -81,24 +81,24 @@ static gboolean fix_file(Repair *r, GError **error)
     g_autoptr(VmigJob) job = id_only(r->finding->job);
     gboolean held = FALSE;
 
-    if (!open_storage(r, error) || !check_over(r, error) || !check_redundant(r, error) ||
+    if (!open_node(r, error) || !check_over(r, error) || !check_redundant(r, error) ||
         !vmig_image_is_held(r->finding->path, &held, error))
         return FALSE;
     if (held)
         return vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL, "%s is in use", r->finding->path);
-    return vmig_storage_remove(r->storage, job, r->finding->path, "left over by a job that is finished", error);
+    return vmig_node_remove(r->node, job, r->finding->path, "left over by a job that is finished", error);
 }
 
 static gboolean fix_folder(Repair *r, GError **error)
 {
     g_autoptr(VmigJob) job = id_only(r->finding->job);
 
-    return open_storage(r, error) && check_over(r, error) && vmig_storage_rundir_remove(r->storage, job, error);
+    return open_node(r, error) && check_over(r, error) && vmig_node_rundir_remove(r->node, job, error);
 }
 
 static gboolean fix_guard(Repair *r, GError **error)
 {
-    return open_storage(r, error) && check_over(r, error) && vmig_guard_stop(r->finding->path, error);
+    return open_node(r, error) && check_over(r, error) && vmig_guard_stop(r->finding->path, error);
 }
 
 /* --- the guest's definition, with the lock held --- */
@@ -143,7 +143,7 @@ static gboolean restore_snapshot(Repair *r, GError **error)
 /* No unfinished job of the domain, and none can begin. */
 static gboolean check_free(Repair *r, GError **error)
 {
-    VmigJournal *journal = vmig_storage_local_journal(r->storage, error);
+    VmigJournal *journal = vmig_node_local_journal(r->node, error);
     g_autoptr(VmigJob) job = NULL;
 
     if (journal == NULL || !vmig_journal_find_open(journal, r->finding->uuid, &job, error))
@@ -156,7 +156,7 @@ static gboolean fix_domain(Repair *r, gboolean (*act)(Repair *, GError **), GErr
     g_autofree char *dir = g_build_filename(r->config->run_dir, "lock", NULL);
     const char *id = vmig_doctor_find_job(r->facts, r->finding->job) != NULL ? r->finding->job : "doctor";
 
-    if (!open_storage(r, error))
+    if (!open_node(r, error))
         return FALSE;
     g_autoptr(VmigOpLock) lock = vmig_oplock_take(dir, r->finding->uuid, id, "doctor", error);
     return lock != NULL && check_free(r, error) && act(r, error);
@@ -213,8 +213,7 @@ gboolean vmig_doctor_repair(const VmigDoctorFacts *facts, const VmigDoctorReques
     case VMIG_FIX_SNAPSHOT:
         return fix_domain(&r, restore_snapshot, error);
     case VMIG_FIX_REHEARSAL:
-        return open_storage(&r, error) &&
-               vmig_doctor_fix_rehearsal(request->hypervisor, r.storage, finding->job, error);
+        return open_node(&r, error) && vmig_doctor_fix_rehearsal(request->hypervisor, r.node, finding->job, error);
     case VMIG_FIX_NONE:
         break;
     }

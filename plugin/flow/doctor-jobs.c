@@ -16,8 +16,8 @@ guint vmig_doctor_expected(const VmigJob *job, gboolean here_is_dest)
     if (state == VMIG_STATE_LAST)
         return BASE | OVERLAY | ABSENT;
     guint may = vmig_state_expected(state, here_is_dest);
-    /* The fold "direct" has no overlay there: the guest comes to its seeds. */
-    return here_is_dest && vmig_job_is_direct(job) && (may & OVERLAY) != 0 ? (may & ~OVERLAY) | BASE : may;
+    /* The merge "mirror" has no overlay there: the guest comes to its base copies. */
+    return here_is_dest && vmig_job_merges_by_mirror(job) && (may & OVERLAY) != 0 ? (may & ~OVERLAY) | BASE : may;
 }
 
 static gboolean here_is_dest(const VmigDoctorJob *job)
@@ -36,20 +36,19 @@ static const VmigDoctorDomain *domain_of(const VmigDoctorFacts *facts, const Vmi
 }
 
 /* As bits; 0: on neither. Of a guest that is off libvirt knows only the top. */
-static guint chain_of(const VmigDomainDisk *found, const VmigDisk *disk, VmigSide side)
+static guint chain_of(const VmigDomainDisk *found, const VmigDisk *disk, VmigRole role)
 {
-    const char *overlay = side == VMIG_SIDE_DEST ? disk->dest_overlay : disk->overlay;
+    const char *overlay = role == VMIG_DEST ? disk->dest_overlay : disk->overlay;
     const VmigFile *base = disk->files->len > 0 ? vmig_disk_base(disk) : NULL;
 
     if (!found->chain_known) {
         if (overlay != NULL && g_strcmp0(found->source, overlay) == 0)
             return OVERLAY;
-        return base != NULL && g_strcmp0(found->source, side == VMIG_SIDE_DEST ? base->dest : base->source) == 0 ? BASE
-                                                                                                                 : 0;
+        return base != NULL && g_strcmp0(found->source, role == VMIG_DEST ? base->dest : base->source) == 0 ? BASE : 0;
     }
-    if (vmig_domain_disk_chain_matches(found, NULL, disk->files, side))
+    if (vmig_domain_disk_chain_matches(found, NULL, disk->files, role))
         return BASE;
-    return overlay != NULL && vmig_domain_disk_chain_matches(found, overlay, disk->files, side) ? OVERLAY : 0;
+    return overlay != NULL && vmig_domain_disk_chain_matches(found, overlay, disk->files, role) ? OVERLAY : 0;
 }
 
 static const char *expected_text(guint expected)
@@ -69,12 +68,12 @@ static const char *expected_text(guint expected)
 static void chain_rule(const VmigDoctorJob *job, const VmigDomainXml *xml, gboolean live, GPtrArray *findings)
 {
     guint expected = vmig_doctor_expected(job->job, here_is_dest(job));
-    VmigSide side = here_is_dest(job) ? VMIG_SIDE_DEST : VMIG_SIDE_SOURCE;
+    VmigRole role = here_is_dest(job) ? VMIG_DEST : VMIG_SOURCE;
 
     for (guint i = 0; xml != NULL && i < job->job->disks->len; i++) {
         const VmigDisk *disk = job->job->disks->pdata[i];
         const VmigDomainDisk *found = vmig_domain_xml_disk(xml, disk->target);
-        if (found != NULL && (chain_of(found, disk, side) & expected) != 0)
+        if (found != NULL && (chain_of(found, disk, role) & expected) != 0)
             continue;
         g_autofree char *chain = found != NULL ? vmig_domain_disk_chain_text(found) : g_strdup("nothing");
         g_autofree char *target = vmig_text_escape(disk->target, -1);
@@ -137,10 +136,10 @@ static void owner_rule(const VmigDoctorJob *job, GPtrArray *findings)
     vmig_finding_repair(f, "virsh suspend %s, here and now; then vmig-snap resume %s", job->job->uuid, job->job->id);
 }
 
-static void marred_rule(const VmigDoctorJob *job, GPtrArray *findings)
+static void has_snapshot_rule(const VmigDoctorJob *job, GPtrArray *findings)
 {
-    for (guint i = 0; job->marred != NULL && i < job->marred->len; i++) {
-        g_autofree char *path = vmig_text_escape(job->marred->pdata[i], -1);
+    for (guint i = 0; job->has_snapshot != NULL && i < job->has_snapshot->len; i++) {
+        g_autofree char *path = vmig_text_escape(job->has_snapshot->pdata[i], -1);
         VmigFinding *f =
             vmig_finding_add(findings, "snapshot-in-overlay", VMIG_SEVERITY_PROBLEM,
                              "somebody made an internal snapshot in the temporary overlay %s of job %s: it "
@@ -233,7 +232,7 @@ void vmig_doctor_job_rules(const VmigDoctorFacts *facts, GPtrArray *findings)
         unfinished_rule(job, findings);
         if (job->holder != NULL) /* on its way: the next moment it is in order */
             continue;
-        marred_rule(job, findings);
+        has_snapshot_rule(job, findings);
         domain_rules(facts, job, findings);
     }
 }

@@ -46,7 +46,7 @@ static gboolean is_redundant(const VmigDoctorFacts *facts, const VmigDoctorFile 
 {
     if (vmig_doctor_user_of(facts, file->path) != NULL)
         return FALSE;
-    return strcmp(file->kind, "part") == 0 || strcmp(file->kind, "park") == 0 ||
+    return strcmp(file->kind, "part") == 0 || strcmp(file->kind, "hold") == 0 ||
            (strcmp(file->state, "redundant") == 0 && knows_users(facts));
 }
 
@@ -240,7 +240,7 @@ static void overlay_finding(const VmigDoctorFacts *facts, const VmigDoctorDomain
             findings, "set-aside", VMIG_SEVERITY_NOTE,
             "disk %s of '%s' is on %s, the overlay of job %s, which was set aside: it is part of the disk. If it "
             "holds no snapshot (qemu-img snapshot -l -U), virsh blockcommit %s %s --active --pivot --wait "
-            "folds it into its base",
+            "merges it into its base",
             target, name, shown, id, domain->uuid, target);
         return;
     }
@@ -262,8 +262,8 @@ static void copy_finding(const VmigDoctorFacts *facts, const VmigDoctorDomain *d
     g_autofree char *target = vmig_text_escape(disk->target, -1);
     g_autofree char *word = vmig_shell_word(disk->target);
     g_autofree char *whose = job_text(job, id);
-    VmigFinding *f = vmig_finding_add(findings, "parked-copy", VMIG_SEVERITY_PROBLEM,
-                                      "a parked block copy still runs on disk %s of '%s', of %s: libvirt refuses "
+    VmigFinding *f = vmig_finding_add(findings, "hold", VMIG_SEVERITY_PROBLEM,
+                                      "a hold still runs on disk %s of '%s', of %s: libvirt refuses "
                                       "snapshots of it",
                                       target, name, whose);
     vmig_finding_repair(f, "virsh blockjob %s %s --abort", domain->uuid, word);

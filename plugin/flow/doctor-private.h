@@ -6,7 +6,7 @@
 #include "flow/doctor.h"
 #include "host/host-setup.h"
 #include "host/leftovers.h"
-#include "host/storage.h"
+#include "host/node.h"
 #include "store/journal.h"
 
 /* One file that the journal lists for a finished job, and that exists. */
@@ -28,7 +28,7 @@ typedef struct {
     char *token_before, *token_after; /* read before and after the guest was looked at */
     gboolean run_known;
     VmigRun run;
-    GPtrArray *marred; /* char*: overlays here that hold an internal snapshot */
+    GPtrArray *has_snapshot; /* char*: overlays here that hold an internal snapshot */
 } VmigDoctorJob;
 
 typedef struct {
@@ -96,7 +96,7 @@ void vmig_doctor_setup_rules(const VmigDoctorFacts *facts, GPtrArray *findings);
 void vmig_doctor_job_rules(const VmigDoctorFacts *facts, GPtrArray *findings);
 void vmig_doctor_leftover_rules(const VmigDoctorFacts *facts, GPtrArray *findings);
 void vmig_doctor_rehearsal_rules(const VmigDoctorFacts *facts, GPtrArray *findings);
-gboolean vmig_doctor_fix_rehearsal(VmigHypervisor *hypervisor, VmigStorage *storage, const char *id, GError **error);
+gboolean vmig_doctor_fix_rehearsal(VmigHypervisor *hypervisor, VmigNode *node, const char *id, GError **error);
 
 typedef enum {
     VMIG_HOOK_NOT_THERE,

@@ -3,7 +3,7 @@
 #include "core/rehearsal.h"
 #include "flow/doctor-private.h"
 #include "flow/rehearsal.h"
-#include "host/storage-local.h"
+#include "host/node-local.h"
 
 void vmig_doctor_rehearsal_rules(const VmigDoctorFacts *facts, GPtrArray *findings)
 {
@@ -23,9 +23,9 @@ void vmig_doctor_rehearsal_rules(const VmigDoctorFacts *facts, GPtrArray *findin
 }
 
 /* As the next rehearsal on this host does it. */
-gboolean vmig_doctor_fix_rehearsal(VmigHypervisor *hypervisor, VmigStorage *storage, const char *id, GError **error)
+gboolean vmig_doctor_fix_rehearsal(VmigHypervisor *hypervisor, VmigNode *node, const char *id, GError **error)
 {
-    VmigHost host = {hypervisor, storage};
+    VmigHost host = {hypervisor, node};
 
     if (hypervisor == NULL)
         return vmig_fail(error, VMIG_ERROR_UNREACHABLE, "Start libvirt, then run vmig-snap doctor --fix again.",

@@ -8,10 +8,10 @@
 #include "core/names.h"
 #include "host/host-setup.h"
 #include "host/leftovers.h"
-#include "host/storage-local.h"
+#include "host/node-local.h"
 
 #define ALONE_HINT                                                                                                     \
-    "Bring the other host back; or, if you know that the guest is complete there: vmig-snap clean "                    \
+    "Bring the other host back; or, if you know that the guest is complete there: vmig-snap purge "                    \
     "--without-destination"
 
 static void removed_free(VmigRemovedImage *image)
@@ -20,7 +20,7 @@ static void removed_free(VmigRemovedImage *image)
     g_free(image);
 }
 
-void vmig_cleaned_free(VmigCleaned *cleaned)
+void vmig_purged_free(VmigPurged *cleaned)
 {
     g_clear_pointer(&cleaned->job, vmig_job_free);
     g_ptr_array_unref(cleaned->removed);
@@ -93,7 +93,7 @@ static gboolean refuse_newest(VmigJournal *journal, const VmigJob *job, GError *
     if (role == NULL)
         return FALSE;
     if (strcmp(role, VMIG_ROLE_SOURCE) != 0)
-        return vmig_fail(error, VMIG_ERROR_REFUSED, "Run vmig-snap clean on the host that it came from.",
+        return vmig_fail(error, VMIG_ERROR_REFUSED, "Run vmig-snap purge on the host that it came from.",
                          "job %s brought '%s' to this host: the images here are its disks", job->id, name);
     if (vmig_job_end(job) != VMIG_END_MOVED)
         return vmig_fail(error, VMIG_ERROR_REFUSED, NULL,
@@ -167,14 +167,14 @@ static gboolean refuse_used(const VmigFile *file, const char *user, GError **err
                      "%s stays: %s", path, user);
 }
 
-static gboolean check_users(VmigStorage *storage, GPtrArray *files, GError **error)
+static gboolean check_users(VmigNode *node, GPtrArray *files, GError **error)
 {
     g_autoptr(GPtrArray) paths = g_ptr_array_new();
 
     for (guint i = 0; i < files->len; i++)
         g_ptr_array_add(paths, ((const VmigFile *)files->pdata[i])->source);
     g_ptr_array_add(paths, NULL);
-    g_autoptr(GPtrArray) users = vmig_storage_users(storage, (const char *const *)paths->pdata, NULL, error);
+    g_autoptr(GPtrArray) users = vmig_node_users(node, (const char *const *)paths->pdata, NULL, error);
     for (guint i = 0; users != NULL && i < users->len; i++)
         if (users->pdata[i] != NULL)
             return refuse_used(files->pdata[i], users->pdata[i], error);
@@ -183,12 +183,12 @@ static gboolean check_users(VmigStorage *storage, GPtrArray *files, GError **err
 
 /* --- the other host --- */
 
-static gboolean check_record(VmigStorage *peer, const VmigJob *job, GError **error)
+static gboolean check_record(VmigNode *peer, const VmigJob *job, GError **error)
 {
     g_autoptr(VmigJob) record = NULL;
     g_autofree char *dest = vmig_text_escape(job->dest_host, -1);
 
-    if (!vmig_storage_record_get(peer, job->id, &record, error))
+    if (!vmig_node_record_get(peer, job->id, &record, error))
         return FALSE;
     if (record == NULL)
         return vmig_fail(error, VMIG_ERROR_REFUSED, ALONE_HINT, "%s does not know job %s", dest, job->id);
@@ -199,11 +199,11 @@ static gboolean check_record(VmigStorage *peer, const VmigJob *job, GError **err
 }
 
 /* *told: the hint names the way without the other host already. */
-static gboolean check_copies(VmigStorage *peer, const VmigJob *job, GPtrArray *files, gboolean *told, GError **error)
+static gboolean check_copies(VmigNode *peer, const VmigJob *job, GPtrArray *files, gboolean *told, GError **error)
 {
     for (guint i = 0; i < files->len; i++) {
         const VmigFile *file = files->pdata[i];
-        g_autoptr(VmigPathFacts) facts = vmig_storage_path(peer, file->dest, error);
+        g_autoptr(VmigPathFacts) facts = vmig_node_path(peer, file->dest, error);
         if (facts == NULL)
             return FALSE;
         if (facts->exists)
@@ -212,21 +212,21 @@ static gboolean check_copies(VmigStorage *peer, const VmigJob *job, GPtrArray *f
         g_autofree char *dest = vmig_text_escape(job->dest_host, -1);
         *told = TRUE;
         return vmig_fail(error, VMIG_ERROR_REFUSED,
-                         "If the guest went on to a third host and is well there: vmig-snap clean "
+                         "If the guest went on to a third host and is well there: vmig-snap purge "
                          "--without-destination",
                          "%s has no %s any more: what is here may be the last copy", dest, path);
     }
     return TRUE;
 }
 
-static gboolean check_peer(const VmigCleanRequest *request, const VmigJob *job, GPtrArray *files, GError **error)
+static gboolean check_peer(const VmigPurgeRequest *request, const VmigJob *job, GPtrArray *files, GError **error)
 {
     g_autoptr(GError) why = NULL;
     gboolean told = FALSE;
 
     if (request->open_peer == NULL)
         return TRUE;
-    g_autoptr(VmigStorage) peer = request->open_peer(request->user, job, &why);
+    g_autoptr(VmigNode) peer = request->open_peer(request->user, job, &why);
     if (peer != NULL && check_record(peer, job, &why) && check_copies(peer, job, files, &told, &why))
         return TRUE;
     g_autofree char *hint = g_strdup(vmig_error_hint(why));
@@ -243,13 +243,13 @@ static gboolean check_peer(const VmigCleanRequest *request, const VmigJob *job, 
 
 /* --- removing --- */
 
-static gboolean remove_one(VmigStorage *storage, const VmigFile *file, VmigCleaned *cleaned, GError **error)
+static gboolean remove_one(VmigNode *node, const VmigFile *file, VmigPurged *cleaned, GError **error)
 {
     guint64 bytes = 0;
     g_autofree char *user = NULL;
 
-    if (!vmig_storage_allocated(storage, file->source, &bytes, error) ||
-        !vmig_storage_remove_base(storage, cleaned->job, file, &user, error) ||
+    if (!vmig_node_allocated(node, file->source, &bytes, error) ||
+        !vmig_node_remove_base(node, cleaned->job, file, &user, error) ||
         (user != NULL && !refuse_used(file, user, error))) {
         g_autofree char *before =
             cleaned->removed->len > 0 ? g_strdup_printf("after %u images were removed: ", cleaned->removed->len) : NULL;
@@ -265,11 +265,10 @@ static gboolean remove_one(VmigStorage *storage, const VmigFile *file, VmigClean
     return TRUE;
 }
 
-static gboolean clean_locked(const VmigCleanRequest *request, VmigStorage *storage, VmigCleaned *cleaned,
-                             GError **error)
+static gboolean clean_locked(const VmigPurgeRequest *request, VmigNode *node, VmigPurged *cleaned, GError **error)
 {
     g_autoptr(GPtrArray) files = images_of(cleaned->job);
-    VmigJournal *journal = vmig_storage_local_journal(storage, error);
+    VmigJournal *journal = vmig_node_local_journal(node, error);
     g_autoptr(VmigJob) open = NULL;
 
     if (files->len == 0)
@@ -281,18 +280,18 @@ static gboolean clean_locked(const VmigCleanRequest *request, VmigStorage *stora
     for (guint i = 0; i < files->len; i++)
         if (!check_image(files->pdata[i], error))
             return FALSE;
-    if (!check_users(storage, files, error) || !check_peer(request, cleaned->job, files, error))
+    if (!check_users(node, files, error) || !check_peer(request, cleaned->job, files, error))
         return FALSE;
     for (guint i = 0; i < files->len; i++)
-        if (!remove_one(storage, files->pdata[i], cleaned, error))
+        if (!remove_one(node, files->pdata[i], cleaned, error))
             return FALSE;
     return TRUE;
 }
 
-VmigCleaned *vmig_clean_kept_images(const VmigCleanRequest *request, GError **error)
+VmigPurged *vmig_purge_kept_images(const VmigPurgeRequest *request, GError **error)
 {
     const VmigConfig *config = request->config;
-    VmigStorageConfig local = {
+    VmigNodeConfig local = {
         .state_dir = config->state_dir,
         .run_dir = config->run_dir,
         .roots = (const char *const *)config->image_roots,
@@ -301,16 +300,16 @@ VmigCleaned *vmig_clean_kept_images(const VmigCleanRequest *request, GError **er
     };
     g_autofree char *path = g_build_filename(config->state_dir, "journal.db", NULL);
     g_autofree char *machine_id = vmig_machine_id();
-    g_autoptr(VmigCleaned) cleaned = g_new0(VmigCleaned, 1);
+    g_autoptr(VmigPurged) cleaned = g_new0(VmigPurged, 1);
 
     cleaned->removed = g_ptr_array_new_with_free_func((GDestroyNotify)removed_free);
     g_autoptr(VmigJournal) reader = vmig_journal_open_read_only(path, machine_id, error);
     cleaned->job = reader != NULL ? find_job(reader, request->domain, error) : NULL;
     if (cleaned->job == NULL)
         return NULL;
-    g_autoptr(VmigStorage) storage = vmig_storage_local_new(g_get_host_name(), &local, error);
-    if (storage == NULL || !vmig_storage_lock(storage, cleaned->job, NULL, error) ||
-        !clean_locked(request, storage, cleaned, error))
+    g_autoptr(VmigNode) node = vmig_node_local_new(g_get_host_name(), &local, error);
+    if (node == NULL || !vmig_node_lock(node, cleaned->job, NULL, error) ||
+        !clean_locked(request, node, cleaned, error))
         return NULL;
     return g_steal_pointer(&cleaned);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* clean: removes the images that a finished migration kept on its source.
+/* purge: removes the images that a finished migration kept on its source.
  *
  * They are somebody's disks until all of this is proven: the newest job that left images here is DONE, in this journal
  * and in the destination's, where the copies still are; each file is, to the nanosecond, the one that was copied;
@@ -9,16 +9,16 @@
 #pragma once
 
 #include "host/config.h"
-#include "host/storage.h"
+#include "host/node.h"
 
 typedef struct {
     const VmigConfig *config;
     const char *connect_uri; /* this host's libvirt; NULL: qemu:///system */
     const char *domain;      /* name or UUID */
     /* The other host's storage (transfer full), NULL with the error set. NULL: the other host is not asked. */
-    VmigStorage *(*open_peer)(gpointer user, const VmigJob *job, GError **error);
+    VmigNode *(*open_peer)(gpointer user, const VmigJob *job, GError **error);
     gpointer user;
-} VmigCleanRequest;
+} VmigPurgeRequest;
 
 typedef struct {
     char *path;
@@ -29,12 +29,12 @@ typedef struct {
     VmigJob *job;
     GPtrArray *removed; /* VmigRemovedImage; empty where they were gone already */
     guint64 freed;
-} VmigCleaned;
+} VmigPurged;
 
-void vmig_cleaned_free(VmigCleaned *cleaned);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigCleaned, vmig_cleaned_free)
+void vmig_purged_free(VmigPurged *cleaned);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigPurged, vmig_purged_free)
 
 /* Errors: NO_JOB where there never was a job of that domain, AMBIGUOUS_DOMAIN, REFUSED with what speaks against it,
  * LOCKED, UNREACHABLE and the like for the other host. An error after the first file went says which did.
  * (transfer full) */
-VmigCleaned *vmig_clean_kept_images(const VmigCleanRequest *request, GError **error);
+VmigPurged *vmig_purge_kept_images(const VmigPurgeRequest *request, GError **error);

@@ -3,12 +3,12 @@
 #include "core/domain-xml.h"
 #include "flow/migrate-flow.h"
 #include "core/snapshot-tree.h"
-#include "flow/side.h"
+#include "flow/host.h"
 
 /* Between the plan and the lock somebody may have changed the guest. */
 static gboolean still_as_planned(VmigMachine *m, GError **error)
 {
-    VmigHypervisor *hv = m->world->source.hypervisor;
+    VmigHypervisor *hv = m->env->source.hypervisor;
     g_autoptr(VmigDomainInfo) info = NULL;
     g_autoptr(GPtrArray) snapshots = NULL;
     g_autofree char *difference = NULL;
@@ -18,31 +18,29 @@ static gboolean still_as_planned(VmigMachine *m, GError **error)
     if (info == NULL || (info->run != VMIG_RUN_RUNNING && info->run != VMIG_RUN_PAUSED))
         return vmig_fail(error, VMIG_ERROR_GUEST_GONE, NULL, "%s: '%s' is not running any more", hv->host,
                          m->job->domain);
-    if (!vmig_side_require_chain(m, VMIG_SIDE_SOURCE, VMIG_CHAIN_BASE, error) ||
+    if (!vmig_host_require_chain(m, VMIG_SOURCE, VMIG_CHAIN_BASE, error) ||
         !hv->ops->snapshots(hv, m->job->uuid, &snapshots, error))
         return FALSE;
     if (!vmig_snapshot_tree_equal(m->job->snapshots, snapshots, &difference))
         return vmig_fail(error, VMIG_ERROR_INTERFERENCE, "Run the command again.",
                          "the snapshots changed between the plan and the lock: %s", difference);
-    return vmig_side_require_persistent(m, VMIG_SIDE_SOURCE, VMIG_CHAIN_BASE, error) &&
-           vmig_side_require_planned(m, error);
+    return vmig_host_require_persistent(m, VMIG_SOURCE, VMIG_CHAIN_BASE, error) && vmig_host_require_planned(m, error);
 }
 
-gboolean vmig_machine_lock(VmigMachine *m, VmigStorage *storage, GError **error)
+gboolean vmig_machine_lock(VmigMachine *m, VmigNode *node, GError **error)
 {
-    gboolean here = storage == (m->here_is_dest ? m->world->dest.storage : m->world->source.storage);
+    gboolean here = node == (m->here_is_dest ? m->env->dest.node : m->env->source.node);
 
-    return vmig_storage_lock(storage, m->job, here ? NULL : m->world->tool, error);
+    return vmig_node_lock(node, m->job, here ? NULL : m->env->tool, error);
 }
 
 gboolean vmig_step_lock(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError **error)
 {
-    VmigHypervisor *hv = m->world->source.hypervisor;
+    VmigHypervisor *hv = m->env->source.hypervisor;
 
-    if (!vmig_machine_lock(m, m->world->source.storage, error) ||
-        !vmig_machine_lock(m, m->world->dest.storage, error) ||
-        !vmig_storage_rundir(m->world->source.storage, m->job, error) ||
-        !vmig_storage_rundir(m->world->dest.storage, m->job, error) || !still_as_planned(m, error))
+    if (!vmig_machine_lock(m, m->env->source.node, error) || !vmig_machine_lock(m, m->env->dest.node, error) ||
+        !vmig_node_rundir(m->env->source.node, m->job, error) || !vmig_node_rundir(m->env->dest.node, m->job, error) ||
+        !still_as_planned(m, error))
         return FALSE;
     /* From here on the destination's journal knows whose files will be made there. */
     m->peer_recorded = TRUE;
@@ -55,6 +53,6 @@ gboolean vmig_step_lock(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError **
         return FALSE;
     g_autofree char *mark = vmig_metadata_xml(m->job);
     return hv->ops->set_metadata(hv, m->job->uuid, mark, error) &&
-           vmig_side_set_snapshot_attribute(m, VMIG_SIDE_SOURCE, TRUE, error) &&
-           vmig_storage_sync_config(m->world->source.storage, error);
+           vmig_host_set_snapshot_attribute(m, VMIG_SOURCE, TRUE, error) &&
+           vmig_node_sync_config(m->env->source.node, error);
 }

@@ -9,34 +9,34 @@
 #include "flow/records.h"
 #include "flow/rehearsal.h"
 #include "flow/set-aside.h"
-#include "flow/side.h"
+#include "flow/host.h"
 #include "flow/texts.h"
 #include "host/fault.h"
 
 /* Between two tries of the migration: longer than that and the snapshots are listed meanwhile. */
 #define FAR_APART (30 * G_USEC_PER_SEC)
 
-VmigStorage *vmig_machine_peer(VmigMachine *m)
+VmigNode *vmig_machine_peer(VmigMachine *m)
 {
-    return m->here_is_dest ? m->world->source.storage : m->world->dest.storage;
+    return m->here_is_dest ? m->env->source.node : m->env->dest.node;
 }
 
 /* The other host's copy of the record. One that cannot be reached hears it when it can. */
 static gboolean tell_peer(VmigMachine *m, GError **error)
 {
-    VmigStorage *peer = vmig_machine_peer(m);
+    VmigNode *peer = vmig_machine_peer(m);
 
     if (peer == NULL || !m->peer_recorded)
         return TRUE;
     m->texts_there = m->texts_there || vmig_texts_send(m, peer, error);
-    return m->texts_there && vmig_storage_record_put(peer, m->job, error);
+    return m->texts_there && vmig_node_record_put(peer, m->job, error);
 }
 
 /* Another job's guest may be at work on the same hosts: its events are not ours. */
 static void attend(VmigMachine *m)
 {
-    vmig_hypervisor_attend(m->world->source.hypervisor, m->job->uuid);
-    vmig_hypervisor_attend(m->world->dest.hypervisor, m->job->uuid);
+    vmig_hypervisor_attend(m->env->source.hypervisor, m->job->uuid);
+    vmig_hypervisor_attend(m->env->dest.hypervisor, m->job->uuid);
 }
 
 /* A connection that broke is made anew before the next try, and what the other host held for it is taken again. */
@@ -44,18 +44,18 @@ void vmig_machine_reconnect(VmigMachine *m)
 {
     g_autoptr(GError) error = NULL;
 
-    if (m->world->reconnect == NULL)
+    if (m->env->reconnect == NULL)
         return;
     m->texts_there = FALSE;
-    if (!m->world->reconnect(m->world, &error)) {
+    if (!m->env->reconnect(m->env, &error)) {
         vmig_machine_note(m, "%s", error->message);
         return;
     }
     attend(m);
     /* The lock there ended with the connection: somebody may have carried the job on, or be at it. */
-    VmigStorage *peer = vmig_machine_peer(m);
+    VmigNode *peer = vmig_machine_peer(m);
     if (peer != NULL && (!vmig_machine_lock(m, peer, &error) || !vmig_records_agree(m, &error) ||
-                         (!vmig_state_is_final(vmig_job_state(m->job)) && !vmig_storage_rundir(peer, m->job, &error))))
+                         (!vmig_state_is_final(vmig_job_state(m->job)) && !vmig_node_rundir(peer, m->job, &error))))
         vmig_machine_note(m, "%s", error->message);
     m->lost_lock = g_error_matches(error, VMIG_ERROR, VMIG_ERROR_LOCKED);
 }
@@ -63,7 +63,7 @@ void vmig_machine_reconnect(VmigMachine *m)
 /* When that will be, for people. */
 static char *clock_text(VmigMachine *m, gint64 in_us)
 {
-    gint64 wall = m->world->clock->ops->wall(m->world->clock) + in_us;
+    gint64 wall = m->env->clock->ops->wall(m->env->clock) + in_us;
     g_autoptr(GDateTime) time = g_date_time_new_from_unix_utc(wall / G_USEC_PER_SEC);
 
     return time != NULL ? g_date_time_format(time, "%Y-%m-%d %H:%M:%S UTC") : NULL;
@@ -94,7 +94,7 @@ static gboolean try_again(VmigMachine *m, VmigState state, const GError *why)
         return FALSE;
     gint64 now = vmig_machine_now(m);
     g_autoptr(VmigRetryDecision) decision =
-        vmig_retry_decide(m->policy, why, &m->retries, now, m->world->random->ops->unit(m->world->random));
+        vmig_retry_decide(m->policy, why, &m->retries, now, m->env->random->ops->unit(m->env->random));
     vmig_journal_note(m->journal, m->job->id, decision->reason, NULL);
     if (decision->action == VMIG_RETRY_GIVE_UP)
         return FALSE;
@@ -176,7 +176,7 @@ static gboolean enter(VmigMachine *m, VmigState to, GError **error)
         vmig_job_forget_xml(m->job);
     }
     if (vmig_state_is_final(to))
-        m->job->ended = (guint64)(m->world->clock->ops->wall(m->world->clock) / G_USEC_PER_SEC);
+        m->job->ended = (guint64)(m->env->clock->ops->wall(m->env->clock) / G_USEC_PER_SEC);
     if (!vmig_journal_commit_transition(m->journal, m->job, to, NULL, error))
         return FALSE;
     g_autoptr(GError) peer_error = NULL;
@@ -191,8 +191,8 @@ static gboolean enter(VmigMachine *m, VmigState to, GError **error)
 /* Which hosts a state cannot do without. Those that need none look for themselves. */
 static gboolean hosts_answer(VmigMachine *m, VmigState state, GError **error)
 {
-    return (!vmig_state_is(state, VMIG_STATE_NEEDS_SOURCE) || vmig_side_host(m, VMIG_SIDE_SOURCE, error) != NULL) &&
-           (!vmig_state_is(state, VMIG_STATE_NEEDS_DEST) || vmig_side_host(m, VMIG_SIDE_DEST, error) != NULL);
+    return (!vmig_state_is(state, VMIG_STATE_NEEDS_SOURCE) || vmig_host_at(m, VMIG_SOURCE, error) != NULL) &&
+           (!vmig_state_is(state, VMIG_STATE_NEEDS_DEST) || vmig_host_at(m, VMIG_DEST, error) != NULL);
 }
 
 /* The bases and the guest are sent by a process of the source: the paths, the sockets and the migration are its own.
@@ -218,7 +218,7 @@ static gboolean do_step(VmigMachine *m, VmigState state, VmigState *next, GError
         !vmig_journal_begin_transition(m->journal, m->job, *next, NULL, error) ||
         !vmig_fault(g_intern_string(entered), error))
         return FALSE;
-    /* A host that was restarted meanwhile no longer holds the bases frozen, and anybody may end a parked copy. */
+    /* A host that was restarted meanwhile no longer holds the bases frozen, and anybody may end a hold. */
     if (vmig_state_is(state, VMIG_STATE_HOLDS) && !vmig_overlay_hold(m, error))
         return FALSE;
     m->taken_over = FALSE;
@@ -230,7 +230,7 @@ static gboolean do_step(VmigMachine *m, VmigState state, VmigState *next, GError
 /* The hosts may have changed since the plan, and nothing is touched yet. */
 static gboolean still_starts(VmigMachine *m, GError **error)
 {
-    g_autoptr(GPtrArray) problems = vmig_rehearse(m->world, m->job, VMIG_TWIN_WHOLE, error);
+    g_autoptr(GPtrArray) problems = vmig_rehearse(m->env, m->job, VMIG_TWIN_WHOLE, error);
 
     return problems != NULL && vmig_rehearsal_passed(problems, error);
 }
@@ -247,16 +247,16 @@ static gboolean begin_job(VmigMachine *m, GError **error)
         vmig_job_set_error(m->job, why);
         return enter(m, vmig_state_on_failure(vmig_job_state(m->job)), error);
     }
-    VmigStorage *source = m->world->source.storage;
-    VmigStorage *dest = m->world->dest.storage;
+    VmigNode *source = m->env->source.node;
+    VmigNode *dest = m->env->dest.node;
 
     if (!vmig_machine_lock(m, source, error))
         return FALSE;
     if (vmig_machine_lock(m, dest, error) && still_starts(m, error) &&
         enter(m, vmig_state_next(vmig_job_state(m->job)), error))
         return TRUE;
-    vmig_storage_unlock(dest, m->job, NULL);
-    vmig_storage_unlock(source, m->job, NULL);
+    vmig_node_unlock(dest, m->job, NULL);
+    vmig_node_unlock(source, m->job, NULL);
     return FALSE;
 }
 
@@ -264,8 +264,8 @@ static gboolean begin_job(VmigMachine *m, GError **error)
  * reason to leave the guest alone: what needs it will say so. */
 static gboolean take_over(VmigMachine *m, GError **error)
 {
-    VmigStorage *peer = vmig_machine_peer(m);
-    VmigStorage *own = m->here_is_dest ? m->world->dest.storage : m->world->source.storage;
+    VmigNode *peer = vmig_machine_peer(m);
+    VmigNode *own = m->here_is_dest ? m->env->dest.node : m->env->source.node;
 
     /* This host's first: with it held, what another process of this host holds there is of one that is gone. */
     if (!vmig_machine_lock(m, own, error) || (peer != NULL && !vmig_machine_lock(m, peer, error)))
@@ -294,17 +294,17 @@ static gboolean take_over(VmigMachine *m, GError **error)
  * lock that is not let go of here ends with its holder. */
 static gboolean release(VmigMachine *m)
 {
-    VmigHost *source = vmig_side_host(m, VMIG_SIDE_SOURCE, NULL);
-    VmigHost *dest = vmig_side_host(m, VMIG_SIDE_DEST, NULL);
+    VmigHost *source = vmig_host_at(m, VMIG_SOURCE, NULL);
+    VmigHost *dest = vmig_host_at(m, VMIG_DEST, NULL);
 
     /* What this process made to look at a job that had ended on the other host goes too; the last step was there. */
     if (dest != NULL) {
-        vmig_storage_rundir_remove(dest->storage, m->job, NULL);
-        vmig_storage_unlock(dest->storage, m->job, NULL);
+        vmig_node_rundir_remove(dest->node, m->job, NULL);
+        vmig_node_unlock(dest->node, m->job, NULL);
     }
     if (source != NULL) {
-        vmig_storage_rundir_remove(source->storage, m->job, NULL);
-        vmig_storage_unlock(source->storage, m->job, NULL);
+        vmig_node_rundir_remove(source->node, m->job, NULL);
+        vmig_node_unlock(source->node, m->job, NULL);
     }
     return TRUE;
 }
@@ -344,14 +344,14 @@ gboolean vmig_machine_run(VmigMachine *m, GError **error)
     }
 }
 
-VmigMachine *vmig_machine_new(const VmigFlow *flow, VmigWorld *world, VmigJournal *journal, gboolean here_is_dest,
+VmigMachine *vmig_machine_new(const VmigFlow *flow, VmigEnv *env, VmigJournal *journal, gboolean here_is_dest,
                               const VmigPolicy *policy, const VmigReporter *reporter, VmigJob *job)
 {
     VmigMachine *m = g_new0(VmigMachine, 1);
 
     g_mutex_init(&m->wanted_lock);
     m->flow = flow;
-    m->world = world;
+    m->env = env;
     m->journal = journal;
     m->here_is_dest = here_is_dest;
     m->policy = policy;
@@ -376,8 +376,8 @@ void vmig_machine_free(VmigMachine *m)
 void vmig_machine_cancel(VmigMachine *m)
 {
     g_atomic_int_set(&m->cancelled, 1);
-    if (m->world->mover != NULL)
-        m->world->mover->ops->cancel(m->world->mover);
+    if (m->env->copier != NULL)
+        m->env->copier->ops->cancel(m->env->copier);
 }
 
 void vmig_machine_set_bandwidth(VmigMachine *m, guint64 bytes_per_s)
@@ -386,8 +386,8 @@ void vmig_machine_set_bandwidth(VmigMachine *m, guint64 bytes_per_s)
 
     m->wanted = TRUE;
     m->wanted_bandwidth = bytes_per_s;
-    if (m->world->mover != NULL)
-        m->world->mover->ops->set_bandwidth(m->world->mover, bytes_per_s);
+    if (m->env->copier != NULL)
+        m->env->copier->ops->set_bandwidth(m->env->copier, bytes_per_s);
 }
 
 /* On the way back the source's journal alone counts. A destination that answers, and cannot keep the record, must not
@@ -454,17 +454,17 @@ void vmig_machine_note(VmigMachine *m, const char *format, ...)
 
 gint64 vmig_machine_now(VmigMachine *m)
 {
-    return m->world->clock->ops->now(m->world->clock);
+    return m->env->clock->ops->now(m->env->clock);
 }
 
 gint64 vmig_machine_stall_limit(VmigMachine *m)
 {
-    return m->world->stall_limit > 0 ? m->world->stall_limit : VMIG_STALL_LIMIT;
+    return m->env->stall_limit > 0 ? m->env->stall_limit : VMIG_STALL_LIMIT;
 }
 
 void vmig_machine_wait(VmigMachine *m, gint64 microseconds)
 {
-    m->world->clock->ops->wait(m->world->clock, vmig_machine_now(m) + MAX(microseconds, 0));
+    m->env->clock->ops->wait(m->env->clock, vmig_machine_now(m) + MAX(microseconds, 0));
     if (vmig_settings_adopt(m) && m->recorded && !vmig_journal_save(m->journal, m->job, NULL))
         vmig_machine_note(m, "the journal could not take the new limit; it holds until this process ends");
 }

@@ -10,7 +10,7 @@
 #include "core/retry.h"
 #include "core/states.h"
 #include "core/uncertain.h"
-#include "host/world.h"
+#include "host/env.h"
 #include "store/journal.h"
 
 typedef struct {
@@ -50,7 +50,7 @@ typedef struct {
 
 struct VmigMachine {
     const VmigFlow *flow;
-    VmigWorld *world;        /* not owned */
+    VmigEnv *env;            /* not owned */
     VmigJournal *journal;    /* of this host; not owned */
     gboolean source_fenced;  /* by the operator's word: the source's QEMU cannot run */
     gboolean without_verify; /* by the operator's word: the job ends without its verification */
@@ -69,7 +69,7 @@ struct VmigMachine {
     gboolean peer_forgot;   /* it lost its journal, and takes no record of the job any more: what is left there stays */
     gboolean texts_there;   /* and the definitions of its snapshots are in both */
     gboolean token_tried;   /* to give it away: whether it is given is what the journals say */
-    VmigFacts seen;         /* by the last vmig_settle() */
+    VmigFacts seen;         /* by the last vmig_resolve() */
     gboolean taken_over;    /* from a process that is gone, and no step was done yet */
     VmigRetryState retries;
     guint commits_lost;
@@ -84,7 +84,7 @@ struct VmigMachine {
 };
 
 /* Takes the job. The flow is not owned. */
-VmigMachine *vmig_machine_new(const VmigFlow *flow, VmigWorld *world, VmigJournal *journal, gboolean here_is_dest,
+VmigMachine *vmig_machine_new(const VmigFlow *flow, VmigEnv *env, VmigJournal *journal, gboolean here_is_dest,
                               const VmigPolicy *policy, const VmigReporter *reporter, VmigJob *job);
 void vmig_machine_free(VmigMachine *machine);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigMachine, vmig_machine_free)
@@ -112,9 +112,9 @@ void vmig_machine_note(VmigMachine *m, const char *format, ...) G_GNUC_PRINTF(2,
 void vmig_machine_tell(VmigMachine *m, VmigProgress progress);
 gint64 vmig_machine_now(VmigMachine *m);
 /* The operation lock of that host. This host's comes first. */
-gboolean vmig_machine_lock(VmigMachine *m, VmigStorage *storage, GError **error);
+gboolean vmig_machine_lock(VmigMachine *m, VmigNode *node, GError **error);
 /* The other host's storage; NULL while it cannot be reached. */
-VmigStorage *vmig_machine_peer(VmigMachine *m);
+VmigNode *vmig_machine_peer(VmigMachine *m);
 /* A connection to the other host that broke is made anew, if it can be. */
 void vmig_machine_reconnect(VmigMachine *m);
 /* Microseconds after which a copy that moves nothing counts as dead. A peer that is frozen gives no error. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* MIGRATE: libvirt moves the guest; we watch both ends and give the token. UNCERTAIN: what to do when that broke.
  *
- * The order that makes it safe: the guard watches the overlays from before the migration; the parked copies end only
+ * The order that makes it safe: the guard watches the overlays from before the migration; the holds end only
  * then; the chain is looked at once more when libvirt's own migration job holds; the guest arrives paused; then the
  * fence is taken, and with it held, which is the proof that the source did not run again meanwhile, the token is
  * written.
@@ -11,12 +11,12 @@
  * lets the guest run on, and a QEMU that cannot get them back dies. */
 #include "core/domain-xml.h"
 #include "flow/migrate-flow.h"
-#include "flow/handover.h"
+#include "flow/prepare.h"
 #include "flow/ours.h"
 #include "flow/overlay.h"
-#include "flow/seed.h"
-#include "flow/settle.h"
-#include "flow/side.h"
+#include "flow/copy.h"
+#include "flow/resolve.h"
+#include "flow/host.h"
 #include "flow/stall.h"
 #include "host/fault.h"
 
@@ -54,8 +54,8 @@ static gboolean arm_fence(VmigMachine *m, GError **error)
         g_ptr_array_add(overlays, ((VmigDisk *)m->job->disks->pdata[i])->overlay);
     g_ptr_array_add(overlays, NULL);
     /* What an earlier try's saw does not count for this one. */
-    if (!vmig_storage_fence_drop(m->world->source.storage, m->job, error) ||
-        !vmig_storage_fence_arm(m->world->source.storage, m->job, (const char *const *)overlays->pdata, &slow, error))
+    if (!vmig_node_fence_drop(m->env->source.node, m->job, error) ||
+        !vmig_node_fence_arm(m->env->source.node, m->job, (const char *const *)overlays->pdata, &slow, error))
         return FALSE;
     if (slow != NULL)
         note_slow(m, slow);
@@ -67,7 +67,7 @@ static gboolean note_run_state(VmigMachine *m, GError **error)
 {
     VmigRun run;
 
-    if (!vmig_side_run(m, VMIG_SIDE_SOURCE, &run, error))
+    if (!vmig_host_run(m, VMIG_SOURCE, &run, error))
         return FALSE;
     if ((run != VMIG_RUN_PAUSED && run != VMIG_RUN_RUNNING) || m->job->was_paused == (run == VMIG_RUN_PAUSED))
         return TRUE;
@@ -86,7 +86,7 @@ static gboolean forget_revoked(VmigMachine *m, GError **error)
 
 static gboolean begin(VmigMachine *m, GError **error)
 {
-    VmigHypervisor *hv = m->world->source.hypervisor;
+    VmigHypervisor *hv = m->env->source.hypervisor;
     g_autoptr(GPtrArray) targets = g_ptr_array_new();
     const VmigOptions *options = &m->job->options;
 
@@ -94,9 +94,9 @@ static gboolean begin(VmigMachine *m, GError **error)
         g_ptr_array_add(targets, ((VmigDisk *)m->job->disks->pdata[i])->target);
     g_ptr_array_add(targets, NULL);
     VmigMigrateParams params = {
-        .peer_uri = m->world->peer_uri,
-        .migrate_uri = m->world->migrate_uri,
-        .disks_uri = m->world->disks_uri,
+        .peer_uri = m->env->peer_uri,
+        .migrate_uri = m->env->migrate_uri,
+        .disks_uri = m->env->disks_uri,
         .dest_xml = m->job->dest_xml,
         .persistent_xml = m->job->dest_persistent_xml,
         .disks = (const char *const *)targets->pdata,
@@ -110,11 +110,11 @@ static gboolean begin(VmigMachine *m, GError **error)
     if (m->token_tried || vmig_job_token_is_dest(m->job))
         return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the guest was given away already: it is not migrated again");
     hv->ops->migrate_end(hv, NULL); /* of an earlier try, where there is one */
-    if (!vmig_settle_remove_arrived(m, error) || !vmig_ours_require_none(m, VMIG_SIDE_DEST, error) ||
-        !forget_revoked(m, error) || !vmig_seed_prove_again(m, error) || !vmig_handover_fresh_overlays(m, error) ||
-        !vmig_handover_detach(m, error) || !note_run_state(m, error) || !vmig_seed_note_written(m, error) ||
-        !arm_fence(m, error) || !vmig_fault("migrate.watched", error) || !vmig_overlay_unpark(m, error) ||
-        !vmig_fault("migrate.unparked", error) || !vmig_machine_check_cancel(m, error))
+    if (!vmig_resolve_remove_arrived(m, error) || !vmig_ours_require_none(m, VMIG_DEST, error) ||
+        !forget_revoked(m, error) || !vmig_copy_prove_again(m, error) || !vmig_prepare_fresh_overlays(m, error) ||
+        !vmig_prepare_drop_metadata(m, error) || !note_run_state(m, error) || !vmig_copy_note_written(m, error) ||
+        !arm_fence(m, error) || !vmig_fault("migrate.watched", error) || !vmig_overlay_release(m, error) ||
+        !vmig_fault("migrate.released", error) || !vmig_machine_check_cancel(m, error))
         return FALSE;
     return hv->ops->migrate_begin(hv, m->job->uuid, &params, error);
 }
@@ -135,11 +135,11 @@ static void tell(VmigMachine *m, const VmigMigrateStatus *status)
  * run on first. */
 static gboolean fence_source(VmigMachine *m, gboolean *fenced, GError **error)
 {
-    VmigHypervisor *hv = m->world->source.hypervisor;
+    VmigHypervisor *hv = m->env->source.hypervisor;
     g_autoptr(VmigDomainInfo) info = NULL;
 
     *fenced = FALSE;
-    if (vmig_storage_fence_take(m->world->source.storage, m->job, G_USEC_PER_SEC, fenced, NULL) && *fenced)
+    if (vmig_node_fence_take(m->env->source.node, m->job, G_USEC_PER_SEC, fenced, NULL) && *fenced)
         return TRUE;
     if (!hv->ops->find(hv, m->job->uuid, &info, error))
         return FALSE;
@@ -152,21 +152,21 @@ static gboolean look_at_destination(VmigMachine *m, Watch *w, GError **error)
     gboolean fenced = FALSE;
     VmigRun run;
 
-    if (!vmig_side_run(m, VMIG_SIDE_DEST, &run, error))
+    if (!vmig_host_run(m, VMIG_DEST, &run, error))
         return FALSE;
     if (run != VMIG_RUN_PAUSED)
         return TRUE;
     w->arrived = TRUE;
-    if (!vmig_fault("migrate.arrived", error) || !vmig_ours_require(m, VMIG_SIDE_DEST, error) ||
+    if (!vmig_fault("migrate.arrived", error) || !vmig_ours_require(m, VMIG_DEST, error) ||
         !fence_source(m, &fenced, error))
         return FALSE;
     if (!fenced)
         return TRUE;
     /* The last net: an overlay that holds a snapshot is not ours to give away, nor one that was not on top while the
      * job was on its way. That was too quick to be seen where it was not looked at before. */
-    if ((!w->verified && !vmig_side_require_chain(m, VMIG_SIDE_SOURCE, VMIG_CHAIN_OVERLAY, error)) ||
-        !vmig_side_require_no_snapshot(m, VMIG_SIDE_SOURCE, error) || !vmig_fault("migrate.fenced", error) ||
-        !vmig_settle_give_token(m, error))
+    if ((!w->verified && !vmig_host_require_chain(m, VMIG_SOURCE, VMIG_CHAIN_OVERLAY, error)) ||
+        !vmig_host_require_no_snapshot(m, VMIG_SOURCE, error) || !vmig_fault("migrate.fenced", error) ||
+        !vmig_resolve_give_token(m, error))
         return FALSE;
     w->given = TRUE;
     return TRUE;
@@ -174,7 +174,7 @@ static gboolean look_at_destination(VmigMachine *m, Watch *w, GError **error)
 
 static gboolean abort_once(VmigMachine *m, Watch *w)
 {
-    VmigHypervisor *hv = m->world->source.hypervisor;
+    VmigHypervisor *hv = m->env->source.hypervisor;
     g_autoptr(GError) error = NULL;
 
     /* Once it was tried to give the token away, the journals say who has the guest: until they are asked the fence
@@ -183,7 +183,7 @@ static gboolean abort_once(VmigMachine *m, Watch *w)
         return TRUE;
     /* The fence first: the source is to run again, and can only then. No token was given, so nothing runs on the
      * destination; without a fence what arrived counts for nothing. */
-    vmig_storage_fence_drop(m->world->source.storage, m->job, NULL);
+    vmig_node_fence_drop(m->env->source.node, m->job, NULL);
     w->aborted = hv->ops->migrate_abort(hv, &error);
     if (!w->aborted)
         vmig_machine_note(m, "%s", error->message);
@@ -196,7 +196,7 @@ static void end_stalled(VmigMachine *m)
 {
     g_autoptr(GError) error = NULL;
 
-    if (!vmig_settle_remove_arrived(m, &error))
+    if (!vmig_resolve_remove_arrived(m, &error))
         vmig_machine_note(m, "%s", error->message);
 }
 
@@ -204,7 +204,7 @@ static void end_stalled(VmigMachine *m)
  * waits behind the memory where both share one slow connection. An event can get lost: now and then it is asked. */
 static gboolean may_have_arrived(VmigMachine *m, Watch *w)
 {
-    VmigHypervisor *hv = m->world->source.hypervisor;
+    VmigHypervisor *hv = m->env->source.hypervisor;
     gint64 now = vmig_machine_now(m);
 
     if (hv->ops->stopped_for != NULL && hv->ops->stopped_for(hv) == 0 && now - w->looked < LOOK_ANYWAY)
@@ -231,7 +231,7 @@ static gboolean check_stall(VmigMachine *m, Watch *w, const VmigMigrateStatus *s
 /* One look at both ends. *running: go on watching. */
 static gboolean watch_once(VmigMachine *m, Watch *w, gboolean *running, GError **error)
 {
-    VmigHypervisor *hv = m->world->source.hypervisor;
+    VmigHypervisor *hv = m->env->source.hypervisor;
     VmigMigrateStatus status;
 
     /* With the CPUs stopped it is too late: the guest is about to arrive, and an abort would meet QEMU half way. */
@@ -251,8 +251,8 @@ static gboolean watch_once(VmigMachine *m, Watch *w, gboolean *running, GError *
         return FALSE;
     if (status.job_seen && !w->verified) {
         if (!vmig_fault("migrate.running", error) ||
-            !vmig_side_require_chain(m, VMIG_SIDE_SOURCE, VMIG_CHAIN_OVERLAY, error) ||
-            !vmig_side_require_no_snapshot(m, VMIG_SIDE_SOURCE, error))
+            !vmig_host_require_chain(m, VMIG_SOURCE, VMIG_CHAIN_OVERLAY, error) ||
+            !vmig_host_require_no_snapshot(m, VMIG_SOURCE, error))
             return FALSE;
         w->verified = TRUE;
     }
@@ -265,7 +265,7 @@ static gboolean watch_once(VmigMachine *m, Watch *w, gboolean *running, GError *
 /* When the source's CPUs stopped, if no look came between that and the arrival. */
 static void note_stop(VmigMachine *m)
 {
-    VmigHypervisor *hv = m->world->source.hypervisor;
+    VmigHypervisor *hv = m->env->source.hypervisor;
     gint64 stopped_for = hv->ops->stopped_for != NULL ? hv->ops->stopped_for(hv) : 0;
 
     if (stopped_for > 0 && m->stopped_at == 0)
@@ -274,7 +274,7 @@ static void note_stop(VmigMachine *m)
 
 static gboolean watch(VmigMachine *m, Watch *w, GError **error)
 {
-    VmigHypervisor *hv = m->world->source.hypervisor;
+    VmigHypervisor *hv = m->env->source.hypervisor;
     g_autoptr(GError) why = NULL;
     gboolean running = TRUE;
 
@@ -327,11 +327,11 @@ static gboolean undo(VmigMachine *m, VmigState *next, GError **error)
         *next = VMIG_STATE_UNCERTAIN;
         return TRUE;
     }
-    if (vmig_settle(m, &decision, &why)) {
-        if (decision == VMIG_DECIDE_BACK && vmig_overlay_park(m, &why))
+    if (vmig_resolve(m, &decision, &why)) {
+        if (decision == VMIG_DECIDE_BACK && vmig_overlay_hold_all(m, &why))
             return FALSE; /* the caller's error stands: retry, or roll back */
         if (decision == VMIG_DECIDE_FORWARD) {
-            *next = VMIG_STATE_SWITCHED;
+            *next = VMIG_STATE_ACTIVATE;
             return TRUE;
         }
     }
@@ -397,11 +397,11 @@ gboolean vmig_step_uncertain(VmigMachine *m, VmigState *next, GError **error)
 {
     VmigDecision decision;
 
-    if (!vmig_settle(m, &decision, error))
+    if (!vmig_resolve(m, &decision, error))
         return FALSE;
     switch (decision) {
     case VMIG_DECIDE_FORWARD:
-        *next = VMIG_STATE_SWITCHED;
+        *next = VMIG_STATE_ACTIVATE;
         return TRUE;
     case VMIG_DECIDE_BACK:
         /* It was parked between two tries: this is the next one. */
@@ -419,7 +419,7 @@ gboolean vmig_step_uncertain(VmigMachine *m, VmigState *next, GError **error)
         *next = VMIG_STATE_ROLLBACK;
         return TRUE;
     case VMIG_DECIDE_DOWN:
-        *next = vmig_job_token_is_dest(m->job) ? VMIG_STATE_SWITCHED : VMIG_STATE_ROLLBACK;
+        *next = vmig_job_token_is_dest(m->job) ? VMIG_STATE_ACTIVATE : VMIG_STATE_ROLLBACK;
         return TRUE;
     case VMIG_DECIDE_ALARM:
         return vmig_fail(
@@ -430,7 +430,7 @@ gboolean vmig_step_uncertain(VmigMachine *m, VmigState *next, GError **error)
     case VMIG_DECIDE_WAIT:
     default:
         if (m->seen.stranger)
-            return vmig_ours_fail(m, VMIG_SIDE_DEST, error);
+            return vmig_ours_fail(m, VMIG_DEST, error);
         return fail_waiting(m, error);
     }
 }

@@ -2,37 +2,37 @@
 /* The proof that a domain is the guest of this job: its mark and its disks. */
 #include "flow/ours.h"
 
-#include "flow/side.h"
+#include "flow/host.h"
 
-static gboolean is_job_file(const char *path, const VmigDisk *disk, VmigSide side)
+static gboolean is_job_file(const char *path, const VmigDisk *disk, VmigRole role)
 {
     if (path == NULL)
         return FALSE;
-    if (g_strcmp0(path, vmig_side_overlay(disk, side)) == 0)
+    if (g_strcmp0(path, vmig_disk_overlay(disk, role)) == 0)
         return TRUE;
     for (guint i = 0; i < disk->files->len; i++)
-        if (g_strcmp0(path, vmig_side_path(disk->files->pdata[i], side)) == 0)
+        if (g_strcmp0(path, vmig_file_path(disk->files->pdata[i], role)) == 0)
             return TRUE;
     return FALSE;
 }
 
 /* Somebody's snapshot may be on top: then a file of the job is below it. */
-static gboolean is_on_job(const VmigDomainDisk *now, const VmigDisk *disk, VmigSide side)
+static gboolean is_on_job(const VmigDomainDisk *now, const VmigDisk *disk, VmigRole role)
 {
-    if (is_job_file(now->source, disk, side))
+    if (is_job_file(now->source, disk, role))
         return TRUE;
     for (guint i = 0; i < now->backing->len; i++)
-        if (is_job_file(((VmigChainFile *)now->backing->pdata[i])->file, disk, side))
+        if (is_job_file(((VmigChainFile *)now->backing->pdata[i])->file, disk, role))
             return TRUE;
     return FALSE;
 }
 
-static gboolean has_disks(const VmigDomainXml *doc, const VmigJob *job, VmigSide side)
+static gboolean has_disks(const VmigDomainXml *doc, const VmigJob *job, VmigRole role)
 {
     for (guint i = 0; i < job->disks->len; i++) {
         const VmigDisk *disk = job->disks->pdata[i];
         const VmigDomainDisk *now = vmig_domain_xml_disk(doc, disk->target);
-        if (now == NULL || !is_on_job(now, disk, side))
+        if (now == NULL || !is_on_job(now, disk, role))
             return FALSE;
     }
     return job->disks->len > 0;
@@ -44,9 +44,9 @@ typedef struct {
     gboolean disks;
 } Proof;
 
-static gboolean look(VmigMachine *m, VmigSide side, Proof *ret, GError **error)
+static gboolean look(VmigMachine *m, VmigRole role, Proof *ret, GError **error)
 {
-    VmigHost *host = vmig_side_host(m, side, error);
+    VmigHost *host = vmig_host_at(m, role, error);
     g_autoptr(GError) why = NULL;
     g_autofree char *xml = NULL;
 
@@ -64,16 +64,16 @@ static gboolean look(VmigMachine *m, VmigSide side, Proof *ret, GError **error)
         return FALSE;
     ret->exists = TRUE;
     ret->mark = g_strcmp0(vmig_domain_xml_facts(doc)->metadata_job, m->job->id) == 0;
-    ret->disks = has_disks(doc, m->job, side);
+    ret->disks = has_disks(doc, m->job, role);
     return TRUE;
 }
 
-gboolean vmig_ours_look(VmigMachine *m, VmigSide side, VmigWhose *ret, GError **error)
+gboolean vmig_ours_look(VmigMachine *m, VmigRole role, VmigWhose *ret, GError **error)
 {
     Proof proof;
 
     *ret = VMIG_WHOSE_NONE;
-    if (!look(m, side, &proof, error))
+    if (!look(m, role, &proof, error))
         return FALSE;
     if (proof.mark && proof.disks)
         *ret = VMIG_WHOSE_OURS;
@@ -97,12 +97,12 @@ static gboolean fail_unmarked(VmigMachine *m, const char *host, GError **error)
     return FALSE;
 }
 
-gboolean vmig_ours_fail(VmigMachine *m, VmigSide side, GError **error)
+gboolean vmig_ours_fail(VmigMachine *m, VmigRole role, GError **error)
 {
-    const char *host = side == VMIG_SIDE_SOURCE ? m->job->source_host : m->job->dest_host;
+    const char *host = role == VMIG_SOURCE ? m->job->source_host : m->job->dest_host;
     Proof proof;
 
-    if (look(m, side, &proof, NULL) && proof.disks && !proof.mark)
+    if (look(m, role, &proof, NULL) && proof.disks && !proof.mark)
         return fail_unmarked(m, host, error);
     vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL,
               "%s: the domain with the UUID of '%s' is not the guest of this job: it was defined or restored there "
@@ -116,29 +116,29 @@ gboolean vmig_ours_fail(VmigMachine *m, VmigSide side, GError **error)
     return FALSE;
 }
 
-gboolean vmig_ours_require(VmigMachine *m, VmigSide side, GError **error)
+gboolean vmig_ours_require(VmigMachine *m, VmigRole role, GError **error)
 {
     VmigWhose whose;
 
-    if (!vmig_ours_look(m, side, &whose, error))
+    if (!vmig_ours_look(m, role, &whose, error))
         return FALSE;
-    return whose == VMIG_WHOSE_OURS || whose == VMIG_WHOSE_NONE || vmig_ours_fail(m, side, error);
+    return whose == VMIG_WHOSE_OURS || whose == VMIG_WHOSE_NONE || vmig_ours_fail(m, role, error);
 }
 
-gboolean vmig_ours_require_no_stranger(VmigMachine *m, VmigSide side, GError **error)
+gboolean vmig_ours_require_no_stranger(VmigMachine *m, VmigRole role, GError **error)
 {
     VmigWhose whose;
 
-    if (!vmig_ours_look(m, side, &whose, error))
+    if (!vmig_ours_look(m, role, &whose, error))
         return FALSE;
-    return whose != VMIG_WHOSE_FOREIGN || vmig_ours_fail(m, side, error);
+    return whose != VMIG_WHOSE_FOREIGN || vmig_ours_fail(m, role, error);
 }
 
-gboolean vmig_ours_require_none(VmigMachine *m, VmigSide side, GError **error)
+gboolean vmig_ours_require_none(VmigMachine *m, VmigRole role, GError **error)
 {
     VmigWhose whose;
 
-    if (!vmig_ours_look(m, side, &whose, error))
+    if (!vmig_ours_look(m, role, &whose, error))
         return FALSE;
-    return whose == VMIG_WHOSE_NONE || vmig_ours_fail(m, side, error);
+    return whose == VMIG_WHOSE_NONE || vmig_ours_fail(m, role, error);
 }

@@ -16,12 +16,12 @@ typedef enum {
 } VmigWhose;
 
 /* By the live definition where it runs, by the persistent one where it is off. */
-gboolean vmig_ours_look(VmigMachine *m, VmigSide side, VmigWhose *ret, GError **error);
+gboolean vmig_ours_look(VmigMachine *m, VmigRole role, VmigWhose *ret, GError **error);
 /* INTERFERENCE unless it is OURS. NONE is success: what follows says that it is gone. */
-gboolean vmig_ours_require(VmigMachine *m, VmigSide side, GError **error);
+gboolean vmig_ours_require(VmigMachine *m, VmigRole role, GError **error);
 /* INTERFERENCE only where it is FOREIGN. For what harms no guest and has its own proofs. */
-gboolean vmig_ours_require_no_stranger(VmigMachine *m, VmigSide side, GError **error);
+gboolean vmig_ours_require_no_stranger(VmigMachine *m, VmigRole role, GError **error);
 /* INTERFERENCE where there is any domain at all. */
-gboolean vmig_ours_require_none(VmigMachine *m, VmigSide side, GError **error);
+gboolean vmig_ours_require_none(VmigMachine *m, VmigRole role, GError **error);
 /* Sets the error INTERFERENCE, which names the domain and the way out. Returns FALSE. */
-gboolean vmig_ours_fail(VmigMachine *m, VmigSide side, GError **error);
+gboolean vmig_ours_fail(VmigMachine *m, VmigRole role, GError **error);

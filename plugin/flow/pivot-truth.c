@@ -29,10 +29,10 @@ static gboolean note_end(VmigMachine *m, GError **error)
     return vmig_machine_save(m, error);
 }
 
-gboolean vmig_truth_end_orphan(VmigMachine *m, VmigSide side, GError **error)
+gboolean vmig_truth_end_orphan(VmigMachine *m, VmigRole role, GError **error)
 {
-    VmigHost *host = vmig_side_host(m, side, error);
-    g_autoptr(VmigOrphanFacts) orphan = host != NULL ? vmig_storage_orphan(host->storage, m->job, error) : NULL;
+    VmigHost *host = vmig_host_at(m, role, error);
+    g_autoptr(VmigOrphanFacts) orphan = host != NULL ? vmig_node_orphan(host->node, m->job, error) : NULL;
 
     if (orphan == NULL)
         return FALSE;
@@ -44,7 +44,7 @@ gboolean vmig_truth_end_orphan(VmigMachine *m, VmigSide side, GError **error)
                       "%s: libvirt has forgotten '%s', whose QEMU (process %" G_GINT64_FORMAT
                       ") stands still since the job suspended it: it is ended, and the guest is started again",
                       host->hypervisor->host, m->job->domain, orphan->pid);
-    if (!note_end(m, error) || !vmig_storage_orphan_end(host->storage, m->job, error))
+    if (!note_end(m, error) || !vmig_node_orphan_end(host->node, m->job, error))
         return FALSE;
     m->job->suspended = FALSE;
     return vmig_machine_save(m, error);
@@ -52,20 +52,20 @@ gboolean vmig_truth_end_orphan(VmigMachine *m, VmigSide side, GError **error)
 
 /* --- the definition --- */
 
-gboolean vmig_truth_mend_definition(VmigMachine *m, VmigSide side, GError **error)
+gboolean vmig_truth_mend_definition(VmigMachine *m, VmigRole role, GError **error)
 {
-    VmigHost *host = vmig_side_host(m, side, error);
+    VmigHost *host = vmig_host_at(m, role, error);
     g_autoptr(GPtrArray) behind = g_ptr_array_new();
-    g_autoptr(VmigDomainXml) live = vmig_side_definition(m, side, VMIG_XML_LIVE, error);
-    g_autoptr(VmigDomainXml) next = live != NULL ? vmig_side_definition(m, side, VMIG_XML_PERSISTENT, error) : NULL;
+    g_autoptr(VmigDomainXml) live = vmig_host_definition(m, role, VMIG_XML_LIVE, error);
+    g_autoptr(VmigDomainXml) next = live != NULL ? vmig_host_definition(m, role, VMIG_XML_PERSISTENT, error) : NULL;
     g_autofree char *xml = NULL;
 
     if (host == NULL || next == NULL)
         return FALSE;
     for (guint i = 0; i < m->job->disks->len; i++) {
         VmigDisk *disk = m->job->disks->pdata[i];
-        if (vmig_side_chain_in(live, disk, side) == VMIG_CHAIN_BASE &&
-            vmig_side_chain_in(next, disk, side) == VMIG_CHAIN_OVERLAY)
+        if (vmig_host_chain_in(live, disk, role) == VMIG_CHAIN_BASE &&
+            vmig_host_chain_in(next, disk, role) == VMIG_CHAIN_OVERLAY)
             g_ptr_array_add(behind, disk);
     }
     if (behind->len == 0)
@@ -75,7 +75,7 @@ gboolean vmig_truth_mend_definition(VmigMachine *m, VmigSide side, GError **erro
     /* Only these: another disk may be on its overlay still. */
     VmigJob part = *m->job;
     part.disks = behind;
-    g_autofree char *mended = vmig_domain_xml_on_bases(xml, &part, side, error);
+    g_autofree char *mended = vmig_domain_xml_on_bases(xml, &part, role, error);
     if (mended == NULL || !host->hypervisor->ops->define(host->hypervisor, mended, error))
         return FALSE;
     vmig_machine_note(m, "%s: libvirt left %u disk(s) of '%s' on the overlay in the persistent definition: corrected",
@@ -85,12 +85,12 @@ gboolean vmig_truth_mend_definition(VmigMachine *m, VmigSide side, GError **erro
 
 /* --- QEMU's word --- */
 
-static gboolean end_known(VmigMachine *m, VmigHost *host, VmigSide side, const VmigDisk *disk, GError **error)
+static gboolean end_known(VmigMachine *m, VmigHost *host, VmigRole role, const VmigDisk *disk, GError **error)
 {
     g_autoptr(VmigDomainInfo) info = NULL;
 
     if (!host->hypervisor->ops->find(host->hypervisor, m->job->uuid, &info, error) ||
-        !vmig_ours_require(m, side, error))
+        !vmig_ours_require(m, role, error))
         return FALSE;
     if (info == NULL || (info->run != VMIG_RUN_IO_ERROR && !(m->job->suspended && info->run == VMIG_RUN_PAUSED)))
         return vmig_fail(error, VMIG_ERROR_INTERFERENCE, "Shut the guest down, then vmig-snap resume.",
@@ -109,11 +109,11 @@ static gboolean end_known(VmigMachine *m, VmigHost *host, VmigSide side, const V
                      host->hypervisor->host, m->job->domain);
 }
 
-static gboolean ask_disk(VmigMachine *m, VmigSide side, VmigDisk *disk, const VmigDomainXml *live, GError **error)
+static gboolean ask_disk(VmigMachine *m, VmigRole role, VmigDisk *disk, const VmigDomainXml *live, GError **error)
 {
-    VmigHost *host = vmig_side_host(m, side, error);
-    const char *overlay = vmig_side_overlay(disk, side), *base = vmig_side_path(vmig_disk_base(disk), side);
-    VmigChain chain = vmig_side_chain_in(live, disk, side);
+    VmigHost *host = vmig_host_at(m, role, error);
+    const char *overlay = vmig_disk_overlay(disk, role), *base = vmig_file_path(vmig_disk_base(disk), role);
+    VmigChain chain = vmig_host_chain_in(live, disk, role);
     g_autofree char *file = NULL;
 
     if (host == NULL || !host->hypervisor->ops->disk_file(host->hypervisor, m->job->uuid, disk->target, &file, error))
@@ -124,17 +124,17 @@ static gboolean ask_disk(VmigMachine *m, VmigSide side, VmigDisk *disk, const Vm
                          "%s: QEMU has disk %s of '%s' on %s, which is none of the job's files", host->hypervisor->host,
                          disk->target, m->job->domain, file);
     if (on_base != (chain == VMIG_CHAIN_BASE))
-        return end_known(m, host, side, disk, error);
+        return end_known(m, host, role, disk, error);
     disk->pivoted = disk->pivoted || on_base;
     return TRUE;
 }
 
-gboolean vmig_truth_ask_qemu(VmigMachine *m, VmigSide side, GError **error)
+gboolean vmig_truth_ask_qemu(VmigMachine *m, VmigRole role, GError **error)
 {
-    g_autoptr(VmigDomainXml) live = vmig_side_definition(m, side, VMIG_XML_LIVE, error);
+    g_autoptr(VmigDomainXml) live = vmig_host_definition(m, role, VMIG_XML_LIVE, error);
 
     for (guint i = 0; live != NULL && i < m->job->disks->len; i++)
-        if (!ask_disk(m, side, m->job->disks->pdata[i], live, error))
+        if (!ask_disk(m, role, m->job->disks->pdata[i], live, error))
             return FALSE;
-    return live != NULL && vmig_machine_save(m, error) && vmig_truth_mend_definition(m, side, error);
+    return live != NULL && vmig_machine_save(m, error) && vmig_truth_mend_definition(m, role, error);
 }

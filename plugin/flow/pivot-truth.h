@@ -4,15 +4,15 @@
  * persistent definition on the overlay (libvirt 9.0, qemuBlockJobEventProcess()). */
 #pragma once
 
-#include "flow/side.h"
+#include "flow/host.h"
 
 /* libvirt says that the guest is off. A QEMU of it that lives nevertheless, on the job's disks, is ended if the job
  * suspended it and it stands still: what it has in memory is lost to libvirt in any case, its disks are whole, and the
  * guest is started again from them. INTERFERENCE for any other one. TRUE without one. */
-gboolean vmig_truth_end_orphan(VmigMachine *m, VmigSide side, GError **error);
+gboolean vmig_truth_end_orphan(VmigMachine *m, VmigRole role, GError **error);
 /* The guest is known to libvirt. Asks QEMU which file each disk is on. Where libvirt believes another, the guest is
  * ended like an orphan, and the error is JOB_LOST. Disks that are on their base are noted, and the persistent
  * definition follows them. */
-gboolean vmig_truth_ask_qemu(VmigMachine *m, VmigSide side, GError **error);
+gboolean vmig_truth_ask_qemu(VmigMachine *m, VmigRole role, GError **error);
 /* Where the live disk is on its base and the persistent definition still names the overlay, it is defined anew. */
-gboolean vmig_truth_mend_definition(VmigMachine *m, VmigSide side, GError **error);
+gboolean vmig_truth_mend_definition(VmigMachine *m, VmigRole role, GError **error);

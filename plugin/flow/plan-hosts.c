@@ -6,18 +6,18 @@
 /* libvirt on the destination says by which name the source is to connect: its
  * own (virGetHostname()), unless its qemu.conf or --migrate-host says otherwise
  * (qemuMigrationDstPrepareDirect()). Through ssh there are only sockets. */
-void vmig_plan_ask_name(VmigSurvey *s, VmigWorld *world)
+void vmig_plan_ask_name(VmigSurvey *s, VmigEnv *env)
 {
     const VmigOptions *options = s->request->options;
 
-    if (world->resolves == NULL || g_strcmp0(options->transport, "ssh") == 0 || s->dest_info == NULL ||
+    if (env->resolves == NULL || g_strcmp0(options->transport, "ssh") == 0 || s->dest_info == NULL ||
         s->dest_facts == NULL)
         return;
     const char *name = options->migrate_host != NULL         ? options->migrate_host
                        : s->dest_facts->migrate_host != NULL ? s->dest_facts->migrate_host
                                                              : s->dest_info->hostname;
     s->migrate_name = g_strdup(name);
-    world->resolves(world, name, &s->unresolved);
+    env->resolves(env, name, &s->unresolved);
 }
 
 static void refuse(VmigPlan *plan, VmigErrorCode code, const char *hint, const char *format, ...) G_GNUC_PRINTF(4, 5);

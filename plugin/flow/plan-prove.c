@@ -60,7 +60,7 @@ static const struct {
     {VMIG_ERROR_DYNAMIC_OWNERSHIP, VMIG_TWIN_NO_DISK}, /* QEMU cannot open any */
     {VMIG_ERROR_NO_FORWARDING, VMIG_TWIN_NONE},
     {VMIG_ERROR_LIBVIRT_SOCKET, VMIG_TWIN_NONE},
-    {VMIG_ERROR_FOLD, VMIG_TWIN_WHOLE},
+    {VMIG_ERROR_MERGE, VMIG_TWIN_WHOLE},
     {VMIG_ERROR_UNSUPPORTED, VMIG_TWIN_WHOLE},
     {VMIG_ERROR_LOCKED, VMIG_TWIN_NONE},
 };
@@ -154,12 +154,12 @@ static GHashTable *paths_told(const VmigSurvey *s)
 }
 
 /* What only a snapshot uses is not copied: it has to be there, or the operator does without. */
-static void judge_snapshots(VmigPlan *plan, VmigWorld *world, VmigJob *job)
+static void judge_snapshots(VmigPlan *plan, VmigEnv *env, VmigJob *job)
 {
     g_autoptr(GHashTable) told = paths_told(plan->survey);
     g_autoptr(GError) error = NULL;
 
-    if (!vmig_snapshot_files_survey(world->dest.storage, job, told, &error))
+    if (!vmig_snapshot_files_survey(env->dest.node, job, told, &error))
         vmig_plan_refuse_error(plan, NULL, error);
     for (guint i = 0; i < job->snapshots->len; i++) {
         const VmigSnapshot *snapshot = job->snapshots->pdata[i];
@@ -176,10 +176,10 @@ static void judge_snapshots(VmigPlan *plan, VmigWorld *world, VmigJob *job)
     }
 }
 
-static void rehearse(VmigPlan *plan, VmigWorld *world, VmigJob *job, VmigTwinLack lack)
+static void rehearse(VmigPlan *plan, VmigEnv *env, VmigJob *job, VmigTwinLack lack)
 {
     g_autoptr(GError) error = NULL;
-    g_autoptr(GPtrArray) problems = vmig_rehearse(world, job, lack, &error);
+    g_autoptr(GPtrArray) problems = vmig_rehearse(env, job, lack, &error);
 
     if (problems == NULL)
         vmig_plan_refuse_error(plan, NULL, error);
@@ -200,15 +200,15 @@ static void note_accepted(VmigPlan *plan, const VmigJob *job)
     }
 }
 
-void vmig_plan_prove(VmigPlan *plan, VmigWorld *world, VmigJob *job)
+void vmig_plan_prove(VmigPlan *plan, VmigEnv *env, VmigJob *job)
 {
     VmigTwinLack lack = vmig_plan_lack(plan);
 
     if ((lack & VMIG_TWIN_NONE) != 0)
         return;
     if ((lack & VMIG_TWIN_NO_SNAPSHOTS) == 0)
-        judge_snapshots(plan, world, job);
+        judge_snapshots(plan, env, job);
     vmig_plan_drop_disks(plan, job);
-    rehearse(plan, world, job, lack);
+    rehearse(plan, env, job, lack);
     note_accepted(plan, job);
 }

@@ -279,7 +279,7 @@ static gboolean rule_kept(VmigPlan *plan, const VmigPlanDisk *disk, guint index)
     }
     g_autofree char *hint = vmig_plan_hint_exists(plan, disk, index);
     refuse(plan, VMIG_ERROR_DESTINATION_EXISTS, t, hint,
-           "disk %s: %s exists on the destination, where job %s left it, and cannot be the seed: %s", t, path,
+           "disk %s: %s exists on the destination, where job %s left it, and cannot be the base copy: %s", t, path,
            facts->kept_job, why);
     return TRUE;
 }
@@ -327,7 +327,7 @@ static void rule_source_room(VmigPlan *plan, const VmigPlanDisk *disk)
     }
 }
 
-/* Room that the seeds have already. */
+/* Room that the base copies have already. */
 static guint64 kept_bytes(const VmigSurvey *s, const VmigPlanDisk *disk)
 {
     guint64 sum = 0;
@@ -345,8 +345,8 @@ static void rule_dest_room(VmigPlan *plan)
 {
     const VmigSurvey *s = plan->survey;
     g_autoptr(GHashTable) needs = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, g_free);
-    /* In the overlay there and, committed, in new clusters of the seed; or in the seed alone. */
-    guint times = g_strcmp0(plan->fold, "direct") == 0 ? 1 : 2;
+    /* In the overlay there and, committed, in new clusters of the base copy; or in the base copy alone. */
+    guint times = g_strcmp0(plan->merge, "mirror") == 0 ? 1 : 2;
     GHashTableIter iter;
     gpointer key, value;
 
@@ -429,11 +429,11 @@ static void rule_path_clash(VmigPlan *plan)
 static void rule_options(VmigPlan *plan)
 {
     const VmigOptions *o = plan->survey->request->options;
-    g_autofree char *against = vmig_plan_choose_fold(plan);
+    g_autofree char *against = vmig_plan_choose_merge(plan);
 
     if (against != NULL)
-        refuse(plan, VMIG_ERROR_FOLD, NULL, "Use --fold commit, or --fold auto.",
-               "the fold '%s' cannot be used here: %s", plan->fold, against);
+        refuse(plan, VMIG_ERROR_MERGE, NULL, "Use --merge commit, or --merge auto.",
+               "the merge '%s' cannot be used here: %s", plan->merge, against);
     if (o->postcopy)
         refuse(plan, VMIG_ERROR_UNSUPPORTED, NULL, "Leave --postcopy out; --auto-converge helps a busy guest.",
                "--postcopy cannot be combined with a guest that arrives paused, which is what keeps two copies of it "

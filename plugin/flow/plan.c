@@ -24,7 +24,7 @@ void vmig_plan_free(VmigPlan *plan)
     g_clear_pointer(&plan->job, vmig_job_free);
     g_ptr_array_unref(plan->refusals);
     g_ptr_array_unref(plan->notes);
-    g_free(plan->fold_why);
+    g_free(plan->merge_why);
     g_free(plan);
 }
 
@@ -101,7 +101,7 @@ static VmigDisk *make_disk(const VmigPlanDisk *plan, const VmigDomainDisk *next,
     disk->next_snapshot = g_strdup(next != NULL ? next->snapshot : NULL);
     disk->virtual_size = top->virtual_size;
     disk->overlay = vmig_overlay_path(top->path, job_id);
-    disk->park = vmig_park_path(top->path, job_id);
+    disk->hold = vmig_hold_path(top->path, job_id);
     if (!direct)
         disk->dest_overlay = vmig_overlay_path(plan->dest_paths->pdata[0], job_id);
     for (guint i = 0; i < plan->chain->len; i++) {
@@ -112,16 +112,16 @@ static VmigDisk *make_disk(const VmigPlanDisk *plan, const VmigDomainDisk *next,
     return disk;
 }
 
-static void copy_options(VmigOptions *to, const VmigOptions *from, const char *fold)
+static void copy_options(VmigOptions *to, const VmigOptions *from, const char *merge)
 {
     *to = *from;
-    to->fold = g_strdup(fold);
+    to->merge = g_strdup(merge);
     to->transport = g_strdup(from->transport);
     to->policy = g_strdup(from->policy);
     to->migrate_host = g_strdup(from->migrate_host);
 }
 
-static VmigJob *make_job(VmigWorld *world, const VmigSurvey *s, const char *fold)
+static VmigJob *make_job(VmigEnv *env, const VmigSurvey *s, const char *merge)
 {
     VmigJob *job = vmig_job_new();
 
@@ -132,12 +132,12 @@ static VmigJob *make_job(VmigWorld *world, const VmigSurvey *s, const char *fold
     job->dest_host = g_strdup(s->dest_info->hostname);
     job->connect_uri = g_strdup(s->request->connect_uri);
     job->dest_uri = g_strdup(s->request->dest_uri);
-    copy_options(&job->options, s->request->options, fold);
+    copy_options(&job->options, s->request->options, merge);
     job->live_xml = g_strdup(s->live_xml);
     job->persistent_xml = g_strdup(s->persistent_xml);
     job->autostart = s->domain->autostart;
     job->was_paused = s->domain->run == VMIG_RUN_PAUSED;
-    job->started = (guint64)(world->clock->ops->wall(world->clock) / G_USEC_PER_SEC);
+    job->started = (guint64)(env->clock->ops->wall(env->clock) / G_USEC_PER_SEC);
     job->attempt = 1;
     for (guint i = 0; i < s->disks->len; i++) {
         const VmigPlanDisk *disk = s->disks->pdata[i];
@@ -145,7 +145,7 @@ static VmigJob *make_job(VmigWorld *world, const VmigSurvey *s, const char *fold
             s->persistent != NULL ? vmig_domain_xml_disk(s->persistent, disk->disk->target) : NULL;
         /* Incomplete where the disk, or its place there, is refused. */
         if (disk->moved && disk->chain != NULL && disk->dest_facts->len == disk->chain->len)
-            g_ptr_array_add(job->disks, make_disk(disk, next, job->id, vmig_job_is_direct(job)));
+            g_ptr_array_add(job->disks, make_disk(disk, next, job->id, vmig_job_merges_by_mirror(job)));
     }
     g_ptr_array_unref(job->snapshots);
     job->snapshots = g_ptr_array_ref(s->snapshots);
@@ -153,27 +153,27 @@ static VmigJob *make_job(VmigWorld *world, const VmigSurvey *s, const char *fold
 }
 
 /* Of a plan that is refused the job is only what the destination is asked about. */
-static void prove(VmigPlan *plan, VmigWorld *world)
+static void prove(VmigPlan *plan, VmigEnv *env)
 {
     g_autoptr(GError) too_large = NULL;
 
     if ((vmig_plan_lack(plan) & VMIG_TWIN_NONE) != 0)
         return;
-    g_autoptr(VmigJob) job = make_job(world, plan->survey, plan->fold);
+    g_autoptr(VmigJob) job = make_job(env, plan->survey, plan->merge);
     if (!vmig_plan_check_size(job, plan->survey, &too_large))
         vmig_plan_refuse_error(plan, NULL, too_large);
-    vmig_plan_prove(plan, world, job);
+    vmig_plan_prove(plan, env, job);
     if (plan->refusals->len == 0)
         plan->job = g_steal_pointer(&job);
 }
 
-VmigPlan *vmig_plan_make(VmigWorld *world, VmigJournal *journal, const VmigPlanRequest *request, GError **error)
+VmigPlan *vmig_plan_make(VmigEnv *env, VmigJournal *journal, const VmigPlanRequest *request, GError **error)
 {
     g_autoptr(VmigPlan) plan = g_new0(VmigPlan, 1);
 
     plan->refusals = g_ptr_array_new_with_free_func((GDestroyNotify)refusal_free);
     plan->notes = g_ptr_array_new_with_free_func(g_free);
-    plan->survey = vmig_survey_make(world, journal, request, error);
+    plan->survey = vmig_survey_make(env, journal, request, error);
     if (plan->survey == NULL)
         return NULL;
     vmig_plan_apply_rules(plan);
@@ -181,7 +181,7 @@ VmigPlan *vmig_plan_make(VmigWorld *world, VmigJournal *journal, const VmigPlanR
         g_ptr_array_add(plan->notes, vmig_text_escape(plan->survey->staying->pdata[i], -1));
     guint64 rate = request->options->bandwidth > 0 ? MIN(request->options->bandwidth, ASSUMED_RATE) : ASSUMED_RATE;
     plan->estimate_s = plan->bytes_to_copy / rate + 2;
-    prove(plan, world);
+    prove(plan, env);
     return g_steal_pointer(&plan);
 }
 

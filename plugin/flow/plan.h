@@ -70,8 +70,8 @@ typedef struct {
     GPtrArray *next_disks; /* VmigPlanDisk: those of the definition for the next start that the running guest lacks */
     VmigHypervisorInfo *source_info;
     VmigHypervisorInfo *dest_info;
-    VmigStorageFacts *source_facts;
-    VmigStorageFacts *dest_facts;
+    VmigNodeFacts *source_facts;
+    VmigNodeFacts *dest_facts;
     VmigJob *open_job;   /* an unfinished one of that domain here */
     gboolean name_there; /* the destination has a domain of that name */
     gboolean uuid_there;
@@ -90,8 +90,8 @@ typedef struct {
     GPtrArray *notes;    /* char*: what somebody should know, and is no refusal */
     guint64 bytes_to_copy;
     guint64 dest_needs; /* sum over file systems */
-    const char *fold;   /* "commit" or "direct" */
-    char *fold_why;     /* for people */
+    const char *merge;  /* "commit" or "mirror" */
+    char *merge_why;    /* for people */
     guint64 estimate_s; /* of the copy, at an assumed rate or --bandwidth */
 } VmigPlan;
 
@@ -100,20 +100,20 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigPlan, vmig_plan_free)
 
 /* Only what makes a plan impossible is an error (the source's libvirt does not answer, the journal is damaged); a
  * refusal is none. journal may be NULL where there is none yet. */
-VmigPlan *vmig_plan_make(VmigWorld *world, VmigJournal *journal, const VmigPlanRequest *request, GError **error);
+VmigPlan *vmig_plan_make(VmigEnv *env, VmigJournal *journal, const VmigPlanRequest *request, GError **error);
 /* REFUSED with all of them in its message, the code of the only one where there is one, LOCKED before all else. */
 gboolean vmig_plan_to_error(const VmigPlan *plan, GError **error);
 
 /* survey.c */
-VmigSurvey *vmig_survey_make(VmigWorld *world, VmigJournal *journal, const VmigPlanRequest *request, GError **error);
+VmigSurvey *vmig_survey_make(VmigEnv *env, VmigJournal *journal, const VmigPlanRequest *request, GError **error);
 void vmig_survey_free(VmigSurvey *survey);
 /* Does an earlier disk that is moved lie on that file of the chain too? Then it is counted there. */
 gboolean vmig_survey_is_counted(const VmigSurvey *survey, const VmigPlanDisk *disk, guint index);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigSurvey, vmig_survey_free)
 
-/* plan-fold.c: sets fold and fold_why, pure. Returns what speaks against the one that was asked for, or NULL; where
+/* plan-merge.c: sets merge and merge_why, pure. Returns what speaks against the one that was asked for, or NULL; where
  * "auto" was asked for, nothing does. (transfer full) */
-char *vmig_plan_choose_fold(VmigPlan *plan);
+char *vmig_plan_choose_merge(VmigPlan *plan);
 
 /* plan-size.c: pure. UNSUPPORTED where the job's record, or the definitions of its snapshots, may become larger than
  * what can be handed to the destination. The snapshots have their XML. */
@@ -122,7 +122,7 @@ gboolean vmig_plan_check_size(const VmigJob *job, const VmigSurvey *survey, GErr
 guint64 vmig_plan_record_bound(const VmigJob *job, const VmigSurvey *survey);
 
 /* plan-hosts.c */
-void vmig_plan_ask_name(VmigSurvey *survey, VmigWorld *world);
+void vmig_plan_ask_name(VmigSurvey *survey, VmigEnv *env);
 void vmig_plan_host_rules(VmigPlan *plan); /* pure */
 
 /* plan-hints.c */
@@ -162,13 +162,13 @@ void vmig_plan_rule_stay(VmigPlan *plan, const VmigPlanDisk *disk);
 void vmig_plan_rule_definitions(VmigPlan *plan);
 
 /* survey-stay.c: fills disk->stay, where both hosts can be asked. */
-void vmig_survey_ask_stay(VmigWorld *world, VmigPlanDisk *disk);
+void vmig_survey_ask_stay(VmigEnv *env, VmigPlanDisk *disk);
 /* All that the disk is on is proven to be the same on both hosts. */
 gboolean vmig_survey_is_shared(const VmigPlanDisk *disk);
 
 /* plan-prove.c: asks the destination for what only it can prove, and adds its refusals and notes. Beside other refusals
  * only as far as they leave something to prove; the job has lost disks then. */
-void vmig_plan_prove(VmigPlan *plan, VmigWorld *world, VmigJob *job);
+void vmig_plan_prove(VmigPlan *plan, VmigEnv *env, VmigJob *job);
 /* What the refusals so far take from the rehearsal. */
 VmigTwinLack vmig_plan_lack(const VmigPlan *plan);
 /* FALSE: the code is no refusal's but a failed question's. */

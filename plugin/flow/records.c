@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Whose record counts when a process takes a job over, or reaches the other host again.
  *
- * The token is written on the source first, then on the destination, and SWITCHED is entered after both. So a token
- * that only the destination has, and one that the destination lacks while the source is in SWITCHED or beyond, are
+ * The token is written on the source first, then on the destination, and ACTIVATE is entered after both. So a token
+ * that only the destination has, and one that the destination lacks while the source is in ACTIVATE or beyond, are
  * traces of a journal that was replaced by an older one. The host that has the token is right in both cases: it is
  * never given back, and a source that gave it away never runs the guest again. */
 #include "flow/records.h"
@@ -38,12 +38,12 @@ gboolean vmig_records_may_go_back(const VmigJob *job, GError **error)
 /* The record there, NULL in *there if it has none, or where this host's own is enough without asking. */
 static gboolean ask_there(VmigMachine *m, VmigJob **there, GError **error)
 {
-    VmigStorage *peer = vmig_machine_peer(m);
+    VmigNode *peer = vmig_machine_peer(m);
 
     *there = NULL;
     /* A failed question is no answer: the record there may be the newer one, and must not be overwritten. */
     if (peer != NULL)
-        return vmig_storage_record_get(peer, m->job->id, there, error);
+        return vmig_node_record_get(peer, m->job->id, there, error);
     if (!m->here_is_dest && rank(m->job) > 0)
         return vmig_fail(error, VMIG_ERROR_CONNECTION, "Bring the destination back and run vmig-snap resume again.",
                          "the destination owns the guest of job %s and does not answer: its record counts now",
@@ -83,7 +83,7 @@ static gboolean take(VmigMachine *m, VmigJob *there, GError **error)
 {
     g_autoptr(VmigJob) job = there;
     g_autofree char *role = vmig_journal_role(m->journal, m->job->id, error);
-    VmigStorage *own = m->here_is_dest ? m->world->dest.storage : m->world->source.storage;
+    VmigNode *own = m->here_is_dest ? m->env->dest.node : m->env->source.node;
 
     if (role == NULL)
         return FALSE;
@@ -97,7 +97,7 @@ static gboolean take(VmigMachine *m, VmigJob *there, GError **error)
         return FALSE;
     if ((given && !vmig_job_token_is_dest(m->job)) || (!given && !m->here_is_dest)) {
         vmig_machine_note(m, "this host's journal was replaced by an older one: it takes the other host's record");
-        if (!vmig_storage_catch_up(own, job, role, error))
+        if (!vmig_node_catch_up(own, job, role, error))
             return FALSE;
     }
     if ((given && !vmig_journal_set_token(m->journal, job->id, VMIG_OWNER_DESTINATION, error)) ||
@@ -108,7 +108,7 @@ static gboolean take(VmigMachine *m, VmigJob *there, GError **error)
     return TRUE;
 }
 
-/* A token that the source's journal alone has, before SWITCHED, may never have been given: that is for the table. The
+/* A token that the source's journal alone has, before ACTIVATE, may never have been given: that is for the table. The
  * source has the job before the destination. */
 static gboolean peer_is_older(const VmigMachine *m, const VmigJob *there)
 {
@@ -122,7 +122,7 @@ static gboolean peer_is_older(const VmigMachine *m, const VmigJob *there)
 /* Whether the job can be ended without a host that lost its journal and believes nobody that it had to do with the job.
  *
  * A source whose guest is undefined has nothing that could run. A destination has its guest without the job's mark, as
- * the last act of CLEAN leaves it, and by the record here the source is clean too: only the end is not noted yet. */
+ * the last act of CLEANUP leaves it, and by the record here the source is clean too: only the end is not noted yet. */
 static gboolean needs_no_peer(const VmigMachine *m)
 {
     return m->here_is_dest ? rank(m->job) > 1
@@ -147,7 +147,7 @@ static gboolean goes_on_alone(VmigMachine *m, GError *why, GError **error)
 gboolean vmig_records_agree(VmigMachine *m, GError **error)
 {
     g_autoptr(GError) why = NULL;
-    VmigStorage *peer = vmig_machine_peer(m);
+    VmigNode *peer = vmig_machine_peer(m);
     g_autoptr(VmigJob) there = NULL;
 
     if (!ask_there(m, &there, error))
@@ -158,6 +158,6 @@ gboolean vmig_records_agree(VmigMachine *m, GError **error)
         return TRUE;
     vmig_machine_note(m, "%s: the journal there was replaced by an older one: it gets this host's record", peer->host);
     return (vmig_texts_send(m, peer, &why) &&
-            vmig_storage_catch_up(peer, m->job, m->here_is_dest ? VMIG_ROLE_SOURCE : VMIG_ROLE_DESTINATION, &why)) ||
+            vmig_node_catch_up(peer, m->job, m->here_is_dest ? VMIG_ROLE_SOURCE : VMIG_ROLE_DESTINATION, &why)) ||
            goes_on_alone(m, g_steal_pointer(&why), error);
 }

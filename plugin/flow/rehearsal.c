@@ -11,7 +11,7 @@
 #include "host/fault.h"
 
 typedef struct {
-    VmigWorld *world;
+    VmigEnv *env;
     VmigJob *job;
     VmigTwinLack lack;
     VmigHypervisor *hv; /* the destination's */
@@ -77,7 +77,7 @@ static gboolean drop_boot_files(Rehearsal *r, GError **error)
 
 static gboolean read_definitions(Rehearsal *r, GError **error)
 {
-    VmigHypervisor *source = r->world->source.hypervisor;
+    VmigHypervisor *source = r->env->source.hypervisor;
     g_autofree char *live = NULL;
     g_autofree char *persistent = NULL;
 
@@ -103,7 +103,7 @@ static char **present_media(Rehearsal *r, GError **error)
     g_autoptr(GPtrArray) there = g_ptr_array_new_with_free_func(g_free);
 
     for (guint i = 0; media != NULL && media[i] != NULL; i++) {
-        g_autoptr(VmigPathFacts) facts = vmig_storage_path(r->world->dest.storage, media[i], NULL);
+        g_autoptr(VmigPathFacts) facts = vmig_node_path(r->env->dest.node, media[i], NULL);
         if (facts != NULL && facts->exists)
             g_ptr_array_add(there, g_strdup(media[i]));
     }
@@ -123,8 +123,8 @@ static gboolean begin(Rehearsal *r, GError **error)
     }
     g_ptr_array_add(paths, NULL);
     g_ptr_array_add(formats, NULL);
-    r->stage = vmig_storage_rehearsal_begin(r->world->dest.storage, r->job->domain, (const char *const *)paths->pdata,
-                                            (const char *const *)formats->pdata, error);
+    r->stage = vmig_node_rehearsal_begin(r->env->dest.node, r->job->domain, (const char *const *)paths->pdata,
+                                         (const char *const *)formats->pdata, error);
     return r->stage != NULL;
 }
 
@@ -167,7 +167,7 @@ gboolean vmig_rehearsal_clear(VmigHost *host, const char *id, GError **error)
         return vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "the id of a rehearsal is none");
     if (!end_twin(host->hypervisor, id, error))
         return FALSE;
-    if (vmig_storage_rehearsal_end(host->storage, id, &why) || g_error_matches(why, VMIG_ERROR, VMIG_ERROR_LOCKED))
+    if (vmig_node_rehearsal_end(host->node, id, &why) || g_error_matches(why, VMIG_ERROR, VMIG_ERROR_LOCKED))
         return TRUE;
     g_propagate_error(error, g_steal_pointer(&why));
     return FALSE;
@@ -177,8 +177,8 @@ gboolean vmig_rehearsal_clear(VmigHost *host, const char *id, GError **error)
 static gboolean clear_all(Rehearsal *r, GError **error)
 {
     for (guint i = 0; r->stage->dead[i] != NULL; i++)
-        vmig_rehearsal_clear(&r->world->dest, r->stage->dead[i], NULL);
-    return vmig_rehearsal_clear(&r->world->dest, r->stage->id, error);
+        vmig_rehearsal_clear(&r->env->dest, r->stage->dead[i], NULL);
+    return vmig_rehearsal_clear(&r->env->dest, r->stage->id, error);
 }
 
 static char *make_twin(Rehearsal *r, GError **error)
@@ -204,8 +204,7 @@ static gboolean start_twin(Rehearsal *r, gboolean *started, GError **error)
     *started = r->hv->ops->rehearse(r->hv, xml, &why);
     if (!*started)
         return add_problem(r, VMIG_ERROR_REHEARSAL, "the guest does not start there", g_steal_pointer(&why), error);
-    if (!vmig_fault("rehearsal.started", error) ||
-        !vmig_storage_rehearsal_unlink(r->world->dest.storage, r->stage->id, error))
+    if (!vmig_fault("rehearsal.started", error) || !vmig_node_rehearsal_unlink(r->env->dest.node, r->stage->id, error))
         return FALSE;
     if (r->persistent_xml == NULL || r->hv->ops->would_start(r->hv, r->persistent_xml, &why))
         return TRUE;
@@ -213,7 +212,7 @@ static gboolean start_twin(Rehearsal *r, gboolean *started, GError **error)
                        g_steal_pointer(&why), error);
 }
 
-/* As RESTORE will define it, for the twin. */
+/* As REDEFINE will define it, for the twin. */
 static gboolean redefine(Rehearsal *r, const VmigSnapshot *snapshot, const char *dest_xml, gboolean *taken,
                          GError **error)
 {
@@ -284,9 +283,9 @@ static gboolean perform(Rehearsal *r, GError **error)
     return !started || (r->lack & VMIG_TWIN_NO_SNAPSHOTS) != 0 || rehearse_snapshots(r, error);
 }
 
-GPtrArray *vmig_rehearse(VmigWorld *world, VmigJob *job, VmigTwinLack lack, GError **error)
+GPtrArray *vmig_rehearse(VmigEnv *env, VmigJob *job, VmigTwinLack lack, GError **error)
 {
-    g_auto(Rehearsal) r = {.world = world, .job = job, .lack = lack, .hv = world->dest.hypervisor};
+    g_auto(Rehearsal) r = {.env = env, .job = job, .lack = lack, .hv = env->dest.hypervisor};
     g_autoptr(GError) why = NULL;
 
     r.problems = g_ptr_array_new_with_free_func((GDestroyNotify)g_error_free);

@@ -4,7 +4,7 @@
 #pragma once
 
 #include "core/job.h"
-#include "host/world.h"
+#include "host/env.h"
 
 /* What a rehearsal goes without; flags. */
 typedef enum {
@@ -18,7 +18,7 @@ typedef enum {
 /* GError: what the destination does not take, each with what to do about it. NULL with the error set where it could not
  * be asked. Empty with --no-rehearsal, and where the hypervisor has no rehearsals. With --accept-unrevertable the job's
  * snapshots are told why they cannot be reverted to there, which is no problem then. (transfer full) */
-GPtrArray *vmig_rehearse(VmigWorld *world, VmigJob *job, VmigTwinLack lack, GError **error);
+GPtrArray *vmig_rehearse(VmigEnv *env, VmigJob *job, VmigTwinLack lack, GError **error);
 /* The same as one error, REFUSED for several. TRUE: there is none. */
 gboolean vmig_rehearsal_passed(GPtrArray *problems, GError **error);
 /* Ends a twin whose process died, and removes what its record names. TRUE where another process holds it. */

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* ROLLBACK: nothing of the guest on the destination, the source runs. BACK_RESTORE: nothing of ours anywhere. */
+/* ROLLBACK: nothing of the guest on the destination, the source runs. BACK_REDEFINE: nothing of ours anywhere. */
 #include "flow/after-boot.h"
 #include "flow/migrate-flow.h"
 #include "flow/commit.h"
-#include "flow/restore.h"
-#include "flow/settle.h"
-#include "flow/side.h"
+#include "flow/redefine.h"
+#include "flow/resolve.h"
+#include "flow/host.h"
 
 gboolean vmig_step_rollback(VmigMachine *m, VmigState *next, GError **error)
 {
     VmigDecision decision;
 
     /* Joins a migration of this process that was given up; one of a dead process is found and aborted by settle. */
-    m->world->source.hypervisor->ops->migrate_abort(m->world->source.hypervisor, NULL);
-    m->world->source.hypervisor->ops->migrate_end(m->world->source.hypervisor, NULL);
-    if (!vmig_settle(m, &decision, error))
+    m->env->source.hypervisor->ops->migrate_abort(m->env->source.hypervisor, NULL);
+    m->env->source.hypervisor->ops->migrate_end(m->env->source.hypervisor, NULL);
+    if (!vmig_resolve(m, &decision, error))
         return FALSE;
     if (decision != VMIG_DECIDE_BACK && decision != VMIG_DECIDE_DOWN)
         *next = VMIG_STATE_UNCERTAIN;
@@ -23,20 +23,20 @@ gboolean vmig_step_rollback(VmigMachine *m, VmigState *next, GError **error)
 
 static gboolean clean_source(VmigMachine *m, GError **error)
 {
-    VmigHost *source = vmig_side_host(m, VMIG_SIDE_SOURCE, error);
+    VmigHost *source = vmig_host_at(m, VMIG_SOURCE, error);
 
-    if (source == NULL || !vmig_side_require_on_bases(m, VMIG_SIDE_SOURCE, error) ||
-        !vmig_side_require_defined(m, VMIG_SIDE_SOURCE, error) || !vmig_restore_snapshots(m, VMIG_SIDE_SOURCE, error) ||
-        !vmig_side_set_snapshot_attribute(m, VMIG_SIDE_SOURCE, FALSE, error) ||
+    if (source == NULL || !vmig_host_require_on_bases(m, VMIG_SOURCE, error) ||
+        !vmig_host_require_defined(m, VMIG_SOURCE, error) || !vmig_redefine_snapshots(m, VMIG_SOURCE, error) ||
+        !vmig_host_set_snapshot_attribute(m, VMIG_SOURCE, FALSE, error) ||
         !source->hypervisor->ops->set_autostart(source->hypervisor, m->job->uuid, m->job->autostart, error) ||
         !source->hypervisor->ops->set_metadata(source->hypervisor, m->job->uuid, NULL, error) ||
-        !vmig_storage_sync_config(source->storage, error) || !vmig_storage_guard_stop(source->storage, m->job, error))
+        !vmig_node_sync_config(source->node, error) || !vmig_node_guard_stop(source->node, m->job, error))
         return FALSE;
     for (guint i = 0; i < m->job->disks->len; i++) {
         const VmigDisk *disk = m->job->disks->pdata[i];
-        if (!vmig_storage_remove(source->storage, m->job, disk->park, "the parked copy ended", error) ||
-            !vmig_storage_remove(source->storage, m->job, disk->overlay,
-                                 "committed back into the base and pivoted, or never used", error))
+        if (!vmig_node_remove(source->node, m->job, disk->hold, "the hold ended", error) ||
+            !vmig_node_remove(source->node, m->job, disk->overlay,
+                              "committed back into the base and pivoted, or never used", error))
             return FALSE;
     }
     return vmig_after_boot_start(m, error);
@@ -45,17 +45,17 @@ static gboolean clean_source(VmigMachine *m, GError **error)
 /* Whatever the job made on the destination, by the journal there: nobody runs it, the guest is on the source. */
 static gboolean clean_destination(VmigMachine *m, GError **error)
 {
-    VmigHost *dest = vmig_side_host(m, VMIG_SIDE_DEST, error);
+    VmigHost *dest = vmig_host_at(m, VMIG_DEST, error);
     g_auto(GStrv) left = NULL;
 
     /* It may not have answered when the guest was let go on there. */
-    if (dest == NULL || !vmig_settle_remove_arrived(m, error))
+    if (dest == NULL || !vmig_resolve_remove_arrived(m, error))
         return FALSE;
-    left = vmig_storage_leftovers(dest->storage, m->job, error);
+    left = vmig_node_leftovers(dest->node, m->job, error);
     if (left == NULL)
         return FALSE;
     for (char **path = left; *path != NULL; path++)
-        if (!vmig_storage_remove(dest->storage, m->job, *path, "rolled back: the guest is on the source", error))
+        if (!vmig_node_remove(dest->node, m->job, *path, "rolled back: the guest is on the source", error))
             return FALSE;
     return TRUE;
 }
@@ -68,7 +68,7 @@ static gboolean tell_if_off(VmigMachine *m, GError **error)
     const char *first = m->job->error_message;
     VmigRun run;
 
-    if (!vmig_side_run(m, VMIG_SIDE_SOURCE, &run, error))
+    if (!vmig_host_run(m, VMIG_SOURCE, &run, error))
         return FALSE;
     if (run != VMIG_RUN_SHUTOFF || g_strcmp0(m->job->error_code, vmig_error_name(VMIG_ERROR_GUEST_GONE)) == 0)
         return TRUE;
@@ -80,11 +80,11 @@ static gboolean tell_if_off(VmigMachine *m, GError **error)
     return TRUE;
 }
 
-gboolean vmig_step_back_restore(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError **error)
+gboolean vmig_step_back_redefine(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError **error)
 {
     if (!clean_source(m, error) || !tell_if_off(m, error) || !clean_destination(m, error))
         return FALSE;
-    return vmig_room_require_relief(m, VMIG_SIDE_SOURCE, error) &&
-           vmig_storage_rundir_remove(m->world->dest.storage, m->job, error) &&
-           vmig_storage_rundir_remove(m->world->source.storage, m->job, error);
+    return vmig_room_require_relief(m, VMIG_SOURCE, error) &&
+           vmig_node_rundir_remove(m->env->dest.node, m->job, error) &&
+           vmig_node_rundir_remove(m->env->source.node, m->job, error);
 }

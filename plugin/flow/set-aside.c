@@ -5,11 +5,11 @@
 
 #include "core/names.h"
 #include "core/parks.h"
-#include "flow/clean.h"
+#include "flow/cleanup.h"
 #include "flow/overlay.h"
-#include "flow/restore.h"
-#include "flow/settle.h"
-#include "flow/side.h"
+#include "flow/redefine.h"
+#include "flow/resolve.h"
+#include "flow/host.h"
 #include "host/fault.h"
 
 static gboolean may_be(const VmigMachine *m, GError **error)
@@ -28,10 +28,10 @@ static gboolean may_be(const VmigMachine *m, GError **error)
 static gboolean end_other_copy(VmigMachine *m, gboolean owner_is_dest, GError **error)
 {
     if (owner_is_dest)
-        return vmig_clean_end_source(m, error);
-    VmigHost *dest = vmig_side_host(m, VMIG_SIDE_DEST, error);
+        return vmig_cleanup_end_source(m, error);
+    VmigHost *dest = vmig_host_at(m, VMIG_DEST, error);
     g_autoptr(GError) why = NULL;
-    if (dest == NULL || vmig_settle_remove_arrived(m, &why))
+    if (dest == NULL || vmig_resolve_remove_arrived(m, &why))
         return dest != NULL;
     if (!g_error_matches(why, VMIG_ERROR, VMIG_ERROR_INTERFERENCE)) {
         g_propagate_error(error, g_steal_pointer(&why));
@@ -41,16 +41,16 @@ static gboolean end_other_copy(VmigMachine *m, gboolean owner_is_dest, GError **
     return TRUE;
 }
 
-/* Ours are the parked copies, and the commits from the moment at which the record has them. Ended before the pivot a
+/* Ours are the holds, and the commits from the moment at which the record has them. Ended before the pivot a
  * commit leaves the guest on its overlay. */
-static gboolean end_block_jobs(VmigMachine *m, VmigHost *host, VmigSide side, GError **error)
+static gboolean end_block_jobs(VmigMachine *m, VmigHost *host, VmigRole role, GError **error)
 {
     for (guint i = 0; i < m->job->disks->len; i++) {
         const VmigDisk *disk = m->job->disks->pdata[i];
         g_autoptr(GError) why = NULL;
         VmigBlockJob job;
         VmigChain chain;
-        if (!vmig_side_chain(m, side, disk, VMIG_XML_LIVE, &chain, error))
+        if (!vmig_host_chain(m, role, disk, VMIG_XML_LIVE, &chain, error))
             return FALSE;
         /* A disk that somebody changed may have no such device any more. */
         if (!host->hypervisor->ops->block_job(host->hypervisor, m->job->uuid, disk->target, NULL, &job, &why)) {
@@ -80,40 +80,40 @@ static gboolean let_run(VmigMachine *m, VmigHost *host, VmigRun run, GError **er
            host->hypervisor->ops->resume(host->hypervisor, m->job->uuid, error);
 }
 
-static gboolean release_guest(VmigMachine *m, VmigHost *host, VmigSide side, GError **error)
+static gboolean release_guest(VmigMachine *m, VmigHost *host, VmigRole role, GError **error)
 {
     VmigHypervisor *hv = host->hypervisor;
     g_autoptr(GError) tree = NULL;
     VmigRun run;
 
-    if (!vmig_side_run(m, side, &run, error))
+    if (!vmig_host_run(m, role, &run, error))
         return FALSE;
     if (run == VMIG_RUN_ABSENT)
         return vmig_fail(error, VMIG_ERROR_GUEST_GONE, "Define it again (virsh define), then repeat the command.",
                          "%s: cannot set job %s aside: '%s' is not defined there", hv->host, m->job->id,
                          m->job->domain);
     gboolean live = run != VMIG_RUN_SHUTOFF && run != VMIG_RUN_CRASHED;
-    if ((side == VMIG_SIDE_SOURCE && (!vmig_storage_fence_drop(host->storage, m->job, error) ||
-                                      !vmig_storage_thaw(host->storage, m->job, error))) ||
-        (live && !end_block_jobs(m, host, side, error)) || !vmig_storage_guard_stop(host->storage, m->job, error) ||
-        !let_run(m, host, run, error) || !vmig_side_require_defined(m, side, error))
+    if ((role == VMIG_SOURCE &&
+         (!vmig_node_fence_drop(host->node, m->job, error) || !vmig_node_thaw(host->node, m->job, error))) ||
+        (live && !end_block_jobs(m, host, role, error)) || !vmig_node_guard_stop(host->node, m->job, error) ||
+        !let_run(m, host, run, error) || !vmig_host_require_defined(m, role, error))
         return FALSE;
     /* As far as can be: a tree that somebody changed is his. */
-    if (!vmig_restore_snapshots(m, side, &tree)) {
+    if (!vmig_redefine_snapshots(m, role, &tree)) {
         if (g_error_matches(tree, VMIG_ERROR, VMIG_ERROR_CONNECTION)) {
             g_propagate_error(error, g_steal_pointer(&tree));
             return FALSE;
         }
         vmig_machine_note(m, "%s", tree->message);
     }
-    return vmig_side_set_snapshot_attribute(m, side, FALSE, error) &&
+    return vmig_host_set_snapshot_attribute(m, role, FALSE, error) &&
            hv->ops->set_autostart(hv, m->job->uuid, m->job->autostart, error) &&
-           hv->ops->set_metadata(hv, m->job->uuid, NULL, error) && vmig_storage_sync_config(host->storage, error);
+           hv->ops->set_metadata(hv, m->job->uuid, NULL, error) && vmig_node_sync_config(host->node, error);
 }
 
 static void tell_files(VmigMachine *m, VmigHost *host, GString *text)
 {
-    g_auto(GStrv) left = vmig_storage_leftovers(host->storage, m->job, NULL);
+    g_auto(GStrv) left = vmig_node_leftovers(host->node, m->job, NULL);
 
     for (char **path = left; path != NULL && *path != NULL; path++) {
         g_autofree char *shown = vmig_text_escape(*path, -1);
@@ -124,17 +124,17 @@ static void tell_files(VmigMachine *m, VmigHost *host, GString *text)
 }
 
 /* What is where, for whoever has to put it in order. */
-static void tell(VmigMachine *m, VmigHost *owner, VmigSide side)
+static void tell(VmigMachine *m, VmigHost *owner, VmigRole role)
 {
-    VmigHost *other = side == VMIG_SIDE_DEST ? &m->world->source : &m->world->dest;
+    VmigHost *other = role == VMIG_DEST ? &m->env->source : &m->env->dest;
     GString *text = g_string_new(NULL);
 
     g_string_append_printf(text, "'%s' is on %s, on the disks that virsh domblklist names", m->job->domain,
                            owner->hypervisor->host);
     for (guint i = 0; i < m->job->disks->len; i++) {
         const VmigDisk *disk = m->job->disks->pdata[i];
-        const char *overlay = vmig_side_overlay(disk, side);
-        g_autofree char *base = vmig_text_escape(vmig_side_path(vmig_disk_base(disk), side), -1);
+        const char *overlay = vmig_disk_overlay(disk, role);
+        g_autofree char *base = vmig_text_escape(vmig_file_path(vmig_disk_base(disk), role), -1);
         g_autofree char *shown = vmig_text_escape(overlay, -1);
         g_string_append_printf(
             text, "; %s: its snapshots are in %s%s%s", disk->target, base,
@@ -156,18 +156,18 @@ static void tell(VmigMachine *m, VmigHost *owner, VmigSide side)
 gboolean vmig_set_aside(VmigMachine *m, GError **error)
 {
     gboolean owner_is_dest = vmig_job_token_is_dest(m->job);
-    VmigSide side = owner_is_dest ? VMIG_SIDE_DEST : VMIG_SIDE_SOURCE;
-    VmigHost *owner = vmig_side_host(m, side, error);
+    VmigRole role = owner_is_dest ? VMIG_DEST : VMIG_SOURCE;
+    VmigHost *owner = vmig_host_at(m, role, error);
 
     if (owner_is_dest != m->here_is_dest)
         return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, "Run the command there.",
                          "cannot set job %s aside from here: '%s' is on %s", m->job->id, m->job->domain,
                          owner_is_dest ? m->job->dest_host : m->job->source_host);
-    if (owner == NULL || vmig_side_host(m, owner_is_dest ? VMIG_SIDE_SOURCE : VMIG_SIDE_DEST, error) == NULL ||
-        !may_be(m, error) || !end_other_copy(m, owner_is_dest, error) || !vmig_fault("aside.other", error) ||
-        !release_guest(m, owner, side, error) || !vmig_fault("aside.released", error))
+    if (owner == NULL || vmig_host_at(m, owner_is_dest ? VMIG_SOURCE : VMIG_DEST, error) == NULL || !may_be(m, error) ||
+        !end_other_copy(m, owner_is_dest, error) || !vmig_fault("aside.other", error) ||
+        !release_guest(m, owner, role, error) || !vmig_fault("aside.released", error))
         return FALSE;
-    tell(m, owner, side);
-    return vmig_storage_rundir_remove(m->world->dest.storage, m->job, error) &&
-           vmig_storage_rundir_remove(m->world->source.storage, m->job, error) && vmig_fault("aside.told", error);
+    tell(m, owner, role);
+    return vmig_node_rundir_remove(m->env->dest.node, m->job, error) &&
+           vmig_node_rundir_remove(m->env->source.node, m->job, error) && vmig_fault("aside.told", error);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A new limit for what is under way: the mover has it already, libvirt's commits take it, of its migration only the
+/* A new limit for what is under way: the copier has it already, libvirt's commits take it, of its migration only the
  * memory does (virDomainBlockJobSetSpeed() needs a job that a migration does not let anybody have). */
 #include "flow/settings.h"
 
-#include "flow/side.h"
+#include "flow/host.h"
 
 guint64 vmig_settings_share(const VmigJob *job)
 {
@@ -12,9 +12,9 @@ guint64 vmig_settings_share(const VmigJob *job)
     return job->options.bandwidth > 0 ? MAX(job->options.bandwidth / disks, 1) : 0;
 }
 
-static void set_commits(VmigMachine *m, VmigSide side)
+static void set_commits(VmigMachine *m, VmigRole role)
 {
-    VmigHost *host = vmig_side_host(m, side, NULL);
+    VmigHost *host = vmig_host_at(m, role, NULL);
 
     for (guint i = 0; host != NULL && i < m->job->disks->len; i++) {
         const VmigDisk *disk = m->job->disks->pdata[i];
@@ -27,7 +27,7 @@ static void set_commits(VmigMachine *m, VmigSide side)
 
 static void set_migration(VmigMachine *m)
 {
-    VmigHost *source = vmig_side_host(m, VMIG_SIDE_SOURCE, NULL);
+    VmigHost *source = vmig_host_at(m, VMIG_SOURCE, NULL);
     g_autoptr(GError) why = NULL;
 
     if (source == NULL)
@@ -52,6 +52,6 @@ gboolean vmig_settings_adopt(VmigMachine *m)
     if (set == VMIG_SET_MIGRATION)
         set_migration(m);
     if (set == VMIG_SET_COMMITS)
-        set_commits(m, vmig_state_phase(state) == VMIG_PHASE_BACK ? VMIG_SIDE_SOURCE : VMIG_SIDE_DEST);
+        set_commits(m, vmig_state_phase(state) == VMIG_PHASE_BACK ? VMIG_SOURCE : VMIG_DEST);
     return TRUE;
 }

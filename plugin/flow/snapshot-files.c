@@ -43,7 +43,7 @@ static GPtrArray *needed(const VmigDomainFacts *facts)
     return files;
 }
 
-static gboolean is_there(VmigStorage *storage, const char *path, GHashTable *known, gboolean *ret, GError **error)
+static gboolean is_there(VmigNode *node, const char *path, GHashTable *known, gboolean *ret, GError **error)
 {
     gpointer answer;
 
@@ -51,7 +51,7 @@ static gboolean is_there(VmigStorage *storage, const char *path, GHashTable *kno
         *ret = GPOINTER_TO_INT(answer);
         return TRUE;
     }
-    g_autoptr(VmigPathFacts) facts = vmig_storage_path(storage, path, error);
+    g_autoptr(VmigPathFacts) facts = vmig_node_path(node, path, error);
     if (facts == NULL)
         return FALSE;
     *ret = facts->exists;
@@ -59,8 +59,8 @@ static gboolean is_there(VmigStorage *storage, const char *path, GHashTable *kno
     return TRUE;
 }
 
-gboolean vmig_snapshot_files_missing(VmigStorage *storage, const char *domain_xml, GHashTable *coming,
-                                     GHashTable *known, char **missing, GError **error)
+gboolean vmig_snapshot_files_missing(VmigNode *node, const char *domain_xml, GHashTable *coming, GHashTable *known,
+                                     char **missing, GError **error)
 {
     g_autoptr(VmigDomainXml) xml = vmig_domain_xml_parse(domain_xml, error);
 
@@ -71,7 +71,7 @@ gboolean vmig_snapshot_files_missing(VmigStorage *storage, const char *domain_xm
     for (guint i = 0; i < files->len && *missing == NULL; i++) {
         const char *path = files->pdata[i];
         gboolean there = coming != NULL && g_hash_table_contains(coming, path);
-        if (!there && !is_there(storage, path, known, &there, error))
+        if (!there && !is_there(node, path, known, &there, error))
             return FALSE;
         if (!there)
             *missing = g_strdup(path);
@@ -99,7 +99,7 @@ static GHashTable *files_that_come(const VmigJob *job, GHashTable *told)
     return coming;
 }
 
-gboolean vmig_snapshot_files_survey(VmigStorage *dest, VmigJob *job, GHashTable *told, GError **error)
+gboolean vmig_snapshot_files_survey(VmigNode *dest, VmigJob *job, GHashTable *told, GError **error)
 {
     g_autoptr(GHashTable) coming = files_that_come(job, told);
     g_autoptr(GHashTable) known = vmig_snapshot_files_known();

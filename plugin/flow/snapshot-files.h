@@ -3,15 +3,15 @@
 #pragma once
 
 #include "core/job.h"
-#include "host/storage.h"
+#include "host/node.h"
 
 /* domain_xml: of the snapshot, with that host's paths. coming: paths that will be there, or NULL. known: path → what
  * was asked before, made by vmig_snapshot_files_known(). *missing: the first file that is not there, or NULL where all
  * are. (transfer full) */
-gboolean vmig_snapshot_files_missing(VmigStorage *storage, const char *domain_xml, GHashTable *coming,
-                                     GHashTable *known, char **missing, GError **error);
+gboolean vmig_snapshot_files_missing(VmigNode *node, const char *domain_xml, GHashTable *coming, GHashTable *known,
+                                     char **missing, GError **error);
 GHashTable *vmig_snapshot_files_known(void);
 
 /* Asks of each of the job's snapshots, and notes in its record why it could not be reverted to on the destination.
  * told: paths (a set) of which it is said already that they are not there, or NULL. */
-gboolean vmig_snapshot_files_survey(VmigStorage *dest, VmigJob *job, GHashTable *told, GError **error);
+gboolean vmig_snapshot_files_survey(VmigNode *dest, VmigJob *job, GHashTable *told, GError **error);

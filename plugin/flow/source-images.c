@@ -15,7 +15,7 @@ gboolean vmig_images_remove(VmigMachine *m, GError **error)
     for (guint i = 0; i < images->len; i++) {
         VmigFile *file = images->pdata[i];
         g_autofree char *why = NULL;
-        if (!vmig_storage_remove_base(m->world->source.storage, m->job, file, &why, error))
+        if (!vmig_node_remove_base(m->env->source.node, m->job, file, &why, error))
             return FALSE;
         set_user(file, why);
         if (why != NULL)
@@ -33,8 +33,7 @@ gboolean vmig_images_note_users(VmigMachine *m)
     for (guint i = 0; i < images->len; i++)
         g_ptr_array_add(paths, ((const VmigFile *)images->pdata[i])->source);
     g_ptr_array_add(paths, NULL);
-    g_autoptr(GPtrArray) users =
-        vmig_storage_users(m->world->source.storage, (const char *const *)paths->pdata, NULL, &why);
+    g_autoptr(GPtrArray) users = vmig_node_users(m->env->source.node, (const char *const *)paths->pdata, NULL, &why);
     g_autofree char *unknown = users == NULL ? g_strdup_printf("nothing tells who uses it: %s", why->message) : NULL;
     for (guint i = 0; i < images->len; i++)
         set_user(images->pdata[i], users != NULL ? users->pdata[i] : unknown);

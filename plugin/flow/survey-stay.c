@@ -27,7 +27,7 @@ static gboolean may_compare_contents(const VmigStayFile *file)
     return !file->written && file->here->kind == VMIG_IDENTITY_FILE && file->there->kind == VMIG_IDENTITY_FILE;
 }
 
-static void compare_contents(VmigWorld *world, VmigStayFile *file)
+static void compare_contents(VmigEnv *env, VmigStayFile *file)
 {
     g_autoptr(GError) error = NULL;
     g_autofree char *here = NULL;
@@ -38,23 +38,23 @@ static void compare_contents(VmigWorld *world, VmigStayFile *file)
         file->why_not = g_strdup("the contents differ");
         return;
     }
-    here = vmig_identity_digest(world->source.storage, file->path, &error);
+    here = vmig_identity_digest(env->source.node, file->path, &error);
     if (here != NULL)
-        there = vmig_identity_digest(world->dest.storage, file->path, &error);
+        there = vmig_identity_digest(env->dest.node, file->path, &error);
     if (there == NULL)
         fail_question(file, error);
     else if (!g_str_equal(here, there))
         file->why_not = g_strdup("the contents differ");
 }
 
-static void ask_file(VmigWorld *world, VmigStayFile *file)
+static void ask_file(VmigEnv *env, VmigStayFile *file)
 {
     g_autoptr(GError) error = NULL;
 
     file->code = VMIG_ERROR_NOT_SHARED;
-    file->here = vmig_identity_ask(world->source.storage, file->path, &error);
+    file->here = vmig_identity_ask(env->source.node, file->path, &error);
     if (file->here != NULL)
-        file->there = vmig_identity_ask(world->dest.storage, file->path, &error);
+        file->there = vmig_identity_ask(env->dest.node, file->path, &error);
     if (file->there == NULL) {
         fail_question(file, error);
         return;
@@ -63,41 +63,41 @@ static void ask_file(VmigWorld *world, VmigStayFile *file)
         file->why_not = g_strdup("the destination does not have it");
         return;
     }
-    g_autoptr(VmigIdentity) again = vmig_identity_ask(world->source.storage, file->path, &error);
+    g_autoptr(VmigIdentity) again = vmig_identity_ask(env->source.node, file->path, &error);
     if (again == NULL) {
         fail_question(file, error);
         return;
     }
     file->why_not = vmig_identity_compare(file->here, file->there, again);
     if (file->why_not != NULL && may_compare_contents(file))
-        compare_contents(world, file);
+        compare_contents(env, file);
 }
 
-static void add_file(VmigWorld *world, VmigPlanDisk *disk, const char *path, gboolean written)
+static void add_file(VmigEnv *env, VmigPlanDisk *disk, const char *path, gboolean written)
 {
     VmigStayFile *file = g_new0(VmigStayFile, 1);
 
     file->path = g_strdup(path);
     file->written = written;
     g_ptr_array_add(disk->stay, file);
-    ask_file(world, file);
+    ask_file(env, file);
 }
 
 /* What is neither a file nor a block device stays out of the list, and the rules refuse it by its type. */
-void vmig_survey_ask_stay(VmigWorld *world, VmigPlanDisk *disk)
+void vmig_survey_ask_stay(VmigEnv *env, VmigPlanDisk *disk)
 {
     const VmigDomainDisk *d = disk->disk;
     const char *top = d->source != NULL ? d->source : d->device_path;
 
-    if (world->dest.storage == NULL || top == NULL)
+    if (env->dest.node == NULL || top == NULL)
         return;
     disk->stay = g_ptr_array_new_with_free_func(stay_file_free);
-    add_file(world, disk, top, !d->readonly);
+    add_file(env, disk, top, !d->readonly);
     for (guint i = 0; i < d->backing->len; i++) {
         const VmigChainFile *below = d->backing->pdata[i];
         const char *path = below->file != NULL ? below->file : below->device;
         if (path != NULL)
-            add_file(world, disk, path, FALSE);
+            add_file(env, disk, path, FALSE);
     }
 }
 

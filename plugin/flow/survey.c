@@ -35,8 +35,8 @@ void vmig_survey_free(VmigSurvey *s)
     g_clear_error(&s->snapshots_error);
     g_clear_pointer(&s->source_info, vmig_hypervisor_info_free);
     g_clear_pointer(&s->dest_info, vmig_hypervisor_info_free);
-    g_clear_pointer(&s->source_facts, vmig_storage_facts_free);
-    g_clear_pointer(&s->dest_facts, vmig_storage_facts_free);
+    g_clear_pointer(&s->source_facts, vmig_node_facts_free);
+    g_clear_pointer(&s->dest_facts, vmig_node_facts_free);
     g_clear_pointer(&s->open_job, vmig_job_free);
     g_clear_error(&s->cannot_run);
     g_clear_error(&s->unresolved);
@@ -60,9 +60,9 @@ static VmigSurvey *survey_new(const VmigPlanRequest *request)
     return s;
 }
 
-static gboolean ask_domain(VmigSurvey *s, VmigWorld *world, VmigJournal *journal, GError **error)
+static gboolean ask_domain(VmigSurvey *s, VmigEnv *env, VmigJournal *journal, GError **error)
 {
-    VmigHypervisor *hv = world->source.hypervisor;
+    VmigHypervisor *hv = env->source.hypervisor;
 
     if (!hv->ops->find(hv, s->request->domain, &s->domain, &s->domain_error)) {
         if (g_error_matches(s->domain_error, VMIG_ERROR, VMIG_ERROR_AMBIGUOUS_DOMAIN))
@@ -161,15 +161,15 @@ gboolean vmig_survey_is_counted(const VmigSurvey *s, const VmigPlanDisk *disk, g
     return FALSE;
 }
 
-static void ask_images(VmigSurvey *s, VmigWorld *world, VmigPlanDisk *disk)
+static void ask_images(VmigSurvey *s, VmigEnv *env, VmigPlanDisk *disk)
 {
-    VmigStorage *source = world->source.storage;
+    VmigNode *source = env->source.node;
     const VmigDomainDisk *d = disk->disk;
 
     if (g_strcmp0(d->type, "file") != 0 || d->source == NULL)
         return;
     disk->chain =
-        vmig_storage_survey(source, d->source, d->driver_type != NULL ? d->driver_type : "raw", &disk->chain_error);
+        vmig_node_survey(source, d->source, d->driver_type != NULL ? d->driver_type : "raw", &disk->chain_error);
     if (disk->chain == NULL)
         return;
     for (guint i = 0; i < disk->chain->len; i++) {
@@ -187,18 +187,18 @@ static void note_error(VmigSurvey *s, GError *error)
         g_ptr_array_add(s->dest_errors, error);
 }
 
-static void ask_dest_paths(VmigSurvey *s, VmigWorld *world, VmigPlanDisk *disk)
+static void ask_dest_paths(VmigSurvey *s, VmigEnv *env, VmigPlanDisk *disk)
 {
     for (guint i = 0; i < disk->dest_paths->len; i++) {
         GError *error = NULL;
-        VmigPathFacts *facts = vmig_storage_path(world->dest.storage, disk->dest_paths->pdata[i], &error);
+        VmigPathFacts *facts = vmig_node_path(env->dest.node, disk->dest_paths->pdata[i], &error);
         note_error(s, g_steal_pointer(&error));
         if (facts != NULL)
             g_ptr_array_add(disk->dest_facts, facts);
     }
 }
 
-static void ask_disk(VmigSurvey *s, VmigWorld *world, const VmigDomainDisk *d)
+static void ask_disk(VmigSurvey *s, VmigEnv *env, const VmigDomainDisk *d)
 {
     VmigPlanDisk *disk = g_new0(VmigPlanDisk, 1);
     gboolean local_file = g_strcmp0(d->type, "file") == 0 && d->source != NULL;
@@ -209,23 +209,23 @@ static void ask_disk(VmigSurvey *s, VmigWorld *world, const VmigDomainDisk *d)
     disk->dest_paths = g_ptr_array_new_with_free_func(g_free);
     disk->dest_facts = g_ptr_array_new_with_free_func((GDestroyNotify)vmig_path_facts_free);
     if (local_file) {
-        g_autofree char *real = vmig_storage_resolve(world->source.storage, d->source, NULL);
+        g_autofree char *real = vmig_node_real_path(env->source.node, d->source, NULL);
         const char *path = real != NULL ? real : d->source;
-        disk->overlay_facts = vmig_storage_path(world->source.storage, path, NULL);
-        if (world->dest.storage != NULL)
-            disk->same_path = vmig_storage_path(world->dest.storage, path, NULL);
+        disk->overlay_facts = vmig_node_path(env->source.node, path, NULL);
+        if (env->dest.node != NULL)
+            disk->same_path = vmig_node_path(env->dest.node, path, NULL);
     }
     disk->why_not = reason_to_stay(s->request, disk);
     if (disk->why_not != NULL || (s->request->disks == NULL && may_be_shared(disk)))
-        vmig_survey_ask_stay(world, disk);
+        vmig_survey_ask_stay(env, disk);
     if (disk->why_not == NULL && s->request->disks == NULL && vmig_survey_is_shared(disk))
         disk->why_not = g_strdup("on storage that both hosts share");
     disk->moved = disk->why_not == NULL;
     if (!disk->moved)
         return;
-    ask_images(s, world, disk);
-    if (world->dest.storage != NULL)
-        ask_dest_paths(s, world, disk);
+    ask_images(s, env, disk);
+    if (env->dest.node != NULL)
+        ask_dest_paths(s, env, disk);
 }
 
 static gboolean is_listed(GPtrArray *texts, const char *text)
@@ -234,7 +234,7 @@ static gboolean is_listed(GPtrArray *texts, const char *text)
 }
 
 /* The next start would want it on the destination as well. One that is moved is for the rules to compare. */
-static void ask_next_disk(VmigSurvey *s, VmigWorld *world, const VmigDomainDisk *next)
+static void ask_next_disk(VmigSurvey *s, VmigEnv *env, const VmigDomainDisk *next)
 {
     const VmigDomainDisk *now = vmig_domain_xml_disk(s->live, next->target);
 
@@ -252,30 +252,30 @@ static void ask_next_disk(VmigSurvey *s, VmigWorld *world, const VmigDomainDisk 
     disk->why_not = g_strdup("only in the definition for the next start");
     disk->dest_paths = g_ptr_array_new_with_free_func(g_free);
     disk->dest_facts = g_ptr_array_new_with_free_func((GDestroyNotify)vmig_path_facts_free);
-    vmig_survey_ask_stay(world, disk);
+    vmig_survey_ask_stay(env, disk);
 }
 
-static void ask_media(VmigSurvey *s, VmigWorld *world, const VmigDomainXml *xml)
+static void ask_media(VmigSurvey *s, VmigEnv *env, const VmigDomainXml *xml)
 {
     const VmigDomainFacts *facts = vmig_domain_xml_facts(xml);
 
     for (guint i = 0; i < facts->needed_files->len; i++) {
         GError *error = NULL;
         const char *path = facts->needed_files->pdata[i];
-        g_autoptr(VmigPathFacts) there = vmig_storage_path(world->dest.storage, path, &error);
+        g_autoptr(VmigPathFacts) there = vmig_node_path(env->dest.node, path, &error);
         note_error(s, error);
         if (there != NULL && !there->exists && !is_listed(s->media_missing, path))
             g_ptr_array_add(s->media_missing, g_strdup(path));
     }
 }
 
-static void ask_destination(VmigSurvey *s, VmigWorld *world)
+static void ask_destination(VmigSurvey *s, VmigEnv *env)
 {
-    VmigHypervisor *hv = world->dest.hypervisor;
+    VmigHypervisor *hv = env->dest.hypervisor;
     GError *error = NULL;
 
-    if (world->dest.storage != NULL) {
-        s->dest_facts = vmig_storage_hello(world->dest.storage, &error);
+    if (env->dest.node != NULL) {
+        s->dest_facts = vmig_node_hello(env->dest.node, &error);
         note_error(s, g_steal_pointer(&error));
     }
     if (hv == NULL)
@@ -290,18 +290,18 @@ static void ask_destination(VmigSurvey *s, VmigWorld *world)
     note_error(s, g_steal_pointer(&error));
     hv->ops->find(hv, s->domain->uuid, &by_uuid, &error);
     note_error(s, g_steal_pointer(&error));
-    vmig_plan_ask_name(s, world);
+    vmig_plan_ask_name(s, env);
     s->name_there = by_name != NULL;
     s->uuid_there = by_uuid != NULL;
     hv->ops->can_run(hv, s->live_xml, &s->cannot_run);
-    if (world->dest.storage != NULL)
-        ask_media(s, world, s->live);
-    if (world->dest.storage != NULL && s->persistent != NULL)
-        ask_media(s, world, s->persistent);
+    if (env->dest.node != NULL)
+        ask_media(s, env, s->live);
+    if (env->dest.node != NULL && s->persistent != NULL)
+        ask_media(s, env, s->persistent);
 }
 
-/* What will be found in CLEAN, as far as it is so already. */
-static void ask_users(VmigSurvey *s, VmigWorld *world)
+/* What will be found in CLEANUP, as far as it is so already. */
+static void ask_users(VmigSurvey *s, VmigEnv *env)
 {
     g_autoptr(GPtrArray) paths = g_ptr_array_new();
     g_autoptr(GError) why = NULL;
@@ -315,7 +315,7 @@ static void ask_users(VmigSurvey *s, VmigWorld *world)
         return;
     g_ptr_array_add(paths, NULL);
     g_autoptr(GPtrArray) users =
-        vmig_storage_users(world->source.storage, (const char *const *)paths->pdata, s->domain->uuid, &why);
+        vmig_node_users(env->source.node, (const char *const *)paths->pdata, s->domain->uuid, &why);
     if (users == NULL)
         g_ptr_array_add(s->staying, g_strdup_printf("nothing tells which images will stay here: %s", why->message));
     for (guint i = 0; users != NULL && i < users->len; i++)
@@ -324,28 +324,28 @@ static void ask_users(VmigSurvey *s, VmigWorld *world)
                                                         (const char *)users->pdata[i]));
 }
 
-VmigSurvey *vmig_survey_make(VmigWorld *world, VmigJournal *journal, const VmigPlanRequest *request, GError **error)
+VmigSurvey *vmig_survey_make(VmigEnv *env, VmigJournal *journal, const VmigPlanRequest *request, GError **error)
 {
     g_autoptr(VmigSurvey) s = survey_new(request);
-    VmigHypervisor *hv = world->source.hypervisor;
+    VmigHypervisor *hv = env->source.hypervisor;
 
-    if (!hv->ops->host_info(hv, &s->source_info, error) || !ask_domain(s, world, journal, error))
+    if (!hv->ops->host_info(hv, &s->source_info, error) || !ask_domain(s, env, journal, error))
         return NULL;
-    s->source_facts = vmig_storage_hello(world->source.storage, error);
+    s->source_facts = vmig_node_hello(env->source.node, error);
     if (s->source_facts == NULL)
         return NULL;
-    ask_destination(s, world);
+    ask_destination(s, env);
     if (s->live != NULL) {
         GPtrArray *disks = vmig_domain_xml_facts(s->live)->disks;
         for (guint i = 0; i < disks->len; i++)
-            ask_disk(s, world, disks->pdata[i]);
+            ask_disk(s, env, disks->pdata[i]);
         if (!request->options->keep_source)
-            ask_users(s, world);
+            ask_users(s, env);
     }
     if (s->live != NULL && s->persistent != NULL) {
         GPtrArray *disks = vmig_domain_xml_facts(s->persistent)->disks;
         for (guint i = 0; i < disks->len; i++)
-            ask_next_disk(s, world, disks->pdata[i]);
+            ask_next_disk(s, env, disks->pdata[i]);
     }
     return g_steal_pointer(&s);
 }

@@ -7,7 +7,7 @@
 #include "host/json-read.h"
 
 /* Sends the next of names that fit into one message; *sent is how many. */
-static gboolean send_some(VmigMachine *m, VmigStorage *to, char **names, guint *sent, GError **error)
+static gboolean send_some(VmigMachine *m, VmigNode *to, char **names, guint *sent, GError **error)
 {
     g_autoptr(GPtrArray) texts = g_ptr_array_new_with_free_func(g_free);
     gsize size = 0;
@@ -22,18 +22,18 @@ static gboolean send_some(VmigMachine *m, VmigStorage *to, char **names, guint *
     }
     *sent = texts->len;
     g_ptr_array_add(texts, NULL);
-    return vmig_storage_texts_put(to, m->job, (const char *const *)texts->pdata, error);
+    return vmig_node_texts_put(to, m->job, (const char *const *)texts->pdata, error);
 }
 
-gboolean vmig_texts_send(VmigMachine *m, VmigStorage *to, GError **error)
+gboolean vmig_texts_send(VmigMachine *m, VmigNode *to, GError **error)
 {
-    VmigStorage *own = m->here_is_dest ? m->world->dest.storage : m->world->source.storage;
+    VmigNode *own = m->here_is_dest ? m->env->dest.node : m->env->source.node;
     guint sent = 0;
 
     if (to == own || m->job->snapshots->len == 0 || vmig_state_is_final(vmig_job_state(m->job)))
         return TRUE;
     g_auto(GStrv) names = vmig_job_texts(m->job);
-    g_auto(GStrv) missing = vmig_storage_texts_missing(to, m->job, (const char *const *)names, error);
+    g_auto(GStrv) missing = vmig_node_texts_missing(to, m->job, (const char *const *)names, error);
     if (missing == NULL)
         return FALSE;
     for (char **next = missing; *next != NULL; next += sent)
@@ -42,7 +42,7 @@ gboolean vmig_texts_send(VmigMachine *m, VmigStorage *to, GError **error)
     return TRUE;
 }
 
-gboolean vmig_texts_fetch(VmigMachine *m, VmigStorage *from, const VmigJob *job, GError **error)
+gboolean vmig_texts_fetch(VmigMachine *m, VmigNode *from, const VmigJob *job, GError **error)
 {
     if (job->snapshots->len == 0 || vmig_state_is_final(vmig_job_state(job)))
         return TRUE;
@@ -51,7 +51,7 @@ gboolean vmig_texts_fetch(VmigMachine *m, VmigStorage *from, const VmigJob *job,
     if (missing == NULL)
         return FALSE;
     for (char **next = missing; *next != NULL;) {
-        g_auto(GStrv) texts = vmig_storage_texts_get(from, job, (const char *const *)next, error);
+        g_auto(GStrv) texts = vmig_node_texts_get(from, job, (const char *const *)next, error);
         if (texts == NULL || !vmig_journal_texts_put(m->journal, job->id, (const char *const *)texts, error))
             return FALSE;
         next += g_strv_length(texts);

@@ -6,6 +6,6 @@
 #include "flow/machine.h"
 
 /* Gives that host what its journal does not have of the job's. Nothing to do for this host itself. */
-gboolean vmig_texts_send(VmigMachine *m, VmigStorage *to, GError **error);
+gboolean vmig_texts_send(VmigMachine *m, VmigNode *to, GError **error);
 /* Puts into this host's journal what it does not have of a record that is to be taken from the other host. */
-gboolean vmig_texts_fetch(VmigMachine *m, VmigStorage *from, const VmigJob *job, GError **error);
+gboolean vmig_texts_fetch(VmigMachine *m, VmigNode *from, const VmigJob *job, GError **error);

@@ -50,8 +50,8 @@ void vmig_verify_meter_add(VmigVerifyMeter *meter, const char *target, guint64 b
 typedef struct {
     VmigVerifyMeter *meter;
     const char *target;
-    VmigStorage *storage; /* NULL: nothing is to be read there */
-    VmigContentAsk ask;   /* of the snapshot that is being read */
+    VmigNode *node;     /* NULL: nothing is to be read there */
+    VmigContentAsk ask; /* of the snapshot that is being read */
     guint64 size;
     VmigTreeHash *hash;
     VmigTreeHash *before; /* of the snapshot before, for what is the same */
@@ -91,8 +91,8 @@ static gpointer read_snapshot(gpointer data)
     while (next < vmig_tree_hash_blocks(r->hash)) {
         guint64 first = next;
         if (!check_cancelled(r->meter->request, &r->error) ||
-            !vmig_storage_content_page(r->storage, &r->ask, r->hash, r->ask.like != NULL ? r->before : NULL, &next,
-                                       &r->error))
+            !vmig_node_content_page(r->node, &r->ask, r->hash, r->ask.like != NULL ? r->before : NULL, &next,
+                                    &r->error))
             return NULL;
         vmig_verify_meter_add(r->meter, r->target, bytes_before(next, r->size) - bytes_before(first, r->size));
     }
@@ -123,9 +123,9 @@ static void read_both(Reading *left, Reading *arrived)
 {
     GThread *thread = NULL;
 
-    if (left->storage != NULL && !left->meter->request->one_at_a_time)
+    if (left->node != NULL && !left->meter->request->one_at_a_time)
         thread = g_thread_new("vmig-verify", read_snapshot, left);
-    else if (left->storage != NULL)
+    else if (left->node != NULL)
         read_snapshot(left);
     if (left->error == NULL || thread != NULL)
         read_snapshot(arrived);
@@ -201,9 +201,9 @@ static gboolean compare_one(Pair *pair, VmigContent *left, VmigContent *arrived,
     if (!read)
         return TRUE;
     *arrived_hash = vmig_tree_hash_finish(pair->arrived.hash, error);
-    if (pair->left.storage != NULL)
+    if (pair->left.node != NULL)
         *left_hash = vmig_tree_hash_finish(pair->left.hash, error);
-    if (*arrived_hash == NULL || (pair->left.storage != NULL && *left_hash == NULL))
+    if (*arrived_hash == NULL || (pair->left.node != NULL && *left_hash == NULL))
         return FALSE;
     g_autofree char *where = first_difference(&pair->left, &pair->arrived);
     if (g_strcmp0(*left_hash, *arrived_hash) != 0)
@@ -230,7 +230,7 @@ static gboolean compare_snapshot(Pair *pair, VmigContent *left, GError **error)
     /* Missing, or of another size: told already, and nothing else can be equal then. */
     if (arrived == NULL || arrived->disk_size != left->disk_size || arrived->vm_state_size != left->vm_state_size)
         return TRUE;
-    if (pair->left.storage == NULL && !has_hashes(left)) {
+    if (pair->left.node == NULL && !has_hashes(left)) {
         vmig_differences_add(pair->verdict->unproven, VMIG_DIFFERS_CONTENT, pair->file->target, pair->file->file->dest,
                              left->name, "disk %s: nobody knows what snapshot %s '%s' held", pair->file->target,
                              left->id, left->name);
@@ -247,9 +247,9 @@ gboolean vmig_verify_contents(VmigVerdict *verdict, VmigVerifiedFile *file, cons
     Reading reading = {.meter = meter, .target = file->target};
     g_auto(Pair) pair = {verdict, file, reading, reading};
 
-    pair.left.storage = file->against == VMIG_AGAINST_IMAGE ? request->source.storage : NULL;
+    pair.left.node = file->against == VMIG_AGAINST_IMAGE ? request->source.node : NULL;
     pair.left.ask = (VmigContentAsk){.path = file->file->source, .stamp = left_stamp, .key = &meter->key};
-    pair.arrived.storage = request->dest.storage;
+    pair.arrived.node = request->dest.node;
     pair.arrived.ask = (VmigContentAsk){.path = file->file->dest, .stamp = arrived_stamp, .key = &meter->key};
     for (guint i = 0; i < file->left->len; i++)
         if (!compare_snapshot(&pair, file->left->pdata[i], error))

@@ -86,23 +86,23 @@ static gboolean told(GPtrArray *where, const VmigVerifiedFile *file, const char 
 /* Is the source's image there, as it was when it was copied? *why for people where it is not. */
 static gboolean source_is_kept(Run *run, const VmigFile *file, gboolean *kept, char **why, GError **error)
 {
-    VmigStorage *storage = run->request->source.storage;
+    VmigNode *node = run->request->source.node;
     guint64 size, dev, ino, mtime_ns;
     g_autoptr(GError) failure = NULL;
 
     *kept = FALSE;
-    if (storage == NULL) {
+    if (node == NULL) {
         *why = g_strdup("the source cannot be reached");
         return TRUE;
     }
-    g_autoptr(VmigPathFacts) facts = vmig_storage_path(storage, file->source, error);
+    g_autoptr(VmigPathFacts) facts = vmig_node_path(node, file->source, error);
     if (facts == NULL)
         return FALSE;
     if (!facts->exists) {
         *why = g_strdup("the source's image is gone");
         return TRUE;
     }
-    if (!vmig_storage_stat(storage, file->source, &size, &dev, &ino, &mtime_ns, &failure)) {
+    if (!vmig_node_stat(node, file->source, &size, &dev, &ino, &mtime_ns, &failure)) {
         if (vmig_verify_is_fatal(failure)) {
             g_propagate_error(error, g_steal_pointer(&failure));
             return FALSE;
@@ -149,7 +149,7 @@ static gboolean read_left(Run *run, VmigVerifiedFile *file, char **stamp, GError
     if (!source_is_kept(run, file->file, &kept, &why, error))
         return FALSE;
     if (kept) {
-        file->left = vmig_storage_contents(run->request->source.storage, file->file->source, stamp, &failure);
+        file->left = vmig_node_contents(run->request->source.node, file->file->source, stamp, &failure);
         file->against = file->left != NULL ? VMIG_AGAINST_IMAGE : VMIG_AGAINST_NOTHING;
         if (file->left != NULL)
             return TRUE;
@@ -175,7 +175,7 @@ static gboolean read_arrived(Run *run, VmigVerifiedFile *file, char **stamp, GEr
 {
     g_autoptr(GError) failure = NULL;
 
-    file->arrived = vmig_storage_contents(run->request->dest.storage, file->file->dest, stamp, &failure);
+    file->arrived = vmig_node_contents(run->request->dest.node, file->file->dest, stamp, &failure);
     return file->arrived != NULL || told(run->verdict->differences, file, file->file->dest, &failure, error);
 }
 
@@ -232,17 +232,17 @@ static gboolean read_all_tables(Run *run, GError **error)
  * that finds none is right all the same, and one that does is made again. */
 static gboolean check_image(Run *run, VmigVerifiedFile *file, GError **error)
 {
-    VmigStorage *storage = run->request->dest.storage;
+    VmigNode *node = run->request->dest.node;
     VmigImageLocks locks = {0};
     g_autoptr(GError) failure = NULL;
     gint64 leaks = 0;
     gboolean good = FALSE;
 
-    if (!vmig_storage_locks(storage, file->file->dest, &locks, &failure))
+    if (!vmig_node_locks(node, file->file->dest, &locks, &failure))
         return told(run->verdict->unproven, file, file->file->dest, &failure, error);
     for (guint i = 0; !good && i < (locks.writer ? CHECK_TRIES : 1); i++) {
         g_clear_error(&failure);
-        good = vmig_storage_check(storage, file->file->dest, "qcow2", &leaks, &failure);
+        good = vmig_node_check(node, file->file->dest, "qcow2", &leaks, &failure);
         if (!good && vmig_verify_is_fatal(failure)) {
             g_propagate_error(error, g_steal_pointer(&failure));
             return FALSE;
@@ -350,7 +350,7 @@ static gboolean check_reverts(Run *run, GPtrArray *snapshots, GError **error)
             return FALSE;
         }
         g_autofree char *missing = NULL;
-        if (!vmig_snapshot_files_missing(run->request->dest.storage, domain, NULL, known, &missing, error))
+        if (!vmig_snapshot_files_missing(run->request->dest.node, domain, NULL, known, &missing, error))
             return FALSE;
         VmigRevert *revert = g_new0(VmigRevert, 1);
         revert->snapshot = vmig_text_escape(snapshot->name, -1);

@@ -24,7 +24,7 @@ typedef struct {
 } Call;
 
 typedef struct {
-    VmigStorage base;
+    VmigNode base;
     VmigAgentTimes times;
     int in_fd, out_fd;
     int wake_fd; /* readable once the reader has to end */
@@ -312,7 +312,7 @@ static void wait_answer(Client *client, Call *call, gint64 until)
     }
 }
 
-static void client_hurry(VmigStorage *self, gboolean on)
+static void client_hurry(VmigNode *self, gboolean on)
 {
     Client *client = (Client *)self;
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&client->lock);
@@ -331,7 +331,7 @@ static JsonObject *take_result(Call *call, GError **error)
     return json_object_ref(json_object_get_object_member(reply, "result"));
 }
 
-static JsonObject *client_call(VmigStorage *self, const char *method, JsonObject *args, GError **error)
+static JsonObject *client_call(VmigNode *self, const char *method, JsonObject *args, GError **error)
 {
     Client *client = (Client *)self;
     Call call = {0};
@@ -363,7 +363,7 @@ static JsonObject *client_call(VmigStorage *self, const char *method, JsonObject
     return NULL;
 }
 
-static void client_free(VmigStorage *self)
+static void client_free(VmigNode *self)
 {
     Client *client = (Client *)self;
 
@@ -389,7 +389,7 @@ static void client_free(VmigStorage *self)
     g_free(client);
 }
 
-static const VmigStorageOps client_ops = {.call = client_call, .hurry = client_hurry, .free = client_free};
+static const VmigNodeOps client_ops = {.call = client_call, .hurry = client_hurry, .free = client_free};
 
 /* The agent is there, and cannot work. */
 static gboolean is_refusal(Client *client, VmigReader *outer, GError **error)
@@ -459,11 +459,11 @@ static gboolean await_hello(Client *client, gboolean *said, GError **error)
     }
 }
 
-VmigStorage *vmig_agent_client_new_full(int in_fd, int out_fd, const char *host, const VmigAgentTimes *times,
-                                        gboolean *said, GError **error)
+VmigNode *vmig_agent_client_new_full(int in_fd, int out_fd, const char *host, const VmigAgentTimes *times,
+                                     gboolean *said, GError **error)
 {
     Client *client = g_new0(Client, 1);
-    g_autoptr(VmigStorage) owned = &client->base;
+    g_autoptr(VmigNode) owned = &client->base;
 
     *said = FALSE;
     client->base.ops = &client_ops;
@@ -489,12 +489,12 @@ VmigStorage *vmig_agent_client_new_full(int in_fd, int out_fd, const char *host,
     return g_steal_pointer(&owned);
 }
 
-VmigStorage *vmig_agent_client_new(int in_fd, int out_fd, const char *host, gboolean *said, GError **error)
+VmigNode *vmig_agent_client_new(int in_fd, int out_fd, const char *host, gboolean *said, GError **error)
 {
     return vmig_agent_client_new_full(in_fd, out_fd, host, &VMIG_AGENT_TIMES_DEFAULT, said, error);
 }
 
-gboolean vmig_agent_client_alive(VmigStorage *storage)
+gboolean vmig_agent_client_alive(VmigNode *node)
 {
-    return !is_broken((Client *)storage);
+    return !is_broken((Client *)node);
 }

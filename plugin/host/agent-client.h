@@ -11,7 +11,7 @@
 #include <glib.h>
 
 #include "core/errors.h"
-#include "host/storage.h"
+#include "host/node.h"
 
 /* Milliseconds. */
 typedef struct {
@@ -19,7 +19,7 @@ typedef struct {
     gint64 call;
     gint64 ping;    /* how often */
     gint64 silence; /* how long a ping may go unanswered */
-    gint64 hurry;   /* and a call, with the pings that are sent meanwhile, after vmig_storage_hurry() */
+    gint64 hurry;   /* and a call, with the pings that are sent meanwhile, after vmig_node_hurry() */
 } VmigAgentTimes;
 
 #define VMIG_AGENT_TIMES_DEFAULT                                                                                       \
@@ -28,8 +28,8 @@ typedef struct {
 /* Waits for the agent's hello. Takes both descriptors, also where it fails. host is for messages.
  * Error: NO_AGENT where the stream ends before a hello, PROTOCOL where something else is said or the versions of the
  * protocol differ, TIMEOUT; what the agent says of itself where it cannot work (*said is TRUE then). */
-VmigStorage *vmig_agent_client_new(int in_fd, int out_fd, const char *host, gboolean *said, GError **error);
-VmigStorage *vmig_agent_client_new_full(int in_fd, int out_fd, const char *host, const VmigAgentTimes *times,
-                                        gboolean *said, GError **error);
+VmigNode *vmig_agent_client_new(int in_fd, int out_fd, const char *host, gboolean *said, GError **error);
+VmigNode *vmig_agent_client_new_full(int in_fd, int out_fd, const char *host, const VmigAgentTimes *times,
+                                     gboolean *said, GError **error);
 /* FALSE once the connection is lost. */
-gboolean vmig_agent_client_alive(VmigStorage *storage);
+gboolean vmig_agent_client_alive(VmigNode *node);

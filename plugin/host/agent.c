@@ -9,7 +9,7 @@
 
 #include "host/json-read.h"
 #include "host/lines.h"
-#include "host/storage-local.h"
+#include "host/node-local.h"
 
 /* A peer that reads nothing for so long is gone. */
 #define WRITE_US (60 * G_USEC_PER_SEC)
@@ -17,7 +17,7 @@
 #define STOP_US (10 * G_USEC_PER_SEC)
 
 typedef struct {
-    VmigStorage *local;
+    VmigNode *local;
     int out_fd;
     int wake_fd; /* readable once a reply could not be written: wakes the reader */
     GThreadPool *pool;
@@ -187,7 +187,7 @@ static gboolean say_hello(Agent *agent, GError **error)
     return send_object(agent, object, error);
 }
 
-static Agent *agent_new(int out_fd, VmigStorage *local, int wake_fd)
+static Agent *agent_new(int out_fd, VmigNode *local, int wake_fd)
 {
     Agent *agent = g_new0(Agent, 1);
 
@@ -220,11 +220,11 @@ static void agent_stop(Agent *agent)
         g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&agent->lock);
         agent->stopping = TRUE;
     }
-    vmig_storage_local_cancel(agent->local);
+    vmig_node_local_cancel(agent->local);
     if (!wait_for_requests(agent))
         return;
     g_thread_pool_free(agent->pool, FALSE, TRUE);
-    vmig_storage_local_release(agent->local);
+    vmig_node_local_release(agent->local);
     g_mutex_clear(&agent->writing);
     g_mutex_clear(&agent->lock);
     g_cond_clear(&agent->ended);
@@ -232,7 +232,7 @@ static void agent_stop(Agent *agent)
     g_free(agent);
 }
 
-gboolean vmig_agent_serve_full(int in_fd, int out_fd, VmigStorage *local, gint64 silence_ms, GError **error)
+gboolean vmig_agent_serve_full(int in_fd, int out_fd, VmigNode *local, gint64 silence_ms, GError **error)
 {
     int wake_fd = eventfd(0, EFD_CLOEXEC);
 
@@ -246,7 +246,7 @@ gboolean vmig_agent_serve_full(int in_fd, int out_fd, VmigStorage *local, gint64
     return ok;
 }
 
-gboolean vmig_agent_serve(int in_fd, int out_fd, VmigStorage *local, GError **error)
+gboolean vmig_agent_serve(int in_fd, int out_fd, VmigNode *local, GError **error)
 {
     return vmig_agent_serve_full(in_fd, out_fd, local, VMIG_AGENT_SILENCE_MS, error);
 }

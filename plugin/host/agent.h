@@ -15,7 +15,7 @@
 #include <glib.h>
 
 #include "core/errors.h"
-#include "host/storage.h"
+#include "host/node.h"
 
 /* Set by the build. */
 #ifndef VMIG_VERSION
@@ -30,8 +30,8 @@
  * PROTOCOL, CONNECTION or TIMEOUT). Either way work is cancelled, receivers are ended and locks let go of before it
  * returns, but for a request that cannot be cancelled and takes more than 10 s: the caller has to exit then, and does
  * best to exit always. Ignores SIGPIPE from then on. The descriptors and the storage stay the caller's. */
-gboolean vmig_agent_serve(int in_fd, int out_fd, VmigStorage *local, GError **error);
+gboolean vmig_agent_serve(int in_fd, int out_fd, VmigNode *local, GError **error);
 /* The same with another limit of silence, for tests. */
-gboolean vmig_agent_serve_full(int in_fd, int out_fd, VmigStorage *local, gint64 silence_ms, GError **error);
+gboolean vmig_agent_serve_full(int in_fd, int out_fd, VmigNode *local, gint64 silence_ms, GError **error);
 /* Says why it cannot be served, in place of the hello. */
 void vmig_agent_refuse(int out_fd, const GError *why);

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "host/waker.h"
-#include "host/world.h"
+#include "host/env.h"
 
 /* Its wait() ends early when the waker wakes. */
 VmigClock *vmig_clock_new(VmigWaker *waker);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The typed face of "contents" and "content-page"; what storage.c says of replies holds here. */
+/* The typed face of "contents" and "content-page"; what node.c says of replies holds here. */
 #include "host/contents.h"
 
 #include "host/json-read.h"
@@ -8,13 +8,13 @@
 #define MAX_SNAPSHOTS 1024
 #define MAX_BYTES (G_GUINT64_CONSTANT(64) << 40)
 
-static JsonObject *ask(VmigStorage *storage, const char *method, JsonObject *args, GError **error)
+static JsonObject *ask(VmigNode *node, const char *method, JsonObject *args, GError **error)
 {
     g_autoptr(JsonObject) owned = args;
-    JsonObject *reply = storage->ops->call(storage, method, owned, error);
+    JsonObject *reply = node->ops->call(node, method, owned, error);
 
     if (reply == NULL)
-        g_prefix_error(error, "%s: ", storage->host);
+        g_prefix_error(error, "%s: ", node->host);
     return reply;
 }
 
@@ -41,13 +41,13 @@ static VmigContent *read_content(VmigReader *reply, JsonArray *array, guint inde
     return content;
 }
 
-GPtrArray *vmig_storage_contents(VmigStorage *storage, const char *path, char **stamp, GError **error)
+GPtrArray *vmig_node_contents(VmigNode *node, const char *path, char **stamp, GError **error)
 {
     JsonObject *args = json_object_new();
     g_autoptr(GPtrArray) result = g_ptr_array_new_with_free_func((GDestroyNotify)vmig_content_free);
 
     json_object_set_string_member(args, "path", path);
-    g_autoptr(JsonObject) reply = ask(storage, "contents", args, error);
+    g_autoptr(JsonObject) reply = ask(node, "contents", args, error);
     if (reply == NULL)
         return NULL;
     VmigReader reader = vmig_reader(reply);
@@ -58,14 +58,14 @@ GPtrArray *vmig_storage_contents(VmigStorage *storage, const char *path, char **
         vmig_reader_mistake(&reader, "snapshots", "a list of snapshots");
     for (guint i = 0; reader.member == NULL && i < n; i++)
         g_ptr_array_add(result, read_content(&reader, array, i));
-    if (!vmig_reader_end(&reader, error, "%s: the reply to 'contents'", storage->host))
+    if (!vmig_reader_end(&reader, error, "%s: the reply to 'contents'", node->host))
         return NULL;
     *stamp = g_strdup(text);
     return g_steal_pointer(&result);
 }
 
-gboolean vmig_storage_content_page(VmigStorage *storage, const VmigContentAsk *what, VmigTreeHash *hash,
-                                   const VmigTreeHash *like_hash, guint64 *next, GError **error)
+gboolean vmig_node_content_page(VmigNode *node, const VmigContentAsk *what, VmigTreeHash *hash,
+                                const VmigTreeHash *like_hash, guint64 *next, GError **error)
 {
     JsonObject *args = json_object_new();
     guint64 got = 0;
@@ -80,23 +80,23 @@ gboolean vmig_storage_content_page(VmigStorage *storage, const VmigContentAsk *w
     json_object_set_int_member(args, "first", (gint64)*next);
     if (what->like != NULL)
         json_object_set_string_member(args, "like", what->like);
-    g_autoptr(JsonObject) reply = ask(storage, "content-page", args, error);
+    g_autoptr(JsonObject) reply = ask(node, "content-page", args, error);
     if (reply == NULL)
         return FALSE;
     VmigReader reader = vmig_reader(reply);
     const char *text = vmig_reader_text(&reader, "page");
     guint64 told = vmig_reader_size(&reader, "next");
-    if (!vmig_reader_end(&reader, error, "%s: the reply to 'content-page'", storage->host))
+    if (!vmig_reader_end(&reader, error, "%s: the reply to 'content-page'", node->host))
         return FALSE;
     guchar *bytes = g_base64_decode(text, &length);
     g_autoptr(GBytes) page = g_bytes_new_take(bytes, length);
     if (!vmig_snapshot_page_apply(hash, like_hash, page, *next, &got, error)) {
-        g_prefix_error(error, "%s: ", storage->host);
+        g_prefix_error(error, "%s: ", node->host);
         return FALSE;
     }
     if (got != told)
         return vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL,
-                         "%s: a page of a snapshot's digests ends elsewhere than told", storage->host);
+                         "%s: a page of a snapshot's digests ends elsewhere than told", node->host);
     *next = got;
     return TRUE;
 }

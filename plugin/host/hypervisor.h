@@ -141,8 +141,8 @@ typedef struct {
     gboolean (*overlay)(VmigHypervisor *self, const char *uuid, const char *xml, GError **error);
     gboolean (*update_disk)(VmigHypervisor *self, const char *uuid, const char *disk_xml, gboolean config,
                             GError **error);
-    /* The parked block copy: SHALLOW | TRANSIENT_JOB at 1 byte/s. */
-    gboolean (*park)(VmigHypervisor *self, const char *uuid, const char *target, const char *disk_xml, GError **error);
+    /* The hold: SHALLOW | TRANSIENT_JOB at 1 byte/s. */
+    gboolean (*hold)(VmigHypervisor *self, const char *uuid, const char *target, const char *disk_xml, GError **error);
     /* seen: the disk in a live definition that was just fetched, which is not fetched again; NULL: it is fetched. */
     gboolean (*block_job)(VmigHypervisor *self, const char *uuid, const char *target, const VmigDomainDisk *seen,
                           VmigBlockJob *ret, GError **error);

@@ -18,14 +18,14 @@ void vmig_identity_free(VmigIdentity *identity)
     g_free(identity);
 }
 
-static JsonObject *ask(VmigStorage *storage, const char *method, const char *path, GError **error)
+static JsonObject *ask(VmigNode *node, const char *method, const char *path, GError **error)
 {
     g_autoptr(JsonObject) args = json_object_new();
 
     json_object_set_string_member(args, "path", path);
-    JsonObject *reply = storage->ops->call(storage, method, args, error);
+    JsonObject *reply = node->ops->call(node, method, args, error);
     if (reply == NULL)
-        g_prefix_error(error, "%s: ", storage->host);
+        g_prefix_error(error, "%s: ", node->host);
     return reply;
 }
 
@@ -40,9 +40,9 @@ static VmigIdentityKind read_kind(VmigReader *reader)
     return VMIG_IDENTITY_OTHER;
 }
 
-VmigIdentity *vmig_identity_ask(VmigStorage *storage, const char *path, GError **error)
+VmigIdentity *vmig_identity_ask(VmigNode *node, const char *path, GError **error)
 {
-    g_autoptr(JsonObject) reply = ask(storage, "identity", path, error);
+    g_autoptr(JsonObject) reply = ask(node, "identity", path, error);
 
     if (reply == NULL)
         return NULL;
@@ -57,20 +57,20 @@ VmigIdentity *vmig_identity_ask(VmigStorage *storage, const char *path, GError *
     identity->denied = g_strdup(vmig_reader_maybe_text(&reader, "denied"));
     identity->read_only = g_strdup(vmig_reader_maybe_text(&reader, "read_only"));
     identity->samples = vmig_reader_texts(&reader, "samples");
-    if (!vmig_reader_end(&reader, error, "%s: the reply to 'identity'", storage->host))
+    if (!vmig_reader_end(&reader, error, "%s: the reply to 'identity'", node->host))
         return NULL;
     return g_steal_pointer(&identity);
 }
 
-char *vmig_identity_digest(VmigStorage *storage, const char *path, GError **error)
+char *vmig_identity_digest(VmigNode *node, const char *path, GError **error)
 {
-    g_autoptr(JsonObject) reply = ask(storage, "digest", path, error);
+    g_autoptr(JsonObject) reply = ask(node, "digest", path, error);
 
     if (reply == NULL)
         return NULL;
     VmigReader reader = vmig_reader(reply);
     const char *digest = vmig_reader_text(&reader, "digest");
-    if (!vmig_reader_end(&reader, error, "%s: the reply to 'digest'", storage->host))
+    if (!vmig_reader_end(&reader, error, "%s: the reply to 'digest'", node->host))
         return NULL;
     return g_strdup(digest);
 }

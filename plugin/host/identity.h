@@ -8,7 +8,7 @@
 
 #include <glib.h>
 
-#include "host/storage.h"
+#include "host/node.h"
 
 typedef enum {
     VMIG_IDENTITY_ABSENT,
@@ -33,10 +33,10 @@ void vmig_identity_free(VmigIdentity *identity);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigIdentity, vmig_identity_free)
 
 /* "identity" */
-VmigIdentity *vmig_identity_ask(VmigStorage *storage, const char *path, GError **error);
+VmigIdentity *vmig_identity_ask(VmigNode *node, const char *path, GError **error);
 /* "digest": the hash of a whole file that nobody writes to. OUTSIDE_ROOTS where it is neither in the image roots nor
  * readable for everybody, TIMEOUT where that takes too long. (transfer full) */
-char *vmig_identity_digest(VmigStorage *storage, const char *path, GError **error);
+char *vmig_identity_digest(VmigNode *node, const char *path, GError **error);
 
 /* NULL: it is the same storage. Otherwise what speaks against it, for people. `again` is what the first host said after
  * the other one had answered: a block that did not change meanwhile must be equal there. (transfer full) */

@@ -6,7 +6,7 @@
 #include <glib.h>
 
 #include "core/errors.h"
-#include "host/storage.h"
+#include "host/node.h"
 
 #define VMIG_LOCK_WRITE 101
 #define VMIG_LOCK_RESIZE 103

@@ -12,7 +12,7 @@
 
 #include "core/errors.h"
 #include "core/names.h"
-#include "host/resolve.h"
+#include "host/real-path.h"
 #include "host/tool.h"
 #include "store/beneath.h"
 
@@ -335,7 +335,7 @@ GPtrArray *vmig_image_survey_chain(const char *path, const char *format, GPtrArr
     VmigImage *above = NULL;
 
     while (named != NULL) {
-        g_autofree char *real = roots != NULL ? vmig_resolve(named, roots, error) : g_strdup(named);
+        g_autofree char *real = roots != NULL ? vmig_real_path(named, roots, error) : g_strdup(named);
         g_auto(Fd) fd = real != NULL ? vmig_image_open(real, roots, FALSE, error) : -1;
         if (fd < 0 || !check_resolved(named, fd, error))
             return NULL;

@@ -19,7 +19,7 @@
     "With the guest off, remove the other name (find ROOT -samefile FILE), or put a copy in the image's place."
 
 typedef struct {
-    char *path;  /* plain: vmig_resolve() */
+    char *path;  /* plain: vmig_real_path() */
     char *named; /* as the definition, or the header above, leads to it */
     char *format;
     guint64 virtual_size;

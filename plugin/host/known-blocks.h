@@ -2,9 +2,9 @@
 /* What one side tells the other of the blocks that it has, so that only what differs is sent.
  *
  * A block (VMIG_HASH_BLOCK) has its digest, the same as in the tree hash, and below it a leaf for each VMIG_LEAF bytes:
- * XXH3-64 with a seed of the copy's key, the last one of what there is of it. The leaves only choose what to send:
- * where they say "equal" and the block's digest does not, all of the block is sent, and what proves a copy is the tree
- * hash at the end. Blocks that are nothing but holes are told by their number.
+ * XXH3-64 with a seed made of the key of the copy, the last one of what there is of it. The leaves only choose what to
+ * send: where they say "equal" and the block's digest does not, all of the block is sent, and what proves a copy is the
+ * tree hash at the end. Blocks that are nothing but holes are told by their number.
  *
  * A page is a run of blocks in order, as bytes; numbers are little-endian:
  *   'H' count(4)                        so many blocks that are holes

@@ -7,7 +7,7 @@
 
 #define MIB (1024 * 1024)
 
-gboolean vmig_libvirt_park(VmigHypervisor *hv, const char *uuid, const char *target, const char *disk_xml,
+gboolean vmig_libvirt_hold(VmigHypervisor *hv, const char *uuid, const char *target, const char *disk_xml,
                            GError **error)
 {
     VmigLibvirt *self = (VmigLibvirt *)hv;
@@ -23,7 +23,7 @@ gboolean vmig_libvirt_park(VmigHypervisor *hv, const char *uuid, const char *tar
     int rc = virDomainBlockCopy(domain, target, disk_xml, params, (unsigned)n,
                                 VIR_DOMAIN_BLOCK_COPY_SHALLOW | VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB);
     virTypedParamsFree(params, n);
-    return rc == 0 || vmig_libvirt_fail(self, error, "cannot hold disk %s with a parked block copy", target);
+    return rc == 0 || vmig_libvirt_fail(self, error, "cannot hold disk %s with a hold", target);
 }
 
 /* Found by its UUID once a connection: PIVOT asks for each disk while the guest is suspended, and a domain that is gone

@@ -117,7 +117,7 @@ static char *disk_key(const char *uuid, const char *target)
     return g_strconcat(uuid, "/", target, NULL);
 }
 
-/* Only of commits: the end of the parked copy, which is ours, may be told when the commit runs already. */
+/* Only of commits: the end of the hold, which is ours, may be told when the commit runs already. */
 static void on_block_job(virConnectPtr conn G_GNUC_UNUSED, virDomainPtr domain, const char *disk, int type, int status,
                          void *opaque)
 {

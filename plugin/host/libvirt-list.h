@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Which domains a libvirt has. Beside the function table of hypervisor.h, because only `doctor` and `clean` ask, which
+/* Which domains a libvirt has. Beside the function table of hypervisor.h, because only `doctor` and `purge` ask, which
  * look at a real host. */
 #pragma once
 

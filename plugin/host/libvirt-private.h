@@ -52,7 +52,7 @@ void vmig_libvirt_events_off(VmigLibvirt *self, virConnectPtr conn);
 VmigBlockEnd vmig_libvirt_block_end(VmigHypervisor *hv, const char *uuid, const char *target);
 
 /* libvirt-block.c */
-gboolean vmig_libvirt_park(VmigHypervisor *hv, const char *uuid, const char *target, const char *disk_xml,
+gboolean vmig_libvirt_hold(VmigHypervisor *hv, const char *uuid, const char *target, const char *disk_xml,
                            GError **error);
 gboolean vmig_libvirt_block_job(VmigHypervisor *hv, const char *uuid, const char *target, const VmigDomainDisk *seen,
                                 VmigBlockJob *ret, GError **error);

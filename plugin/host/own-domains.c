@@ -98,8 +98,8 @@ gboolean vmig_own_domain_names(const VmigOwnDomain *own, const char *path)
 static gboolean is_on(const VmigDomainDisk *now, const VmigDisk *disk)
 {
     if (now->chain_known)
-        return vmig_domain_disk_chain_matches(now, NULL, disk->files, VMIG_SIDE_SOURCE) ||
-               vmig_domain_disk_chain_matches(now, disk->overlay, disk->files, VMIG_SIDE_SOURCE);
+        return vmig_domain_disk_chain_matches(now, NULL, disk->files, VMIG_SOURCE) ||
+               vmig_domain_disk_chain_matches(now, disk->overlay, disk->files, VMIG_SOURCE);
     return now->source != NULL &&
            (g_strcmp0(now->source, disk->overlay) == 0 || g_strcmp0(now->source, vmig_disk_base(disk)->source) == 0);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* One file being received: a part file and a qemu-nbd that serves it for writing on a unix socket.
  *
- * The part is created sparse; the sender reserves what its data needs before it writes (mover.c), so that a sparse
+ * The part is created sparse; the sender reserves what its data needs before it writes (copier.c), so that a sparse
  * source never needs its full length here and a full disk still shows at the start. qemu-nbd lives at most as long as
  * the process that started it.
  *

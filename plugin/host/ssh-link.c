@@ -31,7 +31,7 @@ struct VmigSshLink {
     char *host;
     char **argv;
     gboolean only_forwards;
-    VmigStorage *storage; /* until it is given away */
+    VmigNode *node; /* until it is given away */
     GThread *thread;
     GMutex lock; /* of what follows */
     GCond changed;
@@ -264,7 +264,7 @@ void vmig_ssh_link_close(VmigSshLink *link)
 {
     if (link == NULL)
         return;
-    g_clear_pointer(&link->storage, vmig_storage_free);
+    g_clear_pointer(&link->node, vmig_node_free);
     close_fd(&link->in_fd);
     close_fd(&link->out_fd);
     stop(link);
@@ -278,9 +278,9 @@ void vmig_ssh_link_close(VmigSshLink *link)
     g_free(link);
 }
 
-VmigStorage *vmig_ssh_link_storage(VmigSshLink *link)
+VmigNode *vmig_ssh_link_node(VmigSshLink *link)
 {
-    return g_steal_pointer(&link->storage);
+    return g_steal_pointer(&link->node);
 }
 
 gboolean vmig_ssh_link_alive(VmigSshLink *link)
@@ -349,10 +349,10 @@ static gboolean say_hello(VmigSshLink *link, GError **error)
     gboolean said;
 
     link->in_fd = link->out_fd = -1;
-    link->storage = vmig_agent_client_new(in_fd, out_fd, link->host, &said, &failure);
-    if (link->storage == NULL)
+    link->node = vmig_agent_client_new(in_fd, out_fd, link->host, &said, &failure);
+    if (link->node == NULL)
         explain(link, failure, said, error);
-    return link->storage != NULL;
+    return link->node != NULL;
 }
 
 /* The last of the sockets that ssh makes: it makes them in order, once it is connected. */

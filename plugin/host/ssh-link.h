@@ -8,7 +8,7 @@
 
 #include "core/errors.h"
 #include "host/destination.h"
-#include "host/storage.h"
+#include "host/node.h"
 
 typedef struct VmigSshLink VmigSshLink;
 
@@ -16,7 +16,7 @@ typedef struct VmigSshLink VmigSshLink;
 #define VMIG_LIBVIRT_SOCKET "libvirt.sock"
 #define VMIG_REMOTE_LIBVIRT_SOCKET "/var/run/libvirt/libvirt-sock"
 /* Sockets whose names begin so are for this process alone. */
-#define VMIG_PRIVATE_SOCKET "seed-"
+#define VMIG_PRIVATE_SOCKET "copy-"
 
 /* The first two are needed; NULL elsewhere is the default. */
 typedef struct {
@@ -40,7 +40,7 @@ typedef struct {
  * the agent says of itself where it cannot work. */
 VmigSshLink *vmig_ssh_link_open(const VmigSshLinkOptions *options, GError **error);
 /* The other host's storage. (transfer full) the first time, to be freed before the link; NULL after that. */
-VmigStorage *vmig_ssh_link_storage(VmigSshLink *link);
+VmigNode *vmig_ssh_link_node(VmigSshLink *link);
 /* FALSE once ssh has ended. */
 gboolean vmig_ssh_link_alive(VmigSshLink *link);
 /* What ssh said on its standard error, for people; may be "". (transfer full) */

@@ -137,13 +137,13 @@ static const char *why_not(const VmigJournalFile *file, const Found *found, cons
 {
     if (state_is(file, "removed"))
         return "the job's file was removed before; what is there now is another one";
-    if (!state_is(file, "redundant") && !kind_is(file, "part park socket"))
+    if (!state_is(file, "redundant") && !kind_is(file, "part hold socket"))
         return "nobody said that it is redundant";
     if (!type_fits(file, found))
         return "it is of another type than what was made";
     if (file->ino != 0)
         return is_same(file, found, boot) ? NULL : "it is another file than the one that was made";
-    if (!kind_is(file, "part park overlay socket"))
+    if (!kind_is(file, "part hold overlay socket"))
         return "it was never recorded as made";
     return carries_id(file) ? NULL : "it was never recorded as made, and its name does not say whose it is";
 }
@@ -199,7 +199,7 @@ gboolean vmig_gate_intend(VmigJournal *journal, const char *job_id, const char *
     g_autoptr(VmigJournalFile) file = vmig_journal_file_new(job_id, path, kind, "intended");
     g_auto(Found) found = FOUND_INIT;
 
-    if (!kind_is(file, "part seed overlay park socket"))
+    if (!kind_is(file, "part copy overlay hold socket"))
         return refuse(error, path, "no job makes a file of that kind");
     if (!look(journal, path, &found, error) || !vmig_journal_file_get(journal, job_id, path, &old, error))
         return FALSE;
@@ -327,7 +327,7 @@ static gboolean sync_file(const Found *found, const char *path, GError **error)
 /* The target's row, with the identity that it is going to have, so that a process after this one can tell its file. */
 static VmigJournalFile *target_row(const VmigJournalFile *from, const char *to)
 {
-    const char *kind = kind_is(from, "part") ? "seed" : kind_is(from, "seed") ? "part" : from->kind;
+    const char *kind = kind_is(from, "part") ? "copy" : kind_is(from, "copy") ? "part" : from->kind;
     VmigJournalFile *row = vmig_journal_file_new(from->job, to, kind, "intended");
 
     row->dev = from->dev;
@@ -364,7 +364,7 @@ static gboolean check_rename(const VmigJournalFile *row, const VmigJournalFile *
                              const char *boot, gboolean *done, GError **error)
 {
     *done = FALSE;
-    if (!kind_is(row, "part seed overlay park"))
+    if (!kind_is(row, "part copy overlay hold"))
         return refuse(error, row->path, "a file of this kind has no other name");
     if (state_is(row, "removed") && old != NULL && state_is(old, "made verified") && target->exists &&
         is_same(old, target, boot) && old->ino == row->ino) {
@@ -430,7 +430,7 @@ static gboolean note_taken(VmigJournal *journal, const char *job_id, const char 
         return TRUE;
     set_state(base, "removed");
     g_free(base->reason);
-    base->reason = g_strdup("an earlier job kept it; this one began its seed with it");
+    base->reason = g_strdup("an earlier job kept it; this one began its base copy with it");
     return vmig_journal_file_put(journal, base, NULL, error);
 }
 
@@ -486,7 +486,7 @@ gboolean vmig_gate_catch_up(VmigJournal *journal, const VmigJob *record, const c
     for (guint i = 0; i < record->disks->len; i++) {
         const VmigDisk *disk = record->disks->pdata[i];
         if (!add_found(journal, files, record->id, dest ? disk->dest_overlay : disk->overlay, "overlay", error) ||
-            !add_found(journal, files, record->id, dest ? disk->dest_park : disk->park, "park", error))
+            !add_found(journal, files, record->id, dest ? disk->dest_hold : disk->hold, "hold", error))
             return FALSE;
     }
     return vmig_journal_catch_up(journal, record, role, files, error);

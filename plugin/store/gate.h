@@ -4,8 +4,8 @@
  *   intend ─→ made ─→ verified ─→ redundant ─→ removed      each step is in the journal before the next
  *      └────────────────────────────┘
  *
- * Kinds: "part" (a seed that is being copied), "park" (throw-away target) and "socket" are redundant by nature;
- * "overlay" and "seed" only once somebody says why; "base" was not made by a job and has to be adopted first.
+ * Kinds: "part" (a base copy that is being copied), "hold" (throw-away target) and "socket" are redundant by nature;
+ * "overlay" and "copy" only once somebody says why; "base" was not made by a job and has to be adopted first.
  * Paths are absolute and plain: no "..", no ".", no "//". Every function can be repeated after a crash.
  */
 #pragma once
@@ -30,12 +30,12 @@ gboolean vmig_gate_adopt(VmigJournal *journal, const char *job_id, const char *p
 /* Deletes, durably. GATE, and the file stays, unless
  *   - the journal has it for this job, and it is redundant, by nature or by word,
  *   - what is there is the file that was made (device, inode, birth), or, if the process died before it could record
- *     that, a part, park, overlay or socket whose name carries the job's id,
+ *     that, a part, hold, overlay or socket whose name carries the job's id,
  *   - an overlay holds no snapshot.
  * A file that is not there is success. */
 gboolean vmig_gate_remove(VmigJournal *journal, const char *job_id, const char *path, GError **error);
-/* Gives a made file its final name, durably; never over another file (DESTINATION_EXISTS). A part becomes a seed, and a
- * seed a part that has to be verified again. */
+/* Gives a made file its final name, durably; never over another file (DESTINATION_EXISTS). A part becomes a base copy,
+ * and a base copy a part that has to be verified again. */
 gboolean vmig_gate_rename(VmigJournal *journal, const char *job_id, const char *from, const char *to, GError **error);
 /* Makes an image that an earlier job kept the part that this one begins with: gives it the part's name, durably. The
  * caller has made sure that nobody needs it under its own name, and dev and ino are what he looked at. The part has to
@@ -44,7 +44,7 @@ gboolean vmig_gate_take(VmigJournal *journal, const char *job_id, const char *fr
                         guint64 ino, GError **error);
 /* For a journal that was replaced by an older one: the other host's record is the true one. In one transaction the
  * journal takes it, with the token if that is given, and records anew which file each of the record's overlays and
- * parked copies of this host is, by its name: what the older journal has may be one of an earlier try. Removing them is
+ * holds of this host is, by its name: what the older journal has may be one of an earlier try. Removing them is
  * as much for the gate as ever. */
 gboolean vmig_gate_catch_up(VmigJournal *journal, const VmigJob *record, const char *role, GError **error);
 /* VmigJournalFile: what the job has not removed. Not all of them need to exist. */

@@ -45,15 +45,9 @@ const char vmig_journal_ddl[] =
     "CREATE TRIGGER token_kept BEFORE DELETE ON token"
     " BEGIN SELECT RAISE(ABORT, 'the token is never taken away'); END;"
 
-    "CREATE TABLE file (job TEXT NOT NULL REFERENCES job (id), path TEXT NOT NULL,"
-    " kind TEXT NOT NULL CHECK (kind IN ('part', 'seed', 'overlay', 'park', 'socket', 'base')),"
-    " state TEXT NOT NULL CHECK (state IN ('intended', 'made', 'verified', 'redundant', 'removed')),"
-    " dev INTEGER NOT NULL, ino INTEGER NOT NULL, born_ns INTEGER NOT NULL, boot TEXT, reason TEXT,"
-    " sum BLOB NOT NULL CHECK (sum = vmig_sum('file', job, path, kind, state, dev, ino, born_ns, boot, reason)),"
-    " PRIMARY KEY (job, path)) STRICT;"
-    "CREATE INDEX file_path ON file (path);"
+    VMIG_JOURNAL_FILE_TABLE(VMIG_JOURNAL_FILE_KINDS) VMIG_JOURNAL_FILE_INDEX
 
-    VMIG_JOURNAL_TEXT_TABLE
+        VMIG_JOURNAL_TEXT_TABLE
 
     "CREATE TABLE reserve (room BLOB NOT NULL) STRICT;";
 

@@ -145,7 +145,7 @@ GPtrArray *vmig_journal_files_left(VmigJournal *journal, GError **error)
         FILE_COLUMNS "WHERE state <> 'removed' AND kind <> 'base'"
                      " AND NOT EXISTS (SELECT 1 FROM job WHERE job.id = file.job AND job.state = 'SET_ASIDE')"
                      " AND job NOT IN (SELECT id FROM job INDEXED BY job_open WHERE finished = 0)"
-                     " AND NOT (kind = 'seed' AND EXISTS (SELECT 1 FROM token WHERE token.job = file.job AND"
+                     " AND NOT (kind = 'copy' AND EXISTS (SELECT 1 FROM token WHERE token.job = file.job AND"
                      " token.owner = 'destination'))",
         "");
 

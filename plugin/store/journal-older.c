@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The journal of an older vmig-snap. Version 1 had the XML of snapshots inside the records; version 2 has a table for
- * it. The records of jobs that have ended are read alike, so that such a journal lacks an empty table and no more. An
+/* The journal of an older vmig-snap, 0.1.0. Its version 1 kept the XML of snapshots inside the records, and had other
+ * names for two kinds of files. The records of jobs that have ended are read alike. An
  * unfinished job is another matter: its fields mean something else, and only the program that wrote them may act on
  * them. */
 #include "store/journal-private.h"
@@ -10,9 +10,14 @@
 /* Of the unfinished jobs so many are named. */
 #define MOST_NAMED 5
 
+/* The kinds of files as version 1 named them. */
+#define OLDER_KINDS "'part', 'seed', 'overlay', 'park', 'socket', 'base'"
+
 const char *vmig_journal_older_schema(gint64 version)
 {
-    return version == 1 ? "DROP TABLE text" : NULL;
+    return version == 1 ? "DROP TABLE text; DROP TABLE file;" VMIG_JOURNAL_FILE_TABLE(OLDER_KINDS)
+                              VMIG_JOURNAL_FILE_INDEX
+                        : NULL;
 }
 
 /* "0123456789abcdef of 'web1', ..."; *first is the id of the first one, NULL if there is none. */
@@ -59,6 +64,26 @@ static gboolean refuse_unfinished(VmigJournal *journal, GError **error)
                      n > MOST_NAMED ? ", ..." : "");
 }
 
+/* The rows of files, under the names that their kinds have now. */
+static gboolean carry_files(VmigJournal *journal, GError **error)
+{
+    static const char *const steps[] = {
+        "CREATE TABLE older AS SELECT * FROM file",
+        "UPDATE older SET kind = CASE kind WHEN 'seed' THEN 'copy' WHEN 'park' THEN 'hold' ELSE kind END",
+        "DROP TABLE file",
+        VMIG_JOURNAL_FILE_TABLE(VMIG_JOURNAL_FILE_KINDS),
+        VMIG_JOURNAL_FILE_INDEX,
+        "INSERT INTO file SELECT job, path, kind, state, dev, ino, born_ns, boot, reason,"
+        " vmig_sum('file', job, path, kind, state, dev, ino, born_ns, boot, reason) FROM older",
+        "DROP TABLE older",
+    };
+
+    for (guint i = 0; i < G_N_ELEMENTS(steps); i++)
+        if (!vmig_db_run(error, journal, steps[i], ""))
+            return FALSE;
+    return TRUE;
+}
+
 /* Another process may have been first. */
 static gboolean carry_over(VmigJournal *journal, G_GNUC_UNUSED gpointer data, GError **error)
 {
@@ -70,7 +95,7 @@ static gboolean carry_over(VmigJournal *journal, G_GNUC_UNUSED gpointer data, GE
     if (version == VMIG_JOURNAL_SCHEMA)
         return TRUE;
     return refuse_unfinished(journal, error) && vmig_db_run(error, journal, VMIG_JOURNAL_TEXT_TABLE, "") &&
-           vmig_db_run(error, journal, set, "");
+           carry_files(journal, error) && vmig_db_run(error, journal, set, "");
 }
 
 gboolean vmig_journal_upgrade(VmigJournal *journal, GError **error)

@@ -67,6 +67,15 @@ gboolean vmig_db_add_functions(sqlite3 *db);
     "CREATE TABLE text (job TEXT NOT NULL, hash TEXT NOT NULL, body TEXT NOT NULL, size INTEGER NOT NULL,"             \
     " since INTEGER NOT NULL, sum BLOB NOT NULL CHECK (sum = vmig_sum('text', job, hash, size, since)),"               \
     " PRIMARY KEY (job, hash)) STRICT;"
+#define VMIG_JOURNAL_FILE_KINDS "'part', 'copy', 'overlay', 'hold', 'socket', 'base'"
+#define VMIG_JOURNAL_FILE_TABLE(kinds)                                                                                 \
+    "CREATE TABLE file (job TEXT NOT NULL REFERENCES job (id), path TEXT NOT NULL,"                                    \
+    " kind TEXT NOT NULL CHECK (kind IN (" kinds ")),"                                                                 \
+    " state TEXT NOT NULL CHECK (state IN ('intended', 'made', 'verified', 'redundant', 'removed')),"                  \
+    " dev INTEGER NOT NULL, ino INTEGER NOT NULL, born_ns INTEGER NOT NULL, boot TEXT, reason TEXT,"                   \
+    " sum BLOB NOT NULL CHECK (sum = vmig_sum('file', job, path, kind, state, dev, ino, born_ns, boot, reason)),"      \
+    " PRIMARY KEY (job, path)) STRICT;"
+#define VMIG_JOURNAL_FILE_INDEX "CREATE INDEX file_path ON file (path);"
 /* Turns an empty database of this schema into one of that version; NULL where there never was one. */
 const char *vmig_journal_older_schema(gint64 version);
 /* For a journal of an older version that was found whole: JOURNAL_OLDER where a job is unfinished. Otherwise it becomes

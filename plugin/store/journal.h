@@ -19,7 +19,7 @@
 
 #define VMIG_JOURNAL_PATH "/var/lib/vmig-snap/journal.db"
 /* PRAGMA user_version, and PRAGMA application_id ("vmsj") */
-#define VMIG_JOURNAL_SCHEMA 2
+#define VMIG_JOURNAL_SCHEMA 3
 #define VMIG_JOURNAL_APPLICATION 0x766d736a
 
 #define VMIG_OWNER_SOURCE "source"
@@ -45,7 +45,7 @@ typedef struct {
 typedef struct {
     char *job;
     char *path;
-    char *kind;       /* "part", "seed", "overlay", "park", "socket", "base" */
+    char *kind;       /* "part", "copy", "overlay", "hold", "socket", "base" */
     char *state;      /* "intended", "made", "verified", "redundant", "removed" */
     guint64 dev, ino; /* 0, 0 until it is made */
     gint64 born_ns;   /* birth time: an inode number is given to the next file soon; 0 where there is none */

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The copy of one base alone: vmig-snap's mover and receiver against other tools, on the same file and hosts."""
+"""The copy of one base alone: vmig-snap's copier and receiver against other tools, on the same file and hosts."""
 import contextlib
 import json
 import os

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The copy of one file alone, with the mover and the receiver of vmig-snap, for tests/bench/bench.py and
+/* The copy of one file alone, with the copier and the receiver of vmig-snap, for tests/bench/bench.py and
  * test_memory.py.
  *
  *   bench-copy receive PART SIZE SOCKET          on a unix socket
@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "host/mover.h"
+#include "host/copier.h"
 #include "host/receiver.h"
 #include "host/tls-identity.h"
 
@@ -158,10 +158,10 @@ static int copy(const char *source, char **where, guint connections, Peer *peer)
         *each = g_strjoinv(number, parts);
     }
     gint64 began = g_get_monotonic_time();
-    VmigMover *mover = vmig_mover_new(0);
-    vmig_mover_set_tuning(mover, connections, 0, 0);
+    VmigCopier *copier = vmig_copier_new(0);
+    vmig_copier_set_tuning(copier, connections, 0, 0);
     g_ptr_array_add(tasks, &task);
-    if (!mover->ops->send(mover, tasks, &events, &error))
+    if (!copier->ops->send(copier, tasks, &events, &error))
         return fail(error);
     g_autofree char *question = g_strconcat("finish ", task.rewritten != NULL ? task.rewritten : "-", NULL);
     char *told = ask(peer, question);
@@ -174,7 +174,7 @@ static int copy(const char *source, char **where, guint connections, Peer *peer)
     free(told);
     g_free(task.hash);
     g_free(task.rewritten);
-    vmig_mover_free(mover);
+    vmig_copier_free(copier);
     return 0;
 }
 
@@ -184,7 +184,7 @@ static int send_there(int argc, char **argv)
     g_autoptr(GError) error = NULL;
     Peer peer = {0};
     int i = 2, in = -1, out = -1;
-    guint connections = 0; /* as the mover has it */
+    guint connections = 0; /* as the copier has it */
 
     if (strcmp(argv[i], "-c") == 0) {
         connections = (guint)atoi(argv[i + 1]);

@@ -163,7 +163,7 @@ class Migrations:
         return {**result, 'first_seconds': first['seconds'], 'first_copied': first['copied']}
 
     def tls(self):
-        """vmig-snap with TLS for libvirt's streams and the seeds."""
+        """vmig-snap with TLS for libvirt's streams and the base copies."""
         return self._first('--transport', 'tls')
 
     def tcp(self):
@@ -182,7 +182,7 @@ class Migrations:
 
         def done():
             told = [event for _, event in call.events
-                    if event['event'] == 'progress' and event['phase'] == 'SEED' and event['disk'] is None]
+                    if event['event'] == 'progress' and event['phase'] == 'COPY' and event['disk'] is None]
             return call.process.poll() is not None or (told and told[-1]['done'] >= half)
         wait_until(done, 300, 'half of the copy')
         os.kill(call.process.pid, signal.SIGKILL)

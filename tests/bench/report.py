@@ -154,8 +154,8 @@ def migration_goals(figures):
         Goal("longest stall of the guest's writes, over stock's", 'at most 100 ms more', f'{more:+.0f} ms', more <= 100,
              'The longest one ended in ' + ', '.join(str(run['ssh'].get('stall_in')) for run in runs) +
              f'. The guest stands still at the switchover for {median(runs, "ssh", "downtime_ms"):.0f} ms by the clock '
-             f'of vmig-snap; SWITCHED, in which the commit is started before it runs on, is '
-             f'{statistics.median(run["ssh"]["states"].get("SWITCHED", 0) for run in runs) * 1000:.0f} ms of them, the '
+             f'of vmig-snap; ACTIVATE, in which the commit is started before it runs on, is '
+             f'{statistics.median(run["ssh"]["states"].get("ACTIVATE", 0) for run in runs) * 1000:.0f} ms of them, the '
              f'rest is libvirt\'s own stop and the fence and the token, which is synced to the disk on both hosts.')]
 
 

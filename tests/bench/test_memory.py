@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Proves that what copies an image takes no more memory for a file of 1 TiB: the mover in one process, the receiver in
+"""Proves that what copies an image takes no more memory for a file of 1 TiB: the copier in one process, the receiver in
 another, as in the tool and the agent, and a real qemu-nbd between them."""
 import json
 import os

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* As much of libvirt as the machine needs from SWITCHED to PIVOT: block jobs on the storage daemon by the calls that
- * libvirt makes, a live and a persistent definition that follow a pivot when its event is dealt with. At RESTORE it
+/* As much of libvirt as the machine needs from ACTIVATE to PIVOT: block jobs on the storage daemon by the calls that
+ * libvirt makes, a live and a persistent definition that follow a pivot when its event is dealt with. At REDEFINE it
  * refuses, for good: the machine parks there, and the trial is over. */
 #include "block.h"
 
@@ -300,7 +300,7 @@ static gboolean lv_resume(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, 
     return TRUE;
 }
 
-/* The first that RESTORE asks for. Nothing is to be gained by asking again. */
+/* The first that REDEFINE asks for. Nothing is to be gained by asking again. */
 static gboolean lv_snapshots(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, GPtrArray **ret, GError **error)
 {
     *ret = NULL;

@@ -11,7 +11,7 @@
 
 #include "core/errors.h"
 #include "flow/migrate-flow.h"
-#include "host/storage-local.h"
+#include "host/node-local.h"
 
 #define UUID "c7a5fdbd-cdaf-4455-926a-02d65c16db18"
 
@@ -70,22 +70,22 @@ char *block_job_id(const Block *block)
     return g_strdup_printf("%016" G_GINT64_MODIFIER "x", block->seed);
 }
 
-static VmigStorage *open_storage(const Block *block, GError **error)
+static VmigNode *open_node(const Block *block, GError **error)
 {
     g_autofree char *state = g_build_filename(block->folder, "state", NULL);
     g_autofree char *run = g_build_filename(block->folder, "run", NULL);
     g_autofree char *images = g_build_filename(block->folder, "images", NULL);
     g_autofree char *libvirt = g_build_filename(block->folder, "libvirt", NULL);
     const char *roots[] = {images, NULL};
-    VmigStorageConfig config = {.state_dir = state,
-                                .run_dir = run,
-                                .roots = roots,
-                                .exe = "/bin/false",
-                                .machine_id = "0123456789abcdef0123456789abcdef",
-                                .role = VMIG_ROLE_DESTINATION,
-                                .libvirt_qemu_dir = libvirt};
+    VmigNodeConfig config = {.state_dir = state,
+                             .run_dir = run,
+                             .roots = roots,
+                             .exe = "/bin/false",
+                             .machine_id = "0123456789abcdef0123456789abcdef",
+                             .role = VMIG_ROLE_DESTINATION,
+                             .libvirt_qemu_dir = libvirt};
 
-    return vmig_storage_local_new("dest", &config, error);
+    return vmig_node_local_new("dest", &config, error);
 }
 
 static VmigJob *make_job(const Block *block)
@@ -98,7 +98,7 @@ static VmigJob *make_job(const Block *block)
     job->uuid = g_strdup(UUID);
     job->source_host = g_strdup("source");
     job->dest_host = g_strdup("dest");
-    job->options.fold = g_strdup("commit");
+    job->options.merge = g_strdup("commit");
     job->options.policy = g_strdup("default");
     g_free(job->token);
     job->token = g_strdup(VMIG_OWNER_SOURCE);
@@ -123,22 +123,22 @@ static VmigJob *make_job(const Block *block)
 static gboolean prepare_job(const Block *block, GError **error)
 {
     g_autoptr(VmigJob) job = make_job(block);
-    g_autoptr(VmigStorage) storage = open_storage(block, error);
+    g_autoptr(VmigNode) node = open_node(block, error);
 
-    if (storage == NULL || !vmig_storage_record_put(storage, job, error))
+    if (node == NULL || !vmig_node_record_put(node, job, error))
         return FALSE;
     for (guint i = 0; i < block->n_disks; i++) {
         const VmigDisk *disk = job->disks->pdata[i];
-        if (!vmig_storage_create_overlay(storage, job, disk->dest_overlay, BLOCK_SIZE, vmig_disk_base(disk)->dest,
-                                         "qcow2", error))
+        if (!vmig_node_create_overlay(node, job, disk->dest_overlay, BLOCK_SIZE, vmig_disk_base(disk)->dest, "qcow2",
+                                      error))
             return FALSE;
     }
-    if (!vmig_storage_token_put(storage, job, VMIG_OWNER_DESTINATION, error))
+    if (!vmig_node_token_put(node, job, VMIG_OWNER_DESTINATION, error))
         return FALSE;
     g_free(job->token);
     job->token = g_strdup(VMIG_OWNER_DESTINATION);
-    vmig_job_set_state(job, VMIG_STATE_SWITCHED);
-    return vmig_storage_record_put(storage, job, error);
+    vmig_job_set_state(job, VMIG_STATE_ACTIVATE);
+    return vmig_node_record_put(node, job, error);
 }
 
 /* In a process of its own: a library's threads do not get through the forks that follow. */
@@ -159,7 +159,7 @@ gboolean block_prepare(const Block *block, GError **error)
 
 static gboolean is_finished(const VmigJob *job)
 {
-    return vmig_job_state(job) == VMIG_STATE_PARKED && g_strcmp0(job->parked_state, "RESTORE") == 0;
+    return vmig_job_state(job) == VMIG_STATE_PARKED && g_strcmp0(job->parked_state, "REDEFINE") == 0;
 }
 
 static void on_note(gpointer user, const VmigJob *job, const char *text)
@@ -177,21 +177,21 @@ static gboolean run_machine(Block *block, FILE *log, GError **error)
     g_autofree char *id = block_job_id(block);
     g_autoptr(VmigPolicy) policy = vmig_policy_default();
     VmigReporter reporter = {.retry = on_retry, .note = on_note, .user = log};
-    g_autoptr(VmigWorld) world = g_new0(VmigWorld, 1);
+    g_autoptr(VmigEnv) env = g_new0(VmigEnv, 1);
 
-    world->dest.storage = open_storage(block, error);
-    if (world->dest.storage == NULL)
+    env->dest.node = open_node(block, error);
+    if (env->dest.node == NULL)
         return FALSE;
-    world->dest.hypervisor = block_libvirt(block);
-    world->clock = (VmigClock *)g_new0(FastClock, 1);
-    world->clock->ops = &clock_ops;
-    world->random = g_new0(VmigRandom, 1);
-    world->random->ops = &random_ops;
-    VmigJournal *journal = vmig_storage_local_journal(world->dest.storage, error);
+    env->dest.hypervisor = block_libvirt(block);
+    env->clock = (VmigClock *)g_new0(FastClock, 1);
+    env->clock->ops = &clock_ops;
+    env->random = g_new0(VmigRandom, 1);
+    env->random->ops = &random_ops;
+    VmigJournal *journal = vmig_node_local_journal(env->dest.node, error);
     VmigJob *job = journal != NULL ? vmig_journal_load(journal, id, error) : NULL;
     if (job == NULL)
         return FALSE;
-    g_autoptr(VmigMachine) machine = vmig_machine_new(&vmig_flow_migrate, world, journal, TRUE, policy, &reporter, job);
+    g_autoptr(VmigMachine) machine = vmig_machine_new(&vmig_flow_migrate, env, journal, TRUE, policy, &reporter, job);
     return vmig_machine_run(machine, error) &&
            (is_finished(machine->job) || vmig_fail(error, VMIG_ERROR_STATE, NULL, "it parks in %s: %s",
                                                    machine->job->parked_state, machine->job->error_message));

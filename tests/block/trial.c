@@ -3,7 +3,7 @@
  * block-trial --template DIR --folder DIR [--seed N] [--no-suspend]
  * block-trial --template DIR --folder DIR [--seed N] --power N [--lying-disk]
  *
- * One guest, its overlays over bases with internal snapshots, and the machine from SWITCHED on, on the real block layer
+ * One guest, its overlays over bases with internal snapshots, and the machine from ACTIVATE on, on the real block layer
  * of QEMU. QEMU, or the tool, or both are killed at a moment of the seed's; then the tool is started again until its
  * machine says that the disks are done. Exit code 0 if then, and before it by the rule of the journal, every flushed
  * write was there; 1: not; 2: the trial itself failed. The last line says what happened.
@@ -27,7 +27,7 @@
 
 #include "core/errors.h"
 #include "flow/machine.h"
-#include "host/storage-local.h"
+#include "host/node-local.h"
 
 #define MOST_TOOLS 6
 #define PATIENCE (60 * G_USEC_PER_SEC)

@@ -2,7 +2,7 @@
 /* A library without libvirt behind it: linked to the real command line in place of api/session.c, it plays the file
  * that VMIG_FAKE names, so that the output, the exit codes and the signals can be tested anywhere. A JSON object:
  *   "plan", "migrate", "resume", "cancel", "status", "list", "verify", "verify --job", "doctor",
- *   "doctor --fix", "clean"
+ *   "doctor --fix", "purge"
  *       {"steps": [STEP...], "result": DOCUMENT}, or {"steps": ..., "error": {"code", "message", "hint"}}
  *       "interrupted": the result instead, once vmig_session_interrupt() was called
  *   STEP {"emit": EVENT} | {"sleep_ms": N} | {"await": "interrupt"} | {"touch": PATH} | {"die": true}
@@ -145,7 +145,7 @@ static void write_request(const VmigRequest *r)
     add_texts(b, "disks", r->disks);
     add_texts(b, "maps", r->maps);
     add_texts(b, "map_dirs", r->map_dirs);
-    add_text(b, "fold", r->fold);
+    add_text(b, "merge", r->merge);
     add_text(b, "transport", r->transport);
     add_text(b, "source_images", r->source_images);
     add_text(b, "policy", r->policy);
@@ -239,11 +239,11 @@ JsonNode *vmig_doctor(const char *connect_uri, const char *domain G_GNUC_UNUSED,
     return self != NULL ? play(self, fix ? "doctor --fix" : "doctor", error) : NULL;
 }
 
-JsonNode *vmig_clean(const char *connect_uri, const char *domain G_GNUC_UNUSED, gboolean alone, GError **error)
+JsonNode *vmig_purge(const char *connect_uri, const char *domain G_GNUC_UNUSED, gboolean alone, GError **error)
 {
     g_autoptr(VmigSession) self = vmig_session_new(connect_uri, error);
 
-    return self != NULL ? play(self, alone ? "clean --without-destination" : "clean", error) : NULL;
+    return self != NULL ? play(self, alone ? "purge --without-destination" : "purge", error) : NULL;
 }
 
 const char *vmig_version(void)

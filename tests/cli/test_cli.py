@@ -17,7 +17,7 @@ from clitest import Counter, binary, call, clean_environment
 
 SNAP = binary('VMIG_SNAP')
 DEST = 'qemu+ssh://elsewhere.invalid/system'
-COMMANDS = ('plan', 'migrate', 'status', 'list', 'resume', 'cancel', 'set', 'verify', 'doctor', 'clean', 'agent')
+COMMANDS = ('plan', 'migrate', 'status', 'list', 'resume', 'cancel', 'set', 'verify', 'doctor', 'purge', 'agent')
 LATER = ('move', 'report', 'hook')
 counter = Counter()
 check = counter.check
@@ -80,6 +80,10 @@ def test_options():
         refused([command, 'a', DEST, '--json=yes'], "'--json=yes': --json takes no value")
         refused([command, '--bandwidth'], 'Missing argument for --bandwidth')
         refused([command, 'a', DEST, '--op-id', '../x'], 'Unknown option --op-id')
+    for words in (['--fold', 'direct'], ['--fold=direct']):
+        refused(['migrate', 'a', DEST, *words], 'the option --fold has a new name: --merge')
+    refused(['clean', 'a'], 'the command clean has a new name: vmig-snap purge')
+    refused(['migrate', 'a', DEST, '--folded'], 'Unknown option --folded')
     refused(['plan', 'a', DEST, '--dry-run'], 'Unknown option --dry-run')
     refused(['cancel'], 'cancel: JOB is missing')
     refused(['cancel', 'a', 'b'], "'b' is one argument too many")
@@ -113,7 +117,7 @@ def test_numbers():
 
 def test_words():
     """Options that take one of a few words, and names of policies."""
-    for option, text in (('fold', 'Commit'), ('fold', ''), ('transport', 'udp'), ('transport', 'ssh '),
+    for option, text in (('merge', 'Commit'), ('merge', ''), ('transport', 'udp'), ('transport', 'ssh '),
                          ('source-images', 'destroy'), ('source-images', 'keep,delete')):
         refused(['plan', f'--{option}', text, 'a', DEST], f"--{option}: '{text}' is not ")
     for text in ('', '../default', '.hidden', '-x', 'a/b', 'a b', 'x' * 65, 'p\n', 'Default', 'a.conf'):

@@ -149,7 +149,7 @@ def test_older():
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o700)
         subprocess.run([MAKE, os.path.join(folder, 'journal.db'), machine_id(), 'older'], check=True)
-        refused(folder, 'of an older version', "is of version 1, this vmig-snap writes version 2, and 1 of its jobs is "
+        refused(folder, 'of an older version', "is of version 1, this vmig-snap writes version 3, and 1 of its jobs is "
                 f"not finished: {JOB} of 'web1'", 'journal-older', look(folder))
         ended = call([SNAP, 'status'], wrap=wrap(folder))
         check(f'vmig-snap resume {JOB}, or vmig-snap cancel {JOB}. Then upgrade' in ended.err,
@@ -164,7 +164,7 @@ def test_older():
         agent = call([SNAP, 'agent'], wrap=wrap(folder))
         check(agent.code == 0 and 'hello' in agent.out, 'the agent carries an older journal over', agent)
         with open(os.path.join(folder, 'journal.db'), 'rb') as file:
-            check(file.read(64)[60:] == b'\0\0\0\2', 'it is of this version then', '')
+            check(file.read(64)[60:] == b'\0\0\0\3', 'it is of this version then', '')
         ended = call([SNAP, 'list', '--all'], wrap=wrap(folder))
         check(ended.code == 0 and 'old1' in ended.out, 'list --all still has the old job', ended)
 

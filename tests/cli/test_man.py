@@ -20,11 +20,11 @@ ROOT = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__)
 MAN = ROOT / 'docs/man/vmig-snap.1'
 # Which commands a part of the man page's options is about.
 PARTS = {'plan and migrate': ('plan', 'migrate'), 'list and resume': ('list', 'resume'), 'resume': ('resume',), 'agent': ('agent',),
-         'doctor': ('doctor',), 'clean': ('clean',), 'verify': ('verify',),
-         'All commands but agent': ('plan', 'migrate', 'status', 'list', 'resume', 'cancel', 'set', 'verify', 'doctor', 'clean')}
+         'doctor': ('doctor',), 'purge': ('purge',), 'verify': ('verify',),
+         'All commands but agent': ('plan', 'migrate', 'status', 'list', 'resume', 'cancel', 'set', 'verify', 'doctor', 'purge')}
 # What the text of the page says of single commands.
 LEFT_OUT = {('plan', '--dry-run'), ('status', '--quiet'), ('list', '--quiet'),
-            ('doctor', '--quiet'), ('clean', '--quiet'), ('set', '--quiet'), ('verify', '--quiet')}
+            ('doctor', '--quiet'), ('purge', '--quiet'), ('set', '--quiet'), ('verify', '--quiet')}
 counter = Counter()
 check = counter.check
 

@@ -49,7 +49,7 @@ def result(outcome, code=None, message=None, hint=None, **more):
             'bytes_memory': 201000000, 'downtime_ms': 34, 'duration_s': 14, **more}
 
 
-def job(name='SEED', **more):
+def job(name='COPY', **more):
     """A job of a status document."""
     return {'job': JOB, 'domain': 'web1', 'uuid': 'u', 'state': name, 'what': 'something', 'role': 'source',
             'held_by': None, 'parked_state': None, 'waits_for': None, 'attempt': 1, 'next_try': None, 'last_error': None, 'error': None,
@@ -73,11 +73,11 @@ def test_request():
     """Every option arrives at the library as it was given; defaults are nothing."""
     play(['migrate', 'web1', DEST], migrate={'result': result('done')})
     seen = json.loads((folder / 'seen.json').read_text())
-    check(seen == {'domain': 'web1', 'destination': DEST, 'disks': [], 'maps': [], 'map_dirs': [], 'fold': None,
+    check(seen == {'domain': 'web1', 'destination': DEST, 'disks': [], 'maps': [], 'map_dirs': [], 'merge': None,
                    'transport': None, 'source_images': None, 'policy': None, 'bandwidth': 0, 'max_downtime': 0,
                    'parallel': 0, 'timeout': 0, 'auto_converge': 0, 'postcopy': 0, 'verify': 0}, 'no option, no value', seen)
     words = ['--disk', 'vda', '--disk=vdb', '--map', 'vda=/srv/a=b', '--map-dir', '/a=/b', '--map-dir', '/c=/d',
-             '--fold', 'direct', '--transport', 'tls', '--source-images', 'delete', '--policy', 'patient',
+             '--merge', 'mirror', '--transport', 'tls', '--source-images', 'delete', '--policy', 'patient',
              '--bandwidth', '10M', '--max-downtime', '300', '--parallel', '4', '--timeout', '600',
              '--auto-converge', '--postcopy', '--verify',
              '--connect', 'qemu+unix:///system?socket=/run/x', '--', '-grün', DEST]
@@ -85,7 +85,7 @@ def test_request():
         play([command, *words], migrate={'result': result('done')}, plan={'result': plan()})
         seen = json.loads((folder / 'seen.json').read_text())
         check(seen == {'domain': '-grün', 'destination': DEST, 'disks': ['vda', 'vdb'], 'maps': ['vda=/srv/a=b'],
-                       'map_dirs': ['/a=/b', '/c=/d'], 'fold': 'direct', 'transport': 'tls', 'source_images': 'delete',
+                       'map_dirs': ['/a=/b', '/c=/d'], 'merge': 'mirror', 'transport': 'tls', 'source_images': 'delete',
                        'policy': 'patient', 'bandwidth': 10 * 1024 * 1024, 'max_downtime': 300, 'parallel': 4,
                        'timeout': 600, 'auto_converge': 1, 'postcopy': 1, 'verify': 1}, f'{command}: every option arrives', seen)
 
@@ -154,8 +154,8 @@ def test_words():
 
 def test_unfinished():
     """A job that is left over: who has the guest, and how it goes on."""
-    cases = (({'parked_state': 'SEED', 'waits_for': 'Free space.'},
-              'The guest is on kvm1 and nothing of it is lost; the job waits in SEED.\n'
+    cases = (({'parked_state': 'COPY', 'waits_for': 'Free space.'},
+              'The guest is on kvm1 and nothing of it is lost; the job waits in COPY.\n'
               'To do: Free space.\n  Then: vmig-snap resume ' + JOB),
              ({'parked_state': 'COMMIT', 'owner': 'destination'}, 'The guest is on kvm2 and nothing of it is lost; the '
               'job waits in COMMIT.\nTo do: vmig-snap resume ' + JOB),
@@ -165,15 +165,15 @@ def test_unfinished():
              ({'parked_state': 'UNCERTAIN', 'migration_begun': False},
               'The guest is on kvm1 and nothing of it is lost; the job waits in UNCERTAIN.\n'
               'To do: vmig-snap resume ' + JOB),
-             ({'parked_state': 'SWITCHED', 'owner': 'destination'}, 'The guest is on kvm2, where it may not run yet, and '
-              'nothing of it is lost; the job waits in SWITCHED.\nTo do: vmig-snap resume ' + JOB))
+             ({'parked_state': 'ACTIVATE', 'owner': 'destination'}, 'The guest is on kvm2, where it may not run yet, and '
+              'nothing of it is lost; the job waits in ACTIVATE.\nTo do: vmig-snap resume ' + JOB))
     for more, words in cases:
         ended = play(['migrate', 'web1', DEST], migrate={'result': result('parked', 'stalled', 'no progress',
                                                                           state='PARKED')},
                      status={'result': {'jobs': [job('PARKED', **more)]}})
         check(ended.err == f'vmig-snap: no progress\n{words} [stalled]\n', f'parked: {more}', ended)
     ended = play(['migrate', 'web1', DEST], migrate={'result': result('parked', 'state', 'it runs', state='PARKED')},
-                 status={'result': {'jobs': [job('PARKED', parked_state='SWITCHED', owner='destination')]}})
+                 status={'result': {'jobs': [job('PARKED', parked_state='ACTIVATE', owner='destination')]}})
     check('kvm2 owns the guest, but it may run on kvm1' in ended.err and 'is on kvm2' not in ended.err,
           'a guest that runs where it was given away is not said to be elsewhere', ended)
     ended = play(['migrate', 'web1', DEST], migrate={'result': result('parked', 'stalled', 'no progress',
@@ -182,9 +182,9 @@ def test_unfinished():
     check(ended.err == 'vmig-snap: no progress\nThe guest was left as it is.\n'
           f'To do: vmig-snap resume {JOB} [stalled]\n',
           'parked, and the journal cannot be asked: nothing is claimed', ended)
-    ended = play(['migrate', 'web1', DEST], migrate={'result': result('failed', 'journal', 'no journal', state='SEED')},
-                 status={'result': {'jobs': [job('SEED')]}})
-    check('The guest is on kvm1' in ended.err and f'vmig-snap resume {JOB}' in ended.err, 'failed in SEED', ended)
+    ended = play(['migrate', 'web1', DEST], migrate={'result': result('failed', 'journal', 'no journal', state='COPY')},
+                 status={'result': {'jobs': [job('COPY')]}})
+    check('The guest is on kvm1' in ended.err and f'vmig-snap resume {JOB}' in ended.err, 'failed in COPY', ended)
 
 
 def plan(**more):
@@ -298,7 +298,7 @@ def test_odd_documents():
         ended = play(['migrate', 'web1', DEST], migrate={'result': odd})
         check(ended.code == 1 and ended.err.startswith('vmig-snap: '), f'a result that is {odd}', ended)
     events = [{'emit': e} for e in ({}, {'event': 'state'}, {'event': 'progress'}, {'event': 'news'}, {'event': 5},
-                                    {'event': 'progress', 'phase': 'SEED', 'disk': 'v\x1bda', 'done': -5, 'total': -9},
+                                    {'event': 'progress', 'phase': 'COPY', 'disk': 'v\x1bda', 'done': -5, 'total': -9},
                                     {'event': 'note', 'message': '\x1b[2J'}, {'event': 'retry'})]
     ended = play(['migrate', 'web1', DEST], migrate={'steps': events, 'result': result('done')})
     check(ended.code == 0 and '\x1b' not in ended.out + ended.err, 'odd events', ended)
@@ -337,13 +337,13 @@ def test_jobs():
   copied    1.00 kB
   go on     vmig-snap resume {JOB}
 """), 'a job that nobody works on', ended)
-    for name, held in (('SEED', 'process 7'), ('PARKED', 'process 7'), ('DONE', None)):
+    for name, held in (('COPY', 'process 7'), ('PARKED', 'process 7'), ('DONE', None)):
         ended = play(['status'], status={'result': {'jobs': [job(name, held_by=held)]}})
         check('go on' not in ended.out and ('held by   process 7' in ended.out) == bool(held),
               f'{name}, held by {held}: nothing to do', ended)
     ended = play(['list', '--all'], list={'result': {'jobs': [job(), job('DONE', domain='a\nb')]}})
     check(ended.out == f'''JOB               DOMAIN  STATE  FROM  TO    STARTED
-{JOB}  web1    SEED   kvm1  kvm2  2023-11-14 22:13:20
+{JOB}  web1    COPY   kvm1  kvm2  2023-11-14 22:13:20
 {JOB}  a\\x0ab  DONE   kvm1  kvm2  2023-11-14 22:13:20
 ''', 'list', ended)
     ended = play(['list'], status={'result': {'jobs': []}})
@@ -389,13 +389,13 @@ repaired  a file [stray-file]
     ended = play(['doctor', '--json'], doctor={'result': {'host': 'kvm1', 'problems': 1, 'findings': found}})
     check(ended.code == 1 and json.loads(ended.out)['findings'] == found, 'doctor --json', ended)
     removed = {'domain': 'web1', 'destination': 'kvm2', 'freed': 2000, 'removed': [{'path': '/a\nb', 'bytes': 2000}]}
-    ended = play(['clean', 'web1'], clean={'result': removed})
+    ended = play(['purge', 'web1'], purge={'result': removed})
     check(ended.code == 0 and ended.out == 'Removed /a\\x0ab (2.00 kB)\n2.00 kB freed; web1 is on kvm2.\n', 'clean',
           ended)
-    ended = play(['clean', '--without-destination', 'web1'],
-                 **{'clean --without-destination': {'result': {**removed, 'removed': []}}})
+    ended = play(['purge', '--without-destination', 'web1'],
+                 **{'purge --without-destination': {'result': {**removed, 'removed': []}}})
     check(ended.out == 'Nothing is left to remove of web1.\n', 'nothing to clean', ended)
-    ended = play(['clean', 'web1', '--json'], clean={'error': {'code': 'refused', 'message': 'in use'}})
+    ended = play(['purge', 'web1', '--json'], purge={'error': {'code': 'refused', 'message': 'in use'}})
     check(ended.code == 3 and json.loads(ended.out)['outcome'] == 'refused', 'a refusal of clean', ended)
 
 
@@ -513,12 +513,12 @@ def test_cancel():
     check(ended.code == 5, 'cancel that could not go back yet', ended)
 
 
-STEPS = [state('LOCK'), state('SEED'), progress('SEED', 'vda', 0, 1000000), progress('SEED', None, 0, 1000000, 500000),
-         progress('SEED', 'vda', 500000, 1000000), progress('SEED', None, 500000, 1000000, 500000),
-         {'emit': {'event': 'retry', 'job': JOB, 'state': 'SEED', 'attempt': 2, 'delay_s': 3.6,
+STEPS = [state('LOCK'), state('COPY'), progress('COPY', 'vda', 0, 1000000), progress('COPY', None, 0, 1000000, 500000),
+         progress('COPY', 'vda', 500000, 1000000), progress('COPY', None, 500000, 1000000, 500000),
+         {'emit': {'event': 'retry', 'job': JOB, 'state': 'COPY', 'attempt': 2, 'delay_s': 3.6,
                    'error': {'code': 'connection', 'message': 'it\nbroke', 'hint': None}}},
          {'emit': {'event': 'note', 'job': JOB, 'message': 'a note'}},
-         progress('SEED', 'vda', 1000000, 1000000), progress('SEED', None, 1000000, 1000000, 500000), state('HANDOVER')]
+         progress('COPY', 'vda', 1000000, 1000000), progress('COPY', None, 1000000, 1000000, 500000), state('PREPARE')]
 
 
 def test_events():
@@ -531,16 +531,16 @@ def test_events():
     check(ended.out == '' and ended.err == '' and ended.code == 0, '--quiet', ended)
     ended = play(['migrate', 'web1', DEST], **parts)
     lines = ended.out.splitlines()
-    check(lines[:2] == ['LOCK         what happens', 'SEED         what happens']
-          and '  SEED      vda        0 %  0 bytes of 1.00 MB' in lines
-          and '  SEED      vda      100 %  1.00 MB of 1.00 MB' in lines
-          and '  SEED again in 4 s (attempt 2): it\\x0abroke [connection]' in lines and '  note: a note' in lines
-          and 'HANDOVER     what happens' in lines and 'SEED      all' not in ended.out and '\r' not in ended.out
+    check(lines[:2] == ['LOCK          what happens', 'COPY          what happens']
+          and '  COPY      vda        0 %  0 bytes of 1.00 MB' in lines
+          and '  COPY      vda      100 %  1.00 MB of 1.00 MB' in lines
+          and '  COPY again in 4 s (attempt 2): it\\x0abroke [connection]' in lines and '  note: a note' in lines
+          and 'PREPARE       what happens' in lines and 'COPY      all' not in ended.out and '\r' not in ended.out
           and '\x1b' not in ended.out,
           'plain lines where there is no terminal', ended)
-    many = [progress('SEED', 'vda', i * 1000, 1000000) for i in range(500)]
+    many = [progress('COPY', 'vda', i * 1000, 1000000) for i in range(500)]
     ended = play(['migrate', 'web1', DEST], migrate={'steps': many, 'result': result('done')})
-    check(ended.out.count('SEED') == 1, 'a log is not flooded', ended)
+    check(ended.out.count('COPY') == 1, 'a log is not flooded', ended)
 
 
 def on_terminal(words, env, columns=80):
@@ -582,18 +582,18 @@ def screen(text):
 def test_terminal():
     """On a terminal the lines of a phase are drawn in place."""
     env = {**script(migrate={'steps': [
-        state('SEED'), progress('SEED', 'vda', 0, 1000000), progress('SEED', None, 0, 3000000, 500000),
-        progress('SEED', 'vdb', 0, 2000000), progress('SEED', 'vda', 500000, 1000000, 250000),
-        progress('SEED', None, 500000, 3000000, 500000), progress('SEED', 'vdb', 2000000, 2000000),
-        progress('SEED', 'vda', 1000000, 1000000), progress('SEED', None, 3000000, 3000000),
+        state('COPY'), progress('COPY', 'vda', 0, 1000000), progress('COPY', None, 0, 3000000, 500000),
+        progress('COPY', 'vdb', 0, 2000000), progress('COPY', 'vda', 500000, 1000000, 250000),
+        progress('COPY', None, 500000, 3000000, 500000), progress('COPY', 'vdb', 2000000, 2000000),
+        progress('COPY', 'vda', 1000000, 1000000), progress('COPY', None, 3000000, 3000000),
         state('MIGRATE'), progress('MIGRATE', None, 1000000, 2000000, 1000000)], 'result': result('done')}),
            'TERM': 'xterm'}
     text = on_terminal(['migrate', 'web1', DEST], env)
     shown = screen(text)
-    check(shown[:6] == ['SEED         what happens', '  SEED      vda      100 %  1.00 MB of 1.00 MB',
-                        '  SEED      vdb      100 %  2.00 MB of 2.00 MB',
-                        '  SEED      all      100 %  3.00 MB of 3.00 MB',
-                        'MIGRATE      what happens',
+    check(shown[:6] == ['COPY          what happens', '  COPY      vda      100 %  1.00 MB of 1.00 MB',
+                        '  COPY      vdb      100 %  2.00 MB of 2.00 MB',
+                        '  COPY      all      100 %  3.00 MB of 3.00 MB',
+                        'MIGRATE       what happens',
                         '  MIGRATE   all       50 %  1.00 MB of 2.00 MB  1.00 MB/s  2 s left']
           and shown[6].startswith('Done: '), 'one line for each disk and phase', '\n'.join(shown))
     narrow = screen(on_terminal(['migrate', 'web1', DEST], env, columns=30))
@@ -622,17 +622,17 @@ def interrupt(steps, signals, more=()):
 def test_signals():
     """SIGINT and SIGTERM go back, however often; SIGHUP does nothing; nothing is killed."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        code, _, err = interrupt([state('SEED')], [number], [{'await': 'interrupt'}])
+        code, _, err = interrupt([state('COPY')], [number], [{'await': 'interrupt'}])
         check(code == 4 and 'interrupted: going back' in err and 'runs on kvm1 as before' in err,
               f'{number.name} goes back', (code, err))
-    code, _, err = interrupt([state('SEED')], [signal.SIGINT] * 3, [{'sleep_ms': 700}])
+    code, _, err = interrupt([state('COPY')], [signal.SIGINT] * 3, [{'sleep_ms': 700}])
     check(code == 4 and err.count('interrupted: going back') == 1 and err.count('going back already') == 2,
           'more of them cut nothing off', (code, err))
     code, _, err = interrupt([state('COMMIT')], [signal.SIGINT], [{'sleep_ms': 300}])
     check('on the destination already' in err, 'after the switchover it says that it goes on', (code, err))
     code, _, err = interrupt([state('ROLLBACK')], [signal.SIGINT], [{'sleep_ms': 300}])
     check('going back already' in err, 'while it goes back it says so', (code, err))
-    code, _, err = interrupt([state('SEED')], [signal.SIGHUP], [{'sleep_ms': 300}])
+    code, _, err = interrupt([state('COPY')], [signal.SIGHUP], [{'sleep_ms': 300}])
     check(code == 0 and err == '', 'SIGHUP does nothing', (code, err))
 
 

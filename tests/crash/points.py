@@ -14,22 +14,22 @@ NEVER = {f'{state}.{end}' for state in ('PLAN', 'DONE', 'ROLLED_BACK', 'SET_ASID
 # tests/lab/test_rehearsal.py: nothing is touched there; tests/crash/pivot; tests/lab/test_others.py
 
 # In the order in which a migration passes them.
-FORWARD = ['LOCK.enter', 'LOCK.leave', 'OVERLAY.enter', 'overlay.made', 'overlay.parked', 'OVERLAY.leave',
-           'SEED.enter', 'seed.receiving', 'seed.sent', 'seed.placed', 'SEED.leave',
-           'HANDOVER.enter', 'handover.overlays', 'HANDOVER.leave', 'DETACH.enter', 'detach.one', 'DETACH.leave',
-           'MIGRATE.enter', 'migrate.watched', 'migrate.unparked', 'migrate.running', 'migrate.arrived',
-           'migrate.fenced', 'token.source', 'token.dest', 'MIGRATE.leave', 'SWITCHED.enter', 'switched.ended', 'commit.started',
-           'switched.resumed', 'SWITCHED.leave', 'COMMIT.enter', 'COMMIT.leave', 'PIVOT.enter', 'pivot.suspended', 'pivot.pivoted',
-           'PIVOT.leave', 'RESTORE.enter', 'restore.one', 'RESTORE.leave', 'CLEAN.enter', 'clean.undefined',
-           'CLEAN.leave']
+FORWARD = ['LOCK.enter', 'LOCK.leave', 'OVERLAY.enter', 'overlay.made', 'overlay.held', 'OVERLAY.leave',
+           'COPY.enter', 'copy.receiving', 'copy.sent', 'copy.placed', 'COPY.leave',
+           'PREPARE.enter', 'handover.overlays', 'PREPARE.leave', 'DROP_METADATA.enter', 'detach.one', 'DROP_METADATA.leave',
+           'MIGRATE.enter', 'migrate.watched', 'migrate.released', 'migrate.running', 'migrate.arrived',
+           'migrate.fenced', 'token.source', 'token.dest', 'MIGRATE.leave', 'ACTIVATE.enter', 'switched.ended', 'commit.started',
+           'switched.resumed', 'ACTIVATE.leave', 'COMMIT.enter', 'COMMIT.leave', 'PIVOT.enter', 'pivot.suspended', 'pivot.pivoted',
+           'PIVOT.leave', 'REDEFINE.enter', 'restore.one', 'REDEFINE.leave', 'CLEANUP.enter', 'cleanup.undefined',
+           'CLEANUP.leave']
 TOKEN = FORWARD.index('token.source')
 # From here on a guest may be whole on the destination although nobody has given it the token.
 RUNNING = FORWARD.index('migrate.running')
 
 # After an error at migrate.running that is not tried again.
 BACK = ['rollback.dest', 'ROLLBACK.enter', 'ROLLBACK.leave', 'BACK_COMMIT.enter', 'commit.started', 'BACK_COMMIT.leave',
-        'BACK_PIVOT.enter', 'pivot.suspended', 'pivot.pivoted', 'BACK_PIVOT.leave', 'BACK_RESTORE.enter',
-        'restore.one', 'BACK_RESTORE.leave']
+        'BACK_PIVOT.enter', 'pivot.suspended', 'pivot.pivoted', 'BACK_PIVOT.leave', 'BACK_REDEFINE.enter',
+        'restore.one', 'BACK_REDEFINE.leave']
 
 # In a `resume` after the tool was killed at the first point.
 AFTER_A_KILL = [('migrate.running', 'UNCERTAIN.enter'), ('migrate.running', 'UNCERTAIN.leave'),
@@ -37,28 +37,28 @@ AFTER_A_KILL = [('migrate.running', 'UNCERTAIN.enter'), ('migrate.running', 'UNC
                 ('migrate.fenced', 'UNCERTAIN.leave'),
                 ('token.source', 'UNCERTAIN.enter'), ('token.source', 'token.dest')]
 
-# With --fold direct, where it differs: from the migration on. To the last one a job comes in its second try.
-DIRECT = [name for name in FORWARD[FORWARD.index('MIGRATE.enter'):]
-          if name not in ('commit.started', 'pivot.suspended', 'pivot.pivoted')] + ['seed.unplaced']
+# With --merge mirror, where it differs: from the migration on. To the last one a job comes in its second try.
+MIRROR = [name for name in FORWARD[FORWARD.index('MIGRATE.enter'):]
+          if name not in ('commit.started', 'pivot.suspended', 'pivot.pivoted')] + ['copy.unplaced']
 
 VICTIMS = {'tool': 'tool', 'agent': 'agent', 'source-libvirtd': 'source libvirtd', 'dest-libvirtd': 'dest. libvirtd',
            'source-qemu': 'source QEMU', 'dest-qemu': 'dest. QEMU'}
 
-# The part for CI, by victim: each state from MIGRATE to CLEAN, of the way back and of a resume, and for every
+# The part for CI, by victim: each state from MIGRATE to CLEANUP, of the way back and of a resume, and for every
 # victim the places where most is at stake. check_short() says what is not covered.
 SHORT = {
     'tool': ['migrate.running', 'migrate.arrived', 'migrate.fenced', 'token.source', 'token.dest', 'switched.resumed',
-             'COMMIT.leave', 'pivot.suspended', 'pivot.pivoted', 'restore.one', 'clean.undefined',
+             'COMMIT.leave', 'pivot.suspended', 'pivot.pivoted', 'restore.one', 'cleanup.undefined',
              'back:rollback.dest', 'back:commit.started', 'back:pivot.pivoted', 'back:restore.one',
-             'migrate.running>UNCERTAIN.leave', 'token.source>token.dest', 'direct:seed.unplaced'],
-    'agent': ['seed.sent', 'token.source'],
+             'migrate.running>UNCERTAIN.leave', 'token.source>token.dest', 'mirror:copy.unplaced'],
+    'agent': ['copy.sent', 'token.source'],
     'source-libvirtd': ['migrate.running', 'migrate.arrived', 'back:pivot.suspended'],
     'dest-libvirtd': ['migrate.running', 'commit.started', 'pivot.suspended'],
     'source-qemu': ['overlay.made', 'migrate.arrived', 'back:commit.started'],
-    'dest-qemu': ['migrate.running', 'token.dest', 'pivot.pivoted', 'direct:migrate.running'],
+    'dest-qemu': ['migrate.running', 'token.dest', 'pivot.pivoted', 'mirror:migrate.running'],
 }
-SHORT_STATES = {'SEED', 'MIGRATE', 'SWITCHED', 'COMMIT', 'PIVOT', 'RESTORE', 'CLEAN', 'ROLLBACK', 'BACK_COMMIT',
-                'BACK_PIVOT', 'BACK_RESTORE', 'UNCERTAIN'}
+SHORT_STATES = {'COPY', 'MIGRATE', 'ACTIVATE', 'COMMIT', 'PIVOT', 'REDEFINE', 'CLEANUP', 'ROLLBACK', 'BACK_COMMIT',
+                'BACK_PIVOT', 'BACK_REDEFINE', 'UNCERTAIN'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,19 +72,19 @@ class Point:
     def key(self):
         """What --only and the table call it."""
         return {'forward': self.name, 'back': f'back:{self.name}',
-                'direct': f'direct:{self.name}'}.get(self.way, f'{self.killed}>{self.name}')
+                'mirror': f'mirror:{self.name}'}.get(self.way, f'{self.killed}>{self.name}')
 
     def at(self):
         """How far forward the job is here; -1: it is not on its way forward."""
-        if self.way not in ('forward', 'direct'):
+        if self.way not in ('forward', 'mirror'):
             return -1
-        return FORWARD.index('MIGRATE.enter' if self.name == 'seed.unplaced' else self.name)
+        return FORWARD.index('MIGRATE.enter' if self.name == 'copy.unplaced' else self.name)
 
     def state(self):
         """The state in which the job is here."""
         if self.way == 'resume':
             return 'ROLLBACK' if self.name == 'rollback.dest' else 'UNCERTAIN'
-        if self.name == 'seed.unplaced':
+        if self.name == 'copy.unplaced':
             return 'MIGRATE'
         names = BACK if self.way == 'back' else FORWARD
         return next(name for name in names[names.index(self.name):] if name.endswith(('.enter', '.leave')))[:-6]
@@ -94,8 +94,8 @@ class Point:
         stop = f'{self.name}@1:stop'
         if self.way == 'back':
             return [f'migrate.running:error:interference,{stop}']
-        if self.name == 'seed.unplaced':
-            return [f'migrate.unparked@1:error:connection,{stop}']
+        if self.name == 'copy.unplaced':
+            return [f'migrate.released@1:error:connection,{stop}']
         return [f'{self.killed}@1:kill', stop] if self.killed else [stop]
 
     def past_token(self):
@@ -140,7 +140,7 @@ class Point:
 def all_points():
     """Every point on every way, in the order of the table."""
     return [*[Point(name, 'forward') for name in FORWARD], *[Point(name, 'back') for name in BACK],
-            *[Point(name, 'direct') for name in DIRECT],
+            *[Point(name, 'mirror') for name in MIRROR],
             *[Point(name, 'resume', killed) for killed, name in AFTER_A_KILL]]
 
 

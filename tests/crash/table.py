@@ -8,7 +8,7 @@ DOCUMENT = pathlib.Path(__file__).resolve().parents[2] / 'docs/reliability.md'
 BEGIN = '<!-- Written by tests/crash/run: begin -->'
 END = '<!-- Written by tests/crash/run: end -->'
 WAYS = {'forward': 'On the way forward', 'back': 'On the way back (after an error while libvirt migrates)',
-        'direct': 'On the way forward with --fold direct', 'resume': 'In the resume after the tool was killed'}
+        'mirror': 'On the way forward with --merge mirror', 'resume': 'In the resume after the tool was killed'}
 
 
 def percentile(values, part):

@@ -50,7 +50,7 @@ class Trial:
     moments: tuple = ()
     sabotage: bool = False
     seed: str = ''
-    fold: str = 'commit'
+    merge: str = 'commit'
 
     @property
     def key(self):
@@ -65,7 +65,7 @@ class Trial:
         if self.point:
             return f'{self.point.key},{self.victim}'
         kills = ', then '.join(f'{victim} at {when:.2f} s' for when, victim in self.moments)
-        return f'random {self.seed}/{self.number} ({self.fold}){": " if kills else ""}{kills}'
+        return f'random {self.seed}/{self.number} ({self.merge}){": " if kills else ""}{kills}'
 
 
 @dataclasses.dataclass
@@ -190,9 +190,9 @@ class Runner:
         self.calls.append(call)
         return call
 
-    def migrate(self, fault=None, fold='commit'):
+    def migrate(self, fault=None, merge='commit'):
         """Start the migration."""
-        return self.start('a', ['migrate', NAME, self.lab.uri('b'), '--json', '--policy', 'crash', '--fold', fold], fault)
+        return self.start('a', ['migrate', NAME, self.lab.uri('b'), '--json', '--policy', 'crash', '--merge', merge], fault)
 
     @staticmethod
     def _stopped(call):
@@ -205,7 +205,7 @@ class Runner:
     def come_to(self, point):
         """Run the job until it stands at a point; returns the Call that stands there."""
         faults = point.faults()
-        call = self.migrate(faults[0], 'direct' if point.way == 'direct' else 'commit')
+        call = self.migrate(faults[0], 'mirror' if point.way == 'mirror' else 'commit')
         for fault in faults[1:]:
             call.wait(60)
             if call.code != -signal.SIGKILL:
@@ -349,7 +349,7 @@ class Runner:
 
     def _at_moments(self, trial, result, beat):
         (first, victim), *more = trial.moments
-        call = self.migrate(fold=trial.fold)
+        call = self.migrate(merge=trial.merge)
         time.sleep(first)
         self.kill(victim)
         since = time.monotonic()
@@ -429,4 +429,4 @@ def random_trial(number, seed, duration):
     if chance.random() < 0.5:
         moments.append((chance.uniform(0, 2.5), chance.choice(RANDOM_VICTIMS)))
     return Trial(number, moments[0][1], None, chance.choice(MODES), chance.random() < 0.5, tuple(moments),
-                 seed=seed, fold=chance.choice(['commit', 'direct']))
+                 seed=seed, merge=chance.choice(['commit', 'mirror']))

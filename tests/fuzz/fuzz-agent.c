@@ -8,7 +8,7 @@
 #include "host/json-read.h"
 #include "tests/fuzz/fuzz.h"
 
-static JsonObject *call(VmigStorage *self G_GNUC_UNUSED, const char *method, JsonObject *args, GError **error)
+static JsonObject *call(VmigNode *self G_GNUC_UNUSED, const char *method, JsonObject *args, GError **error)
 {
     JsonObject *reply = json_object_new();
 
@@ -22,7 +22,7 @@ static JsonObject *call(VmigStorage *self G_GNUC_UNUSED, const char *method, Jso
     return reply;
 }
 
-static const VmigStorageOps ops = {.call = call};
+static const VmigNodeOps ops = {.call = call};
 
 static void check_output(int fd)
 {
@@ -38,12 +38,12 @@ static void check_output(int fd)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    VmigStorage storage = {&ops, (char *)"here"};
+    VmigNode node = {&ops, (char *)"here"};
     g_autoptr(GError) error = NULL;
     int in = memfd_create("in", MFD_CLOEXEC), out = memfd_create("out", MFD_CLOEXEC);
 
     g_assert(in >= 0 && out >= 0 && write(in, data, size) == (ssize_t)size && lseek(in, 0, SEEK_SET) == 0);
-    gboolean ok = vmig_agent_serve(in, out, &storage, &error);
+    gboolean ok = vmig_agent_serve(in, out, &node, &error);
     g_assert(ok == (error == NULL));
     check_output(out);
     close(in);

@@ -26,7 +26,7 @@ static VmigJob *make_job(const VmigDomainFacts *facts)
     job->id = g_strdup(ID);
     job->uuid = g_strdup(facts->uuid);
     job->domain = g_strdup(facts->name);
-    job->options.fold = g_strdup("commit");
+    job->options.merge = g_strdup("commit");
     for (guint i = 0; i < facts->disks->len && job->disks->len == 0; i++) {
         const VmigDomainDisk *found = facts->disks->pdata[i];
         if (found->source == NULL)
@@ -59,7 +59,7 @@ static void rewrite(const char *text, const VmigJob *job)
     for (guint i = 0; i < 4; i++) {
         g_autoptr(GError) error = NULL;
         char *made = i < 2 ? vmig_domain_xml_for_destination(text, job, i == 0, &error)
-                           : vmig_domain_xml_on_bases(text, job, i == 2 ? VMIG_SIDE_SOURCE : VMIG_SIDE_DEST, &error);
+                           : vmig_domain_xml_on_bases(text, job, i == 2 ? VMIG_SOURCE : VMIG_DEST, &error);
         check_made(made, error);
     }
 }
@@ -75,7 +75,7 @@ static void look(const char *text, const VmigDomainXml *xml, const VmigJob *job)
         g_assert(vmig_domain_xml_disk(xml, disk->target) != NULL && chain != NULL);
         if (job->disks->len > 0)
             (void)vmig_domain_disk_chain_matches(disk, "/srv/images/here.overlay",
-                                                 ((const VmigDisk *)job->disks->pdata[0])->files, VMIG_SIDE_SOURCE);
+                                                 ((const VmigDisk *)job->disks->pdata[0])->files, VMIG_SOURCE);
     }
     g_autofree char *overlays = vmig_overlay_snapshot_xml(job, text, NULL);
     g_autofree char *ours = vmig_metadata_xml(job);

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 
 #include "host/json-read.h"
-#include "host/storage-local.h"
+#include "host/node-local.h"
 #include "tests/fuzz/fuzz.h"
 
 #define MOST_CALLS 12
@@ -54,31 +54,31 @@ static void check_foreign(void)
     }
 }
 
-static VmigStorage *open_storage(gboolean dest)
+static VmigNode *open_node(gboolean dest)
 {
     g_autofree char *state = in_folder("state"), *run = in_folder("run"), *images = in_folder("images");
     g_autofree char *config_dir = in_folder("config"), *libvirt = in_folder("libvirt");
     g_autofree char *conf = in_folder("config/qemu.conf");
     const char *const roots[] = {images, NULL};
-    VmigStorageConfig config = {.state_dir = state,
-                                .libvirt_uri = "test:///default",
-                                .run_dir = run,
-                                .roots = roots,
-                                .exe = "/nonexistent/vmig-snap",
-                                .machine_id = "m",
-                                .role = dest ? VMIG_ROLE_DESTINATION : VMIG_ROLE_SOURCE,
-                                .tls_dir = "/nonexistent/pki",
-                                .qemu_conf = conf,
-                                .libvirt_qemu_dir = config_dir,
-                                .libvirt_run_dir = libvirt};
+    VmigNodeConfig config = {.state_dir = state,
+                             .libvirt_uri = "test:///default",
+                             .run_dir = run,
+                             .roots = roots,
+                             .exe = "/nonexistent/vmig-snap",
+                             .machine_id = "m",
+                             .role = dest ? VMIG_ROLE_DESTINATION : VMIG_ROLE_SOURCE,
+                             .tls_dir = "/nonexistent/pki",
+                             .qemu_conf = conf,
+                             .libvirt_qemu_dir = config_dir,
+                             .libvirt_run_dir = libvirt};
     g_autoptr(GError) error = NULL;
-    VmigStorage *storage = vmig_storage_local_new("here", &config, &error);
+    VmigNode *node = vmig_node_local_new("here", &config, &error);
 
     g_assert_no_error(error);
-    return storage;
+    return node;
 }
 
-static void call(VmigStorage *storage, const char *line)
+static void call(VmigNode *node, const char *line)
 {
     g_auto(GStrv) parts = g_strsplit(line, "@", -1);
     g_autofree char *text = g_strjoinv(fuzz_folder(), parts);
@@ -92,7 +92,7 @@ static void call(VmigStorage *storage, const char *line)
     JsonObject *args = vmig_reader_object(&reader, "args");
     if (!vmig_reader_end(&reader, NULL, "the request"))
         return;
-    g_autoptr(JsonObject) reply = storage->ops->call(storage, method, args, &error);
+    g_autoptr(JsonObject) reply = node->ops->call(node, method, args, &error);
     g_assert((reply == NULL) == (error != NULL));
     g_autofree char *written = reply != NULL ? vmig_json_line(reply) : NULL;
     g_assert(written == NULL || strchr(written, '\n') == NULL);
@@ -111,10 +111,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     g_auto(GStrv) lines = g_strsplit(text, "\n", MOST_CALLS + 1);
     make_folders();
     make_files();
-    VmigStorage *storage = open_storage(data[0] == 'D');
+    VmigNode *node = open_node(data[0] == 'D');
     for (guint i = 0; lines[i] != NULL && i < MOST_CALLS; i++)
-        call(storage, lines[i]);
-    vmig_storage_free(storage);
+        call(node, lines[i]);
+    vmig_node_free(node);
     check_foreign();
     return 0;
 }

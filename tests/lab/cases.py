@@ -229,8 +229,8 @@ def _parse(file):
     parser.add_argument('--binary', default=os.environ.get('VMIG_SNAP_BINARY', str(BINARY)))
     parser.add_argument('-k', metavar='PATTERN', default='', help='only tests whose name has one of these, separated by commas')
     parser.add_argument('--all', action='store_true', help='also those that take long; -k takes them too')
-    parser.add_argument('--fold', choices=('commit', 'direct', 'auto'),
-                        help='migrate with this fold where a test does not choose one')
+    parser.add_argument('--merge', choices=('commit', 'mirror', 'auto'),
+                        help='migrate with this merge where a test does not choose one')
     parser.add_argument('--repeat', type=int, default=1, metavar='N')
     parser.add_argument('--list', action='store_true')
     parser.add_argument('--dir', help="the lab's folder (default: one for this test file)")
@@ -281,7 +281,7 @@ def main(file, names):
     """Run the test_* functions of a file as the command line asks; returns the exit code."""
     args = _parse(file)
     tests = _selected(args, names)
-    Call.fold = args.fold
+    Call.merge = args.merge
     if args.list:
         print('\n'.join(tests))
         return 0

@@ -57,15 +57,15 @@ class Output(threading.Thread):
 class Call:
     """One vmig-snap that runs or has run. events: [(seconds, dict)] of --json.
 
-    fold: what plan and migrate are given as --fold, unless their arguments say which; None: nothing.
+    merge: what plan and migrate are given as --merge, unless their arguments say which; None: nothing.
     """
 
-    fold = None
+    merge = None
 
     def __init__(self, lab, host, argv, env=None):
         self.lab, self.argv = lab, [str(word) for word in argv]
-        if self.fold and self.argv[:1] in (['plan'], ['migrate']) and '--fold' not in self.argv:
-            self.argv += ['--fold', self.fold]
+        if self.merge and self.argv[:1] in (['plan'], ['migrate']) and '--merge' not in self.argv:
+            self.argv += ['--merge', self.merge]
         self.begin = time.monotonic()
         self.process = lab.popen(host, ['vmig-snap', *self.argv], env=env)
         self._out, self._err = Output(self.process.stdout), Output(self.process.stderr)

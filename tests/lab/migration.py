@@ -69,7 +69,7 @@ class Migration:
         """run() of one that fails while libvirt migrates. Until it goes back, or is tried again, the link is so slow
         that libvirt is not at its end before it is told to stop."""
         call = self.start(fault=fault)
-        call.wait_state('DETACH')
+        call.wait_state('DROP_METADATA')
         self.lab.rate(mbit)
         try:
             wait_until(lambda: call.process.poll() is not None or (call.retries() and not through_retries) or

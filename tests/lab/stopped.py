@@ -22,11 +22,11 @@ def is_stopped(pid):
 @contextlib.contextmanager
 def stopped(move, point, rate=None):
     """The migration, stopped at a fault point (POINT or POINT@N); it goes on and ends with the block. rate: Mbit/s
-    that the hosts send meanwhile, from the state DETACH on."""
+    that the hosts send meanwhile, from the state DROP_METADATA on."""
     call = move.start(fault=f'{point if "@" in point else point + "@1"}:stop')
     try:
         if rate:
-            call.wait_state('DETACH')
+            call.wait_state('DROP_METADATA')
             move.lab.rate(rate)
         wait_until(lambda: is_stopped(call.process.pid) or call.process.poll() is not None, 60,
                    f'the stop at {point}')

@@ -199,11 +199,11 @@ def test_agent_frozen_and_tool_dead(case):
 @shared
 @thorough
 def test_silence_then_the_same_tool(case):
-    """Half a minute of silence in SEED: the agent there does not know yet that its connection is dead when the network
+    """Half a minute of silence in COPY: the agent there does not know yet that its connection is dead when the network
     is back. The tool goes on with a new one, and does not take its own old one for another operation."""
     move = roaming(case)
     call = move.start(args=['--bandwidth', '10M'])
-    call.wait_state('SEED')
+    call.wait_state('COPY')
     case.lab.silence(True, move.dest)
     try:
         wait_until(lambda: call.retries() or call.process.poll() is not None, 45, 'a retry')

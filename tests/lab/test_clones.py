@@ -105,7 +105,7 @@ def test_two_disks(case):
     call = case.call('a', 'migrate', 'g', lab.uri('b'), '--json', '--source-images', 'delete', '--verify', timeout=180)
     need(call.code == DONE and lab.state('b', 'g') == 'running', call.code, call.tail())
     need([content(lab, 'b', disk.path) for disk in disks] == before, 'a disk reads something else there')
-    totals = [event['total'] for _, event in call.events if event['event'] == 'progress' and event['phase'] == 'SEED'
+    totals = [event['total'] for _, event in call.events if event['event'] == 'progress' and event['phase'] == 'COPY'
               and event['disk'] is None]
     need(totals and max(totals) < sum(sizes) + sizes[0] / 2, 'the base was sent twice:', max(totals), sizes)
     need(not files_there(lab, 'a'), 'left on the source:', files_there(lab, 'a'))
@@ -177,7 +177,7 @@ def test_defined_meanwhile(case):
     make_base(lab)
     clone(case, 'g1', start=True)
     call = Call(lab, 'a', ['migrate', 'g1', lab.uri('b'), '--json', '--source-images', 'delete'],
-                {'VMIG_SNAP_FAULT': 'clean.undefined@1:stop'})
+                {'VMIG_SNAP_FAULT': 'cleanup.undefined@1:stop'})
     wait_stopped(call)
     other = clone(case, 'g2')
     before = content(lab, 'a', other.files['vda'][0])

@@ -102,7 +102,7 @@ def test_io_error(case):
     guest = case.guest(tree=TWO[:1], edit=broken_disk(case))
     trigger = lab.path('b', '/run/vmig-eio')
     move = case.migration(guest, *policy(case))
-    with stopped(move, 'SWITCHED.enter') as call:
+    with stopped(move, 'ACTIVATE.enter') as call:
         trigger.write_text(guest.files['vda'][0])
         os.kill(call.process.pid, signal.SIGCONT)
         wait_until(lambda: len(call.retries()) > 1 or call.process.poll() is not None, 60, 'retries')
@@ -151,7 +151,7 @@ def test_job_gone(case):
 def test_throttled(case):
     """Somebody throttles the commit to nothing: it gets its speed back."""
     move = journey(case, roaming(case))
-    with stopped(move, 'SWITCHED.leave') as call:
+    with stopped(move, 'ACTIVATE.leave') as call:
         case.lab.virsh(move.dest, 'blockjob', 'g', 'vda', '--bandwidth', '1')
     arrived(move)
 
@@ -294,7 +294,7 @@ def full_in_commit(case, *args):
     """A migration whose commit finds the destination full: (small disk, Migration, Call), stopped no more."""
     small, guest = small_disk(case)
     move = case.migration(guest, *args)
-    call = move.start(fault='SWITCHED.enter@1:stop')
+    call = move.start(fault='ACTIVATE.enter@1:stop')
     wait_until(lambda: is_stopped(call.process.pid), 90, 'the arrival')
     small.fill(1)
     os.kill(call.process.pid, signal.SIGCONT)

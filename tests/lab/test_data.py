@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The data path: what is sent, what is not sent again, and what is never taken for a seed."""
+"""The data path: what is sent, what is not sent again, and what is never taken for a base copy."""
 import os
 import shutil
 import signal
@@ -22,7 +22,7 @@ def allocated(case, host, path=IMAGE):
     return os.stat(case.lab.path(host, path)).st_blocks * 512
 
 
-def done_of(call, phase='SEED'):
+def done_of(call, phase='COPY'):
     """The last sum that was told of a phase."""
     told = [event['done'] for _, event in call.events
             if event.get('event') == 'progress' and event['phase'] == phase and event['disk'] is None]
@@ -30,9 +30,9 @@ def done_of(call, phase='SEED'):
 
 
 def wait_done(call, size):
-    """Until so many bytes of SEED are done, or it ended."""
+    """Until so many bytes of COPY are done, or it ended."""
     wait_until(lambda: call.process.poll() is not None or done_of(call) >= size, 60,
-               f'{size} bytes of SEED')
+               f'{size} bytes of COPY')
     need(call.process.poll() is None, 'it ended too early:', call.tail())
 
 
@@ -58,8 +58,8 @@ def test_way_back(case):
     back.prove_arrived(revert=None)
     second = back.call.result['bytes_copied']
     need(0 < second < first / 4, f'the way there took {first} bytes, the way back {second}')
-    need('only what changed' in back.call.stdout, 'nothing was said of the seed')
-    told = [event for _, event in back.call.events if event['event'] == 'progress' and event['phase'] == 'SEED']
+    need('only what changed' in back.call.stdout, 'nothing was said of the copy')
+    told = [event for _, event in back.call.events if event['event'] == 'progress' and event['phase'] == 'COPY']
     need(told[-1]['skipped'] > first // 2, 'nothing was told of what is skipped:', told[-1])
     # And there once more, onto what the second one kept.
     guest.host = 'a'
@@ -71,7 +71,7 @@ def test_way_back(case):
 
 
 def test_way_back_chain(case):
-    """The same with a chain of two files: each is a seed of its own."""
+    """The same with a chain of two files: each is a base copy of its own."""
     guest = case.guest(disks=[Disk('vda', below=(f'{IMAGES}/deep.qcow2',), fill_mb=32)])
     move = case.migration(guest)
     move.run()
@@ -89,17 +89,17 @@ def test_way_back_rolled_back(case):
     first = away(case, guest)
     case.need_faults()
     call = case.call('b', 'migrate', 'g', case.lab.uri('a'), '--json',
-                     env={'VMIG_SNAP_FAULT': 'seed.sent:error:base-changed'}, timeout=120)
+                     env={'VMIG_SNAP_FAULT': 'copy.sent:error:base-changed'}, timeout=120)
     need(call.code == ROLLED_BACK, f'exit code {call.code}:', call.tail())
     need(case.lab.state('b', 'g') == 'running', 'the guest does not run on b')
-    need(not case.lab.path('a', IMAGE).exists(), 'the seed is there, and nobody knows what is in it')
+    need(not case.lab.path('a', IMAGE).exists(), 'the copy is there, and nobody knows what is in it')
     case.lab.wait_writes('b', 'g', 5)
     verdict = oracle.check_writes(case.lab, 'b', 'g')
     need(verdict.ok, 'the writes:', verdict)
     back = case.migration(guest, source='b', dest='a')
     back.run()
     back.prove_arrived(revert=None)
-    need(back.call.result['bytes_copied'] > first // 2, 'something unknown was taken for a seed')
+    need(back.call.result['bytes_copied'] > first // 2, 'something unknown was taken for a copy')
 
 
 def test_connection_lost(case):
@@ -235,7 +235,7 @@ def test_more_connections(case):
     wait_done(call, 16 * MIB)
     job = call.events[-1][1]['job']
     links = case.lab.path('a', f'/run/vmig-snap/{job}')
-    need((links / 'seed-0.sock.0').exists(), 'there is one connection only:', sorted(os.listdir(links)))
+    need((links / 'copy-0.sock.0').exists(), 'there is one connection only:', sorted(os.listdir(links)))
     agents = [argv for argv in case.lab.processes('b', 'vmig-snap').values() if argv[1:] == ['agent']]
     need(len(agents) == 1, 'a further connection has an agent of its own:', agents)
     move.finish()
@@ -251,7 +251,7 @@ def test_tcp(case):
 
 
 def test_tls(case):
-    """Memory, mirrors and seeds with TLS; a certificate with another host's name ends it."""
+    """Memory, mirrors and base copies with TLS; a certificate with another host's name ends it."""
     if shutil.which('openssl') is None:
         raise Skip('openssl is not installed')
     for host in 'ab':
@@ -271,7 +271,7 @@ def test_tls(case):
             case.lab.path(host, '/etc/vmig-snap/vmig-snap.conf').unlink()
 
 
-# --- what is never a seed ------------------------------------------------------------------------
+# --- what is never a base copy ------------------------------------------------------------------------
 
 def refused_back(case, guest, *words):
     """The way back is refused before anything is touched, with these words."""
@@ -285,7 +285,7 @@ def refused_back(case, guest, *words):
     need((before.st_mtime_ns, before.st_ino) == (after.st_mtime_ns, after.st_ino), 'it was touched')
 
 
-def test_touched_seed(case):
+def test_touched_copy(case):
     """A kept image that was written to, one in use, one below another image, one that a domain has."""
     lab, guest = case.lab, case.guest(disks=[FULL])
     away(case, guest)

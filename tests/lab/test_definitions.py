@@ -128,8 +128,8 @@ def test_defined_anew_meanwhile(case):
     lab = case.lab
     guest = case.guest(disks=[Disk('vda'), Disk('vdb', fill_mb=1)], tree=None)
     move = case.migration(guest)
-    call = move.start(fault='seed.receiving:delay:4000')
-    call.wait_state('SEED')
+    call = move.start(fault='copy.receiving:delay:4000')
+    call.wait_state('COPY')
     lab.make_disk('a', f'{IMAGES}/next.qcow2', '64M')
     edit_persistent(lab, 'a', lambda text: re.sub(r"'[^'<>]*g-vda\.vmig[^'<>]*'", f"'{IMAGES}/next.qcow2'", text))
     move.finish()
@@ -146,8 +146,8 @@ def test_attached_meanwhile(case):
     lab = case.lab
     guest = case.guest(tree=None)
     move = case.migration(guest)
-    call = move.start(fault='seed.receiving:delay:4000')
-    call.wait_state('SEED')
+    call = move.start(fault='copy.receiving:delay:4000')
+    call.wait_state('COPY')
     lab.make_disk('a', f'{IMAGES}/new.raw', '64M', fmt='raw')
     lab.virsh('a', 'attach-disk', 'g', f'{IMAGES}/new.raw', 'vdb', '--live', '--config')
     move.finish()

@@ -238,7 +238,7 @@ def test_words(case):
          call.stdout)
     need(case.call('a', 'doctor', 'nobody', '--json').error['code'] == 'no-domain', 'an unknown domain')
     need(case.call('a', 'doctor', 'nobody').code == REFUSED, 'an unknown domain')
-    need(case.call('a', 'doctor', 'a', 'b').code == USAGE and case.call('a', 'clean').code == USAGE, 'wrong words')
+    need(case.call('a', 'doctor', 'a', 'b').code == USAGE and case.call('a', 'purge').code == USAGE, 'wrong words')
 
 
 # --- the journal ---------------------------------------------------------------------------------
@@ -304,7 +304,7 @@ def test_mark(case):
     for mark in (job, UNKNOWN):
         for flags in (['--live', '--config'], ['--config'], ['--live']):
             lab.virsh('b', 'metadata', 'g', '--uri', 'urn:vmig-snap:operation:1', '--key', 'vmig',
-                      '--set', f"<operation job='{mark}' state='CLEAN'/>", *flags)
+                      '--set', f"<operation job='{mark}' state='CLEANUP'/>", *flags)
             planted(case, 'b', 'metadata')
             fixed(case, 'b', 'metadata')
             for kind in ([], ['--inactive']):
@@ -440,18 +440,18 @@ def test_overlay_in_chain(case):
 def test_unfinished(case):
     """A killed tool: the job on both hosts, with what to do; --fix changes nothing; after resume all is well."""
     lab = case.lab
-    job = killed(case, 'seed.sent:kill', cmdline=SILENT, tree=ONE)
+    job = killed(case, 'copy.sent:kill', cmdline=SILENT, tree=ONE)
     for host in HOSTS:
         before = tree(case, host)
         found = doctor(case, host, '--fix')
         need(problems(found) == ['job-unfinished'] and job in found['job-unfinished'][0]['repair'] and
-             'SEED' in found['job-unfinished'][0]['message'], f'on {host}:', found)
+             'COPY' in found['job-unfinished'][0]['message'], f'on {host}:', found)
         need(tree(case, host) == before, f'--fix changed files on {host}')
     need(guards(case, 'a'), '--fix ended the guard of a job that is not finished')
     need('vmig:operation' in lab.virsh('a', 'dumpxml', 'g'), '--fix took the mark')
     call = case.call('a', 'doctor', '--json')
     need(call.code == 1, 'exit code', call.code)
-    clean = case.call('a', 'clean', 'g', '--json')
+    clean = case.call('a', 'purge', 'g', '--json')
     need(clean.code == REFUSED and 'not finished' in clean.error['message'], clean.tail())
     resumed(case, job)
     for host in HOSTS:
@@ -482,7 +482,7 @@ def test_changed_chain(case):
     hosts(case)
     case.guest(cmdline=SILENT, tree=ONE)
     plain = lab.virsh('a', 'dumpxml', 'g', '--inactive')
-    job = killed(case, 'seed.sent:kill', guest=True)
+    job = killed(case, 'copy.sent:kill', guest=True)
     ours = lab.virsh('a', 'dumpxml', 'g', '--inactive')
     define(lab, 'a', plain)
     found = doctor(case, 'a', '--fix')
@@ -527,7 +527,7 @@ def test_clean(case):
     there = tree(case, 'b')
     held = {path: os.stat(lab.path('a', path)).st_blocks * 512 for path in guest.all_files()}
     need(len(held) == 3, 'the lab made', held)
-    call = case.call('a', 'clean', 'g', '--json')
+    call = case.call('a', 'purge', 'g', '--json')
     need(call.code == DONE and call.stderr == '', call.code, call.tail())
     done = call.document
     need((done['job'], done['domain'], done['destination']) == (job, 'g', 'vmig-b'), done)
@@ -536,7 +536,7 @@ def test_clean(case):
     need(files_there(lab, 'a') == {foreign}, 'left on a:', files_there(lab, 'a'))
     need(tree(case, 'b') == there and lab.state('b', 'g') == 'running', 'the destination was touched')
     need(oracle.leftovers(lab, 'a', [foreign], []) == [], oracle.leftovers(lab, 'a', [foreign], []))
-    again = case.call('a', 'clean', 'g', '--json')
+    again = case.call('a', 'purge', 'g', '--json')
     need(again.code == DONE and again.document['removed'] == [] and again.document['freed'] == 0, again.tail())
     for host in HOSTS:
         clean_bill(case, host)
@@ -545,16 +545,16 @@ def test_clean(case):
 def test_clean_words(case):
     """For people: each file and the sum."""
     guest, _ = moved(case)
-    call = case.call('a', 'clean', 'g')
+    call = case.call('a', 'purge', 'g')
     need(call.code == DONE and f'Removed {guest.files["vda"][0]}' in call.stdout and 'freed; g is on vmig-b.'
          in call.stdout, call.stdout, call.stderr)
-    need('Nothing is left to remove' in case.call('a', 'clean', 'g').stdout, 'the second time')
+    need('Nothing is left to remove' in case.call('a', 'purge', 'g').stdout, 'the second time')
 
 
 def refuses(case, host, name, word, *args, code=REFUSED):
     """clean refuses, in these words, and touches nothing."""
     before = {h: tree(case, h) for h in HOSTS}
-    call = case.call(host, 'clean', name, '--json', *args)
+    call = case.call(host, 'purge', name, '--json', *args)
     need(call.code == code and word in call.error['message'], f'{word!r}, {code}:', call.code, call.tail())
     need({h: tree(case, h) for h in HOSTS} == before, 'it touched files')
     return call
@@ -607,7 +607,7 @@ def test_clean_refusals(case):
     copy.rename(copy.with_suffix('.aside'))
     refuses(case, 'a', 'g', 'last copy')
     copy.with_suffix('.aside').rename(copy)
-    need(case.call('a', 'clean', 'g').code == DONE, 'and at last it goes')
+    need(case.call('a', 'purge', 'g').code == DONE, 'and at last it goes')
     need(not lab.path('a', image).exists(), 'it is still there')
 
 
@@ -620,10 +620,10 @@ def test_clean_same_name(case):
     lab.remove_guest('b', 'g')
     second, _ = moved(case)
     refuses(case, 'a', 'g', 'several domains')
-    need(case.call('a', 'clean', uuid).code == DONE, 'by its UUID')
+    need(case.call('a', 'purge', uuid).code == DONE, 'by its UUID')
     need(not lab.path('a', first.files['vda'][0]).exists() and lab.path('a', second.files['vda'][0]).exists(),
          'the wrong one went:', files_there(lab, 'a'))
-    need(case.call('a', 'clean', 'g').code == DONE and not files_there(lab, 'a'), 'the other one by name')
+    need(case.call('a', 'purge', 'g').code == DONE and not files_there(lab, 'a'), 'the other one by name')
 
 
 def test_clean_alone(case):
@@ -634,7 +634,7 @@ def test_clean_alone(case):
     try:
         call = refuses(case, 'a', 'g', 'vmig-b')
         need('--without-destination' in call.error['hint'], call.error)
-        need(case.call('a', 'clean', 'g', '--without-destination').code == DONE, 'alone')
+        need(case.call('a', 'purge', 'g', '--without-destination').code == DONE, 'alone')
     finally:
         lab.link(True)
     need(not lab.path('a', guest.files['vda'][0]).exists(), 'it is still there')
@@ -659,7 +659,7 @@ def test_clean_unknown_there(case):
 
 def test_clean_after_rollback(case):
     """The images of a guest that stayed are its disks."""
-    killed(case, 'seed.sent:kill', cmdline=SILENT, tree=ONE)
+    killed(case, 'copy.sent:kill', cmdline=SILENT, tree=ONE)
     need(case.call('a', 'cancel', 'g', timeout=120).code == DONE, 'cancel')
     case.lab.virsh('a', 'suspend', 'g')
     refuses(case, 'a', 'g', 'stayed')
@@ -671,15 +671,15 @@ def test_clean_there_and_back(case):
     """After the way back the images here are the guest's disks; what it left there can go, from there."""
     lab = case.lab
     guest, _ = moved(case)
-    need(case.call('a', 'clean', 'g').code == DONE, 'before the way back')
+    need(case.call('a', 'purge', 'g').code == DONE, 'before the way back')
     back = case.call('b', 'migrate', 'g', lab.uri('a'), '--json', timeout=180)
     need(back.code == DONE, 'the way back:', back.tail())
     lab.virsh('a', 'suspend', 'g')
     image = guest.files['vda'][0]
-    call = case.call('a', 'clean', 'g', '--json')
+    call = case.call('a', 'purge', 'g', '--json')
     need(lab.path('a', image).exists(), 'IT REMOVED THE DISK OF A GUEST', call.tail())
     need(call.code == REFUSED, call.code, call.tail())
-    need(case.call('b', 'clean', 'g').code == DONE and not lab.path('b', image).exists(), 'on the other host')
+    need(case.call('b', 'purge', 'g').code == DONE and not lab.path('b', image).exists(), 'on the other host')
     need(lab.path('a', image).exists(), 'the disk')
 
 

@@ -37,7 +37,7 @@ def reset_at(point):
     return test
 
 
-globals().update({f'test_reset_at_{point}': reset_at(point) for point in ('seed.sent', 'migrate.unparked',
+globals().update({f'test_reset_at_{point}': reset_at(point) for point in ('copy.sent', 'migrate.released',
                                                                           'commit.started@2', 'PIVOT.enter')})
 
 

@@ -211,9 +211,9 @@ def test_systemd(case):
     lab = case.lab
     fake = lab.bin / 'fake-systemctl'
     move = case.migration(case.guest())
-    call = move.start(fault='seed.sent:delay:5000')
+    call = move.start(fault='copy.sent:delay:5000')
     job = job_of(call)
-    call.wait_state('SEED')
+    call.wait_state('COPY')
     lab.run('a', ['mkdir', '-p', '/run/systemd/system'])
     try:
         for code, expected in ((0, 0), (1, 1)):
@@ -240,9 +240,9 @@ def test_live_operation_is_left_alone(case):
     guest = case.guest()
     xml = lab.virsh('a', 'dumpxml', 'g')
     move = case.migration(guest)
-    call = move.start(fault='seed.sent:delay:6000')
+    call = move.start(fault='copy.sent:delay:6000')
     job = job_of(call)
-    call.wait_state('SEED')
+    call.wait_state('COPY')
     for _ in range(3):
         begin = time.monotonic()
         done = call_hook(lab, 'a', 'g', ['started', 'begin', '-'], xml, timeout=5)
@@ -315,13 +315,13 @@ def test_stale_twin(case):
 
 
 def test_guest_dies_before_switchover(case):
-    """kill -9 of tool and QEMU in SEED: it starts from its overlay, not from its base, and the job goes back."""
+    """kill -9 of tool and QEMU in COPY: it starts from its overlay, not from its base, and the job goes back."""
     install(case)
     lab = case.lab
     guest = case.guest()
     plain = lab.virsh('a', 'dumpxml', 'g', '--inactive')
     move = case.migration(guest)
-    call = move.start(fault='seed.sent:kill')
+    call = move.start(fault='copy.sent:kill')
     job = job_of(call)
     with nobody_resumes(lab, job):
         move.finish()
@@ -352,7 +352,7 @@ def test_release_wakes(case):
         (folder / 'impatient.conf').write_text(IMPATIENT)
     guest = case.guest()
     move = case.migration(guest, '--policy', 'impatient')
-    call = move.start(fault='seed.sent:kill')
+    call = move.start(fault='copy.sent:kill')
     job = job_of(call)
     move.finish()
     lab.kill_qemu('a', 'g')
@@ -448,7 +448,7 @@ def test_bad_input_with_a_job(case):
     lab = case.lab
     guest = case.guest()
     move = case.migration(guest)
-    call = move.start(fault='seed.sent:kill')
+    call = move.start(fault='copy.sent:kill')
     job = job_of(call)
     with nobody_resumes(lab, job):
         move.finish()

@@ -29,7 +29,7 @@ def moving(case):
     def make():
         guest = case.guest(tree=TWO[:1])
         move = case.migration(guest)
-        move.run(fault='SEED.leave@1:error:interference')
+        move.run(fault='COPY.leave@1:error:interference')
         need(move.call.code == ROLLED_BACK, 'the first job:', move.call.tail())
         return guest
     guest = case.guest_once('moving', make)
@@ -200,7 +200,7 @@ def test_destination_without_job(case):
 @shared
 def test_older_destination_half_given(case):
     """The token is given on the source only, and the destination's journal is older than the overlays there."""
-    move = replaced(case, DEST, when='HANDOVER.enter', died='token.source')
+    move = replaced(case, DEST, when='PREPARE.enter', died='token.source')
     need(lab_state(move) == 'paused', 'it runs without a token:', lab_state(move))
     ends_there(move, move.source)
 
@@ -243,7 +243,7 @@ def test_older_source_alone(case):
 def test_source_forgot_all(case):
     """The source's journal is of before the job, its guest is undefined, and it was booted: nothing there proves that it
     was the source, so that it takes no record. The job ends without it, and what the job left there stays."""
-    move = replaced(case, SOURCE, when=None, died='clean.undefined')
+    move = replaced(case, SOURCE, when=None, died='cleanup.undefined')
     lab, source = case.lab, move.source
     lab.run(source, 'rm -rf /run/vmig-snap/*')
     before = files_there(lab, source)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The operation lock: while a job holds a guest nobody changes its disks or snapshots, root neither.
 
-The job is stopped in SEED, in MIGRATE and in COMMIT, and everything that would lose data is tried as
+The job is stopped in COPY, in MIGRATE and in COMMIT, and everything that would lose data is tried as
 root with virsh: refused, the guest and its files as before, and the job then ends DONE. What libvirt
 cannot refuse is tried as well: the job notices and the guest is safe.
 """
@@ -142,11 +142,11 @@ def second_locked(case, move, hosts='ab'):
 
 
 @shared
-def test_held_in_seed(case):
-    """SEED: the parked block copies refuse."""
+def test_held_in_copy(case):
+    """COPY: the hold refuse."""
     guest = roaming(case)
     move = journey(case, guest)
-    with stopped(move, 'seed.sent'):
+    with stopped(move, 'copy.sent'):
         all_refused(case, move, guest.host)
         second_locked(case, move)
     arrived(move)
@@ -177,16 +177,16 @@ def test_held_in_commit(case):
 # --- what cannot be refused ----------------------------------------------------------------------
 
 @shared
-def test_abort_in_seed(case):
-    """virsh blockjob --abort of a parked copy: it is taken again before the next state."""
+def test_abort_in_copy(case):
+    """virsh blockjob --abort of a hold: it is taken again before the next state."""
     lab = case.lab
     guest = roaming(case)
     move = journey(case, guest)
-    with stopped(move, 'seed.sent') as call:
+    with stopped(move, 'copy.sent') as call:
         lab.virsh(guest.host, 'blockjob', guest.name, 'vda', '--abort')
         need(not lab.virsh(guest.host, 'blockjob', guest.name, 'vda', '--raw').strip(), 'it was not aborted')
         os.kill(call.process.pid, signal.SIGCONT)
-        call.wait_state('DETACH')
+        call.wait_state('DROP_METADATA')
         held = lab.virsh(guest.host, 'blockjob', guest.name, 'vda', '--raw', check=False).stdout
         need('Copy' in held or any(state == 'MIGRATE' for _, state in call.states()), 'nothing holds vda:', held)
     need(call.code != DONE or not call.error, call.tail())
@@ -213,7 +213,7 @@ def suspended_at(point):
 
 
 globals().update({f'test_suspended_at_{point}': suspended_at(point)
-                  for point in ('seed.sent', 'commit.started@2', 'PIVOT.enter')})
+                  for point in ('copy.sent', 'commit.started@2', 'PIVOT.enter')})
 
 
 @shared
@@ -221,7 +221,7 @@ def test_suspended_and_resumed(case):
     """virsh suspend and resume while the base is copied: nothing comes of it."""
     guest = roaming(case)
     move = journey(case, guest)
-    with stopped(move, 'seed.sent'):
+    with stopped(move, 'copy.sent'):
         case.lab.virsh(guest.host, 'suspend', guest.name)
         case.lab.virsh(guest.host, 'resume', guest.name)
     arrived(move)
@@ -279,7 +279,7 @@ def test_reverted_and_off(case):
     lab = case.lab
     guest = case.guest(tree=TWO)
     move = case.migration(guest)
-    with stopped(move, 'seed.sent') as call:
+    with stopped(move, 'copy.sent') as call:
         os.kill(call.process.pid, signal.SIGKILL)
         call.process.wait(10)
         for pid, argv in lab.processes('a', 'vmig-snap').items():
@@ -309,12 +309,12 @@ def test_reverted_and_off(case):
 test_reverted_and_off.thorough = True
 
 
-def off_in_seed(case, command, words):
-    """The guest is ended in SEED: rolled back, off, whole, nothing is started anywhere."""
+def off_in_copy(case, command, words):
+    """The guest is ended in COPY: rolled back, off, whole, nothing is started anywhere."""
     lab = case.lab
     guest = case.guest(tree=TWO[:1])
     move = case.migration(guest)
-    with stopped(move, 'seed.sent') as call:
+    with stopped(move, 'copy.sent') as call:
         lab.virsh('a', *command, guest.name)
         wait_until(lambda: lab.state('a', guest.name) == 'shut off', 30, 'the end of the guest')
     need(call.code == ROLLED_BACK and call.error['code'] in words, call.code, call.tail())
@@ -330,14 +330,14 @@ def off_in_seed(case, command, words):
     lab.wait_writes('a', guest.name, 5)
 
 
-def test_destroyed_in_seed(case):
+def test_destroyed_in_copy(case):
     """virsh destroy."""
-    off_in_seed(case, ['destroy'], ('guest-gone',))
+    off_in_copy(case, ['destroy'], ('guest-gone',))
 
 
-def test_shut_down_in_seed(case):
+def test_shut_down_in_copy(case):
     """virsh shutdown."""
-    off_in_seed(case, ['shutdown'], ('guest-gone',))
+    off_in_copy(case, ['shutdown'], ('guest-gone',))
 
 
 # --- a snapshot that got into the overlay all the same -------------------------------------------
@@ -377,11 +377,11 @@ def parked_by_snapshot(case, move, point, host):
     move.call = case.call(move.source, 'resume', guest.name, '--json', timeout=90)
 
 
-def test_sneaked_in_seed(case):
+def test_sneaked_in_copy(case):
     """While the base is copied: the job goes back, and parks before the overlays would be committed."""
     guest = case.guest(disks=[Disk('vda'), Disk('vdb', fill_mb=1)], tree=TWO[:1])
     move = case.migration(guest)
-    parked_by_snapshot(case, move, 'seed.sent', 'a')
+    parked_by_snapshot(case, move, 'copy.sent', 'a')
     need(move.call.code == ROLLED_BACK, move.call.code, move.call.tail())
     need(not overlays(case.lab, 'a', guest) and case.lab.state('a', 'g') == 'running', 'not as before')
     need(files_there(case.lab, 'a') == move.files_before['a'] and

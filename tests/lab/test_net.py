@@ -181,13 +181,13 @@ def begin_in(move, state):
         call.wait_state('COMMIT')
     elif state == 'MIGRATE':
         call = move.start()
-        call.wait_state('DETACH')
+        call.wait_state('DROP_METADATA')
         lab.rate(40)
         wait_until(lambda: call.process.poll() is not None or lab.qemu_pid(move.dest, 'g'), 30, 'QEMU there')
         time.sleep(1)
     else:
         call = move.start(args=['--bandwidth', '20M'])
-        call.wait_state('SEED')
+        call.wait_state('COPY')
         time.sleep(1)
     need(call.process.poll() is None, f'it ended in {state}:', call.tail())
     return time.monotonic()
@@ -245,18 +245,18 @@ def lost_in(state, how, seconds):
         finally:
             lab.rate(None)
     test.__doc__ = f'{state}: {how} for {seconds} s.'
-    test.thorough = how != 'ssh' or state == 'SEED'
+    test.thorough = how != 'ssh' or state == 'COPY'
     return test
 
 
 globals().update({f'test_lost_{state.lower()}_{how}_{seconds}': lost_in(state, how, seconds)
-                  for state in ('SEED', 'MIGRATE', 'COMMIT')
+                  for state in ('COPY', 'MIGRATE', 'COMMIT')
                   for how, seconds in (('ssh', 0), ('silent', 3), ('silent', 30), ('down', 3), ('down', 30))})
 
 
 # What can freeze, in which state: (who, seconds within which it must have been noticed).
 FROZEN = {
-    'SEED': {'receiver': 2 * STALL, 'sshd': 25, 'agent': 60},
+    'COPY': {'receiver': 2 * STALL, 'sshd': 25, 'agent': 60},
     'MIGRATE': {'qemu': 2 * STALL + 20, 'libvirtd': 55, 'sshd': 25, 'agent': 60},
     'COMMIT': {'libvirtd': 55, 'sshd': 25, 'agent': 60},
 }
@@ -302,7 +302,7 @@ def frozen_in(state, who, noticed):
             for pid in frozen:
                 os.kill(pid, signal.SIGCONT)
     test.__doc__ = f'{state}: {who} on the destination stands still.'
-    test.thorough = (state, who) not in (('SEED', 'receiver'), ('MIGRATE', 'qemu'))
+    test.thorough = (state, who) not in (('COPY', 'receiver'), ('MIGRATE', 'qemu'))
     return test
 
 
@@ -330,7 +330,7 @@ def slow_in(state):
     return test
 
 
-globals().update({f'test_slow_{state.lower()}': slow_in(state) for state in ('SEED', 'MIGRATE')})
+globals().update({f'test_slow_{state.lower()}': slow_in(state) for state in ('COPY', 'MIGRATE')})
 
 
 @shared
@@ -386,17 +386,17 @@ def test_silence_at_token(case):
 # --- cancel, from another shell, in every state ---------------------------------------------------
 
 # In the order in which a migration reaches them: from `token.source` on there is only forward.
-BACK_FROM = ['LOCK.enter', 'LOCK.leave', 'OVERLAY.enter', 'overlay.made', 'overlay.parked', 'OVERLAY.leave', 'SEED.enter',
-             'seed.receiving', 'seed.sent', 'seed.placed', 'SEED.leave', 'HANDOVER.enter', 'handover.overlays',
-             'HANDOVER.leave', 'DETACH.enter', 'detach.one', 'DETACH.leave', 'MIGRATE.enter']
+BACK_FROM = ['LOCK.enter', 'LOCK.leave', 'OVERLAY.enter', 'overlay.made', 'overlay.held', 'OVERLAY.leave', 'COPY.enter',
+             'copy.receiving', 'copy.sent', 'copy.placed', 'COPY.leave', 'PREPARE.enter', 'handover.overlays',
+             'PREPARE.leave', 'DROP_METADATA.enter', 'detach.one', 'DROP_METADATA.leave', 'MIGRATE.enter']
 # The signal is on its way while libvirt begins: a small guest may be about to arrive when it is seen.
-EITHER_FROM = ['migrate.unparked']
-FORWARD_FROM = ['token.source', 'token.dest', 'MIGRATE.leave', 'SWITCHED.enter', 'switched.resumed', 'SWITCHED.leave',
+EITHER_FROM = ['migrate.released']
+FORWARD_FROM = ['token.source', 'token.dest', 'MIGRATE.leave', 'ACTIVATE.enter', 'switched.resumed', 'ACTIVATE.leave',
                 'COMMIT.enter', 'commit.started', 'COMMIT.leave', 'PIVOT.enter', 'pivot.suspended', 'pivot.pivoted',
-                'PIVOT.leave', 'RESTORE.enter', 'restore.one', 'RESTORE.leave', 'CLEAN.enter', 'clean.undefined',
-                'CLEAN.leave']
-CANCEL_OFTEN = {'LOCK.leave', 'overlay.parked', 'seed.sent', 'detach.one', 'migrate.unparked', 'token.dest',
-                'CLEAN.enter'}
+                'PIVOT.leave', 'REDEFINE.enter', 'restore.one', 'REDEFINE.leave', 'CLEANUP.enter', 'cleanup.undefined',
+                'CLEANUP.leave']
+CANCEL_OFTEN = {'LOCK.leave', 'overlay.held', 'copy.sent', 'detach.one', 'migrate.released', 'token.dest',
+                'CLEANUP.enter'}
 
 
 def stat_of(pid):
@@ -449,7 +449,7 @@ globals().update({f'test_cancel_at_{point}': cancelled_at(point) for point in BA
 def test_cancel_of_the_dead(case):
     """cancel of a job whose process was killed: it takes the job over and rolls it back."""
     move = roaming(case)
-    move.start(fault='SEED.leave:kill')
+    move.start(fault='COPY.leave:kill')
     move.call.process.wait(60)
     cancel = case.call(move.source, 'cancel', 'g', '--json', timeout=120)
     need(cancel.code == DONE, 'cancel ended with', cancel.code, cancel.tail())

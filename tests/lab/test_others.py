@@ -39,7 +39,7 @@ def restored(start):
         guest = case.guest_once('kept', lambda: case.guest(tree=TWO))
         move = case.migration(guest)
         try:
-            with stopped(move, 'seed.sent') as call:
+            with stopped(move, 'copy.sent') as call:
                 restore(lab, guest, 'b', start)
                 before = known(lab, 'b')
             need(call.code == ROLLED_BACK and call.error['code'] == 'interference', call.code, call.tail())
@@ -65,7 +65,7 @@ def test_suspended_and_cancelled(case):
     lab = case.lab
     guest = case.guest_once('kept', lambda: case.guest(tree=TWO))
     move = case.migration(guest)
-    with stopped(move, 'seed.sent') as call:
+    with stopped(move, 'copy.sent') as call:
         lab.virsh('a', 'suspend', guest.name)
         os.kill(call.process.pid, signal.SIGTERM)
     need(call.code == ROLLED_BACK and call.error['code'] == 'cancelled', call.code, call.tail())
@@ -143,7 +143,7 @@ def whole(case, host, guest, again=True):
 
 def test_set_aside_on_source(case):
     """On the way back: the guest stays on the source, on its overlay. Once that is committed all is as before."""
-    move, job = parked_by_sneak(case, 'seed.sent', 'a')
+    move, job = parked_by_sneak(case, 'copy.sent', 'a')
     set_aside(case, 'a', job, killed_at=('aside.other', 'aside.released', 'aside.told'))
     merged(case, 'a', move.guest)
     whole(case, 'a', move.guest)
@@ -177,8 +177,8 @@ def test_nasty_name(case):
     lab = case.lab
     guest = case.guest(tree=None, start=False, edit=lambda xml: xml.replace('<name>g</name>', f'<name>{NASTY}</name>'))
     lab.virsh('a', 'start', NASTY)
-    call = Call(lab, 'a', ['migrate', NASTY, lab.uri('b'), '--json'], env={'VMIG_SNAP_FAULT': 'seed.sent@1:stop'})
-    wait_until(lambda: is_stopped(call.process.pid) or call.process.poll() is not None, 60, 'the stop at seed.sent')
+    call = Call(lab, 'a', ['migrate', NASTY, lab.uri('b'), '--json'], env={'VMIG_SNAP_FAULT': 'copy.sent@1:stop'})
+    wait_until(lambda: is_stopped(call.process.pid) or call.process.poll() is not None, 60, 'the stop at copy.sent')
     need(call.process.poll() is None, 'it ended before:', call.tail())
     lab.virsh('a', 'qemu-monitor-command', NASTY, '--hmp', 'savevm sneaked')
     os.kill(call.process.pid, signal.SIGCONT)

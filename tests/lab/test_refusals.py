@@ -163,8 +163,8 @@ def test_second_operation(case):
     case.need_faults()
     guest = case.guest()
     move = case.migration(guest)
-    call = move.start(fault='seed.receiving:delay:4000')
-    call.wait_state('SEED')
+    call = move.start(fault='copy.receiving:delay:4000')
+    call.wait_state('COPY')
     job = call.states and call.events[0][1]['job']
     for argv in (['migrate', 'g', case.lab.uri('b'), '--json'], ['plan', 'g', case.lab.uri('b'),
                                                                  '--json']):
@@ -434,7 +434,7 @@ def test_bad_options(case):
                  ['--parallel', '999'], ['--max-downtime', 'soon'], ['--map', 'vda'],
                  ['--map', 'vda=relative.qcow2'], ['--map', f'vda={IMAGES}/../x'],
                  ['--map-dir', f'{IMAGES}=x'], ['--disk', 'vda', '--disk', 'vda'], ['--disk', ''],
-                 ['--fold', 'sideways'], ['--transport', 'pigeon'], ['--source-images', 'burn'],
+                 ['--merge', 'sideways'], ['--transport', 'pigeon'], ['--source-images', 'burn'],
                  ['--policy', '../x'], ['--policy', 'nobody'], ['--no-such-option'], ['extra']):
         with Untouched(case, guest):
             call = case.call('a', 'migrate', 'g', dest, *argv, '--json')

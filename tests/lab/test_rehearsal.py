@@ -379,7 +379,7 @@ def test_snapshots_between_tries(case):
     guest = case.guest()
     names = case.lab.virsh('a', 'snapshot-list', 'g', '--name')
     move = case.migration(guest, '--policy', 'far')
-    call = move.start(fault='migrate.unparked@1:error:connection')
+    call = move.start(fault='migrate.released@1:error:connection')
     wait_until(lambda: call.retries() or call.process.poll() is not None, 90, 'the retry')
     wait_until(lambda: case.lab.virsh('a', 'snapshot-list', 'g', '--name') == names, 20, 'the snapshots')
     case.call('a', 'resume', 'g')

@@ -17,24 +17,24 @@ from lab import IMAGES, wait_until
 
 # Every point that comes before the token, in the order in which a migration reaches them. An error
 # of class FATAL is never tried again.
-BEFORE = ['LOCK.enter', 'LOCK.leave', 'OVERLAY.enter', 'overlay.made', 'overlay.parked',
-          'OVERLAY.leave', 'SEED.enter', 'seed.receiving', 'seed.sent', 'seed.placed', 'SEED.leave',
-          'HANDOVER.enter', 'handover.overlays', 'HANDOVER.leave', 'DETACH.enter', 'detach.one',
-          'DETACH.leave', 'MIGRATE.enter', 'migrate.watched', 'migrate.unparked', 'migrate.running']
+BEFORE = ['LOCK.enter', 'LOCK.leave', 'OVERLAY.enter', 'overlay.made', 'overlay.held',
+          'OVERLAY.leave', 'COPY.enter', 'copy.receiving', 'copy.sent', 'copy.placed', 'COPY.leave',
+          'PREPARE.enter', 'handover.overlays', 'PREPARE.leave', 'DROP_METADATA.enter', 'detach.one',
+          'DROP_METADATA.leave', 'MIGRATE.enter', 'migrate.watched', 'migrate.released', 'migrate.running']
 # Points of states that the policy may repeat, before the token.
-REPEATED = ['SEED.enter', 'seed.receiving', 'seed.sent', 'seed.placed', 'SEED.leave',
-            'MIGRATE.enter', 'migrate.watched', 'migrate.unparked', 'migrate.running']
+REPEATED = ['COPY.enter', 'copy.receiving', 'copy.sent', 'copy.placed', 'COPY.leave',
+            'MIGRATE.enter', 'migrate.watched', 'migrate.released', 'migrate.running']
 # The guest is whole on the destination, and libvirt is at the end of its migration: the source may be gone already, and
 # then the guest arrives; else it goes back.
 EITHER = ['migrate.arrived', 'migrate.fenced']
 # The destination owns the guest: whatever fails, it arrives.
-AFTER = ['MIGRATE.leave', 'SWITCHED.enter', 'switched.ended', 'switched.resumed', 'SWITCHED.leave', 'COMMIT.enter',
+AFTER = ['MIGRATE.leave', 'ACTIVATE.enter', 'switched.ended', 'switched.resumed', 'ACTIVATE.leave', 'COMMIT.enter',
          'commit.started', 'COMMIT.leave', 'PIVOT.enter', 'pivot.suspended', 'pivot.pivoted',
-         'PIVOT.leave', 'RESTORE.enter', 'restore.one', 'RESTORE.leave', 'CLEAN.enter',
-         'clean.undefined', 'CLEAN.leave']
+         'PIVOT.leave', 'REDEFINE.enter', 'restore.one', 'REDEFINE.leave', 'CLEANUP.enter',
+         'cleanup.undefined', 'CLEANUP.leave']
 # On the way back, after a failure at migrate.running.
 BACK = ['ROLLBACK.enter', 'ROLLBACK.leave', 'BACK_COMMIT.enter', 'BACK_COMMIT.leave',
-        'BACK_PIVOT.enter', 'BACK_PIVOT.leave', 'BACK_RESTORE.enter', 'BACK_RESTORE.leave']
+        'BACK_PIVOT.enter', 'BACK_PIVOT.leave', 'BACK_REDEFINE.enter', 'BACK_REDEFINE.leave']
 
 # Tries again soon, so that a test need not wait.
 POLICY = '''[transient]
@@ -150,7 +150,7 @@ def test_points_are_all(case):
              for end in ('enter', 'leave')} | set(named)
     # A token that is half written, and a rollback that is cut, need a crash to be interesting; test_direct,
     # test_pivot, test_rehearsal and test_others have the last ones.
-    elsewhere = {'token.source', 'token.dest', 'rollback.dest', 'seed.unplaced', 'pivot.before', 'rehearsal.started',
+    elsewhere = {'token.source', 'token.dest', 'rollback.dest', 'copy.unplaced', 'pivot.before', 'rehearsal.started',
                  'aside.other', 'aside.released', 'aside.told'}
     tested = {*BEFORE, *EITHER, *AFTER, *BACK}
     need(every - tested == elsewhere and tested <= every,
@@ -190,9 +190,9 @@ def test_attempts_run_out(case):
     """A failure that does not pass ends by the policy: back, after that many retries."""
     quick_policy(case)
     move = case.migration(case.guest(tree=TWO[:1]), '--policy', 'test')
-    move.run(fault='seed.sent:error:connection')
+    move.run(fault='copy.sent:error:connection')
     need(len(move.call.retries()) == 3, 'retries:', len(move.call.retries()))
-    move.prove_back('connection', words=['seed.sent'])
+    move.prove_back('connection', words=['copy.sent'])
 
 
 def test_paused_back(case):
@@ -209,11 +209,11 @@ def test_paused_back(case):
 # --- the operator --------------------------------------------------------------------------------
 
 @shared
-def test_interrupt_seed(case):
+def test_interrupt_copy(case):
     """^C while the base is copied."""
     move = case.migration(two_disks(case), '--bandwidth', '20M')
     call = move.start()
-    call.wait_state('SEED')
+    call.wait_state('COPY')
     time.sleep(1)
     call.interrupt()
     begin = time.monotonic()
@@ -224,11 +224,11 @@ def test_interrupt_seed(case):
 
 
 @shared
-def test_interrupt_seed_often(case):
+def test_interrupt_copy_often(case):
     """^C pressed again and again, then SIGTERM: nothing is cut off in the middle."""
     move = case.migration(two_disks(case), '--bandwidth', '20M')
     call = move.start()
-    call.wait_state('SEED')
+    call.wait_state('COPY')
     for _ in range(15):
         if call.process.poll() is None:
             call.interrupt()
@@ -244,7 +244,7 @@ def test_interrupt_migrate(case):
     """^C while libvirt migrates."""
     move = case.migration(two_disks(case))
     call = move.start()
-    call.wait_state('DETACH')
+    call.wait_state('DROP_METADATA')
     case.lab.rate(40)
     try:
         call.wait_state('MIGRATE')
@@ -280,7 +280,7 @@ def test_cancel_detached(case):
     guest = two_disks(case)
     move = case.migration(guest, '--bandwidth', '20M')
     call = move.start()
-    call.wait_state('SEED')
+    call.wait_state('COPY')
     cancel = case.call('a', 'cancel', 'g')
     if cancel.code != LOCKED:
         need(cancel.code in (DONE, ROLLED_BACK), 'cancel:', cancel.code, cancel.stdout, cancel.stderr)
@@ -295,7 +295,7 @@ def test_interrupt_after_switchover(case):
     """^C after the switchover: it says that there is only forward, and goes on."""
     move = case.migration(case.guest(tree=TWO[:1]))
     call = move.start(fault='commit.started:delay:2000')
-    call.wait_state('SWITCHED')
+    call.wait_state('ACTIVATE')
     time.sleep(0.5)
     call.interrupt()
     move.finish()
@@ -309,7 +309,7 @@ def test_guest_goes_off(case):
     lab, guest = case.lab, case.guest()
     move = case.migration(guest, '--bandwidth', '20M')
     call = move.start()
-    call.wait_state('SEED')
+    call.wait_state('COPY')
     lab.virsh('a', 'destroy', 'g')
     move.finish()
     need(call.code == ROLLED_BACK and call.error.get('code') == 'guest-gone', call.code, call.error)
@@ -339,7 +339,7 @@ def test_agent_killed(case):
     quick_policy(case)
     move = case.migration(two_disks(case), '--bandwidth', '20M', '--policy', 'test')
     call = move.start()
-    call.wait_state('SEED')
+    call.wait_state('COPY')
     time.sleep(1)
     for pid in case.lab.processes('b', 'vmig-snap'):
         os.kill(pid, signal.SIGKILL)
@@ -352,11 +352,11 @@ def test_agent_killed(case):
 
 
 def test_receiver_killed(case):
-    """qemu-nbd on the destination dies while it receives: the seed is copied again."""
+    """qemu-nbd on the destination dies while it receives: the base copy is copied again."""
     quick_policy(case)
     move = case.migration(case.guest(), '--bandwidth', '40M', '--policy', 'test')
     call = move.start()
-    call.wait_state('SEED')
+    call.wait_state('COPY')
     time.sleep(1)
     for pid in case.lab.processes('b', 'qemu-nbd'):
         os.kill(pid, signal.SIGKILL)
@@ -370,7 +370,7 @@ def test_destination_qemu_killed(case):
     quick_policy(case)
     move = case.migration(case.guest(), '--policy', 'test')
     call = move.start()
-    call.wait_state('DETACH')
+    call.wait_state('DROP_METADATA')
     case.lab.rate(60)
     try:
         wait_until(lambda: case.lab.qemu_pid('b', 'g') or call.process.poll() is not None, 30,

@@ -62,7 +62,7 @@ def test_boot_unit(case):
     guest = case.guest()
     lab.virsh('a', 'autostart', 'g')
     move = case.migration(guest)
-    call = move.start(fault='seed.sent:kill')
+    call = move.start(fault='copy.sent:kill')
     job = job_of(call)
     move.finish()
     with contextlib.ExitStack() as silent:

@@ -226,7 +226,7 @@ def test_deleted_images(case):
     need_different(case, 'b', 'content', names)
 
 
-def test_seed_changed(case):
+def test_copy_changed(case):
     """Somebody changes the copy after it was proven: --verify finds it, the job parks, and nothing is removed."""
     guest = case.guest()
     path = guest.files['vda'][0]

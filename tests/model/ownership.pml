@@ -58,7 +58,7 @@ byte source = G_RUN;
 byte dest = A_ABSENT;
 bool left;            /* off on the source because it was migrated away, by libvirt's word */
 bool disks = true;    /* the source's QEMU has its overlays open for writing (lock byte 101) */
-bool parked = true;   /* the parked copies: libvirt refuses to migrate */
+bool parked = true;   /* the holds: libvirt refuses to migrate */
 bool asked;           /* libvirt was asked to migrate, and has not begun */
 bool abort_asked;
 bool stale;           /* the source ran since what is on the destination was complete */
@@ -269,7 +269,7 @@ inline give_token(given)
     }
 }
 
-/* What token_seen() and source_seen(), then dest_seen() and fence_stands() of flow/settle.c see. */
+/* What token_seen() and source_seen(), then dest_seen() and fence_stands() of flow/resolve.c see. */
 inline look()
 {
     atomic {
@@ -314,7 +314,7 @@ inline look()
     }
 }
 
-/* vmig_settle(): looks until the table says something that is not a way to the next look. */
+/* vmig_resolve(): looks until the table says something that is not a way to the next look. */
 inline settle()
 {
     barred = false;
@@ -456,10 +456,10 @@ idle:
     :: state == ST_DONE || state == ST_ROLLED_BACK -> goto done
     :: else -> skip
     fi;
-    /* The first one comes from DETACH; nobody watched a migration that is found begun. */
+    /* The first one comes from DROP_METADATA; nobody watched a migration that is found begun. */
     if
-    :: state == ST_DETACH && h == SRC -> enter(ST_MIGRATE)
-    :: state == ST_DETACH && h == DST -> enter(ST_ROLLBACK)
+    :: state == ST_DROP_METADATA && h == SRC -> enter(ST_MIGRATE)
+    :: state == ST_DROP_METADATA && h == DST -> enter(ST_ROLLBACK)
     :: state == ST_MIGRATE -> enter(ST_UNCERTAIN)
     :: state == ST_PARKED -> goto done
     :: else -> skip
@@ -472,9 +472,9 @@ next:
     :: state == ST_MIGRATE -> goto migrate
     :: state == ST_UNCERTAIN -> goto uncertain
     :: state == ST_ROLLBACK -> goto rollback
-    :: state == ST_SWITCHED -> goto switched
-    :: state == ST_CLEAN -> goto clean
-    :: state == ST_BACK_RESTORE -> goto back_restore
+    :: state == ST_ACTIVATE -> goto switched
+    :: state == ST_CLEANUP -> goto clean
+    :: state == ST_BACK_REDEFINE -> goto back_restore
     fi;
 
 migrate:
@@ -542,7 +542,7 @@ migrate:
     od;
     give_token(ok);
     if
-    :: ok -> enter(ST_SWITCHED); goto next
+    :: ok -> enter(ST_ACTIVATE); goto next
     :: else -> skip
     fi;
 
@@ -571,7 +571,7 @@ undo:
     fi;
     settle();
     if
-    :: decision == DECIDE_FORWARD -> enter(ST_SWITCHED)
+    :: decision == DECIDE_FORWARD -> enter(ST_ACTIVATE)
     :: decision == DECIDE_BACK && tries < TRIES -> atomic { tries++; parked = true }
     :: decision == DECIDE_BACK && tries >= TRIES -> enter(ST_ROLLBACK)
     :: else -> enter(ST_UNCERTAIN)
@@ -581,9 +581,9 @@ undo:
 uncertain:
     settle();
     if
-    :: decision == DECIDE_FORWARD -> enter(ST_SWITCHED)
+    :: decision == DECIDE_FORWARD -> enter(ST_ACTIVATE)
     :: decision == DECIDE_BACK -> enter(ST_ROLLBACK)
-    :: decision == DECIDE_DOWN && mine -> enter(ST_SWITCHED)
+    :: decision == DECIDE_DOWN && mine -> enter(ST_ACTIVATE)
     :: decision == DECIDE_DOWN && !mine -> enter(ST_ROLLBACK)
     :: else -> goto done /* it parks; the operator asks again */
     fi;
@@ -595,7 +595,7 @@ rollback:
     :: decision == DECIDE_BACK || decision == DECIDE_DOWN ->
         if
         :: mine -> enter(ST_UNCERTAIN)
-        :: else -> atomic { enter(ST_BACK_COMMIT); enter(ST_BACK_PIVOT); enter(ST_BACK_RESTORE) }
+        :: else -> atomic { enter(ST_BACK_COMMIT); enter(ST_BACK_PIVOT); enter(ST_BACK_REDEFINE) }
         fi
     :: else -> enter(ST_UNCERTAIN)
     fi;
@@ -638,7 +638,7 @@ switched:
         :: else -> skip
         fi
     };
-    atomic { enter(ST_COMMIT); enter(ST_PIVOT); enter(ST_RESTORE); enter(ST_CLEAN) };
+    atomic { enter(ST_COMMIT); enter(ST_PIVOT); enter(ST_REDEFINE); enter(ST_CLEANUP) };
     goto next;
 
 clean:
@@ -678,8 +678,8 @@ died:
 init
 {
     atomic {
-        record[SRC] = ST_DETACH;
-        record[DST] = ST_DETACH;
+        record[SRC] = ST_DROP_METADATA;
+        record[DST] = ST_DROP_METADATA;
         run Tool(SRC);
         run Tool(DST)
     }

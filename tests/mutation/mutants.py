@@ -176,77 +176,77 @@ one('fence-without-lock', FENCE, '        lock_no_write(fence, F_RDLCK);\n', '',
     "the source's QEMU can have its disks back", 'unit guard')
 
 # The copy and its proof.
-SEED = 'plugin/flow/seed.c'
-one('seed-hash-ignored', SEED, 'if (g_strcmp0(copy->task.hash, got_hash) != 0)', 'if (FALSE)',
+SEED = 'plugin/flow/copy.c'
+one('copy-hash-ignored', SEED, 'if (g_strcmp0(copy->task.hash, got_hash) != 0)', 'if (FALSE)',
     'a damaged copy becomes the disk', SIM)
-one('seed-base-changed', SEED, 'if (size == file->size && dev == file->dev && ino == file->ino && mtime_ns == '
+one('copy-base-changed', SEED, 'if (size == file->size && dev == file->dev && ino == file->ino && mtime_ns == '
     'file->mtime_ns)', 'if (TRUE)', 'a base that somebody wrote to while it was copied becomes the disk', SIM)
-layers('seed-dirty-kept', [
+layers('copy-dirty-kept', [
     (SEED, '        if (!file->dirty)\n            continue;\n', '        if (TRUE)\n            continue;\n'),
     (SEED, '!file->placed || file->dirty)', '!file->placed)'),
-], 'with the fold "direct" a half mirrored seed is taken for the base', SIM)
+], 'with the merge "mirror" a half mirrored seed is taken for the base', SIM)
 one('receiver-told-stale', 'plugin/host/receiver.c',
     'else if ((receiver->told[i / 8] & 1 << i % 8) && (set == NULL || (set[i / 8] & 1 << i % 8)))', 'else if (FALSE)',
-    'the hash is of what was there before, and the proof proves nothing', 'unit mover /mover/converges')
+    'the hash is of what was there before, and the proof proves nothing', 'unit copier /copier/converges')
 one('receiver-not-exclusive', 'plugin/host/receiver.c', '        if (!receiver->exclusive)\n', '        if (FALSE)\n',
-    'a second client changes the copy after it was hashed', 'unit mover /mover/second-client-in-old-part')
+    'a second client changes the copy after it was hashed', 'unit copier /copier/second-client-in-old-part')
 one('receiver-hard-link', 'plugin/host/receiver.c', '    if (st.st_nlink != 1)\n', '    if (FALSE)\n',
-    'a copy is written into a file of somebody else', 'unit mover /receiver/refuses')
+    'a copy is written into a file of somebody else', 'unit copier /receiver/refuses')
 
 # The engine, by the simulation.
-SETTLE = 'plugin/flow/settle.c'
-one('settle-revoked-unsaved', SETTLE, '    m->job->revoked = TRUE;\n    return vmig_journal_save(m->journal, m->job, error);',
+RESOLVE = 'plugin/flow/resolve.c'
+one('resolve-revoked-unsaved', RESOLVE, '    m->job->revoked = TRUE;\n    return vmig_journal_save(m->journal, m->job, error);',
     '    m->job->revoked = TRUE;\n    return TRUE;',
     'after a crash a copy counts that the source ran on from: acknowledged writes are lost', SIM)
-one('settle-fence-unasked', SETTLE, 'return m->source_fenced ||\n           (source != NULL', 'return TRUE ||\n           (source != NULL',
+one('resolve-fence-unasked', RESOLVE, 'return m->source_fenced ||\n           (source != NULL', 'return TRUE ||\n           (source != NULL',
     'what arrived counts although the source had its disks again: acknowledged writes are lost', SIM)
-one('settle-token-there-first', SETTLE,
-    '    if (source != NULL && !vmig_storage_token_put(source->storage, m->job, "destination", error))\n        return FALSE;\n',
-    '    if (!write_there(dest->storage, m->job, error))\n        return FALSE;\n'
-    '    if (source != NULL && !vmig_storage_token_put(source->storage, m->job, "destination", error))\n        return FALSE;\n',
+one('resolve-token-there-first', RESOLVE,
+    '    if (source != NULL && !vmig_node_token_put(source->node, m->job, "destination", error))\n        return FALSE;\n',
+    '    if (!write_there(dest->node, m->job, error))\n        return FALSE;\n'
+    '    if (source != NULL && !vmig_node_token_put(source->node, m->job, "destination", error))\n        return FALSE;\n',
     'the destination owns a guest that the source does not know to be gone', SIM)
-one('settle-ends-strangers', SETTLE, '*may = whose == VMIG_WHOSE_OURS;', '*may = TRUE;',
+one('resolve-ends-strangers', RESOLVE, '*may = whose == VMIG_WHOSE_OURS;', '*may = TRUE;',
     'another guest under the UUID is destroyed on the destination', SIM)
-one('settle-loser', SETTLE, 'facts->token == VMIG_TOKEN_NONE ? VMIG_SIDE_DEST : VMIG_SIDE_SOURCE;',
-    'facts->token == VMIG_TOKEN_NONE ? VMIG_SIDE_SOURCE : VMIG_SIDE_DEST;',
+one('resolve-loser', RESOLVE, 'facts->token == VMIG_TOKEN_NONE ? VMIG_DEST : VMIG_SOURCE;',
+    'facts->token == VMIG_TOKEN_NONE ? VMIG_SOURCE : VMIG_DEST;',
     'of two runners the owner is suspended',
     SIM, survives='the simulation never makes two runners')
-layers('settle-source-fenced-for-ever', [
-    (SETTLE, 'if (source == NULL || !vmig_storage_fence_drop(source->storage, m->job, error))\n        return FALSE;\n'
+layers('resolve-source-fenced-for-ever', [
+    (RESOLVE, 'if (source == NULL || !vmig_node_fence_drop(source->node, m->job, error))\n        return FALSE;\n'
              '    if (seen', 'if (source == NULL)\n        return FALSE;\n    if (seen'),
-    (SETTLE, '    if (!vmig_storage_fence_drop(m->world->source.storage, m->job, error))\n        return FALSE;\n'
-             '    g_autoptr(GError) why = NULL;\n    if (vmig_overlay_park', '    g_autoptr(GError) why = NULL;\n'
-             '    if (vmig_overlay_park'),
-    (SETTLE, '    if (!vmig_storage_fence_drop(m->world->source.storage, m->job, error))\n        return FALSE;\n    for',
+    (RESOLVE, '    if (!vmig_node_fence_drop(m->world->source.node, m->job, error))\n        return FALSE;\n'
+             '    g_autoptr(GError) why = NULL;\n    if (vmig_overlay_hold_all', '    g_autoptr(GError) why = NULL;\n'
+             '    if (vmig_overlay_hold_all'),
+    (RESOLVE, '    if (!vmig_node_fence_drop(m->world->source.node, m->job, error))\n        return FALSE;\n    for',
              '    for'),
-    ('plugin/flow/migrate.c', '    vmig_storage_fence_drop(m->world->source.storage, m->job, NULL);\n', ''),
-    ('plugin/flow/commit.c', '!vmig_storage_fence_drop(source->storage, m->job, error) || ', ''),
+    ('plugin/flow/migrate.c', '    vmig_node_fence_drop(m->world->source.node, m->job, NULL);\n', ''),
+    ('plugin/flow/commit.c', '!vmig_node_fence_drop(source->node, m->job, error) || ', ''),
 ], 'the guest goes back and cannot have its disks', 'sim 1800')
-one('settle-not-resumed', SETTLE, '    if (seen != VMIG_SEEN_STOPPED)\n', '    if (TRUE || seen != VMIG_SEEN_STOPPED)\n',
+one('resolve-not-resumed', RESOLVE, '    if (seen != VMIG_SEEN_STOPPED)\n', '    if (TRUE || seen != VMIG_SEEN_STOPPED)\n',
     'the guest stays stopped after the way back', 'sim 1800')
 MIGRATE = 'plugin/flow/migrate.c'
 one('migrate-no-fence', MIGRATE, '    *fenced = info != NULL && info->run == VMIG_RUN_SHUTOFF && info->migrated;\n',
     '    *fenced = TRUE;\n', 'the token is given while the source may run', SIM)
-one('migrate-leftover', MIGRATE, '    if (!vmig_settle_remove_arrived(m, error) || !vmig_ours_require_none',
+one('migrate-leftover', MIGRATE, '    if (!vmig_resolve_remove_arrived(m, error) || !vmig_ours_require_none',
     '    if (!vmig_ours_require_none', 'a retry fails on what the last try left there',
     SIM, survives='the end of a failed try removes it too')
-one('migrate-old-overlays', MIGRATE, ' || !vmig_handover_fresh_overlays(m, error) ||\n', ' ||\n',
+one('migrate-old-overlays', MIGRATE, ' || !vmig_prepare_fresh_overlays(m, error) ||\n', ' ||\n',
     'what an earlier try mirrored stays beneath the next: old blocks',
     SIM, survives='an overlay only gains blocks: the next mirror writes over all of it')
 one('migrate-run-state', MIGRATE, ' || !note_run_state(m, error) ||', ' || (0 && !note_run_state(m, error)) ||',
     'a guest that its user suspended runs when it arrives', 'case suspended-while-copied')
 layers('switched-without-token', [
-    ('plugin/flow/arrive.c', 'if (!vmig_job_token_is_dest(m->job))', 'if (FALSE)'),
-    (MIGRATE, '*next = vmig_job_token_is_dest(m->job) ? VMIG_STATE_SWITCHED : VMIG_STATE_ROLLBACK;',
-              '*next = VMIG_STATE_SWITCHED;'),
+    ('plugin/flow/activate.c', 'if (!vmig_job_token_is_dest(m->job))', 'if (FALSE)'),
+    (MIGRATE, '*next = vmig_job_token_is_dest(m->job) ? VMIG_STATE_ACTIVATE : VMIG_STATE_ROLLBACK;',
+              '*next = VMIG_STATE_ACTIVATE;'),
 ], 'the guest runs on the destination without the token', SIM)
 one('overlay-config-unsynced', 'plugin/flow/overlay.c',
-    'if (!vmig_side_require_persistent(m, VMIG_SIDE_SOURCE, VMIG_CHAIN_OVERLAY, error) ||\n        '
-    '!vmig_storage_sync_config(m->world->source.storage, error))',
-    'if (!vmig_side_require_persistent(m, VMIG_SIDE_SOURCE, VMIG_CHAIN_OVERLAY, error))',
+    'if (!vmig_host_require_persistent(m, VMIG_SOURCE, VMIG_CHAIN_OVERLAY, error) ||\n        '
+    '!vmig_node_sync_config(m->world->source.node, error))',
+    'if (!vmig_host_require_persistent(m, VMIG_SOURCE, VMIG_CHAIN_OVERLAY, error))',
     'after a power loss the guest starts on its bases, without its last writes', SIM)
 layers('overlay-snapshot-looks', [
-    ('plugin/flow/side.c', '        if (count > 0)\n            return fail_snapshot(m, host, overlay, count, error);\n',
+    ('plugin/flow/host.c', '        if (count > 0)\n            return fail_snapshot(m, host, overlay, count, error);\n',
      '        if (FALSE)\n            return fail_snapshot(m, host, overlay, count, error);\n'),
 ], 'a snapshot that somebody made in the overlay is lost: every look of the engine goes through this one', SIM)
 one('pivot-running', 'plugin/flow/commit-pivot.c', '    if (run != VMIG_RUN_RUNNING)\n        return TRUE;\n    return '
@@ -259,27 +259,27 @@ layers('pivot-unnoted', [
     ('plugin/flow/commit-offline.c', 'disk->pivoted = chain == VMIG_CHAIN_BASE;', 'disk->pivoted = FALSE && chain == VMIG_CHAIN_BASE;'),
     ('plugin/flow/pivot-truth.c', 'disk->pivoted = disk->pivoted || on_base;', ''),
 ], 'a stale overlay is committed over newer data', 'case off-after-half-a-pivot')
-one('offline-stale-overlay', 'plugin/flow/commit-offline.c', 'return !disk->pivoted && vmig_side_overlay(disk, side) != NULL;',
-    'return vmig_side_overlay(disk, side) != NULL;', 'an overlay that was left behind takes the disk back in time', 'case off-after-half-a-pivot')
-one('back-astray', 'plugin/flow/commit-offline.c', '    return !exists || !m->job->astray || fail_astray(m, error);',
+one('offline-stale-overlay', 'plugin/flow/commit-offline.c', 'return !disk->pivoted && vmig_disk_overlay(disk, side) != NULL;',
+    'return vmig_disk_overlay(disk, side) != NULL;', 'an overlay that was left behind takes the disk back in time', 'case off-after-half-a-pivot')
+one('back-diverged', 'plugin/flow/commit-offline.c', '    return !exists || !m->job->diverged || fail_diverged(m, error);',
     '    return TRUE;', 'overlays are committed into bases that somebody reverted', 'case reverted-and-off')
-one('back-thaw', 'plugin/flow/commit.c', ' || !vmig_storage_thaw(source->storage, m->job, error))', ')',
+one('back-thaw', 'plugin/flow/commit.c', ' || !vmig_node_thaw(source->node, m->job, error))', ')',
     'the way back cannot commit: our own hold keeps it out', SIM)
-one('detach-order', 'plugin/flow/handover.c', 'm->job->snapshots->pdata[i - 1];',
+one('detach-order', 'plugin/flow/prepare.c', 'm->job->snapshots->pdata[i - 1];',
     'm->job->snapshots->pdata[m->job->snapshots->len - i];', "libvirt changes the children's parent: another tree", SIM)
-one('restore-tree-uncompared', 'plugin/flow/restore.c',
+one('redefine-tree-uncompared', 'plugin/flow/redefine.c',
     'if (vmig_snapshot_tree_equal(m->job->snapshots, after, &difference))', 'if (TRUE)',
     'a snapshot that is missing or changed after the move is not noticed', SIM)
-one('clean-definitions', 'plugin/flow/clean.c',
-    'if (dest == NULL || !vmig_side_require_on_bases(m, VMIG_SIDE_DEST, error) ||', 'if (dest == NULL ||',
+one('cleanup-definitions', 'plugin/flow/cleanup.c',
+    'if (dest == NULL || !vmig_host_require_on_bases(m, VMIG_DEST, error) ||', 'if (dest == NULL ||',
     'the overlay goes while the next start would use it: the guest does not start', SIM)
-one('clean-keeps-nothing', 'plugin/flow/clean.c', 'return m->job->options.keep_source ? vmig_images_note_users(m)',
+one('clean-keeps-nothing', 'plugin/flow/cleanup.c', 'return m->job->options.keep_source ? vmig_images_note_users(m)',
     'return FALSE ? vmig_images_note_users(m)', 'images are removed that were to be kept', SIM)
 one('machine-migrate-again', 'plugin/flow/machine.c', '        state = vmig_state_next_that(state, VMIG_STATE_DECIDES);\n',
     '        (void)0;\n', 'a process that takes over migrates again, whoever has the guest', SIM)
 one('records-overwritten', 'plugin/flow/records.c', '    return other > 1 && (other > own || (other == own && !m->here_is_dest));',
     '    return FALSE;', 'a journal that was put back counts more than the truth', SIM)
-one('rollback-arrived', 'plugin/flow/rollback.c', 'if (dest == NULL || !vmig_settle_remove_arrived(m, error))',
+one('rollback-arrived', 'plugin/flow/rollback.c', 'if (dest == NULL || !vmig_resolve_remove_arrived(m, error))',
     'if (dest == NULL)', 'a stale copy of the guest stays on the destination', SIM)
 
 # Who needs an image that is to be removed.
@@ -325,7 +325,7 @@ layers('events-stop-of-others', [
 ], "another guest's switchover counts as this one's, and the migration fails", 'unit libvirt-events')
 
 # What a peer may ask.
-PEER = 'plugin/host/storage-peer.c'
+PEER = 'plugin/host/node-peer.c'
 one('peer-no-lock', PEER, 'return vmig_local_holds(local, job, uuid) ||', 'return TRUE || vmig_local_holds(local, job, uuid) ||',
     'a peer works at a guest whose lock it does not hold', 'unit hostile')
 one('peer-any-role', PEER, '(g_str_equal(own, role) || vmig_fail(', '(TRUE || vmig_fail(',

@@ -10,22 +10,22 @@ import sys
 # name: (seeds, how each run must end, [--when])
 CASES = {
     # The source is booted with a journal of before the job, after its guest was undefined.
-    'source-forgot': (range(1, 21), 'done', ['PLAN/lock/source=old-journal', 'CLEAN/guard-stop/source=power']),
+    'source-forgot': (range(1, 21), 'done', ['PLAN/lock/source=old-journal', 'CLEANUP/guard-stop/source=power']),
     # The mark on the destination is gone, its journal is put back, and only the end is not noted yet.
     'destination-forgot': (range(1, 21), 'done', ['PLAN/lock/dest=old-journal',
-                                                  'CLEAN/rundir-remove/dest=crash-before']),
+                                                  'CLEANUP/rundir-remove/dest=crash-before']),
     # The disks are on their bases and the guest writes there, but the pivot is not noted as done; then it goes off.
     'off-after-half-a-pivot': ((2, 3, 4, 5, 7, 8, 11), 'done', [
         'PIVOT/sync-config/dest=error-after', 'PIVOT/resume/dest=crash-after', 'PIVOT/lock/dest=guest-off']),
     # The user suspends the guest while its disks are copied: it arrives suspended.
-    'suspended-while-copied': (range(1, 11), 'done', ['SEED/received/dest=guest-pause']),
+    'suspended-while-copied': (range(1, 11), 'done', ['COPY/received/dest=guest-pause']),
     # The overlay has a snapshot that did not arrive, and the source does not answer the question for it: what arrived
     # does not become the guest.
     'snapshot-not-seen': ((1, 2, 3, 4, 5, 7, 8), 'rolled-back', [
         'MIGRATE/migrate-poll/source#3=save', 'MIGRATE/fence-take/source=crash-after',
         'UNCERTAIN/count-snapshots/source=error-before']),
     # An operator reverts the guest on its bases, and it goes off while the job is parked for that.
-    'reverted-and-off': ((3, 4, 7), 'set-aside', ['SEED/receive/dest=guard', 'SEED/stat/source=revert',
+    'reverted-and-off': ((3, 4, 7), 'set-aside', ['COPY/receive/dest=guard', 'COPY/stat/source=revert',
                                                   'PARKED/lock/source=guest-off']),
 }
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The simulation notices what must never be: planted, the invariant made for it has to say so.
 
-    python3 tests/sim/sees.py SIM fence|token|order|seed
+    python3 tests/sim/sees.py SIM fence|token|order|copy
 
 A simulation that crashes has seen nothing; its exit code alone would not tell that from a fault that was seen.
 """

@@ -123,7 +123,7 @@ gboolean sim_hv_overlay(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, co
     CALL("overlay", sim_block_overlays(host, xml, error));
 }
 
-static gboolean park(SimHost *host, const char *target, const char *text, GError **error)
+static gboolean hold_disk(SimHost *host, const char *target, const char *text, GError **error)
 {
     g_autoptr(VmigXml) xml = vmig_xml_parse(text, "the copy's target", error);
     SimQemuDisk *disk = xml != NULL ? free_disk(host, target, error) : NULL;
@@ -135,14 +135,14 @@ static gboolean park(SimHost *host, const char *target, const char *text, GError
     if (file == NULL)
         return sim_hv_refuse(error, "%s: external destination file for disk %s already exists", host->name, target);
     file->writer = host->domain.qemu;
-    disk->job = (SimBlockJob){.kind = VMIG_BLOCK_JOB_COPY, .due = SIM_NEVER, .park = sim_file_ref(file)};
+    disk->job = (SimBlockJob){.kind = VMIG_BLOCK_JOB_COPY, .due = SIM_NEVER, .hold = sim_file_ref(file)};
     return TRUE;
 }
 
-gboolean sim_hv_park(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, const char *target, const char *xml,
+gboolean sim_hv_hold(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, const char *target, const char *xml,
                      GError **error)
 {
-    CALL("park", park(host, target, xml, error));
+    CALL("hold", hold_disk(host, target, xml, error));
 }
 
 gboolean sim_hv_block_job(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, const char *target,
@@ -182,8 +182,8 @@ gboolean sim_block_commit(SimHost *host, const char *target, const char *base, G
     disk->chain[1]->writer = host->domain.qemu;
     disk->job.kind = VMIG_BLOCK_JOB_COMMIT;
     /* Faster than the guest writes once it is under way; that may take a while. */
-    disk->job.step = sim_random_scale(&sim->world, 100, 5 * SIM_MS);
-    disk->job.due = sim->now + sim_random_scale(&sim->world, SIM_MS, 100 * SIM_S);
+    disk->job.step = sim_random_scale(&sim->env, 100, 5 * SIM_MS);
+    disk->job.due = sim->now + sim_random_scale(&sim->env, SIM_MS, 100 * SIM_S);
     for (guint b = 0; b < SIM_BLOCKS; b++)
         if (disk->chain[0]->blocks[b] != 0)
             disk->job.dirty |= 1u << b;

@@ -125,7 +125,7 @@ void sim_check_receive(Sim *sim)
 {
     const VmigMachine *m = sim->machine;
 
-    if (m != NULL && m->world->source.storage != NULL && !token_is_dest(sim_source(sim)) && !sim->old.put_back &&
+    if (m != NULL && m->env->source.node != NULL && !token_is_dest(sim_source(sim)) && !sim->old.put_back &&
         sim->broken == SIM_BREAK_NOTHING)
         sim_violate(sim, "the destination is given the token, and the source's journal still has it");
 }
@@ -145,7 +145,7 @@ static gboolean same_file(const SimFile *a, const SimFile *b)
 }
 
 /* What libvirt mirrors is the overlays; the rest of the guest's disks is what the seeds are when it begins. */
-void sim_check_seeds(Sim *sim)
+void sim_check_copies(Sim *sim)
 {
     for (guint i = 0; !sim->foreign && i < sim->guest.n_disks; i++)
         for (guint k = 0; k < sim->n_bases; k++)

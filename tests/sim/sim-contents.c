@@ -21,7 +21,7 @@ static char *stamp_of(const SimFile *file)
 
 static JsonObject *do_contents(SimHost *host, VmigReader *args, GError **error)
 {
-    const SimFile *file = sim_storage_file(host, args, NULL, error);
+    const SimFile *file = sim_node_file(host, args, NULL, error);
 
     if (file == NULL)
         return NULL;
@@ -66,7 +66,7 @@ static JsonObject *do_page(SimHost *host, VmigReader *args, GError **error)
     const char *kind = vmig_reader_text(args, "kind");
     const char *stamp = vmig_reader_text(args, "stamp");
     guint64 first = vmig_reader_size(args, "first");
-    const SimFile *file = sim_storage_file(host, args, NULL, error);
+    const SimFile *file = sim_node_file(host, args, NULL, error);
     guint8 page[1 + VMIG_HASH_BYTES] = {'D'};
 
     if (file == NULL)

@@ -27,7 +27,7 @@
 
 typedef int (*Fcntl)(int fd, int command, ...);
 
-static const char *const sides[] = {"source", "dest"};
+static const char *const roles[] = {"source", "dest"};
 
 typedef struct {
     const char *folder;
@@ -108,9 +108,9 @@ static int on_statement(unsigned what G_GNUC_UNUSED, void *data, void *stmt, voi
 static gboolean open_journals(Sim *sim, const Arguments *args)
 {
     for (guint h = 0; h < 2; h++) {
-        g_autofree char *path = g_build_filename(args->folder, sides[h], "journal.db", NULL);
+        g_autofree char *path = g_build_filename(args->folder, roles[h], "journal.db", NULL);
         g_autoptr(GError) error = NULL;
-        sim->hosts[h].journal = vmig_journal_open(path, sides[h], &error);
+        sim->hosts[h].journal = vmig_journal_open(path, roles[h], &error);
         if (sim->hosts[h].journal == NULL) {
             printf("again: %s\n", error->message);
             return FALSE;
@@ -146,7 +146,7 @@ static void bury(Sim *sim)
     sim->migration.watched = sim->migration.refused = FALSE;
     if (sim->migration.phase == SIM_MIG_RETURNED)
         sim_migration_clear(&sim->migration);
-    sim_advance(sim, sim_random_scale(&sim->world, 10 * SIM_MS, 1000 * SIM_S));
+    sim_advance(sim, sim_random_scale(&sim->env, 10 * SIM_MS, 1000 * SIM_S));
 }
 
 static int run(Sim *sim, SimKeep *keep, const Arguments *args)

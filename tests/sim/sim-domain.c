@@ -79,7 +79,7 @@ void sim_domain_lose_config(SimHost *host)
 
     /* What libvirt loses of an operator's change is not ours to mend. */
     if (!d->persistent || host->sim->foreign || host->sim->now - d->changed_at > DURABLE ||
-        sim_random_percent(&host->sim->world, 50))
+        sim_random_percent(&host->sim->env, 50))
         return;
     host->sim->lost_config = TRUE;
     sim_trace(host->sim, "%s: the last change of the persistent definition is lost", host->name);

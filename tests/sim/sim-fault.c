@@ -308,9 +308,9 @@ static gboolean crashed(GError **error)
 static gboolean fail_call(Sim *sim, const SimCall *call, GError **error)
 {
     static const VmigErrorCode libvirt[] = {VMIG_ERROR_HYPERVISOR, VMIG_ERROR_CONNECTION, VMIG_ERROR_TIMEOUT};
-    static const VmigErrorCode storage[] = {VMIG_ERROR_IO, VMIG_ERROR_NO_SPACE, VMIG_ERROR_CONNECTION};
+    static const VmigErrorCode node[] = {VMIG_ERROR_IO, VMIG_ERROR_NO_SPACE, VMIG_ERROR_CONNECTION};
     guint n = call->libvirt || call->host == sim_peer(sim) ? 3 : 2;
-    const VmigErrorCode *codes = call->libvirt ? libvirt : storage;
+    const VmigErrorCode *codes = call->libvirt ? libvirt : node;
     VmigErrorCode code = codes[sim_random_below(&sim->chance, n)];
 
     if (strcmp(call->method, "rundir-remove") == 0)
@@ -364,14 +364,14 @@ static gboolean begin_call(Sim *sim, SimCall *call, SimHost *host, const char *m
     sim->calls++;
     sim->guest.idle = 0;
     if (sim->guest.due > sim->now + 100 * SIM_MS && sim_guest_runner(sim) != NULL)
-        sim->guest.due = sim->now + sim_random_scale(&sim->world, SIM_MS, 100 * SIM_MS);
-    sim_advance(sim, sim_random_scale(&sim->world, 20, 3 * SIM_MS));
+        sim->guest.due = sim->now + sim_random_scale(&sim->env, SIM_MS, 100 * SIM_MS);
+    sim_advance(sim, sim_random_scale(&sim->env, 20, 3 * SIM_MS));
     run_faults(sim, call);
     die_for_old_journal(sim);
     if (never_ends(sim) || sim->dead)
         return crashed(error);
     if (!is_reachable(sim, call)) {
-        sim_advance(sim, sim_random_scale(&sim->world, SIM_MS, 15 * SIM_S));
+        sim_advance(sim, sim_random_scale(&sim->env, SIM_MS, 15 * SIM_S));
         return vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "%s does not answer", host->name);
     }
     if (call->fail_before || (method == sim->stubborn && sim->now < sim->stubborn_until && !sim->healed))
@@ -386,7 +386,7 @@ gboolean sim_libvirt_begin(Sim *sim, SimCall *call, SimHost *host, const char *m
     return begin_call(sim, call, host, method, error);
 }
 
-gboolean sim_storage_begin(Sim *sim, SimCall *call, SimHost *host, const char *method, GError **error)
+gboolean sim_node_begin(Sim *sim, SimCall *call, SimHost *host, const char *method, GError **error)
 {
     call->libvirt = FALSE;
     return begin_call(sim, call, host, method, error);

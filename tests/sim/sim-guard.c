@@ -145,7 +145,7 @@ JsonObject *sim_guard_call(SimHost *host, const char *method, VmigReader *args, 
         return with_paths(host, args, fence, error);
     if (strcmp(method, "fence-take") == 0)
         return fence_take(host, args, error);
-    if (strcmp(method, "end-left") == 0)
+    if (strcmp(method, "end-source-qemu") == 0)
         return end_left(host, args, error);
     if (strcmp(method, "thaw") == 0)
         thaw(&host->guard);

@@ -17,8 +17,8 @@ static gboolean tool_looks(const Sim *sim)
 {
     VmigState state = sim->machine != NULL ? vmig_job_state(sim->machine->job) : VMIG_STATE_PLAN;
 
-    return state == VMIG_STATE_SWITCHED || state == VMIG_STATE_COMMIT || state == VMIG_STATE_PIVOT ||
-           state == VMIG_STATE_RESTORE || state == VMIG_STATE_BACK_COMMIT || state == VMIG_STATE_BACK_PIVOT;
+    return state == VMIG_STATE_ACTIVATE || state == VMIG_STATE_COMMIT || state == VMIG_STATE_PIVOT ||
+           state == VMIG_STATE_REDEFINE || state == VMIG_STATE_BACK_COMMIT || state == VMIG_STATE_BACK_PIVOT;
 }
 
 /* werror=enospc: QEMU stops the CPUs, the write is done again when they go on. */
@@ -44,12 +44,12 @@ void sim_guest_tick(Sim *sim)
         stop_on_error(qemu->host);
         return;
     }
-    guint disk = sim_random_below(&sim->world, guest->n_disks);
-    guint block = sim_random_below(&sim->world, SIM_BLOCKS);
+    guint disk = sim_random_below(&sim->env, guest->n_disks);
+    guint block = sim_random_below(&sim->env, SIM_BLOCKS);
     guest->last[disk][block] = ++guest->counter;
     sim_qemu_write(qemu, disk, block, guest->counter);
     /* Nothing happens for an hour: it need not write a million times. */
-    guest->due = sim->now + (sim_random_scale(&sim->world, SIM_MS, 200 * SIM_MS) << MIN(guest->idle, 14));
+    guest->due = sim->now + (sim_random_scale(&sim->env, SIM_MS, 200 * SIM_MS) << MIN(guest->idle, 14));
     guest->idle++;
 }
 

@@ -116,7 +116,7 @@ static JsonObject *do_survey(SimHost *host, VmigReader *args, GError **error)
     return reply;
 }
 
-SimFile *sim_storage_file(SimHost *host, VmigReader *args, const char **ret, GError **error)
+SimFile *sim_node_file(SimHost *host, VmigReader *args, const char **ret, GError **error)
 {
     const char *path = vmig_reader_text(args, "path");
     SimFile *file = vmig_reader_end(args, error, "the request") ? sim_file_find(host, path) : NULL;
@@ -130,7 +130,7 @@ SimFile *sim_storage_file(SimHost *host, VmigReader *args, const char **ret, GEr
 
 static JsonObject *do_stat(SimHost *host, VmigReader *args, GError **error)
 {
-    const SimFile *file = sim_storage_file(host, args, NULL, error);
+    const SimFile *file = sim_node_file(host, args, NULL, error);
 
     if (file == NULL)
         return NULL;
@@ -144,7 +144,7 @@ static JsonObject *do_stat(SimHost *host, VmigReader *args, GError **error)
 
 static JsonObject *do_count_snapshots(SimHost *host, VmigReader *args, GError **error)
 {
-    const SimFile *file = sim_storage_file(host, args, NULL, error);
+    const SimFile *file = sim_node_file(host, args, NULL, error);
     JsonObject *reply = file != NULL ? json_object_new() : NULL;
 
     if (file != NULL)
@@ -154,7 +154,7 @@ static JsonObject *do_count_snapshots(SimHost *host, VmigReader *args, GError **
 
 static JsonObject *do_locks(SimHost *host, VmigReader *args, GError **error)
 {
-    const SimFile *file = sim_storage_file(host, args, NULL, error);
+    const SimFile *file = sim_node_file(host, args, NULL, error);
     JsonObject *reply = file != NULL ? json_object_new() : NULL;
 
     if (file == NULL)
@@ -166,7 +166,7 @@ static JsonObject *do_locks(SimHost *host, VmigReader *args, GError **error)
 
 static JsonObject *do_number(SimHost *host, VmigReader *args, GError **error, const char *name, gint64 value)
 {
-    const SimFile *file = sim_storage_file(host, args, NULL, error);
+    const SimFile *file = sim_node_file(host, args, NULL, error);
     JsonObject *reply = file != NULL ? json_object_new() : NULL;
 
     if (file != NULL)
@@ -190,9 +190,9 @@ JsonObject *sim_image_call(SimHost *host, const char *method, VmigReader *args, 
         const char *name;
         JsonObject *(*handle)(SimHost *host, VmigReader *args, GError **error);
     } methods[] = {
-        {"hello", do_hello},     {"path", do_path},           {"survey", do_survey},
-        {"resolve", do_resolve}, {"stat", do_stat},           {"count-snapshots", do_count_snapshots},
-        {"locks", do_locks},     {"allocated", do_allocated}, {"check", do_check},
+        {"hello", do_hello},       {"path", do_path},           {"survey", do_survey},
+        {"real-path", do_resolve}, {"stat", do_stat},           {"count-snapshots", do_count_snapshots},
+        {"locks", do_locks},       {"allocated", do_allocated}, {"check", do_check},
     };
 
     for (guint i = 0; i < G_N_ELEMENTS(methods); i++) {

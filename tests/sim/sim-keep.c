@@ -76,7 +76,7 @@ static void find_files(Io *io, SimHost *host)
         add_file(io, host->guard.fences->pdata[i]);
     const SimQemu *qemu = host->domain.qemu;
     for (guint i = 0; qemu != NULL && i < qemu->n; i++) {
-        add_file(io, qemu->disks[i].job.park);
+        add_file(io, qemu->disks[i].job.hold);
         for (guint k = 0; k < qemu->disks[i].n_chain; k++)
             add_file(io, qemu->disks[i].chain[k]);
     }
@@ -225,15 +225,15 @@ static void io_qemu_disk(Io *io, SimQemu *qemu, SimQemuDisk *disk)
         if (writes)
             disk->chain[k]->writer = qemu;
     }
-    io_file_ref(io, &job->park);
+    io_file_ref(io, &job->hold);
     IO(io, job->kind);
     IO(io, job->ready);
     IO(io, job->dirty);
     IO(io, job->step);
     IO(io, job->due);
     IO(io, job->fails_after);
-    if (job->park != NULL)
-        job->park->writer = qemu;
+    if (job->hold != NULL)
+        job->hold->writer = qemu;
 }
 
 static void io_qemu(Io *io, SimHost *host)
@@ -317,11 +317,11 @@ static void io_migration(Io *io, SimMigration *migration)
     io_text(io, &migration->persistent_xml);
 }
 
-static void io_world(Io *io)
+static void io_env(Io *io)
 {
     Sim *sim = io->sim;
 
-    IO(io, sim->world);
+    IO(io, sim->env);
     IO(io, sim->chance);
     IO(io, sim->tool);
     IO(io, sim->now);
@@ -372,7 +372,7 @@ void sim_keep_save(SimKeep *keep, Sim *sim)
     Io io = {slot->bytes, 0, sizeof slot->bytes, TRUE, sim, files};
 
     slot->generation = 0;
-    io_world(&io);
+    io_env(&io);
     slot->length = io.at;
     slot->generation = last->generation + 1;
 }
@@ -398,6 +398,6 @@ gboolean sim_keep_load(SimKeep *keep, Sim *sim)
     if (last->generation == 0)
         return FALSE;
     clear(sim);
-    io_world(&io);
+    io_env(&io);
     return TRUE;
 }

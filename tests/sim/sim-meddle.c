@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What somebody with root's rights does past libvirt and past every lock, at the moments in which a look of the job is
  * all that is left: he writes to a base while it is copied, makes a snapshot in the overlays by QEMU's monitor, deletes
- * a snapshot's metadata while RESTORE defines it, and defines the guest on its overlays before CLEAN. */
+ * a snapshot's metadata while REDEFINE defines it, and defines the guest on its overlays before CLEANUP. */
 #include "sim.h"
 
 #include <string.h>
@@ -17,7 +17,7 @@ void sim_meddle_plan(Sim *sim)
     sim->meddle.touches = sim_random_percent(&r, 3);
     sim->meddle.redefines = sim_random_percent(&r, 3);
     sim->meddle.saves = sim_random_percent(&r, 3);
-    sim->meddle.saves_in = sim_random_percent(&r, 50) ? VMIG_STATE_SEED : VMIG_STATE_MIGRATE;
+    sim->meddle.saves_in = sim_random_percent(&r, 50) ? VMIG_STATE_COPY : VMIG_STATE_MIGRATE;
     sim->meddle.prunes = sim_random_percent(&r, 3);
 }
 
@@ -69,7 +69,7 @@ void sim_meddle_save(Sim *sim)
 /* No state that leaves the overlays behind may be entered with it there. */
 static void check_saved(Sim *sim, VmigState state)
 {
-    if (sim->meddle.saved && !sim->healed && (state == VMIG_STATE_SWITCHED || state == VMIG_STATE_BACK_PIVOT))
+    if (sim->meddle.saved && !sim->healed && (state == VMIG_STATE_ACTIVATE || state == VMIG_STATE_BACK_PIVOT))
         sim_violate(sim, "%s, and an overlay holds a snapshot that somebody made", vmig_state_name(state));
 }
 
@@ -103,14 +103,14 @@ static void redefine(Sim *sim, const VmigJob *job)
     sim->meddle.redefined = TRUE;
 }
 
-/* virsh snapshot-delete --metadata of the last one, which has no children, right after RESTORE defined it. */
+/* virsh snapshot-delete --metadata of the last one, which has no children, right after REDEFINE defined it. */
 void sim_meddle_defined(SimHost *host)
 {
     Sim *sim = host->sim;
     GPtrArray *list = host->domain.snapshots;
 
     if (!sim->meddle.prunes || sim->healed || sim->meddle.pruned || !host->is_dest || list->len < sim->tree->len ||
-        sim->machine == NULL || vmig_job_state(sim->machine->job) != VMIG_STATE_RESTORE)
+        sim->machine == NULL || vmig_job_state(sim->machine->job) != VMIG_STATE_REDEFINE)
         return;
     const VmigSnapshot *last = list->pdata[list->len - 1];
     sim_trace(sim, "%s: somebody deletes the metadata of %s", host->name, last->name);
@@ -127,7 +127,7 @@ void sim_meddle_entered(Sim *sim, const VmigJob *job)
         return;
     if (state == sim->meddle.saves_in && sim->meddle.saves && !sim->meddle.saved)
         save(sim, job);
-    if (state == VMIG_STATE_CLEAN && sim->meddle.redefines && !sim->meddle.redefined)
+    if (state == VMIG_STATE_CLEANUP && sim->meddle.redefines && !sim->meddle.redefined)
         redefine(sim, job);
 }
 

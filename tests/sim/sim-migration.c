@@ -17,7 +17,7 @@ void sim_migration_clear(SimMigration *m)
 static void go(Sim *sim, SimMigPhase phase, gint64 low, gint64 high)
 {
     sim->migration.phase = phase;
-    sim->migration.due = sim->now + sim_random_scale(&sim->world, low, high);
+    sim->migration.due = sim->now + sim_random_scale(&sim->env, low, high);
 }
 
 static gboolean net_is_down(const Sim *sim)
@@ -108,13 +108,13 @@ static void prepare(Sim *sim)
     d->qemu = qemu;
     d->run = VMIG_RUN_MIGRATING;
     d->migrated = FALSE;
-    sim_check_seeds(sim);
-    sim->migration.steps = 1 + sim_random_below(&sim->world, STEPS);
+    sim_check_copies(sim);
+    sim->migration.steps = 1 + sim_random_below(&sim->env, STEPS);
     go(sim, SIM_MIG_PERFORM, 5 * SIM_MS, 4 * SIM_S);
 }
 
 /* The mirror: blocks of the source's top layer, and of nothing below it, into the destination's top: its overlay, or
- * with the fold "direct" its seed. */
+ * with the merge "mirror" its seed. */
 static void mirror(Sim *sim, gboolean all)
 {
     const SimQemu *from = sim_source(sim)->domain.qemu;
@@ -122,7 +122,7 @@ static void mirror(Sim *sim, gboolean all)
 
     for (guint i = 0; i < from->n; i++)
         for (guint b = 0; b < SIM_BLOCKS; b++)
-            if (from->disks[i].chain[0]->blocks[b] != 0 && (all || sim_random_percent(&sim->world, 40)))
+            if (from->disks[i].chain[0]->blocks[b] != 0 && (all || sim_random_percent(&sim->env, 40)))
                 to->disks[i].chain[0]->blocks[b] = from->disks[i].chain[0]->blocks[b];
 }
 
@@ -271,7 +271,7 @@ void sim_migration_libvirt_died(Sim *sim, SimHost *host)
         return;
     if (host->is_dest) {
         /* FINISH3, complete, PAUSED: the QEMU is kept or killed, as far as it had got. */
-        if (m->phase == SIM_MIG_REPLY && sim_random_percent(&sim->world, 50)) {
+        if (m->phase == SIM_MIG_REPLY && sim_random_percent(&sim->env, 50)) {
             sim->guest.was_off = TRUE;
             sim_domain_off(host);
         }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the agent does not believe, as host/storage-peer.c has it: only so far as the machine itself could run into it.
+/* What the agent does not believe, as host/node-peer.c has it: only so far as the machine itself could run into it.
  * That the other host lies is for tests/unit/test-hostile.c. */
 #include "sim.h"
 
@@ -49,7 +49,7 @@ static gboolean check_files(SimHost *host, const char *method, JsonObject *args,
     const char *path = json_object_get_string_member(args, creates ? "backing" : "path");
     if (!vmig_journal_file_get(host->journal, job, path, &row, error))
         return FALSE;
-    return (row != NULL && strcmp(row->kind, creates ? "seed" : "overlay") == 0 &&
+    return (row != NULL && strcmp(row->kind, creates ? "copy" : "overlay") == 0 &&
             strcmp(row->state, "removed") != 0) ||
            vmig_fail(error, VMIG_ERROR_GATE, NULL, "%s: '%s' is no %s of the job", host->name, path,
                      creates ? "copy" : "overlay");
@@ -60,7 +60,7 @@ gboolean sim_peer_may(SimHost *host, const char *method, JsonObject *args, GErro
     static const char *const works[] = {
         "token-put",      "texts-put", "intend",        "made",       "remove",     "remove-base",
         "create-overlay", "receive",   "received",      "place",      "unplace",    "commit-offline",
-        "freeze",         "thaw",      "fence-arm",     "fence-take", "fence-drop", "end-left",
+        "freeze",         "thaw",      "fence-arm",     "fence-take", "fence-drop", "end-source-qemu",
         "guard-stop",     "rundir",    "rundir-remove", "record-put", "catch-up",   "orphan",
         "orphan-end",     NULL};
     JsonObject *record = json_object_has_member(args, "record") ? json_object_get_object_member(args, "record") : NULL;

@@ -149,9 +149,9 @@ void sim_qemu_end_job(SimQemuDisk *disk, VmigBlockEnd end)
         disk->end = end;
     if (disk->job.kind == VMIG_BLOCK_JOB_COMMIT && disk->n_chain > 1)
         disk->chain[1]->writer = NULL;
-    if (disk->job.park != NULL)
-        disk->job.park->writer = NULL;
-    g_clear_pointer(&disk->job.park, sim_file_unref);
+    if (disk->job.hold != NULL)
+        disk->job.hold->writer = NULL;
+    g_clear_pointer(&disk->job.hold, sim_file_unref);
     disk->job = (SimBlockJob){.due = SIM_NEVER};
 }
 

@@ -23,54 +23,54 @@ void sim_trace(Sim *sim, const char *format, ...)
     printf("%14.6f  %s\n", (double)sim->now / G_USEC_PER_SEC, text);
 }
 
-static void connect_peer(Sim *sim, VmigWorld *world)
+static void connect_peer(Sim *sim, VmigEnv *env)
 {
-    VmigHost *host = sim->here == 0 ? &world->dest : &world->source;
+    VmigHost *host = sim->here == 0 ? &env->dest : &env->source;
     SimHost *peer = sim_peer(sim);
 
     peer->agent = TRUE;
-    /* Where the connection's sockets are: open_link() of world-real.c. */
+    /* Where the connection's sockets are: open_link() of env-real.c. */
     sim_here(sim)->rundir = TRUE;
     host->hypervisor = sim_hypervisor_new(peer);
-    host->storage = sim_storage_new(peer);
+    host->node = sim_node_new(peer);
 }
 
-/* As reconnect() of world-real.c: a link that is alive is left alone. */
-static gboolean reconnect(VmigWorld *world, GError **error)
+/* As reconnect() of env-real.c: a link that is alive is left alone. */
+static gboolean reconnect(VmigEnv *env, GError **error)
 {
-    Sim *sim = world->recipe;
-    VmigHost *host = sim->here == 0 ? &world->dest : &world->source;
+    Sim *sim = env->recipe;
+    VmigHost *host = sim->here == 0 ? &env->dest : &env->source;
 
     if (sim->dead)
         return vmig_fail(error, VMIG_ERROR_CRASHED, NULL, "the process died before");
-    if (host->storage != NULL && sim_peer(sim)->agent && sim->now >= sim_peer(sim)->down_until)
+    if (host->node != NULL && sim_peer(sim)->agent && sim->now >= sim_peer(sim)->down_until)
         return TRUE;
     g_clear_pointer(&host->hypervisor, vmig_hypervisor_free);
-    g_clear_pointer(&host->storage, vmig_storage_free);
+    g_clear_pointer(&host->node, vmig_node_free);
     if (sim->now < sim_peer(sim)->down_until)
         return vmig_fail(error, VMIG_ERROR_UNREACHABLE, NULL, "%s does not answer", sim_peer(sim)->name);
-    connect_peer(sim, world);
+    connect_peer(sim, env);
     return TRUE;
 }
 
-static VmigWorld *make_world(Sim *sim)
+static VmigEnv *make_env(Sim *sim)
 {
-    VmigWorld *world = g_new0(VmigWorld, 1);
-    VmigHost *here = sim->here == 0 ? &world->source : &world->dest;
+    VmigEnv *env = g_new0(VmigEnv, 1);
+    VmigHost *here = sim->here == 0 ? &env->source : &env->dest;
 
     here->hypervisor = sim_hypervisor_new(sim_here(sim));
-    here->storage = sim_storage_new(sim_here(sim));
+    here->node = sim_node_new(sim_here(sim));
     if (sim->now >= sim_peer(sim)->down_until)
-        connect_peer(sim, world);
-    world->one_at_a_time = TRUE;
-    world->reconnect = reconnect;
-    world->recipe = sim;
-    world->mover = sim_mover_new(sim);
-    world->clock = sim_clock_new(sim);
-    world->random = sim_tool_random_new(sim);
-    world->run_dir = g_strdup_printf("/run/vmig-snap/%s", sim->job_id);
-    world->peer_uri = g_strdup("qemu+ssh://dest/system");
-    return world;
+        connect_peer(sim, env);
+    env->one_at_a_time = TRUE;
+    env->reconnect = reconnect;
+    env->recipe = sim;
+    env->copier = sim_copier_new(sim);
+    env->clock = sim_clock_new(sim);
+    env->random = sim_tool_random_new(sim);
+    env->run_dir = g_strdup_printf("/run/vmig-snap/%s", sim->job_id);
+    env->peer_uri = g_strdup("qemu+ssh://dest/system");
+    return env;
 }
 
 static void on_state(gpointer user, const VmigJob *job)
@@ -108,9 +108,9 @@ static void begin_with_kept(Sim *sim, VmigJob *job)
     }
 }
 
-static VmigJob *plan(Sim *sim, VmigWorld *world)
+static VmigJob *plan(Sim *sim, VmigEnv *env)
 {
-    VmigOptions options = {.fold = (char *)(sim->direct ? "direct" : "commit"),
+    VmigOptions options = {.merge = (char *)(sim->direct ? "mirror" : "commit"),
                            .transport = (char *)"tls",
                            .policy = (char *)"default",
                            .keep_source = sim->keep_source,
@@ -130,9 +130,9 @@ static VmigJob *plan(Sim *sim, VmigWorld *world)
         map = vmig_path_map_new();
         request.map = map;
     }
-    if (sim_random_percent(&sim->world, 20))
-        options.timeout = 2 + sim_random_below(&sim->world, 30);
-    g_autoptr(VmigPlan) result = vmig_plan_make(world, sim_source(sim)->journal, &request, &error);
+    if (sim_random_percent(&sim->env, 20))
+        options.timeout = 2 + sim_random_below(&sim->env, 30);
+    g_autoptr(VmigPlan) result = vmig_plan_make(env, sim_source(sim)->journal, &request, &error);
     if (result == NULL || result->job == NULL) {
         if (result != NULL)
             vmig_plan_to_error(result, &error);
@@ -155,12 +155,12 @@ static VmigJob *load(SimHost *host)
     return job;
 }
 
-static void run_machine(Sim *sim, VmigWorld *world, const VmigPolicy *policy, VmigJob *job)
+static void run_machine(Sim *sim, VmigEnv *env, const VmigPolicy *policy, VmigJob *job)
 {
     VmigReporter reporter = {on_state, NULL, on_retry, on_note, sim};
     g_autoptr(GError) error = NULL;
     g_autoptr(VmigMachine) machine =
-        vmig_machine_new(&vmig_flow_migrate, world, sim_here(sim)->journal, sim->here == 1, policy, &reporter, job);
+        vmig_machine_new(&vmig_flow_migrate, env, sim_here(sim)->journal, sim->here == 1, policy, &reporter, job);
 
     sim->machine = machine;
     machine->set_aside = sim->exit == VMIG_EXIT_BY_SET_ASIDE;
@@ -208,12 +208,12 @@ static void run_process(Sim *sim, const VmigPolicy *policy)
             sim_source(sim)->rundir = sim_dest(sim)->rundir = FALSE;
         return;
     }
-    g_autoptr(VmigWorld) world = make_world(sim);
-    VmigJob *job = known != NULL ? g_steal_pointer(&known) : plan(sim, world);
+    g_autoptr(VmigEnv) env = make_env(sim);
+    VmigJob *job = known != NULL ? g_steal_pointer(&known) : plan(sim, env);
     if (job == NULL)
         return;
     sim_trace(sim, "---- process %u on the %s: %s", sim->processes, sim_here(sim)->name, job->state);
-    run_machine(sim, world, policy, job);
+    run_machine(sim, env, policy, job);
     if (sim->reopen != NULL)
         sim->stuck = !sim->reopen(sim);
     else
@@ -314,7 +314,7 @@ static gboolean use_exit(Sim *sim, const VmigPolicy *policy, const VmigPark *par
 }
 
 /* Nothing stands in the way any more, and it is parked all the same: the operator does what status says. */
-static VmigJob *leave_park(Sim *sim, const VmigPolicy *policy, VmigJob *parked)
+static VmigJob *leave_hold(Sim *sim, const VmigPolicy *policy, VmigJob *parked)
 {
     g_autoptr(VmigJob) job = parked;
 
@@ -392,7 +392,7 @@ SimOutcome sim_run(Sim *sim)
             return SIM_PARKED;
         over = job == NULL || is_over(sim, job, &parks);
         if (!over)
-            sim_advance(sim, sim_random_scale(&sim->world, 10 * SIM_MS, 1000 * SIM_S));
+            sim_advance(sim, sim_random_scale(&sim->env, 10 * SIM_MS, 1000 * SIM_S));
     }
     if (sim->violation != NULL)
         return outcome_of(job);
@@ -402,7 +402,7 @@ SimOutcome sim_run(Sim *sim)
     if (job != NULL && sim->violation == NULL && vmig_job_state(job) == VMIG_STATE_PARKED) {
         if (!sim->foreign)
             sim_violate(sim, "parked for ever in %s: %s", job->parked_state, job->error_message);
-        job = leave_park(sim, policy, g_steal_pointer(&job));
+        job = leave_hold(sim, policy, g_steal_pointer(&job));
     }
     if (sim->ended)
         end_other(sim, policy);

@@ -21,7 +21,7 @@ static void make_disk(Sim *sim, guint i)
     SimFile *base = sim_file_create(source, sim->base[0][i][0], below != NULL ? sim->base[0][i][1] : NULL);
 
     for (guint b = 0; b < SIM_BLOCKS; b++) {
-        SimFile *file = below != NULL && sim_random_percent(&sim->world, 50) ? below : base;
+        SimFile *file = below != NULL && sim_random_percent(&sim->env, 50) ? below : base;
         file->blocks[b] = sim->guest.last[i][b] = ++sim->guest.counter;
     }
 }
@@ -47,9 +47,9 @@ static void take_snapshot(Sim *sim, guint n)
     SimDomain *d = &source->domain;
     g_autofree char *name = g_strdup_printf("s%u", n);
     gint64 date = 1600000000 + n;
-    gboolean memory = sim_random_percent(&sim->world, 50);
-    const char *parent = n > 0 && sim_random_percent(&sim->world, 80)
-                             ? ((VmigSnapshot *)d->snapshots->pdata[sim_random_below(&sim->world, n)])->name
+    gboolean memory = sim_random_percent(&sim->env, 50);
+    const char *parent = n > 0 && sim_random_percent(&sim->env, 80)
+                             ? ((VmigSnapshot *)d->snapshots->pdata[sim_random_below(&sim->env, n)])->name
                              : NULL;
     g_autofree char *xml = sim_snapshot_xml(sim, name, parent, memory ? "running" : "shutoff", date, &d->config);
 
@@ -59,7 +59,7 @@ static void take_snapshot(Sim *sim, guint n)
         sim_file_add_internal(base, name, date, memory, sim->guest.last[i]);
         sim_guest_keep(sim, i, name, sim->guest.last[i]);
         for (guint b = 0; b < SIM_BLOCKS; b++)
-            if (sim_random_percent(&sim->world, 30))
+            if (sim_random_percent(&sim->env, 30))
                 base->blocks[b] = sim->guest.last[i][b] = ++sim->guest.counter;
     }
 }
@@ -67,12 +67,12 @@ static void take_snapshot(Sim *sim, guint n)
 static void make_history(Sim *sim)
 {
     GPtrArray *list = sim_source(sim)->domain.snapshots;
-    guint n = sim_random_below(&sim->world, 4);
+    guint n = sim_random_below(&sim->env, 4);
 
     for (guint i = 0; i < n; i++)
         take_snapshot(sim, i);
-    if (n > 0 && sim_random_percent(&sim->world, 90))
-        ((VmigSnapshot *)list->pdata[sim_random_below(&sim->world, n)])->current = TRUE;
+    if (n > 0 && sim_random_percent(&sim->env, 90))
+        ((VmigSnapshot *)list->pdata[sim_random_below(&sim->env, n)])->current = TRUE;
     sim->tree = g_ptr_array_new_with_free_func((GDestroyNotify)vmig_snapshot_free);
     for (guint i = 0; i < n; i++) {
         VmigSnapshot *copy = vmig_snapshot_from_xml(((VmigSnapshot *)list->pdata[i])->xml, NULL);
@@ -119,7 +119,7 @@ static void make_host(Sim *sim, guint h)
     host->sim = sim;
     host->is_dest = h == 1;
     host->name = h == 1 ? "dest" : "source";
-    host->folder = g_strdup(h == 1 && sim_random_percent(&sim->world, 50) ? "/data" : "/img");
+    host->folder = g_strdup(h == 1 && sim_random_percent(&sim->env, 50) ? "/data" : "/img");
     host->files = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)sim_file_unref);
     host->receivers = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     host->hashes = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
@@ -148,14 +148,14 @@ static void make_live_differ(Sim *sim, const char *const *attrs, guint n_attrs)
 void sim_scenario(Sim *sim)
 {
     static const char *const attrs[] = {NULL, NULL, "internal", "no"};
-    SimRandom *r = &sim->world;
-    SimRandom fold;
+    SimRandom *r = &sim->env;
+    SimRandom merge;
 
-    sim_random_seed(&sim->world, sim->seed, 1);
+    sim_random_seed(&sim->env, sim->seed, 1);
     sim_random_seed(&sim->chance, sim->seed, 2);
     sim_random_seed(&sim->tool, sim->seed, 3);
-    sim_random_seed(&fold, sim->seed, 4); /* of its own: all else of a seed is the same with either */
-    sim->direct = sim_random_percent(&fold, 40);
+    sim_random_seed(&merge, sim->seed, 4); /* of its own: all else of a seed is the same with either */
+    sim->direct = sim_random_percent(&merge, 40);
     sim->now = 1000 * SIM_S;
     sim->guest.due = sim->migration.due = SIM_NEVER;
     sim->guest.kept = g_ptr_array_new_with_free_func(sim_guest_free_kept);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* sim [--seeds N] [--first SEED] [--seed SEED] [--jobs N] [--trace] [--hash] [--tell N]
- *     [--faults none|errors|crashes|all] [--break fence|token|order|seed]
+ *     [--faults none|errors|crashes|all] [--break fence|token|order|copy]
  *
  * --break plants a fault that must be seen: exit code 1 only if the very invariant for it noticed.
  * --tell N: how many failing seeds each process tells one by one. --hash: a line for each seed, with what the run was
@@ -39,7 +39,7 @@ static const char *const seen_as[] = {
     [SIM_BREAK_FENCE] = "the guest runs on both hosts",
     [SIM_BREAK_TOKEN] = "whose journal does not have the token",
     [SIM_BREAK_ORDER] = "the last acknowledged one is",
-    [SIM_BREAK_SEED] = "a seed that is not the base",
+    [SIM_BREAK_COPY] = "a seed that is not the base",
 };
 
 static sigjmp_buf escape;
@@ -69,7 +69,7 @@ static void renew_journals(Runner *r)
 }
 
 static const char *const fault_sets[] = {"none", "errors", "crashes", "all"};
-static const char *const breaks[] = {"nothing", "fence", "token", "order", "seed"};
+static const char *const breaks[] = {"nothing", "fence", "token", "order", "copy"};
 
 /* In one piece: other processes tell theirs. */
 static void tell(const Runner *r, const Sim *sim, const char *violation)
@@ -258,7 +258,7 @@ int main(int argc, char **argv)
 
     if (!parse(&r, argc, argv)) {
         fprintf(stderr, "usage: sim [--seeds N] [--first SEED] [--seed SEED] [--jobs N] [--trace] [--hash] [--tell N]\n"
-                        "           [--faults none|errors|crashes|all] [--break fence|token|order|seed]\n"
+                        "           [--faults none|errors|crashes|all] [--break fence|token|order|copy]\n"
                         "           [--when STATE/METHOD/source|dest[#N]=FAULT[@source|@dest]]...\n");
         return 2;
     }

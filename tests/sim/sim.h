@@ -32,7 +32,7 @@ typedef enum {
     SIM_BREAK_FENCE, /* the guard says that it holds the overlays, and holds nothing */
     SIM_BREAK_TOKEN, /* the destination's journal says that it wrote the token, and did not */
     SIM_BREAK_ORDER, /* a commit says that it is ready before all is in the base */
-    SIM_BREAK_SEED,  /* what is in a part already is believed to be what it should be */
+    SIM_BREAK_COPY,  /* what is in a part already is believed to be what it should be */
 } SimBreak;
 
 typedef enum {
@@ -139,7 +139,7 @@ typedef struct {
     gint64 due;
     guint fails_after; /* steps; 0: it does not */
     gboolean stalled;  /* until somebody gives it more speed */
-    SimFile *park;
+    SimFile *hold;
 } SimBlockJob;
 
 typedef struct {
@@ -213,7 +213,7 @@ typedef struct {
     GPtrArray *frozen; /* SimFile */
     GPtrArray *fences; /* SimFile */
     gboolean taken;    /* QEMU had one of them again after it had let go of it */
-    gboolean shared;   /* the process that asked holds the same locks, until it ends (host/storage-hold.c) */
+    gboolean shared;   /* the process that asked holds the same locks, until it ends (host/node-hold.c) */
 } SimGuard;
 
 struct SimHost {
@@ -359,7 +359,7 @@ void sim_fault_happen(Sim *sim, SimFaultKind kind, SimHost *host, SimCall *call)
 void sim_fault_plan(Sim *sim, SimFaultSet set);
 /* Every effect of the tool begins and ends with these. begin: FALSE with the error set when it does not get through. */
 gboolean sim_libvirt_begin(Sim *sim, SimCall *call, SimHost *host, const char *method, GError **error);
-gboolean sim_storage_begin(Sim *sim, SimCall *call, SimHost *host, const char *method, GError **error);
+gboolean sim_node_begin(Sim *sim, SimCall *call, SimHost *host, const char *method, GError **error);
 gboolean sim_call_end(Sim *sim, SimCall *call, gboolean ok, GError **error);
 void sim_fault_heal(Sim *sim); /* everything answers again, and nothing more goes wrong */
 void sim_end_agent(SimHost *host);
@@ -430,7 +430,7 @@ struct Sim {
     SimBreak broken;
     SimFaultSet set;
     gboolean trace;
-    SimRandom world;  /* how long things take */
+    SimRandom env;    /* how long things take */
     SimRandom chance; /* faults */
     SimRandom tool;   /* the tool's own */
     gint64 now;
@@ -462,9 +462,9 @@ struct Sim {
     gboolean was_paused;
     gboolean autostart;
     gboolean keep_source;
-    gboolean direct;                /* the fold */
+    gboolean direct;                /* the merge */
     gboolean took_kept;             /* an image that an earlier job kept became a part */
-    char *sent_hash;                /* with SIM_BREAK_SEED: what a part that was not fresh should be */
+    char *sent_hash;                /* with SIM_BREAK_COPY: what a part that was not fresh should be */
     gboolean config_chain;          /* the persistent definition names the chain */
     guint n_bases;                  /* files of each disk */
     char *base[2][SIM_DISKS][2];    /* paths: host, disk, file */
@@ -537,27 +537,27 @@ void sim_advance(Sim *sim, gint64 microseconds);
 void sim_advance_to(Sim *sim, gint64 until, gboolean stop_on_event);
 VmigClock *sim_clock_new(Sim *sim);
 VmigRandom *sim_tool_random_new(Sim *sim);
-/* sim-hypervisor.c, sim-storage.c, sim-mover.c */
+/* sim-hypervisor.c, sim-node.c, sim-copier.c */
 VmigHypervisor *sim_hypervisor_new(SimHost *host);
-VmigStorage *sim_storage_new(SimHost *host);
+VmigNode *sim_node_new(SimHost *host);
 /* --- sim-peer.c: may the tool on the other host ask that? */
 gboolean sim_peer_may(SimHost *host, const char *method, JsonObject *args, GError **error);
-VmigMover *sim_mover_new(Sim *sim);
+VmigCopier *sim_copier_new(Sim *sim);
 /* Each answers the methods that it knows. */
 JsonObject *sim_content_call(SimHost *host, const char *method, VmigReader *args, gboolean *known, GError **error);
 JsonObject *sim_image_call(SimHost *host, const char *method, VmigReader *args, gboolean *known, GError **error);
 JsonObject *sim_guard_call(SimHost *host, const char *method, VmigReader *args, gboolean *known, GError **error);
-JsonObject *sim_seed_call(SimHost *host, const char *method, VmigReader *args, gboolean *known, GError **error);
+JsonObject *sim_copy_call(SimHost *host, const char *method, VmigReader *args, gboolean *known, GError **error);
 void sim_guard_kill(SimHost *host);
 /* The process that asked the guard is gone, and its locks with it. */
 void sim_guard_asker_ends(SimHost *host);
 /* The file of the argument "path", or NULL with the error set. */
-SimFile *sim_storage_file(SimHost *host, VmigReader *args, const char **ret, GError **error);
+SimFile *sim_node_file(SimHost *host, VmigReader *args, const char **ret, GError **error);
 /* sim-block.c: the parts of the table of calls that are long; first what an operator does too */
 gboolean sim_block_overlays(SimHost *host, const char *xml, GError **error);
 gboolean sim_block_commit(SimHost *host, const char *target, const char *base, GError **error);
 gboolean sim_hv_overlay(VmigHypervisor *self, const char *uuid, const char *xml, GError **error);
-gboolean sim_hv_park(VmigHypervisor *self, const char *uuid, const char *target, const char *xml, GError **error);
+gboolean sim_hv_hold(VmigHypervisor *self, const char *uuid, const char *target, const char *xml, GError **error);
 gboolean sim_hv_block_job(VmigHypervisor *self, const char *uuid, const char *target, const VmigDomainDisk *seen,
                           VmigBlockJob *ret, GError **error);
 gboolean sim_hv_block_commit(VmigHypervisor *self, const char *uuid, const char *target, const char *base,
@@ -615,7 +615,7 @@ void sim_check_resume(SimHost *host);     /* the tool lets the guest run there *
 void sim_check_fence_drop(SimHost *host); /* its QEMU may have its disks again */
 void sim_check_receive(Sim *sim);         /* the destination's journal is told so */
 void sim_check_give(SimHost *source);     /* its journal is told that the destination owns the guest */
-void sim_check_seeds(Sim *sim);           /* a migration comes in to them */
+void sim_check_copies(Sim *sim);          /* a migration comes in to them */
 void sim_check_unlink(SimHost *host, const char *path, SimFile *file);
 void sim_check_offline_commit(SimHost *host, const SimFile *overlay, const SimFile *base);
 void sim_check_end(Sim *sim, const VmigJob *job);

@@ -70,10 +70,10 @@ def judge(shown, where, kind, name, plugin):
 
 def planted(root):
     """Plant wrong includes in a copy, one at a time; what was not found."""
-    plants = [('core/names.c', '#include "store/journal.h"'), ('store/gate.c', '#include "host/world.h"'),
-              ('host/mover.c', '  #  include "flow/machine.h"'), ('flow/seed.c', '#include "api/vmig-snap.h"'),
-              ('core/names.c', '#include <libvirt/libvirt.h>'), ('flow/seed.c', '#include "machine.h"'),
-              ('../hooks/planted.c', '#include "host/world.h"'),
+    plants = [('core/names.c', '#include "store/journal.h"'), ('store/gate.c', '#include "host/env.h"'),
+              ('host/copier.c', '  #  include "flow/machine.h"'), ('flow/copy.c', '#include "api/vmig-snap.h"'),
+              ('core/names.c', '#include <libvirt/libvirt.h>'), ('flow/copy.c', '#include "machine.h"'),
+              ('../hooks/planted.c', '#include "host/env.h"'),
               ('../hooks/planted.c', '#include <libvirt/libvirt.h>')]
     missed = []
     with tempfile.TemporaryDirectory() as work:

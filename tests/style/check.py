@@ -19,7 +19,7 @@ FILE_LIMIT = 500
 FUNCTION_LIMIT = 60
 LONG_FILES = {
     'plugin/host/libvirt.c': 'the one table of what libvirt is asked; its larger parts have files of their own',
-    'plugin/host/storage.c': 'one short typed function for each method of the agent; they are read as one list',
+    'plugin/host/node.c': 'one short typed function for each method of the agent; they are read as one list',
 }
 LONG_FUNCTIONS = {}
 # A child between fork and exec has no GError; its stderr is a pipe that the parent reads.

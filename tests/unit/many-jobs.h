@@ -17,8 +17,8 @@ static inline void add_ended_jobs(const char *path, guint n)
         "INSERT INTO job SELECT id, uuid, domain, 'source', 'DONE', 1, 1700000000, n, record,"
         " vmig_sum('job', id, uuid, domain, 'source', 'DONE', 1, 1700000000, n, record) FROM old2;"
         "INSERT INTO token SELECT id, 'destination', 2, vmig_sum('token', id, 'destination', 2) FROM old;"
-        "INSERT INTO transition SELECT 1000 + n, id, 'CLEAN', 'DONE', 'result', 0, 0, NULL,"
-        " vmig_sum('transition', 1000 + n, id, 'CLEAN', 'DONE', 'result', 0, 0, NULL) FROM old;"
+        "INSERT INTO transition SELECT 1000 + n, id, 'CLEANUP', 'DONE', 'result', 0, 0, NULL,"
+        " vmig_sum('transition', 1000 + n, id, 'CLEANUP', 'DONE', 'result', 0, 0, NULL) FROM old;"
         "COMMIT;";
     g_autoptr(VmigJob) job = vmig_job_new();
     sqlite3 *db = NULL;

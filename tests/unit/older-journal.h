@@ -80,6 +80,17 @@ static inline void older_add(sqlite3 *db, const char *id, const char *uuid, cons
     sqlite3_free(sql);
 }
 
+/* And a file of it. */
+static inline void older_file(sqlite3 *db, const char *job, const char *path, const char *kind, const char *state)
+{
+    char *sql = sqlite3_mprintf("INSERT INTO file VALUES (%Q, %Q, %Q, %Q, 1, 2, 3, NULL, NULL,"
+                                " vmig_sum('file', %Q, %Q, %Q, %Q, 1, 2, 3, NULL, NULL))",
+                                job, path, kind, state, job, path, kind, state);
+
+    g_assert_cmpint(sqlite3_exec(db, sql, NULL, NULL, NULL), ==, SQLITE_OK);
+    sqlite3_free(sql);
+}
+
 /* An empty one of mode 0600 at path, open. */
 static inline sqlite3 *older_journal(const char *path, const char *machine_id)
 {

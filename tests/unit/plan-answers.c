@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The hosts of plan-world.h as the plan asks them: through VmigStorage and VmigHypervisor. */
+/* The hosts of plan-env.h as the plan asks them: through VmigNode and VmigHypervisor. */
 #include "plan-answers.h"
 
 #include <string.h>
@@ -9,9 +9,9 @@
 
 static gboolean fails(const PlanHost *host, const char *method, GError **error)
 {
-    const PlanFailure *f = &host->world->failure;
+    const PlanFailure *f = &host->env->failure;
 
-    if (f->method == NULL || f->side != host->side || !g_str_equal(f->method, method))
+    if (f->method == NULL || f->role != host->role || !g_str_equal(f->method, method))
         return FALSE;
     return !vmig_fail(error, f->code, f->hint, "%s", f->message);
 }
@@ -100,7 +100,7 @@ static JsonObject *path_facts(const PlanHost *host, const char *path)
 static JsonObject *image(const PlanHost *host, const PlanFile *file)
 {
     JsonObject *object = json_object_new();
-    g_autofree char *backing = file->backing != NULL ? plan_world_text(host->world, file->backing) : NULL;
+    g_autofree char *backing = file->backing != NULL ? plan_env_text(host->env, file->backing) : NULL;
 
     set_text(object, "path", file->path);
     set_text(object, "named", file->path);
@@ -138,7 +138,7 @@ static JsonObject *survey(const PlanHost *host, const char *path, GError **error
         }
         json_array_add_object_element(images, image(host, file));
         g_free(next);
-        next = file->backing != NULL ? plan_world_text(host->world, file->backing) : NULL;
+        next = file->backing != NULL ? plan_env_text(host->env, file->backing) : NULL;
     }
     return g_steal_pointer(&reply);
 }
@@ -199,7 +199,7 @@ static JsonObject *users(JsonObject *args)
     return reply;
 }
 
-static JsonObject *call(VmigStorage *self, const char *method, JsonObject *args, GError **error)
+static JsonObject *call(VmigNode *self, const char *method, JsonObject *args, GError **error)
 {
     const PlanHost *host = (const PlanHost *)(gconstpointer)self;
     const char *path = json_object_get_string_member_with_default(args, "path", NULL);
@@ -210,7 +210,7 @@ static JsonObject *call(VmigStorage *self, const char *method, JsonObject *args,
         return hello(host);
     if (g_str_equal(method, "path"))
         return path_facts(host, path);
-    if (g_str_equal(method, "resolve"))
+    if (g_str_equal(method, "real-path"))
         return one_text("path", path);
     if (g_str_equal(method, "survey"))
         return survey(host, path, error);
@@ -227,7 +227,7 @@ static JsonObject *call(VmigStorage *self, const char *method, JsonObject *args,
     return json_object_new();
 }
 
-static const VmigStorageOps storage_ops = {.call = call};
+static const VmigNodeOps node_ops = {.call = call};
 
 /* --- hypervisor --- */
 
@@ -251,13 +251,13 @@ static gboolean host_info(VmigHypervisor *self, VmigHypervisorInfo **ret, GError
 static gboolean find_domain(VmigHypervisor *self, const char *name_or_uuid, VmigDomainInfo **ret, GError **error)
 {
     const PlanHost *host = host_of(self);
-    const PlanWorld *w = host->world;
+    const PlanEnv *w = host->env;
     gboolean by_name = g_str_equal(name_or_uuid, w->name), by_uuid = g_str_equal(name_or_uuid, PLAN_UUID);
 
     *ret = NULL;
     if (fails(host, "find", error))
         return FALSE;
-    if (host->side == HERE ? w->guest_gone || (!by_name && !by_uuid)
+    if (host->role == HERE ? w->guest_gone || (!by_name && !by_uuid)
                            : !(by_name && host->has_name) && !(by_uuid && host->has_uuid))
         return TRUE;
     *ret = g_memdup2(&w->guest, sizeof w->guest);
@@ -270,29 +270,29 @@ static gboolean domain_xml(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED,
                            GError **error)
 {
     const PlanHost *host = host_of(self);
-    const PlanWorld *w = host->world;
+    const PlanEnv *w = host->env;
     gboolean live = kind == VMIG_XML_LIVE || kind == VMIG_XML_MIGRATABLE;
     g_autofree char *folder = g_markup_escape_text(w->folder, -1);
     g_autofree char *name = g_markup_escape_text(w->name, -1);
-    const PlanWorld escaped = {.folder = folder, .name = name};
+    const PlanEnv escaped = {.folder = folder, .name = name};
 
     if (fails(host, "domain_xml", error))
         return FALSE;
-    *ret = plan_world_text(&escaped, w->xml[live ? 0 : 1]);
+    *ret = plan_env_text(&escaped, w->xml[live ? 0 : 1]);
     return TRUE;
 }
 
 static gboolean snapshots(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, GPtrArray **ret,
                           GError **error G_GNUC_UNUSED)
 {
-    const PlanWorld *w = host_of(self)->world;
+    const PlanEnv *w = host_of(self)->env;
     g_autofree char *folder = g_markup_escape_text(w->folder, -1);
-    const PlanWorld escaped = {.folder = folder, .name = ""};
+    const PlanEnv escaped = {.folder = folder, .name = ""};
 
     *ret = g_ptr_array_new_with_free_func((GDestroyNotify)vmig_snapshot_free);
     for (guint i = 0; i < w->snapshots->len; i++) {
         g_autoptr(GError) why = NULL;
-        g_autofree char *xml = plan_world_text(&escaped, w->snapshots->pdata[i]);
+        g_autofree char *xml = plan_env_text(&escaped, w->snapshots->pdata[i]);
         VmigSnapshot *snapshot = vmig_snapshot_from_xml(xml, &why);
         g_assert_no_error(why);
         g_ptr_array_add(*ret, snapshot);
@@ -303,7 +303,7 @@ static gboolean snapshots(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, 
 static gboolean domain_job(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, VmigDomainJob *ret,
                            GError **error G_GNUC_UNUSED)
 {
-    *ret = host_of(self)->world->busy ? VMIG_DOMAIN_JOB_OTHER : VMIG_DOMAIN_JOB_NONE;
+    *ret = host_of(self)->env->busy ? VMIG_DOMAIN_JOB_OTHER : VMIG_DOMAIN_JOB_NONE;
     return TRUE;
 }
 
@@ -340,7 +340,7 @@ static const VmigHypervisorOps hypervisor_ops = {.host_info = host_info,
 
 void plan_answers_set(PlanHost *host)
 {
-    host->storage = (VmigStorage){&storage_ops, host->info.hostname};
+    host->node = (VmigNode){&node_ops, host->info.hostname};
     host->hypervisor = (VmigHypervisor){&hypervisor_ops, host->info.hostname};
 }
 
@@ -353,22 +353,21 @@ static gint64 wall(VmigClock *self G_GNUC_UNUSED)
 
 static const VmigClockOps clock_ops = {.wall = wall};
 
-static gboolean resolves(VmigWorld *self, const char *name G_GNUC_UNUSED, GError **error)
+static gboolean resolves(VmigEnv *self, const char *name G_GNUC_UNUSED, GError **error)
 {
-    const PlanWorld *w = (const PlanWorld *)(gconstpointer)((char *)self - G_STRUCT_OFFSET(PlanWorld, world));
+    const PlanEnv *w = (const PlanEnv *)(gconstpointer)((char *)self - G_STRUCT_OFFSET(PlanEnv, env));
 
     /* A name of its own that somebody gave does resolve. */
     return w->options.migrate_host != NULL || !fails(&w->hosts[HERE], "resolves", error);
 }
 
-void plan_answers_connect(PlanWorld *w)
+void plan_answers_connect(PlanEnv *w)
 {
     gboolean answers = w->dest_error == NULL;
 
     w->clock.ops = &clock_ops;
-    w->world =
-        (VmigWorld){.source = {&w->hosts[HERE].hypervisor, &w->hosts[HERE].storage},
-                    .dest = {answers ? &w->hosts[THERE].hypervisor : NULL, answers ? &w->hosts[THERE].storage : NULL},
-                    .clock = &w->clock,
-                    .resolves = resolves};
+    w->env = (VmigEnv){.source = {&w->hosts[HERE].hypervisor, &w->hosts[HERE].node},
+                       .dest = {answers ? &w->hosts[THERE].hypervisor : NULL, answers ? &w->hosts[THERE].node : NULL},
+                       .clock = &w->clock,
+                       .resolves = resolves};
 }

@@ -4,12 +4,12 @@
 
 /* --- which disks --- */
 
-static void name_disk(PlanWorld *w, const char *target)
+static void name_disk(PlanEnv *w, const char *target)
 {
-    plan_world_option(w->disks, w, target);
+    plan_env_option(w->disks, w, target);
 }
 
-static void forget_disk(PlanWorld *w, const char *target)
+static void forget_disk(PlanEnv *w, const char *target)
 {
     for (guint i = 0; i < w->disks->len; i++)
         if (g_strcmp0(w->disks->pdata[i], target) == 0) {
@@ -19,53 +19,53 @@ static void forget_disk(PlanWorld *w, const char *target)
     g_assert_not_reached();
 }
 
-static void both_named(PlanWorld *w)
+static void both_named(PlanEnv *w)
 {
     name_disk(w, "vda");
     name_disk(w, "vdb");
 }
 
-static void unknown_disk(PlanWorld *w)
+static void unknown_disk(PlanEnv *w)
 {
     both_named(w);
     name_disk(w, "vdz");
 }
 
-static void unknown_left_out(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void unknown_left_out(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     forget_disk(w, "vdz");
 }
 
-static void only_unknown(PlanWorld *w)
+static void only_unknown(PlanEnv *w)
 {
     name_disk(w, "vdz");
 }
 
-static void disk_left_out(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void disk_left_out(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     g_ptr_array_set_size(w->disks, 0);
 }
 
-static void known_named(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void known_named(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     g_ptr_array_set_size(w->disks, 0);
     both_named(w);
 }
 
-static void mapped_unknown(PlanWorld *w)
+static void mapped_unknown(PlanEnv *w)
 {
-    plan_world_option(w->maps, w, "vdz=@I@/new.qcow2");
+    plan_env_option(w->maps, w, "vdz=@I@/new.qcow2");
 }
 
-static void map_left_out(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void map_left_out(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     g_ptr_array_set_size(w->maps, 0);
 }
 
-static void map_of_a_disk(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void map_of_a_disk(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     g_ptr_array_set_size(w->maps, 0);
-    plan_world_option(w->maps, w, "vdb=@I@/new.raw");
+    plan_env_option(w->maps, w, "vdb=@I@/new.raw");
 }
 
 #define READ_ONLY "<target dev='vdb' bus='virtio'/><readonly/>"
@@ -73,158 +73,158 @@ static void map_of_a_disk(PlanWorld *w, const char *hint G_GNUC_UNUSED)
 #define TARGET_B "<target dev='vdb' bus='virtio'/>"
 
 /* The destination has the same content. */
-static void read_only(PlanWorld *w)
+static void read_only(PlanEnv *w)
 {
     both_named(w);
-    plan_world_edit(w, TARGET_B, READ_ONLY);
-    plan_world_put(w, THERE, (PlanFile){.path = (char *)"@I@/data.raw", .size = GIB});
-    plan_world_option(w->maps, w, "vdb=@I@/new.raw");
+    plan_env_edit(w, TARGET_B, READ_ONLY);
+    plan_env_put(w, THERE, (PlanFile){.path = (char *)"@I@/data.raw", .size = GIB});
+    plan_env_option(w->maps, w, "vdb=@I@/new.raw");
 }
 
-static void b_left_out(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void b_left_out(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     forget_disk(w, "vdb");
     g_ptr_array_set_size(w->maps, 0);
 }
 
 /* On storage of both hosts. */
-static void put_on_both(PlanWorld *w)
+static void put_on_both(PlanEnv *w)
 {
-    plan_world_file(w, HERE, "@I@/data.raw")->shared = TRUE;
-    plan_world_put(w, THERE, (PlanFile){.path = (char *)"@I@/data.raw", .size = GIB, .shared = TRUE});
+    plan_env_file(w, HERE, "@I@/data.raw")->shared = TRUE;
+    plan_env_put(w, THERE, (PlanFile){.path = (char *)"@I@/data.raw", .size = GIB, .shared = TRUE});
 }
 
-static void mapped_not_moved(PlanWorld *w)
+static void mapped_not_moved(PlanEnv *w)
 {
     name_disk(w, "vda");
     put_on_both(w);
-    plan_world_option(w->maps, w, "vdb=@I@/new.raw");
+    plan_env_option(w->maps, w, "vdb=@I@/new.raw");
 }
 
-static void a_mapped(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void a_mapped(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     g_ptr_array_set_size(w->maps, 0);
-    plan_world_option(w->maps, w, "vda=@I@/new.qcow2");
+    plan_env_option(w->maps, w, "vda=@I@/new.qcow2");
 }
 
-static void shareable(PlanWorld *w)
+static void shareable(PlanEnv *w)
 {
     both_named(w);
-    plan_world_edit(w, TARGET_B, SHAREABLE);
+    plan_env_edit(w, TARGET_B, SHAREABLE);
     put_on_both(w);
-    plan_world_option(w->maps, w, "vdb=/big/new.raw");
+    plan_env_option(w->maps, w, "vdb=/big/new.raw");
 }
 
-static void shared(PlanWorld *w)
+static void shared(PlanEnv *w)
 {
     both_named(w);
     put_on_both(w);
-    plan_world_option(w->maps, w, "vdb=/big/new.raw");
+    plan_env_option(w->maps, w, "vdb=/big/new.raw");
 }
 
-static void all_read_only(PlanWorld *w)
+static void all_read_only(PlanEnv *w)
 {
     for (guint i = 0; i < 2; i++) {
         const char *target = i == 0 ? "<target dev='vda' bus='virtio'/>" : TARGET_B;
         g_autofree char *with = g_strconcat(target, "<readonly/>", NULL);
-        plan_world_edit(w, target, with);
+        plan_env_edit(w, target, with);
     }
-    plan_world_put(w, THERE, (PlanFile){.path = (char *)"@I@/g.qcow2", .size = GIB});
-    plan_world_put(w, THERE, (PlanFile){.path = (char *)"@I@/base.qcow2", .size = GIB});
-    plan_world_put(w, THERE, (PlanFile){.path = (char *)"@I@/data.raw", .size = GIB});
+    plan_env_put(w, THERE, (PlanFile){.path = (char *)"@I@/g.qcow2", .size = GIB});
+    plan_env_put(w, THERE, (PlanFile){.path = (char *)"@I@/base.qcow2", .size = GIB});
+    plan_env_put(w, THERE, (PlanFile){.path = (char *)"@I@/data.raw", .size = GIB});
 }
 
-static void moved_by_virsh(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void moved_by_virsh(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     w->guest_gone = TRUE;
 }
 
 /* --- what a disk is --- */
 
-static void transient_disk(PlanWorld *w)
+static void transient_disk(PlanEnv *w)
 {
-    plan_world_edit(w, TARGET_B, TARGET_B "<transient/>");
+    plan_env_edit(w, TARGET_B, TARGET_B "<transient/>");
 }
 
-static void not_transient(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void not_transient(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_edit(w, "<transient/>", "");
+    plan_env_edit(w, "<transient/>", "");
 }
 
 #define MIRROR                                                                                                         \
     "<mirror type='file' file='@I@/copy.raw' format='raw' job='copy' ready='yes'><format type='raw'/>"                 \
     "<source file='@I@/copy.raw'/></mirror>"
 
-static void block_job(PlanWorld *w)
+static void block_job(PlanEnv *w)
 {
-    plan_world_edit_live(w, TARGET_B, MIRROR TARGET_B);
+    plan_env_edit_live(w, TARGET_B, MIRROR TARGET_B);
 }
 
-static void block_job_ended(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void block_job_ended(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_edit_live(w, MIRROR, "");
+    plan_env_edit_live(w, MIRROR, "");
 }
 
 #define ENCRYPTION "<encryption format='luks'/>"
 #define DATA_STORE "<dataStore type='file'><format type='raw'/><source file='@I@/data.bin'/></dataStore>"
 
-static void encrypted_disk(PlanWorld *w)
+static void encrypted_disk(PlanEnv *w)
 {
-    plan_world_edit(w, "<source file='@I@/data.raw'/>", "<source file='@I@/data.raw'>" ENCRYPTION "</source>");
+    plan_env_edit(w, "<source file='@I@/data.raw'/>", "<source file='@I@/data.raw'>" ENCRYPTION "</source>");
 }
 
-static void empty_drive(PlanWorld *w)
+static void empty_drive(PlanEnv *w)
 {
     both_named(w);
     name_disk(w, "fda");
-    plan_world_add_device(w, "<disk type='file' device='floppy'><target dev='fda' bus='fdc'/></disk>");
+    plan_env_add_device(w, "<disk type='file' device='floppy'><target dev='fda' bus='fdc'/></disk>");
 }
 
-static void drive_left_out(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void drive_left_out(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     forget_disk(w, "fda");
 }
 
-static void data_store(PlanWorld *w)
+static void data_store(PlanEnv *w)
 {
-    plan_world_edit(w, "<source file='@I@/g.qcow2'/>", "<source file='@I@/g.qcow2'>" DATA_STORE "</source>");
+    plan_env_edit(w, "<source file='@I@/g.qcow2'/>", "<source file='@I@/g.qcow2'>" DATA_STORE "</source>");
 }
 
-static void data_store_converted(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void data_store_converted(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_edit(w, "<source file='@I@/g.qcow2'>" DATA_STORE "</source>", "<source file='@I@/g.qcow2'/>");
+    plan_env_edit(w, "<source file='@I@/g.qcow2'>" DATA_STORE "</source>", "<source file='@I@/g.qcow2'/>");
 }
 
-static void another_format(PlanWorld *w)
+static void another_format(PlanEnv *w)
 {
-    plan_world_edit(w, "<driver name='qemu' type='raw'/>", "<driver name='qemu' type='vdi'/>");
+    plan_env_edit(w, "<driver name='qemu' type='raw'/>", "<driver name='qemu' type='vdi'/>");
 }
 
-static void sliced(PlanWorld *w)
+static void sliced(PlanEnv *w)
 {
-    plan_world_edit(w, "<source file='@I@/data.raw'/>",
-                    "<source file='@I@/data.raw'><slices><slice type='storage' offset='0' size='512'/></slices>"
-                    "</source>");
+    plan_env_edit(w, "<source file='@I@/data.raw'/>",
+                  "<source file='@I@/data.raw'><slices><slice type='storage' offset='0' size='512'/></slices>"
+                  "</source>");
 }
 
-static void reservations(PlanWorld *w)
+static void reservations(PlanEnv *w)
 {
-    plan_world_edit(w, "<source file='@I@/data.raw'/>",
-                    "<source file='@I@/data.raw'><reservations managed='yes'/></source>");
+    plan_env_edit(w, "<source file='@I@/data.raw'/>",
+                  "<source file='@I@/data.raw'><reservations managed='yes'/></source>");
 }
 
-static void block_device(PlanWorld *w)
+static void block_device(PlanEnv *w)
 {
-    plan_world_edit(w, "<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='@I@/data.raw'/>",
-                    "<disk type='block' device='disk'><driver name='qemu' type='raw'/><source dev='/dev/vg/data'/>");
-    plan_world_put(w, HERE, (PlanFile){.path = (char *)"/dev/vg/data", .block = TRUE, .size = GIB});
-    plan_world_put(w, THERE, (PlanFile){.path = (char *)"/dev/vg/data", .block = TRUE, .size = GIB});
+    plan_env_edit(w, "<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='@I@/data.raw'/>",
+                  "<disk type='block' device='disk'><driver name='qemu' type='raw'/><source dev='/dev/vg/data'/>");
+    plan_env_put(w, HERE, (PlanFile){.path = (char *)"/dev/vg/data", .block = TRUE, .size = GIB});
+    plan_env_put(w, THERE, (PlanFile){.path = (char *)"/dev/vg/data", .block = TRUE, .size = GIB});
 }
 
-static void b_detached(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void b_detached(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_detach(w, 0, "vdb");
-    plan_world_detach(w, 1, "vdb");
+    plan_env_detach(w, 0, "vdb");
+    plan_env_detach(w, 1, "vdb");
 }
 
 #define ONLY_WHOLE "Only whole local qcow2 and raw files can be moved: detach it before (virsh detach-disk)."

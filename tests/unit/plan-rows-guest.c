@@ -4,129 +4,129 @@
 
 /* --- the guest --- */
 
-static void open_job(PlanWorld *w)
+static void open_job(PlanEnv *w)
 {
-    plan_world_job(w, "SEED");
+    plan_env_job(w, "COPY");
 }
 
-static void job_done(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void job_done(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_job(w, "ROLLED_BACK");
+    plan_env_job(w, "ROLLED_BACK");
 }
 
-static void unknown(PlanWorld *w)
+static void unknown(PlanEnv *w)
 {
     w->wanted = "nobody";
 }
 
-static void known(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void known(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     w->wanted = NULL;
 }
 
-static void shut_off(PlanWorld *w)
+static void shut_off(PlanEnv *w)
 {
     w->guest.run = VMIG_RUN_SHUTOFF;
 }
 
-static void io_error(PlanWorld *w)
+static void io_error(PlanEnv *w)
 {
     w->guest.run = VMIG_RUN_IO_ERROR;
 }
 
-static void crashed(PlanWorld *w)
+static void crashed(PlanEnv *w)
 {
     w->guest.run = VMIG_RUN_CRASHED;
 }
 
-static void migrating(PlanWorld *w)
+static void migrating(PlanEnv *w)
 {
     w->guest.run = VMIG_RUN_MIGRATING;
 }
 
-static void runs(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void runs(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     w->guest.run = VMIG_RUN_RUNNING;
 }
 
-static void transient(PlanWorld *w)
+static void transient(PlanEnv *w)
 {
     w->guest.persistent = FALSE;
 }
 
-static void defined(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void defined(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     w->guest.persistent = TRUE;
 }
 
-static void saved(PlanWorld *w)
+static void saved(PlanEnv *w)
 {
     w->guest.run = VMIG_RUN_SHUTOFF;
     w->guest.managed_save = TRUE;
 }
 
-static void started(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void started(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     w->guest.run = VMIG_RUN_RUNNING;
     w->guest.managed_save = FALSE;
 }
 
-static void saved_and_runs(PlanWorld *w)
+static void saved_and_runs(PlanEnv *w)
 {
     w->guest.managed_save = TRUE;
 }
 
-static void save_removed(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void save_removed(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     w->guest.managed_save = FALSE;
 }
 
-static void checkpoint(PlanWorld *w)
+static void checkpoint(PlanEnv *w)
 {
     w->guest.checkpoints = 2;
 }
 
-static void no_checkpoint(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void no_checkpoint(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     w->guest.checkpoints = 0;
 }
 
-static void busy(PlanWorld *w)
+static void busy(PlanEnv *w)
 {
     w->busy = TRUE;
 }
 
-static void idle(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void idle(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     w->busy = FALSE;
 }
 
-static void name_there(PlanWorld *w)
+static void name_there(PlanEnv *w)
 {
     w->hosts[THERE].has_name = TRUE;
 }
 
-static void uuid_there(PlanWorld *w)
+static void uuid_there(PlanEnv *w)
 {
     w->hosts[THERE].has_name = w->hosts[THERE].has_uuid = TRUE;
 }
 
-static void renamed(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void renamed(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     w->hosts[THERE].has_name = FALSE;
 }
 
-static void undefined(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void undefined(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     w->hosts[THERE].has_name = w->hosts[THERE].has_uuid = FALSE;
 }
 
-static void only_another_uuid(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void only_another_uuid(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     w->hosts[THERE].has_uuid = FALSE;
 }
 
-static void uuid_alone_there(PlanWorld *w)
+static void uuid_alone_there(PlanEnv *w)
 {
     w->hosts[THERE].has_uuid = TRUE;
 }
@@ -140,90 +140,90 @@ static void uuid_alone_there(PlanWorld *w)
 #define VHOST "<interface type='vhostuser'><source type='unix' path='/run/vhost.sock' mode='server'/></interface>"
 #define SHMEM "<shmem name='between'><model type='ivshmem-plain'/></shmem>"
 
-static void host_device(PlanWorld *w)
+static void host_device(PlanEnv *w)
 {
-    plan_world_add_device(w, HOST_DEVICE);
+    plan_env_add_device(w, HOST_DEVICE);
 }
 
-static void host_device_detached(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void host_device_detached(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_edit(w, HOST_DEVICE, "");
+    plan_env_edit(w, HOST_DEVICE, "");
 }
 
-static void host_folder(PlanWorld *w)
+static void host_folder(PlanEnv *w)
 {
-    plan_world_add_device(w, FOLDER);
+    plan_env_add_device(w, FOLDER);
 }
 
-static void host_folder_detached(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void host_folder_detached(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_edit(w, FOLDER, "");
+    plan_env_edit(w, FOLDER, "");
 }
 
-static void vhost_user(PlanWorld *w)
+static void vhost_user(PlanEnv *w)
 {
-    plan_world_add_device(w, VHOST);
+    plan_env_add_device(w, VHOST);
 }
 
-static void vhost_user_detached(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void vhost_user_detached(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_edit(w, VHOST, "");
+    plan_env_edit(w, VHOST, "");
 }
 
-static void shared_memory(PlanWorld *w)
+static void shared_memory(PlanEnv *w)
 {
-    plan_world_add_device(w, SHMEM);
+    plan_env_add_device(w, SHMEM);
 }
 
-static void shared_memory_detached(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void shared_memory_detached(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_edit(w, SHMEM, "");
+    plan_env_edit(w, SHMEM, "");
 }
 
-static void raw_nvram(PlanWorld *w)
+static void raw_nvram(PlanEnv *w)
 {
-    plan_world_edit(w, "</type></os>", "</type><loader type='pflash'>/fw</loader><nvram>@I@/vars.fd</nvram></os>");
-    plan_world_put(w, THERE, (PlanFile){.path = (char *)"/fw"});
+    plan_env_edit(w, "</type></os>", "</type><loader type='pflash'>/fw</loader><nvram>@I@/vars.fd</nvram></os>");
+    plan_env_put(w, THERE, (PlanFile){.path = (char *)"/fw"});
 }
 
-static void qcow2_nvram(PlanWorld *w)
+static void qcow2_nvram(PlanEnv *w)
 {
-    plan_world_edit(w, "</type></os>",
-                    "</type><loader type='pflash'>/fw</loader><nvram format='qcow2'>@I@/vars.qcow2</nvram></os>");
-    plan_world_put(w, THERE, (PlanFile){.path = (char *)"/fw"});
+    plan_env_edit(w, "</type></os>",
+                  "</type><loader type='pflash'>/fw</loader><nvram format='qcow2'>@I@/vars.qcow2</nvram></os>");
+    plan_env_put(w, THERE, (PlanFile){.path = (char *)"/fw"});
 }
 
-static void kernel(PlanWorld *w)
+static void kernel(PlanEnv *w)
 {
-    plan_world_edit(w, "</type></os>", "</type><kernel>@I@/vmlinuz</kernel></os>");
+    plan_env_edit(w, "</type></os>", "</type><kernel>@I@/vmlinuz</kernel></os>");
 }
 
-static void firmware(PlanWorld *w)
+static void firmware(PlanEnv *w)
 {
-    plan_world_edit(w, "</type></os>", "</type><loader>@I@/bios.bin</loader></os>");
+    plan_env_edit(w, "</type></os>", "</type><loader>@I@/bios.bin</loader></os>");
 }
 
-static void firmware_copied(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void firmware_copied(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_put(w, THERE, (PlanFile){.path = (char *)"@I@/bios.bin"});
+    plan_env_put(w, THERE, (PlanFile){.path = (char *)"@I@/bios.bin"});
 }
 
-static void kernel_copied(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void kernel_copied(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_put(w, THERE, (PlanFile){.path = (char *)"@I@/vmlinuz"});
+    plan_env_put(w, THERE, (PlanFile){.path = (char *)"@I@/vmlinuz"});
 }
 
 #define EXTERNAL                                                                                                       \
     "<domainsnapshot><name>outside</name><state>disk-snapshot</state><creationTime>1</creationTime>"                   \
     "<memory snapshot='no'/><disks><disk name='vda' snapshot='external'/></disks></domainsnapshot>"
 
-static void external_snapshot(PlanWorld *w)
+static void external_snapshot(PlanEnv *w)
 {
     g_ptr_array_add(w->snapshots, g_strdup(EXTERNAL));
 }
 
 /* With --metadata it is gone in the same way: its files were merged before. */
-static void snapshot_deleted(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void snapshot_deleted(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     g_ptr_array_set_size(w->snapshots, 0);
 }
@@ -235,7 +235,7 @@ static const PlanRow rows[] = {
      .spoil = open_job,
      .code = VMIG_ERROR_LOCKED,
      .message = "'g' is held by job fedcba9876543210, which moves it from kvm1 to kvm3 since 2023-11-14 22:13:20 "
-                "(state SEED)",
+                "(state COPY)",
      .hint = "See vmig-snap status; vmig-snap resume or cancel ends it.",
      .follow = {job_done}},
     {.name = "no-domain",

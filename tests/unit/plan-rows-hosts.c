@@ -4,116 +4,116 @@
 
 /* --- the request --- */
 
-static void fold_direct(PlanWorld *w)
+static void merge_mirror(PlanEnv *w)
 {
-    w->options.fold = (char *)"direct";
+    w->options.merge = (char *)"mirror";
     w->hosts[HERE].info.qemu_version = 6002000;
 }
 
-static void fold_commit(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void merge_commit(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    w->options.fold = (char *)"commit";
+    w->options.merge = (char *)"commit";
 }
 
-static void fold_auto(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void merge_auto(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    w->options.fold = (char *)"auto";
+    w->options.merge = (char *)"auto";
 }
 
-static void postcopy(PlanWorld *w)
+static void postcopy(PlanEnv *w)
 {
     w->options.postcopy = TRUE;
 }
 
-static void auto_converge(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void auto_converge(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     w->options.postcopy = FALSE;
     w->options.auto_converge = TRUE;
 }
 
-static void parallel(PlanWorld *w)
+static void parallel(PlanEnv *w)
 {
     w->options.parallel = 4;
 }
 
-static void no_parallel(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void no_parallel(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     w->options.parallel = 0;
 }
 
-static void migrate_host(PlanWorld *w)
+static void migrate_host(PlanEnv *w)
 {
     w->options.migrate_host = (char *)"10.0.0.2";
 }
 
-static void no_migrate_host(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void no_migrate_host(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     w->options.migrate_host = NULL;
 }
 
 /* --- the hosts --- */
 
-static void same_host(PlanWorld *w)
+static void same_host(PlanEnv *w)
 {
     w->hosts[THERE].info.uuid = (char *)"uuid-1";
 }
 
-static void another_host(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void another_host(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     w->hosts[THERE].info = (VmigHypervisorInfo){
         .hostname = (char *)"kvm3", .uuid = (char *)"uuid-3", .libvirt_version = 9000000, .qemu_version = 7002000};
 }
 
-static void own_uuid(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void own_uuid(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     w->hosts[THERE].info.uuid = (char *)"uuid-2";
 }
 
-static void unresolved(PlanWorld *w)
+static void unresolved(PlanEnv *w)
 {
     w->options.transport = (char *)"tls";
     w->failure = (PlanFailure){"resolves", HERE, VMIG_ERROR_UNRESOLVED, "no such name", NULL};
 }
 
-static void no_failure(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void no_failure(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     w->failure = (PlanFailure){0};
 }
 
-static void name_given(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void name_given(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     w->options.migrate_host = (char *)"10.0.0.2";
 }
 
-static void localhost(PlanWorld *w)
+static void localhost(PlanEnv *w)
 {
     w->options.transport = (char *)"tls";
     w->hosts[THERE].info.hostname = (char *)"localhost.localdomain";
 }
 
-static void named_there(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void named_there(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     w->hosts[THERE].info.hostname = (char *)"kvm2";
 }
 
-static void images_denied(PlanWorld *w)
+static void images_denied(PlanEnv *w)
 {
     w->hosts[THERE].images_denied = TRUE;
 }
 
-static void images_given(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void images_given(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     w->hosts[THERE].images_denied = FALSE;
 }
 
 static const PlanRow rows[] = {
-    {.name = "fold",
-     .spoil = fold_direct,
-     .code = VMIG_ERROR_FOLD,
-     .message = "the fold 'direct' cannot be used here: it needs libvirt 9.0 and QEMU 7.2 on both hosts, and the "
+    {.name = "merge",
+     .spoil = merge_mirror,
+     .code = VMIG_ERROR_MERGE,
+     .message = "the merge 'mirror' cannot be used here: it needs libvirt 9.0 and QEMU 7.2 on both hosts, and the "
                 "source has libvirt 9.0 and QEMU 6.2",
-     .hint = "Use --fold commit, or --fold auto.",
-     .follow = {fold_commit, fold_auto}},
+     .hint = "Use --merge commit, or --merge auto.",
+     .follow = {merge_commit, merge_auto}},
     {.name = "postcopy",
      .spoil = postcopy,
      .code = VMIG_ERROR_UNSUPPORTED,

@@ -6,132 +6,132 @@
 
 /* --- its images --- */
 
-static void odd_size(PlanWorld *w)
+static void odd_size(PlanEnv *w)
 {
-    plan_world_file(w, HERE, "@I@/data.raw")->size = GIB + 7;
+    plan_env_file(w, HERE, "@I@/data.raw")->size = GIB + 7;
 }
 
 /* What truncate does: test_paths odd_size has it done by the real one. */
-static void size_rounded_up(PlanWorld *w, const char *hint)
+static void size_rounded_up(PlanEnv *w, const char *hint)
 {
     g_auto(GStrv) words = plan_hint_words(hint, "truncate");
 
     g_assert_cmpuint(g_strv_length(words), ==, 4);
     g_assert_cmpstr(words[1], ==, "-s");
     g_assert_cmpstr(words[2], ==, "%512");
-    PlanFile *file = plan_world_file(w, HERE, words[3]);
+    PlanFile *file = plan_env_file(w, HERE, words[3]);
     file->size = (file->size + 511) / 512 * 512;
 }
 
-static void encrypted_image(PlanWorld *w)
+static void encrypted_image(PlanEnv *w)
 {
-    plan_world_file(w, HERE, "@I@/base.qcow2")->encrypted = TRUE;
+    plan_env_file(w, HERE, "@I@/base.qcow2")->encrypted = TRUE;
 }
 
-static void data_file(PlanWorld *w)
+static void data_file(PlanEnv *w)
 {
-    plan_world_file(w, HERE, "@I@/g.qcow2")->data_file = TRUE;
+    plan_env_file(w, HERE, "@I@/g.qcow2")->data_file = TRUE;
 }
 
-static void data_file_converted(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void data_file_converted(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_file(w, HERE, "@I@/g.qcow2")->data_file = FALSE;
+    plan_env_file(w, HERE, "@I@/g.qcow2")->data_file = FALSE;
 }
 
-static void bitmaps(PlanWorld *w)
+static void bitmaps(PlanEnv *w)
 {
-    plan_world_file(w, HERE, "@I@/g.qcow2")->bitmaps = 2;
+    plan_env_file(w, HERE, "@I@/g.qcow2")->bitmaps = 2;
 }
 
-static void bitmaps_removed(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void bitmaps_removed(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_file(w, HERE, "@I@/g.qcow2")->bitmaps = 0;
+    plan_env_file(w, HERE, "@I@/g.qcow2")->bitmaps = 0;
 }
 
-static void old_image(PlanWorld *w)
+static void old_image(PlanEnv *w)
 {
-    plan_world_file(w, HERE, "@I@/g.qcow2")->version = 2;
+    plan_env_file(w, HERE, "@I@/g.qcow2")->version = 2;
 }
 
-static void upgraded(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void upgraded(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_file(w, HERE, "@I@/g.qcow2")->version = 3;
+    plan_env_file(w, HERE, "@I@/g.qcow2")->version = 3;
 }
 
 /* libvirt knows two files, the header leads nowhere. */
-static void other_chain(PlanWorld *w)
+static void other_chain(PlanEnv *w)
 {
-    plan_world_file(w, HERE, "@I@/g.qcow2")->backing = NULL;
+    plan_env_file(w, HERE, "@I@/g.qcow2")->backing = NULL;
 }
 
-static void header_put_right(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void header_put_right(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_file(w, HERE, "@I@/g.qcow2")->backing = "@I@/base.qcow2";
+    plan_env_file(w, HERE, "@I@/g.qcow2")->backing = "@I@/base.qcow2";
 }
 
-static void other_file_below(PlanWorld *w)
+static void other_file_below(PlanEnv *w)
 {
-    plan_world_file(w, HERE, "@I@/g.qcow2")->backing = "@I@/other.qcow2";
-    plan_world_put(w, HERE, (PlanFile){.path = (char *)"@I@/other.qcow2", .format = "qcow2", .size = GIB});
+    plan_env_file(w, HERE, "@I@/g.qcow2")->backing = "@I@/other.qcow2";
+    plan_env_put(w, HERE, (PlanFile){.path = (char *)"@I@/other.qcow2", .format = "qcow2", .size = GIB});
 }
 
-static void other_file_known(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void other_file_known(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_edit_live(w, "@I@/base.qcow2", "@I@/other.qcow2");
+    plan_env_edit_live(w, "@I@/base.qcow2", "@I@/other.qcow2");
 }
 
 /* The header is right: the guest that is started anew has what it says. */
-static void started_anew(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void started_anew(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_edit_live(w,
-                         "<backingStore type='file'><format type='qcow2'/><source file='@I@/base.qcow2'/>"
-                         "<backingStore/></backingStore>",
-                         "<backingStore/>");
+    plan_env_edit_live(w,
+                       "<backingStore type='file'><format type='qcow2'/><source file='@I@/base.qcow2'/>"
+                       "<backingStore/></backingStore>",
+                       "<backingStore/>");
 }
 
 /* --- the definition for the next start; test_definitions.py follows these hints on a real host --- */
 
-static void only_running(PlanWorld *w)
+static void only_running(PlanEnv *w)
 {
-    plan_world_detach(w, 1, "vdb");
+    plan_env_detach(w, 1, "vdb");
 }
 
-static void attached_for_good(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void attached_for_good(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_edit_next(w, "</devices>",
-                         "<disk type='file' device='disk'><driver name='qemu' type='raw'/>"
-                         "<source file='@I@/data.raw'/>" TARGET_B "</disk></devices>");
+    plan_env_edit_next(w, "</devices>",
+                       "<disk type='file' device='disk'><driver name='qemu' type='raw'/>"
+                       "<source file='@I@/data.raw'/>" TARGET_B "</disk></devices>");
 }
 
-static void detached_live(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void detached_live(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_detach(w, 0, "vdb");
+    plan_env_detach(w, 0, "vdb");
 }
 
-static void other_source(PlanWorld *w)
+static void other_source(PlanEnv *w)
 {
-    plan_world_edit_next(w, "@I@/data.raw", "@I@/other.raw");
+    plan_env_edit_next(w, "@I@/data.raw", "@I@/other.raw");
 }
 
-static void restarted(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void restarted(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_edit_live(w, "@I@/data.raw", "@I@/other.raw");
-    plan_world_put(w, HERE, (PlanFile){.path = (char *)"@I@/other.raw", .format = "raw", .size = GIB});
+    plan_env_edit_live(w, "@I@/data.raw", "@I@/other.raw");
+    plan_env_put(w, HERE, (PlanFile){.path = (char *)"@I@/other.raw", .format = "raw", .size = GIB});
 }
 
-static void source_edited(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void source_edited(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_edit_next(w, "@I@/other.raw", "@I@/data.raw");
+    plan_env_edit_next(w, "@I@/other.raw", "@I@/data.raw");
 }
 
-static void other_format(PlanWorld *w)
+static void other_format(PlanEnv *w)
 {
-    plan_world_edit_next(w, "type='raw'", "type='qcow2'");
+    plan_env_edit_next(w, "type='raw'", "type='qcow2'");
 }
 
-static void format_edited(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void format_edited(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_edit_next(w, "type='qcow2'/><source file='@I@/data.raw'", "type='raw'/><source file='@I@/data.raw'");
+    plan_env_edit_next(w, "type='qcow2'/><source file='@I@/data.raw'", "type='raw'/><source file='@I@/data.raw'");
 }
 
 #define OTHER_BELOW                                                                                                    \
@@ -142,47 +142,47 @@ static void format_edited(PlanWorld *w, const char *hint G_GNUC_UNUSED)
     "<backingStore type='file'><format type='qcow2'/><source file='@I@/old.qcow2'/><backingStore/></backingStore>"     \
     "</backingStore>"
 
-static void other_below(PlanWorld *w)
+static void other_below(PlanEnv *w)
 {
-    plan_world_edit_next(w, "<source file='@I@/g.qcow2'/>", "<source file='@I@/g.qcow2'/>" OTHER_BELOW);
+    plan_env_edit_next(w, "<source file='@I@/g.qcow2'/>", "<source file='@I@/g.qcow2'/>" OTHER_BELOW);
 }
 
-static void more_below(PlanWorld *w)
+static void more_below(PlanEnv *w)
 {
-    plan_world_edit_next(w, "<source file='@I@/g.qcow2'/>", "<source file='@I@/g.qcow2'/>" MORE_BELOW);
+    plan_env_edit_next(w, "<source file='@I@/g.qcow2'/>", "<source file='@I@/g.qcow2'/>" MORE_BELOW);
 }
 
-static void more_removed(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void more_removed(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_edit_next(w, MORE_BELOW, "");
+    plan_env_edit_next(w, MORE_BELOW, "");
 }
 
-static void other_type(PlanWorld *w)
+static void other_type(PlanEnv *w)
 {
-    plan_world_edit_next(w, "<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file=",
-                         "<disk type='block' device='disk'><driver name='qemu' type='raw'/><source dev=");
+    plan_env_edit_next(w, "<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file=",
+                       "<disk type='block' device='disk'><driver name='qemu' type='raw'/><source dev=");
 }
 
-static void type_edited(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void type_edited(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_edit_next(w, "<disk type='block' device='disk'><driver name='qemu' type='raw'/><source dev=",
-                         "<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file=");
+    plan_env_edit_next(w, "<disk type='block' device='disk'><driver name='qemu' type='raw'/><source dev=",
+                       "<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file=");
 }
 
-static void other_device(PlanWorld *w)
+static void other_device(PlanEnv *w)
 {
-    plan_world_edit_next(w, "device='disk'><driver name='qemu' type='raw'/>",
-                         "device='floppy'><driver name='qemu' type='raw'/>");
+    plan_env_edit_next(w, "device='disk'><driver name='qemu' type='raw'/>",
+                       "device='floppy'><driver name='qemu' type='raw'/>");
 }
 
-static void device_edited(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void device_edited(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_edit_next(w, "device='floppy'", "device='disk'");
+    plan_env_edit_next(w, "device='floppy'", "device='disk'");
 }
 
-static void below_removed(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void below_removed(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_edit_next(w, OTHER_BELOW, "");
+    plan_env_edit_next(w, OTHER_BELOW, "");
 }
 
 #define ONE_FILE "Convert it into one file (qemu-img convert) while the guest is off, and put that in its place."

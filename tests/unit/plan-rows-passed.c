@@ -8,34 +8,34 @@
 #include "core/snapshot-tree.h"
 #include "store/journal.h"
 
-static void nothing_fails(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void nothing_fails(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     w->failure = (PlanFailure){0};
 }
 
 /* --- questions --- */
 
-static void unreachable(PlanWorld *w)
+static void unreachable(PlanEnv *w)
 {
     vmig_fail(&w->dest_error, VMIG_ERROR_UNREACHABLE, "Start sshd there.", "kvm2: ssh: connection refused");
 }
 
-static void reachable(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void reachable(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     g_clear_error(&w->dest_error);
 }
 
-static void hello_fails(PlanWorld *w)
+static void hello_fails(PlanEnv *w)
 {
     w->failure = (PlanFailure){"hello", THERE, VMIG_ERROR_SETUP, "no image root can be read", "Mount it."};
 }
 
-static void ambiguous(PlanWorld *w)
+static void ambiguous(PlanEnv *w)
 {
     w->failure = (PlanFailure){"find", HERE, VMIG_ERROR_AMBIGUOUS_DOMAIN, "'g' is two domains", "Name it by its UUID."};
 }
 
-static void cannot_run(PlanWorld *w)
+static void cannot_run(PlanEnv *w)
 {
     w->failure = (PlanFailure){"can_run", THERE, VMIG_ERROR_NO_EMULATOR, "no machine 'q35'", "Install QEMU there."};
 }
@@ -48,44 +48,44 @@ static void cannot_run(PlanWorld *w)
     "<target dev='vda'/></disk>" rest "</devices></domain></domainsnapshot>"
 #define CDROM "<disk type='file' device='cdrom'><source file='@I@/cd.iso'/><target dev='sda'/></disk>"
 
-static void two_of_a_name(PlanWorld *w)
+static void two_of_a_name(PlanEnv *w)
 {
     g_ptr_array_add(w->snapshots, g_strdup(SNAPSHOT("s1", PLAN_UUID, "")));
     g_ptr_array_add(w->snapshots, g_strdup(SNAPSHOT("s1", PLAN_UUID, "")));
 }
 
-static void image_lost(PlanWorld *w)
+static void image_lost(PlanEnv *w)
 {
-    plan_world_remove(w, HERE, "@I@/data.raw");
+    plan_env_remove(w, HERE, "@I@/data.raw");
 }
 
 /* As of a header that names its backing file by a path with a line end. */
-static void odd_path(PlanWorld *w)
+static void odd_path(PlanEnv *w)
 {
-    plan_world_detach(w, 0, "vdb");
-    plan_world_detach(w, 1, "vdb");
+    plan_env_detach(w, 0, "vdb");
+    plan_env_detach(w, 1, "vdb");
     w->failure = (PlanFailure){"survey", HERE, VMIG_ERROR_BAD_PATH, "the path '/a\\x0ab' contains a control character",
                                "Give a plain absolute path."};
 }
 
 /* --- sizes --- */
 
-static void add_title(PlanWorld *w, gsize size)
+static void add_title(PlanEnv *w, gsize size)
 {
     g_autofree char *filler = g_strnfill(size, 'x');
     g_autofree char *title = g_strdup_printf("<title>%s</title><memory>", filler);
 
-    plan_world_edit(w, "<memory unit='KiB'>", title);
+    plan_env_edit(w, "<memory unit='KiB'>", title);
 }
 
-static void large_definition(PlanWorld *w)
+static void large_definition(PlanEnv *w)
 {
-    plan_world_edit(w, "<memory>", "<memory unit='KiB'>");
+    plan_env_edit(w, "<memory>", "<memory unit='KiB'>");
     add_title(w, 4 * 1024 * 1024);
-    plan_world_edit(w, "<memory>", "<memory unit='KiB'>");
+    plan_env_edit(w, "<memory>", "<memory unit='KiB'>");
 }
 
-static void definition_shortened(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void definition_shortened(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     for (guint i = 0; i < G_N_ELEMENTS(w->xml); i++) {
         const char *title = strstr(w->xml[i], "<title>"), *end = strstr(w->xml[i], "</title>");
@@ -97,7 +97,7 @@ static void definition_shortened(PlanWorld *w, const char *hint G_GNUC_UNUSED)
 }
 
 /* Quotes take two bytes each in the message. */
-static void large_snapshot(PlanWorld *w)
+static void large_snapshot(PlanEnv *w)
 {
     g_autofree char *filler = g_strnfill(8 * 1024 * 1024, '"');
 
@@ -107,19 +107,19 @@ static void large_snapshot(PlanWorld *w)
                                                   filler));
 }
 
-static void smaller_description(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void smaller_description(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     g_ptr_array_set_size(w->snapshots, 0);
     g_ptr_array_add(w->snapshots, g_strdup(SNAPSHOT("s1", PLAN_UUID, "")));
 }
 
-static void snapshots_deleted(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void snapshots_deleted(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     g_ptr_array_set_size(w->snapshots, 0);
 }
 
 /* A GiB of definitions: the plan of a job whose snapshots are one text, many times over. */
-static VmigPlan *plan_with_copies(PlanWorld *w)
+static VmigPlan *plan_with_copies(PlanEnv *w)
 {
     guint copies = w->snapshots->len > 0 ? 137 : 3;
     g_autoptr(VmigSnapshot) snapshot = vmig_snapshot_new();
@@ -129,7 +129,7 @@ static VmigPlan *plan_with_copies(PlanWorld *w)
     g_autoptr(GError) error = NULL;
 
     w->snapshots = g_ptr_array_new_with_free_func(g_free);
-    VmigPlan *plan = plan_world_plan(w);
+    VmigPlan *plan = plan_env_plan(w);
     g_ptr_array_unref(w->snapshots);
     w->snapshots = g_steal_pointer(&listed);
     g_assert_cmpuint(plan->refusals->len, ==, 0);
@@ -147,46 +147,46 @@ static VmigPlan *plan_with_copies(PlanWorld *w)
     return plan;
 }
 
-static void many_snapshots(PlanWorld *w)
+static void many_snapshots(PlanEnv *w)
 {
     two_of_a_name(w); /* any: what counts is that there are some */
 }
 
 /* --- what snapshots need --- */
 
-static void of_another_domain(PlanWorld *w)
+static void of_another_domain(PlanEnv *w)
 {
     g_ptr_array_add(w->snapshots, g_strdup(SNAPSHOT("s1", "99999999-2222-4333-8444-555555555555", "")));
 }
 
-static void needs_medium(PlanWorld *w)
+static void needs_medium(PlanEnv *w)
 {
     g_ptr_array_add(w->snapshots, g_strdup(SNAPSHOT("s1", PLAN_UUID, CDROM)));
 }
 
-static void medium_copied(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void medium_copied(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_put(w, THERE, (PlanFile){.path = (char *)"@I@/cd.iso"});
+    plan_env_put(w, THERE, (PlanFile){.path = (char *)"@I@/cd.iso"});
 }
 
-static void accepted(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void accepted(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     w->options.accept_unrevertable = TRUE;
 }
 
 /* --- the rehearsal; test_rehearsal.py follows what it says on real hosts --- */
 
-static void no_stage(PlanWorld *w)
+static void no_stage(PlanEnv *w)
 {
     w->failure = (PlanFailure){"rehearsal-begin", THERE, VMIG_ERROR_NO_SPACE, "/img is full", "Free space there."};
 }
 
-static void does_not_start(PlanWorld *w)
+static void does_not_start(PlanEnv *w)
 {
     w->failure = (PlanFailure){"rehearse", THERE, VMIG_ERROR_HYPERVISOR, "internal error: qemu ended", NULL};
 }
 
-static void not_rehearsed(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void not_rehearsed(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     w->options.no_rehearsal = TRUE;
 }

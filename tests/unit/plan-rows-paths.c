@@ -4,29 +4,29 @@
 
 #include <string.h>
 
-static void map(PlanWorld *w, const char *text)
+static void map(PlanEnv *w, const char *text)
 {
     g_ptr_array_set_size(w->maps, 0);
-    plan_world_option(w->maps, w, text);
+    plan_env_option(w->maps, w, text);
 }
 
-static void map_dir(PlanWorld *w, const char *text)
+static void map_dir(PlanEnv *w, const char *text)
 {
     g_ptr_array_set_size(w->map_dirs, 0);
-    plan_world_option(w->map_dirs, w, text);
+    plan_env_option(w->map_dirs, w, text);
 }
 
-static void mapped_a(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void mapped_a(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     map(w, "vda=@I@/new.qcow2");
 }
 
-static void mapped_b(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void mapped_b(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     map(w, "vdb=@I@/new.raw");
 }
 
-static void all_to_big(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void all_to_big(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     g_ptr_array_set_size(w->maps, 0);
     map_dir(w, "@I@=/big");
@@ -34,25 +34,25 @@ static void all_to_big(PlanWorld *w, const char *hint G_GNUC_UNUSED)
 
 /* --- something is there --- */
 
-static PlanFile *put_top(PlanWorld *w)
+static PlanFile *put_top(PlanEnv *w)
 {
-    return plan_world_put(w, THERE, (PlanFile){.path = (char *)"@I@/g.qcow2", .size = GIB});
+    return plan_env_put(w, THERE, (PlanFile){.path = (char *)"@I@/g.qcow2", .size = GIB});
 }
 
-static void stranger(PlanWorld *w)
+static void stranger(PlanEnv *w)
 {
     put_top(w);
 }
 
-static void open_jobs(PlanWorld *w)
+static void open_jobs(PlanEnv *w)
 {
     PlanFile *file = put_top(w);
 
     file->owner_job = "fedcba9876543210";
-    file->owner_state = "SEED";
+    file->owner_state = "COPY";
 }
 
-static void given_up(PlanWorld *w)
+static void given_up(PlanEnv *w)
 {
     PlanFile *file = put_top(w);
 
@@ -60,7 +60,7 @@ static void given_up(PlanWorld *w)
     file->owner_state = "ROLLED_BACK";
 }
 
-static void brought(PlanWorld *w)
+static void brought(PlanEnv *w)
 {
     PlanFile *file = put_top(w);
 
@@ -68,7 +68,7 @@ static void brought(PlanWorld *w)
     file->owner_state = "DONE";
 }
 
-static void kept_of_another(PlanWorld *w)
+static void kept_of_another(PlanEnv *w)
 {
     PlanFile *file = put_top(w);
 
@@ -76,7 +76,7 @@ static void kept_of_another(PlanWorld *w)
     file->kept_domain = "99999999-2222-4333-8444-555555555555";
 }
 
-static void kept_and_changed(PlanWorld *w)
+static void kept_and_changed(PlanEnv *w)
 {
     PlanFile *file = put_top(w);
 
@@ -86,157 +86,157 @@ static void kept_and_changed(PlanWorld *w)
     file->kept_why_not = "it was written to since";
 }
 
-static void moved_away(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void moved_away(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_remove(w, THERE, "@I@/g.qcow2");
+    plan_env_remove(w, THERE, "@I@/g.qcow2");
 }
 
-static void base_there(PlanWorld *w)
+static void base_there(PlanEnv *w)
 {
-    plan_world_put(w, THERE, (PlanFile){.path = (char *)"@I@/base.qcow2", .size = GIB});
+    plan_env_put(w, THERE, (PlanFile){.path = (char *)"@I@/base.qcow2", .size = GIB});
 }
 
 /* As the hint has it, word by word; test_clones other_clones does so on real hosts. */
-static void own_folder(PlanWorld *w, const char *hint)
+static void own_folder(PlanEnv *w, const char *hint)
 {
     g_auto(GStrv) folder = plan_hint_words(hint, "mkdir");
     g_auto(GStrv) option = plan_hint_words(hint, "--map-dir");
 
     g_assert_cmpstr(folder[0], ==, "mkdir");
-    plan_world_mkdir(w, THERE, folder[1], 1, 100 * GIB);
+    plan_env_mkdir(w, THERE, folder[1], 1, 100 * GIB);
     g_assert_cmpuint(g_strv_length(option), ==, 2);
     map_dir(w, option[1]);
 }
 
 /* --- the folders --- */
 
-static void outside(PlanWorld *w)
+static void outside(PlanEnv *w)
 {
-    plan_world_mkdir(w, THERE, "/out", 3, 100 * GIB);
+    plan_env_mkdir(w, THERE, "/out", 3, 100 * GIB);
     map(w, "vdb=/out/data.raw");
 }
 
-static void out_is_root(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void out_is_root(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_add_root(w, THERE, "/out");
+    plan_env_add_root(w, THERE, "/out");
 }
 
 /* The base is in a folder of its own, on both hosts. */
-static void move_base(PlanWorld *w, const char *folder, const char *path)
+static void move_base(PlanEnv *w, const char *folder, const char *path)
 {
-    plan_world_remove(w, HERE, "@I@/base.qcow2");
-    plan_world_put(w, HERE, (PlanFile){.path = (char *)path, .format = "qcow2", .size = GIB});
-    plan_world_file(w, HERE, "@I@/g.qcow2")->backing = path;
-    plan_world_edit_live(w, "@I@/base.qcow2", path);
-    plan_world_mkdir(w, HERE, folder, 1, 100 * GIB);
-    plan_world_mkdir(w, THERE, folder, 1, 100 * GIB);
+    plan_env_remove(w, HERE, "@I@/base.qcow2");
+    plan_env_put(w, HERE, (PlanFile){.path = (char *)path, .format = "qcow2", .size = GIB});
+    plan_env_file(w, HERE, "@I@/g.qcow2")->backing = path;
+    plan_env_edit_live(w, "@I@/base.qcow2", path);
+    plan_env_mkdir(w, HERE, folder, 1, 100 * GIB);
+    plan_env_mkdir(w, THERE, folder, 1, 100 * GIB);
 }
 
-static void base_apart(PlanWorld *w)
+static void base_apart(PlanEnv *w)
 {
     move_base(w, "@I@/low", "@I@/low/base.qcow2");
 }
 
 #define ODD_BASE "@I@/x=/low/base.qcow2"
 
-static void base_there_in_odd_folder(PlanWorld *w)
+static void base_there_in_odd_folder(PlanEnv *w)
 {
     move_base(w, "@I@/x=/low", ODD_BASE);
-    plan_world_put(w, THERE, (PlanFile){.path = (char *)ODD_BASE, .size = GIB});
+    plan_env_put(w, THERE, (PlanFile){.path = (char *)ODD_BASE, .size = GIB});
 }
 
-static void odd_base_moved_away(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void odd_base_moved_away(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_remove(w, THERE, ODD_BASE);
+    plan_env_remove(w, THERE, ODD_BASE);
 }
 
-static void low_base_there(PlanWorld *w)
-{
-    base_apart(w);
-    plan_world_put(w, THERE, (PlanFile){.path = (char *)"@I@/low/base.qcow2", .size = GIB});
-}
-
-static void base_outside(PlanWorld *w)
+static void low_base_there(PlanEnv *w)
 {
     base_apart(w);
-    plan_world_mkdir(w, THERE, "/out", 3, 100 * GIB);
+    plan_env_put(w, THERE, (PlanFile){.path = (char *)"@I@/low/base.qcow2", .size = GIB});
+}
+
+static void base_outside(PlanEnv *w)
+{
+    base_apart(w);
+    plan_env_mkdir(w, THERE, "/out", 3, 100 * GIB);
     map_dir(w, "@I@/low=/out");
 }
 
-static void base_to_big(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void base_to_big(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     map_dir(w, "@I@/low=/big");
 }
 
-static void no_folder(PlanWorld *w)
+static void no_folder(PlanEnv *w)
 {
     map(w, "vdb=@I@/none/data.raw");
 }
 
-static void folder_made(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void folder_made(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_mkdir(w, THERE, "@I@/none", 1, 100 * GIB);
+    plan_env_mkdir(w, THERE, "@I@/none", 1, 100 * GIB);
 }
 
 /* A disk in a folder that is not among the source's roots. */
-static void move_b(PlanWorld *w, guint64 room)
+static void move_b(PlanEnv *w, guint64 room)
 {
-    plan_world_edit(w, "@I@/data.raw", "/small/data.raw");
-    plan_world_remove(w, HERE, "@I@/data.raw");
-    plan_world_put(w, HERE, (PlanFile){.path = (char *)"/small/data.raw", .format = "raw", .size = GIB});
-    plan_world_mkdir(w, HERE, "/small", 4, room);
+    plan_env_edit(w, "@I@/data.raw", "/small/data.raw");
+    plan_env_remove(w, HERE, "@I@/data.raw");
+    plan_env_put(w, HERE, (PlanFile){.path = (char *)"/small/data.raw", .format = "raw", .size = GIB});
+    plan_env_mkdir(w, HERE, "/small", 4, room);
     map(w, "vdb=@I@/data.raw");
 }
 
-static void outside_here(PlanWorld *w)
+static void outside_here(PlanEnv *w)
 {
     move_b(w, 100 * GIB);
 }
 
-static void small_is_root(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void small_is_root(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_add_root(w, HERE, "/small");
+    plan_env_add_root(w, HERE, "/small");
 }
 
 /* --- room --- */
 
-static void no_room_here(PlanWorld *w)
+static void no_room_here(PlanEnv *w)
 {
     move_b(w, 1024 * 1024);
-    plan_world_add_root(w, HERE, "/small");
+    plan_env_add_root(w, HERE, "/small");
 }
 
-static void freed_here(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void freed_here(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_folder(w, HERE, "/small")->free = 100 * GIB;
+    plan_env_folder(w, HERE, "/small")->free = 100 * GIB;
 }
 
 /* Each disk would fit alone. */
-static void no_room_there(PlanWorld *w)
+static void no_room_there(PlanEnv *w)
 {
-    plan_world_folder(w, THERE, "@I@")->free = 3 * GIB;
+    plan_env_folder(w, THERE, "@I@")->free = 3 * GIB;
 }
 
-static void no_room_direct(PlanWorld *w)
+static void no_room_mirror(PlanEnv *w)
 {
-    w->options.fold = (char *)"direct";
+    w->options.merge = (char *)"mirror";
     no_room_there(w);
 }
 
-static void freed_there(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void freed_there(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_folder(w, THERE, "@I@")->free = 100 * GIB;
+    plan_env_folder(w, THERE, "@I@")->free = 100 * GIB;
 }
 
 /* --- two files, one path --- */
 
-static void clash(PlanWorld *w)
+static void clash(PlanEnv *w)
 {
     map(w, "vda=@I@/x.img");
-    plan_world_option(w->maps, w, "vdb=@I@/x.img");
+    plan_env_option(w->maps, w, "vdb=@I@/x.img");
 }
 
-static void clash_below(PlanWorld *w)
+static void clash_below(PlanEnv *w)
 {
     base_apart(w);
     map(w, "vda=@I@/low/base.qcow2");
@@ -244,7 +244,8 @@ static void clash_below(PlanWorld *w)
 
 #define EXISTS "disk vda: /img/g.qcow2 exists on the destination"
 #define LEFT                                                                                                           \
-    "disk vda: /img/g.qcow2 exists on the destination, where job fedcba9876543210 left it, and cannot be the seed: "
+    "disk vda: /img/g.qcow2 exists on the destination, where job fedcba9876543210 left it, and cannot be the base "    \
+    "copy: "
 
 static const PlanRow rows[] = {
     {.name = "exists",
@@ -356,8 +357,8 @@ static const PlanRow rows[] = {
                 "GB free",
      .hint = "Free space there, or choose another file system with --map-dir.",
      .follow = {freed_there, all_to_big}},
-    {.name = "no-room-direct",
-     .spoil = no_room_direct,
+    {.name = "no-room-mirror",
+     .spoil = no_room_mirror,
      .code = VMIG_ERROR_NO_ROOM,
      .message =
          "the destination needs 3.72 GB (the images, and what the guest may write meanwhile) and has 3.22 GB free",

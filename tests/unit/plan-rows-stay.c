@@ -8,38 +8,38 @@
     "<backingStore/><target dev='vdc'/>" rest "</disk>"
 #define FILE_C "<source file='@I@/c.raw'/>"
 
-static void put_c(PlanWorld *w, PlanSide side, const char *content)
+static void put_c(PlanEnv *w, PlanRole role, const char *content)
 {
-    plan_world_put(w, side, (PlanFile){.path = (char *)"@I@/c.raw", .format = "raw", .size = GIB, .content = content});
+    plan_env_put(w, role, (PlanFile){.path = (char *)"@I@/c.raw", .format = "raw", .size = GIB, .content = content});
 }
 
 /* A third disk that is not named with --disk. */
-static void stay(PlanWorld *w, const char *xml)
+static void stay(PlanEnv *w, const char *xml)
 {
-    plan_world_option(w->disks, w, "vda");
-    plan_world_option(w->disks, w, "vdb");
-    plan_world_add_device(w, xml);
+    plan_env_option(w->disks, w, "vda");
+    plan_env_option(w->disks, w, "vdb");
+    plan_env_add_device(w, xml);
 }
 
-static void only_next(PlanWorld *w, const char *xml)
+static void only_next(PlanEnv *w, const char *xml)
 {
     g_autofree char *with = g_strconcat(xml, "</devices>", NULL);
 
-    plan_world_edit_next(w, "</devices>", with);
+    plan_env_edit_next(w, "</devices>", with);
 }
 
-static void detached(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void detached(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_detach(w, 0, "vdc");
-    plan_world_detach(w, 1, "vdc");
+    plan_env_detach(w, 0, "vdc");
+    plan_env_detach(w, 1, "vdc");
 }
 
-static void detached_next(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void detached_next(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_detach(w, 1, "vdc");
+    plan_env_detach(w, 1, "vdc");
 }
 
-static void ejected(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void ejected(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     for (guint i = 0; i < G_N_ELEMENTS(w->xml); i++) {
         g_auto(GStrv) parts =
@@ -49,7 +49,7 @@ static void ejected(PlanWorld *w, const char *hint G_GNUC_UNUSED)
     }
 }
 
-static void copied(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void copied(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     for (guint i = 0; i < w->hosts[THERE].files->len; i++) {
         PlanFile *file = w->hosts[THERE].files->pdata[i];
@@ -63,48 +63,48 @@ static void copied(PlanWorld *w, const char *hint G_GNUC_UNUSED)
 
 /* --- files --- */
 
-static void written_file(PlanWorld *w)
+static void written_file(PlanEnv *w)
 {
     stay(w, DISK("file", "disk", FILE_C, ""));
     put_c(w, HERE, "a");
 }
 
-static void all_moved(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void all_moved(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     g_ptr_array_set_size(w->disks, 0);
 }
 
-static void named_as_well(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void named_as_well(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_option(w->disks, w, "vdc");
+    plan_env_option(w->disks, w, "vdc");
 }
 
-static void other_file_there(PlanWorld *w)
+static void other_file_there(PlanEnv *w)
 {
     written_file(w);
     put_c(w, THERE, "a");
 }
 
-static void all_moved_elsewhere(PlanWorld *w, const char *hint)
+static void all_moved_elsewhere(PlanEnv *w, const char *hint)
 {
     all_moved(w, hint);
-    plan_world_option(w->maps, w, "vdc=@I@/new.raw");
+    plan_env_option(w->maps, w, "vdc=@I@/new.raw");
 }
 
-static void named_and_mapped(PlanWorld *w, const char *hint)
+static void named_and_mapped(PlanEnv *w, const char *hint)
 {
     named_as_well(w, hint);
-    plan_world_option(w->maps, w, "vdc=@I@/new.raw");
+    plan_env_option(w->maps, w, "vdc=@I@/new.raw");
 }
 
-static void another_format(PlanWorld *w)
+static void another_format(PlanEnv *w)
 {
     stay(w, "<disk type='file' device='disk'><driver name='qemu' type='vdi'/>" FILE_C "<backingStore/>"
             "<target dev='vdc'/></disk>");
     put_c(w, HERE, "a");
 }
 
-static void sliced(PlanWorld *w)
+static void sliced(PlanEnv *w)
 {
     stay(w, "<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='@I@/c.raw'>"
             "<slices><slice type='storage' offset='0' size='512'/></slices></source><backingStore/>"
@@ -112,7 +112,7 @@ static void sliced(PlanWorld *w)
     put_c(w, HERE, "a");
 }
 
-static PlanFile *there_c(PlanWorld *w)
+static PlanFile *there_c(PlanEnv *w)
 {
     GPtrArray *files = w->hosts[THERE].files;
 
@@ -122,67 +122,67 @@ static PlanFile *there_c(PlanWorld *w)
     g_assert_not_reached();
 }
 
-static void shared_file(PlanWorld *w)
+static void shared_file(PlanEnv *w)
 {
     stay(w, DISK("file", "disk", FILE_C, ""));
-    for (guint side = HERE; side <= THERE; side++)
-        plan_world_put(w, side, (PlanFile){.path = (char *)"@I@/c.raw", .size = GIB, .shared = TRUE});
+    for (guint role = HERE; role <= THERE; role++)
+        plan_env_put(w, role, (PlanFile){.path = (char *)"@I@/c.raw", .size = GIB, .shared = TRUE});
 }
 
-static void closed_folder(PlanWorld *w)
+static void closed_folder(PlanEnv *w)
 {
     shared_file(w);
     there_c(w)->denied = "QEMU's user there (uid 7) cannot enter the folder /img";
 }
 
-static void entered(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void entered(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     there_c(w)->denied = NULL;
 }
 
-static void no_writes(PlanWorld *w)
+static void no_writes(PlanEnv *w)
 {
     shared_file(w);
     there_c(w)->read_only = "it takes no writes there";
 }
 
-static void mounted_anew(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void mounted_anew(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     there_c(w)->read_only = NULL;
 }
 
-static void missing_file(PlanWorld *w)
+static void missing_file(PlanEnv *w)
 {
     stay(w, DISK("file", "disk", FILE_C, "<readonly/>"));
     put_c(w, HERE, "a");
 }
 
-static void other_medium(PlanWorld *w)
+static void other_medium(PlanEnv *w)
 {
     stay(w, DISK("file", "cdrom", FILE_C, ""));
     put_c(w, HERE, "a");
     put_c(w, THERE, "b");
 }
 
-static void floppy(PlanWorld *w)
+static void floppy(PlanEnv *w)
 {
     stay(w, DISK("file", "floppy", FILE_C, ""));
     put_c(w, HERE, "a");
     put_c(w, THERE, "a");
 }
 
-static void device(PlanWorld *w)
+static void device(PlanEnv *w)
 {
     stay(w, DISK("block", "disk", "<source dev='/dev/c'/>", ""));
-    for (guint side = 0; side < 2; side++)
-        plan_world_put(w, side, (PlanFile){.path = (char *)"/dev/c", .block = TRUE, .size = GIB});
+    for (guint role = 0; role < 2; role++)
+        plan_env_put(w, role, (PlanFile){.path = (char *)"/dev/c", .block = TRUE, .size = GIB});
 }
 
-static void unknown_below(PlanWorld *w)
+static void unknown_below(PlanEnv *w)
 {
     stay(w, "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>" FILE_C "<target dev='vdc'/></disk>");
-    for (guint side = 0; side < 2; side++)
-        plan_world_put(w, side, (PlanFile){.path = (char *)"@I@/c.raw", .size = GIB, .shared = TRUE});
+    for (guint role = 0; role < 2; role++)
+        plan_env_put(w, role, (PlanFile){.path = (char *)"@I@/c.raw", .size = GIB, .shared = TRUE});
 }
 
 /* --- servers, volumes and the rest --- */
@@ -191,76 +191,76 @@ static void unknown_below(PlanWorld *w)
     "<disk type='network' device='disk'><driver name='qemu' type='qcow2'/><source protocol='nbd' name='x'>"            \
     "<host name='" host "' port='10809'/></source>" below "<target dev='vdc'/></disk>"
 
-static void local_server(PlanWorld *w)
+static void local_server(PlanEnv *w)
 {
     stay(w, NBD("localhost", ""));
 }
 
-static void server_named(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void server_named(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_edit(w, "'localhost'", "'192.0.2.1'");
+    plan_env_edit(w, "'localhost'", "'192.0.2.1'");
 }
 
-static void server_and_below(PlanWorld *w)
+static void server_and_below(PlanEnv *w)
 {
     stay(w, NBD("192.0.2.1", "<backingStore type='file'><format type='raw'/>" FILE_C "<backingStore/></backingStore>"));
 }
 
 #define VOLUME "<source pool='p' volume='v'/>"
 
-static void volume(PlanWorld *w)
+static void volume(PlanEnv *w)
 {
     stay(w, DISK("volume", "disk", VOLUME, ""));
 }
 
 /* It is on shared storage: then its path proves what its pool does not. */
-static void volume_by_path(PlanWorld *w, const char *hint G_GNUC_UNUSED)
+static void volume_by_path(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
-    plan_world_edit(w, VOLUME, FILE_C);
-    plan_world_edit(w, "type='volume'", "type='file'");
-    for (guint side = 0; side < 2; side++)
-        plan_world_put(w, side, (PlanFile){.path = (char *)"@I@/c.raw", .size = GIB, .shared = TRUE});
+    plan_env_edit(w, VOLUME, FILE_C);
+    plan_env_edit(w, "type='volume'", "type='file'");
+    for (guint role = 0; role < 2; role++)
+        plan_env_put(w, role, (PlanFile){.path = (char *)"@I@/c.raw", .size = GIB, .shared = TRUE});
 }
 
-static void volume_medium(PlanWorld *w)
+static void volume_medium(PlanEnv *w)
 {
     stay(w, DISK("volume", "cdrom", VOLUME, ""));
 }
 
-static void folder(PlanWorld *w)
+static void folder(PlanEnv *w)
 {
     stay(w, DISK("dir", "disk", "<source dir='/c'/>", ""));
 }
 
-static void unknown_type(PlanWorld *w)
+static void unknown_type(PlanEnv *w)
 {
     stay(w, DISK("tomorrow", "disk", "<source x='y'/>", ""));
 }
 
 /* --- only in the definition for the next start --- */
 
-static void next_file(PlanWorld *w)
+static void next_file(PlanEnv *w)
 {
     only_next(w, DISK("file", "disk", FILE_C, ""));
     put_c(w, HERE, "a");
     put_c(w, THERE, "a");
 }
 
-static void next_medium(PlanWorld *w)
+static void next_medium(PlanEnv *w)
 {
     only_next(w, DISK("file", "cdrom", FILE_C, ""));
     put_c(w, HERE, "a");
     put_c(w, THERE, "b");
 }
 
-static void next_floppy(PlanWorld *w)
+static void next_floppy(PlanEnv *w)
 {
     only_next(w, DISK("file", "floppy", FILE_C, ""));
     put_c(w, HERE, "a");
     put_c(w, THERE, "a");
 }
 
-static void next_volume(PlanWorld *w)
+static void next_volume(PlanEnv *w)
 {
     only_next(w, DISK("volume", "disk", VOLUME, ""));
 }

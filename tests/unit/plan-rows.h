@@ -4,19 +4,19 @@
  * refusal. A hint that is a command for a host changes the facts as that command would. */
 #pragma once
 
-#include "plan-world.h"
+#include "plan-env.h"
 
 typedef struct {
     const char *name;
-    void (*spoil)(PlanWorld *w);
+    void (*spoil)(PlanEnv *w);
     const char *disk; /* or NULL */
     VmigErrorCode code;
     const char *message, *hint; /* without a hint, nothing that the user can do helps */
-    void (*follow[3])(PlanWorld *w, const char *hint);
-    const char *passes;              /* passed on by vmig_plan_refuse_error(): what it is called with */
-    VmigErrorCode also[3];           /* refusals that the same fact makes true as well, up to a 0 */
-    VmigErrorCode after;             /* the guest is gone once the hint was followed, or 0 */
-    VmigPlan *(*plan)(PlanWorld *w); /* NULL: plan_world_plan() */
+    void (*follow[3])(PlanEnv *w, const char *hint);
+    const char *passes;            /* passed on by vmig_plan_refuse_error(): what it is called with */
+    VmigErrorCode also[3];         /* refusals that the same fact makes true as well, up to a 0 */
+    VmigErrorCode after;           /* the guest is gone once the hint was followed, or 0 */
+    VmigPlan *(*plan)(PlanEnv *w); /* NULL: plan_env_plan() */
 } PlanRow;
 
 typedef struct {

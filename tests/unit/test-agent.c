@@ -15,12 +15,12 @@
 #include "host/json-read.h"
 #include "host/lines.h"
 
-#define HELLO "{\"hello\":{\"protocol\":4,\"version\":\"1.2\"}}\n"
+#define HELLO "{\"hello\":{\"protocol\":" G_STRINGIFY(VMIG_PROTOCOL) ",\"version\":\"1.2\"}}\n"
 
 /* --- a storage that answers by rule --- */
 
 typedef struct {
-    VmigStorage base;
+    VmigNode base;
     gint calls;
     gint under_way;
     gint most;
@@ -44,7 +44,7 @@ static void wait_open(Fake *fake)
     g_mutex_unlock(&fake->lock);
 }
 
-static JsonObject *fake_call(VmigStorage *self, const char *method, JsonObject *args, GError **error)
+static JsonObject *fake_call(VmigNode *self, const char *method, JsonObject *args, GError **error)
 {
     Fake *fake = (Fake *)self;
     gint now = g_atomic_int_add(&fake->under_way, 1) + 1;
@@ -63,7 +63,7 @@ static JsonObject *fake_call(VmigStorage *self, const char *method, JsonObject *
     return reply != NULL ? reply : fake_fail(error);
 }
 
-static void fake_free(VmigStorage *self)
+static void fake_free(VmigNode *self)
 {
     Fake *fake = (Fake *)self;
 
@@ -72,7 +72,7 @@ static void fake_free(VmigStorage *self)
     g_free(fake);
 }
 
-static const VmigStorageOps fake_ops = {.call = fake_call, .free = fake_free};
+static const VmigNodeOps fake_ops = {.call = fake_call, .free = fake_free};
 
 static void open_gate(Fake *fake)
 {
@@ -120,11 +120,11 @@ static void server_end(Server *server)
         close(server->fds[0]);
     g_thread_join(server->thread);
     close(server->fds[1]);
-    vmig_storage_free(&server->fake->base);
+    vmig_node_free(&server->fake->base);
     g_clear_error(&server->error);
 }
 
-static VmigStorage *connect_client(int fd, const VmigAgentTimes *times, GError **error)
+static VmigNode *connect_client(int fd, const VmigAgentTimes *times, GError **error)
 {
     gboolean said;
 
@@ -132,10 +132,10 @@ static VmigStorage *connect_client(int fd, const VmigAgentTimes *times, GError *
 }
 
 /* The client takes our end. */
-static VmigStorage *server_client(Server *server, const VmigAgentTimes *times)
+static VmigNode *server_client(Server *server, const VmigAgentTimes *times)
 {
     g_autoptr(GError) error = NULL;
-    VmigStorage *client = connect_client(server->fds[0], times, &error);
+    VmigNode *client = connect_client(server->fds[0], times, &error);
 
     g_assert_no_error(error);
     server->fds[0] = -1;
@@ -147,7 +147,7 @@ static const VmigAgentTimes quick = {.hello = 2000, .call = 2000, .ping = 50, .s
 /* --- many callers --- */
 
 typedef struct {
-    VmigStorage *client;
+    VmigNode *client;
     guint number;
 } Caller;
 
@@ -159,7 +159,7 @@ static gpointer call_often(gpointer data)
         g_autoptr(GError) error = NULL;
         g_autofree char *path = g_strdup_printf("/%u", caller->number * 1000 + i);
         guint64 bytes = 0;
-        g_assert_true(vmig_storage_allocated(caller->client, path, &bytes, &error));
+        g_assert_true(vmig_node_allocated(caller->client, path, &bytes, &error));
         g_assert_no_error(error);
         g_assert_cmpuint(bytes, ==, caller->number * 1000 + i);
     }
@@ -173,7 +173,7 @@ static void test_parallel(void)
     Caller callers[G_N_ELEMENTS(threads)];
 
     server_start(&server, 60000);
-    VmigStorage *client = server_client(&server, &VMIG_AGENT_TIMES_DEFAULT);
+    VmigNode *client = server_client(&server, &VMIG_AGENT_TIMES_DEFAULT);
     for (guint i = 0; i < G_N_ELEMENTS(threads); i++) {
         callers[i] = (Caller){client, i};
         threads[i] = g_thread_new("caller", call_often, &callers[i]);
@@ -182,7 +182,7 @@ static void test_parallel(void)
         g_thread_join(threads[i]);
     g_assert_cmpint(server.fake->calls, ==, 3200);
     g_assert_cmpint(server.fake->most, <=, VMIG_AGENT_MAX_THREADS);
-    vmig_storage_free(client);
+    vmig_node_free(client);
     server_end(&server);
     g_assert_true(server.ok);
 }
@@ -194,15 +194,15 @@ static void test_error(void)
     int domain, code;
 
     server_start(&server, 60000);
-    VmigStorage *client = server_client(&server, &quick);
-    g_assert_null(vmig_storage_hello(client, &error));
+    VmigNode *client = server_client(&server, &quick);
+    g_assert_null(vmig_node_hello(client, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_NO_SPACE);
     g_assert_cmpstr(error->message, ==, "b: disk vda is full\\x1b[2J");
     g_assert_cmpstr(vmig_error_hint(error), ==, "make room");
     g_assert_true(vmig_error_get_foreign(error, &domain, &code));
     g_assert_cmpint(domain, ==, 10);
     g_assert_cmpint(code, ==, 28);
-    vmig_storage_free(client);
+    vmig_node_free(client);
     server_end(&server);
 }
 
@@ -211,7 +211,7 @@ static gpointer call_slow(gpointer data)
 {
     g_autoptr(GError) error = NULL;
 
-    g_assert_true(vmig_storage_sync_config(data, &error));
+    g_assert_true(vmig_node_sync_config(data, &error));
     return NULL;
 }
 
@@ -223,7 +223,7 @@ static void test_busy(void)
 
     times.call = 20000;
     server_start(&server, 300);
-    VmigStorage *client = server_client(&server, &times);
+    VmigNode *client = server_client(&server, &times);
     for (guint i = 0; i < G_N_ELEMENTS(threads); i++)
         threads[i] = g_thread_new("caller", call_slow, client);
     g_usleep(900000); /* longer than either end's limit of silence */
@@ -232,7 +232,7 @@ static void test_busy(void)
     for (guint i = 0; i < G_N_ELEMENTS(threads); i++)
         g_thread_join(threads[i]);
     g_assert_cmpint(server.fake->most, ==, VMIG_AGENT_MAX_THREADS);
-    vmig_storage_free(client);
+    vmig_node_free(client);
     server_end(&server);
 }
 
@@ -245,14 +245,14 @@ static void test_deadline(void)
 
     times.call = 200;
     server_start(&server, 60000);
-    VmigStorage *client = server_client(&server, &times);
-    g_assert_false(vmig_storage_sync_config(client, &error));
+    VmigNode *client = server_client(&server, &times);
+    g_assert_false(vmig_node_sync_config(client, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_TIMEOUT);
     open_gate(server.fake); /* the late reply must not be taken for another one's */
     g_usleep(100000);
-    g_assert_true(vmig_storage_allocated(client, "/7", &bytes, NULL));
+    g_assert_true(vmig_node_allocated(client, "/7", &bytes, NULL));
     g_assert_cmpuint(bytes, ==, 7);
-    vmig_storage_free(client);
+    vmig_node_free(client);
     server_end(&server);
 }
 
@@ -264,14 +264,14 @@ static void test_hurry(void)
     VmigAgentTimes times = {.hello = 2000, .call = 60000, .ping = 60000, .silence = 60000, .hurry = 300};
 
     server_start(&server, 60000);
-    VmigStorage *client = server_client(&server, &times);
-    vmig_storage_hurry(client, TRUE);
+    VmigNode *client = server_client(&server, &times);
+    vmig_node_hurry(client, TRUE);
     GThread *thread = g_thread_new("caller", call_slow, client);
     g_usleep(1200000);
     g_assert_true(vmig_agent_client_alive(client));
     open_gate(server.fake);
     g_thread_join(thread);
-    vmig_storage_free(client);
+    vmig_node_free(client);
     server_end(&server);
 
     int fds[2];
@@ -280,14 +280,14 @@ static void test_hurry(void)
     g_assert_cmpint(write(fds[1], hello, strlen(hello)), ==, (gssize)strlen(hello));
     client = connect_client(fds[0], &times, &error);
     g_assert_no_error(error);
-    vmig_storage_hurry(client, TRUE);
+    vmig_node_hurry(client, TRUE);
     gint64 began = g_get_monotonic_time();
-    g_assert_false(vmig_storage_sync_config(client, &error));
+    g_assert_false(vmig_node_sync_config(client, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_CONNECTION);
     g_assert_cmpint(g_get_monotonic_time() - began, >=, 300000);
     g_assert_cmpint(g_get_monotonic_time() - began, <, 30000000); /* not the minute of an ordinary call */
     g_assert_false(vmig_agent_client_alive(client));
-    vmig_storage_free(client);
+    vmig_node_free(client);
     close(fds[1]);
 }
 
@@ -299,12 +299,12 @@ static void test_request_too_large(void)
     guint64 bytes = 0;
 
     server_start(&server, 60000);
-    VmigStorage *client = server_client(&server, &VMIG_AGENT_TIMES_DEFAULT);
-    g_assert_false(vmig_storage_allocated(client, path, &bytes, &error));
+    VmigNode *client = server_client(&server, &VMIG_AGENT_TIMES_DEFAULT);
+    g_assert_false(vmig_node_allocated(client, path, &bytes, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_UNSUPPORTED);
-    g_assert_true(vmig_storage_allocated(client, "/9", &bytes, NULL));
+    g_assert_true(vmig_node_allocated(client, "/9", &bytes, NULL));
     g_assert_cmpuint(bytes, ==, 9);
-    vmig_storage_free(client);
+    vmig_node_free(client);
     server_end(&server);
 }
 
@@ -362,14 +362,14 @@ static void check_liar(const char *const *script, int expect_hello, int expect_c
     GThread *thread = g_thread_new("liar", lie, &liar);
     VmigAgentTimes times = quick;
     times.hello = 300;
-    VmigStorage *client = connect_client(fds[0], &times, &error);
+    VmigNode *client = connect_client(fds[0], &times, &error);
     if (expect_hello != -1) {
         g_assert_null(client);
         g_assert_error(error, VMIG_ERROR, expect_hello);
         g_assert_true(g_str_has_prefix(error->message, "b: "));
     } else {
         g_assert_no_error(error);
-        gboolean ok = vmig_storage_allocated(client, "/x", &bytes, &error);
+        gboolean ok = vmig_node_allocated(client, "/x", &bytes, &error);
         g_assert_cmpint(ok, ==, expect_call == -1);
         if (expect_call == -1)
             g_assert_cmpuint(bytes, ==, expect_bytes);
@@ -378,7 +378,7 @@ static void check_liar(const char *const *script, int expect_hello, int expect_c
         g_assert_true(error == NULL || (g_str_has_prefix(error->message, "b: ") && strlen(error->message) < 5000));
         g_assert_true(error == NULL || strchr(error->message, '\033') == NULL);
     }
-    vmig_storage_free(client);
+    vmig_node_free(client);
     g_thread_join(thread);
 }
 
@@ -388,8 +388,8 @@ static void test_hello(void)
     const char *const none[] = {NULL};
     const char *const half[] = {"{\"hello\":", NULL};
     const char *const shell[] = {"Welcome to b!\033]0;x\007\n", HELLO, NULL};
-    const char *const newer[] = {"{\"hello\":{\"protocol\":5,\"version\":\"9.9\"}}\n", NULL};
-    const char *const no_version[] = {"{\"hello\":{\"protocol\":4}}\n", NULL};
+    const char *const newer[] = {"{\"hello\":{\"protocol\":99,\"version\":\"9.9\"}}\n", NULL};
+    const char *const no_version[] = {"{\"hello\":{\"protocol\":" G_STRINGIFY(VMIG_PROTOCOL) "}}\n", NULL};
     const char *const text[] = {"{\"hello\":{\"protocol\":\"1\",\"version\":\"1\"}}\n", NULL};
     const char *const list[] = {"[1]\n", NULL};
     const char *const silent[] = {"~600", NULL};
@@ -410,7 +410,7 @@ static void test_version_names_both(void)
 {
     int fds[2];
     g_autoptr(GError) error = NULL;
-    const char *line = "{\"hello\":{\"protocol\":5,\"version\":\"9.9\"}}\n";
+    const char *line = "{\"hello\":{\"protocol\":99,\"version\":\"9.9\"}}\n";
 
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), ==, 0);
     g_assert_true(write_all(fds[1], line, strlen(line), FALSE));
@@ -419,7 +419,7 @@ static void test_version_names_both(void)
     g_assert_nonnull(strstr(error->message, "9.9"));
     g_assert_nonnull(strstr(error->message, VMIG_VERSION));
     g_assert_nonnull(strstr(error->message, "version 5"));
-    g_assert_nonnull(strstr(error->message, "version 4"));
+    g_assert_nonnull(strstr(error->message, "version " G_STRINGIFY(VMIG_PROTOCOL)));
     close(fds[1]);
 }
 
@@ -510,7 +510,7 @@ static gpointer call_doomed(gpointer data)
 {
     g_autoptr(GError) error = NULL;
 
-    g_assert_false(vmig_storage_check(data, "/x", "qcow2", NULL, &error)); /* has no deadline of its own */
+    g_assert_false(vmig_node_check(data, "/x", "qcow2", NULL, &error)); /* has no deadline of its own */
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_CONNECTION);
     return NULL;
 }
@@ -523,7 +523,7 @@ static void test_loss(void)
 
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), ==, 0);
     g_assert_true(write_all(fds[1], HELLO, strlen(HELLO), FALSE));
-    VmigStorage *client = connect_client(fds[0], &VMIG_AGENT_TIMES_DEFAULT, &error);
+    VmigNode *client = connect_client(fds[0], &VMIG_AGENT_TIMES_DEFAULT, &error);
     g_assert_no_error(error);
     for (guint i = 0; i < G_N_ELEMENTS(threads); i++)
         threads[i] = g_thread_new("doomed", call_doomed, client);
@@ -533,7 +533,7 @@ static void test_loss(void)
         g_thread_join(threads[i]);
     g_assert_false(vmig_agent_client_alive(client));
     call_doomed(client);
-    vmig_storage_free(client);
+    vmig_node_free(client);
 }
 
 /* A peer that does not read must not hang whoever asks it. */
@@ -546,11 +546,11 @@ static void test_no_reader(void)
 
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), ==, 0);
     g_assert_true(write_all(fds[1], HELLO, strlen(HELLO), FALSE));
-    VmigStorage *client = connect_client(fds[0], &quick, &error);
+    VmigNode *client = connect_client(fds[0], &quick, &error);
     g_assert_no_error(error);
-    g_assert_false(vmig_storage_allocated(client, path, &bytes, &error));
+    g_assert_false(vmig_node_allocated(client, path, &bytes, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_CONNECTION);
-    vmig_storage_free(client);
+    vmig_node_free(client);
     close(fds[1]);
 }
 
@@ -563,7 +563,7 @@ static void expect_hello(VmigLines *lines)
 
     g_assert_cmpint(vmig_lines_next(lines, -1, g_get_monotonic_time() + 60 * G_USEC_PER_SEC, &line, &length, NULL), ==,
                     VMIG_LINE_GOT);
-    g_assert_true(g_str_has_prefix(line, "{\"hello\":{\"protocol\":4,"));
+    g_assert_true(g_str_has_prefix(line, "{\"hello\":{\"protocol\":" G_STRINGIFY(VMIG_PROTOCOL) ","));
 }
 
 /* Sends that to an agent: it has to end the connection and say why. */

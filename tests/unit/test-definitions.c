@@ -65,11 +65,11 @@ static void test_planned(void)
                    planned, "vdb");
 }
 
-static void assert_on_bases(const char *xml, VmigSide side, const char *expected)
+static void assert_on_bases(const char *xml, VmigRole role, const char *expected)
 {
     g_autoptr(VmigJob) job = make_job();
     g_autoptr(GError) error = NULL;
-    g_autofree char *result = vmig_domain_xml_on_bases(xml, job, side, &error);
+    g_autofree char *result = vmig_domain_xml_on_bases(xml, job, role, &error);
 
     g_assert_no_error(error);
     g_autoptr(VmigDomainXml) doc = vmig_domain_xml_parse(expected, &error);
@@ -80,14 +80,14 @@ static void assert_on_bases(const char *xml, VmigSide side, const char *expected
 
 static void test_on_bases(void)
 {
-    assert_on_bases(DOMAIN(DISK(" snapshot='no'", "qcow2", "/i/a.vmig.qcow2", "vda")), VMIG_SIDE_SOURCE,
+    assert_on_bases(DOMAIN(DISK(" snapshot='no'", "qcow2", "/i/a.vmig.qcow2", "vda")), VMIG_SOURCE,
                     DOMAIN(DISK(" snapshot='external'", "qcow2", "/i/a.qcow2", "vda")));
-    assert_on_bases(DOMAIN(DISK(" snapshot='no'", "qcow2", "/d/a.vmig.qcow2", "vda")), VMIG_SIDE_DEST,
+    assert_on_bases(DOMAIN(DISK(" snapshot='no'", "qcow2", "/d/a.vmig.qcow2", "vda")), VMIG_DEST,
                     DOMAIN(DISK(" snapshot='external'", "qcow2", "/d/a.qcow2", "vda")));
     /* What somebody else put there, or took out, is his. */
-    assert_on_bases(DOMAIN(DISK("", "raw", "/i/other.raw", "vda")), VMIG_SIDE_SOURCE,
+    assert_on_bases(DOMAIN(DISK("", "raw", "/i/other.raw", "vda")), VMIG_SOURCE,
                     DOMAIN(DISK("", "raw", "/i/other.raw", "vda")));
-    assert_on_bases(DOMAIN(CDROM("")), VMIG_SIDE_SOURCE, DOMAIN(CDROM("")));
+    assert_on_bases(DOMAIN(CDROM("")), VMIG_SOURCE, DOMAIN(CDROM("")));
 }
 
 /* What the plan says of two definitions of one disk: a part of its message, NULL for nothing. */

@@ -171,13 +171,13 @@ static void test_argv_further(void)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(VmigDestination) to = vmig_destination_parse("qemu+tls://b/system", &error);
-    const char *const sockets[] = {"seed-0.sock", NULL};
+    const char *const sockets[] = {"copy-0.sock", NULL};
     VmigSshLinkOptions options = {
         .destination = to, .run_dir = "/run/x", .sockets = sockets, .suffix = ".1", .ciphers = "^c"};
     g_auto(GStrv) argv = vmig_ssh_link_argv(&options, &error);
 
     g_assert_no_error(error);
-    g_assert_true(g_strv_contains((const char *const *)argv, "/run/x/seed-0.sock.1:/run/x/seed-0.sock"));
+    g_assert_true(g_strv_contains((const char *const *)argv, "/run/x/copy-0.sock.1:/run/x/copy-0.sock"));
     g_assert_true(g_strv_contains((const char *const *)argv, "-oCiphers=^c"));
 }
 

@@ -386,20 +386,20 @@ static void test_expected(void)
         {"PLAN", base, absent},
         {"LOCK", base, absent},
         {"OVERLAY", base | overlay, absent},
-        {"SEED", overlay, absent},
-        {"HANDOVER", overlay, overlay | absent},
-        {"DETACH", overlay, overlay | absent},
+        {"COPY", overlay, absent},
+        {"PREPARE", overlay, overlay | absent},
+        {"DROP_METADATA", overlay, overlay | absent},
         {"MIGRATE", overlay | absent, overlay | absent},
         {"UNCERTAIN", base | overlay | absent, overlay | absent},
-        {"SWITCHED", overlay | absent, base | overlay | absent},
+        {"ACTIVATE", overlay | absent, base | overlay | absent},
         {"COMMIT", overlay | absent, base | overlay | absent},
         {"PIVOT", overlay | absent, base | overlay | absent},
-        {"RESTORE", overlay | absent, base},
-        {"CLEAN", overlay | absent, base},
+        {"REDEFINE", overlay | absent, base},
+        {"CLEANUP", overlay | absent, base},
         {"ROLLBACK", base | overlay, overlay | absent},
         {"BACK_COMMIT", base | overlay, overlay | absent},
         {"BACK_PIVOT", base | overlay, overlay | absent},
-        {"BACK_RESTORE", base, overlay | absent},
+        {"BACK_REDEFINE", base, overlay | absent},
     };
 
     g_assert_cmpuint(G_N_ELEMENTS(table) + 4, ==, VMIG_STATE_LAST); /* and DONE, ROLLED_BACK, PARKED */
@@ -410,9 +410,9 @@ static void test_expected(void)
         g_assert_cmpuint(vmig_doctor_expected(job, FALSE), ==, table[i].source);
         g_assert_cmpuint(vmig_doctor_expected(job, TRUE), ==, table[i].dest);
         g_assert_cmpuint(vmig_doctor_expected(parked, FALSE), ==, table[i].source);
-        /* The fold "direct" has no overlay on the destination. */
-        g_free(job->options.fold);
-        job->options.fold = g_strdup("direct");
+        /* The merge "mirror" has no overlay on the destination. */
+        g_free(job->options.merge);
+        job->options.merge = g_strdup("mirror");
         g_assert_cmpuint(vmig_doctor_expected(job, FALSE), ==, table[i].source);
         g_assert_cmpuint(vmig_doctor_expected(job, TRUE), ==,
                          table[i].dest & overlay ? (table[i].dest & ~overlay) | base : table[i].dest);
@@ -426,12 +426,12 @@ static void test_unfinished(void)
     g_autoptr(VmigDoctorFacts) facts = job_facts();
     g_autoptr(GPtrArray) findings = new_findings();
     g_autoptr(GPtrArray) running = new_findings();
-    VmigDoctorJob *job = add_job(facts, ID, "SEED", "source");
+    VmigDoctorJob *job = add_job(facts, ID, "COPY", "source");
 
     add_domain(facts, definition("", OVERLAY, TRUE, MARK(ID)), definition("", OVERLAY, TRUE, MARK(ID)));
     vmig_doctor_job_rules(facts, findings);
     vmig_doctor_leftover_rules(facts, findings);
-    assert_problem(findings, "job-unfinished", "SEED", VMIG_FIX_NONE);
+    assert_problem(findings, "job-unfinished", "COPY", VMIG_FIX_NONE);
     g_assert_cmpstr(find(findings, "job-unfinished")->repair, ==, "vmig-snap resume " ID);
     g_assert_cmpuint(vmig_doctor_count_problems(findings), ==, 1);
 
@@ -449,11 +449,11 @@ static void test_chains(void)
         gboolean live, persistent; /* each: TRUE on the overlay, FALSE on the base */
         guint problems;
     } table[] = {
-        {"SEED", "source", TRUE, TRUE, 0},        {"SEED", "source", FALSE, TRUE, 1},
-        {"SEED", "source", TRUE, FALSE, 1},       {"SEED", "source", FALSE, FALSE, 2},
-        {"LOCK", "source", TRUE, TRUE, 2},        {"LOCK", "source", FALSE, FALSE, 0},
-        {"COMMIT", "destination", TRUE, TRUE, 0}, {"RESTORE", "destination", FALSE, FALSE, 0},
-        {"CLEAN", "destination", FALSE, TRUE, 1}, {"RESTORE", "destination", TRUE, TRUE, 2},
+        {"COPY", "source", TRUE, TRUE, 0},          {"COPY", "source", FALSE, TRUE, 1},
+        {"COPY", "source", TRUE, FALSE, 1},         {"COPY", "source", FALSE, FALSE, 2},
+        {"LOCK", "source", TRUE, TRUE, 2},          {"LOCK", "source", FALSE, FALSE, 0},
+        {"COMMIT", "destination", TRUE, TRUE, 0},   {"REDEFINE", "destination", FALSE, FALSE, 0},
+        {"CLEANUP", "destination", FALSE, TRUE, 1}, {"REDEFINE", "destination", TRUE, TRUE, 2},
     };
 
     for (guint i = 0; i < G_N_ELEMENTS(table); i++) {
@@ -485,11 +485,11 @@ static void test_domain_missing(void)
     g_autoptr(GPtrArray) early = new_findings();
     g_autoptr(GPtrArray) silent = new_findings();
 
-    add_job(facts, ID, "SEED", "source");
+    add_job(facts, ID, "COPY", "source");
     vmig_doctor_job_rules(facts, missing);
     assert_problem(missing, "job-domain", "does not know", VMIG_FIX_NONE);
     g_ptr_array_set_size(facts->jobs, 0);
-    add_job(facts, ID, "SEED", "destination");
+    add_job(facts, ID, "COPY", "destination");
     add_domain(facts, definition("", BASE, FALSE, ""), NULL);
     vmig_doctor_job_rules(facts, early);
     assert_problem(early, "job-domain", "knows", VMIG_FIX_NONE);
@@ -537,14 +537,14 @@ static void test_two_owners(void)
     }
 }
 
-static void test_marred(void)
+static void test_has_snapshot(void)
 {
     g_autoptr(VmigDoctorFacts) facts = job_facts();
     g_autoptr(GPtrArray) findings = new_findings();
-    VmigDoctorJob *job = add_job(facts, ID, "SEED", "source");
+    VmigDoctorJob *job = add_job(facts, ID, "COPY", "source");
 
-    job->marred = g_ptr_array_new_with_free_func(g_free);
-    g_ptr_array_add(job->marred, g_strdup(OVERLAY));
+    job->has_snapshot = g_ptr_array_new_with_free_func(g_free);
+    g_ptr_array_add(job->has_snapshot, g_strdup(OVERLAY));
     vmig_doctor_job_rules(facts, findings);
     assert_problem(findings, "snapshot-in-overlay", OVERLAY, VMIG_FIX_NONE);
 }
@@ -622,9 +622,9 @@ static void test_files(void)
         const char *kind, *state;
         gboolean fixable;
     } table[] = {
-        {"part", "made", TRUE},         {"part", "intended", TRUE},  {"park", "made", TRUE},
+        {"part", "made", TRUE},         {"part", "intended", TRUE},  {"hold", "made", TRUE},
         {"overlay", "redundant", TRUE}, {"overlay", "made", FALSE},  {"overlay", "intended", FALSE},
-        {"seed", "verified", FALSE},    {"seed", "redundant", TRUE},
+        {"copy", "verified", FALSE},    {"copy", "redundant", TRUE},
     };
 
     for (guint i = 0; i < G_N_ELEMENTS(table); i++) {
@@ -650,7 +650,7 @@ static void test_stray_files(void)
     g_autoptr(GPtrArray) findings = new_findings();
     g_autoptr(GPtrArray) only = new_findings();
 
-    add_job(facts, ID, "SEED", "source");
+    add_job(facts, ID, "COPY", "source");
     add_found(facts, OVERLAY, ID); /* of an unfinished job: it needs it */
     add_found(facts, "/img/\nb.vmig-" OTHER ".qcow2", OTHER);
     vmig_doctor_leftover_rules(facts, findings);
@@ -722,7 +722,7 @@ static void test_folders(void)
         g_autoptr(VmigDoctorFacts) facts = job_facts();
         g_autoptr(GPtrArray) findings = new_findings();
         VmigRunFolder *run = g_new0(VmigRunFolder, 1);
-        add_job(facts, ID, "SEED", "source");
+        add_job(facts, ID, "COPY", "source");
         add_job(facts, "00000000000000aa", "DONE", "source");
         *run = (VmigRunFolder){(char *)"/run/vmig-snap/x", (char *)table[i].job, table[i].in_use, table[i].age};
         g_ptr_array_add(facts->folders, run);
@@ -774,7 +774,7 @@ static void test_metadata(void)
         gboolean found;
         VmigFix fix;
     } table[] = {
-        {"SEED", OVERLAY, FALSE, FALSE, VMIG_FIX_NONE}, {"DONE", BASE, FALSE, TRUE, VMIG_FIX_METADATA},
+        {"COPY", OVERLAY, FALSE, FALSE, VMIG_FIX_NONE}, {"DONE", BASE, FALSE, TRUE, VMIG_FIX_METADATA},
         {"DONE", BASE, TRUE, TRUE, VMIG_FIX_METADATA},  {"ROLLED_BACK", OVERLAY, FALSE, TRUE, VMIG_FIX_NONE},
         {NULL, BASE, FALSE, TRUE, VMIG_FIX_METADATA},   {NULL, BASE, TRUE, TRUE, VMIG_FIX_NONE},
         {NULL, OVERLAY, FALSE, TRUE, VMIG_FIX_NONE},
@@ -800,7 +800,7 @@ static void test_metadata_of_another(void)
 {
     g_autoptr(VmigDoctorFacts) facts = job_facts();
     g_autoptr(GPtrArray) findings = new_findings();
-    VmigDoctorJob *job = add_job(facts, ID, "SEED", "source");
+    VmigDoctorJob *job = add_job(facts, ID, "COPY", "source");
 
     g_free(job->job->uuid);
     job->job->uuid = g_strdup("7f2c5c3e-8a4b-4f0e-9d3a-0d9f5c1b7e21");
@@ -844,7 +844,7 @@ static void test_snapshot_no(void)
         {"ROLLED_BACK", "source", " snapshot='no'", "internal", 2},
         {"DONE", "source", " snapshot='no'", NULL, 0},
         {"ROLLED_BACK", "destination", " snapshot='no'", NULL, 0},
-        {"SEED", "source", " snapshot='no'", NULL, 0},
+        {"COPY", "source", " snapshot='no'", NULL, 0},
     };
 
     for (guint i = 0; i < G_N_ELEMENTS(table); i++) {
@@ -964,7 +964,7 @@ static void test_fix_files(Host *h, G_GNUC_UNUSED gconstpointer data)
     const char *paths[] = {part, overlay, stale};
     const char *kinds[] = {"part", "overlay", "overlay"};
 
-    record(journal, ID, "SEED");
+    record(journal, ID, "COPY");
     for (guint i = 0; i < G_N_ELEMENTS(paths); i++) {
         g_assert_true(vmig_gate_intend(journal, ID, paths[i], kinds[i], &error));
         g_assert_true(g_file_set_contents(paths[i], "content", -1, NULL));
@@ -1039,7 +1039,7 @@ static void test_fix_exchanged(Host *h, G_GNUC_UNUSED gconstpointer data)
     g_autofree char *part = g_build_filename(h->images, ".a.qcow2.vmig-" ID ".part", NULL);
     g_autofree char *aside = g_strconcat(part, ".aside", NULL);
 
-    record(journal, ID, "SEED");
+    record(journal, ID, "COPY");
     g_assert_true(vmig_gate_intend(journal, ID, part, "part", &error));
     g_assert_true(g_file_set_contents(part, "content", -1, NULL));
     g_assert_true(vmig_gate_made(journal, ID, part, &error));
@@ -1079,7 +1079,7 @@ static void test_fix_folders(Host *h, G_GNUC_UNUSED gconstpointer data)
     g_autofree char *odd = make_run_folder(h, "00000000000000bb", 3600);
     g_autofree char *treasure = g_build_filename(odd, "treasure", NULL);
 
-    record(journal, ID, "SEED");
+    record(journal, ID, "COPY");
     g_clear_pointer(&journal, vmig_journal_close);
     g_assert_true(g_file_set_contents(treasure, "x", -1, NULL));
     g_assert_cmpint(utime(odd, &(struct utimbuf){1, 1}), ==, 0);
@@ -1105,7 +1105,7 @@ static void test_older_journal(Host *h, G_GNUC_UNUSED gconstpointer data)
     older_add(db, OTHER, "7f2c5c3e-8a4b-4f0e-9d3a-0d9f5c1b7e21", "old1", "DONE");
     g_autoptr(GPtrArray) fine = run(h, FALSE);
     g_assert_cmpint(find(fine, "journal")->severity, ==, VMIG_SEVERITY_OK);
-    older_add(db, ID, "6f2c5c3e-8a4b-4f0e-9d3a-0d9f5c1b7e21", "web1", "SEED");
+    older_add(db, ID, "6f2c5c3e-8a4b-4f0e-9d3a-0d9f5c1b7e21", "web1", "COPY");
     sqlite3_close(db);
     g_assert_null(vmig_journal_open(path, machine, &error));
     for (gint fix = FALSE; fix <= TRUE; fix++) {
@@ -1124,7 +1124,7 @@ static void test_fix_journal(Host *h, G_GNUC_UNUSED gconstpointer data)
     g_autofree char *text = NULL;
     gsize length = 0;
 
-    record(journal, ID, "SEED");
+    record(journal, ID, "COPY");
     g_clear_pointer(&journal, vmig_journal_close);
     stray = write_file(h, "a.vmig-" ID ".qcow2");
     g_assert_true(g_file_get_contents(path, &text, &length, NULL));
@@ -1163,7 +1163,7 @@ static void test_scan(Host *h, G_GNUC_UNUSED gconstpointer data)
     const char *roots[] = {h->images, h->images, NULL};
     g_autofree char *deep = g_strconcat(h->images, "/1/2/3/4/5/6/7/8/9", NULL);
     g_autofree char *hidden = g_strconcat(deep, "/c.vmig-" ID ".qcow2", NULL);
-    g_autofree char *near = write_file(h, "c.vmig-" ID "-park.qcow2");
+    g_autofree char *near = write_file(h, "c.vmig-" ID "-hold.qcow2");
     g_autofree char *link = g_strconcat(h->images, "/l.vmig-" ID ".qcow2", NULL);
     gboolean whole = FALSE;
 
@@ -1183,7 +1183,7 @@ static void test_names(void)
     } table[] = {
         {OVERLAY, ID},
         {"/img/.web.qcow2.vmig-" ID ".part", ID},
-        {"/img/web.vmig-" ID "-park.qcow2", ID},
+        {"/img/web.vmig-" ID "-hold.qcow2", ID},
         {"/img/web.vmig-" OTHER ".vmig-" ID ".qcow2", ID},
         {"/img/.vmig-" ID ".qcow2", NULL},
         {"/img/web.vmig-0123.qcow2", NULL},
@@ -1220,7 +1220,7 @@ int main(int argc, char **argv)
     g_test_add_func("/doctor/jobs/chain-of-somebody-else", test_chain_of_somebody_else);
     g_test_add_func("/doctor/jobs/domain-missing", test_domain_missing);
     g_test_add_func("/doctor/jobs/two-owners", test_two_owners);
-    g_test_add_func("/doctor/jobs/marred", test_marred);
+    g_test_add_func("/doctor/jobs/has_snapshot", test_has_snapshot);
     g_test_add_func("/doctor/jobs/journal-errors", test_journal_errors);
     g_test_add_func("/doctor/left/nothing", test_nothing_left);
     g_test_add_func("/doctor/left/files", test_files);

@@ -71,13 +71,13 @@ static VmigDisk *add_disk(VmigJob *job, const char *target, const char *overlay,
     return disk;
 }
 
-static VmigJob *make_job(const char *fold)
+static VmigJob *make_job(const char *merge)
 {
     VmigJob *job = vmig_job_new();
 
     job->id = g_strdup(ID);
     job->uuid = g_strdup(UUID);
-    job->options.fold = g_strdup(fold);
+    job->options.merge = g_strdup(merge);
     job->source_host = g_strdup("alpha");
     job->dest_host = g_strdup("beta & \"co\"");
     VmigDisk *a = add_disk(job, "vda", "/var/lib/libvirt/images/a.vmig-" ID ".qcow2", "/pool/a.vmig-" ID ".qcow2");
@@ -154,7 +154,7 @@ static void test_disks(void)
     g_assert_cmpstr(a->serial, ==, "S-1");
     g_assert_true(a->mirror && a->mirror_ready && a->chain_known);
     g_assert_cmpstr(a->mirror_job, ==, "copy");
-    g_assert_cmpstr(a->mirror_file, ==, "/var/lib/libvirt/images/a.vmig-" ID "-park.qcow2");
+    g_assert_cmpstr(a->mirror_file, ==, "/var/lib/libvirt/images/a.vmig-" ID "-hold.qcow2");
     g_assert_cmpstr(chain, ==,
                     "/var/lib/libvirt/images/a.vmig-" ID ".qcow2 <- /var/lib/libvirt/images/a.qcow2 <- "
                     "/var/lib/libvirt/images/golden's & base.img");
@@ -182,16 +182,16 @@ static void test_chain_matches(void)
     VmigDisk *disk = vmig_job_disk(job, "vda");
     const VmigDomainDisk *live = vmig_domain_xml_disk(xml, "vda");
 
-    g_assert_true(vmig_domain_disk_chain_matches(live, disk->overlay, disk->files, VMIG_SIDE_SOURCE));
-    g_assert_false(vmig_domain_disk_chain_matches(live, disk->overlay, disk->files, VMIG_SIDE_DEST));
-    g_assert_false(vmig_domain_disk_chain_matches(live, NULL, disk->files, VMIG_SIDE_SOURCE));
-    g_assert_false(vmig_domain_disk_chain_matches(live, "/other", disk->files, VMIG_SIDE_SOURCE));
+    g_assert_true(vmig_domain_disk_chain_matches(live, disk->overlay, disk->files, VMIG_SOURCE));
+    g_assert_false(vmig_domain_disk_chain_matches(live, disk->overlay, disk->files, VMIG_DEST));
+    g_assert_false(vmig_domain_disk_chain_matches(live, NULL, disk->files, VMIG_SOURCE));
+    g_assert_false(vmig_domain_disk_chain_matches(live, "/other", disk->files, VMIG_SOURCE));
     const VmigDomainDisk *unknown = vmig_domain_xml_disk(other, "vda");
-    g_assert_false(vmig_domain_disk_chain_matches(unknown, disk->overlay, disk->files, VMIG_SIDE_SOURCE));
+    g_assert_false(vmig_domain_disk_chain_matches(unknown, disk->overlay, disk->files, VMIG_SOURCE));
     g_ptr_array_set_size(disk->files, 1);
-    g_assert_false(vmig_domain_disk_chain_matches(live, disk->overlay, disk->files, VMIG_SIDE_SOURCE));
+    g_assert_false(vmig_domain_disk_chain_matches(live, disk->overlay, disk->files, VMIG_SOURCE));
     add_file(disk, "/z", "/z", "raw");
-    g_assert_false(vmig_domain_disk_chain_matches(live, disk->overlay, disk->files, VMIG_SIDE_SOURCE));
+    g_assert_false(vmig_domain_disk_chain_matches(live, disk->overlay, disk->files, VMIG_SOURCE));
 }
 
 /* The right files without the end: libvirt did not say that nothing lies below. */
@@ -208,7 +208,7 @@ static void test_chain_without_end(void)
 
     add_file(disk, "/b", "/b", "qcow2");
     g_assert_cmpstr(chain, ==, "/o <- /b <- ?");
-    g_assert_false(vmig_domain_disk_chain_matches(live, "/o", disk->files, VMIG_SIDE_SOURCE));
+    g_assert_false(vmig_domain_disk_chain_matches(live, "/o", disk->files, VMIG_SOURCE));
 }
 
 /* Attributes come out in double quotes; beyond that a rewrite that changes nothing changes nothing. */
@@ -245,10 +245,10 @@ static void test_round_trip_edges(void)
     }
 }
 
-static void check_destination(const char *input, const char *fold, gboolean live, const char *golden)
+static void check_destination(const char *input, const char *merge, gboolean live, const char *golden)
 {
     g_autofree char *text = load(input);
-    g_autoptr(VmigJob) job = make_job(fold);
+    g_autoptr(VmigJob) job = make_job(merge);
     g_autoptr(GError) error = NULL;
     g_autofree char *out = vmig_domain_xml_for_destination(text, job, live, &error);
 
@@ -266,17 +266,16 @@ static void check_destination(const char *input, const char *fold, gboolean live
     if (!live)
         return;
     const VmigDisk *disk = vmig_job_disk(job, "vda");
-    const char *overlay = g_str_equal(fold, "direct") ? NULL : disk->dest_overlay;
-    g_assert_true(
-        vmig_domain_disk_chain_matches(vmig_domain_xml_disk(xml, "vda"), overlay, disk->files, VMIG_SIDE_DEST));
+    const char *overlay = g_str_equal(merge, "mirror") ? NULL : disk->dest_overlay;
+    g_assert_true(vmig_domain_disk_chain_matches(vmig_domain_xml_disk(xml, "vda"), overlay, disk->files, VMIG_DEST));
 }
 
 static void test_for_destination(void)
 {
     check_destination("live.xml", "commit", TRUE, "dest-commit.live.xml");
-    check_destination("live.xml", "direct", TRUE, "dest-direct.live.xml");
+    check_destination("live.xml", "mirror", TRUE, "dest-mirror.live.xml");
     check_destination("persistent.xml", "commit", FALSE, "dest-commit.persistent.xml");
-    check_destination("persistent.xml", "direct", FALSE, "dest-direct.persistent.xml");
+    check_destination("persistent.xml", "mirror", FALSE, "dest-mirror.persistent.xml");
     check_destination("persistent.xml", "commit", TRUE, "dest-commit-live.persistent.xml");
     check_destination("declared.xml", "commit", FALSE, "dest-commit.declared.xml");
 }
@@ -457,7 +456,7 @@ static void test_metadata(void)
     g_autofree char *xml = vmig_metadata_xml(job);
 
     g_assert_true(g_str_has_prefix(xml, "<operation job=\"" ID "\" "
-                                        "state=\"PLAN\" token=\"source\" fold=\"commit\" source-host=\"alpha\" "
+                                        "state=\"PLAN\" token=\"source\" merge=\"commit\" source-host=\"alpha\" "
                                         "dest-host=\"beta &amp; &quot;co&quot;\"><disk target=\"vda\" base="));
     static const char *const without[] = {
         "<domain",

@@ -207,7 +207,7 @@ static void test_life(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     for (int round = 0; round < 2; round++) {
         assert_ok(vmig_gate_intend(f->journal, ID, path, "overlay", &error_));
         assert_ok(vmig_gate_intend(f->journal, ID, path, "overlay", &error_));
-        assert_gate("as another file", vmig_gate_intend(f->journal, ID, path, "seed", &error_));
+        assert_gate("as another file", vmig_gate_intend(f->journal, ID, path, "copy", &error_));
         assert_gate("is not there", vmig_gate_made(f->journal, ID, path, &error_));
         make(path, "x");
         assert_gate("not recorded as made", vmig_gate_verified(f->journal, ID, path, &error_));
@@ -240,7 +240,7 @@ static void test_life(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_true(exists(path));
     assert_ok(vmig_gate_owner(f->journal, path, &nobody, &error_));
     g_assert_null(nobody);
-    g_autofree char *other = made(f, "vdb", "seed");
+    g_autofree char *other = made(f, "vdb", "copy");
     assert_ok(vmig_gate_owner(f->journal, other, &owner, &error_));
     g_assert_cmpstr(owner, ==, ID);
 }
@@ -345,7 +345,7 @@ static void test_identity(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 /* The process died after it made the file and before it could say so. */
 static void test_died_before_made(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
-    const char *kinds[] = {"part", "park", "overlay", "seed"};
+    const char *kinds[] = {"part", "hold", "overlay", "copy"};
 
     for (guint i = 0; i < G_N_ELEMENTS(kinds); i++) {
         g_autofree char *name = g_strdup_printf("%s." ID, kinds[i]);
@@ -361,11 +361,11 @@ static void test_died_before_made(Fixture *f, G_GNUC_UNUSED gconstpointer data)
             assert_ok(vmig_gate_redundant(f->journal, ID, plain, "rolled back", &error_));
         }
         assert_gate("never recorded", vmig_gate_remove(f->journal, ID, plain, &error_));
-        if (strcmp(kinds[i], "seed") == 0)
+        if (strcmp(kinds[i], "copy") == 0)
             assert_gate("never recorded", vmig_gate_remove(f->journal, ID, path, &error_));
         else
             assert_ok(vmig_gate_remove(f->journal, ID, path, &error_));
-        g_assert_cmpint(exists(path), ==, strcmp(kinds[i], "seed") == 0);
+        g_assert_cmpint(exists(path), ==, strcmp(kinds[i], "copy") == 0);
         g_assert_true(exists(plain));
     }
 }
@@ -429,7 +429,7 @@ static void test_adopt(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     make(path, "x");
     make(other, "x");
     g_assert_cmpint(stat(path, &st), ==, 0);
-    assert_gate("only a base", vmig_gate_adopt(f->journal, ID, path, st.st_dev, st.st_ino, "seed", &error_));
+    assert_gate("only a base", vmig_gate_adopt(f->journal, ID, path, st.st_dev, st.st_ino, "copy", &error_));
     assert_gate("not the file", vmig_gate_adopt(f->journal, ID, path, st.st_dev, st.st_ino + 1, "base", &error_));
     assert_gate("not the file", vmig_gate_adopt(f->journal, ID, path, st.st_dev + 1, st.st_ino, "base", &error_));
     assert_gate("not the file", vmig_gate_adopt(f->journal, ID, "/nonexistent", 1, 1, "base", &error_));
@@ -458,74 +458,74 @@ static void test_adopt(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 static void test_rename(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     g_autofree char *part = made(f, "vda.part", "part");
-    g_autofree char *seed = image(f, "vda");
+    g_autofree char *base_copy = image(f, "vda");
     g_autofree char *overlay = made(f, "over", "overlay");
     g_autofree char *over2 = image(f, "over2");
     g_autoptr(VmigJournalFile) row = NULL;
     g_autoptr(VmigJournalFile) row2 = NULL;
 
-    make(seed, "not ours");
+    make(base_copy, "not ours");
     assert_fails_saying(VMIG_ERROR_DESTINATION_EXISTS, "vda exists",
-                        vmig_gate_rename(f->journal, ID, part, seed, &error_));
-    g_unlink(seed);
+                        vmig_gate_rename(f->journal, ID, part, base_copy, &error_));
+    g_unlink(base_copy);
     assert_ok(vmig_gate_verified(f->journal, ID, part, &error_));
-    assert_ok(vmig_gate_rename(f->journal, ID, part, seed, &error_));
-    assert_ok(vmig_gate_rename(f->journal, ID, part, seed, &error_));
-    g_assert_true(exists(seed) && !exists(part));
-    assert_ok(vmig_journal_file_get(f->journal, ID, seed, &row, &error_));
-    g_assert_cmpstr(row->kind, ==, "seed");
+    assert_ok(vmig_gate_rename(f->journal, ID, part, base_copy, &error_));
+    assert_ok(vmig_gate_rename(f->journal, ID, part, base_copy, &error_));
+    g_assert_true(exists(base_copy) && !exists(part));
+    assert_ok(vmig_journal_file_get(f->journal, ID, base_copy, &row, &error_));
+    g_assert_cmpstr(row->kind, ==, "copy");
     g_assert_cmpstr(row->state, ==, "verified");
     assert_ok(vmig_gate_remove(f->journal, ID, part, &error_));
-    assert_gate("nobody said", vmig_gate_remove(f->journal, ID, seed, &error_));
+    assert_gate("nobody said", vmig_gate_remove(f->journal, ID, base_copy, &error_));
     assert_ok(vmig_gate_rename(f->journal, ID, overlay, over2, &error_));
     assert_ok(vmig_journal_file_get(f->journal, ID, over2, &row2, &error_));
     g_assert_cmpstr(row2->kind, ==, "overlay");
     g_assert_cmpstr(row2->state, ==, "made");
-    assert_gate("as another file", vmig_gate_rename(f->journal, ID, over2, seed, &error_));
-    g_unlink(seed);
-    assert_gate("not recorded as made", vmig_gate_rename(f->journal, ID, part, seed, &error_));
+    assert_gate("as another file", vmig_gate_rename(f->journal, ID, over2, base_copy, &error_));
+    g_unlink(base_copy);
+    assert_gate("not recorded as made", vmig_gate_rename(f->journal, ID, part, base_copy, &error_));
     assert_ok(vmig_gate_rename(f->journal, ID, over2, overlay, &error_));
     g_unlink(overlay);
     assert_gate("gone", vmig_gate_rename(f->journal, ID, overlay, over2, &error_));
 }
 
-/* A seed is a part again, what was proven of it is so no more, and it becomes a seed a second time; also where the
- * process died before the rename, and before it could record it. */
+/* A base copy is a part again, what was proven of it is so no more, and it becomes a base copy a second time; also
+ * where the process died before the rename, and before it could record it. */
 static void test_part_again(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     g_autofree char *part = made(f, "vda.part", "part");
-    g_autofree char *seed = image(f, "vda");
+    g_autofree char *base_copy = image(f, "vda");
     g_autofree char *moved = NULL;
     struct stat before, after;
 
     assert_ok(vmig_gate_verified(f->journal, ID, part, &error_));
-    assert_ok(vmig_gate_rename(f->journal, ID, part, seed, &error_));
-    g_assert_cmpint(stat(seed, &before), ==, 0);
+    assert_ok(vmig_gate_rename(f->journal, ID, part, base_copy, &error_));
+    g_assert_cmpint(stat(base_copy, &before), ==, 0);
     for (int i = 0; i < 2; i++) {
         g_autoptr(VmigJournalFile) row = NULL;
-        assert_ok(vmig_gate_rename(f->journal, ID, seed, part, &error_));
-        assert_ok(vmig_gate_rename(f->journal, ID, seed, part, &error_));
-        g_assert_true(exists(part) && !exists(seed));
+        assert_ok(vmig_gate_rename(f->journal, ID, base_copy, part, &error_));
+        assert_ok(vmig_gate_rename(f->journal, ID, base_copy, part, &error_));
+        g_assert_true(exists(part) && !exists(base_copy));
         assert_ok(vmig_journal_file_get(f->journal, ID, part, &row, &error_));
         g_assert_cmpstr(row->kind, ==, "part");
         g_assert_cmpstr(row->state, ==, "made");
         assert_ok(vmig_gate_verified(f->journal, ID, part, &error_));
-        assert_ok(vmig_gate_rename(f->journal, ID, part, seed, &error_));
+        assert_ok(vmig_gate_rename(f->journal, ID, part, base_copy, &error_));
     }
-    g_assert_cmpint(stat(seed, &after), ==, 0);
+    g_assert_cmpint(stat(base_copy, &after), ==, 0);
     g_assert_cmpuint(after.st_ino, ==, before.st_ino);
     /* Not over another file. */
     make(part, "not ours");
-    assert_fails(VMIG_ERROR_DESTINATION_EXISTS, vmig_gate_rename(f->journal, ID, seed, part, &error_));
+    assert_fails(VMIG_ERROR_DESTINATION_EXISTS, vmig_gate_rename(f->journal, ID, base_copy, part, &error_));
     g_unlink(part);
     /* The name was given, and nobody could record it; as a part it goes without a word. */
     moved = image(f, "moved");
-    g_assert_cmpint(rename(seed, moved), ==, 0);
-    make(seed, "not ours either");
-    assert_gate("another file", vmig_gate_rename(f->journal, ID, seed, part, &error_));
-    g_unlink(seed);
-    g_assert_cmpint(rename(moved, seed), ==, 0);
-    assert_ok(vmig_gate_rename(f->journal, ID, seed, part, &error_));
+    g_assert_cmpint(rename(base_copy, moved), ==, 0);
+    make(base_copy, "not ours either");
+    assert_gate("another file", vmig_gate_rename(f->journal, ID, base_copy, part, &error_));
+    g_unlink(base_copy);
+    g_assert_cmpint(rename(moved, base_copy), ==, 0);
+    assert_ok(vmig_gate_rename(f->journal, ID, base_copy, part, &error_));
     assert_ok(vmig_gate_remove(f->journal, ID, part, &error_));
     g_assert_false(exists(part));
 }
@@ -535,7 +535,7 @@ static void test_rename_disagrees(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     g_autofree char *gone = made(f, "gone", "part");
     g_autofree char *fresh = image(f, "fresh");
-    g_autofree char *other = made(f, "other", "seed");
+    g_autofree char *other = made(f, "other", "copy");
     g_autofree char *intended = image(f, "intended");
     g_autofree char *part = made(f, "part", "part");
     g_autofree char *away = image(f, "away");
@@ -549,12 +549,12 @@ static void test_rename_disagrees(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     assert_gate("not recorded as made", vmig_gate_rename(f->journal, ID, gone, other, &error_));
     assert_ok(vmig_gate_redundant(f->journal, ID, other, "x", &error_));
     assert_gate("not recorded as made", vmig_gate_rename(f->journal, ID, gone, other, &error_));
-    assert_ok(vmig_gate_intend(f->journal, ID, intended, "seed", &error_));
+    assert_ok(vmig_gate_intend(f->journal, ID, intended, "copy", &error_));
     assert_gate("as another file", vmig_gate_rename(f->journal, ID, part, intended, &error_));
     /* The intent is there, and the file is neither here nor there, or another one is there. */
     g_autoptr(VmigJournalFile) row = NULL;
     assert_ok(vmig_journal_file_get(f->journal, ID, part, &row, &error_));
-    g_autoptr(VmigJournalFile) to = vmig_journal_file_new(ID, away, "seed", "intended");
+    g_autoptr(VmigJournalFile) to = vmig_journal_file_new(ID, away, "copy", "intended");
     to->dev = row->dev;
     to->ino = row->ino;
     to->born_ns = row->born_ns;
@@ -583,44 +583,44 @@ static void test_rename_died(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     for (int renamed = 0; renamed < 2; renamed++) {
         g_autofree char *part = made(f, renamed ? "a.part" : "b.part", "part");
-        g_autofree char *seed = image(f, renamed ? "a" : "b");
+        g_autofree char *base_copy = image(f, renamed ? "a" : "b");
         g_autoptr(VmigJournalFile) row = NULL;
         assert_ok(vmig_journal_file_get(f->journal, ID, part, &row, &error_));
-        g_autoptr(VmigJournalFile) to = vmig_journal_file_new(ID, seed, "seed", "intended");
+        g_autoptr(VmigJournalFile) to = vmig_journal_file_new(ID, base_copy, "copy", "intended");
         to->dev = row->dev;
         to->ino = row->ino;
         to->born_ns = row->born_ns;
         to->boot = g_strdup(row->boot);
         assert_ok(vmig_journal_file_put(f->journal, to, NULL, &error_));
-        assert_gate("is not there", vmig_gate_made(f->journal, ID, seed, &error_));
-        assert_gate("as another file", vmig_gate_intend(f->journal, ID, seed, "seed", &error_));
+        assert_gate("is not there", vmig_gate_made(f->journal, ID, base_copy, &error_));
+        assert_gate("as another file", vmig_gate_intend(f->journal, ID, base_copy, "copy", &error_));
         if (renamed) {
-            g_assert_cmpint(rename(part, seed), ==, 0);
-            assert_gate("not about to", vmig_gate_made(f->journal, ID, seed, &error_));
+            g_assert_cmpint(rename(part, base_copy), ==, 0);
+            assert_gate("not about to", vmig_gate_made(f->journal, ID, base_copy, &error_));
         }
-        assert_ok(vmig_gate_rename(f->journal, ID, part, seed, &error_));
-        g_assert_true(exists(seed) && !exists(part));
+        assert_ok(vmig_gate_rename(f->journal, ID, part, base_copy, &error_));
+        g_assert_true(exists(base_copy) && !exists(part));
         /* Rolled back. */
-        assert_ok(vmig_gate_redundant(f->journal, ID, seed, "rolled back", &error_));
-        assert_ok(vmig_gate_remove(f->journal, ID, seed, &error_));
-        g_assert_false(exists(seed));
+        assert_ok(vmig_gate_redundant(f->journal, ID, base_copy, "rolled back", &error_));
+        assert_ok(vmig_gate_remove(f->journal, ID, base_copy, &error_));
+        g_assert_false(exists(base_copy));
     }
     g_autofree char *part = made(f, "c.part", "part");
-    g_autofree char *seed = image(f, "c");
+    g_autofree char *base_copy = image(f, "c");
     g_unlink(part);
-    assert_gate("gone", vmig_gate_rename(f->journal, ID, part, seed, &error_));
+    assert_gate("gone", vmig_gate_rename(f->journal, ID, part, base_copy, &error_));
     make(part, "another");
     g_autofree char *decoy = image(f, "decoy");
     g_assert_cmpint(rename(part, decoy), ==, 0);
     make(part, "yet another");
-    assert_gate("another file", vmig_gate_rename(f->journal, ID, part, seed, &error_));
+    assert_gate("another file", vmig_gate_rename(f->journal, ID, part, base_copy, &error_));
 }
 
 static void test_sync_fails(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     g_autofree char *path = made(f, "a.part", "part");
     g_autofree char *part = made(f, "b.part", "part");
-    g_autofree char *seed = image(f, "b");
+    g_autofree char *base_copy = image(f, "b");
     g_autoptr(VmigJournalFile) row = NULL;
 
     fail_fsync = 1;
@@ -630,14 +630,16 @@ static void test_sync_fails(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_cmpstr(row->state, ==, "made");
     assert_ok(vmig_gate_remove(f->journal, ID, path, &error_));
     fail_fsync = 1;
-    assert_fails_saying(VMIG_ERROR_IO, "syncing", vmig_gate_rename(f->journal, ID, part, seed, &error_));
+    assert_fails_saying(VMIG_ERROR_IO, "syncing", vmig_gate_rename(f->journal, ID, part, base_copy, &error_));
     g_assert_true(exists(part));
     fail_fsync = 2;
-    assert_fails_saying(VMIG_ERROR_IO, "syncing the folder", vmig_gate_rename(f->journal, ID, part, seed, &error_));
-    g_assert_true(exists(seed));
+    assert_fails_saying(VMIG_ERROR_IO, "syncing the folder",
+                        vmig_gate_rename(f->journal, ID, part, base_copy, &error_));
+    g_assert_true(exists(base_copy));
     fail_fsync = 2;
-    assert_fails_saying(VMIG_ERROR_IO, "syncing the folder", vmig_gate_rename(f->journal, ID, part, seed, &error_));
-    assert_ok(vmig_gate_rename(f->journal, ID, part, seed, &error_));
+    assert_fails_saying(VMIG_ERROR_IO, "syncing the folder",
+                        vmig_gate_rename(f->journal, ID, part, base_copy, &error_));
+    assert_ok(vmig_gate_rename(f->journal, ID, part, base_copy, &error_));
     fail_fsync = 0;
 }
 
@@ -659,17 +661,17 @@ static void test_header_unreadable(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 static void test_looks_fail(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     g_autofree char *part = made(f, "a.part", "part");
-    g_autofree char *seed = image(f, "a");
+    g_autofree char *base_copy = image(f, "a");
 
     fail_statx = 1;
     assert_fails_saying(VMIG_ERROR_IO, "cannot look at the folder", vmig_gate_remove(f->journal, ID, part, &error_));
     fail_statx = 2;
     assert_fails_saying(VMIG_ERROR_IO, "looking at", vmig_gate_remove(f->journal, ID, part, &error_));
     fail_openat = 1;
-    assert_fails_saying(VMIG_ERROR_IO, "syncing", vmig_gate_rename(f->journal, ID, part, seed, &error_));
+    assert_fails_saying(VMIG_ERROR_IO, "syncing", vmig_gate_rename(f->journal, ID, part, base_copy, &error_));
     fail_rename = 1;
     assert_fails_saying(VMIG_ERROR_DESTINATION_EXISTS, "a exists",
-                        vmig_gate_rename(f->journal, ID, part, seed, &error_));
+                        vmig_gate_rename(f->journal, ID, part, base_copy, &error_));
     g_assert_true(exists(part));
 }
 
@@ -704,12 +706,12 @@ static void test_mounts(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     if (!mount_small(f->images))
         return;
     g_autofree char *path = made(f, "a.part", "part");
-    g_autofree char *seed = image(f, "a");
+    g_autofree char *base_copy = image(f, "a");
     g_autofree char *elsewhere = g_build_filename(f->dir, "elsewhere", NULL);
     assert_fails_saying(VMIG_ERROR_IO, "renaming", vmig_gate_rename(f->journal, ID, path, elsewhere, &error_));
     g_assert_cmpint(mount(NULL, f->images, NULL, MS_REMOUNT | MS_RDONLY, NULL), ==, 0);
     assert_fails_saying(VMIG_ERROR_IO, "removing", vmig_gate_remove(f->journal, ID, path, &error_));
-    assert_fails_saying(VMIG_ERROR_IO, "renaming", vmig_gate_rename(f->journal, ID, path, seed, &error_));
+    assert_fails_saying(VMIG_ERROR_IO, "renaming", vmig_gate_rename(f->journal, ID, path, base_copy, &error_));
     g_assert_cmpint(umount2(f->images, MNT_DETACH), ==, 0);
     assert_gate("another file system", vmig_gate_remove(f->journal, ID, path, &error_));
     g_autoptr(GPtrArray) left = vmig_gate_list(f->journal, ID, NULL);
@@ -723,7 +725,7 @@ static void test_mounts(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 static void test_journal_fails(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     g_autofree char *path = made(f, "a.part", "part");
-    g_autofree char *seed = image(f, "a");
+    g_autofree char *base_copy = image(f, "a");
     g_autofree char *fresh = image(f, "fresh");
     g_autofree char *journal_path = g_strdup(vmig_journal_path(f->journal));
     g_autofree char *owner = NULL;
@@ -732,8 +734,8 @@ static void test_journal_fails(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     vmig_journal_close(f->journal);
     f->journal = vmig_journal_open_read_only(journal_path, NULL, NULL);
     g_assert_cmpint(stat(path, &st), ==, 0);
-    assert_fails_saying(VMIG_ERROR_JOURNAL, "", vmig_gate_rename(f->journal, ID, path, seed, &error_));
-    g_assert_true(exists(path) && !exists(seed));
+    assert_fails_saying(VMIG_ERROR_JOURNAL, "", vmig_gate_rename(f->journal, ID, path, base_copy, &error_));
+    g_assert_true(exists(path) && !exists(base_copy));
     assert_fails_saying(VMIG_ERROR_JOURNAL, "", vmig_gate_intend(f->journal, ID, fresh, "part", &error_));
     /* Gone, but not recorded: the next one finds it missing. */
     assert_fails_saying(VMIG_ERROR_JOURNAL, "", vmig_gate_remove(f->journal, ID, path, &error_));
@@ -753,7 +755,7 @@ static void test_journal_fails(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     assert_fails_saying(VMIG_ERROR_JOURNAL_DAMAGED, "", vmig_gate_intend(f->journal, ID, fresh, "part", &error_));
     assert_fails_saying(VMIG_ERROR_JOURNAL_DAMAGED, "", vmig_gate_redundant(f->journal, ID, path2, "x", &error_));
     assert_fails_saying(VMIG_ERROR_JOURNAL_DAMAGED, "", vmig_gate_adopt(f->journal, ID, path2, 1, 1, "base", &error_));
-    assert_fails_saying(VMIG_ERROR_JOURNAL_DAMAGED, "", vmig_gate_rename(f->journal, ID, path2, seed, &error_));
+    assert_fails_saying(VMIG_ERROR_JOURNAL_DAMAGED, "", vmig_gate_rename(f->journal, ID, path2, base_copy, &error_));
     assert_fails_saying(VMIG_ERROR_JOURNAL_DAMAGED, "", vmig_gate_list(f->journal, ID, &error_) != NULL);
     assert_fails_saying(VMIG_ERROR_JOURNAL_DAMAGED, "", vmig_gate_owner(f->journal, path2, &owner, &error_));
     g_assert_true(exists(path2));
@@ -763,7 +765,7 @@ static void test_journal_fails(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 static void test_catch_up(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     g_autofree char *overlay = made(f, "vda." ID ".overlay", "overlay");
-    g_autofree char *park = image(f, "vda." ID ".park");
+    g_autofree char *hold = image(f, "vda." ID ".hold");
     g_autofree char *nameless = made(f, "vdb.overlay", "overlay");
     g_autofree char *gone = made(f, "vdc." ID ".overlay", "overlay");
     const char *overlays[] = {overlay, nameless, gone};
@@ -773,13 +775,13 @@ static void test_catch_up(Fixture *f, G_GNUC_UNUSED gconstpointer data)
         VmigDisk *disk = vmig_disk_new();
         disk->overlay = g_strdup(overlays[i]);
         disk->dest_overlay = g_strdup(nameless);
-        disk->park = i == 0 ? g_strdup(park) : NULL;
+        disk->hold = i == 0 ? g_strdup(hold) : NULL;
         g_ptr_array_add(record->disks, disk);
     }
     assert_ok(vmig_journal_save(f->journal, record, &error_));
     change_row(f, overlay, other_ino);
     change_row(f, nameless, other_ino);
-    make(park, "x");
+    make(hold, "x");
     g_assert_cmpint(unlink(gone), ==, 0);
     vmig_job_set_state(record, VMIG_STATE_COMMIT);
     g_free(record->token);
@@ -803,26 +805,26 @@ static void test_catch_up(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     for (guint i = 0; i < G_N_ELEMENTS(overlays); i++)
         assert_ok(vmig_gate_redundant(f->journal, ID, overlays[i], "committed", &error_));
     assert_ok(vmig_gate_remove(f->journal, ID, overlay, &error_));
-    assert_ok(vmig_gate_remove(f->journal, ID, park, &error_));
+    assert_ok(vmig_gate_remove(f->journal, ID, hold, &error_));
     assert_ok(vmig_gate_remove(f->journal, ID, gone, &error_));
     assert_gate("another file", vmig_gate_remove(f->journal, ID, nameless, &error_));
-    g_assert_true(!exists(overlay) && !exists(park) && exists(nameless));
+    g_assert_true(!exists(overlay) && !exists(hold) && exists(nameless));
 }
 
 /* A copy under an overlay's name stays a copy: what is an overlay may be committed. */
 static void test_catch_up_another_kind(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
-    g_autofree char *seed = made(f, "vda." ID ".overlay", "seed");
+    g_autofree char *base_copy = made(f, "vda." ID ".overlay", "copy");
     g_autoptr(VmigJob) record = vmig_journal_load(f->journal, ID, NULL);
     g_autoptr(VmigJournalFile) row = NULL;
     VmigDisk *disk = vmig_disk_new();
 
-    disk->overlay = g_strdup(seed);
+    disk->overlay = g_strdup(base_copy);
     g_ptr_array_add(record->disks, disk);
     assert_ok(vmig_journal_save(f->journal, record, &error_));
     assert_gate("another file of this job", vmig_gate_catch_up(f->journal, record, "source", &error_));
-    assert_ok(vmig_journal_file_get(f->journal, ID, seed, &row, &error_));
-    g_assert_cmpstr(row->kind, ==, "seed");
+    assert_ok(vmig_journal_file_get(f->journal, ID, base_copy, &row, &error_));
+    g_assert_cmpstr(row->kind, ==, "copy");
 }
 
 #define ADD(name, function) g_test_add("/gate/" name, Fixture, NULL, set_up, function, tear_down)

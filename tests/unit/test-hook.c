@@ -35,7 +35,7 @@ enum { SRC, DST };
 enum { HANDED = 1, PIVOTED = 2, NO_OVERLAYS = 4, BUSY = 8, INCOMING = 16 };
 
 static const struct {
-    int side;
+    int role;
     int token;
     VmigState state;
     guint more;
@@ -44,11 +44,11 @@ static const struct {
 } rows[] = {
     /* The stale twin: whatever the state, the files and the lock. */
     {SRC, DST, S(MIGRATE), HANDED, C(OVERLAYS), V(TWIN)},
-    {SRC, DST, S(SWITCHED), HANDED | BUSY, C(OVERLAYS), V(TWIN)},
+    {SRC, DST, S(ACTIVATE), HANDED | BUSY, C(OVERLAYS), V(TWIN)},
     {SRC, DST, S(COMMIT), HANDED, C(BASES), V(TWIN)},
-    {SRC, DST, S(CLEAN), HANDED | PIVOTED, C(BASES), V(TWIN)},
-    {SRC, DST, S(CLEAN), HANDED, C(UNKNOWN), V(TWIN)},
-    {SRC, DST, S(RESTORE), HANDED, C(OTHER), V(TWIN)},
+    {SRC, DST, S(CLEANUP), HANDED | PIVOTED, C(BASES), V(TWIN)},
+    {SRC, DST, S(CLEANUP), HANDED, C(UNKNOWN), V(TWIN)},
+    {SRC, DST, S(REDEFINE), HANDED, C(OTHER), V(TWIN)},
     {SRC, DST, VMIG_STATE_LAST, 0, C(OVERLAYS), V(TWIN)},
 
     /* Before any overlay the base is all there is. */
@@ -59,15 +59,15 @@ static const struct {
     {SRC, SRC, S(OVERLAY), 0, C(BASES), V(UNDECIDED)},
     {SRC, SRC, S(OVERLAY), 0, C(OVERLAYS), ALLOW},
     /* A guest that died while its base is copied starts from its overlay, and never from the base. */
-    {SRC, SRC, S(SEED), 0, C(OVERLAYS), ALLOW},
-    {SRC, SRC, S(SEED), BUSY, C(OVERLAYS), ALLOW},
-    {SRC, SRC, S(SEED), 0, C(BASES), V(BASE)},
-    {SRC, SRC, S(SEED), 0, C(MIXED), V(BASE)},
-    {SRC, SRC, S(SEED), 0, C(OTHER), V(CHAIN)},
-    {SRC, SRC, S(SEED), 0, C(UNKNOWN), V(UNREADABLE)},
-    {SRC, SRC, S(HANDOVER), 0, C(OVERLAYS), ALLOW},
-    {SRC, SRC, S(DETACH), 0, C(OVERLAYS), ALLOW},
-    {SRC, SRC, S(DETACH), 0, C(BASES), V(BASE)},
+    {SRC, SRC, S(COPY), 0, C(OVERLAYS), ALLOW},
+    {SRC, SRC, S(COPY), BUSY, C(OVERLAYS), ALLOW},
+    {SRC, SRC, S(COPY), 0, C(BASES), V(BASE)},
+    {SRC, SRC, S(COPY), 0, C(MIXED), V(BASE)},
+    {SRC, SRC, S(COPY), 0, C(OTHER), V(CHAIN)},
+    {SRC, SRC, S(COPY), 0, C(UNKNOWN), V(UNREADABLE)},
+    {SRC, SRC, S(PREPARE), 0, C(OVERLAYS), ALLOW},
+    {SRC, SRC, S(DROP_METADATA), 0, C(OVERLAYS), ALLOW},
+    {SRC, SRC, S(DROP_METADATA), 0, C(BASES), V(BASE)},
     /* Being handed over: the destination may get the token because the source's QEMU is gone. */
     {SRC, SRC, S(MIGRATE), HANDED | BUSY, C(OVERLAYS), V(UNDECIDED)},
     {SRC, SRC, S(MIGRATE), HANDED, C(BASES), V(UNDECIDED)},
@@ -93,23 +93,23 @@ static const struct {
     {SRC, SRC, S(BACK_PIVOT), 0, C(BASES), V(REPAIR)},
     {SRC, SRC, S(BACK_PIVOT), PIVOTED, C(BASES), ALLOW},
     {SRC, SRC, S(BACK_PIVOT), PIVOTED, C(MIXED), V(OVERLAY)},
-    {SRC, SRC, S(BACK_RESTORE), PIVOTED, C(BASES), ALLOW},
-    {SRC, SRC, S(BACK_RESTORE), 0, C(OVERLAYS), V(OVERLAY)},
+    {SRC, SRC, S(BACK_REDEFINE), PIVOTED, C(BASES), ALLOW},
+    {SRC, SRC, S(BACK_REDEFINE), 0, C(OVERLAYS), V(OVERLAY)},
 
     /* The destination, before it has the token: only what `migrate` has let in. */
     {DST, SRC, S(MIGRATE), INCOMING | BUSY, C(OVERLAYS), ALLOW},
-    {DST, SRC, S(DETACH), INCOMING | BUSY, C(OVERLAYS), ALLOW},
-    {DST, SRC, S(HANDOVER), INCOMING | BUSY, C(OVERLAYS), ALLOW},
+    {DST, SRC, S(DROP_METADATA), INCOMING | BUSY, C(OVERLAYS), ALLOW},
+    {DST, SRC, S(PREPARE), INCOMING | BUSY, C(OVERLAYS), ALLOW},
     {DST, SRC, S(MIGRATE), INCOMING | BUSY, C(UNKNOWN), ALLOW},
     {DST, SRC, S(MIGRATE), BUSY, C(OVERLAYS), V(NOT_YET)},
     {DST, SRC, S(MIGRATE), 0, C(OVERLAYS), V(NOT_YET)},
-    {DST, SRC, S(SEED), INCOMING, C(OVERLAYS), V(NOT_YET)},
+    {DST, SRC, S(COPY), INCOMING, C(OVERLAYS), V(NOT_YET)},
     {DST, SRC, S(UNCERTAIN), INCOMING, C(OVERLAYS), V(NOT_YET)},
     {DST, SRC, S(ROLLBACK), 0, C(BASES), V(NOT_YET)},
 
     /* The destination, which has it. */
-    {DST, DST, S(SWITCHED), 0, C(OVERLAYS), ALLOW},
-    {DST, DST, S(SWITCHED), BUSY, C(OVERLAYS), V(REPAIR)},
+    {DST, DST, S(ACTIVATE), 0, C(OVERLAYS), ALLOW},
+    {DST, DST, S(ACTIVATE), BUSY, C(OVERLAYS), V(REPAIR)},
     {DST, DST, S(MIGRATE), 0, C(OVERLAYS), ALLOW},
     {DST, DST, S(COMMIT), 0, C(OVERLAYS), ALLOW},
     {DST, DST, S(COMMIT), BUSY, C(OVERLAYS), V(REPAIR)},
@@ -123,13 +123,13 @@ static const struct {
     {DST, DST, S(PIVOT), 0, C(BASES), V(REPAIR)},
     {DST, DST, S(PIVOT), PIVOTED, C(BASES), ALLOW},
     {DST, DST, S(PIVOT), NO_OVERLAYS, C(BASES), ALLOW},
-    {DST, DST, S(RESTORE), PIVOTED | BUSY, C(BASES), ALLOW},
-    {DST, DST, S(RESTORE), PIVOTED, C(OVERLAYS), V(OVERLAY)},
-    {DST, DST, S(CLEAN), PIVOTED, C(BASES), ALLOW},
-    {DST, DST, S(CLEAN), PIVOTED, C(MIXED), V(OVERLAY)},
+    {DST, DST, S(REDEFINE), PIVOTED | BUSY, C(BASES), ALLOW},
+    {DST, DST, S(REDEFINE), PIVOTED, C(OVERLAYS), V(OVERLAY)},
+    {DST, DST, S(CLEANUP), PIVOTED, C(BASES), ALLOW},
+    {DST, DST, S(CLEANUP), PIVOTED, C(MIXED), V(OVERLAY)},
 };
 
-static VmigHookFacts facts_of(int side, int token, VmigState state, guint more, VmigHookChain chain)
+static VmigHookFacts facts_of(int role, int token, VmigState state, guint more, VmigHookChain chain)
 {
     return (VmigHookFacts){
         .op = VMIG_HOOK_PREPARE,
@@ -137,7 +137,7 @@ static VmigHookFacts facts_of(int side, int token, VmigState state, guint more, 
         .marked = TRUE,
         .same_domain = TRUE,
         .own_mark = TRUE,
-        .is_source = side == SRC,
+        .is_source = role == SRC,
         .token_dest = token == DST,
         .state = state,
         .handed = (more & HANDED) != 0,
@@ -152,13 +152,13 @@ static VmigHookFacts facts_of(int side, int token, VmigState state, guint more, 
 static void test_rows(void)
 {
     for (guint i = 0; i < G_N_ELEMENTS(rows); i++) {
-        VmigHookFacts f = facts_of(rows[i].side, rows[i].token, rows[i].state, rows[i].more, rows[i].chain);
+        VmigHookFacts f = facts_of(rows[i].role, rows[i].token, rows[i].state, rows[i].more, rows[i].chain);
         for (int restore = 0; restore < 2; restore++) {
             f.op = restore ? VMIG_HOOK_RESTORE : VMIG_HOOK_PREPARE;
             VmigHookVerdict verdict = vmig_hook_decide(&f);
             if (verdict != rows[i].verdict)
                 g_error("row %u: %s on the %s, token %d, more %u, chain %d: %s instead of %s", i,
-                        vmig_state_name(rows[i].state), rows[i].side == SRC ? "source" : "destination", rows[i].token,
+                        vmig_state_name(rows[i].state), rows[i].role == SRC ? "source" : "destination", rows[i].token,
                         rows[i].more, (int)rows[i].chain, vmig_hook_verdict_name(verdict),
                         vmig_hook_verdict_name(rows[i].verdict));
         }
@@ -170,7 +170,7 @@ static void check_laws(const VmigHookFacts *f)
 {
     gboolean allowed = vmig_hook_decide(f) == ALLOW;
     gboolean whole =
-        f->pivoted || !f->overlays || f->state == S(RESTORE) || f->state == S(CLEAN) || f->state == S(BACK_RESTORE);
+        f->pivoted || !f->overlays || f->state == S(REDEFINE) || f->state == S(CLEANUP) || f->state == S(BACK_REDEFINE);
 
     if (!allowed)
         return;
@@ -207,7 +207,7 @@ static void test_ops_that_never_fail(void)
 
     for (guint i = 0; i < G_N_ELEMENTS(ops); i++)
         for (int known = VMIG_HOOK_FREE; known <= VMIG_HOOK_UNTRUSTED; known++) {
-            VmigHookFacts f = facts_of(SRC, DST, S(CLEAN), 0, C(UNKNOWN));
+            VmigHookFacts f = facts_of(SRC, DST, S(CLEANUP), 0, C(UNKNOWN));
             f.op = ops[i];
             f.known = known;
             g_assert_false(vmig_hook_op_may_veto(ops[i]));
@@ -222,7 +222,7 @@ static void test_known(void)
     const VmigHookOp ops[] = {VMIG_HOOK_PREPARE, VMIG_HOOK_RESTORE, VMIG_HOOK_MIGRATE};
 
     for (guint i = 0; i < G_N_ELEMENTS(ops); i++) {
-        VmigHookFacts f = facts_of(SRC, DST, S(CLEAN), 0, C(BASES));
+        VmigHookFacts f = facts_of(SRC, DST, S(CLEANUP), 0, C(BASES));
         f.op = ops[i];
         f.known = VMIG_HOOK_FREE;
         g_assert_cmpint(vmig_hook_decide(&f), ==, ALLOW);
@@ -240,7 +240,7 @@ static void test_known(void)
 static void test_namesake(void)
 {
     for (int chain = C(UNKNOWN); chain <= C(OTHER); chain++) {
-        VmigHookFacts f = facts_of(SRC, SRC, S(SEED), 0, chain);
+        VmigHookFacts f = facts_of(SRC, SRC, S(COPY), 0, chain);
         f.same_domain = FALSE;
         g_assert_cmpint(vmig_hook_decide(&f), ==,
                         chain == C(OTHER)     ? ALLOW
@@ -254,7 +254,7 @@ static void test_migrate(void)
     for (guint state = 0; state <= VMIG_STATE_LAST; state++) {
         VmigHookFacts right = facts_of(DST, SRC, state, BUSY, C(OVERLAYS));
         right.op = VMIG_HOOK_MIGRATE;
-        gboolean in_time = state == S(HANDOVER) || state == S(DETACH) || state == S(MIGRATE);
+        gboolean in_time = state == S(PREPARE) || state == S(DROP_METADATA) || state == S(MIGRATE);
         g_assert_cmpint(vmig_hook_decide(&right), ==, in_time ? ALLOW : V(MIGRATION));
         VmigHookFacts wrong[7] = {right, right, right, right, right, right, right};
         wrong[0].own_mark = FALSE;
@@ -409,7 +409,7 @@ static void test_source(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autofree char *other = make_xml(UUID, JOB, "/images/x.qcow2");
     g_autofree char *namesake = make_xml(UUID2, NULL, "/images/g.qcow2");
     g_autofree char *stranger = make_xml(UUID2, NULL, "/images/x.qcow2");
-    g_autoptr(VmigJob) job = make_job(f, "SEED");
+    g_autoptr(VmigJob) job = make_job(f, "COPY");
 
     job->frozen = TRUE;
     write_job(f, job, VMIG_ROLE_SOURCE);
@@ -527,7 +527,7 @@ static void test_damaged(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autofree char *marked = make_xml(UUID, JOB, "/images/g.qcow2");
     g_autofree char *plain = make_xml(UUID, NULL, "/images/g.qcow2");
     g_autofree char *broken = g_strconcat("<domain>", marked, NULL);
-    g_autoptr(VmigJob) job = make_job(f, "SEED");
+    g_autoptr(VmigJob) job = make_job(f, "COPY");
     const char *damage[] = {"", "no database at all", "SQLite format 3"};
 
     write_job(f, job, VMIG_ROLE_SOURCE);
@@ -558,7 +558,7 @@ static void test_older(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     older_add(db, "fedcba9876543210", UUID2, "old1", "DONE");
     check(f, VMIG_HOOK_PREPARE, marked, ALLOW, "");
     check(f, VMIG_HOOK_PREPARE, plain, ALLOW, "");
-    older_add(db, JOB, UUID, "g", "SEED");
+    older_add(db, JOB, UUID, "g", "COPY");
     sqlite3_close(db);
     check(f, VMIG_HOOK_PREPARE, marked, V(JOURNAL), "is of version 1");
     check(f, VMIG_HOOK_RESTORE, marked, V(JOURNAL), "is of version 1");
@@ -575,7 +575,7 @@ static void test_index_and_machine(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autofree char *marked = make_xml(UUID, JOB, f->overlay);
     g_autofree char *plain = make_xml(UUID, NULL, f->overlay);
     g_autofree char *on_base = make_xml(UUID, JOB, "/images/g.qcow2");
-    g_autoptr(VmigJob) job = make_job(f, "SEED");
+    g_autoptr(VmigJob) job = make_job(f, "COPY");
     g_autoptr(GError) error = NULL;
     sqlite3 *db = NULL;
 
@@ -639,7 +639,7 @@ static void test_time(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     char *xml[] = {make_xml(UUID, JOB, f->overlay), make_xml(UUID, NULL, f->overlay),
                    make_xml(UUID2, NULL, "/images/other.qcow2"),
                    make_xml(UUID2, "e000000000000001", "/images/other.qcow2")};
-    g_autoptr(VmigJob) job = make_job(f, "SEED");
+    g_autoptr(VmigJob) job = make_job(f, "COPY");
     gint64 few[G_N_ELEMENTS(xml)];
 
     job->frozen = TRUE;
@@ -814,7 +814,7 @@ static void test_watch_of_the_end(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     g_autofree char *program = fake_resume(f, 0);
     g_autofree char *none = NULL;
-    g_autoptr(VmigJob) job = make_job(f, "CLEAN");
+    g_autoptr(VmigJob) job = make_job(f, "CLEANUP");
     int status;
 
     write_job(f, job, VMIG_ROLE_SOURCE);

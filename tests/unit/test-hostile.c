@@ -14,8 +14,8 @@
 #include "core/path-map.h"
 #include "host/flag-file.h"
 #include "host/guard.h"
-#include "host/storage-local-private.h"
-#include "host/storage-local.h"
+#include "host/node-local-private.h"
+#include "host/node-local.h"
 
 #define ID "0123456789abcdef"
 #define OTHER_ID "fedcba9876543210"
@@ -27,10 +27,10 @@ static char *program; /* this one: it also serves as the guard */
 
 typedef struct {
     char *dir, *root, *config, *running;
-    char *victim;      /* another guest's image */
-    char *before;      /* what it is */
-    VmigStorage *own;  /* of a tool on this host */
-    VmigStorage *peer; /* of the agent */
+    char *victim;   /* another guest's image */
+    char *before;   /* what it is */
+    VmigNode *own;  /* of a tool on this host */
+    VmigNode *peer; /* of the agent */
     VmigJob *job;
 } Fixture;
 
@@ -79,28 +79,28 @@ static VmigDisk *disk_of(VmigJob *job)
     return job->disks->pdata[0];
 }
 
-static VmigStorage *open_storage(Fixture *f, const char *role, gboolean serves_peer)
+static VmigNode *open_node(Fixture *f, const char *role, gboolean serves_peer)
 {
     g_autofree char *state = g_build_filename(f->dir, "state", NULL);
     g_autofree char *run = g_build_filename(f->dir, "run", NULL);
     const char *const roots[] = {f->root, NULL};
-    VmigStorageConfig config = {.state_dir = state,
-                                .run_dir = run,
-                                .roots = roots,
-                                .exe = program,
-                                .machine_id = "m",
-                                .role = role,
-                                .serves_peer = serves_peer,
-                                .tls_dir = "/nonexistent/pki",
-                                .qemu_conf = "/nonexistent/qemu.conf",
-                                .libvirt_qemu_dir = f->config,
-                                .libvirt_run_dir = f->running,
-                                .libvirt_uri = "test:///default"};
+    VmigNodeConfig config = {.state_dir = state,
+                             .run_dir = run,
+                             .roots = roots,
+                             .exe = program,
+                             .machine_id = "m",
+                             .role = role,
+                             .serves_peer = serves_peer,
+                             .tls_dir = "/nonexistent/pki",
+                             .qemu_conf = "/nonexistent/qemu.conf",
+                             .libvirt_qemu_dir = f->config,
+                             .libvirt_run_dir = f->running,
+                             .libvirt_uri = "test:///default"};
     g_autoptr(GError) error = NULL;
-    VmigStorage *storage = vmig_storage_local_new("here", &config, &error);
+    VmigNode *node = vmig_node_local_new("here", &config, &error);
 
     g_assert_no_error(error);
-    return storage;
+    return node;
 }
 
 static void describe(VmigFile *file, const char *path)
@@ -151,7 +151,7 @@ static VmigJob *new_job(Fixture *f, const char *id, const char *uuid, const char
     disk->target = g_strdup("vda");
     disk->overlay = vmig_overlay_path(file->source, id);
     disk->dest_overlay = vmig_overlay_path(file->dest, id);
-    disk->park = vmig_park_path(file->source, id);
+    disk->hold = vmig_hold_path(file->source, id);
     g_ptr_array_add(job->disks, disk);
     return job;
 }
@@ -187,8 +187,8 @@ static void set_up(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     run_command("qemu-io -f qcow2 -c 'write -P 7 0 1M' '%s'", f->victim);
     f->before = identity_of(f->victim);
     define(f->config, "victim", VICTIM_UUID, f->victim, NULL);
-    f->own = open_storage(f, VMIG_ROLE_SOURCE, FALSE);
-    f->peer = open_storage(f, VMIG_ROLE_DESTINATION, TRUE);
+    f->own = open_node(f, VMIG_ROLE_SOURCE, FALSE);
+    f->peer = open_node(f, VMIG_ROLE_DESTINATION, TRUE);
     f->job = new_job(f, ID, UUID, "base.qcow2");
 }
 
@@ -198,9 +198,9 @@ static void tear_down(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_autofree char *after = identity_of(f->victim);
 
     g_assert_cmpstr(after, ==, f->before);
-    vmig_storage_guard_stop(f->own, f->job, NULL);
-    vmig_storage_free(f->own);
-    vmig_storage_free(f->peer);
+    vmig_node_guard_stop(f->own, f->job, NULL);
+    vmig_node_free(f->own);
+    vmig_node_free(f->peer);
     vmig_job_free(f->job);
     run_command("rm -rf '%s'", f->dir);
     g_free(f->dir);
@@ -226,16 +226,16 @@ static void begin_here(Fixture *f)
 
     run_command("qemu-img create -q -f qcow2 '%s' 1M", base);
     describe(file_of(f->job), base);
-    works(vmig_storage_record_put(f->own, f->job, error));
-    works(vmig_storage_lock(f->peer, f->job, NULL, error));
+    works(vmig_node_record_put(f->own, f->job, error));
+    works(vmig_node_lock(f->peer, f->job, NULL, error));
 }
 
 /* A job that a peer begins as it should: this host is its destination. */
 static void begin_there(Fixture *f)
 {
-    works(vmig_storage_lock(f->peer, f->job, NULL, error));
-    works(vmig_storage_rundir(f->peer, f->job, error));
-    works(vmig_storage_record_put(f->peer, f->job, error));
+    works(vmig_node_lock(f->peer, f->job, NULL, error));
+    works(vmig_node_rundir(f->peer, f->job, error));
+    works(vmig_node_record_put(f->peer, f->job, error));
 }
 
 /* --- the attacks --- */
@@ -247,7 +247,7 @@ static void test_methods(void)
     g_assert_cmpuint(g_strv_length(methods), >, 20);
     for (guint i = 0; methods[i] != NULL; i++)
         if (!vmig_local_peer_knows(methods[i]))
-            g_error("storage-peer.c does not say what a peer may do with '%s'", methods[i]);
+            g_error("node-peer.c does not say what a peer may do with '%s'", methods[i]);
 }
 
 /* Nothing is changed for who does not hold the lock of the guest, so that nothing is while somebody works at the job.
@@ -258,28 +258,28 @@ static void test_lock(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     gboolean fresh = FALSE, held = FALSE;
     VmigFile *file = file_of(f->job);
 
-    refused(VMIG_ERROR_GATE, vmig_storage_record_put(f->peer, f->job, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_rundir(f->peer, f->job, error));
+    refused(VMIG_ERROR_GATE, vmig_node_record_put(f->peer, f->job, error));
+    refused(VMIG_ERROR_GATE, vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
+    refused(VMIG_ERROR_GATE, vmig_node_rundir(f->peer, f->job, error));
     begin_here(f);
-    works(vmig_storage_unlock(f->peer, f->job, error));
-    works(vmig_storage_lock(f->own, f->job, NULL, error)); /* a tool works at it */
-    refused(VMIG_ERROR_LOCKED, vmig_storage_lock(f->peer, f->job, NULL, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_record_put(f->peer, f->job, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_token_put(f->peer, f->job, "destination", error));
-    refused(VMIG_ERROR_GATE, vmig_storage_intend(f->peer, f->job, disk_of(f->job)->overlay, "overlay", error));
-    refused(VMIG_ERROR_GATE, vmig_storage_made(f->peer, f->job, disk_of(f->job)->overlay, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_remove(f->peer, f->job, disk_of(f->job)->overlay, "x", error));
-    refused(VMIG_ERROR_GATE, vmig_storage_remove_base(f->peer, f->job, file, &(char *){NULL}, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_commit_offline(f->peer, f->job, disk_of(f->job)->overlay, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_freeze(f->peer, f->job, paths, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_fence_arm(f->peer, f->job, paths, &(char *){NULL}, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_fence_take(f->peer, f->job, 0, &held, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_fence_drop(f->peer, f->job, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_guard_stop(f->peer, f->job, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_rundir_remove(f->peer, f->job, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_receive(f->peer, f->job, file, "/x", &key, &fresh, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_place(f->peer, f->job, file, error));
+    works(vmig_node_unlock(f->peer, f->job, error));
+    works(vmig_node_lock(f->own, f->job, NULL, error)); /* a tool works at it */
+    refused(VMIG_ERROR_LOCKED, vmig_node_lock(f->peer, f->job, NULL, error));
+    refused(VMIG_ERROR_GATE, vmig_node_record_put(f->peer, f->job, error));
+    refused(VMIG_ERROR_GATE, vmig_node_token_put(f->peer, f->job, "destination", error));
+    refused(VMIG_ERROR_GATE, vmig_node_intend(f->peer, f->job, disk_of(f->job)->overlay, "overlay", error));
+    refused(VMIG_ERROR_GATE, vmig_node_made(f->peer, f->job, disk_of(f->job)->overlay, error));
+    refused(VMIG_ERROR_GATE, vmig_node_remove(f->peer, f->job, disk_of(f->job)->overlay, "x", error));
+    refused(VMIG_ERROR_GATE, vmig_node_remove_base(f->peer, f->job, file, &(char *){NULL}, error));
+    refused(VMIG_ERROR_GATE, vmig_node_commit_offline(f->peer, f->job, disk_of(f->job)->overlay, error));
+    refused(VMIG_ERROR_GATE, vmig_node_freeze(f->peer, f->job, paths, error));
+    refused(VMIG_ERROR_GATE, vmig_node_fence_arm(f->peer, f->job, paths, &(char *){NULL}, error));
+    refused(VMIG_ERROR_GATE, vmig_node_fence_take(f->peer, f->job, 0, &held, error));
+    refused(VMIG_ERROR_GATE, vmig_node_fence_drop(f->peer, f->job, error));
+    refused(VMIG_ERROR_GATE, vmig_node_guard_stop(f->peer, f->job, error));
+    refused(VMIG_ERROR_GATE, vmig_node_rundir_remove(f->peer, f->job, error));
+    refused(VMIG_ERROR_GATE, vmig_node_receive(f->peer, f->job, file, "/x", &key, &fresh, error));
+    refused(VMIG_ERROR_GATE, vmig_node_place(f->peer, f->job, file, error));
 }
 
 /* A job that never was, with this host as its source and the victim as its base. */
@@ -290,35 +290,35 @@ static void test_invented_source(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
     describe(file_of(job), f->victim);
     describe(file_of(his), f->victim);
-    give(job, VMIG_STATE_CLEAN);
-    give(his, VMIG_STATE_CLEAN);
-    works(vmig_storage_lock(f->peer, job, NULL, error));
-    works(vmig_storage_lock(f->peer, his, NULL, error));
-    refused(VMIG_ERROR_FORGOTTEN, vmig_storage_catch_up(f->peer, job, VMIG_ROLE_SOURCE, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_catch_up(f->peer, his, VMIG_ROLE_SOURCE, error)); /* without the mark */
-    refused(VMIG_ERROR_STATE, vmig_storage_record_put(f->peer, job, error));
-    works(vmig_storage_catch_up(f->peer, job, VMIG_ROLE_DESTINATION, error));
-    refused(VMIG_ERROR_STATE, vmig_storage_catch_up(f->peer, job, VMIG_ROLE_SOURCE, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_remove_base(f->peer, job, file_of(job), &(char *){NULL}, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_remove(f->peer, job, f->victim, "x", error));
+    give(job, VMIG_STATE_CLEANUP);
+    give(his, VMIG_STATE_CLEANUP);
+    works(vmig_node_lock(f->peer, job, NULL, error));
+    works(vmig_node_lock(f->peer, his, NULL, error));
+    refused(VMIG_ERROR_FORGOTTEN, vmig_node_catch_up(f->peer, job, VMIG_ROLE_SOURCE, error));
+    refused(VMIG_ERROR_GATE, vmig_node_catch_up(f->peer, his, VMIG_ROLE_SOURCE, error)); /* without the mark */
+    refused(VMIG_ERROR_STATE, vmig_node_record_put(f->peer, job, error));
+    works(vmig_node_catch_up(f->peer, job, VMIG_ROLE_DESTINATION, error));
+    refused(VMIG_ERROR_STATE, vmig_node_catch_up(f->peer, job, VMIG_ROLE_SOURCE, error));
+    refused(VMIG_ERROR_GATE, vmig_node_remove_base(f->peer, job, file_of(job), &(char *){NULL}, error));
+    refused(VMIG_ERROR_GATE, vmig_node_remove(f->peer, job, f->victim, "x", error));
 }
 
 /* A job that never was and has ended, as if it had left the victim here for the way back. */
 static void test_invented_end(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(VmigJob) ended = new_job(f, OTHER_ID, UUID, "victim.qcow2");
-    g_autofree char *socket = g_build_filename(f->dir, "run", ID, "seed-0.sock", NULL);
+    g_autofree char *socket = g_build_filename(f->dir, "run", ID, "copy-0.sock", NULL);
     VmigFile *file = file_of(f->job);
     gboolean fresh = FALSE;
 
     describe(file_of(ended), f->victim);
     ended->options.keep_source = TRUE;
     give(ended, VMIG_STATE_DONE);
-    works(vmig_storage_lock(f->peer, ended, NULL, error));
-    refused(VMIG_ERROR_STATE, vmig_storage_record_put(f->peer, ended, error));
-    refused(VMIG_ERROR_FORGOTTEN, vmig_storage_catch_up(f->peer, ended, VMIG_ROLE_SOURCE, error));
-    refused(VMIG_ERROR_STATE, vmig_storage_catch_up(f->peer, ended, VMIG_ROLE_DESTINATION, error));
-    works(vmig_storage_unlock(f->peer, ended, error));
+    works(vmig_node_lock(f->peer, ended, NULL, error));
+    refused(VMIG_ERROR_STATE, vmig_node_record_put(f->peer, ended, error));
+    refused(VMIG_ERROR_FORGOTTEN, vmig_node_catch_up(f->peer, ended, VMIG_ROLE_SOURCE, error));
+    refused(VMIG_ERROR_STATE, vmig_node_catch_up(f->peer, ended, VMIG_ROLE_DESTINATION, error));
+    works(vmig_node_unlock(f->peer, ended, error));
     g_free(file->dest);
     g_free(file->part);
     file->dest = g_strdup(f->victim);
@@ -327,33 +327,33 @@ static void test_invented_end(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_free(file->format);
     file->format = g_strdup("raw");
     begin_there(f);
-    refused(VMIG_ERROR_GATE, vmig_storage_receive(f->peer, f->job, file, socket, &key, &fresh, error));
+    refused(VMIG_ERROR_GATE, vmig_node_receive(f->peer, f->job, file, socket, &key, &fresh, error));
     g_clear_pointer(&file->kept, g_free);
-    works(vmig_storage_receive(f->peer, f->job, file, socket, &key, &fresh, error));
-    refused(VMIG_ERROR_DESTINATION_EXISTS, vmig_storage_place(f->peer, f->job, file, error));
+    works(vmig_node_receive(f->peer, f->job, file, socket, &key, &fresh, error));
+    refused(VMIG_ERROR_DESTINATION_EXISTS, vmig_node_place(f->peer, f->job, file, error));
 }
 
-/* An image that a job of this host left is a seed for the same guest only. */
+/* An image that a job of this host left is a base copy for the same guest only. */
 static void test_kept_of_another(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(VmigJob) left = new_job(f, OTHER_ID, VICTIM_UUID, "victim.qcow2");
-    g_autofree char *socket = g_build_filename(f->dir, "run", ID, "seed-0.sock", NULL);
+    g_autofree char *socket = g_build_filename(f->dir, "run", ID, "copy-0.sock", NULL);
     VmigFile *file = file_of(f->job);
     gboolean fresh = FALSE;
 
     describe(file_of(left), f->victim);
     left->options.keep_source = TRUE;
-    works(vmig_storage_record_put(f->own, left, error));
-    works(vmig_storage_token_put(f->own, left, "destination", error));
+    works(vmig_node_record_put(f->own, left, error));
+    works(vmig_node_token_put(f->own, left, "destination", error));
     give(left, VMIG_STATE_DONE);
-    works(vmig_storage_record_put(f->own, left, error));
+    works(vmig_node_record_put(f->own, left, error));
     g_free(file->dest);
     g_free(file->part);
     file->dest = g_strdup(f->victim);
     file->part = vmig_part_path(file->dest, ID);
     file->kept = g_strdup(OTHER_ID);
     begin_there(f);
-    refused(VMIG_ERROR_GATE, vmig_storage_receive(f->peer, f->job, file, socket, &key, &fresh, error));
+    refused(VMIG_ERROR_GATE, vmig_node_receive(f->peer, f->job, file, socket, &key, &fresh, error));
 }
 
 /* What this host recorded of its own job. */
@@ -370,39 +370,39 @@ static void test_changed_record(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_free(file->source);
     file->source = g_strdup(f->victim);
     describe(file, f->victim);
-    refused(VMIG_ERROR_STATE, vmig_storage_record_put(f->peer, f->job, error));
-    give(f->job, VMIG_STATE_CLEAN);
-    refused(VMIG_ERROR_STATE, vmig_storage_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
-    refused(VMIG_ERROR_STATE, vmig_storage_catch_up(f->peer, f->job, VMIG_ROLE_DESTINATION, error));
+    refused(VMIG_ERROR_STATE, vmig_node_record_put(f->peer, f->job, error));
+    give(f->job, VMIG_STATE_CLEANUP);
+    refused(VMIG_ERROR_STATE, vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
+    refused(VMIG_ERROR_STATE, vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_DESTINATION, error));
     g_free(file->source);
     file->source = g_strdup(source);
     describe(file, source);
     f->job->options.keep_source = FALSE;
-    refused(VMIG_ERROR_STATE, vmig_storage_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
+    refused(VMIG_ERROR_STATE, vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
     f->job->options.keep_source = TRUE;
     g_free(f->job->persistent_xml);
     f->job->persistent_xml = g_strdup("<domain type='kvm'/>");
-    refused(VMIG_ERROR_STATE, vmig_storage_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
+    refused(VMIG_ERROR_STATE, vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
     g_free(f->job->persistent_xml);
     f->job->persistent_xml = g_strdup("<domain/>");
     g_free(f->job->uuid);
     f->job->uuid = g_strdup(VICTIM_UUID);
-    refused(VMIG_ERROR_GATE, vmig_storage_lock(f->peer, f->job, NULL, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_record_put(f->peer, f->job, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_end_left(f->peer, f->job, &(char *){NULL}, error));
+    refused(VMIG_ERROR_GATE, vmig_node_lock(f->peer, f->job, NULL, error));
+    refused(VMIG_ERROR_GATE, vmig_node_record_put(f->peer, f->job, error));
+    refused(VMIG_ERROR_GATE, vmig_node_end_source_qemu(f->peer, f->job, &(char *){NULL}, error));
     g_free(f->job->uuid);
     f->job->uuid = g_strdup(UUID);
     /* It freezes the job's own base and nothing else; and an image that is to stay stays. */
-    refused(VMIG_ERROR_GATE, vmig_storage_freeze(f->peer, f->job, paths, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_fence_arm(f->peer, f->job, paths, &(char *){NULL}, error));
-    works(vmig_storage_freeze(f->peer, f->job, bases, error));
-    works(vmig_storage_guard_stop(f->peer, f->job, error));
-    works(vmig_storage_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_remove_base(f->peer, f->job, file, &(char *){NULL}, error));
+    refused(VMIG_ERROR_GATE, vmig_node_freeze(f->peer, f->job, paths, error));
+    refused(VMIG_ERROR_GATE, vmig_node_fence_arm(f->peer, f->job, paths, &(char *){NULL}, error));
+    works(vmig_node_freeze(f->peer, f->job, bases, error));
+    works(vmig_node_guard_stop(f->peer, f->job, error));
+    works(vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
+    refused(VMIG_ERROR_GATE, vmig_node_remove_base(f->peer, f->job, file, &(char *){NULL}, error));
     /* From the switchover on it stays the file that it was. */
     run_command("touch '%s'", source);
     describe(file, source);
-    refused(VMIG_ERROR_STATE, vmig_storage_record_put(f->peer, f->job, error));
+    refused(VMIG_ERROR_STATE, vmig_node_record_put(f->peer, f->job, error));
 }
 
 /* A guest that runs here has not left, whatever the record says. */
@@ -413,10 +413,10 @@ static void test_early_end(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     begin_here(f);
     define(f->running, "g", UUID, base, ID);
     vmig_job_set_state(f->job, VMIG_STATE_DONE);
-    refused(VMIG_ERROR_GATE, vmig_storage_record_put(f->peer, f->job, error));
-    works(vmig_storage_token_put(f->peer, f->job, "destination", error));
+    refused(VMIG_ERROR_GATE, vmig_node_record_put(f->peer, f->job, error));
+    works(vmig_node_token_put(f->peer, f->job, "destination", error));
     give(f->job, VMIG_STATE_DONE);
-    refused(VMIG_ERROR_GATE, vmig_storage_record_put(f->peer, f->job, error));
+    refused(VMIG_ERROR_GATE, vmig_node_record_put(f->peer, f->job, error));
 }
 
 /* This host is the destination: what the source alone needs is nobody's. */
@@ -425,11 +425,11 @@ static void test_wrong_role(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     const char *paths[] = {f->victim, NULL};
 
     begin_there(f);
-    refused(VMIG_ERROR_GATE, vmig_storage_freeze(f->peer, f->job, paths, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_fence_arm(f->peer, f->job, paths, &(char *){NULL}, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_remove_base(f->peer, f->job, file_of(f->job), &(char *){NULL}, error));
-    works(vmig_storage_token_put(f->peer, f->job, "destination", error));
-    refused(VMIG_ERROR_GATE, vmig_storage_end_left(f->peer, f->job, &(char *){NULL}, error));
+    refused(VMIG_ERROR_GATE, vmig_node_freeze(f->peer, f->job, paths, error));
+    refused(VMIG_ERROR_GATE, vmig_node_fence_arm(f->peer, f->job, paths, &(char *){NULL}, error));
+    refused(VMIG_ERROR_GATE, vmig_node_remove_base(f->peer, f->job, file_of(f->job), &(char *){NULL}, error));
+    works(vmig_node_token_put(f->peer, f->job, "destination", error));
+    refused(VMIG_ERROR_GATE, vmig_node_end_source_qemu(f->peer, f->job, &(char *){NULL}, error));
 }
 
 /* A guest that is here already is none that a peer can begin to bring. */
@@ -437,10 +437,10 @@ static void test_guest_of_ours(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(VmigJob) job = new_job(f, ID, VICTIM_UUID, "victim.qcow2");
 
-    works(vmig_storage_lock(f->peer, job, NULL, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_record_put(f->peer, job, error));
+    works(vmig_node_lock(f->peer, job, NULL, error));
+    refused(VMIG_ERROR_GATE, vmig_node_record_put(f->peer, job, error));
     give(job, VMIG_STATE_COMMIT);
-    refused(VMIG_ERROR_FORGOTTEN, vmig_storage_catch_up(f->peer, job, VMIG_ROLE_DESTINATION, error));
+    refused(VMIG_ERROR_FORGOTTEN, vmig_node_catch_up(f->peer, job, VMIG_ROLE_DESTINATION, error));
 }
 
 static void send_crafted(Fixture *f, const char *socket)
@@ -458,7 +458,7 @@ static void send_crafted(Fixture *f, const char *socket)
 /* A copy that lies on the victim, which is to be committed as if it were an overlay. */
 static void test_crafted_copy(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
-    g_autofree char *socket = g_build_filename(f->dir, "run", ID, "seed-0.sock", NULL);
+    g_autofree char *socket = g_build_filename(f->dir, "run", ID, "copy-0.sock", NULL);
     g_autofree char *hash = NULL;
     VmigFile *file = file_of(f->job);
     VmigDisk *disk = disk_of(f->job);
@@ -466,22 +466,22 @@ static void test_crafted_copy(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
     begin_there(f);
     refused(VMIG_ERROR_GATE,
-            vmig_storage_create_overlay(f->peer, f->job, disk->dest_overlay, 8 << 20, f->victim, "qcow2", error));
-    works(vmig_storage_receive(f->peer, f->job, file, socket, &key, &fresh, error));
+            vmig_node_create_overlay(f->peer, f->job, disk->dest_overlay, 8 << 20, f->victim, "qcow2", error));
+    works(vmig_node_receive(f->peer, f->job, file, socket, &key, &fresh, error));
     send_crafted(f, socket);
-    works(vmig_storage_received(f->peer, f->job, file, NULL, &hash, error));
-    works(vmig_storage_place(f->peer, f->job, file, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_commit_offline(f->peer, f->job, file->dest, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_commit_offline(f->peer, f->job, disk->dest_overlay, error));
+    works(vmig_node_received(f->peer, f->job, file, NULL, &hash, error));
+    works(vmig_node_place(f->peer, f->job, file, error));
+    refused(VMIG_ERROR_GATE, vmig_node_commit_offline(f->peer, f->job, file->dest, error));
+    refused(VMIG_ERROR_GATE, vmig_node_commit_offline(f->peer, f->job, disk->dest_overlay, error));
     /* The overlay goes into the copy that it lies on and no deeper. */
-    works(vmig_storage_create_overlay(f->peer, f->job, disk->dest_overlay, 8 << 20, file->dest, "qcow2", error));
-    works(vmig_storage_commit_offline(f->peer, f->job, disk->dest_overlay, error));
+    works(vmig_node_create_overlay(f->peer, f->job, disk->dest_overlay, 8 << 20, file->dest, "qcow2", error));
+    works(vmig_node_commit_offline(f->peer, f->job, disk->dest_overlay, error));
 }
 
 /* The same, where the copy gets the overlay's name. */
 static void test_crafted_name(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
-    g_autofree char *socket = g_build_filename(f->dir, "run", ID, "seed-0.sock", NULL);
+    g_autofree char *socket = g_build_filename(f->dir, "run", ID, "copy-0.sock", NULL);
     VmigFile *file = file_of(f->job);
     VmigDisk *disk = disk_of(f->job);
     gboolean fresh = FALSE;
@@ -491,39 +491,39 @@ static void test_crafted_name(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     file->dest = g_strdup(disk->dest_overlay);
     file->part = vmig_part_path(file->dest, ID);
     begin_there(f);
-    refused(VMIG_ERROR_GATE, vmig_storage_receive(f->peer, f->job, file, socket, &key, &fresh, error));
+    refused(VMIG_ERROR_GATE, vmig_node_receive(f->peer, f->job, file, socket, &key, &fresh, error));
     /* Nor another one than the record has. */
     g_free(file->dest);
     file->dest = g_build_filename(f->root, "elsewhere.qcow2", NULL);
-    refused(VMIG_ERROR_GATE, vmig_storage_receive(f->peer, f->job, file, socket, &key, &fresh, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_place(f->peer, f->job, file, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_unplace(f->peer, f->job, file, error));
-    refused(VMIG_ERROR_STATE, vmig_storage_record_put(f->peer, f->job, error));
+    refused(VMIG_ERROR_GATE, vmig_node_receive(f->peer, f->job, file, socket, &key, &fresh, error));
+    refused(VMIG_ERROR_GATE, vmig_node_place(f->peer, f->job, file, error));
+    refused(VMIG_ERROR_GATE, vmig_node_unplace(f->peer, f->job, file, error));
+    refused(VMIG_ERROR_STATE, vmig_node_record_put(f->peer, f->job, error));
 }
 
 /* What the guest is on, once it is here. */
 static void test_guests_overlay(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
-    g_autofree char *socket = g_build_filename(f->dir, "run", ID, "seed-0.sock", NULL);
+    g_autofree char *socket = g_build_filename(f->dir, "run", ID, "copy-0.sock", NULL);
     g_autofree char *hash = NULL;
     VmigFile *file = file_of(f->job);
     VmigDisk *disk = disk_of(f->job);
     gboolean fresh = FALSE;
 
     begin_there(f);
-    works(vmig_storage_receive(f->peer, f->job, file, socket, &key, &fresh, error));
+    works(vmig_node_receive(f->peer, f->job, file, socket, &key, &fresh, error));
     send_crafted(f, socket);
-    works(vmig_storage_received(f->peer, f->job, file, NULL, &hash, error));
-    works(vmig_storage_place(f->peer, f->job, file, error));
-    works(vmig_storage_create_overlay(f->peer, f->job, disk->dest_overlay, 8 << 20, file->dest, "qcow2", error));
+    works(vmig_node_received(f->peer, f->job, file, NULL, &hash, error));
+    works(vmig_node_place(f->peer, f->job, file, error));
+    works(vmig_node_create_overlay(f->peer, f->job, disk->dest_overlay, 8 << 20, file->dest, "qcow2", error));
     define(f->config, "g", UUID, disk->dest_overlay, ID);
-    works(vmig_storage_token_put(f->peer, f->job, "destination", error));
-    give(f->job, VMIG_STATE_CLEAN);
-    works(vmig_storage_record_put(f->peer, f->job, error));
-    refused(VMIG_ERROR_GATE, vmig_storage_remove(f->peer, f->job, disk->dest_overlay, "committed", error));
-    refused(VMIG_ERROR_GATE, vmig_storage_remove(f->peer, f->job, file->dest, "rolled back", error));
+    works(vmig_node_token_put(f->peer, f->job, "destination", error));
+    give(f->job, VMIG_STATE_CLEANUP);
+    works(vmig_node_record_put(f->peer, f->job, error));
+    refused(VMIG_ERROR_GATE, vmig_node_remove(f->peer, f->job, disk->dest_overlay, "committed", error));
+    refused(VMIG_ERROR_GATE, vmig_node_remove(f->peer, f->job, file->dest, "rolled back", error));
     define(f->config, "g", UUID, file->dest, NULL);
-    works(vmig_storage_remove(f->peer, f->job, disk->dest_overlay, "committed", error));
+    works(vmig_node_remove(f->peer, f->job, disk->dest_overlay, "committed", error));
 }
 
 /* --- and what must work all the same --- */
@@ -535,32 +535,32 @@ static void test_lost_source(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
     run_command("qemu-img create -q -f qcow2 '%s' 1M", base);
     describe(file_of(f->job), base);
-    give(f->job, VMIG_STATE_CLEAN);
-    works(vmig_storage_lock(f->peer, f->job, NULL, error));
+    give(f->job, VMIG_STATE_CLEANUP);
+    works(vmig_node_lock(f->peer, f->job, NULL, error));
     define(f->config, "g", UUID, f->victim, ID); /* another disk */
-    refused(VMIG_ERROR_GATE, vmig_storage_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
+    refused(VMIG_ERROR_GATE, vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
     define(f->config, "g", UUID, disk_of(f->job)->overlay, OTHER_ID); /* another job */
-    refused(VMIG_ERROR_GATE, vmig_storage_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
+    refused(VMIG_ERROR_GATE, vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
     define(f->config, "g", UUID, disk_of(f->job)->overlay, ID);
-    works(vmig_storage_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
-    works(vmig_storage_remove_base(f->peer, f->job, file_of(f->job), &(char *){NULL}, error));
+    works(vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
+    works(vmig_node_remove_base(f->peer, f->job, file_of(f->job), &(char *){NULL}, error));
     g_assert_cmpint(access(base, F_OK), ==, -1);
 }
 
 /* libvirt has forgotten the guest too; this host noted in its run folder that it gave it away. */
 static void test_lost_source_given(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
-    give(f->job, VMIG_STATE_CLEAN);
-    works(vmig_storage_lock(f->peer, f->job, NULL, error));
-    refused(VMIG_ERROR_FORGOTTEN, vmig_storage_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
+    give(f->job, VMIG_STATE_CLEANUP);
+    works(vmig_node_lock(f->peer, f->job, NULL, error));
+    refused(VMIG_ERROR_FORGOTTEN, vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
     run_command("mkdir -p '%s/run/%s'", f->dir, ID);
     g_autofree char *folder = g_build_filename(f->dir, "run", ID, NULL);
     g_autofree char *given = g_build_filename(folder, VMIG_FLAG_GIVEN, NULL);
     g_assert_cmpint(mknod(given, S_IFSOCK | 0600, 0), ==, 0); /* what QEMU's user could make there */
-    refused(VMIG_ERROR_FORGOTTEN, vmig_storage_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
+    refused(VMIG_ERROR_FORGOTTEN, vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
     g_assert_cmpint(unlink(given), ==, 0);
     works(vmig_flag_set(folder, VMIG_FLAG_GIVEN, error));
-    works(vmig_storage_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
+    works(vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
 }
 
 int main(int argc, char **argv)

@@ -11,7 +11,7 @@
 #include "host/block-identity.h"
 #include "host/identity.h"
 #include "host/qemu-access.h"
-#include "host/storage-local.h"
+#include "host/node-local.h"
 
 typedef struct {
     char *dir;
@@ -120,30 +120,30 @@ static void test_layers(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     assert_name(f, 3, NULL);
 }
 
-static VmigStorage *open_host(Fixture *f, const char *root)
+static VmigNode *open_host(Fixture *f, const char *root)
 {
     g_autofree char *state = g_build_filename(f->dir, "state", NULL);
     g_autofree char *run = g_build_filename(f->dir, "run", NULL);
     const char *const roots[] = {root, NULL};
-    VmigStorageConfig config = {.state_dir = state,
-                                .run_dir = run,
-                                .roots = roots,
-                                .exe = "/bin/true",
-                                .machine_id = "m",
-                                .role = "source",
-                                .first_port = 49440,
-                                .last_port = 49447};
+    VmigNodeConfig config = {.state_dir = state,
+                             .run_dir = run,
+                             .roots = roots,
+                             .exe = "/bin/true",
+                             .machine_id = "m",
+                             .role = "source",
+                             .first_port = 49440,
+                             .last_port = 49447};
     g_autoptr(GError) error = NULL;
-    VmigStorage *storage = vmig_storage_local_new("here", &config, &error);
+    VmigNode *node = vmig_node_local_new("here", &config, &error);
 
     g_assert_no_error(error);
-    return storage;
+    return node;
 }
 
-static void assert_digest(VmigStorage *storage, const char *path, int code, const char *expected)
+static void assert_digest(VmigNode *node, const char *path, int code, const char *expected)
 {
     g_autoptr(GError) error = NULL;
-    g_autofree char *digest = vmig_identity_digest(storage, path, &error);
+    g_autofree char *digest = vmig_identity_digest(node, path, &error);
 
     if (expected != NULL)
         g_assert_no_error(error);
@@ -165,33 +165,33 @@ static void test_files(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     put(f, "open/b.iso", "text");
     g_assert_cmpint(chmod(inside, 0600), ==, 0);
     g_assert_cmpint(chmod(outside, 0644), ==, 0);
-    g_autoptr(VmigStorage) storage = open_host(f, root);
+    g_autoptr(VmigNode) node = open_host(f, root);
 
-    g_autoptr(VmigIdentity) file = vmig_identity_ask(storage, inside, &error);
+    g_autoptr(VmigIdentity) file = vmig_identity_ask(node, inside, &error);
     g_assert_no_error(error);
     g_assert_cmpint(file->kind, ==, VMIG_IDENTITY_FILE);
     g_assert_cmpuint(file->size, ==, 4);
     g_assert_cmpuint(g_strv_length(file->samples), ==, 1);
     g_assert_false(file->shared);
-    g_autoptr(VmigIdentity) dir = vmig_identity_ask(storage, root, &error);
+    g_autoptr(VmigIdentity) dir = vmig_identity_ask(node, root, &error);
     g_assert_no_error(error);
     g_assert_cmpint(dir->kind, ==, VMIG_IDENTITY_OTHER);
-    g_autoptr(VmigIdentity) none = vmig_identity_ask(storage, "/no/such", &error);
+    g_autoptr(VmigIdentity) none = vmig_identity_ask(node, "/no/such", &error);
     g_assert_no_error(error);
     g_assert_cmpint(none->kind, ==, VMIG_IDENTITY_ABSENT);
 
-    assert_digest(storage, inside, 0, expected);
-    assert_digest(storage, outside, 0, expected);
+    assert_digest(node, inside, 0, expected);
+    assert_digest(node, outside, 0, expected);
     /* Not everybody may read it, or may come there: its hash would answer guesses. */
     g_assert_cmpint(chmod(outside, 0640), ==, 0);
-    assert_digest(storage, outside, VMIG_ERROR_OUTSIDE_ROOTS, NULL);
-    g_autoptr(VmigIdentity) secret = vmig_identity_ask(storage, outside, &error);
+    assert_digest(node, outside, VMIG_ERROR_OUTSIDE_ROOTS, NULL);
+    g_autoptr(VmigIdentity) secret = vmig_identity_ask(node, outside, &error);
     g_assert_no_error(error);
     g_assert_cmpint(secret->kind, ==, VMIG_IDENTITY_FILE);
     g_assert_cmpuint(g_strv_length(secret->samples), ==, 0);
     g_assert_cmpint(chmod(outside, 0644), ==, 0);
     g_assert_cmpint(chmod(folder, 0700), ==, 0);
-    assert_digest(storage, outside, VMIG_ERROR_OUTSIDE_ROOTS, NULL);
+    assert_digest(node, outside, VMIG_ERROR_OUTSIDE_ROOTS, NULL);
 }
 
 /* What QEMU's user would be told by the kernel: a folder that is closed to him is named, whoever else may enter it. The

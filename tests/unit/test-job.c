@@ -134,7 +134,7 @@ static VmigJob *full_job(void)
     fill(job, &job_table, &n);
     g_assert_cmpuint(n, >, 60);
     job->version = VMIG_JOB_VERSION;
-    vmig_job_set_state(job, VMIG_STATE_SEED);
+    vmig_job_set_state(job, VMIG_STATE_COPY);
     return job;
 }
 
@@ -164,14 +164,15 @@ static void test_round_trip(void)
 static void test_missing(void)
 {
     g_autoptr(GError) error = NULL;
-    g_autoptr(VmigJob) job =
-        vmig_job_from_string("{\"version\":3,\"id\":\"a\",\"uuid\":\"b\",\"token\":\"source\",\"state\":\"PLAN\","
-                             "\"error_code\":null,\"unknown\":{\"a\":[1]}}",
-                             &error);
+    g_autoptr(VmigJob) job = vmig_job_from_string(
+        "{\"version\":" G_STRINGIFY(
+            VMIG_JOB_VERSION) ",\"id\":\"a\",\"uuid\":\"b\",\"token\":\"source\",\"state\":\"PLAN\","
+                              "\"error_code\":null,\"unknown\":{\"a\":[1]}}",
+        &error);
     g_autoptr(VmigJob) empty = record_new(&job_table);
 
     g_assert_no_error(error);
-    empty->version = 3;
+    empty->version = VMIG_JOB_VERSION;
     empty->id = g_strdup("a");
     empty->uuid = g_strdup("b");
     empty->token = g_strdup("source");
@@ -237,14 +238,18 @@ static void test_refused(void)
         {"{}", VMIG_ERROR_JOURNAL},
         {"{\"version\":1}", VMIG_ERROR_JOURNAL},
         {"{\"version\":1,\"id\":\"a\",\"uuid\":\"b\",\"token\":\"source\"}", VMIG_ERROR_JOURNAL},
-        {"{\"version\":1,\"id\":\"a\",\"uuid\":\"b\",\"token\":\"source\",\"state\":\"NOPE\"}", VMIG_ERROR_JOURNAL},
+        {"{\"version\":" G_STRINGIFY(
+             VMIG_JOB_VERSION) ",\"id\":\"a\",\"uuid\":\"b\",\"token\":\"source\",\"state\":\"NOPE\"}",
+         VMIG_ERROR_JOURNAL},
+        {"{\"version\":2,\"id\":\"a\",\"uuid\":\"b\",\"token\":\"source\",\"state\":\"SEED\"}",
+         VMIG_ERROR_JOURNAL_OLDER},
         {"{\"version\":1,\"id\":\"a\",\"uuid\":\"b\",\"state\":\"PLAN\"}", VMIG_ERROR_JOURNAL},
         {"{\"version\":1,\"id\":\"a\",\"token\":\"source\",\"state\":\"PLAN\"}", VMIG_ERROR_JOURNAL},
         {"{\"version\":1,\"uuid\":\"b\",\"token\":\"source\",\"state\":\"PLAN\"}", VMIG_ERROR_JOURNAL},
         {"{\"id\":\"a\",\"uuid\":\"b\",\"token\":\"source\",\"state\":\"PLAN\"}", VMIG_ERROR_JOURNAL},
-        {"{\"version\":4,\"id\":\"a\",\"uuid\":\"b\",\"token\":\"source\",\"state\":\"PLAN\"}",
+        {"{\"version\":99,\"id\":\"a\",\"uuid\":\"b\",\"token\":\"source\",\"state\":\"PLAN\"}",
          VMIG_ERROR_JOURNAL_NEWER},
-        {"{\"version\":4}", VMIG_ERROR_JOURNAL_NEWER},
+        {"{\"version\":99}", VMIG_ERROR_JOURNAL_NEWER},
     };
 
     for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {

@@ -22,6 +22,9 @@ static void make(Fixture *f, const char *state)
     sqlite3 *db = older_journal(f->path, MACHINE);
 
     older_add(db, ENDED, OTHER, "old1", "DONE");
+    older_file(db, ENDED, "/img/a", "seed", "verified");
+    older_file(db, ENDED, "/img/b", "park", "removed");
+    older_file(db, ENDED, "/img/c", "base", "made");
     if (state != NULL)
         older_add(db, ID, UUID, "web1", state);
     sqlite3_close(db);
@@ -60,6 +63,12 @@ static void test_carried_over(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autoptr(VmigJournal) again = vmig_journal_open(f->path, MACHINE, NULL);
     g_assert_nonnull(again);
     assert_ok(vmig_journal_check(again, &error_));
+    static const char *const kinds[][2] = {{"/img/a", "copy"}, {"/img/b", "hold"}, {"/img/c", "base"}};
+    for (guint i = 0; i < G_N_ELEMENTS(kinds); i++) {
+        g_autoptr(VmigJournalFile) row = NULL;
+        assert_ok(vmig_journal_file_get(again, ENDED, kinds[i][0], &row, &error_));
+        g_assert_cmpstr(row->kind, ==, kinds[i][1]);
+    }
     g_autoptr(VmigJob) fresh = vmig_job_new();
     fresh->id = g_strdup(ID);
     fresh->uuid = g_strdup(UUID);
@@ -74,7 +83,7 @@ static void test_carried_over(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 static void test_unfinished(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     static const char *const states[] = {"PLAN", "SEED", "PARKED", "SWITCHED", "CLEAN"};
-    static const char *const words[] = {"is of version 1", "writes version 2", ID, "'web1'"};
+    static const char *const words[] = {"is of version 1", "writes version 3", ID, "'web1'"};
 
     for (guint i = 0; i < G_N_ELEMENTS(states); i++) {
         g_autofree char *before = NULL, *after = NULL;
@@ -151,7 +160,7 @@ static void test_record(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 
     g_autoptr(VmigJob) read = vmig_job_from_string(ended, NULL);
     g_assert_nonnull(read);
-    assert_fails_saying(VMIG_ERROR_JOURNAL_OLDER, "is of version 2, this vmig-snap carries on only version 3",
+    assert_fails_saying(VMIG_ERROR_JOURNAL_OLDER, "is of version 2, this vmig-snap carries on only version 4",
                         vmig_job_from_string(open, &error_) != NULL);
     g_assert_cmpint(sqlite3_open(f->path, &db), ==, SQLITE_OK);
     g_assert_true(vmig_db_add_functions(db));

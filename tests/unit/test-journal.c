@@ -171,11 +171,11 @@ static void test_refused_contents(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     vmig_journal_close(with_job(f, &job));
     assert_fails_saying(VMIG_ERROR_JOURNAL_DAMAGED, "machine-id", vmig_journal_open(f->path, "other", &error_) != NULL);
     vmig_journal_close(vmig_journal_open(f->path, NULL, NULL));
-    damage(f->path, "PRAGMA user_version = 3");
+    damage(f->path, "PRAGMA user_version = 4");
     assert_fails(VMIG_ERROR_JOURNAL_NEWER, vmig_journal_open(f->path, NULL, &error_) != NULL);
     damage(f->path, "PRAGMA user_version = 0");
     refuse_damaged(f, "version number");
-    damage(f->path, "PRAGMA user_version = 2; PRAGMA application_id = 1");
+    damage(f->path, "PRAGMA user_version = 3; PRAGMA application_id = 1");
     refuse_damaged(f, "no journal of vmig-snap");
     damage(f->path, "PRAGMA application_id = 0x766d736a; DROP TRIGGER token_forward");
     refuse_damaged(f, "tables are not");
@@ -385,7 +385,7 @@ static void test_transitions(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_cmpuint(unfinished->len, ==, 0);
     g_assert_cmpuint(all->len, ==, 1);
     assert_ok(vmig_journal_save(journal, job, &error_));
-    vmig_job_set_state(job, VMIG_STATE_CLEAN);
+    vmig_job_set_state(job, VMIG_STATE_CLEANUP);
     assert_fails(VMIG_ERROR_STATE, vmig_journal_save(journal, job, &error_));
     assert_fails(VMIG_ERROR_STATE, vmig_journal_put(journal, job, "source", &error_));
     assert_fails(VMIG_ERROR_STATE, vmig_journal_commit_transition(journal, job, VMIG_STATE_PARKED, NULL, &error_));
@@ -451,7 +451,7 @@ static void test_catch_up(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_ptr_array_add(files, vmig_journal_file_new(ID, "/images/vda." ID, "overlay", "made"));
     g_free(job->token);
     job->token = g_strdup("destination");
-    vmig_job_set_state(job, VMIG_STATE_SWITCHED);
+    vmig_job_set_state(job, VMIG_STATE_ACTIVATE);
     /* Another job has the domain: nothing of it is written. */
     assert_ok(vmig_journal_create_job(journal, other, "destination", &error_));
     assert_fails(VMIG_ERROR_LOCKED, vmig_journal_catch_up(journal, job, "destination", files, &error_));
@@ -476,7 +476,7 @@ static void test_catch_up(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     assert_fails(VMIG_ERROR_STATE, vmig_journal_catch_up(journal, job, "destination", files, &error_));
     g_free(other->token);
     other->token = g_strdup("destination");
-    vmig_job_set_state(other, VMIG_STATE_SWITCHED);
+    vmig_job_set_state(other, VMIG_STATE_ACTIVATE);
     assert_fails(VMIG_ERROR_STATE, vmig_journal_catch_up(journal, other, "destination", files, &error_));
     g_autofree char *source = vmig_journal_token(journal, other->id, NULL);
     g_assert_cmpstr(source, ==, "source");
@@ -490,7 +490,7 @@ static void test_put(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 
     assert_ok(vmig_journal_put(journal, job, "destination", &error_));
     assert_fails(VMIG_ERROR_STATE, vmig_journal_put(journal, job, "source", &error_));
-    vmig_job_set_state(job, VMIG_STATE_HANDOVER);
+    vmig_job_set_state(job, VMIG_STATE_PREPARE);
     assert_ok(vmig_journal_put(journal, job, "destination", &error_));
     assert_ok(vmig_journal_put(journal, job, "destination", &error_));
     vmig_job_set_state(job, VMIG_STATE_COMMIT);
@@ -994,9 +994,9 @@ static void test_files(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autoptr(VmigJob) job = NULL;
     g_autoptr(VmigJournal) journal = with_job(f, &job);
     g_autoptr(VmigJournalFile) a = vmig_journal_file_new(ID, "/a", "part", "made");
-    g_autoptr(VmigJournalFile) b = vmig_journal_file_new(ID, "/b", "seed", "intended");
-    g_autoptr(VmigJournalFile) bad = vmig_journal_file_new(ID, "/c", "seed", "lost");
-    g_autoptr(VmigJournalFile) alien = vmig_journal_file_new("ffffffffffffffff", "/c", "seed", "made");
+    g_autoptr(VmigJournalFile) b = vmig_journal_file_new(ID, "/b", "copy", "intended");
+    g_autoptr(VmigJournalFile) bad = vmig_journal_file_new(ID, "/c", "copy", "lost");
+    g_autoptr(VmigJournalFile) alien = vmig_journal_file_new("ffffffffffffffff", "/c", "copy", "made");
     g_autoptr(VmigJournalFile) got = NULL;
 
     a->ino = G_MAXUINT64;

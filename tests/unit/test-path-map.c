@@ -154,14 +154,14 @@ static void test_below(void)
 static void assert_names(const char *base, const char *overlay, const char *park, const char *part)
 {
     g_autofree char *got_overlay = vmig_overlay_path(base, ID);
-    g_autofree char *got_park = vmig_park_path(base, ID);
+    g_autofree char *got_hold = vmig_hold_path(base, ID);
     g_autofree char *got_part = vmig_part_path(base, ID);
 
     g_assert_cmpstr(got_overlay, ==, overlay);
-    g_assert_cmpstr(got_park, ==, park);
+    g_assert_cmpstr(got_hold, ==, park);
     g_assert_cmpstr(got_part, ==, part);
     g_assert_true(vmig_path_is_ours(got_overlay, ID));
-    g_assert_true(vmig_path_is_ours(got_park, ID));
+    g_assert_true(vmig_path_is_ours(got_hold, ID));
     g_assert_true(vmig_path_is_ours(got_part, ID));
     g_assert_false(vmig_path_is_ours(got_overlay, "0123456789abcdee"));
     g_assert_false(vmig_path_is_ours(base, ID));
@@ -169,11 +169,11 @@ static void assert_names(const char *base, const char *overlay, const char *park
 
 static void test_names(void)
 {
-    assert_names("/p/a.qcow2", "/p/a.vmig-" ID ".qcow2", "/p/a.vmig-" ID "-park.qcow2", "/p/.a.qcow2.vmig-" ID ".part");
-    assert_names("/a.img", "/a.img.vmig-" ID ".qcow2", "/a.img.vmig-" ID "-park.qcow2", "/.a.img.vmig-" ID ".part");
-    assert_names("/p/a.raw", "/p/a.raw.vmig-" ID ".qcow2", "/p/a.raw.vmig-" ID "-park.qcow2",
+    assert_names("/p/a.qcow2", "/p/a.vmig-" ID ".qcow2", "/p/a.vmig-" ID "-hold.qcow2", "/p/.a.qcow2.vmig-" ID ".part");
+    assert_names("/a.img", "/a.img.vmig-" ID ".qcow2", "/a.img.vmig-" ID "-hold.qcow2", "/.a.img.vmig-" ID ".part");
+    assert_names("/p/a.raw", "/p/a.raw.vmig-" ID ".qcow2", "/p/a.raw.vmig-" ID "-hold.qcow2",
                  "/p/.a.raw.vmig-" ID ".part");
-    assert_names("/p/.qcow2", "/p/.qcow2.vmig-" ID ".qcow2", "/p/.qcow2.vmig-" ID "-park.qcow2",
+    assert_names("/p/.qcow2", "/p/.qcow2.vmig-" ID ".qcow2", "/p/.qcow2.vmig-" ID "-hold.qcow2",
                  "/p/..qcow2.vmig-" ID ".part");
 }
 
@@ -189,7 +189,7 @@ static void test_long_names(void)
         g_autofree char *stem = g_string_free(name, FALSE);
         g_autofree char *one = g_strconcat("/p/", stem, "1.qcow2", NULL);
         g_autofree char *two = g_strconcat("/p/", stem, "2.qcow2", NULL);
-        char *(*const makers[])(const char *, const char *) = {vmig_overlay_path, vmig_park_path, vmig_part_path};
+        char *(*const makers[])(const char *, const char *) = {vmig_overlay_path, vmig_hold_path, vmig_part_path};
         for (guint i = 0; i < G_N_ELEMENTS(makers); i++) {
             g_autofree char *a = makers[i](one, ID);
             g_autofree char *b = makers[i](two, ID);
@@ -205,7 +205,7 @@ static void test_is_ours(void)
 {
     static const char *const foreign[] = {
         "/p/.vmig-" ID ".qcow2",
-        "/p/.vmig-" ID "-park.qcow2",
+        "/p/.vmig-" ID "-hold.qcow2",
         "/p/..vmig-" ID ".part",
         "/p/a.vmig-" ID ".part",
         "/p/a.vmig-" ID ".qcow2.bak",

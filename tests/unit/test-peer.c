@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Proves that the mover tells a bad NBD server apart: one that says nothing, too little, something else, lies about the
- * size, fails, forgets, answers what nobody asked or goes away. Each has its code, names the file, and ends in time.
+/* Proves that the copier tells a bad NBD server apart: one that says nothing, too little, something else, lies about
+ * the size, fails, forgets, answers what nobody asked or goes away. Each has its code, names the file, and ends in
+ * time.
  *
  * The server is a script of ours; what it plays is in Play. */
 #include <arpa/inet.h>
@@ -13,7 +14,7 @@
 
 #include <glib/gstdio.h>
 
-#include "host/mover.h"
+#include "host/copier.h"
 
 #define MIB (1024 * 1024)
 #define STALL (G_USEC_PER_SEC / 2)
@@ -48,7 +49,7 @@ typedef struct {
     GThread *thread;
     char *dir;
     VmigFile *file;
-    VmigMover *mover;
+    VmigCopier *copier;
 } Peer;
 
 static gboolean get(int fd, void *data, gsize length)
@@ -193,8 +194,8 @@ static void set_up(Peer *peer, gconstpointer data)
     peer->file->source = g_build_filename(peer->dir, "source", NULL);
     peer->file->size = 2 * MIB;
     g_assert_true(g_file_set_contents(peer->file->source, (char *)noise, 2 * MIB, NULL));
-    peer->mover = vmig_mover_new(0);
-    vmig_mover_set_stall_limit(peer->mover, STALL);
+    peer->copier = vmig_copier_new(0);
+    vmig_copier_set_stall_limit(peer->copier, STALL);
     peer->listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     g_assert_cmpint(bind(peer->listen_fd, (struct sockaddr *)&address, sizeof address), ==, 0);
     g_assert_cmpint(getsockname(peer->listen_fd, (struct sockaddr *)&address, &length), ==, 0);
@@ -211,7 +212,7 @@ static void tear_down(Peer *peer, gconstpointer data G_GNUC_UNUSED)
     if (peer->thread != NULL)
         g_thread_join(peer->thread);
     close(peer->listen_fd);
-    vmig_mover_free(peer->mover);
+    vmig_copier_free(peer->copier);
     g_unlink(peer->file->source);
     g_assert_cmpint(g_rmdir(peer->dir), ==, 0);
     vmig_file_free(peer->file);
@@ -230,7 +231,7 @@ static void expect(Peer *peer, VmigErrorCode code, const char *words)
     gint64 before = g_get_monotonic_time();
 
     g_ptr_array_add(tasks, &task);
-    g_assert_false(peer->mover->ops->send(peer->mover, tasks, &events, &error));
+    g_assert_false(peer->copier->ops->send(peer->copier, tasks, &events, &error));
     g_assert_null(task.hash);
     g_test_message("%s", error->message);
     g_assert_error(error, VMIG_ERROR, (int)code);

@@ -6,14 +6,14 @@
 #include "core/errors.h"
 #include "core/rehearsal.h"
 #include "flow/plan.h"
-#include "plan-world.h"
+#include "plan-env.h"
 
 typedef struct {
     VmigPlan plan;
     VmigSurvey survey;
     VmigDomainInfo domain;
     VmigHypervisorInfo info;
-    VmigStorageFacts facts;
+    VmigNodeFacts facts;
 } Fixture;
 
 static void refusal_free(gpointer data)
@@ -144,16 +144,16 @@ static void test_boot_files(void)
 /* A missing bridge and a file in the way are one plan's refusals. */
 static void test_beside(void)
 {
-    g_autoptr(PlanWorld) w = plan_world_new(PLAN_FOLDER, PLAN_NAME);
+    g_autoptr(PlanEnv) w = plan_env_new(PLAN_FOLDER, PLAN_NAME);
 
-    plan_world_put(w, THERE, (PlanFile){.path = (char *)"@I@/g.qcow2", .format = "qcow2", .size = 1});
-    plan_world_put(w, THERE, (PlanFile){.path = (char *)"@I@/base.qcow2", .format = "qcow2", .size = 1});
-    g_autoptr(VmigPlan) before = plan_world_plan(w);
+    plan_env_put(w, THERE, (PlanFile){.path = (char *)"@I@/g.qcow2", .format = "qcow2", .size = 1});
+    plan_env_put(w, THERE, (PlanFile){.path = (char *)"@I@/base.qcow2", .format = "qcow2", .size = 1});
+    g_autoptr(VmigPlan) before = plan_env_plan(w);
     guint in_the_way = before->refusals->len;
     g_clear_pointer(&before, vmig_plan_free);
     g_assert_cmpuint(in_the_way, >, 0);
     w->failure = (PlanFailure){"rehearse", THERE, VMIG_ERROR_HYPERVISOR, "Cannot get interface MTU on 'br9'", NULL};
-    g_autoptr(VmigPlan) plan = plan_world_plan(w);
+    g_autoptr(VmigPlan) plan = plan_env_plan(w);
     g_assert_cmpuint(plan->refusals->len, ==, in_the_way + 1);
     const VmigRefusal *last = plan->refusals->pdata[in_the_way];
     g_assert_cmpint(last->code, ==, VMIG_ERROR_REHEARSAL);
@@ -169,7 +169,7 @@ static gboolean no_watchdog(VmigHypervisor *self G_GNUC_UNUSED, const char *xml,
 /* A snapshot whose machine the destination cannot start: refused, or accepted and listed with the reason. */
 static void test_accepted(void)
 {
-    g_autoptr(PlanWorld) w = plan_world_new(PLAN_FOLDER, PLAN_NAME);
+    g_autoptr(PlanEnv) w = plan_env_new(PLAN_FOLDER, PLAN_NAME);
     VmigHypervisorOps ops = *w->hosts[THERE].hypervisor.ops;
 
     ops.would_start = no_watchdog;
@@ -179,12 +179,12 @@ static void test_accepted(void)
                                            "<domain type='kvm'><name>g</name><uuid>" PLAN_UUID "</uuid>"
                                            "<memory>1</memory><os><type>hvm</type></os><devices>"
                                            "<watchdog model='itco'/></devices></domain></domainsnapshot>"));
-    g_autoptr(VmigPlan) refused = plan_world_plan(w);
+    g_autoptr(VmigPlan) refused = plan_env_plan(w);
     g_assert_cmpuint(refused->refusals->len, ==, 1);
     g_assert_cmpint(((const VmigRefusal *)refused->refusals->pdata[0])->code, ==, VMIG_ERROR_UNREVERTABLE);
     g_clear_pointer(&refused, vmig_plan_free);
     w->options.accept_unrevertable = TRUE;
-    g_autoptr(VmigPlan) plan = plan_world_plan(w);
+    g_autoptr(VmigPlan) plan = plan_env_plan(w);
     g_assert_cmpuint(plan->refusals->len, ==, 0);
     const VmigSnapshot *snapshot = plan->job->snapshots->pdata[0];
     g_assert_cmpstr(snapshot->unrevertable, ==, "no such watchdog");

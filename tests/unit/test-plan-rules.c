@@ -15,7 +15,7 @@ typedef struct {
 
 static void set_up(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
-    f->options.fold = g_strdup("commit");
+    f->options.merge = g_strdup("commit");
     f->request.options = &f->options;
     f->request.domain = "g";
     f->survey.request = &f->request;
@@ -37,8 +37,8 @@ static void tear_down(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_ptr_array_unref(f->plan.refusals);
     g_ptr_array_unref(f->plan.notes);
     g_ptr_array_unref(f->survey.dest_errors);
-    g_free(f->plan.fold_why);
-    g_free(f->options.fold);
+    g_free(f->plan.merge_why);
+    g_free(f->options.merge);
 }
 
 static void answer(Fixture *f, VmigErrorCode code, const char *message)
@@ -102,9 +102,9 @@ char **plan_hint_words(const char *hint, const char *begin)
     return words;
 }
 
-static VmigPlan *plan_row(const PlanRow *row, PlanWorld *w)
+static VmigPlan *plan_row(const PlanRow *row, PlanEnv *w)
 {
-    return row->plan != NULL ? row->plan(w) : plan_world_plan(w);
+    return row->plan != NULL ? row->plan(w) : plan_env_plan(w);
 }
 
 static char *all_messages(const VmigPlan *plan)
@@ -143,7 +143,7 @@ static const VmigRefusal *only_refusal(const VmigPlan *plan, const PlanRow *row)
     return own;
 }
 
-static void check_silent(PlanWorld *w, const PlanRow *row)
+static void check_silent(PlanEnv *w, const PlanRow *row)
 {
     g_autoptr(VmigPlan) plan = plan_row(row, w);
     g_autofree char *all = all_messages(plan);
@@ -159,7 +159,7 @@ static void check_silent(PlanWorld *w, const PlanRow *row)
 /* One way that the hint offers. */
 static void follow(const PlanRow *row, guint way, const char *folder, const char *name)
 {
-    g_autoptr(PlanWorld) w = plan_world_new(folder, name);
+    g_autoptr(PlanEnv) w = plan_env_new(folder, name);
     g_autofree char *hint = NULL;
 
     row->spoil(w);
@@ -173,8 +173,8 @@ static void follow(const PlanRow *row, guint way, const char *folder, const char
 
 static void test_base(void)
 {
-    g_autoptr(PlanWorld) w = plan_world_new(PLAN_FOLDER, PLAN_NAME);
-    g_autoptr(VmigPlan) plan = plan_world_plan(w);
+    g_autoptr(PlanEnv) w = plan_env_new(PLAN_FOLDER, PLAN_NAME);
+    g_autoptr(VmigPlan) plan = plan_env_plan(w);
     g_autofree char *all = all_messages(plan);
 
     g_assert_cmpstr(all, ==, "");
@@ -185,22 +185,22 @@ static void test_base(void)
 /* What is near a refusal, and is none. */
 static void test_not_refused(void)
 {
-    g_autoptr(PlanWorld) w = plan_world_new(PLAN_FOLDER, PLAN_NAME);
+    g_autoptr(PlanEnv) w = plan_env_new(PLAN_FOLDER, PLAN_NAME);
 
     w->guest.run = VMIG_RUN_PAUSED;
     w->hosts[THERE].info.libvirt_version = 11002000;
     w->options.transport = (char *)"tcp";
     w->options.parallel = 4;
-    w->options.fold = (char *)"direct";
-    plan_world_put(w, THERE,
-                   (PlanFile){.path = (char *)"@I@/g.qcow2",
-                              .size = GIB,
-                              .kept_job = "fedcba9876543210",
-                              .kept_domain = PLAN_UUID,
-                              .owner_job = "fedcba9876543210",
-                              .owner_state = "DONE"});
-    plan_world_file(w, HERE, "@I@/base.qcow2")->version = 2;
-    g_autoptr(VmigPlan) plan = plan_world_plan(w);
+    w->options.merge = (char *)"mirror";
+    plan_env_put(w, THERE,
+                 (PlanFile){.path = (char *)"@I@/g.qcow2",
+                            .size = GIB,
+                            .kept_job = "fedcba9876543210",
+                            .kept_domain = PLAN_UUID,
+                            .owner_job = "fedcba9876543210",
+                            .owner_state = "DONE"});
+    plan_env_file(w, HERE, "@I@/base.qcow2")->version = 2;
+    g_autoptr(VmigPlan) plan = plan_env_plan(w);
     g_autofree char *all = all_messages(plan);
     g_assert_cmpstr(all, ==, "");
     g_assert_nonnull(plan->job);
@@ -208,9 +208,9 @@ static void test_not_refused(void)
     g_assert_cmpuint(plan->notes->len, ==, 3);
 }
 
-static void assert_not_refused(PlanWorld *w)
+static void assert_not_refused(PlanEnv *w)
 {
-    g_autoptr(VmigPlan) plan = plan_world_plan(w);
+    g_autoptr(VmigPlan) plan = plan_env_plan(w);
     g_autofree char *all = all_messages(plan);
 
     g_assert_cmpstr(all, ==, "");
@@ -219,24 +219,24 @@ static void assert_not_refused(PlanWorld *w)
 /* The base goes to one place, once. */
 static void test_two_disks_on_one_base(void)
 {
-    g_autoptr(PlanWorld) w = plan_world_new(PLAN_FOLDER, PLAN_NAME);
+    g_autoptr(PlanEnv) w = plan_env_new(PLAN_FOLDER, PLAN_NAME);
 
-    plan_world_put(
+    plan_env_put(
         w, HERE,
         (PlanFile){.path = (char *)"@I@/h.qcow2", .format = "qcow2", .backing = "@I@/base.qcow2", .size = GIB});
-    plan_world_add_device(w, "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>"
-                             "<source file='@I@/h.qcow2'/><backingStore type='file'><format type='qcow2'/>"
-                             "<source file='@I@/base.qcow2'/><backingStore/></backingStore><target dev='vdc'/></disk>");
+    plan_env_add_device(w, "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>"
+                           "<source file='@I@/h.qcow2'/><backingStore type='file'><format type='qcow2'/>"
+                           "<source file='@I@/base.qcow2'/><backingStore/></backingStore><target dev='vdc'/></disk>");
     assert_not_refused(w);
 }
 
 /* What an earlier migration left needs no room again: the row no-room-there has as much, without it. */
-static void test_room_of_a_seed(void)
+static void test_room_of_a_base_copy(void)
 {
-    g_autoptr(PlanWorld) w = plan_world_new(PLAN_FOLDER, PLAN_NAME);
+    g_autoptr(PlanEnv) w = plan_env_new(PLAN_FOLDER, PLAN_NAME);
 
-    plan_world_folder(w, THERE, "@I@")->free = 3 * GIB;
-    plan_world_put(
+    plan_env_folder(w, THERE, "@I@")->free = 3 * GIB;
+    plan_env_put(
         w, THERE,
         (PlanFile){
             .path = (char *)"@I@/g.qcow2", .size = GIB, .kept_job = "fedcba9876543210", .kept_domain = PLAN_UUID});
@@ -246,7 +246,7 @@ static void test_room_of_a_seed(void)
 static void test_row(gconstpointer data)
 {
     const PlanRow *row = data;
-    g_autoptr(PlanWorld) w = plan_world_new(PLAN_FOLDER, PLAN_NAME);
+    g_autoptr(PlanEnv) w = plan_env_new(PLAN_FOLDER, PLAN_NAME);
 
     row->spoil(w);
     g_autoptr(VmigPlan) plan = plan_row(row, w);
@@ -318,7 +318,7 @@ static void test_nasty_names(void)
         const PlanRow *row = all_rows[i];
         if (row->plan != NULL) /* a job of its own, which has other names */
             continue;
-        g_autoptr(PlanWorld) w = plan_world_new(NASTY_FOLDER, NASTY_NAME);
+        g_autoptr(PlanEnv) w = plan_env_new(NASTY_FOLDER, NASTY_NAME);
         row->spoil(w);
         g_autoptr(VmigPlan) plan = plan_row(row, w);
         for (guint k = 0; k < plan->refusals->len; k++) {
@@ -391,7 +391,7 @@ int main(int argc, char **argv)
     g_test_add_func("/plan-rules/base", test_base);
     g_test_add_func("/plan-rules/not-refused", test_not_refused);
     g_test_add_func("/plan-rules/two-disks-on-one-base", test_two_disks_on_one_base);
-    g_test_add_func("/plan-rules/room-of-a-seed", test_room_of_a_seed);
+    g_test_add_func("/plan-rules/room-of-a-seed", test_room_of_a_base_copy);
     for (guint i = 0; i < row_count; i++) {
         g_autofree char *path = g_strconcat("/plan-rules/row/", all_rows[i]->name, NULL);
         g_test_add_data_func(path, all_rows[i], test_row);

@@ -18,7 +18,7 @@
 
 /* What one simulated host has at the one path that is asked for. */
 typedef struct {
-    VmigStorage base;
+    VmigNode base;
     const char *kind;
     gint64 size, ino;
     gboolean shared;
@@ -52,7 +52,7 @@ static JsonObject *answer_identity(Host *host)
     return reply;
 }
 
-static JsonObject *call(VmigStorage *self, const char *method, JsonObject *args, GError **error)
+static JsonObject *call(VmigNode *self, const char *method, JsonObject *args, GError **error)
 {
     Host *host = (Host *)self;
 
@@ -71,11 +71,11 @@ static JsonObject *call(VmigStorage *self, const char *method, JsonObject *args,
     return reply;
 }
 
-static const VmigStorageOps ops = {.call = call};
+static const VmigNodeOps ops = {.call = call};
 
 typedef struct {
     VmigPlan plan;
-    VmigWorld world;
+    VmigEnv env;
     Host here, there;
 } Fixture;
 
@@ -84,8 +84,8 @@ static void set_up(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     const Host host = {.base = {&ops, (char *)"host"}, .kind = "file", .size = 4096, .ino = 7, .content = "a"};
 
     f->here = f->there = host;
-    f->world.source.storage = &f->here.base;
-    f->world.dest.storage = &f->there.base;
+    f->env.source.node = &f->here.base;
+    f->env.dest.node = &f->there.base;
     f->plan.refusals = g_ptr_array_new();
     f->plan.notes = g_ptr_array_new_with_free_func(g_free);
 }
@@ -120,7 +120,7 @@ static VmigErrorCode ask(Fixture *f, const char *disk_xml)
     g_assert_no_error(error);
     forget(f);
     disk.disk = vmig_domain_xml_disk(xml, "vdb");
-    vmig_survey_ask_stay(&f->world, &disk);
+    vmig_survey_ask_stay(&f->env, &disk);
     vmig_plan_rule_stay(&f->plan, &disk);
     g_clear_pointer(&disk.stay, g_ptr_array_unref);
     if (f->plan.refusals->len == 0)
@@ -303,7 +303,7 @@ static void test_chain(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 /* Nobody answers there: that is told elsewhere, and not as a property of the disk. */
 static void test_unreachable(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
-    f->world.dest.storage = NULL;
+    f->env.dest.node = NULL;
     g_assert_cmpint(ask(f, FILE_DISK), ==, VMIG_ERROR_LAST);
     g_assert_cmpuint(f->plan.notes->len, ==, 0);
 }

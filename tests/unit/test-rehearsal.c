@@ -15,7 +15,7 @@
 #include "core/setup-cause.h"
 #include "flow/rehearsal.h"
 #include "flow/snapshot-files.h"
-#include "host/storage-local.h"
+#include "host/node-local.h"
 
 #define ID "0123456789abcdef"
 #define UUID "11111111-2222-4333-8444-555555555555"
@@ -181,23 +181,23 @@ static void test_remedy_words(void)
 
 typedef struct {
     char *dir, *root, *state, *run, *libvirt;
-    VmigStorage *storage;
+    VmigNode *node;
 } Fixture;
 
-static VmigStorage *open_storage(const Fixture *f)
+static VmigNode *open_node(const Fixture *f)
 {
     const char *const roots[] = {f->root, NULL};
-    VmigStorageConfig config = {.state_dir = f->state,
-                                .run_dir = f->run,
-                                .roots = roots,
-                                .machine_id = "m",
-                                .role = VMIG_ROLE_DESTINATION,
-                                .libvirt_run_dir = f->libvirt};
+    VmigNodeConfig config = {.state_dir = f->state,
+                             .run_dir = f->run,
+                             .roots = roots,
+                             .machine_id = "m",
+                             .role = VMIG_ROLE_DESTINATION,
+                             .libvirt_run_dir = f->libvirt};
     g_autoptr(GError) error = NULL;
-    VmigStorage *storage = vmig_storage_local_new("here", &config, &error);
+    VmigNode *node = vmig_node_local_new("here", &config, &error);
 
     g_assert_no_error(error);
-    return storage;
+    return node;
 }
 
 static void set_up(Fixture *f, gconstpointer data G_GNUC_UNUSED)
@@ -209,14 +209,14 @@ static void set_up(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     f->libvirt = g_build_filename(f->dir, "libvirt", NULL);
     g_assert_cmpint(g_mkdir(f->root, 0755), ==, 0);
     g_assert_cmpint(g_mkdir(f->libvirt, 0755), ==, 0);
-    f->storage = open_storage(f);
+    f->node = open_node(f);
 }
 
 static void tear_down(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     const char *argv[] = {"rm", "-rf", f->dir, NULL};
 
-    g_clear_pointer(&f->storage, vmig_storage_free);
+    g_clear_pointer(&f->node, vmig_node_free);
     g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL, NULL, NULL, NULL);
     g_free(f->dir);
     g_free(f->root);
@@ -232,7 +232,7 @@ static VmigRehearsal *begin(Fixture *f, GError **error)
     const char *const paths[] = {one, two, NULL};
     const char *const formats[] = {"qcow2", "raw", NULL};
 
-    return vmig_storage_rehearsal_begin(f->storage, "g", paths, formats, error);
+    return vmig_node_rehearsal_begin(f->node, "g", paths, formats, error);
 }
 
 static guint n_files(const char *path)
@@ -273,12 +273,12 @@ static void test_images(Fixture *f, gconstpointer data G_GNUC_UNUSED)
         g_assert_nonnull(strstr(out, "\"virtual-size\": 1048576"));
     }
     g_assert_cmpuint(n_files(f->root), ==, 2);
-    g_assert_true(vmig_storage_rehearsal_unlink(f->storage, r->id, &error));
+    g_assert_true(vmig_node_rehearsal_unlink(f->node, r->id, &error));
     g_assert_cmpuint(n_files(f->root), ==, 0);
     g_assert_cmpuint(n_records(f), ==, 1);
-    g_assert_true(vmig_storage_rehearsal_end(f->storage, r->id, &error));
+    g_assert_true(vmig_node_rehearsal_end(f->node, r->id, &error));
     g_assert_cmpuint(n_records(f), ==, 0);
-    g_assert_true(vmig_storage_rehearsal_end(f->storage, r->id, &error));
+    g_assert_true(vmig_node_rehearsal_end(f->node, r->id, &error));
     g_assert_no_error(error);
 }
 
@@ -290,15 +290,15 @@ static void test_process_ends(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_autofree char *pid = g_strdup_printf("%s/g-rehearsal-%s.pid", f->libvirt, r->id);
 
     g_assert_true(g_file_set_contents(pid, "1", -1, NULL));
-    g_clear_pointer(&f->storage, vmig_storage_free);
+    g_clear_pointer(&f->node, vmig_node_free);
     g_assert_cmpuint(n_files(f->root), ==, 0);
     g_auto(GStrv) dead = vmig_rehearsals_dead(f->state);
     g_assert_cmpstr(dead[0], ==, r->id);
-    f->storage = open_storage(f);
+    f->node = open_node(f);
     g_autoptr(VmigRehearsal) next = begin(f, &error);
     g_assert_cmpstr(next->dead[0], ==, r->id);
-    g_assert_true(vmig_storage_rehearsal_end(f->storage, next->dead[0], &error));
-    g_clear_pointer(&f->storage, vmig_storage_free);
+    g_assert_true(vmig_node_rehearsal_end(f->node, next->dead[0], &error));
+    g_clear_pointer(&f->node, vmig_node_free);
     g_assert_cmpuint(n_records(f), ==, 0);
     g_assert_cmpuint(n_files(f->root), ==, 0);
 }
@@ -308,11 +308,11 @@ static void test_of_another(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(VmigRehearsal) r = begin(f, &error);
-    g_autoptr(VmigStorage) other = open_storage(f);
+    g_autoptr(VmigNode) other = open_node(f);
 
     g_auto(GStrv) dead = vmig_rehearsals_dead(f->state);
     g_assert_null(dead[0]);
-    g_assert_false(vmig_storage_rehearsal_end(other, r->id, &error));
+    g_assert_false(vmig_node_rehearsal_end(other, r->id, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_LOCKED);
     g_assert_cmpuint(n_files(f->root), ==, 2);
 }
@@ -332,7 +332,7 @@ static void test_forged(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_true(g_file_set_contents(image, "x", -1, NULL) && g_file_set_contents(outside, "x", -1, NULL));
     g_assert_cmpint(symlink(image, link), ==, 0);
     g_assert_true(g_file_set_contents(record, text, -1, NULL));
-    g_assert_true(vmig_storage_rehearsal_end(f->storage, ID, &error));
+    g_assert_true(vmig_node_rehearsal_end(f->node, ID, &error));
     g_assert_true(g_file_test(image, G_FILE_TEST_EXISTS) && g_file_test(outside, G_FILE_TEST_EXISTS));
     g_assert_cmpuint(n_records(f), ==, 0);
 }
@@ -343,10 +343,10 @@ static void test_refused(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     const char *const formats[] = {"qcow2", NULL};
     g_autoptr(GError) error = NULL;
 
-    g_assert_null(vmig_storage_rehearsal_begin(f->storage, "g", paths, formats, &error));
+    g_assert_null(vmig_node_rehearsal_begin(f->node, "g", paths, formats, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_OUTSIDE_ROOTS);
     g_clear_error(&error);
-    g_assert_false(vmig_storage_rehearsal_end(f->storage, "../../etc/passwd", &error));
+    g_assert_false(vmig_node_rehearsal_end(f->node, "../../etc/passwd", &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_PROTOCOL);
     g_assert_cmpuint(n_records(f), ==, 0);
 }
@@ -354,7 +354,7 @@ static void test_refused(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 /* --- the files of snapshots --- */
 
 /* A host that has only what begins with /there. */
-static JsonObject *fake_call(VmigStorage *self G_GNUC_UNUSED, const char *method, JsonObject *args,
+static JsonObject *fake_call(VmigNode *self G_GNUC_UNUSED, const char *method, JsonObject *args,
                              GError **error G_GNUC_UNUSED)
 {
     const char *path = json_object_get_string_member(args, "path");
@@ -376,8 +376,8 @@ static JsonObject *fake_call(VmigStorage *self G_GNUC_UNUSED, const char *method
 
 static char *missing_of(const char *devices)
 {
-    static const VmigStorageOps ops = {.call = fake_call};
-    VmigStorage host = {&ops, (char *)"there"};
+    static const VmigNodeOps ops = {.call = fake_call};
+    VmigNode host = {&ops, (char *)"there"};
     g_autofree char *xml = g_strdup_printf("<domain type='qemu'><name>g</name><uuid>" UUID "</uuid><os><type>hvm</type>"
                                            "</os><devices>%s</devices></domain>",
                                            devices);

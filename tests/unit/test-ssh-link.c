@@ -15,7 +15,7 @@
 #include "host/agent-client.h"
 #include "host/ssh-link.h"
 
-#define HELLO "echo '{\"hello\":{\"protocol\":4,\"version\":\"1\"}}'\n"
+#define HELLO "echo '{\"hello\":{\"protocol\":" G_STRINGIFY(VMIG_PROTOCOL) ",\"version\":\"1\"}}'\n"
 #define PID "echo $$ > \"$(dirname \"$0\")/pid\"\n"
 
 static char *dir;
@@ -128,13 +128,13 @@ static void test_open(void)
 
     g_assert_no_error(error);
     pid_t pid = ssh_pid();
-    VmigStorage *storage = vmig_ssh_link_storage(link);
-    g_assert_null(vmig_ssh_link_storage(link));
+    VmigNode *node = vmig_ssh_link_node(link);
+    g_assert_null(vmig_ssh_link_node(link));
     g_assert_true(vmig_ssh_link_alive(link));
     g_assert_cmpint(getsid(pid), ==, pid); /* a terminal's ^C does not reach it */
-    g_assert_true(vmig_storage_allocated(storage, "/x", &bytes, &error));
+    g_assert_true(vmig_node_allocated(node, "/x", &bytes, &error));
     g_assert_cmpuint(bytes, ==, 3);
-    vmig_storage_free(storage);
+    vmig_node_free(node);
     vmig_ssh_link_close(link);
     g_assert_true(is_gone(pid));
 }
@@ -146,15 +146,15 @@ static void test_loss(void)
     VmigSshLink *link = open_link(HELLO "read line; echo 'client_loop: send disconnect' >&2; exit 255", &error);
 
     g_assert_no_error(error);
-    VmigStorage *storage = vmig_ssh_link_storage(link);
-    g_assert_false(vmig_storage_allocated(storage, "/x", &bytes, &error));
+    VmigNode *node = vmig_ssh_link_node(link);
+    g_assert_false(vmig_node_allocated(node, "/x", &bytes, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_CONNECTION);
     for (guint i = 0; i < 300 && vmig_ssh_link_alive(link); i++)
         g_usleep(10000);
     g_assert_false(vmig_ssh_link_alive(link));
     g_autofree char *words = vmig_ssh_link_words(link);
     g_assert_cmpstr(words, ==, "client_loop: send disconnect");
-    vmig_storage_free(storage);
+    vmig_node_free(node);
     vmig_ssh_link_close(link);
 }
 
@@ -216,7 +216,7 @@ static void test_forwards(void)
     VmigSshLink *link = open_forwards(": > one.sock.0; sleep 0.3; : > ready; : > two.sock.0; exec sleep 100", &error);
     g_assert_no_error(error);
     g_assert_true(g_file_test(ready, G_FILE_TEST_EXISTS));
-    g_assert_null(vmig_ssh_link_storage(link));
+    g_assert_null(vmig_ssh_link_node(link));
     g_assert_true(vmig_ssh_link_alive(link));
     pid_t pid = ssh_pid();
     before = g_get_monotonic_time();

@@ -15,7 +15,7 @@
 #include "core/path-map.h"
 #include "host/guard.h"
 #include "host/image-locks.h"
-#include "host/storage-local.h"
+#include "host/node-local.h"
 
 #define ID "0123456789abcdef"
 #define UUID "11111111-2222-3333-4444-555555555555"
@@ -28,7 +28,7 @@ static char *program; /* this one: it also serves as the guard */
 
 typedef struct {
     char *dir, *user, *trap, *outside;
-    VmigStorage *storage;
+    VmigNode *node;
     VmigJob *job;
     char *before; /* what is outside */
     GThread *thread;
@@ -73,7 +73,7 @@ static VmigJob *new_job(const char *folder)
     job->id = g_strdup(ID);
     job->uuid = g_strdup(UUID);
     job->domain = g_strdup("guest");
-    vmig_job_set_state(job, VMIG_STATE_SEED);
+    vmig_job_set_state(job, VMIG_STATE_COPY);
     file->source = g_build_filename(folder, "base.qcow2", NULL);
     file->dest = g_build_filename(folder, "dest.qcow2", NULL);
     file->part = vmig_part_path(file->dest, ID);
@@ -83,29 +83,29 @@ static VmigJob *new_job(const char *folder)
     disk->target = g_strdup("vda");
     disk->overlay = vmig_overlay_path(file->source, ID);
     disk->dest_overlay = vmig_overlay_path(file->dest, ID);
-    disk->park = vmig_park_path(file->source, ID);
-    disk->dest_park = vmig_park_path(file->dest, ID);
+    disk->hold = vmig_hold_path(file->source, ID);
+    disk->dest_hold = vmig_hold_path(file->dest, ID);
     g_ptr_array_add(job->disks, disk);
     return job;
 }
 
-static VmigStorage *open_storage(Fixture *f, GError **error)
+static VmigNode *open_node(Fixture *f, GError **error)
 {
     g_autofree char *root = g_build_filename(f->dir, "images", NULL);
     g_autofree char *state = g_build_filename(f->dir, "state", NULL);
     g_autofree char *run = g_build_filename(f->dir, "run", NULL);
     const char *const roots[] = {root, NULL};
-    VmigStorageConfig config = {.state_dir = state,
-                                .run_dir = run,
-                                .roots = roots,
-                                .exe = program,
-                                .machine_id = "m",
-                                .role = VMIG_ROLE_DESTINATION,
-                                .tls_dir = "/nonexistent/pki",
-                                .qemu_conf = "/nonexistent/qemu.conf",
-                                .libvirt_qemu_dir = "/nonexistent/qemu"};
+    VmigNodeConfig config = {.state_dir = state,
+                             .run_dir = run,
+                             .roots = roots,
+                             .exe = program,
+                             .machine_id = "m",
+                             .role = VMIG_ROLE_DESTINATION,
+                             .tls_dir = "/nonexistent/pki",
+                             .qemu_conf = "/nonexistent/qemu.conf",
+                             .libvirt_qemu_dir = "/nonexistent/qemu"};
 
-    return vmig_storage_local_new("here", &config, error);
+    return vmig_node_local_new("here", &config, error);
 }
 
 static gint compare(gconstpointer a, gconstpointer b)
@@ -159,12 +159,12 @@ static void set_up(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_cmpint(g_mkdir_with_parents(f->user, 0755), ==, 0);
     g_assert_cmpint(g_mkdir(f->outside, 0755), ==, 0);
     g_assert_cmpint(symlink(f->outside, f->trap), ==, 0);
-    f->storage = open_storage(f, &error);
+    f->node = open_node(f, &error);
     g_assert_no_error(error);
     f->job = new_job(f->user);
-    vmig_storage_record_put(f->storage, f->job, &error);
+    vmig_node_record_put(f->node, f->job, &error);
     g_assert_no_error(error);
-    vmig_storage_rundir(f->storage, f->job, &error);
+    vmig_node_rundir(f->node, f->job, &error);
     g_assert_no_error(error);
 }
 
@@ -227,8 +227,8 @@ static void remove_tree(const char *path)
 
 static void tear_down(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
-    vmig_storage_guard_stop(f->storage, f->job, NULL);
-    vmig_storage_free(f->storage);
+    vmig_node_guard_stop(f->node, f->job, NULL);
+    vmig_node_free(f->node);
     vmig_job_free(f->job);
     remove_tree(f->dir);
     g_free(f->dir);
@@ -258,11 +258,11 @@ static void test_remove(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     gint64 until = g_get_monotonic_time() + PATIENCE;
 
-    plant(f->outside, disk_of(f)->dest_park, "somebody's");
+    plant(f->outside, disk_of(f)->dest_hold, "somebody's");
     begin(f, 400);
     while (goes_on(f, &until)) {
-        (void)vmig_storage_intend(f->storage, f->job, disk_of(f)->dest_park, "park", NULL);
-        count(f, vmig_storage_remove(f->storage, f->job, disk_of(f)->dest_park, "never made", NULL));
+        (void)vmig_node_intend(f->node, f->job, disk_of(f)->dest_hold, "hold", NULL);
+        count(f, vmig_node_remove(f->node, f->job, disk_of(f)->dest_hold, "never made", NULL));
     }
     end(f);
 }
@@ -274,8 +274,8 @@ static void make_overlays(Fixture *f)
 
     begin(f, 60000);
     while (goes_on(f, &until))
-        count(f, vmig_storage_create_overlay(f->storage, f->job, disk_of(f)->dest_overlay, MIB, file_of(f)->dest, "raw",
-                                             NULL));
+        count(f,
+              vmig_node_create_overlay(f->node, f->job, disk_of(f)->dest_overlay, MIB, file_of(f)->dest, "raw", NULL));
     end(f);
 }
 
@@ -299,15 +299,15 @@ static void test_create_over(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 /* Receiving makes the part, placing renames it, taking it back renames it again. */
 static void receive(Fixture *f)
 {
-    g_autofree char *socket = g_build_filename(f->dir, "run", ID, "seed-0.sock", NULL);
+    g_autofree char *socket = g_build_filename(f->dir, "run", ID, "copy-0.sock", NULL);
     g_autofree char *hash = NULL;
     gboolean fresh = FALSE;
 
-    if (count(f, vmig_storage_receive(f->storage, f->job, file_of(f), socket, &key, &fresh, NULL)))
-        count(f, vmig_storage_received(f->storage, f->job, file_of(f), NULL, &hash, NULL));
+    if (count(f, vmig_node_receive(f->node, f->job, file_of(f), socket, &key, &fresh, NULL)))
+        count(f, vmig_node_received(f->node, f->job, file_of(f), NULL, &hash, NULL));
     for (guint i = 0; i < 20; i++) {
-        count(f, vmig_storage_place(f->storage, f->job, file_of(f), NULL));
-        count(f, vmig_storage_unplace(f->storage, f->job, file_of(f), NULL));
+        count(f, vmig_node_place(f->node, f->job, file_of(f), NULL));
+        count(f, vmig_node_unplace(f->node, f->job, file_of(f), NULL));
     }
 }
 
@@ -343,13 +343,13 @@ static void test_commit(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
     make_base(f, f->user, 7);
     make_base(f, f->outside, 70);
-    vmig_storage_create_overlay(f->storage, f->job, disk_of(f)->dest_overlay, MIB, file_of(f)->dest, "raw", &error);
+    vmig_node_create_overlay(f->node, f->job, disk_of(f)->dest_overlay, MIB, file_of(f)->dest, "raw", &error);
     g_assert_no_error(error);
     run_command("qemu-io -f qcow2 -c 'write -P 8 0 64k' '%s'", disk_of(f)->dest_overlay);
     run_command("cp '%s' '%s'", disk_of(f)->dest_overlay, outside);
     begin(f, 200000);
     while (goes_on(f, &until))
-        count(f, vmig_storage_commit_offline(f->storage, f->job, disk_of(f)->dest_overlay, NULL));
+        count(f, vmig_node_commit_offline(f->node, f->job, disk_of(f)->dest_overlay, NULL));
     end(f);
 }
 
@@ -375,9 +375,9 @@ static void test_guard(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     plant(f->outside, file_of(f)->source, "somebody's");
     begin(f, 2000);
     while (goes_on(f, &until)) {
-        count(f, vmig_storage_freeze(f->storage, f->job, paths, NULL));
+        count(f, vmig_node_freeze(f->node, f->job, paths, NULL));
         look_for_locks(outside);
-        count(f, vmig_storage_thaw(f->storage, f->job, NULL));
+        count(f, vmig_node_thaw(f->node, f->job, NULL));
     }
     end(f);
 }

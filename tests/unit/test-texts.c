@@ -18,7 +18,7 @@
 #include "host/agent-client.h"
 #include "host/agent.h"
 #include "host/json-read.h"
-#include "host/storage-local.h"
+#include "host/node-local.h"
 
 #define ID "0123456789abcdef"
 #define UUID "11111111-2222-3333-4444-555555555555"
@@ -27,12 +27,12 @@
 
 /* One host's storage, and what its agent was asked, where it has one. */
 typedef struct {
-    VmigStorage base; /* counts, and hands on */
-    VmigStorage *local;
+    VmigNode base; /* counts, and hands on */
+    VmigNode *local;
     char *dir;
     int fds[2];
     GThread *thread;
-    VmigStorage *client;
+    VmigNode *client;
     guint puts;       /* "texts-put" */
     guint break_from; /* of those: from this one on the connection breaks; 0: never */
     gsize largest;    /* message */
@@ -41,11 +41,11 @@ typedef struct {
 typedef struct {
     char *dir;
     Host source, dest;
-    VmigWorld world;
+    VmigEnv env;
     VmigMachine *machine;
 } Fixture;
 
-static JsonObject *host_call(VmigStorage *self, const char *method, JsonObject *args, GError **error)
+static JsonObject *host_call(VmigNode *self, const char *method, JsonObject *args, GError **error)
 {
     Host *host = (Host *)self;
     g_autofree char *line = vmig_json_line(args);
@@ -59,7 +59,7 @@ static JsonObject *host_call(VmigStorage *self, const char *method, JsonObject *
     return host->local->ops->call(host->local, method, args, error);
 }
 
-static const VmigStorageOps host_ops = {.call = host_call};
+static const VmigNodeOps host_ops = {.call = host_call};
 
 static gpointer serve(gpointer data)
 {
@@ -76,10 +76,10 @@ static void host_open(Host *host, const char *role)
     g_autofree char *run = g_build_filename(host->dir, "run", NULL);
     g_autoptr(GError) error = NULL;
     const char *const roots[] = {"/nonexistent", NULL};
-    VmigStorageConfig config = {.state_dir = state, .run_dir = run, .roots = roots, .machine_id = "m", .role = role};
+    VmigNodeConfig config = {.state_dir = state, .run_dir = run, .roots = roots, .machine_id = "m", .role = role};
 
-    host->base = (VmigStorage){.ops = &host_ops, .host = (char *)role};
-    host->local = vmig_storage_local_new(role, &config, &error);
+    host->base = (VmigNode){.ops = &host_ops, .host = (char *)role};
+    host->local = vmig_node_local_new(role, &config, &error);
     g_assert_no_error(error);
 }
 
@@ -96,7 +96,7 @@ static void host_connect(Host *host)
 
 static void host_disconnect(Host *host)
 {
-    vmig_storage_free(host->client);
+    vmig_node_free(host->client);
     g_thread_join(host->thread);
     close(host->fds[1]);
 }
@@ -138,15 +138,15 @@ static void begin(Fixture *f, VmigJob *job)
 {
     static const VmigPolicy policy;
     g_autoptr(GError) error = NULL;
-    VmigJournal *journal = vmig_storage_local_journal(f->source.local, &error);
+    VmigJournal *journal = vmig_node_local_journal(f->source.local, &error);
 
     g_assert_no_error(error);
-    f->world = (VmigWorld){.source = {.storage = f->source.local}, .dest = {.storage = f->dest.client}};
+    f->env = (VmigEnv){.source = {.node = f->source.local}, .dest = {.node = f->dest.client}};
     if (vmig_job_state(job) == VMIG_STATE_PLAN)
         vmig_journal_create_job(journal, job, VMIG_ROLE_SOURCE, &error);
     g_assert_no_error(error);
     vmig_job_forget_xml(job);
-    f->machine = vmig_machine_new(&vmig_flow_migrate, &f->world, journal, FALSE, &policy, NULL, job);
+    f->machine = vmig_machine_new(&vmig_flow_migrate, &f->env, journal, FALSE, &policy, NULL, job);
 }
 
 static void set_up(Fixture *f, gconstpointer data G_GNUC_UNUSED)
@@ -165,8 +165,8 @@ static void tear_down(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
     vmig_machine_free(f->machine);
     host_disconnect(&f->dest);
-    vmig_storage_free(f->source.local);
-    vmig_storage_free(f->dest.local);
+    vmig_node_free(f->source.local);
+    vmig_node_free(f->dest.local);
     g_assert_true(g_spawn_command_line_sync(command, NULL, NULL, NULL, NULL));
     g_free(f->source.dir);
     g_free(f->dest.dir);
@@ -217,9 +217,9 @@ static void test_largest(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_test_message("10 saves on both hosts in %.2f s", (double)(g_get_monotonic_time() - began) / 1e6);
     g_assert_cmpuint(vmig_job_record_size(f->machine->job), <, SNAPSHOTS * 1000);
 
-    g_assert_true(vmig_storage_record_get(f->dest.client, ID, &there, &error));
+    g_assert_true(vmig_node_record_get(f->dest.client, ID, &there, &error));
     g_assert_true(vmig_snapshot_tree_equal(f->machine->job->snapshots, there->snapshots, NULL));
-    VmigJournal *journal = vmig_storage_local_journal(f->dest.local, &error);
+    VmigJournal *journal = vmig_node_local_journal(f->dest.local, &error);
     assert_has_all(journal, there);
 
     began = g_get_monotonic_time();
@@ -239,7 +239,7 @@ static void test_broken(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
     begin(f, new_job(60, 1000 * 1000));
     f->machine->peer_recorded = TRUE;
-    g_assert_false(vmig_storage_record_put(f->dest.client, f->machine->job, &error));
+    g_assert_false(vmig_node_record_put(f->dest.client, f->machine->job, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_STATE);
     g_clear_error(&error);
     f->dest.break_from = 10;
@@ -249,15 +249,15 @@ static void test_broken(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     host_disconnect(&f->dest);
     f->dest.break_from = f->dest.puts = 0;
     host_connect(&f->dest);
-    f->world.dest.storage = f->dest.client;
-    g_assert_true(vmig_storage_record_get(f->dest.client, ID, &there, &error));
+    f->env.dest.node = f->dest.client;
+    g_assert_true(vmig_node_record_get(f->dest.client, ID, &there, &error));
     g_assert_null(there);
     g_assert_true(vmig_machine_save(f->machine, &error));
     g_assert_no_error(error);
     g_assert_cmpuint(f->dest.puts, >, 5);
     g_assert_cmpuint(f->dest.puts, <, 15); /* of some 20 */
-    g_assert_true(vmig_storage_record_get(f->dest.client, ID, &there, &error));
-    assert_has_all(vmig_storage_local_journal(f->dest.local, &error), there);
+    g_assert_true(vmig_node_record_get(f->dest.client, ID, &there, &error));
+    assert_has_all(vmig_node_local_journal(f->dest.local, &error), there);
 }
 
 /* The source's journal was replaced by one of before the job's texts: with the destination's record they come back. */
@@ -269,11 +269,11 @@ static void test_fetched(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     begin(f, new_job(20, 1000 * 1000));
     f->machine->peer_recorded = TRUE;
     g_assert_true(vmig_machine_save(f->machine, &error));
-    vmig_storage_free(f->source.local);
+    vmig_node_free(f->source.local);
     g_autofree char *command = g_strdup_printf("rm -r '%s'", f->source.dir);
     g_assert_true(g_spawn_command_line_sync(command, NULL, NULL, NULL, NULL));
     host_open(&f->source, VMIG_ROLE_SOURCE);
-    journal = vmig_storage_local_journal(f->source.local, &error);
+    journal = vmig_node_local_journal(f->source.local, &error);
     f->machine->journal = journal;
     g_assert_true(vmig_texts_fetch(f->machine, f->dest.client, f->machine->job, &error));
     g_assert_no_error(error);
@@ -293,15 +293,15 @@ static void test_ends(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     f->machine->peer_recorded = TRUE;
     g_assert_true(vmig_machine_save(f->machine, &error));
     VmigJournal *journal = f->machine->journal;
-    VmigJournal *there = vmig_storage_local_journal(f->dest.local, &error);
+    VmigJournal *there = vmig_node_local_journal(f->dest.local, &error);
     g_assert_true(vmig_journal_commit_transition(journal, job, VMIG_STATE_ROLLED_BACK, NULL, &error));
-    g_assert_true(vmig_storage_record_put(f->dest.client, job, &error));
+    g_assert_true(vmig_node_record_put(f->dest.client, job, &error));
     g_assert_no_error(error);
     g_assert_null(vmig_journal_text(journal, ID, name, NULL));
     g_assert_null(vmig_journal_text(there, ID, name, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_JOURNAL);
     g_clear_error(&error);
-    g_assert_true(vmig_storage_record_put(f->dest.client, job, &error));
+    g_assert_true(vmig_node_record_put(f->dest.client, job, &error));
 }
 
 /* A peer that sends without end, or asks for what it should not. */
@@ -316,15 +316,15 @@ static void test_bounded(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     for (guint i = 0; i <= VMIG_TEXTS_MAX; i++)
         g_ptr_array_add(many, g_strdup_printf("%u", i));
     g_ptr_array_add(many, NULL);
-    g_assert_false(vmig_storage_texts_put(f->dest.client, job, (const char *const *)many->pdata, &error));
+    g_assert_false(vmig_node_texts_put(f->dest.client, job, (const char *const *)many->pdata, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_UNSUPPORTED);
     g_clear_error(&error);
-    g_assert_null(vmig_storage_texts_get(f->dest.client, job, bad, &error));
+    g_assert_null(vmig_node_texts_get(f->dest.client, job, bad, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_PROTOCOL);
     g_clear_error(&error);
     g_autofree char *sum = g_compute_checksum_for_string(G_CHECKSUM_SHA256, "0", -1);
     const char *const first[] = {sum, NULL};
-    g_auto(GStrv) missing = vmig_storage_texts_missing(f->dest.client, job, first, &error);
+    g_auto(GStrv) missing = vmig_node_texts_missing(f->dest.client, job, first, &error);
     g_assert_no_error(error);
     g_assert_cmpstr(missing[0], ==, sum); /* nothing of it was taken */
 }

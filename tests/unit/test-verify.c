@@ -13,7 +13,7 @@
 #include "core/snapshot-tree.h"
 #include "flow/verify.h"
 #include "host/contents.h"
-#include "host/storage-local.h"
+#include "host/node-local.h"
 
 #define MIB (1u << 20)
 #define MEMORY (5 * MIB + 300 * 1024)
@@ -101,7 +101,7 @@ static const VmigHypervisorOps fake_ops = {
 typedef struct {
     char *dir;
     char *roots[2];
-    VmigStorage *storages[2];
+    VmigNode *nodes[2];
     Fake fake;
     VmigJob *job;
     gboolean cancel;
@@ -138,14 +138,14 @@ static void set_up(Fixture *f, gconstpointer data G_GNUC_UNUSED)
         g_autofree char *state = g_build_filename(f->dir, names[i], "state", NULL);
         g_autofree char *run = g_build_filename(f->dir, names[i], "run", NULL);
         const char *const roots[] = {f->roots[i], NULL};
-        VmigStorageConfig config = {.state_dir = state,
-                                    .run_dir = run,
-                                    .roots = roots,
-                                    .exe = "/bin/false",
-                                    .machine_id = names[i],
-                                    .role = VMIG_ROLE_SOURCE};
+        VmigNodeConfig config = {.state_dir = state,
+                                 .run_dir = run,
+                                 .roots = roots,
+                                 .exe = "/bin/false",
+                                 .machine_id = names[i],
+                                 .role = VMIG_ROLE_SOURCE};
         g_assert_cmpint(g_mkdir(f->roots[i], 0755), ==, 0);
-        f->storages[i] = vmig_storage_local_new(names[i], &config, &error);
+        f->nodes[i] = vmig_node_local_new(names[i], &config, &error);
         g_assert_no_error(error);
     }
     f->fake = (Fake){.parent = {.ops = &fake_ops, .host = (char *)"b"}};
@@ -161,7 +161,7 @@ static void set_up(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 static void tear_down(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     for (guint i = 0; i < 2; i++) {
-        vmig_storage_free(f->storages[i]);
+        vmig_node_free(f->nodes[i]);
         g_free(f->roots[i]);
     }
     g_ptr_array_unref(f->fake.snapshots);
@@ -173,9 +173,9 @@ static void tear_down(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
 /* --- images ------------------------------------------------------------------------------------------------------ */
 
-static char *path_of(Fixture *f, guint side, const char *name)
+static char *path_of(Fixture *f, guint role, const char *name)
 {
-    return g_build_filename(f->roots[side], name, NULL);
+    return g_build_filename(f->roots[role], name, NULL);
 }
 
 static void poke(const char *path, guint64 offset, gconstpointer bytes, gsize length)
@@ -302,8 +302,8 @@ static void on_progress(gpointer user, const VmigProgress *progress)
 static VmigVerdict *verify_with(Fixture *f, GError **error)
 {
     VmigVerifyRequest request = {
-        .source = {.storage = f->storages[0]},
-        .dest = {.storage = f->storages[1], .hypervisor = &f->fake.parent},
+        .source = {.node = f->nodes[0]},
+        .dest = {.node = f->nodes[1], .hypervisor = &f->fake.parent},
         .job = f->job,
         .cancelled = is_cancelled,
         .progress = on_progress,
@@ -388,7 +388,7 @@ static VmigTreeHash *read_whole(Fixture *f, const VmigContentAsk *ask, guint64 s
     guint64 next = 0;
 
     while (next < vmig_tree_hash_blocks(hash)) {
-        vmig_storage_content_page(f->storages[0], ask, hash, like, &next, &error);
+        vmig_node_content_page(f->nodes[0], ask, hash, like, &next, &error);
         g_assert_no_error(error);
     }
     return hash;
@@ -407,7 +407,7 @@ static void assert_disks(Fixture *f, const char *name)
 {
     g_autofree char *path = path_of(f, 0, name), *raw = path_of(f, 0, "raw"), *stamp = NULL;
     g_autoptr(GError) error = NULL;
-    g_autoptr(GPtrArray) contents = vmig_storage_contents(f->storages[0], path, &stamp, &error);
+    g_autoptr(GPtrArray) contents = vmig_node_contents(f->nodes[0], path, &stamp, &error);
     g_autoptr(VmigTreeHash) before = NULL;
 
     g_assert_no_error(error);
@@ -478,7 +478,7 @@ static void test_memory(Fixture *f, gconstpointer options)
     g_autoptr(GError) error = NULL;
 
     make_image(f, "d.qcow2", options);
-    g_autoptr(GPtrArray) contents = vmig_storage_contents(f->storages[0], path, &stamp, &error);
+    g_autoptr(GPtrArray) contents = vmig_node_contents(f->nodes[0], path, &stamp, &error);
     g_assert_no_error(error);
     assert_memory(f, path, stamp, "1", "-c 'write -P 90 0 4M' -c 'write -P 91 5M 300k'");
     assert_memory(f, path, stamp, "3", "-c 'write -P 17 0 5420k'");
@@ -493,7 +493,7 @@ static void test_refused(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     guint64 next = 0;
 
     make_image(f, "d.qcow2", "");
-    contents = vmig_storage_contents(f->storages[0], path, &stamp, NULL);
+    contents = vmig_node_contents(f->nodes[0], path, &stamp, NULL);
     const struct {
         VmigContentAsk ask;
         guint64 next;
@@ -510,7 +510,7 @@ static void test_refused(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     for (guint i = 0; i < G_N_ELEMENTS(rows); i++) {
         g_autoptr(GError) error = NULL;
         next = rows[i].next;
-        g_assert_false(vmig_storage_content_page(f->storages[0], &rows[i].ask, hash, NULL, &next, &error));
+        g_assert_false(vmig_node_content_page(f->nodes[0], &rows[i].ask, hash, NULL, &next, &error));
         g_test_message("%u: %s", i, error->message);
         g_assert_error(error, VMIG_ERROR, (int)rows[i].code);
     }
@@ -841,11 +841,11 @@ static void test_writer(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     guint runs = 0;
 
     while (!locks.writer)
-        g_assert_true(vmig_storage_locks(f->storages[1], path, &locks, NULL));
+        g_assert_true(vmig_node_locks(f->nodes[1], path, &locks, NULL));
     while (locks.writer) {
         assert_equal(f);
         runs++;
-        g_assert_true(vmig_storage_locks(f->storages[1], path, &locks, NULL));
+        g_assert_true(vmig_node_locks(f->nodes[1], path, &locks, NULL));
     }
     g_thread_join(writer);
     g_test_message("%u verifications beside the writer", runs);

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* vmig-snap purge. */
+#include "api/vmig-snap.h"
+#include "cli/args.h"
+#include "cli/outcome.h"
+#include "cli/render.h"
+
+static JsonNode *act(const char *domain, gboolean alone, GError **error)
+{
+    return vmig_args_check_name("domain", domain, error) ? vmig_purge(NULL, domain, alone, error) : NULL;
+}
+
+int vmig_cmd_purge(int argc, char **argv)
+{
+    static const char *const names[] = {"DOMAIN", NULL};
+    VmigMode mode = {FALSE, FALSE};
+    gboolean alone = FALSE;
+    const GOptionEntry entries[] = {
+        {"without-destination", 0, 0, G_OPTION_ARG_NONE, &alone, "Do not ask the other host whether it has everything",
+         NULL},
+        {"json", 0, 0, G_OPTION_ARG_NONE, &mode.json, "Print one JSON document", NULL},
+        G_OPTION_ENTRY_NULL,
+    };
+    const VmigUsage usage = {
+        .command = "purge",
+        .arguments = "DOMAIN",
+        .summary = "Removes the images that the finished migration of a guest kept on this host, where nobody\n"
+                   "uses them and the other host has everything. It asks nothing.",
+        .least = 1,
+        .most = 1,
+        .names = names,
+    };
+    g_auto(GStrv) rest = NULL;
+    g_autoptr(GError) error = NULL;
+    int code;
+
+    if (vmig_args_parse(&usage, entries, argc, argv, &mode, &rest, &code) == VMIG_ARGS_END)
+        return code;
+    g_autoptr(JsonNode) node = act(rest[0], alone, &error);
+    return vmig_end_with_document(&mode, node, error, vmig_render_purged, VMIG_EXIT_DONE);
+}

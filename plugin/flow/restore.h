@@ -1,8 +1,0 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The recorded snapshot tree, put back into a host's libvirt. */
-#pragma once
-
-#include "flow/side.h"
-
-/* Defines what is missing, parents first, and proves the tree equal to the recorded one. */
-gboolean vmig_restore_snapshots(VmigMachine *m, VmigSide side, GError **error);

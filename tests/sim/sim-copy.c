@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Seeds that arrive, and the copier that sends them. Receivers and hashes belong to the process that serves them. */
+#include "sim.h"
+
+#include <string.h>
+
+#include "core/path-map.h"
+#include "store/gate.h"
+
+#define SIM_FRESH 1 /* a receiver with nothing in its part */
+
+typedef struct {
+    const char *job, *part, *dest, *rebase, *hash, *kept;
+} Seed;
+
+static gboolean read_seed(VmigReader *args, Seed *seed, GError **error)
+{
+    seed->job = vmig_reader_text(args, "job");
+    JsonObject *object = vmig_reader_object(args, "file");
+    if (!vmig_reader_end(args, error, "the request"))
+        return FALSE;
+    VmigReader reader = vmig_reader(object);
+    seed->part = vmig_reader_text(&reader, "part");
+    seed->dest = vmig_reader_text(&reader, "dest");
+    seed->rebase = vmig_reader_maybe_text(&reader, "rebase");
+    seed->hash = vmig_reader_maybe_text(&reader, "hash");
+    seed->kept = vmig_reader_maybe_text(&reader, "kept");
+    return vmig_reader_end(&reader, error, "the request");
+}
+
+/* As do_unplace() of node-copy.c. */
+static gboolean unplace(SimHost *host, const Seed *seed, GError **error)
+{
+    const SimFile *file = sim_file_find(host, seed->dest);
+    g_autofree char *owner = vmig_journal_token(host->journal, seed->job, error);
+
+    if (owner == NULL)
+        return FALSE;
+    if (strcmp(owner, VMIG_OWNER_DESTINATION) == 0)
+        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the guest runs here");
+    if (file != NULL && file->writer != NULL)
+        return vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "somebody writes to '%s'", seed->dest);
+    g_hash_table_remove(host->hashes, seed->part);
+    return vmig_gate_rename(host->journal, seed->job, seed->dest, seed->part, error);
+}
+
+/* As vmig_local_take_kept() of node-kept.c. */
+static gboolean take_kept(SimHost *host, const Seed *seed, GError **error)
+{
+    SimFile *there = sim_file_find(host, seed->dest);
+    SimFile *part = sim_file_find(host, seed->part);
+
+    if ((part == NULL) == (there == NULL))
+        return TRUE;
+    if (part == NULL && there->kept == NULL)
+        return vmig_fail(error, VMIG_ERROR_DESTINATION_EXISTS, NULL, "'%s' cannot be the seed any more", seed->dest);
+    if (!vmig_gate_take(host->journal, seed->job, seed->dest, seed->part, (8 << 8) | (host->is_dest ? 2 : 1),
+                        part == NULL ? there->ino : 0, error))
+        return FALSE;
+    g_clear_pointer(&sim_file_find(host, seed->part)->kept, g_free);
+    host->sim->took_kept = TRUE;
+    return TRUE;
+}
+
+/* As intend_part() and record_part() of node-copy.c. */
+static gboolean receive(SimHost *host, const Seed *seed, gboolean *fresh, GError **error)
+{
+    g_autoptr(VmigJournalFile) row = NULL;
+
+    g_hash_table_remove(host->hashes, seed->part);
+    if (!vmig_path_is_ours(seed->part, seed->job))
+        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is none of ours", seed->part);
+    if (!vmig_journal_file_get(host->journal, seed->job, seed->part, &row, error))
+        return FALSE;
+    gboolean known = row != NULL && strcmp(row->state, "removed") != 0;
+    if (!known && !vmig_gate_intend(host->journal, seed->job, seed->part, "part", error))
+        return FALSE;
+    if (seed->kept != NULL && !take_kept(host, seed, error))
+        return FALSE;
+    *fresh = sim_file_find(host, seed->part) == NULL;
+    if (*fresh)
+        sim_file_create(host, seed->part, NULL);
+    if (!(known && strcmp(row->state, "redundant") == 0) &&
+        !vmig_gate_made(host->journal, seed->job, seed->part, error))
+        return FALSE;
+    g_hash_table_replace(host->receivers, g_strdup(seed->part), GINT_TO_POINTER(*fresh ? SIM_FRESH : SIM_FRESH + 1));
+    return TRUE;
+}
+
+static JsonObject *received(SimHost *host, const Seed *seed, GError **error)
+{
+    const char *hash = g_hash_table_lookup(host->hashes, seed->part);
+
+    if (g_hash_table_remove(host->receivers, seed->part)) {
+        const SimFile *file = sim_file_find(host, seed->part);
+        /* Planted: what was there already is believed to be what was sent. */
+        gboolean blind = host->sim->broken == SIM_BREAK_COPY && host->sim->sent_hash != NULL;
+        g_hash_table_replace(host->hashes, g_strdup(seed->part),
+                             blind          ? g_strdup(host->sim->sent_hash)
+                             : file != NULL ? sim_file_hash(file)
+                                            : g_strdup("nothing"));
+        hash = g_hash_table_lookup(host->hashes, seed->part);
+    }
+    if (hash == NULL) {
+        vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "nothing receives '%s' any more", seed->part);
+        return NULL;
+    }
+    JsonObject *reply = json_object_new();
+    json_object_set_string_member(reply, "hash", hash);
+    return reply;
+}
+
+static gboolean place(SimHost *host, const Seed *seed, GError **error)
+{
+    SimFile *file = sim_file_find(host, seed->part);
+    const char *hash = g_hash_table_lookup(host->hashes, seed->part);
+
+    if (file != NULL && hash != NULL && seed->hash != NULL && strcmp(hash, seed->hash) != 0)
+        return vmig_fail(error, VMIG_ERROR_HASH_MISMATCH, NULL, "'%s' is not what was sent", seed->part);
+    if (file != NULL && seed->rebase != NULL) {
+        g_free(file->backing);
+        file->backing = g_strdup(seed->rebase);
+    }
+    if ((file != NULL && !vmig_gate_verified(host->journal, seed->job, seed->part, error)) ||
+        !vmig_gate_rename(host->journal, seed->job, seed->part, seed->dest, error))
+        return FALSE;
+    g_hash_table_remove(host->hashes, seed->part);
+    return TRUE;
+}
+
+JsonObject *sim_copy_call(SimHost *host, const char *method, VmigReader *args, gboolean *known, GError **error)
+{
+    static const char *const methods[] = {"receive", "received", "place", "unplace", NULL};
+    Seed seed;
+
+    *known = g_strv_contains(methods, method);
+    if (!*known || !read_seed(args, &seed, error))
+        return NULL;
+    if (strcmp(method, "received") == 0)
+        return received(host, &seed, error);
+    gboolean receives = strcmp(method, "receive") == 0, fresh = FALSE;
+    if (!(receives                       ? receive(host, &seed, &fresh, error)
+          : strcmp(method, "place") == 0 ? place(host, &seed, error)
+                                         : unplace(host, &seed, error)))
+        return NULL;
+    JsonObject *reply = json_object_new();
+    if (receives)
+        json_object_set_boolean_member(reply, "fresh", fresh);
+    return reply;
+}
+
+typedef struct {
+    VmigCopier parent;
+    Sim *sim;
+    gboolean cancelled;
+} SimCopier;
+
+/* One that is interrupted has sent half of it, and the other half is as it was. */
+static void send_blocks(SimFile *to, const SimFile *from, gboolean half)
+{
+    guint32 old[SIM_BLOCKS];
+
+    memcpy(old, to->blocks, sizeof old);
+    sim_file_copy(to, from);
+    if (half)
+        memcpy(to->blocks + SIM_BLOCKS / 2, old + SIM_BLOCKS / 2, sizeof old / 2);
+}
+
+static gboolean send_file(Sim *sim, VmigCopyTask *task, gboolean half, GError **error)
+{
+    SimHost *dest = sim_dest(sim);
+    SimFile *from = sim_file_find(sim_source(sim), task->file->source);
+    SimFile *to = sim_file_find(dest, task->file->part);
+
+    if (from == NULL)
+        return vmig_fail(error, VMIG_ERROR_IO, NULL, "'%s' is gone", task->file->source);
+    if (to == NULL || !g_hash_table_contains(dest->receivers, task->file->part))
+        return vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "nobody receives '%s'", task->file->part);
+    gboolean fresh = GPOINTER_TO_INT(g_hash_table_lookup(dest->receivers, task->file->part)) == SIM_FRESH;
+    if (sim->broken != SIM_BREAK_COPY || fresh)
+        send_blocks(to, from, half);
+    task->hash = sim_file_hash(from);
+    sim_meddle_copied(sim, task->file->source);
+    g_free(sim->sent_hash);
+    sim->sent_hash = fresh ? NULL : g_strdup(task->hash);
+    if (sim->corrupt) {
+        sim->corrupt = FALSE;
+        to->blocks[0] ^= 0x40000000;
+    }
+    return TRUE;
+}
+
+static gboolean copier_send(VmigCopier *self, GPtrArray *tasks, const VmigCopyEvents *events, GError **error)
+{
+    SimCopier *copier = (SimCopier *)self;
+    Sim *sim = copier->sim;
+    SimCall call;
+    gboolean ok = TRUE;
+
+    if (!sim_node_begin(sim, &call, sim_dest(sim), "send", error))
+        return FALSE;
+    sim_advance(sim, sim_random_scale(&sim->env, 10 * SIM_MS, 600 * SIM_S));
+    for (guint i = 0; ok && i < tasks->len; i++) {
+        VmigCopyProgress now = {SIM_VIRTUAL_SIZE, SIM_VIRTUAL_SIZE, SIM_VIRTUAL_SIZE};
+        if (copier->cancelled)
+            ok = vmig_fail(error, VMIG_ERROR_CANCELLED, NULL, "the copy was cancelled");
+        else
+            ok = send_file(sim, tasks->pdata[i], call.crash_after || call.fail_after, error);
+        if (ok && events->progress != NULL)
+            events->progress(events->user, i, &now);
+    }
+    return sim_call_end(sim, &call, ok, error);
+}
+
+static void copier_cancel(VmigCopier *self)
+{
+    ((SimCopier *)self)->cancelled = TRUE;
+}
+
+static void copier_set_bandwidth(VmigCopier *self G_GNUC_UNUSED, guint64 bytes G_GNUC_UNUSED)
+{
+}
+
+static void copier_free(VmigCopier *self)
+{
+    g_free(self);
+}
+
+static const VmigCopierOps copier_ops = {copier_send, copier_cancel, copier_set_bandwidth, copier_free};
+
+VmigCopier *sim_copier_new(Sim *sim)
+{
+    SimCopier *self = g_new0(SimCopier, 1);
+
+    self->parent.ops = &copier_ops;
+    self->sim = sim;
+    return &self->parent;
+}
