@@ -4,10 +4,14 @@
 #include "flow/overlay.h"
 #include "flow/host.h"
 
+gboolean vmig_after_boot_same(const VmigMachine *m)
+{
+    return !m->here_is_dest && g_strcmp0(m->job->source_boot, vmig_journal_boot_id(m->journal)) == 0;
+}
+
 static gboolean was_booted(const VmigMachine *m)
 {
-    return !m->here_is_dest && m->job->autostart && m->job->source_boot != NULL &&
-           g_strcmp0(m->job->source_boot, vmig_journal_boot_id(m->journal)) != 0;
+    return !m->here_is_dest && m->job->autostart && m->job->source_boot != NULL && !vmig_after_boot_same(m);
 }
 
 /* *started: it was off. */

@@ -5,6 +5,9 @@
 
 #include "flow/machine.h"
 
+/* Whether this is the source, and was not booted since the job began. Asks nobody. */
+gboolean vmig_after_boot_same(const VmigMachine *m);
+
 /* Before the migration was begun, and without the destination, which may be off for long: the guest runs on its
  * overlays meanwhile. What keeps it from that is noted; the job then does what it does with a guest that is off. */
 void vmig_after_boot_start_early(VmigMachine *m);

@@ -5,6 +5,7 @@
 
 #include "core/domain-xml.h"
 #include "flow/commit-private.h"
+#include "flow/after-boot.h"
 #include "flow/ours.h"
 #include "flow/pivot-truth.h"
 
@@ -234,6 +235,24 @@ static gboolean require_defined_on_overlays(VmigMachine *m, GError **error)
     return TRUE;
 }
 
+/* The overlays are there, and it was never noted that they take the guest's writes, which is done once the definition
+ * names them durably. Where it names the bases in the same boot, libvirt wrote that: at a revert, which throws away what
+ * was written since the snapshot, or because the overlays were never put on. A power loss can do the same to a guest
+ * that wrote into them. */
+static gboolean overlays_are_out(VmigMachine *m, gboolean *ret, GError **error)
+{
+    *ret = FALSE;
+    if (m->job->frozen || m->job->commit_started || m->job->pivoting || !vmig_after_boot_same(m))
+        return TRUE;
+    g_autoptr(VmigDomainXml) persistent = vmig_host_definition(m, VMIG_SOURCE, VMIG_XML_PERSISTENT, error);
+    if (persistent == NULL)
+        return FALSE;
+    *ret = TRUE;
+    for (guint i = 0; i < m->job->disks->len; i++)
+        *ret = *ret && vmig_host_chain_in(persistent, m->job->disks->pdata[i], VMIG_SOURCE) == VMIG_CHAIN_BASE;
+    return TRUE;
+}
+
 gboolean vmig_commit_back_work(VmigMachine *m, VmigBackWork *ret, GError **error)
 {
     VmigHost *source = vmig_host_at(m, VMIG_SOURCE, error);
@@ -250,7 +269,10 @@ gboolean vmig_commit_back_work(VmigMachine *m, VmigBackWork *ret, GError **error
                          "'%s' is gone from the source", m->job->domain);
     if (run != VMIG_RUN_SHUTOFF)
         return back_work_live(m, exists, ret, error);
-    *ret = exists ? VMIG_BACK_OFFLINE : VMIG_BACK_NOTHING;
+    gboolean out = FALSE;
+    if (exists && !overlays_are_out(m, &out, error))
+        return FALSE;
+    *ret = exists && !out ? VMIG_BACK_OFFLINE : VMIG_BACK_NOTHING;
     if (exists && (!require_frozen(m, source, error) || !require_defined_on_overlays(m, error)))
         return FALSE;
     return !exists || !m->job->diverged || fail_diverged(m, error);

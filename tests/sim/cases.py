@@ -25,6 +25,9 @@ CASES = {
         'MIGRATE/migrate-poll/source#3=save', 'MIGRATE/fence-take/source=crash-after',
         'UNCERTAIN/count-snapshots/source=error-before']),
     # An operator reverts the guest on its bases, and it goes off while the job is parked for that.
+    # The same before it is noted that the overlays take its writes.
+    'reverted-before-frozen': ((1, 3, 4), 'rolled-back', ['OVERLAY/made/source#2=revert',
+                                                             'ROLLBACK/find/source#2=guest-off']),
     'reverted-and-off': ((3, 4, 7), 'set-aside', ['COPY/receive/dest=guard', 'COPY/stat/source=revert',
                                                   'PARKED/lock/source=guest-off']),
 }
