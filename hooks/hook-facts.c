@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "core/domain-xml.h"
+#include "definition/domain-xml.h"
 #include "core/names.h"
 #include "store/journal.h"
 #include "store/oplock.h"

@@ -9,7 +9,7 @@
 #include "core/job.h"
 #include "hooks/hook-decide.h"
 
-/* The same file as in host/config.h, of which this reads two keys. */
+/* The same file as in os/config.h, of which this reads two keys. */
 #define VMIG_HOOK_CONFIG "/etc/vmig-snap/vmig-snap.conf"
 
 typedef struct {

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "core/domain-xml.h"
+#include "definition/domain-xml.h"
 #include "hooks/hook-facts.h"
 #include "hooks/hook-wake.h"
 

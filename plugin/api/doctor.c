@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* doctor and purge, as documents. */
-#include "flow/doctor.h"
+#include "doctor/doctor.h"
 
 #include "api/json-members.h"
 #include "api/vmig-snap.h"
-#include "flow/kept-images.h"
-#include "host/destination.h"
-#include "host/libvirt.h"
-#include "host/ssh-link.h"
-#include "host/waker.h"
+#include "doctor/kept-images.h"
+#include "link/destination.h"
+#include "drivers/libvirt/libvirt.h"
+#include "link/ssh-link.h"
+#include "os/waker.h"
 
 static void add_finding(JsonBuilder *b, const VmigFinding *finding)
 {

@@ -4,8 +4,8 @@
 
 #include <json-glib/json-glib.h>
 
-#include "flow/machine.h"
-#include "flow/plan.h"
+#include "engine/machine.h"
+#include "plan/plan.h"
 
 /* All (transfer full). */
 JsonNode *vmig_document_plan(const VmigPlan *plan);

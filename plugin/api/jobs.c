@@ -9,11 +9,11 @@
 #include "api/documents.h"
 #include "api/session-private.h"
 #include "core/errors.h"
-#include "flow/records.h"
-#include "host/flag-file.h"
-#include "host/host-setup.h"
-#include "host/worker.h"
-#include "host/env-real.h"
+#include "engine/records.h"
+#include "os/flag-file.h"
+#include "drivers/libvirt/host-setup.h"
+#include "os/worker.h"
+#include "api/env-real.h"
 #include "store/oplock.h"
 
 #define ASK_LIMIT (5 * G_USEC_PER_SEC)

@@ -3,10 +3,10 @@
 #pragma once
 
 #include "api/vmig-snap.h"
-#include "flow/machine.h"
-#include "host/config.h"
-#include "host/waker.h"
-#include "host/env-real.h"
+#include "engine/machine.h"
+#include "os/config.h"
+#include "os/waker.h"
+#include "api/env-real.h"
 
 struct _VmigSession {
     GObject parent;

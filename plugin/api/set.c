@@ -2,9 +2,9 @@
 /* What can be changed of a job that is under way: of the process that works on it, or of the record for the next. */
 #include "api/documents.h"
 #include "api/session-private.h"
-#include "host/control.h"
-#include "host/node-local.h"
-#include "host/env-real.h"
+#include "link/control.h"
+#include "node/node-local.h"
+#include "api/env-real.h"
 
 static gboolean check_open(const VmigJob *job, GError **error)
 {

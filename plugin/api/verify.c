@@ -5,8 +5,8 @@
 #include "api/json-members.h"
 #include "api/session-private.h"
 #include "core/names.h"
-#include "flow/verify.h"
-#include "host/env-real.h"
+#include "verify/verify.h"
+#include "api/env-real.h"
 
 /* --- the document --- */
 

@@ -7,6 +7,9 @@
  *
  * Memory: (transfer full) results belong to the caller. Errors: domain vmig_error_quark(), codes and names as in
  * docs/errors.md.
+ *
+ * Folder plugin/api: the public interface of the library, the documents that it gives, and the environment of a real
+ * run. The only folder that puts all others together.
  */
 #pragma once
 

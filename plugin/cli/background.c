@@ -13,13 +13,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "cli/look.h"
+#include "cli/render/look.h"
 #include "cli/outcome.h"
 #include "cli/output.h"
 #include "core/errors.h"
 #include "core/path-map.h"
 #include "core/states.h"
-#include "host/config.h"
+#include "os/config.h"
 
 struct VmigBackground {
     int fd; /* the pipe's end for writing, -1 once the old process knows */

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the commands have in common: how they end, and who is told what. */
+/* What the commands have in common: how they end, and who is told what.
+ *
+ * Folder plugin/cli: the command line: one file for each command.
+ */
 #pragma once
 
 #include <glib.h>

@@ -8,10 +8,10 @@
 #include "cli/outcome.h"
 #include "core/errors.h"
 #include "core/path-map.h"
-#include "host/agent.h"
-#include "host/config.h"
-#include "host/guard.h"
-#include "host/node-local.h"
+#include "node/agent.h"
+#include "os/config.h"
+#include "guard/guard.h"
+#include "node/node-local.h"
 
 /* The protocol's two ends, out of the way of everything else: a library that prints must not speak to the peer, and a
  * program that is started must not read what is meant for us. */

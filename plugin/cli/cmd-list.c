@@ -2,9 +2,9 @@
 /* vmig-snap list. */
 #include "api/vmig-snap.h"
 #include "cli/args.h"
-#include "cli/look.h"
+#include "cli/render/look.h"
 #include "cli/outcome.h"
-#include "cli/render.h"
+#include "cli/render/render.h"
 
 static char *unfinished_page(JsonObject *list)
 {

@@ -2,10 +2,10 @@
 /* vmig-snap plan, and migrate --dry-run. */
 #include "cli/cmd-plan.h"
 
-#include "cli/look.h"
+#include "cli/render/look.h"
 #include "cli/outcome.h"
 #include "cli/output.h"
-#include "cli/render.h"
+#include "cli/render/render.h"
 
 int vmig_run_plan(const VmigRequestArgs *args)
 {
@@ -19,7 +19,7 @@ int vmig_run_plan(const VmigRequestArgs *args)
     if (args->mode.json) {
         vmig_out_json(node);
     } else if (!args->mode.quiet) {
-        g_autofree char *page = vmig_render_plan(plan);
+        g_autofree char *page = vmig_render_plan(plan, vmig_out_is_utf8());
         vmig_out(page);
     }
     g_autofree char *refusals = vmig_plan_refusals_text(plan);

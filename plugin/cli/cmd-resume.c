@@ -2,7 +2,7 @@
 /* vmig-snap resume: one job, the only one there is, or all of them. */
 #include "api/vmig-snap.h"
 #include "cli/args.h"
-#include "cli/look.h"
+#include "cli/render/look.h"
 #include "cli/outcome.h"
 #include "cli/source-images.h"
 #include "cli/output.h"

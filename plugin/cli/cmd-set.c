@@ -4,7 +4,7 @@
 
 #include "api/vmig-snap.h"
 #include "cli/args.h"
-#include "cli/look.h"
+#include "cli/render/look.h"
 #include "cli/outcome.h"
 #include "core/amount.h"
 #include "core/errors.h"

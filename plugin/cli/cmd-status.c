@@ -3,7 +3,7 @@
 #include "api/vmig-snap.h"
 #include "cli/args.h"
 #include "cli/outcome.h"
-#include "cli/render.h"
+#include "cli/render/render.h"
 
 static JsonNode *ask(const char *job, GError **error)
 {

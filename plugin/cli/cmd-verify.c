@@ -5,11 +5,11 @@
 #include "api/vmig-snap.h"
 #include "cli/args.h"
 #include "cli/interrupt.h"
-#include "cli/look.h"
+#include "cli/render/look.h"
 #include "cli/outcome.h"
 #include "cli/output.h"
 #include "cli/progress.h"
-#include "cli/render.h"
+#include "cli/render/render.h"
 #include "core/errors.h"
 
 /* Who is asked, and what is shown meanwhile. */

@@ -11,7 +11,7 @@
 #include "cli/output.h"
 #include "core/errors.h"
 #include "core/names.h"
-#include "host/fault.h"
+#include "os/fault.h"
 
 static const VmigCommand commands[] = {
     {"plan", "DOMAIN DEST", "Show what migrate would do, and every reason against it", vmig_cmd_plan},

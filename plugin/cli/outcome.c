@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "cli/look.h"
+#include "cli/render/look.h"
 #include "cli/output.h"
 #include "core/amount.h"
 #include "core/errors.h"

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "cli/look.h"
+#include "cli/render/look.h"
 #include "cli/output.h"
 #include "core/amount.h"
 

@@ -9,7 +9,7 @@
 #include "core/errors.h"
 #include "core/names.h"
 #include "core/path-map.h"
-#include "host/destination.h"
+#include "link/destination.h"
 
 /* QEMU's own limits: MAX_MIGRATE_DOWNTIME of migration/options.c, and multifd-channels is an uint8. */
 #define MAX_DOWNTIME_MS (2000 * 1000)

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "cli/interrupt.h"
-#include "cli/look.h"
+#include "cli/render/look.h"
 #include "cli/outcome.h"
 #include "core/errors.h"
 

@@ -2,7 +2,7 @@
 /* That nothing uses them is said only where the result proves it. */
 #include "cli/source-images.h"
 
-#include "cli/look.h"
+#include "cli/render/look.h"
 
 void vmig_say_source_images(VmigWatch *watch, JsonNode *result)
 {

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "cli/interrupt.h"
-#include "cli/look.h"
+#include "cli/render/look.h"
 #include "cli/outcome.h"
 #include "cli/output.h"
 #include "cli/progress.h"

@@ -389,28 +389,24 @@ void vmig_job_set_state(VmigJob *job, VmigState state)
     job->state = g_strdup(vmig_state_name(state));
 }
 
+static void set_why(char **code, char **message, char **hint, const GError *error)
+{
+    g_free(*code);
+    g_free(*message);
+    g_free(*hint);
+    *code = error != NULL ? g_strdup(vmig_error_name_of(error)) : NULL;
+    *message = error != NULL ? g_strdup(error->message) : NULL;
+    *hint = error != NULL ? g_strdup(vmig_error_hint(error)) : NULL;
+}
+
 void vmig_job_set_error(VmigJob *job, const GError *error)
 {
-    g_clear_pointer(&job->error_code, g_free);
-    g_clear_pointer(&job->error_message, g_free);
-    g_clear_pointer(&job->error_hint, g_free);
-    if (error == NULL)
-        return;
-    job->error_code = g_strdup(vmig_error_name_of(error));
-    job->error_message = g_strdup(error->message);
-    job->error_hint = g_strdup(vmig_error_hint(error));
+    set_why(&job->error_code, &job->error_message, &job->error_hint, error);
 }
 
 void vmig_job_set_last(VmigJob *job, const GError *error)
 {
-    g_clear_pointer(&job->last_code, g_free);
-    g_clear_pointer(&job->last_message, g_free);
-    g_clear_pointer(&job->last_hint, g_free);
-    if (error == NULL)
-        return;
-    job->last_code = g_strdup(vmig_error_name_of(error));
-    job->last_message = g_strdup(error->message);
-    job->last_hint = g_strdup(vmig_error_hint(error));
+    set_why(&job->last_code, &job->last_message, &job->last_hint, error);
 }
 
 char **vmig_job_texts(const VmigJob *job)

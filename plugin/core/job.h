@@ -4,6 +4,9 @@
  * It is written as one JSON object, to the journals of both hosts. Each structure has one table of fields in job.c
  * that drives reading and writing, so that a field cannot be written and then not be read. Unknown fields are kept
  * out, missing ones are zero; VMIG_JOB_VERSION changes when the meaning of a field does.
+ *
+ * Folder plugin/core: the job record, errors, states, the retry decision and the decision table after a crash, qcow2
+ * headers. Pure: nothing here opens a file, starts a process or talks to libvirt.
  */
 #pragma once
 
@@ -16,7 +19,7 @@
 #define VMIG_JOB_VERSION 4
 
 /* What one internal snapshot of an image is. Names and ids are printable: vmig_printable(), other bytes are another
- * text. The hashes are those of host/snapshot-page.h, NULL while they are not known. */
+ * text. The hashes are those of image/snapshot-page.h, NULL while they are not known. */
 typedef struct {
     char *id;
     char *name;

@@ -9,6 +9,9 @@
  *
  * Errors of all functions: JOURNAL for what cannot be read, written or trusted, NO_SPACE for a full disk, TIMEOUT if
  * another process kept it busy for 5 s.
+ *
+ * Folder plugin/store: what outlives the process on this host: the journal, the operation lock, and the gate that
+ * every delete passes. Touches /var/lib/vmig-snap and the image roots.
  */
 #pragma once
 

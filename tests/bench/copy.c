@@ -14,9 +14,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "host/copier.h"
-#include "host/receiver.h"
-#include "host/tls-identity.h"
+#include "copy/copier.h"
+#include "copy/receiver.h"
+#include "os/tls-identity.h"
 
 static int fail(const GError *error)
 {

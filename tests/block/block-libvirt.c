@@ -7,7 +7,7 @@
 #include <json-glib/json-glib.h>
 #include <string.h>
 
-#include "core/domain-xml.h"
+#include "definition/domain-xml.h"
 #include "core/errors.h"
 
 #define PATIENCE (20 * G_USEC_PER_SEC)

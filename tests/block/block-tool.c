@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 #include "core/errors.h"
-#include "flow/migrate-flow.h"
-#include "host/node-local.h"
+#include "flows/migrate/migrate-flow.h"
+#include "node/node-local.h"
 
 #define UUID "c7a5fdbd-cdaf-4455-926a-02d65c16db18"
 

@@ -8,7 +8,7 @@
 #include <glib.h>
 #include <sys/types.h>
 
-#include "host/env.h"
+#include "port/env.h"
 
 #define BLOCK_DISKS 2
 #define BLOCK_SECTOR 512

@@ -26,8 +26,8 @@
 #include <unistd.h>
 
 #include "core/errors.h"
-#include "flow/machine.h"
-#include "host/node-local.h"
+#include "engine/machine.h"
+#include "node/node-local.h"
 
 #define MOST_TOOLS 6
 #define PATIENCE (60 * G_USEC_PER_SEC)

@@ -4,8 +4,8 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
-#include "host/agent.h"
-#include "host/json-read.h"
+#include "node/agent.h"
+#include "os/json-read.h"
 #include "tests/fuzz/fuzz.h"
 
 static JsonObject *call(VmigNode *self G_GNUC_UNUSED, const char *method, JsonObject *args, GError **error)

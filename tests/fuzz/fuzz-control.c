@@ -4,8 +4,8 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#include "host/control.h"
-#include "host/json-read.h"
+#include "link/control.h"
+#include "os/json-read.h"
 #include "tests/fuzz/fuzz.h"
 
 static guint sets;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* A domain's definition, as libvirt or the other host gives it, through everything that reads or rewrites one. What a
  * rewrite makes can be read again. */
-#include "core/domain-xml.h"
+#include "definition/domain-xml.h"
 #include "core/path-map.h"
 #include "tests/fuzz/fuzz.h"
 

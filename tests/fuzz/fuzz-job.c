@@ -2,7 +2,7 @@
 /* A job's record, as the other host gives it. What was read is written and read again as the same. Only what is one
  * JSON object: json-glib leaks where there is more in a text, and a journal's text is one that was written here. */
 #include "core/job.h"
-#include "host/json-read.h"
+#include "os/json-read.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -7,8 +7,8 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include "host/json-read.h"
-#include "host/node-local.h"
+#include "os/json-read.h"
+#include "node/node-local.h"
 #include "tests/fuzz/fuzz.h"
 
 #define MOST_CALLS 12

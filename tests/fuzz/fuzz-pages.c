@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What the other host tells of blocks: pages of a file's blocks and of a snapshot's, and sets of blocks. Nothing behind
  * the end of the file is ever told, whatever the page says. The first byte chooses the reader and the file's size. */
-#include "host/known-blocks.h"
-#include "host/snapshot-page.h"
+#include "copy/known-blocks.h"
+#include "image/snapshot-page.h"
 #include "tests/fuzz/fuzz.h"
 
 static const guint64 sizes[] = {1, VMIG_HASH_BLOCK, 3 * VMIG_HASH_BLOCK + 5000, 40 * VMIG_HASH_BLOCK + 1};

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Definitions of snapshots, as libvirt or the other host gives them; a form feed is between two of them. */
-#include "core/domain-xml.h"
+#include "definition/domain-xml.h"
 #include "core/path-map.h"
-#include "core/snapshot-tree.h"
+#include "definition/snapshot-tree.h"
 #include "tests/fuzz/fuzz.h"
 
 static void add_disk(VmigJob *job)

@@ -143,7 +143,7 @@ def test_points_are_all(case):
     """Every fault point that the product has is in one of the lists above, or is known to need
     something else."""
     states = re.findall(r'^VMIG_STATE\((\w+)', (ROOT / 'plugin/core/states.def').read_text(), re.M)
-    named = re.findall(r'^VMIG_POINT\("([\w.]+)"', (ROOT / 'plugin/host/faults.def').read_text(), re.M)
+    named = re.findall(r'^VMIG_POINT\("([\w.]+)"', (ROOT / 'plugin/os/faults.def').read_text(), re.M)
     # No step runs in these; UNCERTAIN is for the crash tests.
     without = {'PLAN', 'DONE', 'ROLLED_BACK', 'SET_ASIDE', 'PARKED', 'UNCERTAIN'}
     every = {f'{state}.{end}' for state in states if state not in without

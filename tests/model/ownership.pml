@@ -269,7 +269,7 @@ inline give_token(given)
     }
 }
 
-/* What token_seen() and source_seen(), then dest_seen() and fence_stands() of flow/resolve.c see. */
+/* What token_seen() and source_seen(), then dest_seen() and fence_stands() of flows/migrate/resolve.c see. */
 inline look()
 {
     atomic {
@@ -395,7 +395,7 @@ inline settle()
     od
 }
 
-/* flow/records.c: whose record counts. */
+/* engine/records.c: whose record counts. */
 #define RANK(host) ((!token[host] || record[host] == 255) -> 0 : (IS_AFTER(record[host]) -> record[host] : 1))
 
 inline agree()

@@ -67,11 +67,11 @@ one('retry-no-ceiling', RETRY, '    delay = MIN(delay, ceiling);\n', '',
 # The machine's table, names, the snapshot tree.
 one('states-way-back-after', 'plugin/core/states.def', 'NEXT(COMMIT, PARKED))', 'NEXT(COMMIT, ROLLBACK, PARKED))',
     'a job goes back although the destination owns the guest', 'unit states')
-one('tree-parent', 'plugin/core/snapshot-tree.c', 'if (g_strcmp0(a->parent, b->parent) != 0)', 'if (FALSE)',
+one('tree-parent', 'plugin/definition/snapshot-tree.c', 'if (g_strcmp0(a->parent, b->parent) != 0)', 'if (FALSE)',
     'a snapshot that came with another parent is taken for right', 'unit snapshot-tree')
-one('tree-one-way', 'plugin/core/snapshot-tree.c', 'return is_in(a, b, ret_difference) && is_in(b, a, ret_difference);',
+one('tree-one-way', 'plugin/definition/snapshot-tree.c', 'return is_in(a, b, ret_difference) && is_in(b, a, ret_difference);',
     'return is_in(a, b, ret_difference);', 'a snapshot too many is not noticed', 'unit snapshot-tree')
-one('tree-hidden-in-image', 'plugin/core/snapshot-tree.c', 'if (!g_hash_table_contains(known, names->pdata[i]))',
+one('tree-hidden-in-image', 'plugin/definition/snapshot-tree.c', 'if (!g_hash_table_contains(known, names->pdata[i]))',
     'if (FALSE)', 'a snapshot that only the image has is not told of', 'unit snapshot-tree')
 one('told-keep-source', 'plugin/core/job-told.c',
     'if (source && own->options.keep_source && !told->options.keep_source)', 'if (FALSE)',
@@ -106,7 +106,7 @@ one('journal-others-write', 'plugin/store/journal-open.c', 'if ((st.st_mode & 07
     'a journal that others could write is trusted', 'unit journal /journal/refused-files')
 
 # What libvirt is asked for.
-FLAGS = 'plugin/host/migrate-arguments.c'
+FLAGS = 'plugin/drivers/libvirt/migrate-arguments.c'
 one('flags-not-paused', FLAGS, 'VIR_MIGRATE_PAUSED | ', '',
     'a lost reply of libvirt leaves the guest running on both hosts', 'unit migrate-arguments')
 one('flags-io-error', FLAGS, ' | VIR_MIGRATE_ABORT_ON_ERROR', '',
@@ -141,7 +141,7 @@ one('gate-intend-existing', GATE, '    if (found.exists)\n        return vmig_fa
     '"%s exists, and this', "somebody's file becomes one of the job's, and is overwritten", 'unit gate')
 one('gate-no-reason', GATE, "if (reason == NULL || *reason == '\\0')", 'if (reason == NULL)',
     'a file is deleted and the journal does not say why', 'unit gate')
-one('gate-redundant-unsaid', GATE, 'if (!state_is(file, "redundant") && !kind_is(file, "part park socket"))', 'if (FALSE)',
+one('gate-redundant-unsaid', GATE, 'if (!state_is(file, "redundant") && !kind_is(file, "part hold socket"))', 'if (FALSE)',
     'an overlay or seed is deleted that nobody called redundant', 'unit gate')
 one('gate-adopt-any', GATE, '|| found.dev != dev || found.ino != ino)', ')',
     'a file that took the base\'s place is deleted', 'unit gate')
@@ -162,7 +162,7 @@ one('beneath-outside', BENEATH, "(path[length] != '/' && path[length] != '\\0')"
     '/images-of-others counts as beneath /images', 'unit beneath')
 
 # The guard and its fence.
-FENCE = 'plugin/host/guard-fence.c'
+FENCE = 'plugin/guard/guard-fence.c'
 one('fence-some-disks', FENCE, '        fence->held = all;\n', '        fence->held = !fence->taken;\n',
     'the fence of one disk counts while the guest runs on the other', 'unit guard-fence')
 one('fence-taken-back', FENCE, 'if (!fence->held && has_writer(fence)) {', 'if (FALSE && has_writer(fence)) {',
@@ -176,7 +176,7 @@ one('fence-without-lock', FENCE, '        lock_no_write(fence, F_RDLCK);\n', '',
     "the source's QEMU can have its disks back", 'unit guard')
 
 # The copy and its proof.
-SEED = 'plugin/flow/copy.c'
+SEED = 'plugin/flows/migrate/copy.c'
 one('copy-hash-ignored', SEED, 'if (g_strcmp0(copy->task.hash, got_hash) != 0)', 'if (FALSE)',
     'a damaged copy becomes the disk', SIM)
 one('copy-base-changed', SEED, 'if (size == file->size && dev == file->dev && ino == file->ino && mtime_ns == '
@@ -185,20 +185,20 @@ layers('copy-dirty-kept', [
     (SEED, '        if (!file->dirty)\n            continue;\n', '        if (TRUE)\n            continue;\n'),
     (SEED, '!file->placed || file->dirty)', '!file->placed)'),
 ], 'with the merge "mirror" a half mirrored seed is taken for the base', SIM)
-one('receiver-told-stale', 'plugin/host/receiver.c',
+one('receiver-told-stale', 'plugin/copy/receiver.c',
     'else if ((receiver->told[i / 8] & 1 << i % 8) && (set == NULL || (set[i / 8] & 1 << i % 8)))', 'else if (FALSE)',
     'the hash is of what was there before, and the proof proves nothing', 'unit copier /copier/converges')
-one('receiver-not-exclusive', 'plugin/host/receiver.c', '        if (!receiver->exclusive)\n', '        if (FALSE)\n',
+one('receiver-not-exclusive', 'plugin/copy/receiver.c', '        if (!receiver->exclusive)\n', '        if (FALSE)\n',
     'a second client changes the copy after it was hashed', 'unit copier /copier/second-client-in-old-part')
-one('receiver-hard-link', 'plugin/host/receiver.c', '    if (st.st_nlink != 1)\n', '    if (FALSE)\n',
+one('receiver-hard-link', 'plugin/copy/receiver.c', '    if (st.st_nlink != 1)\n', '    if (FALSE)\n',
     'a copy is written into a file of somebody else', 'unit copier /receiver/refuses')
 
 # The engine, by the simulation.
-RESOLVE = 'plugin/flow/resolve.c'
+RESOLVE = 'plugin/flows/migrate/resolve.c'
 one('resolve-revoked-unsaved', RESOLVE, '    m->job->revoked = TRUE;\n    return vmig_journal_save(m->journal, m->job, error);',
     '    m->job->revoked = TRUE;\n    return TRUE;',
     'after a crash a copy counts that the source ran on from: acknowledged writes are lost', SIM)
-one('resolve-fence-unasked', RESOLVE, 'return m->source_fenced ||\n           (source != NULL', 'return TRUE ||\n           (source != NULL',
+one('resolve-fence-unasked', RESOLVE, 'return m->source_fenced || (source != NULL', 'return TRUE || (source != NULL',
     'what arrived counts although the source had its disks again: acknowledged writes are lost', SIM)
 one('resolve-token-there-first', RESOLVE,
     '    if (source != NULL && !vmig_node_token_put(source->node, m->job, "destination", error))\n        return FALSE;\n',
@@ -214,17 +214,17 @@ one('resolve-loser', RESOLVE, 'facts->token == VMIG_TOKEN_NONE ? VMIG_DEST : VMI
 layers('resolve-source-fenced-for-ever', [
     (RESOLVE, 'if (source == NULL || !vmig_node_fence_drop(source->node, m->job, error))\n        return FALSE;\n'
              '    if (seen', 'if (source == NULL)\n        return FALSE;\n    if (seen'),
-    (RESOLVE, '    if (!vmig_node_fence_drop(m->world->source.node, m->job, error))\n        return FALSE;\n'
+    (RESOLVE, '    if (!vmig_node_fence_drop(m->env->source.node, m->job, error))\n        return FALSE;\n'
              '    g_autoptr(GError) why = NULL;\n    if (vmig_overlay_hold_all', '    g_autoptr(GError) why = NULL;\n'
              '    if (vmig_overlay_hold_all'),
-    (RESOLVE, '    if (!vmig_node_fence_drop(m->world->source.node, m->job, error))\n        return FALSE;\n    for',
+    (RESOLVE, '    if (!vmig_node_fence_drop(m->env->source.node, m->job, error))\n        return FALSE;\n    for',
              '    for'),
-    ('plugin/flow/migrate.c', '    vmig_node_fence_drop(m->world->source.node, m->job, NULL);\n', ''),
-    ('plugin/flow/commit.c', '!vmig_node_fence_drop(source->node, m->job, error) || ', ''),
+    ('plugin/flows/migrate/migrate.c', '    vmig_node_fence_drop(m->env->source.node, m->job, NULL);\n', ''),
+    ('plugin/flows/migrate/commit.c', '!vmig_node_fence_drop(source->node, m->job, error) || ', ''),
 ], 'the guest goes back and cannot have its disks', 'sim 1800')
 one('resolve-not-resumed', RESOLVE, '    if (seen != VMIG_SEEN_STOPPED)\n', '    if (TRUE || seen != VMIG_SEEN_STOPPED)\n',
     'the guest stays stopped after the way back', 'sim 1800')
-MIGRATE = 'plugin/flow/migrate.c'
+MIGRATE = 'plugin/flows/migrate/migrate.c'
 one('migrate-no-fence', MIGRATE, '    *fenced = info != NULL && info->run == VMIG_RUN_SHUTOFF && info->migrated;\n',
     '    *fenced = TRUE;\n', 'the token is given while the source may run', SIM)
 one('migrate-leftover', MIGRATE, '    if (!vmig_resolve_remove_arrived(m, error) || !vmig_ours_require_none',
@@ -236,54 +236,54 @@ one('migrate-old-overlays', MIGRATE, ' || !vmig_prepare_fresh_overlays(m, error)
 one('migrate-run-state', MIGRATE, ' || !note_run_state(m, error) ||', ' || (0 && !note_run_state(m, error)) ||',
     'a guest that its user suspended runs when it arrives', 'case suspended-while-copied')
 layers('switched-without-token', [
-    ('plugin/flow/activate.c', 'if (!vmig_job_token_is_dest(m->job))', 'if (FALSE)'),
+    ('plugin/flows/migrate/activate.c', 'if (!vmig_job_token_is_dest(m->job))', 'if (FALSE)'),
     (MIGRATE, '*next = vmig_job_token_is_dest(m->job) ? VMIG_STATE_ACTIVATE : VMIG_STATE_ROLLBACK;',
               '*next = VMIG_STATE_ACTIVATE;'),
 ], 'the guest runs on the destination without the token', SIM)
-one('overlay-config-unsynced', 'plugin/flow/overlay.c',
+one('overlay-config-unsynced', 'plugin/flows/migrate/overlay.c',
     'if (!vmig_host_require_persistent(m, VMIG_SOURCE, VMIG_CHAIN_OVERLAY, error) ||\n        '
-    '!vmig_node_sync_config(m->world->source.node, error))',
+    '!vmig_node_sync_config(m->env->source.node, error))',
     'if (!vmig_host_require_persistent(m, VMIG_SOURCE, VMIG_CHAIN_OVERLAY, error))',
     'after a power loss the guest starts on its bases, without its last writes', SIM)
 layers('overlay-snapshot-looks', [
-    ('plugin/flow/host.c', '        if (count > 0)\n            return fail_snapshot(m, host, overlay, count, error);\n',
+    ('plugin/engine/host.c', '        if (count > 0)\n            return fail_snapshot(m, host, overlay, count, error);\n',
      '        if (FALSE)\n            return fail_snapshot(m, host, overlay, count, error);\n'),
 ], 'a snapshot that somebody made in the overlay is lost: every look of the engine goes through this one', SIM)
-one('pivot-running', 'plugin/flow/commit-pivot.c', '    if (run != VMIG_RUN_RUNNING)\n        return TRUE;\n    return '
+one('pivot-running', 'plugin/flows/migrate/commit-pivot.c', '    if (run != VMIG_RUN_RUNNING)\n        return TRUE;\n    return '
     'host->hypervisor->ops->suspend', '    if (TRUE)\n        return TRUE;\n    return host->hypervisor->ops->suspend',
     'the guest writes between pivot and note: a crash then takes its disk back in time', SIM)
-one('pivot-stays-suspended', 'plugin/flow/commit-pivot.c', '(run == VMIG_RUN_PAUSED && !host->hypervisor->ops->resume('
+one('pivot-stays-suspended', 'plugin/flows/migrate/commit-pivot.c', '(run == VMIG_RUN_PAUSED && !host->hypervisor->ops->resume('
     'host->hypervisor, m->job->uuid, error)))', 'FALSE)', 'the guest stays suspended', SIM)
 layers('pivot-unnoted', [
-    ('plugin/flow/commit-pivot.c', '        disk->pivoted = TRUE;\n', ''),
-    ('plugin/flow/commit-offline.c', 'disk->pivoted = chain == VMIG_CHAIN_BASE;', 'disk->pivoted = FALSE && chain == VMIG_CHAIN_BASE;'),
-    ('plugin/flow/pivot-truth.c', 'disk->pivoted = disk->pivoted || on_base;', ''),
+    ('plugin/flows/migrate/commit-pivot.c', '        disk->pivoted = TRUE;\n', ''),
+    ('plugin/flows/migrate/commit-offline.c', 'disk->pivoted = chain == VMIG_CHAIN_BASE;', 'disk->pivoted = FALSE && chain == VMIG_CHAIN_BASE;'),
+    ('plugin/flows/migrate/pivot-truth.c', 'disk->pivoted = disk->pivoted || on_base;', ''),
 ], 'a stale overlay is committed over newer data', 'case off-after-half-a-pivot')
-one('offline-stale-overlay', 'plugin/flow/commit-offline.c', 'return !disk->pivoted && vmig_disk_overlay(disk, side) != NULL;',
-    'return vmig_disk_overlay(disk, side) != NULL;', 'an overlay that was left behind takes the disk back in time', 'case off-after-half-a-pivot')
-one('back-diverged', 'plugin/flow/commit-offline.c', '    return !exists || !m->job->diverged || fail_diverged(m, error);',
+one('offline-stale-overlay', 'plugin/flows/migrate/commit-offline.c', 'return !disk->pivoted && vmig_disk_overlay(disk, role) != NULL;',
+    'return vmig_disk_overlay(disk, role) != NULL;', 'an overlay that was left behind takes the disk back in time', 'case off-after-half-a-pivot')
+one('back-diverged', 'plugin/flows/migrate/commit-offline.c', '    return !exists || !m->job->diverged || fail_diverged(m, error);',
     '    return TRUE;', 'overlays are committed into bases that somebody reverted', 'case reverted-and-off')
-one('back-thaw', 'plugin/flow/commit.c', ' || !vmig_node_thaw(source->node, m->job, error))', ')',
+one('back-thaw', 'plugin/flows/migrate/commit.c', ' || !vmig_node_thaw(source->node, m->job, error))', ')',
     'the way back cannot commit: our own hold keeps it out', SIM)
-one('detach-order', 'plugin/flow/prepare.c', 'm->job->snapshots->pdata[i - 1];',
+one('detach-order', 'plugin/flows/migrate/prepare.c', 'm->job->snapshots->pdata[i - 1];',
     'm->job->snapshots->pdata[m->job->snapshots->len - i];', "libvirt changes the children's parent: another tree", SIM)
-one('redefine-tree-uncompared', 'plugin/flow/redefine.c',
+one('redefine-tree-uncompared', 'plugin/flows/migrate/redefine.c',
     'if (vmig_snapshot_tree_equal(m->job->snapshots, after, &difference))', 'if (TRUE)',
     'a snapshot that is missing or changed after the move is not noticed', SIM)
-one('cleanup-definitions', 'plugin/flow/cleanup.c',
+one('cleanup-definitions', 'plugin/flows/migrate/cleanup.c',
     'if (dest == NULL || !vmig_host_require_on_bases(m, VMIG_DEST, error) ||', 'if (dest == NULL ||',
     'the overlay goes while the next start would use it: the guest does not start', SIM)
-one('clean-keeps-nothing', 'plugin/flow/cleanup.c', 'return m->job->options.keep_source ? vmig_images_note_users(m)',
+one('clean-keeps-nothing', 'plugin/flows/migrate/cleanup.c', 'return m->job->options.keep_source ? vmig_images_note_users(m)',
     'return FALSE ? vmig_images_note_users(m)', 'images are removed that were to be kept', SIM)
-one('machine-migrate-again', 'plugin/flow/machine.c', '        state = vmig_state_next_that(state, VMIG_STATE_DECIDES);\n',
+one('machine-migrate-again', 'plugin/engine/machine.c', '        state = vmig_state_next_that(state, VMIG_STATE_DECIDES);\n',
     '        (void)0;\n', 'a process that takes over migrates again, whoever has the guest', SIM)
-one('records-overwritten', 'plugin/flow/records.c', '    return other > 1 && (other > own || (other == own && !m->here_is_dest));',
+one('records-overwritten', 'plugin/engine/records.c', '    return other > 1 && (other > own || (other == own && !m->here_is_dest));',
     '    return FALSE;', 'a journal that was put back counts more than the truth', SIM)
-one('rollback-arrived', 'plugin/flow/rollback.c', 'if (dest == NULL || !vmig_resolve_remove_arrived(m, error))',
+one('rollback-arrived', 'plugin/flows/migrate/rollback.c', 'if (dest == NULL || !vmig_resolve_remove_arrived(m, error))',
     'if (dest == NULL)', 'a stale copy of the guest stays on the destination', SIM)
 
 # Who needs an image that is to be removed.
-USERS = 'plugin/host/image-users.c'
+USERS = 'plugin/node/image-users.c'
 one('users-definitions', USERS, '    look_at_definitions(search);\n', '    if (FALSE)\n        look_at_definitions(search);\n',
     'the base of a guest that is off is deleted', 'unit image-users /image-users/definition')
 one('users-processes', USERS, '    vmig_image_look_at_processes(search);\n', '',
@@ -304,7 +304,7 @@ one('users-take', USERS, 'if (fcntl(fd, F_OFD_SETLK, &lock) == 0)\n        retur
     'a guest that starts at the same moment has its base deleted', 'unit image-users /image-users/locked')
 
 # A disk that stays where it is.
-STAY = 'plugin/flow/plan-stay.c'
+STAY = 'plugin/plan/plan-stay.c'
 one('stay-file', STAY, '    if (file->why_not == NULL || (missing', '    if (TRUE || file->why_not == NULL || (missing',
     'the guest goes on with another disk of the same name', 'unit plan-stay')
 one('stay-backing', STAY, 'if (disk->stay->len != d->backing->len + 1 || (!raw && !d->chain_known))', 'if (FALSE)',
@@ -315,7 +315,7 @@ one('stay-local-server', STAY, '    if (d->local_server)\n', '    if (FALSE)\n',
     "the destination's own server answers in the place of the source's", 'unit plan-stay')
 
 # Events of libvirt.
-EVENTS = 'plugin/host/libvirt-events.c'
+EVENTS = 'plugin/drivers/libvirt/libvirt-events.c'
 one('events-of-others', EVENTS, 'strcmp(uuid, sink->attended) == 0)', 'TRUE)',
     "another guest's migration wakes and disturbs this job", 'unit libvirt-events')
 layers('events-stop-of-others', [
@@ -325,7 +325,7 @@ layers('events-stop-of-others', [
 ], "another guest's switchover counts as this one's, and the migration fails", 'unit libvirt-events')
 
 # What a peer may ask.
-PEER = 'plugin/host/node-peer.c'
+PEER = 'plugin/node/node-peer.c'
 one('peer-no-lock', PEER, 'return vmig_local_holds(local, job, uuid) ||', 'return TRUE || vmig_local_holds(local, job, uuid) ||',
     'a peer works at a guest whose lock it does not hold', 'unit hostile')
 one('peer-any-role', PEER, '(g_str_equal(own, role) || vmig_fail(', '(TRUE || vmig_fail(',

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "core/xml.h"
+#include "definition/xml.h"
 
 /* The QEMU side of a disk, by its target; NULL with the error set. */
 static SimQemuDisk *find_disk(SimHost *host, const char *target, GError **error)

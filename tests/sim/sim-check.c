@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "core/snapshot-tree.h"
+#include "definition/snapshot-tree.h"
 
 void sim_violate(Sim *sim, const char *format, ...)
 {

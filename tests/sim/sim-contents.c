@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "host/snapshot-page.h"
+#include "image/snapshot-page.h"
 
 #define MEMORY 65536
 

@@ -3,7 +3,7 @@
  * enters a state. */
 #include "sim.h"
 
-#include "flow/doctor-private.h"
+#include "doctor/doctor-private.h"
 
 static const char *top_of(SimDomain *domain, const char *target)
 {

@@ -7,7 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "core/snapshot-tree.h"
+#include "definition/snapshot-tree.h"
 
 #define SLOT (512 * 1024)
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the agent does not believe, as host/node-peer.c has it: only so far as the machine itself could run into it.
+/* What the agent does not believe, as node/node-peer.c has it: only so far as the machine itself could run into it.
  * That the other host lies is for tests/unit/test-hostile.c. */
 #include "sim.h"
 

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "core/rehearsal.h"
+#include "definition/rehearsal.h"
 
 gboolean sim_twin_start(SimHost *host, const char *xml, GError **error)
 {

@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-#include "flow/migrate-flow.h"
+#include "flows/migrate/migrate-flow.h"
 #include "store/journal-private.h"
 
 #define MOST_PROCESSES 40

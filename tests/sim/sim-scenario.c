@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "core/snapshot-tree.h"
+#include "definition/snapshot-tree.h"
 
 static void make_paths(Sim *sim, guint h, guint disk)
 {

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "core/snapshot-tree.h"
+#include "definition/snapshot-tree.h"
 
 char *sim_snapshot_xml(Sim *sim, const char *name, const char *parent, const char *state, gint64 date,
                        const SimDef *def)

@@ -8,11 +8,11 @@
 
 #include <glib.h>
 
-#include "core/domain-xml.h"
+#include "definition/domain-xml.h"
 #include "core/parks.h"
-#include "flow/machine.h"
-#include "flow/plan.h"
-#include "host/json-read.h"
+#include "engine/machine.h"
+#include "plan/plan.h"
+#include "os/json-read.h"
 
 #define SIM_DISKS 2
 #define SIM_BLOCKS 6  /* of each disk; every one has a number that says which write it holds */
@@ -213,7 +213,7 @@ typedef struct {
     GPtrArray *frozen; /* SimFile */
     GPtrArray *fences; /* SimFile */
     gboolean taken;    /* QEMU had one of them again after it had let go of it */
-    gboolean shared;   /* the process that asked holds the same locks, until it ends (host/node-hold.c) */
+    gboolean shared;   /* the process that asked holds the same locks, until it ends (node/node-hold.c) */
 } SimGuard;
 
 struct SimHost {

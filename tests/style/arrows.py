@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The arrows between the folders of plugin/: cli → api → flow → host → store → core, never the other way.
+"""The arrows between the folders of plugin/: each folder includes only those that folders.py lets it include.
 
     python3 tests/style/arrows.py [SOURCE-ROOT]
 
-hooks/ runs inside libvirt's calls and uses core and store only. Reads every #include of both folders; it also plants
-wrong ones in a copy and must find each of them.
+hooks/ runs inside libvirt's calls and uses core, definition and store only. The test reads every #include of both folders. It also
+plants wrong ones in a copy and must find each of them.
 """
 import pathlib
 import re
@@ -12,32 +12,37 @@ import shutil
 import sys
 import tempfile
 
+from folders import FOLDERS, HOOKS_MAY, MOST_SOURCES, head
 from tap import Tap
 
-ORDER = ['core', 'store', 'host', 'flow', 'api', 'cli']
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.M)
-# What core may include of the system: nothing that opens, starts or connects to anything.
-CORE_FORBIDDEN = re.compile(r'^(libvirt|libnbd|sqlite3|gio/|fcntl|unistd|sys/|spawn|netinet|arpa)')
-
-
-# The hook must start within milliseconds and may neither call libvirt nor the network.
-HOOKS_MAY = ['core', 'store', 'hooks']
+# What the pure folders may not include of the system: nothing that opens, starts or connects to anything.
+PURE = ('core', 'definition')
+IMPURE = re.compile(r'^(libvirt|libnbd|sqlite3|gio/|fcntl|unistd|sys/|spawn|netinet|arpa)')
+# Only these talk to libvirt and to NBD servers.
+LIBVIRT_IN = ('drivers/libvirt',)
 
 
 def folder_of(path, plugin):
     """The folder under plugin/ that a file is in."""
-    return path.relative_to(plugin).parts[0]
+    return path.parent.relative_to(plugin).as_posix()
+
+
+def sources(root):
+    """Every C file of plugin/."""
+    plugin = root / 'plugin'
+    return sorted([*plugin.rglob('*.c'), *plugin.rglob('*.h'), *plugin.rglob('*.def')])
 
 
 def wrong_arrows(root):
     """Every wrong include under ROOT/plugin, in words."""
     plugin = root / 'plugin'
     problems = []
-    for path in sorted([*plugin.rglob('*.c'), *plugin.rglob('*.h'), *plugin.rglob('*.def')]):
+    for path in sources(root):
         where = folder_of(path, plugin)
         shown = path.relative_to(root)
-        if where not in ORDER:
-            problems.append(f'{shown}: no folder of that name in the order of arrows')
+        if where not in FOLDERS:
+            problems.append(f'{shown}: folders.py has no folder of that name')
             continue
         for kind, name in INCLUDE.findall(path.read_text()):
             problems += judge(shown, where, kind, name, plugin)
@@ -50,30 +55,64 @@ def wrong_in_hooks(root):
     for path in sorted([*(root / 'hooks').rglob('*.c'), *(root / 'hooks').rglob('*.h')]):
         for kind, name in INCLUDE.findall(path.read_text()):
             if (kind == '"' and name.split('/')[0] not in HOOKS_MAY) or re.match('libvirt|libnbd', name):
-                problems.append(f'{path.relative_to(root)} includes {name}: hooks may use core and store')
+                problems.append(f'{path.relative_to(root)} includes {name}: hooks may use core, definition and store')
     return problems
 
 
 def judge(shown, where, kind, name, plugin):
     """What is wrong with one include."""
     if kind == '<':
-        if where == 'core' and CORE_FORBIDDEN.match(name):
-            return [f'{shown} includes <{name}>: core does no I/O']
+        if where in PURE and IMPURE.match(name):
+            return [f'{shown} includes <{name}>: {where} does no I/O']
+        if name.startswith('libvirt/') and where not in LIBVIRT_IN:
+            return [f'{shown} includes <{name}>: only {", ".join(LIBVIRT_IN)} calls libvirt']
         return []
-    to = name.split('/')[0]
-    if to not in ORDER or not (plugin / name).is_file():
+    to = name.rsplit('/', 1)[0]
+    if to not in FOLDERS or not (plugin / name).is_file():
         return [f'{shown} includes "{name}": not a path from plugin/ that exists']
-    if ORDER.index(to) > ORDER.index(where):
+    if to != where and to not in FOLDERS[where][1]:
         return [f'{shown} includes "{name}": {where} must not know {to}']
     return []
 
 
+def wrong_table():
+    """A folder that may include a later one: there could be a circle."""
+    names = list(FOLDERS)
+    return [f'folders.py: {name} may include {may}, which does not stand before it'
+            for name, (_, all_may) in FOLDERS.items() for may in all_may if names.index(may) >= names.index(name)]
+
+
+def unused(root):
+    """An arrow that no include needs."""
+    plugin = root / 'plugin'
+    used = {(folder_of(path, plugin), name.rsplit('/', 1)[0]) for path in sources(root)
+            for kind, name in INCLUDE.findall(path.read_text()) if kind == '"'}
+    return [f'folders.py: nothing in {name} includes {may}' for name, (_, all_may) in FOLDERS.items()
+            for may in all_may if (name, may) not in used]
+
+
+def wrong_folders(root):
+    """Folders that grew too large, or that do not say what they hold."""
+    problems = []
+    for name, (header, _) in FOLDERS.items():
+        count = len(list((root / 'plugin' / name).glob('*.c')))
+        if count > MOST_SOURCES:
+            problems.append(f'plugin/{name} has {count} sources, more than {MOST_SOURCES}')
+        if head(root, name) is None:
+            problems.append(f'plugin/{name}/{header} does not say what the folder holds')
+    return problems
+
+
 def planted(root):
     """Plant wrong includes in a copy, one at a time; what was not found."""
-    plants = [('core/names.c', '#include "store/journal.h"'), ('store/gate.c', '#include "host/env.h"'),
-              ('host/copier.c', '  #  include "flow/machine.h"'), ('flow/copy.c', '#include "api/vmig-snap.h"'),
-              ('core/names.c', '#include <libvirt/libvirt.h>'), ('flow/copy.c', '#include "machine.h"'),
-              ('../hooks/planted.c', '#include "host/env.h"'),
+    plants = [('core/names.c', '#include "store/journal.h"'), ('store/gate.c', '#include "port/env.h"'),
+              ('copy/copier.c', '  #  include "engine/machine.h"'),
+              ('flows/migrate/copy.c', '#include "api/vmig-snap.h"'),
+              ('flows/migrate/copy.c', '#include "drivers/libvirt/libvirt.h"'),
+              ('engine/machine.c', '#include "flows/migrate/migrate-flow.h"'),
+              ('core/names.c', '#include <libvirt/libvirt.h>'), ('flows/migrate/copy.c', '#include "machine.h"'),
+              ('plan/plan.c', '#include <libvirt/libvirt.h>'),
+              ('../hooks/planted.c', '#include "port/env.h"'),
               ('../hooks/planted.c', '#include <libvirt/libvirt.h>')]
     missed = []
     with tempfile.TemporaryDirectory() as work:
@@ -93,10 +132,13 @@ def planted(root):
 
 
 def main():
-    """Both checks."""
+    """All checks."""
     root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else '.').resolve()
     tap = Tap()
-    tap.check(wrong_arrows(root), 'no include points against cli → api → flow → host → store → core')
+    tap.check(wrong_arrows(root), 'each folder includes only the folders that it may')
+    tap.check(wrong_table(), 'no folder may include one that does not stand before it')
+    tap.check(unused(root), 'each arrow is used')
+    tap.check(wrong_folders(root), f'each folder says what it holds, in at most {MOST_SOURCES} sources')
     tap.check(planted(root), 'a planted wrong include is found')
     return tap.end()
 

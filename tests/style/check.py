@@ -18,12 +18,12 @@ LIBRARY = ['core', 'store', 'host', 'flow', 'api']
 FILE_LIMIT = 500
 FUNCTION_LIMIT = 60
 LONG_FILES = {
-    'plugin/host/libvirt.c': 'the one table of what libvirt is asked; its larger parts have files of their own',
-    'plugin/host/node.c': 'one short typed function for each method of the agent; they are read as one list',
+    'plugin/drivers/libvirt/libvirt.c': 'the one table of what libvirt is asked; its larger parts have files of their own',
+    'plugin/port/node.c': 'one short typed function for each method of the agent; they are read as one list',
 }
 LONG_FUNCTIONS = {}
 # A child between fork and exec has no GError; its stderr is a pipe that the parent reads.
-IN_A_CHILD = {'plugin/host/receiver.c': {'perror'}}
+IN_A_CHILD = {'plugin/copy/receiver.c': {'perror'}}
 # They are given an error that is set already and say more about it; there is no success to report.
 VOID_WITH_ERROR = {'vmig_error_adopt', 'name_host', 'explain'}
 SKIPPED = {'build', '.git', '__pycache__'}

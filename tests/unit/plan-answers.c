@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-#include "core/snapshot-tree.h"
-#include "host/json-read.h"
+#include "definition/snapshot-tree.h"
+#include "os/json-read.h"
 
 static gboolean fails(const PlanHost *host, const char *method, GError **error)
 {

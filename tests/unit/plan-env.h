@@ -4,7 +4,7 @@
  * is done here, and the plan looks again. */
 #pragma once
 
-#include "flow/plan.h"
+#include "plan/plan.h"
 
 /* In every text that the world is given, "@I@" is the folder of the images and "@N@" the guest's name: */
 #define PLAN_FOLDER "/img"

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#include "core/snapshot-tree.h"
+#include "definition/snapshot-tree.h"
 #include "store/journal.h"
 
 static void nothing_fails(PlanEnv *w, const char *hint G_GNUC_UNUSED)

@@ -51,7 +51,7 @@ GHashTable *plan_sites_sources(void)
 {
     GHashTable *sources = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
     const char *root = g_getenv("VMIG_SOURCE_ROOT");
-    g_autofree char *folder = g_build_filename(root != NULL ? root : ".", "plugin/flow", NULL);
+    g_autofree char *folder = g_build_filename(root != NULL ? root : ".", "plugin/plan", NULL);
     g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
     const char *name;
 

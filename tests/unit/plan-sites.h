@@ -4,7 +4,7 @@
 
 #include "plan-rows.h"
 
-/* The sources of the plan (plugin/flow/plan*.c, and plan.h for its macros): path to text, as the keys and values of a
+/* The sources of the plan (plugin/plan/plan*.c, and plan.h for its macros): path to text, as the keys and values of a
  * table. (transfer full) */
 GHashTable *plan_sites_sources(void);
 /* A line for each place that refuses and has no row, for each hint without a row, and for each place that the reader

@@ -10,10 +10,10 @@
 
 #include <glib.h>
 
-#include "host/agent-client.h"
-#include "host/agent.h"
-#include "host/json-read.h"
-#include "host/lines.h"
+#include "node/agent-client.h"
+#include "node/agent.h"
+#include "os/json-read.h"
+#include "os/lines.h"
 
 #define HELLO "{\"hello\":{\"protocol\":" G_STRINGIFY(VMIG_PROTOCOL) ",\"version\":\"1.2\"}}\n"
 

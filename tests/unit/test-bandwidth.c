@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The token bucket with a clock of the test's own: what is measured does not depend on the machine. */
-#include "host/bandwidth.h"
+#include "copy/bandwidth.h"
 
 #define MIB (1024 * 1024)
 #define RATE (16 * MIB)

@@ -7,7 +7,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "host/control.h"
+#include "link/control.h"
 
 typedef struct {
     char *dir, *path;

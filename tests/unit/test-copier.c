@@ -12,10 +12,10 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#include "host/known-blocks.h"
-#include "host/copier.h"
-#include "host/receiver.h"
-#include "host/tls-identity.h"
+#include "copy/known-blocks.h"
+#include "copy/copier.h"
+#include "copy/receiver.h"
+#include "os/tls-identity.h"
 
 #define MIB (1024 * 1024)
 #define BLOCK (4 * MIB)

@@ -3,8 +3,8 @@
  * that somebody else changed is left as he made it. */
 #include <string.h>
 
-#include "core/domain-xml.h"
-#include "flow/plan.h"
+#include "definition/domain-xml.h"
+#include "plan/plan.h"
 
 #define UUID "11111111-2222-3333-4444-555555555555"
 #define DOMAIN(disks)                                                                                                  \

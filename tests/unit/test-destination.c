@@ -6,10 +6,11 @@
 #include <glib.h>
 #include <glib/gstdio.h>
 
-#include "host/cipher.h"
-#include "host/config.h"
-#include "host/destination.h"
-#include "host/ssh-link.h"
+#include "os/cipher.h"
+#include "os/config.h"
+#include "link/destination.h"
+#include "drivers/libvirt/libvirt-socket.h"
+#include "link/ssh-link.h"
 
 typedef struct {
     const char *uri, *scheme, *user, *host, *keyfile;

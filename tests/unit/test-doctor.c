@@ -11,7 +11,7 @@
 #include <utime.h>
 
 #include "core/path-map.h"
-#include "flow/doctor-private.h"
+#include "doctor/doctor-private.h"
 #include "store/gate.h"
 #include "store/oplock.h"
 #include "tests/unit/older-journal.h"

@@ -7,10 +7,10 @@
 #include <libxml/xmlerror.h>
 #include <string.h>
 
-#include "core/domain-xml.h"
+#include "definition/domain-xml.h"
 #include "core/errors.h"
-#include "core/snapshot-tree.h"
-#include "core/xml.h"
+#include "definition/snapshot-tree.h"
+#include "definition/xml.h"
 #include "tests/unit/cpu.h"
 
 #define ID "0123456789abcdef"

@@ -5,8 +5,8 @@
 #include <glib/gstdio.h>
 #include <unistd.h>
 
-#include "host/guard-private.h"
-#include "host/image-locks.h"
+#include "guard/guard-private.h"
+#include "image/image-locks.h"
 
 #define N 2
 

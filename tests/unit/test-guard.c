@@ -16,8 +16,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "host/guard.h"
-#include "host/image-locks.h"
+#include "guard/guard.h"
+#include "image/image-locks.h"
 
 typedef struct {
     char *dir;

@@ -7,8 +7,8 @@
 #include <unistd.h>
 #include <openssl/evp.h>
 
-#include "host/file-hash.h"
-#include "host/hash-behind.h"
+#include "copy/file-hash.h"
+#include "copy/hash-behind.h"
 #include "tests/unit/cpu.h"
 
 static const guint64 sizes[] = {0,

@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "core/domain-xml.h"
+#include "definition/domain-xml.h"
 #include "hooks/hook-facts.h"
 #include "hooks/hook-wake.h"
 #include "store/journal.h"

@@ -10,12 +10,12 @@
 #include <glib.h>
 #include <glib/gstdio.h>
 
-#include "core/domain-xml.h"
+#include "definition/domain-xml.h"
 #include "core/path-map.h"
-#include "host/flag-file.h"
-#include "host/guard.h"
-#include "host/node-local-private.h"
-#include "host/node-local.h"
+#include "os/flag-file.h"
+#include "guard/guard.h"
+#include "node/node-local-private.h"
+#include "node/node-local.h"
 
 #define ID "0123456789abcdef"
 #define OTHER_ID "fedcba9876543210"

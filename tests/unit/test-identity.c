@@ -8,10 +8,10 @@
 #include <glib.h>
 #include <glib/gstdio.h>
 
-#include "host/block-identity.h"
-#include "host/identity.h"
-#include "host/qemu-access.h"
-#include "host/node-local.h"
+#include "image/block-identity.h"
+#include "port/identity.h"
+#include "drivers/libvirt/qemu-access.h"
+#include "node/node-local.h"
 
 typedef struct {
     char *dir;

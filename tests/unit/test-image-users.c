@@ -12,8 +12,8 @@
 #include <glib/gstdio.h>
 
 #include "core/image-names.h"
-#include "host/image-users.h"
-#include "host/leftovers.h"
+#include "node/image-users.h"
+#include "node/leftovers.h"
 
 #define UUID "11111111-2222-3333-4444-555555555555"
 

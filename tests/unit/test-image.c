@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 #include "core/errors.h"
-#include "host/image.h"
-#include "host/tool.h"
+#include "image/image.h"
+#include "os/tool.h"
 
 #define MIB (1u << 20)
 

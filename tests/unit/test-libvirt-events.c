@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Events: each counts for its own domain only, also while another domain of the same host migrates. */
-#include "host/libvirt-private.h"
+#include "drivers/libvirt/libvirt-private.h"
 
 #define OURS "0f7d3c5e-8a1b-4c2d-9e3f-112233445566"
 #define OTHER "0f7d3c5e-8a1b-4c2d-9e3f-665544332211"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What libvirt is asked for when it migrates: the flags that no option may add or take away. */
-#include "host/migrate-arguments.h"
+#include "drivers/libvirt/migrate-arguments.h"
 
 static const char *const one_disk[] = {"vda", NULL};
 

@@ -16,9 +16,9 @@
 #include <glib/gstdio.h>
 
 #include "core/path-map.h"
-#include "host/guard.h"
-#include "host/qemu-user.h"
-#include "host/node-local.h"
+#include "guard/guard.h"
+#include "drivers/libvirt/qemu-user.h"
+#include "node/node-local.h"
 
 #define ID "0123456789abcdef"
 #define OTHER_ID "fedcba9876543210"

@@ -14,7 +14,7 @@
 
 #include <glib/gstdio.h>
 
-#include "host/copier.h"
+#include "copy/copier.h"
 
 #define MIB (1024 * 1024)
 #define STALL (G_USEC_PER_SEC / 2)

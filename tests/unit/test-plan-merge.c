@@ -2,7 +2,7 @@
 /* Which merge is taken, and that it is said why. */
 #include <string.h>
 
-#include "flow/plan.h"
+#include "plan/plan.h"
 
 typedef struct {
     VmigPlan plan;

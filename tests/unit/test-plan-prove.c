@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "core/errors.h"
-#include "core/rehearsal.h"
-#include "flow/plan.h"
+#include "definition/rehearsal.h"
+#include "plan/plan.h"
 #include "plan-env.h"
 
 typedef struct {

@@ -7,7 +7,7 @@
 #include <json-glib/json-glib.h>
 
 #include "core/errors.h"
-#include "flow/plan.h"
+#include "plan/plan.h"
 
 #define DOMAIN                                                                                                         \
     "<domain type='kvm'><name>g</name><uuid>11111111-2222-3333-4444-555555555555</uuid><memory>1</memory><devices>%s"  \

@@ -4,8 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "host/policy.h"
-#include "host/trusted-file.h"
+#include "os/policy.h"
+#include "os/trusted-file.h"
 
 typedef struct {
     char *folder;

@@ -11,11 +11,11 @@
 #include <glib.h>
 #include <glib/gstdio.h>
 
-#include "core/rehearsal.h"
+#include "definition/rehearsal.h"
 #include "core/setup-cause.h"
-#include "flow/rehearsal.h"
-#include "flow/snapshot-files.h"
-#include "host/node-local.h"
+#include "plan/rehearsal.h"
+#include "plan/snapshot-files.h"
+#include "node/node-local.h"
 
 #define ID "0123456789abcdef"
 #define UUID "11111111-2222-4333-8444-555555555555"

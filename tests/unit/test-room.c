@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* When there is room for a commit that found none. */
-#include "flow/commit.h"
+#include "flows/migrate/commit.h"
 
 #define MIB (1024ull * 1024)
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "core/errors.h"
-#include "core/snapshot-tree.h"
+#include "definition/snapshot-tree.h"
 #include "tests/unit/cpu.h"
 
 static GPtrArray *new_tree(void)

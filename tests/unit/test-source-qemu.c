@@ -8,7 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "host/source-qemu.h"
+#include "node/source-qemu.h"
 
 #define UUID "0f7d3c5e-8a1b-4c2d-9e3f-112233445566"
 #define OTHER "0f7d3c5e-8a1b-4c2d-9e3f-665544332211"

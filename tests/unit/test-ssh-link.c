@@ -12,8 +12,8 @@
 #include <glib.h>
 #include <glib/gstdio.h>
 
-#include "host/agent-client.h"
-#include "host/ssh-link.h"
+#include "node/agent-client.h"
+#include "link/ssh-link.h"
 
 #define HELLO "echo '{\"hello\":{\"protocol\":" G_STRINGIFY(VMIG_PROTOCOL) ",\"version\":\"1\"}}'\n"
 #define PID "echo $$ > \"$(dirname \"$0\")/pid\"\n"

@@ -13,9 +13,9 @@
 #include <glib/gstdio.h>
 
 #include "core/path-map.h"
-#include "host/guard.h"
-#include "host/image-locks.h"
-#include "host/node-local.h"
+#include "guard/guard.h"
+#include "image/image-locks.h"
+#include "node/node-local.h"
 
 #define ID "0123456789abcdef"
 #define UUID "11111111-2222-3333-4444-555555555555"

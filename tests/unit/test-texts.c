@@ -10,15 +10,15 @@
 #include <glib.h>
 #include <glib/gstdio.h>
 
-#include "core/snapshot-tree.h"
-#include "flow/migrate-flow.h"
-#include "flow/plan.h"
-#include "flow/records.h"
-#include "flow/texts.h"
-#include "host/agent-client.h"
-#include "host/agent.h"
-#include "host/json-read.h"
-#include "host/node-local.h"
+#include "definition/snapshot-tree.h"
+#include "flows/migrate/migrate-flow.h"
+#include "plan/plan.h"
+#include "engine/records.h"
+#include "engine/texts.h"
+#include "node/agent-client.h"
+#include "node/agent.h"
+#include "os/json-read.h"
+#include "node/node-local.h"
 
 #define ID "0123456789abcdef"
 #define UUID "11111111-2222-3333-4444-555555555555"

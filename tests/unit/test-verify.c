@@ -10,10 +10,10 @@
 #include <glib.h>
 #include <glib/gstdio.h>
 
-#include "core/snapshot-tree.h"
-#include "flow/verify.h"
-#include "host/contents.h"
-#include "host/node-local.h"
+#include "definition/snapshot-tree.h"
+#include "verify/verify.h"
+#include "verify/contents.h"
+#include "node/node-local.h"
 
 #define MIB (1u << 20)
 #define MEMORY (5 * MIB + 300 * 1024)

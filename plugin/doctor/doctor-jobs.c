@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Rules over the journal and the jobs that are not finished: who works on them, and do the guest's definitions, its
+ * state and its files fit what the journal says? */
+#include "doctor/doctor-private.h"
+
+#include "core/names.h"
+
+#define BASE VMIG_MAY_BE_BASE
+#define OVERLAY VMIG_MAY_BE_OVERLAY
+#define ABSENT VMIG_MAY_BE_ABSENT
+
+guint vmig_doctor_expected(const VmigJob *job, gboolean here_is_dest)
+{
+    VmigState state = vmig_job_work_state(job);
+
+    if (state == VMIG_STATE_LAST)
+        return BASE | OVERLAY | ABSENT;
+    guint may = vmig_state_expected(state, here_is_dest);
+    /* The merge "mirror" has no overlay there: the guest comes to its base copies. */
+    return here_is_dest && vmig_job_merges_by_mirror(job) && (may & OVERLAY) != 0 ? (may & ~OVERLAY) | BASE : may;
+}
+
+static gboolean here_is_dest(const VmigDoctorJob *job)
+{
+    return g_strcmp0(job->role, VMIG_ROLE_DESTINATION) == 0;
+}
+
+static const VmigDoctorDomain *domain_of(const VmigDoctorFacts *facts, const VmigJob *job)
+{
+    for (guint i = 0; facts->domains != NULL && i < facts->domains->len; i++) {
+        const VmigDoctorDomain *domain = facts->domains->pdata[i];
+        if (g_strcmp0(domain->uuid, job->uuid) == 0)
+            return domain;
+    }
+    return NULL;
+}
+
+/* As bits; 0: on neither. Of a guest that is off libvirt knows only the top. */
+static guint chain_of(const VmigDomainDisk *found, const VmigDisk *disk, VmigRole role)
+{
+    const char *overlay = role == VMIG_DEST ? disk->dest_overlay : disk->overlay;
+    const VmigFile *base = disk->files->len > 0 ? vmig_disk_base(disk) : NULL;
+
+    if (!found->chain_known) {
+        if (overlay != NULL && g_strcmp0(found->source, overlay) == 0)
+            return OVERLAY;
+        return base != NULL && g_strcmp0(found->source, role == VMIG_DEST ? base->dest : base->source) == 0 ? BASE : 0;
+    }
+    if (vmig_domain_disk_chain_matches(found, NULL, disk->files, role))
+        return BASE;
+    return overlay != NULL && vmig_domain_disk_chain_matches(found, overlay, disk->files, role) ? OVERLAY : 0;
+}
+
+static const char *expected_text(guint expected)
+{
+    switch (expected & (BASE | OVERLAY)) {
+    case BASE:
+        return "its base alone";
+    case OVERLAY:
+        return "the job's overlay over its base";
+    case BASE | OVERLAY:
+        return "its base, or the job's overlay over it";
+    default:
+        return "nothing here";
+    }
+}
+
+static void chain_rule(const VmigDoctorJob *job, const VmigDomainXml *xml, gboolean live, GPtrArray *findings)
+{
+    guint expected = vmig_doctor_expected(job->job, here_is_dest(job));
+    VmigRole role = here_is_dest(job) ? VMIG_DEST : VMIG_SOURCE;
+
+    for (guint i = 0; xml != NULL && i < job->job->disks->len; i++) {
+        const VmigDisk *disk = job->job->disks->pdata[i];
+        const VmigDomainDisk *found = vmig_domain_xml_disk(xml, disk->target);
+        if (found != NULL && (chain_of(found, disk, role) & expected) != 0)
+            continue;
+        g_autofree char *chain = found != NULL ? vmig_domain_disk_chain_text(found) : g_strdup("nothing");
+        g_autofree char *target = vmig_text_escape(disk->target, -1);
+        g_autofree char *name = vmig_text_escape(job->job->domain, -1);
+        VmigFinding *f = vmig_finding_add(
+            findings, "job-chain", VMIG_SEVERITY_PROBLEM,
+            "disk %s of '%s' is on %s by its %s definition, but job %s is in state %s and wants it on %s: somebody "
+            "changed it",
+            target, name, chain, live ? "live" : "persistent", job->job->id, job->job->state, expected_text(expected));
+        vmig_finding_repair(f,
+                            "Undo that change if you know it (virsh domblklist, virsh snapshot-list), then "
+                            "vmig-snap resume %s, which says what it cannot settle.",
+                            job->job->id);
+    }
+}
+
+static void domain_rules(const VmigDoctorFacts *facts, const VmigDoctorJob *job, GPtrArray *findings)
+{
+    const VmigDoctorDomain *domain = domain_of(facts, job->job);
+    guint expected = vmig_doctor_expected(job->job, here_is_dest(job));
+    g_autofree char *name = vmig_text_escape(job->job->domain, -1);
+
+    if (facts->domains == NULL)
+        return;
+    if (domain == NULL && (expected & ABSENT) == 0) {
+        VmigFinding *f = vmig_finding_add(findings, "job-domain", VMIG_SEVERITY_PROBLEM,
+                                          "libvirt here does not know '%s', which job %s in state %s needs", name,
+                                          job->job->id, job->job->state);
+        vmig_finding_repair(f, "vmig-snap resume %s, which has its definition", job->job->id);
+    } else if (domain != NULL && (expected & ~(guint)ABSENT) == 0) {
+        VmigFinding *f = vmig_finding_add(findings, "job-domain", VMIG_SEVERITY_PROBLEM,
+                                          "libvirt here knows '%s' already, which job %s in state %s has not brought "
+                                          "here yet",
+                                          name, job->job->id, job->job->state);
+        vmig_finding_repair(f, "Do not start it. See where it comes from (virsh dumpxml), then vmig-snap resume %s.",
+                            job->job->id);
+    } else if (domain != NULL) {
+        if (domain->live != NULL)
+            chain_rule(job, domain->live, TRUE, findings);
+        chain_rule(job, domain->persistent, FALSE, findings);
+    }
+}
+
+/* Also while somebody works on it: the token was read before the guest was looked at on the source, and after it on the
+ * destination, and it moves in one direction only. */
+static void owner_rule(const VmigDoctorJob *job, GPtrArray *findings)
+{
+    const char *token = here_is_dest(job) ? job->token_after : job->token_before;
+    const char *wrong = here_is_dest(job) ? VMIG_OWNER_SOURCE : VMIG_OWNER_DESTINATION;
+    g_autofree char *name = vmig_text_escape(job->job->domain, -1);
+    g_autofree char *owner = vmig_text_escape(here_is_dest(job) ? job->job->source_host : job->job->dest_host, -1);
+
+    if (!job->run_known || job->run != VMIG_RUN_RUNNING || g_strcmp0(token, wrong) != 0)
+        return;
+    VmigFinding *f =
+        vmig_finding_add(findings, "two-owners", VMIG_SEVERITY_PROBLEM,
+                         "DANGER: '%s' RUNS ON THIS HOST, BUT BY JOB %s THE OTHER HOST (%s) OWNS IT: there "
+                         "may be two running copies, and what this one writes will be lost",
+                         name, job->job->id, owner);
+    vmig_finding_repair(f, "virsh suspend %s, here and now; then vmig-snap resume %s", job->job->uuid, job->job->id);
+}
+
+static void has_snapshot_rule(const VmigDoctorJob *job, GPtrArray *findings)
+{
+    for (guint i = 0; job->has_snapshot != NULL && i < job->has_snapshot->len; i++) {
+        g_autofree char *path = vmig_text_escape(job->has_snapshot->pdata[i], -1);
+        VmigFinding *f =
+            vmig_finding_add(findings, "snapshot-in-overlay", VMIG_SEVERITY_PROBLEM,
+                             "somebody made an internal snapshot in the temporary overlay %s of job %s: it "
+                             "would be lost with it",
+                             path, job->job->id);
+        vmig_finding_repair(f, "Copy or delete it (qemu-img snapshot -l -U), then vmig-snap resume %s.", job->job->id);
+    }
+}
+
+static void unfinished_rule(const VmigDoctorJob *job, GPtrArray *findings)
+{
+    const VmigJob *j = job->job;
+    g_autofree char *name = vmig_text_escape(j->domain, -1);
+    g_autofree char *source = vmig_text_escape(j->source_host, -1);
+    g_autofree char *dest = vmig_text_escape(j->dest_host, -1);
+    g_autofree char *what = g_strdup_printf("job %s ('%s' from %s to %s; this host is the %s) is in state %s", j->id,
+                                            name, source, dest, job->role, j->state);
+
+    if (job->holder != NULL) {
+        g_autofree char *holder = vmig_text_escape(job->holder, -1);
+        vmig_finding_add(findings, "job-running", VMIG_SEVERITY_NOTE, "%s and is worked on by %s", what, holder);
+        return;
+    }
+    g_autofree char *why = vmig_text_escape(j->error_message, -1);
+    VmigFinding *f = vmig_finding_add(findings, "job-unfinished", VMIG_SEVERITY_PROBLEM,
+                                      "%s, and nobody here works on "
+                                      "it%s%s",
+                                      what, *why != '\0' ? ": " : "", why);
+    if (j->error_hint != NULL) {
+        g_autofree char *hint = vmig_text_escape(j->error_hint, -1);
+        vmig_finding_repair(f, "%s Then: vmig-snap resume %s", hint, j->id);
+    } else {
+        vmig_finding_repair(f, "vmig-snap resume %s", j->id);
+    }
+}
+
+/* The finding has the error's code where that says more than that the journal cannot be used. */
+static const char *journal_code(const GError *why)
+{
+    if (g_error_matches(why, VMIG_ERROR, VMIG_ERROR_JOURNAL_DAMAGED) ||
+        g_error_matches(why, VMIG_ERROR, VMIG_ERROR_JOURNAL_NEWER) ||
+        g_error_matches(why, VMIG_ERROR, VMIG_ERROR_JOURNAL_OLDER))
+        return vmig_error_name((VmigErrorCode)why->code);
+    return "journal";
+}
+
+static void journal_rule(const VmigDoctorFacts *facts, GPtrArray *findings)
+{
+    const GError *why = facts->journal_error;
+    g_autofree char *path = vmig_text_escape(facts->journal_path, -1);
+    guint open = 0;
+
+    if (why == NULL) {
+        for (guint i = 0; i < facts->jobs->len; i++)
+            open += ((const VmigDoctorJob *)facts->jobs->pdata[i])->finished ? 0 : 1;
+        vmig_finding_add(findings, "journal", VMIG_SEVERITY_OK, "the journal %s is whole: %u jobs, %u not finished",
+                         path, facts->n_jobs, open);
+        return;
+    }
+    if (g_error_matches(why, VMIG_ERROR, VMIG_ERROR_NO_JOB)) {
+        vmig_finding_add(findings, "journal", VMIG_SEVERITY_OK, "there is no journal yet: this host never had a job");
+        return;
+    }
+    g_autofree char *message = vmig_text_escape(why->message, -1);
+    gboolean damaged = g_error_matches(why, VMIG_ERROR, VMIG_ERROR_JOURNAL_DAMAGED);
+    VmigFinding *f = vmig_finding_add(findings, journal_code(why), VMIG_SEVERITY_PROBLEM,
+                                      "%s; what jobs left behind was not looked at", message);
+    /* A folder's mode, a full disk or another version is no reason to forget jobs. */
+    if (damaged) {
+        f->fix = VMIG_FIX_JOURNAL;
+        vmig_finding_repair(f,
+                            "Restore it from a backup, or: vmig-snap doctor --fix sets it aside. The jobs in it are "
+                            "forgotten then: no vmig-snap carries them on, and their files, definitions and snapshots "
+                            "have to be looked at by hand on both hosts.");
+    } else if (vmig_error_hint(why) != NULL) {
+        vmig_finding_repair(f, "%s", vmig_error_hint(why));
+    }
+}
+
+void vmig_doctor_job_rules(const VmigDoctorFacts *facts, GPtrArray *findings)
+{
+    if (facts->journal_path == NULL)
+        return;
+    journal_rule(facts, findings);
+    for (guint i = 0; facts->jobs != NULL && i < facts->jobs->len; i++) {
+        const VmigDoctorJob *job = facts->jobs->pdata[i];
+        if (job->finished || job->busy || !vmig_doctor_wants_job(facts, job->job))
+            continue;
+        owner_rule(job, findings);
+        unfinished_rule(job, findings);
+        if (job->holder != NULL) /* on its way: the next moment it is in order */
+            continue;
+        has_snapshot_rule(job, findings);
+        domain_rules(facts, job, findings);
+    }
+}

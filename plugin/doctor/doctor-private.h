@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the files of doctor share: the facts, and the rules over them. */
+#pragma once
+
+#include "definition/domain-xml.h"
+#include "doctor/doctor.h"
+#include "drivers/libvirt/host-setup.h"
+#include "node/leftovers.h"
+#include "port/node.h"
+#include "store/journal.h"
+
+/* One file that the journal lists for a finished job, and that exists. */
+typedef struct {
+    char *path;
+    char *kind;
+    char *state;
+} VmigDoctorFile;
+
+typedef struct {
+    VmigJob *job;
+    char *role;
+    gboolean finished;
+    gboolean busy;    /* it ended while we looked: nothing is said about it */
+    char *holder;     /* who works on it, for people; NULL: nobody */
+    GPtrArray *files; /* VmigDoctorFile; of a finished job */
+
+    /* Of an unfinished job. */
+    char *token_before, *token_after; /* read before and after the guest was looked at */
+    gboolean run_known;
+    VmigRun run;
+    GPtrArray *has_snapshot; /* char*: overlays here that hold an internal snapshot */
+} VmigDoctorJob;
+
+typedef struct {
+    char *uuid;
+    char *name;
+    VmigDomainXml *live;       /* NULL: it does not run */
+    VmigDomainXml *persistent; /* NULL: it is gone when it stops */
+    GError *error;             /* why its definitions are not known */
+} VmigDoctorDomain;
+
+typedef struct {
+    GError *config_error;
+    const char *connect_uri; /* not owned */
+    VmigHypervisorInfo *libvirt;
+    GError *libvirt_error;
+    VmigHostSetup *setup;
+
+    char *journal_path;
+    GError *journal_error;   /* why its jobs are not known; NO_JOB: there is none */
+    VmigJournal *journal;    /* where it is whole */
+    GHashTable *open_before; /* ids of the jobs that were not finished when it was begun to look */
+    guint n_jobs;            /* in the journal */
+    GPtrArray *jobs; /* VmigDoctorJob: those that are not finished or left something here, and the newest of each
+                      * guest here, the one that changed last first; then those that were asked for. NULL with
+                      * journal_error */
+    const VmigDoctorRequest *request; /* not owned */
+    const VmigConfig *config;         /* not owned */
+
+    GPtrArray *domains; /* VmigDoctorDomain; NULL: libvirt does not tell */
+    GPtrArray *files;   /* VmigOurFile that still exist after the journal was read */
+    gboolean files_whole;
+    GPtrArray *folders; /* VmigRunFolder */
+    GPtrArray *guards;  /* VmigGuardFacts */
+
+    const char *only; /* name or UUID, not owned; NULL: everything */
+} VmigDoctorFacts;
+
+VmigDoctorFacts *vmig_doctor_facts_new(void);
+void vmig_doctor_facts_free(VmigDoctorFacts *facts);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigDoctorFacts, vmig_doctor_facts_free)
+void vmig_doctor_job_free(VmigDoctorJob *job);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigDoctorJob, vmig_doctor_job_free)
+VmigDoctorDomain *vmig_doctor_domain_new(const char *uuid, const char *name);
+void vmig_doctor_domain_free(VmigDoctorDomain *domain);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigDoctorDomain, vmig_doctor_domain_free)
+
+/* Asks. config is NULL where it is wrong. */
+void vmig_doctor_look(VmigDoctorFacts *facts, const VmigDoctorRequest *request, const VmigConfig *config);
+
+/* The job of that id, or NULL. (transfer none) */
+const VmigDoctorJob *vmig_doctor_find_job(const VmigDoctorFacts *facts, const char *id);
+/* Is it about the domain that was asked for? */
+gboolean vmig_doctor_wants_job(const VmigDoctorFacts *facts, const VmigJob *job);
+gboolean vmig_doctor_wants_domain(const VmigDoctorFacts *facts, const VmigDoctorDomain *domain);
+/* NULL: it is unknown, or it ended meanwhile, see *busy. */
+const VmigDoctorJob *vmig_doctor_ended_job(const VmigDoctorFacts *facts, const char *id, gboolean *busy);
+/* The domain that has the file in a chain, live or persistent, or as the target of a copy. (transfer none) */
+const VmigDoctorDomain *vmig_doctor_user_of(const VmigDoctorFacts *facts, const char *path);
+
+VmigFinding *vmig_finding_add(GPtrArray *findings, const char *code, VmigSeverity severity, const char *format, ...)
+    G_GNUC_PRINTF(4, 5);
+void vmig_finding_repair(VmigFinding *finding, const char *format, ...) G_GNUC_PRINTF(2, 3);
+
+void vmig_doctor_setup_rules(const VmigDoctorFacts *facts, GPtrArray *findings);
+void vmig_doctor_job_rules(const VmigDoctorFacts *facts, GPtrArray *findings);
+void vmig_doctor_leftover_rules(const VmigDoctorFacts *facts, GPtrArray *findings);
+void vmig_doctor_rehearsal_rules(const VmigDoctorFacts *facts, GPtrArray *findings);
+gboolean vmig_doctor_fix_rehearsal(VmigHypervisor *hypervisor, VmigNode *node, const char *id, GError **error);
+
+typedef enum {
+    VMIG_HOOK_NOT_THERE,
+    VMIG_HOOK_NOT_EXECUTABLE,
+    VMIG_HOOK_NO_DAEMON,  /* nobody to load it was found */
+    VMIG_HOOK_LOADED,     /* proven */
+    VMIG_HOOK_NOT_PROVEN, /* libvirt's daemon may not have looked since there are hooks */
+} VmigHookState;
+VmigHookState vmig_doctor_hook_state(const VmigHostSetup *setup);
+
+/* VmigMayBe: what a job in that state has here, while nobody works on it. parked_state counts for a parked one. */
+guint vmig_doctor_expected(const VmigJob *job, gboolean here_is_dest);
+
+/* Repairs one finding, under the operation lock where it is about a domain, having looked again. */
+gboolean vmig_doctor_repair(const VmigDoctorFacts *facts, const VmigDoctorRequest *request, const VmigConfig *config,
+                            VmigFinding *finding, GError **error);

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The start of a rehearsal's twin. */
+#include "drivers/libvirt/libvirt-private.h"
+
+/* AUTODESTROY: libvirtd ends the twin with this process's connection (virCloseCallbacks of libvirt). */
+gboolean vmig_libvirt_rehearse(VmigHypervisor *hv, const char *domain_xml, GError **error)
+{
+    VmigLibvirt *self = (VmigLibvirt *)hv;
+    virConnectPtr conn = vmig_libvirt_connection(self, error);
+
+    if (conn == NULL)
+        return FALSE;
+    g_autoptr(virDomain) twin =
+        virDomainCreateXML(conn, domain_xml, VIR_DOMAIN_START_PAUSED | VIR_DOMAIN_START_AUTODESTROY);
+    return twin != NULL || vmig_libvirt_fail(self, error, "cannot start a paused twin of the guest");
+}

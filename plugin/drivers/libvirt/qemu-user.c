@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Whom QEMU runs as, and a folder that he may make sockets in. */
+#include "drivers/libvirt/qemu-user.h"
+
+#include <errno.h>
+#include <linux/posix_acl.h>
+#include <linux/posix_acl_xattr.h>
+#include <pwd.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+/* libvirt's own parser (virconf.c) takes one assignment a line, the last wins. */
+char *vmig_qemu_conf_value(const char *path, const char *key)
+{
+    g_autofree char *text = NULL;
+    g_autofree char *value = NULL;
+    g_autofree char *pattern = g_strdup_printf("^\\s*%s\\s*=\\s*(?:[\"']([^\"']*)[\"']|(\\d+))\\s*(#.*)?$", key);
+
+    if (!g_file_get_contents(path, &text, NULL, NULL))
+        return NULL;
+    g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+    g_autoptr(GRegex) regex = g_regex_new(pattern, 0, 0, NULL);
+    for (guint i = 0; lines[i] != NULL; i++) {
+        g_autoptr(GMatchInfo) match = NULL;
+        if (!g_regex_match(regex, lines[i], 0, &match))
+            continue;
+        g_autofree char *quoted = g_match_info_fetch(match, 1);
+        g_free(value);
+        value = quoted != NULL && *quoted != '\0' ? g_steal_pointer(&quoted) : g_match_info_fetch(match, 2);
+    }
+    return g_steal_pointer(&value);
+}
+
+static gboolean look_up(const char *name, uid_t *uid, gid_t *gid)
+{
+    char buffer[16384];
+    struct passwd entry, *found = NULL;
+    guint64 number = 0;
+
+    /* "+0" is a number for libvirt, whatever users there are (virGetUserID). */
+    if (*name == '+') {
+        if (!g_ascii_string_to_unsigned(name + 1, 10, 0, G_MAXUINT32 - 1, &number, NULL))
+            return FALSE;
+        *uid = (uid_t)number;
+        *gid = getpwuid_r(*uid, &entry, buffer, sizeof buffer, &found) == 0 && found != NULL ? entry.pw_gid : 0;
+        return TRUE;
+    }
+    if (getpwnam_r(name, &entry, buffer, sizeof buffer, &found) != 0 || found == NULL)
+        return FALSE;
+    *uid = entry.pw_uid;
+    *gid = entry.pw_gid;
+    return TRUE;
+}
+
+gboolean vmig_qemu_user(const char *conf_path, uid_t *uid, gid_t *gid, GError **error)
+{
+    g_autofree char *user = vmig_qemu_conf_value(conf_path, "user");
+
+    *uid = 0;
+    *gid = 0;
+    if (user != NULL && *user != '\0')
+        return look_up(user, uid, gid) ||
+               vmig_fail(error, VMIG_ERROR_UNSUPPORTED, NULL, "%s: there is no user '%s'", conf_path, user);
+    if (!look_up("libvirt-qemu", uid, gid))
+        (void)look_up("qemu", uid, gid);
+    return TRUE;
+}
+
+gboolean vmig_qemu_user_lacks_images(const char *conf_path)
+{
+    g_autofree char *dynamic = vmig_qemu_conf_value(conf_path, "dynamic_ownership");
+    uid_t uid = 0;
+    gid_t gid = 0;
+
+    return g_strcmp0(dynamic, "0") == 0 && vmig_qemu_user(conf_path, &uid, &gid, NULL) && uid != 0;
+}
+
+/* acl(5): owner rwx, that user rwx, group nothing, mask rwx, others may pass. */
+static int set_acl(int fd, uid_t uid)
+{
+    const struct {
+        struct posix_acl_xattr_header header;
+        struct posix_acl_xattr_entry entries[5];
+    } acl = {
+        {GUINT32_TO_LE(POSIX_ACL_XATTR_VERSION)},
+        {
+            {GUINT16_TO_LE(ACL_USER_OBJ), GUINT16_TO_LE(7), GUINT32_TO_LE((guint32)ACL_UNDEFINED_ID)},
+            {GUINT16_TO_LE(ACL_USER), GUINT16_TO_LE(7), GUINT32_TO_LE(uid)},
+            {GUINT16_TO_LE(ACL_GROUP_OBJ), 0, GUINT32_TO_LE((guint32)ACL_UNDEFINED_ID)},
+            {GUINT16_TO_LE(ACL_MASK), GUINT16_TO_LE(7), GUINT32_TO_LE((guint32)ACL_UNDEFINED_ID)},
+            {GUINT16_TO_LE(ACL_OTHER), GUINT16_TO_LE(1), GUINT32_TO_LE((guint32)ACL_UNDEFINED_ID)},
+        },
+    };
+
+    return fsetxattr(fd, "system.posix_acl_access", &acl, sizeof acl, 0);
+}
+
+gboolean vmig_qemu_user_admit(int folder_fd, uid_t uid, gid_t gid, GError **error)
+{
+    if (fchmod(folder_fd, 01711) != 0)
+        return vmig_fail_errno(error, errno, "setting the mode of a folder for sockets");
+    if (uid == geteuid() || uid == 0 || set_acl(folder_fd, uid) == 0)
+        return TRUE;
+    if (errno != EOPNOTSUPP)
+        return vmig_fail_errno(error, errno, "giving user %u access to a folder for sockets", (guint)uid);
+    if (fchown(folder_fd, (uid_t)-1, gid) != 0 || fchmod(folder_fd, 01731) != 0)
+        return vmig_fail_errno(error, errno, "giving group %u access to a folder for sockets", (guint)gid);
+    return TRUE;
+}

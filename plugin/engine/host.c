@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Questions about the guest that are the same on either host. */
+#include "engine/host.h"
+
+#include "definition/domain-xml.h"
+#include "core/names.h"
+
+VmigHost *vmig_host_at(VmigMachine *m, VmigRole role, GError **error)
+{
+    VmigHost *host = role == VMIG_SOURCE ? &m->env->source : &m->env->dest;
+
+    if (host->hypervisor != NULL && host->node != NULL)
+        return host;
+    vmig_fail(error, VMIG_ERROR_CONNECTION, "Bring the host back and run vmig-snap resume.", "%s cannot be reached",
+              role == VMIG_SOURCE ? "the source" : "the destination");
+    return NULL;
+}
+
+const char *vmig_disk_overlay(const VmigDisk *disk, VmigRole role)
+{
+    return role == VMIG_SOURCE ? disk->overlay : disk->dest_overlay;
+}
+
+const char *vmig_file_path(const VmigFile *file, VmigRole role)
+{
+    return role == VMIG_SOURCE ? file->source : file->dest;
+}
+
+/* The whole chain where libvirt says it; a persistent definition normally names the top alone. */
+static gboolean is_on(const VmigDomainDisk *now, const VmigDisk *disk, const char *overlay, VmigRole role)
+{
+    if (now->chain_known)
+        return vmig_domain_disk_chain_matches(now, overlay, disk->files, role);
+    if (overlay != NULL)
+        return g_strcmp0(now->source, overlay) == 0;
+    return vmig_domain_names_file(now->source, vmig_disk_base(disk), role);
+}
+
+static VmigChain classify(const VmigDomainDisk *now, const VmigDisk *disk, VmigRole role)
+{
+    if (is_on(now, disk, NULL, role))
+        return VMIG_CHAIN_BASE;
+    if (vmig_disk_overlay(disk, role) != NULL && is_on(now, disk, vmig_disk_overlay(disk, role), role))
+        return VMIG_CHAIN_OVERLAY;
+    return VMIG_CHAIN_OTHER;
+}
+
+VmigDomainXml *vmig_host_definition(VmigMachine *m, VmigRole role, VmigXmlKind kind, GError **error)
+{
+    VmigHost *host = vmig_host_at(m, role, error);
+    g_autofree char *xml = NULL;
+
+    if (host == NULL || !host->hypervisor->ops->domain_xml(host->hypervisor, m->job->uuid, kind, &xml, error))
+        return NULL;
+    return vmig_domain_xml_parse(xml, error);
+}
+
+VmigChain vmig_host_chain_in(const VmigDomainXml *definition, const VmigDisk *disk, VmigRole role)
+{
+    const VmigDomainDisk *now = vmig_domain_xml_disk(definition, disk->target);
+
+    return now != NULL ? classify(now, disk, role) : VMIG_CHAIN_OTHER;
+}
+
+gboolean vmig_host_chain(VmigMachine *m, VmigRole role, const VmigDisk *disk, VmigXmlKind kind, VmigChain *ret,
+                         GError **error)
+{
+    g_autoptr(VmigDomainXml) definition = vmig_host_definition(m, role, kind, error);
+
+    if (definition == NULL)
+        return FALSE;
+    *ret = vmig_host_chain_in(definition, disk, role);
+    return TRUE;
+}
+
+gboolean vmig_host_require_chain(VmigMachine *m, VmigRole role, VmigChain chain, GError **error)
+{
+    g_autoptr(VmigDomainXml) live = vmig_host_definition(m, role, VMIG_XML_LIVE, error);
+
+    for (guint i = 0; live != NULL && i < m->job->disks->len; i++) {
+        const VmigDisk *disk = m->job->disks->pdata[i];
+        VmigChain now = vmig_host_chain_in(live, disk, role);
+        if (chain == VMIG_CHAIN_OURS ? now == VMIG_CHAIN_OTHER : now != chain)
+            return vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL,
+                             "disk %s of '%s' is not on the chain that it should be on: somebody changed it",
+                             disk->target, m->job->domain);
+    }
+    return live != NULL;
+}
+
+gboolean vmig_host_note_diverged(VmigMachine *m, GError **error)
+{
+    if (m->job->diverged)
+        return TRUE;
+    m->job->diverged = TRUE;
+    return vmig_machine_save(m, error);
+}
+
+/* "'one' (1), 'two' (2)" of an image's own snapshots; NULL where it cannot be read well enough. */
+static char *snapshot_names(VmigHost *host, const char *path)
+{
+    g_autoptr(GPtrArray) chain = vmig_node_survey(host->node, path, "qcow2", NULL);
+    const VmigImageFacts *image = chain != NULL && chain->len > 0 ? chain->pdata[0] : NULL;
+    GString *names = g_string_new(NULL);
+
+    for (guint i = 0; image != NULL && i < image->snapshots->len && i < 10; i++) {
+        const VmigImageSnapshot *snapshot = image->snapshots->pdata[i];
+        g_string_append_printf(names, "%s'%s' (id %s)", i > 0 ? ", " : "", snapshot->name, snapshot->id);
+    }
+    return g_string_free(names, names->len == 0);
+}
+
+static gboolean fail_snapshot(VmigMachine *m, VmigHost *host, const char *overlay, guint32 count, GError **error)
+{
+    g_autofree char *names = snapshot_names(host, overlay);
+
+    vmig_fail(
+        error, VMIG_ERROR_INTERFERENCE, NULL,
+        "%s: somebody made %u internal snapshot(s) of '%s' in the temporary overlay %s, where they would be lost: "
+        "%s",
+        host->hypervisor->host, count, m->job->domain, overlay, names != NULL ? names : "(cannot be read)");
+    g_autofree char *domain = vmig_shell_domain(m->job->domain, m->job->uuid);
+    if (error != NULL && *error != NULL)
+        vmig_error_set_hint(
+            *error,
+            "Nothing is removed. Save what the snapshot has (qemu-img convert -l), delete it (guest on: "
+            "virsh qemu-monitor-command %s --hmp 'delvm NAME'; off: qemu-img snapshot -d), then "
+            "vmig-snap resume.",
+            domain);
+    return FALSE;
+}
+
+gboolean vmig_host_require_no_snapshot(VmigMachine *m, VmigRole role, GError **error)
+{
+    VmigHost *host = vmig_host_at(m, role, error);
+
+    for (guint i = 0; host != NULL && i < m->job->disks->len; i++) {
+        const char *overlay = vmig_disk_overlay(m->job->disks->pdata[i], role);
+        guint32 count = 0;
+        if (overlay == NULL) /* the merge "mirror": what is made there is in the base copy, and stays */
+            continue;
+        if (!vmig_node_count_snapshots(host->node, overlay, &count, error))
+            return FALSE;
+        if (count > 0)
+            return fail_snapshot(m, host, overlay, count, error);
+    }
+    return host != NULL;
+}
+
+static gboolean persistent_on(VmigMachine *m, VmigHost *host, VmigRole role, VmigChain chain, GError **error)
+{
+    g_autoptr(VmigDomainXml) persistent = vmig_host_definition(m, role, VMIG_XML_PERSISTENT, error);
+
+    for (guint i = 0; persistent != NULL && i < m->job->disks->len; i++) {
+        const VmigDisk *disk = m->job->disks->pdata[i];
+        if (vmig_host_chain_in(persistent, disk, role) != chain)
+            return vmig_fail(error, VMIG_ERROR_INTERFERENCE, "Look at virsh dumpxml --inactive, then vmig-snap resume.",
+                             "%s: the persistent definition of disk %s does not name its %s", host->hypervisor->host,
+                             disk->target, chain == VMIG_CHAIN_BASE ? "base" : "overlay");
+    }
+    return persistent != NULL;
+}
+
+gboolean vmig_host_require_persistent(VmigMachine *m, VmigRole role, VmigChain chain, GError **error)
+{
+    VmigHost *host = vmig_host_at(m, role, error);
+
+    return host != NULL && persistent_on(m, host, role, chain, error);
+}
+
+gboolean vmig_host_require_on_bases(VmigMachine *m, VmigRole role, GError **error)
+{
+    VmigHost *host = vmig_host_at(m, role, error);
+    VmigRun run;
+
+    if (host == NULL || !vmig_host_run(m, role, &run, error))
+        return FALSE;
+    gboolean live = run != VMIG_RUN_SHUTOFF;
+    return (!live || vmig_host_require_chain(m, role, VMIG_CHAIN_BASE, error)) &&
+           vmig_host_require_next_start(m, role, error);
+}
+
+gboolean vmig_host_require_defined(VmigMachine *m, VmigRole role, GError **error)
+{
+    VmigHost *host = vmig_host_at(m, role, error);
+    const char *xml = role == VMIG_DEST ? m->job->dest_persistent_xml : m->job->persistent_xml;
+    g_autoptr(VmigDomainInfo) info = NULL;
+
+    if (host == NULL || !host->hypervisor->ops->find(host->hypervisor, m->job->uuid, &info, error))
+        return FALSE;
+    if (info == NULL || info->persistent || xml == NULL)
+        return TRUE;
+    vmig_machine_note(m, "%s: somebody undefined '%s' while it runs: it is defined again", host->hypervisor->host,
+                      m->job->domain);
+    g_autofree char *on_bases = vmig_domain_xml_on_bases(xml, m->job, role, error);
+    return on_bases != NULL && host->hypervisor->ops->define(host->hypervisor, on_bases, error);
+}
+
+void vmig_host_note_checkpoints(VmigMachine *m, VmigRole role)
+{
+    VmigHost *host = vmig_host_at(m, role, NULL);
+    g_autoptr(VmigDomainInfo) info = NULL;
+
+    if (host == NULL || !host->hypervisor->ops->find(host->hypervisor, m->job->uuid, &info, NULL) || info == NULL ||
+        info->checkpoints <= m->checkpoints)
+        return;
+    m->checkpoints = info->checkpoints;
+    g_autofree char *text = g_strdup_printf(
+        "%s: somebody made %u checkpoint(s) of '%s' while its disks are put together: they may not be complete; delete "
+        "them (virsh checkpoint-delete) and take a full backup",
+        host->hypervisor->host, info->checkpoints, m->job->domain);
+    vmig_journal_note(m->journal, m->job->id, text, NULL);
+    vmig_machine_note(m, "%s", text);
+}
+
+gboolean vmig_host_run(VmigMachine *m, VmigRole role, VmigRun *ret, GError **error)
+{
+    VmigHost *host = vmig_host_at(m, role, error);
+
+    return host != NULL && vmig_hypervisor_run(host->hypervisor, m->job->uuid, ret, error);
+}
+
+static gboolean is_a_file_of(const VmigDisk *disk, const char *path)
+{
+    const VmigFile *base = vmig_disk_base(disk);
+
+    return path != NULL && (g_strcmp0(path, disk->overlay) == 0 || g_strcmp0(path, disk->dest_overlay) == 0 ||
+                            g_strcmp0(path, base->source) == 0 || g_strcmp0(path, base->named) == 0 ||
+                            g_strcmp0(path, base->dest) == 0);
+}
+
+/* What somebody put in its place meanwhile is his; on top of it, it is still the disk that was marked. */
+static gboolean is_the_jobs(const VmigDomainDisk *now, const VmigDisk *disk)
+{
+    gboolean found = now != NULL && is_a_file_of(disk, now->source);
+
+    for (guint i = 0; now != NULL && i < now->backing->len; i++)
+        found = found || is_a_file_of(disk, ((const VmigChainFile *)now->backing->pdata[i])->file);
+    return found;
+}
+
+static gboolean set_attribute(VmigMachine *m, VmigHost *host, VmigXmlKind kind, gboolean hold, GError **error)
+{
+    VmigHypervisor *hv = host->hypervisor;
+    g_autofree char *xml = NULL;
+
+    if (!hv->ops->domain_xml(hv, m->job->uuid, kind, &xml, error))
+        return FALSE;
+    g_autoptr(VmigDomainXml) doc = vmig_domain_xml_parse(xml, error);
+    if (doc == NULL)
+        return FALSE;
+    for (guint i = 0; i < m->job->disks->len; i++) {
+        const VmigDisk *disk = m->job->disks->pdata[i];
+        const char *before = kind == VMIG_XML_PERSISTENT ? disk->next_snapshot : disk->snapshot;
+        const char *value = hold ? "no" : before;
+        const VmigDomainDisk *now = vmig_domain_xml_disk(doc, disk->target);
+        /* Of a guest that is off nobody knows what lies below: a job that is given up leaves no "no" behind. */
+        gboolean ours = is_the_jobs(now, disk) ||
+                        (m->set_aside && now != NULL && !now->chain_known && g_strcmp0(now->snapshot, "no") == 0);
+        if (now == NULL || g_strcmp0(now->snapshot, value) == 0 || !ours)
+            continue;
+        g_autofree char *element = vmig_disk_xml_set_snapshot(xml, disk->target, value, error);
+        if (element == NULL || !hv->ops->update_disk(hv, m->job->uuid, element, kind == VMIG_XML_PERSISTENT, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+gboolean vmig_host_set_snapshot_attribute(VmigMachine *m, VmigRole role, gboolean hold, GError **error)
+{
+    VmigHost *host = vmig_host_at(m, role, error);
+    VmigRun run;
+
+    if (host == NULL || !vmig_host_run(m, role, &run, error))
+        return FALSE;
+    gboolean live = run != VMIG_RUN_SHUTOFF && run != VMIG_RUN_ABSENT;
+    return (!live || set_attribute(m, host, VMIG_XML_LIVE, hold, error)) &&
+           (run == VMIG_RUN_ABSENT || hold || set_attribute(m, host, VMIG_XML_PERSISTENT, hold, error));
+}

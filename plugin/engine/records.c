@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Whose record counts when a process takes a job over, or reaches the other host again.
+ *
+ * The token is written on the source first, then on the destination, and ACTIVATE is entered after both. So a token
+ * that only the destination has, and one that the destination lacks while the source is in ACTIVATE or beyond, are
+ * traces of a journal that was replaced by an older one. The host that has the token is right in both cases: it is
+ * never given back, and a source that gave it away never runs the guest again. */
+#include "engine/records.h"
+
+#include "engine/texts.h"
+
+/* How far past the switchover a record is; 0: not past it. 1: by its token, and not by its state. An end that no state
+ * of the way leads to is further than all of them. */
+static guint rank(const VmigJob *job)
+{
+    VmigState state = vmig_job_work_state(job);
+
+    if (!vmig_job_token_is_dest(job) || state == VMIG_STATE_LAST)
+        return 0;
+    if (!vmig_state_is_final(state) && vmig_state_phase(state) != VMIG_PHASE_AFTER)
+        return 1;
+    int progress = vmig_state_progress(state);
+    return progress >= 0 ? (guint)progress : G_MAXUINT;
+}
+
+gboolean vmig_records_may_go_back(const VmigJob *job, GError **error)
+{
+    VmigState state = vmig_job_work_state(job);
+
+    if (vmig_job_token_is_dest(job) || state == VMIG_STATE_LAST || vmig_state_phase(state) == VMIG_PHASE_AFTER)
+        return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, "vmig-snap resume carries it on.",
+                         "job %s is past the switchover (state %s): the destination owns '%s', and the only way is "
+                         "forward",
+                         job->id, job->state, job->domain);
+    return TRUE;
+}
+
+/* The record there, NULL in *there if it has none, or where this host's own is enough without asking. */
+static gboolean ask_there(VmigMachine *m, VmigJob **there, GError **error)
+{
+    VmigNode *peer = vmig_machine_peer(m);
+
+    *there = NULL;
+    /* A failed question is no answer: the record there may be the newer one, and must not be overwritten. */
+    if (peer != NULL)
+        return vmig_node_record_get(peer, m->job->id, there, error);
+    if (!m->here_is_dest && rank(m->job) > 0)
+        return vmig_fail(error, VMIG_ERROR_CONNECTION, "Bring the destination back and run vmig-snap resume again.",
+                         "the destination owns the guest of job %s and does not answer: its record counts now",
+                         m->job->id);
+    if (m->here_is_dest && rank(m->job) == 0 && !m->source_fenced)
+        return vmig_fail(error, VMIG_ERROR_CONNECTION, "Bring the source back and run vmig-snap resume again.",
+                         "job %s did not reach the switchover by this host's journal, and the source, whose record "
+                         "counts then, does not answer",
+                         m->job->id);
+    return TRUE;
+}
+
+/* The source enters a state before it tells the destination: one that the destination's record is beyond has an older
+ * journal. Not by UNCERTAIN, which comes before another MIGRATE too. */
+static gboolean is_behind(const VmigJob *job, const VmigJob *there)
+{
+    VmigState own = vmig_job_work_state(job), beyond = vmig_job_work_state(there);
+
+    if (own == VMIG_STATE_LAST || beyond == VMIG_STATE_LAST || vmig_state_phase(own) != VMIG_PHASE_FORWARD ||
+        vmig_state_phase(beyond) != VMIG_PHASE_FORWARD)
+        return FALSE;
+    return vmig_state_progress(own) >= 0 && vmig_state_progress(own) < vmig_state_progress(beyond);
+}
+
+/* Past the switchover the record that is further is the true one, and of two that are equally far the owner's is the
+ * newer one, or the same. Before it the source's counts, and the destination does nothing without the source's word. */
+static gboolean counts_more(const VmigMachine *m, const VmigJob *there)
+{
+    guint own = rank(m->job), other = rank(there);
+
+    if (own == 0 && other <= 1)
+        return other == 1 || (m->here_is_dest ? !is_behind(there, m->job) : is_behind(m->job, there));
+    return other > 1 && (other > own || (other == own && !m->here_is_dest));
+}
+
+static gboolean take(VmigMachine *m, VmigJob *there, GError **error)
+{
+    g_autoptr(VmigJob) job = there;
+    g_autofree char *role = vmig_journal_role(m->journal, m->job->id, error);
+    VmigNode *own = m->here_is_dest ? m->env->dest.node : m->env->source.node;
+
+    if (role == NULL)
+        return FALSE;
+    /* What the source alone has may not have been given: the decision table looks at it. */
+    if (m->here_is_dest && rank(job) == 1) {
+        g_free(job->token);
+        job->token = g_strdup(VMIG_OWNER_SOURCE);
+    }
+    gboolean given = vmig_job_token_is_dest(job);
+    if (!vmig_texts_fetch(m, vmig_machine_peer(m), job, error))
+        return FALSE;
+    if ((given && !vmig_job_token_is_dest(m->job)) || (!given && !m->here_is_dest)) {
+        vmig_machine_note(m, "this host's journal was replaced by an older one: it takes the other host's record");
+        if (!vmig_node_catch_up(own, job, role, error))
+            return FALSE;
+    }
+    if ((given && !vmig_journal_set_token(m->journal, job->id, VMIG_OWNER_DESTINATION, error)) ||
+        !vmig_journal_put(m->journal, job, role, error))
+        return FALSE;
+    vmig_job_free(m->job);
+    m->job = g_steal_pointer(&job);
+    return TRUE;
+}
+
+/* A token that the source's journal alone has, before ACTIVATE, may never have been given: that is for the table. The
+ * source has the job before the destination. */
+static gboolean peer_is_older(const VmigMachine *m, const VmigJob *there)
+{
+    if (there != NULL && vmig_job_token_is_dest(there))
+        return FALSE;
+    if (!m->here_is_dest)
+        return rank(m->job) > 1;
+    return there == NULL || vmig_job_token_is_dest(m->job) || is_behind(there, m->job);
+}
+
+/* Whether the job can be ended without a host that lost its journal and believes nobody that it had to do with the job.
+ *
+ * A source whose guest is undefined has nothing that could run. A destination has its guest without the job's mark, as
+ * the last act of CLEANUP leaves it, and by the record here the source is clean too: only the end is not noted yet. */
+static gboolean needs_no_peer(const VmigMachine *m)
+{
+    return m->here_is_dest ? rank(m->job) > 1
+                           : vmig_state_is(vmig_job_work_state(m->job), VMIG_STATE_COMPLETE) && m->job->source_clean;
+}
+
+static gboolean goes_on_alone(VmigMachine *m, GError *why, GError **error)
+{
+    g_autoptr(GError) refused = why;
+
+    if (!needs_no_peer(m) || !g_error_matches(refused, VMIG_ERROR, VMIG_ERROR_FORGOTTEN)) {
+        g_propagate_error(error, g_steal_pointer(&refused));
+        return FALSE;
+    }
+    if (!m->peer_forgot)
+        vmig_machine_note(m, "%s", refused->message);
+    m->peer_forgot = TRUE;
+    m->peer_recorded = FALSE;
+    return TRUE;
+}
+
+gboolean vmig_records_agree(VmigMachine *m, GError **error)
+{
+    g_autoptr(GError) why = NULL;
+    VmigNode *peer = vmig_machine_peer(m);
+    g_autoptr(VmigJob) there = NULL;
+
+    if (!ask_there(m, &there, error))
+        return FALSE;
+    if (there != NULL && counts_more(m, there))
+        return take(m, g_steal_pointer(&there), error);
+    if (peer == NULL || !peer_is_older(m, there))
+        return TRUE;
+    vmig_machine_note(m, "%s: the journal there was replaced by an older one: it gets this host's record", peer->host);
+    return (vmig_texts_send(m, peer, &why) &&
+            vmig_node_catch_up(peer, m->job, m->here_is_dest ? VMIG_ROLE_SOURCE : VMIG_ROLE_DESTINATION, &why)) ||
+           goes_on_alone(m, g_steal_pointer(&why), error);
+}

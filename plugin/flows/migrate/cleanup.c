@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* CLEANUP: the destination is complete and verified; now, and only now, the source's copies go. */
+#include "flows/migrate/cleanup.h"
+
+#include "flows/migrate/migrate-flow.h"
+#include "flows/migrate/commit.h"
+#include "flows/migrate/ours.h"
+#include "flows/migrate/source-images.h"
+#include "verify/verify.h"
+#include "os/fault.h"
+
+#define SOURCE_DEADLINE (120 * G_USEC_PER_SEC)
+
+static gboolean clean_destination(VmigMachine *m, GError **error)
+{
+    VmigHost *dest = vmig_host_at(m, VMIG_DEST, error);
+
+    if (dest == NULL || !vmig_host_require_on_bases(m, VMIG_DEST, error) ||
+        !vmig_host_set_snapshot_attribute(m, VMIG_DEST, FALSE, error))
+        return FALSE;
+    for (guint i = 0; i < m->job->disks->len; i++) {
+        const VmigDisk *disk = m->job->disks->pdata[i];
+        if ((disk->dest_hold != NULL &&
+             !vmig_node_remove(dest->node, m->job, disk->dest_hold, "the hold ended", error)) ||
+            (disk->dest_overlay != NULL &&
+             !vmig_node_remove(dest->node, m->job, disk->dest_overlay,
+                               "committed into the base and pivoted, both definitions verified", error)))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+/* The mark goes last: by it alone a host whose journal was replaced by one of before the job knows that the guest came
+ * with the job. */
+static gboolean remove_mark(VmigMachine *m, GError **error)
+{
+    VmigHost *dest = vmig_host_at(m, VMIG_DEST, error);
+
+    return dest != NULL && dest->hypervisor->ops->set_metadata(dest->hypervisor, m->job->uuid, NULL, error) &&
+           vmig_node_sync_config(dest->node, error);
+}
+
+static gboolean destroy_source(VmigMachine *m, VmigHypervisor *hv, GError **error)
+{
+    g_autoptr(VmigDomainInfo) info = NULL;
+
+    if (!hv->ops->find(hv, m->job->uuid, &info, error))
+        return FALSE;
+    return info == NULL || info->run == VMIG_RUN_SHUTOFF ||
+           (vmig_ours_require(m, VMIG_SOURCE, error) && hv->ops->destroy(hv, m->job->uuid, info->id, error));
+}
+
+/* The source's QEMU ends by itself once libvirt's Confirm came through. One that is still there is stopped and fenced:
+ * the token is the destination's, it never runs again. */
+static gboolean end_source_guest(VmigMachine *m, GError **error)
+{
+    VmigHypervisor *hv = m->env->source.hypervisor;
+    gint64 until = vmig_machine_now(m) + SOURCE_DEADLINE;
+    VmigDomainJob job;
+    VmigRun run;
+
+    /* The call's verdict no longer matters: the guest is there. */
+    hv->ops->migrate_end(hv, NULL);
+    for (;;) {
+        if (!vmig_host_run(m, VMIG_SOURCE, &run, error))
+            return FALSE;
+        if (run == VMIG_RUN_SHUTOFF || run == VMIG_RUN_ABSENT)
+            return TRUE;
+        if (!hv->ops->domain_job(hv, m->job->uuid, &job, error))
+            return FALSE;
+        if (job == VMIG_DOMAIN_JOB_NONE)
+            return destroy_source(m, hv, error);
+        if (vmig_machine_now(m) > until)
+            return vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "the source's libvirt does not end its migration");
+        vmig_machine_wait(m, G_USEC_PER_SEC / 2);
+    }
+}
+
+static gboolean remove_source_files(VmigMachine *m, GError **error)
+{
+    VmigNode *node = m->env->source.node;
+
+    for (guint i = 0; i < m->job->disks->len; i++) {
+        const VmigDisk *disk = m->job->disks->pdata[i];
+        if (!vmig_node_remove(node, m->job, disk->hold, "the hold ended", error) ||
+            !vmig_node_remove(node, m->job, disk->overlay, "mirrored to the destination, committed and verified there",
+                              error))
+            return FALSE;
+    }
+    return m->job->options.keep_source ? vmig_images_note_users(m) : vmig_images_remove(m, error);
+}
+
+/* Another guest that has the UUID there by now has nothing to do with the job: its files are what the gate looks at. */
+static gboolean undefine_source(VmigMachine *m, VmigHost *source, GError **error)
+{
+    g_autoptr(GError) stranger = NULL;
+    VmigWhose whose;
+    VmigRun run;
+
+    if (!vmig_ours_look(m, VMIG_SOURCE, &whose, error))
+        return FALSE;
+    if (whose == VMIG_WHOSE_FOREIGN) {
+        vmig_ours_fail(m, VMIG_SOURCE, &stranger);
+        vmig_machine_note(m, "%s", stranger->message);
+        return TRUE;
+    }
+    if (!end_source_guest(m, error) || !vmig_ours_require(m, VMIG_SOURCE, error) ||
+        !vmig_host_run(m, VMIG_SOURCE, &run, error))
+        return FALSE;
+    return run != VMIG_RUN_SHUTOFF || source->hypervisor->ops->undefine(source->hypervisor, m->job->uuid, error);
+}
+
+gboolean vmig_cleanup_end_source(VmigMachine *m, GError **error)
+{
+    VmigHost *source = vmig_host_at(m, VMIG_SOURCE, error);
+
+    return source != NULL && undefine_source(m, source, error) && vmig_node_guard_stop(source->node, m->job, error);
+}
+
+static gboolean clean_source(VmigMachine *m, GError **error)
+{
+    if (m->peer_forgot) {
+        vmig_machine_note(m,
+                          "the source has forgotten the job: what the job left there stays; vmig-snap doctor on that "
+                          "host lists it");
+        return TRUE;
+    }
+    if (!vmig_cleanup_end_source(m, error) || !vmig_fault("cleanup.undefined", error) || !remove_source_files(m, error))
+        return FALSE;
+    m->job->source_clean = TRUE;
+    return vmig_machine_save(m, error);
+}
+
+/* A source that does not answer keeps its leftovers until it does; the guest does not wait for that. */
+static gboolean source_answers(VmigMachine *m, GError **error)
+{
+    if (m->job->source_clean || vmig_host_at(m, VMIG_SOURCE, NULL) != NULL)
+        return TRUE;
+    return vmig_fail(error, VMIG_ERROR_PARKED, "Bring the source back, then vmig-snap resume on either host.",
+                     "'%s' and every snapshot are complete on the destination; the source does not answer, so what the "
+                     "job left there is not removed yet",
+                     m->job->domain);
+}
+
+static void on_progress(gpointer user, const VmigProgress *progress)
+{
+    VmigMachine *m = user;
+
+    if (m->reporter.progress != NULL)
+        m->reporter.progress(m->reporter.user, m->job, progress);
+}
+
+/* The operator knows what differs, or does not want to wait. What he may still want to look at is kept. */
+static gboolean give_up_verifying(VmigMachine *m, GError **error)
+{
+    m->job->options.verify = FALSE;
+    m->job->options.keep_source = TRUE;
+    vmig_machine_note(m, "by the operator's word it ends without the verification; the source's images are kept");
+    return vmig_machine_save(m, error);
+}
+
+/* --verify: nothing is removed before every snapshot was found equal. The hashes stay in the record, for who asks when
+ * the source's images are gone. A machine that this host could not start is no reason to hold the job. */
+static gboolean verify(VmigMachine *m, GError **error)
+{
+    VmigVerifyRequest request = {
+        .source = m->env->source,
+        .dest = m->env->dest,
+        .job = m->job,
+        .one_at_a_time = m->env->one_at_a_time,
+        .progress = on_progress,
+        .user = m,
+    };
+
+    if (!m->job->options.verify || m->job->source_clean)
+        return TRUE;
+    /* The hashes are in both journals before anything is removed. An earlier try may have failed to tell the other
+     * host, whose record counts when the connection breaks. */
+    if (m->job->verified)
+        return vmig_machine_save(m, error);
+    if (m->without_verify)
+        return give_up_verifying(m, error);
+    g_autoptr(VmigVerdict) verdict = vmig_verify(&request, error);
+    g_autoptr(GError) why = NULL;
+    if (verdict == NULL)
+        return FALSE;
+    for (guint i = 0; i < verdict->notes->len; i++)
+        vmig_machine_note(m, "%s", (const char *)verdict->notes->pdata[i]);
+    if (!vmig_verdict_to_error(verdict, m->job, &why) && !g_error_matches(why, VMIG_ERROR, VMIG_ERROR_NOT_REVERTABLE)) {
+        vmig_error_set_hint(why,
+                            "Nothing is removed. vmig-snap verify --job %s shows it all; vmig-snap resume "
+                            "verifies again, with --without-verify it ends without.",
+                            m->job->id);
+        g_propagate_error(error, g_steal_pointer(&why));
+        return FALSE;
+    }
+    if (why != NULL)
+        vmig_machine_note(m, "%s", why->message);
+    vmig_verdict_record(verdict, m->job);
+    m->job->verified = TRUE;
+    return vmig_machine_save(m, error);
+}
+
+gboolean vmig_step_cleanup(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError **error)
+{
+    /* On the source, with everything done but to say so: see records.c. */
+    if (m->peer_forgot && !m->here_is_dest)
+        return vmig_node_rundir_remove(m->env->source.node, m->job, error);
+    if (m->job->options.verify && !source_answers(m, error))
+        return FALSE;
+    if (!verify(m, error) || !clean_destination(m, error) || !source_answers(m, error) ||
+        (!m->job->source_clean && !clean_source(m, error)) || !remove_mark(m, error))
+        return FALSE;
+    VmigHost *source = vmig_host_at(m, VMIG_SOURCE, error);
+    if (source == NULL)
+        return FALSE;
+    /* The overlays' room may be what it waited for. */
+    return vmig_room_require_relief(m, VMIG_DEST, error) && vmig_node_rundir_remove(m->env->dest.node, m->job, error) &&
+           (m->peer_forgot || vmig_node_rundir_remove(m->env->source.node, m->job, error));
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Why a commit ended before it was done. libvirt's event says "failed" or "cancelled", and no reason; what the file
+ * system has left tells want of room from an I/O error. The overlay is untouched in every case and stays the truth. */
+#include "core/amount.h"
+#include "flows/migrate/commit-private.h"
+
+#define EVENT_LIMIT G_USEC_PER_SEC
+/* QEMU writes up to some MiB at a time: with less than this a write may well have found no room. */
+#define FULL_BELOW (64ull * 1024 * 1024)
+
+/* The answer to a question may come before the event of what it tells. */
+static VmigBlockEnd await_end(VmigMachine *m, VmigHypervisor *hv, const VmigDisk *disk)
+{
+    gint64 until = vmig_machine_now(m) + EVENT_LIMIT;
+    VmigBlockEnd end;
+
+    while ((end = hv->ops->block_end(hv, m->job->uuid, disk->target)) == VMIG_BLOCK_END_UNKNOWN &&
+           vmig_machine_now(m) < until)
+        vmig_machine_wait(m, EVENT_LIMIT / 10);
+    return end;
+}
+
+static gboolean fail_no_space(VmigMachine *m, const VmigHost *host, const VmigDisk *disk, const VmigRoom *room,
+                              GError **error)
+{
+    g_autofree char *free = vmig_amount_format(room->free);
+    g_autofree char *needed = vmig_amount_format(room->needed);
+
+    vmig_room_note_full(m, room);
+    vmig_fail(error, VMIG_ERROR_NO_SPACE, NULL,
+              "%s: there is no room for the commit of disk %s in %s: %s are free, it may need %s (%" G_GUINT64_FORMAT
+              " bytes)",
+              host->hypervisor->host, disk->target, room->folder, free, needed, room->needed);
+    if (error != NULL && *error != NULL)
+        vmig_error_set_hint(*error,
+                            "Make room in %s on %s. While a process works on the job it goes on by itself; else "
+                            "vmig-snap resume.",
+                            room->folder, host->hypervisor->host);
+    return FALSE;
+}
+
+gboolean vmig_commit_require_room(VmigMachine *m, VmigRole role, const VmigDisk *disk, GError **error)
+{
+    VmigHost *host = vmig_host_at(m, role, error);
+    g_autoptr(VmigRoom) room = host != NULL ? vmig_room_ask(m, role, error) : NULL;
+
+    if (room == NULL)
+        return FALSE;
+    return room->free >= room->needed || fail_no_space(m, host, disk, room, error);
+}
+
+gboolean vmig_commit_ended(VmigMachine *m, VmigRole role, const VmigDisk *disk, GError **error)
+{
+    VmigHost *host = vmig_host_at(m, role, error);
+
+    if (host == NULL)
+        return FALSE;
+    const char *name = host->hypervisor->host;
+    VmigBlockEnd end = await_end(m, host->hypervisor, disk);
+    if (end == VMIG_BLOCK_END_CANCELLED || end == VMIG_BLOCK_END_COMPLETED)
+        return vmig_fail(error, VMIG_ERROR_JOB_CANCELLED, "The disk needs its commit: let it run.",
+                         "%s: somebody cancelled the commit of disk %s (virsh blockjob --abort)", name, disk->target);
+    g_autoptr(VmigRoom) room = vmig_room_ask(m, role, error);
+    if (room == NULL)
+        return FALSE;
+    if (room->free < MIN(room->needed, FULL_BELOW))
+        return fail_no_space(m, host, disk, room, error);
+    if (end == VMIG_BLOCK_END_FAILED)
+        return vmig_fail(error, VMIG_ERROR_IO, "Look at the host's kernel log and at the storage.",
+                         "%s: the commit of disk %s into %s failed: an I/O error", name, disk->target,
+                         vmig_file_path(vmig_disk_base(disk), role));
+    return vmig_fail(error, VMIG_ERROR_JOB_LOST, NULL,
+                     "%s: the commit of disk %s is gone before it was done, and nobody saw it end", name, disk->target);
+}
+
+/* On a full file system QEMU may refuse to begin the next one ("Need a root block node") while it still has the last
+ * one's filter: what has to be waited for is room. */
+GError *vmig_commit_blame_room(VmigMachine *m, VmigRole role, GError *why)
+{
+    VmigHost *host = vmig_host_at(m, role, NULL);
+    GError *full = NULL;
+
+    if (host == NULL || !g_error_matches(why, VMIG_ERROR, VMIG_ERROR_HYPERVISOR))
+        return why;
+    g_autoptr(VmigRoom) room = vmig_room_ask(m, role, NULL);
+    if (room == NULL || room->free >= MIN(room->needed, FULL_BELOW))
+        return why;
+    vmig_machine_note(m, "%s", why->message);
+    g_error_free(why);
+    fail_no_space(m, host, m->job->disks->pdata[0], room, &full);
+    return full;
+}
+
+gboolean vmig_commit_is_ended(const GError *why)
+{
+    return g_error_matches(why, VMIG_ERROR, VMIG_ERROR_JOB_LOST) ||
+           g_error_matches(why, VMIG_ERROR, VMIG_ERROR_JOB_CANCELLED) ||
+           g_error_matches(why, VMIG_ERROR, VMIG_ERROR_NO_SPACE) || g_error_matches(why, VMIG_ERROR, VMIG_ERROR_IO);
+}

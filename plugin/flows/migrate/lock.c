@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* LOCK: the operation lock on both hosts, the job's mark in the guest's definition, and a second look. */
+#include "definition/domain-xml.h"
+#include "flows/migrate/migrate-flow.h"
+#include "definition/snapshot-tree.h"
+#include "engine/host.h"
+
+/* Between the plan and the lock somebody may have changed the guest. */
+static gboolean still_as_planned(VmigMachine *m, GError **error)
+{
+    VmigHypervisor *hv = m->env->source.hypervisor;
+    g_autoptr(VmigDomainInfo) info = NULL;
+    g_autoptr(GPtrArray) snapshots = NULL;
+    g_autofree char *difference = NULL;
+
+    if (!hv->ops->find(hv, m->job->uuid, &info, error))
+        return FALSE;
+    if (info == NULL || (info->run != VMIG_RUN_RUNNING && info->run != VMIG_RUN_PAUSED))
+        return vmig_fail(error, VMIG_ERROR_GUEST_GONE, NULL, "%s: '%s' is not running any more", hv->host,
+                         m->job->domain);
+    if (!vmig_host_require_chain(m, VMIG_SOURCE, VMIG_CHAIN_BASE, error) ||
+        !hv->ops->snapshots(hv, m->job->uuid, &snapshots, error))
+        return FALSE;
+    if (!vmig_snapshot_tree_equal(m->job->snapshots, snapshots, &difference))
+        return vmig_fail(error, VMIG_ERROR_INTERFERENCE, "Run the command again.",
+                         "the snapshots changed between the plan and the lock: %s", difference);
+    return vmig_host_require_persistent(m, VMIG_SOURCE, VMIG_CHAIN_BASE, error) && vmig_host_require_planned(m, error);
+}
+
+gboolean vmig_machine_lock(VmigMachine *m, VmigNode *node, GError **error)
+{
+    gboolean here = node == (m->here_is_dest ? m->env->dest.node : m->env->source.node);
+
+    return vmig_node_lock(node, m->job, here ? NULL : m->env->tool, error);
+}
+
+gboolean vmig_step_lock(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError **error)
+{
+    VmigHypervisor *hv = m->env->source.hypervisor;
+
+    if (!vmig_machine_lock(m, m->env->source.node, error) || !vmig_machine_lock(m, m->env->dest.node, error) ||
+        !vmig_node_rundir(m->env->source.node, m->job, error) || !vmig_node_rundir(m->env->dest.node, m->job, error) ||
+        !still_as_planned(m, error))
+        return FALSE;
+    /* From here on the destination's journal knows whose files will be made there. */
+    m->peer_recorded = TRUE;
+    g_free(m->job->source_boot);
+    m->job->source_boot = m->here_is_dest ? NULL : g_strdup(vmig_journal_boot_id(m->journal));
+    if (!vmig_machine_save(m, error))
+        return FALSE;
+    /* A host that reboots from here on must not start the guest by itself: by which definition is for resume to say. */
+    if (!hv->ops->set_autostart(hv, m->job->uuid, FALSE, error))
+        return FALSE;
+    g_autofree char *mark = vmig_metadata_xml(m->job);
+    return hv->ops->set_metadata(hv, m->job->uuid, mark, error) &&
+           vmig_host_set_snapshot_attribute(m, VMIG_SOURCE, TRUE, error) &&
+           vmig_node_sync_config(m->env->source.node, error);
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The flow of a migration: core/states.def says what may follow what, the table in migrate-flow.c who does it.
+ *
+ * One file a group of states:
+ *   plan.c PLAN · lock.c LOCK · overlay.c OVERLAY · copy.c COPY · prepare.c PREPARE, DROP_METADATA · migrate.c MIGRATE,
+ *   UNCERTAIN · activate.c ACTIVATE · commit*.c COMMIT, PIVOT and BACK_COMMIT, BACK_PIVOT · redefine.c REDEFINE,
+ *   BACK_REDEFINE · cleanup.c CLEANUP · rollback.c ROLLBACK
+ *
+ * Folder plugin/flows/migrate: the steps of a live migration, one file for each group of states. They call the ports
+ * and nothing else.
+ */
+#pragma once
+
+#include "engine/machine.h"
+
+extern const VmigFlow vmig_flow_migrate;
+
+gboolean vmig_step_lock(VmigMachine *m, VmigState *next, GError **error);
+gboolean vmig_step_overlay(VmigMachine *m, VmigState *next, GError **error);
+gboolean vmig_step_copy(VmigMachine *m, VmigState *next, GError **error);
+gboolean vmig_step_prepare(VmigMachine *m, VmigState *next, GError **error);
+gboolean vmig_step_drop_metadata(VmigMachine *m, VmigState *next, GError **error);
+gboolean vmig_step_migrate(VmigMachine *m, VmigState *next, GError **error);
+gboolean vmig_step_uncertain(VmigMachine *m, VmigState *next, GError **error);
+gboolean vmig_step_activate(VmigMachine *m, VmigState *next, GError **error);
+gboolean vmig_step_commit(VmigMachine *m, VmigState *next, GError **error);
+gboolean vmig_step_pivot(VmigMachine *m, VmigState *next, GError **error);
+gboolean vmig_step_redefine(VmigMachine *m, VmigState *next, GError **error);
+gboolean vmig_step_cleanup(VmigMachine *m, VmigState *next, GError **error);
+gboolean vmig_step_rollback(VmigMachine *m, VmigState *next, GError **error);
+gboolean vmig_step_back_commit(VmigMachine *m, VmigState *next, GError **error);
+gboolean vmig_step_back_pivot(VmigMachine *m, VmigState *next, GError **error);
+gboolean vmig_step_back_redefine(VmigMachine *m, VmigState *next, GError **error);

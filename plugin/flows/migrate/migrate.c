@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* MIGRATE: libvirt moves the guest; we watch both ends and give the token. UNCERTAIN: what to do when that broke.
+ *
+ * The order that makes it safe: the guard watches the overlays from before the migration; the holds end only
+ * then; the chain is looked at once more when libvirt's own migration job holds; the guest arrives paused; then the
+ * fence is taken, and with it held, which is the proof that the source did not run again meanwhile, the token is
+ * written.
+ *
+ * The fence is not taken before the guest has arrived. QEMU lets go of its images before it has sent its last bytes
+ * (migration_completion() of QEMU 7.2 inactivates them first); a migration that fails in between takes them back and
+ * lets the guest run on, and a QEMU that cannot get them back dies. */
+#include "definition/domain-xml.h"
+#include "flows/migrate/migrate-flow.h"
+#include "flows/migrate/prepare.h"
+#include "flows/migrate/ours.h"
+#include "flows/migrate/overlay.h"
+#include "flows/migrate/copy.h"
+#include "flows/migrate/resolve.h"
+#include "engine/host.h"
+#include "flows/migrate/stall.h"
+#include "os/fault.h"
+
+#define POLL (G_USEC_PER_SEC / 5)
+#define LOOK_ANYWAY (10 * G_USEC_PER_SEC)
+
+typedef struct {
+    gint64 deadline; /* 0: none */
+    gint64 looked;   /* at the destination */
+    VmigStall stall;
+    gboolean verified;
+    gboolean aborted;
+    gboolean arrived;
+    gboolean given;
+} Watch;
+
+/* In the journal too: a QEMU that took its overlay back for an instant is what somebody may look for there later. */
+static void note_slow(VmigMachine *m, const char *why)
+{
+    g_autofree char *text = g_strdup_printf(
+        "%s: the guard cannot come before other processes (SCHED_FIFO: %s). Allow it: a unit that runs vmig-snap must "
+        "not have RestrictRealtime=yes, and root needs CAP_SYS_NICE",
+        m->job->source_host, why);
+
+    vmig_journal_note(m->journal, m->job->id, text, NULL);
+    vmig_machine_note(m, "%s", text);
+}
+
+static gboolean arm_fence(VmigMachine *m, GError **error)
+{
+    g_autoptr(GPtrArray) overlays = g_ptr_array_new();
+    g_autofree char *slow = NULL;
+
+    for (guint i = 0; i < m->job->disks->len; i++)
+        g_ptr_array_add(overlays, ((VmigDisk *)m->job->disks->pdata[i])->overlay);
+    g_ptr_array_add(overlays, NULL);
+    /* What an earlier try's saw does not count for this one. */
+    if (!vmig_node_fence_drop(m->env->source.node, m->job, error) ||
+        !vmig_node_fence_arm(m->env->source.node, m->job, (const char *const *)overlays->pdata, &slow, error))
+        return FALSE;
+    if (slow != NULL)
+        note_slow(m, slow);
+    return TRUE;
+}
+
+/* Its user may have suspended it, or let it run, since the plan: it arrives as it is now. */
+static gboolean note_run_state(VmigMachine *m, GError **error)
+{
+    VmigRun run;
+
+    if (!vmig_host_run(m, VMIG_SOURCE, &run, error))
+        return FALSE;
+    if ((run != VMIG_RUN_PAUSED && run != VMIG_RUN_RUNNING) || m->job->was_paused == (run == VMIG_RUN_PAUSED))
+        return TRUE;
+    m->job->was_paused = run == VMIG_RUN_PAUSED;
+    return vmig_machine_save(m, error);
+}
+
+/* Nothing of an earlier try is on the destination: what arrives from here on is new. */
+static gboolean forget_revoked(VmigMachine *m, GError **error)
+{
+    if (!m->job->revoked)
+        return TRUE;
+    m->job->revoked = FALSE;
+    return vmig_machine_save(m, error);
+}
+
+static gboolean begin(VmigMachine *m, GError **error)
+{
+    VmigHypervisor *hv = m->env->source.hypervisor;
+    g_autoptr(GPtrArray) targets = g_ptr_array_new();
+    const VmigOptions *options = &m->job->options;
+
+    for (guint i = 0; i < m->job->disks->len; i++)
+        g_ptr_array_add(targets, ((VmigDisk *)m->job->disks->pdata[i])->target);
+    g_ptr_array_add(targets, NULL);
+    VmigMigrateParams params = {
+        .peer_uri = m->env->peer_uri,
+        .migrate_uri = m->env->migrate_uri,
+        .disks_uri = m->env->disks_uri,
+        .dest_xml = m->job->dest_xml,
+        .persistent_xml = m->job->dest_persistent_xml,
+        .disks = (const char *const *)targets->pdata,
+        /* libvirt's limit is for each mirror (and for the memory): together they keep ours. */
+        .bandwidth = options->bandwidth / MAX(m->job->disks->len, 1),
+        .max_downtime = options->max_downtime,
+        .parallel = options->parallel,
+        .auto_converge = options->auto_converge,
+        .tls = g_strcmp0(options->transport, "tls") == 0,
+    };
+    if (m->token_tried || vmig_job_token_is_dest(m->job))
+        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the guest was given away already: it is not migrated again");
+    hv->ops->migrate_end(hv, NULL); /* of an earlier try, where there is one */
+    if (!vmig_resolve_remove_arrived(m, error) || !vmig_ours_require_none(m, VMIG_DEST, error) ||
+        !forget_revoked(m, error) || !vmig_copy_prove_again(m, error) || !vmig_prepare_fresh_overlays(m, error) ||
+        !vmig_prepare_drop_metadata(m, error) || !note_run_state(m, error) || !vmig_copy_note_written(m, error) ||
+        !arm_fence(m, error) || !vmig_fault("migrate.watched", error) || !vmig_overlay_release(m, error) ||
+        !vmig_fault("migrate.released", error) || !vmig_machine_check_cancel(m, error))
+        return FALSE;
+    return hv->ops->migrate_begin(hv, m->job->uuid, &params, error);
+}
+
+static void tell(VmigMachine *m, const VmigMigrateStatus *status)
+{
+    if (!status->job_seen)
+        return;
+    m->job->bytes_mirrored = MAX(m->job->bytes_mirrored, status->disk_done);
+    m->job->bytes_memory = MAX(m->job->bytes_memory, status->memory_done);
+    if (status->memory_total + status->disk_total > 0)
+        vmig_machine_progress(m, NULL, status->memory_done + status->disk_done,
+                              status->memory_total + status->disk_total, status->memory_rate + status->disk_rate);
+}
+
+/* The source can no longer run the guest, and has not run it since it stopped: the guard has watched its overlays and
+ * has them now. Without a guard only libvirt's own word will do: that the QEMU is gone now does not say that it did not
+ * run on first. */
+static gboolean fence_source(VmigMachine *m, gboolean *fenced, GError **error)
+{
+    VmigHypervisor *hv = m->env->source.hypervisor;
+    g_autoptr(VmigDomainInfo) info = NULL;
+
+    *fenced = FALSE;
+    if (vmig_node_fence_take(m->env->source.node, m->job, G_USEC_PER_SEC, fenced, NULL) && *fenced)
+        return TRUE;
+    if (!hv->ops->find(hv, m->job->uuid, &info, error))
+        return FALSE;
+    *fenced = info != NULL && info->run == VMIG_RUN_SHUTOFF && info->migrated;
+    return TRUE;
+}
+
+static gboolean look_at_destination(VmigMachine *m, Watch *w, GError **error)
+{
+    gboolean fenced = FALSE;
+    VmigRun run;
+
+    if (!vmig_host_run(m, VMIG_DEST, &run, error))
+        return FALSE;
+    if (run != VMIG_RUN_PAUSED)
+        return TRUE;
+    w->arrived = TRUE;
+    if (!vmig_fault("migrate.arrived", error) || !vmig_ours_require(m, VMIG_DEST, error) ||
+        !fence_source(m, &fenced, error))
+        return FALSE;
+    if (!fenced)
+        return TRUE;
+    /* The last net: an overlay that holds a snapshot is not ours to give away, nor one that was not on top while the
+     * job was on its way. That was too quick to be seen where it was not looked at before. */
+    if ((!w->verified && !vmig_host_require_chain(m, VMIG_SOURCE, VMIG_CHAIN_OVERLAY, error)) ||
+        !vmig_host_require_no_snapshot(m, VMIG_SOURCE, error) || !vmig_fault("migrate.fenced", error) ||
+        !vmig_resolve_give_token(m, error))
+        return FALSE;
+    w->given = TRUE;
+    return TRUE;
+}
+
+static gboolean abort_once(VmigMachine *m, Watch *w)
+{
+    VmigHypervisor *hv = m->env->source.hypervisor;
+    g_autoptr(GError) error = NULL;
+
+    /* Once it was tried to give the token away, the journals say who has the guest: until they are asked the fence
+     * stays, or libvirt lets the source go on. The migration is at its end anyway. */
+    if (w->aborted || m->token_tried)
+        return TRUE;
+    /* The fence first: the source is to run again, and can only then. No token was given, so nothing runs on the
+     * destination; without a fence what arrived counts for nothing. */
+    vmig_node_fence_drop(m->env->source.node, m->job, NULL);
+    w->aborted = hv->ops->migrate_abort(hv, &error);
+    if (!w->aborted)
+        vmig_machine_note(m, "%s", error->message);
+    return w->aborted;
+}
+
+/* libvirt waits for its mirrors when it aborts, and a mirror waits for what it sent to the QEMU that stands still: that
+ * one has to go first. It never ran, and never will: there is no token. */
+static void end_stalled(VmigMachine *m)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (!vmig_resolve_remove_arrived(m, &error))
+        vmig_machine_note(m, "%s", error->message);
+}
+
+/* It cannot be there before the source's CPUs stopped. Until then the destination is left in peace: a question to it
+ * waits behind the memory where both share one slow connection. An event can get lost: now and then it is asked. */
+static gboolean may_have_arrived(VmigMachine *m, Watch *w)
+{
+    VmigHypervisor *hv = m->env->source.hypervisor;
+    gint64 now = vmig_machine_now(m);
+
+    if (hv->ops->stopped_for != NULL && hv->ops->stopped_for(hv) == 0 && now - w->looked < LOOK_ANYWAY)
+        return FALSE;
+    w->looked = now;
+    return TRUE;
+}
+
+/* Bytes that nobody counts come first (a hook on the destination, a QEMU that starts there with much memory), so the
+ * watchdog waits for the first ones long. With the CPUs stopped nobody runs, and there is little left to send. */
+static gboolean check_stall(VmigMachine *m, Watch *w, const VmigMigrateStatus *status, gboolean stopped, GError **error)
+{
+    gint64 limit = vmig_machine_stall_limit(m);
+    guint64 moved = status->memory_done + status->disk_done;
+
+    if (w->arrived)
+        return TRUE;
+    if (stopped)
+        return vmig_stall_check(m, &w->stall, G_MAXUINT64, MAX(limit, 10000 * (gint64)m->job->options.max_downtime),
+                                "the switchover", error);
+    return vmig_stall_check(m, &w->stall, moved, moved > 0 ? 2 * limit : 10 * limit, "the migration", error);
+}
+
+/* One look at both ends. *running: go on watching. */
+static gboolean watch_once(VmigMachine *m, Watch *w, gboolean *running, GError **error)
+{
+    VmigHypervisor *hv = m->env->source.hypervisor;
+    VmigMigrateStatus status;
+
+    /* With the CPUs stopped it is too late: the guest is about to arrive, and an abort would meet QEMU half way. */
+    gboolean stopped = hv->ops->stopped_for != NULL && hv->ops->stopped_for(hv) > 0;
+    if (!stopped && !vmig_machine_check_cancel(m, error))
+        return FALSE;
+    /* The destination first: when the guest is there, every question asked before it is downtime. */
+    if (may_have_arrived(m, w) && !look_at_destination(m, w, error))
+        return FALSE;
+    if (w->given)
+        return TRUE;
+    if (!hv->ops->migrate_poll(hv, &status, error))
+        return FALSE;
+    tell(m, &status);
+    *running = status.running;
+    if (*running && !check_stall(m, w, &status, stopped, error))
+        return FALSE;
+    if (status.job_seen && !w->verified) {
+        if (!vmig_fault("migrate.running", error) ||
+            !vmig_host_require_chain(m, VMIG_SOURCE, VMIG_CHAIN_OVERLAY, error) ||
+            !vmig_host_require_no_snapshot(m, VMIG_SOURCE, error))
+            return FALSE;
+        w->verified = TRUE;
+    }
+    if (w->deadline > 0 && vmig_machine_now(m) > w->deadline && !w->arrived)
+        return vmig_fail(error, VMIG_ERROR_TIMEOUT, "Give it longer with --timeout, or try --auto-converge.",
+                         "the migration took longer than --timeout allows");
+    return TRUE;
+}
+
+/* When the source's CPUs stopped, if no look came between that and the arrival. */
+static void note_stop(VmigMachine *m)
+{
+    VmigHypervisor *hv = m->env->source.hypervisor;
+    gint64 stopped_for = hv->ops->stopped_for != NULL ? hv->ops->stopped_for(hv) : 0;
+
+    if (stopped_for > 0 && m->stopped_at == 0)
+        m->stopped_at = vmig_machine_now(m) - stopped_for;
+}
+
+static gboolean watch(VmigMachine *m, Watch *w, GError **error)
+{
+    VmigHypervisor *hv = m->env->source.hypervisor;
+    g_autoptr(GError) why = NULL;
+    gboolean running = TRUE;
+
+    while (running && !w->given) {
+        if (!watch_once(m, w, &running, &why))
+            break;
+        if (running && !w->given)
+            vmig_machine_wait(m, POLL);
+    }
+    /* It ended without an error between two looks: one more look at what arrived. */
+    if (why == NULL && !w->given && !w->arrived)
+        look_at_destination(m, w, &why);
+    note_stop(m);
+    if (w->given)
+        return TRUE;
+    if (g_error_matches(why, VMIG_ERROR, VMIG_ERROR_STALLED) && !m->token_tried)
+        end_stalled(m);
+    if (why != NULL)
+        abort_once(m, w);
+    g_autoptr(GError) verdict = NULL;
+    gboolean ended = hv->ops->migrate_end(hv, &verdict);
+    if (why != NULL) {
+        g_propagate_error(error, g_steal_pointer(&why));
+        return FALSE;
+    }
+    if (!ended) {
+        g_propagate_error(error, g_steal_pointer(&verdict));
+        return FALSE;
+    }
+    return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the migration ended, yet the guest is not on the destination");
+}
+
+/* Until the token is given a failure leads back: the source runs again and is held again before anything is retried. */
+static gboolean undo(VmigMachine *m, VmigState *next, GError **error)
+{
+    g_autoptr(GError) why = NULL;
+    VmigDecision decision;
+
+    /* The connection may be what broke, and both hosts have to be asked. */
+    vmig_machine_reconnect(m);
+    /* A process of the destination may have carried the job on meanwhile: its record counts, and the job goes on from
+     * there. */
+    if (vmig_job_state(m->job) != VMIG_STATE_MIGRATE) {
+        *next = vmig_job_state(m->job);
+        return TRUE;
+    }
+    /* An agent that has not ended yet still holds it. Nothing is tried again then: that begins by removing what
+     * arrived, which may have the token by now. */
+    if (m->lost_lock) {
+        *next = VMIG_STATE_UNCERTAIN;
+        return TRUE;
+    }
+    if (vmig_resolve(m, &decision, &why)) {
+        if (decision == VMIG_DECIDE_BACK && vmig_overlay_hold_all(m, &why))
+            return FALSE; /* the caller's error stands: retry, or roll back */
+        if (decision == VMIG_DECIDE_FORWARD) {
+            *next = VMIG_STATE_ACTIVATE;
+            return TRUE;
+        }
+    }
+    if (g_error_matches(why, VMIG_ERROR, VMIG_ERROR_INTERFERENCE)) {
+        g_clear_error(error);
+        g_propagate_error(error, g_steal_pointer(&why));
+        return FALSE;
+    }
+    if (why != NULL)
+        vmig_machine_note(m, "%s", why->message);
+    *next = VMIG_STATE_UNCERTAIN;
+    return TRUE;
+}
+
+gboolean vmig_step_migrate(VmigMachine *m, VmigState *next, GError **error)
+{
+    g_autoptr(GError) why = NULL;
+    Watch w = {0};
+
+    m->stopped_at = 0;
+    gboolean begun = begin(m, &why);
+    w.looked = vmig_machine_now(m);
+    if (m->job->options.timeout > 0)
+        w.deadline = w.looked + (gint64)m->job->options.timeout * G_USEC_PER_SEC;
+    if (begun && watch(m, &w, &why))
+        return TRUE;
+    if (g_error_matches(why, VMIG_ERROR, VMIG_ERROR_CRASHED)) {
+        g_propagate_error(error, g_steal_pointer(&why));
+        return FALSE;
+    }
+    g_autofree char *message = g_strdup(why->message);
+    if (undo(m, next, &why)) {
+        /* Else it is told by the retry, or as the reason of the way back. */
+        vmig_machine_note(m, "%s", message);
+        if (*next == VMIG_STATE_UNCERTAIN)
+            vmig_job_set_error(m->job, why);
+        return TRUE;
+    }
+    g_propagate_error(error, g_steal_pointer(&why));
+    return FALSE;
+}
+
+/* Of the class that is tried again: a libvirtd that is started again, an ssh connection that broke. */
+static gboolean fail_waiting(VmigMachine *m, GError **error)
+{
+    gboolean source = m->seen.source == VMIG_SEEN_UNREACHABLE;
+    gboolean dest = m->seen.dest == VMIG_SEEN_UNREACHABLE;
+    g_autofree char *both = g_strdup_printf("%s and %s do not answer", m->job->source_host, m->job->dest_host);
+    g_autofree char *one = g_strdup_printf("%s does not answer", source ? m->job->source_host : m->job->dest_host);
+    const char *who = source && dest ? both : source || dest ? one : "the guest is still on its way";
+
+    if (!m->job->migration_begun)
+        return vmig_fail(error, VMIG_ERROR_CONNECTION, "Bring the host back, then vmig-snap resume.",
+                         "the job goes back, but %s; the migration had not begun: the guest is on %s", who,
+                         m->job->source_host);
+    return vmig_fail(error, VMIG_ERROR_CONNECTION,
+                     "Bring both hosts back, then vmig-snap resume. If the source is gone for good and surely off: "
+                     "vmig-snap resume --source-is-fenced HOST.",
+                     "the migration broke and %s, so nobody can tell who has the guest", who);
+}
+
+gboolean vmig_step_uncertain(VmigMachine *m, VmigState *next, GError **error)
+{
+    VmigDecision decision;
+
+    if (!vmig_resolve(m, &decision, error))
+        return FALSE;
+    switch (decision) {
+    case VMIG_DECIDE_FORWARD:
+        *next = VMIG_STATE_ACTIVATE;
+        return TRUE;
+    case VMIG_DECIDE_BACK:
+        /* It was parked between two tries: this is the next one. */
+        if (g_strcmp0(m->job->parked_state, vmig_state_name(VMIG_STATE_MIGRATE)) == 0) {
+            g_clear_pointer(&m->job->parked_state, g_free);
+            *next = VMIG_STATE_MIGRATE;
+            return vmig_overlay_hold(m, error);
+        }
+        if (m->job->error_code == NULL) {
+            g_autoptr(GError) why = NULL;
+            vmig_fail(&why, VMIG_ERROR_INTERRUPTED, "Run the migration again.",
+                      "the process that migrated the guest died before the switchover");
+            vmig_job_set_error(m->job, why);
+        }
+        *next = VMIG_STATE_ROLLBACK;
+        return TRUE;
+    case VMIG_DECIDE_DOWN:
+        *next = vmig_job_token_is_dest(m->job) ? VMIG_STATE_ACTIVATE : VMIG_STATE_ROLLBACK;
+        return TRUE;
+    case VMIG_DECIDE_ALARM:
+        return vmig_fail(
+            error, VMIG_ERROR_STATE,
+            "Do not start or resume the guest anywhere; look at both hosts (virsh list, vmig-snap status).",
+            "the guest's state on both hosts is one that must not be: nothing was done, every file is kept");
+    case VMIG_DECIDE_ADOPT:
+    case VMIG_DECIDE_WAIT:
+    default:
+        if (m->seen.stranger)
+            return vmig_ours_fail(m, VMIG_DEST, error);
+        return fail_waiting(m, error);
+    }
+}

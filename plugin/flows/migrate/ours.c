@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The proof that a domain is the guest of this job: its mark and its disks. */
+#include "flows/migrate/ours.h"
+
+#include "engine/host.h"
+
+static gboolean is_job_file(const char *path, const VmigDisk *disk, VmigRole role)
+{
+    if (path == NULL)
+        return FALSE;
+    if (g_strcmp0(path, vmig_disk_overlay(disk, role)) == 0)
+        return TRUE;
+    for (guint i = 0; i < disk->files->len; i++)
+        if (g_strcmp0(path, vmig_file_path(disk->files->pdata[i], role)) == 0)
+            return TRUE;
+    return FALSE;
+}
+
+/* Somebody's snapshot may be on top: then a file of the job is below it. */
+static gboolean is_on_job(const VmigDomainDisk *now, const VmigDisk *disk, VmigRole role)
+{
+    if (is_job_file(now->source, disk, role))
+        return TRUE;
+    for (guint i = 0; i < now->backing->len; i++)
+        if (is_job_file(((VmigChainFile *)now->backing->pdata[i])->file, disk, role))
+            return TRUE;
+    return FALSE;
+}
+
+static gboolean has_disks(const VmigDomainXml *doc, const VmigJob *job, VmigRole role)
+{
+    for (guint i = 0; i < job->disks->len; i++) {
+        const VmigDisk *disk = job->disks->pdata[i];
+        const VmigDomainDisk *now = vmig_domain_xml_disk(doc, disk->target);
+        if (now == NULL || !is_on_job(now, disk, role))
+            return FALSE;
+    }
+    return job->disks->len > 0;
+}
+
+typedef struct {
+    gboolean exists;
+    gboolean mark;
+    gboolean disks;
+} Proof;
+
+static gboolean look(VmigMachine *m, VmigRole role, Proof *ret, GError **error)
+{
+    VmigHost *host = vmig_host_at(m, role, error);
+    g_autoptr(GError) why = NULL;
+    g_autofree char *xml = NULL;
+
+    *ret = (Proof){0};
+    if (host == NULL)
+        return FALSE;
+    if (!host->hypervisor->ops->domain_xml(host->hypervisor, m->job->uuid, VMIG_XML_LIVE, &xml, &why)) {
+        if (g_error_matches(why, VMIG_ERROR, VMIG_ERROR_NO_DOMAIN))
+            return TRUE;
+        g_propagate_error(error, g_steal_pointer(&why));
+        return FALSE;
+    }
+    g_autoptr(VmigDomainXml) doc = vmig_domain_xml_parse(xml, error);
+    if (doc == NULL)
+        return FALSE;
+    ret->exists = TRUE;
+    ret->mark = g_strcmp0(vmig_domain_xml_facts(doc)->metadata_job, m->job->id) == 0;
+    ret->disks = has_disks(doc, m->job, role);
+    return TRUE;
+}
+
+gboolean vmig_ours_look(VmigMachine *m, VmigRole role, VmigWhose *ret, GError **error)
+{
+    Proof proof;
+
+    *ret = VMIG_WHOSE_NONE;
+    if (!look(m, role, &proof, error))
+        return FALSE;
+    if (proof.mark && proof.disks)
+        *ret = VMIG_WHOSE_OURS;
+    else if (proof.exists)
+        *ret = proof.mark || proof.disks ? VMIG_WHOSE_DOUBTFUL : VMIG_WHOSE_FOREIGN;
+    return TRUE;
+}
+
+/* The guest itself, most likely, whose mark somebody removed: to undefine it would be the wrong advice. */
+static gboolean fail_unmarked(VmigMachine *m, const char *host, GError **error)
+{
+    vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL,
+              "%s: '%s' is on the files of this job, but its definition has lost the job's mark. It is left alone",
+              host, m->job->domain);
+    if (error != NULL && *error != NULL)
+        vmig_error_set_hint(*error,
+                            "If it is the guest of this job, put the mark back: virsh metadata %s " VMIG_METADATA_URI
+                            " --key " VMIG_METADATA_KEY " --set '<operation job=\"%s\"/>' --current; then vmig-snap "
+                            "resume.",
+                            m->job->uuid, m->job->id);
+    return FALSE;
+}
+
+gboolean vmig_ours_fail(VmigMachine *m, VmigRole role, GError **error)
+{
+    const char *host = role == VMIG_SOURCE ? m->job->source_host : m->job->dest_host;
+    Proof proof;
+
+    if (look(m, role, &proof, NULL) && proof.disks && !proof.mark)
+        return fail_unmarked(m, host, error);
+    vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL,
+              "%s: the domain with the UUID of '%s' is not the guest of this job: it was defined or restored there "
+              "meanwhile. It is left alone",
+              host, m->job->domain);
+    if (error != NULL && *error != NULL)
+        vmig_error_set_hint(*error,
+                            "Look at it: virsh dumpxml %s. Give it another UUID, or undefine it where it is not "
+                            "needed; then vmig-snap resume.",
+                            m->job->uuid);
+    return FALSE;
+}
+
+gboolean vmig_ours_require(VmigMachine *m, VmigRole role, GError **error)
+{
+    VmigWhose whose;
+
+    if (!vmig_ours_look(m, role, &whose, error))
+        return FALSE;
+    return whose == VMIG_WHOSE_OURS || whose == VMIG_WHOSE_NONE || vmig_ours_fail(m, role, error);
+}
+
+gboolean vmig_ours_require_no_stranger(VmigMachine *m, VmigRole role, GError **error)
+{
+    VmigWhose whose;
+
+    if (!vmig_ours_look(m, role, &whose, error))
+        return FALSE;
+    return whose != VMIG_WHOSE_FOREIGN || vmig_ours_fail(m, role, error);
+}
+
+gboolean vmig_ours_require_none(VmigMachine *m, VmigRole role, GError **error)
+{
+    VmigWhose whose;
+
+    if (!vmig_ours_look(m, role, &whose, error))
+        return FALSE;
+    return whose == VMIG_WHOSE_NONE || vmig_ours_fail(m, role, error);
+}

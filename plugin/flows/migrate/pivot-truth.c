@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "flows/migrate/pivot-truth.h"
+
+#include "definition/domain-xml.h"
+#include "flows/migrate/ours.h"
+
+static gboolean fail_orphan(VmigMachine *m, const VmigHost *host, const VmigOrphanFacts *orphan, GError **error)
+{
+    const char *why = orphan->why != NULL                       ? orphan->why
+                      : g_strcmp0(orphan->kind, "running") == 0 ? "its CPUs run"
+                                                                : "the job did not suspend it";
+
+    vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL,
+              "%s: libvirt says that '%s' is off, but its QEMU, process %" G_GINT64_FORMAT
+              ", lives and has the disks open. It is not ended, because %s",
+              host->hypervisor->host, m->job->domain, orphan->pid, why);
+    if (error != NULL && *error != NULL)
+        vmig_error_set_hint(*error,
+                            "Shut the guest down from inside, or end the process (kill -TERM %" G_GINT64_FORMAT
+                            "); then vmig-snap resume. Its disks lose nothing by that.",
+                            orphan->pid);
+    return FALSE;
+}
+
+/* Durable before it is ended: whoever goes on from here starts it again. Only a guest that ran was suspended. */
+static gboolean note_end(VmigMachine *m, GError **error)
+{
+    m->job->start_again = TRUE;
+    return vmig_machine_save(m, error);
+}
+
+gboolean vmig_truth_end_orphan(VmigMachine *m, VmigRole role, GError **error)
+{
+    VmigHost *host = vmig_host_at(m, role, error);
+    g_autoptr(VmigOrphanFacts) orphan = host != NULL ? vmig_node_orphan(host->node, m->job, error) : NULL;
+
+    if (orphan == NULL)
+        return FALSE;
+    if (g_strcmp0(orphan->kind, "none") == 0)
+        return TRUE;
+    if (g_strcmp0(orphan->kind, "suspended") != 0 || !m->job->suspended || !m->job->pivoting)
+        return fail_orphan(m, host, orphan, error);
+    vmig_machine_note(m,
+                      "%s: libvirt has forgotten '%s', whose QEMU (process %" G_GINT64_FORMAT
+                      ") stands still since the job suspended it: it is ended, and the guest is started again",
+                      host->hypervisor->host, m->job->domain, orphan->pid);
+    if (!note_end(m, error) || !vmig_node_orphan_end(host->node, m->job, error))
+        return FALSE;
+    m->job->suspended = FALSE;
+    return vmig_machine_save(m, error);
+}
+
+/* --- the definition --- */
+
+gboolean vmig_truth_mend_definition(VmigMachine *m, VmigRole role, GError **error)
+{
+    VmigHost *host = vmig_host_at(m, role, error);
+    g_autoptr(GPtrArray) behind = g_ptr_array_new();
+    g_autoptr(VmigDomainXml) live = vmig_host_definition(m, role, VMIG_XML_LIVE, error);
+    g_autoptr(VmigDomainXml) next = live != NULL ? vmig_host_definition(m, role, VMIG_XML_PERSISTENT, error) : NULL;
+    g_autofree char *xml = NULL;
+
+    if (host == NULL || next == NULL)
+        return FALSE;
+    for (guint i = 0; i < m->job->disks->len; i++) {
+        VmigDisk *disk = m->job->disks->pdata[i];
+        if (vmig_host_chain_in(live, disk, role) == VMIG_CHAIN_BASE &&
+            vmig_host_chain_in(next, disk, role) == VMIG_CHAIN_OVERLAY)
+            g_ptr_array_add(behind, disk);
+    }
+    if (behind->len == 0)
+        return TRUE;
+    if (!host->hypervisor->ops->domain_xml(host->hypervisor, m->job->uuid, VMIG_XML_PERSISTENT, &xml, error))
+        return FALSE;
+    /* Only these: another disk may be on its overlay still. */
+    VmigJob part = *m->job;
+    part.disks = behind;
+    g_autofree char *mended = vmig_domain_xml_on_bases(xml, &part, role, error);
+    if (mended == NULL || !host->hypervisor->ops->define(host->hypervisor, mended, error))
+        return FALSE;
+    vmig_machine_note(m, "%s: libvirt left %u disk(s) of '%s' on the overlay in the persistent definition: corrected",
+                      host->hypervisor->host, behind->len, m->job->domain);
+    return TRUE;
+}
+
+/* --- QEMU's word --- */
+
+static gboolean end_known(VmigMachine *m, VmigHost *host, VmigRole role, const VmigDisk *disk, GError **error)
+{
+    g_autoptr(VmigDomainInfo) info = NULL;
+
+    if (!host->hypervisor->ops->find(host->hypervisor, m->job->uuid, &info, error) ||
+        !vmig_ours_require(m, role, error))
+        return FALSE;
+    if (info == NULL || (info->run != VMIG_RUN_IO_ERROR && !(m->job->suspended && info->run == VMIG_RUN_PAUSED)))
+        return vmig_fail(error, VMIG_ERROR_INTERFERENCE, "Shut the guest down, then vmig-snap resume.",
+                         "%s: disk %s of '%s' is not on the file that libvirt believes", host->hypervisor->host,
+                         disk->target, m->job->domain);
+    vmig_machine_note(
+        m,
+        "%s: disk %s of '%s' is not on the file that libvirt believes: the guest, which stands still, is ended and "
+        "started again",
+        host->hypervisor->host, disk->target, m->job->domain);
+    if (!note_end(m, error) || !host->hypervisor->ops->destroy(host->hypervisor, m->job->uuid, info->id, error))
+        return FALSE;
+    m->job->suspended = FALSE;
+    return vmig_machine_save(m, error) &&
+           vmig_fail(error, VMIG_ERROR_JOB_LOST, NULL, "%s: '%s' had to be ended to put its disks together",
+                     host->hypervisor->host, m->job->domain);
+}
+
+static gboolean ask_disk(VmigMachine *m, VmigRole role, VmigDisk *disk, const VmigDomainXml *live, GError **error)
+{
+    VmigHost *host = vmig_host_at(m, role, error);
+    const char *overlay = vmig_disk_overlay(disk, role), *base = vmig_file_path(vmig_disk_base(disk), role);
+    VmigChain chain = vmig_host_chain_in(live, disk, role);
+    g_autofree char *file = NULL;
+
+    if (host == NULL || !host->hypervisor->ops->disk_file(host->hypervisor, m->job->uuid, disk->target, &file, error))
+        return FALSE;
+    gboolean on_base = g_strcmp0(file, base) == 0;
+    if (!on_base && g_strcmp0(file, overlay) != 0)
+        return vmig_fail(error, VMIG_ERROR_INTERFERENCE, "Look at virsh domblklist, then vmig-snap resume.",
+                         "%s: QEMU has disk %s of '%s' on %s, which is none of the job's files", host->hypervisor->host,
+                         disk->target, m->job->domain, file);
+    if (on_base != (chain == VMIG_CHAIN_BASE))
+        return end_known(m, host, role, disk, error);
+    disk->pivoted = disk->pivoted || on_base;
+    return TRUE;
+}
+
+gboolean vmig_truth_ask_qemu(VmigMachine *m, VmigRole role, GError **error)
+{
+    g_autoptr(VmigDomainXml) live = vmig_host_definition(m, role, VMIG_XML_LIVE, error);
+
+    for (guint i = 0; live != NULL && i < m->job->disks->len; i++)
+        if (!ask_disk(m, role, m->job->disks->pdata[i], live, error))
+            return FALSE;
+    return live != NULL && vmig_machine_save(m, error) && vmig_truth_mend_definition(m, role, error);
+}

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* PREPARE: the destination's overlays and the whole record, durable there. DROP_METADATA: the metadata leaves the
+ * source. */
+#include "flows/migrate/prepare.h"
+
+#include "flows/migrate/migrate-flow.h"
+#include "definition/domain-xml.h"
+#include "definition/snapshot-tree.h"
+#include "flows/migrate/redefine.h"
+#include "engine/host.h"
+#include "os/fault.h"
+
+/* The target of a mirror must be there with the exact size (QEMU: "Source and target image have different sizes"), and
+ * must be fresh: what an earlier try left in it is not what this one would have written. */
+gboolean vmig_prepare_fresh_overlays(VmigMachine *m, GError **error)
+{
+    for (guint i = 0; !vmig_job_merges_by_mirror(m->job) && i < m->job->disks->len; i++) {
+        const VmigDisk *disk = m->job->disks->pdata[i];
+        const VmigFile *base = vmig_disk_base(disk);
+        if (!vmig_node_create_overlay(m->env->dest.node, m->job, disk->dest_overlay, disk->virtual_size, base->dest,
+                                      base->format, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+/* The definitions for the destination are made of what the source has now: anything that changed since the plan and is
+ * no business of ours (an attached interface) travels as it is. A disk does not: nobody looked where it is. */
+static gboolean write_definitions(VmigMachine *m, GError **error)
+{
+    VmigHypervisor *hv = m->env->source.hypervisor;
+    g_autofree char *live = NULL;
+    g_autofree char *persistent = NULL;
+
+    if (!vmig_host_require_persistent(m, VMIG_SOURCE, VMIG_CHAIN_OVERLAY, error) ||
+        !vmig_host_require_planned(m, error) ||
+        !hv->ops->domain_xml(hv, m->job->uuid, VMIG_XML_MIGRATABLE, &live, error) ||
+        !hv->ops->domain_xml(hv, m->job->uuid, VMIG_XML_PERSISTENT_MIGRATABLE, &persistent, error))
+        return FALSE;
+    g_clear_pointer(&m->job->dest_xml, g_free);
+    g_clear_pointer(&m->job->dest_persistent_xml, g_free);
+    m->job->dest_xml = vmig_domain_xml_for_destination(live, m->job, TRUE, error);
+    if (m->job->dest_xml == NULL)
+        return FALSE;
+    m->job->dest_persistent_xml = vmig_domain_xml_for_destination(persistent, m->job, FALSE, error);
+    return m->job->dest_persistent_xml != NULL;
+}
+
+/* The destination's are made there, of the same text: what cannot be made is to be found while the way back is free. */
+static gboolean check_definitions(VmigMachine *m, GError **error)
+{
+    for (guint i = 0; i < m->job->snapshots->len; i++) {
+        const VmigSnapshot *snapshot = m->job->snapshots->pdata[i];
+        g_autofree char *xml = vmig_journal_text(m->journal, m->job->id, snapshot->text, error);
+        g_autofree char *there = xml != NULL ? vmig_snapshot_xml_for_destination(xml, m->job, error) : NULL;
+        if (there == NULL)
+            return FALSE;
+    }
+    return TRUE;
+}
+
+/* The guest's definition is as large as it is now. PLAN left room for what a guest usually gets; a record that cannot
+ * be handed over would end the way forward in the middle of it. */
+static gboolean check_size(VmigMachine *m, GError **error)
+{
+    if (vmig_job_record_size(m->job) <= VMIG_JOB_RECORD_MAX)
+        return TRUE;
+    g_clear_pointer(&m->job->dest_xml, g_free);
+    g_clear_pointer(&m->job->dest_persistent_xml, g_free);
+    return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, "Make the definition smaller, then run the migration again.",
+                     "cannot hand job %s over: since the plan the definition of '%s' has grown so much that the job's "
+                     "record is larger than %d MiB",
+                     m->job->id, m->job->domain, VMIG_JOB_RECORD_MAX >> 20);
+}
+
+gboolean vmig_step_prepare(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError **error)
+{
+    if (!write_definitions(m, error) || !check_size(m, error) || !check_definitions(m, error) ||
+        !vmig_prepare_fresh_overlays(m, error) || !vmig_fault("handover.overlays", error))
+        return FALSE;
+    return vmig_machine_save(m, error);
+}
+
+/* Everything that is still there must be what was recorded; a snapshot that came or changed since is somebody's. */
+static gboolean check_snapshots(VmigMachine *m, GPtrArray *now, GError **error)
+{
+    for (guint i = 0; i < now->len; i++) {
+        const VmigSnapshot *snapshot = now->pdata[i];
+        gboolean known = FALSE;
+        for (guint k = 0; k < m->job->snapshots->len && !known; k++) {
+            const VmigSnapshot *recorded = m->job->snapshots->pdata[k];
+            known =
+                g_strcmp0(recorded->name, snapshot->name) == 0 && recorded->creation_time == snapshot->creation_time;
+        }
+        if (!known)
+            return vmig_fail(error, VMIG_ERROR_INTERFERENCE, "Run the command again.",
+                             "snapshot '%s' was made or redefined while the guest was being moved", snapshot->name);
+    }
+    return TRUE;
+}
+
+gboolean vmig_prepare_drop_metadata(VmigMachine *m, GError **error)
+{
+    VmigHypervisor *hv = m->env->source.hypervisor;
+    g_autoptr(GPtrArray) now = NULL;
+
+    if (!hv->ops->snapshots(hv, m->job->uuid, &now, error) || !check_snapshots(m, now, error))
+        return FALSE;
+    /* Leaf first: deleting a parent would change the <parent> of its children (virDomainSnapshotDelete). */
+    for (guint i = now->len > 0 ? m->job->snapshots->len : 0; i > 0; i--) {
+        const VmigSnapshot *snapshot = m->job->snapshots->pdata[i - 1];
+        if (!hv->ops->snapshot_forget(hv, m->job->uuid, snapshot->name, error) || !vmig_fault("detach.one", error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+gboolean vmig_step_drop_metadata(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError **error)
+{
+    return vmig_prepare_drop_metadata(m, error);
+}
+
+void vmig_prepare_give_back(VmigMachine *m)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (!vmig_redefine_snapshots(m, VMIG_SOURCE, &error))
+        vmig_machine_note(m, "the source's libvirt does not list the snapshots meanwhile: %s", error->message);
+}

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A job is set aside: somebody changed the guest so that the job can neither be finished nor undone without losing what
+ * somebody wants. The guest stays on its owner, on the disks that it has; holds, marks and vetoes go; no file goes. */
+#include "flows/migrate/set-aside.h"
+
+#include "core/names.h"
+#include "core/parks.h"
+#include "flows/migrate/cleanup.h"
+#include "flows/migrate/overlay.h"
+#include "flows/migrate/redefine.h"
+#include "flows/migrate/resolve.h"
+#include "engine/host.h"
+#include "os/fault.h"
+
+static gboolean may_be(const VmigMachine *m, GError **error)
+{
+    if (!vmig_job_waits(m->job))
+        return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, "vmig-snap resume says whether it can be carried on.",
+                         "cannot set job %s aside: it is in state %s, not parked", m->job->id, m->job->state);
+    if (vmig_park_of(m->job).exits & VMIG_EXIT_BY_SET_ASIDE)
+        return TRUE;
+    return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, "vmig-snap status lists the commands that end it.",
+                     "cannot set job %s aside: it is parked in %s, which has another way out", m->job->id,
+                     m->job->parked_state);
+}
+
+/* The owner alone may run the guest, from now on without anybody who watches over that. */
+static gboolean end_other_copy(VmigMachine *m, gboolean owner_is_dest, GError **error)
+{
+    if (owner_is_dest)
+        return vmig_cleanup_end_source(m, error);
+    VmigHost *dest = vmig_host_at(m, VMIG_DEST, error);
+    g_autoptr(GError) why = NULL;
+    if (dest == NULL || vmig_resolve_remove_arrived(m, &why))
+        return dest != NULL;
+    if (!g_error_matches(why, VMIG_ERROR, VMIG_ERROR_INTERFERENCE)) {
+        g_propagate_error(error, g_steal_pointer(&why));
+        return FALSE;
+    }
+    vmig_machine_note(m, "%s", why->message); /* somebody's own guest under that UUID */
+    return TRUE;
+}
+
+/* Ours are the holds, and the commits from the moment at which the record has them. Ended before the pivot a
+ * commit leaves the guest on its overlay. */
+static gboolean end_block_jobs(VmigMachine *m, VmigHost *host, VmigRole role, GError **error)
+{
+    for (guint i = 0; i < m->job->disks->len; i++) {
+        const VmigDisk *disk = m->job->disks->pdata[i];
+        g_autoptr(GError) why = NULL;
+        VmigBlockJob job;
+        VmigChain chain;
+        if (!vmig_host_chain(m, role, disk, VMIG_XML_LIVE, &chain, error))
+            return FALSE;
+        /* A disk that somebody changed may have no such device any more. */
+        if (!host->hypervisor->ops->block_job(host->hypervisor, m->job->uuid, disk->target, NULL, &job, &why)) {
+            if (chain != VMIG_CHAIN_OTHER) {
+                g_propagate_error(error, g_steal_pointer(&why));
+                return FALSE;
+            }
+            continue;
+        }
+        gboolean ours =
+            job.kind == VMIG_BLOCK_JOB_COPY || (job.kind == VMIG_BLOCK_JOB_COMMIT && m->job->commit_started);
+        if (ours && chain == VMIG_CHAIN_OVERLAY &&
+            !host->hypervisor->ops->block_cancel(host->hypervisor, m->job->uuid, disk->target, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+/* The guest stood still by the job: for a pivot, or because it has just arrived. */
+static gboolean let_run(VmigMachine *m, VmigHost *host, VmigRun run, GError **error)
+{
+    VmigState parked = vmig_job_work_state(m->job);
+    gboolean arrived =
+        parked != VMIG_STATE_LAST && vmig_state_guest(parked) == VMIG_GUEST_ARRIVED && !m->job->was_paused;
+
+    return run != VMIG_RUN_PAUSED || (!m->job->suspended && !arrived) ||
+           host->hypervisor->ops->resume(host->hypervisor, m->job->uuid, error);
+}
+
+static gboolean release_guest(VmigMachine *m, VmigHost *host, VmigRole role, GError **error)
+{
+    VmigHypervisor *hv = host->hypervisor;
+    g_autoptr(GError) tree = NULL;
+    VmigRun run;
+
+    if (!vmig_host_run(m, role, &run, error))
+        return FALSE;
+    if (run == VMIG_RUN_ABSENT)
+        return vmig_fail(error, VMIG_ERROR_GUEST_GONE, "Define it again (virsh define), then repeat the command.",
+                         "%s: cannot set job %s aside: '%s' is not defined there", hv->host, m->job->id,
+                         m->job->domain);
+    gboolean live = run != VMIG_RUN_SHUTOFF && run != VMIG_RUN_CRASHED;
+    if ((role == VMIG_SOURCE &&
+         (!vmig_node_fence_drop(host->node, m->job, error) || !vmig_node_thaw(host->node, m->job, error))) ||
+        (live && !end_block_jobs(m, host, role, error)) || !vmig_node_guard_stop(host->node, m->job, error) ||
+        !let_run(m, host, run, error) || !vmig_host_require_defined(m, role, error))
+        return FALSE;
+    /* As far as can be: a tree that somebody changed is his. */
+    if (!vmig_redefine_snapshots(m, role, &tree)) {
+        if (g_error_matches(tree, VMIG_ERROR, VMIG_ERROR_CONNECTION)) {
+            g_propagate_error(error, g_steal_pointer(&tree));
+            return FALSE;
+        }
+        vmig_machine_note(m, "%s", tree->message);
+    }
+    return vmig_host_set_snapshot_attribute(m, role, FALSE, error) &&
+           hv->ops->set_autostart(hv, m->job->uuid, m->job->autostart, error) &&
+           hv->ops->set_metadata(hv, m->job->uuid, NULL, error) && vmig_node_sync_config(host->node, error);
+}
+
+static void tell_files(VmigMachine *m, VmigHost *host, GString *text)
+{
+    g_auto(GStrv) left = vmig_node_leftovers(host->node, m->job, NULL);
+
+    for (char **path = left; path != NULL && *path != NULL; path++) {
+        g_autofree char *shown = vmig_text_escape(*path, -1);
+        g_string_append_printf(text, "%s%s", path == left ? "" : ", ", shown);
+    }
+    if (left == NULL || left[0] == NULL)
+        g_string_append(text, "none");
+}
+
+/* What is where, for whoever has to put it in order. */
+static void tell(VmigMachine *m, VmigHost *owner, VmigRole role)
+{
+    VmigHost *other = role == VMIG_DEST ? &m->env->source : &m->env->dest;
+    GString *text = g_string_new(NULL);
+
+    g_string_append_printf(text, "'%s' is on %s, on the disks that virsh domblklist names", m->job->domain,
+                           owner->hypervisor->host);
+    for (guint i = 0; i < m->job->disks->len; i++) {
+        const VmigDisk *disk = m->job->disks->pdata[i];
+        const char *overlay = vmig_disk_overlay(disk, role);
+        g_autofree char *base = vmig_text_escape(vmig_file_path(vmig_disk_base(disk), role), -1);
+        g_autofree char *shown = vmig_text_escape(overlay, -1);
+        g_string_append_printf(
+            text, "; %s: its snapshots are in %s%s%s", disk->target, base,
+            overlay != NULL && !disk->pivoted ? ", and what was written since the job began may be in " : "",
+            overlay != NULL && !disk->pivoted ? shown : "");
+    }
+    g_string_append(text, ". The job's files there: ");
+    tell_files(m, owner, text);
+    g_string_append_printf(text, "; on %s: ", other->hypervisor->host);
+    tell_files(m, other, text);
+    g_string_append(text, ". None was removed; an overlay is part of the guest's disk until it is committed "
+                          "(virsh blockcommit --active --pivot).");
+    vmig_machine_note(m, "%s", text->str);
+    vmig_journal_note(m->journal, m->job->id, text->str, NULL);
+    g_free(m->job->error_hint);
+    m->job->error_hint = g_string_free(text, FALSE);
+}
+
+gboolean vmig_set_aside(VmigMachine *m, GError **error)
+{
+    gboolean owner_is_dest = vmig_job_token_is_dest(m->job);
+    VmigRole role = owner_is_dest ? VMIG_DEST : VMIG_SOURCE;
+    VmigHost *owner = vmig_host_at(m, role, error);
+
+    if (owner_is_dest != m->here_is_dest)
+        return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, "Run the command there.",
+                         "cannot set job %s aside from here: '%s' is on %s", m->job->id, m->job->domain,
+                         owner_is_dest ? m->job->dest_host : m->job->source_host);
+    if (owner == NULL || vmig_host_at(m, owner_is_dest ? VMIG_SOURCE : VMIG_DEST, error) == NULL || !may_be(m, error) ||
+        !end_other_copy(m, owner_is_dest, error) || !vmig_fault("aside.other", error) ||
+        !release_guest(m, owner, role, error) || !vmig_fault("aside.released", error))
+        return FALSE;
+    tell(m, owner, role);
+    return vmig_node_rundir_remove(m->env->dest.node, m->job, error) &&
+           vmig_node_rundir_remove(m->env->source.node, m->job, error) && vmig_fault("aside.told", error);
+}

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Taking a destination's URI apart. Every part is held against what it may be made of: ssh takes a host that begins
+ * with '-' for an option (CVE-2017-1000117) and hands host and user on to shells (CVE-2023-51385). */
+#include "link/destination.h"
+
+#include <string.h>
+
+#include "core/names.h"
+
+#define HOST_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_"
+#define IPV6_CHARS "abcdefABCDEF0123456789:."
+#define USER_CHARS HOST_CHARS "+"
+#define HINT "qemu+ssh://HOST/system, qemu+tls://HOST/system or qemu+tcp://HOST/system"
+
+void vmig_destination_free(VmigDestination *destination)
+{
+    if (destination == NULL)
+        return;
+    g_free(destination->scheme);
+    g_free(destination->user);
+    g_free(destination->host);
+    g_free(destination->keyfile);
+    g_free(destination);
+}
+
+static gboolean refuse(GError **error, const char *uri, const char *why)
+{
+    g_autofree char *shown = vmig_text_escape(uri, (gssize)MIN(strlen(uri), 200));
+
+    return vmig_fail(error, VMIG_ERROR_BAD_URI, HINT, "'%s': %s", shown, why);
+}
+
+static gboolean made_of(const char *text, const char *chars, gsize limit)
+{
+    gsize length = strlen(text);
+
+    return length > 0 && length <= limit && *text != '-' && strspn(text, chars) == length;
+}
+
+/* "fe80::1%eth0": the zone is a network interface's name. */
+static gboolean is_ipv6(const char *host)
+{
+    g_auto(GStrv) parts = g_strsplit(host, "%", 2);
+
+    return strchr(parts[0], ':') != NULL && made_of(parts[0], IPV6_CHARS, 45) &&
+           (parts[1] == NULL || made_of(parts[1], HOST_CHARS, 15));
+}
+
+gboolean vmig_destination_is_host(const char *text)
+{
+    return made_of(text, HOST_CHARS, 255) || is_ipv6(text);
+}
+
+static const char *scheme_of(const char *scheme)
+{
+    static const char *const known[] = {"qemu+ssh", "qemu+tls", "qemu+tcp"};
+
+    for (guint i = 0; i < G_N_ELEMENTS(known); i++)
+        if (g_strcmp0(scheme, known[i]) == 0)
+            return known[i] + strlen("qemu+");
+    return NULL;
+}
+
+/* ssh expands '%' in the names of key files, and takes "none" and ~ for something else. */
+static gboolean is_keyfile(const char *path)
+{
+    if (*path != '/' || strlen(path) >= 4096 || strchr(path, '%') != NULL || strchr(path, '$') != NULL)
+        return FALSE;
+    for (const char *c = path; *c != '\0'; c++)
+        if (!g_ascii_isprint(*c))
+            return FALSE;
+    return TRUE;
+}
+
+static gboolean read_query(VmigDestination *destination, const char *query, const char *uri, GError **error)
+{
+    g_auto(GStrv) parts = g_strsplit(query, "&", -1);
+
+    if (*query == '\0')
+        return refuse(error, uri, "there is nothing behind the question mark");
+    for (guint i = 0; parts[i] != NULL; i++) {
+        if (!g_str_has_prefix(parts[i], "keyfile="))
+            return refuse(error, uri, "of the parameters only keyfile= may be used");
+        if (!g_str_equal(destination->scheme, "ssh"))
+            return refuse(error, uri, "keyfile= is only for ssh");
+        if (destination->keyfile != NULL)
+            return refuse(error, uri, "keyfile= is there twice");
+        destination->keyfile = g_uri_unescape_string(parts[i] + strlen("keyfile="), NULL);
+        if (destination->keyfile == NULL || !is_keyfile(destination->keyfile))
+            return refuse(error, uri, "keyfile= is no plain absolute path");
+    }
+    return TRUE;
+}
+
+static gboolean read_parts(VmigDestination *destination, GUri *parsed, const char *uri, GError **error)
+{
+    const char *scheme = scheme_of(g_uri_get_scheme(parsed));
+    const char *host = g_uri_get_host(parsed);
+    const char *user = g_uri_get_user(parsed);
+    gint port = g_uri_get_port(parsed);
+
+    if (scheme == NULL)
+        return refuse(error, uri, "it is not the libvirt of another host");
+    if (g_uri_get_password(parsed) != NULL)
+        return refuse(error, "(not shown)", "there is a password in it");
+    if (host == NULL || *host == '\0')
+        return refuse(error, uri, "it names no host");
+    if (!made_of(host, HOST_CHARS, 255) && !is_ipv6(host))
+        return refuse(error, uri, "that is no name of a host");
+    if (user != NULL && !made_of(user, USER_CHARS, 255))
+        return refuse(error, uri, "that is no name of a user");
+    if (port == 0 || port > 65535)
+        return refuse(error, uri, "that is no port");
+    if (g_strcmp0(g_uri_get_path(parsed), "/system") != 0)
+        return refuse(error, uri, "only the system's libvirt (/system) can migrate");
+    if (g_uri_get_fragment(parsed) != NULL)
+        return refuse(error, uri, "it has a fragment");
+    destination->scheme = g_strdup(scheme);
+    destination->host = g_strdup(host);
+    destination->user = g_strdup(user);
+    destination->port = port > 0 ? (guint)port : 0;
+    return g_uri_get_query(parsed) == NULL || read_query(destination, g_uri_get_query(parsed), uri, error);
+}
+
+VmigDestination *vmig_destination_parse(const char *uri, GError **error)
+{
+    g_autoptr(VmigDestination) destination = g_new0(VmigDestination, 1);
+
+    for (const char *c = uri; *c != '\0'; c++) {
+        if (!g_ascii_isgraph(*c)) {
+            refuse(error, uri, "it has spaces, control characters or letters that are not ASCII");
+            return NULL;
+        }
+    }
+    g_autoptr(GUri) parsed =
+        strlen(uri) < 4096 ? g_uri_parse(uri, G_URI_FLAGS_HAS_PASSWORD | G_URI_FLAGS_ENCODED_QUERY, NULL) : NULL;
+    if (parsed == NULL) {
+        refuse(error, uri, "it is no URI");
+        return NULL;
+    }
+    return read_parts(destination, parsed, uri, error) ? g_steal_pointer(&destination) : NULL;
+}

@@ -1,0 +1,500 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The asking end of the agent's protocol. What comes from the agent is not trusted to be sane. */
+#include "node/agent-client.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "core/names.h"
+#include "node/agent.h"
+#include "os/json-read.h"
+#include "os/lines.h"
+
+/* More calls than this without an answer in time: the agent answers nothing but pings. */
+#define MAX_ABANDONED 256
+
+/* The whole reply changes hands, because json-glib counts references without atomics: no two threads may have a part
+ * of the same tree. */
+typedef struct {
+    JsonObject *reply;
+    GError *failure;
+    gboolean done;
+} Call;
+
+typedef struct {
+    VmigNode base;
+    VmigAgentTimes times;
+    int in_fd, out_fd;
+    int wake_fd; /* readable once the reader has to end */
+    VmigLines *lines;
+    GThread *reader;
+    GMutex writing; /* of out_fd */
+    GMutex lock;    /* of what follows */
+    GCond answered;
+    GHashTable *pending;   /* id → Call, on the stack of its caller */
+    GHashTable *abandoned; /* ids of calls whose caller has gone, and of pings */
+    gint64 next_id;
+    gint64 ping_id; /* of the ping that is under way, or 0 */
+    gint64 ping_sent;
+    gboolean hurried;
+    gint64 heard; /* when something came */
+    GError *broken;
+} Client;
+
+/* Methods that may read or write whole images, or wait for a disk to take what was written: 0 is the pulse alone. */
+static const struct {
+    const char *method;
+    gint64 factor; /* of the deadline of other calls */
+} slow_methods[] = {
+    {"received", 0},    {"known", 20},    {"check", 0},         {"commit-offline", 0},  {"survey", 20},
+    {"receive", 20},    {"place", 20},    {"remove", 20},       {"create-overlay", 20}, {"remove-base", 20},
+    {"fence-take", 20}, {"contents", 20}, {"content-page", 20}, {"texts-put", 20},      {"texts-get", 20},
+    {"digest", 0},      {"identity", 20},
+};
+
+static gint64 deadline_of(const Client *client, const char *method)
+{
+    gint64 factor = 1;
+
+    for (guint i = 0; i < G_N_ELEMENTS(slow_methods); i++)
+        factor = g_str_equal(method, slow_methods[i].method) ? slow_methods[i].factor : factor;
+    return factor == 0 ? G_MAXINT64 : g_get_monotonic_time() + factor * client->times.call * 1000;
+}
+
+/* With the lock held. The first reason stays. */
+static void set_broken(Client *client, const GError *reason)
+{
+    if (client->broken == NULL)
+        client->broken = g_error_copy(reason);
+    g_cond_broadcast(&client->answered);
+}
+
+static void break_connection(Client *client, const GError *reason)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&client->lock);
+
+    set_broken(client, reason);
+}
+
+/* The error that the agent reports, in this process's domain. NULL with a mistake in the reader. */
+static GError *read_failure(VmigReader *reply, JsonObject *object)
+{
+    VmigReader reader = vmig_reader(object);
+    const char *name = vmig_reader_text(&reader, "code");
+    const char *message = vmig_reader_text(&reader, "message");
+    const char *hint = vmig_reader_maybe_text(&reader, "hint");
+    gboolean has_foreign = json_object_has_member(object, "foreign_code");
+    gint64 domain = has_foreign ? vmig_reader_number(&reader, "foreign_domain") : 0;
+    gint64 code = has_foreign ? vmig_reader_number(&reader, "foreign_code") : 0;
+
+    if (reader.member != NULL) {
+        vmig_reader_mistake(reply, reader.member, reader.expected);
+        return NULL;
+    }
+    VmigErrorCode known = vmig_error_from_name(name);
+    g_autofree char *text = vmig_text_escape(message, -1);
+    g_autofree char *advice = hint != NULL ? vmig_text_escape(hint, -1) : NULL;
+    GError *failure = NULL;
+    vmig_fail(&failure, known != VMIG_ERROR_LAST ? known : VMIG_ERROR_INTERNAL, advice, "%s", text);
+    if (has_foreign)
+        vmig_error_set_foreign(failure, (int)CLAMP(domain, G_MININT, G_MAXINT), (int)CLAMP(code, G_MININT, G_MAXINT));
+    return failure;
+}
+
+/* Hands a reply, or the failure that it tells of, to whoever waits for it; takes both. */
+static gboolean deliver(Client *client, gint64 id, JsonObject *reply, GError *failure, GError **error)
+{
+    g_autoptr(JsonObject) owned = reply;
+    g_autoptr(GError) owned_failure = failure;
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&client->lock);
+    Call *call = g_hash_table_lookup(client->pending, &id);
+
+    client->heard = g_get_monotonic_time();
+    if (call != NULL) {
+        call->reply = failure == NULL ? g_steal_pointer(&owned) : NULL;
+        call->failure = g_steal_pointer(&owned_failure);
+        call->done = TRUE;
+        g_hash_table_remove(client->pending, &id);
+        g_cond_broadcast(&client->answered);
+        return TRUE;
+    }
+    if (id == client->ping_id)
+        client->ping_id = 0;
+    if (g_hash_table_remove(client->abandoned, &id))
+        return TRUE;
+    return vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "a reply to a request that was not made");
+}
+
+static gboolean handle_reply(Client *client, const char *line, gsize length, GError **error)
+{
+    g_autoptr(JsonObject) object = vmig_json_parse(line, length, error);
+
+    if (object == NULL)
+        return FALSE;
+    VmigReader reader = vmig_reader(object);
+    gint64 id = vmig_reader_number(&reader, "id");
+    JsonObject *result = vmig_reader_maybe_object(&reader, "result");
+    JsonObject *problem = vmig_reader_maybe_object(&reader, "error");
+    g_autoptr(GError) failure = problem != NULL ? read_failure(&reader, problem) : NULL;
+    if ((result == NULL) == (problem == NULL))
+        vmig_reader_mistake(&reader, "result", "alone");
+    if (!vmig_reader_end(&reader, error, "a reply"))
+        return FALSE;
+    return deliver(client, id, g_steal_pointer(&object), g_steal_pointer(&failure), error);
+}
+
+/* A write that is under way is a sign of life to the agent as well, and waiting for it here would stop the reading
+ * that the agent may need in order to go on reading itself. */
+static gboolean send_ping(Client *client, GError **error)
+{
+    g_autofree char *line = NULL;
+
+    if (!g_mutex_trylock(&client->writing))
+        return TRUE;
+    {
+        g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&client->lock);
+        client->ping_id = client->next_id++;
+        client->ping_sent = g_get_monotonic_time();
+        gint64 *key = g_memdup2(&client->ping_id, sizeof client->ping_id);
+        g_hash_table_add(client->abandoned, key);
+        line = g_strdup_printf("{\"id\":%" G_GINT64_FORMAT ",\"method\":\"ping\",\"args\":{}}", client->ping_id);
+    }
+    gboolean ok = vmig_line_write(client->out_fd, line, g_get_monotonic_time() + client->times.silence * 1000, error);
+    g_mutex_unlock(&client->writing);
+    return ok;
+}
+
+/* Nothing came for a while: asks whether the agent is alive, or decides that it is not. */
+static gboolean check_pulse(Client *client, GError **error)
+{
+    gint64 now = g_get_monotonic_time();
+
+    if (client->ping_id == 0 && now - client->ping_sent >= client->times.ping * 1000)
+        return send_ping(client, error);
+    if (client->ping_id != 0 && now - client->ping_sent >= client->times.silence * 1000)
+        return vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "the agent has not answered for %" G_GINT64_FORMAT " s",
+                         client->times.silence / 1000);
+    return TRUE;
+}
+
+static gboolean read_once(Client *client, GError **error)
+{
+    const char *line;
+    gsize length;
+    /* Pings are sent whether or not anything comes: the agent wants to hear from us. */
+    gint64 pause = client->ping_id != 0 ? client->times.silence : client->times.ping;
+    gint64 until = MAX(client->ping_sent + pause * 1000, g_get_monotonic_time() + 10000);
+
+    switch (vmig_lines_next(client->lines, client->wake_fd, until, &line, &length, error)) {
+    case VMIG_LINE_GOT:
+        return handle_reply(client, line, length, error) && check_pulse(client, error);
+    case VMIG_LINE_LATE:
+        return check_pulse(client, error);
+    case VMIG_LINE_END:
+        return vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "the connection to the agent has ended");
+    case VMIG_LINE_FAILED:
+    default:
+        return FALSE;
+    }
+}
+
+static gboolean is_broken(Client *client)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&client->lock);
+    return client->broken != NULL;
+}
+
+/* The thread that reads: the only one that touches lines, and ping_id and ping_sent without the lock. */
+static gpointer read_replies(gpointer data)
+{
+    Client *client = data;
+    g_autoptr(GError) error = NULL;
+
+    client->ping_sent = g_get_monotonic_time();
+    while (!is_broken(client) && read_once(client, &error))
+        ;
+    if (error != NULL) {
+        /* Whatever it was, this connection is of no use any more and another one may be. */
+        if (error->code != VMIG_ERROR_PROTOCOL && error->code != VMIG_ERROR_CONNECTION)
+            error->code = VMIG_ERROR_CONNECTION;
+        break_connection(client, error);
+    }
+    return NULL;
+}
+
+static gboolean send_request(Client *client, gint64 id, const char *method, JsonObject *args, GError **error)
+{
+    g_autoptr(JsonObject) object = json_object_new();
+
+    json_object_set_int_member(object, "id", id);
+    json_object_set_string_member(object, "method", method);
+    json_object_set_object_member(object, "args", json_object_ref(args));
+    g_autofree char *line = vmig_json_line(object);
+    /* Before anything of it is sent: the agent would end the connection. */
+    if (strlen(line) >= VMIG_JSON_MAX_LINE)
+        return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, NULL, "a request of more than 16 MiB ('%s')", method);
+    g_autoptr(GMutexLocker) writing G_GNUC_UNUSED = g_mutex_locker_new(&client->writing);
+    g_autoptr(GError) lost = NULL;
+    if (vmig_line_write(client->out_fd, line, g_get_monotonic_time() + client->times.silence * 1000, &lost))
+        return TRUE;
+    lost->code = VMIG_ERROR_CONNECTION; /* half a line may have been sent: nothing can follow it */
+    break_connection(client, lost);
+    g_propagate_error(error, g_steal_pointer(&lost));
+    return FALSE;
+}
+
+/* With the lock held. */
+static void abandon(Client *client, gint64 id)
+{
+    g_hash_table_remove(client->pending, &id);
+    g_hash_table_add(client->abandoned, g_memdup2(&id, sizeof id));
+    if (g_hash_table_size(client->abandoned) > MAX_ABANDONED) {
+        g_autoptr(GError) reason = NULL;
+        vmig_fail(&reason, VMIG_ERROR_CONNECTION, NULL, "the agent leaves too many requests unanswered");
+        set_broken(client, reason);
+    }
+}
+
+/* One more ping than the reader's own, from the thread that waits. A write that is under way counts as none: where it
+ * gets stuck nothing is heard either. */
+static void ping_now(Client *client)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *line = NULL;
+    gint64 id;
+
+    {
+        g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&client->lock);
+        id = client->next_id++;
+        g_hash_table_add(client->abandoned, g_memdup2(&id, sizeof id));
+    }
+    line = g_strdup_printf("{\"id\":%" G_GINT64_FORMAT ",\"method\":\"ping\",\"args\":{}}", id);
+    if (!g_mutex_trylock(&client->writing))
+        return;
+    gboolean ok = vmig_line_write(client->out_fd, line, g_get_monotonic_time() + client->times.hurry * 1000, &error);
+    g_mutex_unlock(&client->writing);
+    if (!ok)
+        break_connection(client, error);
+}
+
+/* With the lock held, which it lets go of meanwhile. A slow disk there is no silence: pings are answered at once. */
+static void feel_pulse(Client *client, gint64 began)
+{
+    g_autoptr(GError) reason = NULL;
+
+    if (g_get_monotonic_time() - MAX(client->heard, began) < client->times.hurry * 1000) {
+        g_mutex_unlock(&client->lock);
+        ping_now(client);
+        g_mutex_lock(&client->lock);
+        return;
+    }
+    vmig_fail(&reason, VMIG_ERROR_CONNECTION, NULL,
+              "the agent has not answered for %" G_GINT64_FORMAT " ms, while nobody runs the guest",
+              client->times.hurry);
+    set_broken(client, reason);
+}
+
+static void wait_answer(Client *client, Call *call, gint64 until)
+{
+    gint64 began = g_get_monotonic_time();
+
+    while (!call->done && client->broken == NULL) {
+        gint64 pulse = g_get_monotonic_time() + client->times.hurry * 1000 / 5;
+        gint64 next = client->hurried ? MIN(until, pulse) : until;
+        if (next == G_MAXINT64)
+            g_cond_wait(&client->answered, &client->lock);
+        else if (!g_cond_wait_until(&client->answered, &client->lock, next) && next == until)
+            return;
+        else if (client->hurried && g_get_monotonic_time() >= next)
+            feel_pulse(client, began);
+    }
+}
+
+static void client_hurry(VmigNode *self, gboolean on)
+{
+    Client *client = (Client *)self;
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&client->lock);
+
+    client->hurried = on;
+}
+
+static JsonObject *take_result(Call *call, GError **error)
+{
+    g_autoptr(JsonObject) reply = call->reply;
+
+    if (reply == NULL) {
+        g_propagate_error(error, call->failure);
+        return NULL;
+    }
+    return json_object_ref(json_object_get_object_member(reply, "result"));
+}
+
+static JsonObject *client_call(VmigNode *self, const char *method, JsonObject *args, GError **error)
+{
+    Client *client = (Client *)self;
+    Call call = {0};
+    gint64 until = deadline_of(client, method);
+    gint64 id;
+
+    {
+        g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&client->lock);
+        id = client->next_id++;
+        g_hash_table_insert(client->pending, g_memdup2(&id, sizeof id), &call);
+    }
+    g_autoptr(GError) unsent = NULL;
+    gboolean sent = !is_broken(client) && send_request(client, id, method, args, &unsent);
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&client->lock);
+    if (sent)
+        wait_answer(client, &call, until);
+    if (call.done)
+        return take_result(&call, error);
+    if (unsent != NULL) {
+        g_hash_table_remove(client->pending, &id);
+        g_propagate_error(error, g_steal_pointer(&unsent));
+    } else if (client->broken != NULL) {
+        g_hash_table_remove(client->pending, &id);
+        g_propagate_error(error, g_error_copy(client->broken));
+    } else {
+        abandon(client, id);
+        vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "no answer to '%s' in time", method);
+    }
+    return NULL;
+}
+
+static void client_free(VmigNode *self)
+{
+    Client *client = (Client *)self;
+
+    if (client->reader != NULL) {
+        g_autoptr(GError) reason = NULL;
+        vmig_fail(&reason, VMIG_ERROR_CONNECTION, NULL, "the connection to the agent was closed");
+        break_connection(client, reason);
+        (void)!eventfd_write(client->wake_fd, 1);
+        g_thread_join(client->reader);
+    }
+    close(client->in_fd);
+    close(client->out_fd);
+    if (client->wake_fd >= 0)
+        close(client->wake_fd);
+    vmig_lines_free(client->lines);
+    g_hash_table_unref(client->pending);
+    g_hash_table_unref(client->abandoned);
+    g_mutex_clear(&client->writing);
+    g_mutex_clear(&client->lock);
+    g_cond_clear(&client->answered);
+    g_clear_error(&client->broken);
+    g_free(client->base.host);
+    g_free(client);
+}
+
+static const VmigNodeOps client_ops = {.call = client_call, .hurry = client_hurry, .free = client_free};
+
+/* The agent is there, and cannot work. */
+static gboolean is_refusal(Client *client, VmigReader *outer, GError **error)
+{
+    JsonObject *problem = vmig_reader_maybe_object(outer, "error");
+    GError *why = problem != NULL ? read_failure(outer, problem) : NULL;
+
+    if (why == NULL)
+        return FALSE;
+    if (vmig_error_hint(why) != NULL) {
+        g_autofree char *hint = g_strdup(vmig_error_hint(why));
+        vmig_error_set_hint(why, "On %s: %s", client->base.host, hint);
+    }
+    g_propagate_prefixed_error(error, why, "%s: ", client->base.host);
+    return TRUE;
+}
+
+static gboolean check_hello(Client *client, const char *line, gsize length, gboolean *said, GError **error)
+{
+    g_autoptr(JsonObject) object = vmig_json_parse(line, length, NULL);
+    JsonObject *hello = NULL;
+
+    if (object != NULL) {
+        VmigReader outer = vmig_reader(object);
+        hello = vmig_reader_maybe_object(&outer, "hello");
+        *said = hello == NULL && is_refusal(client, &outer, error);
+    }
+    if (*said)
+        return FALSE;
+    if (hello == NULL) {
+        g_autofree char *words = vmig_text_escape(line, (gssize)MIN(length, 200));
+        return vmig_fail(error, VMIG_ERROR_PROTOCOL,
+                         "the login shell there must print nothing when it is started without a terminal",
+                         "%s: said \"%s\" instead of the agent's hello", client->base.host, words);
+    }
+    VmigReader reader = vmig_reader(hello);
+    gint64 protocol = vmig_reader_number(&reader, "protocol");
+    const char *version = vmig_reader_text(&reader, "version");
+    if (!vmig_reader_end(&reader, error, "%s: the agent's hello", client->base.host))
+        return FALSE;
+    if (protocol == VMIG_PROTOCOL)
+        return TRUE;
+    g_autofree char *theirs = vmig_text_escape(version, (gssize)MIN(strlen(version), 100));
+    return vmig_fail(error, VMIG_ERROR_PROTOCOL, "install the same version of vmig-snap on both hosts",
+                     "%s: vmig-snap %s speaks version %" G_GINT64_FORMAT " of the protocol, and %s here version %d",
+                     client->base.host, theirs, protocol, VMIG_VERSION, VMIG_PROTOCOL);
+}
+
+static gboolean await_hello(Client *client, gboolean *said, GError **error)
+{
+    const char *line;
+    gsize length;
+
+    switch (vmig_lines_next(client->lines, -1, g_get_monotonic_time() + client->times.hello * 1000, &line, &length,
+                            error)) {
+    case VMIG_LINE_GOT:
+        return check_hello(client, line, length, said, error);
+    case VMIG_LINE_END:
+        return vmig_fail(error, VMIG_ERROR_NO_AGENT, "install vmig-snap on that host", "%s: no vmig-snap agent there",
+                         client->base.host);
+    case VMIG_LINE_LATE:
+        return vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "%s: the agent did not say hello in time", client->base.host);
+    case VMIG_LINE_FAILED:
+    default:
+        g_prefix_error(error, "%s: ", client->base.host);
+        return FALSE;
+    }
+}
+
+VmigNode *vmig_agent_client_new_full(int in_fd, int out_fd, const char *host, const VmigAgentTimes *times,
+                                     gboolean *said, GError **error)
+{
+    Client *client = g_new0(Client, 1);
+    g_autoptr(VmigNode) owned = &client->base;
+
+    *said = FALSE;
+    client->base.ops = &client_ops;
+    client->base.host = g_strdup(host);
+    client->times = *times;
+    client->in_fd = in_fd;
+    client->out_fd = out_fd;
+    client->lines = vmig_lines_new(in_fd, VMIG_JSON_MAX_LINE);
+    client->pending = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+    client->abandoned = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+    client->next_id = 1;
+    g_mutex_init(&client->writing);
+    g_mutex_init(&client->lock);
+    g_cond_init(&client->answered);
+    client->wake_fd = eventfd(0, EFD_CLOEXEC);
+    if (client->wake_fd < 0) {
+        vmig_fail_errno(error, errno, "eventfd");
+        return NULL;
+    }
+    if (!await_hello(client, said, error))
+        return NULL;
+    client->reader = g_thread_new("vmig-agent", read_replies, client);
+    return g_steal_pointer(&owned);
+}
+
+VmigNode *vmig_agent_client_new(int in_fd, int out_fd, const char *host, gboolean *said, GError **error)
+{
+    return vmig_agent_client_new_full(in_fd, out_fd, host, &VMIG_AGENT_TIMES_DEFAULT, said, error);
+}
+
+gboolean vmig_agent_client_alive(VmigNode *node)
+{
+    return !is_broken((Client *)node);
+}

@@ -1,0 +1,451 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* This host's storage: looking at paths and images. Nothing here changes anything. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/statvfs.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "core/path-map.h"
+#include "image/image-locks.h"
+#include "image/image.h"
+#include "os/real-path.h"
+#include "node/node-local-private.h"
+#include "store/beneath.h"
+#include "store/gate.h"
+
+int vmig_local_open_folder(VmigLocal *local, const char *path, const char **name, GError **error)
+{
+    if (!vmig_path_check(path, error))
+        return -1;
+    int fd = vmig_beneath_folder(local->roots, path);
+    if (fd >= 0) {
+        *name = strrchr(path, '/') + 1;
+    } else if (errno == ENOENT || errno == ENOTDIR || errno == EACCES) {
+        g_autofree char *folder = g_path_get_dirname(path);
+        vmig_fail(error, VMIG_ERROR_NO_DIRECTORY, NULL, "the folder '%s': %s", folder, g_strerror(errno));
+    } else {
+        vmig_beneath_fail(error, errno, path);
+    }
+    return fd;
+}
+
+gboolean vmig_local_stat(VmigLocal *local, const char *path, struct stat *st, gboolean *exists, GError **error)
+{
+    *exists = vmig_beneath_stat(local->roots, path, st) == 0;
+    return *exists || errno == ENOENT || vmig_beneath_fail(error, errno, path);
+}
+
+gboolean vmig_local_exists(VmigLocal *local, const char *path)
+{
+    struct stat st;
+
+    return vmig_beneath_stat(local->roots, path, &st) == 0;
+}
+
+char **vmig_local_real_paths(VmigLocal *local, const char *const *paths, GError **error)
+{
+    g_autoptr(GPtrArray) real = g_ptr_array_new_with_free_func(g_free);
+
+    for (guint i = 0; paths[i] != NULL; i++) {
+        g_auto(VmigFd) fd = vmig_image_open(paths[i], local->roots, FALSE, error);
+        char *path = fd >= 0 ? vmig_beneath_real_path(fd, error) : NULL;
+        if (path == NULL)
+            return NULL;
+        g_ptr_array_add(real, path);
+    }
+    g_ptr_array_add(real, NULL);
+    return g_strdupv((char **)real->pdata);
+}
+
+gboolean vmig_local_check_path(VmigLocal *local, const char *path, GError **error)
+{
+    const char *name;
+    struct stat st;
+    g_auto(VmigFd) folder = vmig_local_open_folder(local, path, &name, error);
+
+    if (folder < 0)
+        return FALSE;
+    if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+        return errno == ENOENT || vmig_fail_errno(error, errno, "looking at '%s'", path);
+    if (S_ISLNK(st.st_mode))
+        return vmig_fail(error, VMIG_ERROR_OUTSIDE_ROOTS, NULL, "'%s' is a symbolic link", path);
+    if (!S_ISREG(st.st_mode))
+        return vmig_fail(error, VMIG_ERROR_DISK_KIND, NULL, "'%s' is no regular file", path);
+    if (st.st_nlink != 1)
+        return vmig_fail(error, VMIG_ERROR_OUTSIDE_ROOTS, VMIG_HINT_HARD_LINK, "'%s' has a second name (a hard link)",
+                         path);
+    return TRUE;
+}
+
+gboolean vmig_local_check_unused(VmigLocal *local, const char *path, GError **error)
+{
+    VmigImageLocks locks = {0};
+    g_auto(VmigFd) fd = vmig_beneath_open(local->roots, path, O_RDONLY | O_NONBLOCK, 0);
+
+    if (fd < 0)
+        return errno == ENOENT || vmig_beneath_fail(error, errno, path);
+    if (!vmig_image_locks_probe_fd(fd, path, &locks, error))
+        return FALSE;
+    return !locks.writer || vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL, "'%s' is in use", path);
+}
+
+/* Other hosts can have the same file, so that what is on it need not be copied. The list is that of libvirt
+ * (virFileIsSharedFSType) and some more. */
+static gboolean is_shared_magic(guint64 magic)
+{
+    static const guint64 magics[] = {
+        0x6969,     /* NFS */
+        0x517b,     /* SMB */
+        0xff534d42, /* CIFS */
+        0xfe534d42, /* SMB2 */
+        0x00c36400, /* Ceph */
+        0x01161970, /* GFS2 */
+        0x7461636f, /* OCFS2 */
+        0x47504653, /* GPFS */
+        0x5346414f, /* AFS */
+        0x6b414653, /* kAFS */
+        0x73757245, /* Coda */
+        0x61636673, /* ACFS */
+        0x19830326, /* BeeGFS */
+        0x0bd00bd0, /* Lustre */
+        0x01021997, /* 9p */
+        0xaad7aaea, /* PanFS */
+    };
+
+    for (guint i = 0; i < G_N_ELEMENTS(magics); i++)
+        if (magics[i] == magic)
+            return TRUE;
+    return FALSE;
+}
+
+/* All of FUSE has one magic number, whether it is GlusterFS or a local NTFS: the type is in mountinfo (proc(5)):
+ * "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - fuse.glusterfs /dev/root rw" */
+static gboolean is_shared_fuse(const struct stat *st)
+{
+    static const char *const types[] = {
+        "fuse.glusterfs", "fuse.quobyte", "fuse.ceph", "fuse.ceph-fuse", "fuse.sshfs",     "fuse.mfs", "fuse.moosefs",
+        "fuse.lizardfs",  "fuse.juicefs", "fuse.s3fs", "virtiofs",       "fuse.seaweedfs", NULL};
+    g_autofree char *text = NULL;
+    g_autofree char *device = g_strdup_printf("%u:%u", major(st->st_dev), minor(st->st_dev));
+
+    if (!g_file_get_contents("/proc/self/mountinfo", &text, NULL, NULL))
+        return FALSE;
+    g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+    for (guint i = 0; lines[i] != NULL; i++) {
+        g_auto(GStrv) words = g_strsplit(lines[i], " ", -1);
+        guint n = g_strv_length(words), dash = 6;
+        while (dash < n && !g_str_equal(words[dash], "-"))
+            dash++;
+        if (dash + 1 < n && g_str_equal(words[2], device))
+            return g_strv_contains(types, words[dash + 1]);
+    }
+    return FALSE;
+}
+
+gboolean vmig_local_is_shared(int fd, const struct stat *st)
+{
+    struct statfs fs;
+
+    if (fstatfs(fd, &fs) != 0)
+        return FALSE;
+    guint64 magic = (guint64)fs.f_type & 0xffffffff;
+    return is_shared_magic(magic) || (magic == 0x65735546 && is_shared_fuse(st));
+}
+
+static void set_folder_facts(JsonObject *reply, int folder)
+{
+    struct stat st = {0};
+    struct statvfs fs = {0};
+    gboolean ok = folder >= 0 && fstat(folder, &st) == 0 && fstatvfs(folder, &fs) == 0;
+    guint64 available = ok ? (guint64)fs.f_bavail * fs.f_frsize : 0;
+
+    json_object_set_boolean_member(reply, "in_roots", TRUE);
+    json_object_set_boolean_member(reply, "folder_ok", ok && faccessat(folder, ".", W_OK | X_OK, AT_EACCESS) == 0);
+    json_object_set_boolean_member(reply, "shared", ok && vmig_local_is_shared(folder, &st));
+    json_object_set_int_member(reply, "free_bytes", (gint64)MIN(available, (guint64)G_MAXINT64));
+    json_object_set_int_member(reply, "filesystem", (gint64)st.st_dev);
+}
+
+static void set_file_facts(JsonObject *reply, int folder, const char *name)
+{
+    struct stat st = {0};
+    gboolean exists = folder >= 0 && fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+
+    json_object_set_boolean_member(reply, "exists", exists);
+    json_object_set_boolean_member(reply, "is_regular", exists && S_ISREG(st.st_mode));
+    json_object_set_int_member(reply, "size", exists ? (gint64)st.st_size : 0);
+    json_object_set_int_member(reply, "dev", (gint64)st.st_dev);
+    json_object_set_int_member(reply, "ino", (gint64)st.st_ino);
+}
+
+/* A path outside the roots is a fact and no error: the plan wants all refusals at once. Nothing is opened there; only
+ * whether there is something is told (a guest's kernel, firmware, medium), which whoever may start guests here can ask
+ * libvirt as well. */
+static gboolean set_kept(VmigLocal *local, JsonObject *reply, const char *path, GError **error)
+{
+    g_auto(VmigKeptImage) kept = {0};
+
+    if (!vmig_local_kept(local, path, &kept, error))
+        return FALSE;
+    if (kept.job == NULL)
+        return TRUE;
+    json_object_set_string_member(reply, "kept_job", kept.job->id);
+    json_object_set_string_member(reply, "kept_domain", kept.job->uuid);
+    json_object_set_int_member(reply, "kept_bytes", (gint64)kept.bytes);
+    if (kept.why_not != NULL)
+        json_object_set_string_member(reply, "kept_why_not", kept.why_not);
+    return TRUE;
+}
+
+/* Whose file it is by the journal. */
+static gboolean set_owner(VmigLocal *local, JsonObject *reply, const char *path, GError **error)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+    g_autofree char *owner = NULL;
+    g_autoptr(GError) why = NULL;
+
+    if (!vmig_gate_owner(local->journal, path, &owner, error))
+        return FALSE;
+    if (owner == NULL)
+        return TRUE;
+    json_object_set_string_member(reply, "owner_job", owner);
+    g_autoptr(VmigJob) job = vmig_journal_load(local->journal, owner, &why);
+    if (job != NULL)
+        json_object_set_string_member(reply, "owner_state", job->state);
+    if (job != NULL || g_error_matches(why, VMIG_ERROR, VMIG_ERROR_NO_JOB))
+        return TRUE;
+    g_propagate_error(error, g_steal_pointer(&why));
+    return FALSE;
+}
+
+static JsonObject *do_path(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *path = vmig_reader_text(args, "path");
+    const char *name = "";
+    g_autoptr(GError) failure = NULL;
+
+    if (!vmig_local_args(args, error))
+        return NULL;
+    g_auto(VmigFd) folder = vmig_local_open_folder(local, path, &name, &failure);
+    gboolean outside = g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_OUTSIDE_ROOTS);
+    if (failure != NULL && !outside && !g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_NO_DIRECTORY)) {
+        g_propagate_error(error, g_steal_pointer(&failure));
+        return NULL;
+    }
+    g_autoptr(JsonObject) reply = json_object_new();
+    if (!set_owner(local, reply, path, error))
+        return NULL;
+    set_folder_facts(reply, folder);
+    set_file_facts(reply, folder, name);
+    if (outside) {
+        struct stat st;
+        json_object_set_boolean_member(reply, "in_roots", FALSE);
+        json_object_set_boolean_member(reply, "exists", stat(path, &st) == 0);
+    }
+    if (!outside && json_object_get_boolean_member(reply, "is_regular") && !set_kept(local, reply, path, error))
+        return NULL;
+    return g_steal_pointer(&reply);
+}
+
+static void set_text(JsonObject *object, const char *name, const char *bytes)
+{
+    if (bytes == NULL)
+        return;
+    if (g_utf8_validate(bytes, -1, NULL)) {
+        json_object_set_string_member(object, name, bytes);
+        return;
+    }
+    g_autofree char *text = vmig_printable(bytes, strlen(bytes));
+    json_object_set_string_member(object, name, text);
+}
+
+static JsonArray *snapshots_to_json(const VmigQcow2 *qcow2)
+{
+    JsonArray *array = json_array_new();
+
+    for (guint i = 0; qcow2 != NULL && i < qcow2->snapshots->len; i++) {
+        const VmigQcow2Snapshot *snapshot = qcow2->snapshots->pdata[i];
+        JsonObject *object = json_object_new();
+        gsize length;
+        const char *bytes = g_bytes_get_data(snapshot->name, &length);
+        g_autofree char *name = g_strndup(bytes != NULL ? bytes : "", length);
+        set_text(object, "id", snapshot->id);
+        set_text(object, "name", name);
+        json_object_set_int_member(object, "vm_state_size", (gint64)snapshot->vm_state_size);
+        json_object_set_int_member(object, "date", snapshot->date_sec);
+        json_array_add_object_element(array, object);
+    }
+    return array;
+}
+
+static JsonObject *image_to_json(const VmigImage *image)
+{
+    JsonObject *object = json_object_new();
+    const VmigQcow2 *qcow2 = image->qcow2;
+
+    set_text(object, "path", image->path);
+    set_text(object, "named", image->named);
+    set_text(object, "format", image->format);
+    set_text(object, "backing", image->backing);
+    set_text(object, "backing_format", image->backing_format);
+    set_text(object, "backing_path", image->backing_path);
+    json_object_set_int_member(object, "size", (gint64)image->file_size);
+    json_object_set_int_member(object, "allocated", (gint64)image->allocated);
+    json_object_set_int_member(object, "virtual_size", (gint64)image->virtual_size);
+    json_object_set_int_member(object, "dev", (gint64)image->dev);
+    json_object_set_int_member(object, "ino", (gint64)image->ino);
+    json_object_set_int_member(object, "mtime_ns", (gint64)image->mtime_ns);
+    json_object_set_int_member(object, "version", qcow2 != NULL ? qcow2->version : 0);
+    json_object_set_int_member(object, "bitmaps", qcow2 != NULL ? qcow2->n_bitmaps : 0);
+    json_object_set_boolean_member(object, "encrypted", qcow2 != NULL && qcow2->crypt_method != 0);
+    json_object_set_boolean_member(object, "data_file", qcow2 != NULL && qcow2->data_file);
+    json_object_set_boolean_member(object, "dirty", qcow2 != NULL && qcow2->dirty);
+    json_object_set_array_member(object, "snapshots", snapshots_to_json(qcow2));
+    return object;
+}
+
+static gboolean check_format(VmigReader *args, const char *format)
+{
+    if (format != NULL && !g_str_equal(format, "qcow2") && !g_str_equal(format, "raw"))
+        vmig_reader_mistake(args, "format", "\"qcow2\" or \"raw\"");
+    return args->member == NULL;
+}
+
+static JsonObject *do_survey(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *path = vmig_reader_text(args, "path");
+    const char *format = vmig_reader_text(args, "format");
+
+    check_format(args, format);
+    if (!vmig_local_args(args, error))
+        return NULL;
+    g_autofree char *real = vmig_real_path(path, local->roots, error);
+    if (real == NULL || !vmig_local_check_path(local, real, error))
+        return NULL;
+    g_autoptr(GPtrArray) chain = vmig_image_survey_chain(path, format, local->roots, error);
+    if (chain == NULL)
+        return NULL;
+    JsonObject *reply = json_object_new();
+    JsonArray *images = json_array_new();
+    for (guint i = 0; i < chain->len; i++)
+        json_array_add_object_element(images, image_to_json(chain->pdata[i]));
+    json_object_set_array_member(reply, "images", images);
+    return reply;
+}
+
+static JsonObject *do_resolve(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *path = vmig_reader_text(args, "path");
+
+    if (!vmig_local_args(args, error))
+        return NULL;
+    g_autofree char *real = vmig_real_path(path, local->roots, error);
+    if (real == NULL)
+        return NULL;
+    JsonObject *reply = json_object_new();
+    set_text(reply, "path", real);
+    return reply;
+}
+
+/* The file of the argument "path", open for reading; -1 with the error set. */
+static int open_arg(VmigLocal *local, VmigReader *args, const char **path, struct stat *st, GError **error)
+{
+    *path = vmig_reader_text(args, "path");
+    if (!vmig_local_args(args, error) || !vmig_path_check(*path, error))
+        return -1;
+    int fd = vmig_image_open(*path, local->roots, FALSE, error);
+    if (fd >= 0 && fstat(fd, st) != 0) {
+        vmig_fail_errno(error, errno, "looking at '%s'", *path);
+        vmig_fd_close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+static JsonObject *do_stat(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *path;
+    struct stat st;
+    g_auto(VmigFd) fd = open_arg(local, args, &path, &st, error);
+
+    if (fd < 0)
+        return NULL;
+    JsonObject *reply = json_object_new();
+    json_object_set_int_member(reply, "size", (gint64)st.st_size);
+    json_object_set_int_member(reply, "dev", (gint64)st.st_dev);
+    json_object_set_int_member(reply, "ino", (gint64)st.st_ino);
+    json_object_set_int_member(reply, "mtime_ns",
+                               st.st_mtim.tv_sec * G_GINT64_CONSTANT(1000000000) + st.st_mtim.tv_nsec);
+    return reply;
+}
+
+static JsonObject *do_allocated(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *path;
+    struct stat st;
+    g_auto(VmigFd) fd = open_arg(local, args, &path, &st, error);
+
+    if (fd < 0)
+        return NULL;
+    JsonObject *reply = json_object_new();
+    json_object_set_int_member(reply, "bytes", (gint64)st.st_blocks * 512);
+    return reply;
+}
+
+static JsonObject *do_count_snapshots(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *path = vmig_reader_text(args, "path");
+    guint32 count = 0;
+
+    if (!vmig_local_args(args, error) || !vmig_path_check(path, error) ||
+        !vmig_image_count_snapshots(path, local->roots, &count, error))
+        return NULL;
+    JsonObject *reply = json_object_new();
+    json_object_set_int_member(reply, "count", count);
+    return reply;
+}
+
+static JsonObject *do_locks(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *path;
+    struct stat st;
+    VmigImageLocks locks = {0};
+    g_auto(VmigFd) fd = open_arg(local, args, &path, &st, error);
+
+    if (fd < 0 || !vmig_image_locks_probe_fd(fd, path, &locks, error))
+        return NULL;
+    JsonObject *reply = json_object_new();
+    json_object_set_boolean_member(reply, "writer", locks.writer);
+    json_object_set_boolean_member(reply, "frozen", locks.frozen);
+    return reply;
+}
+
+/* An image that somebody writes to is checked all the same, with what that is worth: the flow decides when to ask. */
+static JsonObject *do_check(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *path = vmig_reader_text(args, "path");
+    const char *format = vmig_reader_text(args, "format");
+    VmigImageLocks locks = {0};
+    gint64 leaks = 0;
+
+    check_format(args, format);
+    if (!vmig_local_args(args, error) || !vmig_local_check_path(local, path, error))
+        return NULL;
+    g_auto(VmigFd) fd = vmig_image_open(path, local->roots, FALSE, error);
+    if (fd < 0 || !vmig_image_locks_probe_fd(fd, path, &locks, error) ||
+        !vmig_image_check(path, local->roots, format, locks.writer, &leaks, error))
+        return NULL;
+    JsonObject *reply = json_object_new();
+    json_object_set_int_member(reply, "leaks", leaks);
+    return reply;
+}
+
+const VmigLocalMethod vmig_local_file_methods[] = {
+    {"path", do_path},           {"survey", do_survey}, {"stat", do_stat},
+    {"allocated", do_allocated}, {"locks", do_locks},   {"count-snapshots", do_count_snapshots},
+    {"real-path", do_resolve},   {"check", do_check},   {NULL, NULL},
+};

@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* This host's storage: files that a job makes and removes, all through the journal and the gate.
+ *
+ * The gate proves that a file is the job's own and that somebody called it redundant. What it cannot know is whether
+ * the guest still lives on it: that is looked at here, whoever asks.
+ */
+#include <string.h>
+#include <sys/stat.h>
+
+#include "core/path-map.h"
+#include "image/image-locks.h"
+#include "image/image.h"
+#include "node/node-local-private.h"
+#include "store/gate.h"
+
+gboolean vmig_local_check_ours(VmigLocal *local, const char *job, const char *path, GError **error)
+{
+    if (!vmig_local_check_path(local, path, error))
+        return FALSE;
+    return vmig_path_is_ours(path, job) ||
+           vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is no name of a file of job %s", path, job);
+}
+
+gboolean vmig_local_token_is_dest(VmigLocal *local, const char *job, gboolean *ret, GError **error)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+    g_autofree char *owner = vmig_journal_token(local->journal, job, error);
+
+    *ret = g_strcmp0(owner, VMIG_OWNER_DESTINATION) == 0;
+    return owner != NULL;
+}
+
+static VmigJob *load_record(VmigLocal *local, const char *job, GError **error)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+
+    return vmig_journal_load(local->journal, job, error);
+}
+
+static JsonObject *do_intend(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *job = vmig_local_job(args);
+    const char *path = vmig_reader_text(args, "path");
+    const char *kind = vmig_reader_text(args, "kind");
+
+    if (kind != NULL && !g_str_equal(kind, "overlay") && !g_str_equal(kind, "hold"))
+        vmig_reader_mistake(args, "kind", "\"overlay\" or \"hold\"");
+    if (!vmig_local_args(args, error) || !vmig_local_check_ours(local, job, path, error))
+        return NULL;
+    g_autoptr(VmigJob) record = NULL;
+    const VmigDisk *disk = NULL;
+    if (local->serves_peer && !vmig_local_peer_disk(local, job, path, VMIG_PEER_OVERLAY_OR_HOLD, &record, &disk, error))
+        return NULL;
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+    return vmig_local_done(vmig_gate_intend(local->journal, job, path, kind, error));
+}
+
+static JsonObject *do_made(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *job = vmig_local_job(args);
+    const char *path = vmig_reader_text(args, "path");
+
+    if (!vmig_local_args(args, error) || !vmig_local_check_path(local, path, error))
+        return NULL;
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+    return vmig_local_done(vmig_gate_made(local->journal, job, path, error));
+}
+
+/* With the destination the owner, its base copies are the guest's disks, and its overlays too until the pivot. */
+static gboolean check_not_the_guests(VmigLocal *local, const char *job, const VmigJournalFile *file, GError **error)
+{
+    gboolean dest = FALSE;
+
+    if (g_str_equal(file->kind, "hold") || g_str_equal(file->kind, "part") || g_str_equal(file->kind, "socket"))
+        return TRUE;
+    if (!vmig_local_token_is_dest(local, job, &dest, error))
+        return FALSE;
+    g_mutex_lock(&local->journal_lock);
+    g_autofree char *role = vmig_journal_role(local->journal, job, error);
+    g_mutex_unlock(&local->journal_lock);
+    if (role == NULL)
+        return FALSE;
+    if (!dest || !g_str_equal(role, VMIG_ROLE_DESTINATION))
+        return TRUE;
+    if (g_str_equal(file->kind, "copy"))
+        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is a disk of the guest now", file->path);
+    g_autoptr(VmigJob) record = load_record(local, job, error);
+    if (record == NULL)
+        return FALSE;
+    if (!record->pivoted)
+        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "the guest is still on '%s'", file->path);
+    return !local->serves_peer || vmig_local_peer_left_by_guest(local, job, file->path, error);
+}
+
+static gboolean get_row(VmigLocal *local, const char *job, const char *path, VmigJournalFile **ret, GError **error)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+
+    return vmig_journal_file_get(local->journal, job, path, ret, error);
+}
+
+static gboolean gate_remove(VmigLocal *local, const char *job, const char *path, const char *reason, GError **error)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+
+    return vmig_gate_redundant(local->journal, job, path, reason, error) &&
+           vmig_gate_remove(local->journal, job, path, error);
+}
+
+static void forget_base_copy(VmigLocal *local, const char *path)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->lock);
+
+    g_hash_table_remove(local->receivers, path);
+    g_hash_table_remove(local->hashes, path);
+}
+
+static gboolean remove_file(VmigLocal *local, const char *job, const char *path, const char *reason, GError **error)
+{
+    g_autoptr(VmigJournalFile) row = NULL;
+    g_autoptr(GError) failure = NULL;
+
+    if (!vmig_local_check_path(local, path, &failure)) {
+        /* Without its folder the file is not there either. */
+        if (g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_NO_DIRECTORY))
+            return TRUE;
+        g_propagate_error(error, g_steal_pointer(&failure));
+        return FALSE;
+    }
+    if (!get_row(local, job, path, &row, error))
+        return FALSE;
+    if (row == NULL && !vmig_local_exists(local, path))
+        return TRUE;
+    if (row == NULL)
+        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is no file of job %s", path, job);
+    if (g_str_equal(row->kind, "base"))
+        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is a base, which job %s did not make", path, job);
+    /* A receiver of it would go on writing into a file without a name. */
+    forget_base_copy(local, path);
+    return (!vmig_local_exists(local, path) || check_not_the_guests(local, job, row, error)) &&
+           vmig_local_check_unused(local, path, error) && gate_remove(local, job, path, reason, error);
+}
+
+static JsonObject *do_remove(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *job = vmig_local_job(args);
+    const char *path = vmig_reader_text(args, "path");
+    const char *reason = vmig_reader_text(args, "reason");
+
+    if (reason != NULL && *reason == '\0')
+        vmig_reader_mistake(args, "reason", "a reason");
+    if (!vmig_local_args(args, error))
+        return NULL;
+    return vmig_local_done(remove_file(local, job, path, reason, error));
+}
+
+/* The record's own description of a base, never the caller's. */
+static const VmigFile *find_base(const VmigJob *record, const char *path)
+{
+    for (guint i = 0; i < record->disks->len; i++) {
+        const VmigDisk *disk = record->disks->pdata[i];
+        for (guint j = 0; j < disk->files->len; j++) {
+            const VmigFile *file = disk->files->pdata[j];
+            if (g_strcmp0(file->source, path) == 0)
+                return file;
+        }
+    }
+    return NULL;
+}
+
+/* A base goes only where another host owns the guest and runs it on its own files. */
+static gboolean check_base(const VmigJob *record, const char *role, const VmigFile *file, GError **error)
+{
+    return (g_str_equal(role, VMIG_ROLE_SOURCE) && vmig_job_token_is_dest(record) && record->pivoted) ||
+           vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' may still be needed: the destination is not done",
+                     file->source);
+}
+
+static gboolean unlink_base(VmigLocal *local, const char *job, const VmigFile *file, int fd, GError **error)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+    const char *reason = "the destination runs the guest on a copy that was proven equal";
+    struct stat st;
+
+    if (fstat(fd, &st) != 0)
+        return vmig_fail_errno(error, errno, "looking at '%s'", file->source);
+    /* The device number of now: it may be another one since a reboot, and the claim has compared the rest. */
+    return vmig_gate_adopt(local->journal, job, file->source, (guint64)st.st_dev, file->ino, "base", error) &&
+           vmig_gate_redundant(local->journal, job, file->source, reason, error) &&
+           vmig_gate_remove(local->journal, job, file->source, error);
+}
+
+/* *kept says why the image stays; NULL: it is gone. */
+static gboolean remove_base(VmigLocal *local, const char *job, const VmigFile *file, char **kept, GError **error)
+{
+    if (!vmig_local_exists(local, file->source))
+        return TRUE;
+    g_auto(VmigFd) fd = vmig_local_claim(local, file, file->source, NULL, kept);
+    return fd < 0 || unlink_base(local, job, file, fd, error);
+}
+
+static JsonObject *do_remove_base(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *job = vmig_local_job(args);
+    JsonObject *object = vmig_reader_object(args, "file");
+    g_autofree char *kept = NULL;
+
+    if (!vmig_local_args(args, error))
+        return NULL;
+    VmigReader reader = vmig_reader(object);
+    const char *path = vmig_reader_text(&reader, "source");
+    if (!vmig_local_args(&reader, error) || !vmig_local_check_path(local, path, error))
+        return NULL;
+    g_autoptr(VmigJob) record = load_record(local, job, error);
+    if (record == NULL)
+        return NULL;
+    const VmigFile *file = find_base(record, path);
+    if (file == NULL) {
+        vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is no base of job %s", path, job);
+        return NULL;
+    }
+    if (local->serves_peer && record->options.keep_source) {
+        vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' stays: job %s keeps the source's images", path, job);
+        return NULL;
+    }
+    g_mutex_lock(&local->journal_lock);
+    g_autofree char *role = vmig_journal_role(local->journal, job, error);
+    g_mutex_unlock(&local->journal_lock);
+    if (role == NULL || !check_base(record, role, file, error) || !remove_base(local, job, file, &kept, error))
+        return NULL;
+    JsonObject *reply = json_object_new();
+    if (kept != NULL)
+        json_object_set_string_member(reply, "kept", kept);
+    return reply;
+}
+
+/* At every try another file: half a mirror must not be taken for the beginning of the next one. */
+static gboolean clear_overlay(VmigLocal *local, const char *job, const char *path, GError **error)
+{
+    gboolean dest = FALSE;
+
+    if (!vmig_local_token_is_dest(local, job, &dest, error))
+        return FALSE;
+    if (dest)
+        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the guest runs here: '%s' is not made anew", path);
+    return remove_file(local, job, path, "a fresh one takes its place", error);
+}
+
+static gboolean intend_file(VmigLocal *local, const char *job, const char *path, const char *kind, GError **error)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+
+    return vmig_gate_intend(local->journal, job, path, kind, error);
+}
+
+static gboolean record_made(VmigLocal *local, const char *job, const char *path, GError **error)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+
+    return vmig_gate_made(local->journal, job, path, error);
+}
+
+/* The backing file is a disk of the job that was copied here, and the overlay the one that the record has for it. */
+static gboolean check_backing(VmigLocal *local, const char *job, const char *path, const char *backing, GError **error)
+{
+    g_autoptr(VmigJob) record = NULL;
+    g_autoptr(VmigJournalFile) row = NULL;
+    const VmigDisk *disk = NULL;
+
+    if (!local->serves_peer)
+        return TRUE;
+    if (!vmig_local_peer_disk(local, job, path, VMIG_PEER_OVERLAY, &record, &disk, error) ||
+        !get_row(local, job, backing, &row, error))
+        return FALSE;
+    return (g_strcmp0(vmig_disk_base(disk)->dest, backing) == 0 && row != NULL && g_str_equal(row->kind, "copy") &&
+            !g_str_equal(row->state, "removed")) ||
+           vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is no disk that job %s copied here", backing, job);
+}
+
+static JsonObject *do_create_overlay(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *job = vmig_local_job(args);
+    const char *path = vmig_reader_text(args, "path");
+    const char *backing = vmig_reader_text(args, "backing");
+    const char *format = vmig_reader_text(args, "backing_format");
+    guint64 size = vmig_reader_size(args, "virtual_size");
+
+    if (!vmig_local_args(args, error) || !vmig_local_check_ours(local, job, path, error) ||
+        !vmig_local_check_path(local, backing, error) || !check_backing(local, job, path, backing, error))
+        return NULL;
+    return vmig_local_done(clear_overlay(local, job, path, error) && intend_file(local, job, path, "overlay", error) &&
+                           vmig_image_create_overlay(path, local->roots, size, backing, format, error) &&
+                           record_made(local, job, path, error));
+}
+
+/* Only an overlay that the job made here, and only into the disk that the record has below it. */
+static const char *find_overlay_base(const VmigJob *record, const char *role, const char *path)
+{
+    gboolean source = g_str_equal(role, VMIG_ROLE_SOURCE);
+
+    for (guint i = 0; i < record->disks->len; i++) {
+        const VmigDisk *disk = record->disks->pdata[i];
+        if (g_strcmp0(source ? disk->overlay : disk->dest_overlay, path) == 0)
+            return source ? vmig_disk_base(disk)->source : vmig_disk_base(disk)->dest;
+    }
+    return NULL;
+}
+
+static gboolean is_made_overlay(const VmigJournalFile *row)
+{
+    return row != NULL && g_str_equal(row->kind, "overlay") && !g_str_equal(row->state, "removed");
+}
+
+static JsonObject *do_commit_offline(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *job = vmig_local_job(args);
+    const char *path = vmig_reader_text(args, "path");
+    g_autoptr(VmigJournalFile) row = NULL;
+
+    if (!vmig_local_args(args, error) || !vmig_local_check_ours(local, job, path, error))
+        return NULL;
+    g_autofree char *role = vmig_local_role(local, job, error);
+    g_autoptr(VmigJob) record = role != NULL ? load_record(local, job, error) : NULL;
+    if (record == NULL || !get_row(local, job, path, &row, error))
+        return NULL;
+    const char *base = find_overlay_base(record, role, path);
+    if (base == NULL || !is_made_overlay(row)) {
+        vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is no overlay of job %s", path, job);
+        return NULL;
+    }
+    return vmig_local_done(vmig_local_check_unused(local, path, error) &&
+                           vmig_image_commit_offline(path, local->roots, base, error));
+}
+
+/* Not bases, which are not the job's, and not the base copies of a guest that lives on them. */
+static gboolean is_leftover(VmigLocal *local, const VmigJournalFile *file, gboolean dest)
+{
+    return !g_str_equal(file->kind, "base") && !(dest && g_str_equal(file->kind, "copy")) &&
+           vmig_local_exists(local, file->path);
+}
+
+static JsonObject *do_leftovers(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *job = vmig_local_job(args);
+    g_autoptr(GError) failure = NULL;
+    gboolean dest = FALSE;
+
+    if (!vmig_local_args(args, error))
+        return NULL;
+    JsonArray *paths = json_array_new();
+    g_autoptr(JsonObject) reply = json_object_new();
+    json_object_set_array_member(reply, "paths", paths);
+    if (!vmig_local_token_is_dest(local, job, &dest, &failure)) {
+        /* A host that never heard of the job has nothing of it. */
+        if (g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_NO_JOB))
+            return g_steal_pointer(&reply);
+        g_propagate_error(error, g_steal_pointer(&failure));
+        return NULL;
+    }
+    g_mutex_lock(&local->journal_lock);
+    g_autoptr(GPtrArray) files = vmig_gate_list(local->journal, job, error);
+    g_mutex_unlock(&local->journal_lock);
+    if (files == NULL)
+        return NULL;
+    for (guint i = 0; i < files->len; i++) {
+        const VmigJournalFile *file = files->pdata[i];
+        if (is_leftover(local, file, dest))
+            json_array_add_string_element(paths, file->path);
+    }
+    return g_steal_pointer(&reply);
+}
+
+const VmigLocalMethod vmig_local_gate_methods[] = {
+    {"intend", do_intend},
+    {"made", do_made},
+    {"remove", do_remove},
+    {"remove-base", do_remove_base},
+    {"create-overlay", do_create_overlay},
+    {"commit-offline", do_commit_offline},
+    {"leftovers", do_leftovers},
+    {NULL, NULL},
+};

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* This host's storage: the guard, the folder for sockets, and libvirt's own files. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "os/flag-file.h"
+#include "guard/guard.h"
+#include "node/source-qemu.h"
+#include "drivers/libvirt/qemu-user.h"
+#include "node/node-local-private.h"
+
+/* Not in the job's folder, which goes away while the guard may have to stay. */
+static char *guard_socket(const VmigLocal *local, const char *job, GError **error)
+{
+    g_autofree char *dir = g_build_filename(local->run_dir, "guard", NULL);
+    g_autofree char *name = g_strconcat(job, ".sock", NULL);
+
+    if (mkdir(dir, 0700) != 0 && errno != EEXIST) {
+        vmig_fail_errno(error, errno, "making %s", dir);
+        return NULL;
+    }
+    return g_build_filename(dir, name, NULL);
+}
+
+/* No guard: nothing is held. */
+static gboolean forgive_absence(gboolean ok, GError *failure, GError **error)
+{
+    g_autoptr(GError) owned = failure;
+
+    if (ok || g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_CONNECTION))
+        return TRUE;
+    g_propagate_error(error, g_steal_pointer(&owned));
+    return FALSE;
+}
+
+typedef gboolean (*PathsFunc)(const char *socket_path, const char *const *paths, GError **error);
+
+static JsonObject *guard_paths(VmigLocal *local, VmigReader *args, PathsFunc ask, GError **error)
+{
+    const char *job = vmig_local_job(args);
+    g_auto(GStrv) paths = vmig_reader_texts(args, "paths");
+
+    if (!vmig_local_args(args, error))
+        return NULL;
+    for (guint i = 0; paths[i] != NULL; i++)
+        if (!vmig_local_check_path(local, paths[i], error))
+            return NULL;
+    if (local->serves_peer &&
+        !vmig_local_peer_paths(local, job, (const char *const *)paths, ask == vmig_guard_fence_arm, error))
+        return NULL;
+    g_auto(GStrv) real = vmig_local_real_paths(local, (const char *const *)paths, error);
+    g_autofree char *socket = real != NULL ? guard_socket(local, job, error) : NULL;
+    if (socket == NULL || !vmig_guard_start(socket, local->exe, error) ||
+        !ask(socket, (const char *const *)real, error))
+        return NULL;
+    if (ask == vmig_guard_fence_arm)
+        vmig_local_hold_plan(local, job, (const char *const *)real);
+    return vmig_local_done(TRUE);
+}
+
+static JsonObject *do_freeze(VmigLocal *local, VmigReader *args, GError **error)
+{
+    return guard_paths(local, args, vmig_guard_freeze, error);
+}
+
+static JsonObject *do_fence_arm(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *job = vmig_local_job(args);
+    g_autoptr(JsonObject) reply = guard_paths(local, args, vmig_guard_fence_arm, error);
+    g_autofree char *why = NULL;
+
+    if (reply == NULL)
+        return NULL;
+    g_autofree char *socket = guard_socket(local, job, error);
+    if (socket == NULL || !vmig_guard_slow(socket, &why, error))
+        return NULL;
+    if (why != NULL)
+        json_object_set_string_member(reply, "slow", why);
+    return g_steal_pointer(&reply);
+}
+
+static JsonObject *guard_drop(VmigLocal *local, VmigReader *args, gboolean (*ask)(const char *, GError **),
+                              GError **error)
+{
+    const char *job = vmig_local_job(args);
+    GError *failure = NULL;
+
+    if (!vmig_local_args(args, error))
+        return NULL;
+    g_autofree char *socket = guard_socket(local, job, error);
+    if (socket == NULL)
+        return NULL;
+    if (ask != vmig_guard_thaw)
+        vmig_local_hold_drop(local, job);
+    gboolean ok = ask(socket, &failure);
+    return vmig_local_done(forgive_absence(ok, failure, error));
+}
+
+static JsonObject *do_thaw(VmigLocal *local, VmigReader *args, GError **error)
+{
+    return guard_drop(local, args, vmig_guard_thaw, error);
+}
+
+static JsonObject *do_fence_drop(VmigLocal *local, VmigReader *args, GError **error)
+{
+    return guard_drop(local, args, vmig_guard_fence_drop, error);
+}
+
+/* A guard that was killed leaves its socket; whoever stops it has the job, so nobody starts another one meanwhile. */
+static gboolean stop_and_bury(const char *socket, GError **error)
+{
+    return vmig_guard_stop(socket, error) &&
+           (unlink(socket) == 0 || errno == ENOENT || vmig_fail_errno(error, errno, "removing %s", socket));
+}
+
+static JsonObject *do_guard_stop(VmigLocal *local, VmigReader *args, GError **error)
+{
+    return guard_drop(local, args, stop_and_bury, error);
+}
+
+static JsonObject *do_fence_take(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *job = vmig_local_job(args);
+    guint64 wait_us = vmig_reader_size(args, "wait_us");
+    gboolean held = FALSE;
+    GError *failure = NULL;
+
+    if (!vmig_local_args(args, error))
+        return NULL;
+    g_autofree char *socket = guard_socket(local, job, error);
+    if (socket == NULL)
+        return NULL;
+    gboolean ok = vmig_guard_fence_take(socket, (gint64)MIN(wait_us, (guint64)600 * G_USEC_PER_SEC), &held, &failure);
+    if (!forgive_absence(ok, failure, error) || (ok && held && !vmig_local_hold(local, job, error)))
+        return NULL;
+    JsonObject *reply = json_object_new();
+    json_object_set_boolean_member(reply, "held", ok && held);
+    return reply;
+}
+
+static gboolean given_away(VmigLocal *local, const char *job, GError **error)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+    g_autofree char *owner = vmig_journal_token(local->journal, job, error);
+
+    if (owner == NULL)
+        return FALSE;
+    return g_str_equal(owner, VMIG_OWNER_DESTINATION) ||
+           vmig_fail(error, VMIG_ERROR_GATE, NULL, "by the journal the guest of job %s is still the source's", job);
+}
+
+static JsonObject *do_end_left(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *job = vmig_local_job(args);
+    const char *uuid = vmig_reader_text(args, "uuid");
+    const char *domain = vmig_reader_text(args, "domain");
+    VmigLeft left;
+
+    if (!vmig_local_args(args, error) ||
+        (local->serves_peer && !vmig_local_peer_guest(local, job, uuid, domain, error)) ||
+        !given_away(local, job, error) || !vmig_source_qemu_end(local->libvirt_run_dir, domain, uuid, &left, error))
+        return NULL;
+    JsonObject *reply = json_object_new();
+    if (left == VMIG_LEFT_KILLED)
+        json_object_set_string_member(
+            reply, "note", "libvirt had not yet heard that the guest arrived; the QEMU that it left was ended");
+    return reply;
+}
+
+static gboolean sync_folder(const char *path, GError **error)
+{
+    g_auto(VmigFd) fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd < 0)
+        return errno == ENOENT || vmig_fail_errno(error, errno, "opening %s", path);
+    return fsync(fd) == 0 || vmig_fail_errno(error, errno, "syncing %s", path);
+}
+
+/* libvirt renames a finished file into place but does not sync the folder (virXMLSaveFile → virFileRewrite). */
+static JsonObject *do_sync_config(VmigLocal *local, VmigReader *args G_GNUC_UNUSED, GError **error)
+{
+    g_autofree char *autostart = g_build_filename(local->libvirt_dir, "autostart", NULL);
+
+    return vmig_local_done(sync_folder(local->libvirt_dir, error) && sync_folder(autostart, error));
+}
+
+/* Root's own, so that nobody can put another socket in the place of the one to libvirt; QEMU's user can make sockets
+ * in it (a destination's QEMU listens there), everybody can connect to a socket whose mode lets him. */
+static JsonObject *do_rundir(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *job = vmig_local_job(args);
+    struct stat st;
+    uid_t uid;
+    gid_t gid;
+
+    if (!vmig_local_args(args, error) || !vmig_qemu_user(local->qemu_conf, &uid, &gid, error))
+        return NULL;
+    g_autofree char *path = vmig_local_job_dir(local, job);
+    if (mkdir(path, 0700) != 0 && errno != EEXIST)
+        return vmig_local_done(vmig_fail_errno(error, errno, "making %s", path));
+    g_auto(VmigFd) fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) != 0)
+        return vmig_local_done(vmig_fail_errno(error, errno, "opening %s", path));
+    if (st.st_uid != geteuid())
+        return vmig_local_done(vmig_fail(error, VMIG_ERROR_IO, NULL, "%s belongs to somebody else", path));
+    return vmig_local_done(vmig_qemu_user_admit(fd, uid, gid, error));
+}
+
+/* Sockets and flags have no content: nothing can be lost with them, and no journal has the sockets, which ssh, QEMU and
+ * libvirt made. Every other file stays, and the message says so. */
+static gboolean remove_sockets_and_flags(int folder, const char *path, GError **error)
+{
+    int copy = fcntl(folder, F_DUPFD_CLOEXEC, 0);
+    DIR *dir = copy >= 0 ? fdopendir(copy) : NULL;
+    gboolean ok = TRUE;
+
+    if (dir == NULL) {
+        vmig_fail_errno(error, errno, "reading %s", path);
+        if (copy >= 0)
+            close(copy);
+        return FALSE;
+    }
+    for (struct dirent *entry = readdir(dir); entry != NULL && ok; entry = readdir(dir)) {
+        struct stat st;
+        if (g_str_equal(entry->d_name, ".") || g_str_equal(entry->d_name, ".."))
+            continue;
+        if (fstatat(folder, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT)
+            continue;
+        if (!S_ISSOCK(st.st_mode) && !vmig_flag_is(entry->d_name, &st))
+            ok =
+                vmig_fail(error, VMIG_ERROR_GATE, NULL, "cannot remove %s: it contains files other than sockets", path);
+        else if (unlinkat(folder, entry->d_name, 0) != 0 && errno != ENOENT)
+            ok = vmig_fail_errno(error, errno, "removing a socket in %s", path);
+    }
+    closedir(dir);
+    return ok;
+}
+
+static JsonObject *do_rundir_remove(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *job = vmig_local_job(args);
+
+    if (!vmig_local_args(args, error))
+        return NULL;
+    g_autofree char *path = vmig_local_job_dir(local, job);
+    g_auto(VmigFd) fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return vmig_local_done(errno == ENOENT || vmig_fail_errno(error, errno, "opening %s", path));
+    if (!remove_sockets_and_flags(fd, path, error))
+        return NULL;
+    return vmig_local_done(rmdir(path) == 0 || errno == ENOENT || vmig_fail_errno(error, errno, "removing %s", path));
+}
+
+const VmigLocalMethod vmig_local_guard_methods[] = {
+    {"freeze", do_freeze},
+    {"thaw", do_thaw},
+    {"fence-arm", do_fence_arm},
+    {"fence-take", do_fence_take},
+    {"fence-drop", do_fence_drop},
+    {"end-source-qemu", do_end_left},
+    {"guard-stop", do_guard_stop},
+    {"sync-config", do_sync_config},
+    {"rundir", do_rundir},
+    {"rundir-remove", do_rundir_remove},
+    {NULL, NULL},
+};

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* This host's storage: what is at a path, said so that another host can tell whether it has the same. Nothing here
+ * changes anything.
+ *
+ * A file is read only where it lies in the image roots or where every user of this host may read it: hashes are answers
+ * to guesses, and the peer has no business with other files. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/sysmacros.h>
+
+#include "image/block-identity.h"
+#include "image/image.h"
+#include "drivers/libvirt/qemu-access.h"
+#include "os/real-path.h"
+#include "node/node-local-private.h"
+
+#define BLOCK 4096
+#define SAMPLES 32
+#define DIGEST_LIMIT (60 * G_USEC_PER_SEC)
+
+/* Every folder above lets every user through. */
+static gboolean is_reachable_for_all(const char *real)
+{
+    g_autofree char *folder = g_path_get_dirname(real);
+    struct stat st;
+
+    for (;;) {
+        if (stat(folder, &st) != 0 || (st.st_mode & S_IXOTH) == 0)
+            return FALSE;
+        if (g_str_equal(folder, "/"))
+            return TRUE;
+        char *above = g_path_get_dirname(folder);
+        g_free(folder);
+        folder = above;
+    }
+}
+
+/* A regular file that every user may read; -1 with the error set. */
+static int open_public(const char *path, GError **error)
+{
+    struct stat st;
+    char *real = realpath(path, NULL);
+    g_autofree char *copy = g_strdup(real);
+    free(real);
+
+    g_auto(VmigFd) fd = copy != NULL ? open(copy, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY) : -1;
+    if (fd < 0) {
+        vmig_fail_errno(error, errno, "cannot open '%s'", path);
+        return -1;
+    }
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || (st.st_mode & S_IROTH) == 0 || !is_reachable_for_all(copy)) {
+        vmig_fail(error, VMIG_ERROR_OUTSIDE_ROOTS, NULL,
+                  "'%s' is outside the image roots, and not every user may read it", path);
+        return -1;
+    }
+    VmigFd result = fd;
+    fd = -1;
+    return result;
+}
+
+static int open_file(VmigLocal *local, const char *path, GError **error)
+{
+    g_autofree char *real = vmig_real_path(path, local->roots, NULL);
+    int fd = real != NULL ? vmig_image_open(real, local->roots, FALSE, NULL) : -1;
+
+    return fd >= 0 ? fd : open_public(path, error);
+}
+
+/* One block's hash; what cannot be read is not sampled. The page cache of a network file system may be older than what
+ * its server has. */
+static char *sample(int fd, gpointer buffer, guint64 offset)
+{
+    ssize_t got = pread(fd, buffer, BLOCK, (off_t)offset);
+
+    return got > 0 ? g_compute_checksum_for_data(G_CHECKSUM_SHA256, buffer, (gsize)got) : NULL;
+}
+
+/* All over a device; the beginning of a file, which may grow meanwhile. */
+static JsonArray *take_samples(int fd, guint64 size, gboolean device)
+{
+    JsonArray *array = json_array_new();
+    gpointer buffer = NULL;
+    int flags = fcntl(fd, F_GETFL);
+
+    if (flags < 0 || posix_memalign(&buffer, BLOCK, BLOCK) != 0)
+        return array;
+    (void)!fcntl(fd, F_SETFL, flags | O_DIRECT); /* where a file system has none the cache has to do */
+    guint64 step = device ? MAX(size / SAMPLES / BLOCK * BLOCK, BLOCK) : BLOCK;
+    for (guint i = 0; i < SAMPLES && i * step < size; i++) {
+        g_autofree char *hash = sample(fd, buffer, i * step);
+        if (hash == NULL)
+            break;
+        json_array_add_string_element(array, hash);
+    }
+    free(buffer);
+    return array;
+}
+
+static gboolean set_block(JsonObject *reply, const char *path, const struct stat *st, GError **error)
+{
+    g_auto(VmigFd) fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    g_autofree char *name = vmig_block_identity("/sys", major(st->st_rdev), minor(st->st_rdev));
+    struct stat now;
+    guint64 size = 0;
+
+    if (fd < 0 || fstat(fd, &now) != 0)
+        return vmig_fail_errno(error, errno, "cannot open '%s'", path);
+    if (!S_ISBLK(now.st_mode) || now.st_rdev != st->st_rdev || ioctl(fd, BLKGETSIZE64, &size) != 0)
+        return vmig_fail(error, VMIG_ERROR_DISK_KIND, NULL, "cannot look at '%s': it is not the device that it was",
+                         path);
+    json_object_set_int_member(reply, "size", (gint64)size);
+    if (name != NULL)
+        json_object_set_string_member(reply, "name", name);
+    json_object_set_array_member(reply, "samples", take_samples(fd, size, TRUE));
+    return TRUE;
+}
+
+static void set_file(VmigLocal *local, JsonObject *reply, const char *path)
+{
+    g_auto(VmigFd) fd = open_file(local, path, NULL);
+    struct statfs fs;
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st) != 0 || fstatfs(fd, &fs) != 0)
+        return;
+    json_object_set_int_member(reply, "size", (gint64)st.st_size);
+    json_object_set_int_member(reply, "ino", (gint64)st.st_ino);
+    json_object_set_int_member(reply, "filesystem", (gint64)fs.f_type);
+    json_object_set_boolean_member(reply, "shared", vmig_local_is_shared(fd, &st));
+    json_object_set_array_member(reply, "samples", take_samples(fd, (guint64)st.st_size, FALSE));
+}
+
+/* On the source QEMU has it open. */
+static void set_access(VmigLocal *local, JsonObject *reply, const char *path)
+{
+    g_autofree char *denied = vmig_qemu_access_denied(local->qemu_conf, path);
+
+    if (denied != NULL)
+        json_object_set_string_member(reply, "denied", denied);
+    if (vmig_qemu_access_read_only(path))
+        json_object_set_string_member(reply, "read_only", "it takes no writes there");
+}
+
+static const char *kind_of(const struct stat *st)
+{
+    if (S_ISREG(st->st_mode))
+        return "file";
+    return S_ISBLK(st->st_mode) ? "block" : "other";
+}
+
+static JsonObject *do_identity(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *path = vmig_reader_text(args, "path");
+    g_autoptr(JsonObject) reply = json_object_new();
+    struct stat st = {0};
+
+    if (!vmig_local_args(args, error))
+        return NULL;
+    gboolean exists = *path == '/' && stat(path, &st) == 0;
+    json_object_set_string_member(reply, "kind", exists ? kind_of(&st) : "absent");
+    json_object_set_int_member(reply, "size", exists ? (gint64)st.st_size : 0);
+    json_object_set_int_member(reply, "ino", 0);
+    json_object_set_int_member(reply, "filesystem", 0);
+    json_object_set_boolean_member(reply, "shared", FALSE);
+    json_object_set_array_member(reply, "samples", json_array_new());
+    if (exists && g_strcmp0(local->role, VMIG_ROLE_DESTINATION) == 0)
+        set_access(local, reply, path);
+    if (exists && S_ISREG(st.st_mode))
+        set_file(local, reply, path);
+    if (exists && S_ISBLK(st.st_mode) && !set_block(reply, path, &st, error))
+        return NULL;
+    return g_steal_pointer(&reply);
+}
+
+static JsonObject *do_digest(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *path = vmig_reader_text(args, "path");
+    g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
+    g_autofree guint8 *buffer = g_malloc(1024 * 1024);
+    gint64 until = g_get_monotonic_time() + DIGEST_LIMIT;
+    ssize_t got = 1;
+
+    if (!vmig_local_args(args, error))
+        return NULL;
+    g_auto(VmigFd) fd = open_file(local, path, error);
+    if (fd < 0)
+        return NULL;
+    while (got > 0 && g_get_monotonic_time() < until) {
+        got = read(fd, buffer, 1024 * 1024);
+        if (got > 0)
+            g_checksum_update(sum, buffer, got);
+    }
+    if (got < 0) {
+        vmig_fail_errno(error, errno, "cannot read '%s'", path);
+        return NULL;
+    }
+    if (got > 0) {
+        vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "cannot compare '%s': reading it takes more than %d s", path,
+                  (int)(DIGEST_LIMIT / G_USEC_PER_SEC));
+        return NULL;
+    }
+    JsonObject *reply = json_object_new();
+    json_object_set_string_member(reply, "digest", g_checksum_get_string(sum));
+    return reply;
+}
+
+const VmigLocalMethod vmig_local_identity_methods[] = {
+    {"identity", do_identity},
+    {"digest", do_digest},
+    {NULL, NULL},
+};

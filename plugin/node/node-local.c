@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* This host's storage: the object, the dispatcher, the locks and the journal. */
+#include "node/node-local.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/path-map.h"
+#include "node/agent.h"
+#include "os/flag-file.h"
+#include "copy/receiver.h"
+#include "node/node-local-private.h"
+#include "os/worker.h"
+#include "store/gate.h"
+#include "store/oplock.h"
+
+typedef struct {
+    VmigOpLock *lock;
+    char *job;
+} HeldLock;
+
+static void held_lock_free(gpointer data)
+{
+    HeldLock *held = data;
+
+    vmig_oplock_release(held->lock);
+    g_free(held->job);
+    g_free(held);
+}
+
+gboolean vmig_local_args(const VmigReader *args, GError **error)
+{
+    return vmig_reader_end(args, error, "the request");
+}
+
+const char *vmig_local_job(VmigReader *args)
+{
+    const char *job = vmig_reader_text(args, "job");
+
+    if (job == NULL || vmig_job_id_is_valid(job))
+        return job;
+    vmig_reader_mistake(args, "job", "the id of a job");
+    return NULL;
+}
+
+char *vmig_local_job_dir(const VmigLocal *local, const char *job)
+{
+    return g_build_filename(local->run_dir, job, NULL);
+}
+
+char *vmig_local_role(VmigLocal *local, const char *job, GError **error)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+    g_autoptr(GError) failure = NULL;
+    char *role = vmig_journal_role(local->journal, job, &failure);
+
+    if (role == NULL && g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_NO_JOB))
+        return g_strdup(local->role);
+    if (role == NULL)
+        g_propagate_error(error, g_steal_pointer(&failure));
+    return role;
+}
+
+gboolean vmig_local_holds(VmigLocal *local, const char *job, const char *uuid)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->lock);
+    GHashTableIter iter;
+    gpointer domain, held;
+
+    g_hash_table_iter_init(&iter, local->oplocks);
+    while (g_hash_table_iter_next(&iter, &domain, &held))
+        if (g_str_equal(((HeldLock *)held)->job, job) && (uuid == NULL || g_str_equal(domain, uuid)))
+            return TRUE;
+    return FALSE;
+}
+
+/* A lock that this process has for another job is another operation as much as one of another process. */
+static gboolean check_held(const HeldLock *held, const char *job, GError **error)
+{
+    if (g_str_equal(held->job, job))
+        return TRUE;
+    return vmig_fail(error, VMIG_ERROR_LOCKED, NULL, "job %s holds the domain", held->job);
+}
+
+static JsonObject *do_lock(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *job = vmig_local_job(args);
+    const char *uuid = vmig_reader_text(args, "uuid");
+    const char *tool = vmig_reader_maybe_text(args, "tool");
+    g_autoptr(GError) taken = NULL;
+
+    if (!vmig_local_args(args, error))
+        return NULL;
+    g_autofree char *role = vmig_local_role(local, job, error);
+    if (role == NULL)
+        return NULL;
+    g_autofree char *dir = g_build_filename(local->run_dir, "lock", NULL);
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->lock);
+    HeldLock *held = g_hash_table_lookup(local->oplocks, uuid);
+    if (held != NULL)
+        return vmig_local_done(check_held(held, job, error));
+    VmigOpLock *lock = vmig_oplock_take_for(dir, uuid, job, role, tool, &taken);
+    if (lock == NULL && tool != NULL && g_error_matches(taken, VMIG_ERROR, VMIG_ERROR_LOCKED) &&
+        vmig_worker_end_agent(local->run_dir, uuid, job, tool)) {
+        g_clear_error(&taken);
+        lock = vmig_oplock_take_for(dir, uuid, job, role, tool, &taken);
+    }
+    if (lock == NULL) {
+        g_propagate_error(error, g_steal_pointer(&taken));
+        return NULL;
+    }
+    held = g_new0(HeldLock, 1);
+    held->lock = lock;
+    held->job = g_strdup(job);
+    g_hash_table_insert(local->oplocks, g_strdup(uuid), held);
+    return vmig_local_done(TRUE);
+}
+
+static JsonObject *do_unlock(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *job = vmig_local_job(args);
+    const char *uuid = vmig_reader_text(args, "uuid");
+
+    if (!vmig_local_args(args, error))
+        return NULL;
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->lock);
+    HeldLock *held = g_hash_table_lookup(local->oplocks, uuid);
+    if (held != NULL && !check_held(held, job, error))
+        return NULL;
+    g_hash_table_remove(local->oplocks, uuid);
+    return vmig_local_done(TRUE);
+}
+
+static VmigJob *read_record(JsonObject *record, GError **error)
+{
+    g_autoptr(VmigJob) job = vmig_job_from_json(record, error);
+
+    if (job == NULL || (job->id != NULL && vmig_job_id_is_valid(job->id)))
+        return g_steal_pointer(&job);
+    vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "the request: the record's id is none of a job");
+    return NULL;
+}
+
+static JsonObject *do_record_put(VmigLocal *local, VmigReader *args, GError **error)
+{
+    JsonObject *record = vmig_reader_object(args, "record");
+
+    if (!vmig_local_args(args, error))
+        return NULL;
+    g_autoptr(VmigJob) job = read_record(record, error);
+    g_autofree char *role = job != NULL ? vmig_local_role(local, job->id, error) : NULL;
+    if (role == NULL)
+        return NULL;
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+    return vmig_local_done(vmig_journal_put(local->journal, job, role, error));
+}
+
+/* The journal has it: the flag is for a journal that is lost. */
+static void note_given(const VmigLocal *local, const char *job)
+{
+    g_autofree char *folder = vmig_local_job_dir(local, job);
+
+    vmig_flag_set(folder, VMIG_FLAG_GIVEN, NULL);
+}
+
+static JsonObject *do_catch_up(VmigLocal *local, VmigReader *args, GError **error)
+{
+    JsonObject *record = vmig_reader_object(args, "record");
+    const char *role = vmig_reader_text(args, "role");
+
+    if (!vmig_local_args(args, error))
+        return NULL;
+    g_autoptr(VmigJob) job = read_record(record, error);
+    if (job == NULL)
+        return NULL;
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+    gboolean ok = vmig_gate_catch_up(local->journal, job, role, error);
+    if (ok && vmig_job_token_is_dest(job))
+        note_given(local, job->id);
+    return vmig_local_done(ok);
+}
+
+static JsonObject *do_record_get(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *id = vmig_local_job(args);
+    g_autoptr(GError) failure = NULL;
+
+    if (!vmig_local_args(args, error))
+        return NULL;
+    g_mutex_lock(&local->journal_lock);
+    g_autoptr(VmigJob) job = vmig_journal_load(local->journal, id, &failure);
+    g_mutex_unlock(&local->journal_lock);
+    if (job == NULL && !g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_NO_JOB)) {
+        g_propagate_error(error, g_steal_pointer(&failure));
+        return NULL;
+    }
+    JsonObject *reply = json_object_new();
+    if (job != NULL)
+        json_object_set_object_member(reply, "record", vmig_job_to_json(job));
+    else
+        json_object_set_null_member(reply, "record");
+    return reply;
+}
+
+gboolean vmig_local_was_given(const VmigLocal *local, const char *job)
+{
+    g_autofree char *folder = vmig_local_job_dir(local, job);
+
+    return vmig_flag_is_set(folder, VMIG_FLAG_GIVEN);
+}
+
+static JsonObject *do_was_given(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *job = vmig_local_job(args);
+
+    if (!vmig_local_args(args, error))
+        return NULL;
+    JsonObject *reply = json_object_new();
+    json_object_set_boolean_member(reply, "given", vmig_local_was_given(local, job));
+    return reply;
+}
+
+static JsonObject *do_token_put(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *job = vmig_local_job(args);
+    const char *owner = vmig_reader_text(args, "owner");
+
+    if (owner != NULL && !g_str_equal(owner, VMIG_OWNER_SOURCE) && !g_str_equal(owner, VMIG_OWNER_DESTINATION))
+        vmig_reader_mistake(args, "owner", "\"source\" or \"destination\"");
+    if (!vmig_local_args(args, error))
+        return NULL;
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+    gboolean ok = vmig_journal_set_token(local->journal, job, owner, error);
+    if (ok && g_str_equal(owner, VMIG_OWNER_DESTINATION))
+        note_given(local, job);
+    return vmig_local_done(ok);
+}
+
+static const VmigLocalMethod own_methods[] = {
+    {"lock", do_lock},
+    {"unlock", do_unlock},
+    {"record-put", do_record_put},
+    {"record-get", do_record_get},
+    {"token-put", do_token_put},
+    {"catch-up", do_catch_up},
+    {"was-given", do_was_given},
+    {NULL, NULL},
+};
+
+static const VmigLocalMethod *const tables[] = {
+    own_methods,
+    vmig_local_user_methods,
+    vmig_local_file_methods,
+    vmig_local_gate_methods,
+    vmig_local_copy_methods,
+    vmig_local_guard_methods,
+    vmig_local_orphan_methods,
+    vmig_local_content_methods,
+    vmig_local_identity_methods,
+    vmig_local_text_methods,
+    vmig_local_rehearsal_methods,
+    vmig_local_hello_methods,
+};
+
+static VmigLocalHandler find_handler(const char *name)
+{
+    for (guint t = 0; t < G_N_ELEMENTS(tables); t++)
+        for (const VmigLocalMethod *method = tables[t]; method->method != NULL; method++)
+            if (g_str_equal(method->method, name))
+                return method->handle;
+    return NULL;
+}
+
+char **vmig_local_methods(void)
+{
+    GPtrArray *names = g_ptr_array_new();
+
+    for (guint t = 0; t < G_N_ELEMENTS(tables); t++)
+        for (const VmigLocalMethod *method = tables[t]; method->method != NULL; method++)
+            g_ptr_array_add(names, g_strdup(method->method));
+    g_ptr_array_add(names, NULL);
+    return (char **)g_ptr_array_free(names, FALSE);
+}
+
+static gboolean is_cancelled(VmigLocal *local)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->lock);
+    return local->cancelled;
+}
+
+static JsonObject *local_call(VmigNode *self, const char *method, JsonObject *args, GError **error)
+{
+    VmigLocal *local = (VmigLocal *)self;
+    VmigLocalHandler handle = find_handler(method);
+    VmigReader reader = vmig_reader(args);
+
+    if (handle == NULL) {
+        vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "there is no method of that name");
+        return NULL;
+    }
+    if (is_cancelled(local)) {
+        vmig_fail(error, VMIG_ERROR_CANCELLED, NULL, "'%s' was cancelled", method);
+        return NULL;
+    }
+    if (local->serves_peer && !vmig_local_peer_may(local, method, args, error))
+        return NULL;
+    return handle(local, &reader, error);
+}
+
+static void local_free(VmigNode *self)
+{
+    VmigLocal *local = (VmigLocal *)self;
+
+    g_hash_table_unref(local->receivers);
+    vmig_local_rehearsals_close(local);
+    g_hash_table_unref(local->rehearsals);
+    g_hash_table_unref(local->oplocks);
+    g_hash_table_unref(local->holds);
+    g_hash_table_unref(local->hashes);
+    g_clear_pointer(&local->flow_journal, vmig_journal_close);
+    g_clear_pointer(&local->journal, vmig_journal_close);
+    g_ptr_array_unref(local->roots);
+    g_mutex_clear(&local->journal_lock);
+    g_mutex_clear(&local->lock);
+    g_free(local->state_dir);
+    g_free(local->run_dir);
+    g_free(local->exe);
+    g_free(local->machine_id);
+    g_free(local->role);
+    g_free(local->tls_dir);
+    g_free(local->qemu_conf);
+    g_free(local->libvirt_dir);
+    g_free(local->libvirt_run_dir);
+    g_free(local->libvirt_uri);
+    g_free(local->base.host);
+    g_free(local);
+}
+
+static const VmigNodeOps local_ops = {.call = local_call, .free = local_free};
+
+static char *read_machine_id(void)
+{
+    g_autofree char *text = NULL;
+
+    if (!g_file_get_contents("/etc/machine-id", &text, NULL, NULL))
+        return g_strdup("");
+    return g_strdup(g_strstrip(text));
+}
+
+static gboolean add_roots(VmigLocal *local, const char *const *roots, GError **error)
+{
+    for (guint i = 0; roots != NULL && roots[i] != NULL; i++) {
+        if (!vmig_path_check(roots[i], error)) {
+            g_prefix_error(error, "an image root: ");
+            return FALSE;
+        }
+        g_ptr_array_add(local->roots, g_strdup(roots[i]));
+    }
+    return TRUE;
+}
+
+/* Others may pass through, to the folders of jobs in it, but not look. */
+static gboolean make_run_dir(const char *path, GError **error)
+{
+    struct stat st;
+
+    if (g_mkdir_with_parents(path, 0711) != 0 || lstat(path, &st) != 0)
+        return vmig_fail_errno(error, errno, "making %s", path);
+    if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 022) != 0)
+        return vmig_fail(error, VMIG_ERROR_IO, NULL, "%s must be a folder that nobody else can write to", path);
+    if (chmod(path, 0711) != 0)
+        return vmig_fail_errno(error, errno, "making %s passable", path);
+    return TRUE;
+}
+
+static gboolean open_journal(VmigLocal *local, VmigJournal **ret, GError **error)
+{
+    g_autofree char *path = g_build_filename(local->state_dir, "journal.db", NULL);
+
+    *ret = vmig_journal_open(path, *local->machine_id != '\0' ? local->machine_id : NULL, error);
+    if (*ret != NULL)
+        vmig_journal_set_roots(*ret, local->roots);
+    return *ret != NULL;
+}
+
+static VmigLocal *local_alloc(const char *host, const VmigNodeConfig *config)
+{
+    VmigLocal *local = g_new0(VmigLocal, 1);
+
+    local->base.ops = &local_ops;
+    local->base.host = g_strdup(host);
+    local->state_dir = g_strdup(config->state_dir);
+    local->run_dir = g_strdup(config->run_dir);
+    local->exe = config->exe != NULL ? g_strdup(config->exe) : g_file_read_link("/proc/self/exe", NULL);
+    local->machine_id = config->machine_id != NULL ? g_strdup(config->machine_id) : read_machine_id();
+    local->role = g_strdup(config->role);
+    local->serves_peer = config->serves_peer;
+    local->tls_dir = g_strdup(config->tls_dir != NULL ? config->tls_dir : "/etc/pki/qemu");
+    local->first_port = MAX(config->first_port, 1);
+    local->last_port = config->last_port;
+    local->qemu_conf = g_strdup(config->qemu_conf != NULL ? config->qemu_conf : "/etc/libvirt/qemu.conf");
+    local->libvirt_dir = g_strdup(config->libvirt_qemu_dir != NULL ? config->libvirt_qemu_dir : "/etc/libvirt/qemu");
+    local->libvirt_run_dir = g_strdup(config->libvirt_run_dir != NULL ? config->libvirt_run_dir : "/run/libvirt/qemu");
+    local->libvirt_uri = g_strdup(config->libvirt_uri != NULL ? config->libvirt_uri : "qemu:///system");
+    local->roots = g_ptr_array_new_with_free_func(g_free);
+    g_mutex_init(&local->journal_lock);
+    g_mutex_init(&local->lock);
+    local->oplocks = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, held_lock_free);
+    local->receivers = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)vmig_receiver_free);
+    local->holds = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)g_ptr_array_unref);
+    local->hashes = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    local->rehearsals = vmig_local_rehearsals_new();
+    return local;
+}
+
+VmigNode *vmig_node_local_new(const char *host, const VmigNodeConfig *config, GError **error)
+{
+    VmigLocal *local = local_alloc(host, config);
+    g_autoptr(VmigNode) node = &local->base;
+
+    if (!add_roots(local, config->roots, error) || !make_run_dir(local->run_dir, error) ||
+        !open_journal(local, &local->journal, error))
+        return NULL;
+    return g_steal_pointer(&node);
+}
+
+VmigJournal *vmig_node_local_journal(VmigNode *node, GError **error)
+{
+    VmigLocal *local = (VmigLocal *)node;
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+
+    if (local->flow_journal == NULL && !open_journal(local, &local->flow_journal, error))
+        return NULL;
+    return local->flow_journal;
+}
+
+void vmig_node_local_cancel(VmigNode *node)
+{
+    VmigLocal *local = (VmigLocal *)node;
+
+    if (node->ops != &local_ops)
+        return;
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->lock);
+    local->cancelled = TRUE;
+    /* Frees, and so ends, the receivers. One that "received" is just finishing is not here any more. */
+    g_hash_table_remove_all(local->receivers);
+}
+
+void vmig_node_local_release(VmigNode *node)
+{
+    VmigLocal *local = (VmigLocal *)node;
+
+    if (node->ops != &local_ops)
+        return;
+    vmig_local_rehearsals_close(local);
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->lock);
+    g_hash_table_remove_all(local->oplocks);
+}

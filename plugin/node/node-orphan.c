@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* This host's storage: the QEMU of a job's guest that libvirt has forgotten. Which files are the job's, and whether the
+ * job suspended the guest, is read from this host's own journal. */
+#include "core/job.h"
+#include "drivers/libvirt/orphan-qemu.h"
+#include "node/node-local-private.h"
+#include "store/journal.h"
+
+/* The job by this host's journal, of the guest that was asked for. */
+static VmigJob *load(VmigLocal *local, const char *id, const char *uuid, gboolean *is_source, GError **error)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+    g_autoptr(VmigJob) job = vmig_journal_load(local->journal, id, error);
+    g_autofree char *role = job != NULL ? vmig_journal_role(local->journal, id, error) : NULL;
+
+    if (role == NULL)
+        return NULL;
+    if (g_strcmp0(job->uuid, uuid) != 0) {
+        vmig_fail(error, VMIG_ERROR_GATE, NULL, "by the journal job %s is of another guest", id);
+        return NULL;
+    }
+    *is_source = g_str_equal(role, VMIG_ROLE_SOURCE);
+    return g_steal_pointer(&job);
+}
+
+/* For each disk the two files that its QEMU may have on top. */
+static GPtrArray *files_of(const VmigJob *job, gboolean is_source)
+{
+    GPtrArray *disks = g_ptr_array_new_with_free_func((GDestroyNotify)g_strfreev);
+
+    for (guint i = 0; i < job->disks->len; i++) {
+        const VmigDisk *disk = job->disks->pdata[i];
+        const VmigFile *base = vmig_disk_base(disk);
+        const char *on_base = is_source ? base->source : base->dest;
+        const char *overlay = is_source ? disk->overlay : disk->dest_overlay;
+        char **files = g_new0(char *, 3);
+        files[0] = g_strdup(on_base != NULL ? on_base : overlay);
+        files[1] = files[0] != NULL && on_base != NULL ? g_strdup(overlay) : NULL;
+        g_ptr_array_add(disks, files);
+    }
+    return disks;
+}
+
+static JsonObject *do_orphan(VmigLocal *local, VmigReader *args, GError **error)
+{
+    static const char *const kinds[] = {"none", "suspended", "running", "unclear"};
+    const char *id = vmig_local_job(args);
+    const char *uuid = vmig_reader_text(args, "uuid");
+    g_auto(VmigOrphan) orphan = {0};
+    gboolean is_source = FALSE;
+
+    g_autoptr(VmigJob) job = vmig_local_args(args, error) ? load(local, id, uuid, &is_source, error) : NULL;
+    if (job == NULL)
+        return NULL;
+    g_autoptr(GPtrArray) disks = files_of(job, is_source);
+    if (!vmig_orphan_look(local->libvirt_run_dir, job->domain, uuid, disks, &orphan, error))
+        return NULL;
+    JsonObject *reply = json_object_new();
+    json_object_set_string_member(reply, "kind", kinds[orphan.kind]);
+    json_object_set_int_member(reply, "pid", orphan.pid);
+    if (orphan.why != NULL)
+        json_object_set_string_member(reply, "why", orphan.why);
+    return reply;
+}
+
+static JsonObject *do_orphan_end(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *id = vmig_local_job(args);
+    const char *uuid = vmig_reader_text(args, "uuid");
+    gboolean is_source = FALSE;
+
+    g_autoptr(VmigJob) job = vmig_local_args(args, error) ? load(local, id, uuid, &is_source, error) : NULL;
+    if (job == NULL)
+        return NULL;
+    if (!job->suspended || !job->pivoting || vmig_job_token_is_dest(job) == is_source) {
+        vmig_fail(error, VMIG_ERROR_GATE, NULL,
+                  "by the journal job %s has not suspended '%s' on this host to move its disks", id, job->domain);
+        return NULL;
+    }
+    g_autoptr(GPtrArray) disks = files_of(job, is_source);
+    return vmig_local_done(vmig_orphan_end(local->libvirt_run_dir, job->domain, uuid, disks, error));
+}
+
+const VmigLocalMethod vmig_local_orphan_methods[] = {
+    {"orphan", do_orphan},
+    {"orphan-end", do_orphan_end},
+    {NULL, NULL},
+};

@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* This host's storage, asked by another host: what the agent does not believe.
+ *
+ * Whoever may start the agent speaks for any job, and says what he likes. What this host is in a job, which guest and
+ * which files it is about, and how it ended, is what this host recorded itself, or what its own libvirt has. A method
+ * that is not in the table below is not for peers.
+ */
+#include <string.h>
+#include <sys/stat.h>
+
+#include "core/path-map.h"
+#include "drivers/libvirt/own-domains.h"
+#include "node/node-local-private.h"
+
+typedef enum {
+    LOOKS,     /* changes nothing */
+    LOCKS,     /* "lock" */
+    RECORDS,   /* with the lock of the guest that the record names */
+    WORKS,     /* with the lock of the job */
+    ON_SOURCE, /* the same, where this host is the job's source */
+    ON_DEST,   /* the same, where it is the destination */
+} Rule;
+
+static const struct {
+    const char *method;
+    Rule rule;
+} rules[] = {
+    {"hello", LOOKS},
+    {"path", LOOKS},
+    {"survey", LOOKS},
+    {"real-path", LOOKS},
+    {"stat", LOOKS},
+    {"allocated", LOOKS},
+    {"locks", LOOKS},
+    {"count-snapshots", LOOKS},
+    {"check", LOOKS},
+    {"contents", LOOKS},
+    {"content-page", LOOKS},
+    {"identity", LOOKS},
+    {"digest", LOOKS},
+    {"record-get", LOOKS},
+    {"texts-missing", LOOKS},
+    {"texts-get", LOOKS},
+    {"was-given", LOOKS},
+    {"users", LOOKS},
+    {"leftovers", LOOKS},
+    {"sync-config", LOOKS},
+    {"libvirt-socket", LOOKS},
+    {"unlock", LOOKS}, /* only what this process holds */
+    /* Of no job: empty files under names that this host chooses and records, and no others go. */
+    {"rehearsal-begin", LOOKS},
+    {"rehearsal-unlink", LOOKS},
+    {"rehearsal-end", LOOKS},
+    {"lock", LOCKS},
+    {"record-put", RECORDS},
+    {"catch-up", RECORDS},
+    {"texts-put", WORKS},
+    {"token-put", WORKS},
+    {"intend", WORKS},
+    {"made", WORKS},
+    {"remove", WORKS},
+    {"remove-base", ON_SOURCE},
+    {"create-overlay", ON_DEST},
+    {"commit-offline", WORKS},
+    {"receive", ON_DEST},
+    {"known", ON_DEST},
+    {"received", ON_DEST},
+    {"place", ON_DEST},
+    {"unplace", ON_DEST},
+    {"freeze", ON_SOURCE},
+    {"thaw", ON_SOURCE},
+    {"fence-arm", ON_SOURCE},
+    {"fence-take", ON_SOURCE},
+    {"fence-drop", ON_SOURCE},
+    {"end-source-qemu", ON_SOURCE},
+    {"orphan", WORKS},
+    {"orphan-end", WORKS}, /* by the record here and by what QEMU says (node-orphan.c) */
+    {"guard-stop", WORKS},
+    {"rundir", WORKS},
+    {"rundir-remove", WORKS},
+};
+
+gboolean vmig_local_peer_knows(const char *method)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(rules); i++)
+        if (g_str_equal(rules[i].method, method))
+            return TRUE;
+    return FALSE;
+}
+
+static VmigJob *own_record(VmigLocal *local, const char *job, GError **error)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+
+    return vmig_journal_load(local->journal, job, error);
+}
+
+/* NULL in *ret: this host has no record of that job. */
+static gboolean maybe_record(VmigLocal *local, const char *job, VmigJob **ret, GError **error)
+{
+    g_autoptr(GError) failure = NULL;
+
+    *ret = own_record(local, job, &failure);
+    if (*ret != NULL || g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_NO_JOB))
+        return TRUE;
+    g_propagate_error(error, g_steal_pointer(&failure));
+    return FALSE;
+}
+
+/* --- the lock --- */
+
+static gboolean check_lock(VmigLocal *local, const char *job, const char *uuid, GError **error)
+{
+    g_autoptr(VmigJob) own = NULL;
+
+    if (!maybe_record(local, job, &own, error))
+        return FALSE;
+    return own == NULL || g_strcmp0(own->uuid, uuid) == 0 ||
+           vmig_fail(error, VMIG_ERROR_GATE, NULL, "cannot lock domain %s: job %s is about another one", uuid, job);
+}
+
+static gboolean check_locked(VmigLocal *local, const char *method, const char *job, const char *uuid, GError **error)
+{
+    return vmig_local_holds(local, job, uuid) ||
+           vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is refused: the other host does not hold the lock of job %s",
+                     method, job);
+}
+
+static gboolean check_role(VmigLocal *local, const char *method, const char *job, const char *role, GError **error)
+{
+    g_autofree char *own = vmig_local_role(local, job, error);
+
+    return own != NULL &&
+           (g_str_equal(own, role) || vmig_fail(error, VMIG_ERROR_GATE, NULL,
+                                                "'%s' is refused: this host is the %s of job %s", method, own, job));
+}
+
+static gboolean check_work(VmigLocal *local, const char *method, Rule rule, JsonObject *args, GError **error)
+{
+    VmigReader reader = vmig_reader(args);
+    const char *job = vmig_local_job(&reader);
+
+    if (!vmig_local_args(&reader, error) || !check_locked(local, method, job, NULL, error))
+        return FALSE;
+    return rule == WORKS ||
+           check_role(local, method, job, rule == ON_SOURCE ? VMIG_ROLE_SOURCE : VMIG_ROLE_DESTINATION, error);
+}
+
+/* --- records --- */
+
+static gboolean find_domain(VmigLocal *local, const char *uuid, VmigOwnDomain *own, GError **error)
+{
+    return vmig_own_domain_find(local->libvirt_dir, local->libvirt_run_dir, uuid, own, error);
+}
+
+/* What arrives here has the job's mark, and loses it at the end. Any other guest of that UUID is none that a peer can
+ * make a job of. */
+static gboolean check_new_dest(VmigLocal *local, const VmigJob *told, gboolean begins, GError **error)
+{
+    g_auto(VmigOwnDomain) own = {0};
+
+    if (!find_domain(local, told->uuid, &own, error))
+        return FALSE;
+    return (own.persistent == NULL && own.running == NULL) || vmig_own_domain_is_marked(&own, told->id) ||
+           vmig_local_was_given(local, told->id) ||
+           vmig_fail(error, begins ? VMIG_ERROR_GATE : VMIG_ERROR_FORGOTTEN, "Look at that domain: virsh dumpxml.",
+                     "cannot begin job %s: this host has a domain %s already, which that job did not bring", told->id,
+                     told->uuid);
+}
+
+/* A journal that was replaced by an older one does not know the job any more. That this host was its source its libvirt
+ * says, or what it left in its own run folder when it gave the guest away. */
+static gboolean check_new_source(VmigLocal *local, const VmigJob *told, GError **error)
+{
+    g_auto(VmigOwnDomain) own = {0};
+
+    if (!find_domain(local, told->uuid, &own, error))
+        return FALSE;
+    gboolean defined = own.persistent != NULL || own.running != NULL;
+    gboolean proven = defined ? vmig_own_domain_is_marked(&own, told->id) && vmig_own_domain_is_source(&own, told)
+                              : vmig_local_was_given(local, told->id);
+    return proven || vmig_fail(error, defined ? VMIG_ERROR_GATE : VMIG_ERROR_FORGOTTEN,
+                               "If this host was its source, remove by hand what the job left here (vmig-snap doctor).",
+                               "cannot take job %s from the other host: this host's journal does not have it, and "
+                               "nothing here says that this host was its source",
+                               told->id);
+}
+
+/* A guest that still runs here did not leave. */
+static gboolean check_left(VmigLocal *local, const VmigJob *told, GError **error)
+{
+    g_auto(VmigOwnDomain) own = {0};
+
+    if (vmig_job_end(told) != VMIG_END_MOVED)
+        return TRUE;
+    if (!find_domain(local, told->uuid, &own, error))
+        return FALSE;
+    return own.running == NULL || vmig_fail(error, VMIG_ERROR_GATE, NULL,
+                                            "job %s cannot end as done: its guest still runs on this host", told->id);
+}
+
+static gboolean check_record(VmigLocal *local, const char *method, JsonObject *args, GError **error)
+{
+    VmigReader reader = vmig_reader(args);
+    gboolean catches_up = g_str_equal(method, "catch-up");
+    JsonObject *record = vmig_reader_object(&reader, "record");
+    const char *told_role = catches_up ? vmig_reader_text(&reader, "role") : NULL;
+    g_autoptr(VmigJob) own = NULL;
+
+    if (!vmig_local_args(&reader, error))
+        return FALSE;
+    g_autoptr(VmigJob) told = vmig_job_from_json(record, error);
+    if (told == NULL)
+        return FALSE;
+    if (told->id == NULL || told->uuid == NULL || !vmig_job_id_is_valid(told->id))
+        return vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "the request: the record is none of a job");
+    if (!check_locked(local, method, told->id, told->uuid, error) || !maybe_record(local, told->id, &own, error))
+        return FALSE;
+    if (own == NULL && g_strcmp0(told_role, VMIG_ROLE_SOURCE) == 0)
+        return check_new_source(local, told, error);
+    if (own == NULL)
+        return check_new_dest(local, told, !catches_up, error);
+    g_autofree char *role = vmig_local_role(local, told->id, error);
+    return role != NULL && (!g_str_equal(role, VMIG_ROLE_SOURCE) || check_left(local, told, error));
+}
+
+gboolean vmig_local_peer_may(VmigLocal *local, const char *method, JsonObject *args, GError **error)
+{
+    VmigReader reader = vmig_reader(args);
+
+    for (guint i = 0; i < G_N_ELEMENTS(rules); i++) {
+        if (!g_str_equal(rules[i].method, method))
+            continue;
+        if (rules[i].rule == LOOKS)
+            return TRUE;
+        if (rules[i].rule == RECORDS)
+            return check_record(local, method, args, error);
+        if (rules[i].rule != LOCKS)
+            return check_work(local, method, rules[i].rule, args, error);
+        const char *job = vmig_local_job(&reader);
+        const char *uuid = vmig_reader_text(&reader, "uuid");
+        return vmig_local_args(&reader, error) && check_lock(local, job, uuid, error);
+    }
+    return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is no method for another host", method);
+}
+
+/* --- files --- */
+
+static gboolean refuse_file(GError **error, const char *job, const char *path, const char *what)
+{
+    return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is no %s of job %s by this host's journal", path, what, job);
+}
+
+gboolean vmig_local_peer_disk(VmigLocal *local, const char *job, const char *path, VmigPeerFile what, VmigJob **record,
+                              const VmigDisk **ret, GError **error)
+{
+    g_autofree char *role = vmig_local_role(local, job, error);
+    g_autoptr(VmigJob) own = role != NULL ? own_record(local, job, error) : NULL;
+
+    if (own == NULL)
+        return FALSE;
+    gboolean source = g_str_equal(role, VMIG_ROLE_SOURCE);
+    for (guint i = 0; i < own->disks->len; i++) {
+        const VmigDisk *disk = own->disks->pdata[i];
+        const char *overlay = source ? disk->overlay : disk->dest_overlay;
+        const char *hold = source ? disk->hold : disk->dest_hold;
+        if (g_strcmp0(path, overlay) != 0 && (what == VMIG_PEER_OVERLAY || g_strcmp0(path, hold) != 0))
+            continue;
+        *ret = disk;
+        *record = g_steal_pointer(&own);
+        return TRUE;
+    }
+    return refuse_file(error, job, path, what == VMIG_PEER_OVERLAY ? "overlay" : "file");
+}
+
+/* Each of the paths has to be a base, or an overlay, on this host, which is the source. */
+gboolean vmig_local_peer_paths(VmigLocal *local, const char *job, const char *const *paths, gboolean overlays,
+                               GError **error)
+{
+    g_autoptr(VmigJob) own = own_record(local, job, error);
+    g_autoptr(GHashTable) good = g_hash_table_new(g_str_hash, g_str_equal);
+
+    if (own == NULL)
+        return FALSE;
+    for (guint i = 0; i < own->disks->len; i++) {
+        const VmigDisk *disk = own->disks->pdata[i];
+        if (overlays && disk->overlay != NULL)
+            g_hash_table_add(good, disk->overlay);
+        for (guint k = 0; !overlays && k < disk->files->len; k++)
+            g_hash_table_add(good, ((VmigFile *)disk->files->pdata[k])->source);
+    }
+    for (guint i = 0; paths[i] != NULL; i++)
+        if (!g_hash_table_contains(good, paths[i]))
+            return refuse_file(error, job, paths[i], overlays ? "overlay" : "base");
+    return TRUE;
+}
+
+/* The copy of one file, under the two names that this host recorded. What it may begin with was left here by a job of
+ * the same guest. */
+gboolean vmig_local_peer_copy(VmigLocal *local, const char *job, const char *part, const char *dest, const char *kept,
+                              GError **error)
+{
+    g_autoptr(VmigJob) own = own_record(local, job, error);
+    g_autoptr(VmigJob) left = NULL;
+
+    if (own == NULL || (kept != NULL && !maybe_record(local, kept, &left, error)))
+        return FALSE;
+    if (kept != NULL && (left == NULL || g_strcmp0(left->uuid, own->uuid) != 0))
+        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' was not left here by a job of that guest", dest);
+    /* Under the name of an overlay a copy could be committed as one. */
+    if (vmig_path_is_ours(dest, job))
+        return refuse_file(error, job, dest, "disk");
+    for (guint i = 0; i < own->disks->len; i++) {
+        const VmigDisk *disk = own->disks->pdata[i];
+        for (guint k = 0; k < disk->files->len; k++) {
+            const VmigFile *file = disk->files->pdata[k];
+            if (g_strcmp0(file->part, part) == 0 && g_strcmp0(file->dest, dest) == 0)
+                return g_strcmp0(file->kept, kept) == 0 || kept == NULL || refuse_file(error, job, dest, "kept image");
+        }
+    }
+    return refuse_file(error, job, part, "copy");
+}
+
+gboolean vmig_local_peer_left_by_guest(VmigLocal *local, const char *job, const char *path, GError **error)
+{
+    g_autoptr(VmigJob) record = own_record(local, job, error);
+    g_auto(VmigOwnDomain) own = {0};
+
+    if (record == NULL || !find_domain(local, record->uuid, &own, error))
+        return FALSE;
+    return !vmig_own_domain_names(&own, path) ||
+           vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is in a definition of the guest on this host", path);
+}
+
+gboolean vmig_local_peer_guest(VmigLocal *local, const char *job, const char *uuid, const char *domain, GError **error)
+{
+    g_autoptr(VmigJob) own = own_record(local, job, error);
+
+    if (own == NULL)
+        return FALSE;
+    return (g_strcmp0(own->uuid, uuid) == 0 && g_strcmp0(own->domain, domain) == 0) ||
+           vmig_fail(error, VMIG_ERROR_GATE, NULL, "job %s is about another guest than '%s'", job, domain);
+}

@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* This host's storage: the images of a rehearsal's twin.
+ *
+ * A rehearsal belongs to no job. Its images are empty, have names of this host's choice, and stand in a record before
+ * they are made: STATE_DIR/rehearsals/ID, locked by the process that serves the storage. A record that nobody locks is
+ * of a process that died: what it names is removed by the next rehearsal here, or by doctor. The record goes last,
+ * after the twin: its id leads to the twin's UUID. */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "definition/rehearsal.h"
+#include "node/node-local-private.h"
+
+#define MAX_IMAGES 4096
+#define TWIN_LIMIT (5 * G_USEC_PER_SEC)
+
+static int open_records(const VmigLocal *local, GError **error)
+{
+    g_autofree char *path = g_build_filename(local->state_dir, "rehearsals", NULL);
+
+    if (mkdir(path, 0700) != 0 && errno != EEXIST) {
+        vmig_fail_errno(error, errno, "making %s", path);
+        return -1;
+    }
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        vmig_fail_errno(error, errno, "opening %s", path);
+    return fd;
+}
+
+static gboolean write_all(int fd, const char *data, gsize size)
+{
+    while (size > 0) {
+        gssize n = write(fd, data, size);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return FALSE;
+        data += n;
+        size -= (gsize)n;
+    }
+    return TRUE;
+}
+
+/* The record's lines: the twin's name, then the images' paths. It is durable before the first of them is made. */
+static int make_record(int records, const char *id, const char *name, char **paths, GError **error)
+{
+    g_autofree char *lines = g_strjoinv("\n", paths);
+    g_autofree char *text = g_strdup_printf("%s\n%s\n", name, lines);
+    g_auto(VmigFd) fd = openat(records, id, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+    if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) != 0 || !write_all(fd, text, strlen(text)) || fsync(fd) != 0 ||
+        fsync(records) != 0) {
+        vmig_fail_errno(error, errno, "recording a rehearsal");
+        return -1;
+    }
+    int made = fd;
+    fd = -1;
+    return made;
+}
+
+static char **read_record(int fd, GError **error)
+{
+    char buffer[8192];
+    g_autoptr(GString) text = g_string_new(NULL);
+    gssize n;
+
+    if (lseek(fd, 0, SEEK_SET) != 0) {
+        vmig_fail_errno(error, errno, "reading the record of a rehearsal");
+        return NULL;
+    }
+    while ((n = read(fd, buffer, sizeof buffer)) > 0)
+        g_string_append_len(text, buffer, n);
+    if (n < 0) {
+        vmig_fail_errno(error, errno, "reading the record of a rehearsal");
+        return NULL;
+    }
+    return g_strsplit(text->str, "\n", -1);
+}
+
+static gboolean make_image(VmigLocal *local, const char *path, const char *format, GError **error)
+{
+    g_autoptr(GBytes) bytes = vmig_rehearsal_image_bytes(format);
+    const char *name;
+    gsize size;
+    const char *data = g_bytes_get_data(bytes, &size);
+    g_auto(VmigFd) folder = vmig_local_open_folder(local, path, &name, error);
+
+    if (folder < 0)
+        return FALSE;
+    g_auto(VmigFd) fd = openat(folder, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0 || !write_all(fd, data, size) || (size == 0 && ftruncate(fd, VMIG_REHEARSAL_IMAGE_SIZE) != 0))
+        return vmig_fail_errno(error, errno, "making '%s'", path);
+    return TRUE;
+}
+
+/* Only what the record names, under a name that only this rehearsal gives. */
+static gboolean remove_images(VmigLocal *local, int record, const char *id, GError **error)
+{
+    g_auto(GStrv) lines = read_record(record, error);
+
+    if (lines == NULL)
+        return FALSE;
+    for (guint i = 1; lines[0] != NULL && lines[i] != NULL; i++) {
+        const char *name;
+        struct stat st;
+        if (*lines[i] == '\0' || !vmig_rehearsal_is_image(lines[i], id))
+            continue;
+        g_auto(VmigFd) folder = vmig_local_open_folder(local, lines[i], &name, NULL);
+        if (folder < 0)
+            continue; /* gone, or no folder for images any more: there is nothing that could be removed */
+        if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(st.st_mode))
+            continue;
+        if (unlinkat(folder, name, 0) != 0 && errno != ENOENT)
+            return vmig_fail_errno(error, errno, "removing '%s'", lines[i]);
+    }
+    return TRUE;
+}
+
+/* The record that this process holds, else one that nobody does; *record is -1 where there is none. LOCKED where
+ * another process has it. */
+static gboolean take_record(VmigLocal *local, int records, const char *id, int *record, GError **error)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->lock);
+    gpointer held = g_hash_table_lookup(local->rehearsals, id);
+
+    *record = held != NULL ? fcntl(GPOINTER_TO_INT(held), F_DUPFD_CLOEXEC, 3)
+                           : openat(records, id, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+    if (*record < 0)
+        return errno == ENOENT || vmig_fail_errno(error, errno, "opening the record of rehearsal %s", id);
+    if (held != NULL || flock(*record, LOCK_EX | LOCK_NB) == 0)
+        return TRUE;
+    return vmig_fail(error, VMIG_ERROR_LOCKED, NULL, "rehearsal %s is under way", id);
+}
+
+char **vmig_rehearsals_dead(const char *state_dir)
+{
+    g_autofree char *path = g_build_filename(state_dir, "rehearsals", NULL);
+    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+    g_autoptr(GPtrArray) dead = g_ptr_array_new();
+    const char *name;
+
+    while (dir != NULL && (name = g_dir_read_name(dir)) != NULL) {
+        g_autofree char *record = g_build_filename(path, name, NULL);
+        g_auto(VmigFd) fd = -1;
+        if (vmig_rehearsal_id_is_valid(name))
+            fd = open(record, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+        if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+            g_ptr_array_add(dead, g_strdup(name));
+    }
+    g_ptr_array_add(dead, NULL);
+    return (char **)g_ptr_array_free(g_steal_pointer(&dead), FALSE);
+}
+
+static JsonArray *array_of(char **texts)
+{
+    JsonArray *array = json_array_new();
+
+    for (char **text = texts; *text != NULL; text++)
+        json_array_add_string_element(array, *text);
+    return array;
+}
+
+static char *new_id(void)
+{
+    return g_strdup_printf("%08x%08x", g_random_int(), g_random_int());
+}
+
+static void remember(VmigLocal *local, const char *id, int record)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->lock);
+
+    g_hash_table_insert(local->rehearsals, g_strdup(id), GINT_TO_POINTER(record));
+}
+
+static char **image_paths(char **paths, char **formats, const char *id)
+{
+    g_autoptr(GPtrArray) made = g_ptr_array_new();
+
+    for (guint i = 0; paths[i] != NULL; i++)
+        g_ptr_array_add(made, vmig_rehearsal_image_path(paths[i], id, i, formats[i]));
+    g_ptr_array_add(made, NULL);
+    return (char **)g_ptr_array_free(g_steal_pointer(&made), FALSE);
+}
+
+/* Every folder is looked at before the record is written: its lines are good paths. */
+static gboolean check_paths(VmigLocal *local, char **paths, GError **error)
+{
+    for (char **path = paths; *path != NULL; path++) {
+        if (strchr(*path, '\n') != NULL)
+            return vmig_fail(error, VMIG_ERROR_BAD_PATH, NULL, "a path has a line break");
+        if (!vmig_local_check_path(local, *path, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+static gboolean make_images(VmigLocal *local, char **images, char **formats, GError **error)
+{
+    for (guint i = 0; images[i] != NULL; i++)
+        if (!make_image(local, images[i], formats[i], error))
+            return FALSE;
+    return TRUE;
+}
+
+/* The images, then the record. */
+static gboolean end_rehearsal(VmigLocal *local, int records, int record, const char *id, GError **error)
+{
+    if (!remove_images(local, record, id, error))
+        return FALSE;
+    if (unlinkat(records, id, 0) != 0 && errno != ENOENT)
+        return vmig_fail_errno(error, errno, "removing the record of rehearsal %s", id);
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->lock);
+    g_hash_table_remove(local->rehearsals, id);
+    return TRUE;
+}
+
+static JsonObject *do_rehearsal_begin(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *domain = vmig_reader_text(args, "domain");
+    g_auto(GStrv) paths = vmig_reader_texts(args, "paths");
+    g_auto(GStrv) formats = vmig_reader_texts(args, "formats");
+
+    if (g_strv_length(paths) != g_strv_length(formats) || g_strv_length(paths) > MAX_IMAGES)
+        vmig_reader_mistake(args, "formats", "as many as there are paths");
+    if (domain != NULL && strpbrk(domain, "\n/") != NULL)
+        vmig_reader_mistake(args, "domain", "the name of a domain");
+    if (!vmig_local_args(args, error))
+        return NULL;
+    g_autofree char *id = new_id();
+    g_auto(GStrv) images = image_paths(paths, formats, id);
+    g_autofree char *name = vmig_rehearsal_name(domain, id);
+    g_auto(VmigFd) records = check_paths(local, images, error) ? open_records(local, error) : -1;
+    if (records < 0)
+        return NULL;
+    g_auto(GStrv) dead = vmig_rehearsals_dead(local->state_dir);
+    int record = make_record(records, id, name, images, error);
+    if (record < 0)
+        return NULL;
+    remember(local, id, record);
+    if (!make_images(local, images, formats, error)) {
+        end_rehearsal(local, records, record, id, NULL);
+        return NULL;
+    }
+    JsonObject *reply = json_object_new();
+    json_object_set_string_member(reply, "id", id);
+    json_object_set_array_member(reply, "images", array_of(images));
+    json_object_set_array_member(reply, "dead", array_of(dead));
+    return reply;
+}
+
+static gboolean read_id(VmigLocal *local, VmigReader *args, const char **id, int *records, GError **error)
+{
+    *id = vmig_reader_text(args, "id");
+    if (*id != NULL && !vmig_rehearsal_id_is_valid(*id))
+        vmig_reader_mistake(args, "id", "the id of a rehearsal");
+    if (!vmig_local_args(args, error))
+        return FALSE;
+    *records = open_records(local, error);
+    return *records >= 0;
+}
+
+/* QEMU has them open, and nobody else needs their names. */
+static JsonObject *do_rehearsal_unlink(VmigLocal *local, VmigReader *args, GError **error)
+{
+    g_auto(VmigFd) records = -1;
+    g_auto(VmigFd) record = -1;
+    const char *id;
+
+    if (!read_id(local, args, &id, &records, error) || !take_record(local, records, id, &record, error))
+        return NULL;
+    return vmig_local_done(record < 0 || remove_images(local, record, id, error));
+}
+
+/* After the twin is gone. Repeated it is success. */
+static JsonObject *do_rehearsal_end(VmigLocal *local, VmigReader *args, GError **error)
+{
+    g_auto(VmigFd) records = -1;
+    g_auto(VmigFd) record = -1;
+    const char *id;
+
+    if (!read_id(local, args, &id, &records, error) || !take_record(local, records, id, &record, error))
+        return NULL;
+    return vmig_local_done(record < 0 || end_rehearsal(local, records, record, id, error));
+}
+
+/* libvirt keeps NAME.pid while a domain's QEMU runs. */
+static gboolean twin_is_gone(const VmigLocal *local, const char *name)
+{
+    g_autofree char *file = g_strconcat(name, ".pid", NULL);
+    g_autofree char *path = g_build_filename(local->libvirt_run_dir, file, NULL);
+    gint64 until = g_get_monotonic_time() + TWIN_LIMIT;
+
+    while (access(path, F_OK) == 0) {
+        if (g_get_monotonic_time() > until)
+            return FALSE;
+        g_usleep(G_USEC_PER_SEC / 20); /* libvirt tells only who is connected to it */
+    }
+    return TRUE;
+}
+
+void vmig_local_rehearsals_close(VmigLocal *local)
+{
+    GHashTableIter iter;
+    gpointer id, record;
+
+    g_hash_table_iter_init(&iter, local->rehearsals);
+    while (g_hash_table_iter_next(&iter, &id, &record)) {
+        g_auto(VmigFd) records = open_records(local, NULL);
+        g_auto(GStrv) lines = read_record(GPOINTER_TO_INT(record), NULL);
+        /* The tool's connection ended with it, and its twin with the connection (AUTODESTROY). One that does not end is
+         * found by its record. */
+        if (records >= 0 && lines != NULL && remove_images(local, GPOINTER_TO_INT(record), id, NULL) &&
+            twin_is_gone(local, lines[0]))
+            (void)unlinkat(records, id, 0);
+    }
+    g_hash_table_remove_all(local->rehearsals);
+}
+
+static void close_record(gpointer record)
+{
+    close(GPOINTER_TO_INT(record));
+}
+
+GHashTable *vmig_local_rehearsals_new(void)
+{
+    return g_hash_table_new_full(g_str_hash, g_str_equal, g_free, close_record);
+}
+
+const VmigLocalMethod vmig_local_rehearsal_methods[] = {
+    {"rehearsal-begin", do_rehearsal_begin},
+    {"rehearsal-unlink", do_rehearsal_unlink},
+    {"rehearsal-end", do_rehearsal_end},
+    {NULL, NULL},
+};

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Finding and reading a policy's file. */
+#include "os/policy.h"
+
+#include <string.h>
+
+#include "os/trusted-file.h"
+
+#ifndef VMIG_POLICY_DIR
+#define VMIG_POLICY_DIR "/usr/share/vmig-snap/policy.d"
+#endif
+#define ADMIN_DIR "/etc/vmig-snap/policy.d"
+
+static gboolean is_name(const char *name)
+{
+    return *name != '\0' && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == strlen(name);
+}
+
+VmigPolicy *vmig_policy_load_from(const char *const *folders, const char *name, GError **error)
+{
+    if (name == NULL)
+        name = "default";
+    if (!is_name(name)) {
+        vmig_fail(error, VMIG_ERROR_USAGE, "A policy's name has small letters, digits and '-'.",
+                  "there can be no policy of that name");
+        return NULL;
+    }
+    g_autofree char *file = g_strconcat(name, ".conf", NULL);
+    for (guint i = 0; folders[i] != NULL; i++) {
+        g_autoptr(GError) why = NULL;
+        g_autofree char *text = vmig_trusted_read_in(folders[i], file, &why);
+        if (text != NULL)
+            return vmig_policy_parse(text, name, error);
+        if (why != NULL) {
+            g_propagate_prefixed_error(error, g_steal_pointer(&why), "cannot use the policy '%s': ", name);
+            return NULL;
+        }
+    }
+    if (strcmp(name, "default") == 0)
+        return vmig_policy_default();
+    vmig_fail(error, VMIG_ERROR_USAGE, "See " ADMIN_DIR " and " VMIG_POLICY_DIR ".", "there is no policy '%s'", name);
+    return NULL;
+}
+
+VmigPolicy *vmig_policy_load(const char *name, GError **error)
+{
+    static const char *const folders[] = {ADMIN_DIR, VMIG_POLICY_DIR, NULL};
+
+    return vmig_policy_load_from(folders, name, error);
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Hints of refusals that depend on more than the rule itself. Pure. */
+#include <string.h>
+
+#include "core/names.h"
+#include "plan/plan.h"
+
+/* A name with a slash, ".." or 300 bytes names no folder. */
+static char *own_folder(const char *there, const VmigDomainInfo *domain)
+{
+    g_autofree char *by_name = g_build_filename(there, domain->name, NULL);
+
+    if (strchr(domain->name, '/') == NULL && vmig_path_check(by_name, NULL))
+        return g_steal_pointer(&by_name);
+    return g_build_filename(there, domain->uuid, NULL);
+}
+
+/* What helps where a file is in the way of the chain's file of that index. --map is for the disks' own images. */
+char *vmig_plan_hint_exists(const VmigPlan *plan, const VmigPlanDisk *disk, guint index)
+{
+    const VmigPathFacts *facts = disk->dest_facts->pdata[index];
+    VmigState state = facts->owner_state != NULL ? vmig_state_from_name(facts->owner_state) : VMIG_STATE_LAST;
+
+    if (state < VMIG_STATE_LAST && !vmig_state_is_final(state))
+        return g_strdup_printf("Job %s there is not finished: vmig-snap resume or cancel there ends it.",
+                               facts->owner_job);
+    if (index > 0) {
+        const VmigDomainInfo *domain = plan->survey->domain;
+        g_autofree char *old = g_path_get_dirname(((const VmigImageFacts *)disk->chain->pdata[index])->path);
+        if (strstr(old, "=/") != NULL)
+            return g_strdup("Move that file away. --map-dir cannot name a folder with '=/' in its path.");
+        g_autofree char *there = g_path_get_dirname(disk->dest_paths->pdata[index]);
+        g_autofree char *new = own_folder(there, domain);
+        g_autofree char *map = g_strconcat(old, "=", new, NULL);
+        g_autofree char *folder = vmig_shell_word(new);
+        g_autofree char *argument = vmig_shell_word(map);
+        return g_strdup_printf("Give this guest's images a folder of their own: mkdir %s on the destination, then "
+                               "--map-dir %s.",
+                               folder, argument);
+    }
+    if (facts->owner_job != NULL && vmig_state_end(state) != VMIG_END_MOVED)
+        return g_strdup("A job left it: vmig-snap doctor on the destination says what to do.");
+    if (facts->owner_job != NULL)
+        return g_strdup_printf("Choose another path with --map: job %s brought it there as a guest's disk.",
+                               facts->owner_job);
+    return g_strdup("Choose another path with --map, or move that file away.");
+}
+
+const char *vmig_plan_hint_run(VmigRun run)
+{
+    if (run == VMIG_RUN_IO_ERROR)
+        return "Remove the cause of the I/O error (virsh domblkerror), then let the guest go on (virsh resume).";
+    if (run == VMIG_RUN_CRASHED)
+        return "End what is left of the guest (virsh destroy), then start it (virsh start).";
+    if (run == VMIG_RUN_MIGRATING)
+        return "Wait until its other migration has ended (virsh domjobinfo).";
+    return "Start the guest (virsh start).";
+}
+
+/* Without that image the guest has lost what was in its memory. */
+const char *vmig_plan_hint_saved(VmigRun run)
+{
+    if (run == VMIG_RUN_SHUTOFF || run == VMIG_RUN_CRASHED)
+        return "Start the guest (virsh start): it goes on from that image, which libvirt then removes. Do not remove "
+               "it: the guest's memory is in it.";
+    return "The guest runs without it: remove it (virsh managedsave-remove).";
+}
+
+const char *vmig_plan_hint_there(gboolean name, gboolean uuid)
+{
+    if (name && uuid)
+        return "Undefine that one if it is not needed (virsh undefine).";
+    return uuid ? "Undefine that one if it is not needed (virsh undefine), or give it another UUID."
+                : "Rename that one (virsh domrename), or undefine it if it is not needed (virsh undefine).";
+}
+
+const char *vmig_plan_hint_outside(guint index)
+{
+    return index == 0 ? "Choose another path with --map or --map-dir, or add the folder to image-roots in "
+                        "/etc/vmig-snap/vmig-snap.conf there."
+                      : "Choose another folder with --map-dir, or add the folder to image-roots in "
+                        "/etc/vmig-snap/vmig-snap.conf there.";
+}
+
+const char *vmig_plan_hint_clash(guint index)
+{
+    return index == 0 ? "Give each its own with --map."
+                      : "Send the folders of the two files to different places with --map-dir.";
+}
+
+const char *vmig_plan_hint_no_disk(gboolean some_were_named)
+{
+    return some_were_named ? "Leave --disk out, or name a disk that can be moved (virsh domblklist)."
+                           : "vmig-snap moves local disks. A guest without any is moved by virsh migrate, once it has "
+                             "no snapshots (virsh snapshot-list).";
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* How the two hosts reach each other, and what the destination's libvirt does
+ * to images: asked and judged before anything is copied. */
+#include "plan/plan.h"
+
+/* libvirt on the destination says by which name the source is to connect: its
+ * own (virGetHostname()), unless its qemu.conf or --migrate-host says otherwise
+ * (qemuMigrationDstPrepareDirect()). Through ssh there are only sockets. */
+void vmig_plan_ask_name(VmigSurvey *s, VmigEnv *env)
+{
+    const VmigOptions *options = s->request->options;
+
+    if (env->resolves == NULL || g_strcmp0(options->transport, "ssh") == 0 || s->dest_info == NULL ||
+        s->dest_facts == NULL)
+        return;
+    const char *name = options->migrate_host != NULL         ? options->migrate_host
+                       : s->dest_facts->migrate_host != NULL ? s->dest_facts->migrate_host
+                                                             : s->dest_info->hostname;
+    s->migrate_name = g_strdup(name);
+    env->resolves(env, name, &s->unresolved);
+}
+
+static void refuse(VmigPlan *plan, VmigErrorCode code, const char *hint, const char *format, ...) G_GNUC_PRINTF(4, 5);
+
+static void refuse(VmigPlan *plan, VmigErrorCode code, const char *hint, const char *format, ...)
+{
+    g_autoptr(GError) error = NULL;
+    va_list args;
+
+    va_start(args, format);
+    g_autofree char *text = g_strdup_vprintf(format, args);
+    va_end(args);
+    vmig_fail(&error, code, hint, "%s", text);
+    vmig_plan_refuse_error(plan, NULL, error);
+}
+
+/* "localhost..." is what libvirt itself refuses to migrate to. */
+static void rule_name(VmigPlan *plan)
+{
+    const VmigSurvey *s = plan->survey;
+    const char *hint = "Let that name resolve on this host (DNS, /etc/hosts), or "
+                       "give another one with --migrate-host.";
+
+    if (s->unresolved != NULL)
+        refuse(plan, VMIG_ERROR_UNRESOLVED, hint,
+               "libvirt on this host is to send the guest to '%s', the "
+               "destination's name, which does not resolve here: "
+               "%s",
+               s->migrate_name, s->unresolved->message);
+    else if (s->migrate_name != NULL && g_str_has_prefix(s->migrate_name, "localhost"))
+        refuse(plan, VMIG_ERROR_UNRESOLVED,
+               "Give the destination a name of its own, or name it with "
+               "--migrate-host.",
+               "the destination calls itself '%s', which is this host here", s->migrate_name);
+    if (s->request->options->migrate_host != NULL && g_strcmp0(s->request->options->transport, "ssh") == 0)
+        refuse(plan, VMIG_ERROR_UNSUPPORTED, "Leave it out.",
+               "--migrate-host is for tls and tcp: with ssh everything goes "
+               "through its connection");
+}
+
+void vmig_plan_host_rules(VmigPlan *plan)
+{
+    const VmigSurvey *s = plan->survey;
+
+    rule_name(plan);
+    if (s->dest_facts != NULL && s->dest_facts->images_denied)
+        refuse(plan, VMIG_ERROR_DYNAMIC_OWNERSHIP,
+               "Set dynamic_ownership = 1 in /etc/libvirt/qemu.conf there and "
+               "restart libvirt's daemon, or let QEMU run "
+               "as root.",
+               "%s: libvirt leaves the owner of images as it is "
+               "(dynamic_ownership=0 in qemu.conf), and QEMU does not "
+               "run as root: it could not open what is copied there",
+               s->dest_info != NULL ? s->dest_info->hostname : s->dest_facts->hostname);
+}

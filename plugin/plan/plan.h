@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* PLAN: what a migration would do, and everything that speaks against it, at once. Changes nothing.
+ *
+ * survey.c asks both hosts and fills VmigSurvey; plan-rules.c looks at nothing but it and lists the refusals.
+ *
+ * Folder plugin/plan: the survey of both hosts, the rules that refuse, and the rehearsal. Changes nothing on the
+ * source; the rehearsal cleans up after itself on the destination.
+ */
+#pragma once
+
+#include "definition/domain-xml.h"
+#include "core/path-map.h"
+#include "engine/machine.h"
+#include "plan/rehearsal.h"
+#include "port/identity.h"
+
+typedef struct {
+    const char *domain;       /* name or UUID */
+    const char *const *disks; /* --disk, NULL-terminated, or NULL for all */
+    const VmigPathMap *map;
+    const VmigOptions *options;
+    const char *connect_uri;
+    const char *dest_uri;
+    const char *job_id;
+    const GError *dest_error; /* why the destination cannot be asked, or NULL */
+} VmigPlanRequest;
+
+typedef struct {
+    VmigErrorCode code;
+    char *disk; /* or NULL */
+    char *message;
+    char *hint; /* or NULL */
+} VmigRefusal;
+
+/* One file or device of a disk that stays where it is. */
+typedef struct {
+    char *path;
+    gboolean written; /* the guest may write to it */
+    VmigIdentity *here, *there;
+    char *why_not;      /* why it is not proven to be the same storage on both hosts, for people; NULL: it is */
+    VmigErrorCode code; /* of the question that failed, or NOT_SHARED */
+} VmigStayFile;
+
+/* One disk of the domain, moved or not. */
+typedef struct {
+    const VmigDomainDisk *disk; /* of the live definition; not owned */
+    gboolean named;             /* with --disk */
+    gboolean moved;
+    gboolean next_start;          /* of the definition for the next start alone */
+    char *why_not;                /* where it is not moved, for people */
+    GPtrArray *chain;             /* VmigImageFacts, the top first, or NULL */
+    GError *chain_error;          /* why there is none */
+    GPtrArray *dest_paths;        /* char*, one for each file of the chain */
+    GPtrArray *dest_facts;        /* VmigPathFacts for each, empty while the destination does not answer */
+    VmigPathFacts *overlay_facts; /* where the source's overlay will be */
+    GPtrArray *stay;              /* VmigStayFile, the top first; NULL while nobody asked */
+    VmigPathFacts *same_path;     /* the same path on the destination, for a disk that may be shared */
+    guint64 to_copy;              /* bytes that are data */
+    guint64 overlay_forecast;     /* bytes that the guest may write meanwhile */
+} VmigPlanDisk;
+
+typedef struct {
+    const VmigPlanRequest *request;
+    VmigDomainInfo *domain; /* NULL: no such domain */
+    GError *domain_error;
+    VmigDomainXml *live;
+    VmigDomainXml *persistent;
+    char *live_xml;
+    char *persistent_xml;
+    gboolean has_job;
+    GPtrArray *snapshots; /* VmigSnapshot, parents first */
+    GError *snapshots_error;
+    GPtrArray *disks;      /* VmigPlanDisk */
+    GPtrArray *next_disks; /* VmigPlanDisk: those of the definition for the next start that the running guest lacks */
+    VmigHypervisorInfo *source_info;
+    VmigHypervisorInfo *dest_info;
+    VmigNodeFacts *source_facts;
+    VmigNodeFacts *dest_facts;
+    VmigJob *open_job;   /* an unfinished one of that domain here */
+    gboolean name_there; /* the destination has a domain of that name */
+    gboolean uuid_there;
+    char *migrate_name;       /* by which the source's libvirt reaches the destination; NULL: not by a name */
+    GError *unresolved;       /* why that name does not resolve on the source, or NULL */
+    GError *cannot_run;       /* emulator or machine */
+    GPtrArray *media_missing; /* char*: files that the guest needs there and that are not */
+    GPtrArray *dest_errors;   /* GError: questions to the destination that failed */
+    GPtrArray *staying;       /* char*: images that --source-images delete will not remove, and why */
+} VmigSurvey;
+
+typedef struct {
+    VmigSurvey *survey;
+    VmigJob *job;        /* ready to run; NULL where it is refused */
+    GPtrArray *refusals; /* VmigRefusal */
+    GPtrArray *notes;    /* char*: what somebody should know, and is no refusal */
+    guint64 bytes_to_copy;
+    guint64 dest_needs; /* sum over file systems */
+    const char *merge;  /* "commit" or "mirror" */
+    char *merge_why;    /* for people */
+    guint64 estimate_s; /* of the copy, at an assumed rate or --bandwidth */
+} VmigPlan;
+
+void vmig_plan_free(VmigPlan *plan);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigPlan, vmig_plan_free)
+
+/* Only what makes a plan impossible is an error (the source's libvirt does not answer, the journal is damaged); a
+ * refusal is none. journal may be NULL where there is none yet. */
+VmigPlan *vmig_plan_make(VmigEnv *env, VmigJournal *journal, const VmigPlanRequest *request, GError **error);
+/* REFUSED with all of them in its message, the code of the only one where there is one, LOCKED before all else. */
+gboolean vmig_plan_to_error(const VmigPlan *plan, GError **error);
+
+/* survey.c */
+VmigSurvey *vmig_survey_make(VmigEnv *env, VmigJournal *journal, const VmigPlanRequest *request, GError **error);
+void vmig_survey_free(VmigSurvey *survey);
+/* Does an earlier disk that is moved lie on that file of the chain too? Then it is counted there. */
+gboolean vmig_survey_is_counted(const VmigSurvey *survey, const VmigPlanDisk *disk, guint index);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigSurvey, vmig_survey_free)
+
+/* plan-merge.c: sets merge and merge_why, pure. Returns what speaks against the one that was asked for, or NULL; where
+ * "auto" was asked for, nothing does. (transfer full) */
+char *vmig_plan_choose_merge(VmigPlan *plan);
+
+/* plan-size.c: pure. UNSUPPORTED where the job's record, or the definitions of its snapshots, may become larger than
+ * what can be handed to the destination. The snapshots have their XML. */
+gboolean vmig_plan_check_size(const VmigJob *job, const VmigSurvey *survey, GError **error);
+/* How large the record can become until the job ends. */
+guint64 vmig_plan_record_bound(const VmigJob *job, const VmigSurvey *survey);
+
+/* plan-hosts.c */
+void vmig_plan_ask_name(VmigSurvey *survey, VmigEnv *env);
+void vmig_plan_host_rules(VmigPlan *plan); /* pure */
+
+/* plan-hints.c */
+#define VMIG_PLAN_HINT_PATH                                                                                            \
+    "Give the file a plain absolute path, and name it by that in the definition (virsh edit) and in the headers of "   \
+    "the "                                                                                                             \
+    "images that lie on it (qemu-img rebase -u), while the guest is off."
+#define VMIG_PLAN_HINT_DATA_FILE                                                                                       \
+    "Convert it into one file (qemu-img convert) while the guest is off, and put that in its place."
+/* What helps where a file is in the way of that file of the chain. (transfer full) */
+char *vmig_plan_hint_exists(const VmigPlan *plan, const VmigPlanDisk *disk, guint index);
+/* The guest does not run, but is in that state. */
+const char *vmig_plan_hint_run(VmigRun run);
+/* It has a managed save image. */
+const char *vmig_plan_hint_saved(VmigRun run);
+/* The destination has a domain of its name, of its UUID, or of both. */
+const char *vmig_plan_hint_there(gboolean name, gboolean uuid);
+/* That file of a chain would be outside the destination's image roots, or where another file goes. */
+const char *vmig_plan_hint_outside(guint index);
+const char *vmig_plan_hint_clash(guint index);
+/* No disk is moved. */
+const char *vmig_plan_hint_no_disk(gboolean some_were_named);
+
+/* plan-rules.c: pure */
+void vmig_plan_refuse_error(VmigPlan *plan, const char *disk, const GError *error);
+void vmig_plan_apply_rules(VmigPlan *plan);
+/* The same refusal is said once. disk and hint may be NULL. */
+void vmig_plan_refuse(VmigPlan *plan, VmigErrorCode code, const char *disk, const char *hint, const char *text);
+/* Does a definition mean this image with this text? */
+gboolean vmig_plan_names_image(const char *name, const VmigImageFacts *image);
+void vmig_plan_note(VmigPlan *plan, const char *text);
+
+/* plan-stay.c: pure. A disk that is not moved must be the same storage on both hosts. */
+void vmig_plan_rule_stay(VmigPlan *plan, const VmigPlanDisk *disk);
+
+/* plan-definitions.c: pure. The running definition against the one of the next start. */
+void vmig_plan_rule_definitions(VmigPlan *plan);
+
+/* survey-stay.c: fills disk->stay, where both hosts can be asked. */
+void vmig_survey_ask_stay(VmigEnv *env, VmigPlanDisk *disk);
+/* All that the disk is on is proven to be the same on both hosts. */
+gboolean vmig_survey_is_shared(const VmigPlanDisk *disk);
+
+/* plan-prove.c: asks the destination for what only it can prove, and adds its refusals and notes. Beside other refusals
+ * only as far as they leave something to prove; the job has lost disks then. */
+void vmig_plan_prove(VmigPlan *plan, VmigEnv *env, VmigJob *job);
+/* What the refusals so far take from the rehearsal. */
+VmigTwinLack vmig_plan_lack(const VmigPlan *plan);
+/* FALSE: the code is no refusal's but a failed question's. */
+gboolean vmig_plan_twin_lack(VmigErrorCode code, VmigTwinLack *lack);
+/* Takes the disks away whose place in the twin is refused. */
+void vmig_plan_drop_disks(const VmigPlan *plan, VmigJob *job);

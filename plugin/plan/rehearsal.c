@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What a start finds out, found out before anything is copied: see rehearsal.h. */
+#include "plan/rehearsal.h"
+
+#include <string.h>
+
+#include "definition/domain-xml.h"
+#include "definition/rehearsal.h"
+#include "core/setup-cause.h"
+#include "definition/snapshot-tree.h"
+#include "os/fault.h"
+
+typedef struct {
+    VmigEnv *env;
+    VmigJob *job;
+    VmigTwinLack lack;
+    VmigHypervisor *hv; /* the destination's */
+    char *dest_xml;
+    char *persistent_xml;
+    GPtrArray *images; /* VmigRehearsalImage */
+    VmigRehearsal *stage;
+    GPtrArray *problems; /* GError */
+} Rehearsal;
+
+static void rehearsal_clear(Rehearsal *r)
+{
+    g_free(r->dest_xml);
+    g_free(r->persistent_xml);
+    g_clear_pointer(&r->images, g_ptr_array_unref);
+    g_clear_pointer(&r->stage, vmig_rehearsal_free);
+    g_clear_pointer(&r->problems, g_ptr_array_unref);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Rehearsal, rehearsal_clear)
+
+/* The host did not answer, or this process was told to end: that says nothing about the guest. */
+static gboolean is_no_answer(const GError *error)
+{
+    static const VmigErrorCode codes[] = {VMIG_ERROR_CONNECTION, VMIG_ERROR_UNREACHABLE, VMIG_ERROR_TIMEOUT,
+                                          VMIG_ERROR_CANCELLED,  VMIG_ERROR_CRASHED,     VMIG_ERROR_INJECTED};
+
+    for (guint i = 0; i < G_N_ELEMENTS(codes); i++)
+        if (g_error_matches(error, VMIG_ERROR, (gint)codes[i]))
+            return TRUE;
+    return FALSE;
+}
+
+/* "HOST: cannot WHAT: TEXT" with the element and the remedy that the text names. Takes why. FALSE where it is none. */
+static gboolean add_problem(Rehearsal *r, VmigErrorCode code, const char *what, GError *why, GError **error)
+{
+    g_autoptr(GError) owned = why;
+    g_autoptr(VmigSetupCause) cause = NULL;
+    GError *problem = NULL;
+
+    if (is_no_answer(owned)) {
+        g_propagate_error(error, g_steal_pointer(&owned));
+        return FALSE;
+    }
+    cause = vmig_setup_cause(owned->message);
+    const char *hint = cause != NULL ? cause->remedy : vmig_error_hint(owned);
+    vmig_fail(&problem, code,
+              hint != NULL ? hint : "See libvirt's log there; --no-rehearsal migrates without this proof.",
+              "%s: %s%s%s%s: %s", r->job->dest_host, what, cause != NULL ? " (" : "",
+              cause != NULL ? cause->element : "", cause != NULL ? ")" : "", owned->message);
+    g_ptr_array_add(r->problems, problem);
+    return TRUE;
+}
+
+static gboolean drop_boot_files(Rehearsal *r, GError **error)
+{
+    if ((r->lack & VMIG_TWIN_NO_BOOT_FILES) == 0)
+        return TRUE;
+    char *without = vmig_rehearsal_without_boot_files(r->dest_xml, error);
+    g_free(r->dest_xml);
+    r->dest_xml = without;
+    return without != NULL;
+}
+
+static gboolean read_definitions(Rehearsal *r, GError **error)
+{
+    VmigHypervisor *source = r->env->source.hypervisor;
+    g_autofree char *live = NULL;
+    g_autofree char *persistent = NULL;
+
+    if (!source->ops->domain_xml(source, r->job->uuid, VMIG_XML_MIGRATABLE, &live, error))
+        return FALSE;
+    r->dest_xml = vmig_domain_xml_for_destination(live, r->job, TRUE, error);
+    if (r->dest_xml == NULL || !drop_boot_files(r, error))
+        return FALSE;
+    if (r->job->persistent_xml != NULL) { /* else it is transient, which is a refusal */
+        if (!source->ops->domain_xml(source, r->job->uuid, VMIG_XML_PERSISTENT_MIGRATABLE, &persistent, error))
+            return FALSE;
+        r->persistent_xml = vmig_domain_xml_for_destination(persistent, r->job, FALSE, error);
+        if (r->persistent_xml == NULL)
+            return FALSE;
+    }
+    r->images = vmig_rehearsal_images(r->dest_xml, r->job, error);
+    return r->images != NULL;
+}
+
+static char **present_media(Rehearsal *r, GError **error)
+{
+    g_auto(GStrv) media = vmig_rehearsal_media(r->dest_xml, error);
+    g_autoptr(GPtrArray) there = g_ptr_array_new_with_free_func(g_free);
+
+    for (guint i = 0; media != NULL && media[i] != NULL; i++) {
+        g_autoptr(VmigPathFacts) facts = vmig_node_path(r->env->dest.node, media[i], NULL);
+        if (facts != NULL && facts->exists)
+            g_ptr_array_add(there, g_strdup(media[i]));
+    }
+    g_ptr_array_add(there, NULL);
+    return media != NULL ? (char **)g_ptr_array_free(g_steal_pointer(&there), FALSE) : NULL;
+}
+
+static gboolean begin(Rehearsal *r, GError **error)
+{
+    g_autoptr(GPtrArray) paths = g_ptr_array_new();
+    g_autoptr(GPtrArray) formats = g_ptr_array_new();
+
+    for (guint i = 0; i < r->images->len; i++) {
+        const VmigRehearsalImage *image = r->images->pdata[i];
+        g_ptr_array_add(paths, image->path);
+        g_ptr_array_add(formats, image->format);
+    }
+    g_ptr_array_add(paths, NULL);
+    g_ptr_array_add(formats, NULL);
+    r->stage = vmig_node_rehearsal_begin(r->env->dest.node, r->job->domain, (const char *const *)paths->pdata,
+                                         (const char *const *)formats->pdata, error);
+    return r->stage != NULL;
+}
+
+static gboolean is_gone(const GError *error)
+{
+    return g_error_matches(error, VMIG_ERROR, VMIG_ERROR_NO_DOMAIN);
+}
+
+/* Only a domain with that rehearsal's own mark is ended, and only the run of it that had the mark. */
+static gboolean end_twin(VmigHypervisor *hv, const char *id, GError **error)
+{
+    g_autofree char *uuid = vmig_rehearsal_uuid(id);
+    g_autofree char *xml = NULL;
+    g_autoptr(VmigDomainInfo) info = NULL;
+    g_autoptr(GError) why = NULL;
+
+    if (!hv->ops->find(hv, uuid, &info, error))
+        return FALSE;
+    if (info == NULL)
+        return TRUE;
+    if (hv->ops->domain_xml(hv, uuid, VMIG_XML_LIVE, &xml, &why)) {
+        g_autofree char *marked = vmig_rehearsal_id(xml);
+        if (g_strcmp0(marked, id) != 0)
+            return vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL,
+                             "%s: the domain %s has the UUID of a rehearsal, and is none", hv->host, uuid);
+        if (hv->ops->destroy(hv, uuid, info->id, &why))
+            return TRUE;
+    }
+    if (is_gone(why))
+        return TRUE;
+    g_propagate_error(error, g_steal_pointer(&why));
+    return FALSE;
+}
+
+gboolean vmig_rehearsal_clear(VmigHost *host, const char *id, GError **error)
+{
+    g_autoptr(GError) why = NULL;
+
+    if (!vmig_rehearsal_id_is_valid(id))
+        return vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "the id of a rehearsal is none");
+    if (!end_twin(host->hypervisor, id, error))
+        return FALSE;
+    if (vmig_node_rehearsal_end(host->node, id, &why) || g_error_matches(why, VMIG_ERROR, VMIG_ERROR_LOCKED))
+        return TRUE;
+    g_propagate_error(error, g_steal_pointer(&why));
+    return FALSE;
+}
+
+/* What its own and earlier ones left. A twin that cannot be ended keeps its record. */
+static gboolean clear_all(Rehearsal *r, GError **error)
+{
+    for (guint i = 0; r->stage->dead[i] != NULL; i++)
+        vmig_rehearsal_clear(&r->env->dest, r->stage->dead[i], NULL);
+    return vmig_rehearsal_clear(&r->env->dest, r->stage->id, error);
+}
+
+static char *make_twin(Rehearsal *r, GError **error)
+{
+    g_autoptr(GHashTable) twins = g_hash_table_new(g_str_hash, g_str_equal);
+    g_auto(GStrv) media = present_media(r, error);
+
+    if (media == NULL)
+        return NULL;
+    for (guint i = 0; i < r->images->len; i++)
+        g_hash_table_insert(twins, ((const VmigRehearsalImage *)r->images->pdata[i])->path, r->stage->images[i]);
+    return vmig_rehearsal_xml(r->dest_xml, r->job, r->stage->id, (const char *const *)media, twins, error);
+}
+
+/* *started: the twin runs. */
+static gboolean start_twin(Rehearsal *r, gboolean *started, GError **error)
+{
+    g_autofree char *xml = make_twin(r, error);
+    g_autoptr(GError) why = NULL;
+
+    if (xml == NULL)
+        return FALSE;
+    *started = r->hv->ops->rehearse(r->hv, xml, &why);
+    if (!*started)
+        return add_problem(r, VMIG_ERROR_REHEARSAL, "the guest does not start there", g_steal_pointer(&why), error);
+    if (!vmig_fault("rehearsal.started", error) || !vmig_node_rehearsal_unlink(r->env->dest.node, r->stage->id, error))
+        return FALSE;
+    if (r->persistent_xml == NULL || r->hv->ops->would_start(r->hv, r->persistent_xml, &why))
+        return TRUE;
+    return add_problem(r, VMIG_ERROR_REHEARSAL, "the guest's persistent definition would not start there",
+                       g_steal_pointer(&why), error);
+}
+
+/* As REDEFINE will define it, for the twin. */
+static gboolean redefine(Rehearsal *r, const VmigSnapshot *snapshot, const char *dest_xml, gboolean *taken,
+                         GError **error)
+{
+    g_autofree char *xml = vmig_rehearsal_snapshot_xml(dest_xml, r->stage->id, error);
+    g_autofree char *uuid = vmig_rehearsal_uuid(r->stage->id);
+    g_autofree char *what = g_strdup_printf("libvirt there does not take snapshot '%s'", snapshot->name);
+    g_autoptr(GError) why = NULL;
+
+    if (xml == NULL)
+        return FALSE;
+    *taken = r->hv->ops->snapshot_define(r->hv, uuid, xml, FALSE, &why);
+    return *taken || add_problem(r, VMIG_ERROR_SNAPSHOT_DEFINITION, what, g_steal_pointer(&why), error);
+}
+
+/* The operator does without that snapshot: the record says why. Takes why. */
+static gboolean accept(VmigSnapshot *snapshot, GError *why, GError **error)
+{
+    if (is_no_answer(why)) {
+        g_propagate_error(error, why);
+        return FALSE;
+    }
+    g_free(snapshot->unrevertable);
+    snapshot->unrevertable = g_strdup(why->message);
+    g_error_free(why);
+    return TRUE;
+}
+
+/* The machine that a revert starts. Many snapshots are of one machine. known: those
+ * that would start. */
+static gboolean check_machine(Rehearsal *r, VmigSnapshot *snapshot, char *dest_xml, GHashTable *known, GError **error)
+{
+    const VmigSnapshot there = {.xml = dest_xml};
+    g_autofree char *domain = vmig_snapshot_domain_xml(&there);
+    g_autofree char *what = g_strdup_printf("snapshot '%s' could not be reverted to there", snapshot->name);
+    g_autoptr(GError) why = NULL;
+
+    if (domain == NULL || snapshot->unrevertable != NULL || g_hash_table_contains(known, domain))
+        return TRUE;
+    if (!r->hv->ops->would_start(r->hv, domain, &why))
+        return r->job->options.accept_unrevertable
+                   ? accept(snapshot, g_steal_pointer(&why), error)
+                   : add_problem(r, VMIG_ERROR_UNREVERTABLE, what, g_steal_pointer(&why), error);
+    g_hash_table_add(known, g_steal_pointer(&domain));
+    return TRUE;
+}
+
+static gboolean rehearse_snapshots(Rehearsal *r, GError **error)
+{
+    g_autoptr(GHashTable) known = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+
+    for (guint i = 0; i < r->job->snapshots->len; i++) {
+        VmigSnapshot *snapshot = r->job->snapshots->pdata[i];
+        g_autofree char *xml = vmig_snapshot_xml_for_destination(snapshot->xml, r->job, error);
+        gboolean taken = FALSE;
+        if (xml == NULL || !redefine(r, snapshot, xml, &taken, error) ||
+            (taken && !check_machine(r, snapshot, xml, known, error)))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+static gboolean perform(Rehearsal *r, GError **error)
+{
+    gboolean started = FALSE;
+
+    if (!start_twin(r, &started, error))
+        return FALSE;
+    return !started || (r->lack & VMIG_TWIN_NO_SNAPSHOTS) != 0 || rehearse_snapshots(r, error);
+}
+
+GPtrArray *vmig_rehearse(VmigEnv *env, VmigJob *job, VmigTwinLack lack, GError **error)
+{
+    g_auto(Rehearsal) r = {.env = env, .job = job, .lack = lack, .hv = env->dest.hypervisor};
+    g_autoptr(GError) why = NULL;
+
+    r.problems = g_ptr_array_new_with_free_func((GDestroyNotify)g_error_free);
+    if (job->options.no_rehearsal || r.hv->ops->rehearse == NULL)
+        return g_steal_pointer(&r.problems);
+    if (!read_definitions(&r, error) || !begin(&r, error))
+        return NULL;
+    gboolean ok = perform(&r, &why);
+    if (!g_error_matches(why, VMIG_ERROR, VMIG_ERROR_CRASHED) && !clear_all(&r, ok ? &why : NULL))
+        ok = FALSE;
+    if (ok)
+        return g_steal_pointer(&r.problems);
+    g_propagate_error(error, g_steal_pointer(&why));
+    return NULL;
+}
+
+gboolean vmig_rehearsal_passed(GPtrArray *problems, GError **error)
+{
+    g_autoptr(GString) all = g_string_new(NULL);
+
+    for (guint i = 0; i < problems->len; i++)
+        g_string_append_printf(all, "%s%s", i > 0 ? "\n" : "", ((const GError *)problems->pdata[i])->message);
+    if (problems->len > 1)
+        return vmig_fail(error, VMIG_ERROR_REFUSED, NULL, "%s", all->str);
+    if (problems->len == 1)
+        g_propagate_error(error, g_error_copy(problems->pdata[0]));
+    return problems->len == 0;
+}

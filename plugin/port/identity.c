@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Asking a host what it has at a path, and comparing two answers. */
+#include "port/identity.h"
+
+#include "core/amount.h"
+#include "os/json-read.h"
+
+static const char *const kinds[] = {"absent", "file", "block", "other"};
+
+void vmig_identity_free(VmigIdentity *identity)
+{
+    if (identity == NULL)
+        return;
+    g_free(identity->name);
+    g_free(identity->denied);
+    g_free(identity->read_only);
+    g_strfreev(identity->samples);
+    g_free(identity);
+}
+
+static JsonObject *ask(VmigNode *node, const char *method, const char *path, GError **error)
+{
+    g_autoptr(JsonObject) args = json_object_new();
+
+    json_object_set_string_member(args, "path", path);
+    JsonObject *reply = node->ops->call(node, method, args, error);
+    if (reply == NULL)
+        g_prefix_error(error, "%s: ", node->host);
+    return reply;
+}
+
+static VmigIdentityKind read_kind(VmigReader *reader)
+{
+    const char *text = vmig_reader_text(reader, "kind");
+
+    for (guint i = 0; text != NULL && i < G_N_ELEMENTS(kinds); i++)
+        if (g_str_equal(text, kinds[i]))
+            return (VmigIdentityKind)i;
+    vmig_reader_mistake(reader, "kind", "a kind of file");
+    return VMIG_IDENTITY_OTHER;
+}
+
+VmigIdentity *vmig_identity_ask(VmigNode *node, const char *path, GError **error)
+{
+    g_autoptr(JsonObject) reply = ask(node, "identity", path, error);
+
+    if (reply == NULL)
+        return NULL;
+    g_autoptr(VmigIdentity) identity = g_new0(VmigIdentity, 1);
+    VmigReader reader = vmig_reader(reply);
+    identity->kind = read_kind(&reader);
+    identity->size = vmig_reader_size(&reader, "size");
+    identity->shared = vmig_reader_flag(&reader, "shared");
+    identity->filesystem = vmig_reader_bits(&reader, "filesystem");
+    identity->ino = vmig_reader_bits(&reader, "ino");
+    identity->name = g_strdup(vmig_reader_maybe_text(&reader, "name"));
+    identity->denied = g_strdup(vmig_reader_maybe_text(&reader, "denied"));
+    identity->read_only = g_strdup(vmig_reader_maybe_text(&reader, "read_only"));
+    identity->samples = vmig_reader_texts(&reader, "samples");
+    if (!vmig_reader_end(&reader, error, "%s: the reply to 'identity'", node->host))
+        return NULL;
+    return g_steal_pointer(&identity);
+}
+
+char *vmig_identity_digest(VmigNode *node, const char *path, GError **error)
+{
+    g_autoptr(JsonObject) reply = ask(node, "digest", path, error);
+
+    if (reply == NULL)
+        return NULL;
+    VmigReader reader = vmig_reader(reply);
+    const char *digest = vmig_reader_text(&reader, "digest");
+    if (!vmig_reader_end(&reader, error, "%s: the reply to 'digest'", node->host))
+        return NULL;
+    return g_strdup(digest);
+}
+
+static char *compare_devices(const VmigIdentity *here, const VmigIdentity *there)
+{
+    if (here->name == NULL || there->name == NULL)
+        return g_strdup("nothing proves that the devices are the same: they have no WWN");
+    if (g_strcmp0(here->name, there->name) != 0)
+        return g_strdup_printf("they are different devices: %s here, %s there", here->name, there->name);
+    if (here->size == there->size)
+        return NULL;
+    g_autofree char *size_here = vmig_amount_format(here->size);
+    g_autofree char *size_there = vmig_amount_format(there->size);
+    return g_strdup_printf("the devices have different sizes: %s here, %s there", size_here, size_there);
+}
+
+static char *compare_files(const VmigIdentity *here, const VmigIdentity *there)
+{
+    if (!here->shared || !there->shared)
+        return g_strdup_printf("the file is on a file system that only %s has",
+                               !here->shared ? "this host" : "the destination");
+    if (here->filesystem != there->filesystem || here->ino != there->ino)
+        return g_strdup("both hosts have a file of that name on shared storage, and the two are not the same");
+    return NULL;
+}
+
+/* One block that stood still is needed, or nothing was compared. */
+static char *compare_samples(const VmigIdentity *here, const VmigIdentity *there, const VmigIdentity *again)
+{
+    guint n = g_strv_length(here->samples), still = 0;
+
+    if (g_strv_length(there->samples) != n || g_strv_length(again->samples) != n)
+        return g_strdup("one host can read the content and the other one cannot");
+    for (guint i = 0; i < n; i++) {
+        if (!g_str_equal(here->samples[i], again->samples[i]))
+            continue;
+        still++;
+        if (!g_str_equal(here->samples[i], there->samples[i]))
+            return g_strdup("the contents differ");
+    }
+    return still > 0 ? NULL : g_strdup("no part of the content could be compared");
+}
+
+char *vmig_identity_compare(const VmigIdentity *here, const VmigIdentity *there, const VmigIdentity *again)
+{
+    if (here->kind != there->kind || here->kind != again->kind)
+        return g_strdup("the two are of different kinds");
+    if (here->kind != VMIG_IDENTITY_FILE && here->kind != VMIG_IDENTITY_BLOCK)
+        return g_strdup("it is neither a file nor a block device");
+    char *why = here->kind == VMIG_IDENTITY_BLOCK ? compare_devices(here, there) : compare_files(here, there);
+    return why != NULL ? why : compare_samples(here, there, again);
+}

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The folders of plugin/, lowest first: the main header of each, and which other folders it may include.
+
+The main header's first comment says what the folder holds, in a paragraph that begins with "Folder plugin/NAME:".
+docs/architecture.md has these paragraphs as a table. A folder may include only folders that stand before it, so that
+there is no circle.
+"""
+import re
+
+FOLDERS = {
+    'core': ('job.h', []),
+    'definition': ('domain-xml.h', ['core']),
+    'store': ('journal.h', ['core']),
+    'os': ('tool.h', ['core', 'store']),
+    'port': ('env.h', ['core', 'definition', 'os']),
+    'drivers/libvirt': ('libvirt.h', ['core', 'definition', 'os', 'port']),
+    'copy': ('copier.h', ['core', 'store', 'os', 'port']),
+    'image': ('image.h', ['core', 'store', 'os', 'port', 'copy']),
+    'guard': ('guard.h', ['core', 'store', 'image']),
+    'node': ('node-local.h', ['core', 'definition', 'store', 'os', 'port', 'drivers/libvirt', 'copy', 'image', 'guard']),
+    'link': ('ssh-link.h', ['core', 'os', 'port', 'drivers/libvirt', 'node']),
+    'engine': ('machine.h', ['core', 'definition', 'store', 'os', 'port']),
+    'plan': ('plan.h', ['core', 'definition', 'os', 'port', 'engine']),
+    'verify': ('verify.h', ['core', 'definition', 'os', 'port', 'copy', 'image', 'engine', 'plan']),
+    'flows/migrate': ('migrate-flow.h', ['core', 'definition', 'os', 'engine', 'plan', 'verify']),
+    'doctor': ('doctor.h', ['core', 'definition', 'store', 'os', 'port', 'drivers/libvirt', 'image', 'guard', 'node',
+                            'plan']),
+    'api': ('vmig-snap.h', ['core', 'store', 'os', 'port', 'drivers/libvirt', 'copy', 'node', 'link', 'engine', 'plan',
+                            'verify', 'flows/migrate', 'doctor']),
+    'cli/render': ('render.h', ['core']),
+    'cli': ('cli.h', ['core', 'os', 'guard', 'node', 'link', 'api', 'cli/render']),
+}
+# The hook must start within milliseconds: it may neither call libvirt nor use the network.
+HOOKS_MAY = ['core', 'definition', 'store', 'hooks']
+# So many sources in a folder, its headers not counted.
+MOST_SOURCES = 25
+
+
+def head(root, name):
+    """What the folder's main header says about the folder, or None."""
+    text = (root / 'plugin' / name / FOLDERS[name][0]).read_text(encoding='utf-8')
+    found = re.search(rf'^/?[ *]*\*? Folder plugin/{re.escape(name)}: (.*?)(?:^ \*\n|\*/)', text, re.M | re.S)
+    return ' '.join(found.group(1).replace('\n *', ' ').split()) if found else None
