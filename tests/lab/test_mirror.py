@@ -133,7 +133,7 @@ def test_parked_and_resumed(case):
     for host in 'ab':
         (case.lab.path(host, '/etc/vmig-snap/policy.d') / 'park.conf').write_text(
             '[transient]\nattempts=0\n[overall]\nthen=park\n')
-    move.args[move.args.index('test')] = 'hold'
+    move.args[move.args.index('test')] = 'park'
     with stopped(move, 'migrate.running') as call:
         # Nothing that the tool does: the network of the migration breaks under it.
         case.lab.kill_qemu(move.dest, 'g')
