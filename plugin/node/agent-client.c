@@ -43,24 +43,12 @@ typedef struct {
     GError *broken;
 } Client;
 
-/* Methods that may read or write whole images, or wait for a disk to take what was written: 0 is the pulse alone. */
-static const struct {
-    const char *method;
-    gint64 factor; /* of the deadline of other calls */
-} slow_methods[] = {
-    {"received", 0},    {"known", 20},    {"check", 0},         {"commit-offline", 0},  {"survey", 20},
-    {"receive", 20},    {"place", 20},    {"remove", 20},       {"create-overlay", 20}, {"remove-base", 20},
-    {"fence-take", 20}, {"contents", 20}, {"content-page", 20}, {"texts-put", 20},      {"texts-get", 20},
-    {"digest", 0},      {"identity", 20},
-};
-
-static gint64 deadline_of(const Client *client, const char *method)
+static gint64 deadline_of(const Client *client, VmigMethod method)
 {
-    gint64 factor = 1;
+    static const gint64 factors[] = {[VMIG_TIME_SHORT] = 1, [VMIG_TIME_DISK] = 20};
+    VmigMethodTime time = vmig_method_time(method);
 
-    for (guint i = 0; i < G_N_ELEMENTS(slow_methods); i++)
-        factor = g_str_equal(method, slow_methods[i].method) ? slow_methods[i].factor : factor;
-    return factor == 0 ? G_MAXINT64 : g_get_monotonic_time() + factor * client->times.call * 1000;
+    return time == VMIG_TIME_WORK ? G_MAXINT64 : g_get_monotonic_time() + factors[time] * client->times.call * 1000;
 }
 
 /* With the lock held. The first reason stays. */
@@ -224,17 +212,18 @@ static gpointer read_replies(gpointer data)
     return NULL;
 }
 
-static gboolean send_request(Client *client, gint64 id, const char *method, JsonObject *args, GError **error)
+static gboolean send_request(Client *client, gint64 id, VmigMethod method, JsonObject *args, GError **error)
 {
     g_autoptr(JsonObject) object = json_object_new();
 
     json_object_set_int_member(object, "id", id);
-    json_object_set_string_member(object, "method", method);
+    json_object_set_string_member(object, "method", vmig_method_name(method));
     json_object_set_object_member(object, "args", json_object_ref(args));
     g_autofree char *line = vmig_json_line(object);
     /* Before anything of it is sent: the agent would end the connection. */
     if (strlen(line) >= VMIG_JSON_MAX_LINE)
-        return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, NULL, "a request of more than 16 MiB ('%s')", method);
+        return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, NULL, "a request of more than 16 MiB ('%s')",
+                         vmig_method_name(method));
     g_autoptr(GMutexLocker) writing G_GNUC_UNUSED = g_mutex_locker_new(&client->writing);
     g_autoptr(GError) lost = NULL;
     if (vmig_line_write(client->out_fd, line, g_get_monotonic_time() + client->times.silence * 1000, &lost))
@@ -331,7 +320,7 @@ static JsonObject *take_result(Call *call, GError **error)
     return json_object_ref(json_object_get_object_member(reply, "result"));
 }
 
-static JsonObject *client_call(VmigNode *self, const char *method, JsonObject *args, GError **error)
+static JsonObject *client_call(VmigNode *self, VmigMethod method, JsonObject *args, GError **error)
 {
     Client *client = (Client *)self;
     Call call = {0};
@@ -358,7 +347,7 @@ static JsonObject *client_call(VmigNode *self, const char *method, JsonObject *a
         g_propagate_error(error, g_error_copy(client->broken));
     } else {
         abandon(client, id);
-        vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "no answer to '%s' in time", method);
+        vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "no answer to '%s' in time", vmig_method_name(method));
     }
     return NULL;
 }

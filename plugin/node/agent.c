@@ -105,7 +105,11 @@ static void serve_request(gpointer data, gpointer user)
     if (!is_stopping(agent)) {
         const char *method = json_object_get_string_member(request->message, "method");
         JsonObject *args = json_object_get_object_member(request->message, "args");
-        g_autoptr(JsonObject) result = agent->local->ops->call(agent->local, method, args, &failure);
+        VmigMethod known = vmig_method_from_name(method);
+        if (known == VMIG_METHOD_LAST)
+            vmig_fail(&failure, VMIG_ERROR_PROTOCOL, NULL, "there is no method of that name");
+        g_autoptr(JsonObject) result =
+            known != VMIG_METHOD_LAST ? agent->local->ops->call(agent->local, known, args, &failure) : NULL;
         /* The reader finds the end of the connection too, but not where the peer only ceases to read. */
         if (!reply(agent, request->id, result, failure, &lost))
             (void)!eventfd_write(agent->wake_fd, 1);

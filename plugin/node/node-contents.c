@@ -31,7 +31,7 @@ static JsonObject *snapshot_to_json(const VmigQcow2Snapshot *snapshot)
     return object;
 }
 
-static JsonObject *do_contents(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_contents(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *path = vmig_reader_text(args, "path");
 
@@ -63,7 +63,7 @@ static const char *id_of(const VmigQcow2 *qcow2, const char *printable)
     return NULL;
 }
 
-static JsonObject *do_page(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_content_page(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *path = vmig_reader_text(args, "path");
     const char *id = vmig_reader_text(args, "id");
@@ -106,9 +106,3 @@ static JsonObject *do_page(VmigLocal *local, VmigReader *args, GError **error)
     json_object_set_int_member(reply, "next", (gint64)next);
     return reply;
 }
-
-const VmigLocalMethod vmig_local_content_methods[] = {
-    {"contents", do_contents},
-    {"content-page", do_page},
-    {NULL, NULL},
-};

@@ -143,7 +143,7 @@ static gboolean await_unused(VmigLocal *local, const char *part, GError **error)
     return TRUE;
 }
 
-static JsonObject *do_receive(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_receive(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *transport = vmig_reader_maybe_text(args, "transport");
     const char *socket = transport == NULL ? vmig_reader_text(args, "socket") : NULL;
@@ -192,7 +192,7 @@ static JsonObject *do_receive(VmigLocal *local, VmigReader *args, GError **error
 }
 
 /* What is there already, page by page, so that only what differs is sent. */
-static JsonObject *do_known(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_known(VmigLocal *local, VmigReader *args, GError **error)
 {
     guint64 first = vmig_reader_size(args, "first");
     g_autoptr(GBytes) page = NULL;
@@ -218,7 +218,7 @@ static JsonObject *do_known(VmigLocal *local, VmigReader *args, GError **error)
 
 /* Repeated after a reply that was lost it says the same again. Where the process that received has died nobody knows
  * whether all of it reached the disk, and a second sync would not say so: it has to be sent again. */
-static JsonObject *do_received(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_received(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *rewritten = vmig_reader_maybe_text(args, "rewritten");
     BaseCopy base_copy;
@@ -296,7 +296,7 @@ static gboolean check_hash(VmigLocal *local, const BaseCopy *base_copy, GError *
     return vmig_fail(error, VMIG_ERROR_HASH_MISMATCH, NULL, "'%s' is not what was sent", base_copy->part);
 }
 
-static JsonObject *do_place(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_place(VmigLocal *local, VmigReader *args, GError **error)
 {
     BaseCopy base_copy;
 
@@ -333,7 +333,7 @@ static gboolean nobody_writes(VmigLocal *local, const char *path, GError **error
 }
 
 /* Never of a guest that lives on it: with the token here it is no base copy any more. */
-static JsonObject *do_unplace(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_unplace(VmigLocal *local, VmigReader *args, GError **error)
 {
     gboolean dest = FALSE;
     BaseCopy base_copy;
@@ -353,8 +353,3 @@ static JsonObject *do_unplace(VmigLocal *local, VmigReader *args, GError **error
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
     return vmig_local_done(vmig_gate_rename(local->journal, base_copy.job, base_copy.dest, base_copy.part, error));
 }
-
-const VmigLocalMethod vmig_local_copy_methods[] = {
-    {"receive", do_receive}, {"known", do_known},     {"received", do_received},
-    {"place", do_place},     {"unplace", do_unplace}, {NULL, NULL},
-};

@@ -222,7 +222,7 @@ static gboolean set_owner(VmigLocal *local, JsonObject *reply, const char *path,
     return FALSE;
 }
 
-static JsonObject *do_path(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_path(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *path = vmig_reader_text(args, "path");
     const char *name = "";
@@ -315,7 +315,7 @@ static gboolean check_format(VmigReader *args, const char *format)
     return args->member == NULL;
 }
 
-static JsonObject *do_survey(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_survey(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *path = vmig_reader_text(args, "path");
     const char *format = vmig_reader_text(args, "format");
@@ -337,7 +337,7 @@ static JsonObject *do_survey(VmigLocal *local, VmigReader *args, GError **error)
     return reply;
 }
 
-static JsonObject *do_resolve(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_real_path(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *path = vmig_reader_text(args, "path");
 
@@ -366,7 +366,7 @@ static int open_arg(VmigLocal *local, VmigReader *args, const char **path, struc
     return fd;
 }
 
-static JsonObject *do_stat(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_stat(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *path;
     struct stat st;
@@ -383,7 +383,7 @@ static JsonObject *do_stat(VmigLocal *local, VmigReader *args, GError **error)
     return reply;
 }
 
-static JsonObject *do_allocated(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_allocated(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *path;
     struct stat st;
@@ -396,7 +396,7 @@ static JsonObject *do_allocated(VmigLocal *local, VmigReader *args, GError **err
     return reply;
 }
 
-static JsonObject *do_count_snapshots(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_count_snapshots(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *path = vmig_reader_text(args, "path");
     guint32 count = 0;
@@ -409,7 +409,7 @@ static JsonObject *do_count_snapshots(VmigLocal *local, VmigReader *args, GError
     return reply;
 }
 
-static JsonObject *do_locks(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_locks(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *path;
     struct stat st;
@@ -425,7 +425,7 @@ static JsonObject *do_locks(VmigLocal *local, VmigReader *args, GError **error)
 }
 
 /* An image that somebody writes to is checked all the same, with what that is worth: the flow decides when to ask. */
-static JsonObject *do_check(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_check(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *path = vmig_reader_text(args, "path");
     const char *format = vmig_reader_text(args, "format");
@@ -443,9 +443,3 @@ static JsonObject *do_check(VmigLocal *local, VmigReader *args, GError **error)
     json_object_set_int_member(reply, "leaks", leaks);
     return reply;
 }
-
-const VmigLocalMethod vmig_local_file_methods[] = {
-    {"path", do_path},           {"survey", do_survey}, {"stat", do_stat},
-    {"allocated", do_allocated}, {"locks", do_locks},   {"count-snapshots", do_count_snapshots},
-    {"real-path", do_resolve},   {"check", do_check},   {NULL, NULL},
-};

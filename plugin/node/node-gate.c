@@ -37,7 +37,7 @@ static VmigJob *load_record(VmigLocal *local, const char *job, GError **error)
     return vmig_journal_load(local->journal, job, error);
 }
 
-static JsonObject *do_intend(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_intend(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *job = vmig_local_job(args);
     const char *path = vmig_reader_text(args, "path");
@@ -55,7 +55,7 @@ static JsonObject *do_intend(VmigLocal *local, VmigReader *args, GError **error)
     return vmig_local_done(vmig_gate_intend(local->journal, job, path, kind, error));
 }
 
-static JsonObject *do_made(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_made(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *job = vmig_local_job(args);
     const char *path = vmig_reader_text(args, "path");
@@ -141,7 +141,7 @@ static gboolean remove_file(VmigLocal *local, const char *job, const char *path,
            vmig_local_check_unused(local, path, error) && gate_remove(local, job, path, reason, error);
 }
 
-static JsonObject *do_remove(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_remove(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *job = vmig_local_job(args);
     const char *path = vmig_reader_text(args, "path");
@@ -199,7 +199,7 @@ static gboolean remove_base(VmigLocal *local, const char *job, const VmigFile *f
     return fd < 0 || unlink_base(local, job, file, fd, error);
 }
 
-static JsonObject *do_remove_base(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_remove_base(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *job = vmig_local_job(args);
     JsonObject *object = vmig_reader_object(args, "file");
@@ -277,7 +277,7 @@ static gboolean check_backing(VmigLocal *local, const char *job, const char *pat
            vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is no disk that job %s copied here", backing, job);
 }
 
-static JsonObject *do_create_overlay(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_create_overlay(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *job = vmig_local_job(args);
     const char *path = vmig_reader_text(args, "path");
@@ -311,7 +311,7 @@ static gboolean is_made_overlay(const VmigJournalFile *row)
     return row != NULL && g_str_equal(row->kind, "overlay") && !g_str_equal(row->state, "removed");
 }
 
-static JsonObject *do_commit_offline(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_commit_offline(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *job = vmig_local_job(args);
     const char *path = vmig_reader_text(args, "path");
@@ -339,7 +339,7 @@ static gboolean is_leftover(VmigLocal *local, const VmigJournalFile *file, gbool
            vmig_local_exists(local, file->path);
 }
 
-static JsonObject *do_leftovers(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_leftovers(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *job = vmig_local_job(args);
     g_autoptr(GError) failure = NULL;
@@ -369,14 +369,3 @@ static JsonObject *do_leftovers(VmigLocal *local, VmigReader *args, GError **err
     }
     return g_steal_pointer(&reply);
 }
-
-const VmigLocalMethod vmig_local_gate_methods[] = {
-    {"intend", do_intend},
-    {"made", do_made},
-    {"remove", do_remove},
-    {"remove-base", do_remove_base},
-    {"create-overlay", do_create_overlay},
-    {"commit-offline", do_commit_offline},
-    {"leftovers", do_leftovers},
-    {NULL, NULL},
-};

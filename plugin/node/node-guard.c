@@ -61,12 +61,12 @@ static JsonObject *guard_paths(VmigLocal *local, VmigReader *args, PathsFunc ask
     return vmig_local_done(TRUE);
 }
 
-static JsonObject *do_freeze(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_freeze(VmigLocal *local, VmigReader *args, GError **error)
 {
     return guard_paths(local, args, vmig_guard_freeze, error);
 }
 
-static JsonObject *do_fence_arm(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_fence_arm(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *job = vmig_local_job(args);
     g_autoptr(JsonObject) reply = guard_paths(local, args, vmig_guard_fence_arm, error);
@@ -99,12 +99,12 @@ static JsonObject *guard_drop(VmigLocal *local, VmigReader *args, gboolean (*ask
     return vmig_local_done(forgive_absence(ok, failure, error));
 }
 
-static JsonObject *do_thaw(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_thaw(VmigLocal *local, VmigReader *args, GError **error)
 {
     return guard_drop(local, args, vmig_guard_thaw, error);
 }
 
-static JsonObject *do_fence_drop(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_fence_drop(VmigLocal *local, VmigReader *args, GError **error)
 {
     return guard_drop(local, args, vmig_guard_fence_drop, error);
 }
@@ -116,12 +116,12 @@ static gboolean stop_and_bury(const char *socket, GError **error)
            (unlink(socket) == 0 || errno == ENOENT || vmig_fail_errno(error, errno, "removing %s", socket));
 }
 
-static JsonObject *do_guard_stop(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_guard_stop(VmigLocal *local, VmigReader *args, GError **error)
 {
     return guard_drop(local, args, stop_and_bury, error);
 }
 
-static JsonObject *do_fence_take(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_fence_take(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *job = vmig_local_job(args);
     guint64 wait_us = vmig_reader_size(args, "wait_us");
@@ -152,7 +152,7 @@ static gboolean given_away(VmigLocal *local, const char *job, GError **error)
            vmig_fail(error, VMIG_ERROR_GATE, NULL, "by the journal the guest of job %s is still the source's", job);
 }
 
-static JsonObject *do_end_left(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_end_source_qemu(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *job = vmig_local_job(args);
     const char *uuid = vmig_reader_text(args, "uuid");
@@ -180,7 +180,7 @@ static gboolean sync_folder(const char *path, GError **error)
 }
 
 /* libvirt renames a finished file into place but does not sync the folder (virXMLSaveFile → virFileRewrite). */
-static JsonObject *do_sync_config(VmigLocal *local, VmigReader *args G_GNUC_UNUSED, GError **error)
+JsonObject *vmig_local_do_sync_config(VmigLocal *local, VmigReader *args G_GNUC_UNUSED, GError **error)
 {
     g_autofree char *autostart = g_build_filename(local->libvirt_dir, "autostart", NULL);
 
@@ -189,7 +189,7 @@ static JsonObject *do_sync_config(VmigLocal *local, VmigReader *args G_GNUC_UNUS
 
 /* Root's own, so that nobody can put another socket in the place of the one to libvirt; QEMU's user can make sockets
  * in it (a destination's QEMU listens there), everybody can connect to a socket whose mode lets him. */
-static JsonObject *do_rundir(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_rundir(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *job = vmig_local_job(args);
     struct stat st;
@@ -239,7 +239,7 @@ static gboolean remove_sockets_and_flags(int folder, const char *path, GError **
     return ok;
 }
 
-static JsonObject *do_rundir_remove(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_rundir_remove(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *job = vmig_local_job(args);
 
@@ -253,17 +253,3 @@ static JsonObject *do_rundir_remove(VmigLocal *local, VmigReader *args, GError *
         return NULL;
     return vmig_local_done(rmdir(path) == 0 || errno == ENOENT || vmig_fail_errno(error, errno, "removing %s", path));
 }
-
-const VmigLocalMethod vmig_local_guard_methods[] = {
-    {"freeze", do_freeze},
-    {"thaw", do_thaw},
-    {"fence-arm", do_fence_arm},
-    {"fence-take", do_fence_take},
-    {"fence-drop", do_fence_drop},
-    {"end-source-qemu", do_end_left},
-    {"guard-stop", do_guard_stop},
-    {"sync-config", do_sync_config},
-    {"rundir", do_rundir},
-    {"rundir-remove", do_rundir_remove},
-    {NULL, NULL},
-};

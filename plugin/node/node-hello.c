@@ -22,7 +22,7 @@ static char *qemu_img_version(GError **error)
     return g_strdup(words[2]);
 }
 
-static JsonObject *do_hello(VmigLocal *local, VmigReader *args G_GNUC_UNUSED, GError **error)
+JsonObject *vmig_local_do_hello(VmigLocal *local, VmigReader *args G_GNUC_UNUSED, GError **error)
 {
     g_autofree char *version = qemu_img_version(error);
 
@@ -47,8 +47,8 @@ static JsonObject *do_hello(VmigLocal *local, VmigReader *args G_GNUC_UNUSED, GE
     return reply;
 }
 
-static JsonObject *do_libvirt_socket(VmigLocal *local G_GNUC_UNUSED, VmigReader *args G_GNUC_UNUSED,
-                                     GError **error G_GNUC_UNUSED)
+JsonObject *vmig_local_do_libvirt_socket(VmigLocal *local G_GNUC_UNUSED, VmigReader *args G_GNUC_UNUSED,
+                                         GError **error G_GNUC_UNUSED)
 {
     JsonObject *reply = json_object_new();
 
@@ -56,9 +56,3 @@ static JsonObject *do_libvirt_socket(VmigLocal *local G_GNUC_UNUSED, VmigReader 
         reply, "state", vmig_libvirt_socket_state(VMIG_REMOTE_LIBVIRT_SOCKET, "/var/run/libvirt/virtqemud-sock"));
     return reply;
 }
-
-const VmigLocalMethod vmig_local_hello_methods[] = {
-    {"hello", do_hello},
-    {"libvirt-socket", do_libvirt_socket},
-    {NULL, NULL},
-};

@@ -154,7 +154,7 @@ static const char *kind_of(const struct stat *st)
     return S_ISBLK(st->st_mode) ? "block" : "other";
 }
 
-static JsonObject *do_identity(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_identity(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *path = vmig_reader_text(args, "path");
     g_autoptr(JsonObject) reply = json_object_new();
@@ -178,7 +178,7 @@ static JsonObject *do_identity(VmigLocal *local, VmigReader *args, GError **erro
     return g_steal_pointer(&reply);
 }
 
-static JsonObject *do_digest(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_digest(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *path = vmig_reader_text(args, "path");
     g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
@@ -209,9 +209,3 @@ static JsonObject *do_digest(VmigLocal *local, VmigReader *args, GError **error)
     json_object_set_string_member(reply, "digest", g_checksum_get_string(sum));
     return reply;
 }
-
-const VmigLocalMethod vmig_local_identity_methods[] = {
-    {"identity", do_identity},
-    {"digest", do_digest},
-    {NULL, NULL},
-};

@@ -31,22 +31,11 @@ typedef struct {
 /* NULL with the error set. Mistakes in args are told by the dispatcher if the handler returns NULL without an error. */
 typedef JsonObject *(*VmigLocalHandler)(VmigLocal *local, VmigReader *args, GError **error);
 
-typedef struct {
-    const char *method;
-    VmigLocalHandler handle;
-} VmigLocalMethod;
-
-/* One table a file, each ended by {NULL, NULL}. */
-extern const VmigLocalMethod vmig_local_file_methods[];
-extern const VmigLocalMethod vmig_local_gate_methods[];
-extern const VmigLocalMethod vmig_local_copy_methods[];
-extern const VmigLocalMethod vmig_local_guard_methods[];
-extern const VmigLocalMethod vmig_local_content_methods[];
-extern const VmigLocalMethod vmig_local_identity_methods[];
-extern const VmigLocalMethod vmig_local_text_methods[];
-extern const VmigLocalMethod vmig_local_rehearsal_methods[];
-extern const VmigLocalMethod vmig_local_hello_methods[];
-extern const VmigLocalMethod vmig_local_orphan_methods[];
+/* One for each method of port/methods.def. */
+#define VMIG_METHOD(symbol, function, name, peer, time)                                                                \
+    JsonObject *vmig_local_do_##function(VmigLocal *local, VmigReader *args, GError **error);
+#include "port/methods.def"
+#undef VMIG_METHOD
 
 typedef int VmigFd;
 static inline void vmig_fd_close(VmigFd fd)
@@ -99,10 +88,7 @@ gboolean vmig_local_was_given(const VmigLocal *local, const char *job);
 
 /* What the agent holds another host's requests against: node-peer.c. All GATE. First for each request: may a peer
  * ask that, with these arguments? Then, by this host's own record: */
-gboolean vmig_local_peer_may(VmigLocal *local, const char *method, JsonObject *args, GError **error);
-gboolean vmig_local_peer_knows(const char *method);
-/* The names of all methods. (transfer full) */
-char **vmig_local_methods(void);
+gboolean vmig_local_peer_may(VmigLocal *local, VmigMethod method, JsonObject *args, GError **error);
 typedef enum {
     VMIG_PEER_OVERLAY,
     VMIG_PEER_OVERLAY_OR_HOLD,
@@ -127,7 +113,6 @@ void vmig_local_hold_plan(VmigLocal *local, const char *job, const char *const *
 gboolean vmig_local_hold(VmigLocal *local, const char *job, GError **error);
 void vmig_local_hold_drop(VmigLocal *local, const char *job);
 
-extern const VmigLocalMethod vmig_local_user_methods[];
 /* Who needs an image that was there before the job, by all of node/image-users.h, or that it is not the file that the
  * record describes; NULL where it is proven that it is, and that nothing needs it. leaving: paths of images that go
  * with it, or NULL. (transfer full) */

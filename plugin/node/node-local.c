@@ -84,7 +84,7 @@ static gboolean check_held(const HeldLock *held, const char *job, GError **error
     return vmig_fail(error, VMIG_ERROR_LOCKED, NULL, "job %s holds the domain", held->job);
 }
 
-static JsonObject *do_lock(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_lock(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *job = vmig_local_job(args);
     const char *uuid = vmig_reader_text(args, "uuid");
@@ -118,7 +118,7 @@ static JsonObject *do_lock(VmigLocal *local, VmigReader *args, GError **error)
     return vmig_local_done(TRUE);
 }
 
-static JsonObject *do_unlock(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_unlock(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *job = vmig_local_job(args);
     const char *uuid = vmig_reader_text(args, "uuid");
@@ -143,7 +143,7 @@ static VmigJob *read_record(JsonObject *record, GError **error)
     return NULL;
 }
 
-static JsonObject *do_record_put(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_record_put(VmigLocal *local, VmigReader *args, GError **error)
 {
     JsonObject *record = vmig_reader_object(args, "record");
 
@@ -165,7 +165,7 @@ static void note_given(const VmigLocal *local, const char *job)
     vmig_flag_set(folder, VMIG_FLAG_GIVEN, NULL);
 }
 
-static JsonObject *do_catch_up(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_catch_up(VmigLocal *local, VmigReader *args, GError **error)
 {
     JsonObject *record = vmig_reader_object(args, "record");
     const char *role = vmig_reader_text(args, "role");
@@ -182,7 +182,7 @@ static JsonObject *do_catch_up(VmigLocal *local, VmigReader *args, GError **erro
     return vmig_local_done(ok);
 }
 
-static JsonObject *do_record_get(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_record_get(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *id = vmig_local_job(args);
     g_autoptr(GError) failure = NULL;
@@ -211,7 +211,7 @@ gboolean vmig_local_was_given(const VmigLocal *local, const char *job)
     return vmig_flag_is_set(folder, VMIG_FLAG_GIVEN);
 }
 
-static JsonObject *do_was_given(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_was_given(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *job = vmig_local_job(args);
 
@@ -222,7 +222,7 @@ static JsonObject *do_was_given(VmigLocal *local, VmigReader *args, GError **err
     return reply;
 }
 
-static JsonObject *do_token_put(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_token_put(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *job = vmig_local_job(args);
     const char *owner = vmig_reader_text(args, "owner");
@@ -238,51 +238,11 @@ static JsonObject *do_token_put(VmigLocal *local, VmigReader *args, GError **err
     return vmig_local_done(ok);
 }
 
-static const VmigLocalMethod own_methods[] = {
-    {"lock", do_lock},
-    {"unlock", do_unlock},
-    {"record-put", do_record_put},
-    {"record-get", do_record_get},
-    {"token-put", do_token_put},
-    {"catch-up", do_catch_up},
-    {"was-given", do_was_given},
-    {NULL, NULL},
+static const VmigLocalHandler handlers[] = {
+#define VMIG_METHOD(symbol, function, name, peer, time) [VMIG_METHOD_##symbol] = vmig_local_do_##function,
+#include "port/methods.def"
+#undef VMIG_METHOD
 };
-
-static const VmigLocalMethod *const tables[] = {
-    own_methods,
-    vmig_local_user_methods,
-    vmig_local_file_methods,
-    vmig_local_gate_methods,
-    vmig_local_copy_methods,
-    vmig_local_guard_methods,
-    vmig_local_orphan_methods,
-    vmig_local_content_methods,
-    vmig_local_identity_methods,
-    vmig_local_text_methods,
-    vmig_local_rehearsal_methods,
-    vmig_local_hello_methods,
-};
-
-static VmigLocalHandler find_handler(const char *name)
-{
-    for (guint t = 0; t < G_N_ELEMENTS(tables); t++)
-        for (const VmigLocalMethod *method = tables[t]; method->method != NULL; method++)
-            if (g_str_equal(method->method, name))
-                return method->handle;
-    return NULL;
-}
-
-char **vmig_local_methods(void)
-{
-    GPtrArray *names = g_ptr_array_new();
-
-    for (guint t = 0; t < G_N_ELEMENTS(tables); t++)
-        for (const VmigLocalMethod *method = tables[t]; method->method != NULL; method++)
-            g_ptr_array_add(names, g_strdup(method->method));
-    g_ptr_array_add(names, NULL);
-    return (char **)g_ptr_array_free(names, FALSE);
-}
 
 static gboolean is_cancelled(VmigLocal *local)
 {
@@ -290,23 +250,18 @@ static gboolean is_cancelled(VmigLocal *local)
     return local->cancelled;
 }
 
-static JsonObject *local_call(VmigNode *self, const char *method, JsonObject *args, GError **error)
+static JsonObject *local_call(VmigNode *self, VmigMethod method, JsonObject *args, GError **error)
 {
     VmigLocal *local = (VmigLocal *)self;
-    VmigLocalHandler handle = find_handler(method);
     VmigReader reader = vmig_reader(args);
 
-    if (handle == NULL) {
-        vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "there is no method of that name");
-        return NULL;
-    }
     if (is_cancelled(local)) {
-        vmig_fail(error, VMIG_ERROR_CANCELLED, NULL, "'%s' was cancelled", method);
+        vmig_fail(error, VMIG_ERROR_CANCELLED, NULL, "'%s' was cancelled", vmig_method_name(method));
         return NULL;
     }
     if (local->serves_peer && !vmig_local_peer_may(local, method, args, error))
         return NULL;
-    return handle(local, &reader, error);
+    return handlers[method](local, &reader, error);
 }
 
 static void local_free(VmigNode *self)

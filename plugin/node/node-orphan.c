@@ -41,7 +41,7 @@ static GPtrArray *files_of(const VmigJob *job, gboolean is_source)
     return disks;
 }
 
-static JsonObject *do_orphan(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_orphan(VmigLocal *local, VmigReader *args, GError **error)
 {
     static const char *const kinds[] = {"none", "suspended", "running", "unclear"};
     const char *id = vmig_local_job(args);
@@ -63,7 +63,7 @@ static JsonObject *do_orphan(VmigLocal *local, VmigReader *args, GError **error)
     return reply;
 }
 
-static JsonObject *do_orphan_end(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_orphan_end(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *id = vmig_local_job(args);
     const char *uuid = vmig_reader_text(args, "uuid");
@@ -80,9 +80,3 @@ static JsonObject *do_orphan_end(VmigLocal *local, VmigReader *args, GError **er
     g_autoptr(GPtrArray) disks = files_of(job, is_source);
     return vmig_local_done(vmig_orphan_end(local->libvirt_run_dir, job->domain, uuid, disks, error));
 }
-
-const VmigLocalMethod vmig_local_orphan_methods[] = {
-    {"orphan", do_orphan},
-    {"orphan-end", do_orphan_end},
-    {NULL, NULL},
-};

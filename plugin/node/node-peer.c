@@ -12,82 +12,6 @@
 #include "drivers/libvirt/own-domains.h"
 #include "node/node-local-private.h"
 
-typedef enum {
-    LOOKS,     /* changes nothing */
-    LOCKS,     /* "lock" */
-    RECORDS,   /* with the lock of the guest that the record names */
-    WORKS,     /* with the lock of the job */
-    ON_SOURCE, /* the same, where this host is the job's source */
-    ON_DEST,   /* the same, where it is the destination */
-} Rule;
-
-static const struct {
-    const char *method;
-    Rule rule;
-} rules[] = {
-    {"hello", LOOKS},
-    {"path", LOOKS},
-    {"survey", LOOKS},
-    {"real-path", LOOKS},
-    {"stat", LOOKS},
-    {"allocated", LOOKS},
-    {"locks", LOOKS},
-    {"count-snapshots", LOOKS},
-    {"check", LOOKS},
-    {"contents", LOOKS},
-    {"content-page", LOOKS},
-    {"identity", LOOKS},
-    {"digest", LOOKS},
-    {"record-get", LOOKS},
-    {"texts-missing", LOOKS},
-    {"texts-get", LOOKS},
-    {"was-given", LOOKS},
-    {"users", LOOKS},
-    {"leftovers", LOOKS},
-    {"sync-config", LOOKS},
-    {"libvirt-socket", LOOKS},
-    {"unlock", LOOKS}, /* only what this process holds */
-    /* Of no job: empty files under names that this host chooses and records, and no others go. */
-    {"rehearsal-begin", LOOKS},
-    {"rehearsal-unlink", LOOKS},
-    {"rehearsal-end", LOOKS},
-    {"lock", LOCKS},
-    {"record-put", RECORDS},
-    {"catch-up", RECORDS},
-    {"texts-put", WORKS},
-    {"token-put", WORKS},
-    {"intend", WORKS},
-    {"made", WORKS},
-    {"remove", WORKS},
-    {"remove-base", ON_SOURCE},
-    {"create-overlay", ON_DEST},
-    {"commit-offline", WORKS},
-    {"receive", ON_DEST},
-    {"known", ON_DEST},
-    {"received", ON_DEST},
-    {"place", ON_DEST},
-    {"unplace", ON_DEST},
-    {"freeze", ON_SOURCE},
-    {"thaw", ON_SOURCE},
-    {"fence-arm", ON_SOURCE},
-    {"fence-take", ON_SOURCE},
-    {"fence-drop", ON_SOURCE},
-    {"end-source-qemu", ON_SOURCE},
-    {"orphan", WORKS},
-    {"orphan-end", WORKS}, /* by the record here and by what QEMU says (node-orphan.c) */
-    {"guard-stop", WORKS},
-    {"rundir", WORKS},
-    {"rundir-remove", WORKS},
-};
-
-gboolean vmig_local_peer_knows(const char *method)
-{
-    for (guint i = 0; i < G_N_ELEMENTS(rules); i++)
-        if (g_str_equal(rules[i].method, method))
-            return TRUE;
-    return FALSE;
-}
-
 static VmigJob *own_record(VmigLocal *local, const char *job, GError **error)
 {
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
@@ -119,31 +43,33 @@ static gboolean check_lock(VmigLocal *local, const char *job, const char *uuid, 
            vmig_fail(error, VMIG_ERROR_GATE, NULL, "cannot lock domain %s: job %s is about another one", uuid, job);
 }
 
-static gboolean check_locked(VmigLocal *local, const char *method, const char *job, const char *uuid, GError **error)
+static gboolean check_locked(VmigLocal *local, VmigMethod method, const char *job, const char *uuid, GError **error)
 {
     return vmig_local_holds(local, job, uuid) ||
            vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is refused: the other host does not hold the lock of job %s",
-                     method, job);
+                     vmig_method_name(method), job);
 }
 
-static gboolean check_role(VmigLocal *local, const char *method, const char *job, const char *role, GError **error)
+static gboolean check_role(VmigLocal *local, VmigMethod method, const char *job, const char *role, GError **error)
 {
     g_autofree char *own = vmig_local_role(local, job, error);
 
-    return own != NULL &&
-           (g_str_equal(own, role) || vmig_fail(error, VMIG_ERROR_GATE, NULL,
-                                                "'%s' is refused: this host is the %s of job %s", method, own, job));
+    return own != NULL && (g_str_equal(own, role) ||
+                           vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is refused: this host is the %s of job %s",
+                                     vmig_method_name(method), own, job));
 }
 
-static gboolean check_work(VmigLocal *local, const char *method, Rule rule, JsonObject *args, GError **error)
+static gboolean check_work(VmigLocal *local, VmigMethod method, JsonObject *args, GError **error)
 {
     VmigReader reader = vmig_reader(args);
     const char *job = vmig_local_job(&reader);
 
     if (!vmig_local_args(&reader, error) || !check_locked(local, method, job, NULL, error))
         return FALSE;
-    return rule == WORKS ||
-           check_role(local, method, job, rule == ON_SOURCE ? VMIG_ROLE_SOURCE : VMIG_ROLE_DESTINATION, error);
+    VmigMethodPeer rule = vmig_method_peer(method);
+    return rule == VMIG_PEER_WORKS ||
+           check_role(local, method, job, rule == VMIG_PEER_ON_SOURCE ? VMIG_ROLE_SOURCE : VMIG_ROLE_DESTINATION,
+                      error);
 }
 
 /* --- records --- */
@@ -199,10 +125,10 @@ static gboolean check_left(VmigLocal *local, const VmigJob *told, GError **error
                                             "job %s cannot end as done: its guest still runs on this host", told->id);
 }
 
-static gboolean check_record(VmigLocal *local, const char *method, JsonObject *args, GError **error)
+static gboolean check_record(VmigLocal *local, VmigMethod method, JsonObject *args, GError **error)
 {
     VmigReader reader = vmig_reader(args);
-    gboolean catches_up = g_str_equal(method, "catch-up");
+    gboolean catches_up = method == VMIG_METHOD_CATCH_UP;
     JsonObject *record = vmig_reader_object(&reader, "record");
     const char *told_role = catches_up ? vmig_reader_text(&reader, "role") : NULL;
     g_autoptr(VmigJob) own = NULL;
@@ -224,24 +150,31 @@ static gboolean check_record(VmigLocal *local, const char *method, JsonObject *a
     return role != NULL && (!g_str_equal(role, VMIG_ROLE_SOURCE) || check_left(local, told, error));
 }
 
-gboolean vmig_local_peer_may(VmigLocal *local, const char *method, JsonObject *args, GError **error)
+static gboolean check_lock_request(VmigLocal *local, VmigReader *args, GError **error)
+{
+    const char *job = vmig_local_job(args);
+    const char *uuid = vmig_reader_text(args, "uuid");
+
+    return vmig_local_args(args, error) && check_lock(local, job, uuid, error);
+}
+
+gboolean vmig_local_peer_may(VmigLocal *local, VmigMethod method, JsonObject *args, GError **error)
 {
     VmigReader reader = vmig_reader(args);
 
-    for (guint i = 0; i < G_N_ELEMENTS(rules); i++) {
-        if (!g_str_equal(rules[i].method, method))
-            continue;
-        if (rules[i].rule == LOOKS)
-            return TRUE;
-        if (rules[i].rule == RECORDS)
-            return check_record(local, method, args, error);
-        if (rules[i].rule != LOCKS)
-            return check_work(local, method, rules[i].rule, args, error);
-        const char *job = vmig_local_job(&reader);
-        const char *uuid = vmig_reader_text(&reader, "uuid");
-        return vmig_local_args(&reader, error) && check_lock(local, job, uuid, error);
+    switch (vmig_method_peer(method)) {
+    case VMIG_PEER_LOOKS:
+        return TRUE;
+    case VMIG_PEER_LOCKS:
+        return check_lock_request(local, &reader, error);
+    case VMIG_PEER_RECORDS:
+        return check_record(local, method, args, error);
+    case VMIG_PEER_WORKS:
+    case VMIG_PEER_ON_SOURCE:
+    case VMIG_PEER_ON_DEST:
+        return check_work(local, method, args, error);
     }
-    return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is no method for another host", method);
+    g_return_val_if_reached(FALSE);
 }
 
 /* --- files --- */

@@ -218,7 +218,7 @@ static gboolean end_rehearsal(VmigLocal *local, int records, int record, const c
     return TRUE;
 }
 
-static JsonObject *do_rehearsal_begin(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_rehearsal_begin(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *domain = vmig_reader_text(args, "domain");
     g_auto(GStrv) paths = vmig_reader_texts(args, "paths");
@@ -264,7 +264,7 @@ static gboolean read_id(VmigLocal *local, VmigReader *args, const char **id, int
 }
 
 /* QEMU has them open, and nobody else needs their names. */
-static JsonObject *do_rehearsal_unlink(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_rehearsal_unlink(VmigLocal *local, VmigReader *args, GError **error)
 {
     g_auto(VmigFd) records = -1;
     g_auto(VmigFd) record = -1;
@@ -276,7 +276,7 @@ static JsonObject *do_rehearsal_unlink(VmigLocal *local, VmigReader *args, GErro
 }
 
 /* After the twin is gone. Repeated it is success. */
-static JsonObject *do_rehearsal_end(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_rehearsal_end(VmigLocal *local, VmigReader *args, GError **error)
 {
     g_auto(VmigFd) records = -1;
     g_auto(VmigFd) record = -1;
@@ -329,10 +329,3 @@ GHashTable *vmig_local_rehearsals_new(void)
 {
     return g_hash_table_new_full(g_str_hash, g_str_equal, g_free, close_record);
 }
-
-const VmigLocalMethod vmig_local_rehearsal_methods[] = {
-    {"rehearsal-begin", do_rehearsal_begin},
-    {"rehearsal-unlink", do_rehearsal_unlink},
-    {"rehearsal-end", do_rehearsal_end},
-    {NULL, NULL},
-};

@@ -25,7 +25,7 @@ static JsonObject *texts_reply(const char *member, const char *const *texts)
     return reply;
 }
 
-static JsonObject *do_texts_missing(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_texts_missing(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *job = vmig_local_job(args);
     g_auto(GStrv) names = vmig_reader_texts(args, "names");
@@ -39,7 +39,7 @@ static JsonObject *do_texts_missing(VmigLocal *local, VmigReader *args, GError *
     return missing != NULL ? texts_reply("missing", (const char *const *)missing) : NULL;
 }
 
-static JsonObject *do_texts_put(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_texts_put(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *job = vmig_local_job(args);
     g_auto(GStrv) texts = vmig_reader_texts(args, "texts");
@@ -50,7 +50,7 @@ static JsonObject *do_texts_put(VmigLocal *local, VmigReader *args, GError **err
     return vmig_local_done(vmig_journal_texts_put(local->journal, job, (const char *const *)texts, error));
 }
 
-static JsonObject *do_texts_get(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_texts_get(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *job = vmig_local_job(args);
     g_auto(GStrv) names = vmig_reader_texts(args, "names");
@@ -73,10 +73,3 @@ static JsonObject *do_texts_get(VmigLocal *local, VmigReader *args, GError **err
     g_ptr_array_add(texts, NULL);
     return texts_reply("texts", (const char *const *)texts->pdata);
 }
-
-const VmigLocalMethod vmig_local_text_methods[] = {
-    {"texts-missing", do_texts_missing},
-    {"texts-put", do_texts_put},
-    {"texts-get", do_texts_get},
-    {NULL, NULL},
-};

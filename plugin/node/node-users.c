@@ -80,7 +80,7 @@ int vmig_local_claim(VmigLocal *local, const VmigFile *file, const char *path, c
     return -1;
 }
 
-static JsonObject *do_users(VmigLocal *local, VmigReader *args, GError **error)
+JsonObject *vmig_local_do_users(VmigLocal *local, VmigReader *args, GError **error)
 {
     g_auto(GStrv) paths = vmig_reader_texts(args, "paths");
     const char *domain = vmig_reader_maybe_text(args, "domain");
@@ -99,8 +99,3 @@ static JsonObject *do_users(VmigLocal *local, VmigReader *args, GError **error)
     json_object_set_array_member(reply, "users", array);
     return reply;
 }
-
-const VmigLocalMethod vmig_local_user_methods[] = {
-    {"users", do_users},
-    {NULL, NULL},
-};

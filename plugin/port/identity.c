@@ -18,7 +18,7 @@ void vmig_identity_free(VmigIdentity *identity)
     g_free(identity);
 }
 
-static JsonObject *ask(VmigNode *node, const char *method, const char *path, GError **error)
+static JsonObject *ask(VmigNode *node, VmigMethod method, const char *path, GError **error)
 {
     g_autoptr(JsonObject) args = json_object_new();
 
@@ -42,7 +42,7 @@ static VmigIdentityKind read_kind(VmigReader *reader)
 
 VmigIdentity *vmig_identity_ask(VmigNode *node, const char *path, GError **error)
 {
-    g_autoptr(JsonObject) reply = ask(node, "identity", path, error);
+    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_IDENTITY, path, error);
 
     if (reply == NULL)
         return NULL;
@@ -64,7 +64,7 @@ VmigIdentity *vmig_identity_ask(VmigNode *node, const char *path, GError **error
 
 char *vmig_identity_digest(VmigNode *node, const char *path, GError **error)
 {
-    g_autoptr(JsonObject) reply = ask(node, "digest", path, error);
+    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_DIGEST, path, error);
 
     if (reply == NULL)
         return NULL;

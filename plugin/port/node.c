@@ -83,7 +83,7 @@ static void name_host(const VmigNode *node, GError **error)
         g_prefix_error(error, "%s", prefix);
 }
 
-static JsonObject *ask(VmigNode *node, const char *method, JsonObject *args, GError **error)
+static JsonObject *ask(VmigNode *node, VmigMethod method, JsonObject *args, GError **error)
 {
     g_autoptr(JsonObject) owned = args;
     JsonObject *reply = node->ops->call(node, method, owned, error);
@@ -94,15 +94,15 @@ static JsonObject *ask(VmigNode *node, const char *method, JsonObject *args, GEr
 }
 
 /* Ends the reading of a reply. */
-static gboolean understood(const VmigReader *reader, const VmigNode *node, const char *method, GError **error)
+static gboolean understood(const VmigReader *reader, const VmigNode *node, VmigMethod method, GError **error)
 {
-    if (vmig_reader_end(reader, error, "the reply to '%s'", method))
+    if (vmig_reader_end(reader, error, "the reply to '%s'", vmig_method_name(method)))
         return TRUE;
     name_host(node, error);
     return FALSE;
 }
 
-static gboolean tell(VmigNode *node, const char *method, JsonObject *args, GError **error)
+static gboolean tell(VmigNode *node, VmigMethod method, JsonObject *args, GError **error)
 {
     g_autoptr(JsonObject) reply = ask(node, method, args, error);
     return reply != NULL;
@@ -172,7 +172,7 @@ static JsonObject *job_file_args(const VmigJob *job, const VmigFile *file)
 
 VmigNodeFacts *vmig_node_hello(VmigNode *node, GError **error)
 {
-    g_autoptr(JsonObject) reply = ask(node, "hello", json_object_new(), error);
+    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_HELLO, json_object_new(), error);
 
     if (reply == NULL)
         return NULL;
@@ -188,23 +188,23 @@ VmigNodeFacts *vmig_node_hello(VmigNode *node, GError **error)
     facts->aes = vmig_reader_flag(&reader, "aes");
     facts->migrate_host = g_strdup(vmig_reader_maybe_text(&reader, "migrate_host"));
     facts->images_denied = vmig_reader_flag(&reader, "images_denied");
-    return understood(&reader, node, "hello", error) ? g_steal_pointer(&facts) : NULL;
+    return understood(&reader, node, VMIG_METHOD_HELLO, error) ? g_steal_pointer(&facts) : NULL;
 }
 
 char *vmig_node_libvirt_socket(VmigNode *node, GError **error)
 {
-    g_autoptr(JsonObject) reply = ask(node, "libvirt-socket", json_object_new(), error);
+    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_LIBVIRT_SOCKET, json_object_new(), error);
 
     if (reply == NULL)
         return NULL;
     VmigReader reader = vmig_reader(reply);
     g_autofree char *state = g_strdup(vmig_reader_text(&reader, "state"));
-    return understood(&reader, node, "libvirt-socket", error) ? g_steal_pointer(&state) : NULL;
+    return understood(&reader, node, VMIG_METHOD_LIBVIRT_SOCKET, error) ? g_steal_pointer(&state) : NULL;
 }
 
 VmigPathFacts *vmig_node_path(VmigNode *node, const char *path, GError **error)
 {
-    g_autoptr(JsonObject) reply = ask(node, "path", path_args(path), error);
+    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_PATH, path_args(path), error);
 
     if (reply == NULL)
         return NULL;
@@ -228,18 +228,18 @@ VmigPathFacts *vmig_node_path(VmigNode *node, const char *path, GError **error)
         facts->kept_bytes = vmig_reader_size(&reader, "kept_bytes");
         facts->kept_why_not = g_strdup(vmig_reader_maybe_text(&reader, "kept_why_not"));
     }
-    return understood(&reader, node, "path", error) ? g_steal_pointer(&facts) : NULL;
+    return understood(&reader, node, VMIG_METHOD_PATH, error) ? g_steal_pointer(&facts) : NULL;
 }
 
 char *vmig_node_real_path(VmigNode *node, const char *path, GError **error)
 {
-    g_autoptr(JsonObject) reply = ask(node, "real-path", path_args(path), error);
+    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_REAL_PATH, path_args(path), error);
 
     if (reply == NULL)
         return NULL;
     VmigReader reader = vmig_reader(reply);
     const char *real = vmig_reader_text(&reader, "path");
-    return understood(&reader, node, "real-path", error) ? g_strdup(real) : NULL;
+    return understood(&reader, node, VMIG_METHOD_REAL_PATH, error) ? g_strdup(real) : NULL;
 }
 
 static void read_snapshots(VmigReader *image, GPtrArray *snapshots)
@@ -297,7 +297,7 @@ GPtrArray *vmig_node_survey(VmigNode *node, const char *path, const char *format
     JsonObject *args = path_args(path);
 
     set_text(args, "format", format);
-    g_autoptr(JsonObject) reply = ask(node, "survey", args, error);
+    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_SURVEY, args, error);
     if (reply == NULL)
         return NULL;
     g_autoptr(GPtrArray) images = g_ptr_array_new_with_free_func((GDestroyNotify)vmig_image_facts_free);
@@ -311,13 +311,13 @@ GPtrArray *vmig_node_survey(VmigNode *node, const char *path, const char *format
     }
     if (length == 0)
         vmig_reader_mistake(&reader, "images", "an array with at least one image");
-    return understood(&reader, node, "survey", error) ? g_steal_pointer(&images) : NULL;
+    return understood(&reader, node, VMIG_METHOD_SURVEY, error) ? g_steal_pointer(&images) : NULL;
 }
 
 gboolean vmig_node_stat(VmigNode *node, const char *path, guint64 *size, guint64 *dev, guint64 *ino, guint64 *mtime_ns,
                         GError **error)
 {
-    g_autoptr(JsonObject) reply = ask(node, "stat", path_args(path), error);
+    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_STAT, path_args(path), error);
 
     if (reply == NULL)
         return FALSE;
@@ -325,7 +325,7 @@ gboolean vmig_node_stat(VmigNode *node, const char *path, guint64 *size, guint64
     guint64 numbers[] = {vmig_reader_size(&reader, "size"), vmig_reader_bits(&reader, "dev"),
                          vmig_reader_bits(&reader, "ino"), vmig_reader_bits(&reader, "mtime_ns")};
     guint64 *rets[] = {size, dev, ino, mtime_ns};
-    if (!understood(&reader, node, "stat", error))
+    if (!understood(&reader, node, VMIG_METHOD_STAT, error))
         return FALSE;
     for (guint i = 0; i < G_N_ELEMENTS(rets); i++)
         if (rets[i] != NULL)
@@ -335,7 +335,7 @@ gboolean vmig_node_stat(VmigNode *node, const char *path, guint64 *size, guint64
 
 gboolean vmig_node_count_snapshots(VmigNode *node, const char *path, guint32 *count, GError **error)
 {
-    g_autoptr(JsonObject) reply = ask(node, "count-snapshots", path_args(path), error);
+    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_COUNT_SNAPSHOTS, path_args(path), error);
 
     if (reply == NULL)
         return FALSE;
@@ -343,7 +343,7 @@ gboolean vmig_node_count_snapshots(VmigNode *node, const char *path, guint32 *co
     guint64 number = vmig_reader_size(&reader, "count");
     if (number > G_MAXUINT32)
         vmig_reader_mistake(&reader, "count", "a number of 32 bits");
-    if (!understood(&reader, node, "count-snapshots", error))
+    if (!understood(&reader, node, VMIG_METHOD_COUNT_SNAPSHOTS, error))
         return FALSE;
     *count = (guint32)number;
     return TRUE;
@@ -351,14 +351,14 @@ gboolean vmig_node_count_snapshots(VmigNode *node, const char *path, guint32 *co
 
 gboolean vmig_node_locks(VmigNode *node, const char *path, VmigImageLocks *ret, GError **error)
 {
-    g_autoptr(JsonObject) reply = ask(node, "locks", path_args(path), error);
+    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_LOCKS, path_args(path), error);
 
     if (reply == NULL)
         return FALSE;
     VmigReader reader = vmig_reader(reply);
     VmigImageLocks locks = {.writer = vmig_reader_flag(&reader, "writer"),
                             .frozen = vmig_reader_flag(&reader, "frozen")};
-    if (!understood(&reader, node, "locks", error))
+    if (!understood(&reader, node, VMIG_METHOD_LOCKS, error))
         return FALSE;
     *ret = locks;
     return TRUE;
@@ -366,13 +366,13 @@ gboolean vmig_node_locks(VmigNode *node, const char *path, VmigImageLocks *ret, 
 
 gboolean vmig_node_allocated(VmigNode *node, const char *path, guint64 *bytes, GError **error)
 {
-    g_autoptr(JsonObject) reply = ask(node, "allocated", path_args(path), error);
+    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_ALLOCATED, path_args(path), error);
 
     if (reply == NULL)
         return FALSE;
     VmigReader reader = vmig_reader(reply);
     guint64 number = vmig_reader_size(&reader, "bytes");
-    if (!understood(&reader, node, "allocated", error))
+    if (!understood(&reader, node, VMIG_METHOD_ALLOCATED, error))
         return FALSE;
     *bytes = number;
     return TRUE;
@@ -383,12 +383,12 @@ gboolean vmig_node_check(VmigNode *node, const char *path, const char *format, g
     JsonObject *args = path_args(path);
 
     set_text(args, "format", format);
-    g_autoptr(JsonObject) reply = ask(node, "check", args, error);
+    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_CHECK, args, error);
     if (reply == NULL)
         return FALSE;
     VmigReader reader = vmig_reader(reply);
     gint64 number = (gint64)vmig_reader_size(&reader, "leaks");
-    if (!understood(&reader, node, "check", error))
+    if (!understood(&reader, node, VMIG_METHOD_CHECK, error))
         return FALSE;
     if (leaks != NULL)
         *leaks = number;
@@ -401,12 +401,12 @@ gboolean vmig_node_lock(VmigNode *node, const VmigJob *job, const char *tool, GE
 
     if (tool != NULL)
         set_text(args, "tool", tool);
-    return tell(node, "lock", args, error);
+    return tell(node, VMIG_METHOD_LOCK, args, error);
 }
 
 gboolean vmig_node_unlock(VmigNode *node, const VmigJob *job, GError **error)
 {
-    return tell(node, "unlock", job_args(job), error);
+    return tell(node, VMIG_METHOD_UNLOCK, job_args(job), error);
 }
 
 gboolean vmig_node_record_put(VmigNode *node, const VmigJob *job, GError **error)
@@ -414,7 +414,7 @@ gboolean vmig_node_record_put(VmigNode *node, const VmigJob *job, GError **error
     JsonObject *args = json_object_new();
 
     json_object_set_object_member(args, "record", vmig_job_to_json(job));
-    return tell(node, "record-put", args, error);
+    return tell(node, VMIG_METHOD_RECORD_PUT, args, error);
 }
 
 gboolean vmig_node_was_given(VmigNode *node, const VmigJob *job)
@@ -422,12 +422,12 @@ gboolean vmig_node_was_given(VmigNode *node, const VmigJob *job)
     JsonObject *args = json_object_new();
 
     set_text(args, "job", job->id);
-    g_autoptr(JsonObject) reply = ask(node, "was-given", args, NULL);
+    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_WAS_GIVEN, args, NULL);
     if (reply == NULL)
         return FALSE;
     VmigReader reader = vmig_reader(reply);
     gboolean given = vmig_reader_flag(&reader, "given");
-    return understood(&reader, node, "was-given", NULL) && given;
+    return understood(&reader, node, VMIG_METHOD_WAS_GIVEN, NULL) && given;
 }
 
 gboolean vmig_node_catch_up(VmigNode *node, const VmigJob *job, const char *role, GError **error)
@@ -436,7 +436,7 @@ gboolean vmig_node_catch_up(VmigNode *node, const VmigJob *job, const char *role
 
     set_text(args, "role", role);
     json_object_set_object_member(args, "record", vmig_job_to_json(job));
-    return tell(node, "catch-up", args, error);
+    return tell(node, VMIG_METHOD_CATCH_UP, args, error);
 }
 
 gboolean vmig_node_record_get(VmigNode *node, const char *id, VmigJob **ret, GError **error)
@@ -444,12 +444,12 @@ gboolean vmig_node_record_get(VmigNode *node, const char *id, VmigJob **ret, GEr
     JsonObject *args = json_object_new();
 
     set_text(args, "job", id);
-    g_autoptr(JsonObject) reply = ask(node, "record-get", args, error);
+    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_RECORD_GET, args, error);
     if (reply == NULL)
         return FALSE;
     VmigReader reader = vmig_reader(reply);
     JsonObject *object = vmig_reader_maybe_object(&reader, "record");
-    if (!understood(&reader, node, "record-get", error))
+    if (!understood(&reader, node, VMIG_METHOD_RECORD_GET, error))
         return FALSE;
     g_autoptr(VmigJob) job = NULL;
     if (object != NULL) {
@@ -461,7 +461,7 @@ gboolean vmig_node_record_get(VmigNode *node, const char *id, VmigJob **ret, GEr
         /* Acting on another job's record would move another guest's token. */
         if (g_strcmp0(job->id, id) != 0) {
             vmig_reader_mistake(&reader, "record", "the job that was asked for");
-            return understood(&reader, node, "record-get", error);
+            return understood(&reader, node, VMIG_METHOD_RECORD_GET, error);
         }
     }
     *ret = g_steal_pointer(&job);
@@ -473,7 +473,7 @@ char **vmig_node_texts_missing(VmigNode *node, const VmigJob *job, const char *c
     JsonObject *args = job_args(job);
 
     set_texts(args, "names", names);
-    g_autoptr(JsonObject) reply = ask(node, "texts-missing", args, error);
+    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_TEXTS_MISSING, args, error);
     if (reply == NULL)
         return NULL;
     VmigReader reader = vmig_reader(reply);
@@ -481,7 +481,7 @@ char **vmig_node_texts_missing(VmigNode *node, const VmigJob *job, const char *c
     for (guint i = 0; missing[i] != NULL; i++)
         if (!g_strv_contains(names, missing[i]))
             vmig_reader_mistake(&reader, "missing", "some of the names that were asked for");
-    return understood(&reader, node, "texts-missing", error) ? g_steal_pointer(&missing) : NULL;
+    return understood(&reader, node, VMIG_METHOD_TEXTS_MISSING, error) ? g_steal_pointer(&missing) : NULL;
 }
 
 gboolean vmig_node_texts_put(VmigNode *node, const VmigJob *job, const char *const *texts, GError **error)
@@ -489,7 +489,7 @@ gboolean vmig_node_texts_put(VmigNode *node, const VmigJob *job, const char *con
     JsonObject *args = job_args(job);
 
     set_texts(args, "texts", texts);
-    return tell(node, "texts-put", args, error);
+    return tell(node, VMIG_METHOD_TEXTS_PUT, args, error);
 }
 
 /* The first of the names, in their order: what has another sum is another text. */
@@ -508,14 +508,14 @@ char **vmig_node_texts_get(VmigNode *node, const VmigJob *job, const char *const
     JsonObject *args = job_args(job);
 
     set_texts(args, "names", names);
-    g_autoptr(JsonObject) reply = ask(node, "texts-get", args, error);
+    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_TEXTS_GET, args, error);
     if (reply == NULL)
         return NULL;
     VmigReader reader = vmig_reader(reply);
     g_auto(GStrv) texts = vmig_reader_texts(&reader, "texts");
     if (g_strv_length(texts) > g_strv_length((char **)names) || !are_named(texts, names))
         vmig_reader_mistake(&reader, "texts", "what was asked for");
-    return understood(&reader, node, "texts-get", error) ? g_steal_pointer(&texts) : NULL;
+    return understood(&reader, node, VMIG_METHOD_TEXTS_GET, error) ? g_steal_pointer(&texts) : NULL;
 }
 
 gboolean vmig_node_token_put(VmigNode *node, const VmigJob *job, const char *owner, GError **error)
@@ -523,7 +523,7 @@ gboolean vmig_node_token_put(VmigNode *node, const VmigJob *job, const char *own
     JsonObject *args = job_args(job);
 
     set_text(args, "owner", owner);
-    return tell(node, "token-put", args, error);
+    return tell(node, VMIG_METHOD_TOKEN_PUT, args, error);
 }
 
 gboolean vmig_node_intend(VmigNode *node, const VmigJob *job, const char *path, const char *kind, GError **error)
@@ -531,12 +531,12 @@ gboolean vmig_node_intend(VmigNode *node, const VmigJob *job, const char *path, 
     JsonObject *args = job_path_args(job, path);
 
     set_text(args, "kind", kind);
-    return tell(node, "intend", args, error);
+    return tell(node, VMIG_METHOD_INTEND, args, error);
 }
 
 gboolean vmig_node_made(VmigNode *node, const VmigJob *job, const char *path, GError **error)
 {
-    return tell(node, "made", job_path_args(job, path), error);
+    return tell(node, VMIG_METHOD_MADE, job_path_args(job, path), error);
 }
 
 gboolean vmig_node_remove(VmigNode *node, const VmigJob *job, const char *path, const char *reason, GError **error)
@@ -544,19 +544,19 @@ gboolean vmig_node_remove(VmigNode *node, const VmigJob *job, const char *path, 
     JsonObject *args = job_path_args(job, path);
 
     set_text(args, "reason", reason);
-    return tell(node, "remove", args, error);
+    return tell(node, VMIG_METHOD_REMOVE, args, error);
 }
 
 gboolean vmig_node_remove_base(VmigNode *node, const VmigJob *job, const VmigFile *file, char **kept, GError **error)
 {
-    g_autoptr(JsonObject) reply = ask(node, "remove-base", job_file_args(job, file), error);
+    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_REMOVE_BASE, job_file_args(job, file), error);
 
     *kept = NULL;
     if (reply == NULL)
         return FALSE;
     VmigReader reader = vmig_reader(reply);
     const char *why = vmig_reader_maybe_text(&reader, "kept");
-    if (!understood(&reader, node, "remove-base", error))
+    if (!understood(&reader, node, VMIG_METHOD_REMOVE_BASE, error))
         return FALSE;
     *kept = g_strdup(why);
     return TRUE;
@@ -573,7 +573,7 @@ GPtrArray *vmig_node_users(VmigNode *node, const char *const *paths, const char 
         json_array_add_string_element(array, paths[length]);
     json_object_set_array_member(args, "paths", array);
     set_text(args, "domain", domain);
-    g_autoptr(JsonObject) reply = ask(node, "users", args, error);
+    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_USERS, args, error);
     if (reply == NULL)
         return NULL;
     VmigReader reader = vmig_reader(reply);
@@ -582,7 +582,7 @@ GPtrArray *vmig_node_users(VmigNode *node, const char *const *paths, const char 
         vmig_reader_mistake(&reader, "users", "one text for each path");
     for (guint i = 0; texts[i] != NULL; i++)
         g_ptr_array_add(users, *texts[i] != '\0' ? g_strdup(texts[i]) : NULL);
-    return understood(&reader, node, "users", error) ? g_steal_pointer(&users) : NULL;
+    return understood(&reader, node, VMIG_METHOD_USERS, error) ? g_steal_pointer(&users) : NULL;
 }
 
 gboolean vmig_node_create_overlay(VmigNode *node, const VmigJob *job, const char *path, guint64 virtual_size,
@@ -593,23 +593,23 @@ gboolean vmig_node_create_overlay(VmigNode *node, const VmigJob *job, const char
     json_object_set_int_member(args, "virtual_size", (gint64)virtual_size);
     set_text(args, "backing", backing);
     set_text(args, "backing_format", backing_format);
-    return tell(node, "create-overlay", args, error);
+    return tell(node, VMIG_METHOD_CREATE_OVERLAY, args, error);
 }
 
 gboolean vmig_node_commit_offline(VmigNode *node, const VmigJob *job, const char *overlay, GError **error)
 {
-    return tell(node, "commit-offline", job_path_args(job, overlay), error);
+    return tell(node, VMIG_METHOD_COMMIT_OFFLINE, job_path_args(job, overlay), error);
 }
 
 char **vmig_node_leftovers(VmigNode *node, const VmigJob *job, GError **error)
 {
-    g_autoptr(JsonObject) reply = ask(node, "leftovers", job_args(job), error);
+    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_LEFTOVERS, job_args(job), error);
 
     if (reply == NULL)
         return NULL;
     VmigReader reader = vmig_reader(reply);
     g_auto(GStrv) paths = vmig_reader_texts(&reader, "paths");
-    return understood(&reader, node, "leftovers", error) ? g_steal_pointer(&paths) : NULL;
+    return understood(&reader, node, VMIG_METHOD_LEFTOVERS, error) ? g_steal_pointer(&paths) : NULL;
 }
 
 static void read_port(VmigReader *reader, VmigPort *port)
@@ -629,7 +629,7 @@ static void read_port(VmigReader *reader, VmigPort *port)
 
 static gboolean receive(VmigNode *node, JsonObject *args, VmigPort *port, gboolean *fresh, GError **error)
 {
-    g_autoptr(JsonObject) reply = ask(node, "receive", args, error);
+    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_RECEIVE, args, error);
 
     if (reply == NULL)
         return FALSE;
@@ -637,7 +637,7 @@ static gboolean receive(VmigNode *node, JsonObject *args, VmigPort *port, gboole
     gboolean answer = vmig_reader_flag(&reader, "fresh");
     if (port != NULL)
         read_port(&reader, port);
-    if (!understood(&reader, node, "receive", error))
+    if (!understood(&reader, node, VMIG_METHOD_RECEIVE, error))
         return FALSE;
     *fresh = answer;
     return TRUE;
@@ -678,12 +678,12 @@ gboolean vmig_node_known(VmigNode *node, const VmigJob *job, const VmigFile *fil
     gsize length = 0;
 
     json_object_set_int_member(args, "first", (gint64)first);
-    g_autoptr(JsonObject) reply = ask(node, "known", args, error);
+    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_KNOWN, args, error);
     if (reply == NULL)
         return FALSE;
     VmigReader reader = vmig_reader(reply);
     const char *text = vmig_reader_text(&reader, "page");
-    if (!understood(&reader, node, "known", error))
+    if (!understood(&reader, node, VMIG_METHOD_KNOWN, error))
         return FALSE;
     guint8 *bytes = g_base64_decode(text, &length);
     *page = g_bytes_new_take(bytes, length);
@@ -696,7 +696,7 @@ gboolean vmig_node_received(VmigNode *node, const VmigJob *job, const VmigFile *
     JsonObject *args = job_file_args(job, file);
 
     set_text(args, "rewritten", rewritten);
-    g_autoptr(JsonObject) reply = ask(node, "received", args, error);
+    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_RECEIVED, args, error);
 
     if (reply == NULL)
         return FALSE;
@@ -704,7 +704,7 @@ gboolean vmig_node_received(VmigNode *node, const VmigJob *job, const VmigFile *
     const char *text = vmig_reader_text(&reader, "hash");
     if (text != NULL && *text == '\0')
         vmig_reader_mistake(&reader, "hash", "a hash");
-    if (!understood(&reader, node, "received", error))
+    if (!understood(&reader, node, VMIG_METHOD_RECEIVED, error))
         return FALSE;
     *hash = g_strdup(text);
     return TRUE;
@@ -712,15 +712,15 @@ gboolean vmig_node_received(VmigNode *node, const VmigJob *job, const VmigFile *
 
 gboolean vmig_node_place(VmigNode *node, const VmigJob *job, const VmigFile *file, GError **error)
 {
-    return tell(node, "place", job_file_args(job, file), error);
+    return tell(node, VMIG_METHOD_PLACE, job_file_args(job, file), error);
 }
 
 gboolean vmig_node_unplace(VmigNode *node, const VmigJob *job, const VmigFile *file, GError **error)
 {
-    return tell(node, "unplace", job_file_args(job, file), error);
+    return tell(node, VMIG_METHOD_UNPLACE, job_file_args(job, file), error);
 }
 
-static gboolean tell_paths(VmigNode *node, const char *method, const VmigJob *job, const char *const *paths,
+static gboolean tell_paths(VmigNode *node, VmigMethod method, const VmigJob *job, const char *const *paths,
                            GError **error)
 {
     JsonObject *args = job_args(job);
@@ -731,12 +731,12 @@ static gboolean tell_paths(VmigNode *node, const char *method, const VmigJob *jo
 
 gboolean vmig_node_freeze(VmigNode *node, const VmigJob *job, const char *const *paths, GError **error)
 {
-    return tell_paths(node, "freeze", job, paths, error);
+    return tell_paths(node, VMIG_METHOD_FREEZE, job, paths, error);
 }
 
 gboolean vmig_node_thaw(VmigNode *node, const VmigJob *job, GError **error)
 {
-    return tell(node, "thaw", job_args(job), error);
+    return tell(node, VMIG_METHOD_THAW, job_args(job), error);
 }
 
 gboolean vmig_node_fence_arm(VmigNode *node, const VmigJob *job, const char *const *overlays, char **slow,
@@ -745,12 +745,12 @@ gboolean vmig_node_fence_arm(VmigNode *node, const VmigJob *job, const char *con
     JsonObject *args = job_args(job);
 
     set_texts(args, "paths", overlays);
-    g_autoptr(JsonObject) reply = ask(node, "fence-arm", args, error);
+    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_FENCE_ARM, args, error);
     if (reply == NULL)
         return FALSE;
     VmigReader reader = vmig_reader(reply);
     g_autofree char *copy = g_strdup(vmig_reader_maybe_text(&reader, "slow"));
-    if (!understood(&reader, node, "fence-arm", error))
+    if (!understood(&reader, node, VMIG_METHOD_FENCE_ARM, error))
         return FALSE;
     if (slow != NULL)
         *slow = g_steal_pointer(&copy);
@@ -762,12 +762,12 @@ gboolean vmig_node_fence_take(VmigNode *node, const VmigJob *job, gint64 wait_us
     JsonObject *args = job_args(job);
 
     json_object_set_int_member(args, "wait_us", MAX(wait_us, 0));
-    g_autoptr(JsonObject) reply = ask(node, "fence-take", args, error);
+    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_FENCE_TAKE, args, error);
     if (reply == NULL)
         return FALSE;
     VmigReader reader = vmig_reader(reply);
     gboolean answer = vmig_reader_flag(&reader, "held");
-    if (!understood(&reader, node, "fence-take", error))
+    if (!understood(&reader, node, VMIG_METHOD_FENCE_TAKE, error))
         return FALSE;
     *held = answer;
     return TRUE;
@@ -775,13 +775,13 @@ gboolean vmig_node_fence_take(VmigNode *node, const VmigJob *job, gint64 wait_us
 
 gboolean vmig_node_end_source_qemu(VmigNode *node, const VmigJob *job, char **note, GError **error)
 {
-    g_autoptr(JsonObject) reply = ask(node, "end-source-qemu", job_args(job), error);
+    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_END_SOURCE_QEMU, job_args(job), error);
 
     if (reply == NULL)
         return FALSE;
     VmigReader reader = vmig_reader(reply);
     g_autofree char *copy = g_strdup(vmig_reader_maybe_text(&reader, "note"));
-    if (!understood(&reader, node, "end-source-qemu", error))
+    if (!understood(&reader, node, VMIG_METHOD_END_SOURCE_QEMU, error))
         return FALSE;
     *note = g_steal_pointer(&copy);
     return TRUE;
@@ -796,7 +796,7 @@ void vmig_orphan_facts_free(VmigOrphanFacts *facts)
 
 VmigOrphanFacts *vmig_node_orphan(VmigNode *node, const VmigJob *job, GError **error)
 {
-    g_autoptr(JsonObject) reply = ask(node, "orphan", job_args(job), error);
+    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_ORPHAN, job_args(job), error);
 
     if (reply == NULL)
         return NULL;
@@ -805,37 +805,37 @@ VmigOrphanFacts *vmig_node_orphan(VmigNode *node, const VmigJob *job, GError **e
     facts->kind = g_strdup(vmig_reader_text(&reader, "kind"));
     facts->pid = vmig_reader_number(&reader, "pid");
     facts->why = g_strdup(vmig_reader_maybe_text(&reader, "why"));
-    return understood(&reader, node, "orphan", error) ? g_steal_pointer(&facts) : NULL;
+    return understood(&reader, node, VMIG_METHOD_ORPHAN, error) ? g_steal_pointer(&facts) : NULL;
 }
 
 gboolean vmig_node_orphan_end(VmigNode *node, const VmigJob *job, GError **error)
 {
-    return tell(node, "orphan-end", job_args(job), error);
+    return tell(node, VMIG_METHOD_ORPHAN_END, job_args(job), error);
 }
 
 gboolean vmig_node_fence_drop(VmigNode *node, const VmigJob *job, GError **error)
 {
-    return tell(node, "fence-drop", job_args(job), error);
+    return tell(node, VMIG_METHOD_FENCE_DROP, job_args(job), error);
 }
 
 gboolean vmig_node_guard_stop(VmigNode *node, const VmigJob *job, GError **error)
 {
-    return tell(node, "guard-stop", job_args(job), error);
+    return tell(node, VMIG_METHOD_GUARD_STOP, job_args(job), error);
 }
 
 gboolean vmig_node_sync_config(VmigNode *node, GError **error)
 {
-    return tell(node, "sync-config", json_object_new(), error);
+    return tell(node, VMIG_METHOD_SYNC_CONFIG, json_object_new(), error);
 }
 
 gboolean vmig_node_rundir(VmigNode *node, const VmigJob *job, GError **error)
 {
-    return tell(node, "rundir", job_args(job), error);
+    return tell(node, VMIG_METHOD_RUNDIR, job_args(job), error);
 }
 
 gboolean vmig_node_rundir_remove(VmigNode *node, const VmigJob *job, GError **error)
 {
-    return tell(node, "rundir-remove", job_args(job), error);
+    return tell(node, VMIG_METHOD_RUNDIR_REMOVE, job_args(job), error);
 }
 
 void vmig_rehearsal_free(VmigRehearsal *rehearsal)
@@ -854,7 +854,7 @@ VmigRehearsal *vmig_node_rehearsal_begin(VmigNode *node, const char *domain, con
     set_text(args, "domain", domain);
     set_texts(args, "paths", paths);
     set_texts(args, "formats", formats);
-    g_autoptr(JsonObject) reply = ask(node, "rehearsal-begin", args, error);
+    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_REHEARSAL_BEGIN, args, error);
     if (reply == NULL)
         return NULL;
     VmigReader reader = vmig_reader(reply);
@@ -864,10 +864,10 @@ VmigRehearsal *vmig_node_rehearsal_begin(VmigNode *node, const char *domain, con
     rehearsal->dead = vmig_reader_texts(&reader, "dead");
     if (g_strv_length(rehearsal->images) != g_strv_length((char **)paths))
         vmig_reader_mistake(&reader, "images", "one for each path");
-    return understood(&reader, node, "rehearsal-begin", error) ? g_steal_pointer(&rehearsal) : NULL;
+    return understood(&reader, node, VMIG_METHOD_REHEARSAL_BEGIN, error) ? g_steal_pointer(&rehearsal) : NULL;
 }
 
-static gboolean tell_rehearsal(VmigNode *node, const char *method, const char *id, GError **error)
+static gboolean tell_rehearsal(VmigNode *node, VmigMethod method, const char *id, GError **error)
 {
     JsonObject *args = json_object_new();
 
@@ -877,10 +877,10 @@ static gboolean tell_rehearsal(VmigNode *node, const char *method, const char *i
 
 gboolean vmig_node_rehearsal_unlink(VmigNode *node, const char *id, GError **error)
 {
-    return tell_rehearsal(node, "rehearsal-unlink", id, error);
+    return tell_rehearsal(node, VMIG_METHOD_REHEARSAL_UNLINK, id, error);
 }
 
 gboolean vmig_node_rehearsal_end(VmigNode *node, const char *id, GError **error)
 {
-    return tell_rehearsal(node, "rehearsal-end", id, error);
+    return tell_rehearsal(node, VMIG_METHOD_REHEARSAL_END, id, error);
 }

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What the flow asks of one host's files, images, journal and guard.
  *
- * One entry, call(), takes a method's name and a JSON object and gives one back. Behind it is
- *   node-local.c   the methods themselves, on this host,
- *   agent-client.c    the same, sent to `vmig-snap agent` on the other host (the agent hands them
- * to node-local), or tests/sim         a simulated host, so that both hosts are asked in the
- * same words, whichever of them this process runs on. The typed functions below are the only
- * callers of call().
+ * methods.def names every method. vmig_node_NAME() below is the typed face of each: it puts the arguments into JSON,
+ * hands them to call(), and reads the reply strictly. Behind call() is node/node-local.c     this host,
+ *   node/agent-client.c   the other host: the same JSON, sent to `vmig-snap agent` there, which hands it to node-local,
+ *   tests/sim             a simulated host,
+ * so that a step does not know which host it runs on.
  *
- * Every path is absolute and inside the host's image roots. Every file is made and removed through
- * the journal and the gate (store/gate.h) of its own host. Each method can be repeated.
+ * Every path is absolute and inside the host's image roots. Every file is made and removed through the journal and the
+ * gate (store/gate.h) of its own host. Each method can be repeated.
  */
 #pragma once
 
@@ -19,6 +18,7 @@
 #include "core/errors.h"
 #include "core/job.h"
 #include "os/block-hash.h"
+#include "port/methods.h"
 
 /* Of the hello; both sides must have the same. */
 #define VMIG_PROTOCOL 5
@@ -27,7 +27,7 @@ typedef struct VmigNode VmigNode;
 
 typedef struct {
     /* (transfer full), NULL with the error set */
-    JsonObject *(*call)(VmigNode *self, const char *method, JsonObject *args, GError **error);
+    JsonObject *(*call)(VmigNode *self, VmigMethod method, JsonObject *args, GError **error);
     void (*hurry)(VmigNode *self, gboolean on); /* NULL: there is nobody that could be slow to answer */
     void (*free)(VmigNode *self);
 } VmigNodeOps;
@@ -110,35 +110,32 @@ typedef struct {
     gboolean frozen; /* somebody refuses writers (byte 201) */
 } VmigImageLocks;
 
-/* "hello" */
 VmigNodeFacts *vmig_node_hello(VmigNode *node, GError **error);
-/* "libvirt-socket": vmig_libvirt_socket_state() of that host. (transfer full) */
+/* vmig_libvirt_socket_state() of that host. (transfer full) */
 char *vmig_node_libvirt_socket(VmigNode *node, GError **error);
-/* "path" */
 VmigPathFacts *vmig_node_path(VmigNode *node, const char *path, GError **error);
-/* "real-path": the plain path of an existing file. (transfer full) */
+/* The plain path of an existing file. (transfer full) */
 char *vmig_node_real_path(VmigNode *node, const char *path, GError **error);
-/* "survey": the chain, top first, each read by the bounded reader and then by qemu-img.
+/* The chain, top first, each read by the bounded reader and then by qemu-img.
  * VmigImageFacts. */
 GPtrArray *vmig_node_survey(VmigNode *node, const char *path, const char *format, GError **error);
-/* "stat": identity, size and mtime of one file: survey's numbers without reading it. */
+/* Identity, size and mtime of one file: survey's numbers without reading it. */
 gboolean vmig_node_stat(VmigNode *node, const char *path, guint64 *size, guint64 *dev, guint64 *ino, guint64 *mtime_ns,
                         GError **error);
-/* "count-snapshots": the qcow2 header's nb_snapshots, read while it is in use */
+/* The qcow2 header's nb_snapshots, read while it is in use */
 gboolean vmig_node_count_snapshots(VmigNode *node, const char *path, guint32 *count, GError **error);
-/* "locks" */
 gboolean vmig_node_locks(VmigNode *node, const char *path, VmigImageLocks *ret, GError **error);
-/* "allocated": bytes that a file occupies now */
+/* Bytes that a file occupies now */
 gboolean vmig_node_allocated(VmigNode *node, const char *path, guint64 *bytes, GError **error);
-/* "check": qemu-img check, never a repair. A leak is no error (crashes leave them). */
+/* qemu-img check, never a repair. A leak is no error (crashes leave them). */
 gboolean vmig_node_check(VmigNode *node, const char *path, const char *format, gint64 *leaks, GError **error);
 
-/* "lock", "unlock": the operation lock of that host; LOCKED says who and since when. Held by the
+/* The operation lock of that host; LOCKED says who and since when. Held by the
  * process that serves the storage, so that it ends with it. tool: who asks from another host, and holds the lock of its
  * own host for this job: an agent that still holds it here for the same is ended. NULL on this host. */
 gboolean vmig_node_lock(VmigNode *node, const VmigJob *job, const char *tool, GError **error);
 gboolean vmig_node_unlock(VmigNode *node, const VmigJob *job, GError **error);
-/* "record-put", "record-get": the journal of that host. put makes the job there the first time. */
+/* The journal of that host. put makes the job there the first time. */
 gboolean vmig_node_record_put(VmigNode *node, const VmigJob *job, GError **error);
 /* Whether that host gave the token away since its boot, whatever its journal says now. */
 gboolean vmig_node_was_given(VmigNode *node, const VmigJob *job);
@@ -147,39 +144,39 @@ gboolean vmig_node_was_given(VmigNode *node, const VmigJob *job);
 gboolean vmig_node_catch_up(VmigNode *node, const VmigJob *job, const char *role, GError **error);
 /* *ret is NULL where that host does not know the job. */
 gboolean vmig_node_record_get(VmigNode *node, const char *id, VmigJob **ret, GError **error);
-/* "texts-missing", "texts-put", "texts-get": the XML of the job's snapshots, which is not part of the record and has to
+/* The XML of the job's snapshots, which is not part of the record and has to
  * be there before it (vmig_journal_texts_put()). get gives as many of the first names as fit into a message, and at
  * least one. (transfer full) */
 char **vmig_node_texts_missing(VmigNode *node, const VmigJob *job, const char *const *names, GError **error);
 gboolean vmig_node_texts_put(VmigNode *node, const VmigJob *job, const char *const *texts, GError **error);
 char **vmig_node_texts_get(VmigNode *node, const VmigJob *job, const char *const *names, GError **error);
-/* "token-put": makes the owner durable there; source → destination only, ever. */
+/* Makes the owner durable there; source → destination only, ever. */
 gboolean vmig_node_token_put(VmigNode *node, const VmigJob *job, const char *owner, GError **error);
 
-/* "adopt": names a file that libvirt makes or made (overlay, hold) to the gate of that host, before
+/* adopt: names a file that libvirt makes or made (overlay, hold) to the gate of that host, before
  * it is made. */
 gboolean vmig_node_intend(VmigNode *node, const VmigJob *job, const char *path, const char *kind, GError **error);
-/* "made": records its identity. */
+/* Records its identity. */
 gboolean vmig_node_made(VmigNode *node, const VmigJob *job, const char *path, GError **error);
-/* "remove": through the gate. reason says why it is redundant, for the journal. A missing file is
+/* Through the gate. reason says why it is redundant, for the journal. A missing file is
  * success. */
 gboolean vmig_node_remove(VmigNode *node, const VmigJob *job, const char *path, const char *reason, GError **error);
-/* "remove-base": an image that the job did not make, only for --source-images delete, after the
+/* An image that the job did not make, only for --source-images delete, after the
  * job's own verification. *kept says why it stays (transfer full), NULL: it is gone. */
 gboolean vmig_node_remove_base(VmigNode *node, const VmigJob *job, const VmigFile *file, char **kept, GError **error);
-/* "users": who needs these images on that host, that they lie on each other apart: char* for each path, NULL where it
+/* Who needs these images on that host, that they lie on each other apart: char* for each path, NULL where it
  * is proven that nobody does (node/image-users.h). domain: UUID of a guest that does not count, or NULL. */
 GPtrArray *vmig_node_users(VmigNode *node, const char *const *paths, const char *domain, GError **error);
-/* "create-overlay": a fresh, durable qcow2 on that backing file; one of the job's that is there
+/* A fresh, durable qcow2 on that backing file; one of the job's that is there
  * already goes first. */
 gboolean vmig_node_create_overlay(VmigNode *node, const VmigJob *job, const char *path, guint64 virtual_size,
                                   const char *backing, const char *backing_format, GError **error);
-/* "commit-offline": qemu-img commit -d, for a guest that is off. */
+/* Qemu-img commit -d, for a guest that is off. */
 gboolean vmig_node_commit_offline(VmigNode *node, const VmigJob *job, const char *overlay, GError **error);
-/* "leftovers": paths of the job's own files that still exist there. (transfer full) */
+/* Paths of the job's own files that still exist there. (transfer full) */
 char **vmig_node_leftovers(VmigNode *node, const VmigJob *job, GError **error);
 
-/* "receive": a receiver on the unix socket for file->part. Of a part that is there already what is good is kept.
+/* A receiver on the unix socket for file->part. Of a part that is there already what is good is kept.
  * key: of the hashes that "known" and "received" tell. *fresh: there is nothing in it, nobody needs to ask. */
 gboolean vmig_node_receive(VmigNode *node, const VmigJob *job, const VmigFile *file, const char *socket,
                            const VmigHashKey *key, gboolean *fresh, GError **error);
@@ -192,35 +189,35 @@ typedef struct {
 /* The same on a port, for "tls" or "tcp". UNSUPPORTED where none is free. */
 gboolean vmig_node_receive_on_port(VmigNode *node, const VmigJob *job, const VmigFile *file, const char *transport,
                                    const VmigHashKey *key, VmigPort *port, gboolean *fresh, GError **error);
-/* "known": what the part has from block first on, as a page of copy/known-blocks.h. Before that block is written to. */
+/* What the part has from block first on, as a page of copy/known-blocks.h. Before that block is written to. */
 gboolean vmig_node_known(VmigNode *node, const VmigJob *job, const VmigFile *file, guint64 first, GBytes **page,
                          GError **error);
-/* "received": ends the receiver, syncs, and says the hash of what is there on the disk, holes as zeros. rewritten: the
+/* Ends the receiver, syncs, and says the hash of what is there on the disk, holes as zeros. rewritten: the
  * blocks that were written to, of a part that was not fresh; NULL: any. */
 gboolean vmig_node_received(VmigNode *node, const VmigJob *job, const VmigFile *file, const char *rewritten,
                             char **hash, GError **error);
-/* "place": writes the header's backing name where file->rebase is set, syncs, and gives the part
+/* Writes the header's backing name where file->rebase is set, syncs, and gives the part
  * its final name. */
 gboolean vmig_node_place(VmigNode *node, const VmigJob *job, const VmigFile *file, GError **error);
 
-/* "unplace": the base copy is a part again, because a migration may have written into it; "receive" goes on with what
+/* The base copy is a part again, because a migration may have written into it; "receive" goes on with what
  * is in it. Repeated it is success. STATE with the token on that host, or while a process holds the file. */
 gboolean vmig_node_unplace(VmigNode *node, const VmigJob *job, const VmigFile *file, GError **error);
 
-/* "guard-freeze": a process of its own that outlives this one holds "nobody may write or resize" on
+/* guard-freeze: a process of its own that outlives this one holds "nobody may write or resize" on
  * each path. */
 gboolean vmig_node_freeze(VmigNode *node, const VmigJob *job, const char *const *paths, GError **error);
 gboolean vmig_node_thaw(VmigNode *node, const VmigJob *job, GError **error);
-/* "guard-fence": the same process takes each overlay the moment QEMU lets go of it, so that nobody
+/* guard-fence: the same process takes each overlay the moment QEMU lets go of it, so that nobody
  * can resume on it. */
 gboolean vmig_node_fence_arm(VmigNode *node, const VmigJob *job, const char *const *overlays, char **slow,
                              GError **error);
 /* TRUE in *held once every overlay is taken. Waits up to wait_us for it. */
 gboolean vmig_node_fence_take(VmigNode *node, const VmigJob *job, gint64 wait_us, gboolean *held, GError **error);
-/* "end-source-qemu": the guest's QEMU on the source, which the guest has left, never runs again. GATE unless the
+/* The guest's QEMU on the source, which the guest has left, never runs again. GATE unless the
  * journal there says that the token is the destination's. What is to be told of it, or NULL, in *note. */
 gboolean vmig_node_end_source_qemu(VmigNode *node, const VmigJob *job, char **note, GError **error);
-/* "orphan": is there a QEMU of the job's guest, on the job's disks, that libvirt does not know of? kind: "none",
+/* Is there a QEMU of the job's guest, on the job's disks, that libvirt does not know of? kind: "none",
  * "suspended", "running", "unclear" (*why says what of it). (transfer full) */
 typedef struct {
     char *kind;
@@ -230,13 +227,13 @@ typedef struct {
 void vmig_orphan_facts_free(VmigOrphanFacts *facts);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigOrphanFacts, vmig_orphan_facts_free)
 VmigOrphanFacts *vmig_node_orphan(VmigNode *node, const VmigJob *job, GError **error);
-/* "orphan-end": kills a suspended one and waits for its end. GATE unless the journal there says that the job suspended
+/* Kills a suspended one and waits for its end. GATE unless the journal there says that the job suspended
  * the guest for a pivot, on that host. */
 gboolean vmig_node_orphan_end(VmigNode *node, const VmigJob *job, GError **error);
 gboolean vmig_node_fence_drop(VmigNode *node, const VmigJob *job, GError **error);
-/* "guard-stop": lets go of everything and ends the process; none there is success. */
+/* Lets go of everything and ends the process; none there is success. */
 gboolean vmig_node_guard_stop(VmigNode *node, const VmigJob *job, GError **error);
-/* "sync-config": makes libvirt's persistent definitions durable (libvirt syncs the file but not its
+/* Makes libvirt's persistent definitions durable (libvirt syncs the file but not its
  * folder). */
 gboolean vmig_node_sync_config(VmigNode *node, GError **error);
 /* "rundir", "rundir-remove": /run/vmig-snap/JOB for the sockets. */
@@ -252,11 +249,11 @@ typedef struct {
 void vmig_rehearsal_free(VmigRehearsal *rehearsal);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigRehearsal, vmig_rehearsal_free)
 
-/* "rehearsal-begin": an empty image of that format beside each path (NULL-terminated lists of one length). It is held
+/* An empty image of that format beside each path (NULL-terminated lists of one length). It is held
  * by the process that serves the storage, and ends with it. */
 VmigRehearsal *vmig_node_rehearsal_begin(VmigNode *node, const char *domain, const char *const *paths,
                                          const char *const *formats, GError **error);
-/* "rehearsal-unlink": its images lose their names. */
+/* Its images lose their names. */
 gboolean vmig_node_rehearsal_unlink(VmigNode *node, const char *id, GError **error);
-/* "rehearsal-end": nothing is left of it, once its twin is gone. LOCKED while another process holds it. */
+/* Nothing is left of it, once its twin is gone. LOCKED while another process holds it. */
 gboolean vmig_node_rehearsal_end(VmigNode *node, const char *id, GError **error);

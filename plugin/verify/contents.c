@@ -8,7 +8,7 @@
 #define MAX_SNAPSHOTS 1024
 #define MAX_BYTES (G_GUINT64_CONSTANT(64) << 40)
 
-static JsonObject *ask(VmigNode *node, const char *method, JsonObject *args, GError **error)
+static JsonObject *ask(VmigNode *node, VmigMethod method, JsonObject *args, GError **error)
 {
     g_autoptr(JsonObject) owned = args;
     JsonObject *reply = node->ops->call(node, method, owned, error);
@@ -47,7 +47,7 @@ GPtrArray *vmig_node_contents(VmigNode *node, const char *path, char **stamp, GE
     g_autoptr(GPtrArray) result = g_ptr_array_new_with_free_func((GDestroyNotify)vmig_content_free);
 
     json_object_set_string_member(args, "path", path);
-    g_autoptr(JsonObject) reply = ask(node, "contents", args, error);
+    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_CONTENTS, args, error);
     if (reply == NULL)
         return NULL;
     VmigReader reader = vmig_reader(reply);
@@ -80,7 +80,7 @@ gboolean vmig_node_content_page(VmigNode *node, const VmigContentAsk *what, Vmig
     json_object_set_int_member(args, "first", (gint64)*next);
     if (what->like != NULL)
         json_object_set_string_member(args, "like", what->like);
-    g_autoptr(JsonObject) reply = ask(node, "content-page", args, error);
+    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_CONTENT_PAGE, args, error);
     if (reply == NULL)
         return FALSE;
     VmigReader reader = vmig_reader(reply);

@@ -8,11 +8,12 @@
 #include "os/json-read.h"
 #include "tests/fuzz/fuzz.h"
 
-static JsonObject *call(VmigNode *self G_GNUC_UNUSED, const char *method, JsonObject *args, GError **error)
+static JsonObject *call(VmigNode *self G_GNUC_UNUSED, VmigMethod id, JsonObject *args, GError **error)
 {
+    const char *method = vmig_method_name(id);
     JsonObject *reply = json_object_new();
 
-    if (g_str_has_prefix(method, "fail")) {
+    if (id == VMIG_METHOD_FREEZE) {
         json_object_unref(reply);
         vmig_fail(error, VMIG_ERROR_IO, method, "%s", method);
         return NULL;

@@ -90,9 +90,10 @@ static void call(VmigNode *node, const char *line)
     VmigReader reader = vmig_reader(request);
     const char *method = vmig_reader_text(&reader, "method");
     JsonObject *args = vmig_reader_object(&reader, "args");
-    if (!vmig_reader_end(&reader, NULL, "the request"))
+    VmigMethod id = vmig_reader_end(&reader, NULL, "the request") ? vmig_method_from_name(method) : VMIG_METHOD_LAST;
+    if (id == VMIG_METHOD_LAST)
         return;
-    g_autoptr(JsonObject) reply = node->ops->call(node, method, args, &error);
+    g_autoptr(JsonObject) reply = node->ops->call(node, id, args, &error);
     g_assert((reply == NULL) == (error != NULL));
     g_autofree char *written = reply != NULL ? vmig_json_line(reply) : NULL;
     g_assert(written == NULL || strchr(written, '\n') == NULL);

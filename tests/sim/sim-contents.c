@@ -19,7 +19,7 @@ static char *stamp_of(const SimFile *file)
     return g_string_free(text, FALSE);
 }
 
-static JsonObject *do_contents(SimHost *host, VmigReader *args, GError **error)
+JsonObject *sim_do_contents(SimHost *host, VmigReader *args, GError **error)
 {
     const SimFile *file = sim_node_file(host, args, NULL, error);
 
@@ -60,7 +60,7 @@ static void digest(gconstpointer data, gsize length, guint8 ret[VMIG_HASH_BYTES]
     memcpy(ret, sums, VMIG_HASH_BYTES);
 }
 
-static JsonObject *do_page(SimHost *host, VmigReader *args, GError **error)
+JsonObject *sim_do_content_page(SimHost *host, VmigReader *args, GError **error)
 {
     const char *id = vmig_reader_text(args, "id");
     const char *kind = vmig_reader_text(args, "kind");
@@ -87,15 +87,4 @@ static JsonObject *do_page(SimHost *host, VmigReader *args, GError **error)
     json_object_set_string_member(reply, "page", text);
     json_object_set_int_member(reply, "next", 1);
     return reply;
-}
-
-JsonObject *sim_content_call(SimHost *host, const char *method, VmigReader *args, gboolean *known, GError **error)
-{
-    *known = TRUE;
-    if (strcmp(method, "contents") == 0)
-        return do_contents(host, args, error);
-    if (strcmp(method, "content-page") == 0)
-        return do_page(host, args, error);
-    *known = FALSE;
-    return NULL;
 }

@@ -11,98 +11,98 @@
 
 typedef struct {
     const char *job, *part, *dest, *rebase, *hash, *kept;
-} Seed;
+} BaseCopy;
 
-static gboolean read_seed(VmigReader *args, Seed *seed, GError **error)
+static gboolean read_copy(VmigReader *args, BaseCopy *copy, GError **error)
 {
-    seed->job = vmig_reader_text(args, "job");
+    copy->job = vmig_reader_text(args, "job");
     JsonObject *object = vmig_reader_object(args, "file");
     if (!vmig_reader_end(args, error, "the request"))
         return FALSE;
     VmigReader reader = vmig_reader(object);
-    seed->part = vmig_reader_text(&reader, "part");
-    seed->dest = vmig_reader_text(&reader, "dest");
-    seed->rebase = vmig_reader_maybe_text(&reader, "rebase");
-    seed->hash = vmig_reader_maybe_text(&reader, "hash");
-    seed->kept = vmig_reader_maybe_text(&reader, "kept");
+    copy->part = vmig_reader_text(&reader, "part");
+    copy->dest = vmig_reader_text(&reader, "dest");
+    copy->rebase = vmig_reader_maybe_text(&reader, "rebase");
+    copy->hash = vmig_reader_maybe_text(&reader, "hash");
+    copy->kept = vmig_reader_maybe_text(&reader, "kept");
     return vmig_reader_end(&reader, error, "the request");
 }
 
 /* As do_unplace() of node-copy.c. */
-static gboolean unplace(SimHost *host, const Seed *seed, GError **error)
+static gboolean unplace(SimHost *host, const BaseCopy *copy, GError **error)
 {
-    const SimFile *file = sim_file_find(host, seed->dest);
-    g_autofree char *owner = vmig_journal_token(host->journal, seed->job, error);
+    const SimFile *file = sim_file_find(host, copy->dest);
+    g_autofree char *owner = vmig_journal_token(host->journal, copy->job, error);
 
     if (owner == NULL)
         return FALSE;
     if (strcmp(owner, VMIG_OWNER_DESTINATION) == 0)
         return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the guest runs here");
     if (file != NULL && file->writer != NULL)
-        return vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "somebody writes to '%s'", seed->dest);
-    g_hash_table_remove(host->hashes, seed->part);
-    return vmig_gate_rename(host->journal, seed->job, seed->dest, seed->part, error);
+        return vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "somebody writes to '%s'", copy->dest);
+    g_hash_table_remove(host->hashes, copy->part);
+    return vmig_gate_rename(host->journal, copy->job, copy->dest, copy->part, error);
 }
 
 /* As vmig_local_take_kept() of node-kept.c. */
-static gboolean take_kept(SimHost *host, const Seed *seed, GError **error)
+static gboolean take_kept(SimHost *host, const BaseCopy *copy, GError **error)
 {
-    SimFile *there = sim_file_find(host, seed->dest);
-    SimFile *part = sim_file_find(host, seed->part);
+    SimFile *there = sim_file_find(host, copy->dest);
+    SimFile *part = sim_file_find(host, copy->part);
 
     if ((part == NULL) == (there == NULL))
         return TRUE;
     if (part == NULL && there->kept == NULL)
-        return vmig_fail(error, VMIG_ERROR_DESTINATION_EXISTS, NULL, "'%s' cannot be the seed any more", seed->dest);
-    if (!vmig_gate_take(host->journal, seed->job, seed->dest, seed->part, (8 << 8) | (host->is_dest ? 2 : 1),
+        return vmig_fail(error, VMIG_ERROR_DESTINATION_EXISTS, NULL, "'%s' cannot be the copy any more", copy->dest);
+    if (!vmig_gate_take(host->journal, copy->job, copy->dest, copy->part, (8 << 8) | (host->is_dest ? 2 : 1),
                         part == NULL ? there->ino : 0, error))
         return FALSE;
-    g_clear_pointer(&sim_file_find(host, seed->part)->kept, g_free);
+    g_clear_pointer(&sim_file_find(host, copy->part)->kept, g_free);
     host->sim->took_kept = TRUE;
     return TRUE;
 }
 
 /* As intend_part() and record_part() of node-copy.c. */
-static gboolean receive(SimHost *host, const Seed *seed, gboolean *fresh, GError **error)
+static gboolean receive(SimHost *host, const BaseCopy *copy, gboolean *fresh, GError **error)
 {
     g_autoptr(VmigJournalFile) row = NULL;
 
-    g_hash_table_remove(host->hashes, seed->part);
-    if (!vmig_path_is_ours(seed->part, seed->job))
-        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is none of ours", seed->part);
-    if (!vmig_journal_file_get(host->journal, seed->job, seed->part, &row, error))
+    g_hash_table_remove(host->hashes, copy->part);
+    if (!vmig_path_is_ours(copy->part, copy->job))
+        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is none of ours", copy->part);
+    if (!vmig_journal_file_get(host->journal, copy->job, copy->part, &row, error))
         return FALSE;
     gboolean known = row != NULL && strcmp(row->state, "removed") != 0;
-    if (!known && !vmig_gate_intend(host->journal, seed->job, seed->part, "part", error))
+    if (!known && !vmig_gate_intend(host->journal, copy->job, copy->part, "part", error))
         return FALSE;
-    if (seed->kept != NULL && !take_kept(host, seed, error))
+    if (copy->kept != NULL && !take_kept(host, copy, error))
         return FALSE;
-    *fresh = sim_file_find(host, seed->part) == NULL;
+    *fresh = sim_file_find(host, copy->part) == NULL;
     if (*fresh)
-        sim_file_create(host, seed->part, NULL);
+        sim_file_create(host, copy->part, NULL);
     if (!(known && strcmp(row->state, "redundant") == 0) &&
-        !vmig_gate_made(host->journal, seed->job, seed->part, error))
+        !vmig_gate_made(host->journal, copy->job, copy->part, error))
         return FALSE;
-    g_hash_table_replace(host->receivers, g_strdup(seed->part), GINT_TO_POINTER(*fresh ? SIM_FRESH : SIM_FRESH + 1));
+    g_hash_table_replace(host->receivers, g_strdup(copy->part), GINT_TO_POINTER(*fresh ? SIM_FRESH : SIM_FRESH + 1));
     return TRUE;
 }
 
-static JsonObject *received(SimHost *host, const Seed *seed, GError **error)
+static JsonObject *received(SimHost *host, const BaseCopy *copy, GError **error)
 {
-    const char *hash = g_hash_table_lookup(host->hashes, seed->part);
+    const char *hash = g_hash_table_lookup(host->hashes, copy->part);
 
-    if (g_hash_table_remove(host->receivers, seed->part)) {
-        const SimFile *file = sim_file_find(host, seed->part);
+    if (g_hash_table_remove(host->receivers, copy->part)) {
+        const SimFile *file = sim_file_find(host, copy->part);
         /* Planted: what was there already is believed to be what was sent. */
         gboolean blind = host->sim->broken == SIM_BREAK_COPY && host->sim->sent_hash != NULL;
-        g_hash_table_replace(host->hashes, g_strdup(seed->part),
+        g_hash_table_replace(host->hashes, g_strdup(copy->part),
                              blind          ? g_strdup(host->sim->sent_hash)
                              : file != NULL ? sim_file_hash(file)
                                             : g_strdup("nothing"));
-        hash = g_hash_table_lookup(host->hashes, seed->part);
+        hash = g_hash_table_lookup(host->hashes, copy->part);
     }
     if (hash == NULL) {
-        vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "nothing receives '%s' any more", seed->part);
+        vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "nothing receives '%s' any more", copy->part);
         return NULL;
     }
     JsonObject *reply = json_object_new();
@@ -110,43 +110,55 @@ static JsonObject *received(SimHost *host, const Seed *seed, GError **error)
     return reply;
 }
 
-static gboolean place(SimHost *host, const Seed *seed, GError **error)
+static gboolean place(SimHost *host, const BaseCopy *copy, GError **error)
 {
-    SimFile *file = sim_file_find(host, seed->part);
-    const char *hash = g_hash_table_lookup(host->hashes, seed->part);
+    SimFile *file = sim_file_find(host, copy->part);
+    const char *hash = g_hash_table_lookup(host->hashes, copy->part);
 
-    if (file != NULL && hash != NULL && seed->hash != NULL && strcmp(hash, seed->hash) != 0)
-        return vmig_fail(error, VMIG_ERROR_HASH_MISMATCH, NULL, "'%s' is not what was sent", seed->part);
-    if (file != NULL && seed->rebase != NULL) {
+    if (file != NULL && hash != NULL && copy->hash != NULL && strcmp(hash, copy->hash) != 0)
+        return vmig_fail(error, VMIG_ERROR_HASH_MISMATCH, NULL, "'%s' is not what was sent", copy->part);
+    if (file != NULL && copy->rebase != NULL) {
         g_free(file->backing);
-        file->backing = g_strdup(seed->rebase);
+        file->backing = g_strdup(copy->rebase);
     }
-    if ((file != NULL && !vmig_gate_verified(host->journal, seed->job, seed->part, error)) ||
-        !vmig_gate_rename(host->journal, seed->job, seed->part, seed->dest, error))
+    if ((file != NULL && !vmig_gate_verified(host->journal, copy->job, copy->part, error)) ||
+        !vmig_gate_rename(host->journal, copy->job, copy->part, copy->dest, error))
         return FALSE;
-    g_hash_table_remove(host->hashes, seed->part);
+    g_hash_table_remove(host->hashes, copy->part);
     return TRUE;
 }
 
-JsonObject *sim_copy_call(SimHost *host, const char *method, VmigReader *args, gboolean *known, GError **error)
+JsonObject *sim_do_receive(SimHost *host, VmigReader *args, GError **error)
 {
-    static const char *const methods[] = {"receive", "received", "place", "unplace", NULL};
-    Seed seed;
+    BaseCopy copy;
+    gboolean fresh = FALSE;
 
-    *known = g_strv_contains(methods, method);
-    if (!*known || !read_seed(args, &seed, error))
-        return NULL;
-    if (strcmp(method, "received") == 0)
-        return received(host, &seed, error);
-    gboolean receives = strcmp(method, "receive") == 0, fresh = FALSE;
-    if (!(receives                       ? receive(host, &seed, &fresh, error)
-          : strcmp(method, "place") == 0 ? place(host, &seed, error)
-                                         : unplace(host, &seed, error)))
+    if (!read_copy(args, &copy, error) || !receive(host, &copy, &fresh, error))
         return NULL;
     JsonObject *reply = json_object_new();
-    if (receives)
-        json_object_set_boolean_member(reply, "fresh", fresh);
+    json_object_set_boolean_member(reply, "fresh", fresh);
     return reply;
+}
+
+JsonObject *sim_do_received(SimHost *host, VmigReader *args, GError **error)
+{
+    BaseCopy copy;
+
+    return read_copy(args, &copy, error) ? received(host, &copy, error) : NULL;
+}
+
+JsonObject *sim_do_place(SimHost *host, VmigReader *args, GError **error)
+{
+    BaseCopy copy;
+
+    return read_copy(args, &copy, error) && place(host, &copy, error) ? json_object_new() : NULL;
+}
+
+JsonObject *sim_do_unplace(SimHost *host, VmigReader *args, GError **error)
+{
+    BaseCopy copy;
+
+    return read_copy(args, &copy, error) && unplace(host, &copy, error) ? json_object_new() : NULL;
 }
 
 typedef struct {

@@ -89,7 +89,7 @@ static gboolean take(SimHost *host)
     return !guard->taken;
 }
 
-static JsonObject *fence_take(SimHost *host, VmigReader *args, GError **error)
+JsonObject *sim_do_fence_take(SimHost *host, VmigReader *args, GError **error)
 {
     guint64 wait = vmig_reader_size(args, "wait_us");
     gint64 until = host->sim->now + (gint64)wait;
@@ -105,7 +105,7 @@ static JsonObject *fence_take(SimHost *host, VmigReader *args, GError **error)
 }
 
 /* The status file of libvirt says how far it is; a QEMU that it does not end by itself is killed. */
-static JsonObject *end_left(SimHost *host, VmigReader *args, GError **error)
+JsonObject *sim_do_end_source_qemu(SimHost *host, VmigReader *args, GError **error)
 {
     Sim *sim = host->sim;
     SimDomain *d = &host->domain;
@@ -136,32 +136,50 @@ static JsonObject *with_paths(SimHost *host, VmigReader *args, gboolean (*ask)(S
     return ask(host, paths, error) ? json_object_new() : NULL;
 }
 
-JsonObject *sim_guard_call(SimHost *host, const char *method, VmigReader *args, gboolean *known, GError **error)
+JsonObject *sim_do_freeze(SimHost *host, VmigReader *args, GError **error)
 {
-    *known = TRUE;
-    if (strcmp(method, "freeze") == 0)
-        return with_paths(host, args, freeze, error);
-    if (strcmp(method, "fence-arm") == 0)
-        return with_paths(host, args, fence, error);
-    if (strcmp(method, "fence-take") == 0)
-        return fence_take(host, args, error);
-    if (strcmp(method, "end-source-qemu") == 0)
-        return end_left(host, args, error);
-    if (strcmp(method, "thaw") == 0)
-        thaw(&host->guard);
-    else if (strcmp(method, "fence-drop") == 0) {
-        sim_check_fence_drop(host);
-        unfence(&host->guard);
-    } else if (strcmp(method, "guard-stop") == 0) {
-        unfence(&host->guard);
-        sim_guard_kill(host);
-    } else if (strcmp(method, "sync-config") == 0)
-        sim_domain_sync(host);
-    else if (strcmp(method, "rundir") == 0)
-        host->rundir = TRUE;
-    else if (strcmp(method, "rundir-remove") == 0)
-        host->rundir = host->given = FALSE;
-    else
-        *known = FALSE;
-    return *known ? json_object_new() : NULL;
+    return with_paths(host, args, freeze, error);
+}
+
+JsonObject *sim_do_fence_arm(SimHost *host, VmigReader *args, GError **error)
+{
+    return with_paths(host, args, fence, error);
+}
+
+JsonObject *sim_do_thaw(SimHost *host, VmigReader *args G_GNUC_UNUSED, GError **error G_GNUC_UNUSED)
+{
+    thaw(&host->guard);
+    return json_object_new();
+}
+
+JsonObject *sim_do_fence_drop(SimHost *host, VmigReader *args G_GNUC_UNUSED, GError **error G_GNUC_UNUSED)
+{
+    sim_check_fence_drop(host);
+    unfence(&host->guard);
+    return json_object_new();
+}
+
+JsonObject *sim_do_guard_stop(SimHost *host, VmigReader *args G_GNUC_UNUSED, GError **error G_GNUC_UNUSED)
+{
+    unfence(&host->guard);
+    sim_guard_kill(host);
+    return json_object_new();
+}
+
+JsonObject *sim_do_sync_config(SimHost *host, VmigReader *args G_GNUC_UNUSED, GError **error G_GNUC_UNUSED)
+{
+    sim_domain_sync(host);
+    return json_object_new();
+}
+
+JsonObject *sim_do_rundir(SimHost *host, VmigReader *args G_GNUC_UNUSED, GError **error G_GNUC_UNUSED)
+{
+    host->rundir = TRUE;
+    return json_object_new();
+}
+
+JsonObject *sim_do_rundir_remove(SimHost *host, VmigReader *args G_GNUC_UNUSED, GError **error G_GNUC_UNUSED)
+{
+    host->rundir = host->given = FALSE;
+    return json_object_new();
 }

@@ -6,7 +6,7 @@
 
 #include "core/path-map.h"
 
-static JsonObject *do_hello(SimHost *host, VmigReader *args G_GNUC_UNUSED, GError **error G_GNUC_UNUSED)
+JsonObject *sim_do_hello(SimHost *host, VmigReader *args G_GNUC_UNUSED, GError **error G_GNUC_UNUSED)
 {
     JsonObject *reply = json_object_new();
     JsonArray *roots = json_array_new();
@@ -24,7 +24,7 @@ static JsonObject *do_hello(SimHost *host, VmigReader *args G_GNUC_UNUSED, GErro
     return reply;
 }
 
-static JsonObject *do_path(SimHost *host, VmigReader *args, GError **error)
+JsonObject *sim_do_path(SimHost *host, VmigReader *args, GError **error)
 {
     const char *path = vmig_reader_text(args, "path");
 
@@ -86,7 +86,7 @@ static JsonObject *image_facts(const char *path, const SimFile *file)
 }
 
 /* No links here: every name is plain. */
-static JsonObject *do_resolve(SimHost *host G_GNUC_UNUSED, VmigReader *args, GError **error)
+JsonObject *sim_do_real_path(SimHost *host G_GNUC_UNUSED, VmigReader *args, GError **error)
 {
     const char *path = vmig_reader_text(args, "path");
 
@@ -97,7 +97,7 @@ static JsonObject *do_resolve(SimHost *host G_GNUC_UNUSED, VmigReader *args, GEr
     return reply;
 }
 
-static JsonObject *do_survey(SimHost *host, VmigReader *args, GError **error)
+JsonObject *sim_do_survey(SimHost *host, VmigReader *args, GError **error)
 {
     const char *path = vmig_reader_text(args, "path");
     g_autoptr(GPtrArray) paths = g_ptr_array_new();
@@ -128,7 +128,7 @@ SimFile *sim_node_file(SimHost *host, VmigReader *args, const char **ret, GError
     return file;
 }
 
-static JsonObject *do_stat(SimHost *host, VmigReader *args, GError **error)
+JsonObject *sim_do_stat(SimHost *host, VmigReader *args, GError **error)
 {
     const SimFile *file = sim_node_file(host, args, NULL, error);
 
@@ -142,7 +142,7 @@ static JsonObject *do_stat(SimHost *host, VmigReader *args, GError **error)
     return reply;
 }
 
-static JsonObject *do_count_snapshots(SimHost *host, VmigReader *args, GError **error)
+JsonObject *sim_do_count_snapshots(SimHost *host, VmigReader *args, GError **error)
 {
     const SimFile *file = sim_node_file(host, args, NULL, error);
     JsonObject *reply = file != NULL ? json_object_new() : NULL;
@@ -152,7 +152,7 @@ static JsonObject *do_count_snapshots(SimHost *host, VmigReader *args, GError **
     return reply;
 }
 
-static JsonObject *do_locks(SimHost *host, VmigReader *args, GError **error)
+JsonObject *sim_do_locks(SimHost *host, VmigReader *args, GError **error)
 {
     const SimFile *file = sim_node_file(host, args, NULL, error);
     JsonObject *reply = file != NULL ? json_object_new() : NULL;
@@ -174,31 +174,12 @@ static JsonObject *do_number(SimHost *host, VmigReader *args, GError **error, co
     return reply;
 }
 
-static JsonObject *do_allocated(SimHost *host, VmigReader *args, GError **error)
+JsonObject *sim_do_allocated(SimHost *host, VmigReader *args, GError **error)
 {
     return do_number(host, args, error, "bytes", (gint64)SIM_VIRTUAL_SIZE);
 }
 
-static JsonObject *do_check(SimHost *host, VmigReader *args, GError **error)
+JsonObject *sim_do_check(SimHost *host, VmigReader *args, GError **error)
 {
     return do_number(host, args, error, "leaks", 0);
-}
-
-JsonObject *sim_image_call(SimHost *host, const char *method, VmigReader *args, gboolean *known, GError **error)
-{
-    static const struct {
-        const char *name;
-        JsonObject *(*handle)(SimHost *host, VmigReader *args, GError **error);
-    } methods[] = {
-        {"hello", do_hello},       {"path", do_path},           {"survey", do_survey},
-        {"real-path", do_resolve}, {"stat", do_stat},           {"count-snapshots", do_count_snapshots},
-        {"locks", do_locks},       {"allocated", do_allocated}, {"check", do_check},
-    };
-
-    for (guint i = 0; i < G_N_ELEMENTS(methods); i++) {
-        *known = strcmp(methods[i].name, method) == 0;
-        if (*known)
-            return methods[i].handle(host, args, error);
-    }
-    return NULL;
 }

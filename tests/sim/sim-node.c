@@ -25,7 +25,7 @@ static gboolean good(const VmigReader *args, GError **error)
     return vmig_reader_end(args, error, "the request");
 }
 
-static JsonObject *do_lock(SimHost *host, VmigReader *args, GError **error)
+JsonObject *sim_do_lock(SimHost *host, VmigReader *args, GError **error)
 {
     const char *job = vmig_reader_text(args, "job");
 
@@ -40,7 +40,7 @@ static JsonObject *do_lock(SimHost *host, VmigReader *args, GError **error)
     return done(TRUE);
 }
 
-static JsonObject *do_unlock(SimHost *host, VmigReader *args, GError **error)
+JsonObject *sim_do_unlock(SimHost *host, VmigReader *args, GError **error)
 {
     if (vmig_reader_text(args, "job") == NULL || !good(args, error))
         return NULL;
@@ -54,7 +54,7 @@ static const char *role_of(const SimHost *host)
     return host->is_dest ? VMIG_ROLE_DESTINATION : VMIG_ROLE_SOURCE;
 }
 
-static JsonObject *do_record_put(SimHost *host, VmigReader *args, GError **error)
+JsonObject *sim_do_record_put(SimHost *host, VmigReader *args, GError **error)
 {
     JsonObject *record = vmig_reader_object(args, "record");
     g_autoptr(VmigJob) job = good(args, error) ? vmig_job_from_json(record, error) : NULL;
@@ -62,7 +62,7 @@ static JsonObject *do_record_put(SimHost *host, VmigReader *args, GError **error
     return done(job != NULL && vmig_journal_put(host->journal, job, role_of(host), error));
 }
 
-static JsonObject *do_was_given(SimHost *host, VmigReader *args, GError **error)
+JsonObject *sim_do_was_given(SimHost *host, VmigReader *args, GError **error)
 {
     if (vmig_reader_text(args, "job") == NULL || !good(args, error))
         return NULL;
@@ -71,7 +71,7 @@ static JsonObject *do_was_given(SimHost *host, VmigReader *args, GError **error)
     return reply;
 }
 
-static JsonObject *do_catch_up(SimHost *host, VmigReader *args, GError **error)
+JsonObject *sim_do_catch_up(SimHost *host, VmigReader *args, GError **error)
 {
     JsonObject *record = vmig_reader_object(args, "record");
     const char *role = vmig_reader_text(args, "role");
@@ -83,7 +83,7 @@ static JsonObject *do_catch_up(SimHost *host, VmigReader *args, GError **error)
     return done(ok);
 }
 
-static JsonObject *do_record_get(SimHost *host, VmigReader *args, GError **error)
+JsonObject *sim_do_record_get(SimHost *host, VmigReader *args, GError **error)
 {
     const char *id = vmig_reader_text(args, "job");
     g_autoptr(GError) failure = NULL;
@@ -114,7 +114,7 @@ static JsonObject *texts_reply(const char *member, char **texts)
     return reply;
 }
 
-static JsonObject *do_texts_missing(SimHost *host, VmigReader *args, GError **error)
+JsonObject *sim_do_texts_missing(SimHost *host, VmigReader *args, GError **error)
 {
     const char *job = vmig_reader_text(args, "job");
     g_auto(GStrv) names = vmig_reader_texts(args, "names");
@@ -125,7 +125,7 @@ static JsonObject *do_texts_missing(SimHost *host, VmigReader *args, GError **er
     return missing != NULL ? texts_reply("missing", missing) : NULL;
 }
 
-static JsonObject *do_texts_put(SimHost *host, VmigReader *args, GError **error)
+JsonObject *sim_do_texts_put(SimHost *host, VmigReader *args, GError **error)
 {
     const char *job = vmig_reader_text(args, "job");
     g_auto(GStrv) texts = vmig_reader_texts(args, "texts");
@@ -134,7 +134,7 @@ static JsonObject *do_texts_put(SimHost *host, VmigReader *args, GError **error)
 }
 
 /* One at a time, so that whoever asks has to go on asking. */
-static JsonObject *do_texts_get(SimHost *host, VmigReader *args, GError **error)
+JsonObject *sim_do_texts_get(SimHost *host, VmigReader *args, GError **error)
 {
     const char *job = vmig_reader_text(args, "job");
     g_auto(GStrv) names = vmig_reader_texts(args, "names");
@@ -145,7 +145,7 @@ static JsonObject *do_texts_get(SimHost *host, VmigReader *args, GError **error)
     return owned != NULL ? texts_reply("texts", texts) : NULL;
 }
 
-static JsonObject *do_token_put(SimHost *host, VmigReader *args, GError **error)
+JsonObject *sim_do_token_put(SimHost *host, VmigReader *args, GError **error)
 {
     const char *job = vmig_reader_text(args, "job");
     const char *owner = vmig_reader_text(args, "owner");
@@ -170,7 +170,7 @@ static gboolean check_ours(const char *job, const char *path, GError **error)
            vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is no name of a file of job %s", path, job);
 }
 
-static JsonObject *do_intend(SimHost *host, VmigReader *args, GError **error)
+JsonObject *sim_do_intend(SimHost *host, VmigReader *args, GError **error)
 {
     const char *job = vmig_reader_text(args, "job");
     const char *path = vmig_reader_text(args, "path");
@@ -180,7 +180,7 @@ static JsonObject *do_intend(SimHost *host, VmigReader *args, GError **error)
                 vmig_gate_intend(host->journal, job, path, kind, error));
 }
 
-static JsonObject *do_made(SimHost *host, VmigReader *args, GError **error)
+JsonObject *sim_do_made(SimHost *host, VmigReader *args, GError **error)
 {
     const char *job = vmig_reader_text(args, "job");
     const char *path = vmig_reader_text(args, "path");
@@ -240,7 +240,7 @@ static gboolean remove_file(SimHost *host, const char *job, const char *path, co
            vmig_gate_remove(host->journal, job, path, error);
 }
 
-static JsonObject *do_remove(SimHost *host, VmigReader *args, GError **error)
+JsonObject *sim_do_remove(SimHost *host, VmigReader *args, GError **error)
 {
     const char *job = vmig_reader_text(args, "job");
     const char *path = vmig_reader_text(args, "path");
@@ -260,7 +260,7 @@ static const VmigFile *find_base(const VmigJob *record, const char *path)
     return NULL;
 }
 
-static JsonObject *do_remove_base(SimHost *host, VmigReader *args, GError **error)
+JsonObject *sim_do_remove_base(SimHost *host, VmigReader *args, GError **error)
 {
     const char *job = vmig_reader_text(args, "job");
     JsonObject *object = vmig_reader_object(args, "file");
@@ -291,7 +291,7 @@ static JsonObject *do_remove_base(SimHost *host, VmigReader *args, GError **erro
 }
 
 /* No other guest has an image in this world. */
-static JsonObject *do_users(SimHost *host G_GNUC_UNUSED, VmigReader *args, GError **error)
+JsonObject *sim_do_users(SimHost *host G_GNUC_UNUSED, VmigReader *args, GError **error)
 {
     g_auto(GStrv) paths = vmig_reader_texts(args, "paths");
     JsonArray *users = json_array_new();
@@ -307,7 +307,7 @@ static JsonObject *do_users(SimHost *host G_GNUC_UNUSED, VmigReader *args, GErro
     return reply;
 }
 
-static JsonObject *do_create_overlay(SimHost *host, VmigReader *args, GError **error)
+JsonObject *sim_do_create_overlay(SimHost *host, VmigReader *args, GError **error)
 {
     const char *job = vmig_reader_text(args, "job");
     const char *path = vmig_reader_text(args, "path");
@@ -331,7 +331,7 @@ static JsonObject *do_create_overlay(SimHost *host, VmigReader *args, GError **e
 }
 
 /* qemu-img commit -d opens both for writing. What is committed twice is the same. */
-static JsonObject *do_commit_offline(SimHost *host, VmigReader *args, GError **error)
+JsonObject *sim_do_commit_offline(SimHost *host, VmigReader *args, GError **error)
 {
     const char *job = vmig_reader_text(args, "job");
     SimFile *overlay = sim_node_file(host, args, NULL, error);
@@ -355,7 +355,7 @@ static JsonObject *do_commit_offline(SimHost *host, VmigReader *args, GError **e
     return done(TRUE);
 }
 
-static JsonObject *do_leftovers(SimHost *host, VmigReader *args, GError **error)
+JsonObject *sim_do_leftovers(SimHost *host, VmigReader *args, GError **error)
 {
     const char *job = vmig_reader_text(args, "job");
     g_autoptr(GError) failure = NULL;
@@ -384,62 +384,33 @@ static JsonObject *do_leftovers(SimHost *host, VmigReader *args, GError **error)
     return g_steal_pointer(&reply);
 }
 
-static const struct {
-    const char *name;
-    Handler handle;
-} methods[] = {
-    {"lock", do_lock},
-    {"unlock", do_unlock},
-    {"record-put", do_record_put},
-    {"record-get", do_record_get},
-    {"token-put", do_token_put},
-    {"catch-up", do_catch_up},
-    {"texts-missing", do_texts_missing},
-    {"texts-put", do_texts_put},
-    {"texts-get", do_texts_get},
-    {"was-given", do_was_given},
-    {"intend", do_intend},
-    {"made", do_made},
-    {"remove", do_remove},
-    {"remove-base", do_remove_base},
-    {"users", do_users},
-    {"create-overlay", do_create_overlay},
-    {"commit-offline", do_commit_offline},
-    {"leftovers", do_leftovers},
+/* What the flow never asks of a simulated host. */
+#define NOT_SIMULATED(function)                                                                                        \
+    JsonObject *sim_do_##function(SimHost *host, VmigReader *args G_GNUC_UNUSED, GError **error G_GNUC_UNUSED)         \
+    {                                                                                                                  \
+        g_error("%s: the simulation has no %s", host->name, #function);                                                \
+    }
+NOT_SIMULATED(identity)
+NOT_SIMULATED(digest)
+NOT_SIMULATED(known)
+NOT_SIMULATED(libvirt_socket)
+
+static const Handler handlers[] = {
+#define VMIG_METHOD(symbol, function, name, peer, time) [VMIG_METHOD_##symbol] = sim_do_##function,
+#include "port/methods.def"
+#undef VMIG_METHOD
 };
 
-static JsonObject *dispatch(SimHost *host, const char *method, JsonObject *args, GError **error)
-{
-    VmigReader reader = vmig_reader(args);
-    gboolean known = FALSE;
-
-    for (guint i = 0; i < G_N_ELEMENTS(methods); i++)
-        if (strcmp(methods[i].name, method) == 0)
-            return methods[i].handle(host, &reader, error);
-    JsonObject *reply = sim_image_call(host, method, &reader, &known, error);
-    if (!known)
-        reply = sim_content_call(host, method, &reader, &known, error);
-    if (!known)
-        reply = sim_guard_call(host, method, &reader, &known, error);
-    if (!known)
-        reply = sim_pivot_call(host, method, &reader, &known, error);
-    if (!known)
-        reply = sim_copy_call(host, method, &reader, &known, error);
-    if (!known)
-        reply = sim_rehearsal_call(host, method, &reader, &known, error);
-    g_assert(known);
-    return reply;
-}
-
-static JsonObject *node_call(VmigNode *self, const char *method, JsonObject *args, GError **error)
+static JsonObject *node_call(VmigNode *self, VmigMethod method, JsonObject *args, GError **error)
 {
     SimHost *host = ((SimNode *)self)->host;
+    VmigReader reader = vmig_reader(args);
     SimCall call;
 
-    if (!sim_node_begin(host->sim, &call, host, method, error))
+    if (!sim_node_begin(host->sim, &call, host, vmig_method_name(method), error))
         return NULL;
     sim_gate_set_host(host);
-    JsonObject *reply = sim_peer_may(host, method, args, error) ? dispatch(host, method, args, error) : NULL;
+    JsonObject *reply = sim_peer_may(host, method, args, error) ? handlers[method](host, &reader, error) : NULL;
     if (sim_call_end(host->sim, &call, reply != NULL, error))
         return reply;
     g_clear_pointer(&reply, json_object_unref);

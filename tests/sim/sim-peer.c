@@ -55,22 +55,19 @@ static gboolean check_files(SimHost *host, const char *method, JsonObject *args,
                      creates ? "copy" : "overlay");
 }
 
-gboolean sim_peer_may(SimHost *host, const char *method, JsonObject *args, GError **error)
+gboolean sim_peer_may(SimHost *host, VmigMethod method, JsonObject *args, GError **error)
 {
-    static const char *const works[] = {
-        "token-put",      "texts-put", "intend",        "made",       "remove",     "remove-base",
-        "create-overlay", "receive",   "received",      "place",      "unplace",    "commit-offline",
-        "freeze",         "thaw",      "fence-arm",     "fence-take", "fence-drop", "end-source-qemu",
-        "guard-stop",     "rundir",    "rundir-remove", "record-put", "catch-up",   "orphan",
-        "orphan-end",     NULL};
     JsonObject *record = json_object_has_member(args, "record") ? json_object_get_object_member(args, "record") : NULL;
     const char *job = record != NULL                        ? json_object_get_string_member(record, "id")
                       : json_object_has_member(args, "job") ? json_object_get_string_member(args, "job")
                                                             : NULL;
 
-    if (host != sim_peer(host->sim) || !g_strv_contains(works, method))
+    if (host != sim_peer(host->sim) || vmig_method_peer(method) == VMIG_PEER_LOOKS ||
+        vmig_method_peer(method) == VMIG_PEER_LOCKS)
         return TRUE;
     if (g_strcmp0(host->oplock, job) != 0)
-        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "%s: '%s' without the lock of job %s", host->name, method, job);
-    return record != NULL ? check_record(host, record, error) : check_files(host, method, args, error);
+        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "%s: '%s' without the lock of job %s", host->name,
+                         vmig_method_name(method), job);
+    return record != NULL ? check_record(host, record, error)
+                          : check_files(host, vmig_method_name(method), args, error);
 }

@@ -71,24 +71,25 @@ void sim_pivot_heal(SimHost *host)
     }
 }
 
-/* --- the storage's methods --- */
+/* --- the node's methods --- */
 
-JsonObject *sim_pivot_call(SimHost *host, const char *method, VmigReader *args, gboolean *known, GError **error)
+JsonObject *sim_do_orphan_end(SimHost *host, VmigReader *args, GError **error)
 {
-    gboolean end = strcmp(method, "orphan-end") == 0;
+    if (!vmig_reader_end(args, error, "the request"))
+        return NULL;
+    if (host->orphan != NULL)
+        sim_trace(host->sim, "%s: the QEMU that libvirt has forgotten is killed", host->name);
+    if (host->orphan != NULL && host->orphan->running)
+        sim_violate(host->sim, "%s: a QEMU whose CPUs run is killed", host->name);
+    g_clear_pointer(&host->orphan, sim_qemu_kill);
+    return json_object_new();
+}
 
-    *known = end || strcmp(method, "orphan") == 0;
-    if (!*known || !vmig_reader_end(args, error, "the request"))
+JsonObject *sim_do_orphan(SimHost *host, VmigReader *args, GError **error)
+{
+    if (!vmig_reader_end(args, error, "the request"))
         return NULL;
     JsonObject *reply = json_object_new();
-    if (end) {
-        if (host->orphan != NULL)
-            sim_trace(host->sim, "%s: the QEMU that libvirt has forgotten is killed", host->name);
-        if (host->orphan != NULL && host->orphan->running)
-            sim_violate(host->sim, "%s: a QEMU whose CPUs run is killed", host->name);
-        g_clear_pointer(&host->orphan, sim_qemu_kill);
-        return reply;
-    }
     json_object_set_string_member(reply, "kind",
                                   host->orphan == NULL    ? "none"
                                   : host->orphan->running ? "running"

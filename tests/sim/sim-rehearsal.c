@@ -68,7 +68,7 @@ gboolean sim_twin_define(SimHost *host, const char *uuid, const char *xml, GErro
 }
 
 /* One at a time: a simulated host has one guest. */
-static JsonObject *begin(SimHost *host, VmigReader *args, GError **error)
+JsonObject *sim_do_rehearsal_begin(SimHost *host, VmigReader *args, GError **error)
 {
     g_auto(GStrv) paths = vmig_reader_texts(args, "paths");
     g_auto(GStrv) formats = vmig_reader_texts(args, "formats");
@@ -102,15 +102,15 @@ static JsonObject *end(SimHost *host, const char *id)
     return json_object_new();
 }
 
-JsonObject *sim_rehearsal_call(SimHost *host, const char *method, VmigReader *args, gboolean *known, GError **error)
+JsonObject *sim_do_rehearsal_unlink(SimHost *host G_GNUC_UNUSED, VmigReader *args, GError **error)
 {
-    *known = g_str_has_prefix(method, "rehearsal-");
-    if (!*known)
-        return NULL;
-    if (strcmp(method, "rehearsal-begin") == 0)
-        return begin(host, args, error);
+    vmig_reader_text(args, "id");
+    return vmig_reader_end(args, error, "the request") ? json_object_new() : NULL;
+}
+
+JsonObject *sim_do_rehearsal_end(SimHost *host, VmigReader *args, GError **error)
+{
     const char *id = vmig_reader_text(args, "id");
-    if (!vmig_reader_end(args, error, "the request"))
-        return NULL;
-    return strcmp(method, "rehearsal-end") == 0 ? end(host, id) : json_object_new();
+
+    return vmig_reader_end(args, error, "the request") ? end(host, id) : NULL;
 }

@@ -376,7 +376,6 @@ SimFaultKind sim_pivot_fault(Sim *sim);
 /* QEMU has pivoted. Sets the error, returns FALSE. */
 gboolean sim_pivot_killed(SimHost *host, SimFaultKind kind, GError **error);
 void sim_pivot_heal(SimHost *host);
-JsonObject *sim_pivot_call(SimHost *host, const char *method, VmigReader *args, gboolean *known, GError **error);
 gboolean sim_hv_disk_file(VmigHypervisor *self, const char *uuid, const char *target, char **ret, GError **error);
 
 /* --- sim-operator.c ---------------------------------------------------------------------------------------------- */
@@ -541,13 +540,14 @@ VmigRandom *sim_tool_random_new(Sim *sim);
 VmigHypervisor *sim_hypervisor_new(SimHost *host);
 VmigNode *sim_node_new(SimHost *host);
 /* --- sim-peer.c: may the tool on the other host ask that? */
-gboolean sim_peer_may(SimHost *host, const char *method, JsonObject *args, GError **error);
+/* What is behind a host's node, one for each method of port/methods.def. */
+#define VMIG_METHOD(symbol, function, name, peer, time)                                                                \
+    JsonObject *sim_do_##function(SimHost *host, VmigReader *args, GError **error);
+#include "port/methods.def"
+#undef VMIG_METHOD
+gboolean sim_peer_may(SimHost *host, VmigMethod method, JsonObject *args, GError **error);
 VmigCopier *sim_copier_new(Sim *sim);
 /* Each answers the methods that it knows. */
-JsonObject *sim_content_call(SimHost *host, const char *method, VmigReader *args, gboolean *known, GError **error);
-JsonObject *sim_image_call(SimHost *host, const char *method, VmigReader *args, gboolean *known, GError **error);
-JsonObject *sim_guard_call(SimHost *host, const char *method, VmigReader *args, gboolean *known, GError **error);
-JsonObject *sim_copy_call(SimHost *host, const char *method, VmigReader *args, gboolean *known, GError **error);
 void sim_guard_kill(SimHost *host);
 /* The process that asked the guard is gone, and its locks with it. */
 void sim_guard_asker_ends(SimHost *host);
@@ -587,7 +587,6 @@ gboolean sim_twin_xml(SimHost *host, char **ret, GError **error);
 gboolean sim_twin_find(SimHost *host, const char *uuid, VmigDomainInfo **ret);
 gboolean sim_twin_end(SimHost *host, GError **error);
 gboolean sim_twin_define(SimHost *host, const char *uuid, const char *xml, GError **error);
-JsonObject *sim_rehearsal_call(SimHost *host, const char *method, VmigReader *args, gboolean *known, GError **error);
 
 gboolean sim_hv_refuse(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
 /* The domain with a QEMU, and without a job that keeps others out; NULL with the error set. */

@@ -199,8 +199,9 @@ static JsonObject *users(JsonObject *args)
     return reply;
 }
 
-static JsonObject *call(VmigNode *self, const char *method, JsonObject *args, GError **error)
+static JsonObject *call(VmigNode *self, VmigMethod id, JsonObject *args, GError **error)
 {
+    const char *method = vmig_method_name(id);
     const PlanHost *host = (const PlanHost *)(gconstpointer)self;
     const char *path = json_object_get_string_member_with_default(args, "path", NULL);
 

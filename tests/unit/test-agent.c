@@ -44,7 +44,7 @@ static void wait_open(Fake *fake)
     g_mutex_unlock(&fake->lock);
 }
 
-static JsonObject *fake_call(VmigNode *self, const char *method, JsonObject *args, GError **error)
+static JsonObject *fake_call(VmigNode *self, VmigMethod method, JsonObject *args, GError **error)
 {
     Fake *fake = (Fake *)self;
     gint now = g_atomic_int_add(&fake->under_way, 1) + 1;
@@ -53,9 +53,9 @@ static JsonObject *fake_call(VmigNode *self, const char *method, JsonObject *arg
     g_atomic_int_inc(&fake->calls);
     if (now > g_atomic_int_get(&fake->most))
         g_atomic_int_set(&fake->most, now);
-    if (g_str_equal(method, "allocated"))
+    if (method == VMIG_METHOD_ALLOCATED)
         json_object_set_int_member(reply, "bytes", atoi(json_object_get_string_member(args, "path") + 1));
-    else if (g_str_equal(method, "sync-config"))
+    else if (method == VMIG_METHOD_SYNC_CONFIG)
         wait_open(fake);
     else
         g_clear_pointer(&reply, json_object_unref);
@@ -677,7 +677,8 @@ static void test_agent_bytewise(void)
 {
     Server server;
     const char *request = "{\"id\":3,\"method\":\"allocated\",\"args\":{\"path\":\"/12\"}}\n"
-                          "{\"id\":4,\"method\":\"nonsense\",\"args\":{}}\n";
+                          "{\"id\":4,\"method\":\"nonsense\",\"args\":{}}\n"
+                          "{\"id\":5,\"method\":\"freeze\",\"args\":{}}\n";
     const char *line;
     gsize length;
 
@@ -685,11 +686,12 @@ static void test_agent_bytewise(void)
     g_autoptr(VmigLines) lines = vmig_lines_new(server.fds[0], VMIG_JSON_MAX_LINE);
     expect_hello(lines);
     g_assert_true(write_all(server.fds[0], request, strlen(request), TRUE));
-    for (guint i = 0; i < 2; i++) {
+    for (guint i = 0; i < 3; i++) {
         g_assert_cmpint(vmig_lines_next(lines, -1, g_get_monotonic_time() + 60 * G_USEC_PER_SEC, &line, &length, NULL),
                         ==, VMIG_LINE_GOT);
         g_assert_true(strstr(line, "{\"id\":3,\"result\":{\"bytes\":12}}") != NULL ||
-                      strstr(line, "{\"id\":4,\"error\":{\"code\":\"no-space\"") != NULL);
+                      strstr(line, "{\"id\":4,\"error\":{\"code\":\"protocol\"") != NULL ||
+                      strstr(line, "{\"id\":5,\"error\":{\"code\":\"no-space\"") != NULL);
     }
     server_end(&server);
 }

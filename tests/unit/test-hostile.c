@@ -240,14 +240,26 @@ static void begin_there(Fixture *f)
 
 /* --- the attacks --- */
 
+/* What needs no lock is listed here by hand: a new method must not be open to any host by oversight. */
 static void test_methods(void)
 {
-    g_auto(GStrv) methods = vmig_local_methods();
+    static const VmigMethod open[] = {
+        VMIG_METHOD_HELLO,          VMIG_METHOD_PATH,       VMIG_METHOD_SURVEY,          VMIG_METHOD_REAL_PATH,
+        VMIG_METHOD_STAT,           VMIG_METHOD_ALLOCATED,  VMIG_METHOD_LOCKS,           VMIG_METHOD_COUNT_SNAPSHOTS,
+        VMIG_METHOD_CHECK,          VMIG_METHOD_CONTENTS,   VMIG_METHOD_CONTENT_PAGE,    VMIG_METHOD_IDENTITY,
+        VMIG_METHOD_DIGEST,         VMIG_METHOD_RECORD_GET, VMIG_METHOD_TEXTS_MISSING,   VMIG_METHOD_TEXTS_GET,
+        VMIG_METHOD_WAS_GIVEN,      VMIG_METHOD_USERS,      VMIG_METHOD_LEFTOVERS,       VMIG_METHOD_SYNC_CONFIG,
+        VMIG_METHOD_LIBVIRT_SOCKET, VMIG_METHOD_UNLOCK,     VMIG_METHOD_REHEARSAL_BEGIN, VMIG_METHOD_REHEARSAL_UNLINK,
+        VMIG_METHOD_REHEARSAL_END,
+    };
 
-    g_assert_cmpuint(g_strv_length(methods), >, 20);
-    for (guint i = 0; methods[i] != NULL; i++)
-        if (!vmig_local_peer_knows(methods[i]))
-            g_error("node-peer.c does not say what a peer may do with '%s'", methods[i]);
+    for (VmigMethod method = 0; method < VMIG_METHOD_LAST; method++) {
+        gboolean listed = FALSE;
+        for (guint i = 0; i < G_N_ELEMENTS(open); i++)
+            listed = listed || open[i] == method;
+        if (listed != (vmig_method_peer(method) == VMIG_PEER_LOOKS))
+            g_error("'%s': may another host ask for it without the lock of a job?", vmig_method_name(method));
+    }
 }
 
 /* Nothing is changed for who does not hold the lock of the guest, so that nothing is while somebody works at the job.

@@ -490,10 +490,13 @@ static void test_dead_guard(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
 static void test_arguments(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
-    static const char *const methods[] = {
-        "path",        "survey",          "stat",    "lock",  "record-put", "token-put", "intend", "remove",
-        "remove-base", "create-overlay",  "receive", "known", "received",   "place",     "freeze", "fence-take",
-        "rundir",      "end-source-qemu", "unplace", "users", "nonsense"};
+    static const VmigMethod methods[] = {
+        VMIG_METHOD_PATH,        VMIG_METHOD_SURVEY,          VMIG_METHOD_STAT,    VMIG_METHOD_LOCK,
+        VMIG_METHOD_RECORD_PUT,  VMIG_METHOD_TOKEN_PUT,       VMIG_METHOD_INTEND,  VMIG_METHOD_REMOVE,
+        VMIG_METHOD_REMOVE_BASE, VMIG_METHOD_CREATE_OVERLAY,  VMIG_METHOD_RECEIVE, VMIG_METHOD_KNOWN,
+        VMIG_METHOD_RECEIVED,    VMIG_METHOD_PLACE,           VMIG_METHOD_FREEZE,  VMIG_METHOD_FENCE_TAKE,
+        VMIG_METHOD_RUNDIR,      VMIG_METHOD_END_SOURCE_QEMU, VMIG_METHOD_UNPLACE, VMIG_METHOD_USERS,
+    };
     g_autoptr(JsonObject) args = json_object_new();
 
     for (guint round = 0; round < 2; round++) {

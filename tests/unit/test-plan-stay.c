@@ -52,8 +52,9 @@ static JsonObject *answer_identity(Host *host)
     return reply;
 }
 
-static JsonObject *call(VmigNode *self, const char *method, JsonObject *args, GError **error)
+static JsonObject *call(VmigNode *self, VmigMethod id, JsonObject *args, GError **error)
 {
+    const char *method = vmig_method_name(id);
     Host *host = (Host *)self;
 
     g_assert_cmpstr(json_object_get_string_member(args, "path"), ==, "/s/b");

@@ -354,9 +354,10 @@ static void test_refused(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 /* --- the files of snapshots --- */
 
 /* A host that has only what begins with /there. */
-static JsonObject *fake_call(VmigNode *self G_GNUC_UNUSED, const char *method, JsonObject *args,
+static JsonObject *fake_call(VmigNode *self G_GNUC_UNUSED, VmigMethod id, JsonObject *args,
                              GError **error G_GNUC_UNUSED)
 {
+    const char *method = vmig_method_name(id);
     const char *path = json_object_get_string_member(args, "path");
     JsonObject *reply = json_object_new();
 

@@ -45,7 +45,7 @@ typedef struct {
     VmigMachine *machine;
 } Fixture;
 
-static JsonObject *host_call(VmigNode *self, const char *method, JsonObject *args, GError **error)
+static JsonObject *host_call(VmigNode *self, VmigMethod method, JsonObject *args, GError **error)
 {
     Host *host = (Host *)self;
     g_autofree char *line = vmig_json_line(args);
