@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Questions about the guest that are the same on either host. */
 #include "engine/host.h"
 
 #include "definition/domain-xml.h"
@@ -26,7 +25,7 @@ const char *vmig_file_path(const VmigFile *file, VmigRole role)
     return role == VMIG_SOURCE ? file->source : file->dest;
 }
 
-/* The whole chain where libvirt says it; a persistent definition normally names the top alone. */
+/* Compares the whole chain if libvirt reports it. A persistent definition normally names only the top file. */
 static gboolean is_on(const VmigDomainDisk *now, const VmigDisk *disk, const char *overlay, VmigRole role)
 {
     if (now->chain_known)
@@ -96,7 +95,7 @@ gboolean vmig_host_note_diverged(VmigMachine *m, GError **error)
     return vmig_machine_save(m, error);
 }
 
-/* "'one' (1), 'two' (2)" of an image's own snapshots; NULL where it cannot be read well enough. */
+/* The image's own snapshots as "'one' (id 1), 'two' (id 2)". NULL if they cannot be read. */
 static char *snapshot_names(VmigHost *host, const char *path)
 {
     g_autoptr(GPtrArray) chain = vmig_node_survey(host->node, path, "qcow2", NULL);
@@ -137,7 +136,8 @@ gboolean vmig_host_require_no_snapshot(VmigMachine *m, VmigRole role, GError **e
     for (guint i = 0; host != NULL && i < m->job->disks->len; i++) {
         const char *overlay = vmig_disk_overlay(m->job->disks->pdata[i], role);
         guint32 count = 0;
-        if (overlay == NULL) /* the merge "mirror": what is made there is in the base copy, and stays */
+        if (overlay == NULL) /* Merge "mirror" has no overlay here: a snapshot made now is in the base copy and stays.
+                              */
             continue;
         if (!vmig_node_count_snapshots(host->node, overlay, &count, error))
             return FALSE;
@@ -229,7 +229,8 @@ static gboolean is_a_file_of(const VmigDisk *disk, const char *path)
                             g_strcmp0(path, base->dest) == 0);
 }
 
-/* What somebody put in its place meanwhile is his; on top of it, it is still the disk that was marked. */
+/* A disk that the user replaced meanwhile is not the job's. If the user put a layer over the job's file, the disk is
+ * still the one whose attribute was set. */
 static gboolean is_the_jobs(const VmigDomainDisk *now, const VmigDisk *disk)
 {
     gboolean found = now != NULL && is_a_file_of(disk, now->source);
@@ -254,7 +255,7 @@ static gboolean set_attribute(VmigMachine *m, VmigHost *host, VmigXmlKind kind, 
         const char *before = kind == VMIG_XML_PERSISTENT ? disk->next_snapshot : disk->snapshot;
         const char *value = hold ? "no" : before;
         const VmigDomainDisk *now = vmig_domain_xml_disk(doc, disk->target);
-        /* Of a guest that is off nobody knows what lies below: a job that is given up leaves no "no" behind. */
+        /* The chain of a guest that is off is unknown. A job that is set aside must leave no "no" behind. */
         gboolean ours = is_the_jobs(now, disk) ||
                         (m->set_aside && now != NULL && !now->chain_known && g_strcmp0(now->snapshot, "no") == 0);
         if (now == NULL || g_strcmp0(now->snapshot, value) == 0 || !ours)

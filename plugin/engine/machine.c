@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The loop: journal the state, do its step, decide what follows. */
+/* The machine's loop: record the state in the journal, do its step, decide the next state. */
 #include "engine/machine.h"
 #include "engine/settings.h"
 
@@ -8,7 +8,7 @@
 #include "engine/texts.h"
 #include "os/fault.h"
 
-/* Between two tries of the migration: longer than that and the snapshots are listed meanwhile. */
+/* A step's before_wait() is called only if the next try is further away than this. */
 #define FAR_APART (30 * G_USEC_PER_SEC)
 
 VmigNode *vmig_machine_peer(VmigMachine *m)
@@ -16,7 +16,7 @@ VmigNode *vmig_machine_peer(VmigMachine *m)
     return m->here_is_dest ? m->env->source.node : m->env->dest.node;
 }
 
-/* The other host's copy of the record. One that cannot be reached hears it when it can. */
+/* Writes the record to the other host's journal. A host that cannot be reached gets it when it is reachable again. */
 static gboolean tell_peer(VmigMachine *m, GError **error)
 {
     VmigNode *peer = vmig_machine_peer(m);
@@ -27,14 +27,14 @@ static gboolean tell_peer(VmigMachine *m, GError **error)
     return m->texts_there && vmig_node_record_put(peer, m->job, error);
 }
 
-/* Another job's guest may be at work on the same hosts: its events are not ours. */
+/* Events of other guests on the same hosts are ignored. */
 static void attend(VmigMachine *m)
 {
     vmig_hypervisor_attend(m->env->source.hypervisor, m->job->uuid);
     vmig_hypervisor_attend(m->env->dest.hypervisor, m->job->uuid);
 }
 
-/* A connection that broke is made anew before the next try, and what the other host held for it is taken again. */
+/* Reconnects before the next try, and takes again what the other host held for the old connection. */
 void vmig_machine_reconnect(VmigMachine *m)
 {
     g_autoptr(GError) error = NULL;
@@ -47,7 +47,7 @@ void vmig_machine_reconnect(VmigMachine *m)
         return;
     }
     attend(m);
-    /* The lock there ended with the connection: somebody may have carried the job on, or be at it. */
+    /* The lock there ended with the connection: another process may have continued the job, or may be doing so now. */
     VmigNode *peer = vmig_machine_peer(m);
     if (peer != NULL && (!vmig_machine_lock(m, peer, &error) || !vmig_records_agree(m, &error) ||
                          (!vmig_state_is_final(vmig_job_state(m->job)) && !vmig_node_rundir(peer, m->job, &error))))
@@ -55,7 +55,7 @@ void vmig_machine_reconnect(VmigMachine *m)
     m->lost_lock = g_error_matches(error, VMIG_ERROR, VMIG_ERROR_LOCKED);
 }
 
-/* When that will be, for people. */
+/* The time of the next try, for people. */
 static char *clock_text(VmigMachine *m, gint64 in_us)
 {
     gint64 wall = m->env->clock->ops->wall(m->env->clock) + in_us;
@@ -64,13 +64,14 @@ static char *clock_text(VmigMachine *m, gint64 in_us)
     return time != NULL ? g_date_time_format(time, "%Y-%m-%d %H:%M:%S UTC") : NULL;
 }
 
-/* On the way back the reason stays the one that led there; so it does while the hosts are asked who has the guest. */
+/* On the way back the recorded reason stays the one that caused it. It also stays while the hosts are asked who has the
+ * guest. */
 static gboolean keeps_reason(VmigState state)
 {
     return vmig_state_phase(state) == VMIG_PHASE_BACK || vmig_state_is(state, VMIG_STATE_DECIDES);
 }
 
-/* The metadata of the snapshots, say, comes back while nothing happens for long. */
+/* A flow may use a long wait to bring something back meanwhile, such as the metadata of the snapshots. */
 static void before_wait(VmigMachine *m, VmigState state)
 {
     if (m->flow->steps[state].before_wait != NULL)
@@ -81,10 +82,10 @@ static gboolean try_again(VmigMachine *m, VmigState state, const GError *why)
 {
     if (!vmig_state_may_retry(state) || g_error_matches(why, VMIG_ERROR, VMIG_ERROR_CANCELLED))
         return FALSE;
-    /* Nothing is undone by asking, and nothing is held up by not asking: who interrupts it has it parked. */
+    /* Asking the hosts changes nothing, and stopping it harms nothing. A user who interrupts it parks the job. */
     if (vmig_state_is(state, VMIG_STATE_DECIDES) && g_atomic_int_get(&m->cancelled))
         return FALSE;
-    /* A guest that is off does not come back by waiting, and nothing is held up for it. */
+    /* A guest that is off does not come back by waiting, and the job then holds nothing up. */
     if (vmig_state_phase(state) == VMIG_PHASE_FORWARD && g_error_matches(why, VMIG_ERROR, VMIG_ERROR_GUEST_GONE))
         return FALSE;
     gint64 now = vmig_machine_now(m);
@@ -114,7 +115,8 @@ static gboolean try_again(VmigMachine *m, VmigState state, const GError *why)
     return TRUE;
 }
 
-/* Decides what follows a failed step. The reason of a way back is the first one, not what fails on the way. */
+/* Decides what follows a failed step. The reason for going back is the first failure, not a later one on the way back.
+ */
 static VmigState after_failure(VmigMachine *m, VmigState state, GError *why)
 {
     vmig_job_set_last(m->job, why);
@@ -139,7 +141,7 @@ static VmigState after_failure(VmigMachine *m, VmigState state, GError *why)
     return to;
 }
 
-/* Whether the reason of a way back, or of a park, is told in the new state too. */
+/* Whether the new state keeps the reason for going back or parking. */
 static gboolean still_has_reason(VmigState from, VmigState to)
 {
     gboolean asks = vmig_state_is(to, VMIG_STATE_DECIDES) && !vmig_state_is(from, VMIG_STATE_WAITS);
@@ -148,7 +150,7 @@ static gboolean still_has_reason(VmigState from, VmigState to)
     return vmig_state_phase(to) == VMIG_PHASE_BACK || asks || vmig_state_is(to, VMIG_STATE_WAITS) || ends_badly;
 }
 
-/* Makes the new state durable before anything of it is done. Staying in a state (a retry) is no transition. */
+/* Makes the new state durable before any of its work is done. Staying in a state (a retry) is no transition. */
 static gboolean enter(VmigMachine *m, VmigState to, GError **error)
 {
     VmigState from = vmig_job_state(m->job);
@@ -175,7 +177,7 @@ static gboolean enter(VmigMachine *m, VmigState to, GError **error)
     if (!vmig_journal_commit_transition(m->journal, m->job, to, NULL, error))
         return FALSE;
     g_autoptr(GError) peer_error = NULL;
-    /* The other host's copy may lag behind: it is told again at the next state, and asked only for the token. */
+    /* The other host's record may lag behind. It is sent again in the next state, and only its token is relied on. */
     if (!tell_peer(m, &peer_error))
         vmig_machine_note(m, "the other host's record lags behind: %s", peer_error->message);
     if (m->reporter.state != NULL)
@@ -183,15 +185,15 @@ static gboolean enter(VmigMachine *m, VmigState to, GError **error)
     return TRUE;
 }
 
-/* Which hosts a state cannot do without. Those that need none look for themselves. */
+/* Checks the hosts that a state cannot do without. States without such a flag check for themselves. */
 static gboolean hosts_answer(VmigMachine *m, VmigState state, GError **error)
 {
     return (!vmig_state_is(state, VMIG_STATE_NEEDS_SOURCE) || vmig_host_at(m, VMIG_SOURCE, error) != NULL) &&
            (!vmig_state_is(state, VMIG_STATE_NEEDS_DEST) || vmig_host_at(m, VMIG_DEST, error) != NULL);
 }
 
-/* The bases and the guest are sent by a process of the source: the paths, the sockets and the migration are its own.
- * One on the destination that finds the job before the switchover can only lead it back. */
+/* A process on the source sends the bases and starts the migration: the paths and sockets are local to it. A process on
+ * the destination that finds the job before the switchover can only lead it back. */
 static gboolean goes_forward_here(VmigMachine *m, VmigState state, GError **error)
 {
     if (!m->here_is_dest || !vmig_state_is(state, VMIG_STATE_FROM_SOURCE))
@@ -202,7 +204,8 @@ static gboolean goes_forward_here(VmigMachine *m, VmigState state, GError **erro
                      m->job->id);
 }
 
-/* One state: its step between its two fault points. A state that was cancelled before the switchover fails. */
+/* Runs the step of one state between its two fault points. A job that was cancelled before the switchover fails here.
+ */
 static gboolean do_step(VmigMachine *m, VmigState state, VmigState *next, GError **error)
 {
     g_autofree char *entered = g_strdup_printf("%s.enter", vmig_state_name(state));
@@ -213,7 +216,7 @@ static gboolean do_step(VmigMachine *m, VmigState state, VmigState *next, GError
         !vmig_journal_begin_transition(m->journal, m->job, *next, NULL, error) ||
         !vmig_fault(g_intern_string(entered), error))
         return FALSE;
-    /* A host that was restarted meanwhile no longer holds the bases frozen, and anybody may end a hold. */
+    /* A hold does not survive a restart of the host, and any libvirt client may end it. */
     if (vmig_state_is(state, VMIG_STATE_HOLDS) && !m->flow->hold(m, error))
         return FALSE;
     m->taken_over = FALSE;
@@ -222,11 +225,11 @@ static gboolean do_step(VmigMachine *m, VmigState state, VmigState *next, GError
     return vmig_fault(g_intern_string(left), error);
 }
 
-/* The locks come before the job is in any journal: an operation that finds another one at work has nothing to undo,
- * and must not undo the other's. */
+/* Takes the locks before the job is in any journal. If another operation has them, there is nothing to undo, and the
+ * other operation's work must not be undone. */
 static gboolean begin_job(VmigMachine *m, GError **error)
 {
-    /* A process died right after it made the row: nothing was touched, and there is nothing to go on with. */
+    /* A process died right after it recorded the job. Nothing was changed, and there is nothing to continue from. */
     if (m->recorded) {
         g_autoptr(GError) why = NULL;
         vmig_fail(&why, VMIG_ERROR_INTERRUPTED, "Run the migration again.",
@@ -247,26 +250,27 @@ static gboolean begin_job(VmigMachine *m, GError **error)
     return FALSE;
 }
 
-/* What a process that is gone held is taken again: the locks ended with it. Another host that does not answer is no
- * reason to leave the guest alone: what needs it will say so. */
+/* Takes the locks that ended with the previous process. If the other host does not answer, the guest is still attended
+ * to: a step that needs that host will fail and say so. */
 static gboolean take_over(VmigMachine *m, GError **error)
 {
     VmigNode *peer = vmig_machine_peer(m);
     VmigNode *own = m->here_is_dest ? m->env->dest.node : m->env->source.node;
 
-    /* This host's first: with it held, what another process of this host holds there is of one that is gone. */
+    /* This host's lock comes first. Once it is held, whatever another process of this host still holds there belongs to
+     * a dead process. */
     if (!vmig_machine_lock(m, own, error) || (peer != NULL && !vmig_machine_lock(m, peer, error)))
         return FALSE;
     m->taken_over = TRUE;
     if (!vmig_records_agree(m, error))
         return FALSE;
-    /* Asked for by a record that did not know how far the job is. */
+    /* The request was based on a record that may have been out of date. */
     if (m->only_back && !vmig_records_may_go_back(m->job, error))
         return FALSE;
     if (m->set_aside && !vmig_state_is_final(vmig_job_state(m->job)))
         return m->flow->set_aside(m, error) && enter(m, vmig_state_of_end(VMIG_END_ASIDE), error);
     VmigState state = vmig_job_work_state(m->job);
-    /* No process watched the migration: whether it ended, and how, is for the decision table. */
+    /* No process watched the migration. The decision table determines whether it ended, and how. */
     if (vmig_state_is(state, VMIG_STATE_HANDS_OVER))
         state = vmig_state_next_that(state, VMIG_STATE_DECIDES);
     if (vmig_state_is_final(state))
@@ -277,14 +281,14 @@ static gboolean take_over(VmigMachine *m, GError **error)
     return enter(m, state, error);
 }
 
-/* Only once the journals say that the job is over: in between another process would find it unfinished and unheld. A
- * lock that is not let go of here ends with its holder. */
+/* Releases the locks, but only after the journals record the end of the job: before that another process would find it
+ * unfinished and unlocked. A lock that is not released here ends with its holder. */
 static gboolean release(VmigMachine *m)
 {
     VmigHost *source = vmig_host_at(m, VMIG_SOURCE, NULL);
     VmigHost *dest = vmig_host_at(m, VMIG_DEST, NULL);
 
-    /* What this process made to look at a job that had ended on the other host goes too; the last step was there. */
+    /* Also removes the run directory that this process made on a host where the job had already ended. */
     if (dest != NULL) {
         vmig_node_rundir_remove(dest->node, m->job, NULL);
         vmig_node_unlock(dest->node, m->job, NULL);
@@ -343,7 +347,7 @@ VmigMachine *vmig_machine_new(const VmigFlow *flow, VmigEnv *env, VmigJournal *j
     m->here_is_dest = here_is_dest;
     m->policy = policy;
     m->job = job;
-    /* By the journal, not by the state: a process may have died right after it made the row. */
+    /* The journal decides, not the state: a process may have died right after it recorded the job. */
     g_autoptr(VmigJob) known = vmig_journal_load(journal, job->id, NULL);
     m->recorded = known != NULL;
     m->peer_recorded = m->recorded;
@@ -377,8 +381,9 @@ void vmig_machine_set_bandwidth(VmigMachine *m, guint64 bytes_per_s)
         m->env->copier->ops->set_bandwidth(m->env->copier, bytes_per_s);
 }
 
-/* On the way back the source's journal alone counts. A destination that answers, and cannot keep the record, must not
- * hold the guest up; one that does not answer is waited for, and one that contradicts is listened to. */
+/* On the way back only the source's journal counts. A destination that answers but cannot store the record must not
+ * hold up the guest. A destination that does not answer is waited for, and one that contradicts the record is believed.
+ */
 static gboolean cannot_keep(const VmigMachine *m, const GError *why)
 {
     return !m->here_is_dest && vmig_state_phase(vmig_job_state(m->job)) == VMIG_PHASE_BACK &&

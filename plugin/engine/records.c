@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Whose record counts when a process takes a job over, or reaches the other host again.
+/* Decides whose record counts when a process takes a job over or reaches the other host again.
  *
- * The token is written on the source first, then on the destination, and ACTIVATE is entered after both. So a token
- * that only the destination has, and one that the destination lacks while the source is in ACTIVATE or beyond, are
- * traces of a journal that was replaced by an older one. The host that has the token is right in both cases: it is
- * never given back, and a source that gave it away never runs the guest again. */
+ * The token is written on the source first, then on the destination, and ACTIVATE is entered after both. Two cases are
+ * therefore traces of a journal that was replaced by an older one: only the destination has the token, or the
+ * destination lacks it while the source is in ACTIVATE or beyond. In both cases the host that has the token is right:
+ * it is never given back, and a source that gave it away never runs the guest again.
+ */
 #include "engine/records.h"
 
 #include "engine/texts.h"
 
-/* How far past the switchover a record is; 0: not past it. 1: by its token, and not by its state. An end that no state
- * of the way leads to is further than all of them. */
+/* How far past the switchover a record is. 0: not past it. 1: past it by its token, but not by its state. An end that
+ * no state on the way leads to ranks above all others. */
 static guint rank(const VmigJob *job)
 {
     VmigState state = vmig_job_work_state(job);
@@ -35,13 +36,13 @@ gboolean vmig_records_may_go_back(const VmigJob *job, GError **error)
     return TRUE;
 }
 
-/* The record there, NULL in *there if it has none, or where this host's own is enough without asking. */
+/* Fetches the other host's record. *there is NULL if it has none, or if this host's record suffices without it. */
 static gboolean ask_there(VmigMachine *m, VmigJob **there, GError **error)
 {
     VmigNode *peer = vmig_machine_peer(m);
 
     *there = NULL;
-    /* A failed question is no answer: the record there may be the newer one, and must not be overwritten. */
+    /* A failed request proves nothing: the other host's record may be the newer one and must not be overwritten. */
     if (peer != NULL)
         return vmig_node_record_get(peer, m->job->id, there, error);
     if (!m->here_is_dest && rank(m->job) > 0)
@@ -56,8 +57,8 @@ static gboolean ask_there(VmigMachine *m, VmigJob **there, GError **error)
     return TRUE;
 }
 
-/* The source enters a state before it tells the destination: one that the destination's record is beyond has an older
- * journal. Not by UNCERTAIN, which comes before another MIGRATE too. */
+/* The source enters a state before it informs the destination. If the destination's record is further, the source's
+ * journal is an older one. UNCERTAIN does not count as further, because another MIGRATE may follow it. */
 static gboolean is_behind(const VmigJob *job, const VmigJob *there)
 {
     VmigState own = vmig_job_work_state(job), beyond = vmig_job_work_state(there);
@@ -68,8 +69,9 @@ static gboolean is_behind(const VmigJob *job, const VmigJob *there)
     return vmig_state_progress(own) >= 0 && vmig_state_progress(own) < vmig_state_progress(beyond);
 }
 
-/* Past the switchover the record that is further is the true one, and of two that are equally far the owner's is the
- * newer one, or the same. Before it the source's counts, and the destination does nothing without the source's word. */
+/* Past the switchover the record that is further is right. If both are equally far, the owner's record is the newer
+ * one, or the same. Before the switchover the source's record counts, and the destination does nothing without the
+ * source. */
 static gboolean counts_more(const VmigMachine *m, const VmigJob *there)
 {
     guint own = rank(m->job), other = rank(there);
@@ -87,7 +89,7 @@ static gboolean take(VmigMachine *m, VmigJob *there, GError **error)
 
     if (role == NULL)
         return FALSE;
-    /* What the source alone has may not have been given: the decision table looks at it. */
+    /* A token that only the source's journal shows may not have been transferred: the decision table examines it. */
     if (m->here_is_dest && rank(job) == 1) {
         g_free(job->token);
         job->token = g_strdup(VMIG_OWNER_SOURCE);
@@ -108,8 +110,8 @@ static gboolean take(VmigMachine *m, VmigJob *there, GError **error)
     return TRUE;
 }
 
-/* A token that the source's journal alone has, before ACTIVATE, may never have been given: that is for the table. The
- * source has the job before the destination. */
+/* A token that only the source's journal shows before ACTIVATE may never have been transferred: the decision table
+ * handles that. The source has the job before the destination does. */
 static gboolean peer_is_older(const VmigMachine *m, const VmigJob *there)
 {
     if (there != NULL && vmig_job_token_is_dest(there))
@@ -119,10 +121,12 @@ static gboolean peer_is_older(const VmigMachine *m, const VmigJob *there)
     return there == NULL || vmig_job_token_is_dest(m->job) || is_behind(there, m->job);
 }
 
-/* Whether the job can be ended without a host that lost its journal and believes nobody that it had to do with the job.
+/* Whether the job can end without a host that lost its journal and refuses any record of the job.
  *
- * A source whose guest is undefined has nothing that could run. A destination has its guest without the job's mark, as
- * the last act of CLEANUP leaves it, and by the record here the source is clean too: only the end is not noted yet. */
+ * On the destination: a source whose guest is undefined has nothing left that could run. On the source: the guest on
+ * the destination no longer carries the job's mark, as the last act of CLEANUP leaves it, and by this record the source
+ * is clean too. Only the end is not recorded yet.
+ */
 static gboolean needs_no_peer(const VmigMachine *m)
 {
     return m->here_is_dest ? rank(m->job) > 1

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A new limit for what is under way: the copier has it already, libvirt's commits take it, of its migration only the
- * memory does (virDomainBlockJobSetSpeed() needs a job that a migration does not let anybody have). */
+/* Applies a new limit to running jobs. The copier has it already, and libvirt's commits accept it. During a migration
+ * only the memory traffic can be changed: virDomainBlockJobSetSpeed() needs the domain's job, which the migration
+ * holds. */
 #include "engine/settings.h"
 
 #include "engine/host.h"

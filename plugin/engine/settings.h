@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What is changed of a job while it runs. */
+/* Settings that can be changed while a job runs. */
 #pragma once
 
 #include "engine/machine.h"
 
-/* On the machine's own thread: takes what vmig_machine_set_bandwidth() was told into the record, and tells libvirt's
- * jobs of it. TRUE if there was anything; the record is then to be saved. */
+/* Call it on the machine's own thread. Moves the limit from vmig_machine_set_bandwidth() into the record and applies it
+ * to libvirt's jobs. TRUE if there was a change: the caller must then save the record. */
 gboolean vmig_settings_adopt(VmigMachine *machine);
-/* A limit for one of the disks' jobs of libvirt: their sum is the job's. */
+/* The limit for one disk's libvirt job. The limits of all disks add up to the job's. */
 guint64 vmig_settings_share(const VmigJob *job);

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The definitions of the job's snapshots, which stand beside the record in either journal. */
 #include "engine/texts.h"
 
 #include <string.h>
 
 #include "os/json-read.h"
 
-/* Sends the next of names that fit into one message; *sent is how many. */
+/* Sends as many of the next texts as fit into one message. *sent is their number. */
 static gboolean send_some(VmigMachine *m, VmigNode *to, char **names, guint *sent, GError **error)
 {
     g_autoptr(GPtrArray) texts = g_ptr_array_new_with_free_func(g_free);
