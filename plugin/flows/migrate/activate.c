@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* ACTIVATE: the token is the destination's. Start the commit while the guest is paused, so that libvirt refuses all
- * other block operations from its first instruction there, then let it run. With the merge "mirror" no operation on its
- * disks can lose anything any more: it just runs. */
+/* ACTIVATE: the destination has the token. Starts the commit while the guest is paused, so that libvirt refuses all
+ * other block operations from the guest's first instruction there. Then resumes the guest. With merge "mirror" an
+ * operation on its disks can no longer lose data, so the guest is just resumed. */
 #include "flows/migrate/commit.h"
 #include "flows/migrate/migrate-flow.h"
 #include "flows/migrate/ours.h"
@@ -22,8 +22,9 @@ static gboolean resume_guest(VmigMachine *m, GError **error)
     return TRUE;
 }
 
-/* Before the guest runs here: the source's QEMU can never run it again, even if the guard is killed. A source that does
- * not answer gave the token away with its overlays fenced, and nothing there resumes the guest by itself. */
+/* Before the guest runs on the destination, the source's QEMU must be unable to run it again, even if the guard is
+ * killed. A source that does not answer gave the token away with its overlays fenced, and nothing there resumes the
+ * guest by itself. */
 static gboolean end_source(VmigMachine *m, GError **error)
 {
     VmigHost *source = vmig_host_at(m, VMIG_SOURCE, NULL);
@@ -58,11 +59,12 @@ gboolean vmig_step_activate(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GErro
                              "then it can be started (virsh start)");
     if (run != VMIG_RUN_PAUSED || m->job->was_paused)
         return vmig_fault("switched.resumed", error);
-    /* The guest comes first: a commit that does not start now is started in COMMIT. With the merge "mirror" there is
-     * nothing to commit: the guest is on its base copies, complete. */
+    /* The guest comes first: a commit that cannot start now is started in COMMIT. With merge "mirror" there is nothing
+     * to commit: the guest is on its complete base copies. */
     if (!vmig_job_merges_by_mirror(m->job) && !vmig_commit_start(m, VMIG_DEST, &late))
         vmig_machine_note(m, "the commit could not start on the paused guest: %s", late->message);
-    /* The definition that libvirt wrote there must outlive a power loss too; that need not be downtime. */
+    /* libvirt's definition on the destination must survive a power loss too. Syncing it after the resume keeps it out
+     * of the downtime. */
     return resume_guest(m, error) && vmig_fault("switched.resumed", error) &&
            vmig_node_sync_config(m->env->dest.node, error);
 }

@@ -14,7 +14,7 @@ static gboolean was_booted(const VmigMachine *m)
     return !m->here_is_dest && m->job->autostart && m->job->source_boot != NULL && !vmig_after_boot_same(m);
 }
 
-/* *started: it was off. */
+/* *started: the guest was off and was started. */
 static gboolean start(VmigMachine *m, gboolean *started, GError **error)
 {
     VmigHost *source = vmig_host_at(m, VMIG_SOURCE, error);
@@ -36,8 +36,8 @@ gboolean vmig_after_boot_start(VmigMachine *m, GError **error)
     return !was_booted(m) || start(m, &started, error);
 }
 
-/* The overlays have the guest's last writes, and the definition names them. The way back merges them by itself, or
- * waits for a decision of a person's. */
+/* The overlays have the guest's last writes, and the definition names them. The way back merges them by itself or waits
+ * for an operator. */
 static gboolean may_start_early(VmigMachine *m)
 {
     const VmigJob *job = m->job;

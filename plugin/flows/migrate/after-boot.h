@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The source was booted while a job was unfinished. libvirt would have started the guest, had the job not taken its
- * autostart away: so the job starts it. */
+/* The source was rebooted while a job was unfinished. The job had disabled the guest's autostart, so libvirt does not
+ * start the guest. The job does it instead. */
 #pragma once
 
 #include "engine/machine.h"
 
-/* Whether this is the source, and was not booted since the job began. Asks nobody. */
+/* Whether this host is the source and was not rebooted since the job began. Contacts neither libvirt nor the other
+ * host. */
 gboolean vmig_after_boot_same(const VmigMachine *m);
 
-/* Before the migration was begun, and without the destination, which may be off for long: the guest runs on its
- * overlays meanwhile. What keeps it from that is noted; the job then does what it does with a guest that is off. */
+/* Starts the guest on its overlays if the migration was not begun yet. Does not need the destination, which may be off
+ * for long. A failure is only noted: the job then treats the guest as off. */
 void vmig_after_boot_start_early(VmigMachine *m);
-/* At the end of the way back. TRUE where there is nothing to start. */
+/* Starts the guest at the end of the way back. TRUE if there is nothing to start. */
 gboolean vmig_after_boot_start(VmigMachine *m, GError **error);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* CLEANUP: the destination is complete and verified; now, and only now, the source's copies go. */
+/* CLEANUP: the destination is complete and verified. Only now is anything removed from the source. */
 #include "flows/migrate/cleanup.h"
 
 #include "flows/migrate/migrate-flow.h"
@@ -30,8 +30,8 @@ static gboolean clean_destination(VmigMachine *m, GError **error)
     return TRUE;
 }
 
-/* The mark goes last: by it alone a host whose journal was replaced by one of before the job knows that the guest came
- * with the job. */
+/* The mark is removed last. If a host's journal is replaced by a backup from before the job, only the mark still shows
+ * that the guest came with the job. */
 static gboolean remove_mark(VmigMachine *m, GError **error)
 {
     VmigHost *dest = vmig_host_at(m, VMIG_DEST, error);
@@ -50,8 +50,8 @@ static gboolean destroy_source(VmigMachine *m, VmigHypervisor *hv, GError **erro
            (vmig_ours_require(m, VMIG_SOURCE, error) && hv->ops->destroy(hv, m->job->uuid, info->id, error));
 }
 
-/* The source's QEMU ends by itself once libvirt's Confirm came through. One that is still there is stopped and fenced:
- * the token is the destination's, it never runs again. */
+/* The source's QEMU exits once libvirt's Confirm phase has arrived. A QEMU that is still there is stopped and fenced.
+ * It never runs again, because the destination has the token. */
 static gboolean end_source_guest(VmigMachine *m, GError **error)
 {
     VmigHypervisor *hv = m->env->source.hypervisor;
@@ -59,7 +59,7 @@ static gboolean end_source_guest(VmigMachine *m, GError **error)
     VmigDomainJob job;
     VmigRun run;
 
-    /* The call's verdict no longer matters: the guest is there. */
+    /* The result of the call no longer matters: the guest is on the destination. */
     hv->ops->migrate_end(hv, NULL);
     for (;;) {
         if (!vmig_host_run(m, VMIG_SOURCE, &run, error))
@@ -90,7 +90,7 @@ static gboolean remove_source_files(VmigMachine *m, GError **error)
     return m->job->options.keep_source ? vmig_images_note_users(m) : vmig_images_remove(m, error);
 }
 
-/* Another guest that has the UUID there by now has nothing to do with the job: its files are what the gate looks at. */
+/* If another guest has the UUID on the source by now, it does not belong to the job. The gate protects its files. */
 static gboolean undefine_source(VmigMachine *m, VmigHost *source, GError **error)
 {
     g_autoptr(GError) stranger = NULL;
@@ -131,7 +131,7 @@ static gboolean clean_source(VmigMachine *m, GError **error)
     return vmig_machine_save(m, error);
 }
 
-/* A source that does not answer keeps its leftovers until it does; the guest does not wait for that. */
+/* A source that does not answer keeps its leftovers until it does. The guest does not wait for that. */
 static gboolean source_answers(VmigMachine *m, GError **error)
 {
     if (m->job->source_clean || vmig_host_at(m, VMIG_SOURCE, NULL) != NULL)
@@ -150,7 +150,7 @@ static void on_progress(gpointer user, const VmigProgress *progress)
         m->reporter.progress(m->reporter.user, m->job, progress);
 }
 
-/* The operator knows what differs, or does not want to wait. What he may still want to look at is kept. */
+/* The operator knows what differs, or does not want to wait. The source's images are kept for inspection. */
 static gboolean give_up_verifying(VmigMachine *m, GError **error)
 {
     m->job->options.verify = FALSE;
@@ -159,8 +159,8 @@ static gboolean give_up_verifying(VmigMachine *m, GError **error)
     return vmig_machine_save(m, error);
 }
 
-/* --verify: nothing is removed before every snapshot was found equal. The hashes stay in the record, for who asks when
- * the source's images are gone. A machine that this host could not start is no reason to hold the job. */
+/* --verify: nothing is removed until every snapshot was found equal. The record keeps the hashes for later comparisons,
+ * when the source's images are gone. If this host cannot start a machine for the comparison, the job is not held up. */
 static gboolean verify(VmigMachine *m, GError **error)
 {
     VmigVerifyRequest request = {
@@ -174,8 +174,8 @@ static gboolean verify(VmigMachine *m, GError **error)
 
     if (!m->job->options.verify || m->job->source_clean)
         return TRUE;
-    /* The hashes are in both journals before anything is removed. An earlier try may have failed to tell the other
-     * host, whose record counts when the connection breaks. */
+    /* Both journals must have the hashes before anything is removed. An earlier try may have failed to write them to
+     * the other host, whose record counts if the connection breaks. */
     if (m->job->verified)
         return vmig_machine_save(m, error);
     if (m->without_verify)
@@ -203,7 +203,7 @@ static gboolean verify(VmigMachine *m, GError **error)
 
 gboolean vmig_step_cleanup(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError **error)
 {
-    /* On the source, with everything done but to say so: see records.c. */
+    /* This is the source, and only the end of the job is not recorded yet: see records.c. */
     if (m->peer_forgot && !m->here_is_dest)
         return vmig_node_rundir_remove(m->env->source.node, m->job, error);
     if (m->job->options.verify && !source_answers(m, error))
@@ -214,7 +214,7 @@ gboolean vmig_step_cleanup(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError
     VmigHost *source = vmig_host_at(m, VMIG_SOURCE, error);
     if (source == NULL)
         return FALSE;
-    /* The overlays' room may be what it waited for. */
+    /* The guest may have been waiting for the space of the overlays. */
     return vmig_room_require_relief(m, VMIG_DEST, error) && vmig_node_rundir_remove(m->env->dest.node, m->job, error) &&
            (m->peer_forgot || vmig_node_rundir_remove(m->env->source.node, m->job, error));
 }

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Why a commit ended before it was done. libvirt's event says "failed" or "cancelled", and no reason; what the file
- * system has left tells want of room from an I/O error. The overlay is untouched in every case and stays the truth. */
+/* Finds out why a commit ended before it was done. libvirt's event says "failed" or "cancelled" without a reason. The
+ * free space of the file system distinguishes lack of space from an I/O error. In every case the overlay is untouched
+ * and stays authoritative. */
 #include "core/amount.h"
 #include "flows/migrate/commit-private.h"
 
 #define EVENT_LIMIT G_USEC_PER_SEC
-/* QEMU writes up to some MiB at a time: with less than this a write may well have found no room. */
+/* QEMU writes up to some MiB at a time: with less free space than this, a write may have found no room. */
 #define FULL_BELOW (64ull * 1024 * 1024)
 
-/* The answer to a question may come before the event of what it tells. */
+/* libvirt's reply about a block job may arrive before the event that explains it. */
 static VmigBlockEnd await_end(VmigMachine *m, VmigHypervisor *hv, const VmigDisk *disk)
 {
     gint64 until = vmig_machine_now(m) + EVENT_LIMIT;
@@ -73,8 +74,8 @@ gboolean vmig_commit_ended(VmigMachine *m, VmigRole role, const VmigDisk *disk, 
                      "%s: the commit of disk %s is gone before it was done, and nobody saw it end", name, disk->target);
 }
 
-/* On a full file system QEMU may refuse to begin the next one ("Need a root block node") while it still has the last
- * one's filter: what has to be waited for is room. */
+/* On a full file system QEMU may refuse to start the next commit ("Need a root block node") while it still has the
+ * filter of the last one. The job must then wait for space. */
 GError *vmig_commit_blame_room(VmigMachine *m, VmigRole role, GError *why)
 {
     VmigHost *host = vmig_host_at(m, role, NULL);

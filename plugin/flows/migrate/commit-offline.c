@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The guest is off and its overlay holds what its base does not: qemu-img commits, and the definition is put on the
- * bases. */
+/* Commits with qemu-img while the guest is off and an overlay holds data that its base does not. Then points the
+ * definition to the bases. */
 #include <string.h>
 
 #include "definition/domain-xml.h"
@@ -9,14 +9,14 @@
 #include "flows/migrate/ours.h"
 #include "flows/migrate/pivot-truth.h"
 
-/* With the merge "mirror" nothing is over the base copies. */
+/* Merge "mirror" has no overlay on the destination. */
 static gboolean needs_commit(const VmigDisk *disk, VmigRole role)
 {
     return !disk->pivoted && vmig_disk_overlay(disk, role) != NULL;
 }
 
-/* A pivot was begun and nobody could note how far it came: libvirt rewrote the definition of a disk that it pivoted.
- * Where the guest did not run after it, overlay and base are equal and either answer is right. */
+/* A pivot was begun, and its progress was not recorded. libvirt has rewritten the definition of a disk that it pivoted.
+ * If the guest has not run since, overlay and base are equal and either answer is right. */
 static gboolean note_if_on_base(VmigMachine *m, VmigRole role, VmigDisk *disk, GError **error)
 {
     VmigChain chain;
@@ -29,7 +29,8 @@ static gboolean note_if_on_base(VmigMachine *m, VmigRole role, VmigDisk *disk, G
     return !disk->pivoted || vmig_machine_save(m, error);
 }
 
-/* What qemu-img would commit into: somebody may have put a layer of his between the plan and the overlay. */
+/* qemu-img commits into the overlay's backing file. The user may have inserted a layer between the planned base and the
+ * overlay. */
 static gboolean lies_on_base(VmigMachine *m, VmigHost *host, VmigRole role, const VmigDisk *disk, GError **error)
 {
     g_autoptr(GPtrArray) chain = vmig_node_survey(host->node, vmig_disk_overlay(disk, role), "qcow2", error);
@@ -46,7 +47,7 @@ static gboolean lies_on_base(VmigMachine *m, VmigHost *host, VmigRole role, cons
                      vmig_disk_overlay(disk, role), below != NULL ? below->path : "nothing");
 }
 
-/* A definition that names neither the overlay nor the base may have a layer of somebody's on top. */
+/* A definition that names neither the overlay nor the base may have a foreign layer on top. */
 static gboolean nobody_between(VmigMachine *m, VmigRole role, GError **error)
 {
     g_autoptr(VmigDomainXml) persistent = vmig_host_definition(m, role, VMIG_XML_PERSISTENT, error);
@@ -62,15 +63,16 @@ static gboolean nobody_between(VmigMachine *m, VmigRole role, GError **error)
     return persistent != NULL;
 }
 
-/* libvirt ends a guest that panics as its definition says, and calls that a crash too. */
+/* If a guest panics, libvirt ends it as its definition says and reports that as a crash too. */
 static gboolean may_have_panicked(const char *xml)
 {
     return strstr(xml, "<panic ") != NULL || strstr(xml, "<panic/>") != NULL;
 }
 
-/* A guest whose QEMU died under it on the destination ran when it did and was not asked to stop. One that was shut down
- * or destroyed stays off; so does one on the source, where the job is given up anyway. After a restart of libvirtd, or
- * of the host, nobody knows: then its autostart, which the job holds back, says what its operator wants. */
+/* Decides whether the guest has to be started again. If its QEMU died on the destination, the guest was running and
+ * nobody asked it to stop. A guest that was shut down or destroyed stays off. So does a guest on the source, where the
+ * job is given up anyway. After a restart of libvirtd or of the host the cause is unknown. Then the autostart setting,
+ * which the job holds back, shows what the operator wants. */
 static gboolean note_death(VmigMachine *m, VmigRole role, const char *xml, GError **error)
 {
     VmigHost *host = vmig_host_at(m, role, error);
@@ -96,8 +98,8 @@ gboolean vmig_commit_start_again(VmigMachine *m, VmigRole role, GError **error)
     if (!vmig_ours_require_no_stranger(m, role, error) || !vmig_host_run(m, role, &run, error))
         return FALSE;
     if (run == VMIG_RUN_SHUTOFF) {
-        /* That its overlays are stale must be known before it writes into its bases, and an earlier try may have failed
-         * to say so. */
+        /* The record must say that the overlays are stale before the guest writes into its bases. An earlier try may
+         * have failed to save it. */
         if (!vmig_machine_save(m, error) || !host->hypervisor->ops->start(host->hypervisor, m->job->uuid, error))
             return FALSE;
         vmig_machine_note(m, "%s: the guest's QEMU had died; its disks are complete, and it is started again",
@@ -107,8 +109,8 @@ gboolean vmig_commit_start_again(VmigMachine *m, VmigRole role, GError **error)
     return vmig_machine_save(m, error);
 }
 
-/* From here on a definition that names the bases is ours. Anybody can start the guest by it, before it is noted that
- * the overlays are stale. */
+/* From here on a definition that names the bases was written by the job. Any user can start the guest from it, before
+ * the journal says that the overlays are stale. */
 static gboolean note_pivoting(VmigMachine *m, GError **error)
 {
     m->job->pivoting = TRUE;
@@ -168,8 +170,8 @@ static gboolean overlay_exists(VmigMachine *m, VmigHost *source, gboolean *exist
     return TRUE;
 }
 
-/* What the guest wrote on its bases since is newer than what the overlays hold, or what somebody wants instead of it;
- * which, only people know. It stays so when the guest is off: what was seen is in the journal. */
+/* Either the guest's writes on its bases are newer than those in the overlays, or the user wants them instead. Only an
+ * operator can decide. The guest may be off later, so the journal keeps what was seen. */
 static gboolean fail_diverged(VmigMachine *m, GError **error)
 {
     return vmig_fail(
@@ -196,9 +198,9 @@ static gboolean back_work_live(VmigMachine *m, gboolean exists, VmigBackWork *re
     return vmig_host_note_diverged(m, error) && fail_diverged(m, error);
 }
 
-/* Nobody has seen the guest on its bases. But a base that was written to since it was frozen, with nothing committed by
- * us, was: by a guest that was reverted and went off again, or by qemu-img. Newer, not different: a power loss can take
- * back a time that was not written yet. */
+/* The guest was not seen on its bases. But a base that was modified after it was frozen, without a commit by the job,
+ * was written to by a reverted guest that is off again, or by qemu-img. The test is "newer", not "different": a power
+ * loss can take back a time stamp that was not on disk yet. */
 static gboolean require_frozen(VmigMachine *m, VmigHost *source, GError **error)
 {
     if (!m->job->frozen || m->job->commit_started || m->job->pivoting || m->job->diverged)
@@ -216,8 +218,8 @@ static gboolean require_frozen(VmigMachine *m, VmigHost *source, GError **error)
     return TRUE;
 }
 
-/* Nor has anybody seen why its definition names a base: libvirt does that at a revert. Ours named the overlay, durably,
- * before the bases counted as frozen. */
+/* The reason why the definition names a base was not seen either: libvirt does that at a revert. The job's definition
+ * named the overlay, durably, before the bases counted as frozen. */
 static gboolean require_defined_on_overlays(VmigMachine *m, GError **error)
 {
     if (!m->job->frozen || m->job->pivoting || m->job->diverged)
@@ -235,10 +237,11 @@ static gboolean require_defined_on_overlays(VmigMachine *m, GError **error)
     return TRUE;
 }
 
-/* The overlays are there, and it was never noted that they take the guest's writes, which is done once the definition
- * names them durably. Where it names the bases in the same boot, libvirt wrote that: at a revert, which throws away
- * what was written since the snapshot, or because the overlays were never put on. A power loss can do the same to a
- * guest that wrote into them. */
+/* The overlays exist, but the journal does not say that they receive the guest's writes. It says so only once the
+ * definition names them durably. If the definition names the bases and the host was not rebooted, libvirt wrote that:
+ * at a revert, which discards the writes since the snapshot, or because the overlays were never attached. After a
+ * reboot this test proves nothing, because a power loss can restore the old definition of a guest that wrote into the
+ * overlays. */
 static gboolean overlays_are_out(VmigMachine *m, gboolean *ret, GError **error)
 {
     *ret = FALSE;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* PIVOT on the destination and BACK_PIVOT on the source: one code. The pivot happens on a suspended guest: overlay and
- * base are equal then, so that a crash at any line leaves either definition right. */
+/* PIVOT on the destination and BACK_PIVOT on the source share this code. The guest is suspended during the pivot.
+ * Overlay and base are then equal, so after a crash at any point either definition is right. */
 #include "flows/migrate/commit-private.h"
 #include "flows/migrate/migrate-flow.h"
 #include "flows/migrate/ours.h"
@@ -11,7 +11,7 @@
 #define COMMITS_LOST_LIMIT 5
 #define READY_LIMIT (10 * G_USEC_PER_SEC)
 
-/* In step while the guest is suspended: nothing is written any more, so this is a matter of moments. */
+/* While the guest is suspended nothing is written, so the commit is in step after a moment. */
 static gboolean wait_in_step(VmigMachine *m, VmigRole role, GError **error)
 {
     gint64 until = vmig_machine_now(m) + READY_LIMIT;
@@ -27,7 +27,7 @@ static gboolean wait_in_step(VmigMachine *m, VmigRole role, GError **error)
     return vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "the commit is not in step with the suspended guest");
 }
 
-/* Both definitions must name the bases: the live one, and the one that a start after a crash would use. */
+/* Both definitions must name the bases: the live one, and the persistent one that a start after a crash would use. */
 static gboolean verify_on_bases(VmigMachine *m, VmigRole role, GError **error)
 {
     VmigHost *host = vmig_host_at(m, role, error);
@@ -36,8 +36,8 @@ static gboolean verify_on_bases(VmigMachine *m, VmigRole role, GError **error)
            vmig_node_sync_config(host->node, error);
 }
 
-/* Each disk that is on its base is noted before the guest may run there: from then on its overlay is stale, and an
- * offline commit of it would take the guest's disk back in time. */
+/* Each disk on its base is recorded before the guest may run there. From then on its overlay is stale, and an offline
+ * commit of the overlay would revert the guest's disk. */
 static gboolean pivot_disks(VmigMachine *m, VmigRole role, GError **error)
 {
     VmigHost *host = vmig_host_at(m, role, error);
@@ -67,7 +67,7 @@ static gboolean suspend(VmigMachine *m, VmigRole role, GError **error)
 
     if (host == NULL || !vmig_host_run(m, role, &run, error))
         return FALSE;
-    /* Known before it is done: whoever finds the guest suspended after a crash lets it run. */
+    /* Recorded beforehand: a process that finds the guest suspended after a crash resumes it. */
     m->job->pivoting = TRUE;
     m->job->suspended = m->job->suspended || run == VMIG_RUN_RUNNING;
     if (!vmig_machine_save(m, error))
@@ -95,8 +95,8 @@ static gboolean unsuspend(VmigMachine *m, VmigRole role, GError **error)
     return vmig_machine_save(m, error);
 }
 
-/* After a pivot that could not be noted, or that failed when it was done, the definition that libvirt rewrote is what
- * says that the overlays are stale: it has to be durable before the guest writes into its bases. */
+/* If the pivot could not be recorded, or was done although it reported an error, only the definition that libvirt
+ * rewrote shows that the overlays are stale. It must be durable before the guest writes into its bases. */
 static gboolean may_run_on(VmigMachine *m, VmigRole role, GError **error)
 {
     VmigHost *host = vmig_host_at(m, role, error);
@@ -104,7 +104,8 @@ static gboolean may_run_on(VmigMachine *m, VmigRole role, GError **error)
     return host != NULL && (!m->job->pivoting || vmig_node_sync_config(host->node, error));
 }
 
-/* After a pivot whose end nobody saw, and before the guest runs: QEMU, libvirt and the definition say the same. */
+/* Checks that QEMU, libvirt and the definition agree. Used after a pivot with an unknown result, before the guest runs.
+ */
 static gboolean is_as_believed(VmigMachine *m, VmigRole role, GError **error)
 {
     VmigRun run;
@@ -113,15 +114,15 @@ static gboolean is_as_believed(VmigMachine *m, VmigRole role, GError **error)
         return TRUE;
     if (!vmig_host_run(m, role, &run, error))
         return FALSE;
-    /* One that QEMU paused, because a disk is full or failed, goes on too when there is room. */
+    /* A guest that QEMU paused on a full or failed disk may continue too once there is room. */
     return (run != VMIG_RUN_PAUSED && run != VMIG_RUN_IO_ERROR) || vmig_truth_ask_qemu(m, role, error);
 }
 
-/* What libvirt is asked while the guest is suspended: its state and six definitions, however many disks there are, and
- * for each disk the two calls that QEMU has to answer, its block job and the pivot. */
+/* Number of calls while the guest is suspended: its state and six definitions, however many disks there are, and for
+ * each disk the two calls that QEMU has to answer, its block job and the pivot. */
 static gboolean pivot(VmigMachine *m, VmigRole role, GError **error)
 {
-    /* An earlier try, or a process that is gone, was in the middle of it. */
+    /* An earlier try, or a process that is gone, was interrupted during the pivot. */
     gboolean again = m->job->pivoting;
     g_autoptr(GError) why = NULL;
     VmigRun run;
@@ -134,7 +135,7 @@ static gboolean pivot(VmigMachine *m, VmigRole role, GError **error)
     if (run == VMIG_RUN_ABSENT)
         return vmig_fail(error, VMIG_ERROR_JOB_LOST, NULL, "'%s' is not defined any more", m->job->domain);
     vmig_host_note_checkpoints(m, role);
-    /* The last look at the overlays before they are left behind. */
+    /* This is the last check of the overlays before they are abandoned. */
     gboolean done = suspend(m, role, &why) && (!again || is_as_believed(m, role, &why)) &&
                     wait_in_step(m, role, &why) && vmig_host_require_no_snapshot(m, role, &why) &&
                     pivot_disks(m, role, &why) && verify_on_bases(m, role, &why);
@@ -146,7 +147,7 @@ static gboolean pivot(VmigMachine *m, VmigRole role, GError **error)
         g_propagate_error(error, g_steal_pointer(&why));
         return FALSE;
     }
-    /* Whatever happened, the guest does not stay suspended because of us, but where it would lose what it writes. */
+    /* The job never leaves the guest suspended, unless it would lose its writes by running. */
     g_autoptr(GError) stays = NULL;
     if ((!done && (!is_as_believed(m, role, &stays) || !may_run_on(m, role, &stays))) || !unsuspend(m, role, &stays)) {
         if (why == NULL)
@@ -160,7 +161,7 @@ static gboolean pivot(VmigMachine *m, VmigRole role, GError **error)
     return done;
 }
 
-/* A commit that ended just before its pivot, or is not in step after all, is done again, but not for ever. */
+/* A commit that ended just before its pivot, or that is not in step, is repeated a limited number of times. */
 static gboolean may_commit_again(VmigMachine *m, const GError *why)
 {
     gboolean can = vmig_commit_is_ended(why) || g_error_matches(why, VMIG_ERROR, VMIG_ERROR_TIMEOUT);
@@ -171,7 +172,7 @@ static gboolean may_commit_again(VmigMachine *m, const GError *why)
     return TRUE;
 }
 
-/* With the merge "mirror" the guest came to its base copies, and there is nothing to step over from. */
+/* With merge "mirror" the guest arrived on its base copies: there is no pivot. */
 static gboolean is_there(VmigMachine *m, GError **error)
 {
     VmigRun run;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Room for a commit, and for a guest that QEMU paused because there was none. */
+/* Space for a commit, and for a guest that QEMU paused on a full file system. */
 #include "core/amount.h"
 #include "core/names.h"
 #include "flows/migrate/commit.h"
 #include "flows/migrate/ours.h"
 
 #define MIB (1024ull * 1024)
-/* So much more than when it was full is worth another try, whatever the estimate says. */
+/* This much more free space than when it was full is worth another try, whatever the estimate says. */
 #define ROOM_STEP MIB
 #define ROOM_POLL (2 * G_USEC_PER_SEC)
 
@@ -16,7 +16,7 @@ void vmig_room_free(VmigRoom *room)
     g_free(room);
 }
 
-/* One that is committed, or was never made, needs nothing. */
+/* An overlay that is committed, or was never made, needs no space. */
 static gboolean overlay_holds(VmigMachine *m, VmigHost *host, const char *path, const VmigDisk *disk, guint64 *bytes,
                               GError **error)
 {
@@ -41,7 +41,7 @@ static gboolean add_disk(VmigMachine *m, VmigHost *host, VmigRole role, const Vm
     if (room == NULL) {
         room = g_new0(VmigRoom, 1);
         room->folder = g_path_get_dirname(base);
-        room->needed = MIB; /* tables of the base that grow */
+        room->needed = MIB; /* for the base's tables, which grow */
         g_hash_table_insert(rooms, g_memdup2(&facts->filesystem, sizeof facts->filesystem), room);
     }
     room->free = facts->free_bytes;
@@ -115,7 +115,7 @@ static void tell_io_error(VmigMachine *m, VmigHost *host)
                       host->hypervisor->host, domain);
 }
 
-/* *waits: it is still paused for want of room. */
+/* *waits: the guest is still paused for lack of space. */
 static gboolean relieve(VmigMachine *m, VmigRole role, gboolean *waits, GError **error)
 {
     VmigHost *host = vmig_host_at(m, role, error);
@@ -153,7 +153,7 @@ static gboolean relieve(VmigMachine *m, VmigRole role, gboolean *waits, GError *
         !host->hypervisor->ops->resume(host->hypervisor, m->job->uuid, error))
         return FALSE;
     vmig_machine_note(m, "%s: there is room again: the guest goes on", host->hypervisor->host);
-    /* If that was not enough, only more will do. */
+    /* If the guest pauses again, only more free space than now counts as room. */
     vmig_room_note_full(m, room);
     m->full_again = TRUE;
     m->starved = FALSE;
@@ -202,8 +202,8 @@ static gboolean is_asked(VmigMachine *m)
     return m->env->asked != NULL && m->env->asked(m->env);
 }
 
-/* Where all that may be needed is there already it was another kind of want, and only time helps. What the failed
- * commit itself gave back since is no new room: it is counted from now. */
+/* If there is already enough space for everything, space was not the cause, and only time helps. Space that the failed
+ * commit itself has freed since is no new room, so the count starts now. */
 static gboolean wants_room(VmigMachine *m, VmigRole role)
 {
     g_autoptr(VmigRoom) room = vmig_room_ask(m, role, NULL);
@@ -227,7 +227,7 @@ void vmig_room_await_retry(VmigMachine *m, const GError *why, gint64 until)
             vmig_machine_note(m, "somebody asked to try at once");
             return;
         }
-        /* Asked first: to let the guest go on counts the room from then on. */
+        /* Query the room before the guest is resumed: resuming it restarts the count of room from there. */
         gboolean there = space && has_room(m, role);
         if (space)
             vmig_room_relieve(m, role);

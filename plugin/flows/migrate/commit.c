@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* COMMIT on the destination and BACK_COMMIT on the source: one code. Its other parts: commit-end.c why a commit ended
- * early, commit-space.c room, commit-offline.c a guest that is off, commit-pivot.c PIVOT and BACK_PIVOT.
+/* COMMIT on the destination and BACK_COMMIT on the source share this code. Its other parts: commit-end.c why a commit
+ * ended early, commit-space.c space, commit-offline.c a guest that is off, commit-pivot.c PIVOT and BACK_PIVOT.
  *
- * A commit can be repeated: what is in the base already is written again. Once it has started the overlay may not be
- * dropped any more. */
+ * A commit can be repeated: data that is already in the base is written again. Once it has started, the overlay must
+ * not be dropped.
+ */
 #include "core/amount.h"
 #include "flows/migrate/migrate-flow.h"
 #include "flows/migrate/commit-private.h"
@@ -12,12 +13,12 @@
 #include "os/fault.h"
 
 #define POLL (G_USEC_PER_SEC / 2)
-/* Without a byte copied: half of it and the commit gets all the speed there is, all of it and the try has failed. */
+/* Time without a copied byte: after half of it the commit gets unlimited speed, after all of it the try has failed. */
 #define STALL_LIMIT (2 * vmig_machine_stall_limit(m))
-/* Without less left to copy than ever before: the guest writes faster than the commit copies. */
+/* Time without a new minimum of the data left to copy: the guest writes faster than the commit copies. */
 #define SLOW_LIMIT (60 * G_USEC_PER_SEC)
 #define CONVERGE_LIMIT (5 * 60 * G_USEC_PER_SEC)
-/* What the pivot's short suspension can still let it catch up with. */
+/* The amount that can still be copied during the short suspension of the pivot. */
 #define PIVOT_MOST (256ull * 1024 * 1024)
 
 gboolean vmig_commit_note_start(VmigMachine *m, GError **error)
@@ -28,7 +29,7 @@ gboolean vmig_commit_note_start(VmigMachine *m, GError **error)
     return vmig_machine_save(m, error);
 }
 
-/* *room: it was seen that all disks fit. Asked once for all of them, because the guest may stand still meanwhile. */
+/* *room: all disks are known to fit. Checked once for all disks, because the guest may be paused meanwhile. */
 static gboolean start_disk(VmigMachine *m, VmigRole role, VmigDisk *disk, const VmigDomainXml *live, gboolean *room,
                            GError **error)
 {
@@ -51,7 +52,7 @@ static gboolean start_disk(VmigMachine *m, VmigRole role, VmigDisk *disk, const 
     if (!*room && !vmig_commit_require_room(m, role, disk, error))
         return FALSE;
     *room = TRUE;
-    /* The hold holds the disk until the very moment at which the commit does. */
+    /* The hold protects the disk until just before the commit job does. */
     if (job.kind == VMIG_BLOCK_JOB_COPY) {
         if (!vmig_overlay_release_disk(m, role, disk, error))
             return FALSE;
@@ -69,7 +70,8 @@ gboolean vmig_commit_start(VmigMachine *m, VmigRole role, GError **error)
 
     if (!vmig_host_require_no_snapshot(m, role, error) || !vmig_commit_note_start(m, error))
         return FALSE;
-    /* The guest may be paused: one look for all disks. Starting one disk's commit changes nothing of the others. */
+    /* The guest may be paused, so the definition is fetched once for all disks. Starting the commit of one disk does
+     * not affect the others. */
     g_autoptr(VmigDomainXml) live = vmig_host_definition(m, role, VMIG_XML_LIVE, error);
     if (live == NULL)
         return FALSE;
@@ -124,9 +126,9 @@ gboolean vmig_commit_look(VmigMachine *m, VmigRole role, gboolean *ready, GError
     return TRUE;
 }
 
-/* How fast the commits go, by looking again and again. */
+/* The progress of the commits, measured at each look. */
 typedef struct {
-    gint64 moved, shrunk; /* when something was copied; when less was left than ever before */
+    gint64 moved, shrunk; /* when something was last copied; when less was left than ever before */
     guint64 done, least;
     gboolean hurried;
 } Pace;
@@ -151,8 +153,8 @@ static gboolean hurry(VmigMachine *m, VmigRole role, Pace *pace, GError **error)
     return TRUE;
 }
 
-/* FALSE where this try has failed. *enough: the pivot's suspension does the rest. libvirt's job is left as it is: it
- * holds the disk, and the next try finds it. */
+/* FALSE if this try has failed. *enough: the rest can be copied during the pivot's suspension. libvirt's job is left
+ * running: it holds the disk, and the next try finds it. */
 static gboolean keep_pace(VmigMachine *m, Pace *pace, const Look *now, gboolean *enough, GError **error)
 {
     gint64 time = vmig_machine_now(m);
@@ -199,7 +201,8 @@ static gboolean commit_live(VmigMachine *m, VmigRole role, GError **error)
 {
     g_autoptr(GError) why = NULL;
 
-    /* What was done between the two holds must not have been anything: now the commit keeps others out. */
+    /* Between the hold and the commit job another client could have changed the disk. Now the commit keeps others out,
+     * so check that nothing was changed. */
     if (vmig_commit_start(m, role, &why) && vmig_host_require_chain(m, role, VMIG_CHAIN_OURS, &why) &&
         vmig_host_require_no_snapshot(m, role, &why) && wait_ready(m, role, &why))
         return TRUE;
@@ -224,7 +227,7 @@ static gboolean commit(VmigMachine *m, VmigRole role, GError **error)
         return vmig_commit_offline(m, role, error);
     if (run == VMIG_RUN_CRASHED)
         return vmig_fail(error, VMIG_ERROR_GUEST_GONE, NULL, "'%s' is gone", m->job->domain);
-    /* The guest came to its base copies: there is nothing to commit. */
+    /* The guest arrived on its base copies: there is nothing to commit. */
     if (role == VMIG_DEST && vmig_job_merges_by_mirror(m->job))
         return vmig_host_require_on_bases(m, role, error);
     return commit_live(m, role, error);
@@ -242,7 +245,7 @@ gboolean vmig_step_back_commit(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GE
 
     if (source == NULL || !vmig_commit_back_work(m, &work, error))
         return FALSE;
-    /* Our own holds go first: they would keep the commit out too. */
+    /* The guard's locks go first: they would block the commit too. */
     if (!vmig_node_fence_drop(source->node, m->job, error) || !vmig_node_thaw(source->node, m->job, error))
         return FALSE;
     if (work == VMIG_BACK_OFFLINE)

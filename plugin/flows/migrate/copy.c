@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* COPY: copy every file of every base, prove each copy equal, give it its final name.
+/* COPY: copies every file of every base, proves each copy equal, and gives it its final name.
  *
- * Proven means: the sender hashed what it read, the destination hashed what its disk gives back after the sync, both
- * are equal, and the source file is the one that was frozen, unchanged. */
+ * A copy is proven if three conditions hold. The sender's hash of what it read equals the destination's hash of what it
+ * read back from the disk after the sync. The source file is the one that was frozen. The source file has not changed.
+ */
 #include "flows/migrate/copy.h"
 
 #include "flows/migrate/migrate-flow.h"
@@ -20,7 +21,7 @@ typedef struct {
 typedef struct {
     VmigMachine *m;
     GMutex mutex;
-    GPtrArray *copies; /* SeedCopy */
+    GPtrArray *copies; /* BaseCopy */
     gint64 last_time;
     guint64 last_done;
     guint64 rate;
@@ -42,7 +43,7 @@ static void copying_free(Copying *copying)
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Copying, copying_free)
 
-/* What a copy has to be worth for more connections: they take half a second to make. */
+/* Minimum size of a copy that justifies more connections, which take half a second to make. */
 #define WORTH_MORE (256 * 1024 * 1024)
 
 static void widen(VmigMachine *m)
@@ -59,7 +60,7 @@ static void widen(VmigMachine *m)
         m->env->widen(m->env);
 }
 
-/* Files whose copies are not proven yet. */
+/* Collects the files whose copies are not proven yet. */
 static Copying *collect(VmigMachine *m)
 {
     Copying *copying = g_new0(Copying, 1);
@@ -85,7 +86,7 @@ static Copying *collect(VmigMachine *m)
     return copying;
 }
 
-/* Of one disk's files, or of all with target NULL; under the mutex. */
+/* Sums up one disk's files, or all files if target is NULL. Call it with the mutex held. */
 static VmigProgress sum_up(const Copying *s, const char *target)
 {
     VmigProgress sum = {.disk = target};
@@ -112,7 +113,8 @@ static void update_rate(Copying *s, guint64 done, gint64 time)
     s->last_done = done;
 }
 
-/* From the copies' threads. Each disk gets the share of the rate that its share of the rest is. */
+/* Called from the copies' threads. A disk's rate is its share of the total rate, in proportion to its remaining bytes.
+ */
 static void on_progress(gpointer user, guint index, const VmigCopyProgress *now)
 {
     Copying *s = user;
@@ -137,7 +139,7 @@ static gboolean start_receiver(VmigMachine *m, BaseCopy *copy, GError **error)
     VmigPort port = {NULL};
     g_autofree char *identity = NULL;
 
-    /* Of this try: nothing that outlives it is hashed with it. */
+    /* The key is only for this try: no hash made with it is kept. */
     if (!vmig_hash_key_draw(&copy->task.key, error))
         return FALSE;
     if (m->env->copy_transport == NULL)
@@ -169,7 +171,7 @@ static gboolean start_receivers(Copying *s, GError **error)
     return vmig_fault("copy.receiving", error);
 }
 
-/* From the copies' threads. */
+/* Called from the copies' threads. */
 static gboolean on_known(gpointer user, guint index, guint64 first, GBytes **page, GError **error)
 {
     Copying *s = user;
@@ -204,8 +206,8 @@ static gboolean source_unchanged(VmigMachine *m, const VmigFile *file, GError **
                      file->source);
 }
 
-/* What is not equal after all is not worth converging once more: somebody else wrote to it, or a host computes wrongly.
- * The next try begins with nothing. */
+/* If the hashes differ, another process wrote to the file or a host computes wrongly. Sending the differences again
+ * would not help, so the next try starts from nothing. */
 static gboolean refuse_part(VmigMachine *m, const BaseCopy *copy, GError **error)
 {
     g_autoptr(GError) why = NULL;
@@ -230,7 +232,7 @@ static gboolean prove(VmigMachine *m, BaseCopy *copy, GError **error)
     return vmig_machine_save(m, error);
 }
 
-/* A file that another disk lies on too was copied and placed for the first of them. */
+/* A file that several disks share was copied and placed with the first of them. */
 static gboolean place(VmigMachine *m, VmigFile *file, GError **error)
 {
     const VmigFile *first = vmig_job_first(m->job, file);
@@ -247,7 +249,7 @@ static gboolean place(VmigMachine *m, VmigFile *file, GError **error)
     return TRUE;
 }
 
-/* Deepest first: a backing file has its name before what lies on it. */
+/* Starts with the deepest file: a backing file must have its name before a file that refers to it. */
 static gboolean place_proven(VmigMachine *m, GError **error)
 {
     for (guint i = 0; i < m->job->disks->len; i++) {
@@ -265,8 +267,8 @@ static gboolean place_proven(VmigMachine *m, GError **error)
     return TRUE;
 }
 
-/* What was proven of a base copy is true until a migration begins that writes into it (the merge "mirror"). From then
- * on, whatever came of that, it is a part again: converged and proven before it is used. */
+/* The proof of a base copy holds until a migration begins that writes into it (merge "mirror"). From then on, whatever
+ * the result was, the file is a part again: it must be made equal and proven before it is used. */
 static gboolean doubt_dirty(VmigMachine *m, GError **error)
 {
     for (guint i = 0; i < m->job->disks->len; i++) {

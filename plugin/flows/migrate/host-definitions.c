@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The definition for the next start, while and after the job works on the guest. What somebody else wrote into it
- * meanwhile is his; what must not happen is that it names an overlay that is about to go. */
+/* The definition for the next start, during and after the job. Changes that the user made meanwhile are kept. But it
+ * must not name an overlay that is about to be removed. */
 #include "definition/domain-xml.h"
 #include "engine/host.h"
 
@@ -57,7 +57,7 @@ gboolean vmig_host_require_next_start(VmigMachine *m, VmigRole role, GError **er
     return TRUE;
 }
 
-/* A file that lies on one of the job's would change, or break, with the commit. */
+/* A file that is layered over one of the job's files would change or break with the commit. */
 static gboolean is_on_ours(VmigMachine *m, VmigRole role, const char *file)
 {
     for (guint i = 0; i < m->job->disks->len; i++) {

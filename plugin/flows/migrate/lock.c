@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* LOCK: the operation lock on both hosts, the job's mark in the guest's definition, and a second look. */
+/* LOCK: takes the operation lock on both hosts, puts the job's mark into the guest's definition, and checks the guest
+ * again. */
 #include "definition/domain-xml.h"
 #include "flows/migrate/migrate-flow.h"
 #include "definition/snapshot-tree.h"
 #include "engine/host.h"
 
-/* Between the plan and the lock somebody may have changed the guest. */
+/* The guest may have been changed between the plan and the lock. */
 static gboolean still_as_planned(VmigMachine *m, GError **error)
 {
     VmigHypervisor *hv = m->env->source.hypervisor;
@@ -42,13 +43,14 @@ gboolean vmig_step_lock(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError **
         !vmig_node_rundir(m->env->source.node, m->job, error) || !vmig_node_rundir(m->env->dest.node, m->job, error) ||
         !still_as_planned(m, error))
         return FALSE;
-    /* From here on the destination's journal knows whose files will be made there. */
+    /* From here on the destination's journal records the files that will be made there. */
     m->peer_recorded = TRUE;
     g_free(m->job->source_boot);
     m->job->source_boot = m->here_is_dest ? NULL : g_strdup(vmig_journal_boot_id(m->journal));
     if (!vmig_machine_save(m, error))
         return FALSE;
-    /* A host that reboots from here on must not start the guest by itself: by which definition is for resume to say. */
+    /* If the host reboots from here on, libvirt must not start the guest by itself: resume decides which definition to
+     * start. */
     if (!hv->ops->set_autostart(hv, m->job->uuid, FALSE, error))
         return FALSE;
     g_autofree char *mark = vmig_metadata_xml(m->job);

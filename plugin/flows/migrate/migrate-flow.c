@@ -8,7 +8,7 @@
 #include "plan/rehearsal.h"
 #include "flows/migrate/set-aside.h"
 
-/* The destination starts the guest, as it did when the plan was made. */
+/* Checks that the destination still starts the guest, as it did when the plan was made. */
 static gboolean still_starts(VmigMachine *m, GError **error)
 {
     g_autoptr(GPtrArray) problems = vmig_rehearse(m->env, m->job, VMIG_TWIN_WHOLE, error);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The flow of a migration: core/states.def says what may follow what, the table in migrate-flow.c who does it.
+/* The flow of a migration: core/states.def says which state may follow which, and the table in migrate-flow.c names the
+ * step of each state.
  *
- * One file a group of states:
- *   plan.c PLAN · lock.c LOCK · overlay.c OVERLAY · copy.c COPY · prepare.c PREPARE, DROP_METADATA · migrate.c MIGRATE,
- *   UNCERTAIN · activate.c ACTIVATE · commit*.c COMMIT, PIVOT and BACK_COMMIT, BACK_PIVOT · redefine.c REDEFINE,
- *   BACK_REDEFINE · cleanup.c CLEANUP · rollback.c ROLLBACK
+ * One file for each group of states: lock.c LOCK · overlay.c OVERLAY · copy.c COPY · prepare.c PREPARE, DROP_METADATA ·
+ * migrate.c MIGRATE, UNCERTAIN · activate.c ACTIVATE · commit*.c COMMIT, PIVOT and BACK_COMMIT, BACK_PIVOT · redefine.c
+ * REDEFINE, BACK_REDEFINE · cleanup.c CLEANUP · rollback.c ROLLBACK
  *
  * Folder plugin/flows/migrate: the steps of a live migration, one file for each group of states. They call the ports
  * and nothing else.

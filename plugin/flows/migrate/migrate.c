@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* MIGRATE: libvirt moves the guest; we watch both ends and give the token. UNCERTAIN: what to do when that broke.
+/* MIGRATE: libvirt moves the guest, while this process watches both hosts and transfers the token. UNCERTAIN: decides
+ * how to continue if the migration broke off.
  *
- * The order that makes it safe: the guard watches the overlays from before the migration; the holds end only
- * then; the chain is looked at once more when libvirt's own migration job holds; the guest arrives paused; then the
- * fence is taken, and with it held, which is the proof that the source did not run again meanwhile, the token is
- * written.
+ * The order makes it safe. The guard watches the overlays from before the migration. Only then do the holds end. The
+ * chain is checked again once libvirt's own migration job protects the disks. The guest arrives paused. Then the fence
+ * is taken, which proves that the source did not run again meanwhile. The token is written while the fence is held.
  *
- * The fence is not taken before the guest has arrived. QEMU lets go of its images before it has sent its last bytes
- * (migration_completion() of QEMU 7.2 inactivates them first); a migration that fails in between takes them back and
- * lets the guest run on, and a QEMU that cannot get them back dies. */
+ * The fence is not taken before the guest has arrived. QEMU releases its images before it has sent its last bytes
+ * (migration_completion() of QEMU 7.2 inactivates them first). If the migration fails in between, QEMU takes the images
+ * back and resumes the guest. A QEMU that cannot get them back dies.
+ */
 #include "definition/domain-xml.h"
 #include "flows/migrate/migrate-flow.h"
 #include "flows/migrate/prepare.h"
@@ -25,7 +26,7 @@
 
 typedef struct {
     gint64 deadline; /* 0: none */
-    gint64 looked;   /* at the destination */
+    gint64 looked;   /* when the destination was last queried */
     VmigStall stall;
     gboolean verified;
     gboolean aborted;
@@ -33,7 +34,8 @@ typedef struct {
     gboolean given;
 } Watch;
 
-/* In the journal too: a QEMU that took its overlay back for an instant is what somebody may look for there later. */
+/* Written to the journal too: if QEMU took its overlay back for an instant, an operator may later look for the reason
+ * there. */
 static void note_slow(VmigMachine *m, const char *why)
 {
     g_autofree char *text = g_strdup_printf(
@@ -53,7 +55,7 @@ static gboolean arm_fence(VmigMachine *m, GError **error)
     for (guint i = 0; i < m->job->disks->len; i++)
         g_ptr_array_add(overlays, ((VmigDisk *)m->job->disks->pdata[i])->overlay);
     g_ptr_array_add(overlays, NULL);
-    /* What an earlier try's saw does not count for this one. */
+    /* What the guard saw during an earlier try does not count for this one. */
     if (!vmig_node_fence_drop(m->env->source.node, m->job, error) ||
         !vmig_node_fence_arm(m->env->source.node, m->job, (const char *const *)overlays->pdata, &slow, error))
         return FALSE;
@@ -62,7 +64,7 @@ static gboolean arm_fence(VmigMachine *m, GError **error)
     return TRUE;
 }
 
-/* Its user may have suspended it, or let it run, since the plan: it arrives as it is now. */
+/* The user may have suspended or resumed the guest since the plan. It arrives in the state that it has now. */
 static gboolean note_run_state(VmigMachine *m, GError **error)
 {
     VmigRun run;
@@ -75,7 +77,7 @@ static gboolean note_run_state(VmigMachine *m, GError **error)
     return vmig_machine_save(m, error);
 }
 
-/* Nothing of an earlier try is on the destination: what arrives from here on is new. */
+/* Nothing of an earlier try is left on the destination, so whatever arrives from here on is new. */
 static gboolean forget_revoked(VmigMachine *m, GError **error)
 {
     if (!m->job->revoked)
@@ -100,7 +102,8 @@ static gboolean begin(VmigMachine *m, GError **error)
         .dest_xml = m->job->dest_xml,
         .persistent_xml = m->job->dest_persistent_xml,
         .disks = (const char *const *)targets->pdata,
-        /* libvirt's limit is for each mirror (and for the memory): together they keep ours. */
+        /* libvirt's limit applies to each mirror and to the memory. The shares of all mirrors add up to the job's
+         * limit. */
         .bandwidth = options->bandwidth / MAX(m->job->disks->len, 1),
         .max_downtime = options->max_downtime,
         .parallel = options->parallel,
@@ -109,7 +112,7 @@ static gboolean begin(VmigMachine *m, GError **error)
     };
     if (m->token_tried || vmig_job_token_is_dest(m->job))
         return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the guest was given away already: it is not migrated again");
-    hv->ops->migrate_end(hv, NULL); /* of an earlier try, where there is one */
+    hv->ops->migrate_end(hv, NULL); /* the call of an earlier try, if there was one */
     if (!vmig_resolve_remove_arrived(m, error) || !vmig_ours_require_none(m, VMIG_DEST, error) ||
         !forget_revoked(m, error) || !vmig_copy_prove_again(m, error) || !vmig_prepare_fresh_overlays(m, error) ||
         !vmig_prepare_drop_metadata(m, error) || !note_run_state(m, error) || !vmig_copy_note_written(m, error) ||
@@ -130,9 +133,9 @@ static void tell(VmigMachine *m, const VmigMigrateStatus *status)
                               status->memory_total + status->disk_total, status->memory_rate + status->disk_rate);
 }
 
-/* The source can no longer run the guest, and has not run it since it stopped: the guard has watched its overlays and
- * has them now. Without a guard only libvirt's own word will do: that the QEMU is gone now does not say that it did not
- * run on first. */
+/* Whether the source can no longer run the guest and has not run it since it stopped: the guard has watched its
+ * overlays and has them now. Without a guard only libvirt's confirmation counts. That QEMU is gone now does not prove
+ * that the guest did not run on before. */
 static gboolean fence_source(VmigMachine *m, gboolean *fenced, GError **error)
 {
     VmigHypervisor *hv = m->env->source.hypervisor;
@@ -162,8 +165,8 @@ static gboolean look_at_destination(VmigMachine *m, Watch *w, GError **error)
         return FALSE;
     if (!fenced)
         return TRUE;
-    /* The last net: an overlay that holds a snapshot is not ours to give away, nor one that was not on top while the
-     * job was on its way. That was too quick to be seen where it was not looked at before. */
+    /* The last check before the token is written. An overlay with a snapshot must not be given away, nor one that was
+     * not on top during the migration. A short migration may not have been checked before. */
     if ((!w->verified && !vmig_host_require_chain(m, VMIG_SOURCE, VMIG_CHAIN_OVERLAY, error)) ||
         !vmig_host_require_no_snapshot(m, VMIG_SOURCE, error) || !vmig_fault("migrate.fenced", error) ||
         !vmig_resolve_give_token(m, error))
@@ -177,12 +180,12 @@ static gboolean abort_once(VmigMachine *m, Watch *w)
     VmigHypervisor *hv = m->env->source.hypervisor;
     g_autoptr(GError) error = NULL;
 
-    /* Once it was tried to give the token away, the journals say who has the guest: until they are asked the fence
-     * stays, or libvirt lets the source go on. The migration is at its end anyway. */
+    /* After a try to transfer the token the journals say who has the guest. Until they are read the fence stays,
+     * otherwise libvirt resumes the source. The migration is at its end anyway. */
     if (w->aborted || m->token_tried)
         return TRUE;
-    /* The fence first: the source is to run again, and can only then. No token was given, so nothing runs on the
-     * destination; without a fence what arrived counts for nothing. */
+    /* Drops the fence first: the source is to run again, and can only do so without the fence. No token was
+     * transferred, so nothing runs on the destination. Without a fence whatever arrived is discarded. */
     vmig_node_fence_drop(m->env->source.node, m->job, NULL);
     w->aborted = hv->ops->migrate_abort(hv, &error);
     if (!w->aborted)
@@ -190,8 +193,8 @@ static gboolean abort_once(VmigMachine *m, Watch *w)
     return w->aborted;
 }
 
-/* libvirt waits for its mirrors when it aborts, and a mirror waits for what it sent to the QEMU that stands still: that
- * one has to go first. It never ran, and never will: there is no token. */
+/* When libvirt aborts, it waits for its mirrors, and a mirror waits for the data that it sent to the stalled QEMU on
+ * the destination. So that QEMU is ended first. It never ran and never will, because the destination has no token. */
 static void end_stalled(VmigMachine *m)
 {
     g_autoptr(GError) error = NULL;
@@ -200,8 +203,9 @@ static void end_stalled(VmigMachine *m)
         vmig_machine_note(m, "%s", error->message);
 }
 
-/* It cannot be there before the source's CPUs stopped. Until then the destination is left in peace: a question to it
- * waits behind the memory where both share one slow connection. An event can get lost: now and then it is asked. */
+/* The guest cannot have arrived before the source's CPUs stopped. Until then the destination is not queried: on a slow
+ * shared connection a query waits behind the memory traffic. Because an event can get lost, the destination is queried
+ * now and then anyway. */
 static gboolean may_have_arrived(VmigMachine *m, Watch *w)
 {
     VmigHypervisor *hv = m->env->source.hypervisor;
@@ -213,8 +217,9 @@ static gboolean may_have_arrived(VmigMachine *m, Watch *w)
     return TRUE;
 }
 
-/* Bytes that nobody counts come first (a hook on the destination, a QEMU that starts there with much memory), so the
- * watchdog waits for the first ones long. With the CPUs stopped nobody runs, and there is little left to send. */
+/* The first bytes can take long and are not counted until then (a hook on the destination, a QEMU that starts there
+ * with much memory), so their limit is higher. While the CPUs are stopped the guest runs nowhere, and little is left to
+ * send. */
 static gboolean check_stall(VmigMachine *m, Watch *w, const VmigMigrateStatus *status, gboolean stopped, GError **error)
 {
     gint64 limit = vmig_machine_stall_limit(m);
@@ -228,17 +233,18 @@ static gboolean check_stall(VmigMachine *m, Watch *w, const VmigMigrateStatus *s
     return vmig_stall_check(m, &w->stall, moved, moved > 0 ? 2 * limit : 10 * limit, "the migration", error);
 }
 
-/* One look at both ends. *running: go on watching. */
+/* Checks both hosts once. *running: continue watching. */
 static gboolean watch_once(VmigMachine *m, Watch *w, gboolean *running, GError **error)
 {
     VmigHypervisor *hv = m->env->source.hypervisor;
     VmigMigrateStatus status;
 
-    /* With the CPUs stopped it is too late: the guest is about to arrive, and an abort would meet QEMU half way. */
+    /* With the CPUs stopped it is too late to cancel: the guest is about to arrive, and an abort would meet QEMU
+     * halfway. */
     gboolean stopped = hv->ops->stopped_for != NULL && hv->ops->stopped_for(hv) > 0;
     if (!stopped && !vmig_machine_check_cancel(m, error))
         return FALSE;
-    /* The destination first: when the guest is there, every question asked before it is downtime. */
+    /* Query the destination first: once the guest is there, every earlier query adds to the downtime. */
     if (may_have_arrived(m, w) && !look_at_destination(m, w, error))
         return FALSE;
     if (w->given)
@@ -262,7 +268,7 @@ static gboolean watch_once(VmigMachine *m, Watch *w, gboolean *running, GError *
     return TRUE;
 }
 
-/* When the source's CPUs stopped, if no look came between that and the arrival. */
+/* Records when the source's CPUs stopped, if no poll came between that and the arrival. */
 static void note_stop(VmigMachine *m)
 {
     VmigHypervisor *hv = m->env->source.hypervisor;
@@ -284,7 +290,7 @@ static gboolean watch(VmigMachine *m, Watch *w, GError **error)
         if (running && !w->given)
             vmig_machine_wait(m, POLL);
     }
-    /* It ended without an error between two looks: one more look at what arrived. */
+    /* The migration ended without an error between two polls: check once more what arrived. */
     if (why == NULL && !w->given && !w->arrived)
         look_at_destination(m, w, &why);
     note_stop(m);
@@ -307,29 +313,30 @@ static gboolean watch(VmigMachine *m, Watch *w, GError **error)
     return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the migration ended, yet the guest is not on the destination");
 }
 
-/* Until the token is given a failure leads back: the source runs again and is held again before anything is retried. */
+/* Until the token is transferred, a failure leads back: the source runs again, and its holds are restored before a
+ * retry. */
 static gboolean undo(VmigMachine *m, VmigState *next, GError **error)
 {
     g_autoptr(GError) why = NULL;
     VmigDecision decision;
 
-    /* The connection may be what broke, and both hosts have to be asked. */
+    /* The connection may be broken, and both hosts must be queried. */
     vmig_machine_reconnect(m);
-    /* A process of the destination may have carried the job on meanwhile: its record counts, and the job goes on from
+    /* A process on the destination may have continued the job meanwhile. Its record counts, and the job continues from
      * there. */
     if (vmig_job_state(m->job) != VMIG_STATE_MIGRATE) {
         *next = vmig_job_state(m->job);
         return TRUE;
     }
-    /* An agent that has not ended yet still holds it. Nothing is tried again then: that begins by removing what
-     * arrived, which may have the token by now. */
+    /* An agent that has not ended yet still holds the lock. A retry would begin by removing what arrived, which may
+     * have the token by now, so there is none. */
     if (m->lost_lock) {
         *next = VMIG_STATE_UNCERTAIN;
         return TRUE;
     }
     if (vmig_resolve(m, &decision, &why)) {
         if (decision == VMIG_DECIDE_BACK && vmig_overlay_hold_all(m, &why))
-            return FALSE; /* the caller's error stands: retry, or roll back */
+            return FALSE; /* keep the caller's error: retry, or roll back */
         if (decision == VMIG_DECIDE_FORWARD) {
             *next = VMIG_STATE_ACTIVATE;
             return TRUE;
@@ -364,7 +371,7 @@ gboolean vmig_step_migrate(VmigMachine *m, VmigState *next, GError **error)
     }
     g_autofree char *message = g_strdup(why->message);
     if (undo(m, next, &why)) {
-        /* Else it is told by the retry, or as the reason of the way back. */
+        /* Otherwise the retry reports it, or it becomes the reason for going back. */
         vmig_machine_note(m, "%s", message);
         if (*next == VMIG_STATE_UNCERTAIN)
             vmig_job_set_error(m->job, why);
@@ -374,7 +381,7 @@ gboolean vmig_step_migrate(VmigMachine *m, VmigState *next, GError **error)
     return FALSE;
 }
 
-/* Of the class that is tried again: a libvirtd that is started again, an ssh connection that broke. */
+/* Fails with an error that is retried: libvirtd may be restarting, or the ssh connection may be broken. */
 static gboolean fail_waiting(VmigMachine *m, GError **error)
 {
     gboolean source = m->seen.source == VMIG_SEEN_UNREACHABLE;
@@ -404,7 +411,7 @@ gboolean vmig_step_uncertain(VmigMachine *m, VmigState *next, GError **error)
         *next = VMIG_STATE_ACTIVATE;
         return TRUE;
     case VMIG_DECIDE_BACK:
-        /* It was parked between two tries: this is the next one. */
+        /* The job was parked between two tries: this is the next one. */
         if (g_strcmp0(m->job->parked_state, vmig_state_name(VMIG_STATE_MIGRATE)) == 0) {
             g_clear_pointer(&m->job->parked_state, g_free);
             *next = VMIG_STATE_MIGRATE;

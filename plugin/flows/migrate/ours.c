@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The proof that a domain is the guest of this job: its mark and its disks. */
+/* Proves that a domain is the guest of this job, by its mark and its disks. */
 #include "flows/migrate/ours.h"
 
 #include "engine/host.h"
@@ -16,7 +16,7 @@ static gboolean is_job_file(const char *path, const VmigDisk *disk, VmigRole rol
     return FALSE;
 }
 
-/* Somebody's snapshot may be on top: then a file of the job is below it. */
+/* A foreign snapshot may be on top: then a file of the job is below it. */
 static gboolean is_on_job(const VmigDomainDisk *now, const VmigDisk *disk, VmigRole role)
 {
     if (is_job_file(now->source, disk, role))
@@ -82,7 +82,7 @@ gboolean vmig_ours_look(VmigMachine *m, VmigRole role, VmigWhose *ret, GError **
     return TRUE;
 }
 
-/* The guest itself, most likely, whose mark somebody removed: to undefine it would be the wrong advice. */
+/* This is most likely the guest itself, whose mark the user has removed. Advice to undefine it would be wrong. */
 static gboolean fail_unmarked(VmigMachine *m, const char *host, GError **error)
 {
     vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL,

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* OVERLAY: freeze the bases under one atomic external snapshot, and hold them frozen.
+/* OVERLAY: freezes the bases under one atomic external snapshot, and keeps them frozen.
  *
- * Three holds, each against another hand: the hold makes libvirt refuse every block operation and
- * snapshot, for root too; the guard's image locks make QEMU and qemu-img refuse to write the base; snapshot='no' (LOCK)
- * makes a plain snapshot-create leave the disk out. */
+ * Three means protect them, each from another threat. The hold makes libvirt refuse every block operation and snapshot,
+ * even for root. The guard's image locks make QEMU and qemu-img refuse to write to the base. snapshot='no' (set in
+ * LOCK) makes a plain snapshot-create leave the disk out.
+ */
 #include "flows/migrate/overlay.h"
 
 #include "flows/migrate/migrate-flow.h"
@@ -30,7 +31,8 @@ static gboolean make_overlays(VmigMachine *m, GError **error)
     return xml != NULL && hv->ops->overlay(hv, m->job->uuid, xml, error);
 }
 
-/* Those of the plan are older than the guest's last writes: none is known until they are noted. */
+/* The identities from the plan are older than the guest's last writes. They are unknown until they are recorded again.
+ */
 static void forget_identities(VmigMachine *m)
 {
     for (guint i = 0; i < m->job->disks->len; i++) {
@@ -40,7 +42,7 @@ static void forget_identities(VmigMachine *m)
     }
 }
 
-/* All disks get theirs in one transaction of QEMU's: the first tells for all. */
+/* QEMU creates all overlays in one transaction, so the first disk shows whether they exist. */
 static gboolean have_overlays(VmigMachine *m, GError **error)
 {
     VmigChain chain;
@@ -53,8 +55,8 @@ static gboolean have_overlays(VmigMachine *m, GError **error)
         if (!vmig_node_made(m->env->source.node, m->job, disk->overlay, error))
             return FALSE;
     }
-    /* libvirt syncs the definition but not its folder: after a power loss the guest would start on its bases, without
-     * what it wrote since. */
+    /* libvirt syncs the definition but not its directory. After a power loss the guest could start on its bases,
+     * without its later writes. */
     if (!vmig_host_require_persistent(m, VMIG_SOURCE, VMIG_CHAIN_OVERLAY, error) ||
         !vmig_node_sync_config(m->env->source.node, error))
         return FALSE;
@@ -94,12 +96,12 @@ gboolean vmig_overlay_hold_all(VmigMachine *m, GError **error)
     for (guint i = 0; i < m->job->disks->len; i++)
         if (!start_hold(m, VMIG_SOURCE, m->job->disks->pdata[i], error))
             return FALSE;
-    /* From here on libvirt refuses; what was done before must not have been anything. */
+    /* From here on libvirt refuses other operations. Check that nothing was changed before. */
     return vmig_host_require_chain(m, VMIG_SOURCE, VMIG_CHAIN_OVERLAY, error) &&
            vmig_host_require_no_snapshot(m, VMIG_SOURCE, error);
 }
 
-/* Until the next try, or while the job is parked. The record knows the file's name before there is a file. */
+/* Used until the next try, or while the job is parked. The record has the file's name before the file exists. */
 static gboolean hold_disk(VmigMachine *m, VmigRole role, VmigDisk *disk, GError **error)
 {
     VmigChain chain;
@@ -150,8 +152,8 @@ gboolean vmig_overlay_release(VmigMachine *m, GError **error)
     return TRUE;
 }
 
-/* QEMU reopens the old top read-only and ignores an error of that (qcow2_reopen_prepare): the lock byte says the truth.
- * Then nobody else may write either. */
+/* QEMU reopens the old top read-only and ignores an error of that (qcow2_reopen_prepare()). Its lock byte shows whether
+ * it still writes. If it does not, the guard's locks keep every other process from writing too. */
 static gboolean freeze_bases(VmigMachine *m, GError **error)
 {
     VmigNode *node = m->env->source.node;
@@ -183,14 +185,15 @@ gboolean vmig_overlay_hold(VmigMachine *m, GError **error)
         return FALSE;
     if (info == NULL || info->run == VMIG_RUN_SHUTOFF || info->run == VMIG_RUN_CRASHED)
         return vmig_fail(error, VMIG_ERROR_GUEST_GONE, NULL, "'%s' does not run any more", m->job->domain);
-    /* libvirt does not refuse it; its bitmap is in the overlay, and what libvirt knows of it would stay behind. */
+    /* libvirt does not refuse a new checkpoint. Its bitmap is in the overlay, and libvirt's metadata of it would stay
+     * behind. */
     if (info->checkpoints > 0)
         return vmig_fail(error, VMIG_ERROR_INTERFERENCE, "Delete it (virsh checkpoint-delete), then migrate again.",
                          "somebody made a checkpoint of '%s'", m->job->domain);
     return vmig_overlay_hold_all(m, error) && vmig_fault("overlay.held", error) && freeze_bases(m, error);
 }
 
-/* Their identity, once frozen, is what the copy must still find at its end. */
+/* Records the identity of the frozen files. The copy checks it again at its end. */
 static gboolean note_identities(VmigMachine *m, GError **error)
 {
     for (guint i = 0; i < m->job->disks->len; i++) {

@@ -22,7 +22,8 @@ static gboolean fail_orphan(VmigMachine *m, const VmigHost *host, const VmigOrph
     return FALSE;
 }
 
-/* Durable before it is ended: whoever goes on from here starts it again. Only a guest that ran was suspended. */
+/* Durable before the guest is ended, so that any process that continues from here starts it again. Only a running guest
+ * was suspended. */
 static gboolean note_end(VmigMachine *m, GError **error)
 {
     m->job->start_again = TRUE;
@@ -72,7 +73,7 @@ gboolean vmig_truth_mend_definition(VmigMachine *m, VmigRole role, GError **erro
         return TRUE;
     if (!host->hypervisor->ops->domain_xml(host->hypervisor, m->job->uuid, VMIG_XML_PERSISTENT, &xml, error))
         return FALSE;
-    /* Only these: another disk may be on its overlay still. */
+    /* Only these disks: another disk may still be on its overlay. */
     VmigJob part = *m->job;
     part.disks = behind;
     g_autofree char *mended = vmig_domain_xml_on_bases(xml, &part, role, error);
@@ -83,7 +84,7 @@ gboolean vmig_truth_mend_definition(VmigMachine *m, VmigRole role, GError **erro
     return TRUE;
 }
 
-/* --- QEMU's word --- */
+/* --- QEMU's view --- */
 
 static gboolean end_known(VmigMachine *m, VmigHost *host, VmigRole role, const VmigDisk *disk, GError **error)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* PREPARE: the destination's overlays and the whole record, durable there. DROP_METADATA: the metadata leaves the
- * source. */
+/* PREPARE: makes the destination's overlays and the whole record durable there. DROP_METADATA: removes the metadata
+ * from the source. */
 #include "flows/migrate/prepare.h"
 
 #include "flows/migrate/migrate-flow.h"
@@ -10,8 +10,8 @@
 #include "engine/host.h"
 #include "os/fault.h"
 
-/* The target of a mirror must be there with the exact size (QEMU: "Source and target image have different sizes"), and
- * must be fresh: what an earlier try left in it is not what this one would have written. */
+/* The target of a mirror must exist with the exact size (QEMU: "Source and target image have different sizes"). It must
+ * also be new, because it must not contain data from an earlier try. */
 gboolean vmig_prepare_fresh_overlays(VmigMachine *m, GError **error)
 {
     for (guint i = 0; !vmig_job_merges_by_mirror(m->job) && i < m->job->disks->len; i++) {
@@ -24,8 +24,8 @@ gboolean vmig_prepare_fresh_overlays(VmigMachine *m, GError **error)
     return TRUE;
 }
 
-/* The definitions for the destination are made of what the source has now: anything that changed since the plan and is
- * no business of ours (an attached interface) travels as it is. A disk does not: nobody looked where it is. */
+/* The definitions for the destination are made from the source's current ones. Changes since the plan that do not
+ * concern the job, such as an attached interface, are kept. A changed disk is refused, because it was not planned. */
 static gboolean write_definitions(VmigMachine *m, GError **error)
 {
     VmigHypervisor *hv = m->env->source.hypervisor;
@@ -46,7 +46,8 @@ static gboolean write_definitions(VmigMachine *m, GError **error)
     return m->job->dest_persistent_xml != NULL;
 }
 
-/* The destination's are made there, of the same text: what cannot be made is to be found while the way back is free. */
+/* The destination makes its definitions from the same text. A text that cannot be converted must be found while there
+ * is still a way back. */
 static gboolean check_definitions(VmigMachine *m, GError **error)
 {
     for (guint i = 0; i < m->job->snapshots->len; i++) {
@@ -59,8 +60,8 @@ static gboolean check_definitions(VmigMachine *m, GError **error)
     return TRUE;
 }
 
-/* The guest's definition is as large as it is now. PLAN left room for what a guest usually gets; a record that cannot
- * be handed over would end the way forward in the middle of it. */
+/* The definition may have grown since PLAN, which left room for a usual definition. A record that is too large to send
+ * would stop the job in the middle of its way forward. */
 static gboolean check_size(VmigMachine *m, GError **error)
 {
     if (vmig_job_record_size(m->job) <= VMIG_JOB_RECORD_MAX)
@@ -81,7 +82,8 @@ gboolean vmig_step_prepare(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError
     return vmig_machine_save(m, error);
 }
 
-/* Everything that is still there must be what was recorded; a snapshot that came or changed since is somebody's. */
+/* Every snapshot that is still there must be a recorded one. A snapshot that was added or changed since belongs to the
+ * user. */
 static gboolean check_snapshots(VmigMachine *m, GPtrArray *now, GError **error)
 {
     for (guint i = 0; i < now->len; i++) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* REDEFINE and BACK_REDEFINE: the snapshot metadata is defined again, parents first, and compared with the record. */
+/* REDEFINE and BACK_REDEFINE: define the snapshot metadata again, parents first, and compare it with the record. */
 #include "definition/domain-xml.h"
 #include "flows/migrate/migrate-flow.h"
 #include "definition/snapshot-tree.h"
@@ -24,7 +24,7 @@ static gboolean has_current(GPtrArray *now)
     return FALSE;
 }
 
-/* The source's is the one that it had; the destination's names the files as they are called there. */
+/* The source gets its original definition. In the destination's, the files have the destination's paths. */
 static char *definition_for(VmigMachine *m, const VmigSnapshot *snapshot, VmigRole role, GError **error)
 {
     g_autofree char *xml = vmig_journal_text(m->journal, m->job->id, snapshot->text, error);
@@ -40,7 +40,7 @@ static gboolean define_missing(VmigMachine *m, VmigHypervisor *hv, VmigRole role
 
     for (guint i = 0; i < m->job->snapshots->len; i++) {
         const VmigSnapshot *snapshot = m->job->snapshots->pdata[i];
-        /* A crash between "defined" and "marked current" cannot be: it is one call. */
+        /* Defining a snapshot and marking it current is one call, so no crash can separate them. */
         if (is_defined(now, snapshot->name) && (current_set || !snapshot->current))
             continue;
         g_autofree char *xml = definition_for(m, snapshot, role, error);
@@ -62,7 +62,7 @@ gboolean vmig_redefine_snapshots(VmigMachine *m, VmigRole role, GError **error)
         !host->hypervisor->ops->snapshots(host->hypervisor, m->job->uuid, &before, error) ||
         !define_missing(m, host->hypervisor, role, before, error))
         return FALSE;
-    g_clear_pointer(&before, g_ptr_array_unref); /* one list of them in memory is enough */
+    g_clear_pointer(&before, g_ptr_array_unref); /* keep only one list in memory */
     if (!host->hypervisor->ops->snapshots(host->hypervisor, m->job->uuid, &after, error))
         return FALSE;
     if (vmig_snapshot_tree_equal(m->job->snapshots, after, &difference))

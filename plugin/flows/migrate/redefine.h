@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The recorded snapshot tree, put back into a host's libvirt. */
+/* Defines the recorded snapshot tree in a host's libvirt. */
 #pragma once
 
 #include "engine/host.h"
 
-/* Defines what is missing, parents first, and proves the tree equal to the recorded one. */
+/* Defines the missing snapshots, parents first, and checks that the tree equals the recorded one. */
 gboolean vmig_redefine_snapshots(VmigMachine *m, VmigRole role, GError **error);

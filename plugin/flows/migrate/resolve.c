@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The facts of both hosts, and what the decision table says done. */
+/* Collects the facts of both hosts and carries out the decision of the table. */
 #include "flows/migrate/resolve.h"
 
 #include "flows/migrate/ours.h"
@@ -10,16 +10,17 @@
 
 #define ALARM_LOOKS 5
 #define ABORT_DEADLINE (60 * G_USEC_PER_SEC)
-#define ABORT_AGAIN G_USEC_PER_SEC /* libvirt 9.0 can miss the end of what it aborts until it is asked again */
+/* libvirt 9.0 can miss the end of the job that it aborts until it is asked again. */
+#define ABORT_AGAIN G_USEC_PER_SEC
 
-/* Suspended by its user, not by libvirt's migration and not by us: it stays so. */
+/* The user suspended the guest, not libvirt's migration and not the job: it stays suspended. */
 static gboolean user_suspended(const VmigMachine *m, const VmigDomainInfo *info)
 {
     return info->run == VMIG_RUN_PAUSED && (m->job->was_paused || (info->by_user && !m->job->suspended));
 }
 
-/* Once the token is given nobody resumes the source any more: a paused one is one, whoever paused it. Another guest
- * under the UUID is not this one: this one is off. */
+/* After the token is transferred, the source stays paused, so a paused source counts as stopped whoever paused it. If
+ * another guest has the UUID, the job's guest counts as off. */
 static VmigSeen source_seen(VmigMachine *m, VmigToken token, gboolean *confirmed)
 {
     VmigHost *source = vmig_host_at(m, VMIG_SOURCE, NULL);
@@ -49,7 +50,7 @@ static VmigSeen source_seen(VmigMachine *m, VmigToken token, gboolean *confirmed
     return VMIG_SEEN_RUNNING;
 }
 
-/* *stranger: what is there is not proven to be what the job's migration brought. */
+/* *stranger: the domain there is not proven to be the one that the job's migration brought. */
 static VmigSeen dest_seen(VmigMachine *m, gboolean *stranger)
 {
     VmigWhose whose;
@@ -76,8 +77,9 @@ static VmigSeen dest_seen(VmigMachine *m, gboolean *stranger)
     }
 }
 
-/* What the journals say, not what this process remembers: a write that failed may be there all the same (the last sync
- * of a commit). A source's journal that cannot be read after a try to give the token away counts as given. */
+/* Reads the journals instead of relying on this process's memory: a write that failed may still be on disk (the last
+ * sync of a commit). If the source's journal cannot be read after a try to transfer the token, the token counts as
+ * transferred. */
 static VmigToken token_seen(VmigMachine *m)
 {
     g_autoptr(VmigJob) here = NULL;
@@ -89,15 +91,15 @@ static VmigToken token_seen(VmigMachine *m)
     if (there != NULL && vmig_job_token_is_dest(there))
         return VMIG_TOKEN_DEST;
     if (source != NULL && vmig_node_record_get(source->node, m->job->id, &here, NULL) && here != NULL) {
-        /* A journal that was replaced by an older one is not taken at its word while the other one cannot be read. */
+        /* A journal that was replaced by an older one is not trusted while the destination's cannot be read. */
         gboolean given = vmig_job_token_is_dest(here) || (!asked && vmig_node_was_given(source->node, m->job));
         return given ? VMIG_TOKEN_SOURCE_ONLY : VMIG_TOKEN_NONE;
     }
     return vmig_job_token_is_dest(m->job) || m->token_tried ? VMIG_TOKEN_SOURCE_ONLY : VMIG_TOKEN_NONE;
 }
 
-/* The guard has watched the overlays since before the migration, and begins anew only when nothing is on the
- * destination. It takes them only where QEMU has not had them again since it let go of them. */
+/* The guard has watched the overlays since before the migration. It begins a new watch only when nothing is on the
+ * destination. It takes the overlays only if QEMU has not had them again since it released them. */
 static gboolean fence_stands(VmigMachine *m)
 {
     VmigHost *source = vmig_host_at(m, VMIG_SOURCE, NULL);
@@ -106,9 +108,9 @@ static gboolean fence_stands(VmigMachine *m)
     return m->source_fenced || (source != NULL && vmig_node_fence_take(source->node, m->job, 0, &held, NULL) && held);
 }
 
-/* What arrived is only the overlays as they were mirrored. If somebody put a file of his own over one, or a snapshot
- * into it, before libvirt's migration job held, that is not the guest. A source that cannot be asked does not say that
- * it is the guest either, unless the operator answers for it. */
+/* Only the mirrored overlays arrived. If the user put another file over an overlay, or a snapshot into it, before
+ * libvirt's migration job protected it, what arrived is not the whole guest. If the source cannot be queried, this is
+ * unknown, and what arrived does not count unless the operator vouches for it. */
 static void look_for_more(VmigMachine *m, VmigFacts *facts)
 {
     g_autoptr(GError) error = NULL;
@@ -132,14 +134,14 @@ static void look(VmigMachine *m, VmigFacts *facts)
     facts->dest = dest_seen(m, &facts->stranger);
     if (facts->source != VMIG_SEEN_ABSENT || facts->dest != VMIG_SEEN_STOPPED || facts->token != VMIG_TOKEN_NONE)
         return;
-    /* Nowhere else these matter. */
+    /* Only in this case do these facts matter. */
     facts->fenced = fence_stands(m);
     if (!facts->revoked)
         look_for_more(m, facts);
 }
 
-/* Two running copies: each goes on writing into its own disks. The one that does not own the guest is held, which can
- * be undone; all else is for people. */
+/* The guest runs on both hosts, and each copy writes to its own disks. The copy without the token is suspended, which
+ * can be undone. Everything else is left to the operator. */
 static gboolean hold_second_runner(VmigMachine *m, const VmigFacts *facts, GError **error)
 {
     if (facts->source != VMIG_SEEN_RUNNING || facts->dest != VMIG_SEEN_RUNNING)
@@ -156,7 +158,7 @@ static gboolean hold_second_runner(VmigMachine *m, const VmigFacts *facts, GErro
     return TRUE;
 }
 
-/* Only what the job's migration brought is ended; another guest under its UUID is told of, and stays. */
+/* Only the domain that the job's migration brought is ended. Another guest with its UUID is reported and left alone. */
 static gboolean may_end(VmigMachine *m, gboolean *may, GError **error)
 {
     g_autoptr(GError) stranger = NULL;
@@ -172,8 +174,8 @@ static gboolean may_end(VmigMachine *m, gboolean *may, GError **error)
     return TRUE;
 }
 
-/* By now it is off. Before the migration's end libvirt has no definition of its own of it: one that is there may be
- * another guest's, which was defined meanwhile. */
+/* The domain is off by now. Before the migration ends, libvirt has no persistent definition of it. If there is one, it
+ * may belong to another guest that was defined meanwhile. */
 static gboolean undefine_arrived(VmigMachine *m, VmigHypervisor *hv, GError **error)
 {
     g_autoptr(GError) why = NULL;
@@ -211,7 +213,7 @@ gboolean vmig_resolve_remove_arrived(VmigMachine *m, GError **error)
     g_clear_pointer(&info, vmig_domain_info_free);
     if (!hv->ops->find(hv, m->job->uuid, &info, error))
         return FALSE;
-    /* libvirt ends by itself what arrives when its migration breaks off: it may have been faster. */
+    /* When a migration breaks off, libvirt itself ends the domain that arrives: it may have been faster. */
     if (!ended && info != NULL && info->run != VMIG_RUN_SHUTOFF) {
         g_propagate_error(error, g_steal_pointer(&why));
         return FALSE;
@@ -219,8 +221,9 @@ gboolean vmig_resolve_remove_arrived(VmigMachine *m, GError **error)
     return info == NULL || undefine_arrived(m, hv, error);
 }
 
-/* Its user suspended it since the job began: it stays so, also where libvirt let it run on by itself when it gave its
- * migration up, because it ran when that began (qemuMigrationSrcRestoreDomainState()). */
+/* The user suspended the guest since the job began, so it stays suspended. This also applies if libvirt resumed it when
+ * it gave up its migration, because the guest was running when the migration began
+ * (qemuMigrationSrcRestoreDomainState()). */
 static gboolean keep_suspended(VmigMachine *m, VmigHypervisor *hv, GError **error)
 {
     g_autoptr(VmigDomainInfo) info = NULL;
@@ -260,7 +263,7 @@ static gboolean give(VmigMachine *m, WriteThere write_there, GError **error)
     if (dest == NULL)
         return FALSE;
     m->token_tried = TRUE;
-    vmig_node_hurry(dest->node, TRUE); /* until it runs there */
+    vmig_node_hurry(dest->node, TRUE); /* until the guest runs there */
     if (source != NULL)
         vmig_node_hurry(source->node, TRUE);
     if (source != NULL && !vmig_node_token_put(source->node, m->job, "destination", error))
@@ -286,7 +289,7 @@ static gboolean write_all(VmigNode *node, const VmigJob *job, GError **error)
     return vmig_node_catch_up(node, job, VMIG_ROLE_DESTINATION, error);
 }
 
-/* The journal there may be an older one by now, of before the destination's last overlays, or of before the job. */
+/* The journal there may be an older one by now, from before the destination's last overlays or from before the job. */
 static gboolean give_token_later(VmigMachine *m, GError **error)
 {
     VmigHost *dest = vmig_host_at(m, VMIG_DEST, error);
@@ -294,8 +297,8 @@ static gboolean give_token_later(VmigMachine *m, GError **error)
     return dest != NULL && vmig_texts_send(m, dest->node, error) && give(m, write_all, error);
 }
 
-/* A migration that still runs (of a process that died, peer to peer) is ended; its end is awaited. The fence first: the
- * token is not given, and a QEMU that cannot have its overlays back dies. */
+/* Aborts a migration that still runs (peer to peer, started by a process that died) and waits for its end. The fence is
+ * dropped first: the token is not transferred, and a QEMU that cannot get its overlays back dies. */
 static gboolean abort_running(VmigMachine *m, GError **error)
 {
     VmigHypervisor *hv = m->env->source.hypervisor;
@@ -322,17 +325,17 @@ static gboolean abort_running(VmigMachine *m, GError **error)
                      "libvirt on the source does not end its migration");
 }
 
-/* Before the source may go on: from its next write on, what arrived is stale, and the destination may not be there to
- * be told. Undone only by a new try, which begins with nothing on the destination. */
+/* Must be durable before the source may continue: from its next write on, whatever arrived is stale, and the
+ * destination may be unreachable. Only a new try reverses this, and it begins with nothing on the destination. */
 static gboolean revoke_arrived(VmigMachine *m, GError **error)
 {
-    m->token_tried = FALSE; /* both journals were read: it was not given */
+    m->token_tried = FALSE; /* both journals were read: it was not transferred */
     m->job->revoked = TRUE;
     return vmig_journal_save(m->journal, m->job, error);
 }
 
-/* The source is not held up for a libvirtd there that does not answer: without the token, and revoked, what is left
- * there never runs. Whoever needs it gone (a new try, the end of the way back) asks again. */
+/* The source does not wait for a libvirtd on the destination that does not answer: without the token, and revoked,
+ * whatever is left there never runs. A new try and the end of the way back remove it. */
 static gboolean remove_arrived_if_reached(VmigMachine *m, GError **error)
 {
     g_autoptr(GError) why = NULL;
@@ -347,8 +350,8 @@ static gboolean remove_arrived_if_reached(VmigMachine *m, GError **error)
     return TRUE;
 }
 
-/* A process that died may have asked libvirt to migrate a moment ago, and libvirt may not have begun. With the parked
- * copies back it never will: it refuses to migrate a guest with block jobs. */
+/* A process that died may have asked libvirt to migrate just before, and libvirt may not have begun. Once the holds are
+ * back it never will: libvirt refuses to migrate a guest with block jobs. */
 static gboolean bar_migration(VmigMachine *m, VmigSeen source, GError **error)
 {
     VmigChain chain;
@@ -370,8 +373,8 @@ static gboolean bar_migration(VmigMachine *m, VmigSeen source, GError **error)
         g_propagate_error(error, g_steal_pointer(&why));
         return FALSE;
     }
-    /* The copies hold all disks, or somebody's block job does. What else was done to them is looked at on the way back;
-     * who has the guest does not depend on it. */
+    /* Every disk has a hold or a foreign block job. Other changes to the disks are examined on the way back. They do
+     * not affect the question of who has the guest. */
     vmig_machine_note(m, "%s", why->message);
     return TRUE;
 }

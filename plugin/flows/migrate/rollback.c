@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* ROLLBACK: nothing of the guest on the destination, the source runs. BACK_REDEFINE: nothing of ours anywhere. */
+/* ROLLBACK: removes the guest from the destination and makes sure that the source runs. BACK_REDEFINE: removes
+ * everything that belongs to the job on both hosts. */
 #include "flows/migrate/after-boot.h"
 #include "flows/migrate/migrate-flow.h"
 #include "flows/migrate/commit.h"
@@ -11,7 +12,7 @@ gboolean vmig_step_rollback(VmigMachine *m, VmigState *next, GError **error)
 {
     VmigDecision decision;
 
-    /* Joins a migration of this process that was given up; one of a dead process is found and aborted by settle. */
+    /* Ends a migration of this process that was given up. vmig_resolve() finds and aborts one of a dead process. */
     m->env->source.hypervisor->ops->migrate_abort(m->env->source.hypervisor, NULL);
     m->env->source.hypervisor->ops->migrate_end(m->env->source.hypervisor, NULL);
     if (!vmig_resolve(m, &decision, error))
@@ -42,13 +43,14 @@ static gboolean clean_source(VmigMachine *m, GError **error)
     return vmig_after_boot_start(m, error);
 }
 
-/* Whatever the job made on the destination, by the journal there: nobody runs it, the guest is on the source. */
+/* Removes everything that the job made on the destination, as listed in the journal there. The guest is on the source,
+ * so nothing there is in use. */
 static gboolean clean_destination(VmigMachine *m, GError **error)
 {
     VmigHost *dest = vmig_host_at(m, VMIG_DEST, error);
     g_auto(GStrv) left = NULL;
 
-    /* It may not have answered when the guest was let go on there. */
+    /* The destination may not have answered when the guest was resumed on the source. */
     if (dest == NULL || !vmig_resolve_remove_arrived(m, error))
         return FALSE;
     left = vmig_node_leftovers(dest->node, m->job, error);
@@ -60,8 +62,8 @@ static gboolean clean_destination(VmigMachine *m, GError **error)
     return TRUE;
 }
 
-/* It began with a guest that ran: one that is off now went off by itself, or by somebody, and nobody must read that it
- * runs as before. */
+/* The job began with a running guest. If the guest is off now, it shut down by itself or was stopped, and the result
+ * must not say that it runs as before. */
 static gboolean tell_if_off(VmigMachine *m, GError **error)
 {
     g_autoptr(GError) why = NULL;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A job is set aside: somebody changed the guest so that the job can neither be finished nor undone without losing what
- * somebody wants. The guest stays on its owner, on the disks that it has; holds, marks and vetoes go; no file goes. */
+/* Sets a job aside: the guest was changed in such a way that the job can neither be finished nor undone without a loss
+ * of wanted data. The guest stays on its owner, with its current disks. Holds, marks and vetoes are removed. No file is
+ * removed. */
 #include "flows/migrate/set-aside.h"
 
 #include "core/names.h"
@@ -24,7 +25,7 @@ static gboolean may_be(const VmigMachine *m, GError **error)
                      m->job->parked_state);
 }
 
-/* The owner alone may run the guest, from now on without anybody who watches over that. */
+/* Only the owner may run the guest, and from now on no process enforces that. */
 static gboolean end_other_copy(VmigMachine *m, gboolean owner_is_dest, GError **error)
 {
     if (owner_is_dest)
@@ -37,12 +38,12 @@ static gboolean end_other_copy(VmigMachine *m, gboolean owner_is_dest, GError **
         g_propagate_error(error, g_steal_pointer(&why));
         return FALSE;
     }
-    vmig_machine_note(m, "%s", why->message); /* somebody's own guest under that UUID */
+    vmig_machine_note(m, "%s", why->message); /* another guest with that UUID */
     return TRUE;
 }
 
-/* Ours are the holds, and the commits from the moment at which the record has them. Ended before the pivot a
- * commit leaves the guest on its overlay. */
+/* The job's block jobs are the holds, and the commits once the record says that the commit started. Ending a commit
+ * before its pivot leaves the guest on its overlay. */
 static gboolean end_block_jobs(VmigMachine *m, VmigHost *host, VmigRole role, GError **error)
 {
     for (guint i = 0; i < m->job->disks->len; i++) {
@@ -52,7 +53,7 @@ static gboolean end_block_jobs(VmigMachine *m, VmigHost *host, VmigRole role, GE
         VmigChain chain;
         if (!vmig_host_chain(m, role, disk, VMIG_XML_LIVE, &chain, error))
             return FALSE;
-        /* A disk that somebody changed may have no such device any more. */
+        /* A disk that was changed outside vmig-snap may not have this device anymore. */
         if (!host->hypervisor->ops->block_job(host->hypervisor, m->job->uuid, disk->target, NULL, &job, &why)) {
             if (chain != VMIG_CHAIN_OTHER) {
                 g_propagate_error(error, g_steal_pointer(&why));
@@ -69,7 +70,7 @@ static gboolean end_block_jobs(VmigMachine *m, VmigHost *host, VmigRole role, GE
     return TRUE;
 }
 
-/* The guest stood still by the job: for a pivot, or because it has just arrived. */
+/* The job paused the guest: for a pivot, or because it had just arrived. */
 static gboolean let_run(VmigMachine *m, VmigHost *host, VmigRun run, GError **error)
 {
     VmigState parked = vmig_job_work_state(m->job);
@@ -98,7 +99,7 @@ static gboolean release_guest(VmigMachine *m, VmigHost *host, VmigRole role, GEr
         (live && !end_block_jobs(m, host, role, error)) || !vmig_node_guard_stop(host->node, m->job, error) ||
         !let_run(m, host, run, error) || !vmig_host_require_defined(m, role, error))
         return FALSE;
-    /* As far as can be: a tree that somebody changed is his. */
+    /* Best effort: a tree that the user changed is kept. */
     if (!vmig_redefine_snapshots(m, role, &tree)) {
         if (g_error_matches(tree, VMIG_ERROR, VMIG_ERROR_CONNECTION)) {
             g_propagate_error(error, g_steal_pointer(&tree));
@@ -123,7 +124,7 @@ static void tell_files(VmigMachine *m, VmigHost *host, GString *text)
         g_string_append(text, "none");
 }
 
-/* What is where, for whoever has to put it in order. */
+/* Reports where everything is, for the operator who has to clean up. */
 static void tell(VmigMachine *m, VmigHost *owner, VmigRole role)
 {
     VmigHost *other = role == VMIG_DEST ? &m->env->source : &m->env->dest;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Which of them somebody needs the source looks at itself, immediately before each removal (node/image-users.h). */
+/* The source itself checks for other users of an image, immediately before each removal (node/image-users.h). */
 #include "flows/migrate/source-images.h"
 
 static void set_user(VmigFile *file, const char *user)

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The watchdog. */
 #include "flows/migrate/stall.h"
 
 gboolean vmig_stall_check(VmigMachine *m, VmigStall *stall, guint64 position, gint64 limit, const char *what,
