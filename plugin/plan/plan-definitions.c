@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What speaks against a guest whose running definition is not the one that its next start uses. Devices may differ, and
- * each definition travels as it is. Disks that are moved must be the same in both: libvirt changes the definition for
- * the next start only where it names the very image, and while the job works it is the one that a crash falls back to.
- */
+/* Rules for a guest whose running definition differs from the one for its next start. Devices may differ, and each
+ * definition is transferred as it is. Disks that are moved must be the same in both. libvirt updates the definition for
+ * the next start only if it names the same image. During the job this definition is the fallback after a crash. */
 #include <string.h>
 
 #include "plan/plan.h"
@@ -30,7 +29,7 @@ static const char *format_of(const VmigDomainDisk *disk)
     return disk->driver_type != NULL ? disk->driver_type : "raw";
 }
 
-/* A definition for the next start names the chain only where somebody wrote it there, or libvirt after a block job. */
+/* A definition for the next start names the chain only if the user wrote it there, or libvirt after a block job. */
 static gboolean same_chain(const VmigDomainDisk *next, const VmigPlanDisk *disk)
 {
     if (!next->chain_known || disk->chain == NULL)

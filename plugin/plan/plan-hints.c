@@ -5,7 +5,7 @@
 #include "core/names.h"
 #include "plan/plan.h"
 
-/* A name with a slash, ".." or 300 bytes names no folder. */
+/* A name with a slash, ".." or 300 bytes cannot name a directory. */
 static char *own_folder(const char *there, const VmigDomainInfo *domain)
 {
     g_autofree char *by_name = g_build_filename(there, domain->name, NULL);
@@ -15,7 +15,8 @@ static char *own_folder(const char *there, const VmigDomainInfo *domain)
     return g_build_filename(there, domain->uuid, NULL);
 }
 
-/* What helps where a file is in the way of the chain's file of that index. --map is for the disks' own images. */
+/* The hint for a file that is in the way of the chain's file of that index. --map applies only to the disks' own
+ * images. */
 char *vmig_plan_hint_exists(const VmigPlan *plan, const VmigPlanDisk *disk, guint index)
 {
     const VmigPathFacts *facts = disk->dest_facts->pdata[index];
@@ -57,7 +58,7 @@ const char *vmig_plan_hint_run(VmigRun run)
     return "Start the guest (virsh start).";
 }
 
-/* Without that image the guest has lost what was in its memory. */
+/* Without that image the guest loses its saved memory. */
 const char *vmig_plan_hint_saved(VmigRun run)
 {
     if (run == VMIG_RUN_SHUTOFF || run == VMIG_RUN_CRASHED)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* How the two hosts reach each other, and what the destination's libvirt does
- * to images: asked and judged before anything is copied. */
+/* Checks how the hosts reach each other, and what the destination's libvirt does to images, before anything is copied.
+ */
 #include "plan/plan.h"
 
-/* libvirt on the destination says by which name the source is to connect: its
- * own (virGetHostname()), unless its qemu.conf or --migrate-host says otherwise
- * (qemuMigrationDstPrepareDirect()). Through ssh there are only sockets. */
+/* The destination's libvirt chooses the name that the source connects to: its own (virGetHostname()), unless its
+ * qemu.conf or --migrate-host sets another (qemuMigrationDstPrepareDirect()). Migration through ssh uses only sockets.
+ */
 void vmig_plan_ask_name(VmigSurvey *s, VmigEnv *env)
 {
     const VmigOptions *options = s->request->options;
@@ -34,7 +34,7 @@ static void refuse(VmigPlan *plan, VmigErrorCode code, const char *hint, const c
     vmig_plan_refuse_error(plan, NULL, error);
 }
 
-/* "localhost..." is what libvirt itself refuses to migrate to. */
+/* libvirt itself refuses to migrate to a name that begins with "localhost". */
 static void rule_name(VmigPlan *plan)
 {
     const VmigSurvey *s = plan->survey;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Which merge a migration takes, and why. docs/architecture.md has on what the merge "mirror" rests;
- * tests/block/mirror.py tries that with QEMU alone, for every kind of image that the plan lets through. */
+/* Chooses the merge of a migration, and says why. docs/architecture.md explains what merge "mirror" relies on.
+ * tests/block/mirror.py tries that with QEMU alone, for every kind of image that the plan accepts. */
 #include "plan/plan.h"
 
-/* What it was tried with; older ones mirror in the same way as far as anybody knows, which is not enough. */
+/* The oldest tested versions. Older ones are believed to mirror in the same way, but that is not proven. */
 #define LEAST_LIBVIRT 9000000ull
 #define LEAST_QEMU 7002000ull
 
@@ -22,8 +22,8 @@ static char *too_old(const VmigHypervisorInfo *info, const char *where)
                            libvirt, qemu);
 }
 
-/* The condition of the merge "mirror" that does not hold, or NULL. The other ones hold by how the job goes about it, or
- * are refused with either merge. */
+/* The unmet condition of merge "mirror", or NULL. The other conditions are guaranteed by the job's steps, or are
+ * refused with either merge. */
 static char *what_is_missing(const VmigSurvey *s)
 {
     char *old = too_old(s->source_info, "the source");

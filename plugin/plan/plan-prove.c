@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the destination itself is asked to prove: the files that snapshots need, and the rehearsal. It is asked beside
- * other refusals too, as far as they leave anything to prove: a user hears of everything in one go. */
+/* Checks that only the destination can make: the files that snapshots need, and the rehearsal. They are also made after
+ * other refusals, as far as possible, so that the user sees all problems at once. */
 #include <string.h>
 
 #include "plan/plan.h"
 #include "plan/rehearsal.h"
 #include "plan/snapshot-files.h"
 
-/* What each refusal takes from the rehearsal. Every code of the class REFUSAL stands here. */
+/* The part that each refusal removes from the rehearsal. Every code of the class REFUSAL must be listed. */
 static const struct {
     VmigErrorCode code;
     VmigTwinLack lack;
@@ -50,7 +50,7 @@ static const struct {
     {VMIG_ERROR_ODD_SIZE, VMIG_TWIN_WHOLE},
     {VMIG_ERROR_BAD_IMAGE, VMIG_TWIN_NO_DISK},
     {VMIG_ERROR_CHAIN, VMIG_TWIN_NO_DISK},
-    {VMIG_ERROR_NO_EMULATOR, VMIG_TWIN_NONE}, /* no twin can start, and the reason is told */
+    {VMIG_ERROR_NO_EMULATOR, VMIG_TWIN_NONE}, /* no twin can start, and the reason is reported */
     {VMIG_ERROR_DOMAIN_EXISTS, VMIG_TWIN_WHOLE},
     {VMIG_ERROR_MEDIA_MISSING, VMIG_TWIN_NO_BOOT_FILES},
     {VMIG_ERROR_REHEARSAL, VMIG_TWIN_WHOLE},
@@ -75,14 +75,14 @@ gboolean vmig_plan_twin_lack(VmigErrorCode code, VmigTwinLack *lack)
     return FALSE;
 }
 
-/* A question that failed: about a disk it leaves that disk unknown, else the host. */
+/* A failed query about a disk leaves that disk unknown, any other leaves the whole host unknown. */
 static VmigTwinLack lack_of(const VmigRefusal *refusal)
 {
     VmigTwinLack lack = VMIG_TWIN_WHOLE;
 
     if (!vmig_plan_twin_lack(refusal->code, &lack))
         return refusal->disk != NULL ? VMIG_TWIN_NO_DISK : VMIG_TWIN_NONE;
-    /* A medium is ejected from the twin; what is missing without being a disk's is a kernel, a table, a firmware. */
+    /* A medium is ejected from the twin. A missing file that belongs to no disk is a kernel, a table or a firmware. */
     return lack == VMIG_TWIN_NO_BOOT_FILES && refusal->disk != NULL ? VMIG_TWIN_WHOLE : lack;
 }
 
@@ -99,7 +99,7 @@ VmigTwinLack vmig_plan_lack(const VmigPlan *plan)
     return all;
 }
 
-/* Is this disk's place in the twin what a refusal speaks against? One that names no disk speaks against all. */
+/* Whether a refusal concerns this disk's place in the twin. A refusal without a disk concerns all disks. */
 static gboolean is_refused(const VmigPlan *plan, const char *target)
 {
     for (guint i = 0; i < plan->refusals->len; i++) {
@@ -141,7 +141,7 @@ static void add_disks(GHashTable *told, GPtrArray *disks)
     }
 }
 
-/* Paths that a refusal speaks of already: that a snapshot needs them too is the same cause. */
+/* Paths that are already part of a refusal. A snapshot that needs them too has the same cause. */
 static GHashTable *paths_told(const VmigSurvey *s)
 {
     GHashTable *told = g_hash_table_new(g_str_hash, g_str_equal);
@@ -153,7 +153,8 @@ static GHashTable *paths_told(const VmigSurvey *s)
     return told;
 }
 
-/* What only a snapshot uses is not copied: it has to be there, or the operator does without. */
+/* A file that only a snapshot uses is not copied. It must exist on the destination, or the operator accepts that the
+ * snapshot cannot be reverted to. */
 static void judge_snapshots(VmigPlan *plan, VmigEnv *env, VmigJob *job)
 {
     g_autoptr(GHashTable) told = paths_told(plan->survey);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What speaks against a migration: rules over a survey, each of which adds its refusals. Pure. */
+/* The reasons to refuse a migration: rules over a survey, each of which adds its refusals. Pure. */
 #include <string.h>
 
 #include "core/amount.h"
@@ -24,7 +24,7 @@ void vmig_plan_refuse_error(VmigPlan *plan, const char *disk, const GError *erro
 {
     VmigErrorCode code = error->domain == VMIG_ERROR ? (VmigErrorCode)error->code : VMIG_ERROR_REFUSED;
 
-    /* Nobody typed it: it is in a definition, or in an image. */
+    /* The user did not type this path: it is in a definition or in an image. */
     if (code == VMIG_ERROR_BAD_PATH)
         refuse(plan, VMIG_ERROR_ODD_PATH, disk, VMIG_PLAN_HINT_PATH, "%s", error->message);
     else
@@ -155,7 +155,7 @@ static void rule_snapshots(VmigPlan *plan)
     }
 }
 
-/* What libvirt says against what the image has. The image's own snapshots travel in any case: this is for people. */
+/* Notes for people: libvirt's snapshots against the image's. The image's own snapshots are moved in any case. */
 static void note_differences(VmigPlan *plan, const VmigPlanDisk *disk)
 {
     g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func((GDestroyNotify)g_bytes_unref);
@@ -179,7 +179,7 @@ static void rule_image(VmigPlan *plan, const VmigPlanDisk *disk, const VmigImage
 {
     const char *t = disk->disk->target;
 
-    /* QEMU takes the last piece for a whole sector, and then refuses to commit ("Image size is not a multiple of
+    /* QEMU rounds the last part up to a whole sector, and then refuses to commit ("Image size is not a multiple of
      * request alignment"), on either host. */
     if (top && g_strcmp0(file->format, "raw") == 0 && file->size % 512 != 0) {
         g_autofree char *word = vmig_shell_word(file->path);
@@ -247,7 +247,7 @@ static void rule_chain(VmigPlan *plan, const VmigPlanDisk *disk)
         return;
     for (guint i = 0; i < disk->chain->len; i++)
         rule_image(plan, disk, disk->chain->pdata[i], i == 0);
-    /* A live definition names the whole chain; it must be what the headers say, or somebody changed one of them. */
+    /* A live definition names the whole chain. It must match the image headers, otherwise one of them was changed. */
     gboolean same = !d->chain_known || d->backing->len + 1 == disk->chain->len;
     for (guint i = 0; same && d->chain_known && i < d->backing->len; i++)
         same = vmig_plan_names_image(((const VmigChainFile *)d->backing->pdata[i])->file, disk->chain->pdata[i + 1]);
@@ -259,7 +259,7 @@ static void rule_chain(VmigPlan *plan, const VmigPlanDisk *disk)
     note_differences(plan, disk);
 }
 
-/* What an earlier migration of the same guest left there may be what this one begins with. */
+/* An image that an earlier migration of the same guest left there may be reused for this one. */
 static gboolean rule_kept(VmigPlan *plan, const VmigPlanDisk *disk, guint index)
 {
     const VmigSurvey *s = plan->survey;
@@ -327,7 +327,7 @@ static void rule_source_room(VmigPlan *plan, const VmigPlanDisk *disk)
     }
 }
 
-/* Room that the base copies have already. */
+/* Bytes that the base copies already occupy. */
 static guint64 kept_bytes(const VmigSurvey *s, const VmigPlanDisk *disk)
 {
     guint64 sum = 0;
@@ -340,12 +340,13 @@ static guint64 kept_bytes(const VmigSurvey *s, const VmigPlanDisk *disk)
     return sum;
 }
 
-/* Several disks on one file system of the destination need their sum. */
+/* Several disks on one file system of the destination need the sum of their space. */
 static void rule_dest_room(VmigPlan *plan)
 {
     const VmigSurvey *s = plan->survey;
     g_autoptr(GHashTable) needs = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, g_free);
-    /* In the overlay there and, committed, in new clusters of the base copy; or in the base copy alone. */
+    /* The guest's writes need space in the overlay there and, once committed, again in the base copy. With merge
+     * "mirror" they need it only in the base copy. */
     guint times = g_strcmp0(plan->merge, "mirror") == 0 ? 1 : 2;
     GHashTableIter iter;
     gpointer key, value;
@@ -356,7 +357,7 @@ static void rule_dest_room(VmigPlan *plan)
             continue;
         VmigPathFacts *there = disk->dest_facts->pdata[0];
         if (!there->in_roots || !there->folder_ok)
-            continue; /* refused already; nobody looked how much is free there */
+            continue; /* refused already; the free space there is not known */
         guint64 *sum = g_hash_table_lookup(needs, &there->filesystem);
         if (sum == NULL) {
             sum = g_new0(guint64, 1);
@@ -416,7 +417,7 @@ static void rule_path_clash(VmigPlan *plan)
         const VmigPlanDisk *disk = s->disks->pdata[i];
         for (guint k = 0; disk->moved && k < disk->dest_paths->len; k++) {
             const char *path = disk->dest_paths->pdata[k];
-            /* Several disks may lie on one file, which is copied once. */
+            /* Several disks may share one file, which is copied once. */
             if (k > 0 && vmig_survey_is_counted(s, disk, k))
                 continue;
             if (!g_hash_table_add(seen, (gpointer)path))
@@ -448,7 +449,7 @@ void vmig_plan_apply_rules(VmigPlan *plan)
     const VmigSurvey *s = plan->survey;
     guint moved = 0;
 
-    /* Whatever else there is, is the job's doing. */
+    /* All other findings would be caused by that job. */
     if (s->open_job != NULL) {
         rule_locked(plan);
         return;

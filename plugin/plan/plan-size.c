@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* How large the job's record can become, found before anything is touched: it goes to the destination as one message,
- * and what a verification adds to it comes when there is no way back any more. Pure. */
+/* Checks how large the job's record can become, before anything is changed. The record is sent to the destination as
+ * one message, and a verification adds to it when there is no way back. Pure. */
 #include <string.h>
 
 #include "core/amount.h"
@@ -8,9 +8,9 @@
 #include "plan/plan.h"
 #include "os/json-read.h"
 
-/* One snapshot of an image with its hashes, beside its id and its name. */
+/* One snapshot of an image with its hashes, besides its id and its name. */
 #define CONTENT_SIZE 640
-/* A file's name may be longer on the destination; a definition has it a few times. */
+/* A file's path may be longer on the destination, and a definition contains it a few times. */
 #define FILE_SIZE (16 * 1024)
 /* Devices that are attached after the plan, messages, times. */
 #define SLACK (1024 * 1024)
@@ -43,7 +43,7 @@ guint64 vmig_plan_record_bound(const VmigJob *job, const VmigSurvey *s)
     return bound;
 }
 
-/* A single one travels whole; all of them are kept in both journals. */
+/* A single definition is sent in one message. Both journals keep all of them. */
 static gboolean check_texts(const VmigJob *job, GError **error)
 {
     guint64 sum = 0;

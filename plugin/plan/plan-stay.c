@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What speaks against a disk that stays where it is: libvirt would start the guest on whatever the destination has
- * under its name, and say nothing. Each type of source is decided here by name. */
+/* Rules for a disk that is not moved: libvirt would start the guest on whatever file the destination has under that
+ * name, without an error. Each type of source is handled here by name. */
 #include <string.h>
 
 #include "plan/plan.h"
@@ -24,14 +24,14 @@ static gboolean is_medium(const VmigDomainDisk *d)
     return strcmp(d->device, "cdrom") == 0 || strcmp(d->device, "floppy") == 0;
 }
 
-/* libvirt drops such a medium by itself where it is missing. */
+/* libvirt itself drops such a medium if it is missing. */
 static gboolean may_be_missing(const VmigDomainDisk *d)
 {
     return is_medium(d) &&
            (g_strcmp0(d->startup_policy, "optional") == 0 || g_strcmp0(d->startup_policy, "requisite") == 0);
 }
 
-/* No rule speaks against the disk itself once it is moved. */
+/* No rule refuses the disk if it is moved instead. */
 static gboolean can_be_moved(const VmigDomainDisk *d)
 {
     gboolean whole = !d->sliced && !d->reservations && !d->encrypted && !d->data_store && !d->transient;
@@ -76,8 +76,8 @@ static const char *hint_for(const VmigPlanDisk *disk, const VmigStayFile *file)
            "network file system beneath the image roots, can be proven to be the same on both hosts.";
 }
 
-/* The twin of the rehearsal is without such a disk: to start it, libvirt would give the image another owner, and take
- * it back afterwards, while the guest runs on it. */
+/* The rehearsal cannot find this out, because its twin lacks such a disk: libvirt would change the owner of the image
+ * for the twin and restore it afterwards, while the guest uses the image. */
 static void rule_access(VmigPlan *plan, const VmigPlanDisk *disk, const VmigStayFile *file)
 {
     const VmigDomainDisk *d = disk->disk;
@@ -133,7 +133,7 @@ static void rule_files(VmigPlan *plan, const VmigPlanDisk *disk)
     }
 }
 
-/* The same definition names the same server on both hosts, but where that is the host itself. */
+/* The same definition names the same server on both hosts, unless the server is the host itself. */
 static void rule_network(VmigPlan *plan, const VmigPlanDisk *disk)
 {
     const VmigDomainDisk *d = disk->disk;

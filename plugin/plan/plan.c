@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The plan as a whole: the survey, the rules, and the job that would run. */
+/* The plan as a whole: the survey, the rules, and the resulting job. */
 #include "plan/plan.h"
 
 #include "core/names.h"
@@ -7,7 +7,7 @@
 #include "core/qcow2.h"
 #include "plan/rehearsal.h"
 
-/* For the estimate only, where there is no --bandwidth: what a hash, a disk and 10 Gbit/s easily give. */
+/* For the estimate only, without --bandwidth: a rate that hashing, a disk and a 10 Gbit/s link easily reach. */
 #define ASSUMED_RATE (300ull * 1000 * 1000)
 
 static void refusal_free(VmigRefusal *refusal)
@@ -28,7 +28,7 @@ void vmig_plan_free(VmigPlan *plan)
     g_free(plan);
 }
 
-/* A host that is gone answers every question with the same words. */
+/* A host that is gone answers every query with the same error. */
 static gboolean is_said(const VmigPlan *plan, VmigErrorCode code, const char *disk, const char *message)
 {
     for (guint i = 0; i < plan->refusals->len; i++) {
@@ -81,9 +81,9 @@ static VmigFile *make_file(const VmigImageFacts *facts, const VmigPathFacts *at_
     file->dev = facts->dev;
     file->ino = facts->ino;
     file->mtime_ns = facts->mtime_ns;
-    file->kept = at_dest->exists ? g_strdup(at_dest->kept_job) : NULL; /* else it were refused */
+    file->kept = at_dest->exists ? g_strdup(at_dest->kept_job) : NULL; /* otherwise the plan would have refused it */
     if (below != NULL) {
-        /* The name in the header still leads to the right file there, or it is written anew: absolute. */
+        /* If the name in the header does not lead to the right file there, an absolute name is written instead. */
         g_autofree char *there = vmig_backing_resolve(dest, facts->backing);
         if (g_strcmp0(there, below) != 0)
             file->rebase = g_strdup(below);
@@ -143,7 +143,7 @@ static VmigJob *make_job(VmigEnv *env, const VmigSurvey *s, const char *merge)
         const VmigPlanDisk *disk = s->disks->pdata[i];
         const VmigDomainDisk *next =
             s->persistent != NULL ? vmig_domain_xml_disk(s->persistent, disk->disk->target) : NULL;
-        /* Incomplete where the disk, or its place there, is refused. */
+        /* Incomplete if the disk, or its place on the destination, is refused. */
         if (disk->moved && disk->chain != NULL && disk->dest_facts->len == disk->chain->len)
             g_ptr_array_add(job->disks, make_disk(disk, next, job->id, vmig_job_merges_by_mirror(job)));
     }
@@ -152,7 +152,7 @@ static VmigJob *make_job(VmigEnv *env, const VmigSurvey *s, const char *merge)
     return job;
 }
 
-/* Of a plan that is refused the job is only what the destination is asked about. */
+/* For a refused plan the job is needed only for the queries to the destination. */
 static void prove(VmigPlan *plan, VmigEnv *env)
 {
     g_autoptr(GError) too_large = NULL;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What a start finds out, found out before anything is copied: see rehearsal.h. */
+/* Finds out before the copy what a start would reveal only later: see rehearsal.h. */
 #include "plan/rehearsal.h"
 
 #include <string.h>
@@ -32,7 +32,7 @@ static void rehearsal_clear(Rehearsal *r)
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Rehearsal, rehearsal_clear)
 
-/* The host did not answer, or this process was told to end: that says nothing about the guest. */
+/* The host did not answer, or this process was asked to end: this says nothing about the guest. */
 static gboolean is_no_answer(const GError *error)
 {
     static const VmigErrorCode codes[] = {VMIG_ERROR_CONNECTION, VMIG_ERROR_UNREACHABLE, VMIG_ERROR_TIMEOUT,
@@ -44,7 +44,8 @@ static gboolean is_no_answer(const GError *error)
     return FALSE;
 }
 
-/* "HOST: cannot WHAT: TEXT" with the element and the remedy that the text names. Takes why. FALSE where it is none. */
+/* Adds "HOST: cannot WHAT: TEXT" with the element and the remedy that the text implies. Takes why. FALSE if it is no
+ * problem of the guest's. */
 static gboolean add_problem(Rehearsal *r, VmigErrorCode code, const char *what, GError *why, GError **error)
 {
     g_autoptr(GError) owned = why;
@@ -86,7 +87,7 @@ static gboolean read_definitions(Rehearsal *r, GError **error)
     r->dest_xml = vmig_domain_xml_for_destination(live, r->job, TRUE, error);
     if (r->dest_xml == NULL || !drop_boot_files(r, error))
         return FALSE;
-    if (r->job->persistent_xml != NULL) { /* else it is transient, which is a refusal */
+    if (r->job->persistent_xml != NULL) { /* otherwise the guest is transient, which is refused */
         if (!source->ops->domain_xml(source, r->job->uuid, VMIG_XML_PERSISTENT_MIGRATABLE, &persistent, error))
             return FALSE;
         r->persistent_xml = vmig_domain_xml_for_destination(persistent, r->job, FALSE, error);
@@ -133,7 +134,7 @@ static gboolean is_gone(const GError *error)
     return g_error_matches(error, VMIG_ERROR, VMIG_ERROR_NO_DOMAIN);
 }
 
-/* Only a domain with that rehearsal's own mark is ended, and only the run of it that had the mark. */
+/* Ends only a domain with the mark of that rehearsal, and only the instance that had the mark. */
 static gboolean end_twin(VmigHypervisor *hv, const char *id, GError **error)
 {
     g_autofree char *uuid = vmig_rehearsal_uuid(id);
@@ -173,7 +174,7 @@ gboolean vmig_rehearsal_clear(VmigHost *host, const char *id, GError **error)
     return FALSE;
 }
 
-/* What its own and earlier ones left. A twin that cannot be ended keeps its record. */
+/* Removes the leftovers of this rehearsal and of earlier ones. A twin that cannot be ended keeps its record. */
 static gboolean clear_all(Rehearsal *r, GError **error)
 {
     for (guint i = 0; r->stage->dead[i] != NULL; i++)
@@ -212,7 +213,7 @@ static gboolean start_twin(Rehearsal *r, gboolean *started, GError **error)
                        g_steal_pointer(&why), error);
 }
 
-/* As REDEFINE will define it, for the twin. */
+/* Defines the snapshot for the twin as REDEFINE will define it for the guest. */
 static gboolean redefine(Rehearsal *r, const VmigSnapshot *snapshot, const char *dest_xml, gboolean *taken,
                          GError **error)
 {
@@ -227,7 +228,7 @@ static gboolean redefine(Rehearsal *r, const VmigSnapshot *snapshot, const char 
     return *taken || add_problem(r, VMIG_ERROR_SNAPSHOT_DEFINITION, what, g_steal_pointer(&why), error);
 }
 
-/* The operator does without that snapshot: the record says why. Takes why. */
+/* The operator accepts that the snapshot cannot be reverted to. The record keeps the reason. Takes why. */
 static gboolean accept(VmigSnapshot *snapshot, GError *why, GError **error)
 {
     if (is_no_answer(why)) {
@@ -240,8 +241,7 @@ static gboolean accept(VmigSnapshot *snapshot, GError *why, GError **error)
     return TRUE;
 }
 
-/* The machine that a revert starts. Many snapshots are of one machine. known: those
- * that would start. */
+/* Checks the machine that a revert starts. Many snapshots share one machine. known: machines that would start. */
 static gboolean check_machine(Rehearsal *r, VmigSnapshot *snapshot, char *dest_xml, GHashTable *known, GError **error)
 {
     const VmigSnapshot there = {.xml = dest_xml};

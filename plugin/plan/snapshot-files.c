@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A snapshot's machine may use other files than the guest does now: a medium, a disk that was taken away since. */
+/* A snapshot's machine may use files that the guest no longer uses: a medium, or a disk that was removed since. */
 #include "plan/snapshot-files.h"
 
 #include "definition/domain-xml.h"
@@ -16,8 +16,8 @@ static void add(GPtrArray *files, const char *path)
         g_ptr_array_add(files, (gpointer)path);
 }
 
-/* A revert leaves out a medium that is missing where the definition allows it, but no disk
- * (virDomainStartupPolicy, qemuDomainCheckDiskStartupPolicy()). */
+/* A revert omits a missing medium if the definition allows it, but never a disk (virDomainStartupPolicy,
+ * qemuDomainCheckDiskStartupPolicy()). */
 static gboolean may_lack(const VmigDomainDisk *disk)
 {
     gboolean removable = g_strcmp0(disk->device, "cdrom") == 0 || g_strcmp0(disk->device, "floppy") == 0;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What PLAN asks about a disk that is not moved: whether both hosts have the same storage for it. */
+/* Queries for a disk that is not moved: whether both hosts have the same storage for it. */
 #include <string.h>
 
 #include "plan/plan.h"
@@ -21,7 +21,7 @@ static void fail_question(VmigStayFile *file, const GError *error)
     file->code = (VmigErrorCode)error->code;
 }
 
-/* A file that nobody writes to is as good as the same one where its content is. */
+/* For a file that the guest does not write to, equal content is as good as the same file. */
 static gboolean may_compare_contents(const VmigStayFile *file)
 {
     return !file->written && file->here->kind == VMIG_IDENTITY_FILE && file->there->kind == VMIG_IDENTITY_FILE;
@@ -83,7 +83,7 @@ static void add_file(VmigEnv *env, VmigPlanDisk *disk, const char *path, gboolea
     ask_file(env, file);
 }
 
-/* What is neither a file nor a block device stays out of the list, and the rules refuse it by its type. */
+/* A source that is neither a file nor a block device is not listed, and the rules refuse it by its type. */
 void vmig_survey_ask_stay(VmigEnv *env, VmigPlanDisk *disk)
 {
     const VmigDomainDisk *d = disk->disk;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What PLAN asks: the guest, its images, and both hosts. Each question that fails is noted and the rest still asked. */
+/* The queries of PLAN: the guest, its images, and both hosts. A query that fails is noted, and the others are still
+ * made. */
 #include <string.h>
 
 #include "core/amount.h"
@@ -70,7 +71,7 @@ static gboolean ask_domain(VmigSurvey *s, VmigEnv *env, VmigJournal *journal, GE
         g_propagate_error(error, g_steal_pointer(&s->domain_error));
         return FALSE;
     }
-    /* A job's destination knows the guest before its libvirt does. */
+    /* The destination of a job knows the guest before its libvirt does. */
     if (journal != NULL &&
         !vmig_journal_find_open(journal, s->domain != NULL ? s->domain->uuid : s->request->domain, &s->open_job, error))
         return FALSE;
@@ -87,7 +88,7 @@ static gboolean ask_domain(VmigSurvey *s, VmigEnv *env, VmigJournal *journal, GE
     if (s->persistent_xml != NULL && (s->persistent = vmig_domain_xml_parse(s->persistent_xml, error)) == NULL)
         return FALSE;
     VmigDomainJob job = VMIG_DOMAIN_JOB_NONE;
-    /* A domain that is off has none to ask for. */
+    /* For a domain that is off the query fails: it has no job. */
     s->has_job = hv->ops->domain_job(hv, s->domain->uuid, &job, NULL) && job != VMIG_DOMAIN_JOB_NONE;
     if (!hv->ops->snapshots(hv, s->domain->uuid, &s->snapshots, error))
         return FALSE;
@@ -100,7 +101,7 @@ static gboolean is_named(const VmigPlanRequest *request, const char *target)
     return request->disks != NULL && g_strv_contains(request->disks, target);
 }
 
-/* Why a disk is left out, whatever it is on; NULL where that decides. */
+/* Why a disk is left out regardless of its storage. NULL if its storage decides. */
 static char *reason_to_stay(const VmigPlanRequest *request, const VmigPlanDisk *disk)
 {
     const VmigDomainDisk *d = disk->disk;
@@ -118,14 +119,15 @@ static char *reason_to_stay(const VmigPlanRequest *request, const VmigPlanDisk *
     return NULL;
 }
 
-/* Nobody said what to do with it: what is the same storage on both hosts need not be moved. */
+/* The user did not select disks: a disk on storage that both hosts share need not be moved. */
 static gboolean may_be_shared(const VmigPlanDisk *disk)
 {
     return g_strcmp0(disk->disk->type, "block") == 0 || (disk->overlay_facts != NULL && disk->overlay_facts->shared &&
                                                          disk->same_path != NULL && disk->same_path->exists);
 }
 
-/* A forecast of what the guest writes while its base is copied: a tenth of it, at least 64 MiB, at most the disk. */
+/* Forecast of the guest's writes while its base is copied: a tenth of the base, at least 64 MiB, at most the disk's
+ * size. */
 static guint64 forecast(const VmigPlanDisk *disk)
 {
     const VmigImageFacts *top = disk->chain->pdata[0];
@@ -133,7 +135,7 @@ static guint64 forecast(const VmigPlanDisk *disk)
     return MIN(MAX(disk->to_copy / 10, FORECAST_MIN), top->virtual_size);
 }
 
-/* --map-dir may name the folder as the definition does, or the one that it leads to. */
+/* --map-dir may name the directory as the definition does, or the directory that it resolves to. */
 static char *dest_path(const VmigPathMap *map, const char *target, const VmigImageFacts *file)
 {
     g_autofree char *plain = g_canonicalize_filename(file->named != NULL ? file->named : file->path, "/");
@@ -233,7 +235,8 @@ static gboolean is_listed(GPtrArray *texts, const char *text)
     return g_ptr_array_find_with_equal_func(texts, text, g_str_equal, NULL);
 }
 
-/* The next start would want it on the destination as well. One that is moved is for the rules to compare. */
+/* The next start would need this disk on the destination too. If the disk is moved, the rules compare both definitions.
+ */
 static void ask_next_disk(VmigSurvey *s, VmigEnv *env, const VmigDomainDisk *next)
 {
     const VmigDomainDisk *now = vmig_domain_xml_disk(s->live, next->target);
@@ -300,7 +303,7 @@ static void ask_destination(VmigSurvey *s, VmigEnv *env)
         ask_media(s, env, s->persistent);
 }
 
-/* What will be found in CLEANUP, as far as it is so already. */
+/* The users of the source's images that CLEANUP would find, as far as they exist already. */
 static void ask_users(VmigSurvey *s, VmigEnv *env)
 {
     g_autoptr(GPtrArray) paths = g_ptr_array_new();

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Comparing tables and trees. */
 #include "verify/compare.h"
 
 #include <stdarg.h>
@@ -47,7 +46,7 @@ VmigContent *vmig_content_find(GPtrArray *contents, const char *id)
     return NULL;
 }
 
-/* One comparison, with what every message begins with. */
+/* One comparison, with the common beginning of its messages. */
 typedef struct {
     const char *disk;
     const char *file;
@@ -80,7 +79,7 @@ static void compare_fields(const Comparison *c, const VmigContent *left, const V
     compare_number(c, left, "instruction count", left->icount, now->icount);
 }
 
-/* The position of each snapshot among those that both tables have. */
+/* Compares the positions of the snapshots that both tables have. */
 static void compare_order(const Comparison *c, GPtrArray *left, GPtrArray *arrived)
 {
     guint k = 0;
@@ -91,7 +90,7 @@ static void compare_order(const Comparison *c, GPtrArray *left, GPtrArray *arriv
             continue;
         while (k < arrived->len && vmig_content_find(left, ((const VmigContent *)arrived->pdata[k])->id) == NULL)
             k++;
-        /* There are as many of them there as here, ids being unique in a table. */
+        /* Ids are unique in a table, so both tables have equally many common ones. */
         if (k >= arrived->len)
             return;
         const VmigContent *found = arrived->pdata[k++];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What arrived against what left: comparing snapshot tables and trees, and saying every difference. Pure. */
+/* Compares snapshot tables and trees from before and after the migration, and reports every difference. Pure. */
 #pragma once
 
 #include "core/job.h"
@@ -13,14 +13,14 @@ typedef struct {
 } VmigDifference;
 
 #define VMIG_DIFFERS_MISSING "missing"       /* a snapshot did not arrive, or is gone */
-#define VMIG_DIFFERS_EXTRA "extra"           /* a snapshot is there that did not leave */
-#define VMIG_DIFFERS_ORDER "order"           /* the table has another order */
+#define VMIG_DIFFERS_EXTRA "extra"           /* a snapshot exists that the source did not have */
+#define VMIG_DIFFERS_ORDER "order"           /* the order of the table differs */
 #define VMIG_DIFFERS_FIELD "field"           /* name, date, sizes or clocks of a snapshot */
-#define VMIG_DIFFERS_CONTENT "content"       /* what the disk held */
+#define VMIG_DIFFERS_CONTENT "content"       /* the disk content of a snapshot */
 #define VMIG_DIFFERS_MEMORY "memory"         /* the saved memory */
-#define VMIG_DIFFERS_TREE "tree"             /* what libvirt remembers */
-#define VMIG_DIFFERS_IMAGE "image"           /* an image is missing, damaged or cannot be read */
-#define VMIG_DIFFERS_DEFINITION "definition" /* the guest is not on the image */
+#define VMIG_DIFFERS_TREE "tree"             /* libvirt's metadata */
+#define VMIG_DIFFERS_IMAGE "image"           /* an image is missing, damaged or unreadable */
+#define VMIG_DIFFERS_DEFINITION "definition" /* the guest does not use the image */
 
 void vmig_difference_free(VmigDifference *difference);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigDifference, vmig_difference_free)
@@ -31,9 +31,9 @@ void vmig_differences_add(GPtrArray *differences, const char *kind, const char *
 /* The snapshot of that id in an array of VmigContent, or NULL. (transfer none) */
 VmigContent *vmig_content_find(GPtrArray *contents, const char *id);
 
-/* Two snapshot tables (VmigContent): which are there, their order, and every field but the hashes. */
+/* Compares two snapshot tables (VmigContent): their snapshots, their order, and every field except the hashes. */
 void vmig_verify_tables(const char *disk, const char *file, GPtrArray *left, GPtrArray *arrived,
                         GPtrArray *differences);
-/* libvirt's snapshots (VmigSnapshot) as the job recorded them and as they are: names, parents, states, creation times,
- * memory, the current one, descriptions. */
+/* Compares libvirt's snapshots (VmigSnapshot) recorded by the job with the current ones: names, parents, states,
+ * creation times, memory, the current one, descriptions. */
 void vmig_verify_trees(GPtrArray *recorded, GPtrArray *now, GPtrArray *differences);

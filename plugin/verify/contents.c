@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The typed face of "contents" and "content-page"; what node.c says of replies holds here. */
+/* The typed interface to "contents" and "content-page". Replies are checked as in node.c. */
 #include "verify/contents.h"
 
 #include "os/json-read.h"
 
-/* The two limits of the qcow2 reader on the other side, held here as well: a reply may be anything. */
+/* The limits of the other host's qcow2 reader, checked here again because a reply may contain anything. */
 #define MAX_SNAPSHOTS 1024
 #define MAX_BYTES (G_GUINT64_CONSTANT(64) << 40)
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Reading the snapshots of one image on both sides, and comparing block by block. */
+/* Reads the snapshots of one image on both hosts, and compares them block by block. */
 #include <string.h>
 
 #include "verify/verify-private.h"
@@ -46,7 +46,7 @@ void vmig_verify_meter_add(VmigVerifyMeter *meter, const char *target, guint64 b
         meter->request->progress(meter->request->user, progress);
 }
 
-/* One side of one file, snapshot after snapshot. */
+/* One host's copy of a file, read snapshot by snapshot. */
 typedef struct {
     VmigVerifyMeter *meter;
     const char *target;
@@ -54,7 +54,7 @@ typedef struct {
     VmigContentAsk ask; /* of the snapshot that is being read */
     guint64 size;
     VmigTreeHash *hash;
-    VmigTreeHash *before; /* of the snapshot before, for what is the same */
+    VmigTreeHash *before; /* of the previous snapshot, for blocks that are the same */
     char *before_id;
     guint64 before_size;
     GError *error;
@@ -81,7 +81,7 @@ static guint64 bytes_before(guint64 block, guint64 size)
     return MIN(block * VMIG_HASH_BLOCK, size);
 }
 
-/* In a thread of its own for one of the two sides. */
+/* Runs in a thread of its own for one of the two hosts. */
 static gpointer read_snapshot(gpointer data)
 {
     Reading *r = data;
@@ -118,7 +118,7 @@ static void keep_as_before(Reading *r)
     r->before_size = r->size;
 }
 
-/* Both at once, where that is allowed and both are to be read. */
+/* Reads both at the same time, if that is allowed and both are to be read. */
 static void read_both(Reading *left, Reading *arrived)
 {
     GThread *thread = NULL;
@@ -133,7 +133,7 @@ static void read_both(Reading *left, Reading *arrived)
         g_thread_join(thread);
 }
 
-/* Where the first block is that differs, for people. */
+/* The position of the first block that differs, for people. */
 static char *first_difference(const Reading *left, const Reading *arrived)
 {
     guint8 a[VMIG_HASH_BYTES], b[VMIG_HASH_BYTES];
@@ -146,7 +146,7 @@ static char *first_difference(const Reading *left, const Reading *arrived)
     return g_strdup("");
 }
 
-/* One file while it is compared. */
+/* One file during its comparison. */
 typedef struct {
     VmigVerdict *verdict;
     VmigVerifiedFile *file;
@@ -160,8 +160,8 @@ static void pair_clear(Pair *pair)
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Pair, pair_clear)
 
-/* What cannot be read on the destination did not arrive whole; on the source there is nothing to compare with. A table
- * that changes meanwhile says nothing of either. */
+/* A file that cannot be read on the destination did not arrive whole. If the source's cannot be read, there is nothing
+ * to compare with. If a table changes during the reading, neither is known. */
 static gboolean take_error(Pair *pair, Reading *r, const VmigContent *content, const char *what, GError **error)
 {
     const VmigVerifiedFile *file = pair->file;
@@ -227,7 +227,7 @@ static gboolean compare_snapshot(Pair *pair, VmigContent *left, GError **error)
 {
     VmigContent *arrived = vmig_content_find(pair->file->arrived, left->id);
 
-    /* Missing, or of another size: told already, and nothing else can be equal then. */
+    /* If the snapshot is missing or has another size, this is already reported, and its content cannot be equal. */
     if (arrived == NULL || arrived->disk_size != left->disk_size || arrived->vm_state_size != left->vm_state_size)
         return TRUE;
     if (pair->left.node == NULL && !has_hashes(left)) {

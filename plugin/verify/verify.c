@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The verification: tables first, then the contents, then what libvirt knows. */
+/* The verification: first the tables, then the contents, then libvirt's metadata. */
 #include "verify/verify.h"
 
 #include <string.h>
@@ -54,7 +54,7 @@ static VmigVerdict *verdict_new(void)
     return verdict;
 }
 
-/* One run of it. */
+/* One verification. */
 typedef struct {
     const VmigVerifyRequest *request;
     VmigVerdict *verdict;
@@ -70,7 +70,7 @@ static void run_clear(Run *run)
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Run, run_clear)
 
-/* FALSE with the error set where it is one of the asking; otherwise the error is told and cleared. */
+/* FALSE with the error set if the query itself failed. Otherwise the failure is recorded in the verdict and cleared. */
 static gboolean told(GPtrArray *where, const VmigVerifiedFile *file, const char *path, GError **failure, GError **error)
 {
     if (vmig_verify_is_fatal(*failure)) {
@@ -83,7 +83,7 @@ static gboolean told(GPtrArray *where, const VmigVerifiedFile *file, const char 
     return TRUE;
 }
 
-/* Is the source's image there, as it was when it was copied? *why for people where it is not. */
+/* Whether the source's image exists unchanged since it was copied. *why explains to people why not. */
 static gboolean source_is_kept(Run *run, const VmigFile *file, gboolean *kept, char **why, GError **error)
 {
     VmigNode *node = run->request->source.node;
@@ -133,8 +133,8 @@ static GPtrArray *copy_recorded(GPtrArray *contents)
     return copy;
 }
 
-/* A verification that found no snapshot left nothing in the record, like none: but then the job is marked. Hashes
- * without their key cannot be compared. */
+/* A verification that found no snapshots leaves none in the record, as if it had not run. The job's flag `verified`
+ * distinguishes the two. Hashes without their key cannot be compared. */
 static gboolean is_recorded(const VmigJob *job, const VmigFile *file)
 {
     return job->content_key != NULL && (file->contents->len > 0 || job->verified);
@@ -228,8 +228,8 @@ static gboolean read_all_tables(Run *run, GError **error)
 
 #define CHECK_TRIES 3
 
-/* While QEMU writes, the tables and the counts are read at different moments, so that an error may be none: a check
- * that finds none is right all the same, and one that does is made again. */
+/* While QEMU writes, the check reads tables and reference counts at different moments, so it may report errors that do
+ * not exist. A check without errors is valid in any case. A check with errors is repeated. */
 static gboolean check_image(Run *run, VmigVerifiedFile *file, GError **error)
 {
     VmigNode *node = run->request->dest.node;
@@ -249,7 +249,7 @@ static gboolean check_image(Run *run, VmigVerifiedFile *file, GError **error)
         }
     }
     if (good) {
-        /* Leaks cost room and nothing else; an image in use always has some that are none. */
+        /* Leaks only waste space. An image in use always appears to have some. */
         file->check = g_strdup(leaks > 0 && !locks.writer ? "leaks" : "ok");
         if (leaks > 0 && !locks.writer)
             file->check_text = g_strdup_printf("%" G_GINT64_FORMAT " clusters are reserved that nothing uses", leaks);
@@ -296,7 +296,7 @@ static gboolean is_on(const VmigDomainDisk *disk, const char *path)
     return FALSE;
 }
 
-/* What was compared is of use only if the guest is on it. */
+/* The comparison is of use only if the guest uses the compared image. */
 static gboolean check_definition(Run *run, GError **error)
 {
     VmigHypervisor *hv = run->request->dest.hypervisor;
@@ -321,7 +321,7 @@ static gboolean check_definition(Run *run, GError **error)
     return TRUE;
 }
 
-/* The operator was told before the migration, and went on. */
+/* The operator was told before the migration and accepted it. */
 static gboolean is_accepted(const VmigJob *job, const char *name)
 {
     for (guint i = 0; i < job->snapshots->len; i++) {
@@ -332,7 +332,8 @@ static gboolean is_accepted(const VmigJob *job, const char *name)
     return FALSE;
 }
 
-/* Those with memory, and those that were accepted: without memory too, such a snapshot's machine does not start. */
+/* Checks snapshots with memory, and accepted ones: the machine of an accepted snapshot does not start even without
+ * memory. */
 static gboolean check_reverts(Run *run, GPtrArray *snapshots, GError **error)
 {
     VmigHypervisor *hv = run->request->dest.hypervisor;
@@ -385,7 +386,7 @@ static gboolean compare_tree(Run *run, GError **error)
     return check_reverts(run, now, error);
 }
 
-/* The one that the recorded hashes were made with, or a new one. */
+/* The key of the recorded hashes, or a new one. */
 static gboolean choose_key(const VmigJob *job, VmigHashKey *key, GError **error)
 {
     if (job->content_key != NULL)
@@ -409,7 +410,7 @@ VmigVerdict *vmig_verify(const VmigVerifyRequest *request, GError **error)
     return g_steal_pointer(&verdict);
 }
 
-/* --- what it comes to --- */
+/* --- the outcome --- */
 
 static const VmigRevert *first_stuck(const VmigVerdict *verdict)
 {

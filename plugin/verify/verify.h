@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Proving what arrived: every internal snapshot of every image of a job, on both sides; libvirt's tree; and whether the
- * destination could start what the snapshots with memory hold. Nothing is changed anywhere. docs/verify.md
+/* Verifies the migrated guest: every internal snapshot of every image of a job on both hosts, libvirt's snapshot tree,
+ * and whether the destination could start the machines of the snapshots with memory. Changes nothing. See
+ * docs/verify.md
  *
  * Folder plugin/verify: comparing what arrived with what left. Changes nothing.
  */
@@ -9,23 +10,23 @@
 #include "verify/compare.h"
 #include "engine/machine.h"
 
-/* What the destination was compared with. */
+/* The reference that the destination was compared with. */
 typedef enum {
     VMIG_AGAINST_NOTHING,
-    VMIG_AGAINST_IMAGE,  /* the source's image, which is as it was when it was copied */
-    VMIG_AGAINST_RECORD, /* the hashes that an earlier verification left in the journal */
+    VMIG_AGAINST_IMAGE,  /* the source's image, unchanged since it was copied */
+    VMIG_AGAINST_RECORD, /* the hashes of an earlier verification in the journal */
 } VmigAgainst;
 
 typedef struct {
-    const char *target; /* of the disk; the job's */
+    const char *target; /* of the disk; owned by the job */
     const VmigFile *file;
     VmigAgainst against;
-    GPtrArray *left, *arrived; /* VmigContent, with the hashes that were computed; NULL where they could not be read */
-    char *check;               /* "ok", "leaks", "damaged", "unsure", or NULL where it was not made */
-    char *check_text;          /* what more there is to say, or NULL */
+    GPtrArray *left, *arrived; /* VmigContent with the computed hashes; NULL if they could not be read */
+    char *check;               /* "ok", "leaks", "damaged", "unsure", or NULL if not checked */
+    char *check_text;          /* further explanation, or NULL */
 } VmigVerifiedFile;
 
-/* Of one snapshot with memory, or that was accepted. */
+/* The result for a snapshot with memory, or one that was accepted. */
 typedef struct {
     char *snapshot;
     char *reason; /* why it would not start, or NULL */
@@ -37,33 +38,33 @@ typedef struct {
     GPtrArray *files;       /* VmigVerifiedFile */
     GPtrArray *reverts;     /* VmigRevert */
     GPtrArray *differences; /* VmigDifference */
-    GPtrArray *unproven;    /* VmigDifference: what nobody can say */
+    GPtrArray *unproven;    /* VmigDifference: facts that cannot be determined */
     GPtrArray *notes;       /* char * */
-    guint snapshots;        /* in libvirt's tree by the record */
+    guint snapshots;        /* in libvirt's tree according to the record */
     guint64 bytes;          /* of disks and memory, compared */
     VmigHashKey key;        /* of all hashes */
     VmigRun run;            /* of the guest on the destination */
 } VmigVerdict;
 
 typedef struct {
-    VmigHost source; /* members are NULL where it cannot be reached */
+    VmigHost source; /* members are NULL if it cannot be reached */
     VmigHost dest;
     const VmigJob *job;
-    gboolean one_at_a_time;                                        /* never ask both hosts at once */
+    gboolean one_at_a_time;                                        /* never query both hosts at the same time */
     gboolean (*cancelled)(gpointer user);                          /* may be NULL */
-    void (*progress)(gpointer user, const VmigProgress *progress); /* never two at once, from any thread; may be NULL */
+    void (*progress)(gpointer user, const VmigProgress *progress); /* may be called from any thread, but never
+                                                                    * concurrently; may be NULL */
     gpointer user;
 } VmigVerifyRequest;
 
-/* An error only where a host could not be asked, or it was cancelled: what is wrong with the guest is in the verdict.
- */
+/* Fails only if a host could not be queried, or if cancelled. Problems of the guest are in the verdict. */
 VmigVerdict *vmig_verify(const VmigVerifyRequest *request, GError **error);
 void vmig_verdict_free(VmigVerdict *verdict);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigVerdict, vmig_verdict_free)
 
-/* "equal", "different", "unproven" or "not-revertable": the first that is true of the last three. */
+/* "different", "unproven" or "not-revertable", whichever applies first, otherwise "equal". */
 const char *vmig_verdict_outcome(const VmigVerdict *verdict);
-/* TRUE: equal. DIFFERS, UNPROVEN, NOT_REVERTABLE. */
+/* TRUE if equal. Otherwise DIFFERS, UNPROVEN or NOT_REVERTABLE. */
 gboolean vmig_verdict_to_error(const VmigVerdict *verdict, const VmigJob *job, GError **error);
-/* What the source's images held, into the job's record, where it was read from them. */
+/* Stores the contents that were read from the source's images in the job's record. */
 void vmig_verdict_record(const VmigVerdict *verdict, VmigJob *job);
