@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Amounts, without strtoull(): it skips spaces, takes a sign and wraps negative numbers around. */
+/* Amounts, without strtoull(), which skips spaces, accepts a sign and wraps negative numbers around. */
 #include "core/amount.h"
 
 #include <string.h>
@@ -7,7 +7,7 @@
 #include "core/errors.h"
 #include "core/names.h"
 
-/* The digits at the front of *text, which moves behind them. FALSE without a digit or for what does not fit. */
+/* Parses the digits at *text and advances it. FALSE if there is no digit or the value does not fit. */
 static gboolean take_digits(const char **text, guint64 *value)
 {
     const char *p = *text;
@@ -65,7 +65,8 @@ gboolean vmig_count_parse(const char *text, guint64 min, guint64 max, guint64 *v
     return fail_amount(error, text, expected);
 }
 
-/* value / unit rounded to the nearest, halves up; unit is above 0. The sum value + unit / 2 might not fit. */
+/* value / unit rounded to the nearest, halves up; unit must be above 0. Avoids value + unit / 2, which might overflow.
+ */
 static guint64 divide_round(guint64 value, guint64 unit)
 {
     guint64 rest = value % unit;
@@ -79,7 +80,7 @@ char *vmig_amount_format(guint64 bytes)
     guint64 unit = 1;
     guint i = 0;
 
-    /* 999.5 of a unit would be rounded to 1000 of it: it is 1.00 of the next. */
+    /* 999.5 of a unit would be rounded to 1000, so it becomes 1.00 of the next unit. */
     while (i + 1 < G_N_ELEMENTS(units) && divide_round(bytes, unit) >= 1000) {
         unit *= 1000;
         i++;

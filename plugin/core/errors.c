@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The one error domain; the hint and the foreign code travel inside the GError. */
+/* The error domain. Each GError carries the hint and the foreign code. */
 #include "core/errors.h"
 
 #include <errno.h>
@@ -133,7 +133,7 @@ gboolean vmig_fail_errno(GError **error, int errnum, const char *format, ...)
     g_autofree char *what = g_strdup_vprintf(format, args);
     va_end(args);
     gboolean full = errnum == ENOSPC || errnum == EDQUOT;
-    /* A call that the kernel does not have, or that a filter refuses, is refused the next time too. */
+    /* A system call that the kernel lacks, or that a filter refuses, would fail again. */
     gboolean lacks = errnum == ENOSYS;
     VmigErrorCode code = lacks ? VMIG_ERROR_UNSUPPORTED : full ? VMIG_ERROR_NO_SPACE : VMIG_ERROR_IO;
     g_set_error(error, VMIG_ERROR, (int)code, "%s: %s", what, g_strerror(errnum));

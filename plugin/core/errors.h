@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The one error domain. Codes come from errors.def; what a foreign library said stays inside. */
+/* The only error domain. The codes come from errors.def. A foreign library's error code is kept inside the error. */
 #pragma once
 
 #include <glib.h>
@@ -11,7 +11,7 @@ typedef enum {
     VMIG_ERROR_LAST
 } VmigErrorCode;
 
-/* What the retry decision and the exit code look at. */
+/* Determines the retry decision and the exit code. */
 typedef enum {
     VMIG_CLASS_USAGE,
     VMIG_CLASS_REFUSAL,
@@ -40,14 +40,15 @@ const char *vmig_error_hint(const GError *error);
 /* Adds or replaces the hint; does nothing to an error of a foreign domain. */
 void vmig_error_set_hint(GError *error, const char *format, ...) G_GNUC_PRINTF(2, 3);
 
-/* The domain and code that another library gave (libvirt's virErrorDomain and virErrorNumber, or 0 and an errno). */
+/* The domain and code of another library (libvirt's virErrorDomain and virErrorNumber, or 0 and an errno). */
 void vmig_error_set_foreign(GError *error, int domain, int code);
 gboolean vmig_error_get_foreign(const GError *error, int *domain, int *code);
 
-/* Sets an error of the domain with a hint; hint may be NULL. Returns FALSE, so that a caller can `return` it. */
+/* Sets an error of the domain with a hint; hint may be NULL. Returns FALSE, so that a caller can return the call. */
 gboolean vmig_fail(GError **error, VmigErrorCode code, const char *hint, const char *format, ...) G_GNUC_PRINTF(4, 5);
-/* The same for an errno: ENOSPC, EDQUOT → NO_SPACE; everything else → IO. The text of the errno is appended. */
+/* The same for an errno: ENOSPC and EDQUOT become NO_SPACE, ENOSYS becomes UNSUPPORTED, all others IO. The text of the
+ * errno is appended. */
 gboolean vmig_fail_errno(GError **error, int errnum, const char *format, ...) G_GNUC_PRINTF(3, 4);
 
-/* Converts an error of GLib or GIO into the domain, in place; an error of the domain stays as it is. */
+/* Converts an error of GLib or GIO into the domain, in place. An error of the domain is left unchanged. */
 void vmig_error_adopt(GError **error, VmigErrorCode code);

@@ -7,7 +7,7 @@
 #include "core/errors.h"
 
 #define HEAD (64 * 1024)
-/* As QEMU: block/qcow2.c, qcow2_do_open(). */
+/* The limit of QEMU's block/qcow2.c, qcow2_do_open(). */
 #define NAME_MAX_BYTES 1023
 #define EXTENSION_DATA_FILE 0x44415441
 #define DESCRIPTOR_MAX (20 * 512) /* block/vmdk.c, DESC_SIZE */
@@ -16,7 +16,7 @@ typedef struct {
     VmigReadFunc read;
     gpointer user;
     guint64 size;
-    guint8 *head; /* the first bytes, as many as there are */
+    guint8 *head; /* the first bytes, as many as the file has */
     gsize length;
     GPtrArray *names;
 } Image;
@@ -43,7 +43,7 @@ static void add_unique(GPtrArray *names, char *name)
         g_ptr_array_add(names, name);
 }
 
-/* One string in quotes, of either kind: QEMU's JSON takes both. Returns where it ends. */
+/* Reads one string in single or double quotes: QEMU's JSON accepts both. Returns the position after it. */
 static const char *read_string(const char *p, GString *text)
 {
     static const char escapes[] = "bfnrt", values[] = "\b\f\n\r\t";
@@ -69,7 +69,7 @@ static const char *read_string(const char *p, GString *text)
     return *p == '\0' ? p : p + 1;
 }
 
-/* Every string in it, keys too: which of them is a file the caller sees. */
+/* Adds every string in the JSON text, including keys: the caller finds out which of them are files. */
 static void add_strings(GPtrArray *names, const char *json)
 {
     const char *p = json;
@@ -88,12 +88,12 @@ void vmig_image_names_add(GPtrArray *names, const char *name)
         return;
     }
     add_unique(names, g_strdup(name));
-    /* "file:x", "raw:x", "blkdebug:x:y", "nbd:unix:x": a file's name may be behind any of the colons. */
+    /* "file:x", "raw:x", "blkdebug:x:y", "nbd:unix:x": a file name may follow any of the colons. */
     for (const char *colon = strchr(name, ':'); colon != NULL; colon = strchr(colon + 1, ':'))
         add_unique(names, g_strdup(colon + 1));
 }
 
-/* A name that reaches beyond the file's end is none: QEMU cannot open such an image. */
+/* A name that reaches beyond the end of the file is ignored: QEMU cannot open such an image. */
 static gboolean add_at(Image *image, guint64 offset, guint32 length, GError **error)
 {
     g_autofree char *text = NULL;
@@ -120,12 +120,12 @@ static gboolean add_data_file(Image *image, GError **error)
             return add_at(image, at + 8, length, error);
         at += 8 + ((gsize)length + 7) / 8 * 8;
     }
-    /* They end with the first cluster. */
+    /* Header extensions end with the first cluster. */
     return image->length < HEAD || at + 8 > cluster ||
            vmig_fail(error, VMIG_ERROR_BAD_IMAGE, NULL, "the header has more extensions than are read");
 }
 
-/* qcow has its backing file's name at the same place. */
+/* qcow stores its backing file's name at the same place. */
 static gboolean add_of_qcow(Image *image, GError **error)
 {
     if (!add_at(image, big64(image, 8), big32(image, 16), error))
@@ -138,7 +138,7 @@ static gboolean add_of_qed(Image *image, GError **error)
     return add_at(image, GUINT32_SWAP_LE_BE(big32(image, 56)), GUINT32_SWAP_LE_BE(big32(image, 60)), error);
 }
 
-/* The descriptor is text, a file of its own or inside the image; its extents and its parent stand in quotes. */
+/* The descriptor is text, in a file of its own or inside the image. Its extents and its parent are in quotes. */
 static gboolean add_of_vmdk(Image *image, GError **error)
 {
     guint64 offset = 0;
@@ -186,7 +186,7 @@ GPtrArray *vmig_image_names(VmigReadFunc read, gpointer user, guint64 file_size,
 
     if (file_size < 64)
         return g_steal_pointer(&names);
-    /* Most files are no images: the first bytes tell. */
+    /* Most files are not images: the first bytes show it. */
     guint8 magic[32];
     if (!read(user, 0, magic, sizeof magic, error))
         return NULL;

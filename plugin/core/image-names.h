@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Which other files an image's header names: what it lies on, and where its data is.
+/* Finds the other files that an image's header names: its backing file and its data file.
  *
- * For the question whether a file may be removed, so it errs on one side: it gives every text that could be the name of
- * such a file, in every form that QEMU knows, and never misses one because the image is damaged elsewhere. It reads
- * through a callback and never more than a few pages.
+ * It answers whether a file may be removed, so it prefers false positives. It returns every text that could be the name
+ * of such a file, in every form that QEMU accepts. Damage elsewhere in the image does not make it miss one. It reads
+ * through a callback, and never more than a few pages.
  */
 #pragma once
 
@@ -11,9 +11,9 @@
 
 #include "core/qcow2.h"
 
-/* char*: names as they stand in the header, without a protocol's prefix; relative ones are relative to the image's
- * folder. Empty for a file that is no image, for one without such names, and for one that QEMU could not open either.
- * The error is the callback's own, or BAD_IMAGE where the names may be beyond what is read. (transfer full) */
+/* char *: names as stored in the header, without a protocol's prefix. Relative names are relative to the image's
+ * directory. Empty for a file that is no image, that names no other file, or that QEMU could not open either. The error
+ * is the callback's own, or BAD_IMAGE if names may lie beyond the part that is read. (transfer full) */
 GPtrArray *vmig_image_names(VmigReadFunc read, gpointer user, guint64 file_size, GError **error);
-/* The same for one name as a header has it: a path, "file:...", or "json:..." with names at any depth. */
+/* The same for one name as stored in a header: a path, "file:...", or "json:..." with names at any depth. */
 void vmig_image_names_add(GPtrArray *names, const char *name);

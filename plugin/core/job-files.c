@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The images of a job as one list. */
+/* Lists the images of a job. */
 #include "core/job.h"
 
 static gboolean is_below(const VmigJob *job, guint disk_index, guint file_index)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* How a record is described: one field after the other. */
+/* Describes a record as a list of fields. */
 #pragma once
 
 #include <glib.h>
@@ -11,7 +11,7 @@ typedef enum {
     FIELD_BOOL,
     FIELD_ARRAY,
     FIELD_STRUCT,
-    FIELD_MEMORY, /* a string of the structure that is not part of the record */
+    FIELD_MEMORY, /* a string that is kept in memory but not written to the record */
 } FieldKind;
 
 typedef struct FieldTable FieldTable;
@@ -20,7 +20,7 @@ typedef struct {
     const char *name;
     FieldKind kind;
     gsize offset;
-    const FieldTable *table; /* of the elements, or of the structure inside */
+    const FieldTable *table; /* of the elements, or of the nested structure */
 } Field;
 
 struct FieldTable {
@@ -30,5 +30,5 @@ struct FieldTable {
     guint n_fields;
 };
 
-/* As one line of JSON. A string that is NULL is left out. */
+/* The record as one line of JSON. Strings that are NULL are omitted. */
 char *vmig_record_to_text(gconstpointer record, const FieldTable *table);

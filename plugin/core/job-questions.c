@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What a record is asked again and again. */
+/* Simple queries of a record. */
 #include "core/job.h"
 
 VmigDisk *vmig_job_disk(const VmigJob *job, const char *target)

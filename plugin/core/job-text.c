@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A record as text, without a tree of objects in between: it is written at every step, and is large. */
+/* Writes a record as text, without an intermediate object tree: it is written at every step, and is large. */
 #include "core/job-private.h"
 #include "core/job.h"
 #include "core/path-map.h"

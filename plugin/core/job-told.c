@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What of a record the other host may change. Whatever says which files and which guest of this host a job is about is
- * what it was when this host recorded it first: a record that names others would be a way to their files. */
+/* Checks which parts of a record the other host may change. The files and the guest of this host must stay as this host
+ * first recorded them. Otherwise a record that names other files would give the other host access to them. */
 #include "core/errors.h"
 #include "core/job.h"
 #include "core/path-map.h"
@@ -23,8 +23,8 @@ static gboolean same(const Check *c, const char *own, const char *told, const ch
     return g_strcmp0(own, told) == 0 || refuse(c, what, of);
 }
 
-/* Set once, and only to a name of the job's own. A host whose journal was replaced by an older one does not know it any
- * more: it is a throw-away file, and the name is always the same. */
+/* The name of a throw-away file: it is set once, and only to a name that belongs to the job. If this host's journal was
+ * replaced by an older one, the name is missing here. It may then be set again, because it is always the same. */
 static gboolean same_or_ours(const Check *c, const char *own, const char *told, const char *what, const char *of)
 {
     if (told == NULL || (own == NULL && vmig_path_is_ours(told, c->job->id)))
@@ -32,7 +32,7 @@ static gboolean same_or_ours(const Check *c, const char *own, const char *told, 
     return same(c, own, told, what, of);
 }
 
-/* Which file it was when it was frozen: written down between OVERLAY and the switchover, and true from then on. */
+/* The identity of the frozen file: recorded between OVERLAY and the switchover, and fixed from then on. */
 static gboolean same_identity(const Check *c, const VmigFile *own, const VmigFile *told)
 {
     VmigState state = vmig_job_state(c->job);

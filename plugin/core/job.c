@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The job's record and its JSON form, both ways through the same tables. */
+/* The job's record and its JSON form. The same tables drive reading and writing. */
 #include "core/job.h"
 
 #include <string.h>
@@ -252,7 +252,7 @@ static gboolean field_from_json(gpointer record, const Field *f, JsonNode *node,
         return TRUE;
     switch (f->kind) {
     case FIELD_STRING:
-        /* json-glib takes octal escapes too, and would not read again what it wrote of them. */
+        /* json-glib also accepts octal escapes, but could not read its own output of the resulting bytes. */
         if (type == G_TYPE_STRING && g_utf8_validate(json_node_get_string(node), -1, NULL)) {
             g_free(G_STRUCT_MEMBER(char *, record, f->offset));
             G_STRUCT_MEMBER(char *, record, f->offset) = json_node_dup_string(node);
@@ -458,7 +458,7 @@ VmigJob *vmig_job_from_json(JsonObject *object, GError **error)
                   VMIG_JOB_VERSION);
         return NULL;
     }
-    /* An older version had other names for some states. */
+    /* Some states had other names in an older version. */
     gboolean strange_state =
         job->version == VMIG_JOB_VERSION ? vmig_job_state(job) == VMIG_STATE_LAST : job->state == NULL;
     if (job->version == 0 || job->id == NULL || job->uuid == NULL || job->token == NULL || strange_state) {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The record of one operation: all that a later process, on either host, needs to carry it on.
+/* The record of one operation. It contains everything that a later process on either host needs to continue it.
  *
- * It is written as one JSON object, to the journals of both hosts. Each structure has one table of fields in job.c
- * that drives reading and writing, so that a field cannot be written and then not be read. Unknown fields are kept
- * out, missing ones are zero; VMIG_JOB_VERSION changes when the meaning of a field does.
+ * It is written as one JSON object to the journals of both hosts. Each structure has one table of fields in job.c that
+ * drives both reading and writing, so the two cannot differ. Unknown fields are dropped, missing ones are zero.
+ * VMIG_JOB_VERSION changes when the meaning of a field does.
  *
  * Folder plugin/core: the job record, errors, states, the retry decision and the decision table after a crash, qcow2
  * headers. Pure: nothing here opens a file, starts a process or talks to libvirt.
@@ -15,11 +15,11 @@
 
 #include "core/states.h"
 
-/* 2: the merge "mirror"; 3: the XML of snapshots is kept beside the record; 4: the names of states and members */
+/* 2: merge "mirror"; 3: the XML of snapshots is kept beside the record; 4: the names of states and members */
 #define VMIG_JOB_VERSION 4
 
-/* What one internal snapshot of an image is. Names and ids are printable: vmig_printable(), other bytes are another
- * text. The hashes are those of image/snapshot-page.h, NULL while they are not known. */
+/* One internal snapshot of an image. Names and ids are printable: vmig_printable() maps different bytes to different
+ * texts. The hashes are those of image/snapshot-page.h, or NULL if not yet known. */
 typedef struct {
     char *id;
     char *name;
@@ -27,88 +27,88 @@ typedef struct {
     guint64 vm_clock;      /* nanoseconds */
     guint64 vm_state_size; /* bytes; 0: no memory */
     guint64 disk_size;
-    guint64 icount; /* G_MAXUINT64 where it was not recorded */
+    guint64 icount; /* G_MAXUINT64 if not recorded */
     char *disk_hash;
-    char *memory_hash; /* NULL without memory too */
+    char *memory_hash; /* also NULL without memory */
 } VmigContent;
 
-/* One file of a base: the base itself or one of the files that it is backed by. */
+/* One file of a base: the base itself or one of its backing files. */
 typedef struct {
-    char *source;         /* absolute path on the source, plain */
-    char *named;          /* how the source's definitions lead to it, where that is another text; or NULL */
+    char *source;         /* plain absolute path on the source */
+    char *named;          /* the path in the source's definitions, if it differs; or NULL */
     char *dest;           /* absolute path on the destination */
-    char *part;           /* where the base copy is written until it is proven */
+    char *part;           /* file name of the base copy until it is proven */
     char *format;         /* "qcow2" or "raw" */
-    char *backing;        /* the backing file's name as the header has it, or NULL */
+    char *backing;        /* the backing file's name as stored in the header, or NULL */
     char *backing_format; /* or NULL */
-    char *rebase;      /* the name to write into the base copy's header, or NULL where the stored one is right there */
-    guint64 size;      /* bytes of the file */
-    guint64 allocated; /* bytes that it occupies */
+    char *rebase;         /* the name to write into the base copy's header, or NULL if the stored one is right there */
+    guint64 size;         /* size of the file in bytes */
+    guint64 allocated;    /* bytes that it occupies */
     guint64 virtual_size; /* bytes that the guest sees */
     guint64 dev;          /* identity of the source file when it was frozen */
     guint64 ino;
     guint64 mtime_ns;
-    char *kept;          /* the job that left an image under the name dest, to begin the base copy with; or NULL */
-    char *hash;          /* of the whole file, once both sides agree on it */
+    char *kept;          /* the job that left an image under the name dest, from which the base copy starts; or NULL */
+    char *hash;          /* of the whole file, once both hosts agree on it */
     gboolean placed;     /* the base copy has its final name */
-    gboolean dirty;      /* a migration may have written into the base copy since: it is not what was proven any more */
-    GPtrArray *contents; /* VmigContent: of the source's file, in its order, once a verification has hashed it */
-    char *source_user;   /* at the end: who needs the source's file all the same, so that it stays; NULL: nobody */
+    gboolean dirty;      /* a migration may have written into the base copy since: it is no longer proven */
+    GPtrArray *contents; /* VmigContent: of the source's file, in its order, after a verification has hashed it */
+    char *source_user;   /* at the end: another user of the source's file, because of which it is kept; NULL: none */
 } VmigFile;
 
 typedef struct {
     char *target;        /* "vda" */
     GPtrArray *files;    /* VmigFile, the top first */
     char *overlay;       /* the temporary overlay on the source */
-    char *dest_overlay;  /* and on the destination; NULL with the merge "mirror", which has none */
+    char *dest_overlay;  /* the overlay on the destination; NULL with merge "mirror", which has none */
     char *hold;          /* the throw-away target of the hold */
-    char *dest_hold;     /* of one on the destination, where one was ever needed */
+    char *dest_hold;     /* the same on the destination, if one was ever needed */
     gboolean pivoted;    /* the owner writes into the base: the overlay is stale and must never be committed again */
     char *snapshot;      /* the snapshot= attribute of the running guest before the job, or NULL */
-    char *next_snapshot; /* and that of its definition for the next start */
+    char *next_snapshot; /* the same attribute of the definition for the next start */
     guint64 virtual_size;
 } VmigDisk;
 
-/* What libvirt remembers of one snapshot. */
+/* libvirt's metadata of one snapshot. */
 typedef struct {
     char *name;
-    char *parent;      /* or NULL for a root */
-    char *state;       /* "running", "shutoff", "disk-snapshot"... */
-    char *xml;         /* as virDomainSnapshotGetXMLDesc(SECURE) gave it; not part of the record: NULL after reading */
-    char *text;        /* SHA-256 of xml: the name under which each journal has it */
-    char *description; /* the user's; of a long one the beginning and its SHA-256 */
+    char *parent;         /* or NULL for a root */
+    char *state;          /* "running", "shutoff", "disk-snapshot"... */
+    char *xml;            /* from virDomainSnapshotGetXMLDesc(SECURE); not part of the record: NULL after reading */
+    char *text;           /* SHA-256 of xml: the name under which each journal stores it */
+    char *description;    /* the user's; a long one is replaced by its beginning and its SHA-256 */
     gint64 creation_time; /* seconds since the epoch */
     gboolean current;
     gboolean memory;    /* has memory state */
     char *unrevertable; /* why the destination could not revert to it, accepted by the operator; or NULL */
-    gboolean external;  /* any part of it is kept outside the images */
+    gboolean external;  /* a part of it is stored outside the images */
 } VmigSnapshot;
 
 typedef struct {
     char *merge;          /* "commit" or "mirror" */
     char *transport;      /* "ssh", "tls" or "tcp" */
-    guint64 bandwidth;    /* bytes a second for all storage traffic; 0 is without limit */
-    guint64 max_downtime; /* milliseconds; 0 is libvirt's default */
-    guint64 parallel;     /* multifd connections; 0 is without */
-    guint64 timeout;      /* seconds for the migration; 0 is without */
+    guint64 bandwidth;    /* bytes per second for all storage traffic; 0: unlimited */
+    guint64 max_downtime; /* milliseconds; 0: libvirt's default */
+    guint64 parallel;     /* multifd connections; 0: no multifd */
+    guint64 timeout;      /* seconds for the migration; 0: none */
     gboolean auto_converge;
     gboolean postcopy;
     gboolean keep_source;         /* --source-images keep */
-    gboolean verify;              /* every snapshot is compared before anything of the source is removed */
-    gboolean no_rehearsal;        /* the destination was not asked to prove that it starts the guest */
-    gboolean accept_unrevertable; /* snapshots that could not be reverted to there are no reason against it */
-    char *migrate_host;           /* the destination's name for libvirt on the source, or NULL for the URI's */
+    gboolean verify;              /* every snapshot is compared before anything is removed from the source */
+    gboolean no_rehearsal;        /* the destination was not asked to prove that it can start the guest */
+    gboolean accept_unrevertable; /* snapshots that could not be reverted to there do not prevent the migration */
+    char *migrate_host;           /* the destination's name for libvirt on the source, or NULL for that in the URI */
     char *policy;
 } VmigOptions;
 
 typedef struct {
     guint64 version;    /* VMIG_JOB_VERSION */
     char *id;           /* 16 lower-case hex digits */
-    char *state;        /* the name of the state; vmig_job_state() */
-    char *parked_state; /* where PARKED goes on from, or NULL */
+    char *state;        /* name of the state; vmig_job_state() */
+    char *parked_state; /* the state from which PARKED continues, or NULL */
     char *domain;       /* name */
     char *uuid;
-    char *source_host; /* the name that libvirt gives of the host */
+    char *source_host; /* the host's name according to libvirt */
     char *dest_host;
     char *connect_uri; /* the source's libvirt */
     char *dest_uri;
@@ -118,41 +118,42 @@ typedef struct {
     GPtrArray *snapshots; /* VmigSnapshot, parents first */
     char *live_xml;       /* the definition before the job, SECURE */
     char *persistent_xml;
-    char *dest_xml; /* what the destination is given */
+    char *dest_xml; /* the definition for the destination */
     char *dest_persistent_xml;
     gboolean autostart;
     char *source_boot;   /* boot id of the source when the job began */
-    char *content_key;   /* of the hashes in the files' contents, drawn by the first verification; secret */
+    char *content_key;   /* key of the hashes in the files' contents, drawn by the first verification; secret */
     gboolean was_paused; /* by its user: it arrives paused */
 
-    gboolean
-        migration_begun;     /* libvirt may have been asked to migrate: until then nothing of the guest was elsewhere */
-    gboolean revoked;        /* the source went on after a migration: what may have arrived is stale and never runs */
-    char *token;             /* "source" or "destination": who may run the guest */
-    gboolean commit_started; /* a byte may have been committed on the owner: no overlay may be dropped any more */
-    gboolean frozen;         /* the overlays take the guest's writes: they may hold what the bases do not */
-    gboolean diverged;       /* ... and yet the guest was seen on its bases: no overlay may be committed any more */
-    gboolean pivoting;       /* a pivot was begun: a disk on its base may be there by us */
-    gboolean suspended;      /* by us, around a pivot: whoever finds it so resumes the guest */
-    gboolean pivoted;        /* on the owner: live and persistent definition name the bases */
-    gboolean start_again;  /* its QEMU died before the pivot, or was ended by us; it is off, and was not asked to be */
-    gboolean verified;     /* every snapshot was compared, and none differs */
-    gboolean source_clean; /* nothing of the job is left on the source */
+    gboolean migration_begun; /* libvirt may have been asked to migrate: before that, no part of the guest was elsewhere
+                               */
+    gboolean revoked;         /* the source continued after a migration: whatever arrived is stale and never runs */
+    char *token;              /* "source" or "destination": the host that may run the guest */
+    gboolean commit_started;  /* a byte may have been committed on the owner: no overlay may be dropped */
+    gboolean frozen;          /* the overlays receive the guest's writes: they may hold data that the bases do not */
+    gboolean diverged;        /* ... but the guest was seen on its bases: no overlay may be committed */
+    gboolean pivoting;        /* a pivot was begun: the job may have put a disk on its base */
+    gboolean suspended;       /* by the job, around a pivot: a process that finds the guest suspended resumes it */
+    gboolean pivoted;         /* on the owner: the live and the persistent definition name the bases */
+    gboolean start_again;     /* its QEMU died before the pivot, or the job ended it; the guest is off, but nobody asked
+                               * for that */
+    gboolean verified;        /* every snapshot was compared, and none differs */
+    gboolean source_clean;    /* nothing of the job is left on the source */
 
     guint64 started; /* seconds since the epoch, for people */
     guint64 ended;
-    guint64 bytes_copied; /* over the network, out of band */
+    guint64 bytes_copied; /* over the network, outside libvirt's migration */
     guint64 bytes_mirrored;
     guint64 bytes_memory;
     guint64 downtime_ms;
-    guint64 attempt; /* of the state it is in, from 1 */
+    guint64 attempt; /* number of the try in this state, from 1 */
     char *next_try;  /* for people, or NULL */
 
-    char *last_code; /* how the last try of the state failed, on the way back too; NULL while none has */
+    char *last_code; /* how the last try of the state failed, also on the way back; NULL if none has */
     char *last_message;
     char *last_hint;
 
-    char *error_code; /* why it goes back, parked or failed; NULL while all is well */
+    char *error_code; /* why the job goes back, parked or failed; NULL if there is no problem */
     char *error_message;
     char *error_hint;
 } VmigJob;
@@ -165,7 +166,7 @@ VmigDisk *vmig_disk_new(void);
 void vmig_disk_free(VmigDisk *disk);
 VmigSnapshot *vmig_snapshot_new(void);
 void vmig_snapshot_free(VmigSnapshot *snapshot);
-/* Takes xml, and names it. */
+/* Takes xml, and sets text to its name. */
 void vmig_snapshot_take_xml(VmigSnapshot *snapshot, char *xml);
 VmigJob *vmig_job_new(void);
 void vmig_job_free(VmigJob *job);
@@ -176,47 +177,48 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigSnapshot, vmig_snapshot_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigJob, vmig_job_free)
 
 VmigState vmig_job_state(const VmigJob *job);
-/* How it ended, VMIG_END_NONE while it has not. */
+/* How the job ended; VMIG_END_NONE if it has not. */
 VmigEnd vmig_job_end(const VmigJob *job);
-/* Whether it is parked: it waits for an operator. */
+/* Whether the job is parked: it waits for an operator. */
 gboolean vmig_job_waits(const VmigJob *job);
-/* Its state; of a parked one that where it parked, or VMIG_STATE_LAST where the record does not say it. */
+/* The job's state. For a parked job the state in which it parked, or VMIG_STATE_LAST if the record lacks it. */
 VmigState vmig_job_work_state(const VmigJob *job);
 void vmig_job_set_state(VmigJob *job, VmigState state);
 void vmig_job_set_error(VmigJob *job, const GError *error);
 void vmig_job_set_last(VmigJob *job, const GError *error);
-/* The names of the XML of its snapshots, each once. (transfer full) */
+/* The names of the XML texts of its snapshots, each once. (transfer full) */
 char **vmig_job_texts(const VmigJob *job);
-/* Once the journal has the XML: it may be hundreds of megabytes. */
+/* Call it once the journal has the XML, which may be hundreds of megabytes. */
 void vmig_job_forget_xml(VmigJob *job);
 /* The disk of that target name, or NULL. (transfer none) */
 VmigDisk *vmig_job_disk(const VmigJob *job, const char *target);
-/* The file that the guest's disk is on once no overlay is left: the first of the chain. (transfer none) */
+/* The file that the guest's disk uses once no overlay is left: the first of the chain. (transfer none) */
 VmigFile *vmig_disk_base(const VmigDisk *disk);
-/* VmigFile of all disks, each file once, and none before one that lies on it. (transfer container) */
+/* VmigFile of all disks, each file once. A file comes after those that it backs. (transfer container) */
 GPtrArray *vmig_job_images(const VmigJob *job);
-/* Disks may lie on one file, which each of them lists: the first entry of all that are the same file of the source. It
- * is the one that is copied. (transfer none) */
+/* Several disks may share a file, and each of them lists it. Returns the first entry that is the same file of the
+ * source. Only that one is copied. (transfer none) */
 VmigFile *vmig_job_first(const VmigJob *job, const VmigFile *file);
 gboolean vmig_job_token_is_dest(const VmigJob *job);
-/* The merge "mirror": the migration writes into the base copies themselves. */
+/* Merge "mirror": the migration writes into the base copies themselves. */
 gboolean vmig_job_merges_by_mirror(const VmigJob *job);
 
 /* (transfer full) */
 JsonObject *vmig_job_to_json(const VmigJob *job);
 char *vmig_job_to_string(const VmigJob *job);
-/* Of a record that is handed to the other host in one message, with room for what is around it. */
+/* The maximum size of a record that is sent to the other host in one message, with room for the rest of the message. */
 #define VMIG_JOB_RECORD_MAX (15 * 1024 * 1024)
 gsize vmig_job_record_size(const VmigJob *job);
-/* What ends an unfinished job of an older version; id NULL: one of several. (transfer full) */
+/* A hint how to end an unfinished job of an older version; id NULL: one of several jobs. (transfer full) */
 char *vmig_job_older_hint(const char *id);
-/* Error: JOURNAL for what is no job, JOURNAL_NEWER for a newer version, JOURNAL_OLDER for an unfinished job of an older
- * version: its fields mean something else. One that has ended is only looked at. */
+/* Errors: JOURNAL if the object is no job, JOURNAL_NEWER for a newer version, JOURNAL_OLDER for an unfinished job of an
+ * older version, whose fields have other meanings. A finished job of an older version is accepted, because it is only
+ * displayed. */
 VmigJob *vmig_job_from_json(JsonObject *object, GError **error);
 VmigJob *vmig_job_from_string(const char *text, GError **error);
-/* STATE where the record that the other host tells of a job changes what this host, which is its source or not, has
- * recorded of it for good: the guest, its definitions, the hosts, the disks and their files, that the source's images
- * stay, and from the switchover on which files these are. */
+/* Checks a record that the other host sent. STATE if it changes what must stay fixed on this host: the guest, its
+ * definitions, the hosts, the disks and their files, and that the source's images are kept. After the switchover the
+ * identity of the files on the source is fixed too. `source`: this host is the source. */
 gboolean vmig_job_check_told(const VmigJob *own, const VmigJob *told, gboolean source, GError **error);
 /* A deep copy. (transfer full) */
 VmigJob *vmig_job_copy(const VmigJob *job);

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Names that somebody else chose, made fit for a terminal and a log. */
 #include "core/names.h"
 
 #include <string.h>
 
-/* Format characters are not printable for GLib (a right-to-left override turns a line around); line and paragraph
- * separators are, though a terminal or a log viewer may break the line there. */
+/* GLib counts format characters as not printable (a right-to-left override reverses a line). It counts line and
+ * paragraph separators as printable, although a terminal or a log viewer may break the line there. */
 static gboolean is_plain(gunichar c)
 {
     return g_unichar_isprint(c) && c != 0x2028 && c != 0x2029;
@@ -40,7 +39,7 @@ static gboolean is_control(char c)
     return (c > 0 && c < ' ') || c == 0x7f;
 }
 
-/* $'...' of bash and POSIX 2024: what a terminal must not be sent is in it as a number. */
+/* $'...' of bash and POSIX 2024: characters that must not reach a terminal are written as numbers. */
 static char *quote_controls(const char *text)
 {
     GString *out = g_string_new("$'");

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The table of parks.def, asked by where a job parked and why. */
+/* Looks up parks.def by the state in which a job parked and the reason. */
 #include "core/parks.h"
 
 #include "core/errors.h"
 
-/* States are as they are in states.h; phases and the wildcard come after them. */
+/* States have their values from states.h. Phases come after them. */
 enum {
     AT_FORWARD = VMIG_STATE_LAST + 1,
     AT_AFTER,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What parks.def says: which commands end a job that is parked. */
+/* The commands that end a parked job, from parks.def. */
 #pragma once
 
 #include "core/job.h"
@@ -13,11 +13,11 @@ typedef enum {
 } VmigParkExits;
 
 typedef struct {
-    guint exits;      /* VmigParkExits; 0 where the job is not parked */
-    const char *what; /* what to do first, and what they do */
+    guint exits;      /* VmigParkExits; 0 if the job is not parked */
+    const char *what; /* what to do first, and what the commands do */
 } VmigPark;
 
 VmigPark vmig_park_of(const VmigJob *job);
-/* The commands, NULL-terminated, as they are typed; one that has to be typed on another host than this one names it
- * behind. (transfer full) */
+/* The commands as the user types them, NULL-terminated. A command for the other host is followed by that host.
+ * (transfer full) */
 char **vmig_park_commands(const VmigJob *job, gboolean here_is_dest);

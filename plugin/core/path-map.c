@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Paths: which ones are good, where a file goes on the destination, and what our own files are called. */
 #include "core/path-map.h"
 
 #include <limits.h>
@@ -11,8 +10,8 @@
 #define JOB_ID_LENGTH 16
 
 typedef struct {
-    char *from; /* a target, or a folder without a slash at its end ("" is the root) */
-    char *to;   /* a file, or a folder in the same form */
+    char *from; /* a target, or a directory without a trailing slash ("" is the root) */
+    char *to;   /* a file, or a directory in the same form */
 } Rule;
 
 struct VmigPathMap {
@@ -127,7 +126,7 @@ gboolean vmig_path_map_add_target(VmigPathMap *map, const char *text, GError **e
     return add_rule(map->targets, "--map", g_strndup(text, (gsize)(equals - text)), g_strdup(equals + 1), error);
 }
 
-/* The folder without slashes at its end, "" for the root; NULL with the error set for a bad one. */
+/* Returns the directory without trailing slashes, "" for the root; NULL with the error set if it is invalid. */
 static char *take_dir(const char *text, gsize length, GError **error)
 {
     g_autofree char *dir = g_strndup(text, length);
@@ -143,7 +142,7 @@ gboolean vmig_path_map_add_dir(VmigPathMap *map, const char *text, GError **erro
 {
     const char *equals = strstr(text, "=/");
 
-    /* Folders may have '=' in their names; one that is followed by a slash is the one that was meant. */
+    /* A directory name may contain '='. The separator is the one that a slash follows. */
     if (equals == NULL)
         equals = strchr(text, '=');
     if (equals == NULL)
@@ -195,7 +194,7 @@ gboolean vmig_job_id_is_valid(const char *id)
     return id != NULL && strlen(id) == JOB_ID_LENGTH && strspn(id, "0123456789abcdef") == JOB_ID_LENGTH;
 }
 
-/* <folder>/<before><name><after>; a name that does not fit is cut and told apart by a hash of all of it. */
+/* <folder>/<before><name><after>. A name that does not fit is cut and made unique by a hash of the whole name. */
 static char *sibling(const char *path, const char *before, const char *name, const char *after)
 {
     g_autofree char *folder = g_path_get_dirname(path);
@@ -205,7 +204,7 @@ static char *sibling(const char *path, const char *before, const char *name, con
     if (strlen(name) > room) {
         g_autofree char *hash = g_compute_checksum_for_string(G_CHECKSUM_SHA256, name, -1);
         gsize keep = room - 9;
-        /* A byte 10xxxxxx is inside a character: step back to where one starts. */
+        /* A byte 10xxxxxx is inside a character: step back to the start of one. */
         while (keep > 0 && ((guchar)cut[keep] & 0xc0) == 0x80)
             keep--;
         g_free(cut);
@@ -215,7 +214,7 @@ static char *sibling(const char *path, const char *before, const char *name, con
     return g_strconcat(folder, slash, before, cut, after, NULL);
 }
 
-/* Only ".qcow2" is taken off: a guest with a.img and a.raw in one folder needs two overlays. */
+/* Only ".qcow2" is removed: a guest with a.img and a.raw in one directory needs two overlays. */
 static char *stem_of(const char *path)
 {
     char *name = g_path_get_basename(path);
@@ -257,7 +256,7 @@ gboolean vmig_path_is_ours(const char *path, const char *job_id)
     g_autofree char *overlay = g_strdup_printf(".vmig-%s.qcow2", job_id);
     g_autofree char *hold = g_strdup_printf(".vmig-%s-hold.qcow2", job_id);
     g_autofree char *part = g_strdup_printf(".vmig-%s.part", job_id);
-    /* There is always something of the base's name before it. */
+    /* A part of the base's name always precedes it. */
     if (g_str_has_suffix(name, overlay) && strlen(name) > strlen(overlay))
         return TRUE;
     if (g_str_has_suffix(name, hold) && strlen(name) > strlen(hold))

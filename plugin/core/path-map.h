@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Paths: which ones are good, where a file goes on the destination, and what our own files are called. */
+/* Paths: which paths are valid, where a file goes on the destination, and the names of vmig-snap's own files. */
 #pragma once
 
 #include <glib.h>
@@ -12,29 +12,30 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigPathMap, vmig_path_map_free)
 
 /* --map TARGET=PATH, split at the first '='. Error: USAGE without '=' or for a target given twice, BAD_PATH. */
 gboolean vmig_path_map_add_target(VmigPathMap *map, const char *text, GError **error);
-/* --map-dir OLD=NEW, split at the first "=/". Slashes at the end do not count. Error: USAGE, BAD_PATH. */
+/* --map-dir OLD=NEW, split at the first "=/". Trailing slashes are ignored. Error: USAGE, BAD_PATH. */
 gboolean vmig_path_map_add_dir(VmigPathMap *map, const char *text, GError **error);
-/* Where `path` goes. target: the disk that `path` is the base of; NULL for a file below a base, which only --map-dir
- * moves. The longest OLD wins; nothing that fits leaves the path as it is. (transfer full) */
+/* The destination path of `path`. target: the disk whose base `path` is; NULL for a backing file, to which only
+ * --map-dir applies. The longest OLD wins. A path without a matching rule is kept. (transfer full) */
 char *vmig_path_map_apply(const VmigPathMap *map, const char *target, const char *path);
-/* The targets of --map (char*, transfer container), so that one that is no disk can be told. */
+/* The targets of --map (char *, transfer container), so that the caller can report one that is no disk. */
 GPtrArray *vmig_path_map_targets(const VmigPathMap *map);
 
-/* Absolute and plain: UTF-8, below 4,096 bytes, no part '..' or '.', none of more than 255 bytes, no '//', no slash
- * at the end, no control characters. Error: BAD_PATH. */
+/* Requires a plain absolute path: UTF-8, below 4,096 bytes, no component '..' or '.', none of more than 255 bytes, no
+ * '//', no trailing slash, no control characters. Error: BAD_PATH. */
 gboolean vmig_path_check(const char *path, GError **error);
-/* Strictly below, on folder boundaries. Both must be good paths; root may be "/" or end in a slash. */
+/* Whether path is strictly below root, at a directory boundary. Both must be valid paths; root may be "/" or end in a
+ * slash. */
 gboolean vmig_path_is_below(const char *path, const char *root);
 
-/* 16 lower-case hex digits. */
+/* Whether it is 16 lower-case hex digits. */
 gboolean vmig_job_id_is_valid(const char *id);
 
-/* Our files beside a base: "a.qcow2" has the overlay "a.vmig-ID.qcow2" (virt-aa-helper guesses the format from the
- * name where it must), is written as ".a.qcow2.vmig-ID.part" and parked as "a.vmig-ID-hold.qcow2". A name that would
- * get longer than 255 bytes is cut between characters and gets a hash of the whole name, so that two never meet.
- * (transfer full) */
+/* The names of vmig-snap's files beside a base. "a.qcow2" has the overlay "a.vmig-ID.qcow2" (virt-aa-helper may guess
+ * the format from the name), the part ".a.qcow2.vmig-ID.part" and the hold "a.vmig-ID-hold.qcow2". A name of more than
+ * 255 bytes is cut between characters and gets a hash of the whole name, so that two names never collide. (transfer
+ * full) */
 char *vmig_overlay_path(const char *base, const char *job_id);
 char *vmig_part_path(const char *dest, const char *job_id);
 char *vmig_hold_path(const char *base, const char *job_id);
-/* Has the file's name one of these forms, for this job? FALSE for what is no job id or no good path. */
+/* Whether the file's name has one of these forms for this job. FALSE for an invalid job id or path. */
 gboolean vmig_path_is_ours(const char *path, const char *job_id);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* One snapshot's L1 and L2 tables. Every offset that an image gives is held against the file before it is used. */
+/* One snapshot's L1 and L2 tables. Every offset in an image is checked against the file size before it is used. */
 #include "core/qcow2-map.h"
 
 #include <string.h>
@@ -13,7 +13,7 @@
 #define SUBCLUSTERS 32
 #define MAX_L1_BYTES (32u << 20)
 
-/* A cluster's entry: the second word is there with extended L2 entries only. */
+/* The entry of a cluster. Only extended L2 entries have the second word. */
 typedef struct {
     guint64 word;
     guint64 bitmap;
@@ -28,7 +28,7 @@ struct VmigQcow2Map {
     guint64 memory_size;
     guint32 l1_size;
     guint64 *l1;
-    guint64 l2_offset; /* of the table that is in l2; 0: none yet */
+    guint64 l2_offset; /* of the table in l2; 0: none yet */
     guint8 *l2;        /* one cluster */
 };
 
@@ -55,7 +55,7 @@ static guint64 l2_entries(const VmigQcow2Map *map)
     return cluster_size(map) / entry_bytes(map);
 }
 
-/* Bytes of disk behind one L1 entry. */
+/* Bytes of the disk that one L1 entry covers. */
 static guint64 l1_span(const VmigQcow2Map *map)
 {
     return l2_entries(map) << map->image->cluster_bits;
@@ -115,7 +115,7 @@ void vmig_qcow2_map_free(VmigQcow2Map *map)
     g_free(map);
 }
 
-/* The L2 table's offset, 0 where there is none. */
+/* The L2 table's offset; 0 if there is none. */
 static gboolean l2_offset_of(const VmigQcow2Map *map, guint64 index, guint64 *ret, GError **error)
 {
     *ret = index < map->l1_size ? map->l1[index] & OFFSET_MASK : 0;
@@ -136,7 +136,7 @@ static gboolean load_l2(VmigQcow2Map *map, guint64 offset, GError **error)
     return TRUE;
 }
 
-/* What the table that is loaded says of a cluster. */
+/* The entry of a cluster in the loaded table. */
 static Entry entry_at(const VmigQcow2Map *map, guint64 index)
 {
     const guint8 *at = map->l2 + index * entry_bytes(map);
@@ -147,8 +147,8 @@ static Entry entry_at(const VmigQcow2Map *map, guint64 index)
     return entry;
 }
 
-/* Part of a cluster, which may end behind the file's end: that reads as zeros (qcow2 files are as long as they need).
- */
+/* Reads a part of a cluster. Bytes beyond the end of the file are zeros, because a qcow2 file is only as long as
+ * necessary. */
 static gboolean read_host(const VmigQcow2Map *map, guint64 offset, guint8 *buffer, gsize length, GError **error)
 {
     gsize there = offset < map->file_size ? (gsize)MIN(length, map->file_size - offset) : 0;
@@ -159,7 +159,8 @@ static gboolean read_host(const VmigQcow2Map *map, guint64 offset, guint8 *buffe
     return fetch(map, "a cluster", offset, buffer, there, error);
 }
 
-/* at and length are inside one cluster. What has no cluster is zero: no backing file reaches behind the disk. */
+/* at and length must be inside one cluster. A part without a cluster is zero: no backing file covers the memory behind
+ * the disk. */
 static gboolean read_plain(const VmigQcow2Map *map, Entry entry, guint64 at, guint8 *buffer, gsize length,
                            GError **error)
 {
@@ -175,7 +176,7 @@ static gboolean read_plain(const VmigQcow2Map *map, Entry entry, guint64 at, gui
     return read_host(map, host + at, buffer, length, error);
 }
 
-/* With extended entries each of 32 pieces is there, zero or neither by itself. */
+/* Each of the 32 subclusters of an extended entry is allocated, zero or neither, independently of the others. */
 static gboolean read_pieces(const VmigQcow2Map *map, Entry entry, guint64 at, guint8 *buffer, gsize length,
                             GError **error)
 {
@@ -194,7 +195,7 @@ static gboolean read_pieces(const VmigQcow2Map *map, Entry entry, guint64 at, gu
     return TRUE;
 }
 
-/* cluster: counted from the memory's begin. */
+/* cluster: counted from the beginning of the memory. */
 static gboolean read_cluster(VmigQcow2Map *map, guint64 cluster, guint64 at, guint8 *buffer, gsize length,
                              GError **error)
 {
@@ -233,7 +234,7 @@ gboolean vmig_qcow2_map_read_memory(VmigQcow2Map *map, guint64 offset, gpointer 
     return TRUE;
 }
 
-/* The clusters [first, last] of one L2 table. */
+/* Compares the clusters [first, last] of one L2 table. */
 static gboolean same_entries(const VmigQcow2Map *a, const VmigQcow2Map *b, guint64 first, guint64 last)
 {
     for (guint64 i = first; i <= last; i++) {

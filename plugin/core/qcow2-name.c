@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the names inside an image mean, and how bytes of an image are shown to people. */
+/* The meaning of the names inside an image, and how its bytes are shown to people. */
 #include <string.h>
 
 #include "core/errors.h"
 #include "core/qcow2.h"
 
-/* TRUE for what QEMU takes as PROTOCOL:... (path_has_protocol() of block.c: a colon before any slash). It is narrower
- * in QEMU, which looks at known protocols in some places only; nobody needs such a file name. */
+/* TRUE if QEMU may take the name as PROTOCOL:... (path_has_protocol() of block.c: a colon before any slash). QEMU
+ * itself is narrower and in some places checks only known protocols, but such file names are not needed. */
 static gboolean has_protocol(const char *name)
 {
     gsize plain = strcspn(name, ":/");
@@ -43,7 +43,7 @@ char *vmig_printable(gconstpointer data, gsize length)
 
     while (p < end) {
         gunichar c = g_utf8_get_char_validated(p, end - p);
-        /* Both of its ways to say "no character" are above the last one there is. */
+        /* Both error values of g_utf8_get_char_validated() are above the last valid character. */
         gboolean valid = c <= 0x10ffff && c != 0;
         gsize width = valid ? (gsize)(g_utf8_next_char(p) - p) : 1;
         if (c == '\\')

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The bounded qcow2 reader. All reading goes through fetch(), which is the only place that checks against the file. */
+/* The bounded qcow2 reader. All reading goes through fetch(), the only place that checks against the file size. */
 #include "core/qcow2.h"
 
 #include <string.h>
@@ -9,7 +9,7 @@
 #define MAGIC 0x514649fbu /* "QFI\xfb" */
 #define HEADER_V2 72
 #define HEADER_V3 104
-#define HEADER_KNOWN 112 /* compression_type is the last field that is known */
+#define HEADER_KNOWN 112 /* compression_type is the last known field */
 
 #define INCOMPAT_DIRTY (1u << 0)
 #define INCOMPAT_CORRUPT (1u << 1)
@@ -30,14 +30,15 @@
 #define MAX_REFTABLE_BYTES (8u << 20)
 #define MAX_FORMAT 15
 #define MAX_BACKING_NAME 1023
-/* QEMU writes at most six; each costs a read. */
+/* QEMU writes at most six, and each costs a read. */
 #define MAX_EXTENSIONS 64
 
 #define SNAPSHOT_FIXED 40
-#define SNAPSHOT_EXTRA_V3 16 /* 64 bit VM state size, disk size */
+#define SNAPSHOT_EXTRA_V3 16 /* 64-bit VM state size, disk size */
 
-/* Ids and names: what fits QEMUSnapshotInfo of include/block/snapshot.h, so nothing longer was written by QEMU.
- * Extra data: QCOW_MAX_SNAPSHOT_EXTRA_DATA. QEMU takes 65,536 snapshots, and then `qemu-img info` alone needs 9 s. */
+/* Ids and names: the size of the fields of QEMUSnapshotInfo in include/block/snapshot.h, so QEMU has written nothing
+ * longer. Extra data: QCOW_MAX_SNAPSHOT_EXTRA_DATA. QEMU accepts 65,536 snapshots, but `qemu-img info` alone then needs
+ * 9 s. */
 const VmigQcow2Limits vmig_qcow2_default_limits = {
     .max_snapshots = 1024,
     .max_id = 127,
@@ -55,7 +56,7 @@ typedef struct {
     VmigQcow2 *image; /* being filled */
 } Reader;
 
-/* The fields of the header that are only needed while reading. */
+/* Header fields that are needed only while reading. */
 typedef struct {
     guint64 backing_offset;
     guint32 backing_size;
@@ -128,7 +129,7 @@ static gboolean fetch(const Reader *r, const char *field, guint64 offset, gpoint
     return length == 0 || r->read(r->user, offset, buffer, length, error);
 }
 
-/* Bytes that are a C string for QEMU and for us: a NUL in them would mean two different names. */
+/* Reads bytes that QEMU and this program use as a C string. A NUL inside would make the name ambiguous. */
 static char *fetch_string(const Reader *r, const char *field, guint64 offset, gsize length, GError **error)
 {
     g_autofree char *text = g_malloc0(length + 1);
@@ -220,7 +221,7 @@ static gboolean check_features(const Reader *r, const Header *header, GError **e
     return TRUE;
 }
 
-/* Entries of an L1 table that so many bytes of guest disk need. */
+/* The number of L1 table entries for that many bytes of the guest's disk. */
 static guint64 l1_entries(const VmigQcow2 *image, guint64 bytes)
 {
     guint shift = image->cluster_bits + image->cluster_bits - (image->extended_l2 ? 4 : 3);
@@ -234,7 +235,7 @@ static gboolean check_table(const Reader *r, const char *field, guint64 offset, 
 
     if (bytes > max_bytes)
         return bad(error, "%s is too large (%" G_GUINT64_FORMAT " bytes)", field, bytes);
-    /* Cluster 0 is the header's. */
+    /* Cluster 0 belongs to the header. */
     if (offset == 0 || offset % cluster != 0)
         return bad(error, "%s is at %" G_GUINT64_FORMAT ", which is not the start of a cluster after the header", field,
                    offset);
@@ -301,8 +302,8 @@ static gboolean read_extension(const Reader *r, guint32 type, guint64 offset, gu
     }
 }
 
-/* They lie between the header and the backing name, or the end of the first cluster. An image of an old QEMU may have
- * the name right behind the header: an area of nothing needs no end marker. */
+/* They lie between the header and the backing name, or the end of the first cluster. An old QEMU may have put the name
+ * right behind the header: an empty area needs no end marker. */
 static gboolean read_extensions(const Reader *r, const Header *header, GError **error)
 {
     guint64 cluster = (guint64)1 << r->image->cluster_bits;
@@ -343,7 +344,7 @@ static gboolean read_backing(const Reader *r, const Header *header, GError **err
                        error);
 }
 
-/* One entry's variable part: extra data, id, name. */
+/* The variable part of an entry: extra data, id, name. */
 typedef struct {
     guint32 id_size;
     guint32 name_size;
@@ -402,7 +403,7 @@ static gboolean read_names(const Reader *r, guint index, guint64 offset, const S
     return TRUE;
 }
 
-/* Reads the entry at *offset and moves it to the next one. */
+/* Reads the entry at *offset and advances it to the next one. */
 static VmigQcow2Snapshot *read_snapshot(const Reader *r, guint index, guint64 *offset, GError **error)
 {
     g_autoptr(VmigQcow2Snapshot) snapshot = g_new0(VmigQcow2Snapshot, 1);

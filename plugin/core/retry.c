@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The retry policy's text, and the decision. */
+/* The parser of the retry policy, and the decision. */
 #include "core/retry.h"
 
 #include <math.h>
@@ -47,7 +47,7 @@ const char vmig_policy_default_text[] = "[transient]\n"
 
 static const char *const row_names[] = {"transient", "no-space", "io", "gone", "unknown", "never"};
 
-/* Where a parser is, for its messages. */
+/* The position of the parser, for its messages. */
 typedef struct {
     VmigPolicy *policy;
     guint line;
@@ -72,7 +72,7 @@ static gboolean fail_line(GError **error, const Parser *parser, const char *form
                      parser->policy->name, parser->line, what);
 }
 
-/* Digits with at most one point: no sign, no exponent, no "inf", and the same in every locale. */
+/* Accepts digits with at most one point: no sign, no exponent, no "inf", and the same in every locale. */
 static gboolean parse_number(Parser *p, const char *key, const char *text, double low, double high, double *ret,
                              GError **error)
 {
@@ -217,7 +217,7 @@ VmigPolicy *vmig_policy_parse(const char *text, const char *name, GError **error
     g_autoptr(VmigPolicy) policy = g_new0(VmigPolicy, 1);
 
     policy->name = g_strdup(name);
-    /* First the default, then what the text says otherwise. */
+    /* First the default, then the values of the text. */
     if (!parse_text(policy, vmig_policy_default_text, error) || !parse_text(policy, text, error))
         return NULL;
     return g_steal_pointer(&policy);
@@ -256,7 +256,7 @@ VmigRetryRow vmig_retry_row(const GError *error)
     return VMIG_RETRY_NEVER;
 }
 
-/* Multiplied one by one, so that it stops at the ceiling instead of overflowing. */
+/* Multiplies step by step, so that it stops at the ceiling instead of overflowing. */
 static gint64 delay_of(const VmigRetryRule *rule, guint done, double random01)
 {
     double delay = (double)rule->first_delay_us;
@@ -266,7 +266,7 @@ static gint64 delay_of(const VmigRetryRule *rule, guint done, double random01)
         for (guint i = 0; i < done && delay < ceiling; i++)
             delay *= rule->growth;
     delay = MIN(delay, ceiling);
-    /* Downwards only: the ceiling is one. */
+    /* Only downwards, so that the ceiling is never exceeded. */
     return (gint64)(delay - delay * rule->jitter * CLAMP(random01, 0, 1));
 }
 
@@ -296,7 +296,7 @@ VmigRetryDecision *vmig_retry_decide(const VmigPolicy *policy, const GError *err
                                                  rule->attempts, name, policy->name));
     gint64 delay = delay_of(rule, done, random01);
     gint64 since = state->failed ? now_us - state->first_failure_us : 0;
-    /* A retry that would begin after the deadline is none. */
+    /* A retry that would begin after the deadline is not made. */
     if (policy->deadline_us > 0 && since + delay >= policy->deadline_us)
         return give_up(decision,
                        g_strdup_printf("the deadline of %.0f s is over or too near for the next retry (policy %s)",

@@ -4,12 +4,13 @@
 
 #include "core/names.h"
 
-/* The pattern's group "n" is the name; %s in the remedy stands for it, and %w for it as an argument of virsh. */
+/* The pattern's group "n" is the name. In the remedy %s is replaced by the name, and %w by the name as an argument of
+ * virsh. */
 typedef struct {
     const char *pattern;
     const char *element;
     const char *remedy;
-    gboolean passes; /* it may be otherwise in a minute */
+    gboolean passes; /* temporary: worth another try */
 } Cause;
 
 static const Cause causes[] = {
@@ -63,7 +64,7 @@ static const Cause causes[] = {
      "Use the same security driver on both hosts (security_driver in qemu.conf).", FALSE},
 };
 
-/* A name that begins with a dash is no option. */
+/* Protects a name that begins with a dash from being taken as an option. */
 static char *argument(const char *name)
 {
     g_autofree char *word = vmig_shell_word(name);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The table of states.def, included once more for each thing that is derived from it. */
+/* Includes the table of states.def once for each thing that is derived from it. */
 #include "core/states.h"
 
-/* The words of the table. */
+/* The keywords of the table. */
 enum {
     RETRY = VMIG_STATE_RETRY,
     NEEDS_SOURCE = VMIG_STATE_NEEDS_SOURCE,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What states.def says, as an enum and as questions. */
+/* states.def as an enum and as query functions. */
 #pragma once
 
 #include <glib.h>
@@ -31,12 +31,12 @@ typedef enum {
 typedef enum {
     VMIG_GUEST_AT_OWNER, /* with the owner, who has the token */
     VMIG_GUEST_UNTOUCHED,
-    VMIG_GUEST_ON_ITS_WAY, /* on one of both, unless the owner says which */
-    VMIG_GUEST_UNDECIDED,  /* on one of both, if the migration was begun */
+    VMIG_GUEST_ON_ITS_WAY, /* on one of both hosts, unless the owner determines which */
+    VMIG_GUEST_UNDECIDED,  /* on one of both hosts, if the migration was begun */
     VMIG_GUEST_ARRIVED,    /* on the destination; it may be paused there */
 } VmigGuestAt;
 
-/* What a new bandwidth changes at once. */
+/* What a new bandwidth limit changes at once. */
 typedef enum {
     VMIG_SET_NOTHING,
     VMIG_SET_MIGRATION,
@@ -73,25 +73,25 @@ VmigPhase vmig_state_phase(VmigState state);
 gboolean vmig_state_may_retry(VmigState state);
 /* Whether the row has all of these VmigStateFlag; FALSE for VMIG_STATE_LAST. */
 gboolean vmig_state_is(VmigState state, guint flags);
-/* VmigMayBe bits for the source, or the destination; all of them for VMIG_STATE_LAST. */
+/* VmigMayBe bits for the source or the destination; all bits for VMIG_STATE_LAST. */
 guint vmig_state_expected(VmigState state, gboolean on_dest);
 VmigGuestAt vmig_state_guest(VmigState state);
 VmigSet vmig_state_set(VmigState state);
 /* VMIG_END_NONE for VMIG_STATE_LAST too. */
 VmigEnd vmig_state_end(VmigState state);
-/* How many states a job that meets no failure has left behind it when it enters this one: 0 for the first; -1 for one
+/* The number of states that a job without failures has passed when it enters this one: 0 for the first, -1 for a state
  * that such a job never enters. */
 int vmig_state_progress(VmigState state);
 
 /* The state that follows success; VMIG_STATE_LAST for one that ends the job. */
 VmigState vmig_state_next(VmigState state);
 gboolean vmig_state_may_follow(VmigState from, VmigState to);
-/* Where a failure leads when the step is not repeated: before the switchover back to where the job began, otherwise to
- * the state that WAITS. */
+/* The state after a failed step that is not repeated. Before the switchover it leads back to where the job began,
+ * otherwise to the state that WAITS. */
 VmigState vmig_state_on_failure(VmigState state);
 /* The state that may follow this one and has that flag; VMIG_STATE_LAST if none has. */
 VmigState vmig_state_next_that(VmigState state, VmigStateFlag flag);
-/* The state that ends a job like this. */
+/* The state that ends a job in this way. */
 VmigState vmig_state_of_end(VmigEnd end);
 /* The job has ended: nothing is left to do. */
 gboolean vmig_state_is_final(VmigState state);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The decision table. Rows are tried from the top; the first that fits decides. */
+/* The decision table. Rows are tried from the top, and the first match decides. */
 #include "core/uncertain.h"
 
-/* What a row asks of one fact, as a set of values. Each kind of fact has a type of its own, so that a set in the wrong
- * column does not compile. A column that is left out asks nothing. */
+/* The condition of a row for one fact, as a set of values. Each kind of fact has a type of its own, so that a set in
+ * the wrong column does not compile. A column that is left out matches everything. */
 typedef struct {
     guint seen;
 } SeenSet;
@@ -15,7 +15,7 @@ typedef struct {
 typedef enum {
     ANY_PROOF,
     PROVEN,   /* the source cannot have run since the guest arrived */
-    UNPROVEN, /* it may have */
+    UNPROVEN, /* it may have run */
 } Proof;
 
 typedef struct {
@@ -37,7 +37,7 @@ typedef struct {
 /* clang-format on */
 
 static const Row table[] = {
-    /* Two runners, or a source that runs although the token is given: vmig-snap never makes these. */
+    /* The guest runs twice, or the source runs although the token was transferred: vmig-snap never causes either. */
     {.source = IS(RUNNING), .dest = IS(RUNNING), .decision = VMIG_DECIDE_ALARM},
     {.source = IS(RUNNING), .token = HALF_OR_GIVEN, .decision = VMIG_DECIDE_ALARM},
 
@@ -47,8 +47,9 @@ static const Row table[] = {
     {.dest = IS(ABSENT), .token = GIVEN, .decision = VMIG_DECIDE_DOWN},
     {.dest = IS(MIGRATING), .token = GIVEN, .decision = VMIG_DECIDE_ALARM},
 
-    /* The source gave the token, and the destination did not note it. The source never takes it back by itself.
-     * ABSENT: the disks there are complete, and the guest is off. RUNNING: an older journal was put back there. */
+    /* The source transferred the token, but the destination did not record it. The source never takes it back by
+     * itself. ABSENT: the disks there are complete, and the guest is off. RUNNING: the journal there was replaced by an
+     * older one. */
     {.dest = IS_ANY_OF(STOPPED, ABSENT), .token = HALF_GIVEN, .decision = VMIG_DECIDE_FORWARD},
     {.dest = IS(RUNNING), .token = HALF_GIVEN, .decision = VMIG_DECIDE_FORWARD},
     {.dest = IS(UNREACHABLE), .token = HALF_GIVEN, .decision = VMIG_DECIDE_WAIT},
@@ -58,9 +59,9 @@ static const Row table[] = {
     {.dest = IS(RUNNING), .token = NOT_GIVEN, .decision = VMIG_DECIDE_ALARM},
     {.source = IS(MIGRATING), .token = NOT_GIVEN, .decision = VMIG_DECIDE_ADOPT},
     {.source = IS_ANY_OF(RUNNING, STOPPED), .token = NOT_GIVEN, .decision = VMIG_DECIDE_BACK},
-    /* An absent source QEMU does not prove that it was fenced before: libvirt resumes the source by itself when the
-     * destination's last reply is lost, and the writes from then on are on the source only. What arrived counts as the
-     * guest only with the proof that the source was stopped; otherwise the source's disks, which are complete, do. */
+    /* That the source's QEMU is gone does not prove that it was fenced before. libvirt resumes the source by itself if
+     * the destination's last reply is lost, and later writes are then only on the source. So what arrived counts as the
+     * guest only with proof that the source was stopped. Otherwise the source's disks, which are complete, count. */
     {.source = IS(ABSENT), .dest = IS(STOPPED), .token = NOT_GIVEN, .proof = PROVEN, .decision = VMIG_DECIDE_FORWARD},
     {.source = IS(ABSENT), .dest = IS(STOPPED), .token = NOT_GIVEN, .proof = UNPROVEN, .decision = VMIG_DECIDE_DOWN},
     {.source = IS(ABSENT), .dest = IS_ANY_OF(ABSENT, MIGRATING), .token = NOT_GIVEN, .decision = VMIG_DECIDE_DOWN},
@@ -81,7 +82,7 @@ static gboolean has_owner(TokenSet set, VmigToken owner)
 static VmigDecision by_table(const VmigFacts *facts)
 {
     Proof proof = facts->confirmed || facts->fenced ? PROVEN : UNPROVEN;
-    /* A stale copy counts as absent: it is removed, and never runs. */
+    /* A stale copy counts as absent: it is removed and never runs. */
     VmigSeen dest = facts->revoked && facts->token == VMIG_TOKEN_NONE && facts->dest == VMIG_SEEN_STOPPED
                         ? VMIG_SEEN_ABSENT
                         : facts->dest;
@@ -101,7 +102,8 @@ VmigDecision vmig_uncertain_decide(const VmigFacts *facts)
     gboolean onward =
         decision == VMIG_DECIDE_FORWARD || (decision == VMIG_DECIDE_DOWN && facts->token != VMIG_TOKEN_NONE);
 
-    /* Another guest has the UUID on the destination: ours can neither run nor be completed there until it is gone. */
+    /* Another guest has the UUID on the destination: the job's guest can neither run nor be completed there until it is
+     * gone. */
     return facts->stranger && onward ? VMIG_DECIDE_WAIT : decision;
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Who runs the guest after a migration ended in a way that nobody saw: one table, no I/O.
+/* Decides who runs the guest after a migration with an unknown end: one table, no I/O.
  *
- * The token decides wherever it is written; without it nothing ever runs on the destination. No timeout moves it, and
- * what the migration's call returned is no fact. */
+ * If the token is written, it decides. Without it nothing ever runs on the destination. No timeout moves the token, and
+ * the result of the migration call is not a fact.
+ */
 #pragma once
 
 #include <glib.h>
@@ -17,17 +18,18 @@ typedef enum {
 
 typedef enum {
     VMIG_TOKEN_NONE,        /* the source owns the guest */
-    VMIG_TOKEN_SOURCE_ONLY, /* given away in the source's journal, not in the destination's */
+    VMIG_TOKEN_SOURCE_ONLY, /* transferred in the source's journal, but not in the destination's */
     VMIG_TOKEN_DEST,        /* the destination's journal has it */
 } VmigToken;
 
 typedef enum {
     VMIG_DECIDE_ADOPT,   /* the migration still runs: watch it or abort it */
-    VMIG_DECIDE_BACK,    /* destroy what is on the destination, let the source run */
-    VMIG_DECIDE_FORWARD, /* end what is on the source, write the missing token, let the destination run */
-    VMIG_DECIDE_WAIT,    /* a host must answer, or an operator must say that it is fenced */
-    VMIG_DECIDE_DOWN,    /* the guest itself is off: nothing is started; the owner's chain is complete */
-    VMIG_DECIDE_ALARM,   /* cannot happen by us: suspend the side without the token, keep everything */
+    VMIG_DECIDE_BACK,    /* destroy the guest on the destination, let the source run */
+    VMIG_DECIDE_FORWARD, /* end the guest on the source, write the missing token, let the destination run */
+    VMIG_DECIDE_WAIT,    /* a host must answer, or an operator must confirm that it is fenced */
+    VMIG_DECIDE_DOWN,    /* the guest is off: nothing is started; the owner's chain is complete */
+    VMIG_DECIDE_ALARM,   /* vmig-snap never causes this: suspend the guest on the host without the token, keep
+                          * everything */
 } VmigDecision;
 
 typedef struct {
@@ -35,9 +37,12 @@ typedef struct {
     VmigSeen dest;
     VmigToken token;
     gboolean confirmed; /* the source's libvirt says that the guest was migrated away */
-    gboolean fenced;    /* the source's overlays are still held since QEMU let go of them, or an operator's word */
-    gboolean stranger;  /* the destination's domain under the UUID is not proven to be what the migration brought */
-    gboolean revoked;   /* what arrived is less than the guest: the source went on since, or was tampered with */
+    gboolean fenced;    /* the source's overlays have been held since QEMU released them, or an operator confirmed the
+                         * fence */
+    gboolean stranger;  /* the destination's domain with the UUID is not proven to be the one that the migration brought
+                         */
+    gboolean revoked;   /* what arrived is not the whole guest: the source has continued since, or its disks were
+                         * changed */
 } VmigFacts;
 
 VmigDecision vmig_uncertain_decide(const VmigFacts *facts);

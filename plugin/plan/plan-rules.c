@@ -345,8 +345,7 @@ static void rule_dest_room(VmigPlan *plan)
 {
     const VmigSurvey *s = plan->survey;
     g_autoptr(GHashTable) needs = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, g_free);
-    /* The guest's writes need space in the overlay there and, once committed, again in the base copy. With merge
-     * "mirror" they need it only in the base copy. */
+    /* Guest writes take space in the overlay and, once committed, in the base copy; with "mirror" only in the copy. */
     guint times = g_strcmp0(plan->merge, "mirror") == 0 ? 1 : 2;
     GHashTableIter iter;
     gpointer key, value;
