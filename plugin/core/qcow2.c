@@ -36,9 +36,8 @@
 #define SNAPSHOT_FIXED 40
 #define SNAPSHOT_EXTRA_V3 16 /* 64-bit VM state size, disk size */
 
-/* Ids and names: the size of the fields of QEMUSnapshotInfo in include/block/snapshot.h, so QEMU has written nothing
- * longer. Extra data: QCOW_MAX_SNAPSHOT_EXTRA_DATA. QEMU accepts 65,536 snapshots, but `qemu-img info` alone then needs
- * 9 s. */
+/* Ids and names: the field sizes of QEMUSnapshotInfo in include/block/snapshot.h: QEMU writes nothing longer. Extra
+ * data: QCOW_MAX_SNAPSHOT_EXTRA_DATA. QEMU accepts 65,536 snapshots, but `qemu-img info` alone then needs 9 s. */
 const VmigQcow2Limits vmig_qcow2_default_limits = {
     .max_snapshots = 1024,
     .max_id = 127,
@@ -302,8 +301,8 @@ static gboolean read_extension(const Reader *r, guint32 type, guint64 offset, gu
     }
 }
 
-/* They lie between the header and the backing name, or the end of the first cluster. An old QEMU may have put the name
- * right behind the header: an empty area needs no end marker. */
+/* Extensions lie between the header and the backing name, or the end of the first cluster. An old QEMU may have put the
+ * name right behind the header: an empty area needs no end marker. */
 static gboolean read_extensions(const Reader *r, const Header *header, GError **error)
 {
     guint64 cluster = (guint64)1 << r->image->cluster_bits;

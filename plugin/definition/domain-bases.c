@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The definition of a guest that is off, put from the overlays onto the bases. */
+/* Moves the definition of a guest that is off from the overlays to the bases. */
 #include "definition/domain-private.h"
 
 static void put_on_base(xmlNode *node, const VmigDisk *disk, VmigRole role)
@@ -11,13 +11,13 @@ static void put_on_base(xmlNode *node, const VmigDisk *disk, VmigRole role)
     vmig_xml_set(vmig_xml_child(node, "source"), "index", NULL);
     if (vmig_xml_child(node, "driver") != NULL)
         vmig_xml_set(vmig_xml_child(node, "driver"), "type", base->format);
-    /* Without a chain libvirt reads it from the headers at the next start. */
+    /* Without a chain in the definition, libvirt reads it from the headers at the next start. */
     if (chain != NULL)
         vmig_xml_remove(chain);
     vmig_xml_set(node, "snapshot", disk->next_snapshot);
 }
 
-/* The disk's overlay or base, on either side. */
+/* Whether the file is the disk's overlay or base on either host. */
 static gboolean is_the_jobs(const char *file, const VmigDisk *disk)
 {
     const VmigFile *base = vmig_disk_base(disk);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* One <disk> of a domain: what it is and which files it stands on. */
+/* One <disk> of a domain: its properties and its files. */
 #include "definition/domain-private.h"
 
 #include <string.h>
@@ -48,7 +48,7 @@ gboolean vmig_disk_node_check(xmlNode *disk, GError **error)
     return TRUE;
 }
 
-/* type='file' is libvirt's default for <disk>. */
+/* libvirt's default for <disk> is type='file'. */
 static char *type_of(const xmlNode *holder)
 {
     char *type = vmig_xml_attr(holder, "type");
@@ -66,14 +66,14 @@ static char *source_device(const xmlNode *holder, const char *type)
     return strcmp(type, "block") == 0 ? vmig_xml_child_attr(holder, "source", "dev") : NULL;
 }
 
-/* What has this name is another server on every host. */
+/* These names refer to a different server on every host. */
 static gboolean is_this_host(const char *name)
 {
     return g_ascii_strcasecmp(name, "localhost") == 0 || g_str_has_prefix(name, "localhost.") ||
            g_str_has_prefix(name, "127.") || g_str_equal(name, "::1") || g_str_has_prefix(name, "::ffff:127.");
 }
 
-/* Without a <host> only Ceph's client knows its servers by itself. */
+/* Without a <host>, only Ceph's client knows its servers by itself. */
 static gboolean has_local_server(const xmlNode *holder)
 {
     xmlNode *source = vmig_xml_child(holder, "source");
@@ -87,7 +87,7 @@ static gboolean has_local_server(const xmlNode *holder)
     return local;
 }
 
-/* Any source for people; NULL for an empty drive. */
+/* Describes any source for people; NULL for an empty drive. */
 static char *describe_source(const xmlNode *disk)
 {
     static const char *const simple[] = {"file", "dev", "dir", "name", "path"};
@@ -109,7 +109,7 @@ static char *describe_source(const xmlNode *disk)
     return text == NULL && source != NULL ? type_of(disk) : g_steal_pointer(&text);
 }
 
-/* What makes an image more than a plain file, at any level of the chain. */
+/* Reads the properties that make an image more than a plain file, at any level of the chain. */
 static void read_level_flags(const xmlNode *level, VmigDomainDisk *disk)
 {
     xmlNode *source = vmig_xml_child(level, "source");
@@ -149,7 +149,7 @@ static void read_mirror(const xmlNode *node, VmigDomainDisk *disk)
     disk->mirror_job = vmig_xml_attr(mirror, "job");
     disk->mirror_ready = vmig_xml_attr_is(mirror, "ready", "yes");
     disk->mirror_file = vmig_xml_child_attr(mirror, "source", "file");
-    if (disk->mirror_file == NULL) /* how libvirt wrote it before 1.2.6, and still does beside <source> */
+    if (disk->mirror_file == NULL) /* libvirt's format before 1.2.6, which it still writes beside <source> */
         disk->mirror_file = vmig_xml_attr(mirror, "file");
 }
 
@@ -190,7 +190,7 @@ VmigDomainDisk *vmig_domain_disk_read(xmlNode *node, GError **error)
     disk->startup_policy = vmig_xml_child_attr(node, "source", "startupPolicy");
     disk->snapshot = vmig_xml_attr(node, "snapshot");
     disk->serial = vmig_xml_child_text(node, "serial");
-    /* libvirt makes every cdrom read-only, whether the XML says so or not. */
+    /* libvirt makes every cdrom read-only, whatever the XML says. */
     disk->readonly = vmig_xml_child(node, "readonly") != NULL || strcmp(disk->device, "cdrom") == 0;
     disk->shareable = vmig_xml_child(node, "shareable") != NULL;
     disk->transient = vmig_xml_child(node, "transient") != NULL;
@@ -199,7 +199,7 @@ VmigDomainDisk *vmig_domain_disk_read(xmlNode *node, GError **error)
     return g_steal_pointer(&disk);
 }
 
-/* The n-th file of what the XML says, the top first; NULL beyond its end or for what is no file. */
+/* The n-th file of the chain in the XML, starting with the top. NULL beyond its end or if it is not a file. */
 static const char *chain_at(const VmigDomainDisk *disk, guint n)
 {
     if (n == 0)

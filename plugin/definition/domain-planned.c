@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Has a definition other disks than the plan looked at? */
+/* Checks whether a definition has other disks than the planned one. */
 #include "definition/domain-private.h"
 
 #include <string.h>
 
 #include "core/names.h"
 
-/* A medium that was ejected since cannot be missed. */
+/* A medium that was ejected since the plan does not matter. */
 static gboolean is_as_planned(const VmigDomainDisk *now, const VmigDomainDisk *planned)
 {
     gboolean medium = strcmp(now->device, "cdrom") == 0 || strcmp(now->device, "floppy") == 0;

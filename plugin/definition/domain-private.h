@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the files about domain XML share and nobody else sees. */
+/* Shared by the files about domain XML, and private to them. */
 #pragma once
 
 #include "definition/domain-xml.h"
@@ -10,7 +10,8 @@ struct VmigDomainXml {
     VmigDomainFacts facts;
 };
 
-/* A <disk> and each <backingStore> in it name their parts once and in no namespace. Error: XML. */
+/* Requires that a <disk> and each <backingStore> in it contain their parts at most once and without a namespace. Error:
+ * XML. */
 gboolean vmig_disk_node_check(xmlNode *disk, GError **error);
 /* The <disk> of this <domain> with that target, or NULL. */
 xmlNode *vmig_disk_node_find(const xmlNode *domain, const char *target);
@@ -18,7 +19,7 @@ xmlNode *vmig_disk_node_find(const xmlNode *domain, const char *target);
 VmigDomainDisk *vmig_domain_disk_read(xmlNode *disk, GError **error);
 void vmig_domain_disk_free(VmigDomainDisk *disk);
 
-/* Our element in <metadata> of that <domain>, or NULL. */
+/* vmig-snap's element in <metadata> of that <domain>, or NULL. */
 xmlNode *vmig_metadata_find(const xmlNode *domain);
-/* Our element, not yet in the tree. */
+/* vmig-snap's element, not yet in the tree. */
 xmlNode *vmig_metadata_build(xmlDoc *doc, const VmigJob *job);

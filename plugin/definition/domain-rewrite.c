@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Rewriting domain and snapshot XML for the destination. */
+/* Rewrites domain and snapshot XML for the destination. */
 #include "definition/domain-private.h"
 
 #include <string.h>
@@ -15,7 +15,7 @@ static gboolean uuid_is_the_jobs(const char *uuid, const VmigJob *job, const cha
                      job->uuid != NULL ? job->uuid : "");
 }
 
-/* All that the rewrite of this disk puts into the XML is there and can stand in XML. */
+/* Whether the disk has all values for the rewrite, and XML can represent them. */
 static gboolean disk_is_complete(const VmigDisk *disk, gboolean direct)
 {
     if (disk->files->len == 0 || (!direct && !vmig_xml_text_is_valid(disk->dest_overlay)))
@@ -28,7 +28,7 @@ static gboolean disk_is_complete(const VmigDisk *disk, gboolean direct)
     return TRUE;
 }
 
-/* <backingStore> with these files from the first-th on, ended by an empty one. */
+/* A <backingStore> chain of these files, starting with index first and ended by an empty element. */
 static xmlNode *build_chain(xmlDoc *doc, GPtrArray *files, guint first)
 {
     xmlNode *top = xmlNewDocNode(doc, NULL, (const xmlChar *)"backingStore", NULL);
@@ -79,7 +79,7 @@ static void rewrite_disk(xmlNode *node, const VmigDisk *disk, gboolean direct, g
     vmig_xml_set(node, "snapshot", "no");
 }
 
-/* <metadata> behind what libvirt puts before it, where there is none yet. */
+/* Returns <metadata>. If there is none, adds it after the elements that libvirt writes before it. */
 static xmlNode *make_metadata(xmlNode *domain)
 {
     static const char *const before[] = {"description", "title", "genid", "uuid", "name"};
@@ -90,7 +90,7 @@ static xmlNode *make_metadata(xmlNode *domain)
         anchor = vmig_xml_child(domain, before[i]);
     if (metadata == NULL) {
         metadata = xmlNewDocNode(domain->doc, NULL, (const xmlChar *)"metadata", NULL);
-        vmig_xml_insert_after(anchor, metadata); /* the parser made sure of a name */
+        vmig_xml_insert_after(anchor, metadata); /* never NULL: the parser requires a <name> */
     }
     return metadata;
 }
@@ -108,7 +108,7 @@ static void put_metadata(xmlNode *domain, const VmigJob *job)
         vmig_xml_insert_after(last, ours);
         vmig_xml_indent(ours);
     } else {
-        xmlNodeSetContent(metadata, NULL); /* white space that was around an element of ours */
+        xmlNodeSetContent(metadata, NULL); /* drops the white space around a removed element */
         xmlAddChild(metadata, ours);
         vmig_xml_indent(metadata);
     }
@@ -160,7 +160,7 @@ static GHashTable *moved_files(const VmigJob *job)
     return moved;
 }
 
-/* Moves each file of one <disk> that the job moves. */
+/* Changes the path of each file of one <disk> that the job moves. */
 static void move_disk(xmlNode *disk, GHashTable *moved, gboolean *changed)
 {
     for (xmlNode *level = disk; level != NULL; level = vmig_xml_child(level, "backingStore")) {

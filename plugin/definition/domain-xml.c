@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Reading a domain's XML. */
+/* Reads a domain's XML. */
 #include "definition/domain-private.h"
 
 #include <string.h>
@@ -41,7 +41,7 @@ void vmig_domain_xml_free(VmigDomainXml *xml)
     g_free(xml);
 }
 
-/* Adds it, without doubles; nothing for NULL. Takes it. */
+/* Adds the text unless it is NULL or already present. Takes it. */
 static void add_text(GPtrArray *array, char *text)
 {
     if (text == NULL || g_ptr_array_find_with_equal_func(array, text, g_str_equal, NULL))
@@ -101,7 +101,7 @@ static void read_boot(const xmlNode *domain, VmigDomainFacts *facts)
     facts->machine = vmig_xml_child_attr(os, "type", "machine");
     facts->loader = vmig_xml_child_text(os, "loader");
     facts->loader_type = vmig_xml_child_attr(os, "loader", "type");
-    /* Since libvirt 8.5 it may have a <source> like a disk has. */
+    /* Since libvirt 8.5 it may have a <source> as a disk has. */
     facts->nvram = vmig_xml_child_attr(nvram, "source", "file");
     if (facts->nvram == NULL && vmig_xml_child(nvram, "source") == NULL)
         facts->nvram = vmig_xml_child_text(os, "nvram");
@@ -154,7 +154,7 @@ static gboolean read_disks(const xmlNode *devices, VmigDomainFacts *facts, GErro
     return TRUE;
 }
 
-/* "domain:bus:slot.function" as lspci writes it. */
+/* "domain:bus:slot.function" in the format of lspci. */
 static char *pci_text(const xmlNode *address)
 {
     static const char *const parts[] = {"domain", "bus", "slot", "function"};
@@ -186,7 +186,7 @@ static char *hostdev_text(const xmlNode *hostdev)
     return g_strdup(type != NULL ? type : "device");
 }
 
-/* Devices other than <hostdev> that are a piece of this host. */
+/* Devices other than <hostdev> that belong to this host. */
 static char *other_host_device(const xmlNode *node)
 {
     const char *name = (const char *)node->name;
@@ -230,7 +230,7 @@ static char *vhost_user_text(const xmlNode *node)
     g_autofree char *path = vmig_xml_child_attr(node, "source", "path");
     g_autofree char *driver = vmig_xml_child_attr(node, "driver", "name");
 
-    /* A disk was told with its target already. */
+    /* Disks are already listed, by their targets. */
     if (node->ns != NULL || vmig_xml_is(node, "disk"))
         return NULL;
     if (!vmig_xml_attr_is(node, "type", "vhostuser") && g_strcmp0(driver, "vhostuser") != 0)
@@ -275,7 +275,7 @@ static void read_namespaces(const xmlNode *domain, VmigDomainFacts *facts)
 
 VmigDomainXml *vmig_domain_xml_parse(const char *text, GError **error)
 {
-    /* libvirt takes the first of some and all of others. */
+    /* If one of these occurred twice, libvirt would use the first of some and all of others. */
     static const char *const once[] = {"name", "uuid", "memory", "os", "devices", "metadata", NULL};
     VmigXml *parsed = vmig_xml_parse(text, "the domain's XML", error);
 

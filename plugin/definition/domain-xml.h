@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Domain XML: reading what matters to a move, and rewriting it for the destination.
+/* Domain XML: reads the facts that matter for a migration, and rewrites the XML for the destination.
  *
- * Pure. Input is up to VMIG_XML_MAX_SIZE bytes of UTF-8 without a DOCTYPE; what is more, or not what libvirt writes
- * (two <source> in one disk, <x:source>), is an error XML. A rewrite changes the nodes it must and nothing else:
- * whitespace, comments and CDATA stay; attributes come out in double quotes, because libxml2 writes them so.
- * Only elements without a namespace count, as in libvirt's own XPath expressions.
+ * Pure. Input is up to VMIG_XML_MAX_SIZE bytes of UTF-8 without a DOCTYPE. Larger input, and anything that libvirt does
+ * not write (two <source> in one disk, <x:source>), is an error XML. A rewrite changes only the necessary nodes:
+ * whitespace, comments and CDATA are kept. Attributes are written in double quotes, as libxml2 does. Only elements
+ * without a namespace count, as in libvirt's own XPath expressions.
  *
  * Folder plugin/definition: domain XML and snapshot XML: reading them, rewriting them for the destination, comparing
  * snapshot trees. Pure.
@@ -17,14 +17,14 @@
 
 #define VMIG_XML_MAX_SIZE (16 * 1024 * 1024)
 
-/* Our element in <metadata>: for virDomainSetMetadata(ELEMENT, xml, KEY, URI). The URI stays in definitions that travel
- * on with their guests. */
+/* vmig-snap's element in <metadata>: for virDomainSetMetadata(ELEMENT, xml, KEY, URI). Definitions may carry the URI to
+ * other hosts with their guests, so it must never change. */
 #define VMIG_METADATA_URI "urn:vmig-snap:operation:1"
 #define VMIG_METADATA_KEY "vmig"
 
 /* One file below the top of a disk's chain. */
 typedef struct {
-    char *file;   /* or NULL where it is not a file */
+    char *file;   /* or NULL if it is not a file */
     char *device; /* <source dev=> of a block device, or NULL */
     char *format; /* or NULL */
     char *type;   /* "file", "block", "network"... */
@@ -35,7 +35,7 @@ typedef struct {
     char *bus;
     char *device;         /* "disk", "cdrom", "floppy", "lun" */
     char *type;           /* "file", "block", "network", "volume", "nvme", "vhostuser", "dir", "vhostvdpa" */
-    char *driver_type;    /* "qcow2", "raw"..., or NULL where the XML has none (libvirt takes raw) */
+    char *driver_type;    /* "qcow2", "raw"..., or NULL if the XML has none (libvirt then uses raw) */
     char *source;         /* <source file=>, or NULL */
     char *device_path;    /* <source dev=> of a block disk, or NULL */
     char *source_text;    /* any source, for people: "nbd://…", "/dev/sdb"; NULL for an empty drive */
@@ -43,20 +43,20 @@ typedef struct {
     char *snapshot;       /* the snapshot= attribute, or NULL */
     char *serial;
     gboolean readonly, shareable, transient;
-    gboolean encrypted;  /* an <encryption> anywhere in the chain */
-    gboolean data_store; /* a <dataStore> anywhere in the chain: qcow2's data-file (libvirt 10.10 and later) */
-    gboolean sliced;     /* <slices>: only a part of the file is the disk */
+    gboolean encrypted;  /* <encryption> anywhere in the chain */
+    gboolean data_store; /* <dataStore> anywhere in the chain: qcow2's data-file (libvirt 10.10 and later) */
+    gboolean sliced;     /* <slices>: the disk is only a part of the file */
     gboolean reservations;
-    gboolean local_server; /* a network disk whose server is on this host: a unix socket, the name localhost */
-    GPtrArray *backing;    /* VmigChainFile, the file right below the top first */
-    gboolean chain_known;  /* the chain ends in an empty <backingStore/>; else libvirt has not looked */
-    gboolean mirror;       /* has <mirror>: a copy or an active commit runs on it */
+    gboolean local_server; /* a network disk whose server is on this host: a Unix socket, the name localhost */
+    GPtrArray *backing;    /* VmigChainFile, starting with the file directly below the top */
+    gboolean chain_known;  /* the chain ends in an empty <backingStore/>; otherwise libvirt has not probed it */
+    gboolean mirror;       /* has <mirror>: a block copy or an active commit is running */
     char *mirror_job;      /* "copy", "active-commit" or NULL */
     char *mirror_file;
     gboolean mirror_ready; /* <mirror ready='yes'> */
 } VmigDomainDisk;
 
-/* What one domain XML says. Everything belongs to the VmigDomainXml. */
+/* The facts of one domain XML. The VmigDomainXml owns everything. */
 typedef struct {
     char *name; /* never NULL */
     char *uuid; /* never NULL */
@@ -67,8 +67,8 @@ typedef struct {
     char *emulator;
     char *loader;
     char *loader_type;  /* "rom", "pflash" or NULL */
-    char *nvram;        /* path of the variables' file, or NULL */
-    char *nvram_format; /* or NULL where the XML has none (libvirt takes raw) */
+    char *nvram;        /* path of the NVRAM file, or NULL */
+    char *nvram_format; /* or NULL if the XML has none (libvirt then uses raw) */
     char *nvram_template;
     char *kernel;
     char *initrd;
@@ -76,18 +76,18 @@ typedef struct {
     char *on_reboot;
     guint64 memory; /* bytes */
     guint64 vcpus;
-    gboolean has_metadata; /* our element is in <metadata> */
-    char *metadata_job;    /* the id in it where it is one: a hint, the journal decides */
+    gboolean has_metadata; /* vmig-snap's element is in <metadata> */
+    char *metadata_job;    /* the id in it, if valid: only a hint, the journal decides */
     gboolean qemu_commandline;
     GPtrArray *disks;        /* VmigDomainDisk */
-    GPtrArray *host_devices; /* char*, for people: "pci 0000:03:00.0" */
-    GPtrArray *filesystems;  /* char*: "virtiofs /srv/share" */
-    GPtrArray *shmems;       /* char*: names */
-    GPtrArray *vhost_users;  /* char*: "interface /run/vhost.sock", "disk vdb" */
-    GPtrArray *tpms;         /* char*: backends, "emulator", "passthrough" */
-    GPtrArray *interfaces;   /* char*: types, "network", "bridge"... */
-    /* char*, without doubles: files that must exist on the destination and that nobody moves: kernel, initrd, dtb,
-     * loader, NVRAM template, ACPI tables. Media are disks. */
+    GPtrArray *host_devices; /* char *, for people: "pci 0000:03:00.0" */
+    GPtrArray *filesystems;  /* char *: "virtiofs /srv/share" */
+    GPtrArray *shmems;       /* char *: names */
+    GPtrArray *vhost_users;  /* char *: "interface /run/vhost.sock", "disk vdb" */
+    GPtrArray *tpms;         /* char *: backends, "emulator", "passthrough" */
+    GPtrArray *interfaces;   /* char *: types, "network", "bridge"... */
+    /* char *, without duplicates: files that must exist on the destination and are not moved: kernel, initrd, dtb,
+     * loader, NVRAM template, ACPI tables. Removable media count as disks. */
     GPtrArray *needed_files;
 } VmigDomainFacts;
 
@@ -96,56 +96,58 @@ typedef struct VmigDomainXml VmigDomainXml;
 VmigDomainXml *vmig_domain_xml_parse(const char *xml, GError **error);
 void vmig_domain_xml_free(VmigDomainXml *xml);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigDomainXml, vmig_domain_xml_free)
-/* The document as it would come out of a rewrite that changes nothing. (transfer full) */
+/* The document after a rewrite that changes nothing. (transfer full) */
 char *vmig_domain_xml_to_string(VmigDomainXml *xml);
 /* (transfer none) */
 const VmigDomainFacts *vmig_domain_xml_facts(const VmigDomainXml *xml);
 /* The disk of that target name, or NULL. (transfer none) */
 const VmigDomainDisk *vmig_domain_xml_disk(const VmigDomainXml *xml, const char *target);
 
-/* Which of a VmigFile's two paths. */
+/* Selects one of the two paths of a VmigFile. */
 typedef enum {
     VMIG_SOURCE,
     VMIG_DEST,
 } VmigRole;
 
-/* Does a definition of that side mean this file with this text? The destination's name it as it is; the source's may
- * lead to it through links. */
+/* Whether this text in a definition of that host refers to this file. The destination's definitions name the file
+ * itself. The source's may reach it through symbolic links. */
 gboolean vmig_domain_names_file(const char *name, const VmigFile *file, VmigRole role);
-/* How the definitions of that side name it: what libvirt knows it by. */
+/* The file's name in the definitions of that host, by which libvirt knows it. */
 const char *vmig_domain_file_name(const VmigFile *file, VmigRole role);
-/* Is the chain that the XML names exactly the overlay (where not NULL), then these VmigFile, and ended? */
+/* Whether the chain in the XML is exactly the overlay (if not NULL), then these VmigFile, and then ends. */
 gboolean vmig_domain_disk_chain_matches(const VmigDomainDisk *live, const char *overlay, GPtrArray *files,
                                         VmigRole role);
-/* "/a.qcow2 <- /b.qcow2", "... <- ?" where libvirt has not looked; escaped for people. (transfer full) */
+/* "/a.qcow2 <- /b.qcow2", or "... <- ?" if libvirt has not probed the chain; escaped for people. (transfer full) */
 char *vmig_domain_disk_chain_text(const VmigDomainDisk *disk);
 
-/* Each disk of the job goes to its overlay on the destination (merge "commit") or to its base there ("mirror"), with
- * snapshot='no', without index= and <mirror>; our metadata element is put in. The live definition gets the whole
- * chain; the persistent one only where it had one, because libvirt never forgets a chain that a definition names.
- * Other disks stay as they are. Error: XML, also for another domain's XML or a disk that is not there. */
+/* Puts each disk of the job on its overlay on the destination (merge "commit") or on its base there ("mirror"), with
+ * snapshot='no' and without index= and <mirror>. Adds the metadata element. The live definition gets the whole chain.
+ * The persistent one gets it only if it already had one, because libvirt never forgets a chain that a definition names.
+ * Other disks are kept. Error: XML, also for the XML of another domain or a missing disk. */
 char *vmig_domain_xml_for_destination(const char *xml, const VmigJob *job, gboolean live, GError **error);
-/* INTERFERENCE where the definition has a disk, other than the job's, that the planned one does not have, or that is on
- * something else now. */
+/* INTERFERENCE if the definition has a disk, other than the job's, that the planned one lacks or that has another
+ * source now. */
 gboolean vmig_domain_xml_as_planned(const char *now, const char *planned, const VmigJob *job, GError **error);
-/* The persistent definition of a guest whose overlays were committed while it was off: each disk of the job on its
- * base on that side, snapshot= as before the job, no chain (libvirt reads it from the headers). A disk that somebody
- * took out, or put on a file that is none of the job's, stays as it is. Error: XML. */
+/* The persistent definition of a guest whose overlays were committed while it was off. Puts each disk of the job on its
+ * base on that host, with snapshot= as before the job and without a chain (libvirt reads it from the headers). A disk
+ * that the user removed, or moved to a file that is not the job's, is kept. Error: XML. */
 char *vmig_domain_xml_on_bases(const char *xml, const VmigJob *job, VmigRole role, GError **error);
-/* A domainsnapshot with the job's files at their places on the destination, in <domain>, <inactiveDomain>, chains and
- * <disks>. Where no path changes, the very same text. Error: XML, also for a snapshot of another domain. */
+/* A domainsnapshot with the job's files at their destination paths, in <domain>, <inactiveDomain>, chains and <disks>.
+ * If no path changes, the text is returned unchanged. Error: XML, also for a snapshot of another domain. */
 char *vmig_snapshot_xml_for_destination(const char *snapshot_xml, const VmigJob *job, GError **error);
-/* The <disk> element alone, with its snapshot attribute set, or removed for NULL: for virDomainUpdateDeviceFlags. */
+/* Only the <disk> element, with its snapshot attribute set, or removed if value is NULL: for
+ * virDomainUpdateDeviceFlags. */
 char *vmig_disk_xml_set_snapshot(const char *domain_xml, const char *target, const char *value, GError **error);
 
-/* The <domainsnapshot> for virDomainSnapshotCreateXML(DISK_ONLY | ATOMIC | NO_METADATA): the job's disks external to
- * their overlays, every other disk of the live XML snapshot='no'. Name: "vmig-snap-ID". */
+/* The <domainsnapshot> for virDomainSnapshotCreateXML(DISK_ONLY | ATOMIC | NO_METADATA). The job's disks are external
+ * on their overlays, every other disk of the live XML has snapshot='no'. Name: "vmig-snap-ID". */
 char *vmig_overlay_snapshot_xml(const VmigJob *job, const char *live_xml, GError **error);
-/* The target of virDomainBlockCopy for the parked job. The path must be a good one (vmig_path_check()). */
+/* The target of virDomainBlockCopy for a hold. The path must be valid (vmig_path_check()). */
 char *vmig_block_copy_xml(const char *path);
 
-/* <operation job= state= token= source-host= dest-host=> with one <disk> a disk, and without the namespace:
- * virDomainSetMetadata puts it in itself, and fails where it is there ("failed to create a new XML namespace"). */
+/* <operation job= state= token= source-host= dest-host=> with one <disk> for each disk. It has no namespace:
+ * virDomainSetMetadata adds it, and fails if it is already there ("failed to create a new XML namespace"). */
 char *vmig_metadata_xml(const VmigJob *job);
-/* The job's id in our metadata element, or NULL: no element, no id, no XML. A hint: users can write there. */
+/* The job's id in the metadata element. NULL if there is no element, no id, or no XML. Only a hint, because users can
+ * write there. */
 char *vmig_metadata_job_id(const char *domain_xml);

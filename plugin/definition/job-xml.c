@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* XML that is written from the job's record alone. */
+/* XML that is generated only from the job's record. */
 #include "definition/domain-private.h"
 
 #include <string.h>
@@ -10,7 +10,7 @@ static xmlDoc *new_doc(const char *root)
 {
     xmlDoc *doc = xmlNewDoc((const xmlChar *)"1.0");
 
-    /* Without it libxml2 writes every character of an attribute beyond ASCII as a number. */
+    /* Without an encoding libxml2 writes every non-ASCII character of an attribute as a numeric reference. */
     doc->encoding = xmlStrdup((const xmlChar *)"UTF-8");
     if (root != NULL)
         xmlDocSetRootElement(doc, xmlNewDocNode(doc, NULL, (const xmlChar *)root, NULL));
@@ -35,7 +35,7 @@ static void add_overlay(xmlNode *disk, const char *path)
     vmig_xml_set(vmig_xml_add(disk, "source"), "file", path);
 }
 
-/* Each disk of the job is in the XML, and its overlay has a name that XML can say. */
+/* Each disk of the job is in the XML, and XML can represent the name of its overlay. */
 static gboolean overlays_are_possible(const VmigJob *job, const VmigDomainXml *xml, GError **error)
 {
     for (guint i = 0; i < job->disks->len; i++) {
@@ -85,7 +85,7 @@ char *vmig_block_copy_xml(const char *path)
     return doc_to_string(doc);
 }
 
-/* Our element is a hint for people and for recovery; what XML cannot say stays out of it. */
+/* The element is a hint for people and for recovery. Values that XML cannot represent are left out. */
 static void set_hint(xmlNode *node, const char *name, const char *value)
 {
     if (vmig_xml_text_is_valid(value))

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The twin's definition. */
+/* Builds the twin's definition. */
 #include <string.h>
 
 #include "definition/domain-private.h"
@@ -116,9 +116,9 @@ static void eject(xmlNode *disk)
             vmig_xml_remove(vmig_xml_child(disk, parts[i]));
 }
 
-/* A disk that is not moved is in use by the guest, on storage that both hosts reach. QEMU's locks would refuse it, and
- * libvirt would change the owner of the image for the twin and restore it at the twin's end, as on the destination. So
- * it is looked at instead (drivers/libvirt/qemu-access.h). */
+/* The guest uses a disk that is not moved, on storage that both hosts reach. QEMU's locks would refuse it to the twin,
+ * and libvirt would change the owner of the image for the twin and restore it at the twin's end. Such a disk is
+ * therefore only examined (drivers/libvirt/qemu-access.h). */
 static gboolean rehearse_disk(xmlNode *disk, const VmigJob *job, const char *const *media, GHashTable *twins,
                               GError **error)
 {
@@ -135,8 +135,8 @@ static gboolean rehearse_disk(xmlNode *disk, const VmigJob *job, const char *con
     return TRUE;
 }
 
-/* Replaces what a character device is connected to, where a second one would change something: a file that is
- * written, a socket that is taken away, a program that is connected to. A port to listen on is proven. */
+/* Replaces the backend of a character device if a second one would have an effect: a file is written, a socket is taken
+ * over, a program is connected to. A port to listen on is kept, so that the rehearsal tests it. */
 static void rehearse_chardev(xmlNode *device)
 {
     g_autofree char *type = vmig_xml_attr(device, "type");
@@ -155,14 +155,14 @@ static void rehearse_chardev(xmlNode *device)
     if (strcmp(type, "pty") == 0 ||
         (strcmp(type, "unix") == 0 && vmig_xml_is(device, "channel") && vmig_xml_attr_is(target, "type", "virtio"))) {
         vmig_xml_set(device, "tty", NULL);
-        return; /* libvirt chooses the path, by the twin's name */
+        return; /* libvirt derives the path from the twin's name */
     }
     if (vmig_xml_child(device, "protocol") != NULL)
         vmig_xml_remove(vmig_xml_child(device, "protocol"));
     vmig_xml_set(device, "type", "null");
 }
 
-/* OVN and its like bind a port to the host where its id was seen last: the guest's would lose its network. */
+/* OVN and similar bind a port to the host where its id was seen last: the guest would lose its network. */
 static void rehearse_interface(xmlNode *interface, const char *id)
 {
     xmlNode *parameters = vmig_xml_child(vmig_xml_child(interface, "virtualport"), "parameters");
@@ -177,7 +177,7 @@ static void rehearse_interface(xmlNode *interface, const char *id)
     }
     if (source != NULL)
         vmig_xml_set(source, "portid", NULL);
-    /* A macvtap device has the guest's address on the network itself. */
+    /* A macvtap device uses the guest's address directly on the network. */
     xmlNode *mac = vmig_xml_child(interface, "mac");
     if (mac == NULL ||
         !(vmig_xml_attr_is(interface, "type", "direct") || vmig_xml_attr_is(interface, "type", "network")))
@@ -216,7 +216,7 @@ static void rehearse_rng(xmlNode *rng)
     xmlNodeSetContent(backend, (const xmlChar *)"/dev/urandom");
 }
 
-/* What only one domain can have, or what is a file of the host that a second QEMU would change. */
+/* Devices that only one domain can have, and files of the host that a second QEMU would change. */
 static gboolean is_exclusive(xmlNode *device)
 {
     static const char *const names[] = {"hostdev", "filesystem", "shmem", "lease", "nvram"};
@@ -257,7 +257,7 @@ static void rehearse_device(xmlNode *device, const char *id)
         rehearse_rng(device);
 }
 
-/* Nothing of what other programs keep there: they know the guest by it. */
+/* Removes the metadata of other programs, which identify the guest by it. */
 static void set_metadata(xmlNode *root, const char *id)
 {
     xmlNode *old = vmig_xml_child(root, "metadata");
@@ -270,7 +270,7 @@ static void set_metadata(xmlNode *root, const char *id)
     vmig_xml_set(mark, "id", id);
 }
 
-/* The variables' file would be made and stay; the firmware itself is among the files that PLAN looks for. */
+/* libvirt would create the NVRAM file and leave it behind. The firmware itself is among the files that PLAN checks. */
 static void drop_firmware(xmlNode *root)
 {
     static const char *const parts[] = {"loader", "nvram", "firmware"};
@@ -291,7 +291,7 @@ static void drop_children(xmlNode *parent, const char *const *names)
             vmig_xml_remove(vmig_xml_child(parent, *names));
 }
 
-/* Each element that facts->needed_files comes from. */
+/* Removes each element that contributes to facts->needed_files. */
 char *vmig_rehearsal_without_boot_files(const char *dest_xml, GError **error)
 {
     static const char *const boot[] = {"kernel", "initrd",   "cmdline", "dtb", "loader",
@@ -322,14 +322,14 @@ static void set_identity(xmlNode *root, const VmigJob *job, const char *id)
     if (genid != NULL)
         vmig_xml_remove(genid);
     xmlNodeSetContent(node, NULL);
-    xmlNodeAddContent(node, (const xmlChar *)name); /* escapes it */
+    xmlNodeAddContent(node, (const xmlChar *)name); /* escapes the text */
     node = vmig_xml_child(root, "uuid");
     xmlNodeSetContent(node != NULL ? node : vmig_xml_add(root, "uuid"), (const xmlChar *)uuid);
     set_metadata(root, id);
     drop_firmware(root);
 }
 
-/* The system's UUID is checked against the domain's (virSysinfoSystemParseXML). */
+/* libvirt compares the system's UUID with the domain's (virSysinfoSystemParseXML). */
 static void set_sysinfo(xmlNode *root, const char *id)
 {
     g_autofree char *uuid = vmig_rehearsal_uuid(id);

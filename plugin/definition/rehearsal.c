@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The twin's names and images. */
+/* The names and images of the twin. */
 #include "definition/rehearsal.h"
 
 #include <string.h>
@@ -15,7 +15,7 @@ gboolean vmig_rehearsal_id_is_valid(const char *id)
 char *vmig_rehearsal_image_path(const char *path, const char *id, guint number, const char *format)
 {
     g_autofree char *folder = g_path_get_dirname(path);
-    /* AppArmor's virt-aa-helper reads *.qcow2 and *.img wherever images may be. */
+    /* AppArmor's virt-aa-helper may read *.qcow2 and *.img wherever images are allowed. */
     const char *suffix = g_strcmp0(format, "qcow2") == 0 ? "qcow2" : "img";
     g_autofree char *name = g_strdup_printf(VMIG_REHEARSAL_PREFIX "%s-%u.%s", id, number, suffix);
 
@@ -77,7 +77,7 @@ char *vmig_rehearsal_uuid(const char *id)
 
 char *vmig_rehearsal_name(const char *domain, const char *id)
 {
-    /* libvirt makes files of a domain's name: a name has at most 255 bytes with their suffixes. */
+    /* libvirt creates files named after a domain: with their suffixes they must fit into 255 bytes. */
     g_autofree char *head = g_utf8_substring(domain, 0, MIN(g_utf8_strlen(domain, -1), 40));
 
     return g_strdup_printf("%s-rehearsal-%s", head, id);

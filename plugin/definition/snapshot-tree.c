@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The tree of a guest's snapshots: reading one from XML, putting parents first, comparing two trees. */
 #include "definition/snapshot-tree.h"
 
 #include <string.h>
@@ -20,7 +19,7 @@ static gboolean read_creation_time(const xmlNode *root, gint64 *seconds)
     return TRUE;
 }
 
-/* libvirt takes an XML without <memory> (before 1.0.1) by its state: virDomainSnapshotDefParse(). */
+/* For XML without <memory> (before 1.0.1), libvirt derives it from the state: virDomainSnapshotDefParse(). */
 static void read_memory(const xmlNode *root, VmigSnapshot *snapshot)
 {
     g_autofree char *kind = vmig_xml_child_attr(root, "memory", "snapshot");
@@ -34,7 +33,7 @@ static void read_memory(const xmlNode *root, VmigSnapshot *snapshot)
 
 static const char *const once[] = {"name", "parent", "state", "creationTime", "memory", "disks", NULL};
 
-/* A description may be megabytes, and is compared only. */
+/* A description may have megabytes and is only compared. */
 static char *shorten(const char *description)
 {
     if (description == NULL || strlen(description) <= DESCRIPTION_MOST)
@@ -100,11 +99,11 @@ char *vmig_snapshot_domain_xml(const VmigSnapshot *snapshot)
     return domain != NULL ? vmig_xml_node_to_string(domain) : NULL;
 }
 
-/* One snapshot while the tree is put in order. */
+/* One snapshot during the sorting of the tree. */
 typedef struct {
     VmigSnapshot *snapshot;
     guint parent; /* index, or NONE */
-    guint depth;  /* from 1 for a root; 0 while it is not known */
+    guint depth;  /* from 1 for a root; 0: not yet known */
     gboolean on_path;
 } Entry;
 
@@ -117,7 +116,7 @@ static gboolean fail_tree(GError **error, const char *name, const char *what)
     return vmig_fail(error, VMIG_ERROR_XML, NULL, "the snapshot '%s' %s", shown, what);
 }
 
-/* Finds parents by name; tells doubles, missing parents and a second current one. */
+/* Finds parents by name. Reports duplicates, missing parents and a second current snapshot. */
 static gboolean link_entries(GPtrArray *snapshots, Entry *entries, GError **error)
 {
     g_autoptr(GHashTable) by_name = g_hash_table_new(g_str_hash, g_str_equal);
@@ -146,7 +145,7 @@ static gboolean link_entries(GPtrArray *snapshots, Entry *entries, GError **erro
     return TRUE;
 }
 
-/* Up from entry i to what is known, then down again: no recursion, each entry once. */
+/* Goes up from entry i to a known depth, then down again: without recursion, and each entry once. */
 static gboolean find_depth(Entry *entries, guint i, GArray *path, GError **error)
 {
     guint depth = 0;
@@ -202,7 +201,7 @@ static GHashTable *index_by_name(GPtrArray *snapshots)
     return by_name;
 }
 
-/* What is not the same in two snapshots of one name, or NULL. */
+/* What differs between two snapshots of one name, or NULL. */
 static const char *difference(const VmigSnapshot *a, const VmigSnapshot *b)
 {
     if (b == NULL)
@@ -252,7 +251,7 @@ static void add_line(GPtrArray *lines, const char *format, const char *bytes, gs
     g_ptr_array_add(lines, g_strdup_printf("the snapshot '%s' %s", shown, format));
 }
 
-/* Names are bytes: one with a NUL inside can never be one of libvirt's. */
+/* Names are bytes: a name with a NUL inside cannot be one of libvirt's. */
 static GHashTable *index_image(GPtrArray *names, GPtrArray *lines)
 {
     GHashTable *in_image = g_hash_table_new(g_bytes_hash, g_bytes_equal);

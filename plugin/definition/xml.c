@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* libxml2 behind a few functions with this project's rules: strict and bounded parsing, exact serialisation. */
 #include "definition/xml.h"
 
 #include <libxml/parser.h>
@@ -9,7 +8,7 @@
 #include "definition/domain-xml.h"
 #include "core/names.h"
 
-/* 16 MiB of "<a/>" would be 500 MB of nodes; what libvirt writes has some thousands. */
+/* 16 MiB of "<a/>" would become 500 MB of nodes. XML from libvirt has a few thousand tags. */
 #define MAX_TAGS 200000
 /* libxml2 2.9 compares each attribute of an element with all others. */
 #define MAX_COMPARISONS G_GUINT64_CONSTANT(1000000000)
@@ -32,7 +31,7 @@ static gboolean markup_is_bounded(const char *text)
     return tags <= MAX_TAGS && comparisons <= MAX_COMPARISONS;
 }
 
-/* libxml2 calls it at any DOCTYPE, before it looks at what is in it. Nothing of it is to be read. */
+/* libxml2 calls this at any DOCTYPE, before it reads the contents, which must not be read at all. */
 static void refuse_doctype(void *data, const xmlChar *name, const xmlChar *external, const xmlChar *system)
 {
     xmlParserCtxt *context = data;
@@ -50,7 +49,7 @@ static const char *skip_space(const char *p)
     return p + strspn(p, " \t\r\n");
 }
 
-/* Behind the declaration, comments, instructions and white space that may stand before the first element. */
+/* Skips the declaration, comments, processing instructions and white space before the root element. */
 static const char *find_root(const char *text)
 {
     const char *p = skip_space(text);
@@ -65,7 +64,7 @@ static const char *find_root(const char *text)
     return p;
 }
 
-/* The declaration may only name the encoding that the text was checked to have. */
+/* The declaration may name only UTF-8, which the text was checked to be. */
 static gboolean declares_utf8(const char *text)
 {
     const char *start = skip_space(text);
@@ -103,7 +102,7 @@ static xmlDoc *parse_doc(const char *text, const char *what, GError **error)
         g_error("out of memory");
     context->_private = &doctype;
     context->sax->internalSubset = refuse_doctype;
-    /* Not HUGE: libxml2's own limits on depth (256) and on the size of one text (10 MB) stay. */
+    /* Without XML_PARSE_HUGE, so that libxml2's own limits on depth (256) and on the size of one text (10 MB) apply. */
     g_autoptr(xmlDoc) doc =
         xmlCtxtReadMemory(context, text, (int)strlen(text), NULL, "UTF-8",
                           XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING | XML_PARSE_IGNORE_ENC);
@@ -122,7 +121,7 @@ static xmlDoc *parse_doc(const char *text, const char *what, GError **error)
     return g_steal_pointer(&doc);
 }
 
-/* Comments, instructions and white space behind the root element. */
+/* Comments, processing instructions and white space after the root element. */
 static char *tail_of(xmlDoc *doc, const char *text)
 {
     g_autoptr(GString) tail = g_string_new(NULL);
@@ -146,7 +145,7 @@ VmigXml *vmig_xml_parse(const char *text, const char *what, GError **error)
     xmlDoc *doc = parse_doc(text, what, error);
     if (doc == NULL)
         return NULL;
-    /* Without it libxml2 writes every character of an attribute beyond ASCII as a number. */
+    /* Without an encoding libxml2 writes every non-ASCII character of an attribute as a numeric reference. */
     if (doc->encoding == NULL)
         doc->encoding = xmlStrdup((const xmlChar *)"UTF-8");
     VmigXml *xml = g_new0(VmigXml, 1);
@@ -206,7 +205,7 @@ xmlNode *vmig_xml_next(const xmlNode *node)
     return first_of(node->next, (const char *)node->name);
 }
 
-/* Takes a string of libxml2's allocator into GLib's. */
+/* Converts a string of libxml2's allocator to GLib's. */
 static char *take(xmlChar *text)
 {
     char *copy = g_strdup((const char *)text);
