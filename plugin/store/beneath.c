@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* openat2() from a root's descriptor. */
+/* openat2() relative to a root's descriptor. */
 #include "store/beneath.h"
 
 #include <errno.h>
@@ -12,7 +12,7 @@
 
 #include "core/path-map.h"
 
-/* openat2(2) gives EAGAIN if somebody renamed something meanwhile and the kernel could not be sure. */
+/* openat2(2) fails with EAGAIN if a concurrent rename leaves the kernel unsure. */
 #define TRIES 100
 
 static int close_keeping_errno(int fd)
@@ -52,7 +52,7 @@ char *vmig_beneath_real_path(int fd, GError **error)
     return real;
 }
 
-/* What is left of path beneath root; "." for the root itself, NULL for what is not in it. Both are plain. */
+/* The part of path beneath root; "." for the root itself, NULL if it is outside. Both must be plain. */
 static const char *below(const char *path, const char *root)
 {
     gsize length = strlen(root);
@@ -67,7 +67,7 @@ static const char *below(const char *path, const char *root)
     return *path == '\0' ? "." : path;
 }
 
-/* Beneath the root as it is written: of roots in each other the outermost, so that the inner one's own name is not
+/* Selects the root as it is written. Of nested roots it takes the outermost, so that the inner root's own name is not
  * followed either. */
 static const char *outermost(GPtrArray *roots, const char *path)
 {
@@ -92,7 +92,7 @@ static int open_in(const char *root, const char *path, int flags, mode_t mode)
     return result;
 }
 
-/* Beneath the root as it really is. EXDEV if path is not. */
+/* Opens beneath the resolved root. EXDEV if path is outside. */
 static int open_in_real(const char *root, const char *path, int flags, mode_t mode)
 {
     int fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Opens files and folders beneath the image roots, and follows no symbolic link on the way.
+/* Opens files and directories beneath the image roots without following symbolic links.
  *
- * Users may own folders in an image root, and can put a symbolic link in the place of a folder between two system calls
- * of ours. So nothing in an image root is created, renamed, removed or opened by its path: vmig_beneath_folder() opens
- * the folder, and all that follows is relative to that descriptor. The root itself may be a symbolic link, or lie
- * behind one: it is the administrator's.
+ * Users may own directories in an image root, and can replace a directory with a symbolic link between two system
+ * calls. So nothing in an image root is created, renamed, removed or opened by its path: vmig_beneath_folder() opens
+ * the directory, and all further calls are relative to that descriptor. The root itself may be a symbolic link, or be
+ * reached through one, because it belongs to the administrator.
  */
 #pragma once
 
@@ -13,18 +13,18 @@
 
 #include "core/errors.h"
 
-/* path is absolute and plain (vmig_path_check()), and is beneath one of the roots (char *), as they are written or as
- * they really are; roots NULL: there is no symbolic link in it at all. A root in another root counts as a folder of
- * that one. Returns the descriptor, with O_CLOEXEC, or -1 with errno: EXDEV if path is beneath none of the roots, ELOOP
- * for a symbolic link, ENOSYS where openat2() is refused. */
+/* path must be absolute and plain (vmig_path_check()), and beneath one of the roots (char *), either as written or as
+ * resolved. If roots is NULL, path must not contain any symbolic link. A root inside another root counts as a directory
+ * of that root. Returns the descriptor, with O_CLOEXEC, or -1 with errno: EXDEV if path is beneath none of the roots,
+ * ELOOP for a symbolic link, ENOSYS if openat2() is refused. */
 int vmig_beneath_open(GPtrArray *roots, const char *path, int flags, mode_t mode);
-/* The same for the folder of path, for reading. */
+/* The same for the directory of path, for reading. */
 int vmig_beneath_folder(GPtrArray *roots, const char *path);
-/* What stat() is for a path; the last part is not followed either. -1 with errno. */
+/* Like lstat() for a path, which is resolved in the same way. -1 with errno. */
 struct stat;
 int vmig_beneath_stat(GPtrArray *roots, const char *path, struct stat *st);
-/* The path of an open file or folder as the kernel has it now, with no symbolic link in it. NULL with the error set.
- * (transfer full) */
+/* The current path of an open file or directory according to the kernel, without symbolic links. NULL with the error
+ * set. (transfer full) */
 char *vmig_beneath_real_path(int fd, GError **error);
-/* Sets the error for what these calls left in errno. Returns FALSE. */
+/* Sets the error from the errno of these calls. Returns FALSE. */
 gboolean vmig_beneath_fail(GError **error, int errnum, const char *path);

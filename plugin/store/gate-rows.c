@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the journal has of files. No file is looked at. */
+/* The journal's data on files. No file is accessed. */
 #include "store/gate.h"
 
 GPtrArray *vmig_gate_list(VmigJournal *journal, const char *job_id, GError **error)

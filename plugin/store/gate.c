@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The one gate for deletes: the only unlink of the project. */
+/* The only gate for deletes: it has the only unlink of the project. */
 #include "store/gate.h"
 
 #include <errno.h>
@@ -12,9 +12,9 @@
 
 #include "store/beneath.h"
 
-/* What is at a path now. */
+/* The file that is at a path now. */
 typedef struct {
-    int folder_fd; /* -1: there is not even the folder */
+    int folder_fd; /* -1: not even the directory exists */
     char *name;
     gboolean exists;
     mode_t mode;
@@ -55,10 +55,10 @@ static gboolean state_is(const VmigJournalFile *file, const char *states)
     return g_strv_contains((const char *const *)list, file->state);
 }
 
-/* One spelling for each file: the journal compares paths as text. */
+/* Requires a single spelling for each file, because the journal compares paths as text. */
 static gboolean check_path(const char *path, GError **error)
 {
-    /* Of a path without "..", "." and "//" this is the same text. */
+    /* For a path without "..", "." and "//" this is the same text. */
     g_autofree char *plain = g_canonicalize_filename(path, "/");
 
     if (strcmp(path, plain) == 0 && path[1] != '\0' && path[1] != '/')
@@ -66,7 +66,7 @@ static gboolean check_path(const char *path, GError **error)
     return vmig_fail(error, VMIG_ERROR_BAD_PATH, NULL, "'%s' is no plain absolute path", path);
 }
 
-/* Everything that follows goes through the folder's descriptor, so that it is the same folder to the end. */
+/* All later operations use this descriptor, so that they act on the same directory. */
 static gboolean look(VmigJournal *journal, const char *path, Found *found, GError **error)
 {
     struct statx sx;
@@ -96,8 +96,8 @@ static gboolean type_fits(const VmigJournalFile *file, const Found *found)
     return kind_is(file, "socket") ? S_ISSOCK(found->mode) : S_ISREG(found->mode);
 }
 
-/* An inode number goes to the next file at once (ext4), so the birth time has to be the same too where the file system
- * has one. With it, another device number is only another number: they are given anew at each boot. */
+/* Inode numbers are reused at once (ext4), so the birth time must be equal too if the file system has one. If it is
+ * equal, a different device number after a reboot is acceptable: device numbers are assigned anew at each boot. */
 static gboolean is_same(const VmigJournalFile *file, const Found *found, const char *boot)
 {
     gboolean both_born = file->born_ns != 0 && found->born_ns != 0;
@@ -122,7 +122,7 @@ static void set_state(VmigJournalFile *file, const char *state)
     file->state = g_strdup(state);
 }
 
-/* The process died between making the file and recording which it is: then its name has to say whose it is. */
+/* If the process died before it recorded the identity of its file, the name must show that it belongs to the job. */
 static gboolean carries_id(const VmigJournalFile *file)
 {
     g_autofree char *name = g_path_get_basename(file->path);
@@ -132,7 +132,7 @@ static gboolean carries_id(const VmigJournalFile *file)
     return strstr(name, file->job) != NULL || (kind_is(file, "socket") && strstr(folder_name, file->job) != NULL);
 }
 
-/* Why a file that exists must stay, or NULL. All that may be deleted is decided here. */
+/* The reason to keep an existing file, or NULL. Every permission to delete is decided here. */
 static const char *why_not(const VmigJournalFile *file, const Found *found, const char *boot)
 {
     if (state_is(file, "removed"))
@@ -148,8 +148,8 @@ static const char *why_not(const VmigJournalFile *file, const Found *found, cons
     return carries_id(file) ? NULL : "it was never recorded as made, and its name does not say whose it is";
 }
 
-/* Snapshots are never melted away: somebody made one of the guest while the overlay was on top. The count is in the
- * qcow2 header, big-endian at offset 60 (docs/interop/qcow2.txt). */
+/* An overlay with a snapshot is never removed: the user made a snapshot of the guest while the overlay was on top. The
+ * count is in the qcow2 header, big-endian at offset 60 (docs/interop/qcow2.txt). */
 static gboolean check_no_snapshots(const VmigJournalFile *file, const Found *found, GError **error)
 {
     guint8 head[64] = {0};
@@ -177,7 +177,7 @@ static gboolean sync_folder(const Found *found, const char *path, GError **error
     return vmig_fail_errno(error, errno, "syncing the folder of %s", path);
 }
 
-/* An empty mount point has none of our files either. */
+/* An empty mount point lacks the file too, which does not prove that the file is gone. */
 static gboolean check_gone(const VmigJournalFile *file, const Found *found, const char *boot, GError **error)
 {
     gboolean same_boot = file->ino != 0 && g_strcmp0(file->boot, boot) == 0;
@@ -285,8 +285,8 @@ gboolean vmig_gate_adopt(VmigJournal *journal, const char *job_id, const char *p
     return vmig_journal_file_put(journal, file, NULL, error);
 }
 
-/* Between the look and the unlink the folder's owner could put another file there: no system call removes a name only
- * if it is still that inode's. He could remove that file himself, and it carries the job's id in its name. */
+/* Before the unlink the owner of the directory could put another file there: no system call removes a name only if it
+ * still refers to a given inode. But the owner could remove that file too, and its name contains the job's id. */
 gboolean vmig_gate_remove(VmigJournal *journal, const char *job_id, const char *path, GError **error)
 {
     const char *boot = vmig_journal_boot_id(journal);
@@ -306,7 +306,7 @@ gboolean vmig_gate_remove(VmigJournal *journal, const char *job_id, const char *
     } else if (!check_gone(file, &found, boot, error)) {
         return FALSE;
     }
-    /* Also for a file that was gone: the unlink may be of a process that died before it synced. */
+    /* Also for a file that was already gone: the process that unlinked it may have died before it synced. */
     if (!sync_folder(&found, path, error))
         return FALSE;
     set_state(file, "removed");
@@ -324,7 +324,7 @@ static gboolean sync_file(const Found *found, const char *path, GError **error)
     return ok || vmig_fail_errno(error, errnum, "syncing %s", path);
 }
 
-/* The target's row, with the identity that it is going to have, so that a process after this one can tell its file. */
+/* The target's row, with its future identity, so that a later process can recognize the file. */
 static VmigJournalFile *target_row(const VmigJournalFile *from, const char *to)
 {
     const char *kind = kind_is(from, "part") ? "copy" : kind_is(from, "copy") ? "part" : from->kind;
@@ -337,7 +337,7 @@ static VmigJournalFile *target_row(const VmigJournalFile *from, const char *to)
     return row;
 }
 
-/* Between the look and the rename the owner of the folder may have put another file there: that one goes back. */
+/* Before the rename the owner of the directory may have put another file there. That file is moved back. */
 static gboolean check_moved(const Found *source, const Found *target, const char *from, GError **error)
 {
     struct statx sx;
@@ -359,7 +359,7 @@ static gboolean move(const Found *source, const Found *target, const char *from,
     return vmig_fail_errno(error, errno, "renaming %s to %s", from, to);
 }
 
-/* TRUE in *done if an earlier call has recorded the rename already. */
+/* *done is TRUE if an earlier call has already recorded the rename. */
 static gboolean check_rename(const VmigJournalFile *row, const VmigJournalFile *old, const Found *target,
                              const char *boot, gboolean *done, GError **error)
 {
@@ -378,7 +378,7 @@ static gboolean check_rename(const VmigJournalFile *row, const VmigJournalFile *
     return TRUE;
 }
 
-/* Whatever of it is still to do on the disk. */
+/* Does the part of the rename that is not done yet. */
 static gboolean act_rename(VmigJournal *journal, const VmigJournalFile *row, const VmigJournalFile *new,
                            const Found *source, const Found *target, gboolean intended, GError **error)
 {
@@ -414,12 +414,12 @@ gboolean vmig_gate_rename(VmigJournal *journal, const char *job_id, const char *
     g_autoptr(VmigJournalFile) new = target_row(row, to);
     if (!act_rename(journal, row, new, &source, &target, old != NULL && state_is(old, "intended"), error))
         return FALSE;
-    set_state(new, kind_is(new, "part") ? "made" : row->state); /* what was proven of it is so no more */
+    set_state(new, kind_is(new, "part") ? "made" : row->state); /* the proof of its content is no longer valid */
     set_state(row, "removed");
     return vmig_journal_file_put(journal, new, row, error);
 }
 
-/* The base's row ends with it: under that name there is nothing of it any more. */
+/* Marks the base's row as removed, because the file no longer has that name. */
 static gboolean note_taken(VmigJournal *journal, const char *job_id, const char *from, GError **error)
 {
     g_autoptr(VmigJournalFile) base = NULL;
@@ -446,7 +446,7 @@ gboolean vmig_gate_take(VmigJournal *journal, const char *job_id, const char *fr
         return FALSE;
     if (!kind_is(row, "part") || !state_is(row, "intended made"))
         return refuse(error, to, "it is not about to be made");
-    if (!source.exists && target.exists) /* by a process that died */
+    if (!source.exists && target.exists) /* a process that died has renamed it */
         return sync_folder(&source, from, error) && sync_folder(&target, to, error) &&
                note_taken(journal, job_id, from, error);
     if (target.exists)
@@ -456,7 +456,7 @@ gboolean vmig_gate_take(VmigJournal *journal, const char *job_id, const char *fr
            note_taken(journal, job_id, from, error);
 }
 
-/* What is there under that name, if the name says whose it is. */
+/* Adds the file at that path, if its name shows that it belongs to the job. */
 static gboolean add_found(VmigJournal *journal, GPtrArray *files, const char *job_id, const char *path,
                           const char *kind, GError **error)
 {
@@ -468,7 +468,7 @@ static gboolean add_found(VmigJournal *journal, GPtrArray *files, const char *jo
     g_autoptr(VmigJournalFile) file = vmig_journal_file_new(job_id, path, kind, "made");
     if (!look(journal, path, &found, error) || !vmig_journal_file_get(journal, job_id, path, &old, error))
         return FALSE;
-    /* A copy that was given an overlay's name does not become one. */
+    /* A record that gives a base copy the name of an overlay does not turn it into one. */
     if (old != NULL && !state_is(old, "removed") && strcmp(old->kind, kind) != 0)
         return refuse(error, path, "the journal has it already, as another file of this job");
     if (!found.exists || !type_fits(file, &found) || !carries_id(file))

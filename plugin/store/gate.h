@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The one gate for deletes. A file goes only if the journal proves that it is ours and that nobody needs it.
+/* The only gate for deletes. A file is removed only if the journal proves that vmig-snap made it and that it is no
+ * longer needed.
  *
  *   intend ─→ made ─→ verified ─→ redundant ─→ removed      each step is in the journal before the next
  *      └────────────────────────────┘
  *
- * Kinds: "part" (a base copy that is being copied), "hold" (throw-away target) and "socket" are redundant by nature;
- * "overlay" and "copy" only once somebody says why; "base" was not made by a job and has to be adopted first.
- * Paths are absolute and plain: no "..", no ".", no "//". Every function can be repeated after a crash.
+ * Kinds: "part" (a base copy that is being copied), "hold" (the throw-away target of a hold) and "socket" are always
+ * redundant. "overlay" and "copy" become redundant by vmig_gate_redundant(). "base" was not made by a job and must be
+ * adopted first. Paths are absolute and plain: no "..", no ".", no "//". Every function can be repeated after a crash.
  */
 #pragma once
 
@@ -14,40 +15,40 @@
 
 #include "store/journal.h"
 
-/* Before a file is made. Repeated it is success; a file that was removed can be intended again. GATE if it is made
- * already, or under that name as another kind. */
+/* Call it before a file is made. Repeating it is success, and a removed file can be intended again. GATE if the file is
+ * already made, or recorded under that name as another kind. */
 gboolean vmig_gate_intend(VmigJournal *journal, const char *job_id, const char *path, const char *kind, GError **error);
-/* After it was made: records which file it is. GATE if it was not intended or is of the wrong type. */
+/* Call it after the file was made: records its identity. GATE if it was not intended or has the wrong type. */
 gboolean vmig_gate_made(VmigJournal *journal, const char *job_id, const char *path, GError **error);
-/* Its content is proven. */
+/* The content of the file is proven. */
 gboolean vmig_gate_verified(VmigJournal *journal, const char *job_id, const char *path, GError **error);
-/* Nobody needs it any more; reason is for the journal and must not be empty. */
+/* The file is no longer needed. reason is for the journal and must not be empty. */
 gboolean vmig_gate_redundant(VmigJournal *journal, const char *job_id, const char *path, const char *reason,
                              GError **error);
-/* Names a file that the job did not make (kind "base"), by the identity that it had when the job verified it. */
+/* Records a file that the job did not make (kind "base"), with the identity that it had when the job verified it. */
 gboolean vmig_gate_adopt(VmigJournal *journal, const char *job_id, const char *path, guint64 dev, guint64 ino,
                          const char *kind, GError **error);
-/* Deletes, durably. GATE, and the file stays, unless
- *   - the journal has it for this job, and it is redundant, by nature or by word,
- *   - what is there is the file that was made (device, inode, birth), or, if the process died before it could record
- *     that, a part, hold, overlay or socket whose name carries the job's id,
- *   - an overlay holds no snapshot.
- * A file that is not there is success. */
+/* Deletes the file, durably. Fails with GATE and keeps the file unless
+ *   - the journal has it for this job and it is redundant, by its kind or by vmig_gate_redundant(),
+ *   - it is the file that was made (device, inode, birth) or, if the process died before it could record that, a part,
+ *     hold, overlay or socket whose name contains the job's id,
+ *   - it is not an overlay with a snapshot.
+ * A missing file is success. */
 gboolean vmig_gate_remove(VmigJournal *journal, const char *job_id, const char *path, GError **error);
-/* Gives a made file its final name, durably; never over another file (DESTINATION_EXISTS). A part becomes a base copy,
- * and a base copy a part that has to be verified again. */
+/* Gives a file its final name, durably, but never over another file (DESTINATION_EXISTS). A part becomes a base copy,
+ * and a base copy becomes a part that must be verified again. */
 gboolean vmig_gate_rename(VmigJournal *journal, const char *job_id, const char *from, const char *to, GError **error);
-/* Makes an image that an earlier job kept the part that this one begins with: gives it the part's name, durably. The
- * caller has made sure that nobody needs it under its own name, and dev and ino are what he looked at. The part has to
- * be intended, and is recorded by vmig_gate_made() afterwards. */
+/* Reuses an image that an earlier job kept: gives it the name of this job's part, durably. The caller must have made
+ * sure that the image is not needed under its own name; dev and ino identify the file that was checked. The part must
+ * be intended, and must be recorded with vmig_gate_made() afterwards. */
 gboolean vmig_gate_take(VmigJournal *journal, const char *job_id, const char *from, const char *to, guint64 dev,
                         guint64 ino, GError **error);
-/* For a journal that was replaced by an older one: the other host's record is the true one. In one transaction the
- * journal takes it, with the token if that is given, and records anew which file each of the record's overlays and
- * holds of this host is, by its name: what the older journal has may be one of an earlier try. Removing them is
- * as much for the gate as ever. */
+/* For a journal that was replaced by an older one: the other host's record is the right one. In one transaction the
+ * journal takes the record, with the token if it was transferred, and records the identity of each overlay and hold of
+ * this host by its name, because the older journal may have those of an earlier try. The gate still decides about their
+ * removal. */
 gboolean vmig_gate_catch_up(VmigJournal *journal, const VmigJob *record, const char *role, GError **error);
-/* VmigJournalFile: what the job has not removed. Not all of them need to exist. */
+/* VmigJournalFile: the files that the job has not removed. Some of them may not exist. */
 GPtrArray *vmig_gate_list(VmigJournal *journal, const char *job_id, GError **error);
-/* The job that a path belongs to by the journal, the newest one; *job_id is NULL if it is nobody's. */
+/* The newest job that a path belongs to according to the journal; *job_id is NULL if there is none. */
 gboolean vmig_gate_owner(VmigJournal *journal, const char *path, char **job_id, GError **error);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* SQLite as the journal needs it: bound statements, its errors in our words, transactions that get by with a full disk.
- */
+/* SQLite as the journal needs it: bound statements, errors in this project's domain, transactions that tolerate a full
+ * disk. */
 #include "store/journal-private.h"
 
 #include <errno.h>
@@ -8,8 +8,8 @@
 #include <string.h>
 #include <time.h>
 
-/* Every row carries a sum over all of its columns, because SQLite's pages have none: a flipped bit in a record would
- * be read as a record. As a CHECK it is proven by PRAGMA integrity_check, and a writer that does not know the function
+/* Every row has a sum over all of its columns, because SQLite's pages have no checksums: otherwise a record with a
+ * flipped bit would be accepted. As a CHECK it is verified by PRAGMA integrity_check, and a writer without the function
  * cannot write. */
 const char vmig_journal_ddl[] =
     "CREATE TABLE meta (key TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL,"
@@ -51,7 +51,7 @@ const char vmig_journal_ddl[] =
 
     "CREATE TABLE reserve (room BLOB NOT NULL) STRICT;";
 
-/* Type and length go in with each value, so that no two rows have the same text to hash. */
+/* The hash includes the type and length of each value, so that no two rows hash the same text. */
 static void sum_function(sqlite3_context *context, int n_values, sqlite3_value **values)
 {
     g_autoptr(GChecksum) checksum = g_checksum_new(G_CHECKSUM_SHA256);
@@ -76,8 +76,8 @@ gboolean vmig_db_add_functions(sqlite3 *db)
                                       sum_function, NULL, NULL, NULL) == SQLITE_OK;
 }
 
-/* SQLite reports a full disk as SQLITE_FULL where write() gave ENOSPC; a quota or a file size limit is an I/O error
- * to it (os_unix.c, unixWrite). */
+/* SQLite reports a full disk as SQLITE_FULL if write() gave ENOSPC. It reports a quota or a file size limit as an I/O
+ * error (os_unix.c, unixWrite). */
 static gboolean is_full(int code, int errnum)
 {
     return (code & 0xff) == SQLITE_FULL || ((code & 0xff) == SQLITE_IOERR && code != SQLITE_IOERR_FSYNC &&
@@ -111,7 +111,7 @@ gboolean vmig_db_fail(VmigJournal *journal, GError **error, const char *doing)
     case SQLITE_CONSTRAINT:
         return vmig_fail(error, VMIG_ERROR_STATE, NULL, "%s the journal %s: %s", doing, journal->path, text);
     default:
-        /* After a failed fsync nobody knows what the disk has, and a second fsync would say that all is well. */
+        /* After a failed fsync the contents of the disk are unknown, and a second fsync would report success. */
         journal->broken = journal->broken || code == SQLITE_IOERR_FSYNC || code == SQLITE_IOERR_DIR_FSYNC;
         return vmig_fail(error, VMIG_ERROR_JOURNAL, "Look for I/O errors in the kernel's log.",
                          "%s the journal %s: %s%s%s", doing, journal->path, text, errnum != 0 ? ": " : "",
@@ -228,7 +228,8 @@ static gboolean run_once(VmigJournal *journal, VmigDbWork work, gpointer data, G
         return FALSE;
     if (work(journal, data, error) && vmig_db_run(error, journal, "COMMIT", ""))
         return TRUE;
-    /* Some errors have rolled back already; one here leaves the file to the rollback of whoever opens it next. */
+    /* Some errors have already rolled back. If the rollback itself fails, the next process that opens the file rolls
+     * back. */
     if (!sqlite3_get_autocommit(journal->db))
         vmig_db_run(NULL, journal, "ROLLBACK", "");
     return FALSE;

@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The journal of an older vmig-snap, 0.1.0. Its version 1 kept the XML of snapshots inside the records, and had other
- * names for two kinds of files. The records of jobs that have ended are read alike. An
- * unfinished job is another matter: its fields mean something else, and only the program that wrote them may act on
- * them. */
+ * names for two kinds of files. Records of finished jobs are read in the same way. The fields of an unfinished job have
+ * other meanings, and only the program that wrote them may act on them. */
 #include "store/journal-private.h"
 
 #include "core/names.h"
 
-/* Of the unfinished jobs so many are named. */
+/* The maximum number of unfinished jobs in a message. */
 #define MOST_NAMED 5
 
-/* The kinds of files as version 1 named them. */
+/* The kinds of files in version 1. */
 #define OLDER_KINDS "'part', 'seed', 'overlay', 'park', 'socket', 'base'"
 
 const char *vmig_journal_older_schema(gint64 version)
@@ -20,7 +19,7 @@ const char *vmig_journal_older_schema(gint64 version)
                         : NULL;
 }
 
-/* "0123456789abcdef of 'web1', ..."; *first is the id of the first one, NULL if there is none. */
+/* "0123456789abcdef of 'web1', ..."; *first is the id of the first job, or NULL. */
 static char *name_unfinished(VmigJournal *journal, char **first, GError **error)
 {
     g_autoptr(GString) text = g_string_new(NULL);
@@ -64,7 +63,7 @@ static gboolean refuse_unfinished(VmigJournal *journal, GError **error)
                      n > MOST_NAMED ? ", ..." : "");
 }
 
-/* The rows of files, under the names that their kinds have now. */
+/* Converts the rows of files to the current names of their kinds. */
 static gboolean carry_files(VmigJournal *journal, GError **error)
 {
     static const char *const steps[] = {
@@ -84,7 +83,7 @@ static gboolean carry_files(VmigJournal *journal, GError **error)
     return TRUE;
 }
 
-/* Another process may have been first. */
+/* Another process may have upgraded it first. */
 static gboolean carry_over(VmigJournal *journal, G_GNUC_UNUSED gpointer data, GError **error)
 {
     gint64 version = 0;

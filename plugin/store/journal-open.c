@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Making, checking, opening and setting aside the journal's file. */
+/* Creates, checks, opens and sets aside the journal's file. */
 #include "store/journal-private.h"
 
 #include <errno.h>
@@ -15,7 +15,7 @@
     "SELECT group_concat(type || ' ' || name || ' ' || tbl_name || ' ' || coalesce(sql, ''), char(10)) FROM"           \
     " (SELECT * FROM sqlite_schema WHERE name NOT LIKE 'sqlite_stat%' ORDER BY name)"
 #define DAMAGED_HINT "`vmig-snap doctor` says what the hosts have; `doctor --fix` sets the journal aside."
-/* So much has to be free before room is reserved (again): the guest needs it more. */
+/* Free space that is required before space is reserved (again): the guest needs it more. */
 #define PLENTY (8 * 1024 * 1024)
 
 static gboolean refuse(GError **error, const char *path, const char *hint, const char *why)
@@ -23,7 +23,7 @@ static gboolean refuse(GError **error, const char *path, const char *hint, const
     return vmig_fail(error, VMIG_ERROR_JOURNAL, hint, "the journal %s: %s", path, why);
 }
 
-/* The code alone lets `doctor --fix` set the journal aside; the hint is for people. */
+/* `doctor --fix` sets the journal aside because of this code. The hint is for people. */
 static gboolean refuse_damaged(GError **error, const char *path, const char *why)
 {
     return vmig_fail(error, VMIG_ERROR_JOURNAL_DAMAGED, DAMAGED_HINT, "the journal %s: %s", path, why);
@@ -42,8 +42,8 @@ static gboolean check_folder(int fd, const char *folder, GError **error)
     return TRUE;
 }
 
-/* *exists is FALSE if there is nothing. Only looks: opening and closing the database would drop the POSIX locks that
- * SQLite holds on it in this process (sqlite.org/howtocorrupt.html, 2.2). */
+/* *exists is FALSE if there is no file. Uses only fstatat(): opening and closing the database would drop the POSIX
+ * locks that SQLite holds on it in this process (sqlite.org/howtocorrupt.html, 2.2). */
 static gboolean check_file(int dir_fd, const char *name, const char *path, gboolean *exists, GError **error)
 {
     struct stat st;
@@ -103,7 +103,7 @@ static gboolean set_meta(sqlite3 *db, const char *key, const char *value)
            sqlite3_bind_text(stmt, 2, value, -1, SQLITE_TRANSIENT) == SQLITE_OK && sqlite3_step(stmt) == SQLITE_DONE;
 }
 
-/* An empty journal in memory: what a new file is filled with, and what a schema is compared with. */
+/* An empty journal in memory: the contents of a new file, and the reference for the comparison of schemas. */
 static sqlite3 *new_database(const char *machine_id)
 {
     g_autoptr(sqlite3) db = NULL;
@@ -134,8 +134,8 @@ static gboolean write_all(int fd, const guint8 *data, gsize length)
     return TRUE;
 }
 
-/* The file gets its name only when it is complete and on the disk, and only if nobody was first: so a journal that is
- * empty or half there is always damage and never somebody's beginning. */
+/* The file gets its name only when it is complete and on the disk, and only if no other process was first. An empty or
+ * incomplete journal is therefore always damage, and never one that another process is creating. */
 static gboolean create(int dir_fd, const char *name, const char *path, const char *machine_id, GError **error)
 {
     g_autoptr(sqlite3) db = new_database(machine_id);
@@ -166,9 +166,8 @@ static gboolean create(int dir_fd, const char *name, const char *path, const cha
     return FALSE;
 }
 
-/* Where the database is missing but its rollback file is there, somebody took the database away: a new one would be
- * "rolled back" with the old one's pages. The rollback file is looked for first, since it is made after the database.
- */
+/* If the rollback file exists without the database, the database was removed: a new one would be "rolled back" with the
+ * old one's pages. The rollback file is checked first, because it is created after the database. */
 static gboolean find_or_create(VmigJournal *journal, const char *machine_id, GError **error)
 {
     g_autofree char *name = g_path_get_basename(journal->path);
@@ -191,11 +190,11 @@ static gboolean find_or_create(VmigJournal *journal, const char *machine_id, GEr
 }
 
 /* The rollback file is kept (PERSIST) rather than removed after each commit (DELETE) or replaced by a log (WAL):
- *  - its blocks stay allocated, so that a commit on a full disk has room for its rollback data. A log would need new
- *    blocks for every commit, however much room the database had inside.
- *  - a commit ends with the file's header zeroed and synced. DELETE ends with an unlink that synchronous=FULL does not
- *    sync, so that a power loss could take back a commit that was reported (pragma.html, synchronous=EXTRA).
- *  - the database is one file at rest, and can be read on a read-only file system. */
+ * - Its blocks stay allocated, so that a commit on a full disk has room for its rollback data. A log would need new
+ *   blocks for every commit, whatever free space the database has inside.
+ * - A commit ends with the file's header zeroed and synced. DELETE ends with an unlink that synchronous=FULL does not
+ *   sync, so that a power loss could take back a commit that was reported (pragma.html, synchronous=EXTRA).
+ * - The database is one file at rest, and can be read on a read-only file system. */
 static gboolean configure(VmigJournal *journal, GError **error)
 {
     gboolean row = FALSE;
@@ -207,7 +206,7 @@ static gboolean configure(VmigJournal *journal, GError **error)
     sqlite3_db_config(journal->db, SQLITE_DBCONFIG_DQS_DDL, 0, NULL);
     sqlite3_db_config(journal->db, SQLITE_DBCONFIG_DQS_DML, 0, NULL);
     if (!vmig_db_add_functions(journal->db) ||
-        /* Debian builds SQLite with secure_delete: giving the reserve back would then write all of it. */
+        /* Debian builds SQLite with secure_delete: releasing the reserve would then write all of it. */
         !vmig_db_run(error, journal, "PRAGMA secure_delete = OFF", "") ||
         !vmig_db_run(error, journal, "PRAGMA synchronous = FULL", "") ||
         !vmig_db_run(error, journal, "PRAGMA foreign_keys = ON", "") ||
@@ -244,7 +243,7 @@ static gboolean check_version(VmigJournal *journal, GError **error)
     return TRUE;
 }
 
-/* A trigger or an index with other text would no longer enforce what the code relies on. */
+/* A trigger or an index with another text might not enforce what the code relies on. */
 static gboolean check_schema(VmigJournal *journal, GError **error)
 {
     gboolean row = FALSE;
@@ -267,8 +266,8 @@ static gboolean check_schema(VmigJournal *journal, GError **error)
 gboolean vmig_journal_check(VmigJournal *journal, GError **error)
 {
     gboolean row = FALSE;
-    /* integrity_check rather than quick_check: it compares the indexes with the tables too. A job that is in the table
-     * but not in the index of the unfinished ones would not be found, and its domain would be moved a second time. */
+    /* integrity_check, not quick_check: it also compares the indexes with the tables. A job that is in the table but
+     * not in the index of unfinished jobs would not be found, and its domain would be migrated a second time. */
     g_autoptr(sqlite3_stmt) stmt = vmig_db_prepare(error, journal, "PRAGMA integrity_check(1)", "");
 
     if (stmt == NULL || !vmig_db_step(journal, stmt, &row, error))
@@ -280,7 +279,7 @@ gboolean vmig_journal_check(VmigJournal *journal, GError **error)
     return refuse_damaged(error, journal->path, why);
 }
 
-/* Who may begin a job goes by the index of the unfinished ones: one that is in the table alone would be overlooked. */
+/* The check for unfinished jobs uses their index. A job that is only in the table would be overlooked. */
 static gboolean check_unfinished(VmigJournal *journal, GError **error)
 {
     gint64 missing = 0;
@@ -292,8 +291,8 @@ static gboolean check_unfinished(VmigJournal *journal, GError **error)
            (missing == 0 || refuse_damaged(error, journal->path, "it is damaged (its index of unfinished jobs)"));
 }
 
-/* The time of a full check grows with the file. Of a large one the index that matters is compared, and the sums of the
- * rows that are read are proven. */
+/* A full check takes longer for a larger file. For a large one, only the index of unfinished jobs is compared, and the
+ * sums of the rows that are read are verified. */
 static gboolean check_content(VmigJournal *journal, GError **error)
 {
     gint64 pages = 0;
@@ -306,7 +305,7 @@ static gboolean check_content(VmigJournal *journal, GError **error)
                                                        : vmig_journal_check(journal, error);
 }
 
-/* A row that says on which host the journal is, and cannot be trusted, says nothing. */
+/* A row with a wrong sum proves nothing about the host of the journal. */
 static gboolean check_machine(VmigJournal *journal, const char *machine_id, GError **error)
 {
     gboolean row = FALSE;
@@ -330,8 +329,8 @@ static gboolean reserve_row(VmigJournal *journal, G_GNUC_UNUSED gpointer data, G
     return vmig_db_run(error, journal, "INSERT INTO reserve VALUES (zeroblob(?1))", "i", (gint64)VMIG_JOURNAL_RESERVE);
 }
 
-/* Best effort: without it a full disk stops the journal, which is then said when it happens. KEEP_SIZE, since SQLite
- * need not see the blocks; closing this file drops no lock, SQLite locks only the database. */
+/* Best effort: without the reserve a full disk stops the journal, which is reported when it happens. KEEP_SIZE, because
+ * SQLite need not see the blocks. Closing this file drops no lock, because SQLite locks only the database. */
 static void reserve(VmigJournal *journal)
 {
     g_autofree char *rollback = g_strconcat(journal->path, "-journal", NULL);
@@ -346,7 +345,7 @@ static void reserve(VmigJournal *journal)
         if (fstat(fd, &st) == 0 && (gint64)st.st_blocks * 512 < VMIG_JOURNAL_ROLLBACK_ROOM &&
             fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, VMIG_JOURNAL_ROLLBACK_ROOM) == 0) {
             fsync(fd);
-            /* Its name has to be durable before a commit needs it: SQLite syncs the folder, but ignores the result. */
+            /* Its name must be durable before a commit needs it: SQLite syncs the directory, but ignores the result. */
             fsync(journal->dir_fd);
         }
         close(fd);
@@ -369,10 +368,10 @@ static gboolean open_database(VmigJournal *journal, GError **error)
     struct stat st;
     g_autofree char *name = g_path_get_basename(journal->path);
 
-    /* To SQLite an empty file is a new database. */
+    /* SQLite takes an empty file for a new database. */
     if (fstatat(journal->dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size == 0)
         return refuse_damaged(error, journal->path, "it is empty");
-    /* For reading, too: after a crash the first reader has to roll back. On a read-only file system SQLite reads. */
+    /* Read-write even for reading: the first reader after a crash must roll back. SQLite falls back to read-only. */
     if (sqlite3_open_v2(journal->path, &journal->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX, NULL) != SQLITE_OK)
         return vmig_db_fail(journal, error, "opening");
     return TRUE;
@@ -452,7 +451,7 @@ const char *vmig_journal_boot_id(const VmigJournal *journal)
     return journal->boot_id;
 }
 
-/* The database first: between the two renames the rollback file is alone, which open refuses and this repairs. */
+/* The database first: opening refuses a rollback file without a database, and another call sets that file aside too. */
 static gboolean rename_pair(int dir_fd, const char *name, const char *new_name, gboolean *any, GError **error)
 {
     const char *suffixes[] = {"", "-journal"};

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Jobs as they are read: a row counts only if its sum is right and its record says the same. What is asked often goes
- * by an index, so that it takes as long with a hundred thousand jobs behind as with one. */
+/* Reads jobs: a row is valid only if its sum is right and its record agrees with it. Frequent queries use an index, so
+ * that they take as long with a hundred thousand finished jobs as with one. */
 #include "store/journal-private.h"
 
 #include <string.h>
 
-/* The columns that read_job() expects; the last one says whether the row's sum is right. */
+/* The columns that read_job() expects. The last one shows whether the row's sum is right. */
 #define JOB_COLUMNS                                                                                                    \
     "SELECT id, uuid, domain, state, finished, record,"                                                                \
     " sum = vmig_sum('job', id, uuid, domain, role, state, finished, since, updated, record) FROM job "
@@ -16,7 +16,7 @@ static gboolean fail_record(GError **error, const char *id, const char *why)
                      "the journal's record of job %s cannot be trusted: %s", id, why);
 }
 
-/* Row and record have to say the same: a record that got under another row must not be taken for its job. */
+/* Row and record must agree: a record that ended up under another row must not be taken for that job. */
 static VmigJob *read_job(sqlite3_stmt *stmt, GError **error)
 {
     g_autoptr(GError) failure = NULL;
@@ -120,7 +120,7 @@ gboolean vmig_journal_find_ended(VmigJournal *journal, const char *uuid_or_name,
 static GPtrArray *read_jobs(VmigJournal *journal, gboolean all, gint64 most, GError **error)
 {
     g_autoptr(GPtrArray) jobs = g_ptr_array_new_with_free_func((GDestroyNotify)vmig_job_free);
-    /* Two statements: each has its own index, whatever is in the table. */
+    /* Two statements, so that each uses its own index, whatever the table contains. */
     g_autoptr(sqlite3_stmt) stmt =
         vmig_db_prepare(error, journal,
                         all ? JOB_COLUMNS "ORDER BY updated DESC LIMIT ?1"

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The XML of a job's snapshots. It never changes and may be hundreds of megabytes, so that it is written once, beside
- * the record, under the SHA-256 of its bytes. The record carries these names; a journal takes no record of an
- * unfinished job whose texts it does not have. They go with the end of the job. */
+/* The XML of a job's snapshots. It never changes and may have hundreds of megabytes, so it is written once, beside the
+ * record, under the SHA-256 of its bytes. The record contains these names. A journal refuses the record of an
+ * unfinished job whose texts it lacks. The texts are removed when the job ends. */
 #include "store/journal-private.h"
 
 #include <string.h>
 
-/* What came for a job that was never recorded here is of no use after this time. */
+/* Texts for a job that was never recorded here are useless after this time. */
 #define ORPHAN_S (7 * 24 * 3600)
 
-/* The names of what the journal has for the job. */
+/* The names of the texts that the journal has for the job. */
 static GHashTable *known_names(VmigJournal *journal, const char *id, GError **error)
 {
     g_autoptr(GHashTable) names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);

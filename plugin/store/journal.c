@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Jobs as they are written, transitions and the token. How the file is opened is in journal-open.c, how SQLite is
- * spoken to in journal-db.c, how jobs are read in journal-read.c; files and history are in journal-files.c. */
+/* Writes jobs, transitions and the token. journal-open.c opens the file, journal-db.c calls SQLite, journal-read.c
+ * reads jobs, and journal-files.c has files and history. */
 #include "store/journal-private.h"
 
 #include <string.h>
 
-/* What the row has beside the record. */
+/* The columns of the row besides the record. */
 typedef struct {
     char *role;
     char *state;
@@ -80,7 +80,7 @@ static gboolean check_job(const VmigJob *job, GError **error)
 {
     if (!vmig_journal_is_id(job->id))
         return vmig_fail(error, VMIG_ERROR_BAD_NAME, NULL, "'%s' is no job id", job->id != NULL ? job->id : "");
-    /* Lower case only, as libvirt gives it: there is one unfinished job per UUID, by comparing text. */
+    /* Lower case only, as libvirt writes it: uniqueness of the unfinished job per UUID relies on text comparison. */
     if (job->uuid == NULL || !g_uuid_string_is_valid(job->uuid) || strpbrk(job->uuid, "ABCDEF") != NULL)
         return vmig_fail(error, VMIG_ERROR_BAD_NAME, NULL, "job %s: '%s' is no UUID", job->id,
                          job->uuid != NULL ? job->uuid : "");
@@ -90,7 +90,7 @@ static gboolean check_job(const VmigJob *job, GError **error)
     return TRUE;
 }
 
-/* What cannot be read again must not replace what can: JSON is UTF-8, but paths are bytes. */
+/* A record that cannot be read again must not replace one that can: JSON is UTF-8, but paths are bytes. */
 static char *record_text(const VmigJob *job, GError **error)
 {
     g_autofree char *record = vmig_job_to_string(job);
@@ -101,7 +101,7 @@ static char *record_text(const VmigJob *job, GError **error)
     return NULL;
 }
 
-/* Names the unfinished job of the domain. */
+/* Fails if the domain has an unfinished job, and names it. */
 static gboolean check_unlocked(VmigJournal *journal, const VmigJob *job, GError **error)
 {
     gboolean more = FALSE;
@@ -167,7 +167,8 @@ gboolean vmig_journal_create_job(VmigJournal *journal, const VmigJob *job, const
     return check_job(job, error) && vmig_db_transaction(journal, job->id, insert_job, &new_job, error);
 }
 
-/* The record and what derives from it. The token has a table of its own, so that no record, however old, moves it. */
+/* Updates the record and the columns that derive from it. The token has a table of its own, so that no record, however
+ * old, can change it. */
 static gboolean update_job(VmigJournal *journal, const VmigJob *job, const JobRow *row, GError **error)
 {
     g_autofree char *record = record_text(job, error);
@@ -212,8 +213,8 @@ gboolean vmig_journal_save(VmigJournal *journal, const VmigJob *job, GError **er
     return check_job(job, error) && vmig_db_transaction(journal, job->id, save_job, (gpointer)job, error);
 }
 
-/* A job that ended belongs to whom the token says: with DONE the guest is the destination's. One that was set aside
- * ends on either host, and moves no token. */
+/* The owner of a finished job must match the token: with DONE it is the destination. A job that was set aside may end
+ * on either host, and does not move the token. */
 static gboolean check_end(const VmigJob *job, const char *token, GError **error)
 {
     gboolean given = strcmp(token, VMIG_OWNER_DESTINATION) == 0;
@@ -227,7 +228,7 @@ static gboolean check_end(const VmigJob *job, const char *token, GError **error)
                      token);
 }
 
-/* What this host has seen decided stays decided, whatever the other host's process sends. */
+/* Decisions recorded on this host cannot be undone by the other host's process. */
 static gboolean check_put(VmigJournal *journal, const VmigJob *job, const JobRow *row, const char *role, GError **error)
 {
     VmigState old = vmig_state_from_name(row->state);
@@ -271,8 +272,8 @@ static gboolean put_job(VmigJournal *journal, gpointer data, GError **error)
            vmig_db_history(journal, job->id, row->state, job->state, "result", "by the other host", error);
 }
 
-/* A job that is given away when this host hears of it for the first time was known here before: the journal is an older
- * one, and takes more than the record. */
+/* If the first record of a job on this host shows the token as transferred, this host knew the job before. Its journal
+ * is an older one, and needs more than the record. */
 static gboolean put_known(VmigJournal *journal, gpointer data, GError **error)
 {
     const NewJob *new_job = data;
@@ -386,7 +387,7 @@ char *vmig_journal_token(VmigJournal *journal, const char *id, GError **error)
     return need_row(journal, id, &row, error) ? g_strdup(row->token) : NULL;
 }
 
-/* The only way that it goes. */
+/* The token moves only in this direction. */
 static gboolean move_token(VmigJournal *journal, const char *id, JobRow *row, GError **error)
 {
     if (row->finished != 0)
@@ -401,7 +402,7 @@ static gboolean move_token(VmigJournal *journal, const char *id, JobRow *row, GE
     return TRUE;
 }
 
-/* The record carries the token too, for the other host: both change together. */
+/* The record contains the token too, for the other host. Both change together. */
 static gboolean write_token(VmigJournal *journal, gpointer data, GError **error)
 {
     const Note *want = data;
@@ -409,7 +410,7 @@ static gboolean write_token(VmigJournal *journal, gpointer data, GError **error)
 
     if (!need_row(journal, want->id, &row, error))
         return FALSE;
-    /* Written again: what is read after a failed sync need not be on the disk. */
+    /* Written again, because data read after a failed sync need not be on the disk. */
     if (strcmp(row->token, want->text) == 0)
         return vmig_db_note(journal, want->id, "the token stays where it is", error);
     if (strcmp(row->token, VMIG_OWNER_DESTINATION) == 0)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The operation lock: an OFD write lock on a file of its own. Open file description locks rather than POSIX ones, since
- * those end when any descriptor of the file is closed in the process, and a child does not inherit them. */
+/* The operation lock: an OFD write lock on a file of its own. A POSIX lock would end when the process closes any
+ * descriptor of the file, and a child would not inherit it. */
 #include "store/oplock.h"
 
 #include <errno.h>
@@ -16,7 +16,7 @@ struct VmigOpLock {
     int fd;
 };
 
-/* A name that goes into a path: 36 hex digits and dashes, nothing else. */
+/* The UUID becomes part of a path: only 36 hex digits and dashes are accepted. */
 static gboolean check_uuid(const char *uuid, GError **error)
 {
     return g_uuid_string_is_valid(uuid) || vmig_fail(error, VMIG_ERROR_BAD_NAME, NULL, "'%s' is no UUID", uuid);
@@ -24,7 +24,7 @@ static gboolean check_uuid(const char *uuid, GError **error)
 
 static int open_lock(const char *dir, const char *uuid, gboolean create, GError **error)
 {
-    /* One spelling, or two processes would lock two files. */
+    /* A single spelling, otherwise two processes would lock two files. */
     g_autofree char *lower = g_ascii_strdown(uuid, -1);
     g_autofree char *name = g_strconcat(lower, ".lock", NULL);
     struct stat st;
@@ -62,7 +62,7 @@ static JsonObject *read_content(int fd)
     return node != NULL && JSON_NODE_HOLDS_OBJECT(node) ? json_node_dup_object(node) : NULL;
 }
 
-/* What a file says is for people only and may be half written: the lock is the kernel's. */
+/* The contents of the file are only for people and may be incomplete: the kernel holds the lock. */
 static const char *text_of(JsonObject *content, const char *member)
 {
     JsonNode *node = content != NULL ? json_object_get_member(content, member) : NULL;
@@ -142,7 +142,7 @@ VmigOpLock *vmig_oplock_take_for(const char *dir, const char *uuid, const char *
 
 void vmig_oplock_release(VmigOpLock *lock)
 {
-    /* No unlink: another process may have the file open and is about to lock it. */
+    /* No unlink: another process may have the file open and be about to lock it. */
     close(lock->fd);
     g_free(lock);
 }
@@ -152,7 +152,7 @@ int vmig_oplock_fd(const VmigOpLock *lock)
     return lock->fd;
 }
 
-/* *fd of the lock, -1 where nobody holds it. */
+/* *fd of the lock file, -1 if no process holds the lock. */
 static gboolean open_held(const char *dir, const char *uuid, int *fd, GError **error)
 {
     struct flock probe = {.l_type = F_WRLCK, .l_whence = SEEK_SET};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Finding a process by what it has open. */
+/* Finds a process by the files that it has open. */
 #include "store/process.h"
 
 #include <glib.h>
@@ -30,7 +30,8 @@ int vmig_process_that_has(int pid, const struct stat *file)
 {
     int pidfd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
 
-    /* It lives after /proc was read: what was read was its own, and not of a later process of that number. */
+    /* The process is still alive after /proc was read, so the data was not that of a later process with the same
+     * number. */
     if (pidfd < 0 || (has_open(pid, file) && vmig_process_signal(pidfd, 0) == 0))
         return pidfd;
     close(pidfd);
