@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The table. Rows are tried from the top; the first that fits decides; what fits none is not let through.
+/* The decision table. Rows are tried from the top, and the first match decides. Without a match there is a veto.
  *
- * Why each veto: a guest that starts from the base while its overlay holds newer writes is thrown back in time and can
- * never be put together again; one that starts on a host without the token may run twice; one that starts in the
- * middle of an offline commit meets disks that are being written. */
+ * The reasons for the vetoes: a guest that starts from the base while its overlay holds newer writes is reverted to an
+ * old state, and overlay and base can never be combined again. A guest that starts on a host without the token may run
+ * twice. A guest that starts during an offline commit uses disks that are being written.
+ */
 #include "hooks/hook-decide.h"
 
 #include <string.h>
@@ -11,7 +12,7 @@
 #define IN(state) (1u << VMIG_STATE_##state)
 #define BEFORE (IN(PLAN) | IN(LOCK) | IN(OVERLAY) | IN(COPY) | IN(PREPARE) | IN(DROP_METADATA))
 #define UNSETTLED (IN(UNCERTAIN) | IN(ROLLBACK))
-/* The record of the other host may lag behind the token. */
+/* The state in the other host's record may lag behind the token. */
 #define ARRIVED (IN(PREPARE) | IN(DROP_METADATA) | IN(MIGRATE) | IN(UNCERTAIN) | IN(ACTIVATE) | IN(COMMIT))
 
 #define BASES (1u << VMIG_HOOK_CHAIN_BASES)
@@ -20,8 +21,8 @@
 #define OTHERS (1u << VMIG_HOOK_CHAIN_OTHER)
 #define NOT_SEEN (1u << VMIG_HOOK_CHAIN_UNKNOWN)
 
-/* What a row asks of one fact. Each kind of fact has a type of its own, so that a value in the wrong column does not
- * compile (-Wenum-conversion). A column that is left out asks nothing. */
+/* The condition of a row for one fact. Each kind of fact has a type of its own, so that a value in the wrong column
+ * does not compile (-Wenum-conversion). A column that is left out matches everything. */
 typedef enum {
     EITHER_HOST,
     THE_SOURCE,
@@ -43,8 +44,8 @@ typedef struct {
 } ChainSet;
 
 typedef struct {
-    Host here;  /* which host of the job this one is */
-    Host owner; /* which host may run the guest: the token */
+    Host here;  /* this host's part in the job */
+    Host owner; /* the host that may run the guest: it has the token */
     StateSet state;
     Answer handed;
     Answer pivoted;
@@ -55,21 +56,21 @@ typedef struct {
     VmigHookVerdict verdict;
 } Row;
 
-/* A start: `virsh start`, autostart, a revert, a saved image, and the start that is half of a migration. */
+/* Starts: `virsh start`, autostart, a revert, a saved image, and the start that is a part of a migration. */
 /* clang-format off */
 #define STATES(set) {.states = (set)}
 #define CHAINS(set) {.chains = (set)}
 
 static const Row starts[] = {
-    /* The destination has the guest: for good. */
+    /* The destination has the guest, permanently. */
     {.here = THE_SOURCE, .owner = THE_DESTINATION, .verdict = VMIG_HOOK_VETO_TWIN},
 
-    /* On the source, which has it. While it is handed over nobody may say that it stays: the destination may be given
-     * the token because the source's QEMU is gone. */
+    /* The source has the guest. During the migration no start may be allowed: the destination may get the token because
+     * the source's QEMU is gone. */
     {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(IN(MIGRATE)), .verdict = VMIG_HOOK_VETO_UNDECIDED},
     {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(UNSETTLED),
      .handed = YES, .verdict = VMIG_HOOK_VETO_UNDECIDED},
-    /* Were the overlays ever in use? A crash right there leaves that to resume. */
+    /* If a crash happened in OVERLAY, resume has to find out whether the overlays were ever in use. */
     {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(IN(OVERLAY)),
      .pivoted = NO, .overlays = YES, .chain = CHAINS(BASES), .verdict = VMIG_HOOK_VETO_UNDECIDED},
     {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(BEFORE | UNSETTLED),
@@ -80,7 +81,7 @@ static const Row starts[] = {
      .pivoted = NO, .overlays = YES, .busy = YES, .verdict = VMIG_HOOK_VETO_REPAIR},
     {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(IN(BACK_COMMIT)),
      .pivoted = NO, .overlays = YES, .busy = NO, .chain = CHAINS(OVERLAYS), .verdict = VMIG_HOOK_ALLOW},
-    /* Some disks may be on their base already: only the repair knows. */
+    /* Some disks may already be on their bases: only resume can find out. */
     {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(IN(BACK_PIVOT)),
      .pivoted = NO, .overlays = YES, .verdict = VMIG_HOOK_VETO_REPAIR},
     {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(IN(BACK_COMMIT) | IN(BACK_PIVOT)),
@@ -94,12 +95,12 @@ static const Row starts[] = {
     {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(IN(BACK_REDEFINE)),
      .chain = CHAINS(OVERLAYS | MIXED), .verdict = VMIG_HOOK_VETO_OVERLAY},
 
-    /* On the destination, which does not have it: only our own migration comes in. */
+    /* The source has the guest, and this is the destination: only the job's own migration may arrive. */
     {.here = THE_DESTINATION, .owner = THE_SOURCE, .state = STATES(IN(PREPARE) | IN(DROP_METADATA) | IN(MIGRATE)),
      .incoming = YES, .verdict = VMIG_HOOK_ALLOW},
     {.here = THE_DESTINATION, .owner = THE_SOURCE, .verdict = VMIG_HOOK_VETO_NOT_YET},
 
-    /* On the destination, which has it. Without the guest the commit is done offline by whoever holds the lock. */
+    /* The destination has the guest. While the guest is off, the process with the lock may commit offline. */
     {.here = THE_DESTINATION, .owner = THE_DESTINATION, .state = STATES(ARRIVED),
      .pivoted = NO, .overlays = YES, .busy = YES, .verdict = VMIG_HOOK_VETO_REPAIR},
     {.here = THE_DESTINATION, .owner = THE_DESTINATION, .state = STATES(ARRIVED),
@@ -119,7 +120,7 @@ static const Row starts[] = {
     {.here = THE_DESTINATION, .owner = THE_DESTINATION, .state = STATES(IN(REDEFINE) | IN(CLEANUP)),
      .chain = CHAINS(OVERLAYS | MIXED), .verdict = VMIG_HOOK_VETO_OVERLAY},
 
-    /* What is left says why as far as the definition tells. */
+    /* All other cases: the definition determines the reason of the veto. */
     {.chain = CHAINS(NOT_SEEN), .verdict = VMIG_HOOK_VETO_UNREADABLE},
     {.chain = CHAINS(BASES | MIXED), .verdict = VMIG_HOOK_VETO_BASE},
     {.chain = CHAINS(OTHERS | OVERLAYS), .verdict = VMIG_HOOK_VETO_CHAIN},
@@ -162,7 +163,7 @@ static VmigHookVerdict decide_start(const VmigHookFacts *f)
     return VMIG_HOOK_VETO_UNDECIDED;
 }
 
-/* A guest that comes in: only the one that this job waits for, and on the files that this job made for it. */
+/* Admits an arriving guest only if this job waits for it, and only on the files that this job made for it. */
 static VmigHookVerdict decide_migration(const VmigHookFacts *f)
 {
     guint waits = IN(PREPARE) | IN(DROP_METADATA) | IN(MIGRATE);
@@ -188,7 +189,7 @@ VmigHookVerdict vmig_hook_decide(const VmigHookFacts *f)
         return decide_migration(f);
     if (f->same_domain || f->chain == VMIG_HOOK_CHAIN_UNKNOWN)
         return decide_start(f);
-    /* Another guest that has the name: it is none of ours as long as it leaves the job's files alone. */
+    /* Another guest with the same name: the job does not concern it as long as it does not use the job's files. */
     return f->chain == VMIG_HOOK_CHAIN_OTHER ? VMIG_HOOK_ALLOW : VMIG_HOOK_VETO_FILES;
 }
 
@@ -218,7 +219,7 @@ const char *vmig_hook_verdict_name(VmigHookVerdict verdict)
     return verdict < VMIG_HOOK_VERDICT_LAST ? names[verdict] : "?";
 }
 
-/* The daemon's own calls have "-" where the others have a name and a sub-operation; a guest may be called "-". */
+/* The daemon's own calls have "-" as name and sub-operation. But a guest may be called "-" too. */
 VmigHookOp vmig_hook_op(const char *object, const char *op, const char *subop)
 {
     static const struct {

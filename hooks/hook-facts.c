@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Reading the facts. What cannot be read never counts as "nothing there". */
+/* Reads the facts. A fact that cannot be read never counts as "nothing there". */
 #include "hooks/hook-facts.h"
 
 #include <sqlite3.h>
@@ -21,7 +21,7 @@ static char *key(GKeyFile *file, const char *name, const char *otherwise)
     return value != NULL && g_path_is_absolute(value) ? g_steal_pointer(&value) : g_strdup(otherwise);
 }
 
-/* What another one can write does not decide where the journal is. */
+/* Refuses a file that another user can write, because it decides where the journal is. */
 static gboolean load(GKeyFile *file, const char *config, GError **error)
 {
     struct stat st;
@@ -78,7 +78,7 @@ void vmig_hook_sight_free(VmigHookSight *sight)
     g_free(sight);
 }
 
-/* --- the definition against the job --- */
+/* --- the definition compared with the job --- */
 
 static const char *overlay_of(const VmigDisk *disk, gboolean is_source)
 {
@@ -121,7 +121,7 @@ static VmigHookChain chain_of(const VmigDomainXml *xml, const VmigJob *job, gboo
 
 /* --- the journal --- */
 
-/* A state that was entered once: what is done there may have been done. */
+/* Whether the job ever entered this state: its work may have been done. */
 static gboolean was_in(GPtrArray *history, const char *state)
 {
     for (guint i = 0; i < history->len; i++) {
@@ -132,7 +132,7 @@ static gboolean was_in(GPtrArray *history, const char *state)
     return FALSE;
 }
 
-/* On the source an overlay that is there may have been written to, noted or not. */
+/* On the source an existing overlay may have been written to, whether recorded or not. */
 static gboolean has_overlays(const VmigJob *job, gboolean is_source)
 {
     if (is_source && job->frozen)
@@ -164,12 +164,13 @@ static gboolean fill_open(VmigHookSight *sight, const VmigHookPaths *paths, Vmig
     f->direct = vmig_job_merges_by_mirror(job);
     f->overlays = has_overlays(job, f->is_source);
     f->handed = was_in(history, "MIGRATE") || vmig_state_is(f->state, VMIG_STATE_HANDS_OVER);
-    /* A lock that cannot be read is taken for held. */
+    /* A lock that cannot be read counts as held. */
     f->busy = !vmig_oplock_holder(paths->lock_dir, job->uuid, &sight->holder, &unclear) || sight->holder != NULL;
     return TRUE;
 }
 
-/* The mark in the definition of a guest that this host gave away, of a job that has ended elsewhere. */
+/* Finds the guest's job by the element in the definition, if this host gave the guest away and the job has ended
+ * elsewhere. */
 static gboolean look_for_left(VmigHookSight *sight, VmigJournal *journal, const char *marked_job, const char *uuid,
                               GError **error)
 {
@@ -183,7 +184,7 @@ static gboolean look_for_left(VmigHookSight *sight, VmigJournal *journal, const 
         g_propagate_error(error, g_steal_pointer(&failure));
         return FALSE;
     }
-    /* Not all of the journal is proven here; a job that only its row knows is one that the index has lost. */
+    /* The journal is not fully verified here. If only the row knows of the unfinished job, the index has lost it. */
     if (!vmig_state_is_final(vmig_job_state(job)) && g_strcmp0(job->uuid, uuid) == 0)
         return vmig_fail(error, VMIG_ERROR_JOURNAL, NULL, "its index does not have the unfinished job %s", job->id);
     if (strcmp(role, VMIG_ROLE_SOURCE) == 0 && vmig_job_token_is_dest(job) && !job->source_clean &&
@@ -194,9 +195,9 @@ static gboolean look_for_left(VmigHookSight *sight, VmigJournal *journal, const 
     return TRUE;
 }
 
-/* One query, for the many guests that no job ever touched. TRUE if anything is found or wrong; and what this might
- * overlook in a damaged journal makes no difference, since a guest without our mark is let through by one that cannot
- * be trusted. */
+/* A single query, because most guests never had a job. TRUE if anything is found, or on any failure. If the query
+ * misses a job in a damaged journal, the result is the same: an untrusted journal lets a guest without vmig-snap's
+ * element start. */
 static gboolean may_concern(const char *journal, const char *name, const char *uuid)
 {
     static const char sql[] = "SELECT 1 FROM job INDEXED BY job_open WHERE finished = 0 AND"
@@ -229,7 +230,7 @@ static gboolean look_at_journal(VmigHookSight *sight, const VmigHookPaths *paths
         g_propagate_error(error, g_steal_pointer(&failure));
         return FALSE;
     }
-    /* By UUID first: the name may be another guest's by now. */
+    /* By UUID first, because another guest may have the name by now. */
     if ((domain != NULL && !vmig_journal_find_open(journal, domain->uuid, &sight->job, error)) ||
         (sight->job == NULL && !vmig_journal_find_open(journal, name, &sight->job, error)))
         return FALSE;
@@ -267,7 +268,7 @@ VmigHookSight *vmig_hook_look(const VmigHookPaths *paths, VmigHookOp op, const c
     return sight;
 }
 
-/* --- the words --- */
+/* --- the messages --- */
 
 char *vmig_hook_words(const VmigHookSight *sight, VmigHookVerdict verdict, const char *name)
 {

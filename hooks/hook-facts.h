@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the hook knows: the journal, the definition that libvirt hands over, the lock and the hook's own marks. Files
- * only: no libvirt, no network. */
+/* The facts of the hook, from the journal, the definition that libvirt provides, the lock and the hook's own markers.
+ * Reads only files: no libvirt, no network. */
 #pragma once
 
 #include <glib.h>
@@ -9,7 +9,7 @@
 #include "core/job.h"
 #include "hooks/hook-decide.h"
 
-/* The same file as in os/config.h, of which this reads two keys. */
+/* The configuration file of os/config.h, of which the hook reads two keys. */
 #define VMIG_HOOK_CONFIG "/etc/vmig-snap/vmig-snap.conf"
 
 typedef struct {
@@ -17,33 +17,34 @@ typedef struct {
     char *run_dir;
     char *journal;
     char *lock_dir;
-    char *machine_id; /* or NULL: a journal of whatever host is read */
+    char *machine_id; /* or NULL: the journal of any host is accepted */
 } VmigHookPaths;
 
-/* Error: a configuration that vmig-snap itself would not use. (transfer full) */
+/* Fails for a configuration that vmig-snap itself would refuse. (transfer full) */
 VmigHookPaths *vmig_hook_paths_load(const char *config, GError **error);
 void vmig_hook_paths_free(VmigHookPaths *paths);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigHookPaths, vmig_hook_paths_free)
 
-/* Facts, and what the words of a veto need beside them. */
+/* The facts, and additional data for the message of a veto. */
 typedef struct {
     VmigHookFacts facts;
     VmigJob *job; /* or NULL */
-    char *holder; /* who holds the operation lock, or NULL */
+    char *holder; /* description of the holder of the operation lock, or NULL */
     GError *why;  /* with UNTRUSTED */
 } VmigHookSight;
 
-/* xml: the definition, or NULL where none came in time. */
+/* xml: the definition, or NULL if none arrived in time. */
 VmigHookSight *vmig_hook_look(const VmigHookPaths *paths, VmigHookOp op, const char *name, const char *xml);
 void vmig_hook_sight_free(VmigHookSight *sight);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigHookSight, vmig_hook_sight_free)
 
-/* One sentence for who asked libvirt, and what to do. (transfer full) */
+/* One sentence for the user who called libvirt, with what to do. (transfer full) */
 char *vmig_hook_words(const VmigHookSight *sight, VmigHookVerdict verdict, const char *name);
 
-/* `migrate` let the guest of that job in: the `prepare` that follows is this one's. */
+/* Records that `migrate` admitted the guest of that job: the next `prepare` belongs to it. */
 gboolean vmig_hook_mark_incoming(const VmigHookPaths *paths, const char *uuid, const char *job, GError **error);
-/* Takes the mark away; FALSE if there is none, or an old one. */
+/* Removes that marker. FALSE if there is none, or an old one. */
 gboolean vmig_hook_take_incoming(const VmigHookPaths *paths, const char *uuid, const char *job);
-/* Proof for `doctor` that libvirtd calls us: RUN-DIR/hook-seen, one line "PID START TIME OP" of the caller. */
+/* Proves to `doctor` that libvirtd calls the hook: writes RUN-DIR/hook-seen, one line "PID START TIME OP" of the
+ * caller. */
 void vmig_hook_note_seen(const VmigHookPaths *paths, const char *op);

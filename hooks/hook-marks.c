@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The hook's own small files in the run folder. They end with the boot. */
+/* The hook's own small marker files in the run directory. They do not survive a reboot. */
 #include "hooks/hook-facts.h"
 
 #include <errno.h>
@@ -10,12 +10,12 @@
 #include <time.h>
 #include <unistd.h>
 
-/* From libvirt's call of `migrate` to that of `prepare` there is only checking of XML, and other people's hooks. */
+/* In seconds. Between libvirt's calls of `migrate` and `prepare` it only checks XML and runs other hooks. */
 #define INCOMING_LIMIT 300
 
 static int open_run_dir(const VmigHookPaths *paths)
 {
-    /* tmpfiles.d makes it at boot; without systemd the first who needs it does. */
+    /* tmpfiles.d creates it at boot. Without systemd the first process that needs it does. */
     if (mkdir(paths->run_dir, 0700) != 0 && errno != EEXIST)
         return -1;
     return open(paths->run_dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -75,7 +75,7 @@ gboolean vmig_hook_take_incoming(const VmigHookPaths *paths, const char *uuid, c
     return unlink(path) == 0 && ok && strcmp(id, job) == 0 && age >= 0 && age <= INCOMING_LIMIT;
 }
 
-/* When the process began (field 22 of proc(5)'s stat), so that a number that was given again is not taken for it. */
+/* The start time of the process (field 22 of proc(5)'s stat), which reveals a reused process number. */
 static unsigned long long start_of(pid_t pid)
 {
     g_autofree char *path = g_strdup_printf("/proc/%d/stat", (int)pid);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The hook must end at once and hold nothing: libvirtd waits for the end of file on its pipes. So a grandchild with no
- * descriptor of the hook's does the rest. A live operation is not disturbed: while one holds the operation lock the
- * grandchild only waits, and it is there when that operation's process dies. */
+/* The hook must end at once and hold nothing open, because libvirtd waits for the end of file on its pipes. So a
+ * grandchild without any of the hook's descriptors does the rest. It does not disturb a running operation: while
+ * another process holds the operation lock the grandchild only waits, and it continues the job if that process dies. */
 #include "hooks/hook-wake.h"
 
 #include <errno.h>
@@ -17,11 +17,11 @@
 #include "store/oplock.h"
 
 #define LOOK (G_USEC_PER_SEC / 2)
-/* An operation that ends by itself lets go of the lock first and writes its last state then. */
+/* An operation that ends normally releases the lock first and writes its last state after that. */
 #define GRACE (3 * G_USEC_PER_SEC / 2)
 #define FIRST_PAUSE (5 * G_USEC_PER_SEC)
 #define LONGEST_PAUSE (300 * G_USEC_PER_SEC)
-/* A host that is away for longer is a matter for its administrator; its boot, or the next event here, tries again. */
+/* A host that is away for longer needs its administrator. A boot, or the next event on this host, starts a new try. */
 #define GIVE_UP (G_GINT64_CONSTANT(24) * 3600 * G_USEC_PER_SEC)
 
 /* The exit codes of vmig-snap (docs/man). */
@@ -53,7 +53,7 @@ static void let_go(const char *log)
     signal(SIGPIPE, SIG_DFL);
 }
 
-/* 0 if systemd took the order. */
+/* 0 if systemd accepted the request. */
 static int ask_systemd(const char *unit)
 {
     int status = -1;
@@ -82,7 +82,8 @@ void vmig_hook_wake(const VmigHookPaths *paths, const char *systemd_dir, const c
             ;
     if (child != 0)
         return;
-    /* The second fork leaves no zombie to libvirtd, and no leader of a session that a terminal could attach to. */
+    /* The second fork leaves no zombie to libvirtd. It also prevents a session leader, to which a terminal could
+     * attach. */
     if (fork() != 0)
         _exit(0);
     let_go(log);
@@ -102,7 +103,8 @@ void vmig_hook_wake_all(const VmigHookPaths *paths, const char *systemd_dir)
 
 /* --- in the grandchild --- */
 
-/* Held until this process ends; the kernel lets go. Not inherited: a guard that resume starts outlives us. */
+/* Held until this process ends and the kernel releases it. Not inherited, because a guard that resume starts lives
+ * longer. */
 static gboolean only_one(const VmigHookPaths *paths, const char *job)
 {
     g_autofree char *path = g_strdup_printf("%s/%s.watch.lock", paths->lock_dir, job);
@@ -113,7 +115,7 @@ static gboolean only_one(const VmigHookPaths *paths, const char *job)
     return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
 }
 
-/* NULL: finished, or nothing that could be carried on. */
+/* NULL: the job is finished, or there is nothing to continue. */
 static VmigJob *unfinished(const VmigHookPaths *paths, const char *id)
 {
     g_autoptr(VmigJournal) journal = vmig_journal_open_to_look(paths->journal, paths->machine_id, NULL);
@@ -129,7 +131,8 @@ static gboolean is_busy(const VmigHookPaths *paths, const char *uuid)
     return vmig_oplock_holder(paths->lock_dir, uuid, &holder, NULL) && holder != NULL;
 }
 
-/* Until nobody works on it. The lock has no event to wait for but taking it, which would turn others away. */
+/* Waits until no process works on the job. The only way to wait for the lock itself is to take it, which would block
+ * other processes. */
 static void wait_for_nobody(const VmigHookPaths *paths, const char *uuid)
 {
     for (gint64 quiet = 0; quiet < GRACE; quiet += LOOK) {
@@ -139,8 +142,8 @@ static void wait_for_nobody(const VmigHookPaths *paths, const char *uuid)
     }
 }
 
-/* Until the child has ended. A signal that asks this process to end is handed on: systemd sends it to the main process
- * alone (KillMode=process), and the child knows how to stop with the guest whole. */
+/* Waits until the child has ended. Forwards a signal that asks this process to end: systemd sends it only to the main
+ * process (KillMode=process), and the child knows how to stop safely for the guest. */
 static int wait_for(pid_t pid, const sigset_t *signals, gboolean *stopped)
 {
     int status = 0;
@@ -155,7 +158,7 @@ static int wait_for(pid_t pid, const sigset_t *signals, gboolean *stopped)
     return WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_FAILED;
 }
 
-/* *stopped: somebody asked for the end, and there is to be no other try. */
+/* *stopped: a signal asked this process to end, so there must be no other try. */
 static int run(const char *program, const char *job, gboolean *stopped)
 {
     sigset_t signals, before;
@@ -164,7 +167,7 @@ static int run(const char *program, const char *job, gboolean *stopped)
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGCHLD);
-    /* Blocked, a signal waits for sigwaitinfo(), whenever it comes. */
+    /* A blocked signal waits for sigwaitinfo(), whenever it arrives. */
     sigprocmask(SIG_BLOCK, &signals, &before);
     pid_t pid = fork();
     if (pid == 0) {
@@ -177,7 +180,8 @@ static int run(const char *program, const char *job, gboolean *stopped)
     return code;
 }
 
-/* A job that parked because a host does not answer goes on when it does; any other reason is for people. */
+/* Whether to try again. A job that parked because a host does not answer continues when the host does. Any other reason
+ * needs an operator. */
 static gboolean again(const VmigJob *job, int code)
 {
     if (code == EXIT_LOCKED)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What libvirt runs for every guest that starts, stops or comes in: /etc/libvirt/hooks/qemu.d/50-vmig-snap, a link to
- * this program. It may say no to prepare, restore and migrate, and wakes `vmig-snap resume`; docs/hooks.md.
+/* The hook: libvirt runs it for every guest that starts, stops or arrives. /etc/libvirt/hooks/qemu.d/50-vmig-snap is a
+ * link to this program. It may refuse prepare, restore and migrate, and starts `vmig-snap resume`; see docs/hooks.md.
  *
- * libvirt waits for it without a limit and with the guest locked, so it has limits of its own; and it never calls
- * libvirt, which would wait for itself. Where a failure would kill a running guest (reconnect, started) it does not
- * fail, whatever happens. */
+ * libvirt waits for it without a limit and with the guest locked, so it has limits of its own. It never calls libvirt,
+ * which would wait for itself. If a failure would kill a running guest (reconnect, started), the hook never fails.
+ */
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -19,7 +19,7 @@
 
 /* libvirt writes the definition at once and closes the pipe. */
 #define READ_LIMIT G_USEC_PER_SEC
-#define WHOLE_LIMIT 2 /* seconds; a journal's disk that hangs, for example */
+#define WHOLE_LIMIT 2 /* seconds; for example if the disk of the journal hangs */
 
 static void give_up(int signum G_GNUC_UNUSED)
 {
@@ -42,7 +42,7 @@ static void on_timeout(void (*what)(int))
     sigaction(SIGALRM, &action, NULL);
 }
 
-/* NULL: not all of it came, or too much. */
+/* NULL if the definition is incomplete or too large. */
 static char *read_definition(int fd)
 {
     g_autoptr(GString) text = g_string_sized_new(64 * 1024);
@@ -69,7 +69,7 @@ static char *read_definition(int fd)
 
 static int veto(const char *words)
 {
-    /* Shown as it is to who asked libvirt. */
+    /* libvirt shows this text unchanged to its caller. */
     fprintf(stderr, "vmig-snap: %s\n", words);
     return 1;
 }
@@ -102,7 +102,7 @@ static int serve(char **argv)
     g_autoptr(VmigHookPaths) paths = vmig_hook_paths_load(VMIG_HOOK_CONFIG, &error);
 
     if (paths == NULL) {
-        /* Nobody can tell where the journal is: only a guest that says itself that it is being moved is held back. */
+        /* The path of the journal is unknown: refuse only a guest whose definition says that it is being migrated. */
         g_autofree char *xml = vmig_hook_op_may_veto(op) ? read_definition(STDIN_FILENO) : NULL;
         return xml != NULL && strstr(xml, VMIG_METADATA_URI) != NULL ? veto(error->message) : 0;
     }
@@ -114,7 +114,7 @@ static int serve(char **argv)
     return judge(paths, op, argv[1]);
 }
 
-/* The vmig-snap that was installed beside this program. */
+/* Runs the vmig-snap that is installed beside this program. */
 static int watch(const char *job)
 {
     g_autoptr(GError) error = NULL;
