@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Decides whether libvirt may do what it is about to do with a guest. Pure: the input is facts, the output a verdict
- * and its name. */
+/* Decides whether libvirt may start, restore or admit a guest. Pure: the input is facts, the output a verdict and its
+ * name. */
 #pragma once
 
 #include <glib.h>
@@ -21,7 +21,7 @@ typedef enum {
     VMIG_HOOK_DAEMON_RELOAD,
 } VmigHookOp;
 
-/* What the journal of this host knows about the guest. */
+/* The journal's knowledge about the guest on this host. */
 typedef enum {
     VMIG_HOOK_FREE,      /* nothing: no journal, or no unfinished job */
     VMIG_HOOK_OPEN,      /* an unfinished job */

@@ -2,7 +2,7 @@
 /* The record of one operation. It contains everything that a later process on either host needs to continue it.
  *
  * It is written as one JSON object to the journals of both hosts. Each structure has one table of fields in job.c that
- * drives both reading and writing, so the two cannot differ. Unknown fields are dropped, missing ones are zero.
+ * drives both reading and writing, so the two cannot differ. Unknown fields are dropped, missing fields are zero.
  * VMIG_JOB_VERSION changes when the meaning of a field does.
  *
  * Folder plugin/core: the job record, errors, states, the retry decision and the decision table after a crash, qcow2
@@ -135,8 +135,8 @@ typedef struct {
     gboolean pivoting;        /* a pivot was begun: the job may have put a disk on its base */
     gboolean suspended;       /* by the job, around a pivot: a process that finds the guest suspended resumes it */
     gboolean pivoted;         /* on the owner: the live and the persistent definition name the bases */
-    gboolean start_again;     /* its QEMU died before the pivot, or the job ended it; the guest is off, but nobody asked
-                               * for that */
+    gboolean start_again;     /* its QEMU died before the pivot, or the job ended it; the guest is off although no user
+                               * asked for it */
     gboolean verified;        /* every snapshot was compared, and none differs */
     gboolean source_clean;    /* nothing of the job is left on the source */
 

@@ -142,7 +142,7 @@ gboolean vmig_path_map_add_dir(VmigPathMap *map, const char *text, GError **erro
 {
     const char *equals = strstr(text, "=/");
 
-    /* A directory name may contain '='. The separator is the one that a slash follows. */
+    /* A directory name may contain '='. The separator is the '=' before a slash. */
     if (equals == NULL)
         equals = strchr(text, '=');
     if (equals == NULL)
@@ -194,7 +194,7 @@ gboolean vmig_job_id_is_valid(const char *id)
     return id != NULL && strlen(id) == JOB_ID_LENGTH && strspn(id, "0123456789abcdef") == JOB_ID_LENGTH;
 }
 
-/* <folder>/<before><name><after>. A name that does not fit is cut and made unique by a hash of the whole name. */
+/* <directory>/<before><name><after>. A name that does not fit is cut and made unique by a hash of the whole name. */
 static char *sibling(const char *path, const char *before, const char *name, const char *after)
 {
     g_autofree char *folder = g_path_get_dirname(path);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Paths: which paths are valid, where a file goes on the destination, and the names of vmig-snap's own files. */
+/* Paths: which paths are valid, which destination path a file gets, and the names of vmig-snap's own files. */
 #pragma once
 
 #include <glib.h>

@@ -59,9 +59,9 @@ static const Row table[] = {
     {.dest = IS(RUNNING), .token = NOT_GIVEN, .decision = VMIG_DECIDE_ALARM},
     {.source = IS(MIGRATING), .token = NOT_GIVEN, .decision = VMIG_DECIDE_ADOPT},
     {.source = IS_ANY_OF(RUNNING, STOPPED), .token = NOT_GIVEN, .decision = VMIG_DECIDE_BACK},
-    /* That the source's QEMU is gone does not prove that it was fenced before. libvirt resumes the source by itself if
-     * the destination's last reply is lost, and later writes are then only on the source. So what arrived counts as the
-     * guest only with proof that the source was stopped. Otherwise the source's disks, which are complete, count. */
+    /* A source without QEMU may not have been fenced: libvirt resumes the source by itself if the destination's last
+     * reply is lost, and later writes are then only on the source. So the guest that arrived counts only with proof
+     * that the source was stopped. Otherwise the source's disks, which are complete, count. */
     {.source = IS(ABSENT), .dest = IS(STOPPED), .token = NOT_GIVEN, .proof = PROVEN, .decision = VMIG_DECIDE_FORWARD},
     {.source = IS(ABSENT), .dest = IS(STOPPED), .token = NOT_GIVEN, .proof = UNPROVEN, .decision = VMIG_DECIDE_DOWN},
     {.source = IS(ABSENT), .dest = IS_ANY_OF(ABSENT, MIGRATING), .token = NOT_GIVEN, .decision = VMIG_DECIDE_DOWN},

@@ -41,7 +41,7 @@ typedef struct {
                          * fence */
     gboolean stranger;  /* the destination's domain with the UUID is not proven to be the one that the migration brought
                          */
-    gboolean revoked;   /* what arrived is not the whole guest: the source has continued since, or its disks were
+    gboolean revoked;   /* the guest that arrived is incomplete: the source has continued since, or its disks were
                          * changed */
 } VmigFacts;
 

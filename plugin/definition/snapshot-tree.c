@@ -201,7 +201,7 @@ static GHashTable *index_by_name(GPtrArray *snapshots)
     return by_name;
 }
 
-/* What differs between two snapshots of one name, or NULL. */
+/* The first difference between two snapshots of one name, or NULL. */
 static const char *difference(const VmigSnapshot *a, const VmigSnapshot *b)
 {
     if (b == NULL)

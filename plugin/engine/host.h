@@ -46,8 +46,8 @@ gboolean vmig_host_stands_apart(VmigMachine *m, VmigRole role, const VmigDisk *d
 /* Requires that the running guest's live definition has every disk on its base alone, and that the persistent
  * definition names no overlay. */
 gboolean vmig_host_require_on_bases(VmigMachine *m, VmigRole role, GError **error);
-/* Reports checkpoints that were created during the job. libvirt does not refuse them, and neither they nor the disks
- * are harmed by a commit. */
+/* Reports checkpoints that another libvirt client created during the job. libvirt does not refuse them, and a commit
+ * continues over them. The disks lose nothing by it, but the checkpoints may be incomplete. */
 void vmig_host_note_checkpoints(VmigMachine *m, VmigRole role);
 /* Defines the domain again if the user undefined it while it runs. A transient domain would disappear when the guest
  * shuts down. */

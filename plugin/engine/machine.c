@@ -34,7 +34,7 @@ static void attend(VmigMachine *m)
     vmig_hypervisor_attend(m->env->dest.hypervisor, m->job->uuid);
 }
 
-/* Reconnects before the next try, and takes again what the other host held for the old connection. */
+/* Reconnects before the next try, and takes the lock and the run directory on the other host again. */
 void vmig_machine_reconnect(VmigMachine *m)
 {
     g_autoptr(GError) error = NULL;
@@ -382,8 +382,8 @@ void vmig_machine_set_bandwidth(VmigMachine *m, guint64 bytes_per_s)
 }
 
 /* On the way back only the source's journal counts. A destination that answers but cannot store the record must not
- * hold up the guest. A destination that does not answer is waited for, and one that contradicts the record is believed.
- */
+ * hold up the guest. A destination that does not answer is waited for. If the destination contradicts the record,
+ * saving fails. */
 static gboolean cannot_keep(const VmigMachine *m, const GError *why)
 {
     return !m->here_is_dest && vmig_state_phase(vmig_job_state(m->job)) == VMIG_PHASE_BACK &&

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The two records of one job in the journals of two hosts: which record counts, and what the other host is sent. */
+/* The two records of one job in the journals of two hosts: which record counts, and how the other one is brought up to
+ * date. */
 #pragma once
 
 #include "engine/machine.h"

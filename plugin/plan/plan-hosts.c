@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Checks how the hosts reach each other, and what the destination's libvirt does to images, before anything is copied.
- */
+/* Checks how the hosts reach each other, and how the destination's libvirt treats images, before anything is copied. */
 #include "plan/plan.h"
 
 /* The destination's libvirt chooses the name that the source connects to: its own (virGetHostname()), unless its

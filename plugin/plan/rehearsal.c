@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Finds out before the copy what a start would reveal only later: see rehearsal.h. */
+/* Finds problems of a start before anything is copied: see rehearsal.h. */
 #include "plan/rehearsal.h"
 
 #include <string.h>
@@ -44,8 +44,8 @@ static gboolean is_no_answer(const GError *error)
     return FALSE;
 }
 
-/* Adds "HOST: cannot WHAT: TEXT" with the element and the remedy that the text implies. Takes why. FALSE if it is no
- * problem of the guest's. */
+/* Adds "HOST: cannot WHAT: TEXT" with the element and the remedy that the text implies. Takes why. FALSE if the failure
+ * says nothing about the guest. */
 static gboolean add_problem(Rehearsal *r, VmigErrorCode code, const char *what, GError *why, GError **error)
 {
     g_autoptr(GError) owned = why;

@@ -101,7 +101,7 @@ static gboolean is_named(const VmigPlanRequest *request, const char *target)
     return request->disks != NULL && g_strv_contains(request->disks, target);
 }
 
-/* Why a disk is left out regardless of its storage. NULL if its storage decides. */
+/* The reason to leave a disk out regardless of its storage. NULL if its storage decides. */
 static char *reason_to_stay(const VmigPlanRequest *request, const VmigPlanDisk *disk)
 {
     const VmigDomainDisk *d = disk->disk;

@@ -44,9 +44,9 @@ gboolean vmig_gate_rename(VmigJournal *journal, const char *job_id, const char *
 gboolean vmig_gate_take(VmigJournal *journal, const char *job_id, const char *from, const char *to, guint64 dev,
                         guint64 ino, GError **error);
 /* For a journal that was replaced by an older one: the other host's record is the right one. In one transaction the
- * journal takes the record, with the token if it was transferred, and records the identity of each overlay and hold of
- * this host by its name, because the older journal may have those of an earlier try. The gate still decides about their
- * removal. */
+ * journal takes the record, with the token if it was transferred. It also records anew the identity of each overlay and
+ * hold of this host, by its name, because the older journal may have those of an earlier try. The gate still decides
+ * about their removal. */
 gboolean vmig_gate_catch_up(VmigJournal *journal, const VmigJob *record, const char *role, GError **error);
 /* VmigJournalFile: the files that the job has not removed. Some of them may not exist. */
 GPtrArray *vmig_gate_list(VmigJournal *journal, const char *job_id, GError **error);

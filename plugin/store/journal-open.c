@@ -243,7 +243,7 @@ static gboolean check_version(VmigJournal *journal, GError **error)
     return TRUE;
 }
 
-/* A trigger or an index with another text might not enforce what the code relies on. */
+/* A trigger or an index with another text might not enforce the rules that the code relies on. */
 static gboolean check_schema(VmigJournal *journal, GError **error)
 {
     gboolean row = FALSE;
@@ -266,8 +266,8 @@ static gboolean check_schema(VmigJournal *journal, GError **error)
 gboolean vmig_journal_check(VmigJournal *journal, GError **error)
 {
     gboolean row = FALSE;
-    /* integrity_check, not quick_check: it also compares the indexes with the tables. A job that is in the table but
-     * not in the index of unfinished jobs would not be found, and its domain would be migrated a second time. */
+    /* integrity_check, not quick_check: it also compares the indexes with the tables. A job could be in the table but
+     * not in the index of unfinished jobs. It would not be found, and its domain would be migrated a second time. */
     g_autoptr(sqlite3_stmt) stmt = vmig_db_prepare(error, journal, "PRAGMA integrity_check(1)", "");
 
     if (stmt == NULL || !vmig_db_step(journal, stmt, &row, error))

@@ -90,7 +90,7 @@ static void compare_order(const Comparison *c, GPtrArray *left, GPtrArray *arriv
             continue;
         while (k < arrived->len && vmig_content_find(left, ((const VmigContent *)arrived->pdata[k])->id) == NULL)
             k++;
-        /* Ids are unique in a table, so both tables have equally many common ones. */
+        /* Compares the order of the snapshots that both tables have. */
         if (k >= arrived->len)
             return;
         const VmigContent *found = arrived->pdata[k++];
@@ -126,7 +126,7 @@ void vmig_verify_tables(const char *disk, const char *file, GPtrArray *left, GPt
     compare_order(&c, left, arrived);
 }
 
-/* --- libvirt's tree --- */
+/* Ids are unique in a table, so both tables contain the same number of common snapshots. */
 
 static void tree_difference(GPtrArray *differences, const VmigSnapshot *snapshot, const char *what, const char *a,
                             const char *b)

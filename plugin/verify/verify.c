@@ -332,8 +332,8 @@ static gboolean is_accepted(const VmigJob *job, const char *name)
     return FALSE;
 }
 
-/* Checks snapshots with memory, and accepted ones: the machine of an accepted snapshot does not start even without
- * memory. */
+/* Checks snapshots with memory, and all accepted snapshots: the machine of an accepted snapshot does not start even
+ * without memory. */
 static gboolean check_reverts(Run *run, GPtrArray *snapshots, GError **error)
 {
     VmigHypervisor *hv = run->request->dest.hypervisor;

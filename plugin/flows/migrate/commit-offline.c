@@ -69,10 +69,10 @@ static gboolean may_have_panicked(const char *xml)
     return strstr(xml, "<panic ") != NULL || strstr(xml, "<panic/>") != NULL;
 }
 
-/* Decides whether the guest has to be started again. If its QEMU died on the destination, the guest was running and
- * nobody asked it to stop. A guest that was shut down or destroyed stays off. So does a guest on the source, where the
- * job is given up anyway. After a restart of libvirtd or of the host the cause is unknown. Then the autostart setting,
- * which the job holds back, shows what the operator wants. */
+/* Decides whether the guest has to be started again. If its QEMU died on the destination, the guest was running, and no
+ * user had asked it to stop. A guest that was shut down or destroyed stays off. So does a guest on the source, where
+ * the job is given up anyway. After a restart of libvirtd or of the host the cause is unknown. Then the autostart
+ * setting, which the job holds back, shows what the operator wants. */
 static gboolean note_death(VmigMachine *m, VmigRole role, const char *xml, GError **error)
 {
     VmigHost *host = vmig_host_at(m, role, error);
@@ -198,8 +198,8 @@ static gboolean back_work_live(VmigMachine *m, gboolean exists, VmigBackWork *re
     return vmig_host_note_diverged(m, error) && fail_diverged(m, error);
 }
 
-/* The guest was not seen on its bases. But a base that was modified after it was frozen, without a commit by the job,
- * was written to by a reverted guest that is off again, or by qemu-img. The test is "newer", not "different": a power
+/* The guest was not seen on its bases. But a base was modified after it was frozen, and the job has committed nothing.
+ * Then a reverted guest wrote to it and is off again, or qemu-img did. The test is "newer", not "different": a power
  * loss can take back a time stamp that was not on disk yet. */
 static gboolean require_frozen(VmigMachine *m, VmigHost *source, GError **error)
 {

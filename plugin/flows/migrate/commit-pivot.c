@@ -118,8 +118,8 @@ static gboolean is_as_believed(VmigMachine *m, VmigRole role, GError **error)
     return (run != VMIG_RUN_PAUSED && run != VMIG_RUN_IO_ERROR) || vmig_truth_ask_qemu(m, role, error);
 }
 
-/* Number of calls while the guest is suspended: its state and six definitions, however many disks there are, and for
- * each disk the two calls that QEMU has to answer, its block job and the pivot. */
+/* While the guest is suspended, libvirt is asked for its state and six definitions, however many disks there are. For
+ * each disk there are two calls that QEMU has to answer: its block job and the pivot. */
 static gboolean pivot(VmigMachine *m, VmigRole role, GError **error)
 {
     /* An earlier try, or a process that is gone, was interrupted during the pivot. */

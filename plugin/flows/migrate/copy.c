@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* COPY: copies every file of every base, proves each copy equal, and gives it its final name.
  *
- * A copy is proven if three conditions hold. The sender's hash of what it read equals the destination's hash of what it
- * read back from the disk after the sync. The source file is the one that was frozen. The source file has not changed.
+ * A copy is proven if three conditions hold. The sender's hash of the data that it read equals the destination's hash
+ * of the data read back from its disk after the sync. The source file is the one that was frozen. The source file has
+ * not changed.
  */
 #include "flows/migrate/copy.h"
 

@@ -7,6 +7,6 @@
 /* Call it before a migration. Makes every base copy that an earlier try may have written into equal to its base again.
  * The guest must not be on the destination. */
 gboolean vmig_copy_prove_again(VmigMachine *m, GError **error);
-/* Call it right before libvirt is asked to migrate. STATE unless all base copies are proven. Records durably on both
- * hosts that those which the migration writes into are no longer proven. */
+/* Call it right before libvirt is asked to migrate. STATE unless all base copies are proven. The migration writes into
+ * some of them: records durably on both hosts that these are no longer proven. */
 gboolean vmig_copy_note_written(VmigMachine *m, GError **error);

@@ -55,7 +55,7 @@ static gboolean arm_fence(VmigMachine *m, GError **error)
     for (guint i = 0; i < m->job->disks->len; i++)
         g_ptr_array_add(overlays, ((VmigDisk *)m->job->disks->pdata[i])->overlay);
     g_ptr_array_add(overlays, NULL);
-    /* What the guard saw during an earlier try does not count for this one. */
+    /* The guard's observations during an earlier try do not count for this one. */
     if (!vmig_node_fence_drop(m->env->source.node, m->job, error) ||
         !vmig_node_fence_arm(m->env->source.node, m->job, (const char *const *)overlays->pdata, &slow, error))
         return FALSE;
@@ -165,8 +165,8 @@ static gboolean look_at_destination(VmigMachine *m, Watch *w, GError **error)
         return FALSE;
     if (!fenced)
         return TRUE;
-    /* The last check before the token is written. An overlay with a snapshot must not be given away, nor one that was
-     * not on top during the migration. A short migration may not have been checked before. */
+    /* The last check before the token is written. An overlay with a snapshot must not be given away, nor an overlay
+     * that was not on top during the migration. If the migration was short, the chain was not checked before. */
     if ((!w->verified && !vmig_host_require_chain(m, VMIG_SOURCE, VMIG_CHAIN_OVERLAY, error)) ||
         !vmig_host_require_no_snapshot(m, VMIG_SOURCE, error) || !vmig_fault("migrate.fenced", error) ||
         !vmig_resolve_give_token(m, error))
@@ -217,9 +217,8 @@ static gboolean may_have_arrived(VmigMachine *m, Watch *w)
     return TRUE;
 }
 
-/* The first bytes can take long and are not counted until then (a hook on the destination, a QEMU that starts there
- * with much memory), so their limit is higher. While the CPUs are stopped the guest runs nowhere, and little is left to
- * send. */
+/* The first bytes may take long: a hook on the destination, or a QEMU that starts there with much memory, is not
+ * counted. So their limit is higher. While the CPUs are stopped the guest runs nowhere, and little is left to send. */
 static gboolean check_stall(VmigMachine *m, Watch *w, const VmigMigrateStatus *status, gboolean stopped, GError **error)
 {
     gint64 limit = vmig_machine_stall_limit(m);
@@ -328,8 +327,8 @@ static gboolean undo(VmigMachine *m, VmigState *next, GError **error)
         *next = vmig_job_state(m->job);
         return TRUE;
     }
-    /* An agent that has not ended yet still holds the lock. A retry would begin by removing what arrived, which may
-     * have the token by now, so there is none. */
+    /* An agent that has not ended yet still holds the lock. A retry would begin by removing the guest that arrived,
+     * which may have the token by now. So there is no retry. */
     if (m->lost_lock) {
         *next = VMIG_STATE_UNCERTAIN;
         return TRUE;

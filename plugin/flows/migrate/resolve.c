@@ -19,7 +19,7 @@ static gboolean user_suspended(const VmigMachine *m, const VmigDomainInfo *info)
     return info->run == VMIG_RUN_PAUSED && (m->job->was_paused || (info->by_user && !m->job->suspended));
 }
 
-/* After the token is transferred, the source stays paused, so a paused source counts as stopped whoever paused it. If
+/* After the token is transferred, the source stays paused: a paused source counts as stopped, whatever paused it. If
  * another guest has the UUID, the job's guest counts as off. */
 static VmigSeen source_seen(VmigMachine *m, VmigToken token, gboolean *confirmed)
 {
@@ -108,9 +108,9 @@ static gboolean fence_stands(VmigMachine *m)
     return m->source_fenced || (source != NULL && vmig_node_fence_take(source->node, m->job, 0, &held, NULL) && held);
 }
 
-/* Only the mirrored overlays arrived. If the user put another file over an overlay, or a snapshot into it, before
- * libvirt's migration job protected it, what arrived is not the whole guest. If the source cannot be queried, this is
- * unknown, and what arrived does not count unless the operator vouches for it. */
+/* Only the mirrored overlays arrived. Before libvirt's migration job protected an overlay, the user may have put
+ * another file over it, or a snapshot into it. Then the guest on the destination is incomplete. If the source cannot be
+ * queried, this is unknown, and the guest there does not count unless the operator vouches for it. */
 static void look_for_more(VmigMachine *m, VmigFacts *facts)
 {
     g_autoptr(GError) error = NULL;
