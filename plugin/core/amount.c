@@ -65,8 +65,7 @@ gboolean vmig_count_parse(const char *text, guint64 min, guint64 max, guint64 *v
     return fail_amount(error, text, expected);
 }
 
-/* value / unit rounded to the nearest, halves up; unit must be above 0. Avoids value + unit / 2, which might overflow.
- */
+/* value / unit rounded to the nearest, halves up; unit must not be 0. Avoids value + unit / 2, which may overflow. */
 static guint64 divide_round(guint64 value, guint64 unit)
 {
     guint64 rest = value % unit;

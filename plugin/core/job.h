@@ -125,8 +125,7 @@ typedef struct {
     char *content_key;   /* key of the hashes in the files' contents, drawn by the first verification; secret */
     gboolean was_paused; /* by its user: it arrives paused */
 
-    gboolean migration_begun; /* libvirt may have been asked to migrate: before that, no part of the guest was elsewhere
-                               */
+    gboolean migration_begun; /* libvirt may have been asked to migrate: before that, the guest was nowhere else */
     gboolean revoked;         /* the source continued after a migration: whatever arrived is stale and never runs */
     char *token;              /* "source" or "destination": the host that may run the guest */
     gboolean commit_started;  /* a byte may have been committed on the owner: no overlay may be dropped */

@@ -37,12 +37,9 @@ typedef struct {
     VmigSeen dest;
     VmigToken token;
     gboolean confirmed; /* the source's libvirt says that the guest was migrated away */
-    gboolean fenced;    /* the source's overlays have been held since QEMU released them, or an operator confirmed the
-                         * fence */
-    gboolean stranger;  /* the destination's domain with the UUID is not proven to be the one that the migration brought
-                         */
-    gboolean revoked;   /* the guest that arrived is incomplete: the source has continued since, or its disks were
-                         * changed */
+    gboolean fenced;    /* the source's overlays are held since QEMU released them, or an operator confirmed it */
+    gboolean stranger;  /* the domain with the UUID on the destination may not be the one that the migration brought */
+    gboolean revoked;   /* the guest that arrived is incomplete: the source continued, or its disks were changed */
 } VmigFacts;
 
 VmigDecision vmig_uncertain_decide(const VmigFacts *facts);

@@ -9,8 +9,7 @@
 /* Fills all members except `current`, which is not in the XML. Error: XML. (transfer full) */
 VmigSnapshot *vmig_snapshot_from_xml(const char *xml, GError **error);
 
-/* Whether that disk is part of the snapshot. Snapshots of libvirt before 0.9.5 have no list of disks and include all.
- */
+/* Whether that disk is part of the snapshot. Snapshots of libvirt before 0.9.5 list no disks and include all. */
 gboolean vmig_snapshot_has_disk(const VmigSnapshot *snapshot, const char *target);
 
 /* The <domain> that a revert to the snapshot would start, or NULL if its XML has none. (transfer full) */

@@ -136,8 +136,7 @@ gboolean vmig_host_require_no_snapshot(VmigMachine *m, VmigRole role, GError **e
     for (guint i = 0; host != NULL && i < m->job->disks->len; i++) {
         const char *overlay = vmig_disk_overlay(m->job->disks->pdata[i], role);
         guint32 count = 0;
-        if (overlay == NULL) /* Merge "mirror" has no overlay here: a snapshot made now is in the base copy and stays.
-                              */
+        if (overlay == NULL) /* merge "mirror": a snapshot made now is in the base copy and stays */
             continue;
         if (!vmig_node_count_snapshots(host->node, overlay, &count, error))
             return FALSE;

@@ -115,8 +115,7 @@ static gboolean try_again(VmigMachine *m, VmigState state, const GError *why)
     return TRUE;
 }
 
-/* Decides what follows a failed step. The reason for going back is the first failure, not a later one on the way back.
- */
+/* Decides what follows a failed step. The reason for going back is the first failure, not one on the way back. */
 static VmigState after_failure(VmigMachine *m, VmigState state, GError *why)
 {
     vmig_job_set_last(m->job, why);
@@ -204,8 +203,7 @@ static gboolean goes_forward_here(VmigMachine *m, VmigState state, GError **erro
                      m->job->id);
 }
 
-/* Runs the step of one state between its two fault points. A job that was cancelled before the switchover fails here.
- */
+/* Runs the step of one state between its two fault points. A job cancelled before the switchover fails here. */
 static gboolean do_step(VmigMachine *m, VmigState state, VmigState *next, GError **error)
 {
     g_autofree char *entered = g_strdup_printf("%s.enter", vmig_state_name(state));

@@ -82,8 +82,7 @@ struct VmigMachine {
     gint cancelled;         /* atomic: set by vmig_machine_cancel() */
     gboolean recorded;      /* the job is in this host's journal */
     gboolean peer_recorded; /* the job is in the other host's journal */
-    gboolean peer_forgot;   /* the other host lost its journal and refuses records of the job: its files are left there
-                             */
+    gboolean peer_forgot;   /* the other host lost its journal and refuses records of the job: its files stay */
     gboolean texts_there;   /* both journals have the definitions of the job's snapshots */
     gboolean token_tried;   /* a transfer of the token was tried; the journals say whether it succeeded */
     VmigFacts seen;         /* by the last vmig_resolve() */

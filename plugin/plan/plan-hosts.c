@@ -3,8 +3,7 @@
 #include "plan/plan.h"
 
 /* The destination's libvirt chooses the name that the source connects to: its own (virGetHostname()), unless its
- * qemu.conf or --migrate-host sets another (qemuMigrationDstPrepareDirect()). Migration through ssh uses only sockets.
- */
+ * qemu.conf or --migrate-host sets another (qemuMigrationDstPrepareDirect()). Through ssh there are only sockets. */
 void vmig_plan_ask_name(VmigSurvey *s, VmigEnv *env)
 {
     const VmigOptions *options = s->request->options;

@@ -22,6 +22,5 @@ typedef enum {
 GPtrArray *vmig_rehearse(VmigEnv *env, VmigJob *job, VmigTwinLack lack, GError **error);
 /* Turns the problems into one error, REFUSED if there are several. TRUE if there is none. */
 gboolean vmig_rehearsal_passed(GPtrArray *problems, GError **error);
-/* Ends the twin of a dead process, and removes the files that its record names. TRUE if another process still holds it.
- */
+/* Ends the twin of a dead process, and removes the files that its record names. TRUE if another process holds it. */
 gboolean vmig_rehearsal_clear(VmigHost *host, const char *id, GError **error);

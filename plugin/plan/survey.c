@@ -235,8 +235,7 @@ static gboolean is_listed(GPtrArray *texts, const char *text)
     return g_ptr_array_find_with_equal_func(texts, text, g_str_equal, NULL);
 }
 
-/* The next start would need this disk on the destination too. If the disk is moved, the rules compare both definitions.
- */
+/* The next start would need this disk on the destination too. If it is moved, the rules compare the definitions. */
 static void ask_next_disk(VmigSurvey *s, VmigEnv *env, const VmigDomainDisk *next)
 {
     const VmigDomainDisk *now = vmig_domain_xml_disk(s->live, next->target);

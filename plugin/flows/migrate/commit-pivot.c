@@ -104,8 +104,7 @@ static gboolean may_run_on(VmigMachine *m, VmigRole role, GError **error)
     return host != NULL && (!m->job->pivoting || vmig_node_sync_config(host->node, error));
 }
 
-/* Checks that QEMU, libvirt and the definition agree. Used after a pivot with an unknown result, before the guest runs.
- */
+/* Checks that QEMU, libvirt and the definition agree. For a pivot with an unknown result, before the guest runs. */
 static gboolean is_as_believed(VmigMachine *m, VmigRole role, GError **error)
 {
     VmigRun run;

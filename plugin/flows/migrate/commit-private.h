@@ -6,8 +6,7 @@
 
 /* --- commit.c --- */
 
-/* Makes it durable that the commit started, before the first byte is committed: from then on no overlay may be dropped.
- */
+/* Makes the start of the commit durable, before the first byte is committed: from then on no overlay may be dropped. */
 gboolean vmig_commit_note_start(VmigMachine *m, GError **error);
 /* Inspects every disk. *ready is TRUE once all disks are committed and in step, or already on their bases. */
 gboolean vmig_commit_look(VmigMachine *m, VmigRole role, gboolean *ready, GError **error);

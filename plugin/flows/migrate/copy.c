@@ -114,8 +114,7 @@ static void update_rate(Copying *s, guint64 done, gint64 time)
     s->last_done = done;
 }
 
-/* Called from the copies' threads. A disk's rate is its share of the total rate, in proportion to its remaining bytes.
- */
+/* Called from the copies' threads. A disk's share of the total rate is its share of the remaining bytes. */
 static void on_progress(gpointer user, guint index, const VmigCopyProgress *now)
 {
     Copying *s = user;

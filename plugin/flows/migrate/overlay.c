@@ -31,8 +31,7 @@ static gboolean make_overlays(VmigMachine *m, GError **error)
     return xml != NULL && hv->ops->overlay(hv, m->job->uuid, xml, error);
 }
 
-/* The identities from the plan are older than the guest's last writes. They are unknown until they are recorded again.
- */
+/* The identities from the plan are older than the guest's last writes. They are unknown until recorded again. */
 static void forget_identities(VmigMachine *m)
 {
     for (guint i = 0; i < m->job->disks->len; i++) {

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Detects an operation without progress. A frozen peer causes no error: neither QEMU nor libvirt ever gives up on it.
- */
+/* Detects an operation without progress. A frozen peer causes no error: neither QEMU nor libvirt ever gives up. */
 #pragma once
 
 #include "engine/machine.h"
