@@ -8,9 +8,7 @@
 
 #define HINT_RUN                                                                                                       \
     "Shut the guest down and start it (virsh shutdown, virsh start), so that it runs on what its definition names; "   \
-    "or name in the definition what "                                                                                  \
-    "it "                                                                                                              \
-    "runs on (virsh edit)."
+    "or name in the definition what it runs on (virsh edit)."
 
 static void refuse(VmigPlan *plan, const char *target, const char *hint, const char *format, ...) G_GNUC_PRINTF(4, 5);
 

@@ -99,7 +99,7 @@ typedef struct VmigEnv {
     /* Did somebody ask, since the last time, that the job be tried at once? NULL: nobody can. */
     gboolean (*asked)(struct VmigEnv *env);
     /* Makes more connections for the copies, as many as the hosts can make use of, where they go over one that
-     * encrypts in one thread; seed_sockets counts them afterwards. What fails is not needed. NULL: there is no such. */
+     * encrypts in one thread; copy_links counts them afterwards. What fails is not needed. NULL: there is no such. */
     void (*widen)(struct VmigEnv *env);
     char *copy_transport; /* "tls" or "tcp": the base copies go to a port there; NULL: to their sockets */
     char *copy_uri_head, *copy_uri_tail; /* around the port and the export's name */

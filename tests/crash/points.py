@@ -16,11 +16,11 @@ NEVER = {f'{state}.{end}' for state in ('PLAN', 'DONE', 'ROLLED_BACK', 'SET_ASID
 # In the order in which a migration passes them.
 FORWARD = ['LOCK.enter', 'LOCK.leave', 'OVERLAY.enter', 'overlay.made', 'overlay.held', 'OVERLAY.leave',
            'COPY.enter', 'copy.receiving', 'copy.sent', 'copy.placed', 'COPY.leave',
-           'PREPARE.enter', 'handover.overlays', 'PREPARE.leave', 'DROP_METADATA.enter', 'detach.one', 'DROP_METADATA.leave',
+           'PREPARE.enter', 'prepare.overlays', 'PREPARE.leave', 'DROP_METADATA.enter', 'drop_metadata.one', 'DROP_METADATA.leave',
            'MIGRATE.enter', 'migrate.watched', 'migrate.released', 'migrate.running', 'migrate.arrived',
-           'migrate.fenced', 'token.source', 'token.dest', 'MIGRATE.leave', 'ACTIVATE.enter', 'switched.ended', 'commit.started',
-           'switched.resumed', 'ACTIVATE.leave', 'COMMIT.enter', 'COMMIT.leave', 'PIVOT.enter', 'pivot.suspended', 'pivot.pivoted',
-           'PIVOT.leave', 'REDEFINE.enter', 'restore.one', 'REDEFINE.leave', 'CLEANUP.enter', 'cleanup.undefined',
+           'migrate.fenced', 'token.source', 'token.dest', 'MIGRATE.leave', 'ACTIVATE.enter', 'activate.ended', 'commit.started',
+           'activate.resumed', 'ACTIVATE.leave', 'COMMIT.enter', 'COMMIT.leave', 'PIVOT.enter', 'pivot.suspended', 'pivot.pivoted',
+           'PIVOT.leave', 'REDEFINE.enter', 'redefine.one', 'REDEFINE.leave', 'CLEANUP.enter', 'cleanup.undefined',
            'CLEANUP.leave']
 TOKEN = FORWARD.index('token.source')
 # From here on a guest may be whole on the destination although nobody has given it the token.
@@ -29,7 +29,7 @@ RUNNING = FORWARD.index('migrate.running')
 # After an error at migrate.running that is not tried again.
 BACK = ['rollback.dest', 'ROLLBACK.enter', 'ROLLBACK.leave', 'BACK_COMMIT.enter', 'commit.started', 'BACK_COMMIT.leave',
         'BACK_PIVOT.enter', 'pivot.suspended', 'pivot.pivoted', 'BACK_PIVOT.leave', 'BACK_REDEFINE.enter',
-        'restore.one', 'BACK_REDEFINE.leave']
+        'redefine.one', 'BACK_REDEFINE.leave']
 
 # In a `resume` after the tool was killed at the first point.
 AFTER_A_KILL = [('migrate.running', 'UNCERTAIN.enter'), ('migrate.running', 'UNCERTAIN.leave'),
@@ -47,9 +47,9 @@ VICTIMS = {'tool': 'tool', 'agent': 'agent', 'source-libvirtd': 'source libvirtd
 # The part for CI, by victim: each state from MIGRATE to CLEANUP, of the way back and of a resume, and for every
 # victim the places where most is at stake. check_short() says what is not covered.
 SHORT = {
-    'tool': ['migrate.running', 'migrate.arrived', 'migrate.fenced', 'token.source', 'token.dest', 'switched.resumed',
-             'COMMIT.leave', 'pivot.suspended', 'pivot.pivoted', 'restore.one', 'cleanup.undefined',
-             'back:rollback.dest', 'back:commit.started', 'back:pivot.pivoted', 'back:restore.one',
+    'tool': ['migrate.running', 'migrate.arrived', 'migrate.fenced', 'token.source', 'token.dest', 'activate.resumed',
+             'COMMIT.leave', 'pivot.suspended', 'pivot.pivoted', 'redefine.one', 'cleanup.undefined',
+             'back:rollback.dest', 'back:commit.started', 'back:pivot.pivoted', 'back:redefine.one',
              'migrate.running>UNCERTAIN.leave', 'token.source>token.dest', 'mirror:copy.unplaced'],
     'agent': ['copy.sent', 'token.source'],
     'source-libvirtd': ['migrate.running', 'migrate.arrived', 'back:pivot.suspended'],
@@ -133,7 +133,7 @@ class Point:
             return self.way == 'resume' or self.at() >= RUNNING or \
                 self.name == 'rollback.dest'
         if victim == 'source-qemu' and self.at() >= 0:
-            return self.at() < FORWARD.index('switched.ended')
+            return self.at() < FORWARD.index('activate.ended')
         return True
 
 

@@ -118,7 +118,7 @@ def test_definitions_arrive(case):
 def test_definitions_come_back(case):
     """Both definitions are again what they were."""
     move = case.migration(differing(case))
-    move.run(fault='handover.overlays:error:interference')
+    move.run(fault='prepare.overlays:error:interference')
     move.prove_back('interference')
 
 

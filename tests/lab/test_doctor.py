@@ -495,7 +495,7 @@ def test_changed_chain(case):
 def test_two_owners(case):
     """The guest is started on the source after the switchover, against every fence: as loud as can be."""
     lab = case.lab
-    job = killed(case, 'switched.resumed:kill', cmdline=SILENT, tree=ONE)
+    job = killed(case, 'activate.resumed:kill', cmdline=SILENT, tree=ONE)
     wait_source_gone(case)
     need(problems(doctor(case, 'a')) == ['job-unfinished'], doctor(case, 'a'))
     for pid in guards(case, 'a'):

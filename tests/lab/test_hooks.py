@@ -155,7 +155,7 @@ def start(lab, host):
 
 def killed_after_switchover(case, move):
     """A migration whose tool dies right after the guest runs on the destination; the job's id."""
-    call = move.start(fault='switched.resumed:kill')
+    call = move.start(fault='activate.resumed:kill')
     job = job_of(call)
     move.finish()
     need(call.code == -signal.SIGKILL, 'the tool was not killed:', call.code, call.tail())
@@ -275,7 +275,7 @@ def test_reconnect(case):
     """A restart of libvirtd finds the guest again, and with it the job."""
     install(case)
     move = case.migration(case.guest())
-    call = move.start(fault='switched.resumed:kill')
+    call = move.start(fault='activate.resumed:kill')
     job = job_of(call)
     with nobody_resumes(case.lab, job):
         move.finish()
@@ -296,7 +296,7 @@ def test_stale_twin(case):
     guest = case.guest()
     plain = lab.virsh('a', 'dumpxml', 'g', '--inactive')
     move = case.migration(guest)
-    call = move.start(fault='switched.resumed:kill')
+    call = move.start(fault='activate.resumed:kill')
     job = job_of(call)
     with nobody_resumes(lab, job):
         move.finish()

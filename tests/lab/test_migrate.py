@@ -554,7 +554,7 @@ def test_large_snapshots(case):
     move.run(fault='DROP_METADATA.leave:error:interference')
     move.prove_back('interference')
     move = case.migration(guest)
-    move.start(fault='switched.ended:kill')
+    move.start(fault='activate.ended:kill')
     move.finish()
     status = case.call('b', 'status', 'g', '--json', timeout=10)
     need(status.code in (0, 5, 6), 'status', status.code, status.tail())

@@ -37,7 +37,7 @@ def test_chain_beside_raw(case):
     guest = case.guest(disks=[chain, Disk('vdb', size='160M', fill_mb=4)])
     paths = {path: path.replace(IMAGES, IMAGES2) for path in guest.all_files()}
     move = case.migration(guest, *MIRROR, '--verify', '--map-dir', f'{IMAGES}={IMAGES2}', paths=paths)
-    call = move.start(fault='switched.resumed:delay:1500')
+    call = move.start(fault='activate.resumed:delay:1500')
     call.wait_state('ACTIVATE')
     lab.wait_writes('b', 'g', 3)
     there = sorted(os.listdir(lab.path('b', IMAGES2)))
@@ -147,7 +147,7 @@ def test_parked_and_resumed(case):
 def test_killed_there(case):
     """QEMU dies on the destination as soon as the guest runs there: nothing is missing, and it is started again."""
     move = journey(case)
-    with stopped(move, 'switched.resumed') as call:
+    with stopped(move, 'activate.resumed') as call:
         case.lab.wait_writes(move.dest, 'g', 5)
         case.lab.kill_qemu(move.dest, 'g')
     need('started again' in call.stdout, 'it did not say so:', call.tail())

@@ -142,7 +142,7 @@ def test_guard_killed_later(case):
     move = roaming(case)
     with RpcProxy(case.lab, move.dest) as proxy:
         cut = proxy.arm(Cut(FINISH, 'reply', 'hole'))
-        call = move.start(fault=f'switched.resumed:delay:{1000 * (SILENT_FOR + 4)}')
+        call = move.start(fault=f'activate.resumed:delay:{1000 * (SILENT_FOR + 4)}')
         need(cut.fired.wait(60), 'Finish never came:', proxy.seen, call.tail())
         wait_until(lambda: case.lab.state(move.dest, 'g') == 'running', 20, 'the guest on the destination')
         need(kill_guards(case.lab, move.source) == 1, 'there was no guard')
@@ -387,15 +387,15 @@ def test_silence_at_token(case):
 
 # In the order in which a migration reaches them: from `token.source` on there is only forward.
 BACK_FROM = ['LOCK.enter', 'LOCK.leave', 'OVERLAY.enter', 'overlay.made', 'overlay.held', 'OVERLAY.leave', 'COPY.enter',
-             'copy.receiving', 'copy.sent', 'copy.placed', 'COPY.leave', 'PREPARE.enter', 'handover.overlays',
-             'PREPARE.leave', 'DROP_METADATA.enter', 'detach.one', 'DROP_METADATA.leave', 'MIGRATE.enter']
+             'copy.receiving', 'copy.sent', 'copy.placed', 'COPY.leave', 'PREPARE.enter', 'prepare.overlays',
+             'PREPARE.leave', 'DROP_METADATA.enter', 'drop_metadata.one', 'DROP_METADATA.leave', 'MIGRATE.enter']
 # The signal is on its way while libvirt begins: a small guest may be about to arrive when it is seen.
 EITHER_FROM = ['migrate.released']
-FORWARD_FROM = ['token.source', 'token.dest', 'MIGRATE.leave', 'ACTIVATE.enter', 'switched.resumed', 'ACTIVATE.leave',
+FORWARD_FROM = ['token.source', 'token.dest', 'MIGRATE.leave', 'ACTIVATE.enter', 'activate.resumed', 'ACTIVATE.leave',
                 'COMMIT.enter', 'commit.started', 'COMMIT.leave', 'PIVOT.enter', 'pivot.suspended', 'pivot.pivoted',
-                'PIVOT.leave', 'REDEFINE.enter', 'restore.one', 'REDEFINE.leave', 'CLEANUP.enter', 'cleanup.undefined',
+                'PIVOT.leave', 'REDEFINE.enter', 'redefine.one', 'REDEFINE.leave', 'CLEANUP.enter', 'cleanup.undefined',
                 'CLEANUP.leave']
-CANCEL_OFTEN = {'LOCK.leave', 'overlay.held', 'copy.sent', 'detach.one', 'migrate.released', 'token.dest',
+CANCEL_OFTEN = {'LOCK.leave', 'overlay.held', 'copy.sent', 'drop_metadata.one', 'migrate.released', 'token.dest',
                 'CLEANUP.enter'}
 
 

@@ -48,7 +48,7 @@ def test_links_arrive(case):
 def test_links_come_back(case):
     """After a rollback the definitions spell the paths as before."""
     move = case.migration(spelled(case))
-    move.run(fault='handover.overlays:error:interference')
+    move.run(fault='prepare.overlays:error:interference')
     move.prove_back('interference')
 
 

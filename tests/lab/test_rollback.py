@@ -19,7 +19,7 @@ from lab import IMAGES, wait_until
 # of class FATAL is never tried again.
 BEFORE = ['LOCK.enter', 'LOCK.leave', 'OVERLAY.enter', 'overlay.made', 'overlay.held',
           'OVERLAY.leave', 'COPY.enter', 'copy.receiving', 'copy.sent', 'copy.placed', 'COPY.leave',
-          'PREPARE.enter', 'handover.overlays', 'PREPARE.leave', 'DROP_METADATA.enter', 'detach.one',
+          'PREPARE.enter', 'prepare.overlays', 'PREPARE.leave', 'DROP_METADATA.enter', 'drop_metadata.one',
           'DROP_METADATA.leave', 'MIGRATE.enter', 'migrate.watched', 'migrate.released', 'migrate.running']
 # Points of states that the policy may repeat, before the token.
 REPEATED = ['COPY.enter', 'copy.receiving', 'copy.sent', 'copy.placed', 'COPY.leave',
@@ -28,9 +28,9 @@ REPEATED = ['COPY.enter', 'copy.receiving', 'copy.sent', 'copy.placed', 'COPY.le
 # then the guest arrives; else it goes back.
 EITHER = ['migrate.arrived', 'migrate.fenced']
 # The destination owns the guest: whatever fails, it arrives.
-AFTER = ['MIGRATE.leave', 'ACTIVATE.enter', 'switched.ended', 'switched.resumed', 'ACTIVATE.leave', 'COMMIT.enter',
+AFTER = ['MIGRATE.leave', 'ACTIVATE.enter', 'activate.ended', 'activate.resumed', 'ACTIVATE.leave', 'COMMIT.enter',
          'commit.started', 'COMMIT.leave', 'PIVOT.enter', 'pivot.suspended', 'pivot.pivoted',
-         'PIVOT.leave', 'REDEFINE.enter', 'restore.one', 'REDEFINE.leave', 'CLEANUP.enter',
+         'PIVOT.leave', 'REDEFINE.enter', 'redefine.one', 'REDEFINE.leave', 'CLEANUP.enter',
          'cleanup.undefined', 'CLEANUP.leave']
 # On the way back, after a failure at migrate.running.
 BACK = ['ROLLBACK.enter', 'ROLLBACK.leave', 'BACK_COMMIT.enter', 'BACK_COMMIT.leave',

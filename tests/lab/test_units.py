@@ -43,7 +43,7 @@ def test_job_unit(case):
     """vmig-snap@JOB after the death of the tool behind the switchover: the job gets to DONE."""
     put(case)
     move = case.migration(case.guest())
-    call = move.start(fault='switched.resumed:kill')
+    call = move.start(fault='activate.resumed:kill')
     job = job_of(call)
     with nobody_resumes(case.lab, job):
         move.finish()

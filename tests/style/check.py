@@ -12,9 +12,10 @@ import shutil
 import subprocess
 import sys
 
+from folders import FOLDERS
 from tap import Tap
 
-LIBRARY = ['core', 'store', 'host', 'flow', 'api']
+LIBRARY = [name for name in FOLDERS if not name.startswith('cli')]
 FILE_LIMIT = 500
 FUNCTION_LIMIT = 60
 LONG_FILES = {

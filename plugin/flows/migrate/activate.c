@@ -42,7 +42,7 @@ static gboolean end_source(VmigMachine *m, GError **error)
     }
     if (note != NULL)
         vmig_machine_note(m, "%s", note);
-    return vmig_fault("switched.ended", error);
+    return vmig_fault("activate.ended", error);
 }
 
 gboolean vmig_step_activate(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError **error)
@@ -58,13 +58,13 @@ gboolean vmig_step_activate(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GErro
         vmig_machine_note(m, "the guest that arrived went off on the destination; its disks are completed there, and "
                              "then it can be started (virsh start)");
     if (run != VMIG_RUN_PAUSED || m->job->was_paused)
-        return vmig_fault("switched.resumed", error);
+        return vmig_fault("activate.resumed", error);
     /* The guest comes first: a commit that cannot start now is started in COMMIT. With merge "mirror" there is nothing
      * to commit: the guest is on its complete base copies. */
     if (!vmig_job_merges_by_mirror(m->job) && !vmig_commit_start(m, VMIG_DEST, &late))
         vmig_machine_note(m, "the commit could not start on the paused guest: %s", late->message);
     /* libvirt's definition on the destination must survive a power loss too. Syncing it after the resume keeps it out
      * of the downtime. */
-    return resume_guest(m, error) && vmig_fault("switched.resumed", error) &&
+    return resume_guest(m, error) && vmig_fault("activate.resumed", error) &&
            vmig_node_sync_config(m->env->dest.node, error);
 }

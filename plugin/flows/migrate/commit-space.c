@@ -184,7 +184,7 @@ gboolean vmig_room_require_relief(VmigMachine *m, VmigRole role, GError **error)
 }
 
 /* FALSE for a state whose files are not the overlays and their bases. */
-static gboolean side_of(VmigState state, VmigRole *role)
+static gboolean role_of(VmigState state, VmigRole *role)
 {
     *role = vmig_state_phase(state) == VMIG_PHASE_BACK ? VMIG_SOURCE : VMIG_DEST;
     return vmig_state_is(state, VMIG_STATE_MERGES);
@@ -217,7 +217,7 @@ static gboolean wants_room(VmigMachine *m, VmigRole role)
 void vmig_room_await_retry(VmigMachine *m, const GError *why, gint64 until)
 {
     VmigRole role;
-    gboolean space = side_of(vmig_job_state(m->job), &role) && g_error_matches(why, VMIG_ERROR, VMIG_ERROR_NO_SPACE) &&
+    gboolean space = role_of(vmig_job_state(m->job), &role) && g_error_matches(why, VMIG_ERROR, VMIG_ERROR_NO_SPACE) &&
                      wants_room(m, role);
 
     while (vmig_machine_now(m) < until && vmig_machine_check_cancel(m, NULL)) {

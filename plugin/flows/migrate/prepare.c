@@ -77,7 +77,7 @@ static gboolean check_size(VmigMachine *m, GError **error)
 gboolean vmig_step_prepare(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError **error)
 {
     if (!write_definitions(m, error) || !check_size(m, error) || !check_definitions(m, error) ||
-        !vmig_prepare_fresh_overlays(m, error) || !vmig_fault("handover.overlays", error))
+        !vmig_prepare_fresh_overlays(m, error) || !vmig_fault("prepare.overlays", error))
         return FALSE;
     return vmig_machine_save(m, error);
 }
@@ -111,7 +111,8 @@ gboolean vmig_prepare_drop_metadata(VmigMachine *m, GError **error)
     /* Leaf first: deleting a parent would change the <parent> of its children (virDomainSnapshotDelete). */
     for (guint i = now->len > 0 ? m->job->snapshots->len : 0; i > 0; i--) {
         const VmigSnapshot *snapshot = m->job->snapshots->pdata[i - 1];
-        if (!hv->ops->snapshot_forget(hv, m->job->uuid, snapshot->name, error) || !vmig_fault("detach.one", error))
+        if (!hv->ops->snapshot_forget(hv, m->job->uuid, snapshot->name, error) ||
+            !vmig_fault("drop_metadata.one", error))
             return FALSE;
     }
     return TRUE;

@@ -45,7 +45,7 @@ static gboolean define_missing(VmigMachine *m, VmigHypervisor *hv, VmigRole role
             continue;
         g_autofree char *xml = definition_for(m, snapshot, role, error);
         if (xml == NULL || !hv->ops->snapshot_define(hv, m->job->uuid, xml, snapshot->current, error) ||
-            !vmig_fault("restore.one", error))
+            !vmig_fault("redefine.one", error))
             return FALSE;
     }
     return TRUE;
