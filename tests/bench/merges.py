@@ -34,9 +34,9 @@ MARKS = ('<!-- begin: tests/bench/merges.py -->', '<!-- end: tests/bench/merges.
 # (what, unit, how much a digit counts); the names of measure()'s dictionary
 FIGURES = {'total': ('whole migration', 's', 1), 'forward': ('from the switchover to the end of the job', 's', 2),
            'stall': ('longest wait of the guest for a write', 'ms', 0),
-           'downtime': ('downtime as vmig-snap tells it', 'ms', 0),
+           'downtime': ('downtime as vmig-snap reports it', 'ms', 0),
            'sent': ('sent between the hosts: bases, mirror, memory', 'MiB', 0),
-           'committed': ('copied once more on the destination by the commit', 'MiB', 0),
+           'committed': ('copied again on the destination by the commit', 'MiB', 0),
            'occupied': ('the image on the destination afterwards', 'MiB', 0)}
 
 
@@ -95,11 +95,11 @@ def report(runs, args, loads):
     link = f'{args.mbit} Mbit/s' if args.mbit else 'unlimited (virtual Ethernet)'
     lines = [f'{datetime.date.today()}, {os.cpu_count()} processors, both hosts on one machine (tests/lab), the guest '
              'emulated (TCG).',
-             f'Link between the hosts: {link}. Load average meanwhile: {min(loads):.0f} to {max(loads):.0f}. A qcow2 disk '
-             f'of {args.mib} MiB of random data,',
-             f'two internal snapshots with memory, {args.rate} writes of 4 KiB a second all over 192 MiB. {len(runs)} '
-             'runs, their order turned.', '',
-             '| | commit | direct | direct - commit, within each run |', '|---|---|---|---|']
+             f'Link between the hosts: {link}. Load average during the runs: {min(loads):.0f} to {max(loads):.0f}. '
+             f'A qcow2 disk of {args.mib} MiB of random data,',
+             f'two internal snapshots with memory, {args.rate} writes of 4 KiB a second over a range of 192 MiB. '
+             f'{len(runs)} runs in alternating order.', '',
+             '| | commit | mirror | mirror - commit, within each run |', '|---|---|---|---|']
     for name, (what, unit, digits) in FIGURES.items():
         each = {merge: [run[merge][name] for run in runs] for merge in MERGES}
         differences = [b - a for a, b in zip(each['commit'], each['mirror'])]

@@ -15,7 +15,8 @@ NAMES = {
         'nbdcopy_writeback': 'nbdcopy, 4 connections, page cache, sparse',
         'vol_upload': 'virsh vol-upload --sparse (tcp)',
         'scp': 'scp, aes128-gcm, synced', 'rsync': 'rsync -S -W over ssh, aes128-gcm, synced',
-        'resumed': 'vmig-snap over ssh, half is there', 'way_back': 'vmig-snap over ssh, all is there, 1 % changed'},
+        'resumed': 'vmig-snap over ssh, half already copied',
+        'way_back': 'vmig-snap over ssh, all already copied, 1 % changed'},
     'migrations': {
         'ssh': 'vmig-snap over ssh', 'tcp': 'vmig-snap over tcp', 'tls': 'vmig-snap over tls',
         'stock': 'stock over tcp (loses the snapshots)', 'resumed': 'vmig-snap resume, killed at 50 %, ssh',
@@ -25,11 +26,11 @@ NAMES = {
 
 # Where else copies were measured: (in words within a sentence, what it is).
 AROUND = {
-    'own_disk': ('where the destination has a disk of its own', [
-        'The destination writes to another disk than the source reads from: a file system in memory, behind a loop',
-        'device, so that the processors do the work of that disk. Only the source\'s disk is counted.']),
+    'own_disk': ('if the destination has a disk of its own', [
+        'The source reads from one disk, and the destination writes to another: a file system in memory behind a loop',
+        'device. The processors do the work of that disk. Only the source\'s disk is counted.']),
     'gigabit': ('over a link of 1 Gbit/s', [
-        'As above, one disk for both, but the hosts are joined as most of them are.'])}
+        'Both hosts use one disk, but the link between them is the usual 1 Gbit/s.'])}
 
 
 @dataclasses.dataclass
@@ -68,8 +69,8 @@ def work(runs, kind):
     """What the machine did for a kind, in words."""
     seconds = median(runs, kind, 'seconds')
     read, written = median(runs, kind, 'disk_read'), median(runs, kind, 'disk_written')
-    return f'{seconds:.1f} s, in which the disk read {read / GIB:.1f} GiB and wrote {written / GIB:.1f} GiB ' \
-           f'({(read + written) / GIB / seconds:.2f} GiB/s) and the processors were ' \
+    return f'{seconds:.1f} s; the disk read {read / GIB:.1f} GiB and wrote {written / GIB:.1f} GiB ' \
+           f'({(read + written) / GIB / seconds:.2f} GiB/s), and the processors were ' \
            f'{median(runs, kind, "busy"):.0%} busy'
 
 
@@ -87,7 +88,7 @@ def disk(runs):
     """What the disk gives."""
     if not has(runs, 'disk'):
         return ''
-    return f' Reading alone the disk gives {median(runs, "disk", "read_rate") / GIB:.2f} GiB/s, writing alone ' \
+    return f' The disk alone reads {median(runs, "disk", "read_rate") / GIB:.2f} GiB/s and writes ' \
            f'{median(runs, "disk", "write_rate") / GIB:.2f} GiB/s.'
 
 
@@ -112,7 +113,7 @@ def elsewhere(figures, name):
     """That ratio where the hosts share less, in words."""
     found = [(words, copies.ratios(figures.get(part, [])).get(name)) for part, (words, _) in AROUND.items()]
     shown = [f'{statistics.median(ratio):.2f} {words}' for words, ratio in found if ratio]
-    return f' It is {" and ".join(shown)}.' if shown else ''
+    return f' The ratio is {" and ".join(shown)}.' if shown else ''
 
 
 def copy_goals(figures):
@@ -120,17 +121,17 @@ def copy_goals(figures):
     runs = figures['copies']
     sums = copies.ratios(runs)
     fast = min(('nbdcopy_direct', 'nbdcopy_writeback'), key=lambda kind: median(runs, kind, 'seconds'))
-    against = f'nbdcopy: {work(runs, fast)}.{disk(runs)} Both hosts share this disk; vmig-snap reads the copy back ' \
-              f'from it to prove it, nbdcopy does not.'
+    against = f'nbdcopy: {work(runs, fast)}.{disk(runs)} Both hosts share this disk. vmig-snap reads the copy back ' \
+              f'to verify it, and nbdcopy does not.'
     return [
         ratio_goal('copy over tcp, times nbdcopy', 1.0, sums['tcp / the faster nbdcopy'],
-                   f'vmig-snap: {work(runs, "tcp")}; {against}{elsewhere(figures, "tcp / the faster nbdcopy")}'),
+                   f'vmig-snap: {work(runs, "tcp")}. {against}{elsewhere(figures, "tcp / the faster nbdcopy")}'),
         ratio_goal('copy over tls, times nbdcopy in clear', 1.2, sums['tls / the faster nbdcopy'],
-                   f'vmig-snap: {work(runs, "tls")}; {against}{elsewhere(figures, "tls / the faster nbdcopy")}'),
+                   f'vmig-snap: {work(runs, "tls")}. {against}{elsewhere(figures, "tls / the faster nbdcopy")}'),
         ratio_goal('copy over ssh, times scp', 0.5, sums['ssh / scp'],
-                   f'vmig-snap: {work(runs, "ssh")}; scp: {work(runs, "scp")}.{disk(runs)} Both ends of ssh are on '
-                   f'these processors: a GB takes {cpu(runs, "ssh"):.1f} s of them, '
-                   f'{cpu(runs, "ssh", "our_cpu"):.1f} s of which are those of vmig-snap; scp takes '
+                   f'vmig-snap: {work(runs, "ssh")}. scp: {work(runs, "scp")}.{disk(runs)} Both ends of ssh run on '
+                   f'these processors. A GB costs {cpu(runs, "ssh"):.1f} s of processor time, of which vmig-snap '
+                   f'itself uses {cpu(runs, "ssh", "our_cpu"):.1f} s; with scp it costs '
                    f'{cpu(runs, "scp"):.1f} s.{elsewhere(figures, "ssh / scp")}')]
 
 
@@ -142,21 +143,21 @@ def migration_goals(figures):
     stall = [(run['ssh']['stall'] - run['stock']['stall']) * 1000 for run in runs]
     more = statistics.median(stall)
     copied = copies.ratios(alone)['way back, 1 % changed / ssh'] or [0]
-    back = f'Back: {work(runs, "way_back")}; its states: {phases(runs, "way_back")}.{disk(alone)} Both hosts read ' \
-           f'the whole image from this disk to compare it. For the copy alone it is ' \
-           f'{statistics.median(copied):.2f} of the time here.{elsewhere(figures, "way back, 1 % changed / ssh")}'
+    back = f'Back: {work(runs, "way_back")}. States: {phases(runs, "way_back")}.{disk(alone)} Both hosts read ' \
+           f'the whole image from this disk to compare it. The ratio for the copy alone is ' \
+           f'{statistics.median(copied):.2f} here.{elsewhere(figures, "way back, 1 % changed / ssh")}'
     return [
         ratio_goal('whole migration over ssh, times stock in clear', 0.85, sums['ssh / stock'],
-                   f'vmig-snap: {work(runs, "ssh")}; its states: {phases(runs, "ssh")}. Stock: {work(runs, "stock")}.'
+                   f'vmig-snap: {work(runs, "ssh")}. States: {phases(runs, "ssh")}. Stock: {work(runs, "stock")}.'
                    f'{disk(alone)}'),
-        ratio_goal('way back with 1 % changed, of the bytes', 0.02, sums['way back: bytes / the first time'], back),
-        ratio_goal('way back with 1 % changed, of the time', 0.35, sums['way back: time / the first time'], back),
+        ratio_goal('migration back with 1 % changed, bytes', 0.02, sums['way back: bytes / the first time'], back),
+        ratio_goal('migration back with 1 % changed, time', 0.35, sums['way back: time / the first time'], back),
         Goal("longest stall of the guest's writes, over stock's", 'at most 100 ms more', f'{more:+.0f} ms', more <= 100,
-             'The longest one ended in ' + ', '.join(str(run['ssh'].get('stall_in')) for run in runs) +
-             f'. The guest stands still at the switchover for {median(runs, "ssh", "downtime_ms"):.0f} ms by the clock '
-             f'of vmig-snap; ACTIVATE, in which the commit is started before it runs on, is '
-             f'{statistics.median(run["ssh"]["states"].get("ACTIVATE", 0) for run in runs) * 1000:.0f} ms of them, the '
-             f'rest is libvirt\'s own stop and the fence and the token, which is synced to the disk on both hosts.')]
+             'The longest one ended in the states ' + ', '.join(str(run['ssh'].get('stall_in')) for run in runs) +
+             f'. vmig-snap measured a downtime of {median(runs, "ssh", "downtime_ms"):.0f} ms. '
+             f'{statistics.median(run["ssh"]["states"].get("ACTIVATE", 0) for run in runs) * 1000:.0f} ms of it are '
+             f'ACTIVATE, which starts the commit before it resumes the guest. The rest is libvirt\'s own stop, the '
+             f'fence and the token, which is synced to disk on both hosts.')]
 
 
 def memory_goal(runs, alone):
@@ -198,9 +199,9 @@ def ratio_rows(sums):
 def copy_part(runs):
     """The copy alone."""
     return copy_table(runs, ['## The copy of a base alone', '',
-                             'vmig-snap hashes on both sides and reads back what it wrote; the other tools do not.',
-                             'CPU: of all processes of the copy on both hosts, for each 10^9 bytes of the file; in',
-                             "brackets vmig-snap's part."])
+                             'vmig-snap hashes on both hosts and reads back what it wrote; the other tools do not.',
+                             '"CPU s a GB" is the processor time of all processes of the copy on both hosts for 10^9',
+                             'bytes of the file, with the part of vmig-snap itself in parentheses.'])
 
 
 def around_part(figures):
@@ -237,10 +238,10 @@ def migration_part(runs):
         lines.append(row(NAMES['migrations'][kind], values(runs, kind, 'seconds'), digits=1) +
                      f' {moved(runs, kind)} | {median(runs, kind, "busy"):.0%} |')
     lines += ['', *ratio_rows(migrations.ratios(runs)),
-              '### What the guest noticed, from outside of it', '',
-              f'The guest writes {migrations.RATE} blocks a second, synchronously, and says each one on its console.',
-              'The longest silence there is the stall; the gap is from the last word on the source to the first on',
-              'the destination.', '',
+              '### What the guest noticed, measured from outside', '',
+              f'The guest writes {migrations.RATE} blocks a second synchronously and reports each one on its console.',
+              'The stall is the longest time without a report. The gap is the time from the last report on the',
+              'source to the first on the destination.', '',
               '| migration | longest stall | each run | gap at the switchover | each run |', '|---|---|---|---|---|']
     for kind in kinds:
         stalls, gaps = ([value * 1000 for value in values(runs, kind, name)] for name in ('stall', 'gap'))
@@ -248,8 +249,9 @@ def migration_part(runs):
             lines.append(row(NAMES['migrations'][kind], stalls, 'ms', 0) + row('', gaps, 'ms', 0)[3:])
     ours = [kind for kind in kinds if values(runs, kind, 'states')]
     lines += ['', '### What it costs', '',
-              'Processes of vmig-snap on both hosts (tool, guard, agent): CPU for each 10^9 bytes that were copied,',
-              'and the sum of their peak memory.', '', '| migration | CPU s a GB | peak memory |', '|---|---|---|']
+              'The processes of vmig-snap on both hosts (tool, guard, agent): their processor time for 10^9 copied',
+              'bytes, and the sum of their peak memory.', '',
+              '| migration | CPU s a GB | peak memory |', '|---|---|---|']
     for kind in ours:
         if kind != 'way_back' and kind != 'resumed':
             own = statistics.median(run[kind]['our_cpu'] / run[kind]['copied'] * GB
@@ -265,7 +267,7 @@ def state_table(runs):
     for kind in kinds:
         for run in with_kinds(runs, kind):
             names += [name for name in run[kind]['states'] if name not in names and name != 'end']
-    lines = ['### Where the time goes', '', 'Seconds in each state, medians.', '',
+    lines = ['### Where the time goes', '', 'The median of the seconds in each state.', '',
              '| state | ' + ' | '.join(NAMES['migrations'][kind] for kind in kinds) + ' |',
              '|---' * (len(kinds) + 1) + '|']
     for name in names:
@@ -281,16 +283,18 @@ def memory_part(runs):
         return []
     one = runs[0]['terabyte']
     return ['## Memory with an image of 1 TiB', '',
-            f'An image file that is 1 TiB long and nearly all of it a hole took {one["seconds"]:.1f} s to migrate over',
-            f'ssh; the processes of vmig-snap on both hosts took {one["memory"] / MIB:.0f} MiB together at their '
-            f'peaks.', '']
+            f'A migration over ssh of an image file of 1 TiB, nearly all of it a hole, took {one["seconds"]:.1f} s.',
+            f'The peak memory of all processes of vmig-snap on both hosts was {one["memory"] / MIB:.0f} MiB together.',
+            '']
 
 
 def connection_part(runs):
     """One connection and more."""
     if not runs:
         return []
-    return ['## Connections', '', 'The copy alone with so many connections; for ssh: so many of ssh.', '',
+    return ['## Connections', '',
+            'The copy of a base alone with different numbers of connections (with ssh: of ssh connections).',
+            '',
             '| copy | median | each run | processors busy |', '|---|---|---|---|',
             *(row(kind, values(runs, kind, 'seconds')) + f' {median(runs, kind, "busy"):.0%} |'
               for kind in runs[0]), '']
@@ -300,12 +304,12 @@ def goal_part(found):
     """The goals, and what limits those that were missed."""
     if not found:
         return []
-    lines = ['## Goals', '', '| goal | wanted | reached | |', '|---|---|---|---|',
+    lines = ['## Goals', '', '| measure | goal | measured | reached |', '|---|---|---|---|',
              *(f'| {goal.name} | {goal.wanted} | {goal.shown} | {"yes" if goal.reached else "**no**"} |'
                for goal in found), '']
     missed = [goal for goal in found if not goal.reached]
     if missed:
-        lines += ['What limits those that were missed, by the medians of this run:', '',
+        lines += ['What limits the goals that were missed, by the medians of this run:', '',
                   *(f'- **{goal.name}** ({goal.shown}): {goal.why}' for goal in missed), '']
     return lines
 
@@ -316,16 +320,18 @@ def text(figures):
     loads = figures['loads'] or [0]
     return '\n'.join([
         '# Performance', '',
-        'Written by `python3 tests/bench/bench.py --write`; do not edit. `--help` says how it measures.', '',
+        'This page is generated by `python3 tests/bench/bench.py --write`; do not edit it. `--help` explains the',
+        'measurement.', '',
         *goal_part(goals(figures)),
         '## How it was measured', '',
         f'{figures["date"]}, {figures["cpu"]}, both hosts, their one disk and the guest on this one machine',
-        f'(tests/lab), guests emulated (TCG). Load average meanwhile: {min(loads):.0f} to {max(loads):.0f}.',
+        f'(tests/lab), guests emulated (TCG). Load average during the runs: {min(loads):.0f} to {max(loads):.0f}.',
         f'Link between the hosts: {link}.', '',
-        f'Images: {figures["mib"]} MiB of random data; for whole migrations one qcow2 disk, or four of a quarter of',
-        f'it, with two internal snapshots with memory. Whole runs: {figures["whole"]}, then',
-        f'{figures["short"]} more of only what the goals are about; their order turned, caches dropped before each',
-        'measurement. Stock virsh, nbdcopy and vol-upload go over plain TCP and hash nothing.', '',
+        f'Images: {figures["mib"]} MiB of random data. Whole migrations move one qcow2 disk, or four disks of a',
+        'quarter of that size, with two internal snapshots with memory.',
+        f'Complete runs: {figures["whole"]}, then {figures["short"]} runs of only the measurements with a goal.',
+        'The order rotates from run to run, and caches are dropped before each measurement.',
+        'Stock virsh, nbdcopy and vol-upload use plain TCP and do not hash.', '',
         *(line for failure in figures['failed'] for line in (f'**Failed**: {failure}', '')),
         *copy_part(figures['copies']), *around_part(figures), *connection_part(figures['connections']),
         *migration_part(figures['migrations']), *memory_part(figures['memory'])])
