@@ -60,7 +60,7 @@ def without_comments(text):
 
 
 def no_spdx(name, text):
-    """Rule: the licence is named within the first two lines."""
+    """Rule: the license is named within the first two lines."""
     return [] if 'SPDX-License-Identifier:' in ''.join(text.split('\n')[:2]) else [f'{name}: no SPDX line']
 
 
@@ -180,7 +180,7 @@ def main():
              *[path for path in root.rglob('meson.build')
                if path.relative_to(root).parts[0] in ('plugin', 'policy', 'tests', 'docs')]]
     tap.check(broken_rules(), 'every rule notices a text that breaks it')
-    tap.check(over_all(no_spdx, root, texts), 'every source names its licence')
+    tap.check(over_all(no_spdx, root, texts), 'every source names its license')
     tap.check(over_all(has_goto, root, code), 'no goto')
     tap.check(over_all(prints_or_exits, root, library), 'the library never prints and never exits')
     tap.check(over_all(error_law, root, [*library, *sources(root, {'.c'}, ['plugin/cli'])]),

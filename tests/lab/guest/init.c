@@ -2,7 +2,7 @@
  *
  * The only program of the lab's guest: it writes self-describing blocks and says on the serial
  * console which of them the disk has acknowledged. What it prints is a promise the disk must keep
- * through every migration, crash and fold; tests/lab/console.py and oracle.py hold the disk to it.
+ * through every migration, crash and merge; tests/lab/console.py and oracle.py hold the disk to it.
  *
  * Lines (one write(2) each, so that several writers never mix):
  *   B <nonce>                                      boot
@@ -297,7 +297,7 @@ static void start_writers(uint64_t nonce)
 /* QEMU before 9.0 forgets to tell the emulated CPU when a migration has taken note of what was written (03bfc2188f,
  * "physmem: Fix migration dirty bitmap coherency with TCG memory access"): what it then writes by an entry that its TLB
  * still has is not sent, and the guest arrives with old memory, about once in 200 migrations on a busy machine. With
- * hardware virtualisation there is no such thing. A switch to another address space empties that TLB; a guest whose
+ * hardware virtualization there is no such thing. A switch to another address space empties that TLB; a guest whose
  * only busy program is the writer hardly ever makes one. So another program does it, all the time. */
 static void start_switcher(void)
 {
