@@ -126,10 +126,10 @@ def errors_page(root):
     classes = {
         'USAGE': 'The command was used wrongly. Nothing was touched.',
         'REFUSAL': 'The job was refused before anything was touched. `plan` lists all refusals at once.',
-        'TRANSIENT': 'Retried as the key `transient` of the policy says.',
-        'NO_SPACE': 'Retried as the key `no-space` of the policy says.',
-        'IO': 'Retried as the key `io` of the policy says.',
-        'GONE': 'Retried as the key `gone` of the policy says.',
+        'TRANSIENT': 'Retried as the group `[transient]` of the policy says.',
+        'NO_SPACE': 'Retried as the group `[no-space]` of the policy says.',
+        'IO': 'Retried as the group `[io]` of the policy says.',
+        'GONE': 'Retried as the group `[gone]` of the policy says.',
         'FATAL': 'Never retried: before the switchover the job is rolled back, after it the job parks.',
     }
     codes = list(rows(root / 'plugin/core/errors.def', 'VMIG_CODE'))
