@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What is common to every world. */
+/* Functions common to all implementations of VmigEnv. */
 #include "port/env.h"
 
 void vmig_env_free(VmigEnv *env)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What is common to every hypervisor behind the table. */
+/* Functions common to all implementations of VmigHypervisor. */
 #include "port/hypervisor.h"
 
 void vmig_domain_info_free(VmigDomainInfo *info)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Asking a host what it has at a path, and comparing two answers. */
+/* Asks a host what it has at a path, and compares two answers. */
 #include "port/identity.h"
 
 #include "core/amount.h"
@@ -98,7 +98,7 @@ static char *compare_files(const VmigIdentity *here, const VmigIdentity *there)
     return NULL;
 }
 
-/* One block that stood still is needed, or nothing was compared. */
+/* Needs at least one block that did not change between the first host's two reports: otherwise nothing was compared. */
 static char *compare_samples(const VmigIdentity *here, const VmigIdentity *there, const VmigIdentity *again)
 {
     guint n = g_strv_length(here->samples), still = 0;

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Is what one host has at a path the same storage as what another host has there? Both are asked, and a pure function
- * compares the answers. Nothing is written.
+/* Finds out whether a path on one host is the same storage as a path on another host. Both hosts report what they see,
+ * and a pure function compares the reports. Nothing is written.
  *
- * A file proves itself by its inode on a network or cluster file system, a device by its WWN, and either by its
- * content. The content alone proves nothing where somebody writes: two clones of one disk are equal until then. */
+ * A file on a network or cluster file system is identified by its inode, a device by its WWN, and either by its
+ * content. Equal content alone proves nothing where writes happen: two clones of one disk are equal until the first
+ * write.
+ */
 #pragma once
 
 #include <glib.h>
@@ -24,20 +26,19 @@ typedef struct {
     guint64 filesystem; /* its type: f_type of statfs(2) */
     guint64 ino;
     char *name;      /* of a block device: vmig_block_identity(), or NULL */
-    char *denied;    /* what keeps QEMU's user on the destination from it, for people; or NULL */
-    char *read_only; /* why nobody can write to it there, for people; or NULL */
-    char **samples;  /* hashes of some blocks of the content; none where the file may not be read */
+    char *denied;    /* why the destination's QEMU user cannot access it, for messages; or NULL */
+    char *read_only; /* why it cannot be written there, for messages; or NULL */
+    char **samples;  /* hashes of some blocks of the content; empty if the file cannot be read */
 } VmigIdentity;
 
 void vmig_identity_free(VmigIdentity *identity);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigIdentity, vmig_identity_free)
 
-/* "identity" */
 VmigIdentity *vmig_identity_ask(VmigNode *node, const char *path, GError **error);
-/* "digest": the hash of a whole file that nobody writes to. OUTSIDE_ROOTS where it is neither in the image roots nor
- * readable for everybody, TIMEOUT where that takes too long. (transfer full) */
+/* The hash of a whole file that no process writes to. OUTSIDE_ROOTS if it is neither in the image roots nor
+ * world-readable, TIMEOUT if hashing takes too long. (transfer full) */
 char *vmig_identity_digest(VmigNode *node, const char *path, GError **error);
 
-/* NULL: it is the same storage. Otherwise what speaks against it, for people. `again` is what the first host said after
- * the other one had answered: a block that did not change meanwhile must be equal there. (transfer full) */
+/* Returns NULL if it is the same storage, otherwise the reason against it for messages. `again` is a second report of
+ * the first host, taken after the other host's: a block equal in both must also be equal in `there`. (transfer full) */
 char *vmig_identity_compare(const VmigIdentity *here, const VmigIdentity *there, const VmigIdentity *again);
