@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The other host's storage, through its agent (agent.h has the protocol).
+/* The other host's node, through its agent (see agent.h for the protocol).
  *
- * Any number of threads may call at a time. Every call has an end: short ones a deadline of their own (TIMEOUT; the
- * connection lives on and a late reply is dropped), those that read whole images none but the agent's pulse: it is
- * asked every 10 s whether it is still there, and where it does not answer for 30 s every call ends with CONNECTION,
- * as it does where the connection ends.
+ * Any number of threads may call at a time. Every call ends. Short calls have their own deadline (TIMEOUT; the
+ * connection survives and a late reply is dropped). Calls that read whole images depend only on the ping, sent every 10
+ * s: if it is not answered within 30 s, every call fails with CONNECTION, as when the connection ends.
  */
 #pragma once
 
@@ -17,17 +16,17 @@
 typedef struct {
     gint64 hello;
     gint64 call;
-    gint64 ping;    /* how often */
-    gint64 silence; /* how long a ping may go unanswered */
-    gint64 hurry;   /* and a call, with the pings that are sent meanwhile, after vmig_node_hurry() */
+    gint64 ping;    /* interval */
+    gint64 silence; /* how long a ping may stay unanswered */
+    gint64 hurry;   /* the same for calls and their pings after vmig_node_hurry() */
 } VmigAgentTimes;
 
 #define VMIG_AGENT_TIMES_DEFAULT                                                                                       \
     ((VmigAgentTimes){.hello = 30000, .call = 60000, .ping = 10000, .silence = 30000, .hurry = 4000})
 
-/* Waits for the agent's hello. Takes both descriptors, also where it fails. host is for messages.
- * Error: NO_AGENT where the stream ends before a hello, PROTOCOL where something else is said or the versions of the
- * protocol differ, TIMEOUT; what the agent says of itself where it cannot work (*said is TRUE then). */
+/* Waits for the agent's hello. Takes ownership of both descriptors, even on failure. host is the name in messages.
+ * Errors: NO_AGENT if the stream ends before the hello, PROTOCOL if something else arrives or the protocol versions
+ * differ, TIMEOUT, or the agent's own error if it cannot serve (then *said is TRUE). */
 VmigNode *vmig_agent_client_new(int in_fd, int out_fd, const char *host, gboolean *said, GError **error);
 VmigNode *vmig_agent_client_new_full(int in_fd, int out_fd, const char *host, const VmigAgentTimes *times,
                                      gboolean *said, GError **error);

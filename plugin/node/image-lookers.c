@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Where the users of an image are looked for, but for libvirt. */
+/* Where the users of an image are looked for, except in libvirt. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -47,7 +47,7 @@ static gboolean is_target(const VmigImageSearch *search, dev_t dev, ino_t ino)
     return FALSE;
 }
 
-/* Without asking a server: a network file system that hangs has none of the images that are asked about. */
+/* Does not ask a server: images to be checked are never on a network file system that hangs. */
 static gboolean identify(int folder, const char *name, dev_t *dev, ino_t *ino)
 {
     struct statx sx;
@@ -95,7 +95,7 @@ void vmig_image_look_at_processes(VmigImageSearch *search)
             look_at_process(search, entry->d_name);
 }
 
-/* A loop device has a file open that no process has. */
+/* A loop device keeps a file open that no process has open. */
 void vmig_image_look_at_loops(VmigImageSearch *search)
 {
     g_autoptr(Folder) dir = opendir("/sys/block");
@@ -113,7 +113,7 @@ void vmig_image_look_at_loops(VmigImageSearch *search)
     }
 }
 
-/* Of a guest that leaves the locks are its own, and other QEMUs' cannot be told from them. */
+/* Skipped for a guest that leaves: its own locks cannot be told from those of other QEMUs. */
 void vmig_image_look_at_locks(VmigImageSearch *search)
 {
     for (guint i = 0; search->domain == NULL && !search->taken && i < search->targets->len; i++) {
@@ -149,7 +149,7 @@ static void scan_file(VmigImageSearch *search, int folder, const char *name, con
     close(fd);
 }
 
-/* Symbolic links are followed: libvirt and QEMU do, and so an image may be behind one. */
+/* Follows symbolic links, because libvirt and QEMU do: an image may be behind one. */
 static void scan_entry(VmigImageSearch *search, int folder, const char *path, const char *name, guint depth)
 {
     g_autofree char *full = g_build_filename(path, name, NULL);
@@ -178,7 +178,7 @@ static gboolean is_new_folder(VmigImageSearch *search, int fd)
                                                              (guint64)st.st_dev, (guint64)st.st_ino));
 }
 
-/* Takes the descriptor. */
+/* Takes ownership of the descriptor. */
 static void scan_folder(VmigImageSearch *search, int fd, const char *path, guint depth)
 {
     gboolean new = is_new_folder(search, fd);

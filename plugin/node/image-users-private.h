@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What image-users.c and image-lookers.c share: one search for the users of some images. */
+/* Shared by image-users.c and image-lookers.c: one search for the users of some images. */
 #pragma once
 
 #include <sys/types.h>
@@ -11,32 +11,33 @@ typedef struct {
     gboolean exists;
     dev_t dev;
     ino_t ino;
-    char *user; /* the first that was found */
+    char *user; /* the first one found */
 } VmigImageTarget;
 
 typedef struct {
-    /* copies of the question: who asked may have gone */
+    /* copies of the question's members, because the caller may have returned already */
     char *libvirt_uri, *domain;
     char **roots, **leaving;
     gboolean taken;
     GPtrArray *targets;  /* VmigImageTarget */
     GHashTable *looked;  /* files whose header was read, by device and inode */
-    GHashTable *folders; /* that were scanned, the same */
+    GHashTable *folders; /* folders that were scanned, by device and inode */
     guint entries;
     gint64 deadline;
-    char *unknown; /* the first thing that could not be looked at */
+    char *unknown; /* the first thing that could not be examined */
 } VmigImageSearch;
 
-/* The file that a path means, as the kernel resolves it: if it is a target, or lies on one, `who` uses that one. */
+/* Follows the path as the kernel does. If it is a target, or has one in its backing chain, `who` is that target's user.
+ */
 void vmig_image_search_path(VmigImageSearch *search, const char *path, const char *who);
-/* An image that is there: a target that it lies on has it as a user. */
+/* For an existing image: it becomes the user of every target in its backing chain. */
 void vmig_image_search_below(VmigImageSearch *search, int fd, const char *path);
 gboolean vmig_image_search_is_leaving(const VmigImageSearch *search, dev_t dev, ino_t ino);
 void vmig_image_search_found(VmigImageSearch *search, dev_t dev, ino_t ino, const char *user);
 void vmig_image_search_unknown(VmigImageSearch *search, const char *format, ...) G_GNUC_PRINTF(2, 3);
 gboolean vmig_image_search_over(VmigImageSearch *search);
 
-/* image-lookers.c: one function for each place where a user may be */
+/* image-lookers.c: one function for each kind of user. */
 void vmig_image_look_at_processes(VmigImageSearch *search);
 void vmig_image_look_at_loops(VmigImageSearch *search);
 void vmig_image_look_at_locks(VmigImageSearch *search);

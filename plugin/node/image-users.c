@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The search itself, what headers name, and the lock. Where users are looked for is in image-lookers.c. */
+/* The search itself, the backing chains, and the lock. image-lookers.c looks for the users. */
 #include "node/image-users.h"
 
 #include <errno.h>
@@ -62,12 +62,12 @@ gboolean vmig_image_search_is_leaving(const VmigImageSearch *search, dev_t dev, 
     return FALSE;
 }
 
-/* --- what images lie on --- */
+/* --- backing chains --- */
 
 typedef struct {
     VmigImageSearch *search;
-    const char *top; /* whose chain it is */
-    const char *who; /* uses the top; NULL: the top is only there */
+    const char *top; /* the image at the top of the chain */
+    const char *who; /* user of the top; NULL: the top merely exists */
     guint depth;
 } Chain;
 
@@ -82,8 +82,8 @@ static char *chain_user(const Chain *chain)
     return g_strdup_printf("%s names %s, which lies on it", chain->who, chain->top);
 }
 
-/* QEMU takes a relative name from the folder of the name by which the image was opened; and an image may be opened by
- * any of its names. */
+/* QEMU resolves a relative name against the folder of the name that the image was opened by, and the image may be
+ * opened by any of its names. */
 static void follow_name(const Chain *chain, const char *image, const char *name)
 {
     g_autofree char *folder = g_path_get_dirname(image);
@@ -129,7 +129,7 @@ static void follow(const Chain *chain, const char *path)
     struct stat st;
 
     if (stat(path, &st) != 0) {
-        /* Not there: then it is none of the images that are asked about, which are. */
+        /* A missing file cannot be one of the targets, which exist. */
         if (errno != ENOENT && errno != ENOTDIR && errno != ELOOP && errno != ENAMETOOLONG)
             vmig_image_search_unknown(chain->search, "cannot look at %s: %s", path, g_strerror(errno));
         return;
@@ -163,7 +163,7 @@ void vmig_image_search_below(VmigImageSearch *search, int fd, const char *path)
 
 /* --- definitions --- */
 
-/* A path, or a text with paths in it, such as an argument for QEMU. */
+/* A path, or a text that contains paths, such as a QEMU argument. */
 static void on_text(gpointer user, const char *who, const char *text)
 {
     VmigImageSearch *search = user;
@@ -230,7 +230,7 @@ static void search_free(VmigImageSearch *search)
     g_free(search);
 }
 
-/* FALSE where none of them is there: then nobody needs to be asked. */
+/* FALSE if none of them exists: then there is nothing to search for. */
 static gboolean find_targets(VmigImageSearch *search)
 {
     gboolean any = FALSE;
@@ -254,7 +254,7 @@ static void search_run(VmigImageSearch *search)
 {
     if (!find_targets(search))
         return;
-    /* Those first that say best who it is. */
+    /* The searches that name the user best come first. */
     look_at_definitions(search);
     vmig_image_look_at_processes(search);
     vmig_image_look_at_loops(search);
@@ -267,11 +267,11 @@ static void search_run(VmigImageSearch *search)
     }
 }
 
-/* --- in a thread: a call to a libvirtd or a file system that hangs cannot be ended --- */
+/* --- runs in a thread, because a call that hangs in libvirtd or a file system cannot be interrupted --- */
 
 typedef struct {
     gint refs;
-    GMutex lock; /* of what follows */
+    GMutex lock; /* for the members below */
     GCond changed;
     gboolean done;
     VmigImageSearch *search;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Bounded scans: names in the image roots and in the run folder are anybody's. */
+/* The scans are bounded, because other users can create files in the image roots and in the run folder. */
 #include "node/leftovers.h"
 
 #include <dirent.h>
@@ -40,7 +40,7 @@ static void guard_facts_free(VmigGuardFacts *guard)
 
 char *vmig_our_job_of_path(const char *path)
 {
-    /* The last one: a base may itself be called so. */
+    /* Use the last mark: the base's own name may contain one, too. */
     const char *mark = path != NULL ? g_strrstr(path, MARK) : NULL;
 
     if (mark == NULL || strlen(mark) < strlen(MARK) + ID_LENGTH)
@@ -52,7 +52,7 @@ char *vmig_our_job_of_path(const char *path)
 typedef struct Scan Scan;
 
 struct Scan {
-    /* A regular file; FALSE ends the scan. */
+    /* Called for each regular file; FALSE ends the scan. */
     gboolean (*visit)(Scan *scan, int folder, const char *name, const char *path, const struct stat *st);
     GPtrArray *found;
     guint entries;
@@ -107,7 +107,7 @@ static void scan_entry(Scan *scan, int folder, const char *path, const char *nam
     }
 }
 
-/* Takes the descriptor. */
+/* Takes ownership of the descriptor. */
 static void scan_folder(Scan *scan, int fd, const char *path, guint depth)
 {
     DIR *dir = depth <= VMIG_SCAN_DEPTH ? fdopendir(fd) : NULL;
@@ -143,7 +143,7 @@ static void scan_roots(Scan *scan, const char *const *roots)
     scan->deadline = g_get_monotonic_time() + VMIG_SCAN_SECONDS * G_USEC_PER_SEC;
     scan->whole = TRUE;
     for (guint i = 0; roots[i] != NULL; i++) {
-        /* The root itself may be a symbolic link: the administrator chose it. */
+        /* The root itself may be a symbolic link, because the administrator chose it. */
         int fd = scan->over || is_below_another(roots, i) ? -1 : open(roots[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd >= 0)
             scan_folder(scan, fd, roots[i], 1);
@@ -162,7 +162,7 @@ GPtrArray *vmig_scan_files(const char *const *roots, gboolean *whole)
     return scan.found;
 }
 
-/* proc(5): the path is the last column of the sockets that have one, and flag 00010000 is of those that listen. */
+/* proc(5): the path is in the last column, for sockets that have one; flag 00010000 marks listening sockets. */
 static gboolean listens_in(const char *unix_table, const char *folder)
 {
     g_autofree char *prefix = g_strconcat(folder, "/", NULL);
@@ -184,7 +184,7 @@ GPtrArray *vmig_scan_run_folders(const char *run_dir)
 
     if (dir == NULL)
         return found;
-    /* Without the table nobody knows whether one is in use. */
+    /* Without this table it is unknown whether a folder is in use. */
     gboolean table = g_file_get_contents("/proc/net/unix", &sockets, NULL, NULL);
     for (struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
         struct stat st;
@@ -208,7 +208,7 @@ static void ask_guard(VmigGuardFacts *guard)
     int pid;
 
     guard->answers = vmig_guard_call(guard->socket, "status", GUARD_PATIENCE, &reply, NULL);
-    /* One that talks nonsense is taken for one that holds something. */
+    /* Treat a guard with an invalid reply as one that holds something. */
     if (guard->answers &&
         sscanf(reply, "pid %d frozen %u armed %u held %u", &pid, &guard->frozen, &guard->armed, &guard->held) != 4)
         guard->armed = MAX(guard->armed, 1);
@@ -238,8 +238,8 @@ GPtrArray *vmig_scan_guards(const char *run_dir)
     return found;
 }
 
-/* QEMU locks bytes 100 and up for what it uses and 200 and up for what it does not share (block/file-posix.c). A write
- * lock conflicts with any of them. */
+/* QEMU locks byte 100 and up for permissions in use, 200 and up for permissions not shared (block/file-posix.c). A
+ * write lock conflicts with any of them. */
 gboolean vmig_image_is_held_fd(int fd, const char *path, gboolean *held, GError **error)
 {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 100, .l_len = 200};
@@ -257,6 +257,6 @@ gboolean vmig_image_is_held(const char *path, gboolean *held, GError **error)
     if (fd < 0)
         return vmig_fail_errno(error, errno, "asking for the locks of %s", path);
     gboolean ok = vmig_image_is_held_fd(fd, path, held, error);
-    close(fd); /* takes no other's lock with it: these are OFD locks */
+    close(fd); /* releases no other lock: these are OFD locks */
     return ok;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* This host's storage: what the internal snapshots of an image hold. Nothing here changes anything. */
+/* This host's node: the contents of an image's internal snapshots. Read-only. */
 #include <string.h>
 #include <sys/stat.h>
 
@@ -51,7 +51,7 @@ JsonObject *vmig_local_do_contents(VmigLocal *local, VmigReader *args, GError **
     return reply;
 }
 
-/* The image's own bytes of an id that was told in printable form, which is another one for every other id. */
+/* Finds the raw ID in the image for an ID in printable form. The printable forms of different IDs differ. */
 static const char *id_of(const VmigQcow2 *qcow2, const char *printable)
 {
     for (guint i = 0; printable != NULL && i < qcow2->snapshots->len; i++) {

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* This host's storage: base copies that arrive. Several are received at a time; what takes long runs without any lock.
- */
+/* This host's node: receives base copies, several at a time. Long work runs without holding any lock. */
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -13,7 +12,7 @@
 
 #define RECEIVER_END_US (5 * G_USEC_PER_SEC)
 
-/* What the requests of a base copy say. Strings belong to the request. */
+/* The arguments of the requests for a base copy. The strings belong to the request. */
 typedef struct {
     const char *job, *part, *dest, *format, *rebase, *backing_format, *hash, *kept;
     guint64 size;
@@ -39,7 +38,7 @@ static gboolean read_base_copy(VmigLocal *local, VmigReader *args, BaseCopy *bas
             vmig_local_peer_copy(local, base_copy->job, base_copy->part, base_copy->dest, base_copy->kept, error));
 }
 
-/* RUN_DIR/JOB/NAME and nothing else. */
+/* Only RUN_DIR/JOB/NAME is allowed. */
 static gboolean check_socket(const VmigLocal *local, const char *job, const char *path, GError **error)
 {
     g_autofree char *dir = vmig_local_job_dir(local, job);
@@ -51,8 +50,8 @@ static gboolean check_socket(const VmigLocal *local, const char *job, const char
            vmig_fail(error, VMIG_ERROR_BAD_PATH, NULL, "the socket '%s' is not in %s", path, dir);
 }
 
-/* The part of an earlier try is taken as it is: the sender asks what is in it and sends the rest. One that has gone, or
- * that somebody gave up, makes room for another. */
+/* Keeps the part of an earlier attempt: the sender asks what is in it and sends the rest. A part that vanished, or that
+ * was declared redundant, is replaced by a new one. */
 static gboolean intend_part(VmigLocal *local, const BaseCopy *base_copy, GError **error)
 {
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
@@ -83,7 +82,7 @@ static void keep_receiver(VmigLocal *local, const char *part, VmigReceiver *rece
     g_autoptr(VmigReceiver) owned = receiver;
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->lock);
 
-    /* The agent's peer went away meanwhile. */
+    /* The agent's peer may have disconnected meanwhile. */
     if (!local->cancelled)
         g_hash_table_replace(local->receivers, g_strdup(part), g_steal_pointer(&owned));
 }
@@ -126,7 +125,8 @@ static char *get_hash(VmigLocal *local, const char *part)
     return g_strdup(g_hash_table_lookup(local->hashes, part));
 }
 
-/* The receiver of an agent that was ended for this one ends with it, but a moment later, and nothing says when. */
+/* The receiver of an agent that was ended in favor of this one ends with it, but slightly later and without any event.
+ */
 static gboolean await_unused(VmigLocal *local, const char *part, GError **error)
 {
     gint64 until = g_get_monotonic_time() + RECEIVER_END_US;
@@ -191,7 +191,7 @@ JsonObject *vmig_local_do_receive(VmigLocal *local, VmigReader *args, GError **e
     return reply;
 }
 
-/* What is there already, page by page, so that only what differs is sent. */
+/* Reports what is already there, page by page, so that only the differences are sent. */
 JsonObject *vmig_local_do_known(VmigLocal *local, VmigReader *args, GError **error)
 {
     guint64 first = vmig_reader_size(args, "first");
@@ -216,8 +216,8 @@ JsonObject *vmig_local_do_known(VmigLocal *local, VmigReader *args, GError **err
     return reply;
 }
 
-/* Repeated after a reply that was lost it says the same again. Where the process that received has died nobody knows
- * whether all of it reached the disk, and a second sync would not say so: it has to be sent again. */
+/* Returns the same result if it is repeated after a lost reply. If the receiving process died, it is unknown whether
+ * all data reached the disk, and a second sync would not report an error: the data must be sent again. */
 JsonObject *vmig_local_do_received(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *rewritten = vmig_reader_maybe_text(args, "rewritten");
@@ -242,7 +242,7 @@ JsonObject *vmig_local_do_received(VmigLocal *local, VmigReader *args, GError **
     return reply;
 }
 
-/* What the base copy's header will make QEMU open, under the name that it is about to get. */
+/* Checks what QEMU will open because of the base copy's header, under the name that it is about to get. */
 static gboolean check_header(VmigLocal *local, const BaseCopy *base_copy, GError **error)
 {
     struct stat st;
@@ -286,7 +286,7 @@ static gboolean name_base_copy(VmigLocal *local, const BaseCopy *base_copy, gboo
            vmig_gate_rename(local->journal, base_copy->job, base_copy->part, base_copy->dest, error);
 }
 
-/* The two sides' hashes were compared by whoever asks; where this process still knows its own it looks again. */
+/* The caller has compared the two hosts' hashes. This checks again if this process still has its own hash. */
 static gboolean check_hash(VmigLocal *local, const BaseCopy *base_copy, GError **error)
 {
     g_autofree char *hash = get_hash(local, base_copy->part);
@@ -318,7 +318,7 @@ JsonObject *vmig_local_do_place(VmigLocal *local, VmigReader *args, GError **err
     return vmig_local_done(TRUE);
 }
 
-/* A QEMU that libvirt is ending may have it open for a moment longer. */
+/* A QEMU that libvirt is ending may have the file open for a moment longer. */
 static gboolean nobody_writes(VmigLocal *local, const char *path, GError **error)
 {
     g_autoptr(GError) why = NULL;
@@ -332,7 +332,7 @@ static gboolean nobody_writes(VmigLocal *local, const char *path, GError **error
     return vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "what arrived has not ended yet: %s", why->message);
 }
 
-/* Never of a guest that lives on it: with the token here it is no base copy any more. */
+/* Never while the guest runs on it: once this host has the token, the file is a disk, not a base copy. */
 JsonObject *vmig_local_do_unplace(VmigLocal *local, VmigReader *args, GError **error)
 {
     gboolean dest = FALSE;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* This host's storage: looking at paths and images. Nothing here changes anything. */
+/* This host's node: examines paths and images. Read-only. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -93,7 +93,7 @@ gboolean vmig_local_check_unused(VmigLocal *local, const char *path, GError **er
     return !locks.writer || vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL, "'%s' is in use", path);
 }
 
-/* Other hosts can have the same file, so that what is on it need not be copied. The list is that of libvirt
+/* File systems that other hosts can mount too, so that their files need not be copied: those of libvirt
  * (virFileIsSharedFSType) and some more. */
 static gboolean is_shared_magic(guint64 magic)
 {
@@ -122,8 +122,8 @@ static gboolean is_shared_magic(guint64 magic)
     return FALSE;
 }
 
-/* All of FUSE has one magic number, whether it is GlusterFS or a local NTFS: the type is in mountinfo (proc(5)):
- * "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - fuse.glusterfs /dev/root rw" */
+/* All FUSE file systems have one magic number, from GlusterFS to a local NTFS. The type is in mountinfo (proc(5)): "36
+ * 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - fuse.glusterfs /dev/root rw" */
 static gboolean is_shared_fuse(const struct stat *st)
 {
     static const char *const types[] = {
@@ -182,9 +182,6 @@ static void set_file_facts(JsonObject *reply, int folder, const char *name)
     json_object_set_int_member(reply, "ino", (gint64)st.st_ino);
 }
 
-/* A path outside the roots is a fact and no error: the plan wants all refusals at once. Nothing is opened there; only
- * whether there is something is told (a guest's kernel, firmware, medium), which whoever may start guests here can ask
- * libvirt as well. */
 static gboolean set_kept(VmigLocal *local, JsonObject *reply, const char *path, GError **error)
 {
     g_auto(VmigKeptImage) kept = {0};
@@ -201,7 +198,7 @@ static gboolean set_kept(VmigLocal *local, JsonObject *reply, const char *path, 
     return TRUE;
 }
 
-/* Whose file it is by the journal. */
+/* The job that owns the file according to the journal. */
 static gboolean set_owner(VmigLocal *local, JsonObject *reply, const char *path, GError **error)
 {
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
@@ -222,6 +219,9 @@ static gboolean set_owner(VmigLocal *local, JsonObject *reply, const char *path,
     return FALSE;
 }
 
+/* A path outside the roots is a fact, not an error, because the plan wants all refusals at once. Nothing is opened
+ * there. Only its existence is reported (a guest's kernel, firmware or medium), which any user who may start guests
+ * here can learn from libvirt as well. */
 JsonObject *vmig_local_do_path(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *path = vmig_reader_text(args, "path");
@@ -351,7 +351,7 @@ JsonObject *vmig_local_do_real_path(VmigLocal *local, VmigReader *args, GError *
     return reply;
 }
 
-/* The file of the argument "path", open for reading; -1 with the error set. */
+/* Opens the file of the argument "path" for reading; -1 with the error set. */
 static int open_arg(VmigLocal *local, VmigReader *args, const char **path, struct stat *st, GError **error)
 {
     *path = vmig_reader_text(args, "path");
@@ -424,7 +424,7 @@ JsonObject *vmig_local_do_locks(VmigLocal *local, VmigReader *args, GError **err
     return reply;
 }
 
-/* An image that somebody writes to is checked all the same, with what that is worth: the flow decides when to ask. */
+/* Also checks an image that is open for writing, although the result may be wrong: the flow decides when to ask. */
 JsonObject *vmig_local_do_check(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *path = vmig_reader_text(args, "path");

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* This host's storage: files that a job makes and removes, all through the journal and the gate.
+/* This host's node: files that a job makes and removes, always through the journal and the gate.
  *
- * The gate proves that a file is the job's own and that somebody called it redundant. What it cannot know is whether
- * the guest still lives on it: that is looked at here, whoever asks.
+ * The gate proves that a file belongs to the job and was declared redundant. It cannot know whether the guest still
+ * runs on it: the functions here check that for every caller.
  */
 #include <string.h>
 #include <sys/stat.h>
@@ -66,7 +66,8 @@ JsonObject *vmig_local_do_made(VmigLocal *local, VmigReader *args, GError **erro
     return vmig_local_done(vmig_gate_made(local->journal, job, path, error));
 }
 
-/* With the destination the owner, its base copies are the guest's disks, and its overlays too until the pivot. */
+/* Once the destination has the token, its base copies are the guest's disks, and so are its overlays until the pivot.
+ */
 static gboolean check_not_the_guests(VmigLocal *local, const char *job, const VmigJournalFile *file, GError **error)
 {
     gboolean dest = FALSE;
@@ -121,7 +122,7 @@ static gboolean remove_file(VmigLocal *local, const char *job, const char *path,
     g_autoptr(GError) failure = NULL;
 
     if (!vmig_local_check_path(local, path, &failure)) {
-        /* Without its folder the file is not there either. */
+        /* Without its folder the file does not exist either. */
         if (g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_NO_DIRECTORY))
             return TRUE;
         g_propagate_error(error, g_steal_pointer(&failure));
@@ -135,7 +136,7 @@ static gboolean remove_file(VmigLocal *local, const char *job, const char *path,
         return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is no file of job %s", path, job);
     if (g_str_equal(row->kind, "base"))
         return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is a base, which job %s did not make", path, job);
-    /* A receiver of it would go on writing into a file without a name. */
+    /* A receiver would go on writing into the unlinked file. */
     forget_base_copy(local, path);
     return (!vmig_local_exists(local, path) || check_not_the_guests(local, job, row, error)) &&
            vmig_local_check_unused(local, path, error) && gate_remove(local, job, path, reason, error);
@@ -168,7 +169,7 @@ static const VmigFile *find_base(const VmigJob *record, const char *path)
     return NULL;
 }
 
-/* A base goes only where another host owns the guest and runs it on its own files. */
+/* A base is removed only after the other host owns the guest and runs it on its own files. */
 static gboolean check_base(const VmigJob *record, const char *role, const VmigFile *file, GError **error)
 {
     return (g_str_equal(role, VMIG_ROLE_SOURCE) && vmig_job_token_is_dest(record) && record->pivoted) ||
@@ -184,13 +185,13 @@ static gboolean unlink_base(VmigLocal *local, const char *job, const VmigFile *f
 
     if (fstat(fd, &st) != 0)
         return vmig_fail_errno(error, errno, "looking at '%s'", file->source);
-    /* The device number of now: it may be another one since a reboot, and the claim has compared the rest. */
+    /* The current device number: it may have changed at a reboot, and the claim has compared the rest. */
     return vmig_gate_adopt(local->journal, job, file->source, (guint64)st.st_dev, file->ino, "base", error) &&
            vmig_gate_redundant(local->journal, job, file->source, reason, error) &&
            vmig_gate_remove(local->journal, job, file->source, error);
 }
 
-/* *kept says why the image stays; NULL: it is gone. */
+/* *kept says why the image stays; NULL: it was removed. */
 static gboolean remove_base(VmigLocal *local, const char *job, const VmigFile *file, char **kept, GError **error)
 {
     if (!vmig_local_exists(local, file->source))
@@ -234,7 +235,7 @@ JsonObject *vmig_local_do_remove_base(VmigLocal *local, VmigReader *args, GError
     return reply;
 }
 
-/* At every try another file: half a mirror must not be taken for the beginning of the next one. */
+/* Each attempt gets a new file: half a mirror must not be the start of the next one. */
 static gboolean clear_overlay(VmigLocal *local, const char *job, const char *path, GError **error)
 {
     gboolean dest = FALSE;
@@ -260,7 +261,7 @@ static gboolean record_made(VmigLocal *local, const char *job, const char *path,
     return vmig_gate_made(local->journal, job, path, error);
 }
 
-/* The backing file is a disk of the job that was copied here, and the overlay the one that the record has for it. */
+/* The backing file must be a disk that the job copied here, and the overlay the one recorded for it. */
 static gboolean check_backing(VmigLocal *local, const char *job, const char *path, const char *backing, GError **error)
 {
     g_autoptr(VmigJob) record = NULL;
@@ -293,7 +294,7 @@ JsonObject *vmig_local_do_create_overlay(VmigLocal *local, VmigReader *args, GEr
                            record_made(local, job, path, error));
 }
 
-/* Only an overlay that the job made here, and only into the disk that the record has below it. */
+/* Only for an overlay that the job made here, and only into the disk below it in the record. */
 static const char *find_overlay_base(const VmigJob *record, const char *role, const char *path)
 {
     gboolean source = g_str_equal(role, VMIG_ROLE_SOURCE);
@@ -332,7 +333,7 @@ JsonObject *vmig_local_do_commit_offline(VmigLocal *local, VmigReader *args, GEr
                            vmig_image_commit_offline(path, local->roots, base, error));
 }
 
-/* Not bases, which are not the job's, and not the base copies of a guest that lives on them. */
+/* Excludes bases, which are not the job's, and base copies once the guest runs on them. */
 static gboolean is_leftover(VmigLocal *local, const VmigJournalFile *file, gboolean dest)
 {
     return !g_str_equal(file->kind, "base") && !(dest && g_str_equal(file->kind, "copy")) &&
@@ -351,7 +352,7 @@ JsonObject *vmig_local_do_leftovers(VmigLocal *local, VmigReader *args, GError *
     g_autoptr(JsonObject) reply = json_object_new();
     json_object_set_array_member(reply, "paths", paths);
     if (!vmig_local_token_is_dest(local, job, &dest, &failure)) {
-        /* A host that never heard of the job has nothing of it. */
+        /* A host that does not have the job has none of its files. */
         if (g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_NO_JOB))
             return g_steal_pointer(&reply);
         g_propagate_error(error, g_steal_pointer(&failure));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* This host's storage: the guard, the folder for sockets, and libvirt's own files. */
+/* This host's node: the guard, the socket folder, and libvirt's own files. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +12,7 @@
 #include "drivers/libvirt/qemu-user.h"
 #include "node/node-local-private.h"
 
-/* Not in the job's folder, which goes away while the guard may have to stay. */
+/* Outside the job's folder, which may be removed while the guard has to stay. */
 static char *guard_socket(const VmigLocal *local, const char *job, GError **error)
 {
     g_autofree char *dir = g_build_filename(local->run_dir, "guard", NULL);
@@ -25,7 +25,7 @@ static char *guard_socket(const VmigLocal *local, const char *job, GError **erro
     return g_build_filename(dir, name, NULL);
 }
 
-/* No guard: nothing is held. */
+/* Without a guard nothing is held. */
 static gboolean forgive_absence(gboolean ok, GError *failure, GError **error)
 {
     g_autoptr(GError) owned = failure;
@@ -109,7 +109,7 @@ JsonObject *vmig_local_do_fence_drop(VmigLocal *local, VmigReader *args, GError 
     return guard_drop(local, args, vmig_guard_fence_drop, error);
 }
 
-/* A guard that was killed leaves its socket; whoever stops it has the job, so nobody starts another one meanwhile. */
+/* A killed guard leaves its socket behind. The caller holds the job, so no other process starts a guard meanwhile. */
 static gboolean stop_and_bury(const char *socket, GError **error)
 {
     return vmig_guard_stop(socket, error) &&
@@ -187,8 +187,8 @@ JsonObject *vmig_local_do_sync_config(VmigLocal *local, VmigReader *args G_GNUC_
     return vmig_local_done(sync_folder(local->libvirt_dir, error) && sync_folder(autostart, error));
 }
 
-/* Root's own, so that nobody can put another socket in the place of the one to libvirt; QEMU's user can make sockets
- * in it (a destination's QEMU listens there), everybody can connect to a socket whose mode lets him. */
+/* Owned by root, so that no other user can replace the socket to libvirt. QEMU's user can create sockets in it, because
+ * the destination's QEMU listens there. Every user can connect to a socket whose mode allows it. */
 JsonObject *vmig_local_do_rundir(VmigLocal *local, VmigReader *args, GError **error)
 {
     const char *job = vmig_local_job(args);
@@ -209,8 +209,8 @@ JsonObject *vmig_local_do_rundir(VmigLocal *local, VmigReader *args, GError **er
     return vmig_local_done(vmig_qemu_user_admit(fd, uid, gid, error));
 }
 
-/* Sockets and flags have no content: nothing can be lost with them, and no journal has the sockets, which ssh, QEMU and
- * libvirt made. Every other file stays, and the message says so. */
+/* Sockets and flags have no content, so removing them loses nothing. The sockets are not in the journal, because ssh,
+ * QEMU and libvirt made them. Any other file stays, and the message says so. */
 static gboolean remove_sockets_and_flags(int folder, const char *path, GError **error)
 {
     int copy = fcntl(folder, F_DUPFD_CLOEXEC, 0);

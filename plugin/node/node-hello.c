@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* This host's storage: what it says of its host. */
+/* This host's node: facts about the host itself. */
 #include "os/cipher.h"
 #include "drivers/libvirt/libvirt-socket.h"
 #include "drivers/libvirt/qemu-user.h"

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The fence's second holder: this process has the same locks as the guard from the moment in which the guard took them.
+/* The fence's second holder: this process takes the same locks as the guard as soon as the guard has them.
  *
- * Between that moment and the end of the source's QEMU lie two synced writes. A guard that is killed just then would
- * let libvirt, which did not get the answer to its last call, wake that QEMU. */
+ * Between that moment and the end of the source's QEMU there are two synced writes. If the guard is killed in between,
+ * libvirt, which did not get the reply to its last call, would resume that QEMU.
+ */
 #include <fcntl.h>
 
 #include "image/image-locks.h"
@@ -19,7 +20,7 @@ static void hold_free(gpointer data)
     Hold *hold = data;
 
     if (hold->fd >= 0)
-        close(hold->fd); /* which lets go of its OFD locks */
+        close(hold->fd); /* also releases its OFD locks */
     g_free(hold->path);
     g_free(hold);
 }
@@ -38,7 +39,7 @@ void vmig_local_hold_plan(VmigLocal *local, const char *job, const char *const *
     g_hash_table_replace(local->holds, g_strdup(job), holds);
 }
 
-/* First the lock, then the look, as QEMU does it (raw_handle_perm_lock): of two at the same time one notices. */
+/* First the lock, then the check, as in QEMU (raw_handle_perm_lock): if two processes race, one of them notices. */
 static gboolean take(Hold *hold, GError **error)
 {
     VmigImageLocks locks;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* This host's storage: what is at a path, said so that another host can tell whether it has the same. Nothing here
- * changes anything.
+/* This host's node: describes what is at a path, so that another host can tell whether it has the same. Read-only.
  *
- * A file is read only where it lies in the image roots or where every user of this host may read it: hashes are answers
- * to guesses, and the peer has no business with other files. */
+ * A file is read only if it is in the image roots or world-readable. A hash confirms a guess about a file's content,
+ * and the peer must not learn anything about other files.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -24,7 +24,7 @@
 #define SAMPLES 32
 #define DIGEST_LIMIT (60 * G_USEC_PER_SEC)
 
-/* Every folder above lets every user through. */
+/* Every folder above must be searchable by every user. */
 static gboolean is_reachable_for_all(const char *real)
 {
     g_autofree char *folder = g_path_get_dirname(real);
@@ -41,7 +41,7 @@ static gboolean is_reachable_for_all(const char *real)
     }
 }
 
-/* A regular file that every user may read; -1 with the error set. */
+/* Opens a world-readable regular file; -1 with the error set. */
 static int open_public(const char *path, GError **error)
 {
     struct stat st;
@@ -72,8 +72,6 @@ static int open_file(VmigLocal *local, const char *path, GError **error)
     return fd >= 0 ? fd : open_public(path, error);
 }
 
-/* One block's hash; what cannot be read is not sampled. The page cache of a network file system may be older than what
- * its server has. */
 static char *sample(int fd, gpointer buffer, guint64 offset)
 {
     ssize_t got = pread(fd, buffer, BLOCK, (off_t)offset);
@@ -81,7 +79,8 @@ static char *sample(int fd, gpointer buffer, guint64 offset)
     return got > 0 ? g_compute_checksum_for_data(G_CHECKSUM_SHA256, buffer, (gsize)got) : NULL;
 }
 
-/* All over a device; the beginning of a file, which may grow meanwhile. */
+/* Samples a whole device, but only the beginning of a file, which may grow meanwhile. Reads with O_DIRECT, because the
+ * page cache of a network file system may be older than the server's data. Unreadable blocks are not sampled. */
 static JsonArray *take_samples(int fd, guint64 size, gboolean device)
 {
     JsonArray *array = json_array_new();
@@ -90,7 +89,7 @@ static JsonArray *take_samples(int fd, guint64 size, gboolean device)
 
     if (flags < 0 || posix_memalign(&buffer, BLOCK, BLOCK) != 0)
         return array;
-    (void)!fcntl(fd, F_SETFL, flags | O_DIRECT); /* where a file system has none the cache has to do */
+    (void)!fcntl(fd, F_SETFL, flags | O_DIRECT); /* without O_DIRECT in the file system, the cache has to do */
     guint64 step = device ? MAX(size / SAMPLES / BLOCK * BLOCK, BLOCK) : BLOCK;
     for (guint i = 0; i < SAMPLES && i * step < size; i++) {
         g_autofree char *hash = sample(fd, buffer, i * step);
@@ -136,7 +135,7 @@ static void set_file(VmigLocal *local, JsonObject *reply, const char *path)
     json_object_set_array_member(reply, "samples", take_samples(fd, (guint64)st.st_size, FALSE));
 }
 
-/* On the source QEMU has it open. */
+/* Only for the destination: on the source, QEMU already has it open. */
 static void set_access(VmigLocal *local, JsonObject *reply, const char *path)
 {
     g_autofree char *denied = vmig_qemu_access_denied(local->qemu_conf, path);

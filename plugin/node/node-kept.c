@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* This host's storage: images that a finished job kept when the guest left, as base copies for its way back. */
+/* This host's node: images that a finished job kept when the guest left, as base copies for the way back. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -26,7 +26,7 @@ static const VmigFile *find_file(const VmigJob *job, const char *path)
     return NULL;
 }
 
-/* The newest job that moved a guest away from that path decides, whatever it did with the image. */
+/* The newest job that moved a guest away from this path decides, whatever it did with the image. */
 static gboolean find_job(VmigLocal *local, const char *path, VmigJob **ret, GError **error)
 {
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
@@ -46,7 +46,7 @@ static gboolean find_job(VmigLocal *local, const char *path, VmigJob **ret, GErr
     return jobs != NULL;
 }
 
-/* The images that the job left lie on each other: what begins with one of them takes no other guest's. */
+/* The images that the job left are backing files of each other, which must not count as another guest's use. */
 static char **images_of(const VmigJob *job)
 {
     g_autoptr(GPtrArray) paths = g_ptr_array_new();
@@ -85,7 +85,7 @@ gboolean vmig_local_kept(VmigLocal *local, const char *path, VmigKeptImage *kept
     return find_job(local, path, &kept->job, error) && (kept->job == NULL || look_for_reason(local, path, kept, error));
 }
 
-/* Its old identity ends with a new time of change, so that no journal takes it for the kept image any more. */
+/* A new mtime ends the file's old identity, so that no journal takes it for the kept image any more. */
 static gboolean mark(VmigLocal *local, const char *part, GError **error)
 {
     const char *name = NULL;
@@ -115,7 +115,7 @@ static gboolean take(VmigLocal *local, const char *job, const char *path, const 
     return vmig_gate_take(local->journal, job, path, part, st.st_dev, st.st_ino, error) && mark(local, part, error);
 }
 
-/* A process that died between the two left it undone, or unmarked. */
+/* For a process that died after the rename but before the gate or the time was updated. */
 static gboolean take_again(VmigLocal *local, const char *job, const char *path, const char *part, GError **error)
 {
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
@@ -130,9 +130,9 @@ gboolean vmig_local_take_kept(VmigLocal *local, const char *job, const char *kep
 
     gboolean there = vmig_local_exists(local, path);
     if (vmig_local_exists(local, part))
-        return there || take_again(local, job, path, part, error); /* begun without it: "place" will tell */
+        return there || take_again(local, job, path, part, error); /* started without it: "place" will check */
     if (!there)
-        return TRUE; /* it went; what is missing is sent */
+        return TRUE; /* it was removed; the missing data is sent */
     if (!find_job(local, path, &kept.job, error))
         return FALSE;
     if (kept.job == NULL || !g_str_equal(kept.job->id, kept_job) || !kept.job->options.keep_source)

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* This host's storage: the QEMU of a job's guest that libvirt has forgotten. Which files are the job's, and whether the
- * job suspended the guest, is read from this host's own journal. */
+/* This host's node: the QEMU of a job's guest that libvirt has lost track of. This host's own journal says which files
+ * are the job's, and whether the job suspended the guest. */
 #include "core/job.h"
 #include "drivers/libvirt/orphan-qemu.h"
 #include "node/node-local-private.h"
 #include "store/journal.h"
 
-/* The job by this host's journal, of the guest that was asked for. */
+/* Loads the job from this host's journal; it must be about this guest. */
 static VmigJob *load(VmigLocal *local, const char *id, const char *uuid, gboolean *is_source, GError **error)
 {
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
@@ -23,7 +23,7 @@ static VmigJob *load(VmigLocal *local, const char *id, const char *uuid, gboolea
     return g_steal_pointer(&job);
 }
 
-/* For each disk the two files that its QEMU may have on top. */
+/* For each disk, the two files that its QEMU may have on top. */
 static GPtrArray *files_of(const VmigJob *job, gboolean is_source)
 {
     GPtrArray *disks = g_ptr_array_new_with_free_func((GDestroyNotify)g_strfreev);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* This host's storage: the images of a rehearsal's twin.
+/* This host's node: the images of a rehearsal's twin.
  *
- * A rehearsal belongs to no job. Its images are empty, have names of this host's choice, and stand in a record before
- * they are made: STATE_DIR/rehearsals/ID, locked by the process that serves the storage. A record that nobody locks is
- * of a process that died: what it names is removed by the next rehearsal here, or by doctor. The record goes last,
- * after the twin: its id leads to the twin's UUID. */
+ * A rehearsal belongs to no job. Its images are empty and have names that this host chooses. They are recorded before
+ * they are made, in STATE_DIR/rehearsals/ID, which the process that serves the node keeps locked. An unlocked record
+ * belongs to a process that died: the next rehearsal here, or doctor, removes the files that it names. The record is
+ * removed last, after the twin, because its ID leads to the twin's UUID.
+ */
 #include <fcntl.h>
 #include <string.h>
 #include <sys/file.h>
@@ -45,7 +46,7 @@ static gboolean write_all(int fd, const char *data, gsize size)
     return TRUE;
 }
 
-/* The record's lines: the twin's name, then the images' paths. It is durable before the first of them is made. */
+/* The record's lines: the twin's name, then the images' paths. Durable before the first image is made. */
 static int make_record(int records, const char *id, const char *name, char **paths, GError **error)
 {
     g_autofree char *lines = g_strjoinv("\n", paths);
@@ -97,7 +98,7 @@ static gboolean make_image(VmigLocal *local, const char *path, const char *forma
     return TRUE;
 }
 
-/* Only what the record names, under a name that only this rehearsal gives. */
+/* Removes only what the record names, and only under a name that this rehearsal alone can have. */
 static gboolean remove_images(VmigLocal *local, int record, const char *id, GError **error)
 {
     g_auto(GStrv) lines = read_record(record, error);
@@ -111,7 +112,7 @@ static gboolean remove_images(VmigLocal *local, int record, const char *id, GErr
             continue;
         g_auto(VmigFd) folder = vmig_local_open_folder(local, lines[i], &name, NULL);
         if (folder < 0)
-            continue; /* gone, or no folder for images any more: there is nothing that could be removed */
+            continue; /* gone, or no longer an image folder: there is nothing to remove */
         if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(st.st_mode))
             continue;
         if (unlinkat(folder, name, 0) != 0 && errno != ENOENT)
@@ -120,8 +121,8 @@ static gboolean remove_images(VmigLocal *local, int record, const char *id, GErr
     return TRUE;
 }
 
-/* The record that this process holds, else one that nobody does; *record is -1 where there is none. LOCKED where
- * another process has it. */
+/* Returns this process's record, or locks one that no process holds. *record is -1 if there is none. LOCKED if another
+ * process holds it. */
 static gboolean take_record(VmigLocal *local, int records, const char *id, int *record, GError **error)
 {
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->lock);
@@ -186,7 +187,7 @@ static char **image_paths(char **paths, char **formats, const char *id)
     return (char **)g_ptr_array_free(g_steal_pointer(&made), FALSE);
 }
 
-/* Every folder is looked at before the record is written: its lines are good paths. */
+/* Checks every folder before the record is written, so that all its lines are valid paths. */
 static gboolean check_paths(VmigLocal *local, char **paths, GError **error)
 {
     for (char **path = paths; *path != NULL; path++) {
@@ -206,7 +207,7 @@ static gboolean make_images(VmigLocal *local, char **images, char **formats, GEr
     return TRUE;
 }
 
-/* The images, then the record. */
+/* Removes the images, then the record. */
 static gboolean end_rehearsal(VmigLocal *local, int records, int record, const char *id, GError **error)
 {
     if (!remove_images(local, record, id, error))
@@ -263,7 +264,7 @@ static gboolean read_id(VmigLocal *local, VmigReader *args, const char **id, int
     return *records >= 0;
 }
 
-/* QEMU has them open, and nobody else needs their names. */
+/* QEMU has them open, and no other process needs their names. */
 JsonObject *vmig_local_do_rehearsal_unlink(VmigLocal *local, VmigReader *args, GError **error)
 {
     g_auto(VmigFd) records = -1;
@@ -275,7 +276,7 @@ JsonObject *vmig_local_do_rehearsal_unlink(VmigLocal *local, VmigReader *args, G
     return vmig_local_done(record < 0 || remove_images(local, record, id, error));
 }
 
-/* After the twin is gone. Repeated it is success. */
+/* Call after the twin is gone. Succeeds again if repeated. */
 JsonObject *vmig_local_do_rehearsal_end(VmigLocal *local, VmigReader *args, GError **error)
 {
     g_auto(VmigFd) records = -1;
@@ -297,7 +298,7 @@ static gboolean twin_is_gone(const VmigLocal *local, const char *name)
     while (access(path, F_OK) == 0) {
         if (g_get_monotonic_time() > until)
             return FALSE;
-        g_usleep(G_USEC_PER_SEC / 20); /* libvirt tells only who is connected to it */
+        g_usleep(G_USEC_PER_SEC / 20); /* poll: libvirt sends events only to its clients */
     }
     return TRUE;
 }
@@ -311,8 +312,8 @@ void vmig_local_rehearsals_close(VmigLocal *local)
     while (g_hash_table_iter_next(&iter, &id, &record)) {
         g_auto(VmigFd) records = open_records(local, NULL);
         g_auto(GStrv) lines = read_record(GPOINTER_TO_INT(record), NULL);
-        /* The tool's connection ended with it, and its twin with the connection (AUTODESTROY). One that does not end is
-         * found by its record. */
+        /* The tool's connection ended with the tool, and the twin with the connection (AUTODESTROY). If the twin does
+         * not end, its record leads to it later. */
         if (records >= 0 && lines != NULL && remove_images(local, GPOINTER_TO_INT(record), id, NULL) &&
             twin_is_gone(local, lines[0]))
             (void)unlinkat(records, id, 0);

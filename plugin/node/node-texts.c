@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The XML of a job's snapshots between two journals: in messages of a bounded size, each text under the SHA-256 of its
- * bytes, so that a transfer can be repeated and goes on where it stopped. */
+/* Transfers the XML of a job's snapshots between two journals in messages of bounded size. Each text is named by the
+ * SHA-256 of its bytes, so that a transfer can be repeated and continues where it stopped. */
 #include "node/node-local-private.h"
 
 #include <string.h>
 
-/* The journal's names, none of which is a path or SQL. */
+/* The journal's names. None of them is a path or SQL. */
 static gboolean good_names(const char *const *names)
 {
     for (guint i = 0; names[i] != NULL; i++)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* This host's storage: who needs an image, and the one way by which an image that no job made is removed or renamed. */
+/* This host's node: the users of an image, and the only way to remove or rename an image that no job made. */
 #include <errno.h>
 #include <sys/stat.h>
 
@@ -42,7 +42,7 @@ static char *changed(int fd, const VmigFile *file)
 
     if (fstat(fd, &st) != 0)
         return g_strdup_printf("cannot look at it: %s", g_strerror(errno));
-    /* Not by the device: its number is given anew at each boot. */
+    /* The device is not compared: its number may change at each boot. */
     return vmig_stat_is(&st, file->ino, file->size, file->mtime_ns)
                ? NULL
                : g_strdup("it is not as it was when it was copied: somebody used it since");
@@ -59,8 +59,8 @@ char *vmig_local_image_user(VmigLocal *local, const VmigFile *file, const char *
     return why != NULL ? why : user_of(local, path, leaving, FALSE);
 }
 
-/* First without the lock, which would keep a guest that has the image from starting. Once nothing needs it the lock
- * keeps every QEMU away, and all is looked at once more, for what began in between. */
+/* The first check runs without the lock, which would keep a guest that has the image from starting. If the image is
+ * unused, the lock keeps every QEMU away, and a second check finds any use that began in between. */
 int vmig_local_claim(VmigLocal *local, const VmigFile *file, const char *path, const char *const *leaving, char **why)
 {
     g_autoptr(GError) error = NULL;

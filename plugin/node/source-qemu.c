@@ -26,7 +26,7 @@ static xmlNode *find_job(xmlNode *root)
     return job;
 }
 
-/* FALSE with no error: libvirt has no such guest running. */
+/* FALSE with no error: libvirt runs no such guest. */
 static gboolean read_status(const char *folder, const char *name, const char *uuid, Status *ret, GError **error)
 {
     g_autofree char *file = g_strconcat(name, ".xml", NULL);
@@ -56,7 +56,7 @@ static gboolean read_status(const char *folder, const char *name, const char *uu
     return TRUE;
 }
 
-/* The number may be another process's by now; one that has the guest's uuid among its arguments is its QEMU. */
+/* The PID may belong to another process by now. A process with the guest's UUID in its arguments is its QEMU. */
 static gboolean is_qemu_of(gint64 pid, const char *uuid)
 {
     g_autofree char *path = g_strdup_printf("/proc/%" G_GINT64_FORMAT "/cmdline", pid);
@@ -77,7 +77,7 @@ static gboolean kill_qemu(gint64 pid, const char *uuid, GError **error)
         return FALSE;
     if (fd < 0)
         return vmig_fail_errno(error, errno, "asking for process %" G_GINT64_FORMAT, pid);
-    /* Looked at after the descriptor was got: the process cannot be another one any more. */
+    /* Checked after the pidfd was opened: from then on it cannot refer to another process. */
     if (is_qemu_of(pid, uuid)) {
         ok = pidfd_send_signal(fd, SIGKILL, NULL, 0) == 0;
         if (!ok && errno != ESRCH)

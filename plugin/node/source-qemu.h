@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The QEMU that a guest has left.
+/* The source's QEMU after the guest has left it.
  *
- * Once the token is the destination's, the source's QEMU must never run the guest again, whatever dies after that. The
- * guard's locks keep it from it, but they are gone when the guard is killed; and libvirt lets it go on by itself when
- * it does not get the destination's last reply. libvirt's own record says whether it has that reply: from phase
- * "confirm3" on it ends the QEMU, and does so after a restart too (qemuProcessRecoverMigrationOut() in libvirt 9.0).
- * Before that phase the QEMU is killed here: a signal that is pending is enough, its end need not be awaited.
+ * Once the destination has the token, the source's QEMU must never run the guest again, whatever dies after that. The
+ * guard's locks prevent it, but they vanish if the guard is killed. And libvirt resumes that QEMU by itself if it does
+ * not get the destination's last reply. libvirt's status file shows whether it has that reply: from phase "confirm3" on
+ * libvirt kills the QEMU, even after a restart (qemuProcessRecoverMigrationOut() in libvirt 9.0). Before that phase
+ * vmig-snap kills it here. A pending SIGKILL is enough: there is no need to wait for the exit.
  */
 #pragma once
 
@@ -19,6 +19,6 @@ typedef enum {
     VMIG_LEFT_KILLED,
 } VmigLeft;
 
-/* folder: where libvirt has the state of its running domains, "/run/libvirt/qemu". STATE where the guest is not paused
- * for a migration: that one is not left. IO, XML. */
+/* folder: where libvirt keeps the status of its running domains, "/run/libvirt/qemu". STATE if the guest is not paused
+ * for a migration, because it has not left that QEMU. IO, XML. */
 gboolean vmig_source_qemu_end(const char *folder, const char *name, const char *uuid, VmigLeft *ret, GError **error);
