@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The name of a block device that does not depend on the host, read from sysfs.
+/* Derives a block device name that does not depend on the host, from sysfs.
  *
- * Serial numbers are no such names: emulated disks get the same ones on every host. Names that an administrator chose
- * (NAA type 3, "t10." names, md and LUKS UUIDs) can be on a copy as well. */
+ * Serial numbers do not qualify: emulated disks get the same ones on every host. Names that an administrator chose (NAA
+ * type 3, "t10." names, md and LUKS UUIDs) may also be on a copy.
+ */
 #include "image/block-identity.h"
 
 #include <stdlib.h>
@@ -30,7 +31,7 @@ static gboolean has_prefix(const char *text, const char *const *prefixes)
     return FALSE;
 }
 
-/* NAA types 2, 5 and 6 have a number of the IEEE for the vendor in them. */
+/* NAA types 2, 5 and 6 contain the vendor's IEEE number. */
 static char *hardware_name(const char *folder)
 {
     static const char *const good[] = {"naa.2", "naa.5", "naa.6", "eui.", "uuid.", NULL};
@@ -57,8 +58,8 @@ static int compare_text(gconstpointer a, gconstpointer b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* What a logical volume lies on; NULL where one disk of it has no name, or there is none. A host that was cloned has
- * the volume's UUID too. */
+/* The names of the disks below a logical volume; NULL if there are none or one has no name. The volume's UUID alone is
+ * not enough, because a cloned host has it too. */
 static char *identify_slaves(const char *folder, guint level)
 {
     g_autofree char *slaves = g_build_filename(folder, "slaves", NULL);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* QEMU's lock bytes, asked for and taken as OFD locks, as QEMU does (util/osdep.c). */
+/* Probes and takes QEMU's lock bytes as OFD locks, as QEMU does (util/osdep.c). */
 #include "image/image-locks.h"
 
 #include <errno.h>
@@ -8,7 +8,7 @@
 
 static gboolean is_held(int fd, const char *path, int byte, gboolean *ret, GError **error)
 {
-    /* A write lock conflicts with any lock of somebody else; asking needs no right to write. */
+    /* A write lock conflicts with any lock of another process; F_OFD_GETLK needs no write permission. */
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
 
     if (fcntl(fd, F_OFD_GETLK, &lock) < 0)
@@ -30,7 +30,7 @@ gboolean vmig_image_locks_probe(const char *path, VmigImageLocks *ret, GError **
     if (fd < 0)
         return vmig_fail_errno(error, errno, "Cannot open %s", path);
     gboolean ok = vmig_image_locks_probe_fd(fd, path, ret, error);
-    close(fd); /* takes no other's lock with it: these are OFD locks */
+    close(fd); /* releases no other lock: these are OFD locks */
     return ok;
 }
 

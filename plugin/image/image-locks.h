@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* QEMU's image locks (block/file-posix.c): a byte 100 + bit is locked by who uses a permission, 200 + bit by who does
- * not share it; bit 1 is write, bit 3 resize. */
+/* QEMU's image locks (block/file-posix.c): QEMU locks byte 100 + bit if it uses a permission, and 200 + bit if it does
+ * not share it. Bit 1 is write, bit 3 is resize. */
 #pragma once
 
 #include <glib.h>
@@ -13,9 +13,9 @@
 #define VMIG_LOCK_NO_WRITE 201
 #define VMIG_LOCK_NO_RESIZE 203
 
-/* Who else has the image; takes nothing itself. */
+/* Reports the locks of other processes; takes none itself. */
 gboolean vmig_image_locks_probe(const char *path, VmigImageLocks *ret, GError **error);
-/* The same for a file that is open. */
+/* The same for an open file. */
 gboolean vmig_image_locks_probe_fd(int fd, const char *path, VmigImageLocks *ret, GError **error);
-/* A read lock on one byte; FALSE with INTERFERENCE where somebody has it for himself. */
+/* Takes a read lock on one byte. INTERFERENCE if another process holds it exclusively. */
 gboolean vmig_image_lock_shared(int fd, const char *path, int byte, GError **error);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What is done to images with qemu-img: check, create an overlay, write a backing name, commit. Nothing here deletes.
- */
+/* Changes to images with qemu-img: check, create an overlay, write a backing name, commit. Nothing here deletes. */
 #include <errno.h>
 #include <fcntl.h>
 #include <json-glib/json-glib.h>
@@ -23,8 +22,8 @@ static void fd_close(Fd fd)
 G_DEFINE_AUTO_CLEANUP_FREE_FUNC(Fd, fd_close, -1)
 typedef GArray VmigOpenChain; /* of int */
 
-/* For work that takes longer with more bytes: far more than a slow disk needs, but an end. The memory is that of the
- * caches of a whole chain and of the refcounts of a large image. */
+/* Limits for work whose duration depends on the size: far more than a slow disk needs, but finite. The memory suffices
+ * for the caches of a whole chain and the refcounts of a large image. */
 static VmigToolLimits slow_limits(guint64 bytes)
 {
     VmigToolLimits limits = VMIG_TOOL_LIMITS;
@@ -71,7 +70,7 @@ static gboolean refuse_kinds(const VmigQcow2 *image, const char *path, GError **
     return TRUE;
 }
 
-/* The number of leaked clusters in what `qemu-img check` printed; 0 where it does not say. */
+/* The number of leaked clusters in the output of `qemu-img check`; 0 if it has none. */
 static gint64 parse_leaks(const char *text)
 {
     g_autoptr(JsonParser) parser = json_parser_new();
@@ -87,7 +86,7 @@ static gboolean judge_check(const char *const *argv, const VmigToolResult *resul
 {
     VmigImageLocks locks = {0};
 
-    /* qemu-img(1): 0 nothing found, 1 not completed, 2 corruptions, 3 leaked clusters only. */
+    /* qemu-img(1): 0 no errors, 1 not completed, 2 corruption, 3 leaked clusters only. */
     if (result->status == 0 || result->status == 3) {
         if (leaks != NULL)
             *leaks = result->status == 3 ? parse_leaks(result->out) : 0;
@@ -108,7 +107,7 @@ static gboolean judge_check(const char *const *argv, const VmigToolResult *resul
 gboolean vmig_image_check(const char *path, GPtrArray *roots, const char *format, gboolean force_share, gint64 *leaks,
                           GError **error)
 {
-    /* Without the backing file: a check of this image needs none of it, and -f alone would open the whole chain. */
+    /* Without the backing file: the check does not need it, and -f alone would open the whole chain. */
     const char *file = "json:{\"driver\":\"qcow2\",\"backing\":null,"
                        "\"file\":{\"driver\":\"file\",\"filename\":\"" VMIG_TOOL_FD "\"}}";
     const char *shared[] = {"qemu-img", "check", "-U", "-f", "qcow2", "--output=json", "--", file, NULL};
@@ -136,7 +135,7 @@ gboolean vmig_image_check(const char *path, GPtrArray *roots, const char *format
     return judge_check(argv, result, fd, path, leaks, error);
 }
 
-/* Its name, its format and its file must be there: a wrong one would only be noticed by the guest. */
+/* The name, format and file must be valid: otherwise only the guest would notice. */
 static gboolean check_backing(const char *path, GPtrArray *roots, const char *backing, const char *backing_format,
                               GError **error)
 {
@@ -172,13 +171,13 @@ static gboolean fail_taken(const char *path, GError **error)
     return vmig_fail(error, VMIG_ERROR_DESTINATION_EXISTS, NULL, "'%s' exists", path);
 }
 
-/* A file without a name, which a crash leaves no trace of. Where the file system has no such thing it has its name at
- * once, and *ret_named is TRUE; the journal knows that name already. */
+/* Creates an unnamed file, of which a crash leaves nothing behind. On a file system without O_TMPFILE it creates the
+ * named file at once and sets *ret_named; the journal knows that name already. */
 static int new_file(int folder, const char *path, const char *name, gboolean *ret_named, GError **error)
 {
     *ret_named = FALSE;
     int fd = openat(folder, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    /* open(2): EISDIR from a kernel and EOPNOTSUPP from a file system that does not know the flag. */
+    /* open(2): a kernel without the flag returns EISDIR, a file system without it EOPNOTSUPP. */
     if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)) {
         *ret_named = TRUE;
         fd = openat(folder, name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -190,7 +189,7 @@ static int new_file(int folder, const char *path, const char *name, gboolean *re
     return fd;
 }
 
-/* linkat() never replaces. */
+/* linkat() never replaces a file. */
 static gboolean give_name(int fd, int folder, const char *path, const char *name, GError **error)
 {
     g_autofree char *self = g_strdup_printf("/proc/self/fd/%d", fd);
@@ -206,7 +205,7 @@ static gboolean fill_overlay(int fd, const char *path, guint64 virtual_size, con
                              const char *backing_format, GError **error)
 {
     g_autofree char *size = g_strdup_printf("%" G_GUINT64_FORMAT, virtual_size);
-    /* -u: the backing file was looked at by the caller; a relative name means nothing seen from a descriptor. */
+    /* -u: the caller has checked the backing file; a relative name cannot be resolved from a descriptor. */
     const char *argv[] = {"qemu-img", "create", "-q",           "-u", "-f",         "qcow2", "-b",
                           backing,    "-F",     backing_format, "--", VMIG_TOOL_FD, size,    NULL};
     VmigToolLimits limits = VMIG_TOOL_LIMITS;
@@ -251,7 +250,7 @@ gboolean vmig_image_rebase_name(const char *path, GPtrArray *roots, const char *
 
     if (!g_str_equal(format, "qcow2"))
         return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, NULL, "'%s': only qcow2 has a backing name", path);
-    /* The file may not be there yet: this only writes a name. */
+    /* The backing file may not exist yet: this only writes a name. */
     if (backing != NULL && !check_backing(NULL, roots, backing, backing_format, error))
         return FALSE;
     g_auto(Fd) fd = vmig_image_open(path, roots, TRUE, error);
@@ -273,7 +272,7 @@ static void close_all(GArray *fds)
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigOpenChain, close_all)
 
-/* Each must still be the file that was surveyed; what lies at the bottom of an overlay is written to. */
+/* Each file must still be the one that was surveyed. Only the overlay's backing file is opened for writing. */
 static gboolean open_chain(GPtrArray *chain, GPtrArray *roots, GArray *fds, GError **error)
 {
     for (guint i = 0; i < chain->len; i++) {
@@ -291,7 +290,7 @@ static gboolean open_chain(GPtrArray *chain, GPtrArray *roots, GArray *fds, GErr
     return TRUE;
 }
 
-/* The whole chain is named here, so that no name in a header counts. */
+/* Names the whole chain explicitly, so that qemu-img ignores the names in the headers. */
 static char *name_chain(GPtrArray *chain)
 {
     GString *text = g_string_new("json:");
@@ -311,7 +310,7 @@ gboolean vmig_image_commit_offline(const char *overlay, GPtrArray *roots, const 
 {
     g_autoptr(VmigOpenChain) fds = g_array_new(FALSE, FALSE, sizeof(int));
 
-    /* qemu-img follows the headers: they must be what it can be trusted with. */
+    /* qemu-img acts on the headers, so they must be safe for it. */
     g_autoptr(GPtrArray) chain = vmig_image_survey_chain(overlay, "qcow2", roots, error);
     if (chain == NULL)
         return FALSE;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Looking at image files: opening beneath the roots, the survey of one file and of a chain. */
+/* Examines image files: opens them below the roots, surveys one file or a chain. */
 #include "image/image.h"
 
 #include <errno.h>
@@ -43,7 +43,7 @@ static gboolean check_path(const char *path, GError **error)
     g_autofree char *shown = vmig_printable(path, strlen(path));
     g_auto(GStrv) parts = g_strsplit(path, "/", -1);
 
-    /* Absolute also means that qemu-img cannot take "nbd:localhost" for a protocol. */
+    /* Requiring an absolute path also keeps qemu-img from taking "nbd:localhost" for a protocol. */
     if (*path != '/')
         return vmig_fail(error, VMIG_ERROR_BAD_PATH, NULL, "'%s' is not an absolute path", shown);
     if (g_strv_contains((const char *const *)parts, ".."))
@@ -75,7 +75,7 @@ static gboolean check_file(int fd, const char *path, GError **error)
         return vmig_fail_errno(error, errno, "cannot look at '%s'", path);
     if (!S_ISREG(st.st_mode))
         return vmig_fail(error, VMIG_ERROR_DISK_KIND, NULL, "'%s' is not a regular file", path);
-    /* Another name may be outside the roots, and then so is the content. */
+    /* Another hard link may be outside the roots, where other users can change the content. */
     if (st.st_nlink != 1)
         return vmig_fail(error, VMIG_ERROR_OUTSIDE_ROOTS, VMIG_HINT_HARD_LINK, "'%s' has %lu hard links instead of one",
                          path, (unsigned long)st.st_nlink);
@@ -138,7 +138,7 @@ gboolean vmig_image_count_snapshots(const char *path, GPtrArray *roots, guint32 
     return TRUE;
 }
 
-/* What qemu-img says, or NULL. (transfer full) */
+/* The output of qemu-img info, or NULL. (transfer full) */
 static JsonObject *ask_qemu_img(int fd, const char *format, GError **error)
 {
     const char *argv[] = {"qemu-img", "info", "-U", "--output=json", "-f", format, "--", VMIG_TOOL_FD, NULL};
@@ -179,7 +179,7 @@ static guint member_length(JsonObject *object, const char *name)
     return node != NULL && JSON_NODE_HOLDS_ARRAY(node) ? json_array_get_length(json_node_get_array(node)) : 0;
 }
 
-/* Two readers of a hostile file that do not agree mean that one of them was fooled. */
+/* If two readers of a hostile file disagree, the file has fooled one of them. */
 static gboolean compare(const VmigImage *image, JsonObject *info, GError **error)
 {
     guint64 sectors = image->virtual_size / 512 + (image->virtual_size % 512 != 0);
@@ -195,7 +195,7 @@ static gboolean compare(const VmigImage *image, JsonObject *info, GError **error
     if (member_length(info, "snapshots") != snapshots)
         return vmig_fail(error, VMIG_ERROR_BAD_IMAGE, NULL, "snapshots: the header says %u, qemu-img %u", snapshots,
                          member_length(info, "snapshots"));
-    /* A name that is no plain path is refused elsewhere, and qemu-img may show it in other words. */
+    /* A name that is not a plain path is refused elsewhere, and qemu-img may print it differently. */
     if (image->backing_path != NULL ? g_strcmp0(backing, image->backing) != 0 : !image->backing != !backing)
         return vmig_fail(error, VMIG_ERROR_BAD_IMAGE, NULL, "qemu-img names another backing file than the header");
     return TRUE;
@@ -259,7 +259,7 @@ static VmigImage *survey_fd(int fd, const char *path, const char *format, GError
     VmigImage *image = survey_once(fd, path, format, &local);
     if (image != NULL)
         return image;
-    /* QEMU may have been writing the header or moving the snapshot table between our reads: look again. */
+    /* QEMU may have written the header or moved the snapshot table between these reads: try again. */
     if (g_error_matches(local, VMIG_ERROR, VMIG_ERROR_BAD_IMAGE)) {
         g_clear_error(&local);
         image = survey_once(fd, path, format, &local);
@@ -277,7 +277,7 @@ VmigImage *vmig_image_survey(const char *path, const char *format, GError **erro
     return fd >= 0 ? survey_fd(fd, path, format, error) : NULL;
 }
 
-/* Between the look at the name and the look at the file somebody may have changed where the name leads. */
+/* The path may have been redirected between resolving it and opening the file. */
 static gboolean check_resolved(const char *named, int fd, GError **error)
 {
     struct stat ours, theirs;
@@ -289,7 +289,8 @@ static gboolean check_resolved(const char *named, int fd, GError **error)
     return TRUE;
 }
 
-/* As QEMU goes from a header to the file below: from the folder of the name that it opened, which may be a link. */
+/* Resolves the backing name as QEMU does: from the folder of the name by which the image was opened, which may be a
+ * link. */
 static char *name_below(const VmigImage *image)
 {
     g_autofree char *folder = g_path_get_dirname(image->named);

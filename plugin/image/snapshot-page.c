@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Making a page of a snapshot's digests, and taking one apart. */
+/* Makes a page of a snapshot's digests, and parses one. */
 #include "image/snapshot-page.h"
 
 #include <string.h>
@@ -34,9 +34,9 @@ char *vmig_snapshot_stamp(const VmigQcow2 *image)
     return g_strdup(g_checksum_get_string(sum));
 }
 
-/* --- making one --- */
+/* --- making a page --- */
 
-/* The image as it is now, open. */
+/* The open image in its current state. */
 typedef struct {
     int fd;
     guint64 size;
@@ -80,17 +80,17 @@ static const VmigQcow2Snapshot *find(const VmigQcow2 *image, const char *id, GEr
     return NULL;
 }
 
-/* One page while it is made. */
+/* A page under construction. */
 typedef struct {
     GByteArray *page;
     guint8 *buffer;
-    guint64 size; /* bytes of what is hashed */
+    guint64 size; /* size of the hashed content */
     guint64 blocks;
     guint64 next;
-    guint64 run; /* blocks of the kind that was put last */
+    guint64 run; /* length of the last run, in blocks */
     char run_kind;
     VmigBlockHash *hash;
-    VmigQcow2Map *map, *like; /* like: NULL where nothing is compared */
+    VmigQcow2Map *map, *like; /* like: NULL if nothing is compared */
     VmigSnapshotServer *server;
     gint64 until;
     guint read;
@@ -209,7 +209,7 @@ static gboolean begin(Page *p, const Opened *opened, const VmigSnapshotPageReque
     return p->map != NULL && (p->like != NULL || like == NULL || like->disk_size != snapshot->disk_size);
 }
 
-/* QEMU shows a snapshot with the length that the disk has now; with internal snapshots a disk only ever grows. */
+/* QEMU shows a snapshot with the disk's current length. With internal snapshots, a disk can only grow. */
 static gboolean serve(Page *p, GPtrArray *chain, GPtrArray *roots, const char *run_dir, const char *id, GError **error)
 {
     p->server = vmig_snapshot_server_start(chain, roots, id, run_dir, error);
@@ -235,7 +235,7 @@ GBytes *vmig_snapshot_page_make(GPtrArray *chain, GPtrArray *roots, const char *
         return NULL;
     if (!fill(&page, request->kind, error)) {
         g_autoptr(GError) changed = NULL;
-        /* What was torn from under the reading is no damage. */
+        /* If the snapshots changed during the read, its error does not mean damage. */
         if (!read_table(&opened, path, request->stamp, &changed) &&
             g_error_matches(changed, VMIG_ERROR, VMIG_ERROR_INTERFERENCE)) {
             g_clear_error(error);
@@ -251,7 +251,7 @@ GBytes *vmig_snapshot_page_make(GPtrArray *chain, GPtrArray *roots, const char *
     return NULL;
 }
 
-/* --- taking one apart --- */
+/* --- parsing a page --- */
 
 static gboolean bad_page(GError **error)
 {

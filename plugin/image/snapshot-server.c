@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* qemu-nbd on one snapshot, and libnbd on the other end. The listening socket is handed over by socket activation and
- * has no name any more when qemu-nbd begins. */
+/* Runs qemu-nbd on one snapshot, with libnbd as its client. qemu-nbd gets the listening socket by socket activation;
+ * its name is already gone when qemu-nbd starts. */
 #include "image/snapshot-server.h"
 
 #include <errno.h>
@@ -26,9 +26,9 @@
 #define MEMORY ((rlim_t)1 << 30)
 #define SAID_MAX 2048
 #define START_MS (30 * 1000)
-/* A disk that gives nothing for so long is broken. */
+/* A disk that returns no data for this long is broken. */
 #define READ_MS (120 * 1000)
-/* NBD has 32 bits for it. */
+/* NBD has a 32-bit length. */
 #define STATUS_MAX (G_GUINT64_CONSTANT(2) << 30)
 
 typedef struct {
@@ -37,13 +37,13 @@ typedef struct {
 } Extent;
 
 struct VmigSnapshotServer {
-    GArray *fds; /* int: the listening socket, then the chain, all above what the child gives a number */
+    GArray *fds; /* int: the listening socket, then the chain, all above the numbers that the child assigns */
     char **argv;
-    int said; /* what qemu-nbd writes to its standard error */
+    int said; /* qemu-nbd's standard error */
     pid_t pid;
     struct nbd_handle *nbd;
     guint64 size;
-    GArray *extents; /* Extent, from status_from on */
+    GArray *extents; /* Extent, starting at status_from */
     guint64 status_from, status_to;
 };
 
@@ -59,7 +59,7 @@ static gboolean plain_id(const char *id)
 
 /* --- starting --- */
 
-/* In the child: nothing but async-signal-safe calls. */
+/* Runs in the child: async-signal-safe calls only. */
 static void exec_server(const VmigSnapshotServer *server, int said, pid_t parent)
 {
     char listen_pid[32] = "LISTEN_PID=", digits[16];
@@ -83,7 +83,7 @@ static void exec_server(const VmigSnapshotServer *server, int said, pid_t parent
     sigprocmask(SIG_SETMASK, &empty, NULL);
     setrlimit(RLIMIT_AS, &memory);
     setrlimit(RLIMIT_CORE, &none);
-    (void)unshare(CLONE_NEWNET); /* needs privilege; without it there are no names that would use it */
+    (void)unshare(CLONE_NEWNET); /* needs privilege; optional, because no option names a network address */
     for (pid_t pid = getpid(); pid > 0; pid /= 10)
         digits[count++] = (char)('0' + pid % 10);
     for (gsize i = 0, at = strlen("LISTEN_PID="); i < count; i++)
@@ -100,7 +100,7 @@ static void exec_server(const VmigSnapshotServer *server, int said, pid_t parent
     _exit(127);
 }
 
-/* Takes the descriptor, also where it fails. */
+/* Takes ownership of the descriptor, even on failure. */
 static gboolean keep_fd(VmigSnapshotServer *server, int fd, guint above, GError **error)
 {
     int high = fcntl(fd, F_DUPFD_CLOEXEC, LISTEN_FD + (int)above);
@@ -112,7 +112,7 @@ static gboolean keep_fd(VmigSnapshotServer *server, int fd, guint above, GError 
     return TRUE;
 }
 
-/* A listening socket and one that is connected to it, in *client. The name is gone when this returns. */
+/* A listening socket and, in *client, one connected to it. Its name no longer exists when this returns. */
 static int make_sockets(const char *run_dir, int *client, GError **error)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -157,7 +157,7 @@ static gboolean same_file(int fd, const VmigImage *image, gboolean *direct, GErr
     return TRUE;
 }
 
-/* The whole chain is named here, so that no name in a header counts. */
+/* Names the whole chain explicitly, so that qemu-nbd ignores the names in the headers. */
 static char *image_options(GPtrArray *chain, gboolean direct)
 {
     GString *options = g_string_new(NULL);
@@ -191,7 +191,7 @@ static gboolean open_chain(VmigSnapshotServer *server, GPtrArray *chain, GPtrArr
     return TRUE;
 }
 
-/* What qemu-nbd said, once it has ended. */
+/* The messages of a qemu-nbd that has exited. */
 static char *last_words(VmigSnapshotServer *server)
 {
     char buffer[SAID_MAX];
@@ -218,7 +218,7 @@ static gboolean fork_server(VmigSnapshotServer *server, GError **error)
 
     if (pipe2(said, O_CLOEXEC) < 0)
         return vmig_fail_errno(error, errno, "cannot make a pipe");
-    /* Above everything that the child gives a number. */
+    /* Above all numbers that the child assigns. */
     int high = fcntl(said[1], F_DUPFD_CLOEXEC, LISTEN_FD + (int)server->fds->len);
     close(said[1]);
     server->said = said[0];
@@ -233,7 +233,7 @@ static gboolean fork_server(VmigSnapshotServer *server, GError **error)
         server->pid = 0;
         return vmig_fail_errno(error, errnum, "cannot start qemu-nbd");
     }
-    /* With its end the client sees an end. */
+    /* Only the child keeps the socket, so that the client sees when it exits. */
     close(g_array_index(server->fds, int, 0));
     g_array_remove_index(server->fds, 0);
     return TRUE;
@@ -250,7 +250,7 @@ static gboolean fail_nbd(VmigSnapshotServer *server, const char *what, GError **
     return vmig_fail(error, VMIG_ERROR_IMAGE_TOOL, NULL, "%s: qemu-nbd: %s", what, *said != '\0' ? said : text);
 }
 
-/* One round of whatever the connection waits for. */
+/* Handles the next event of the connection. */
 static gboolean turn(VmigSnapshotServer *server, const char *what, gint64 until, GError **error)
 {
     gint64 left = until - g_get_monotonic_time() / 1000;
@@ -270,7 +270,7 @@ static gboolean connect_nbd(VmigSnapshotServer *server, int client, GError **err
         close(client);
         return vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "libnbd: %s", nbd_get_error());
     }
-    if (nbd_aio_connect_socket(server->nbd, client) < 0) /* takes it */
+    if (nbd_aio_connect_socket(server->nbd, client) < 0) /* takes ownership of it */
         return fail_nbd(server, "reading a snapshot", error);
     while (nbd_aio_is_connecting(server->nbd) > 0)
         if (!turn(server, "opening a snapshot", until, error))
@@ -329,7 +329,7 @@ void vmig_snapshot_server_free(VmigSnapshotServer *server)
         return;
     if (server->nbd != NULL)
         nbd_close(server->nbd);
-    /* It has nothing to write: nothing is lost with it. */
+    /* It writes nothing, so killing it loses nothing. */
     if (server->pid > 0)
         kill(server->pid, SIGKILL);
     while (server->pid > 0 && waitpid(server->pid, NULL, 0) < 0 && errno == EINTR)
@@ -388,7 +388,7 @@ static int on_extents(void *user, const char *context, guint64 offset, guint32 *
     return 0;
 }
 
-/* Fetches what is known from offset on. */
+/* Fetches the extents from offset on. */
 static gboolean ask_status(VmigSnapshotServer *server, guint64 offset, GError **error)
 {
     nbd_extent_callback callback = {.callback = on_extents, .user_data = server};
@@ -403,7 +403,7 @@ static gboolean ask_status(VmigSnapshotServer *server, guint64 offset, GError **
            vmig_fail(error, VMIG_ERROR_IMAGE_TOOL, NULL, "qemu-nbd does not say where the data of a snapshot is");
 }
 
-/* From offset on, as far as it is the same. */
+/* The extent that contains offset. */
 static gboolean status_at(VmigSnapshotServer *server, guint64 offset, Extent *ret, GError **error)
 {
     if ((offset < server->status_from || offset >= server->status_to) && !ask_status(server, offset, error))
