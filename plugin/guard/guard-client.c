@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Starting the guard and asking it. */
+/* Starts the guard and sends it requests. */
 #include "guard/guard.h"
 
 #include <errno.h>
@@ -20,7 +20,7 @@
 
 #define PATIENCE (10 * G_TIME_SPAN_SECOND)
 #define REPLY_LIMIT (64 * 1024)
-#define ERRNO_FD 3 /* in the daemon until it is executed */
+#define ERRNO_FD 3 /* in the daemon until exec */
 
 static gboolean unix_address(const char *path, struct sockaddr_un *ret, GError **error)
 {
@@ -66,7 +66,7 @@ static int connect_guard(const char *socket_path, gint64 timeout_us, GError **er
     if (!unix_address(socket_path, &address, error))
         return -1;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    /* The limit is for connect() too, which waits while the backlog is full. */
+    /* The limit applies to connect() too, which waits while the backlog is full. */
     if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) == 0 &&
         connect(fd, (struct sockaddr *)&address, sizeof address) == 0 && vmig_guard_peer_is_us(fd))
         return fd;
@@ -77,7 +77,7 @@ static int connect_guard(const char *socket_path, gint64 timeout_us, GError **er
     return -1;
 }
 
-/* Everything until the guard closes the connection. */
+/* Reads until the guard closes the connection. */
 static char *read_reply(int fd, const char *socket_path, gint64 deadline, GError **error)
 {
     g_autoptr(GString) reply = g_string_new(NULL);
@@ -141,14 +141,14 @@ gboolean vmig_guard_call(const char *socket_path, const char *request, gint64 ti
     return TRUE;
 }
 
-/* In the child: async-signal-safe calls only. Does not return. */
+/* Runs in the child: async-signal-safe calls only. Does not return. */
 static void become_daemon(int listen_fd, int errno_fd, char *const argv[])
 {
     char *env[] = {(char *)"PATH=/usr/sbin:/usr/bin:/sbin:/bin", (char *)"LC_ALL=C.UTF-8", NULL};
     sigset_t none;
 
     setsid();
-    pid_t pid = fork(); /* so that it is nobody's child, and never gets a terminal */
+    pid_t pid = fork(); /* makes it an orphan that can never get a terminal */
     if (pid != 0)
         _exit(pid < 0 ? 1 : 0);
     sigemptyset(&none);
@@ -156,7 +156,7 @@ static void become_daemon(int listen_fd, int errno_fd, char *const argv[])
         signal(i, SIG_DFL);
     sigprocmask(SIG_SETMASK, &none, NULL);
     umask(077);
-    /* Where memory runs out everything else is better to lose: with the guard goes the fence. */
+    /* Under memory pressure the kernel should kill anything else first: the fence ends with the guard. */
     int oom = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
     if (oom >= 0)
         (void)!write(oom, "-900", 4);
@@ -176,7 +176,7 @@ static gboolean spawn(const char *exe_path, const char *socket_path, int listen_
 
     if (pipe2(fds, O_CLOEXEC) < 0)
         return vmig_fail_errno(error, errno, "Cannot make a pipe");
-    /* Both above the numbers that the daemon gives away. */
+    /* Both above the numbers that the daemon assigns. */
     int high_listen = fcntl(listen_fd, F_DUPFD_CLOEXEC, ERRNO_FD + 1);
     int high_pipe = fcntl(fds[1], F_DUPFD_CLOEXEC, ERRNO_FD + 1);
     pid_t pid = high_listen >= 0 && high_pipe >= 0 ? fork() : -1;
@@ -189,7 +189,7 @@ static gboolean spawn(const char *exe_path, const char *socket_path, int listen_
     while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
         continue;
     if (pid > 0 && read(fds[0], &failed, sizeof failed) < (ssize_t)sizeof failed)
-        failed = 0; /* the end of the pipe: it was executed */
+        failed = 0; /* end of file: exec succeeded */
     close(fds[0]);
     return failed == 0 ||
            vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "Cannot start the guard %s: %s", exe_path, g_strerror(failed));
@@ -221,7 +221,7 @@ gboolean vmig_guard_start(const char *socket_path, const char *exe_path, GError 
     g_autofree char *folder = g_path_get_dirname(socket_path);
     int lock = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-    /* Two that start one at the same time must not remove each other's socket as stale. */
+    /* Two processes that start a guard at the same time must not remove each other's socket as stale. */
     if (lock < 0 || flock(lock, LOCK_EX) < 0) {
         vmig_fail_errno(error, errno, "Cannot lock %s", folder);
         if (lock >= 0)

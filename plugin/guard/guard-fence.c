@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The guard's fence: who has the overlays open for writing, and that nobody gets them again. A thread for each. */
+/* The guard's fence: watches which process has the overlays open for writing, then keeps all from opening them again.
+ * One thread per overlay. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -13,13 +14,13 @@
 
 #define LONGEST_WAIT (10 * 60 * 1000) /* milliseconds of "take wait" */
 #define NUDGE (5 * G_TIME_SPAN_MILLISECOND)
-#define LOOK G_TIME_SPAN_MILLISECOND /* between two looks at an image that was let go of */
+#define LOOK G_TIME_SPAN_MILLISECOND /* between two checks of an image that was released */
 
 void vmig_guard_held_free(gpointer data)
 {
     VmigHeld *held = data;
 
-    close(held->fd); /* which lets go of its OFD locks */
+    close(held->fd); /* also releases its OFD locks */
     g_free(held->path);
     g_free(held);
 }
@@ -27,7 +28,7 @@ void vmig_guard_held_free(gpointer data)
 VmigHeld *vmig_guard_open(VmigGuard *guard, const char *path, int flags, GError **error)
 {
     struct stat st;
-    int fd = vmig_beneath_open(NULL, path, flags | O_NONBLOCK, 0); /* whoever asks has looked for its real path */
+    int fd = vmig_beneath_open(NULL, path, flags | O_NONBLOCK, 0); /* the caller has resolved the real path */
 
     if (fd < 0) {
         vmig_beneath_fail(error, errno, path);
@@ -57,8 +58,9 @@ VmigHeld *vmig_guard_find(GPtrArray *list, const VmigHeld *wanted)
     return NULL;
 }
 
-/* Waits in the kernel until nobody has byte 101. QEMU gives up its read lock on it in bdrv_inactivate(). It is let go
- * of at once: a migration that fails after that takes the images back, and a QEMU that cannot have them dies. */
+/* Waits in the kernel until no process holds byte 101. QEMU releases its read lock on it in bdrv_inactivate(). The lock
+ * taken here is released at once: if the migration fails after that, QEMU takes the images back, and it dies if it
+ * cannot. */
 static int wait_until_free(const VmigHeld *fence)
 {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = VMIG_LOCK_WRITE, .l_len = 1};
@@ -69,7 +71,7 @@ static int wait_until_free(const VmigHeld *fence)
     return fcntl(fence->fd, F_OFD_SETLK, &lock) < 0 ? errno : 0;
 }
 
-/* TRUE also where that cannot be told: then nobody may count on the fence. */
+/* TRUE also if this cannot be determined: then the fence must not be relied on. */
 static gboolean has_writer(const VmigHeld *fence)
 {
     VmigImageLocks locks;
@@ -77,8 +79,8 @@ static gboolean has_writer(const VmigHeld *fence)
     return !vmig_image_locks_probe_fd(fence->fd, fence->path, &locks, NULL) || locks.writer;
 }
 
-/* With the lock held. The kernel tells when a lock is let go of, not when one is taken, so that is looked for; a guest
- * that has its disks again and has written to them keeps them longer than the time between two looks. */
+/* Call with the lock held. The kernel reports when a lock is released, not when one is taken, so this polls. A guest
+ * that got its disks back and wrote to them keeps them longer than the interval between two checks. */
 static void watch_free(VmigHeld *fence)
 {
     VmigGuard *guard = fence->guard;
@@ -94,9 +96,9 @@ static void watch_free(VmigHeld *fence)
     }
 }
 
-/* The kernel does not give the lock to who waits for it, it wakes him up to ask again. A QEMU that took its image back
- * in between would not be noticed; so that there is next to no between, this thread comes before all others. Without
- * the right to that it goes on as it is. */
+/* The kernel does not hand the lock to the waiting thread; it wakes the thread, which tries again. A QEMU that took its
+ * image back in between would go unnoticed. Real-time priority makes that interval very short. Without permission for
+ * it, the thread continues with normal priority. */
 static int be_quick(void)
 {
     struct sched_param param = {.sched_priority = 1};
@@ -104,7 +106,7 @@ static int be_quick(void)
     return pthread_setschedparam(pthread_self(), SCHED_FIFO, &param);
 }
 
-/* Tried in the thread that asks, and taken back: the same right holds for the fences' threads. */
+/* Tries it in the calling thread and reverts it: the fences' threads have the same permission. */
 char *vmig_guard_try_quick(void)
 {
     struct sched_param before;
@@ -143,8 +145,8 @@ static gpointer fence_thread(gpointer data)
     return NULL;
 }
 
-/* With the lock held. A signal that comes between the thread's look at drop and its call is lost, so it is sent until
- * the thread says that it is over. */
+/* Call with the lock held. A signal that arrives between the thread's check of drop and its system call is lost, so it
+ * is sent until the thread reports that it is over. */
 void vmig_guard_drop(VmigGuard *guard)
 {
     g_autoptr(GPtrArray) fences = g_steal_pointer(&guard->fences);
@@ -222,11 +224,11 @@ static void lock_no_write(const VmigHeld *fence, short type)
 {
     struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = VMIG_LOCK_NO_WRITE, .l_len = 1};
 
-    (void)fcntl(fence->fd, F_OFD_SETLK, &lock); /* what it did is looked at after it */
+    (void)fcntl(fence->fd, F_OFD_SETLK, &lock); /* its effect is checked afterwards */
 }
 
-/* First the locks, then the look for a writer, as QEMU does it: of two at the same time at least one notices the other.
- * All or none: with one disk that is running again the guest is. */
+/* First the locks, then the check for a writer, as in QEMU: if two processes race, at least one notices the other. All
+ * or none: if one disk is in use again, the guest runs. */
 static void take_fences(VmigGuard *guard)
 {
     gboolean all = TRUE;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Between guard.c (the process), guard-fence.c and guard-client.c (who starts and asks it). */
+/* Shared by guard.c (the process), guard-fence.c and guard-client.c (starts it and sends requests). */
 #pragma once
 
 #include <glib.h>
@@ -8,9 +8,9 @@
 
 #include "core/errors.h"
 
-/* A socket listens there for this user alone; -1 with the error set. A stale socket goes first. */
+/* Listens on a socket for this user alone; -1 with the error set. Removes a stale socket first. */
 int vmig_guard_listen(const char *socket_path, GError **error);
-/* Is the other end of a connection this user's? */
+/* TRUE if the peer of the connection is this user. */
 gboolean vmig_guard_peer_is_us(int fd);
 
 typedef struct {
@@ -24,21 +24,21 @@ typedef struct {
     guint clients;
 } VmigGuard;
 
-/* One file that is frozen, or one fence. */
+/* One frozen file, or one fence. */
 typedef struct {
     VmigGuard *guard;
     char *path;
     int fd;
     dev_t dev;
     ino_t ino;
-    /* a fence's: */
+    /* only for a fence: */
     GThread *thread;
     pthread_t id;
-    gboolean waiting; /* id is known */
+    gboolean waiting; /* id is valid */
     gboolean drop;
-    gboolean over;  /* the thread has nothing to wait for any more */
-    gboolean free;  /* QEMU let go of the image and has not had it again since */
-    gboolean taken; /* it had it again: what was copied before is stale, and the fence can never be got */
+    gboolean over;  /* the thread no longer waits */
+    gboolean free;  /* QEMU released the image and has not opened it again since */
+    gboolean taken; /* QEMU opened it again: earlier copies are stale, and the fence can never be taken */
     gboolean held;
     int failed; /* errno */
 } VmigHeld;
@@ -48,13 +48,13 @@ void vmig_guard_held_free(gpointer held);
 VmigHeld *vmig_guard_open(VmigGuard *guard, const char *path, int flags, GError **error);
 VmigHeld *vmig_guard_find(GPtrArray *list, const VmigHeld *wanted);
 
-/* All of these with the lock held. */
+/* Call all of these with the lock held. */
 gboolean vmig_guard_arm(VmigGuard *guard, char **paths, GError **error);
-/* rest: "" or "wait MS". The answer. */
+/* rest: "" or "wait MS". Returns the reply. */
 char *vmig_guard_take(VmigGuard *guard, const char *rest, GError **error);
 void vmig_guard_drop(VmigGuard *guard);
-/* "yes", or "no REASON": may a fence's thread come before all other processes? */
+/* "yes", or "no REASON": whether a fence's thread can have real-time priority. */
 char *vmig_guard_try_quick(void);
 guint vmig_guard_count_held(const VmigGuard *guard);
-/* Of overlays that QEMU let go of and has not had again since. */
+/* The number of overlays that QEMU released and has not opened again since. */
 guint vmig_guard_count_free(const VmigGuard *guard);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The guard's own process: a thread for each client, one for each overlay that is waited for. */
+/* The guard's own process: one thread per client and one per fenced overlay. */
 #include "guard/guard.h"
 
 #include <errno.h>
@@ -19,15 +19,15 @@
 
 #define MOST_CLIENTS 32
 #define REQUEST_LIMIT (1024 * 1024)
-#define CLIENT_PATIENCE 10 /* seconds for a client to say what it wants */
+#define CLIENT_PATIENCE 10 /* seconds for a client to send its request */
 
 typedef struct {
     VmigGuard *guard;
     int fd;
 } Client;
 
-/* First the locks, then the look for a writer, as QEMU does it (raw_handle_perm_lock): of two at the same time at least
- * one notices the other. */
+/* First the locks, then the check for a writer, as in QEMU (raw_handle_perm_lock): if two processes race, at least one
+ * notices the other. */
 static gboolean freeze_image(const VmigHeld *held, GError **error)
 {
     VmigImageLocks locks;
@@ -41,7 +41,7 @@ static gboolean freeze_image(const VmigHeld *held, GError **error)
     return TRUE;
 }
 
-/* All or none of them; those that were frozen before stay so in any case. */
+/* Freezes all of them or none. Files that were frozen before stay frozen in any case. */
 static gboolean do_freeze(VmigGuard *guard, char **paths, GError **error)
 {
     g_autoptr(GPtrArray) fresh = g_ptr_array_new_with_free_func(vmig_guard_held_free);
@@ -92,13 +92,13 @@ static void do_quit(VmigGuard *guard)
     g_ptr_array_set_size(guard->frozen, 0);
     vmig_guard_drop(guard);
     guard->quitting = TRUE;
-    (void)unlink(guard->socket); /* before the answer: after it the name may be another guard's */
+    (void)unlink(guard->socket); /* before the reply: after it another guard may use the name */
     g_cond_broadcast(&guard->changed);
     if (write(guard->quit_fd, &one, sizeof one) < 0)
         g_warn_if_reached();
 }
 
-/* With the lock held. The answer, or NULL with the error set. */
+/* Call with the lock held. Returns the reply, or NULL with the error set. */
 static char *handle(VmigGuard *guard, const char *verb, const char *rest, GError **error)
 {
     gboolean freeze = g_str_equal(verb, "freeze"), fence = g_str_equal(verb, "fence");
@@ -145,7 +145,7 @@ static char *answer(VmigGuard *guard, const char *line)
     return g_strdup_printf("error %s %s\n", vmig_error_name_of(error), quoted);
 }
 
-/* A line without its end, or NULL for a client that goes away, says too much or nothing for too long. */
+/* A line without its terminator; NULL if the client disconnects, sends too much, or sends nothing for too long. */
 static char *read_line(int fd)
 {
     g_autoptr(GString) line = g_string_new(NULL);
@@ -174,7 +174,7 @@ static gpointer client_thread(gpointer data)
     g_autofree char *reply = line != NULL ? answer(guard, line) : NULL;
 
     if (reply != NULL)
-        (void)!send(client->fd, reply, strlen(reply), MSG_NOSIGNAL); /* gone? What it asked for was done. */
+        (void)!send(client->fd, reply, strlen(reply), MSG_NOSIGNAL); /* the client may be gone */
     close(client->fd);
     g_mutex_lock(&guard->lock);
     guard->clients--;
@@ -230,7 +230,7 @@ static void nothing(int signum)
 
 static void set_signals(void)
 {
-    /* Without SA_RESTART: SIGUSR1 is what gets a fence's thread out of its wait. */
+    /* Without SA_RESTART: SIGUSR1 interrupts a fence's thread in its wait. */
     struct sigaction interrupt = {.sa_handler = nothing}, ignore = {.sa_handler = SIG_IGN};
 
     sigaction(SIGUSR1, &interrupt, NULL);
