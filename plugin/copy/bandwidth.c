@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The token bucket. */
 #include "copy/bandwidth.h"
 
-#define BURST (G_USEC_PER_SEC / 4) /* an idle bucket holds as much as comes in this time */
-#define SMALLEST 4096              /* direct I/O at the other end takes no less */
+#define BURST (G_USEC_PER_SEC / 4) /* an idle bucket saves up this much time's worth of bytes */
+#define SMALLEST 4096              /* direct I/O at the receiver cannot use smaller pieces */
 
 struct VmigBandwidth {
     GMutex lock;
     guint64 rate;
-    double tokens; /* below zero: one that had to take more than the bucket holds pays for it afterwards */
+    double tokens; /* negative after a take that exceeded the bucket; it is paid back afterwards */
     gint64 filled; /* monotonic time of the last refill */
 };
 
@@ -35,7 +34,7 @@ void vmig_bandwidth_set(VmigBandwidth *bandwidth, guint64 rate)
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&bandwidth->lock);
 
     bandwidth->rate = rate;
-    bandwidth->tokens = 0; /* neither a burst saved up at the old rate nor a debt made at it */
+    bandwidth->tokens = 0; /* discards both a burst saved at the old rate and a debt made at it */
     bandwidth->filled = g_get_monotonic_time();
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What goes over one connection: takes blocks from the file's walk, reads, hashes, and sends what the destination does
- * not have.
+/* The data path of one connection: takes blocks from the file's walk, reads and hashes them, and sends what the
+ * destination lacks.
  *
- * A block is read in order, piece by piece, so that its hash can be computed as a stream from the buffers that are
- * sent. Where the destination has something, each leaf of a piece is compared first, and only runs of differing leaves
+ * A block is read in order, piece by piece, so that its hash is computed as a stream from the buffers that are sent. If
+ * the destination has data for the block, each leaf of a piece is compared first, and only runs of differing leaves
  * become requests.
  */
 #include <stdlib.h>
@@ -11,8 +11,8 @@
 
 #include "copy/copier-private.h"
 
-#define ZERO_REQUEST (G_GUINT64_CONSTANT(1) << 30) /* a request's length has 32 bits */
-#define RESERVE_PATIENCE 10                        /* times the stall limit */
+#define ZERO_REQUEST (G_GUINT64_CONSTANT(1) << 30) /* a request has a 32-bit length */
+#define RESERVE_PATIENCE 10                        /* multiple of the stall limit */
 
 static const guint8 zeros[65536] __attribute__((aligned(4096)));
 
@@ -42,7 +42,7 @@ static gboolean write_piece(VmigLink *link, VmigSlot *slot, guint64 offset, gsiz
     return TRUE;
 }
 
-/* A hole: it becomes one on the server, whatever was there. */
+/* A hole becomes a hole on the server, whatever was there. */
 static gboolean send_hole(VmigLink *link, guint64 offset, guint64 end, GError **error)
 {
     gsize most =
@@ -66,8 +66,8 @@ static gboolean send_hole(VmigLink *link, guint64 offset, guint64 end, GError **
     return TRUE;
 }
 
-/* One piece of a block of which the destination has nothing. Zeros keep their room on the server (NO_HOLE), as they
- * have it here. */
+/* One piece of a block that the destination lacks completely. Zeros stay allocated on the server (NO_HOLE), as they are
+ * here. */
 static gboolean send_new(VmigLink *link, VmigSlot *slot, guint64 offset, gsize length, GError **error)
 {
     if (!link->can_zero || !vmig_is_zero(slot->buffer, length))
@@ -76,7 +76,7 @@ static gboolean send_new(VmigLink *link, VmigSlot *slot, guint64 offset, gsize l
     return vmig_link_zero(link, slot, offset, length, LIBNBD_CMD_FLAG_NO_HOLE, error);
 }
 
-/* One piece of a block that the destination has: leaves is what it has there. *sent counts what differed. */
+/* One piece of a block that the destination has; leaves: its leaf hashes there. *sent counts the differing leaves. */
 static gboolean send_difference(VmigLink *link, VmigSlot *slot, guint64 offset, gsize length, const guint64 *leaves,
                                 guint *sent, GError **error)
 {
@@ -89,7 +89,7 @@ static gboolean send_difference(VmigLink *link, VmigSlot *slot, guint64 offset, 
         gsize at = (gsize)i * VMIG_LEAF;
         if (i < count && vmig_leaf_hash(seed, slot->buffer + at, MIN(VMIG_LEAF, length - at)) != leaves[i])
             continue;
-        /* Leaf i is there already, or this is the end: the run before it goes. */
+        /* Leaf i is already there, or this is the end: send the run before it. */
         gsize begin = (gsize)from * VMIG_LEAF;
         if (i > from &&
             !vmig_link_write(link, slot, slot->buffer + begin, offset + begin, MIN(at, length) - begin, error))
@@ -101,7 +101,7 @@ static gboolean send_difference(VmigLink *link, VmigSlot *slot, guint64 offset, 
     return TRUE;
 }
 
-/* Is there anything but zeros there, in the leaves that [offset, end) of the block touches? */
+/* TRUE if the destination has data other than zeros in the leaves that [offset, end) of the block touches. */
 static gboolean has_data(const VmigKnownBlock *known, guint64 seed, gsize block_length, gsize offset, gsize end)
 {
     for (gsize at = offset - offset % VMIG_LEAF; at < end; at += VMIG_LEAF)
@@ -110,13 +110,13 @@ static gboolean has_data(const VmigKnownBlock *known, guint64 seed, gsize block_
     return FALSE;
 }
 
-/* What is known of a block, and what became of it. */
+/* What the destination has of a block, and what was done with it. */
 typedef struct {
     guint64 start;
     gsize length;
-    VmigKnownBlock *known; /* NULL: nothing is there */
-    gboolean all;          /* send all of it, whatever is known */
-    guint sent;            /* leaves, of a block that is known */
+    VmigKnownBlock *known; /* NULL: the destination has nothing */
+    gboolean all;          /* send all of it, whatever the destination has */
+    guint sent;            /* leaves or pieces that were sent */
 } Block;
 
 static gboolean send_piece(VmigLink *link, Block *block, guint64 offset, gsize length, GError **error)
@@ -130,7 +130,7 @@ static gboolean send_piece(VmigLink *link, Block *block, guint64 offset, gsize l
         return send_difference(link, slot, offset, length, block->known->leaves + (offset - block->start) / VMIG_LEAF,
                                &block->sent, error);
     block->sent++;
-    /* Zeros where a resumed copy has a hole: as good as what a new one would get. */
+    /* The destination has zeros where a resumed copy has a hole: a new copy would produce the same. */
     return send_new(link, slot, offset, length, error);
 }
 
@@ -176,7 +176,7 @@ static gboolean send_known_block(VmigLink *link, guint64 index, Block *block, GE
     if (!send_extents(link, block, error))
         return FALSE;
     vmig_block_hash_end(link->hash, digest);
-    /* All leaves are equal and the block is not: two contents have the same leaf. Then all of it goes. */
+    /* All leaves are equal, but the block is not: a leaf hash collided. Send the whole block. */
     if (block->known != NULL && block->sent == 0 && memcmp(digest, block->known->digest, VMIG_HASH_BYTES) != 0) {
         block->all = TRUE;
         vmig_copy_unaccount(link->copy, block->length);
@@ -202,7 +202,7 @@ static gboolean send_block(VmigLink *link, guint64 index, GError **error)
     return send_known_block(link, index, &block, error);
 }
 
-/* Blocks that are holes here. What the destination has in them becomes a hole. */
+/* Blocks that are holes here. Any data in them on the destination becomes a hole. */
 static gboolean send_hole_run(VmigLink *link, const VmigBlockRun *run, GError **error)
 {
     VmigCopy *copy = link->copy;
@@ -244,8 +244,8 @@ gboolean vmig_link_run(VmigLink *link, GError **error)
     }
 }
 
-/* WRITE_ZEROES that keeps the room: qemu-nbd's fallocate(ZERO_RANGE). With FAST_ZERO it refuses where it would have to
- * write the zeros one by one, and then there is nothing to gain. */
+/* WRITE_ZEROES that allocates space: qemu-nbd's fallocate(ZERO_RANGE). With FAST_ZERO the server refuses if it would
+ * have to write zeros, which would gain nothing. */
 gboolean vmig_link_reserve(VmigLink *link, GError **error)
 {
     VmigCopy *copy = link->copy;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* One thread that asks for pages while the connections work on those that came: the destination reads and hashes at the
- * same time as the source. */
+/* One thread fetches pages while the connections work on earlier ones, so that the destination reads and hashes in
+ * parallel with the source. */
 #include "copy/copier-known.h"
 
-#define AHEAD (4 * VMIG_PAGE_BLOCKS) /* blocks with leaves that nobody has taken yet: 1 MiB */
+#define AHEAD (4 * VMIG_PAGE_BLOCKS) /* blocks with leaves that are fetched but not taken yet: 1 MiB */
 
-/* Stands for a block that is a hole there. */
+/* Represents a block that is a hole on the destination. */
 static char hole_mark;
 
 struct VmigKnown {
@@ -13,11 +13,11 @@ struct VmigKnown {
     guint index;
     guint64 size;
     guint64 blocks;
-    GMutex lock; /* of what follows */
+    GMutex lock; /* for the members below */
     GCond changed;
     gpointer *entries; /* VmigKnownBlock, &hole_mark, or NULL: taken */
     guint64 fetched;   /* blocks below it are known */
-    guint waiting;     /* blocks with leaves that nobody has taken */
+    guint waiting;     /* blocks with leaves that no connection has taken */
     gboolean stopped;
     GError *error;
     GThread *thread;

@@ -7,13 +7,13 @@
 
 typedef struct VmigKnown VmigKnown;
 
-/* Begins to fetch. events and its user are kept. */
+/* Starts fetching. Keeps events and its user pointer. */
 VmigKnown *vmig_known_new(guint64 size, const VmigCopyEvents *events, guint index);
-/* Waits until it is known. *ret is NULL for a block that is nothing but a hole there; (transfer full). Each block can
- * be taken once, and all of them have to be, more or less in order: what is fetched ahead is bounded. The error is that
- * of the fetching, or CANCELLED after vmig_known_stop(). */
+/* Waits until the block is known. *ret is NULL for a block that is a hole on the destination; (transfer full). Each
+ * block can be taken once, and all must be taken, roughly in order, because the number fetched ahead is limited. Fails
+ * with the error of the fetch, or with CANCELLED after vmig_known_stop(). */
 gboolean vmig_known_take(VmigKnown *known, guint64 index, VmigKnownBlock **ret, GError **error);
-/* From any thread: whoever waits ends. */
+/* Callable from any thread: ends all waits. */
 void vmig_known_stop(VmigKnown *known);
 void vmig_known_free(VmigKnown *known);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigKnown, vmig_known_free)

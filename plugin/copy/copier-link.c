@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* One connection of a copy: its requests. Everything that waits does so in step(), which ends for a stop, an error, a
- * stall or an event. */
+/* The requests of one connection. All waiting is done in step(), which ends on a stop, an error, a stall or an event.
+ */
 #include "copy/copier-private.h"
 
 #include <errno.h>
@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #define ALIGNMENT 4096
-#define LONGEST_NAP (G_USEC_PER_SEC / 10) /* a change of the bandwidth is seen after that at the latest */
-#define FLUSH_PATIENCE 10                 /* times the stall limit: a slow disk may have much to flush */
+#define LONGEST_NAP (G_USEC_PER_SEC / 10) /* the longest delay until a change of the bandwidth takes effect */
+#define FLUSH_PATIENCE 10                 /* multiple of the stall limit: a slow disk may have much to flush */
 
 static gboolean is_lost(VmigLink *link, int errnum)
 {
@@ -28,7 +28,7 @@ static gboolean fail_request(VmigLink *link, int errnum, GError **error)
     return vmig_fail_errno(error, errnum, "The receiver %s failed", link->socket);
 }
 
-/* After a call of libnbd that returned -1. */
+/* Call after a libnbd function returned -1. */
 static gboolean fail_call(VmigLink *link, GError **error)
 {
     const char *text = nbd_get_error();
@@ -41,8 +41,8 @@ static gboolean fail_call(VmigLink *link, GError **error)
                          "Both hosts need certificates of one CA in tls-dir, the destination's with the name that the "
                          "destination's URI has.",
                          "TLS with %s failed: %s", link->socket, text);
-    /* libnbd's words for a server that answers, and wrongly: trying again does not help. One that requires TLS is told
-     * in other words by each version, with ENOTSUP or with the name in them. */
+    /* libnbd's messages for a server that answers, but wrongly, so that retrying does not help. For a server that
+     * requires TLS, each libnbd version has another message, with ENOTSUP or with "TLS" in the text. */
     if (text != NULL && (strstr(text, ": handshake: ") != NULL || strstr(text, "TLS") != NULL || errnum == ENOTSUP))
         return vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "%s is not the receiver that was started: %s", link->socket,
                          text);
@@ -66,8 +66,8 @@ static void note_activity(VmigCopy *copy)
     g_mutex_unlock(&copy->lock);
 }
 
-/* The server may be frozen: then nothing fails, nothing ever comes. Bytes that it takes count as life, so that a slow
- * line is no stall. */
+/* A frozen server causes no error and sends nothing. Bytes that it accepts count as activity, so that a slow line is
+ * not a stall. */
 static gboolean check_stall(VmigLink *link, gint64 since, gint64 limit, GError **error)
 {
     g_mutex_lock(&link->copy->lock);
@@ -79,7 +79,7 @@ static gboolean check_stall(VmigLink *link, gint64 since, gint64 limit, GError *
                      (double)idle / G_USEC_PER_SEC);
 }
 
-/* Waits at most that long for an event on the connection and handles it. */
+/* Waits up to the timeout for an event on the connection and handles it. */
 static gboolean step(VmigLink *link, gint64 timeout, GError **error)
 {
     unsigned direction = nbd_aio_get_direction(link->nbd);
@@ -104,7 +104,7 @@ static gboolean step(VmigLink *link, gint64 timeout, GError **error)
     return check_state(link, error);
 }
 
-/* Waits for an event as long as the other side may be silent. */
+/* Waits for an event as long as the server may be silent. */
 static gboolean await(VmigLink *link, gint64 since, gint64 limit, GError **error)
 {
     return step(link, LONGEST_NAP, error) && check_stall(link, since, limit, error);
@@ -122,7 +122,7 @@ static void end_part(VmigSlot *slot)
         vmig_copy_account(link->copy, slot->done, slot->sent);
 }
 
-/* libnbd calls it from notify_read() on this connection's thread, also for what is still in flight at nbd_close(). */
+/* libnbd calls it from notify_read() on this connection's thread, and for requests still in flight in nbd_close(). */
 static int completed(void *user, int *errnum)
 {
     VmigSlot *slot = user;
@@ -134,7 +134,7 @@ static int completed(void *user, int *errnum)
     else if (*errnum != 0 && link->failed == 0)
         link->failed = *errnum;
     if (*errnum != 0)
-        slot->done = slot->sent = 0; /* nothing to be told of */
+        slot->done = slot->sent = 0; /* nothing to account */
     end_part(slot);
     return 1; /* retires the command */
 }
@@ -143,7 +143,7 @@ gboolean vmig_link_get_slot(VmigLink *link, VmigSlot **ret, GError **error)
 {
     gint64 since = g_get_monotonic_time();
 
-    /* One look without waiting: replies are taken and the socket is kept full between two reads of the disk. */
+    /* One step without waiting between two disk reads takes replies and keeps the socket full. */
     if (!step(link, 0, error))
         return FALSE;
     while (link->free == NULL)
@@ -177,16 +177,17 @@ gboolean vmig_link_drain(VmigLink *link, gint64 limit, GError **error)
     return check_state(link, error);
 }
 
-/* cookie is what the asynchronous call returned. */
+/* cookie: what the asynchronous call returned. */
 static gboolean issued(VmigLink *link, int64_t cookie, GError **error)
 {
     if (cookie >= 0)
         return TRUE;
-    /* completed() was called or not, depending on where libnbd failed; after this error nobody asks for a slot. */
+    /* libnbd may or may not have called completed(), depending on where it failed; after this error no slot is taken.
+     */
     return link->failed != 0 ? fail_request(link, link->failed, error) : fail_call(link, error);
 }
 
-/* The length on the server: its file is as long as the sector wants it. */
+/* The length on the server, whose file is rounded up to the sector size. */
 static gsize on_server(const VmigLink *link, guint64 offset, guint64 length)
 {
     guint64 rounded = (length + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
@@ -237,12 +238,12 @@ gboolean vmig_link_flush(VmigLink *link, GError **error)
     if (!issued(link, nbd_aio_flush(link->nbd, callback, 0), error) ||
         !vmig_link_drain(link, FLUSH_PATIENCE * link->copy->send->stall_limit, error))
         return FALSE;
-    (void)nbd_aio_disconnect(link->nbd, 0); /* politeness: everything is acknowledged */
+    (void)nbd_aio_disconnect(link->nbd, 0); /* a courtesy: everything is acknowledged */
     return TRUE;
 }
 
-/* QEMU's user may make sockets in the job's folder, for QEMU's part of the migration: what listens on a copy's socket
- * is trusted with a guest's disk only where it runs as root (or as whoever runs this). */
+/* QEMU's user may create sockets in the job's folder for QEMU's part of the migration. The listener on a copy's socket
+ * gets the guest's disk only if it runs as root or as this process's user. */
 static gboolean check_peer(VmigLink *link, GError **error)
 {
     struct ucred peer;
@@ -263,7 +264,7 @@ static gboolean connect_link(VmigLink *link, GError **error)
     link->nbd = nbd_create();
     if (link->nbd == NULL)
         return vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "libnbd: %s", nbd_get_error());
-    (void)nbd_set_uri_allow_local_file(link->nbd, true); /* the folder of the certificates is ours */
+    (void)nbd_set_uri_allow_local_file(link->nbd, true); /* the certificates' folder belongs to vmig-snap */
     if ((uri ? nbd_aio_connect_uri(link->nbd, link->socket) : nbd_aio_connect_unix(link->nbd, link->socket)) < 0)
         return fail_call(link, error);
     while (nbd_aio_is_ready(link->nbd) <= 0)
@@ -329,7 +330,7 @@ void vmig_link_free(VmigLink *link)
 {
     VmigSend *send = link->copy->send;
 
-    nbd_close(link->nbd); /* before the buffers that it may still refer to */
+    nbd_close(link->nbd); /* before the buffers that it may still use */
     for (guint i = 0; link->slots != NULL && i < send->depth; i++)
         free(link->slots[i].buffer);
     if (link->slots != NULL) {

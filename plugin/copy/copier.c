@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* All files of one send: who gets how many connections, the source's files, the first error. */
+/* All files of one send: the distribution of connections, the source's files, the first error. */
 #include "copy/copier.h"
 
 #include <errno.h>
@@ -14,8 +14,8 @@
 #include "store/beneath.h"
 
 #define STALL_LIMIT (30 * G_USEC_PER_SEC)
-#define CONNECTIONS 4       /* for one file */
-#define MOST_CONNECTIONS 16 /* of all files; more files than that wait for their turn */
+#define CONNECTIONS 4       /* per file */
+#define MOST_CONNECTIONS 16 /* of all files; further files wait for their turn */
 #define REQUEST (1024 * 1024)
 #define DEPTH 8
 #define BUFFERS (32 * 1024 * 1024) /* of all connections */
@@ -40,8 +40,8 @@ typedef struct {
 typedef struct {
     VmigSend *send;
     GPtrArray *tasks;
-    guint connections; /* for each file */
-    gint next;         /* atomic: the next file that nobody has taken */
+    guint connections; /* per file */
+    gint next;         /* atomic: the next file that no thread has taken */
 } Batch;
 
 void vmig_send_fail(VmigSend *send, GError *error)
@@ -99,8 +99,8 @@ void vmig_copy_unaccount(VmigCopy *copy, guint64 done)
     copy->done -= done;
 }
 
-/* All of it in the page cache? Then that is faster than the disk and costs the cache nothing; what is not there is read
- * past it, so that a copy does not push out what the host's other guests need. */
+/* TRUE if all of it is in the page cache: then the cache is faster than the disk, and reading from it adds nothing to
+ * it. Other data is read with direct I/O, so that a copy does not evict what other guests on the host need. */
 static gboolean is_cached(const VmigCopy *copy, gsize length, guint64 offset)
 {
     unsigned char pages[512];
@@ -129,7 +129,7 @@ gboolean vmig_copy_read(VmigCopy *copy, guint8 *buffer, gsize length, guint64 of
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0 && errno == EINVAL && fd == copy->direct) {
-            fd = copy->fd; /* the device wants more than 4096 */
+            fd = copy->fd; /* the device needs more than 4096-byte alignment */
             continue;
         }
         if (got < 0)
@@ -158,7 +158,7 @@ static gpointer link_thread(gpointer data)
     return NULL;
 }
 
-/* The first connection says whether there may be more of them. */
+/* The first connection shows whether the server allows more of them. */
 static gboolean run_links(VmigCopy *copy, guint connections, GError **error)
 {
     g_autoptr(GPtrArray) threads = g_ptr_array_new();
@@ -171,7 +171,7 @@ static gboolean run_links(VmigCopy *copy, guint connections, GError **error)
     for (guint i = 1; i < MIN(connections, vmig_tree_hash_blocks(copy->hash)); i++)
         g_ptr_array_add(threads, g_thread_new("vmig-link", link_thread, copy));
     gboolean ok = vmig_link_run(first, error);
-    if (!ok) /* the others end by it, then are joined */
+    if (!ok) /* ends the other connections, which are joined below */
         copy_fail(copy, g_error_copy(*error));
     for (guint i = 0; i < threads->len; i++)
         g_thread_join(threads->pdata[i]);
@@ -182,7 +182,7 @@ static gboolean run_links(VmigCopy *copy, guint connections, GError **error)
     return vmig_link_flush(first, error);
 }
 
-/* Still the file that was opened, as it was? The name too: somebody may have put another file there. */
+/* Checks that the file and its content are unchanged, and that its name still refers to it. */
 static gboolean check_unchanged(const VmigCopy *copy, const struct stat *before, GError **error)
 {
     struct stat now, named;
@@ -213,7 +213,7 @@ static gboolean open_source(VmigCopy *copy, struct stat *st, GError **error)
                          (guint64)st->st_size, copy->file->size);
     copy->size = copy->file->size;
     copy->direct = vmig_open_direct(copy->fd, O_RDONLY);
-    /* To others than the owner mincore() says that everything is there (mm/mincore.c, can_do_mincore()). */
+    /* For users other than the owner mincore() reports everything as resident (mm/mincore.c, can_do_mincore()). */
     gboolean may_ask = copy->size > 0 && (geteuid() == 0 || geteuid() == st->st_uid);
     void *pages = may_ask ? mmap(NULL, copy->size, PROT_READ, MAP_SHARED, copy->fd, 0) : MAP_FAILED;
     copy->pages = pages != MAP_FAILED ? pages : NULL;
@@ -302,7 +302,7 @@ static void run_batch(Batch *batch, guint at_once)
         g_thread_join(threads->pdata[i]);
 }
 
-/* Divides connections and buffers among the files that are copied at the same time. */
+/* Divides connections and buffers among the files that are copied in parallel. */
 static guint divide(const RealCopier *self, VmigSend *send, guint at_once)
 {
     guint connections = MAX(MIN(MOST_CONNECTIONS / at_once, self->connections), 1);

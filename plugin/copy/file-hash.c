@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Tree hash of a file and the walk over its blocks. */
+/* The tree hash of a file, and the walk over its blocks. */
 #include "copy/file-hash.h"
 
 #include <errno.h>
@@ -19,9 +19,9 @@ struct VmigTreeHash {
     guint64 size;
     guint64 blocks;
     guint8 zero[VMIG_HASH_BYTES];      /* of a whole block */
-    guint8 zero_tail[VMIG_HASH_BYTES]; /* of the last */
+    guint8 zero_tail[VMIG_HASH_BYTES]; /* of the last one */
     guint8 *digests;                   /* VMIG_HASH_BYTES for each block */
-    gint *state;                       /* MISSING or SET, atomic: it publishes the digest to finish() */
+    gint *state;                       /* MISSING or SET, atomic: publishes the digest to finish() */
 };
 
 enum { MISSING, SET };
@@ -137,7 +137,7 @@ gboolean vmig_is_zero(const void *data, gsize length)
     const guint8 *bytes = data;
     guint8 head = 0;
 
-    /* Looks at 16 bytes, then compares the buffer with itself shifted by them: memcmp is the fastest loop libc has. */
+    /* Checks 16 bytes, then compares the buffer with itself shifted by 16: memcmp is the fastest loop in libc. */
     for (gsize i = 0; i < MIN(length, 16); i++)
         head |= bytes[i];
     return head == 0 && (length <= 16 || memcmp(bytes, bytes + 16, length - 16) == 0);
@@ -147,9 +147,9 @@ struct VmigBlockWalk {
     GMutex lock;
     int fd;
     guint64 size;
-    guint64 next;      /* block */
-    guint64 data_from; /* what is before it and after next is known to be a hole */
-    guint64 data_to;   /* end of the data that was found last */
+    guint64 next;      /* block index */
+    guint64 data_from; /* everything between next and this offset is known to be a hole */
+    guint64 data_to;   /* end of the last data found */
 };
 
 VmigBlockWalk *vmig_block_walk_new(int fd, guint64 size)
@@ -176,7 +176,7 @@ void vmig_block_walk_free(VmigBlockWalk *walk)
     g_free(walk);
 }
 
-/* lseek, where "nothing any more" is the end and a file system without holes has one piece of data. */
+/* lseek() that maps "nothing further" to end, and a file system without holes to one extent of data. */
 static gboolean seek(int fd, guint64 offset, guint64 end, int whence, guint64 *ret, GError **error)
 {
     off_t found = lseek(fd, (off_t)offset, whence);
@@ -210,7 +210,7 @@ gboolean vmig_next_extent(int fd, guint64 offset, guint64 end, gboolean *hole, g
     return TRUE;
 }
 
-/* Finds the next data at or after the next block, unless the last piece found still reaches there. */
+/* Finds the next data at or after the next block, unless the last extent found still reaches there. */
 static gboolean look_ahead(VmigBlockWalk *walk, GError **error)
 {
     guint64 offset = walk->next * VMIG_HASH_BLOCK;
@@ -248,7 +248,7 @@ int vmig_open_direct(int fd, int flags)
     return open(path, flags | O_DIRECT | O_CLOEXEC);
 }
 
-/* One pass over a file by several threads. */
+/* One pass over a file with several threads. */
 typedef struct {
     VmigTreeHash *hash;
     VmigBlockWalk *walk;
@@ -303,7 +303,7 @@ static void pass_tell(Pass *pass, guint64 bytes)
         pass->progress(pass->user, done, pass->hash->size);
 }
 
-/* Reads [offset, offset + length) of the file; buffer has room for the length rounded up. */
+/* Reads [offset, offset + length) of the file; buffer has room for the length rounded up to ALIGNMENT. */
 static gboolean read_piece(int fd, int direct, guint8 *buffer, gsize length, guint64 offset, GError **error)
 {
     int from = direct >= 0 ? direct : fd;
@@ -315,7 +315,7 @@ static gboolean read_piece(int fd, int direct, guint8 *buffer, gsize length, gui
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0 && errno == EINVAL && from != fd) {
-            from = fd; /* the device wants more than 4096: through the cache then */
+            from = fd; /* the device needs more than 4096-byte alignment: read through the cache */
             continue;
         }
         if (got < 0)
@@ -334,7 +334,7 @@ gboolean vmig_block_read(int fd, int direct, guint64 size, guint64 index, guint8
     guint64 from = index * VMIG_HASH_BLOCK, end = MIN(from + VMIG_HASH_BLOCK, size), stop;
     gboolean hole;
 
-    if (direct < 0) /* what the cache has is not what the disk has */
+    if (direct < 0) /* the cache may differ from the disk */
         (void)posix_fadvise(fd, (off_t)from, (off_t)(end - from), POSIX_FADV_DONTNEED);
     for (guint64 offset = from; offset < end; offset = stop) {
         if (!vmig_next_extent(fd, offset, end, &hole, &stop, error))
@@ -455,7 +455,7 @@ char *vmig_file_hash(const VmigHashKey *key, int fd, guint64 size, guint threads
                      VmigHashProgress progress, gpointer user, GError **error)
 {
     if (!check_size(fd, size, error))
-        return NULL; /* before a size that nothing vouches for decides how much memory is taken */
+        return NULL; /* checked before an unverified size determines how much memory is allocated */
     g_autoptr(VmigTreeHash) hash = vmig_tree_hash_new(size, key);
 
     if (!vmig_file_hash_fill(hash, fd, size, threads, cancellable, progress, user, error))

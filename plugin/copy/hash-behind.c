@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* One thread that goes round the file and hashes what has been written. */
+/* One thread that scans the file repeatedly and hashes what has been written. */
 #include "copy/hash-behind.h"
 
 #include <errno.h>
@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 #define ALIGNMENT 4096
-#define PIECE (1024 * 1024)                /* of a block: one of these threads runs for each file that is received */
-#define NAP (20 * G_TIME_SPAN_MILLISECOND) /* no event says that an extent was written */
+#define PIECE (1024 * 1024)                /* of a block: one such thread runs for each file that is received */
+#define NAP (20 * G_TIME_SPAN_MILLISECOND) /* no event reports that an extent was written */
 
 struct VmigHashBehind {
     VmigTreeHash *hash;
@@ -23,7 +23,7 @@ struct VmigHashBehind {
     GThread *thread;
 };
 
-/* Whether room that is reserved counts as data: then every reserved block would look written. */
+/* FALSE if the file system reports reserved space as data: then every reserved block would look written. */
 static gboolean tells_written_from_reserved(int folder)
 {
     int fd = openat(folder, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
@@ -36,7 +36,7 @@ static gboolean tells_written_from_reserved(int folder)
     return tells;
 }
 
-/* FALSE once told to stop; waits for that, or for a moment. */
+/* Waits for the nap or a stop; FALSE once stopped. */
 static gboolean go_on(VmigHashBehind *behind, gint64 nap)
 {
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&behind->lock);
@@ -47,7 +47,7 @@ static gboolean go_on(VmigHashBehind *behind, gint64 nap)
     return !behind->stop;
 }
 
-/* Anything unexpected leaves the block for the end, where errors are told. */
+/* After anything unexpected the block is left for the final pass, which reports errors. */
 static gboolean hash_block(VmigHashBehind *behind, guint64 index)
 {
     off_t from = (off_t)(index * VMIG_HASH_BLOCK);
@@ -64,13 +64,13 @@ static gboolean hash_block(VmigHashBehind *behind, guint64 index)
         if (whole)
             vmig_block_hash_update(behind->stream, behind->buffer, part);
     }
-    vmig_block_hash_end(behind->stream, digest); /* also of a part, to begin anew with the next */
+    vmig_block_hash_end(behind->stream, digest); /* also after a partial block, to reset the stream */
     if (whole)
         vmig_tree_hash_set_digest(behind->hash, index, digest);
     return whole;
 }
 
-/* One round; how many blocks it hashed. */
+/* One scan; returns the number of blocks that it hashed. */
 static guint go_round(VmigHashBehind *behind)
 {
     guint8 known[VMIG_HASH_BYTES];
@@ -84,7 +84,7 @@ static guint go_round(VmigHashBehind *behind)
             continue;
         off_t data = lseek(behind->direct, (off_t)(i * VMIG_HASH_BLOCK), SEEK_DATA);
         if (data < 0)
-            break; /* nothing more is written */
+            break; /* no further data is written */
         if ((guint64)data > i * VMIG_HASH_BLOCK)
             i = (guint64)data / VMIG_HASH_BLOCK - ((guint64)data % VMIG_HASH_BLOCK == 0);
         else

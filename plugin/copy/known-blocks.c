@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Leaves, pages of them, and sets of blocks. A page comes from the other host: every length in it is looked at. */
+/* Leaves, pages and sets of blocks. Pages come from the other host: every length in them is checked. */
 #include "copy/known-blocks.h"
 
 #include <string.h>

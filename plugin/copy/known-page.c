@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Makes a page of what a file has: several threads read and hash its blocks. */
+/* Makes a page for a file: several threads read and hash its blocks. */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -13,7 +13,7 @@
 typedef struct {
     guint64 index;
     VmigKnownBlock *known;
-    guint64 holes; /* blocks before it that are holes */
+    guint64 holes; /* number of hole blocks before it */
 } Entry;
 
 typedef struct {
@@ -22,9 +22,9 @@ typedef struct {
     guint64 size;
     Entry entries[VMIG_PAGE_BLOCKS];
     guint count;
-    gint next; /* atomic: the next entry that nobody has taken */
+    gint next; /* atomic: the next entry that no thread has taken */
     GMutex lock;
-    GError *error; /* under lock; the first */
+    GError *error; /* under lock; the first one */
 } Making;
 
 static gboolean make_entry(Making *making, Entry *entry, guint8 *buffer, GError **error)
@@ -71,7 +71,7 @@ static void run_threads(Making *making)
         g_thread_join(others->pdata[i]);
 }
 
-/* Which blocks the page is about; *holes counts those at its end. */
+/* Collects the blocks of the page; *holes: the number of hole blocks at its end. */
 static gboolean collect(Making *making, guint64 first, guint64 *holes, guint64 *next, GError **error)
 {
     guint64 blocks = vmig_tree_hash_blocks(making->hash), index = first;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Sockets that listen. */
+/* Listening sockets. */
 #include "copy/listen.h"
 
 #include <errno.h>
@@ -30,9 +30,9 @@ static int open_unix(const char *path, GError **error)
     }
     memcpy(address.sun_path, path, strlen(path) + 1);
     if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
-        (void)unlink(path); /* of a server that was killed: bind() then says if that failed */
+        (void)unlink(path); /* of a server that was killed; if this fails, bind() reports it */
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    /* fchmod before bind gives the socket file its mode without a moment in which others may connect. */
+    /* fchmod() before bind() gives the socket file its mode at once, so that no other user can ever connect. */
     if (fd >= 0 && fchmod(fd, 0600) == 0 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0 &&
         listen(fd, BACKLOG) == 0)
         return fd;
@@ -40,7 +40,7 @@ static int open_unix(const char *path, GError **error)
     return give_up(fd);
 }
 
-/* IPv6 and IPv4 on one socket; IPv4 alone where the kernel has no IPv6. */
+/* IPv6 and IPv4 on one socket; IPv4 alone if the kernel has no IPv6. */
 static int open_port(guint port)
 {
     struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_addr = in6addr_any, .sin6_port = htons((guint16)port)};
@@ -82,7 +82,7 @@ int vmig_listen_connect(int listen_fd, GError **error)
     struct sockaddr_storage address;
     socklen_t length = sizeof address;
 
-    /* To "any address" is to this host. */
+    /* A connection to "any address" reaches this host. */
     if (getsockname(listen_fd, (struct sockaddr *)&address, &length) == 0) {
         int fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (fd >= 0 && connect(fd, (struct sockaddr *)&address, length) == 0)

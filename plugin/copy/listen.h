@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Where a server that this process starts is to be reached: a unix socket, or a TCP port out of a range. */
+/* Where a server of this process listens: on a unix socket, or on a TCP port from a range. */
 #pragma once
 
 #include <glib.h>
@@ -7,15 +7,14 @@
 #include "core/errors.h"
 
 typedef struct {
-    const char *socket;          /* the path of a unix socket, mode 0600; NULL: a port */
-    guint first_port, last_port; /* the first that is free is taken, on all addresses of this host */
-    const char *tls_dir;         /* of a port: QEMU's x509 files; who connects needs a certificate of the same CA. NULL:
-                                  * whoever can reach the port can write */
-    const char *identity;        /* with tls_dir: the name in the only certificate that may connect */
+    const char *socket;          /* path of a unix socket, mode 0600; NULL: a port */
+    guint first_port, last_port; /* the first free one is used, on all addresses of this host */
+    const char *tls_dir;  /* QEMU's x509 files: clients need a certificate of the same CA. NULL: any client can write */
+    const char *identity; /* with tls_dir: the name in the only certificate that may connect */
 } VmigListen;
 
-/* An open socket that listens, *port where it is one, or -1. A stale unix socket goes first. Errors: IO, BAD_PATH,
- * UNSUPPORTED where no port of the range is free. */
+/* Opens a listening socket and sets *port for a port; or returns -1. Removes a stale unix socket first. Errors: IO,
+ * BAD_PATH, UNSUPPORTED if no port of the range is free. */
 int vmig_listen_open(const VmigListen *listen, guint *port, GError **error);
-/* A connection to a socket that listens. IO. */
+/* Connects to a listening socket. IO. */
 int vmig_listen_connect(int listen_fd, GError **error);

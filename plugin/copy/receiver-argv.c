@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Options only: the file comes by its descriptor, the socket by socket activation. */
+/* Only options: qemu-nbd gets the file as a descriptor and the socket by socket activation. */
 #include "copy/receiver-argv.h"
 
-/* A comma in the value of an option is doubled (QEMU's util/keyval.c). */
+/* Commas in option values are doubled (QEMU's util/keyval.c). */
 static char *double_commas(const char *text)
 {
     g_auto(GStrv) parts = g_strsplit(text != NULL ? text : "", ",", -1);
@@ -18,7 +18,8 @@ char **vmig_receiver_argv(int file_fd, gboolean direct, const char *export, cons
         vmig_fail(error, VMIG_ERROR_IMAGE_TOOL, "Install qemu-utils.", "qemu-nbd is not installed");
         return NULL;
     }
-    /* Without O_DIRECT (tmpfs, some network file systems) the page cache it is, and threads: Linux AIO needs it. */
+    /* Without O_DIRECT (tmpfs, some network file systems) use the page cache and threads, because Linux AIO needs
+     * O_DIRECT. */
     const char *mode = direct ? "file.cache.direct=on,file.aio=native" : "file.cache.direct=off,file.aio=threads";
     g_autofree char *image = g_strdup_printf("driver=raw,file.driver=file,file.filename=/dev/fd/%d,%s,"
                                              "file.discard=unmap,discard=unmap,detect-zeroes=off",

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* A part file and the qemu-nbd that serves it.
  *
- * The listening socket is ours and is handed over by socket activation (qemu-nbd's util/systemd.c), the file by its
- * descriptor: no race with the file's name, no name to quote, and a client that connects early waits in the backlog.
+ * This process opens the listening socket and passes it by socket activation (qemu-nbd's util/systemd.c), and passes
+ * the file as a descriptor. So there is no race with the file's name and no name to quote, and a client that connects
+ * early waits in the backlog.
  */
 #include "copy/receiver.h"
 
@@ -25,11 +26,11 @@
 #include "copy/receiver-argv.h"
 #include "store/beneath.h"
 
-#define SECTOR 4096 /* direct I/O wants the length of the file a multiple of the device's sector */
+#define SECTOR 4096 /* direct I/O needs a file length that is a multiple of the device's sector size */
 #define STDERR_LIMIT 4096
 #define START_LIMIT (10 * G_TIME_SPAN_SECOND)
-#define STOP_LIMIT (60 * G_TIME_SPAN_SECOND) /* qemu-nbd flushes before it ends */
-#define LISTEN_FD 3                          /* where socket activation starts to count */
+#define STOP_LIMIT (60 * G_TIME_SPAN_SECOND) /* qemu-nbd flushes before it exits */
+#define LISTEN_FD 3                          /* the first descriptor of socket activation */
 #define FILE_FD 4
 
 struct VmigReceiver {
@@ -38,22 +39,22 @@ struct VmigReceiver {
     guint64 size;
     guint port; /* 0 with a unix socket */
     char export[33];
-    gboolean exclusive; /* nobody but the sender can write */
+    gboolean exclusive; /* only the sender can write */
     int fd;
     gboolean direct;
-    gboolean fresh; /* nothing in it when we got it */
+    gboolean fresh; /* it was empty when this receiver opened it */
     VmigTreeHash *hash;
     VmigHashBehind *behind; /* or NULL */
-    guint8 *told;           /* a bit for each block that had data when the sender asked; under lock */
+    guint8 *told;           /* a bit for each block that had data when it was reported to the sender; under lock */
 
     char **argv;
     int listen_fd;
     int stderr_fds[2];
-    int end_fds[2]; /* the thread closes its side when the server is reaped: poll() sees it */
+    int end_fds[2]; /* the thread closes its end when the server is reaped: poll() reports it */
     GThread *thread;
     GMutex lock;
     GCond changed;
-    GPid pid; /* 0 before it was forked and after it was reaped */
+    GPid pid; /* 0 before the fork and after it was reaped */
     guint holds;
     gboolean forked;
     gboolean reaped;
@@ -69,7 +70,7 @@ static void close_fd(int *fd)
     *fd = -1;
 }
 
-/* In the child: nothing but async-signal-safe calls. Returns only on failure. */
+/* Runs in the child: async-signal-safe calls only. Returns only on failure. */
 static void exec_server(const VmigReceiver *receiver, pid_t parent)
 {
     char listen_pid[32] = "LISTEN_PID=", digits[16];
@@ -80,7 +81,7 @@ static void exec_server(const VmigReceiver *receiver, pid_t parent)
 
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
         _exit(126);
-    setsid(); /* a terminal's ^C is for the tool, which then ends this in order */
+    setsid(); /* a terminal's ^C must reach only the tool, which then ends this server in order */
     sigemptyset(&none);
     for (int i = 1; i < NSIG; i++)
         signal(i, SIG_DFL);
@@ -89,7 +90,7 @@ static void exec_server(const VmigReceiver *receiver, pid_t parent)
         digits[count++] = (char)('0' + pid % 10);
     for (gsize i = 0, at = strlen("LISTEN_PID="); i < count; i++)
         listen_pid[at + i] = digits[count - 1 - i];
-    /* The five are above FILE_FD (see lift()), so none is overwritten before it is used. */
+    /* All these descriptors are above FILE_FD (see lift()), so none is overwritten before it is used. */
     int null = open("/dev/null", O_RDWR);
     if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(receiver->stderr_fds[1], 2) < 0 ||
         dup2(receiver->listen_fd, LISTEN_FD) < 0 || dup2(receiver->fd, FILE_FD) < 0 ||
@@ -100,8 +101,8 @@ static void exec_server(const VmigReceiver *receiver, pid_t parent)
     _exit(127);
 }
 
-/* Forks, listens to what the server says, reaps it. A thread of its own, because PR_SET_PDEATHSIG fires when the thread
- * that forked ends, not the process (prctl(2)). */
+/* Forks the server, reads its messages, reaps it. In its own thread, because PR_SET_PDEATHSIG fires when the forking
+ * thread ends, not the process (prctl(2)). */
 static gpointer server_thread(gpointer data)
 {
     VmigReceiver *receiver = data;
@@ -125,7 +126,8 @@ static gpointer server_thread(gpointer data)
             g_string_append_len(receiver->said, buffer, MIN(got, (ssize_t)(STDERR_LIMIT - receiver->said->len)));
         g_mutex_unlock(&receiver->lock);
     }
-    /* WNOWAIT first: the number stays the server's until pid is forgotten, so that nobody else gets our signal. */
+    /* WNOWAIT first: the PID stays reserved until receiver->pid is cleared, so that no other process gets a signal
+     * meant for the server. */
     siginfo_t info;
     while (pid > 0 && waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT) < 0 && errno == EINTR)
         continue;
@@ -141,7 +143,7 @@ static gpointer server_thread(gpointer data)
     return NULL;
 }
 
-/* Moves a descriptor above those that the child gives a number. */
+/* Moves a descriptor above the numbers that the child assigns. */
 static gboolean lift(int *fd, GError **error)
 {
     int high = fcntl(*fd, F_DUPFD_CLOEXEC, FILE_FD + 1);
@@ -175,10 +177,10 @@ static gboolean open_part(VmigReceiver *receiver, int folder, GError **error)
         return vmig_fail_errno(error, errno, "Cannot stat %s", receiver->part);
     if (!S_ISREG(st.st_mode))
         return vmig_fail(error, VMIG_ERROR_BAD_PATH, NULL, "%s is not a regular file", receiver->part);
-    /* The folder's owner may have given some other file this name too. */
+    /* The folder's owner may have linked some other file to this name. */
     if (st.st_nlink != 1)
         return vmig_fail(error, VMIG_ERROR_OUTSIDE_ROOTS, NULL, "%s has a second name (a hard link)", receiver->part);
-    receiver->fresh = lseek(receiver->fd, 0, SEEK_DATA) < 0 && errno == ENXIO; /* at most reserved */
+    receiver->fresh = lseek(receiver->fd, 0, SEEK_DATA) < 0 && errno == ENXIO; /* at most reserved space */
     if (ftruncate(receiver->fd, (off_t)rounded) < 0)
         return vmig_fail_errno(error, errno, "Cannot set the length of %s", receiver->part);
     int direct = vmig_open_direct(receiver->fd, O_RDWR);
@@ -193,8 +195,8 @@ static gboolean start_listening(VmigReceiver *receiver, const VmigListen *to, GE
     return receiver->listen_fd >= 0 && lift(&receiver->listen_fd, error);
 }
 
-/* A client that wants another file's receiver, or nobody's, is refused. It is no secret on a port without TLS: there
- * the server lists its exports to whoever asks. */
+/* Refuses clients that want another file's receiver, or an unknown one. On a port without TLS the name is no secret,
+ * because the server lists its exports to any client. */
 static gboolean name_export(VmigReceiver *receiver, const VmigListen *to, GError **error)
 {
     guint8 random[16];
@@ -209,7 +211,7 @@ static gboolean name_export(VmigReceiver *receiver, const VmigListen *to, GError
     return TRUE;
 }
 
-/* The server greets whoever connects ("NBDMAGIC"): then it has opened the file. */
+/* The server greets each client ("NBDMAGIC") once it has opened the file. */
 static gboolean wait_for_greeting(VmigReceiver *receiver, GError **error)
 {
     char greeting[8];
@@ -218,7 +220,7 @@ static gboolean wait_for_greeting(VmigReceiver *receiver, GError **error)
 
     if (fd < 0)
         return FALSE;
-    /* From here on only the server has it: with its end every client sees an end. */
+    /* From here on only the server has the socket, so that clients notice when it exits. */
     close_fd(&receiver->listen_fd);
     struct pollfd fds[] = {{.fd = fd, .events = POLLIN}, {.fd = receiver->end_fds[0], .events = POLLIN}};
     int ready;
@@ -231,7 +233,7 @@ static gboolean wait_for_greeting(VmigReceiver *receiver, GError **error)
         return TRUE;
     if (ready == 0)
         return vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "qemu-nbd for %s did not answer in time", receiver->part);
-    /* It ended: wait for all that it said. */
+    /* It exited: wait for all its output. */
     g_thread_join(g_steal_pointer(&receiver->thread));
     return vmig_fail(error, VMIG_ERROR_IMAGE_TOOL, NULL, "qemu-nbd cannot serve %s: %s", receiver->part,
                      receiver->said->len > 0 ? g_strchomp(receiver->said->str) : "it ended at once");
@@ -387,8 +389,8 @@ gboolean vmig_receiver_known(VmigReceiver *receiver, guint64 first, GBytes **pag
     return TRUE;
 }
 
-/* What was told of a block that was then written to is no longer so. Where others than the sender could write nothing
- * is. */
+/* Discards what was reported of blocks that were then rewritten, and everything if clients other than the sender could
+ * write. */
 static gboolean forget_rewritten(VmigReceiver *receiver, const char *rewritten, GError **error)
 {
     guint64 blocks = vmig_tree_hash_blocks(receiver->hash);
