@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* One thread that answers one request after the other. */
+/* One thread that answers requests one after the other. */
 #include "link/control.h"
 
 #include <errno.h>
@@ -14,7 +14,7 @@
 #include "os/json-read.h"
 #include "os/lines.h"
 
-#define PATIENCE (5 * G_USEC_PER_SEC) /* for one line of the other end */
+#define PATIENCE (5 * G_USEC_PER_SEC) /* for one line from the peer */
 #define LINE_LIMIT 4096
 
 struct VmigControl {
@@ -82,7 +82,7 @@ static void answer(VmigControl *control, int fd)
         json_object_set_object_member(reply, "error", problem);
     }
     g_autofree char *line = vmig_json_line(reply);
-    vmig_line_write(fd, line, g_get_monotonic_time() + PATIENCE, NULL); /* who does not wait for it has gone */
+    vmig_line_write(fd, line, g_get_monotonic_time() + PATIENCE, NULL); /* a peer that does not wait for it is gone */
 }
 
 static gpointer serve(gpointer data)
@@ -110,10 +110,10 @@ static gboolean listen_there(VmigControl *control, GError **error)
     if (!make_address(control->path, &address, error))
         return FALSE;
     if (lstat(control->path, &st) == 0 && S_ISSOCK(st.st_mode))
-        (void)unlink(control->path); /* of a process that died: bind() then says if that failed */
+        (void)unlink(control->path); /* of a process that died; if this fails, bind() reports it */
     control->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     control->wake_fd = eventfd(0, EFD_CLOEXEC);
-    /* fchmod before bind gives the socket file its mode without a moment in which others may connect. */
+    /* fchmod() before bind() gives the socket file its mode at once, so that no other user can ever connect. */
     if (control->listen_fd < 0 || control->wake_fd < 0 || fchmod(control->listen_fd, 0600) < 0 ||
         bind(control->listen_fd, (struct sockaddr *)&address, sizeof address) < 0 || listen(control->listen_fd, 8) < 0)
         return vmig_fail_errno(error, errno, "Cannot listen on %s", control->path);

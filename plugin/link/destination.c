@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Taking a destination's URI apart. Every part is held against what it may be made of: ssh takes a host that begins
- * with '-' for an option (CVE-2017-1000117) and hands host and user on to shells (CVE-2023-51385). */
+/* Parses a destination's URI. Every part may contain only permitted characters: ssh takes a host that begins with '-'
+ * for an option (CVE-2017-1000117) and passes host and user to shells (CVE-2023-51385). */
 #include "link/destination.h"
 
 #include <string.h>
@@ -37,7 +37,7 @@ static gboolean made_of(const char *text, const char *chars, gsize limit)
     return length > 0 && length <= limit && *text != '-' && strspn(text, chars) == length;
 }
 
-/* "fe80::1%eth0": the zone is a network interface's name. */
+/* "fe80::1%eth0": the zone is the name of a network interface. */
 static gboolean is_ipv6(const char *host)
 {
     g_auto(GStrv) parts = g_strsplit(host, "%", 2);
@@ -61,7 +61,7 @@ static const char *scheme_of(const char *scheme)
     return NULL;
 }
 
-/* ssh expands '%' in the names of key files, and takes "none" and ~ for something else. */
+/* ssh expands '%' in the names of key files, and gives "none" and ~ a special meaning. */
 static gboolean is_keyfile(const char *path)
 {
     if (*path != '/' || strlen(path) >= 4096 || strchr(path, '%') != NULL || strchr(path, '$') != NULL)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The libvirt URI of another host, taken apart, and everything in it that could run a program or name an option of ssh
- * refused. Pure. */
+/* Parses another host's libvirt URI, and refuses everything in it that could run a program or be taken for an ssh
+ * option. Pure. */
 #pragma once
 
 #include <glib.h>
@@ -10,15 +10,15 @@
 typedef struct {
     char *scheme;  /* "ssh", "tls" or "tcp" */
     char *user;    /* or NULL */
-    char *host;    /* a name or an address, an IPv6 one without brackets */
-    guint port;    /* of the URI, 0 for the default: ssh's, or libvirt's where the scheme is another one */
-    char *keyfile; /* of ssh, absolute, or NULL */
+    char *host;    /* name or address; IPv6 without brackets */
+    guint port;    /* from the URI; 0: the default of ssh or, for another scheme, of libvirt */
+    char *keyfile; /* for ssh, absolute; or NULL */
 } VmigDestination;
 
-/* qemu+ssh|tls|tcp://[USER@]HOST[:PORT]/system, and ?keyfile=/PATH with ssh. BAD_URI for everything else, and nothing
- * of it in the message that could move a cursor. (transfer full) */
+/* qemu+ssh|tls|tcp://[USER@]HOST[:PORT]/system, with ssh also ?keyfile=/PATH. BAD_URI for anything else; the message
+ * contains no terminal control characters from the URI. (transfer full) */
 VmigDestination *vmig_destination_parse(const char *uri, GError **error);
 void vmig_destination_free(VmigDestination *destination);
-/* Is it the name or address of a host? */
+/* TRUE if it is a valid host name or address. */
 gboolean vmig_destination_is_host(const char *text);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigDestination, vmig_destination_free)

@@ -19,11 +19,11 @@
 #include "os/cipher.h"
 #include "drivers/libvirt/qemu-user.h"
 
-/* The last bytes of ssh's standard error: escaped they are still below VMIG_TEXT_MAX. */
+/* The last bytes of ssh's standard error: even escaped they stay below VMIG_TEXT_MAX. */
 #define WORDS_MAX 1000
-/* How long ssh may take to end by itself, and after a signal. */
+/* How long ssh may take to exit by itself, and after a signal. */
 #define END_US (2 * G_USEC_PER_SEC)
-/* A further connection is an improvement: it is not waited for as long as ssh would try. */
+/* An additional connection is optional, so this waits less long for it than ssh would try. */
 #define FORWARD_US (10 * G_USEC_PER_SEC)
 #define LOOK_MS 100
 
@@ -31,18 +31,18 @@ struct VmigSshLink {
     char *host;
     char **argv;
     gboolean only_forwards;
-    VmigNode *node; /* until it is given away */
+    VmigNode *node; /* until the caller takes it */
     GThread *thread;
-    GMutex lock; /* of what follows */
+    GMutex lock; /* for the members below */
     GCond changed;
-    gboolean started; /* or failed to */
-    gboolean ended;   /* pid is nobody's any more */
+    gboolean started; /* or failed to start */
+    gboolean ended;   /* pid is no longer valid */
     GError *spawn_error;
     GPid pid;
     int in_fd, out_fd; /* the agent's output and input; -1 once the client has them */
     int err_fd;
     int status;
-    GString *words; /* the end of its standard error */
+    GString *words; /* the end of ssh's standard error */
 };
 
 static const char *const fixed_options[] = {
@@ -51,11 +51,11 @@ static const char *const fixed_options[] = {
     "-oExitOnForwardFailure=yes",
     "-oStreamLocalBindUnlink=yes",
     "-oStreamLocalBindMask=0177",
-    "-oServerAliveInterval=5", /* a silent network ends it after 15 s */
+    "-oServerAliveInterval=5", /* ssh exits after 15 s without network */
     "-oServerAliveCountMax=3",
     "-oConnectTimeout=10",
     "-oCompression=no",
-    "-oControlMaster=no", /* of its own: a shared connection ends with somebody else's, and takes no other forwards */
+    "-oControlMaster=no", /* not shared: a shared connection ends with its first user and takes no other forwards */
     "-oControlPath=none",
     "-oForwardAgent=no",
     "-oForwardX11=no",
@@ -63,7 +63,7 @@ static const char *const fixed_options[] = {
     "-oPermitLocalCommand=no",
 };
 
-/* ssh takes -L apart at colons and expands '%', '~' and ${}. */
+/* ssh splits -L at colons and expands '%', '~' and ${}. */
 static gboolean check_socket_path(const char *path, GError **error)
 {
     struct sockaddr_un address;
@@ -130,7 +130,7 @@ char **vmig_ssh_link_argv(const VmigSshLinkOptions *options, GError **error)
     return (char **)g_ptr_array_free(g_steal_pointer(&argv), FALSE);
 }
 
-/* In the child, before exec: only what is safe after a fork in a process with threads. */
+/* Runs in the child before exec: only calls that are safe after a fork of a threaded process. */
 static void child_setup(gpointer parent)
 {
     sigset_t none;
@@ -138,7 +138,7 @@ static void child_setup(gpointer parent)
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);
-    setsid(); /* a terminal's ^C is for us, who roll back over this connection */
+    setsid(); /* a terminal's ^C must not end ssh: the rollback uses this connection */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != GPOINTER_TO_INT(parent))
         _exit(126);
 }
@@ -152,7 +152,7 @@ static void collect(VmigSshLink *link, const char *bytes, gsize length)
         g_string_erase(link->words, 0, (gssize)(link->words->len - WORDS_MAX));
 }
 
-/* Until ssh has ended: what it started (a ProxyCommand) may hold its standard error for longer. */
+/* Reads until ssh exits: its children (a ProxyCommand) may keep its standard error open for longer. */
 static void read_words(VmigSshLink *link, int pidfd)
 {
     struct pollfd fds[] = {{.fd = link->err_fd, .events = POLLIN}, {.fd = pidfd, .events = POLLIN}};
@@ -163,7 +163,7 @@ static void read_words(VmigSshLink *link, int pidfd)
         if (got > 0)
             collect(link, buffer, (gsize)got);
         else if (fds[0].revents != 0)
-            fds[0].fd = -1; /* closed: only its end is to come */
+            fds[0].fd = -1; /* closed: only the exit is left to wait for */
         if (fds[0].revents == 0 && fds[1].revents != 0)
             return;
         if (fds[0].fd < 0 && pidfd < 0)
@@ -176,7 +176,7 @@ static void reap(VmigSshLink *link)
 {
     siginfo_t info;
 
-    /* WNOWAIT: until ended is set nobody else can get the number, so that a signal meets the right process. */
+    /* WNOWAIT: until ended is set the PID cannot be reused, so that a signal reaches the right process. */
     while (waitid(P_PID, (id_t)link->pid, &info, WEXITED | WNOWAIT) < 0 && errno == EINTR)
         continue;
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&link->lock);
@@ -199,7 +199,7 @@ static gboolean start(VmigSshLink *link)
     return ok;
 }
 
-/* A thread of its own for the life of ssh: PR_SET_PDEATHSIG is for the end of the thread that forked (prctl(2)). */
+/* Runs in its own thread as long as ssh lives: PR_SET_PDEATHSIG fires when the forking thread ends (prctl(2)). */
 static gpointer tend(gpointer data)
 {
     VmigSshLink *link = data;
@@ -233,7 +233,7 @@ static void send_signal(VmigSshLink *link, int signum)
         kill(link->pid, signum);
 }
 
-/* Its input is closed: the agent ends, and then ssh. Without an agent ssh does not look at its input. */
+/* Closing its input ends the agent and then ssh. Without an agent, ssh does not read its input and gets a signal. */
 static void stop(VmigSshLink *link)
 {
     if (link->thread == NULL)
@@ -306,8 +306,8 @@ char *vmig_ssh_link_words(VmigSshLink *link)
     return vmig_text_escape(text->str, (gssize)text->len);
 }
 
-/* Says why there is no hello, from what ssh said and how it ended (ssh(1): 255 is its own failure, all else is the
- * remote command's; a shell says 127 for a command that it does not find). */
+/* Explains why no hello arrived, from ssh's messages and exit status (ssh(1): 255 is ssh's own failure, anything else
+ * the remote command's; a shell returns 127 for a command that it does not find). */
 static void explain(VmigSshLink *link, GError *failure, gboolean said, GError **error)
 {
     g_autoptr(GError) owned = failure;
@@ -320,7 +320,7 @@ static void explain(VmigSshLink *link, GError *failure, gboolean said, GError **
     g_autofree char *words = vmig_ssh_link_words(link);
     gboolean silent = *words == '\0';
     gboolean exited = WIFEXITED(link->status);
-    /* It was us who ended it, or ssh did: in both cases nothing is known of an agent. */
+    /* This process ended it, or ssh failed: either way nothing is known about an agent. */
     if (failure->code != VMIG_ERROR_NO_AGENT || !exited || WEXITSTATUS(link->status) == 255)
         vmig_fail(error, VMIG_ERROR_UNREACHABLE, "Try `ssh` to that host as this user: it must need no password.",
                   "%s: %s%s", link->host,
@@ -355,7 +355,7 @@ static gboolean say_hello(VmigSshLink *link, GError **error)
     return link->node != NULL;
 }
 
-/* The last of the sockets that ssh makes: it makes them in order, once it is connected. */
+/* The last socket that ssh creates: it creates them in order once it is connected. */
 static char *last_socket(const VmigSshLinkOptions *options)
 {
     guint count = options->sockets != NULL ? g_strv_length((char **)options->sockets) : 0;
@@ -366,7 +366,7 @@ static char *last_socket(const VmigSshLinkOptions *options)
     return g_strconcat(path, options->suffix, NULL);
 }
 
-/* Waits for something new in the folder, and now and then looks whether ssh is still there. */
+/* Waits for a change in the folder; regularly checks that ssh still runs. */
 static gboolean wait_for_news(VmigSshLink *link, int watch_fd, gint64 until)
 {
     struct pollfd fd = {.fd = watch_fd, .events = POLLIN};
@@ -377,7 +377,7 @@ static gboolean wait_for_news(VmigSshLink *link, int watch_fd, gint64 until)
     return vmig_ssh_link_alive(link) && g_get_monotonic_time() < until;
 }
 
-/* Nobody says hello: the connection is made when its last socket is there. */
+/* There is no hello: the connection is established when its last socket exists. */
 static gboolean wait_for_socket(VmigSshLink *link, const char *last, int watch_fd, GError **error)
 {
     gint64 until = g_get_monotonic_time() + FORWARD_US;
@@ -392,8 +392,7 @@ static gboolean wait_for_socket(VmigSshLink *link, const char *last, int watch_f
     return TRUE;
 }
 
-/* libvirt gives a socket that it makes QEMU connect to to QEMU's user by itself; with dynamic_ownership off nobody
- * would. */
+/* libvirt itself gives a socket that QEMU connects to to QEMU's user, but not with dynamic_ownership off. */
 static gboolean hand_over_sockets(const VmigSshLinkOptions *options, GError **error)
 {
     uid_t uid;
@@ -449,7 +448,7 @@ static VmigSshLink *open_forwards(const VmigSshLinkOptions *options, GError **er
         vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "a connection that forwards nothing");
         return NULL;
     }
-    (void)unlink(last); /* of a connection that broke */
+    (void)unlink(last); /* of a broken connection */
     int watch_fd = inotify_init1(IN_CLOEXEC);
     VmigSshLink *link = open_watched(options, last, watch_fd, error);
     close_fd(&watch_fd);
