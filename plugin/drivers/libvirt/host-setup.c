@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Facts about this host, from /proc, /run, the hook folder and the tools themselves. */
+/* Collects facts about this host from /proc, /run, the hook folder and the tools themselves. */
 #include "drivers/libvirt/host-setup.h"
 
 #include <dirent.h>
@@ -42,8 +42,8 @@ void vmig_host_setup_free(VmigHostSetup *setup)
 
 /* --- tools --- */
 
-/* The first word that begins with a digit, or what follows "OpenSSH_": "qemu-img version 7.2.22 (Debian ...)",
- * "qemu-nbd 7.2.22 (Debian...)", "OpenSSH_9.2p1 Debian-2, OpenSSL 3.0.15". */
+/* The first word that begins with a digit: "qemu-img version 7.2.22 (Debian ...)", "qemu-nbd 7.2.22 (Debian...)",
+ * "OpenSSH_9.2p1 Debian-2, OpenSSL 3.0.15" (split at the underscore). */
 static char *version_in(const char *text)
 {
     g_auto(GStrv) words = g_strsplit_set(text, " _\n,", -1);
@@ -64,7 +64,7 @@ static void ask_tool(VmigHostSetup *setup, const char *program, const char *opti
     g_ptr_array_add(setup->tools, tool);
     if (result == NULL)
         return;
-    /* ssh tells its version on standard error. */
+    /* ssh prints its version to standard error. */
     tool->version = version_in(*result->out != '\0' ? result->out : result->err);
     if (result->status != 0)
         g_clear_pointer(&tool->version, g_free);
@@ -106,7 +106,8 @@ static gboolean is_process(int pid, const char *name)
     return pid > 0 && g_file_get_contents(path, &text, NULL, NULL) && g_str_equal(g_strchomp(text), name);
 }
 
-/* proc(5): field 22 of stat is the start in clock ticks after boot; the name before may hold blanks and brackets. */
+/* proc(5): field 22 of stat is the start time in clock ticks since boot; the name before it may contain blanks and
+ * brackets. */
 static guint64 ticks_of(int pid)
 {
     g_autofree char *path = g_strdup_printf("/proc/%d/stat", pid);
@@ -139,7 +140,7 @@ static guint64 files_limit_of(int pid)
     return prlimit(pid, RLIMIT_NOFILE, NULL, &limit) == 0 ? (guint64)limit.rlim_cur : 0;
 }
 
-/* The modular daemon first: where both are installed it is the one that runs guests. */
+/* The modular daemon first: if both are installed, it runs the guests. */
 static void find_daemon(VmigHostSetup *setup, const char *pid_dir)
 {
     static const char *const names[] = {"virtqemud", "libvirtd"};
@@ -162,8 +163,8 @@ static void find_daemon(VmigHostSetup *setup, const char *pid_dir)
 
 /* --- the hooks --- */
 
-/* Since when there is such a program, as far as inodes tell: since then neither it nor a link to it was made, moved or
- * changed in its mode. */
+/* Determines since when the program has existed, as far as inodes show: since that time neither the file nor a link to
+ * it was created or renamed, nor was its mode changed. */
 static void note_hook(VmigHostSetup *setup, int folder, const char *name)
 {
     struct stat st, link;
@@ -176,7 +177,7 @@ static void note_hook(VmigHostSetup *setup, int folder, const char *name)
         setup->first_hook = changed;
 }
 
-/* What virHookCheck (virhook.c) looks for: hooks/qemu, and any program in hooks/qemu.d. */
+/* The same search as virHookCheck (virhook.c): hooks/qemu, and any program in hooks/qemu.d. */
 static void look_at_hooks(VmigHostSetup *setup, const char *hook_dir)
 {
     g_autofree char *ours = g_build_filename(hook_dir, VMIG_HOOK_NAME, NULL);
@@ -205,8 +206,8 @@ static gint64 mark_time(const char *run_dir, const char *name)
     return lstat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid() ? of_timespec(&st.st_mtim) : 0;
 }
 
-/* The daemon's own hook is called when it starts and reloads, which is when it looks for all hooks. QEMU's has an
- * operation "start" too. */
+/* The daemon's own hook is called when it starts and reloads, which is when it looks for all hooks. QEMU's hook also
+ * has an operation "start". */
 static void read_seen(VmigHostSetup *setup, const char *run_dir)
 {
     g_autofree char *path = g_build_filename(run_dir, VMIG_HOOK_SEEN, NULL);

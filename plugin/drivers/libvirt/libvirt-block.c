@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Block jobs. A job is over when libvirt's XML no longer has its <mirror>: events only end a wait early. */
+/* Block jobs. A job is over when libvirt's XML no longer has its <mirror>; events only end a wait early. */
 #include <string.h>
 
 #include "definition/domain-xml.h"
@@ -17,8 +17,8 @@ gboolean vmig_libvirt_hold(VmigHypervisor *hv, const char *uuid, const char *tar
 
     if (domain == NULL)
         return FALSE;
-    /* One byte a second: the job is there to make libvirt refuse all others, not to copy. TRANSIENT_JOB lets a
-     * persistent domain have it (qemuDomainBlockCopyCommon). */
+    /* One byte per second: the job must make libvirt refuse all other jobs, not copy. TRANSIENT_JOB permits it on a
+     * persistent domain (qemuDomainBlockCopyCommon). */
     virTypedParamsAddULLong(&params, &n, &max, VIR_DOMAIN_BLOCK_COPY_BANDWIDTH, 1);
     int rc = virDomainBlockCopy(domain, target, disk_xml, params, (unsigned)n,
                                 VIR_DOMAIN_BLOCK_COPY_SHALLOW | VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB);
@@ -26,8 +26,8 @@ gboolean vmig_libvirt_hold(VmigHypervisor *hv, const char *uuid, const char *tar
     return rc == 0 || vmig_libvirt_fail(self, error, "cannot hold disk %s with a hold", target);
 }
 
-/* Found by its UUID once a connection: PIVOT asks for each disk while the guest is suspended, and a domain that is gone
- * meanwhile fails the call that is made of it. */
+/* Looked up by UUID once per connection: PIVOT polls each disk while the guest is suspended. If the domain is gone
+ * meanwhile, the call made with it fails. */
 static virDomainPtr found_domain(VmigLibvirt *self, const char *uuid, GError **error)
 {
     virConnectPtr conn = vmig_libvirt_connection(self, error);
@@ -55,7 +55,7 @@ static VmigBlockJobKind kind_of(const char *job)
     return strcmp(job, "active-commit") == 0 ? VMIG_BLOCK_JOB_COMMIT : VMIG_BLOCK_JOB_OTHER;
 }
 
-/* What the definition says of the disk's job, and what only QEMU knows of it: one call of libvirt's. */
+/* The disk's job in the definition, plus its progress, which only QEMU knows: one libvirt call. */
 static gboolean ask_job(VmigLibvirt *self, const char *uuid, const VmigDomainDisk *disk, VmigBlockJob *ret,
                         GError **error)
 {
@@ -110,7 +110,7 @@ gboolean vmig_libvirt_block_commit(VmigHypervisor *hv, const char *uuid, const c
     if (domain == NULL)
         return FALSE;
     vmig_libvirt_block_end(hv, uuid, target); /* of an earlier one */
-    /* The base is named: NULL would commit to the bottom of the chain (qemuBlockCommit). */
+    /* Always name the base: NULL would commit to the bottom of the chain (qemuBlockCommit). */
     if (virDomainBlockCommit(domain, target, base, NULL, (unsigned long)bandwidth,
                              VIR_DOMAIN_BLOCK_COMMIT_ACTIVE | VIR_DOMAIN_BLOCK_COMMIT_BANDWIDTH_BYTES) == 0)
         return TRUE;
@@ -133,7 +133,7 @@ gboolean vmig_libvirt_block_cancel(VmigHypervisor *hv, const char *uuid, const c
         return TRUE;
     g_autoptr(GError) why = NULL;
     vmig_libvirt_fail(self, &why, "cannot end the block job of disk %s", target);
-    /* It may have ended by itself between the question and the call. */
+    /* The job may have ended by itself between the check and the call. */
     if (vmig_libvirt_block_job(hv, uuid, target, NULL, &job, NULL) && job.kind == VMIG_BLOCK_JOB_NONE)
         return TRUE;
     g_propagate_error(error, g_steal_pointer(&why));
@@ -161,7 +161,7 @@ gboolean vmig_libvirt_block_speed(VmigHypervisor *hv, const char *uuid, const ch
     if (domain == NULL)
         return FALSE;
     if (target == NULL) {
-        /* In MiB; libvirt has no value for "without limit", and this is its largest. */
+        /* In MiB. libvirt has no value for "unlimited"; this is its largest. */
         unsigned long most = G_MAXINT64 / MIB, mib = (unsigned long)(bandwidth / MIB);
         return virDomainMigrateSetMaxSpeed(domain, bandwidth > 0 ? MAX(mib, 1) : most, 0) == 0 ||
                vmig_libvirt_fail(self, error, "cannot set the speed of the migration");

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* libvirt's events. They end a wait early; two things that nobody can ask for afterwards are kept: when a migration
- * stopped the guest's CPUs, and how a commit ended. Events come from every domain of the host, and another job may be
- * at work on one of them: each event counts for its own domain only. */
+/* libvirt's events. They end a wait early. Two things that cannot be queried later are recorded: when a migration
+ * stopped the guest's CPUs, and how a commit ended. Events arrive for every domain of the host, and other jobs may run
+ * on those, so each event counts for its own domain only. */
 #include <string.h>
 
 #include "drivers/libvirt/libvirt-private.h"
 
-/* What the event thread may touch; it can outlive the connection by a moment. */
+/* The state that the event thread uses; it may briefly outlive the connection. */
 struct VmigEventSink {
     gatomicrefcount refs;
     VmigWaker *waker;
     GMutex mutex;
-    char *attended;      /* UUID: only this domain's events end a wait; NULL: every domain's */
-    GHashTable *stopped; /* UUID → gint64, monotonic: the last time a migration stopped that guest's CPUs */
-    GHashTable *ends;    /* UUID/target → VmigBlockEnd, of commits of the active layer */
+    char *attended;      /* UUID: only this domain's events end a wait; NULL: all events do */
+    GHashTable *stopped; /* UUID → gint64, monotonic: the last time a migration stopped this guest's CPUs */
+    GHashTable *ends;    /* UUID/target → VmigBlockEnd, for commits of the active layer */
 };
 
 VmigEventSink *vmig_event_sink_new(VmigWaker *waker)
@@ -64,7 +64,7 @@ gint64 vmig_event_sink_stopped_at(VmigEventSink *sink, const char *uuid)
     return at != NULL ? *at : 0;
 }
 
-/* An event that names no domain may be anybody's. */
+/* An event without a domain may concern any domain. */
 static void wake_for(VmigEventSink *sink, const char *uuid)
 {
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&sink->mutex);
@@ -117,7 +117,7 @@ static char *disk_key(const char *uuid, const char *target)
     return g_strconcat(uuid, "/", target, NULL);
 }
 
-/* Only of commits: the end of the hold, which is ours, may be told when the commit runs already. */
+/* Commits only: the event for the end of the hold may arrive when the commit is already running. */
 static void on_block_job(virConnectPtr conn G_GNUC_UNUSED, virDomainPtr domain, const char *disk, int type, int status,
                          void *opaque)
 {
@@ -163,7 +163,7 @@ static int subscribe(VmigLibvirt *self, virConnectPtr conn, int event, virConnec
 {
     int id = virConnectDomainEventRegisterAny(conn, NULL, event, callback, sink_ref(self->sink), vmig_event_sink_unref);
 
-    if (id < 0) /* libvirt frees only what it took */
+    if (id < 0) /* on failure libvirt does not free it */
         vmig_event_sink_unref(self->sink);
     return id;
 }
@@ -175,8 +175,9 @@ void vmig_libvirt_attend(VmigHypervisor *hv, const char *uuid)
 
 void vmig_libvirt_events_on(VmigLibvirt *self, virConnectPtr conn)
 {
-    /* Without a reference of its own: a driver without this callback (libvirt's test driver) takes it, says 0 and never
-     * frees it. The others call it under the lock that unregistering takes, and we unregister before the sink goes. */
+    /* Without a reference of its own: a driver without this callback (libvirt's test driver) accepts it, returns 0 and
+     * never frees it. The others call it under the lock that unregistering takes, and it is unregistered before the
+     * sink is freed. */
     virConnectRegisterCloseCallback(conn, on_close, self->sink, NULL);
     self->lifecycle_id = subscribe(self, conn, VIR_DOMAIN_EVENT_ID_LIFECYCLE, VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle));
     self->block_job_id =

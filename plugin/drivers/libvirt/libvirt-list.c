@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Listing domains. */
+/* Lists domains. */
 #include "drivers/libvirt/libvirt-list.h"
 
 #include <stdlib.h>

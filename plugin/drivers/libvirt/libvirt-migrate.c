@@ -1,23 +1,24 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The migration: virDomainMigrateToURI3 in a thread of its own, watched through job statistics.
+/* The migration: virDomainMigrateToURI3 in its own thread, monitored through job statistics.
  *
- * Peer to peer, so that the two libvirtds go on when this process dies (a managed migration is aborted then). PAUSED
- * always: without it a lost reply of Finish leaves the guest running on both hosts. */
+ * Peer to peer, so that the two libvirtds continue if this process dies (a managed migration would be aborted). Always
+ * PAUSED: without it a lost reply of Finish leaves the guest running on both hosts.
+ */
 #include <string.h>
 
 #include "drivers/libvirt/libvirt-private.h"
 #include "drivers/libvirt/migrate-arguments.h"
 
-/* libvirt 9.0 can miss that a mirror ended when several are cancelled: it looks at each once, lets go of the guest's
- * lock for a question to QEMU, and then waits for an event that has been (qemuMigrationSrcNBDCopyCancel()). Being asked
- * to abort again wakes it. */
+/* libvirt 9.0 can miss that a mirror ended when several are cancelled: it checks each once, releases the guest's lock
+ * for a query to QEMU, and then waits for an event that has already happened (qemuMigrationSrcNBDCopyCancel()). Another
+ * abort request wakes it. */
 #define ABORT_AGAIN G_TIME_SPAN_SECOND
 #define END_DEADLINE (90 * G_TIME_SPAN_SECOND) /* longer than libvirt's keepalive */
 
 struct VmigMigration {
     VmigLibvirt *owner;
-    virDomainPtr domain; /* to look at it, and to end it */
-    virConnectPtr conn;  /* the thread's own, and the domain on it */
+    virDomainPtr domain; /* to query and abort it */
+    virConnectPtr conn;  /* the thread's own connection, and the domain on it */
     virDomainPtr moving;
     char *uuid;
     char *peer_uri;
@@ -28,11 +29,11 @@ struct VmigMigration {
     gboolean downtime_set;
     gint64 began_at;
     GThread *thread;
-    gboolean aborted; /* somebody asked for it */
-    GMutex mutex;     /* of what follows */
+    gboolean aborted; /* an abort was requested */
+    GMutex mutex;     /* for the members below */
     GCond ended;
     gboolean done;
-    gboolean abandoned; /* nobody waits for it any more: the thread frees it, and touches nothing else */
+    gboolean abandoned; /* no thread waits for it any more: its own thread frees it and touches nothing else */
     GError *error;      /* valid once done */
 };
 
@@ -81,10 +82,10 @@ static void migration_free(VmigMigration *m)
     g_free(m);
 }
 
-/* Two threads on one connection do not go together in libvirt's client (virNetClientIO() of 9.0): the one that waits
- * for the end of the migration reads the socket for both, and the other wakes it with g_main_loop_quit() to have its
- * question sent. Between the unlock and g_main_loop_run() that is lost, and the question waits for the daemon's next
- * message, which may be its keepalive, five seconds later. */
+/* Two threads on one connection delay each other in libvirt's client (virNetClientIO() of 9.0). The thread that waits
+ * for the end of the migration reads the socket for both; the other wakes it with g_main_loop_quit() to send its call.
+ * Between the unlock and g_main_loop_run() that wakeup is lost. The call then waits for the daemon's next message,
+ * which may be its keepalive five seconds later. */
 static gboolean open_own(VmigMigration *m, GError **error)
 {
     m->conn = vmig_libvirt_open(m->owner->uri, error);
@@ -172,11 +173,11 @@ gboolean vmig_libvirt_migrate_poll(VmigHypervisor *hv, VmigMigrateStatus *ret, G
     if (m == NULL)
         return vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "no migration to ask for");
     ret->running = !is_done(m);
-    /* With the CPUs stopped the source's QEMU answers late, and the answer would be downtime. */
+    /* While the CPUs are stopped, the source's QEMU replies slowly, and waiting for it would add downtime. */
     if (!ret->running || vmig_libvirt_stopped_for(hv) > 0)
         return TRUE;
     read_stats(m, ret);
-    /* Only a running job takes a downtime. */
+    /* Only a running job accepts a downtime limit. */
     if (ret->job_seen && m->max_downtime > 0 && !m->downtime_set) {
         m->downtime_set = virDomainMigrateSetMaxDowntime(m->domain, m->max_downtime, 0) == 0;
         virResetLastError();
@@ -184,7 +185,7 @@ gboolean vmig_libvirt_migrate_poll(VmigHypervisor *hv, VmigMigrateStatus *ret, G
     return TRUE;
 }
 
-/* The thread's connection may have outlived the one that looks on. */
+/* The thread's connection may have outlived the monitoring one. */
 static gboolean abort_job(VmigMigration *m, GError **error)
 {
     g_autoptr(virDomain) again = NULL;

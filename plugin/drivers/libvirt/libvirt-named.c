@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Walks whole definitions instead of the elements that are known to name files: a new libvirt has new ones. */
+/* Walks whole definitions, not only the elements known to name files, because a new libvirt has new ones. */
 #include "drivers/libvirt/libvirt-named.h"
 
 #include <stdlib.h>
@@ -39,8 +39,8 @@ static void tell(const Walk *walk, const xmlChar *text)
         walk->on_text(walk->user, walk->who, (const char *)text);
 }
 
-/* A pool that is not active does not tell where its volumes are, and the guest could not start either; but the next
- * moment it may be active. */
+/* An inactive pool does not report where its volumes are. The guest could not start now either, but the pool may be
+ * activated at any moment. */
 static gboolean tell_volume(const Walk *walk, xmlNode *source, GError **error)
 {
     g_autofree char *pool_name = vmig_xml_attr(source, "pool");
@@ -146,7 +146,7 @@ static gboolean walk_snapshots(Walk *walk, virDomainPtr domain, const char *name
     return ok;
 }
 
-/* One that went while it was looked at names nothing any more. */
+/* A domain that vanished during the walk names nothing any more. */
 static gboolean is_gone(virConnectPtr conn, const char *uuid)
 {
     virDomainPtr domain = virDomainLookupByUUIDString(conn, uuid);

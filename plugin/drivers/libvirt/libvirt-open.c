@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A connection to a libvirtd that may be frozen. virConnectOpen() has no end against one that accepts and then says
- * nothing: keepalive is for connections that are open. So a thread opens it, and is left to itself when it takes too
- * long. */
+/* Connects to a libvirtd that may be frozen. virConnectOpen() never returns if the daemon accepts the connection and
+ * then stays silent, because keepalive works only on open connections. So a thread opens it, and is abandoned if it
+ * takes too long. */
 #include "drivers/libvirt/libvirt-private.h"
 
 #define OPEN_LIMIT (10 * G_USEC_PER_SEC)
 
 typedef struct {
     gint refs;
-    GMutex lock; /* of what follows */
+    GMutex lock; /* for the members below */
     GCond changed;
     gboolean done;
     gboolean given_up;
@@ -67,7 +67,7 @@ virConnectPtr vmig_libvirt_open(const char *uri, GError **error)
     g_autofree char *why = g_strdup(opening->done ? opening->why : "it accepts the connection and does not answer");
     g_mutex_unlock(&opening->lock);
     opening_unref(opening);
-    /* 5 s x 3: a host that is gone is noticed, whatever TCP thinks. Local sockets have no keepalive need. */
+    /* 5 s x 3 detects a dead host, whatever TCP's timeouts are. Local sockets do not need keepalive. */
     if (conn != NULL)
         virConnectSetKeepAlive(conn, 5, 3);
     else

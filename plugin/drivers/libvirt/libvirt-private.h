@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the libvirt-*.c files share. */
+/* Shared by the libvirt-*.c files. */
 #pragma once
 
 #include <libvirt/libvirt.h>
@@ -18,33 +18,33 @@ typedef struct {
     char *uri;
     VmigEventSink *sink;
     VmigWaker *waker; /* the sink's */
-    GMutex mutex;     /* of conn: the migration's thread looks at it too */
+    GMutex mutex;     /* for conn: the migration's thread reads it too */
     virConnectPtr conn;
-    virDomainPtr block_domain; /* on conn: what libvirt-block.c asked last, or NULL */
-    gint64 silent_until;       /* a daemon that took long not to answer is not asked again before */
+    virDomainPtr block_domain; /* on conn: the domain that libvirt-block.c used last, or NULL */
+    gint64 silent_until;       /* a daemon that timed out is not called again before this time */
     int lifecycle_id;
     int block_job_id;
     int job_id;
     VmigMigration *migration;
 } VmigLibvirt;
 
-/* Sets the error from libvirt's last one: its message, domain and code inside. Returns FALSE. */
+/* Sets the error from libvirt's last one, with its message, domain and code. Returns FALSE. */
 gboolean vmig_libvirt_fail(VmigLibvirt *self, GError **error, const char *format, ...) G_GNUC_PRINTF(3, 4);
-/* The same for a call on a connection beside the object's own. */
+/* The same for a call on a connection other than the object's own. */
 gboolean vmig_libvirt_fail_on(const VmigLibvirt *self, virConnectPtr conn, const char *what, GError **error);
 /* Opens a connection with keepalive, or gives up after 10 s. UNREACHABLE. */
 virConnectPtr vmig_libvirt_open(const char *uri, GError **error);
-/* The live connection, made anew where it broke. It stays the object's. */
+/* The open connection, reopened if it broke. The object owns it. */
 virConnectPtr vmig_libvirt_connection(VmigLibvirt *self, GError **error);
 virDomainPtr vmig_libvirt_domain(VmigLibvirt *self, const char *uuid, GError **error);
 
 /* libvirt-events.c */
 VmigEventSink *vmig_event_sink_new(VmigWaker *waker);
 void vmig_event_sink_unref(void *sink);
-/* From now on only the events of that domain end a wait. */
+/* From now on only this domain's events end a wait. */
 void vmig_event_sink_attend(VmigEventSink *sink, const char *uuid);
 void vmig_event_sink_lifecycle(VmigEventSink *sink, const char *uuid, int event, int detail);
-/* Monotonic time at which a migration stopped that guest's CPUs, or 0. */
+/* Monotonic time when a migration stopped this guest's CPUs, or 0. */
 gint64 vmig_event_sink_stopped_at(VmigEventSink *sink, const char *uuid);
 void vmig_libvirt_attend(VmigHypervisor *hv, const char *uuid);
 void vmig_libvirt_events_on(VmigLibvirt *self, virConnectPtr conn);

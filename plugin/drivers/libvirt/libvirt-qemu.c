@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What QEMU itself says, asked through libvirt. libvirt then calls the domain tainted by it in its log, so it is asked
- * only where its word and libvirt's may differ. */
+/* Queries QEMU itself through libvirt. libvirt then logs the domain as tainted, so this is used only where QEMU and
+ * libvirt may disagree. */
 #include <libvirt/libvirt-qemu.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +9,7 @@
 #include "os/json-read.h"
 #include "drivers/libvirt/libvirt-private.h"
 
-/* The name that QEMU's device of that disk has. */
+/* The name of QEMU's device for this disk. */
 static char *find_alias(const char *domain_xml, const char *target, GError **error)
 {
     g_autoptr(VmigXml) xml = vmig_xml_parse(domain_xml, "the domain's XML", error);
@@ -33,7 +33,7 @@ static gboolean is_device(const char *qdev, const char *alias)
     return g_strv_contains((const char *const *)parts, alias);
 }
 
-/* QEMU shows a file that was opened with options of its own as "json:{…}". */
+/* QEMU reports a file that was opened with extra options as "json:{…}". */
 static char *plain_name(const char *file)
 {
     if (!g_str_has_prefix(file, "json:"))

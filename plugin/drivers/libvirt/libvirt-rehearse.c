@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The start of a rehearsal's twin. */
+/* Starts the twin of a rehearsal. */
 #include "drivers/libvirt/libvirt-private.h"
 
-/* AUTODESTROY: libvirtd ends the twin with this process's connection (virCloseCallbacks of libvirt). */
+/* AUTODESTROY: libvirtd destroys the twin when this process's connection ends (virCloseCallbacks of libvirt). */
 gboolean vmig_libvirt_rehearse(VmigHypervisor *hv, const char *domain_xml, GError **error)
 {
     VmigLibvirt *self = (VmigLibvirt *)hv;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Snapshot metadata, and the external snapshot that makes the overlays. */
+/* Snapshot metadata, and the external snapshot that creates the overlays. */
 #include <stdlib.h>
 
 #include "definition/snapshot-tree.h"
@@ -7,7 +7,7 @@
 
 static VmigSnapshot *read_snapshot(VmigLibvirt *self, virDomainSnapshotPtr snapshot, GError **error)
 {
-    /* SECURE: the domain inside has passwords, and what is defined again must have them too. */
+    /* SECURE: the domain XML inside contains passwords, and a redefined snapshot must keep them. */
     char *raw = virDomainSnapshotGetXMLDesc(snapshot, VIR_DOMAIN_SNAPSHOT_XML_SECURE);
 
     if (raw == NULL) {
@@ -102,7 +102,7 @@ gboolean vmig_libvirt_overlay(VmigHypervisor *hv, const char *uuid, const char *
     return snapshot != NULL || vmig_libvirt_fail(self, error, "cannot put the overlays over the disks");
 }
 
-/* The conversion into QEMU's command line goes all the way of a start, up to the first thing that it would do
+/* The conversion to QEMU's command line does everything that a start does before its first side effect
  * (qemuProcessCreatePretendCmdPrepare() and qemuProcessCreatePretendCmdBuild() in libvirt's qemu_process.c). */
 gboolean vmig_libvirt_would_start(VmigHypervisor *hv, const char *domain_xml, GError **error)
 {

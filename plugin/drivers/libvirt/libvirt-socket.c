@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A connection that is made and ended: libvirt's daemon is told nothing. */
+/* Connects and disconnects without sending anything to libvirt's daemon. */
 #include "drivers/libvirt/libvirt-socket.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* One connection to one libvirt: connecting, errors, events, and what is asked of a domain as a whole. */
+/* One connection to one libvirt: connecting, errors, events, and calls on whole domains. */
 #include "drivers/libvirt/libvirt-private.h"
 
 #include <stdlib.h>
@@ -11,7 +11,7 @@
 
 static void ignore_error(void *data G_GNUC_UNUSED, virErrorPtr err G_GNUC_UNUSED)
 {
-    /* The default handler prints; ours are in the GError. */
+    /* The default handler prints; vmig-snap reports errors through GError. */
 }
 
 static gpointer event_thread(gpointer data G_GNUC_UNUSED)
@@ -70,7 +70,7 @@ static gboolean is_alive(VmigLibvirt *self)
     return self->conn != NULL && virConnectIsAlive(self->conn) == 1;
 }
 
-/* last: a copy, which is freed. Every libvirt call, virConnectIsAlive() too, forgets the last error when it begins. */
+/* last: a copy, which is freed. Every libvirt call, even virConnectIsAlive(), resets the last error first. */
 static gboolean fail_with(const VmigLibvirt *self, virErrorPtr last, gboolean alive, const char *what, GError **error)
 {
     int domain = last != NULL ? last->domain : 0;
@@ -78,7 +78,7 @@ static gboolean fail_with(const VmigLibvirt *self, virErrorPtr last, gboolean al
     const char *message = last != NULL && last->message != NULL ? last->message : "no reason given";
 
     VmigErrorCode ours = code_for(code, alive);
-    /* A bridge that is missing is not there at the next try either. */
+    /* A missing bridge, for example, will still be missing at the next attempt. */
     g_autoptr(VmigSetupCause) cause =
         ours == VMIG_ERROR_HYPERVISOR || ours == VMIG_ERROR_HYPERVISOR_REFUSED ? vmig_setup_cause(message) : NULL;
     vmig_fail(error, cause != NULL && cause->lasts ? VMIG_ERROR_SETUP : ours, cause != NULL ? cause->remedy : NULL,
@@ -130,7 +130,7 @@ static void close_connection(VmigLibvirt *self)
     self->conn = NULL;
 }
 
-/* A step asks a host several things: one that is frozen is waited for once, not at each of them. */
+/* A step makes several calls to a host: if it is frozen, wait for it once and not in each of them. */
 static virConnectPtr open_again(VmigLibvirt *self, GError **error)
 {
     gint64 began = g_get_monotonic_time();
@@ -155,7 +155,7 @@ virConnectPtr vmig_libvirt_connection(VmigLibvirt *self, GError **error)
     close_connection(self);
     self->conn = open_again(self, error);
     if (self->conn == NULL && error != NULL && *error != NULL && self->parent.host != NULL)
-        (*error)->code = VMIG_ERROR_CONNECTION; /* it was reachable once: worth another try */
+        (*error)->code = VMIG_ERROR_CONNECTION; /* it was reachable before: worth a retry */
     return self->conn;
 }
 
@@ -184,12 +184,12 @@ static VmigRun run_of(int state, int reason)
     case VIR_DOMAIN_CRASHED:
         return VMIG_RUN_CRASHED;
     default:
-        return VMIG_RUN_RUNNING; /* also shutting down, blocked, suspended by its own power management */
+        return VMIG_RUN_RUNNING; /* also shutting down, blocked, suspended by the guest's power management */
     }
 }
 
-/* Meant for a domain that is off. QEMU's death without its SHUTDOWN event is CRASHED; libvirtd that was started
- * meanwhile does not know. */
+/* For a domain that is shut off. QEMU's death without its SHUTDOWN event is CRASHED; a libvirtd that restarted
+ * meanwhile does not know the reason. */
 static VmigOff off_of(int reason)
 {
     switch (reason) {
@@ -271,7 +271,7 @@ static gboolean libvirt_run(VmigHypervisor *hv, const char *uuid, VmigRun *ret, 
         *ret = run_of(state, reason);
         return TRUE;
     }
-    /* It may also have gone between the two calls. */
+    /* The domain may also have vanished between the two calls. */
     if (domain != NULL)
         vmig_libvirt_fail(self, &why, "cannot ask for the domain's state");
     if (g_error_matches(why, VMIG_ERROR, VMIG_ERROR_NO_DOMAIN))
@@ -369,7 +369,7 @@ static gboolean libvirt_can_run(VmigHypervisor *hv, const char *domain_xml, GErr
     return FALSE;
 }
 
-/* The calls that are one libvirt call on one domain. */
+/* The operations that consist of one libvirt call on one domain. */
 #define SIMPLE_CALL(name, call, what)                                                                                  \
     static gboolean libvirt_##name(VmigHypervisor *hv, const char *uuid, GError **error)                               \
     {                                                                                                                  \
@@ -383,12 +383,12 @@ static gboolean libvirt_can_run(VmigHypervisor *hv, const char *domain_xml, GErr
 SIMPLE_CALL(suspend, virDomainSuspend(domain), "cannot suspend the guest")
 SIMPLE_CALL(resume, virDomainResume(domain), "cannot resume the guest")
 SIMPLE_CALL(start, virDomainCreate(domain), "cannot start the guest")
-/* The NVRAM file stays: it is the source's only copy until somebody cleans up. */
-/* Not SNAPSHOTS_METADATA: a domain that still has snapshots must not go. */
+/* The NVRAM file is kept: it is the source's only copy until the user cleans up. */
+/* Without SNAPSHOTS_METADATA: a domain that still has snapshots must not be undefined. */
 SIMPLE_CALL(undefine, virDomainUndefineFlags(domain, VIR_DOMAIN_UNDEFINE_KEEP_NVRAM), "cannot undefine the domain")
 
-/* libvirt takes the UUID from the handle and ends what runs under it by then: the number of the run is looked at right
- * before, which is as near as its calls allow. */
+/* libvirt takes the UUID from the handle and destroys whatever runs under it by then. So the run's ID is checked right
+ * before, as close as libvirt's API allows. */
 static gboolean libvirt_destroy(VmigHypervisor *hv, const char *uuid, int id, GError **error)
 {
     VmigLibvirt *self = (VmigLibvirt *)hv;

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The real hypervisor: one connection to one libvirt.
  *
- * Folder plugin/drivers/libvirt: hypervisor.h on libvirt and its QEMU, and what this host's libvirt has of its own:
- * its files, its sockets, the user that QEMU runs as.
+ * Folder plugin/drivers/libvirt: hypervisor.h on libvirt and its QEMU, and what this host's libvirt has of its own: its
+ * files, its sockets, the user that QEMU runs as.
  */
 #pragma once
 
 #include "port/hypervisor.h"
 #include "os/waker.h"
 
-/* Starts libvirt's event loop in a thread of its own, once; before the first connection. */
+/* Starts libvirt's event loop in its own thread, once. Call before the first connection. */
 gboolean vmig_libvirt_init(GError **error);
 
-/* Connects. host is what messages call it; NULL takes the name that libvirt gives. A connection that breaks later is
- * made anew at the next call. Errors: UNREACHABLE. */
+/* Connects. host is the name in messages; NULL: the name that libvirt reports. A connection that breaks later is
+ * reopened at the next call. Errors: UNREACHABLE. */
 VmigHypervisor *vmig_libvirt_new(const char *uri, const char *host, VmigWaker *waker, GError **error);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What libvirt is asked for when it migrates the guest. The flags that keep two copies from running stand here alone.
- */
+/* What is requested of libvirt for the guest's migration. The flags that keep two copies from running are only here. */
 #include "drivers/libvirt/migrate-arguments.h"
 
 #define MIB (1024 * 1024)
@@ -9,7 +8,7 @@ void vmig_migrate_arguments(const VmigMigrateParams *p, virTypedParameterPtr *pa
 {
     int max = 0;
 
-    /* Both definitions: without PERSIST_XML the destination keeps the source's paths (qemuMigrationSrcRun). */
+    /* Pass both definitions: without PERSIST_XML the destination keeps the source's paths (qemuMigrationSrcRun). */
     virTypedParamsAddString(params, n_params, &max, VIR_MIGRATE_PARAM_DEST_XML, p->dest_xml);
     virTypedParamsAddString(params, n_params, &max, VIR_MIGRATE_PARAM_PERSIST_XML, p->persistent_xml);
     for (const char *const *disk = p->disks; *disk != NULL; disk++)
@@ -20,7 +19,7 @@ void vmig_migrate_arguments(const VmigMigrateParams *p, virTypedParameterPtr *pa
         virTypedParamsAddString(params, n_params, &max, VIR_MIGRATE_PARAM_DISKS_URI, p->disks_uri);
     if (p->bandwidth > 0)
         virTypedParamsAddULLong(params, n_params, &max, VIR_MIGRATE_PARAM_BANDWIDTH, MAX(p->bandwidth / MIB, 1));
-    /* Peer to peer, so that the two libvirtds go on when this process dies. PAUSED, so that a lost reply cannot leave
+    /* Peer to peer, so that the two libvirtds continue if this process dies. PAUSED, so that a lost reply cannot leave
      * the guest running on both hosts. ABORT_ON_ERROR, so that a guest with an I/O error stays. */
     *flags = VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER | VIR_MIGRATE_PAUSED | VIR_MIGRATE_PERSIST_DEST |
              VIR_MIGRATE_NON_SHARED_INC | VIR_MIGRATE_ABORT_ON_ERROR;

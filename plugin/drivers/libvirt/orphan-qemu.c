@@ -15,7 +15,7 @@
 #include "os/json-read.h"
 
 #define ARGUMENTS_LIMIT (1024 * 1024)
-/* QEMU greets at once whoever is alone on its monitor, and not at all a second one. */
+/* QEMU sends a greeting at once to the only client of its monitor, and nothing to a second one. */
 #define MONITOR_LIMIT_MS 5000
 #define REPLY_LIMIT (64 * 1024)
 #define END_LIMIT_MS 20000
@@ -57,7 +57,7 @@ static gint64 read_pid(const char *run_dir, const char *name)
     return pid;
 }
 
-/* "-uuid" and this UUID, as two arguments that follow each other. */
+/* TRUE if "-uuid" and this UUID are consecutive arguments of the process. */
 static gboolean is_of_guest(gint64 pid, const char *uuid)
 {
     g_autofree char *path = g_strdup_printf("/proc/%" G_GINT64_FORMAT "/cmdline", pid);
@@ -75,7 +75,7 @@ static gboolean is_of_guest(gint64 pid, const char *uuid)
     return FALSE;
 }
 
-/* Is one of these files among those that the process has open? */
+/* TRUE if the process has one of these files open. */
 static gboolean has_open(gint64 pid, char *const *files)
 {
     g_autofree char *folder = g_strdup_printf("/proc/%" G_GINT64_FORMAT "/fd", pid);
@@ -102,7 +102,8 @@ static gboolean has_all_open(gint64 pid, GPtrArray *disks)
 
 /* --- its monitor --- */
 
-/* By libvirt's state file, which libvirt could not read and we can: the monitor's path, if it is of that process. */
+/* The monitor's path from libvirt's state file, which this can parse although libvirt cannot; NULL if the PID differs.
+ */
 static char *find_monitor(const char *run_dir, const char *name, const char *uuid, gint64 pid)
 {
     g_autofree char *file = g_strconcat(name, ".xml", NULL);
@@ -136,7 +137,7 @@ static Fd connect_to(const char *path)
     return fd;
 }
 
-/* The next line, or NULL when none comes in time. */
+/* The next line, or NULL on timeout. */
 static JsonObject *read_line(Fd fd, GString *buffer, gint64 until)
 {
     for (;;) {
@@ -160,7 +161,7 @@ static JsonObject *read_line(Fd fd, GString *buffer, gint64 until)
     }
 }
 
-/* The answer to one command; events before it are passed over. */
+/* The reply to one command; skips events that arrive before it. */
 static JsonObject *execute(Fd fd, GString *buffer, const char *command, gint64 until)
 {
     g_autofree char *text = g_strdup_printf("{\"execute\":\"%s\"}\n", command);
@@ -177,7 +178,7 @@ static JsonObject *execute(Fd fd, GString *buffer, const char *command, gint64 u
     }
 }
 
-/* What is unclear, or NULL with *running set. */
+/* Returns what is unclear, or NULL with *running set. */
 static const char *ask_monitor(const char *path, gboolean *running)
 {
     g_auto(Fd) fd = connect_to(path);
@@ -203,7 +204,7 @@ static const char *ask_monitor(const char *path, gboolean *running)
 
 /* --- both --- */
 
-/* With the process's descriptor held: its number cannot become another one's. */
+/* Call with the pidfd open, so that the PID cannot be reused. */
 static gboolean look(const char *run_dir, const char *name, const char *uuid, GPtrArray *disks, gint64 pid,
                      VmigOrphan *ret)
 {
@@ -224,7 +225,7 @@ static gboolean look(const char *run_dir, const char *name, const char *uuid, GP
     return TRUE;
 }
 
-/* *fd: of the process, -1 where there is none. */
+/* *fd: the pidfd, -1 if there is no process. */
 static gboolean find(const char *run_dir, const char *name, const char *uuid, GPtrArray *disks, Fd *fd, VmigOrphan *ret,
                      GError **error)
 {
@@ -263,7 +264,7 @@ gboolean vmig_orphan_end(const char *run_dir, const char *name, const char *uuid
                          orphan.pid, name, orphan.why != NULL ? orphan.why : "its CPUs run");
     if (pidfd_send_signal(fd, SIGKILL, NULL, 0) != 0 && errno != ESRCH)
         return vmig_fail_errno(error, errno, "cannot end QEMU process %" G_GINT64_FORMAT, orphan.pid);
-    /* Its image locks go with it. */
+    /* Its image locks are released with it. */
     struct pollfd wait = {.fd = fd, .events = POLLIN};
     if (poll(&wait, 1, END_LIMIT_MS) > 0)
         return TRUE;

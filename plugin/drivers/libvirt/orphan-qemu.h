@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A QEMU that libvirt has forgotten.
+/* A QEMU that libvirt has lost track of.
  *
- * libvirtd that is killed within some 30 ms of a pivot can leave a state file with <mirror job=''>, which the next one
- * cannot read (qemuBlockJobEventProcess() sets the mirror's job to UNKNOWN before the file is saved, libvirt 9.0). It
- * then says that the guest is shut off, while its QEMU lives and has the disks open.
+ * If libvirtd is killed within about 30 ms of a pivot, it can leave a state file with <mirror job=''>, which the next
+ * libvirtd cannot parse (qemuBlockJobEventProcess() sets the mirror's job to UNKNOWN before the file is saved, libvirt
+ * 9.0). That libvirtd reports the guest as shut off, while its QEMU is alive and has the disks open.
  */
 #pragma once
 
@@ -12,10 +12,10 @@
 #include "core/errors.h"
 
 typedef enum {
-    VMIG_ORPHAN_NONE,      /* no process of that guest lives */
-    VMIG_ORPHAN_SUSPENDED, /* it lives, nobody is connected to its monitor, and it says that its CPUs stand still */
-    VMIG_ORPHAN_RUNNING,   /* the same, and its CPUs run */
-    VMIG_ORPHAN_UNCLEAR,   /* it lives, and one of these cannot be proven */
+    VMIG_ORPHAN_NONE,      /* the guest has no process */
+    VMIG_ORPHAN_SUSPENDED, /* it is alive, has no monitor client, and reports that its CPUs are stopped */
+    VMIG_ORPHAN_RUNNING,   /* the same, but its CPUs run */
+    VMIG_ORPHAN_UNCLEAR,   /* it is alive, and one of these cannot be proven */
 } VmigOrphanKind;
 
 typedef struct {
@@ -27,10 +27,10 @@ typedef struct {
 void vmig_orphan_clear(VmigOrphan *orphan);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VmigOrphan, vmig_orphan_clear)
 
-/* By libvirt's pid file in run_dir ("/run/libvirt/qemu"), "-uuid UUID" in the process's arguments and, for each element
- * of disks (char **: the files that this disk may be on), one of its files among the process's open ones; then by its
- * monitor. Changes nothing. IO, BAD_PATH. */
+/* Identifies the process by libvirt's PID file in run_dir ("/run/libvirt/qemu"), "-uuid UUID" in its arguments and, for
+ * each element of disks (char **: the files that this disk may be on), one of its files among those that it has open.
+ * Then queries its monitor. Changes nothing. IO, BAD_PATH. */
 gboolean vmig_orphan_look(const char *run_dir, const char *name, const char *uuid, GPtrArray *disks, VmigOrphan *ret,
                           GError **error);
-/* Looks again, kills a SUSPENDED one and waits until it is gone. STATE for any other one; NONE is success. */
+/* Looks again, kills a SUSPENDED process and waits until it is gone. STATE for any other; succeeds if NONE. */
 gboolean vmig_orphan_end(const char *run_dir, const char *name, const char *uuid, GPtrArray *disks, GError **error);

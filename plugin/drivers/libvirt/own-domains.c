@@ -12,7 +12,7 @@ void vmig_own_domain_clear(VmigOwnDomain *own)
     g_clear_pointer(&own->running, vmig_domain_xml_free);
 }
 
-/* The running one is inside <domstatus>. NULL without an error: it is another kind of file. */
+/* In a running domain's file the definition is inside <domstatus>. NULL without an error: another kind of file. */
 static VmigDomainXml *parse(const char *text, const char *path, GError **error)
 {
     g_autoptr(VmigXml) xml = vmig_xml_parse(text, path, error);
@@ -28,7 +28,7 @@ static VmigDomainXml *parse(const char *text, const char *path, GError **error)
     return vmig_domain_xml_parse(inner, error);
 }
 
-/* Files that have not even the UUID in their text are other guests'. */
+/* Skips files whose text does not contain the UUID: they belong to other guests. */
 static gboolean find_in(const char *folder, const char *uuid, VmigDomainXml **ret, GError **error)
 {
     g_autoptr(GError) failure = NULL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A child becomes QEMU's user and looks at each folder of the path: the kernel's answer, with access lists, network
- * file systems and whatever else decides. libvirt starts QEMU as that user, without capabilities
- * (clear_emulator_capabilities, virCommandHook). */
+/* A child process switches to QEMU's user and checks each folder of the path. So the kernel decides, including ACLs and
+ * network file systems. libvirt starts QEMU as that user, without capabilities (clear_emulator_capabilities,
+ * virCommandHook). */
 #include "drivers/libvirt/qemu-access.h"
 
 #include <errno.h>
@@ -30,11 +30,11 @@ typedef struct {
     gid_t gid;
     gid_t groups[MAX_GROUPS];
     int n_groups;
-    gboolean drop;    /* a root without capabilities */
-    GPtrArray *parts; /* "/", "/a", "/a/b": the path and all above it */
+    gboolean drop;    /* for root without capabilities */
+    GPtrArray *parts; /* "/", "/a", "/a/b": the path and all folders above it */
 } Question;
 
-/* `group = ` in qemu.conf, else that of the user. */
+/* `group = ` in qemu.conf, otherwise the user's group. */
 static gid_t group_of(const char *conf_path, gid_t gid)
 {
     g_autofree char *name = vmig_qemu_conf_value(conf_path, "group");
@@ -77,7 +77,8 @@ static GPtrArray *parts_of(const char *path)
     return parts;
 }
 
-/* In the child of a process with threads: system calls alone. glibc's setuid() and its like are for all threads. */
+/* Runs in the child of a threaded process: raw system calls only, because glibc's setuid() and the like act on all
+ * threads. */
 static int look(const Question *q)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Whether QEMU on this host could open a file that it did not open yet. Nothing is opened, written or changed. */
+/* Checks whether QEMU on this host could open a file that it has not opened yet. Opens, writes and changes nothing. */
 #pragma once
 
 #include <glib.h>
 
-/* What keeps QEMU's user from a path, for people: a folder that he cannot enter. NULL where nothing does, and where
- * that cannot be found out. Not the file's own mode: libvirt gives QEMU the file. (transfer full) */
+/* Why QEMU's user cannot reach a path, for messages: a folder that the user cannot enter. NULL if there is no obstacle,
+ * or if this cannot be determined. Ignores the file's own mode, because libvirt gives QEMU the file. (transfer full) */
 char *vmig_qemu_access_denied(const char *conf_path, const char *path);
-/* The file system, or the device, takes no writes. */
+/* TRUE if the file system or the device is read-only. */
 gboolean vmig_qemu_access_read_only(const char *path);

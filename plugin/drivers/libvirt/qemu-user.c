@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Whom QEMU runs as, and a folder that he may make sockets in. */
+/* The user that QEMU runs as, and access to a folder for its sockets. */
 #include "drivers/libvirt/qemu-user.h"
 
 #include <errno.h>
@@ -11,7 +11,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-/* libvirt's own parser (virconf.c) takes one assignment a line, the last wins. */
+/* Like libvirt's own parser (virconf.c): one assignment per line, the last one wins. */
 char *vmig_qemu_conf_value(const char *path, const char *key)
 {
     g_autofree char *text = NULL;
@@ -39,7 +39,7 @@ static gboolean look_up(const char *name, uid_t *uid, gid_t *gid)
     struct passwd entry, *found = NULL;
     guint64 number = 0;
 
-    /* "+0" is a number for libvirt, whatever users there are (virGetUserID). */
+    /* "+0" is always a UID for libvirt, whatever user names exist (virGetUserID). */
     if (*name == '+') {
         if (!g_ascii_string_to_unsigned(name + 1, 10, 0, G_MAXUINT32 - 1, &number, NULL))
             return FALSE;
@@ -77,7 +77,7 @@ gboolean vmig_qemu_user_lacks_images(const char *conf_path)
     return g_strcmp0(dynamic, "0") == 0 && vmig_qemu_user(conf_path, &uid, &gid, NULL) && uid != 0;
 }
 
-/* acl(5): owner rwx, that user rwx, group nothing, mask rwx, others may pass. */
+/* acl(5): owner rwx, that user rwx, group nothing, mask rwx, others may search. */
 static int set_acl(int fd, uid_t uid)
 {
     const struct {
