@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* GMAC by OpenSSL's libcrypto, which uses the processor's AES and carry-less multiplication. */
+/* GMAC from OpenSSL's libcrypto, which uses the CPU's AES and carry-less multiplication. */
 #include "os/block-hash.h"
 
 #include <errno.h>
@@ -26,8 +26,8 @@ char *vmig_hash_key_to_text(const VmigHashKey *key)
     return g_string_free(text, FALSE);
 }
 
-/* A MAC that is ready for its first byte, or NULL. The initialization vector is always the same: the hashes are
- * compared, not published, and one key serves for one comparison. */
+/* A MAC that is ready for its first byte, or NULL. The initialization vector is constant: hashes are compared, not
+ * published, and each key is used for one comparison only. */
 static EVP_MAC_CTX *make_context(void)
 {
     EVP_MAC *mac = EVP_MAC_fetch(NULL, "GMAC", NULL);
@@ -65,7 +65,7 @@ gboolean vmig_hash_key_draw(VmigHashKey *key, GError **error)
 {
     ssize_t got;
 
-    do /* up to 256 bytes come in one piece (getrandom(2)); it waits until the kernel has them */
+    do /* up to 256 bytes arrive in one piece (getrandom(2)), after waiting until the kernel has them */
         got = getrandom(key->bytes, sizeof key->bytes, 0);
     while (got < 0 && errno == EINTR);
     return got == sizeof key->bytes
@@ -85,7 +85,7 @@ gboolean vmig_hash_key_read(const char *text, VmigHashKey *key, GError **error)
     return vmig_hash_check(error);
 }
 
-/* After vmig_hash_check() only a lack of memory makes libcrypto fail here. A wrong hash would be worse than the end. */
+/* After vmig_hash_check() libcrypto fails here only for lack of memory. Aborting is better than a wrong hash. */
 static void need(gboolean ok)
 {
     if (!ok)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Looks at the flags of the first processor: "flags" on x86, "Features" on ARM. */
+/* Checks the flags of the first CPU: "flags" on x86, "Features" on ARM. */
 #include "os/cipher.h"
 
 #include <string.h>

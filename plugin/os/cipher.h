@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Which of ssh's ciphers is the fast one between two hosts: AES in GCM where both processors have instructions for it
- * (several times as fast as the other), ChaCha20 where one has none (AES without them is slow and leaks time). */
+/* Chooses ssh's fastest cipher between two hosts: AES-GCM if both CPUs have AES instructions (several times faster),
+ * ChaCha20 otherwise (AES in software is slow and leaks timing). */
 #pragma once
 
 #include <glib.h>
 
-/* Of this host's processor, from /proc/cpuinfo. */
+/* For this host's CPU, from /proc/cpuinfo. */
 gboolean vmig_cipher_has_aes(void);
-/* The same of a text like /proc/cpuinfo. Pure. */
+/* The same for a text like /proc/cpuinfo. Pure. */
 gboolean vmig_cipher_text_has_aes(const char *cpuinfo);
-/* For ssh's -oCiphers=: put before those that it would choose, so that nothing is lost that both support. */
+/* For ssh's -oCiphers=: puts the cipher before ssh's defaults, so that any cipher that both hosts support still works.
+ */
 const char *vmig_cipher_preferred(gboolean both_have_aes);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The administrator's configuration, read strictly: a misspelt key must not mean that a limit is not there. */
+/* The administrator's configuration. Parsing is strict, so that a misspelled key cannot silently disable a limit. */
 #include "os/config.h"
 
 #include <string.h>
@@ -46,7 +46,7 @@ static VmigConfig *defaults(void)
     return config;
 }
 
-/* GKeyFile lets the last of two equal keys win, and joins two groups of one name. */
+/* GKeyFile lets the last of two equal keys win, and merges two groups with the same name. */
 static gboolean check_repeated(const char *text, const char *path, GError **error)
 {
     g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
@@ -143,7 +143,7 @@ static gboolean take_seconds(GKeyFile *file, const char *key, guint least, guint
     return TRUE;
 }
 
-/* "FIRST-LAST", or one port. */
+/* "FIRST-LAST", or a single port. */
 static gboolean take_ports(GKeyFile *file, VmigConfig *config, const char *path, GError **error)
 {
     g_autofree char *value = NULL;

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* /etc/vmig-snap/vmig-snap.conf: what the administrator of this host allows. A key file:
+/* /etc/vmig-snap/vmig-snap.conf: what this host's administrator permits. A key file:
  *
  *   [vmig-snap]
- *   # Outside of these folders no image is looked at, made or removed here. The default is where virt-aa-helper lets
- *   # images be.
+ *   # No image outside these folders is examined, created or removed here. The default is where virt-aa-helper permits
+ *   # images.
  *   image-roots = /var/lib/libvirt/images;/srv;/mnt;/media;/opt
  *   state-dir = /var/lib/vmig-snap
  *   run-dir = /run/vmig-snap
  *   ssh-command = ssh                 the program, a name in PATH or an absolute path
- *   agent-command = vmig-snap agent   what ssh runs on the other host
- *   stall-limit = 30                  seconds, from 2 to 3600: a copy that has moved nothing for so long is ended and
- *                                     tried again; a commit or a migration for twice as long
+ *   agent-command = vmig-snap agent   the command that ssh runs on the other host
+ *   stall-limit = 30                  seconds, from 2 to 3600: a copy without progress for this time is ended and
+ *                                     retried; a commit or a migration after twice this time
  *
- * Without a file, and for keys that are left out, these are the values.
+ * These are the defaults if the file or a key is missing.
  */
 #pragma once
 
@@ -33,9 +33,9 @@ typedef struct {
     guint first_port, last_port; /* "nbd-ports" */
 } VmigConfig;
 
-/* path may be NULL for VMIG_CONFIG_PATH. A file that is not there gives the defaults. USAGE for an unknown or repeated
- * group or key, a bad value, a file of more than 64 KiB, one that is not root's (or the caller's own) or that others
- * can write to. (transfer full) */
+/* path may be NULL for VMIG_CONFIG_PATH. A missing file gives the defaults. USAGE for an unknown or repeated group or
+ * key, a bad value, a file larger than 64 KiB, or one that does not belong to root (or the caller) or that others can
+ * write to. (transfer full) */
 VmigConfig *vmig_config_load(const char *path, GError **error);
 void vmig_config_free(VmigConfig *config);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigConfig, vmig_config_free)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Fault points: every state's entry and end, and around the side effects that cannot be taken back. */
+/* Fault points: at the entry and end of every state, and around side effects that cannot be undone. */
 #include "os/fault.h"
 
 #include <signal.h>

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Named places where a test can make the process die, fail, wait or stop.
  *
- * VMIG_SNAP_FAULT=POINT:kill | POINT:error:CODE | POINT:delay:MS | POINT:stop, several separated by commas; POINT@N is
- * the Nth time the point is reached. Compiled in with -Dfaults=true; else every point is TRUE at no cost.
+ * VMIG_SNAP_FAULT=POINT:kill | POINT:error:CODE | POINT:delay:MS | POINT:stop, several separated by commas; POINT@N
+ * means the Nth time that the point is reached. Compiled in with -Dfaults=true; otherwise every point is TRUE at no
+ * cost.
  */
 #pragma once
 
 #include <glib.h>
 
 #ifdef VMIG_FAULTS
-/* TRUE: go on. FALSE with the error set: fail here. */
+/* TRUE: continue. FALSE with the error set: fail here. */
 gboolean vmig_fault(const char *point, GError **error);
 #else
 static inline gboolean vmig_fault(const char *point G_GNUC_UNUSED, GError **error G_GNUC_UNUSED)

@@ -7,16 +7,16 @@
 typedef struct {
     gboolean in_string;
     gboolean escaped;
-    guint digits;      /* of \uXXXX that are still to come */
-    guint code;        /* of those that came */
+    guint digits;      /* of \uXXXX, still to come */
+    guint code;        /* of the digits so far */
     gboolean complete; /* the outermost value has ended */
     guint depth;
     guint values;
-    gboolean negative, fraction; /* of the number that it is in */
+    gboolean negative, fraction; /* of the current number */
     guint64 number;
 } Lexer;
 
-/* Outside of strings, in JSON, there is nothing else. */
+/* The only characters in JSON outside of strings. */
 static gboolean plain_char(char c)
 {
     return c != '\0' && strchr(" \t\r\n{}[]:,+-.0123456789eEtrufalsn", c) != NULL;
@@ -31,7 +31,7 @@ static const char *lex_digit(Lexer *lexer, char c)
     return --lexer->digits == 0 && lexer->code == 0 ? "a zero in a string" : NULL;
 }
 
-/* JsonParser takes more: octal numbers, with which a string need not be UTF-8 any more. */
+/* JsonParser accepts more, such as octal escapes, which can make a string invalid UTF-8. */
 static const char *lex_escaped(Lexer *lexer, char c)
 {
     lexer->escaped = FALSE;
@@ -55,8 +55,8 @@ static const char *lex_in_string(Lexer *lexer, char c)
     return NULL;
 }
 
-/* What does not fit into a gint64 is another number in JsonParser: the low bits, or since json-glib 1.10 the largest.
- */
+/* JsonParser changes a number that does not fit into a gint64: to its low bits or, since json-glib 1.10, to the
+ * largest. */
 static const char *lex_number(Lexer *lexer, char c)
 {
     if (!g_ascii_isdigit(c)) {
@@ -74,10 +74,10 @@ static const char *lex_number(Lexer *lexer, char c)
 
 static const char *lex_outside(Lexer *lexer, char c)
 {
-    /* JsonParser reads the first value and leaves the rest. */
+    /* JsonParser reads the first value and ignores the rest. */
     if (lexer->complete && !g_ascii_isspace(c))
         return "something behind its end";
-    /* It would also take a scalar before the object, read on, and leak one of the two. */
+    /* It would also accept a scalar before the object, read on, and leak one of the two. */
     if (lexer->depth == 0 && c != '{' && !g_ascii_isspace(c))
         return "not an object";
     if (c == '"') {
@@ -99,7 +99,7 @@ static const char *lex_outside(Lexer *lexer, char c)
     return lex_number(lexer, c);
 }
 
-/* NULL, or what is wrong with it. */
+/* Returns NULL, or what is wrong. */
 static const char *lex(const char *text, gsize length)
 {
     Lexer lexer = {0};
@@ -173,7 +173,7 @@ void vmig_reader_mistake(VmigReader *reader, const char *name, const char *expec
     reader->expected = expected;
 }
 
-/* The member's node where it holds a value of that type; otherwise NULL and a mistake. */
+/* The member's node if it holds a value of this type; otherwise NULL and a mistake. */
 static JsonNode *value_node(VmigReader *reader, const char *name, GType type, const char *expected)
 {
     if (reader->member != NULL)

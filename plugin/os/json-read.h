@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* JSON that another process wrote: a bounded parser for one line of it, and strict reading of an object's members.
+/* JSON from another process: a bounded parser for one line, and strict reading of an object's members.
  *
- * JsonParser of json-glib 1.6 recurses without a limit and takes more than JSON (comments, single quotes, `var x =`),
- * so a line is checked by a small lexer of our own before it gets there.
+ * JsonParser of json-glib 1.6 recurses without a limit and accepts more than JSON (comments, single quotes, `var x =`),
+ * so a small lexer checks each line first.
  */
 #pragma once
 
@@ -12,28 +12,28 @@
 #include "core/errors.h"
 
 #define VMIG_JSON_MAX_LINE (16 * 1024 * 1024)
-/* What the texts of a message may take together, unless it is a single one. */
+/* The total size of the texts in one message, unless it is a single text. */
 #define VMIG_TEXTS_MESSAGE (4 * 1024 * 1024)
 #define VMIG_JSON_MAX_DEPTH 32
 #define VMIG_JSON_MAX_VALUES 500000
 
-/* One JSON object and nothing else. Error: PROTOCOL. (transfer full) */
+/* Parses one JSON object and nothing else. Error: PROTOCOL. (transfer full) */
 JsonObject *vmig_json_parse(const char *text, gsize length, GError **error);
-/* How many bytes of a line the text takes as a string, at most. */
+/* The most bytes that the text occupies in a line as a string. */
 gsize vmig_json_text_size(const char *text);
 /* One line without the newline. (transfer full) */
 char *vmig_json_line(JsonObject *object);
 
-/* Reads members of one object. The first mistake is remembered and told by vmig_reader_end(); after it every answer
- * is zero or NULL, so that a reader of many members needs one check. Nothing to free. */
+/* Reads members of one object. vmig_reader_end() reports the first mistake. After a mistake every call returns zero or
+ * NULL, so that reading many members needs one check. Nothing to free. */
 typedef struct {
     JsonObject *object;
-    const char *member;   /* of the first mistake, or NULL */
-    const char *expected; /* what it is not */
+    const char *member;   /* the member with the first mistake, or NULL */
+    const char *expected; /* what it should have been */
 } VmigReader;
 
 VmigReader vmig_reader(JsonObject *object);
-/* These want the member to be there. Strings and objects belong to the object. */
+/* The member must exist. Strings and objects belong to the object. */
 const char *vmig_reader_text(VmigReader *reader, const char *name);
 guint64 vmig_reader_size(VmigReader *reader, const char *name); /* 0 or more */
 guint64 vmig_reader_bits(VmigReader *reader, const char *name); /* all 64 bits: device and inode numbers */
@@ -42,12 +42,12 @@ gboolean vmig_reader_flag(VmigReader *reader, const char *name);
 JsonObject *vmig_reader_object(VmigReader *reader, const char *name);
 JsonArray *vmig_reader_array(VmigReader *reader, const char *name);
 char **vmig_reader_texts(VmigReader *reader, const char *name); /* (transfer full), never NULL */
-/* NULL where it is missing or null. */
+/* NULL if the member is missing or null. */
 const char *vmig_reader_maybe_text(VmigReader *reader, const char *name);
 JsonObject *vmig_reader_maybe_object(VmigReader *reader, const char *name);
-/* The elements of an array as objects; NULL and a mistake where one is not. (transfer none) */
+/* An element of an array as an object; NULL and a mistake if it is not one. (transfer none) */
 JsonObject *vmig_reader_element(VmigReader *reader, const char *name, JsonArray *array, guint index);
-/* For a mistake that the caller finds by itself. */
+/* Records a mistake that the caller found. */
 void vmig_reader_mistake(VmigReader *reader, const char *name, const char *expected);
 /* TRUE if there was no mistake; otherwise PROTOCOL, saying "WHAT: member 'x' is missing or not EXPECTED". */
 gboolean vmig_reader_end(const VmigReader *reader, GError **error, const char *what, ...) G_GNUC_PRINTF(3, 4);

@@ -12,8 +12,8 @@ struct VmigLines {
     int fd;
     gsize limit;
     GByteArray *buffer;
-    gsize start;   /* of the line that is next */
-    gsize scanned; /* no newline before this */
+    gsize start;   /* of the next line */
+    gsize scanned; /* there is no newline before this */
 };
 
 VmigLines *vmig_lines_new(int fd, gsize limit)
@@ -44,7 +44,7 @@ static int wait_ms(gint64 until)
 static gboolean take_line(VmigLines *lines, const char **line, gsize *length)
 {
     if (lines->buffer->len <= lines->scanned)
-        return FALSE; /* an empty buffer has no data to point into */
+        return FALSE; /* an empty buffer has no data pointer */
     guint8 *from = lines->buffer->data + lines->scanned;
     guint8 *end = memchr(from, '\n', lines->buffer->len - lines->scanned);
 
@@ -60,8 +60,8 @@ static gboolean take_line(VmigLines *lines, const char **line, gsize *length)
     return TRUE;
 }
 
-/* Drops what was given out. Not done for each line: a peer that sends many short ones would make us move the rest of
- * the buffer each time. */
+/* Drops the lines that were returned. Not done for each line, because a peer that sends many short lines would cause
+ * the rest of the buffer to be moved each time. */
 static void compact(VmigLines *lines)
 {
     if (lines->start == 0)
@@ -111,7 +111,7 @@ VmigLineResult vmig_lines_next(VmigLines *lines, int wake_fd, gint64 until, cons
     return VMIG_LINE_GOT;
 }
 
-/* poll() says that a pipe can be written where one page fits, and then a page does not block. */
+/* poll() reports a pipe as writable if one page fits; writing one page then does not block. */
 static gssize write_some(int fd, const char *data, gsize length)
 {
     gssize sent = send(fd, data, length, MSG_DONTWAIT | MSG_NOSIGNAL);

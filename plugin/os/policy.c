@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Finding and reading a policy's file. */
+/* Finds and reads a policy file. */
 #include "os/policy.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Names to paths. The answer is only a better question: whoever opens it does that beneath the root again. */
+/* Resolves names to paths. The result is only a hint: its user opens it below the root again. */
 #include "os/real-path.h"
 
 #include <errno.h>
@@ -42,7 +42,7 @@ char *vmig_real_path(const char *path, GPtrArray *roots, GError **error)
         vmig_fail_errno(error, *path == '/' ? errno : EINVAL, "cannot look at '%s'", shown);
         return NULL;
     }
-    /* A root inside another one counts as a folder of that one: the outermost is the one that links count from. */
+    /* If roots are nested, links count from the outermost one. */
     g_autofree char *best = NULL;
     gsize shortest = G_MAXSIZE;
     for (guint i = 0; i < roots->len; i++) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* GnuTLS, because QEMU compares the text that gnutls_x509_crt_get_dn() makes (crypto/tlssession.c). */
+/* Uses GnuTLS, because QEMU compares the text that gnutls_x509_crt_get_dn() produces (crypto/tlssession.c). */
 #include "os/tls-identity.h"
 
 #include <gnutls/gnutls.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* One tool, one private main context: its output, its end and the deadline are all awaited there. */
+/* Runs one tool with a private main context, which handles its output, its exit and the deadline. */
 #include "os/tool.h"
 
 #include <errno.h>
@@ -17,7 +17,7 @@
 #include "core/qcow2.h"
 
 #define STDERR_KEPT 2048
-/* After SIGKILL: only a process stuck in the kernel needs longer, and nobody can wait for that one. */
+/* After SIGKILL only a process stuck in the kernel needs longer, and waiting for that one is useless. */
 #define KILL_GRACE_US (5 * G_USEC_PER_SEC)
 
 void vmig_tool_result_free(VmigToolResult *result)
@@ -34,7 +34,7 @@ typedef struct {
     struct rlimit memory, cpu;
 } Confinement;
 
-/* Between fork and exec: only calls that are safe after a fork of a threaded process. */
+/* Runs between fork and exec: only calls that are safe after a fork of a threaded process. */
 static void confine(gpointer user)
 {
     const Confinement *c = user;
@@ -43,15 +43,15 @@ static void confine(gpointer user)
 
     sigemptyset(&empty);
     sigprocmask(SIG_SETMASK, &empty, NULL);
-    /* A ^C is for us: it must not end qemu-img in the middle of a way back. */
+    /* A ^C must reach only vmig-snap: it must not end qemu-img in the middle of a rollback. */
     setsid();
     setrlimit(RLIMIT_AS, &c->memory);
     setrlimit(RLIMIT_CPU, &c->cpu);
     setrlimit(RLIMIT_CORE, &none);
-    /* Needs privilege; without it the network stays, and the names that would use it were refused before. */
+    /* Needs privilege. Without it the network stays available, but names that would use it were already refused. */
     (void)unshare(CLONE_NEWNET);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    /* Too late for the signal if the parent is gone already. */
+    /* The signal does not come if the parent has already exited. */
     if (getppid() != c->parent)
         _exit(127);
 }
@@ -59,7 +59,7 @@ static void confine(gpointer user)
 typedef struct {
     GString *text;
     gsize max;
-    gboolean too_much; /* said more than max */
+    gboolean too_much; /* wrote more than max */
     gboolean open;
     GSource *source;
     int fd;
@@ -125,7 +125,7 @@ static void on_end(GObject *process, GAsyncResult *result, gpointer user)
 {
     gboolean *ended = user;
 
-    /* The only way to fail is being cancelled, and nobody cancels. */
+    /* It fails only if cancelled, and it has no GCancellable. */
     g_subprocess_wait_finish(G_SUBPROCESS(process), result, NULL);
     *ended = TRUE;
 }
@@ -153,11 +153,11 @@ static void timer_stop(GSource *timer)
     g_source_unref(timer);
 }
 
-/* Waits for output and end, and kills what is late or talks too much. FALSE where even that did not end it. */
+/* Waits for output and exit, and kills a tool that is late or writes too much. FALSE if even that did not end it. */
 static gboolean await(GSubprocess *process, GMainContext *context, gint64 deadline, Stream *out, const Stream *err,
                       gboolean *ret_late)
 {
-    /* On the heap: a process that cannot be killed may call back after this function. */
+    /* On the heap: for a process that cannot be killed the callback may run after this function. */
     g_autofree gboolean *ended = g_new0(gboolean, 1);
     gboolean late = FALSE, too_late = FALSE;
     GSource *timer = timer_start(deadline, &late, context);
@@ -195,8 +195,8 @@ static gboolean hand_over(GSubprocessLauncher *launcher, const VmigToolLimits *l
 static GSubprocess *start(const char *const *argv, const VmigToolLimits *limits, gint64 deadline, int out, int err,
                           GError **error)
 {
-    /* Nothing of the caller's environment: it may be hostile (LD_PRELOAD, PATH), and messages are compared. Arenas
-     * are address space, which is limited. */
+    /* The caller's environment is not inherited: it may be hostile (LD_PRELOAD, PATH), and messages are compared.
+     * Arenas use address space, which is limited. */
     static const char *const environment[] = {"PATH=/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL=C", "MALLOC_ARENA_MAX=2",
                                               NULL};
     g_autoptr(GSubprocessLauncher) launcher = g_subprocess_launcher_new(G_SUBPROCESS_FLAGS_NONE);
@@ -214,7 +214,7 @@ static GSubprocess *start(const char *const *argv, const VmigToolLimits *limits,
     if (!hand_over(launcher, limits, argv[0], error))
         return NULL;
     GSubprocess *process = g_subprocess_launcher_spawnv(launcher, argv, error);
-    /* The write ends must be gone here, or the streams never end. */
+    /* The write ends must be closed here, or the streams never end. */
     g_subprocess_launcher_close(launcher);
     if (process == NULL)
         vmig_error_adopt(error, VMIG_ERROR_IMAGE_TOOL);

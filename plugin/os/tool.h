@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Runs qemu-img (or another tool) with limits of time, memory and output, and without a network: the file it looks at
- * may be hostile, and it may hang. It dies with the thread that runs it, because the operation lock ends then too.
+/* Runs qemu-img (or another tool) with limits on time, memory and output, and without network: the file that it reads
+ * may be hostile, and the tool may hang. It dies with the thread that runs it, because the operation lock ends then,
+ * too.
  *
  * Folder plugin/os: the operating system as this program needs it: tools run with limits, bounded JSON and lines from
  * other processes, the configuration, flag files, fault points for tests.
@@ -11,13 +12,13 @@
 
 #define VMIG_TOOL_DEADLINE_US (30 * G_USEC_PER_SEC)
 
-/* Start from VMIG_TOOL_LIMITS. */
+/* Initialize with VMIG_TOOL_LIMITS. */
 typedef struct {
-    gint64 deadline_us; /* of g_get_monotonic_time(); 0: in VMIG_TOOL_DEADLINE_US */
+    gint64 deadline_us; /* in g_get_monotonic_time(); 0: VMIG_TOOL_DEADLINE_US from now */
     guint64 memory;     /* bytes of address space */
     gsize output;       /* bytes of stdout; more is an error */
-    int fd;             /* becomes descriptor 3 of the tool, which knows it as VMIG_TOOL_FD; -1: none */
-    GArray *fds;        /* int, instead of that: descriptors VMIG_TOOL_FIRST_FD and up; NULL: none */
+    int fd;             /* becomes descriptor 3 of the tool, named VMIG_TOOL_FD; -1: none */
+    GArray *fds;        /* int, instead of fd: descriptors VMIG_TOOL_FIRST_FD and up; NULL: none */
 } VmigToolLimits;
 
 #define VMIG_TOOL_LIMITS                                                                                               \
@@ -37,10 +38,11 @@ typedef struct {
 void vmig_tool_result_free(VmigToolResult *result);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigToolResult, vmig_tool_result_free)
 
-/* A tool that ends with any exit status is a result. TIMEOUT for the deadline; IMAGE_TOOL where it cannot be started,
- * is killed by a signal or says too much. limits may be NULL. (transfer full) */
+/* Any exit status of the tool is a result. TIMEOUT for the deadline; IMAGE_TOOL if it cannot be started, is killed by a
+ * signal or writes too much. limits may be NULL. (transfer full) */
 VmigToolResult *vmig_tool_exec(const char *const *argv, const VmigToolLimits *limits, GError **error);
-/* Makes the error of a result: NO_SPACE where the tool says so, else IMAGE_TOOL with what it said. Returns FALSE. */
+/* Converts a result into an error: NO_SPACE if the tool reports it, otherwise IMAGE_TOOL with its message. Returns
+ * FALSE. */
 gboolean vmig_tool_fail(const char *const *argv, const VmigToolResult *result, GError **error);
-/* Both, where every exit status but 0 is an error. ret_stdout may be NULL. */
+/* Combines both: every exit status but 0 is an error. ret_stdout may be NULL. */
 gboolean vmig_tool_run(const char *const *argv, gint64 deadline_us, char **ret_stdout, GError **error);

@@ -49,7 +49,7 @@ static char *read_text(int fd, const char *path, GError **error)
     return g_steal_pointer(&text);
 }
 
-/* -1 without an error: it is not there. Not blocking: somebody may have put a FIFO there. */
+/* -1 without an error: it does not exist. O_NONBLOCK, because it may be a FIFO. */
 static int open_at(int folder, const char *name, int flags, const char *path, GError **error)
 {
     int fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | flags);

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A counter of things that happened, and the wait for the next one. */
 #include "os/waker.h"
 
 struct VmigWaker {

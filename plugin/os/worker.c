@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Asking another process of ours to go back. */
+/* Asks another vmig-snap process to roll back. */
 #include "os/worker.h"
 
 #include <errno.h>
@@ -11,9 +11,9 @@
 #include "store/oplock.h"
 #include "store/process.h"
 
-#define END_MS 3000 /* a process that was killed is gone after that */
+#define END_MS 3000 /* a killed process is gone after this time */
 
-/* COMMAND of `vmig-snap COMMAND`; NULL: it is another program. (transfer full) */
+/* COMMAND of `vmig-snap COMMAND`; NULL: another program. (transfer full) */
 static char *command_of(int pid)
 {
     g_autofree char *exe_path = g_strdup_printf("/proc/%d/exe", pid);
@@ -24,14 +24,14 @@ static char *command_of(int pid)
 
     if (exe == NULL || !g_file_get_contents(argv_path, &argv, &length, NULL))
         return NULL;
-    if (g_str_has_suffix(exe, " (deleted)")) /* a newer one was installed meanwhile */
+    if (g_str_has_suffix(exe, " (deleted)")) /* a newer version was installed meanwhile */
         exe[strlen(exe) - strlen(" (deleted)")] = '\0';
     g_autofree char *name = g_path_get_basename(exe);
     const char *command = argv + MIN(strlen(argv) + 1, length); /* g_file_get_contents() adds a NUL */
     return g_str_equal(name, "vmig-snap") ? g_strdup(command) : NULL;
 }
 
-/* All but the agent take SIGTERM for a wish to go back. */
+/* All commands except the agent treat SIGTERM as a request to roll back. */
 static gboolean goes_back_on_signal(int pid)
 {
     g_autofree char *command = command_of(pid);
@@ -47,7 +47,7 @@ gboolean vmig_worker_end_agent(const char *run_dir, const char *uuid, const char
 
     if (!vmig_oplock_holder_process(dir, uuid, &pidfd, &pid, &holder, NULL) || pidfd < 0)
         return FALSE;
-    /* Looked at after the descriptor was got: all of it is of that process. */
+    /* Read after the pidfd was opened, so that all of it is about that process. */
     g_autofree char *command = command_of(pid);
     gboolean ended = g_strcmp0(command, "agent") == 0 && vmig_oplock_pid_for(dir, uuid, job, tool) == pid &&
                      vmig_process_signal(pidfd, SIGKILL) == 0 && vmig_worker_ended(pidfd, END_MS);
