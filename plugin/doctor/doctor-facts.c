@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What doctor looks at. The journal is read before and after everything else: of a job that began or ended meanwhile
- * nothing is left over. */
+/* Collects doctor's facts. The journal is read before and after everything else, because a job that began or ended
+ * meanwhile has no leftovers. */
 #include "doctor/doctor-private.h"
 
 #include <string.h>
@@ -74,11 +74,12 @@ void vmig_doctor_facts_free(VmigDoctorFacts *facts)
     g_free(facts);
 }
 
-/* --- asking the facts --- */
+/* --- lookups in the facts --- */
 
 static VmigDoctorJob *look_at_job(const VmigDoctorFacts *facts, const char *id, GError **error);
 
-/* Years of jobs are behind a journal, and nearly none of them matters: what something here leads to is read then. */
+/* A journal may contain years of jobs, and nearly none of them matters: jobs that something here refers to are read on
+ * demand. */
 const VmigDoctorJob *vmig_doctor_find_job(const VmigDoctorFacts *facts, const char *id)
 {
     for (guint i = 0; facts->jobs != NULL && i < facts->jobs->len; i++) {
@@ -147,7 +148,7 @@ static VmigDomainXml *read_xml(VmigHypervisor *hv, const char *uuid, VmigXmlKind
     return hv->ops->domain_xml(hv, uuid, kind, &xml, error) ? vmig_domain_xml_parse(xml, error) : NULL;
 }
 
-/* The domain as it is now, with ->error where something of it cannot be read; NULL: there is none. */
+/* The domain as it is now, with ->error if part of it cannot be read; NULL if it does not exist. */
 static VmigDoctorDomain *read_domain(VmigHypervisor *hv, const char *uuid)
 {
     g_autoptr(VmigDomainInfo) info = NULL;
@@ -168,7 +169,7 @@ static VmigDoctorDomain *read_domain(VmigHypervisor *hv, const char *uuid)
     return domain;
 }
 
-/* A domain may leave, stop or lose its definition between two calls: what cannot be read is looked at once more. */
+/* A domain may leave, stop or lose its definition between two calls: retry once after an error. */
 static void look_at_domain(VmigHypervisor *hv, const char *uuid, GPtrArray *domains)
 {
     g_autoptr(VmigDoctorDomain) domain = read_domain(hv, uuid);
@@ -203,7 +204,7 @@ static void look_at_libvirt(VmigDoctorFacts *facts, const VmigDoctorRequest *req
 
 /* --- the journal --- */
 
-/* As the gate sees it: neither bases, which no job makes, nor the disks of a guest that lives here now. */
+/* The gate's rule: excludes bases, which no job makes, and the disks of a guest that lives here now. */
 static gboolean is_left(const VmigJournalFile *file, const VmigDoctorJob *job)
 {
     gboolean dest = vmig_job_token_is_dest(job->job);
@@ -282,7 +283,7 @@ static VmigDoctorJob *look_at_job(const VmigDoctorFacts *facts, const char *id, 
     return g_steal_pointer(&job);
 }
 
-/* Ids of the finished jobs that have a file here which should not be. */
+/* IDs of the finished jobs that have a file here that should not exist. */
 static GHashTable *jobs_with_files(VmigJournal *journal, GError **error)
 {
     g_autoptr(GPtrArray) rows = vmig_journal_files_left(journal, error);
@@ -296,7 +297,7 @@ static GHashTable *jobs_with_files(VmigJournal *journal, GError **error)
     return rows != NULL ? g_steal_pointer(&ids) : NULL;
 }
 
-/* The guests here, and the one that was asked for: their newest jobs are wanted. */
+/* The guests here and the requested one: their newest jobs are needed. */
 static GHashTable *guests_of(const VmigDoctorFacts *facts)
 {
     GHashTable *guests = g_hash_table_new(g_str_hash, g_str_equal);
@@ -361,7 +362,7 @@ static void drop_vanished(GPtrArray *files)
 
 static VmigHostSetup *look_at_setup(const VmigConfig *config)
 {
-    /* Of a file that is not there: the defaults. */
+    /* The defaults, because this file does not exist. */
     g_autoptr(VmigConfig) plain = vmig_config_load("/proc/self/no-such-file", NULL);
     VmigHostSetupPlaces places = {
         .roots = (const char *const *)config->image_roots,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The repairs. Each looks again before it acts, with the domain's operation lock held where it is about a domain: a job
- * may have begun since the facts were gathered. */
+/* The repairs. Each checks again before it acts, with the domain's operation lock if it concerns a domain, because a
+ * job may have begun since the facts were collected. */
 #include "doctor/doctor-private.h"
 
 #include <string.h>
@@ -36,7 +36,7 @@ static gboolean open_node(Repair *r, GError **error)
     return r->node != NULL;
 }
 
-/* An unknown job is over as well: it cannot begin under an id that is in use. */
+/* An unknown job is over, too: no job can start with an ID that is in use. */
 static gboolean check_over(Repair *r, GError **error)
 {
     g_autoptr(GError) failure = NULL;
@@ -61,7 +61,7 @@ static VmigJob *id_only(const char *id)
     return job;
 }
 
-/* What made it redundant is in the journal, or its kind says so: it is never said here. */
+/* The journal must say that the file is redundant, or its kind must imply it; doctor never declares it. */
 static gboolean check_redundant(Repair *r, GError **error)
 {
     VmigJournal *journal = vmig_node_local_journal(r->node, error);
@@ -75,7 +75,7 @@ static gboolean check_redundant(Repair *r, GError **error)
     return vmig_fail(error, VMIG_ERROR_GATE, NULL, "%s: nobody said that it is redundant", r->finding->path);
 }
 
-/* Storage looks whether the guest or anybody else uses the file, then asks the gate. */
+/* The node checks whether the guest or another process uses the file, then asks the gate. */
 static gboolean fix_file(Repair *r, GError **error)
 {
     g_autoptr(VmigJob) job = id_only(r->finding->job);
@@ -103,7 +103,7 @@ static gboolean fix_guard(Repair *r, GError **error)
 
 /* --- the guest's definition, with the lock held --- */
 
-/* The mark names a job that is over, still. */
+/* Checks that the mark still names a job that is over. */
 static gboolean remove_mark(Repair *r, GError **error)
 {
     static const VmigXmlKind kinds[] = {VMIG_XML_LIVE, VMIG_XML_PERSISTENT};
@@ -112,7 +112,7 @@ static gboolean remove_mark(Repair *r, GError **error)
     for (guint i = 0; i < G_N_ELEMENTS(kinds); i++) {
         g_autofree char *xml = NULL;
         g_autofree char *id = NULL;
-        /* A guest that is gone when it stops has no persistent one. */
+        /* A transient domain has no persistent definition. */
         if (!hv->ops->domain_xml(hv, r->finding->uuid, kinds[i], &xml, kinds[i] == VMIG_XML_LIVE ? error : NULL))
             return kinds[i] != VMIG_XML_LIVE && hv->ops->set_metadata(hv, r->finding->uuid, NULL, error);
         id = vmig_metadata_job_id(xml);
@@ -140,7 +140,7 @@ static gboolean restore_snapshot(Repair *r, GError **error)
     return element != NULL && hv->ops->update_disk(hv, r->finding->uuid, element, kind == VMIG_XML_PERSISTENT, error);
 }
 
-/* No unfinished job of the domain, and none can begin. */
+/* Checks that the domain has no unfinished job; the lock keeps new ones from starting. */
 static gboolean check_free(Repair *r, GError **error)
 {
     VmigJournal *journal = vmig_node_local_journal(r->node, error);
@@ -164,8 +164,8 @@ static gboolean fix_domain(Repair *r, gboolean (*act)(Repair *, GError **), GErr
 
 /* --- the host --- */
 
-/* The journal may be all right once it is opened for writing, which rolls back what a crash left. Only then it is set
- * aside; a new one is made when it is needed. */
+/* The journal may be intact once it is opened for writing, which rolls back the remains of a crash. Only otherwise is
+ * it set aside; a new one is created on demand. */
 static gboolean fix_journal(Repair *r, GError **error)
 {
     g_autofree char *machine_id = vmig_machine_id();
@@ -181,7 +181,7 @@ static gboolean fix_journal(Repair *r, GError **error)
         g_propagate_error(error, g_steal_pointer(&why));
         return FALSE;
     }
-    g_clear_pointer(&journal, vmig_journal_close); /* holds it against being renamed */
+    g_clear_pointer(&journal, vmig_journal_close); /* an open journal cannot be renamed */
     if (!vmig_journal_set_aside(r->facts->journal_path, &new_name, error))
         return FALSE;
     vmig_finding_repair(r->finding,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Rules over the journal and the jobs that are not finished: who works on them, and do the guest's definitions, its
- * state and its files fit what the journal says? */
+/* Rules for the journal and the unfinished jobs: which process works on them, and whether the guest's definitions,
+ * state and files match the journal. */
 #include "doctor/doctor-private.h"
 
 #include "core/names.h"
@@ -16,7 +16,7 @@ guint vmig_doctor_expected(const VmigJob *job, gboolean here_is_dest)
     if (state == VMIG_STATE_LAST)
         return BASE | OVERLAY | ABSENT;
     guint may = vmig_state_expected(state, here_is_dest);
-    /* The merge "mirror" has no overlay there: the guest comes to its base copies. */
+    /* With --merge mirror there is no overlay there: the guest arrives on its base copies. */
     return here_is_dest && vmig_job_merges_by_mirror(job) && (may & OVERLAY) != 0 ? (may & ~OVERLAY) | BASE : may;
 }
 
@@ -35,7 +35,7 @@ static const VmigDoctorDomain *domain_of(const VmigDoctorFacts *facts, const Vmi
     return NULL;
 }
 
-/* As bits; 0: on neither. Of a guest that is off libvirt knows only the top. */
+/* Returns bits; 0: on neither. For a guest that is off, libvirt knows only the top of the chain. */
 static guint chain_of(const VmigDomainDisk *found, const VmigDisk *disk, VmigRole role)
 {
     const char *overlay = role == VMIG_DEST ? disk->dest_overlay : disk->overlay;
@@ -117,8 +117,8 @@ static void domain_rules(const VmigDoctorFacts *facts, const VmigDoctorJob *job,
     }
 }
 
-/* Also while somebody works on it: the token was read before the guest was looked at on the source, and after it on the
- * destination, and it moves in one direction only. */
+/* Applies even while a process works on the job. The token was read before the guest was examined on the source, and
+ * after it on the destination, and it moves in one direction only. */
 static void owner_rule(const VmigDoctorJob *job, GPtrArray *findings)
 {
     const char *token = here_is_dest(job) ? job->token_after : job->token_before;
@@ -176,7 +176,7 @@ static void unfinished_rule(const VmigDoctorJob *job, GPtrArray *findings)
     }
 }
 
-/* The finding has the error's code where that says more than that the journal cannot be used. */
+/* The finding gets the error's code if that says more than that the journal is unusable. */
 static const char *journal_code(const GError *why)
 {
     if (g_error_matches(why, VMIG_ERROR, VMIG_ERROR_JOURNAL_DAMAGED) ||
@@ -207,7 +207,7 @@ static void journal_rule(const VmigDoctorFacts *facts, GPtrArray *findings)
     gboolean damaged = g_error_matches(why, VMIG_ERROR, VMIG_ERROR_JOURNAL_DAMAGED);
     VmigFinding *f = vmig_finding_add(findings, journal_code(why), VMIG_SEVERITY_PROBLEM,
                                       "%s; what jobs left behind was not looked at", message);
-    /* A folder's mode, a full disk or another version is no reason to forget jobs. */
+    /* A folder's mode, a full disk or another version is no reason to discard the jobs. */
     if (damaged) {
         f->fix = VMIG_FIX_JOURNAL;
         vmig_finding_repair(f,
@@ -230,7 +230,7 @@ void vmig_doctor_job_rules(const VmigDoctorFacts *facts, GPtrArray *findings)
             continue;
         owner_rule(job, findings);
         unfinished_rule(job, findings);
-        if (job->holder != NULL) /* on its way: the next moment it is in order */
+        if (job->holder != NULL) /* in progress: deviations are temporary */
             continue;
         has_snapshot_rule(job, findings);
         domain_rules(facts, job, findings);

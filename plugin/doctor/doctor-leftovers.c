@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Rules over what finished and unknown jobs left behind. Of an unknown job nothing is repaired where the guest or its
- * files may still need it: its journal may have been lost, and then these are all that is left of it. */
+/* Rules for the leftovers of finished and unknown jobs. Leftovers of an unknown job are not repaired if the guest or
+ * its files may still need them: its journal may have been lost, and then nothing else is left of the job. */
 #include "doctor/doctor-private.h"
 
 #include <string.h>
@@ -8,7 +8,7 @@
 #include "core/amount.h"
 #include "core/names.h"
 
-/* A plan has a folder and no record, and makes it before it has a socket in it. */
+/* A plan's folder has no record, and it exists before there is a socket in it. */
 #define FOLDER_AGE_S 120
 
 /* "finished job ID (DONE)" or "unknown job ID" */
@@ -18,7 +18,7 @@ static char *job_text(const VmigDoctorJob *job, const char *id)
                        : g_strdup_printf("job %s, which this host's journal does not know", id);
 }
 
-/* FALSE: nothing is to be said of what belongs to that job. */
+/* FALSE: report nothing about this job's leftovers. */
 static gboolean concerns(const VmigDoctorFacts *facts, const char *id, const VmigDoctorJob **job)
 {
     gboolean busy = FALSE;
@@ -31,7 +31,7 @@ static gboolean concerns(const VmigDoctorFacts *facts, const char *id, const Vmi
 
 /* --- files --- */
 
-/* Every definition on this host was read. */
+/* TRUE if every definition on this host was read. */
 static gboolean knows_users(const VmigDoctorFacts *facts)
 {
     for (guint i = 0; facts->domains != NULL && i < facts->domains->len; i++)
@@ -40,8 +40,8 @@ static gboolean knows_users(const VmigDoctorFacts *facts)
     return facts->domains != NULL;
 }
 
-/* By nature, or by the word of the job itself: the gate would remove it. A definition must not be left without the disk
- * that it names, so that of what can be a disk it has to be known that none does. */
+/* TRUE if the gate would remove the file, by its kind or because the job declared it redundant. A definition must not
+ * lose a disk that it names, so a file that may be a disk is redundant only if all definitions are known. */
 static gboolean is_redundant(const VmigDoctorFacts *facts, const VmigDoctorFile *file)
 {
     if (vmig_doctor_user_of(facts, file->path) != NULL)
@@ -120,7 +120,7 @@ static void file_rules(const VmigDoctorFacts *facts, GPtrArray *findings)
         vmig_finding_add(findings, "files", VMIG_SEVERITY_OK, "no file of a finished or unknown job is left");
 }
 
-/* --- what is in the run folder --- */
+/* --- the run folder --- */
 
 static void folder_rules(const VmigDoctorFacts *facts, GPtrArray *findings)
 {
@@ -146,7 +146,7 @@ static void guard_rules(const VmigDoctorFacts *facts, GPtrArray *findings)
 
     for (guint i = 0; i < facts->guards->len; i++) {
         const VmigGuardFacts *guard = facts->guards->pdata[i];
-        /* A socket that nobody listens on is in nobody's way; the next guard of that name replaces it. */
+        /* A socket without a listener does no harm; the next guard with this name replaces it. */
         if (!guard->answers || !concerns(facts, guard->job, &job))
             continue;
         g_autofree char *socket = vmig_text_escape(guard->socket, -1);
@@ -169,7 +169,7 @@ static void guard_rules(const VmigDoctorFacts *facts, GPtrArray *findings)
 
 /* --- the guests' definitions --- */
 
-/* One file of a chain, as the definition has it: ours, and of a job that is over? */
+/* TRUE if a file of a chain is vmig-snap's and its job is over. */
 static gboolean ended_file(const VmigDoctorFacts *facts, const VmigDoctorDomain *domain, const char *path, char **id,
                            const VmigDoctorJob **job)
 {
@@ -179,7 +179,7 @@ static gboolean ended_file(const VmigDoctorFacts *facts, const VmigDoctorDomain 
     if (*id == NULL)
         return FALSE;
     *job = vmig_doctor_ended_job(facts, *id, &busy);
-    /* An unfinished job of another guest is none of this one's. */
+    /* An unfinished job of another guest does not concern this one. */
     const VmigDoctorJob *open = busy ? vmig_doctor_find_job(facts, *id) : NULL;
     if (open != NULL && g_strcmp0(open->job->uuid, domain->uuid) != 0)
         busy = FALSE;
@@ -188,8 +188,8 @@ static gboolean ended_file(const VmigDoctorFacts *facts, const VmigDoctorDomain 
     return !busy;
 }
 
-/* A job that is finished has committed its overlay, and the base was written to since: to commit it again would bring
- * old content back. What an unknown job did nobody here can tell. */
+/* A finished job has committed its overlay, and the base was written to since then: committing it again would restore
+ * old content. What an unknown job did cannot be determined here. */
 static void repair_overlay(VmigFinding *f, const VmigDoctorDomain *domain, const VmigDomainDisk *disk,
                            const char *overlay, gboolean top, gboolean finished)
 {
@@ -290,7 +290,7 @@ static guint chain_rules(const VmigDoctorFacts *facts, const VmigDoctorDomain *d
     return findings->len - before;
 }
 
-/* The id in our element; "?" where there is an element without one; NULL without an element. */
+/* The ID in vmig-snap's element; "?" if the element has none; NULL without an element. */
 static const char *mark_of(const VmigDoctorDomain *domain)
 {
     const VmigDomainXml *xmls[] = {domain->live, domain->persistent};
@@ -311,7 +311,7 @@ static gboolean has_files(const VmigDoctorFacts *facts, const char *id)
     return FALSE;
 }
 
-/* blocked: the guest is on an overlay of ours, which the mark is the only hint to where the job is unknown. */
+/* blocked: the guest is on a vmig-snap overlay. If the job is unknown, the mark is the only trace of it. */
 static void metadata_rule(const VmigDoctorFacts *facts, const VmigDoctorDomain *domain, gboolean blocked,
                           GPtrArray *findings)
 {
@@ -322,7 +322,7 @@ static void metadata_rule(const VmigDoctorFacts *facts, const VmigDoctorDomain *
         return;
     const VmigDoctorJob *job = vmig_doctor_ended_job(facts, id, &busy);
     const VmigDoctorJob *open = busy ? vmig_doctor_find_job(facts, id) : NULL;
-    gboolean another = open != NULL && g_strcmp0(open->job->uuid, domain->uuid) != 0; /* a clone took it along */
+    gboolean another = open != NULL && g_strcmp0(open->job->uuid, domain->uuid) != 0; /* copied by cloning the guest */
     if (busy && !another)
         return;
     g_autofree char *name = vmig_text_escape(domain->name, -1);

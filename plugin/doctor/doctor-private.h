@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the files of doctor share: the facts, and the rules over them. */
+/* Shared by doctor's files: the facts, and the rules over them. */
 #pragma once
 
 #include "definition/domain-xml.h"
@@ -9,7 +9,7 @@
 #include "port/node.h"
 #include "store/journal.h"
 
-/* One file that the journal lists for a finished job, and that exists. */
+/* An existing file that the journal lists for a finished job. */
 typedef struct {
     char *path;
     char *kind;
@@ -20,23 +20,23 @@ typedef struct {
     VmigJob *job;
     char *role;
     gboolean finished;
-    gboolean busy;    /* it ended while we looked: nothing is said about it */
-    char *holder;     /* who works on it, for people; NULL: nobody */
-    GPtrArray *files; /* VmigDoctorFile; of a finished job */
+    gboolean busy;    /* it ended while facts were collected: report nothing about it */
+    char *holder;     /* the process that works on it, for messages; NULL: none */
+    GPtrArray *files; /* VmigDoctorFile; for a finished job */
 
-    /* Of an unfinished job. */
-    char *token_before, *token_after; /* read before and after the guest was looked at */
+    /* For an unfinished job: */
+    char *token_before, *token_after; /* read before and after the guest was examined */
     gboolean run_known;
     VmigRun run;
-    GPtrArray *has_snapshot; /* char*: overlays here that hold an internal snapshot */
+    GPtrArray *has_snapshot; /* char*: overlays here that contain an internal snapshot */
 } VmigDoctorJob;
 
 typedef struct {
     char *uuid;
     char *name;
-    VmigDomainXml *live;       /* NULL: it does not run */
-    VmigDomainXml *persistent; /* NULL: it is gone when it stops */
-    GError *error;             /* why its definitions are not known */
+    VmigDomainXml *live;       /* NULL: not running */
+    VmigDomainXml *persistent; /* NULL: the domain is transient */
+    GError *error;             /* why its definitions are unknown */
 } VmigDoctorDomain;
 
 typedef struct {
@@ -47,18 +47,17 @@ typedef struct {
     VmigHostSetup *setup;
 
     char *journal_path;
-    GError *journal_error;   /* why its jobs are not known; NO_JOB: there is none */
-    VmigJournal *journal;    /* where it is whole */
-    GHashTable *open_before; /* ids of the jobs that were not finished when it was begun to look */
+    GError *journal_error;   /* why its jobs are unknown; NO_JOB: there is no journal */
+    VmigJournal *journal;    /* if it is intact */
+    GHashTable *open_before; /* IDs of the jobs that were unfinished at the start */
     guint n_jobs;            /* in the journal */
-    GPtrArray *jobs; /* VmigDoctorJob: those that are not finished or left something here, and the newest of each
-                      * guest here, the one that changed last first; then those that were asked for. NULL with
-                      * journal_error */
+    GPtrArray *jobs; /* VmigDoctorJob: unfinished jobs, jobs with leftovers here and the newest of each guest here, last
+                      * changed first; then those loaded on demand. NULL with journal_error */
     const VmigDoctorRequest *request; /* not owned */
     const VmigConfig *config;         /* not owned */
 
-    GPtrArray *domains; /* VmigDoctorDomain; NULL: libvirt does not tell */
-    GPtrArray *files;   /* VmigOurFile that still exist after the journal was read */
+    GPtrArray *domains; /* VmigDoctorDomain; NULL: libvirt cannot be queried */
+    GPtrArray *files;   /* VmigOurFile that still existed after the journal was read */
     gboolean files_whole;
     GPtrArray *folders; /* VmigRunFolder */
     GPtrArray *guards;  /* VmigGuardFacts */
@@ -75,15 +74,15 @@ VmigDoctorDomain *vmig_doctor_domain_new(const char *uuid, const char *name);
 void vmig_doctor_domain_free(VmigDoctorDomain *domain);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigDoctorDomain, vmig_doctor_domain_free)
 
-/* Asks. config is NULL where it is wrong. */
+/* Collects the facts. config is NULL if it is invalid. */
 void vmig_doctor_look(VmigDoctorFacts *facts, const VmigDoctorRequest *request, const VmigConfig *config);
 
-/* The job of that id, or NULL. (transfer none) */
+/* The job with this ID, or NULL. (transfer none) */
 const VmigDoctorJob *vmig_doctor_find_job(const VmigDoctorFacts *facts, const char *id);
-/* Is it about the domain that was asked for? */
+/* TRUE if it concerns the requested domain. */
 gboolean vmig_doctor_wants_job(const VmigDoctorFacts *facts, const VmigJob *job);
 gboolean vmig_doctor_wants_domain(const VmigDoctorFacts *facts, const VmigDoctorDomain *domain);
-/* NULL: it is unknown, or it ended meanwhile, see *busy. */
+/* NULL: it is unknown or, with *busy set, unfinished or ended meanwhile. */
 const VmigDoctorJob *vmig_doctor_ended_job(const VmigDoctorFacts *facts, const char *id, gboolean *busy);
 /* The domain that has the file in a chain, live or persistent, or as the target of a copy. (transfer none) */
 const VmigDoctorDomain *vmig_doctor_user_of(const VmigDoctorFacts *facts, const char *path);
@@ -101,15 +100,15 @@ gboolean vmig_doctor_fix_rehearsal(VmigHypervisor *hypervisor, VmigNode *node, c
 typedef enum {
     VMIG_HOOK_NOT_THERE,
     VMIG_HOOK_NOT_EXECUTABLE,
-    VMIG_HOOK_NO_DAEMON,  /* nobody to load it was found */
+    VMIG_HOOK_NO_DAEMON,  /* no daemon found that could load it */
     VMIG_HOOK_LOADED,     /* proven */
-    VMIG_HOOK_NOT_PROVEN, /* libvirt's daemon may not have looked since there are hooks */
+    VMIG_HOOK_NOT_PROVEN, /* libvirt's daemon may not have looked since the first hook appeared */
 } VmigHookState;
 VmigHookState vmig_doctor_hook_state(const VmigHostSetup *setup);
 
-/* VmigMayBe: what a job in that state has here, while nobody works on it. parked_state counts for a parked one. */
+/* VmigMayBe: what a job in this state has here while no process works on it. For a parked job, parked_state counts. */
 guint vmig_doctor_expected(const VmigJob *job, gboolean here_is_dest);
 
-/* Repairs one finding, under the operation lock where it is about a domain, having looked again. */
+/* Repairs one finding after checking it again, under the operation lock if it concerns a domain. */
 gboolean vmig_doctor_repair(const VmigDoctorFacts *facts, const VmigDoctorRequest *request, const VmigConfig *config,
                             VmigFinding *finding, GError **error);

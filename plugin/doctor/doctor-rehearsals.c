@@ -22,7 +22,7 @@ void vmig_doctor_rehearsal_rules(const VmigDoctorFacts *facts, GPtrArray *findin
     }
 }
 
-/* As the next rehearsal on this host does it. */
+/* Does what the next rehearsal on this host would do. */
 gboolean vmig_doctor_fix_rehearsal(VmigHypervisor *hypervisor, VmigNode *node, const char *id, GError **error)
 {
     VmigHost host = {hypervisor, node};

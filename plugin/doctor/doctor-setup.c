@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Rules over how the host is set up. */
+/* Rules for the host's setup. */
 #include "doctor/doctor-private.h"
 
 #include <string.h>
 
 #include "core/names.h"
 
-/* An inode's time comes from the kernel's tick, a process's start from hundredths: what lies closer is not told apart.
- */
+/* The kernel's tick limits an inode's time, hundredths of a second limit a process's start: closer times cannot be
+ * ordered. */
 #define MARGIN G_USEC_PER_SEC
-/* A disk needs a handful of descriptors for its chain, its connections and its mirror; 1,024 is the usual limit. */
+/* Each disk needs some descriptors for its chain, its connections and its mirror; 1,024 is the usual limit. */
 #define FILES_LIMIT 1024
 
 static void libvirt_rule(const VmigDoctorFacts *facts, GPtrArray *findings)
@@ -27,7 +27,7 @@ static void libvirt_rule(const VmigDoctorFacts *facts, GPtrArray *findings)
     guint64 release = info->libvirt_version % 1000;
     g_autofree char *libvirt =
         g_strdup_printf("%" G_GUINT64_FORMAT ".%" G_GUINT64_FORMAT ".%" G_GUINT64_FORMAT, major, minor, release);
-    /* Broken by the move to QEMU's snapshot-load (11.2), mended in 11.4. */
+    /* Broken by the switch to QEMU's snapshot-load (11.2), fixed in 11.4. */
     if (major == 11 && (minor == 2 || minor == 3)) {
         VmigFinding *f =
             vmig_finding_add(findings, "libvirt-revert", VMIG_SEVERITY_PROBLEM,
@@ -83,7 +83,7 @@ static const char *folder_fault(VmigFolderKind kind)
     return NULL;
 }
 
-/* Of the default roots a host need not have all; one that the administrator named has to be there. */
+/* Not all default roots must exist, but a root that the administrator configured must. */
 static void root_rules(const VmigHostSetup *setup, GPtrArray *findings)
 {
     g_autoptr(GString) good = g_string_new(NULL);
@@ -143,7 +143,7 @@ static void limit_rules(const VmigHostSetup *setup, GPtrArray *findings)
         vmig_finding_add(findings, "open-files", VMIG_SEVERITY_OK, "enough files may be open");
 }
 
-/* By this daemon, and either for a guest or when it looked for hooks and there were some. */
+/* TRUE if this daemon called the hook, either for a guest or when it looked for hooks and some existed. */
 static gboolean was_called(const VmigHostSetup *setup)
 {
     if (setup->hook_seen == 0)
@@ -162,8 +162,8 @@ VmigHookState vmig_doctor_hook_state(const VmigHostSetup *setup)
         return VMIG_HOOK_NOT_EXECUTABLE;
     if (setup->daemon == NULL || setup->daemon_started == 0)
         return VMIG_HOOK_NO_DAEMON;
-    /* libvirtd remembers whether there was any hook when it started or was told to reload (virHooksFound, virhook.c);
-     * where it found one it looks into the folder at each call. */
+    /* libvirtd remembers whether any hook existed when it started or reloaded (virHooksFound, virhook.c). If so, it
+     * searches the folder at each call. */
     if (setup->first_hook != 0 && setup->first_hook + MARGIN <= setup->daemon_started)
         return VMIG_HOOK_LOADED;
     if (setup->first_hook != 0 && setup->daemon_reloaded >= setup->first_hook &&

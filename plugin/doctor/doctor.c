@@ -76,7 +76,7 @@ static void repair_all(const VmigDoctorFacts *facts, const VmigDoctorRequest *re
 
 static gboolean is_known(const VmigDoctorFacts *facts)
 {
-    /* Without one of the two nobody knows. */
+    /* Without one of the two this is unknown. */
     gboolean known = facts->only == NULL || facts->domains == NULL || facts->jobs == NULL;
 
     for (guint i = 0; !known && i < facts->domains->len; i++)

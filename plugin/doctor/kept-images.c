@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Everything that can speak against removing an image is looked for first. */
+/* Checks every possible reason against removing an image first. */
 #include "doctor/kept-images.h"
 
 #include <string.h>
@@ -70,7 +70,7 @@ static gboolean kept_images(VmigJournal *journal, const VmigJob *job, gboolean *
     return role != NULL;
 }
 
-/* Any of them, as it was. */
+/* TRUE if at least one image is still unchanged. */
 static gboolean has_images(const VmigJob *job)
 {
     for (guint i = 0; i < job->disks->len; i++) {
@@ -84,7 +84,7 @@ static gboolean has_images(const VmigJob *job)
     return FALSE;
 }
 
-/* Why the newest job left nothing to remove. */
+/* Explains why the newest job left nothing to remove. */
 static gboolean refuse_newest(VmigJournal *journal, const VmigJob *job, GError **error)
 {
     g_autofree char *name = vmig_text_escape(job->domain, -1);
@@ -102,8 +102,9 @@ static gboolean refuse_newest(VmigJournal *journal, const VmigJob *job, GError *
     return vmig_fail(error, VMIG_ERROR_REFUSED, NULL, "job %s was told not to keep the images of '%s'", job->id, name);
 }
 
-/* The newest job whose images are still here; else the newest of all, if it kept any: they are gone, or changed. A name
- * may have been another guest's before: it counts only while images of that one are here too. (transfer full) */
+/* The newest job whose images still exist here; otherwise the newest of all, if it kept any: they are gone or changed.
+ * A name may earlier have belonged to another guest, whose job counts only while its images are here, too. (transfer
+ * full) */
 static VmigJob *find_job(VmigJournal *journal, const char *domain, GError **error)
 {
     g_autoptr(GPtrArray) jobs = jobs_of(journal, domain, error);
@@ -134,9 +135,9 @@ static VmigJob *find_job(VmigJournal *journal, const char *domain, GError **erro
     return vmig_job_copy(jobs->pdata[0]);
 }
 
-/* --- what speaks against it --- */
+/* --- reasons against it --- */
 
-/* VmigFile, not owned; none before one that lies on it. */
+/* VmigFile, not owned; each comes before its backing file. */
 static GPtrArray *images_of(const VmigJob *job)
 {
     GPtrArray *files = vmig_job_images(job);
@@ -151,7 +152,7 @@ static gboolean check_image(const VmigFile *file, GError **error)
 {
     g_autofree char *path = vmig_text_escape(file->source, -1);
 
-    /* Not the device: its number is given anew at each boot. */
+    /* The device is not compared: its number may change at each boot. */
     return vmig_file_is(file->source, file->ino, file->size, file->mtime_ns) ||
            vmig_fail(error, VMIG_ERROR_REFUSED, "See what is in it; remove it by hand if nobody needs it.",
                      "%s is not as it was when it was copied: somebody used it since", path);
@@ -198,7 +199,7 @@ static gboolean check_record(VmigNode *peer, const VmigJob *job, GError **error)
                      job->id, record->state);
 }
 
-/* *told: the hint names the way without the other host already. */
+/* *told: the hint already explains how to do without the other host. */
 static gboolean check_copies(VmigNode *peer, const VmigJob *job, GPtrArray *files, gboolean *told, GError **error)
 {
     for (guint i = 0; i < files->len; i++) {
@@ -234,7 +235,7 @@ static gboolean check_peer(const VmigPurgeRequest *request, const VmigJob *job, 
         vmig_error_set_hint(why, "%s", ALONE_HINT);
     else if (!told)
         vmig_error_set_hint(why, "%s. " ALONE_HINT, hint);
-    /* Whatever it was, nothing was touched. */
+    /* Whatever it was, nothing was changed. */
     if (why->domain == VMIG_ERROR && vmig_error_class((VmigErrorCode)why->code) != VMIG_CLASS_REFUSAL)
         why->code = VMIG_ERROR_REFUSED;
     g_propagate_error(error, g_steal_pointer(&why));
