@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* CLOCK_BOOTTIME, so that a suspended host's deadlines pass; getrandom() for names and jitter. */
+/* CLOCK_BOOTTIME, so that deadlines pass while the host is suspended; getrandom() for names and jitter. */
 #include "api/clock.h"
 
 #include <sys/random.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The real time and the real chance. */
+/* The real clock and random source. */
 #pragma once
 
 #include "os/waker.h"

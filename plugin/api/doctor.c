@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* doctor and purge, as documents. */
+/* doctor and purge: their JSON documents. */
 #include "doctor/doctor.h"
 
 #include "api/json-members.h"
@@ -56,7 +56,7 @@ JsonNode *vmig_doctor(const char *connect_uri, const char *domain, gboolean fix,
     return findings != NULL ? findings_document(findings) : NULL;
 }
 
-/* What open_peer() opens, to be closed after the storage. */
+/* The connection that open_peer() opens, to be closed after the node. */
 typedef struct {
     const VmigConfig *config;
     VmigSshLink *link;
@@ -74,7 +74,7 @@ static VmigNode *open_peer(gpointer user, const VmigJob *job, GError **error)
     g_autoptr(VmigDestination) dest = vmig_destination_parse(job->dest_uri, error);
     VmigSshLinkOptions options = {
         .destination = dest,
-        .run_dir = peer->config->run_dir, /* not used: nothing is forwarded */
+        .run_dir = peer->config->run_dir, /* unused: nothing is forwarded */
         .ssh_command = peer->config->ssh_command,
         .agent_command = peer->config->agent_command,
     };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the library tells, as JSON. One function for each document and event. */
+/* The library's output as JSON: one function for each document and event. */
 #include "api/documents.h"
 
 #include "api/json-members.h"
@@ -147,7 +147,7 @@ JsonNode *vmig_document_plan(const VmigPlan *plan)
     return take(b);
 }
 
-/* The commands that end a job that is parked, by core/parks.def. */
+/* The commands that end a parked job, from core/parks.def. */
 static void exits_member(JsonBuilder *b, const VmigJob *job, const char *role)
 {
     g_auto(GStrv) commands = vmig_park_commands(job, g_strcmp0(role, VMIG_ROLE_DESTINATION) == 0);
@@ -234,7 +234,7 @@ static void unrevertable_member(JsonBuilder *b, GPtrArray *snapshots)
     json_builder_end_array(b);
 }
 
-/* What became of the source's images. */
+/* What happened to the source's images. */
 static void images_member(JsonBuilder *b, const VmigJob *job)
 {
     g_autoptr(GPtrArray) images = vmig_job_images(job);

@@ -10,11 +10,11 @@
 /* All (transfer full). */
 JsonNode *vmig_document_plan(const VmigPlan *plan);
 /* jobs: VmigJob. For each of them, roles: "source" or "destination"; holders: the process that works on it, or NULL.
- * left_out: so many older ones are not in it. */
+ * left_out: the number of older jobs that are omitted. */
 JsonNode *vmig_document_jobs(GPtrArray *jobs, GPtrArray *roles, GPtrArray *holders, guint left_out);
-/* What vmig_session_set_bandwidth() answers. */
+/* The reply of vmig_session_set_bandwidth(). */
 JsonNode *vmig_document_setting(const VmigJob *job, guint64 bandwidth, gboolean running);
-/* outcome: "done", "refused"... error: what the result says, or NULL. plan: for its refusals, or NULL. */
+/* outcome: "done", "refused"... error: for the result, or NULL. plan: for its refusals, or NULL. */
 JsonNode *vmig_document_result(const char *outcome, const VmigJob *job, const GError *error, const VmigPlan *plan,
                                guint64 duration_s);
 JsonNode *vmig_event_state(const VmigJob *job);

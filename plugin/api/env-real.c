@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Putting the real world of one job together. */
+/* Sets up the real environment of one job. */
 #include "api/env-real.h"
 
 #include <string.h>
@@ -20,7 +20,7 @@
 #include "node/node-local.h"
 
 #define LOCAL_URI_FORMAT "qemu+unix:///system?socket=%s"
-#define MOST_LINKS 4 /* further ssh connections for the copies */
+#define MOST_LINKS 4 /* additional ssh connections for the copies */
 
 static VmigHost *here(VmigEnv *env, gboolean here_is_dest)
 {
@@ -81,7 +81,7 @@ VmigJournal *vmig_env_journal(VmigEnv *env, gboolean here_is_dest, GError **erro
     return vmig_node_local_journal(here(env, here_is_dest)->node, error);
 }
 
-/* The sockets that ssh forwards: the memory, the mirrors, and one for each file. */
+/* The sockets that ssh forwards: for the memory, the mirrors, and each file. */
 static GPtrArray *socket_names(guint copies, gboolean only_copies)
 {
     GPtrArray *names = g_ptr_array_new_with_free_func(g_free);
@@ -119,9 +119,9 @@ static gboolean open_link(VmigEnv *env, const VmigEnvConfig *config, const VmigD
     return env->link != NULL;
 }
 
-/* What it takes to connect the other host once more. */
+/* What is needed to connect the other host again. */
 typedef struct {
-    VmigEnvConfig config; /* its strings are below; its VmigConfig outlives the world */
+    VmigEnvConfig config; /* its strings are below; its VmigConfig outlives the environment */
     char *peer_uri, *peer_name, *job_id, *transport, *migrate_host;
     VmigWaker *waker;
 } Recipe;
@@ -147,7 +147,7 @@ static Recipe *recipe_new(const VmigEnvConfig *config, VmigWaker *waker)
     recipe->config.job_id = recipe->job_id = g_strdup(config->job_id);
     recipe->config.transport = recipe->transport = g_strdup(config->transport);
     recipe->config.migrate_host = recipe->migrate_host = g_strdup(config->migrate_host);
-    recipe->config.connect_uri = NULL; /* only this host's needs it */
+    recipe->config.connect_uri = NULL; /* needed only for this host */
     recipe->waker = vmig_waker_ref(waker);
     return recipe;
 }
@@ -160,7 +160,7 @@ static void forget_copy_transport(VmigEnv *env)
     g_clear_pointer(&env->copy_tls_dir, g_free);
 }
 
-/* libnbd verifies that the server's certificate is of the CA in that folder and has the host's name. */
+/* libnbd verifies that the server's certificate is signed by the CA in this folder and has the host's name. */
 static void set_copy_transport(VmigEnv *env, const char *transport, const char *host, const char *tls_dir)
 {
     gboolean tls = g_str_equal(transport, "tls");
@@ -174,7 +174,7 @@ static void set_copy_transport(VmigEnv *env, const char *transport, const char *
     env->copy_tls_dir = tls ? g_strdup(tls_dir) : NULL;
 }
 
-/* The port is the destination's choice; the mirrors go to the same host (qemuMigrationSrcNBDStorageCopy). */
+/* The destination chooses the port; the mirrors go to the same host (qemuMigrationSrcNBDStorageCopy). */
 static char *migrate_uri(const char *host)
 {
     gboolean six = host != NULL && strchr(host, ':') != NULL;
@@ -182,7 +182,7 @@ static char *migrate_uri(const char *host)
     return host != NULL ? g_strdup_printf("tcp://%s%s%s", six ? "[" : "", host, six ? "]" : "") : NULL;
 }
 
-/* ssh says "open failed" for everything: the agent knows what is at the other end. */
+/* ssh reports only "open failed": the agent knows the state of the other host's socket. */
 static gboolean fail_libvirt(VmigNode *node, gboolean through_ssh, const GError *why, GError **error)
 {
     g_autofree char *state = through_ssh ? vmig_node_libvirt_socket(node, NULL) : NULL;
@@ -234,8 +234,8 @@ static gboolean connect_peer(VmigEnv *env, const VmigEnvConfig *config, VmigWake
     return host->hypervisor != NULL || fail_libvirt(host->node, all_through_ssh, why, error);
 }
 
-/* ssh encrypts a connection in one thread: it is the slowest part of a copy. More of them than processors are of no
- * use, and the sender, the receiver and the guests want some too. */
+/* ssh encrypts a connection in a single thread, which is the slowest part of a copy. More connections than CPUs are
+ * useless, and the sender, the receiver and the guests need CPUs, too. */
 static guint useful_links(const VmigNodeFacts *there)
 {
     return (guint)CLAMP(MIN(there->cpus, g_get_num_processors()) / 2, 1, MOST_LINKS);
@@ -249,7 +249,7 @@ static gboolean links_live(const VmigEnv *env)
     return env->links != NULL;
 }
 
-/* Again at each try: those that broke are made anew, all of them. */
+/* Called for each attempt: if any connection broke, all are opened again. */
 static void widen(VmigEnv *env)
 {
     const Recipe *recipe = env->recipe;
@@ -290,7 +290,7 @@ static void disconnect_peer(VmigEnv *env, gboolean here_is_dest)
 {
     VmigHost *host = here(env, !here_is_dest);
 
-    /* Nothing of a connection that is dead ends by itself, and closing what goes over it would wait for that. */
+    /* On a dead connection nothing ends by itself, and closing what uses it would wait for that. */
     if (env->link != NULL && host->node != NULL && !vmig_agent_client_alive(host->node))
         vmig_ssh_link_kill(env->link);
     g_clear_pointer(&host->hypervisor, vmig_hypervisor_free);
@@ -306,7 +306,7 @@ static void disconnect_peer(VmigEnv *env, gboolean here_is_dest)
     env->link = NULL;
 }
 
-/* A link that lives is left alone: libvirt's own connections are made anew by whoever uses them. */
+/* A live link is left alone: libvirt's own connections are reopened by their users. */
 static gboolean reconnect(VmigEnv *env, GError **error)
 {
     Recipe *recipe = env->recipe;

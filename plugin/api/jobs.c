@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Jobs that the journal has: carrying one on, rolling it back, saying how they are. */
+/* Operations on jobs in the journal: resume, cancel, status. */
 #include <errno.h>
 #include <glib/gstdio.h>
 #include <string.h>
@@ -19,10 +19,10 @@
 #define ASK_LIMIT (5 * G_USEC_PER_SEC)
 #define NAP_MS 200
 
-/* So many jobs are listed at most: a record is read whole, and there may be years of them. */
+/* The most jobs listed: each record is read completely, and there may be years of them. */
 #define MOST_LISTED 1000
 
-/* A journal that came with a copy of another host tells that host's jobs: it is refused for looking, too. */
+/* A journal that was cloned from another host describes that host's jobs: it is refused even for reading. */
 VmigJournal *vmig_session_open_reader(VmigSession *self, GError **error)
 {
     g_autofree char *path = g_build_filename(self->config->state_dir, "journal.db", NULL);
@@ -40,7 +40,7 @@ VmigJob *vmig_session_find_job(VmigJournal *journal, const char *job_or_domain, 
     return job != NULL ? job : vmig_journal_load(journal, job_or_domain, error);
 }
 
-/* The word is taken only for the right host, typed whole, and only on the destination. */
+/* Accepts the operator's statement only for the right host, given in full, and only on the destination. */
 static gboolean may_be_fenced(const VmigJob *job, gboolean here_is_dest, const char *host, GError **error)
 {
     if (!here_is_dest)
@@ -52,7 +52,7 @@ static gboolean may_be_fenced(const VmigJob *job, gboolean here_is_dest, const c
     return TRUE;
 }
 
-/* The process that works on the job waits for its next try: it takes the file away when it sees it. */
+/* The process that works on the job waits for its next attempt and deletes the flag when it sees it. */
 static gboolean ask_to_try(VmigSession *self, const VmigJob *job)
 {
     g_autofree char *folder = g_build_filename(self->config->run_dir, job->id, NULL);
@@ -70,8 +70,8 @@ static gboolean ask_to_try(VmigSession *self, const VmigJob *job)
     return seen;
 }
 
-/* A job that a process works on is left to it, before anything is opened: the sockets of the connection to the other
- * host have the same names. *ret is NULL if nobody does. */
+/* A job that a process works on is left to that process, before anything is opened: the sockets of the connection to
+ * the other host have the same names. *ret is NULL if no process does. */
 static gboolean leave_to_holder(VmigSession *self, const VmigJob *job, gboolean cancel, JsonNode **ret, GError **error)
 {
     g_autofree char *locks = g_build_filename(self->config->run_dir, "lock", NULL);
@@ -146,7 +146,7 @@ gboolean vmig_session_is_interrupted(VmigSession *self)
     return self->interrupted;
 }
 
-/* Until the process that was asked has ended, or somebody does not want to wait for it any more. */
+/* Waits until the process that was asked has exited, or the user interrupts the wait. */
 static gboolean wait_for_worker(VmigSession *self, const VmigJob *job, int pidfd, int pid, GError **error)
 {
     g_autofree char *text = g_strdup_printf("process %d works at the job and was asked to go back", pid);
@@ -159,7 +159,7 @@ static gboolean wait_for_worker(VmigSession *self, const VmigJob *job, int pidfd
     return TRUE;
 }
 
-/* A process that waits for the very host that the operator says is fenced: it is ended, which parks the job. */
+/* Ends a process that waits for the very host that the operator declares fenced; this parks the job. */
 static gboolean end_waiting(VmigSession *self, const VmigJob *job, GError **error)
 {
     int pidfd, pid;
@@ -203,7 +203,7 @@ JsonNode *vmig_session_set_aside(VmigSession *self, const char *job_or_domain, G
     return result;
 }
 
-/* The process that works at the job goes back by itself, as after ^C; without one this process takes the job over. */
+/* A process that works on the job rolls it back by itself, as after ^C; otherwise this process takes the job over. */
 JsonNode *vmig_session_cancel(VmigSession *self, const char *job_or_domain, GError **error)
 {
     g_autoptr(VmigJournal) reader = vmig_session_open_reader(self, error);
@@ -225,7 +225,7 @@ JsonNode *vmig_session_cancel(VmigSession *self, const char *job_or_domain, GErr
     return carry_on(self, job->id, TRUE, NULL, error);
 }
 
-/* The process on this host that works on an unfinished job, in words; NULL if none does. */
+/* Describes the process on this host that works on an unfinished job; NULL if there is none. */
 static gboolean find_holder(VmigSession *self, const VmigJob *job, char **holder, GError **error)
 {
     g_autofree char *locks = g_build_filename(self->config->run_dir, "lock", NULL);
@@ -253,7 +253,7 @@ static JsonNode *jobs_document(VmigSession *self, VmigJournal *journal, GPtrArra
     return vmig_document_jobs(jobs, roles, holders, left_out);
 }
 
-/* One that is not finished before all others; else the job named, else the last one of the domain named. */
+/* Prefers an unfinished job; otherwise the named job, otherwise the last one of the named domain. */
 static VmigJob *find_job_to_show(VmigJournal *journal, const char *job_or_domain, GError **error)
 {
     g_autoptr(GError) why = NULL;
@@ -267,7 +267,7 @@ static VmigJob *find_job_to_show(VmigJournal *journal, const char *job_or_domain
     return job;
 }
 
-/* A host where nothing was ever done has no journal, and no jobs. */
+/* A host that was never used has no journal and no jobs. */
 static JsonNode *no_jobs(GError **error, GError *why)
 {
     if (!g_error_matches(why, VMIG_ERROR, VMIG_ERROR_NO_JOB)) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Members of a JSON object that is being built. */
+/* Members of a JSON object under construction. */
 #include "api/json-members.h"
 
 void vmig_json_add_text(JsonBuilder *b, const char *value)

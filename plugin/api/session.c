@@ -76,12 +76,12 @@ static void on_state(gpointer user, const VmigJob *job)
 #define TOLD_A_SECOND 4
 
 typedef struct {
-    gint64 at[TOLD_A_SECOND]; /* when the last ones were told, in a ring; 0: not yet */
+    gint64 at[TOLD_A_SECOND]; /* when the last ones were reported, as a ring; 0: not yet */
     guint next;
-    gboolean complete; /* the last one said so */
+    gboolean complete; /* the last one reported completion */
 } Told;
 
-/* At most four in any second for each phase and disk: three by the clock, and room for the one that completes it. */
+/* At most four in any second for each phase and disk: three by the clock, plus the one that reports completion. */
 static gboolean is_due(VmigSession *self, const VmigProgress *progress)
 {
     g_autofree char *key = g_strdup_printf("%s/%s", progress->phase, progress->disk != NULL ? progress->disk : "");
@@ -160,7 +160,7 @@ static char *new_job_id(VmigRandom *random)
     return g_string_free(id, FALSE);
 }
 
-/* How many files the guest's disks have, for the sockets that are forwarded before the plan is made. */
+/* The number of files of the guest's disks, for the sockets, which are forwarded before the plan is made. */
 static guint count_files(VmigEnv *env, const char *domain)
 {
     VmigHypervisor *hv = env->source.hypervisor;
@@ -178,10 +178,10 @@ static guint count_files(VmigEnv *env, const char *domain)
     return n;
 }
 
-/* Everything that one request needs, in the order in which it is made. */
+/* Everything that one request needs, in the order in which it is created. */
 typedef struct {
     VmigEnv *env;
-    VmigJournal *journal; /* the world's */
+    VmigJournal *journal; /* the environment's */
     VmigPathMap *map;
     VmigOptions options;
     GError *dest_error;
@@ -249,7 +249,7 @@ static gboolean open_here(VmigSession *self, Operation *op, GError **error)
     return op->journal != NULL;
 }
 
-/* The run folder of a plan, or of a job that never began. */
+/* Removes the run folder of a plan, or of a job that never began. */
 static void remove_rundir(Operation *op)
 {
     g_autoptr(VmigJob) job = vmig_job_new();
@@ -271,7 +271,7 @@ static Operation *plan_operation(VmigSession *self, const VmigRequest *request, 
     op->map = vmig_request_map(request, error);
     if (op->map == NULL)
         return NULL;
-    /* A name that is wrong is told now, not when the guest is half moved. */
+    /* Report an invalid policy now, not in the middle of a migration. */
     g_autoptr(VmigPolicy) policy = vmig_policy_load(op->options.policy, error);
     if (policy == NULL)
         return NULL;
@@ -279,7 +279,7 @@ static Operation *plan_operation(VmigSession *self, const VmigRequest *request, 
     op->job_id = new_job_id(random);
     if (!open_here(self, op, error))
         return NULL;
-    /* A guest that a job holds is refused without asking the other host, which may be slow or away. */
+    /* Refuse a guest that a job holds without contacting the other host, which may be slow or unreachable. */
     if (!vmig_journal_find_open(op->journal, request->domain, &held, error))
         return NULL;
     if (held == NULL)
@@ -316,7 +316,7 @@ JsonNode *vmig_session_plan(VmigSession *self, const VmigRequest *request, GErro
     return document;
 }
 
-/* A job that cannot go on now is not finished, and nothing of it is lost: the next resume looks again. */
+/* A job that cannot continue now stays unfinished without loss: the next resume tries again. */
 static gboolean may_go_on_later(const GError *error)
 {
     return error->domain == VMIG_ERROR && vmig_error_class((VmigErrorCode)error->code) == VMIG_CLASS_TRANSIENT;
@@ -347,12 +347,12 @@ static JsonNode *refused(const VmigPlan *plan, guint64 duration_s)
     g_autoptr(GError) why = NULL;
 
     vmig_plan_to_error(plan, &why);
-    /* Whatever the reason is of its own: nothing was touched. */
+    /* Whatever the reason: nothing was changed. */
     gboolean locked = g_error_matches(why, VMIG_ERROR, VMIG_ERROR_LOCKED);
     return vmig_document_result(locked ? "locked" : "refused", NULL, why, plan, duration_s);
 }
 
-/* The policy's command, told what parked. Nobody waits for it, and its failure is a note. */
+/* Runs the policy's command with the parked job's data. Does not wait for it; a failure becomes a note. */
 static void run_command(VmigSession *self, const VmigPolicy *policy, const VmigJob *job)
 {
     g_autoptr(GError) error = NULL;
@@ -381,7 +381,7 @@ static void on_set(gpointer user, guint64 bandwidth)
     vmig_waker_wake(self->waker);
 }
 
-/* Without it the migration goes on all the same, as it was asked for. */
+/* If this fails, the migration continues with its settings. */
 static VmigControl *listen_for_settings(VmigSession *self, const VmigEnv *env, const VmigMachine *machine)
 {
     g_autofree char *path = vmig_env_socket(env, VMIG_CONTROL_SOCKET);
@@ -395,7 +395,6 @@ static VmigControl *listen_for_settings(VmigSession *self, const VmigEnv *env, c
     return control;
 }
 
-/* Drives the job and says how it ended. Takes the job. */
 JsonNode *vmig_session_drive(VmigSession *self, VmigEnv *env, VmigJournal *journal, gboolean here_is_dest, VmigJob *job,
                              gboolean cancel, gboolean fenced, GError **error)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What can be changed of a job that is under way: of the process that works on it, or of the record for the next. */
+/* Changes settings of an unfinished job: in the process that works on it, or in the record for the next process. */
 #include "api/documents.h"
 #include "api/session-private.h"
 #include "link/control.h"
@@ -13,7 +13,7 @@ static gboolean check_open(const VmigJob *job, GError **error)
     return vmig_fail(error, VMIG_ERROR_NO_JOB, NULL, "job %s of '%s' is over (%s)", job->id, job->domain, job->state);
 }
 
-/* With the operation lock held nobody else writes the record. */
+/* The operation lock ensures that no other process writes the record. */
 static gboolean change_record(VmigSession *self, const char *id, guint64 bandwidth, GError **error)
 {
     VmigNodeConfig config = {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* verify: which job, both hosts, the locks, and the verdict as a document. */
+/* verify: finds the job, opens both hosts, takes the locks, and returns the verdict as a document. */
 #include <string.h>
 
 #include "api/json-members.h"
@@ -10,7 +10,7 @@
 
 /* --- the document --- */
 
-/* Of two hashes, of which one may not be known. */
+/* Compares two hashes, one of which may be unknown. */
 static const char *word(const char *left, const char *arrived)
 {
     return left == NULL || arrived == NULL ? "unproven" : strcmp(left, arrived) == 0 ? "equal" : "different";
@@ -138,7 +138,7 @@ static JsonNode *document(const VmigJob *job, const VmigVerdict *verdict, gint64
 
 /* --- which job --- */
 
-/* What arrived is complete, and no step of the job writes to it any more. */
+/* TRUE if the data on the destination is complete and no further step of the job writes to it. */
 static gboolean has_arrived(const VmigJob *job)
 {
     return (vmig_job_waits(job) || vmig_state_is_final(vmig_job_state(job))) &&
@@ -156,7 +156,7 @@ static gboolean check_job(const VmigJob *job, GError **error)
                      "job %s of '%s' is not finished (state %s)", job->id, job->domain, job->state);
 }
 
-/* The newest job of the domain that moved it. */
+/* The newest job that moved the domain. */
 static VmigJob *find_by_domain(VmigJournal *journal, const char *domain, GError **error)
 {
     g_autoptr(GPtrArray) heads = vmig_journal_heads(journal, error);
@@ -194,7 +194,7 @@ static VmigJob *find_job(VmigJournal *journal, const char *domain, const char *i
     return g_steal_pointer(&job);
 }
 
-/* --- doing it --- */
+/* --- the verification --- */
 
 typedef struct {
     VmigSession *session;
@@ -213,7 +213,7 @@ static gboolean teller_interrupted(gpointer user)
     return vmig_session_is_interrupted(((const Teller *)user)->session);
 }
 
-/* Nobody else may begin something on the guest meanwhile: the copy of a migration would be read while it is written. */
+/* Keeps other operations off the guest meanwhile: the copy of a migration would be read while it is written. */
 static gboolean lock_both(VmigEnv *env, const VmigJob *job, GError **error)
 {
     return (env->source.node == NULL || vmig_node_lock(env->source.node, job, NULL, error)) &&
@@ -235,7 +235,7 @@ static VmigEnv *open_env(VmigSession *self, const VmigJob *job, gboolean here_is
         g_propagate_error(error, g_steal_pointer(&why));
         return NULL;
     }
-    /* What left may be in the record. */
+    /* The record may contain the source's hashes. */
     g_autofree char *note = g_strdup_printf("the source cannot be reached: %s", why->message);
     vmig_session_note(self, job, note);
     return g_steal_pointer(&env);
@@ -264,7 +264,7 @@ static JsonNode *run(VmigSession *self, VmigJob *job, gboolean here_is_dest, GEr
     if (env == NULL)
         return NULL;
     g_autoptr(VmigVerdict) verdict = verify_job(self, env, job, error);
-    /* Of an unfinished job it is that job's. */
+    /* An unfinished job still needs its run folder. */
     if (vmig_job_end(job) == VMIG_END_MOVED) {
         VmigNode *here = here_is_dest ? env->dest.node : env->source.node;
         vmig_node_rundir_remove(here, job, NULL);
