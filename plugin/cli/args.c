@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* GOption, and what it is too generous with. */
+/* Parses with GOption, and rejects what GOption accepts too generously. */
 #include "cli/args.h"
 
 #include <string.h>
@@ -10,7 +10,7 @@
 #include "core/names.h"
 #include "core/path-map.h"
 
-/* A domain's name is also a file's name for libvirt. */
+/* libvirt also uses a domain's name as a file name. */
 #define NAME_LIMIT 255
 
 gboolean vmig_args_check_name(const char *what, const char *name, GError **error)
@@ -58,7 +58,7 @@ static const GOptionEntry *find_entry(const GOptionEntry *entries, const char *n
     return NULL;
 }
 
-/* A script that was written for an older version is told the new name. */
+/* Reports the new name to scripts that were written for an older version. */
 static gboolean check_renamed(char **argv, GError **error)
 {
     static const struct {
@@ -73,7 +73,7 @@ static gboolean check_renamed(char **argv, GError **error)
     return TRUE;
 }
 
-/* GOption takes --json=no for --json. */
+/* GOption accepts --json=no as --json. */
 static gboolean check_flags(const GOptionEntry *entries, char **argv, GError **error)
 {
     for (; *argv != NULL && strcmp(*argv, "--") != 0; argv++) {
@@ -121,7 +121,7 @@ static gboolean parse(const VmigUsage *usage, const GOptionEntry *entries, char 
         G_OPTION_ENTRY_NULL,
     };
 
-    g_option_context_set_help_enabled(context, FALSE); /* it prints by itself and exits */
+    g_option_context_set_help_enabled(context, FALSE); /* GOption's own help prints and exits */
     g_option_context_set_summary(context, usage->summary);
     g_option_context_add_main_entries(context, entries, NULL);
     g_option_context_add_main_entries(context, common, NULL);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Two forks and a pipe. The pipe carries lines: {"pid":N} first, then {"event":"detached",...} or a result. */
+/* Two forks and a pipe. The pipe carries lines: first {"pid":N}, then {"event":"detached",...} or a result. */
 #include "cli/background.h"
 
 #include <errno.h>
@@ -22,10 +22,10 @@
 #include "os/config.h"
 
 struct VmigBackground {
-    int fd; /* the pipe's end for writing, -1 once the old process knows */
+    int fd; /* the pipe's write end, -1 once the old process has its answer */
 };
 
-/* In the old process, for its signal handler. */
+/* For the signal handler of the old process. */
 static volatile sig_atomic_t new_process;
 
 static void tell(VmigBackground *background, JsonNode *node)
@@ -35,7 +35,7 @@ static void tell(VmigBackground *background, JsonNode *node)
 
     if (background->fd < 0)
         return;
-    /* The old process may have been killed: then nobody wants to know. */
+    /* The old process may have been killed; errors are ignored then. */
     for (gsize done = 0, length = strlen(line); done < length;) {
         ssize_t n = write(background->fd, line + done, length - done);
         if (n < 0 && errno != EINTR)
@@ -59,7 +59,7 @@ void vmig_background_free(VmigBackground *background)
     g_free(background);
 }
 
-/* STATE-DIR/log/JOB.log; NULL where it cannot be written, which is no reason not to migrate. */
+/* STATE-DIR/log/JOB.log; NULL if it cannot be written, which does not prevent the migration. */
 static char *open_log(const char *job)
 {
     g_autoptr(VmigConfig) config = vmig_config_load(NULL, NULL);
@@ -113,7 +113,7 @@ void vmig_background_end(VmigBackground *background, JsonNode *result)
     let_go(background);
 }
 
-/* The old process hands a ^C on: who presses it means the job. */
+/* The old process forwards ^C, because the user wants to interrupt the job. */
 static void forward(int signum G_GNUC_UNUSED)
 {
     static const char text[] = "vmig-snap: interrupted: the background process is asked to go back.\n";
@@ -160,7 +160,7 @@ static int show_result(const VmigMode *mode, JsonNode *node)
     return vmig_exit_of_result(result);
 }
 
-/* Until the new process says how it went. */
+/* Waits until the new process reports how it went. */
 static int wait_for_it(const VmigMode *mode, int fd)
 {
     g_autofree char *line = NULL;
@@ -202,7 +202,7 @@ static int go_on_in_front(const VmigMode *mode, int fd, pid_t middle)
     return code;
 }
 
-/* In the new process: nothing of the caller's is held on to, so that $(vmig-snap ...) ends. */
+/* In the new process: closes everything of the caller's, so that $(vmig-snap ...) returns. */
 static VmigBackground *begin(int fd)
 {
     VmigBackground *background = g_new0(VmigBackground, 1);
@@ -241,7 +241,7 @@ VmigBackground *vmig_background_start(const VmigMode *mode, int *code)
         return NULL;
     }
     setsid();
-    /* The second fork: the leader of a session would get a terminal by opening one. */
+    /* The second fork, because a session leader gets a terminal by opening one. */
     pid_t last = fork();
     if (last != 0)
         _exit(last < 0 ? 1 : 0);

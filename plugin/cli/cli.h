@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the commands have in common: how they end, and who is told what.
+/* Common to all commands: exit codes and output modes.
  *
  * Folder plugin/cli: the command line: one file for each command.
  */
@@ -8,7 +8,7 @@
 #include <glib.h>
 #include <json-glib/json-glib.h>
 
-/* A contract with scripts: docs/man/vmig-snap.1. */
+/* Scripts rely on these values: docs/man/vmig-snap.1. */
 typedef enum {
     VMIG_EXIT_DONE = 0,
     VMIG_EXIT_FAILED = 1,
@@ -31,7 +31,7 @@ typedef struct {
     int (*run)(int argc, char **argv);
 } VmigCommand;
 
-/* argv[0] is the command's name. They return the exit code. */
+/* argv[0] is the command's name. Each returns the exit code. */
 int vmig_cmd_plan(int argc, char **argv);
 int vmig_cmd_migrate(int argc, char **argv);
 int vmig_cmd_status(int argc, char **argv);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* vmig-snap agent: what the other host starts over ssh, and the guard, which this one starts itself. */
+/* vmig-snap agent: started by the other host over ssh; also the guard, which this host's vmig-snap starts. */
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
@@ -13,8 +13,8 @@
 #include "guard/guard.h"
 #include "node/node-local.h"
 
-/* The protocol's two ends, out of the way of everything else: a library that prints must not speak to the peer, and a
- * program that is started must not read what is meant for us. */
+/* Moves the protocol's streams away from descriptors 0 and 1: a library that prints must not write to the peer, and a
+ * child process must not read the peer's requests. */
 static gboolean take_streams(int *in_fd, int *out_fd, GError **error)
 {
     *in_fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
@@ -97,6 +97,6 @@ int vmig_cmd_agent(int argc, char **argv)
     if (guard != NULL)
         return run_guard(&mode, guard);
     code = serve(&error) ? VMIG_EXIT_DONE : vmig_end_with_error(&mode, error);
-    /* Without the handlers of exit(): threads that still work would run into them. */
+    /* Skips the handlers of exit(), because threads that still run may need what these free. */
     _exit(code);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What plan and migrate --dry-run both do. */
+/* Shared by plan and migrate --dry-run. */
 #pragma once
 
 #include "cli/request-args.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* vmig-snap resume: one job, the only one there is, or all of them. */
+/* vmig-snap resume: the named job, the only unfinished one, or all of them. */
 #include "api/vmig-snap.h"
 #include "cli/args.h"
 #include "cli/render/look.h"
@@ -11,9 +11,9 @@
 #include "core/errors.h"
 #include "core/names.h"
 
-/* What the operator's word changes. */
+/* What the operator stated on the command line. */
 typedef struct {
-    char *fenced; /* the source that is off, or NULL */
+    char *fenced; /* the source that is switched off, or NULL */
     gboolean without_verify;
     gboolean set_aside;
 } Word;

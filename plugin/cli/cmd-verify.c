@@ -12,10 +12,10 @@
 #include "cli/render/render.h"
 #include "core/errors.h"
 
-/* Who is asked, and what is shown meanwhile. */
+/* The session, and the display of its progress. */
 typedef struct {
     VmigSession *session;
-    GMutex lock; /* of view: events come from several threads */
+    GMutex lock; /* for view: events come from several threads */
     VmigProgressView *view;
 } Watch;
 
@@ -39,7 +39,7 @@ static void on_interrupt(gpointer user)
     vmig_session_interrupt(watch->session);
 }
 
-/* On a terminal only: a page that is kept has the result alone. */
+/* Shows progress only on a terminal: a saved page contains only the result. */
 static JsonNode *ask(const VmigMode *mode, const char *domain, const char *job, GError **error)
 {
     g_autoptr(VmigSession) session = vmig_session_new(NULL, error);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A handler that writes into a pipe, rather than blocked signals: those would be blocked in the programs that are
- * started too, which then could not be ended. */
+/* Uses a handler that writes to a pipe instead of blocked signals: child processes would inherit the blocked signals,
+ * and could not be ended. */
 #include "cli/interrupt.h"
 
 #include <errno.h>
@@ -51,15 +51,15 @@ VmigInterrupt *vmig_interrupt_new(void (*callback)(gpointer user), gpointer user
     interrupt->callback = callback;
     interrupt->user = user;
     if (!g_unix_open_pipe(interrupt->pipe, FD_CLOEXEC, NULL)) {
-        g_free(interrupt); /* without a descriptor left nothing else will work either */
+        g_free(interrupt); /* without free descriptors nothing else works either */
         return NULL;
     }
-    g_unix_set_fd_nonblocking(interrupt->pipe[1], TRUE, NULL); /* a full pipe has enough of them */
+    g_unix_set_fd_nonblocking(interrupt->pipe[1], TRUE, NULL); /* a full pipe already holds enough signals */
     pipe_fd = interrupt->pipe[1];
     interrupt->thread = g_thread_new("vmig-signals", run, interrupt);
     for (guint i = 0; i < G_N_ELEMENTS(signals); i++) {
         sigaction(signals[i], signals[i] == SIGHUP ? &ignore : &handle, &interrupt->before[i]);
-        /* Who started us in a shell's background, or with nohup, does not want ^C to reach us. */
+        /* A shell's background job or nohup ignores ^C: leave it ignored. */
         if (interrupt->before[i].sa_handler == SIG_IGN)
             sigaction(signals[i], &ignore, NULL);
     }
@@ -73,7 +73,7 @@ void vmig_interrupt_free(VmigInterrupt *interrupt)
     for (guint i = 0; i < G_N_ELEMENTS(signals); i++)
         sigaction(signals[i], &interrupt->before[i], NULL);
     (void)!write(interrupt->pipe[1], "q", 1);
-    close(interrupt->pipe[1]); /* where the pipe was full */
+    close(interrupt->pipe[1]); /* ends the thread even if the pipe was full */
     g_thread_join(interrupt->thread);
     close(interrupt->pipe[0]);
     pipe_fd = -1;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* vmig-snap: which command, and what all of them can rely on. */
+/* vmig-snap: selects the command and sets up what all commands rely on. */
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
@@ -27,12 +27,12 @@ static const VmigCommand commands[] = {
     {"agent", "", "Serve the other host; not called by people", vmig_cmd_agent},
 };
 
-/* A file that is opened later must not become standard output. */
+/* A file opened later must not become standard output. */
 static void open_missing_streams(void)
 {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
         if (fcntl(fd, F_GETFD) < 0)
-            (void)!open("/dev/null", O_RDWR); /* the lowest that is free, so this one */
+            (void)!open("/dev/null", O_RDWR); /* gets the lowest free number, which is fd */
 }
 
 static int show_help(void)
@@ -75,7 +75,7 @@ static int list_faults(GError **error)
     return vmig_end(VMIG_EXIT_DONE);
 }
 
-/* -1: the error is set. */
+/* Returns -1 with the error set. */
 static int run(int argc, char **argv, GError **error)
 {
     const char *word = argc > 1 ? argv[1] : "";
@@ -108,8 +108,8 @@ int main(int argc, char **argv)
     g_autoptr(GError) error = NULL;
 
     open_missing_streams();
-    signal(SIGPIPE, SIG_IGN); /* a reader that goes away must not end a migration */
-    signal(SIGXFSZ, SIG_IGN); /* nor a limit of file sizes: the write fails instead */
+    signal(SIGPIPE, SIG_IGN); /* a reader that disconnects must not end a migration */
+    signal(SIGXFSZ, SIG_IGN); /* nor must a file size limit: the write fails instead */
     g_set_prgname("vmig-snap");
     if (getuid() != geteuid() || getgid() != getegid()) {
         vmig_fail(&error, VMIG_ERROR_USAGE, "Take the setuid bit away.", "vmig-snap is not made to be setuid");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Outcomes, as exit codes and as words. An error says what failed, where the guest is now and what to do next. */
+/* Outcomes as exit codes and text. An error says what failed, where the guest is and what to do next. */
 #include "cli/outcome.h"
 
 #include <errno.h>
@@ -47,7 +47,8 @@ VmigExit vmig_exit_of_cancel(JsonObject *result)
     return code == VMIG_EXIT_ROLLED_BACK ? VMIG_EXIT_DONE : code == VMIG_EXIT_DONE ? VMIG_EXIT_REFUSED : code;
 }
 
-/* As migrate would end: somebody else's operation before all else, then the one reason, then that there are several. */
+/* The same code with which migrate would end: another operation comes first, then a single reason, then several
+ * reasons. */
 VmigExit vmig_exit_of_plan(JsonObject *plan)
 {
     guint n = vmig_look_count(plan, "refusals");
@@ -72,7 +73,7 @@ JsonNode *vmig_result_of_error(const GError *error)
 {
     g_autoptr(JsonBuilder) builder = json_builder_new();
     VmigExit code = vmig_exit_of_error(error);
-    /* json-glib writes what is no UTF-8 as it is. */
+    /* json-glib writes invalid UTF-8 unchanged. */
     g_autofree char *message = g_utf8_make_valid(error->message, -1);
     g_autofree char *hint = vmig_error_hint(error) != NULL ? g_utf8_make_valid(vmig_error_hint(error), -1) : NULL;
 
@@ -101,7 +102,7 @@ JsonNode *vmig_result_of_error(const GError *error)
     return json_builder_get_root(builder);
 }
 
-/* A message may have lines of its own; nothing else in it may move the cursor. */
+/* A message may have several lines, but must not move the cursor otherwise. */
 static void append_lines(GString *out, const char *text, const char *indent)
 {
     g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
@@ -174,7 +175,7 @@ char *vmig_plan_refusals_text(JsonObject *plan)
     return refusals_text(plan);
 }
 
-/* ACTIVATE lets the guest run, after it made sure that the source cannot. */
+/* ACTIVATE resumes the guest after making sure that the source cannot. */
 static char *where_it_switched(const char *code, const char *source, const char *dest)
 {
     if (g_strcmp0(code, vmig_error_name(VMIG_ERROR_STATE)) == 0)
@@ -186,7 +187,7 @@ static char *where_it_switched(const char *code, const char *source, const char 
                            dest);
 }
 
-/* Who has the guest when a job stopped in that state. */
+/* Where the guest is if a job stopped in this state. */
 static char *where_it_stopped(const char *name, JsonObject *job, const char *code, const char *source, const char *dest)
 {
     VmigState state = vmig_state_from_name(name);
@@ -268,7 +269,7 @@ static char *next_step(JsonObject *result, JsonObject *job)
                         : g_strdup_printf("vmig-snap resume %s", shown);
 }
 
-/* "2.09 GB copied, 12.3 MB mirrored, 201 MB of memory, in 14 s; stopped for 34 ms" */
+/* "2.09 GB copied, 12.3 MB of later writes mirrored, 201 MB of memory sent in 14 s; downtime 34 ms" */
 static char *figures(JsonObject *result)
 {
     g_autofree char *copied = vmig_look_amount(result, "bytes_copied");
@@ -277,14 +278,14 @@ static char *figures(JsonObject *result)
     gint64 seconds = vmig_look_number(result, "duration_s");
     g_autofree char *took = vmig_duration_format((guint64)MAX(seconds, 0));
 
-    if (vmig_look_number(result, "downtime_ms") <= 0) /* the process that saw it has died */
+    if (vmig_look_number(result, "downtime_ms") <= 0) /* the process that measured it died */
         return g_strdup_printf("%s copied; how long the guest stood still is not known", copied);
     return g_strdup_printf("%s copied, %s of later writes mirrored, %s of memory sent in %s; the guest stood still for "
                            "%" G_GINT64_FORMAT " ms",
                            copied, mirrored, memory, took, vmig_look_number(result, "downtime_ms"));
 }
 
-/* The hint says what is where. */
+/* The hint says where everything is. */
 static char *set_aside_text(JsonObject *result, JsonObject *job, gboolean *ok)
 {
     g_autofree char *id = vmig_look_shown(result, "job");
@@ -368,7 +369,7 @@ int vmig_end(int code)
 
     if (vmig_out_ok(&errnum) || code != VMIG_EXIT_DONE)
         return code;
-    if (errnum != EPIPE) { /* a reader that has seen enough is no error worth a word */
+    if (errnum != EPIPE) { /* a reader that closes early is not reported */
         g_autofree char *message = g_strdup_printf("standard output cannot be written: %s", g_strerror(errnum));
         g_autofree char *text = vmig_error_text(message, NULL, NULL, "io");
         vmig_err(text);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Output. The locale is never set: numbers look the same everywhere, and so do the bytes of a name. */
+/* Output. The locale is never set, so that numbers and the bytes of names are the same everywhere. */
 #include "cli/output.h"
 
 #include <errno.h>
@@ -10,7 +10,7 @@
 
 static gint out_errno; /* atomic: events come from several threads */
 
-/* Not stdio: what it has buffered it would write again after an error, and twice after a fork. */
+/* Without stdio, which would write its buffer again after an error, and twice after a fork. */
 static int write_all(int fd, const char *text)
 {
     gsize left = strlen(text);
@@ -45,7 +45,7 @@ void vmig_out_json(JsonNode *node)
 
 void vmig_err(const char *text)
 {
-    (void)write_all(STDERR_FILENO, text); /* there is nobody left to tell */
+    (void)write_all(STDERR_FILENO, text); /* there is no other place to report it */
 }
 
 gboolean vmig_out_ok(int *errnum)

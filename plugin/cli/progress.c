@@ -8,24 +8,24 @@
 #include "cli/output.h"
 #include "core/amount.h"
 
-/* In a log: not oftener than that for each row, and at its end. */
+/* In a log: at most this often for each row, and at its end. */
 #define LOG_EVERY (5 * G_TIME_SPAN_SECOND)
-/* An average over less says nothing. */
+/* An average over a shorter time is meaningless. */
 #define RATE_AFTER (G_TIME_SPAN_SECOND / 2)
 
 typedef struct {
-    char *disk; /* fit for a terminal; NULL: the sum */
+    char *disk; /* safe for a terminal; NULL: the sum */
     gint64 done, total, rate;
-    gint64 first_done; /* when the row began, for a rate of our own */
+    gint64 first_done; /* when the row began, to compute a rate if the event has none */
     gint64 first_time;
-    gint64 told; /* when it was last written to a log */
+    gint64 told; /* when it was last written to a log; -1: its end was */
 } Row;
 
 struct VmigProgressView {
     gboolean terminal;
     char *phase;
-    GPtrArray *rows; /* of the phase */
-    guint drawn;     /* lines on the terminal that may be drawn anew */
+    GPtrArray *rows; /* of the current phase */
+    guint drawn;     /* lines on the terminal that can be redrawn */
 };
 
 static void row_free(Row *row)
@@ -73,7 +73,7 @@ static Row *find_row(VmigProgressView *view, const char *phase, const char *disk
     Row *row = g_new0(Row, 1);
     row->disk = g_strdup(disk);
     row->total = -1;
-    /* The sum stays the last one. */
+    /* The sum stays last. */
     guint n = view->rows->len;
     gboolean sum_last = n > 0 && ((Row *)view->rows->pdata[n - 1])->disk == NULL;
     g_ptr_array_insert(view->rows, sum_last ? (gint)n - 1 : -1, row);
@@ -85,7 +85,7 @@ static void update_row(Row *row, JsonObject *event)
     gint64 done = vmig_look_number(event, "done"), total = vmig_look_number(event, "total");
     gint64 now = g_get_monotonic_time();
 
-    /* Another file of the same disk, or another try: what was measured before says nothing about it. */
+    /* Another file of the same disk, or another attempt: earlier measurements do not apply. */
     if (row->total != total || done < row->done) {
         row->first_done = done;
         row->first_time = now;
@@ -120,13 +120,13 @@ static char *row_text(const VmigProgressView *view, const Row *row)
     return g_string_free(line, FALSE);
 }
 
-/* The sum says nothing new where there is one disk only. */
+/* With a single disk the sum adds nothing. */
 static gboolean is_shown(const VmigProgressView *view, const Row *row)
 {
     return row->disk != NULL || view->rows->len != 2;
 }
 
-/* A line that is wider than the terminal would be wrapped, and the cursor could not be brought back by counting. */
+/* A line wider than the terminal would wrap, and the cursor could not be moved back by counting lines. */
 static void append_cut(GString *out, const char *line, guint columns)
 {
     glong length = g_utf8_strlen(line, -1);
@@ -151,7 +151,7 @@ static void draw(VmigProgressView *view)
         g_string_append(out, n++ > 0 ? "\n" : "");
         append_cut(out, line, columns);
     }
-    view->drawn = n; /* never fewer than before: a sum that is no more shown leaves its line to a disk */
+    view->drawn = n; /* never fewer than before: a sum that is no longer shown leaves its line to a disk */
     vmig_out(out->str);
 }
 
@@ -162,7 +162,7 @@ static void log_row(VmigProgressView *view, Row *row)
 
     if (!is_shown(view, row) || (row->told != 0 && !ended && now - row->told < LOG_EVERY))
         return;
-    if (row->told < 0) /* its end was told */
+    if (row->told < 0) /* its end was already written */
         return;
     g_autofree char *line = row_text(view, row);
     g_autofree char *whole = g_strconcat(line, "\n", NULL);
@@ -177,7 +177,7 @@ static void on_progress(VmigProgressView *view, JsonObject *event)
     Row *row = find_row(view, phase, disk);
 
     if (row->total >= 0 && vmig_look_number(event, "done") < row->done)
-        row->told = 0; /* it begins anew, so its end is to be told again */
+        row->told = 0; /* it starts again, so its end must be written again */
     update_row(row, event);
     if (view->terminal)
         draw(view);

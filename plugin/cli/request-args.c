@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Reading and checking what plan and migrate are asked. */
+/* Parses and checks the arguments of plan and migrate. */
 #include "cli/request-args.h"
 
 #include <string.h>
@@ -11,7 +11,7 @@
 #include "core/path-map.h"
 #include "link/destination.h"
 
-/* QEMU's own limits: MAX_MIGRATE_DOWNTIME of migration/options.c, and multifd-channels is an uint8. */
+/* QEMU's own limits: MAX_MIGRATE_DOWNTIME of migration/options.c; multifd-channels is a uint8. */
 #define MAX_DOWNTIME_MS (2000 * 1000)
 #define MAX_PARALLEL 255
 #define MAX_TIMEOUT_S (365 * 24 * 3600)
@@ -72,7 +72,7 @@ static gboolean check_policy(const char *policy, GError **error)
                      "--policy: '%s' is no name of a policy", shown);
 }
 
-/* It becomes a part of a URI. */
+/* It becomes part of a URI. */
 static gboolean check_migrate_host(const char *host, GError **error)
 {
     if (host == NULL || vmig_destination_is_host(host))
@@ -206,7 +206,7 @@ static VmigArgsResult parse(VmigRequestArgs *a, const char *command, int argc, c
          plan ? "Ignored: as migrate has it" : "Go on in the background, print the job", NULL},
         {"json", 0, 0, G_OPTION_ARG_NONE, &a->mode.json, "Print JSON", NULL},
         {"quiet", 0, 0, G_OPTION_ARG_NONE, &a->mode.quiet, "Print errors only", NULL},
-        /* The last one, so that plan can leave it out. */
+        /* Last, so that plan can omit it. */
         {plan ? NULL : "dry-run", 0, 0, G_OPTION_ARG_NONE, &a->dry_run, "The same as vmig-snap plan", NULL},
         G_OPTION_ENTRY_NULL,
     };

@@ -10,7 +10,7 @@ typedef struct {
     gboolean dry_run;
     gboolean detach;
     char *connect;       /* or NULL */
-    VmigRequest request; /* points into what follows */
+    VmigRequest request; /* points into the members below */
     char **arguments;    /* DOMAIN, DEST */
     char **disks;
     char **maps;
@@ -26,7 +26,7 @@ typedef struct {
     char *timeout;
 } VmigRequestArgs;
 
-/* Everything that needs no host is checked: USAGE, BAD_NAME, BAD_URI, BAD_PATH. NULL: *code is the exit code.
+/* Checks everything that needs no host: USAGE, BAD_NAME, BAD_URI, BAD_PATH. Returns NULL with the exit code in *code.
  * command: "plan" or "migrate". (transfer full) */
 VmigRequestArgs *vmig_request_args_parse(const char *command, int argc, char **argv, int *code);
 void vmig_request_args_free(VmigRequestArgs *args);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A process for each job, its output read line by line. */
+/* Runs one process per job and reads its output line by line. */
 #include "cli/resume-all.h"
 
 #include <errno.h>
@@ -16,11 +16,11 @@
 #include "cli/outcome.h"
 #include "core/errors.h"
 
-/* Between two of them: sshd drops connections when many come at once (MaxStartups). */
+/* Between two starts: sshd drops connections if many arrive at once (MaxStartups). */
 #define PAUSE_US (200 * 1000)
 
 typedef struct {
-    GMutex lock; /* of what follows, and of a line that is written */
+    GMutex lock; /* for the members below, and while a line is written */
     GPtrArray *children;
     gboolean interrupted;
 } Group;
@@ -33,10 +33,10 @@ typedef struct {
     GThread *out, *err;
 } Child;
 
-/* One of the two streams of a child, until it is closed. */
+/* One of a child's two streams. */
 typedef struct {
     Group *group;
-    const char *domain; /* named in each line; NULL: it is not */
+    const char *domain; /* prefix of each line; NULL: none */
     int fd;
     gboolean error;
 } Stream;
@@ -59,7 +59,7 @@ static gpointer hand_on(gpointer data)
     char *line = NULL;
 
     for (size_t size = 0; lines != NULL && getline(&line, &size, lines) > 0;) {
-        /* What begins with "vmig-snap: " is an error, and stays one. */
+        /* A line that begins with "vmig-snap: " is an error and must still begin like that. */
         const char *begin = g_str_has_prefix(line, "vmig-snap: ") ? "vmig-snap: " : "";
         const char *rest = line + strlen(begin);
         g_autofree char *named = g_strconcat(begin, stream->domain, ": ", rest, NULL);
@@ -87,7 +87,7 @@ static GThread *read_stream(Child *child, int fd, gboolean error, const char *do
     return g_thread_new("vmig-lines", hand_on, stream);
 }
 
-/* In the child: a terminal's ^C is for the parent, which hands it on, once. */
+/* In the child: a terminal's ^C must reach only the parent, which forwards it once. */
 static void of_its_own(gpointer user G_GNUC_UNUSED)
 {
     (void)setpgid(0, 0);
@@ -101,7 +101,7 @@ static void child_free(Child *child)
     g_free(child);
 }
 
-/* FALSE: it could not be started, which was told. */
+/* FALSE: it could not be started; the error was printed. */
 static gboolean start(Group *group, const VmigMode *mode, JsonObject *job)
 {
     const char *id = vmig_look_text(job, "job");
@@ -146,7 +146,8 @@ static int end_of(Child *child)
         continue;
     if (WIFEXITED(status))
         return WEXITSTATUS(status);
-    /* Before it could listen to the signal, or when it had told its end already: its journal says how far it is. */
+    /* The signal came before it was handled, or after the child had reported its end: the journal has the job's state.
+     */
     return WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM ? VMIG_EXIT_UNFINISHED : VMIG_EXIT_FAILED;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* That nothing uses them is said only where the result proves it. */
+/* Reports the images as unused only if the result proves it. */
 #include "cli/source-images.h"
 
 #include "cli/render/look.h"

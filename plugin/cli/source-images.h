@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the end of a migration says of the images on the source. */
+/* Reports the source's images at the end of a migration. */
 #pragma once
 
 #include "cli/watch.h"

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Watching a job. */
 #include "cli/watch.h"
 
 #include <string.h>
@@ -17,13 +16,13 @@ struct VmigWatch {
     VmigBackground *background; /* not owned */
     gulong handler;
     VmigInterrupt *interrupt;
-    GMutex lock; /* of what follows: events come from several threads, an interruption from another one */
+    GMutex lock; /* for the members below: events come from several threads, an interrupt from yet another */
     VmigProgressView *view;
-    VmigPhase phase; /* of the state that the job is in */
-    gboolean asked;  /* an interruption was answered */
+    VmigPhase phase; /* of the job's current state */
+    gboolean asked;  /* an interrupt was answered */
 };
 
-/* Says what an interruption does. Always, even with --quiet: a ^C that seems to do nothing is pressed again. */
+/* Says what an interrupt does, even with --quiet: the user presses ^C again if it seems to do nothing. */
 static void on_interrupt(gpointer user)
 {
     VmigWatch *watch = user;
@@ -89,7 +88,7 @@ void vmig_watch_free(VmigWatch *watch)
     g_free(watch);
 }
 
-/* What the journal knows of a job that is not finished: who has the guest, what it waits for. */
+/* The journal's facts about an unfinished job: where the guest is, and what the job waits for. */
 static JsonNode *ask_status(VmigWatch *watch, JsonObject *result)
 {
     const char *job = vmig_look_text(result, "job");
@@ -97,7 +96,7 @@ static JsonNode *ask_status(VmigWatch *watch, JsonObject *result)
 
     if (job == NULL || (g_strcmp0(outcome, "parked") != 0 && g_strcmp0(outcome, "failed") != 0))
         return NULL;
-    return vmig_session_status(watch->session, job, NULL); /* without it less is said */
+    return vmig_session_status(watch->session, job, NULL); /* without it the text is shorter */
 }
 
 int vmig_watch_end(VmigWatch *watch, VmigWish wish, JsonNode *result, const GError *error)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A command that works on a job: its events are shown, signals ask it to go back, its result is told. */
+/* Runs a command on a job: shows its events, rolls it back on signals, prints its result. */
 #pragma once
 
 #include "api/vmig-snap.h"
@@ -13,12 +13,12 @@ typedef enum {
     VMIG_WISH_BACK,    /* cancel */
 } VmigWish;
 
-/* background: NULL in the foreground. From now on SIGINT and SIGTERM interrupt the session, and SIGHUP does nothing. */
+/* background: NULL in the foreground. From now on SIGINT and SIGTERM interrupt the session, and SIGHUP is ignored. */
 VmigWatch *vmig_watch_new(VmigSession *session, const VmigMode *mode, VmigBackground *background);
 void vmig_watch_free(VmigWatch *watch);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigWatch, vmig_watch_free)
 
-/* Tells the result, or the error where that is NULL. Returns the exit code. */
+/* Prints the result, or the error if result is NULL. Returns the exit code. */
 int vmig_watch_end(VmigWatch *watch, VmigWish wish, JsonNode *result, const GError *error);
-/* A line for people that belongs to the result; nothing with --json or --quiet. */
+/* Prints a line that belongs to the result; nothing with --json or --quiet. */
 void vmig_watch_say(VmigWatch *watch, const char *text);

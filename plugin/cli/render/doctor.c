@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What doctor found and purge removed, as pages for people. */
+/* Renders the results of doctor and purge as text. */
 #include "cli/render/render.h"
 
 #include <string.h>
@@ -19,7 +19,7 @@ static void append_finding(GString *out, JsonObject *finding)
     if (vmig_look_text(finding, "repair") == NULL)
         return;
     g_autofree char *repair = vmig_look_shown(finding, "repair");
-    /* Of what is repaired only what is still to know: the command that did it is no news. */
+    /* After a repair print only what the user still needs to know, not the command that did it. */
     if (!fixed)
         g_string_append_printf(out, "%-9s To do: %s\n", "", repair);
     else if (!g_str_has_prefix(repair, "vmig-snap doctor --fix"))

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Jobs: one at length, many as a table. */
+/* Renders jobs: one in detail, or several as a table. */
 #include "cli/render/render.h"
 
 #include <string.h>
@@ -13,7 +13,7 @@ char *vmig_render_time(gint64 seconds)
 {
     g_autoptr(GDateTime) time = seconds != 0 ? g_date_time_new_from_unix_local(seconds) : NULL;
 
-    /* Not %F %T: their digits may be those of the locale. */
+    /* Not %F %T: their digits may depend on the locale. */
     return time != NULL
                ? g_strdup_printf("%04d-%02d-%02d %02d:%02d:%02d", g_date_time_get_year(time),
                                  g_date_time_get_month(time), g_date_time_get_day_of_month(time),
@@ -51,7 +51,7 @@ static void append_error(GString *out, JsonObject *error)
     append_text(out, "to do", error, "hint");
 }
 
-/* Where it is not the reason itself. */
+/* Only if it differs from the reason. */
 static void append_last(GString *out, JsonObject *last, JsonObject *reason)
 {
     if (last == NULL || g_strcmp0(vmig_look_text(last, "message"), vmig_look_text(reason, "message")) == 0)
@@ -78,7 +78,7 @@ static void append_holder(GString *out, JsonObject *job)
         g_string_append(out, "  held by   no process of this host\n");
 }
 
-/* What ends a job that is parked. */
+/* The commands that end a parked job. */
 static void append_exits(GString *out, JsonObject *job)
 {
     JsonArray *exits = json_object_get_array_member(job, "exits");
@@ -143,7 +143,7 @@ char *vmig_render_status(JsonObject *status)
     return g_string_free(out, FALSE);
 }
 
-/* Columns as wide as their widest cell; what is in the last one is not filled up. */
+/* Columns are as wide as their widest cell; the last column is not padded. */
 static void append_table(GString *out, GPtrArray *rows, guint columns)
 {
     g_autofree glong *width = g_new0(glong, columns);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Tolerant reading of JSON: the getters of json-glib complain on stderr about what is not there. */
+/* Tolerant reading of JSON: json-glib's getters print warnings for missing members. */
 #include "cli/render/look.h"
 
 #include "core/amount.h"
@@ -32,7 +32,7 @@ gint64 vmig_look_number(JsonObject *object, const char *name)
     JsonNode *node = value_of_type(member(object, name), G_TYPE_INT64);
     JsonNode *fraction = value_of_type(member(object, name), G_TYPE_DOUBLE);
 
-    if (fraction != NULL) /* the cast of what does not fit has no defined value */
+    if (fraction != NULL) /* casting a value that does not fit is undefined */
         return (gint64)CLAMP(json_node_get_double(fraction) + 0.5, -9e18, 9e18);
     return node != NULL ? json_node_get_int(node) : 0;
 }
@@ -86,7 +86,7 @@ char *vmig_look_shown(JsonObject *object, const char *name)
 
 char *vmig_look_amount(JsonObject *object, const char *name)
 {
-    /* A sum that did not fit is 2^64 - 1 in the library, which JSON's signed numbers have as -1. */
+    /* A sum that does not fit is 2^64 - 1 in the library, and -1 as JSON's signed number. */
     gint64 bytes = vmig_look_number(object, name);
 
     return bytes >= 0 ? vmig_amount_format((guint64)bytes) : g_strdup("more than 9.22 EB");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A plan as a page. */
+/* Renders a plan as text. */
 #include "cli/render/render.h"
 
 #include <string.h>
@@ -92,7 +92,7 @@ static void append_list(GString *out, JsonObject *plan, const char *name)
 {
     for (guint i = 0; i < vmig_look_count(plan, name); i++) {
         const char *text = vmig_look_text_element(plan, name, i);
-        g_string_append_printf(out, "  - %s\n", text != NULL ? text : "?"); /* the library escaped it */
+        g_string_append_printf(out, "  - %s\n", text != NULL ? text : "?"); /* escaped by the library */
     }
 }
 

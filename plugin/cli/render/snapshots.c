@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The tree of snapshots. Without recursion: a chain of ten thousand is legal, if odd. */
+/* The tree of snapshots. Without recursion, because a chain of ten thousand is valid. */
 #include "cli/render/render.h"
 
 #include <string.h>
 
 #include "cli/render/look.h"
 
-/* From here on nothing is drawn further to the right; the depth is written instead. */
+/* Deeper snapshots are not indented further; their depth is printed instead. */
 #define DEEPEST 20
 
 typedef struct {
@@ -17,8 +17,8 @@ typedef struct {
 
 typedef struct {
     Node *node;
-    char *before; /* what is drawn left of it, without its own branch */
-    guint depth;  /* 0: a root */
+    char *before; /* drawn to its left, without its own branch */
+    guint depth;  /* 0: root */
     gboolean last;
 } Visit;
 
@@ -114,7 +114,7 @@ void vmig_render_snapshots(GString *out, JsonObject *plan, const char *indent, g
         g_ptr_array_add(above != NULL ? above->children : roots, node);
     }
     walk(out, roots, indent, utf8);
-    for (guint i = 0; i < n; i++) { /* a circle has no root, and is to be seen all the same */
+    for (guint i = 0; i < n; i++) { /* a cycle has no root, but must be shown, too */
         Node *node = nodes->pdata[i];
         g_autoptr(GPtrArray) one = g_ptr_array_new();
         g_ptr_array_add(one, node);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What verify found, as a page that somebody can keep. */
+/* Renders the result of verify, as a page to save. */
 #include "cli/render/render.h"
 
 #include <string.h>
