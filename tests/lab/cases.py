@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What the lab tests of vmig-snap share: a runner, guests, one watched migration, and two proofs.
+"""Shared by the lab tests of vmig-snap: a runner, guests, a watched migration, and two proofs.
 
 A test file has functions test_*(case) and ends with `sys.exit(main(__file__, globals()))`:
 
@@ -9,13 +9,13 @@ A test file has functions test_*(case) and ends with `sys.exit(main(__file__, gl
         move.run()
         move.prove_arrived()
 
-One lab serves the whole file. After each test the guests and their files are removed; after a test
-that failed the lab is taken down and made anew, so that no test suffers from another.
+One lab serves the whole file. After each test the guests and their files are removed. After a failed test the lab is
+rebuilt, so that no test affects another.
 
 Command line of every test file:
     [--binary PATH] [-k PATTERN] [--all] [--repeat N] [--list] [--dir FOLDER] [--keep]
-prints `ok - NAME (SECONDS)`, `not ok - NAME: WHY`, `skip - NAME: WHY` and at the end
-`N passed, N failed, N skipped`. A skipped test is a failed one where CI=true.
+prints `ok - NAME (SECONDS)`, `not ok - NAME: WHY`, `skip - NAME: WHY` and at the end `N passed, N failed, N skipped`.
+With CI=true a skipped test counts as failed.
 """
 import argparse
 import dataclasses
@@ -38,10 +38,10 @@ from migration import SILENT, Migration
 
 BINARY = ROOT / 'build/plugin/vmig-snap'
 
-# Two snapshots with memory, writes between them: the least that can go wrong.
+# Two snapshots with memory and writes between them: the smallest tree that can go wrong.
 TWO = [('take', 'one', 'the first'), ('take', 'two', '')]
 
-# A guest that is not busy: 40 writes a second to 8 MiB, each read back by the guest itself.
+# A guest with little load: 40 writes a second to 8 MiB, each read back by the guest itself.
 CALM = 'vmig.verify=1 vmig.region_mb=8 vmig.rate=40'
 
 
@@ -49,9 +49,9 @@ CALM = 'vmig.verify=1 vmig.region_mb=8 vmig.rate=40'
 
 @dataclasses.dataclass
 class Disk:
-    """One disk to make. path: default IMAGES/<guest>-<target>.<fmt>. below: paths of the files it
-    lies on, deepest last, made with a content and one internal snapshot each. attributes: more of
-    <disk>, such as "snapshot='no'"; xml: more children."""
+    """A disk to create. path: default IMAGES/<guest>-<target>.<fmt>. below: paths of its backing files, deepest last;
+    each gets content and one internal snapshot. attributes: additional ones of <disk>, such as "snapshot='no'"; xml:
+    additional children."""
     target: str = 'vda'
     size: str = '192M'
     fmt: str = 'qcow2'
@@ -73,7 +73,7 @@ class Guest:
     disks: list
 
     def __post_init__(self):
-        self.born = self.host  # where it ran first; host is where it is now
+        self.born = self.host  # where it first ran; host is where it is now
 
     def all_files(self):
         """Every file of every disk."""
@@ -81,7 +81,7 @@ class Guest:
 
 
 def _fill(lab, host, disk, path, index):
-    """Content that no guest wrote, beyond what the writer of the lab's guest uses."""
+    """Content that no guest wrote, outside the area that the lab guest's writer uses."""
     if disk.fill_mb:
         lab.fill_disk(host, path, disk.fill_mb, 64 + index * disk.fill_mb, disk.fmt)
 
@@ -114,7 +114,7 @@ def guest_xml(lab, name, disks, chains, cmdline=CALM, memory_mib=128, devices=''
 
 
 def define(lab, host, xml):
-    """virsh define from a text."""
+    """virsh define with this text."""
     file = lab.dir / host / 'run/define.xml'
     file.write_text(xml)
     try:
@@ -126,13 +126,13 @@ def define(lab, host, xml):
 # --- the runner ----------------------------------------------------------------------------------
 
 def shared(function):
-    """Mark a test that leaves its guests to the next one: see Case.guest_once()."""
+    """Mark a test that leaves its guests to the next test: see Case.guest_once()."""
     function.shared = True
     return function
 
 
 class Case:
-    """What a test function gets: the lab, and makers of guests and migrations."""
+    """Passed to each test function: the lab, and factories for guests and migrations."""
 
     def __init__(self, lab, binary):
         self.lab, self.binary = lab, binary
@@ -169,7 +169,7 @@ class Case:
         return Guest(name, host, files, disks)
 
     def guest_once(self, key, make):
-        """The guest that the @shared tests have in common, made by the first that needs it."""
+        """The guest that the @shared tests share, made by the first test that needs it."""
         if key not in self._once:
             self.clean()
             self._once[key] = make()
@@ -180,7 +180,7 @@ class Case:
         return Migration(self, guest, args, **options)
 
     def call(self, host, *argv, env=None, timeout=60):
-        """Run vmig-snap on a host to its end; the Call."""
+        """Run vmig-snap on a host until it exits; returns the Call."""
         return Call(self.lab, host, argv, env).wait(timeout)
 
     def clean(self):
@@ -190,7 +190,7 @@ class Case:
         for host in HOSTS:
             for name in lab.virsh(host, 'list', '--all', '--name').split('\n'):
                 if name:
-                    if lab.qemu_pid(host, name):  # libvirt gives it two seconds to end by itself
+                    if lab.qemu_pid(host, name):  # libvirt would wait two seconds for its exit
                         lab.kill_qemu(host, name)
                     lab.remove_guest(host, name)
             for folder in [*lab.image_folders(), '/var/log/libvirt/console']:
@@ -199,7 +199,7 @@ class Case:
 
 
 def _run_one(case, name, function):
-    """Run one test; returns 'ok', 'not ok' or 'skip', having said so."""
+    """Run one test and print its result; returns 'ok', 'not ok' or 'skip'."""
     begin = time.monotonic()
     keep = getattr(function, 'shared', False)
     try:
@@ -239,8 +239,8 @@ def _parse(file):
 
 
 def _own_folder(wanted, stem):
-    """A folder for the lab that no living runner has, and the lock that says so: what is in it is
-    the lab of a dead one."""
+    """A folder for the lab that no other running process uses, and its lock. Any content of the folder is the lab of a
+    dead process."""
     for n in range(1, 20):
         folder = wanted or f'/var/tmp/vmig-lab-{stem}{"" if n == 1 else f"-{n}"}'
         lock = open(f'{folder}.lock', 'w')
@@ -261,7 +261,7 @@ def _selected(args, names):
 
 
 def _run_all(case, tests, args, counts):
-    """Run the tests, each in a lab that is as new; returns whether the lab is to be kept."""
+    """Run the tests, each in a clean lab; returns whether the lab should be kept."""
     for _ in range(args.repeat):
         for name, function in tests.items():
             how = _run_one(case, name, function)
@@ -289,7 +289,7 @@ def main(file, names):
         print(f'{args.binary} does not exist: build first, or --binary PATH', file=sys.stderr)
         return 1
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    # A shell that starts us in the background ignores it, and vmig-snap would inherit that: no test could press ^C.
+    # A shell that runs this in the background ignores SIGINT, and vmig-snap would inherit that: no test could press ^C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     folder, lock = _own_folder(args.dir, pathlib.Path(file).stem.removeprefix('test_'))
     lab = Lab(folder, replace=True)

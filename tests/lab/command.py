@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""vmig-snap as a test runs it: what it prints, when, and whether that keeps to the contract."""
+"""Runs vmig-snap in a test: records its output and timing, and checks them against the contract."""
 import json
 import os
 import pathlib
@@ -18,11 +18,11 @@ DONE, USAGE, REFUSED, ROLLED_BACK, UNFINISHED, LOCKED = 0, 2, 3, 4, 5, 6
 
 
 class Failure(AssertionError):
-    """What a test says when the thing it tests is wrong."""
+    """Raised by a test that found a defect."""
 
 
 class Skip(Exception):
-    """A test that cannot be made here, and why."""
+    """Raised by a test that cannot run here, with the reason."""
 
 
 def need(truth, *words):
@@ -32,7 +32,7 @@ def need(truth, *words):
 
 
 def transitions():
-    """{state: {states that may follow}} as plugin/core/states.def has it."""
+    """{state: {states that may follow}} from plugin/core/states.def."""
     text = re.sub(r'/\*.*?\*/', '', STATES_DEF.read_text(), flags=re.S)
     table = {}
     for name, rest in re.findall(r'VMIG_STATE\((\w+),(.*?)(?=VMIG_STATE\(|\Z)', text, re.S):
@@ -42,7 +42,7 @@ def transitions():
 
 
 class Output(threading.Thread):
-    """Reads what a running vmig-snap prints, and when: lines = [(seconds since start, text)]."""
+    """Reads the output of a running vmig-snap with timestamps: lines = [(seconds since start, text)]."""
 
     def __init__(self, stream):
         super().__init__(daemon=True)
@@ -55,9 +55,9 @@ class Output(threading.Thread):
 
 
 class Call:
-    """One vmig-snap that runs or has run. events: [(seconds, dict)] of --json.
+    """A running or finished vmig-snap. events: [(seconds, dict)] of --json.
 
-    merge: what plan and migrate are given as --merge, unless their arguments say which; None: nothing.
+    merge: the --merge option for plan and migrate, unless their arguments contain one; None: no option.
     """
 
     merge = None
@@ -73,7 +73,7 @@ class Call:
         self.seconds = None
 
     def wait(self, timeout=120):
-        """Until it ends; returns self. One that does not end is killed and the test fails."""
+        """Wait for its exit; returns self. On timeout it is killed and the test fails."""
         try:
             self.code = self.process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -88,17 +88,17 @@ class Call:
 
     @property
     def stdout(self):
-        """All it printed so far."""
+        """All of standard output so far."""
         return ''.join(line for _, line in self._out.lines)
 
     @property
     def stderr(self):
-        """All it complained of so far."""
+        """All of standard error so far."""
         return ''.join(line for _, line in self._err.lines)
 
     @property
     def events(self):
-        """[(seconds, event)] so far; raises for a line that is no JSON object."""
+        """[(seconds, event)] so far; fails on a line that is not a JSON object."""
         found = []
         for seconds, line in list(self._out.lines):
             event = json.loads(line)
@@ -108,12 +108,12 @@ class Call:
 
     @property
     def document(self):
-        """The one document that plan, status, list print with --json."""
+        """The single document that plan, status and list print with --json."""
         return json.loads(self.stdout)
 
     @property
     def result(self):
-        """The last event."""
+        """The "result" event."""
         found = [event for _, event in self.events if event.get('event') == 'result']
         need(found, 'there was no result:', self.tail())
         return found[-1]
@@ -133,24 +133,24 @@ class Call:
         return [event for _, event in self.events if event.get('event') == 'retry']
 
     def wait_state(self, state, timeout=60):
-        """Until it says that it entered this state."""
+        """Wait until it reports that it entered this state."""
         wait_until(lambda: self.process.poll() is not None or
                    any(name == state for _, name in self.states()), timeout, f'state {state}')
         need(any(name == state for _, name in self.states()),
              f'it ended before the state {state}:', self.tail())
 
     def interrupt(self, sig=signal.SIGINT):
-        """What ^C does."""
+        """Send the signal of ^C."""
         os.kill(self.process.pid, sig)
 
     def tail(self):
-        """The last it said, for a failure's message."""
+        """The end of its output, for a failure's message."""
         lines = [line for _, line in self._out.lines if '"progress"' not in line][-4:]
         return f'{"".join(lines)[-1500:]} {self.stderr[-1500:]}'.strip()
 
 
 def check_events(call, outcome):
-    """[] or what is against the contract in the lines of a --json run, in words."""
+    """[] or the violations of the contract in the lines of a --json run, as text."""
     wrong = []
     table = transitions()
     events = call.events
@@ -185,7 +185,7 @@ def _check_progress(progress):
             wrong.append(f'progress beyond the end: {event}')
         times.setdefault((event.get('phase'), event.get('disk')), []).append(seconds)
     for (phase, disk), when in times.items():
-        # The last one of a phase may come at once; what is read here has waited in a pipe.
+        # The last event of a phase may come at once, and the lines read here were delayed by a pipe.
         if any(b - a < 0.9 for a, b in zip(when, when[5:])):
             wrong.append(f'more than 4 progress events a second for {disk} in {phase}')
     return wrong[:5]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The files of a lab host: libvirt, ssh, names. Minimal and our own; only /etc/shadow is copied."""
+"""The configuration files of a lab host: libvirt, ssh, names. All are minimal; only /etc/shadow is copied."""
 import os
 import pathlib
 import subprocess
@@ -17,8 +17,8 @@ host_uuid = "{uuid}"
 log_level = 3
 log_outputs = "2:file:/var/log/libvirt/libvirtd.log"
 '''
-# stdio_handler: QEMU writes the console file itself, so that a line that the guest has printed is
-# in the file, whatever is killed next.
+# stdio_handler: QEMU writes the console file itself, so that each printed line is in the file, whatever process is
+# killed next.
 QEMU = '''\
 user = "root"
 group = "root"
@@ -92,9 +92,9 @@ def _write_names(base):
     lines = ['127.0.0.1 localhost'] + [f'{ADDRESS[h]} {NAME[h]}' for h in HOSTS]
     (base / 'etc-hosts').write_text('\n'.join(lines) + '\n')
     (base / 'etc-machine-id').write_text(uuid.uuid4().hex + '\n')
-    # bash reads it even for a command over ssh, and the machine's may change PATH.
+    # bash reads it even for a command over ssh, and the machine's own may change PATH.
     (base / 'root-bashrc').touch()
-    # sshd without PAM refuses a root whose password field says "locked".
+    # Without PAM, sshd refuses root if its password field says "locked".
     shadow = pathlib.Path('/etc/shadow')
     if shadow.exists():
         text = ''.join(':'.join(['root', '*', *line.split(':')[2:]]) if line.startswith('root:')
@@ -104,8 +104,8 @@ def _write_names(base):
 
 
 def _write_users(base):
-    """The users that Debian's libvirt insists on at its start (virGetUserID of its compiled-in defaults). They come
-    with libvirt-daemon-system, which would also bring units, a network and a /etc/libvirt to the machine."""
+    """The users that Debian's libvirt requires at startup (virGetUserID of its compiled-in defaults). They come with
+    libvirt-daemon-system, which would also install units, a network and an /etc/libvirt on the machine."""
     missing = {'passwd': ['libvirt-qemu:x:64055:64055:Libvirt Qemu:/var/lib/libvirt:/usr/sbin/nologin'],
                'group': ['libvirt-qemu:x:64055:', 'kvm:x:64056:', 'libvirt:x:64057:']}
     for name, lines in missing.items():
@@ -117,7 +117,7 @@ def _write_users(base):
 
 
 def make_run(base):
-    """What a booting host finds in its /run."""
+    """The content of /run after a boot."""
     for name in ('run/lock', 'run/sshd', 'run/libvirt'):
         (base / name).mkdir(parents=True, exist_ok=True)
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What the guest promised: the console lines of guest/init.c as chains of acknowledged writes.
+"""The guest's promises: the console lines of guest/init.c as chains of acknowledged writes.
 
-Each write names the one before it by hash, so the lines of both hosts' console files, with any
-number of migrations and reverts, form a tree per disk. The guest's present is one leaf of it; the
-way from the leaf back to the boot is what the disk must hold. A revert goes on from an inner node;
-two hosts that both go on from one node without a revert are two running copies of the guest.
+Each write names its predecessor by hash. So the lines in both hosts' console files form a tree per disk, whatever the
+number of migrations and reverts. The guest's current state is one leaf; the path from that leaf back to the boot is
+what the disk must hold. A revert continues from an inner node. If both hosts continue from one node without a revert,
+two copies of the guest run.
 """
 import collections
 import dataclasses
@@ -40,14 +40,14 @@ class WriteLog:
     """The writes found in console files.
 
     consoles   {host: bytes}, in the order in which the guest first came to the hosts
-    errors     the guest's own complaints: ERROR (a read-back failed) and E (a write failed) lines
-    damaged    console lines that say W but do not check: a revert or a kill of QEMU cuts the line
-               that is being printed, and the next QEMU goes on in the same line of the file
+    errors     the guest's own errors: ERROR (a read-back failed) and E (a write failed) lines
+    damaged    lines that start with W but are not valid: a revert or a kill of QEMU truncates the line
+               being printed, and the next QEMU appends to it
     """
 
     def __init__(self, consoles):
         self.order = {host: i for i, host in enumerate(consoles)}
-        self.writes = {}      # (disk, hash) -> Write; the first line of several equal ones
+        self.writes = {}      # (disk, hash) -> Write; the first of several equal lines
         self.by_host = {}     # (host, disk) -> [Write], as printed
         self.boots = []       # (host, at, nonce)
         self.errors = []
@@ -61,7 +61,7 @@ class WriteLog:
             self._take(host, at, line)
 
     def _joined(self, consoles):
-        """A line that the switchover cut in two is put together where its end came out."""
+        """Joins a line that the switchover split between two hosts' consoles."""
         texts = dict(consoles)
         for first in consoles:
             tail = texts[first].rpartition(b'\n')[2]
@@ -94,7 +94,7 @@ class WriteLog:
         self.damaged.append((host, at, line))
 
     def disks(self):
-        """The letters of all disks that were ever written to."""
+        """The letters of all disks that were written to."""
         return sorted({disk for disk, _ in self.writes})
 
     def hosts(self):
@@ -107,7 +107,7 @@ class WriteLog:
         return writes[-1] if writes else None
 
     def path(self, leaf):
-        """From this write back to the first of the first boot: yields the writes, newest first."""
+        """Yields the writes from this one back to the first of the first boot, newest first."""
         while leaf:
             yield leaf
             leaf = self.parent(leaf)
@@ -121,7 +121,7 @@ class WriteLog:
         return self._before_boot(write) if first else self._over_gap(write)
 
     def _over_gap(self, write):
-        """A line is missing: the newest known write of the same boot with a smaller number."""
+        """For a missing line: the newest known write of the same boot with a smaller number."""
         best = None
         for (host, disk), writes in self.by_host.items():
             if disk != write.disk:
@@ -134,7 +134,7 @@ class WriteLog:
         return best
 
     def _before_boot(self, write):
-        """The last write before the boot that this one is the first write of."""
+        """The last write before the boot that begins with this write."""
         boot = next((b for b in self.boots if b[2] == write.nonce), None)
         if boot is None:
             return None
@@ -148,14 +148,14 @@ class WriteLog:
         return None
 
     def last_acknowledged(self, disk, host):
-        """{block: Write} that the disk must hold, the guest being where `host` last printed."""
+        """{block: Write} that the disk must hold if `host` printed the guest's last line."""
         newest = {}
         for write in self.path(self.leaf(disk, host)):
             newest.setdefault(write.block, write)
         return newest
 
     def forks(self, between_hosts=True):
-        """Writes after which the guest went two ways: [(disk, seq, {hosts})].
+        """Writes with two different successors: [(disk, seq, {hosts})].
 
         A fork between hosts without a revert or a rollback of the guest means that two copies ran.
         """
@@ -171,16 +171,16 @@ class WriteLog:
         return found
 
     def gaps(self, disk, host):
-        """How many lines are missing on the way from the leaf back."""
+        """The number of missing lines on the path from the leaf back."""
         return sum(1 for write in self.path(self.leaf(disk, host))
                    if (disk, write.prev) not in self.writes and
                    write.prev != chain_hash(write.nonce, disk, 0, 0, 0, 0))
 
     def longest_stall(self, disk, host, since_seq=0):
-        """(milliseconds, seq) of the longest time between the starts of two writes in a row.
+        """(milliseconds, seq) of the longest time between the starts of two consecutive writes.
 
-        By the guest's clock, which stands still while the guest is paused: this is what blocked I/O
-        cost the running guest. oracle.StallWatch sees pauses too.
+        Uses the guest's clock, which stops while the guest is paused, so it measures how long I/O was blocked in the
+        running guest. oracle.StallWatch includes pauses.
         """
         worst = (0.0, 0)
         later = None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What there is to know about a guest and its files on a host, so that before and after compare."""
+"""All facts about a guest and its files on a host, to compare before and after."""
 import dataclasses
 import hashlib
 import json
@@ -13,7 +13,7 @@ from hostns import HOSTS
 
 
 def file_digest(lab, host, path):
-    """SHA-256 over the bytes of a file; of a link, where it leads."""
+    """SHA-256 of a file's bytes; for a link, its target."""
     if lab.path(host, path).is_symlink():
         return os.readlink(lab.path(host, path))
     with open(lab.path(host, path), 'rb') as file:
@@ -21,14 +21,14 @@ def file_digest(lab, host, path):
 
 
 def normal_xml(text, paths=None):
-    """A definition without what libvirt itself changes and nobody can put back:
+    """A definition without the parts that libvirt itself changes and that cannot be restored:
 
-    - index='N' of live sources and backing stores: QEMU's node numbers, counted up with every
+    - index='N' of live sources and backing stores: QEMU's node numbers, incremented for every
       image that is opened
-    - an empty <metadata/>: libvirt keeps the element when its last child is removed
-    - id='N' of a running <domain>: counted up by each libvirtd
-    - the alias of the USB controller that is not there (model='none'): a restarted libvirtd has none
-    paths: {path: path to read in its place}
+    - an empty <metadata/>: libvirt keeps the element after its last child is removed
+    - id='N' of a running <domain>: incremented by each libvirtd
+    - the alias of the disabled USB controller (model='none'): a restarted libvirtd has none
+    paths: {path: path to replace it with}
     """
     text = re.sub(r"(<(?:source|backingStore) [^>]*?) index='\d+'", r'\1', text)
     text = re.sub(r'\n *<metadata/>', '', text)
@@ -40,8 +40,8 @@ def normal_xml(text, paths=None):
 
 
 def persistent_xml(text, paths=None):
-    """normal_xml() of a persistent definition, and without <backingStore>: libvirt writes the chain
-    into it at the pivot of a commit, where the administrator had left it out."""
+    """normal_xml() of a persistent definition without <backingStore>: at the pivot of a commit, libvirt writes the
+    chain into a definition in which the administrator had omitted it."""
     root = ET.fromstring(normal_xml(text, paths))
     for disk in root.iterfind('devices/disk'):
         for store in disk.findall('backingStore'):
@@ -50,8 +50,8 @@ def persistent_xml(text, paths=None):
 
 
 def sorted_controllers(text):
-    """A definition with its controllers in one order: those that libvirt adds to what it is told
-    come in another place than where the next libvirt puts them when it is told them."""
+    """A definition with its controllers sorted: libvirt puts the controllers that it adds in another place than the
+    next libvirt does when it reads them."""
     root = ET.fromstring(text)
     devices = root.find('devices')
     places = [i for i, child in enumerate(devices) if child.tag == 'controller']
@@ -73,7 +73,7 @@ def difference(before, after):
 
 @dataclasses.dataclass
 class Facts:
-    """All that must survive of a guest on a host: see gather()."""
+    """Everything that must survive of a guest on a host: see gather()."""
     state: str
     live: str
     persistent: str
@@ -85,7 +85,7 @@ class Facts:
 
 
 def gather(lab, host, guest, files=None, paths=None):
-    """Facts of a guest. files: its files there. paths: {path there: path to call it}."""
+    """The facts of a guest. files: its files on that host. paths: {path there: path to report instead}."""
     files = files if files is not None else guest.all_files()
     name, paths = guest.name, paths or {}
     state = lab.state(host, name)
@@ -110,7 +110,7 @@ def files_there(lab, host):
 
 
 def run_folder_left(lab, host):
-    """What is in /run/vmig-snap beside the empty folders and the lock files that stay."""
+    """What is in /run/vmig-snap except the empty folders and lock files that stay."""
     root = lab.path(host, '/run/vmig-snap')
     if not root.is_dir():
         return []
@@ -119,7 +119,7 @@ def run_folder_left(lab, host):
 
 
 def image_checks(lab, host, paths):
-    """[] or what qemu-img check says against these images (the guest must be still)."""
+    """[] or the errors of qemu-img check on these images (the guest must not write)."""
     wrong = []
     for path in paths:
         if str(path).endswith('.raw'):
@@ -132,13 +132,13 @@ def image_checks(lab, host, paths):
 
 
 def backing_names(lab, host, path):
-    """(backing file, its format) as the header of an image says."""
+    """(backing file, its format) from the header of an image."""
     info = json.loads(lab.run(host, ['qemu-img', 'info', '-U', '--output=json', path]).stdout)
     return info.get('backing-filename'), info.get('backing-filename-format')
 
 
 def same_definitions(before, now):
-    """[] or what differs between two Facts of a guest that should be as before, in words."""
+    """[] or the differences between two Facts that should be equal, as text."""
     wrong = []
     for name, normal in (('live', normal_xml), ('persistent', persistent_xml)):
         left, right = normal(getattr(before, name)), normal(getattr(now, name))
@@ -154,9 +154,9 @@ def same_definitions(before, now):
 
 
 class Untouched:
-    """Proof that something changed nothing at all; the guest must not write meanwhile.
+    """Proves that something changed nothing; the guest must not write meanwhile.
 
-    with Untouched(case, guest): run what must not touch anything
+    with Untouched(case, guest): run what must not change anything
     """
 
     def __init__(self, case, guest, host='a'):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Faults a test can inject into the lab's hosts. Mixed into lab.Lab."""
+"""Faults that a test can inject into the lab's hosts. Mixed into lab.Lab."""
 import os
 import shutil
 import signal
@@ -16,7 +16,7 @@ class FaultsMixin:
         self.run(host, ['ip', 'link', 'set', 'eth0', 'up' if up else 'down'])
 
     def silence(self, on, host='b'):
-        """Drop (True) every packet that reaches this host, without a word to the sender."""
+        """Drop (True) every packet that arrives at this host, without notifying the sender."""
         rule = ['INPUT', '-i', 'eth0', '-j', 'DROP']
         self.run(host, ['iptables', '-I' if on else '-D', *rule])
 
@@ -33,16 +33,16 @@ class FaultsMixin:
         self.run(host, ['mount', '-t', 'tmpfs', '-o', f'size={size}', 'vmig-small', path])
 
     def freeze(self, host, on, *names):
-        """SIGSTOP (or SIGCONT) processes with these names; if none, all but the holder."""
+        """SIGSTOP (or SIGCONT) the processes with these names; without names, all but the holder."""
         for pid in self.processes(host, *names):
             if pid != self.pids[host]:
                 os.kill(pid, signal.SIGSTOP if on else signal.SIGCONT)
 
     def crash(self, host):
-        """The host's power goes: every process but the holder is killed, /run is empty again.
+        """Power failure of the host: every process but the holder is killed, and /run is emptied.
 
-        What was written without a flush is still there (the kernel goes on), so this shows what a
-        tool forgets, not what a disk forgets. boot() starts the host's daemons again.
+        Data written without a flush is still there (the kernel survives), so this shows what a tool loses, not what a
+        disk loses. boot() starts the host's daemons again.
         """
         hostns.kill(lambda: [pid for pid in hostns.processes(self.dir, (host,))
                              if pid != self.pids[host]])

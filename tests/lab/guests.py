@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What a test needs around guests: images, domains, snapshot trees. Mixed into lab.Lab."""
+"""Images, domains and snapshot trees for tests. Mixed into lab.Lab."""
 import os
 import pathlib
 import re
@@ -11,9 +11,9 @@ from xml.sax.saxutils import quoteattr
 GUEST = '/var/lib/libvirt/guest'
 CONSOLE = '/var/log/libvirt/console'
 
-# With rdrand the kernel's random numbers are ready before its first interrupt. Else they are some 19 s later, and Linux 6.1
-# then patches its code (the static key crng_is_ready) under the interrupts that use it: now and then the emulated CPU
-# takes that for an invalid instruction, and the guest panics.
+# With rdrand the kernel's random numbers are ready before its first interrupt. Otherwise they are ready about 19 s
+# later, and Linux 6.1 then patches its code (the static key crng_is_ready) while interrupts use it: sometimes the
+# emulated CPU takes the patched code for an invalid instruction, and the guest panics.
 DOMAIN = '''\
 <domain type='qemu'>
   <name>{name}</name>
@@ -43,12 +43,12 @@ DOMAIN = '''\
 </domain>
 '''
 
-# The default tree of make_tree(): names and descriptions that need escaping in XML, in a shell, in
-# the monitor's command line and on a terminal, and one name that looks like a qcow2 snapshot id.
+# The default tree of make_tree(): names and descriptions that need escaping in XML, in a shell, in the monitor's
+# command line and on a terminal, and one name that looks like a qcow2 snapshot ID.
 #   'first & <second>' -> "it's 100% ü" -> '7'      (first branch)
 #                      -> 'branch $(b)'             (second branch, current)
-# No name with a double quote or a backslash: libvirt 9.0 quotes it for QEMU's human monitor, which
-# refuses it, and libvirt reports success: a snapshot in its tree that no image has.
+# No name contains a double quote or a backslash: libvirt 9.0 quotes it for QEMU's human monitor, which refuses it, and
+# libvirt reports success. Its tree then has a snapshot that no image has.
 TREE = [('take', 'first & <second>', 'two "lines"\nwith \'quotes\' & <tags>'),
         ('take', "it's 100% ü", 'percent %s and \\ backslash'),
         ('take', '7', ''),
@@ -96,7 +96,7 @@ class GuestsMixin:
         return path
 
     def fill_disk(self, host, path, mb, offset_mb=0, fmt='qcow2'):
-        """Write `mb` MiB of random data into an image that nobody uses, through qemu-nbd."""
+        """Write `mb` MiB of random data into an unused image, through qemu-nbd."""
         image = f'driver=raw,offset={offset_mb << 20},size={mb << 20},' \
                 f'file.driver={fmt},file.file.driver=file,file.file.filename={path}'
         server = ['qemu-nbd', '--image-opts', '--cache=unsafe', '-e', '8', image]
@@ -121,7 +121,7 @@ class GuestsMixin:
         return f'{CONSOLE}/{domain}.log'
 
     def console(self, host, domain):
-        """What the guest has printed on this host so far, as bytes (b'' if it never was there)."""
+        """The guest's output on this host so far, as bytes (b'' if it never was there)."""
         try:
             return self.path(host, self.console_path(domain)).read_bytes()
         except FileNotFoundError:
@@ -142,11 +142,11 @@ class GuestsMixin:
                    vcpus=1, uuid=None, devices='', start=True, wait=True, timeout=60):
         """Define and start a guest that writes; with wait, until every disk has its first write.
 
-        disks     paths, or dicts with path and optional target, fmt, cache, error_policy, xml (more
+        disks     paths, or dicts with path and optional target, fmt, cache, error_policy, xml (additional
                   children of <disk>)
         machine   'pc-q35-7.2' or 'pc-i440fx-7.2'
         cmdline   for init.c, such as 'vmig.rate=200 vmig.region_mb=256 vmig.verify=1'
-        devices   more XML for <devices>
+        devices   additional XML for <devices>
         """
         text = self.guest_xml(name, disks, memory_mib, machine, cmdline, vcpus, uuid, devices)
         file = pathlib.Path(self.dir) / host / 'run' / f'define-{name}.xml'
@@ -174,7 +174,7 @@ class GuestsMixin:
                 if disk.find('source') is not None}
 
     def wait_writes(self, host, domain, n=10, timeout=60):
-        """Wait until each disk that writes has had n more writes acknowledged on this host."""
+        """Wait until each disk that is written to has n more writes acknowledged on this host."""
         letters = {target[-1] for target in self.disks(host, domain)}
         cmdline = ET.fromstring(self.virsh(host, 'dumpxml', domain)).findtext('os/cmdline') or ''
         only = re.search(r'vmig\.disks=(\w+)', cmdline)
@@ -187,19 +187,19 @@ class GuestsMixin:
                 return
             if time.monotonic() > deadline:
                 end = self.console(host, domain)
-                # A panic is told from where it begins; what the guest wrote in between is of no interest then.
+                # Report a panic from its beginning; the guest's earlier lines are not needed then.
                 oops = re.search(rb'^.*(?:BUG:|Oops:|invalid opcode|general protection|Kernel panic)', end, re.M)
                 raise TimeoutError(f'{domain} on {host}: writes {before} -> {now} in {timeout} s, '
                                    f'console ends {(end[oops.start():][:6000] if oops else end[-300:])!r}')
             time.sleep(0.05)
 
     def state(self, host, domain):
-        """The state as virsh words it ('running', 'paused', 'shut off'), None if not defined."""
+        """The state as virsh prints it ('running', 'paused', 'shut off'), None if not defined."""
         done = self.virsh(host, 'domstate', domain, check=False)
         return done.stdout.strip() if done.returncode == 0 else None
 
     def remove_guest(self, host, domain):
-        """Destroy and undefine a guest and all it has, if it is there; images stay."""
+        """Destroy and undefine a guest with all its metadata, if it exists; images are kept."""
         self.virsh(host, 'destroy', domain, check=False)
         self.virsh(host, 'undefine', domain, '--snapshots-metadata', '--managed-save',
                    '--checkpoints-metadata', '--nvram', check=False)
@@ -225,11 +225,11 @@ class GuestsMixin:
         self.virsh(host, 'snapshot-revert', '--domain', domain, '--snapshotname', name, *extra)
 
     def make_tree(self, host, domain, steps=None, writes=10):
-        """Build a snapshot tree on a running guest: take, go on writing, revert, take again.
+        """Build a snapshot tree on a running guest: take, keep writing, revert, take again.
 
         steps   list of ('take', name, description) and ('revert', name, None); default: TREE
         writes  acknowledged writes per disk between the steps, so that no two snapshots are equal
-        Returns the names in the order they were taken. Takes about 1 s a step.
+        Returns the names in the order in which they were taken. Takes about 1 s per step.
         """
         names = []
         for verb, name, description in steps or TREE:

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The two hosts of the lab as kernel objects: namespaces, mounts, veth, and their processes.
 
-A host is a holder process in network, mount and UTS namespaces of its own. The namespaces have no
-name: when the last process of a host is gone they are gone too, and nothing is left to clean up.
-The first mount of each host is a tiny tmpfs whose *source* names the lab; every process of the lab
-is found by that mark in its own /proc/PID/mountinfo, so a stale, half-up lab can be found and ended
-and nothing else can ever be taken for it.
+A host is a holder process in its own network, mount and UTS namespaces. The namespaces have no name: they vanish with
+the last process of the host, and nothing is left to clean up. The first mount of each host is a tiny tmpfs whose
+*source* names the lab. Every process of the lab has this mark in its /proc/PID/mountinfo. So a stale or incomplete lab
+can be found and ended, and no other process can be mistaken for it.
 """
 import contextlib
 import fcntl
@@ -22,8 +21,8 @@ HOSTS = ('a', 'b')
 ADDRESS = {'a': '192.0.2.1', 'b': '192.0.2.2'}
 NAME = {'a': 'vmig-a', 'b': 'vmig-b'}
 
-# (folder under DIR/HOST, where the host sees it). Folders first made on the machine as mount points
-# where it has none; see made_mount_points().
+# (folder under DIR/HOST, where the host sees it). Missing mount points are first created on the machine; see
+# made_mount_points().
 FOLDERS = [('run', '/run'), ('etc-libvirt', '/etc/libvirt'),
            ('var-lib-libvirt', '/var/lib/libvirt'), ('var-log-libvirt', '/var/log/libvirt'),
            ('var-cache-libvirt', '/var/cache/libvirt'),
@@ -73,7 +72,7 @@ def processes(directory, hosts=HOSTS):
     try:
         own |= set(_namespaces(1))
     except OSError:
-        pass  # in a container PID 1 may be out of reach, and with it all that shares its spaces
+        pass  # in a container PID 1 may be inaccessible, and then everything in its namespaces is, too
     seen = {}
     lab = set()
     for pid in _all_pids():
@@ -87,7 +86,7 @@ def processes(directory, hosts=HOSTS):
 
 
 def other_labs_exist():
-    """Whether any process of any lab, in whatever folder, is alive."""
+    """Whether any process of any lab, in any folder, is alive."""
     for pid in _all_pids():
         try:
             if _has_mark(pid, 'vmig-lab:'):
@@ -98,7 +97,7 @@ def other_labs_exist():
 
 
 def kill(pids_of, timeout=20.0):
-    """SIGKILL what pids_of() lists until it lists nothing; forks in between are caught too."""
+    """SIGKILL what pids_of() lists until it lists nothing; this also catches processes forked meanwhile."""
     deadline = time.monotonic() + timeout
     while pids := pids_of():
         for pid in pids:
@@ -112,7 +111,7 @@ def kill(pids_of, timeout=20.0):
 
 
 class _Locked:
-    """A lock over the machine-wide list of the mount points that labs have made."""
+    """A lock over the machine-wide list of the mount points that labs have created."""
 
     def __enter__(self):
         CACHE.mkdir(parents=True, exist_ok=True)
@@ -135,10 +134,10 @@ class _Locked:
 
 @contextlib.contextmanager
 def mount_points():
-    """The folders on the machine that the binds need are there while a host starts.
+    """Ensures that the mount points exist on the machine while a host starts.
 
-    Which of them were not there before is remembered. Locked until the host has them: a lab that goes away at the same
-    time would remove them, because it does not see this one yet.
+    Remembers which of them were missing. Locked until the host has its mounts: a lab that ends at the same time does
+    not see this one yet and would remove them.
     """
     with _Locked() as state:
         for _, target in FOLDERS:
@@ -151,7 +150,7 @@ def mount_points():
 
 
 def remove_mount_points():
-    """Remove the made folders that are still empty, unless another lab needs them.
+    """Remove the created folders that are still empty, unless another lab needs them.
 
     (Removing a folder detaches what other mount namespaces have mounted on it.)
     """
@@ -195,7 +194,7 @@ def _start(base, its_mark, name, pairs):
 
 
 def connect(pids):
-    """Join the two hosts by a veth pair made straight inside their namespaces."""
+    """Connect the two hosts by a veth pair created directly in their namespaces."""
     subprocess.run(['ip', 'link', 'add', 'name', 'eth0', 'netns', str(pids['a']), 'type', 'veth',
                     'peer', 'name', 'eth0', 'netns', str(pids['b'])], check=True)
     for host in HOSTS:
@@ -206,7 +205,7 @@ def connect(pids):
 
 
 def _copy_all(source, target):
-    """Copy files, each appearing whole or not at all."""
+    """Copy files; each appears complete or not at all."""
     if source.is_dir():
         target.mkdir(parents=True, exist_ok=True)
         for file in source.glob('*.xml'):
@@ -216,9 +215,9 @@ def _copy_all(source, target):
 
 
 def keep_capabilities(directory):
-    """Keep what libvirtd learnt about QEMU for the next lab: asking QEMU takes 8 s a host.
+    """Keep libvirtd's probed QEMU capabilities for the next lab: probing takes 8 s per host.
 
-    libvirtd itself checks that it still fits its own and QEMU's time stamps.
+    libvirtd itself checks that they still match its own and QEMU's timestamps.
     """
     for host in HOSTS:
         _copy_all(pathlib.Path(directory) / host / 'var-cache-libvirt/qemu/capabilities',
@@ -231,7 +230,7 @@ def give_capabilities(base):
 
 
 def remove_folder(directory):
-    """Remove the lab's folder; first detach what somebody mounted or looped inside it."""
+    """Remove the lab's folder; first detach leftover mounts and loop devices inside it."""
     prefix = f'{directory}/'
     loops = subprocess.run(['losetup', '-n', '-l', '-O', 'NAME,BACK-FILE'], capture_output=True,
                            text=True, check=False).stdout

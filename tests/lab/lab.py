@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Two real libvirt hosts on one machine, for tests that must migrate for real.
+"""Two real libvirt hosts on one machine, for tests with real migrations.
 
 Command line:
     python3 tests/lab/lab.py up|down|status [--dir DIR]
@@ -12,14 +12,14 @@ In a test:
         lab.make_guest('a', 'g', ['/var/lib/libvirt/images/g.qcow2'])
         lab.make_tree('a', 'g')
         lab.run('a', ['vmig-snap', 'migrate', 'g', 'qemu+ssh://vmig-b/system'])
-and look at the result with oracle.py. The guest helpers (make_disk, make_guest, make_tree, ...) are
-in guests.py, the faults (link, rate, crash, ...) in faults.py; Lab has them all.
+and check the result with oracle.py. The guest helpers (make_disk, make_guest, make_tree, ...) are in guests.py, the
+faults (link, rate, crash, ...) in faults.py; Lab has them all.
 
-The hosts are called 'a' and 'b' here, and know each other as vmig-a (192.0.2.1) and vmig-b
-(192.0.2.2). On both, first in the PATH of everything, also of ssh commands and libvirtd, are
-Lab.host_bin(HOST) and Lab.bin: put the built vmig-snap there. Everything else a host has for itself
-is in hostns.FOLDERS; the rest of the file system (/usr, /tmp, ...) is the machine's, shared.
-Everything lives under one folder, by default /var/tmp/vmig-lab or $VMIG_LAB_DIR. Needs root.
+The hosts are called 'a' and 'b' here, and know each other as vmig-a (192.0.2.1) and vmig-b (192.0.2.2). On both,
+Lab.host_bin(HOST) and Lab.bin come first in every PATH, including that of ssh commands and libvirtd: put the built
+vmig-snap there. hostns.FOLDERS lists everything that each host has for itself; the rest of the file system (/usr, /tmp,
+...) is shared with the machine. All files are under one folder, by default /var/tmp/vmig-lab or $VMIG_LAB_DIR. Needs
+root.
 """
 import argparse
 import json
@@ -44,7 +44,7 @@ IMAGES2 = '/srv/vmig2'
 
 
 class LabError(RuntimeError):
-    """The lab itself (not what is tested in it) failed."""
+    """The lab itself failed, not the program under test."""
 
 
 def wait_until(test, timeout=30.0, what='the condition', interval=0.02):
@@ -60,13 +60,13 @@ def wait_until(test, timeout=30.0, what='the condition', interval=0.02):
 class Lab(GuestsMixin, FaultsMixin):
     """A pair of hosts. Use as a context manager, or up() and down(), or attach() to one that is up.
 
-    dir   the folder of the lab ($VMIG_LAB_DIR, /var/tmp/vmig-lab). Labs in different folders do not
-          meet: each has its own networks, and both may use the same addresses.
+    dir   the folder of the lab ($VMIG_LAB_DIR, /var/tmp/vmig-lab). Labs in different folders are
+          independent: each has its own networks, and both may use the same addresses.
     env   extra environment for everything started in the hosts, also through ssh and by libvirtd.
           run() and popen() take more for one command.
-    replace   take down first whatever lab the folder holds (a killed test leaves one); also with
-          $VMIG_LAB_REPLACE=1. Without it up() refuses.
-    With $VMIG_LAB_KEEP=1 a lab whose `with` body raised is left up for a look (then: lab.py down).
+    replace   first take down any lab in the folder (a killed test leaves one); also with
+          $VMIG_LAB_REPLACE=1. Otherwise up() refuses.
+    With $VMIG_LAB_KEEP=1 a lab whose `with` body raised is left up for inspection (then: lab.py down).
     """
 
     def __init__(self, dir=None, env=None, replace=False):
@@ -92,9 +92,9 @@ class Lab(GuestsMixin, FaultsMixin):
     # --- life of the lab ---------------------------------------------------------------------
 
     def up(self):
-        """Make both hosts and wait until libvirtd and sshd of both answer. ~1 s.
+        """Create both hosts and wait until libvirtd and sshd of both answer. Takes about 1 s.
 
-        Raises LabError if a lab, whole or half, is already there in this folder.
+        Raises LabError if this folder already contains a lab, complete or not.
         """
         if self.replace:
             self.down()
@@ -111,7 +111,7 @@ class Lab(GuestsMixin, FaultsMixin):
             raise
 
     def down(self):
-        """End all processes of the lab, remove its namespaces and its folder; also half-up ones."""
+        """End all processes of the lab, remove its namespaces and its folder, even if it is incomplete."""
         hostns.kill(lambda: hostns.processes(self.dir))
         for holder in self._holders:
             holder.wait()
@@ -182,7 +182,7 @@ class Lab(GuestsMixin, FaultsMixin):
         return self.dir / host / 'bin'
 
     def environment(self, host):
-        """The whole environment a command in this host gets."""
+        """The whole environment of a command in this host."""
         path = f'{self.host_bin(host)}:{self.bin}:{SYSTEM_PATH}'
         return {'PATH': path, 'LANG': 'C.UTF-8', 'HOME': '/root', **self.extra_env}
 
@@ -195,9 +195,9 @@ class Lab(GuestsMixin, FaultsMixin):
         return f'qemu+{transport}://{NAME[host]}/system'
 
     def path(self, host, path):
-        """The same file as seen from outside, so that Python can open what the host has at `path`.
+        """The host's file `path` as seen from outside, so that Python can open it.
 
-        Works for everything the host has mounted, as long as the lab is up.
+        Works for everything that the host has mounted, as long as the lab is up.
         """
         return pathlib.Path(f'/proc/{self.pids[host]}/root{path}')
 
@@ -280,7 +280,7 @@ class Lab(GuestsMixin, FaultsMixin):
         return next(iter(self.processes(host, 'libvirtd')), None)
 
     def kill_libvirtd(self, host, sig=signal.SIGKILL):
-        """Signal the host's libvirtd (default SIGKILL) and wait for its end. Guests live on."""
+        """Signal the host's libvirtd (default SIGKILL) and wait for its exit. Guests keep running."""
         for pid in self.processes(host, 'libvirtd'):
             os.kill(pid, sig)
         wait_until(lambda: not self.processes(host, 'libvirtd'), 30, 'the end of libvirtd')
@@ -297,11 +297,11 @@ class Lab(GuestsMixin, FaultsMixin):
         self.start_libvirtd(host)
 
     def reload_libvirtd(self, host):
-        """SIGHUP: libvirtd looks for hook scripts only at its start and now."""
+        """SIGHUP: libvirtd looks for hook scripts only at startup and on this signal."""
         os.kill(self.libvirtd_pid(host), signal.SIGHUP)
 
     def qemu_pid(self, host, domain):
-        """The PID of a guest's QEMU on this host, or None. Asks the processes, not libvirtd."""
+        """The PID of a guest's QEMU on this host, or None. Searches the processes, does not ask libvirtd."""
         for pid, argv in self.processes(host, 'qemu-system-x86_64').items():
             if '-name' in argv and argv[argv.index('-name') + 1].split(',')[0] == f'guest={domain}':
                 return pid
@@ -309,7 +309,7 @@ class Lab(GuestsMixin, FaultsMixin):
 
 
 def show_status(lab):
-    """Print what lives in the lab."""
+    """Print the state of the lab and its processes."""
     print(f'{lab.dir}: {"up" if lab.is_up() else "down"}')
     if lab.is_up():
         lab.attach()

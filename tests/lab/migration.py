@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""One migration, looked at all the time, and the two proofs about how it ended: arrived, and back."""
+"""One migration under permanent observation, and the two proofs of its outcome: arrived, or rolled back."""
 import contextlib
 import os
 import re
@@ -16,10 +16,10 @@ SILENT = 'vmig.rate=0'
 
 
 class Migration:
-    """One `vmig-snap migrate`, with everything known before it, and looked at all the time.
+    """One `vmig-snap migrate` under permanent observation, with the facts from before it.
 
-    args    more options of the command line
-    paths   {path here: path there} where the options move files
+    args    additional command line options
+    paths   {path here: path there} for files that the options move
     moved   targets that are moved (default: all)
     """
 
@@ -35,7 +35,7 @@ class Migration:
         self._stack = None
 
     def start(self, fault=None, env=None, args=(), json_lines=True):
-        """Start it under watch; returns the Call. finish() waits for its end."""
+        """Start it under observation; returns the Call. finish() waits for its end."""
         self._stack = contextlib.ExitStack()
         self.watch = self._stack.enter_context(oracle.RunnerWatch(self.lab, self.guest.name))
         self.stall = self._stack.enter_context(
@@ -49,7 +49,7 @@ class Migration:
         return self.call
 
     def finish(self, timeout=120):
-        """Wait for its end and end the watching; returns the Call."""
+        """Wait for its exit and stop observing; returns the Call."""
         try:
             self.call.wait(timeout)
         finally:
@@ -57,7 +57,7 @@ class Migration:
         return self.call
 
     def stop_watching(self):
-        """For those who wait by themselves."""
+        """For callers that wait themselves."""
         self._stack.close()
 
     def run(self, timeout=120, **options):
@@ -66,8 +66,8 @@ class Migration:
         return self.finish(timeout)
 
     def run_slowly(self, fault=None, mbit=60, through_retries=False):
-        """run() of one that fails while libvirt migrates. Until it goes back, or is tried again, the link is so slow
-        that libvirt is not at its end before it is told to stop."""
+        """run() of a migration that fails while libvirt migrates. Until it rolls back or retries, the link is so slow
+        that libvirt does not finish before it is told to stop."""
         call = self.start(fault=fault)
         call.wait_state('DROP_METADATA')
         self.lab.rate(mbit)
@@ -79,11 +79,11 @@ class Migration:
         return self.finish()
 
     def there(self, path):
-        """The path that a file has on the destination."""
+        """The path of a file on the destination."""
         return self.paths.get(path, path)
 
     def files_moved(self):
-        """The files of the disks that are moved, as they are called on the source."""
+        """The files of the moved disks, by their names on the source."""
         return [path for target in self.moved for path in self.guest.files[target]]
 
     def _raise(self, wrong):
@@ -92,17 +92,17 @@ class Migration:
     # -- arrived
 
     def prove_arrived(self, revert='first', keep=True, json_lines=True, events=None):
-        """The guest and every snapshot are on the destination, and nothing is left over.
+        """Prove that the guest and every snapshot are on the destination, and that nothing is left over.
 
-        revert: a snapshot to go back to there at the end, 'first' for the first with memory, None
-        not to. keep: whether the source's images were to be kept.
+        revert: a snapshot to revert to on the destination at the end, 'first' for the first one with memory, None for
+        none. keep: whether the source's images should still exist.
         """
         self._raise([*self._not_there(json_lines), *self._left_after_arrival(keep)])
         self._go_on(self.dest, revert)
 
     def prove_guest(self):
-        """The guest and every snapshot are on the destination. For one of several jobs that run at once: what is left
-        over is the caller's question."""
+        """Prove that the guest and every snapshot are on the destination. For one of several jobs that run at the same
+        time: the caller checks for leftovers."""
         self._raise(self._not_there())
         self._go_on(self.dest, 'first')
 
@@ -140,7 +140,7 @@ class Migration:
         return wrong
 
     def _content(self, host):
-        """Writes, snapshots in every file, and libvirt's tree."""
+        """Checks the writes, the snapshots in every file, and libvirt's tree."""
         lab, name = self.lab, self.guest.name
         there = self.there if host == self.dest else lambda path: path
         wrong = []
@@ -162,8 +162,8 @@ class Migration:
         return wrong
 
     def _writes(self, host):
-        """Whether the disks on a host hold what the guest was promised, also where it came paused
-        and has not said a word yet."""
+        """Whether the disks on a host hold every acknowledged write, even if the guest arrived paused and has not
+        printed anything there yet."""
         lab, name = self.lab, self.guest.name
         if self.before.state == 'running':
             return oracle.check_writes(lab, host, name, self.hosts)
@@ -237,7 +237,7 @@ class Migration:
         return wrong
 
     def _go_on(self, host, revert):
-        """The images are sound, the guest writes, and goes back to a snapshot when asked."""
+        """Checks that the images are sound, that the guest writes, and that it can revert to a snapshot."""
         lab, name = self.lab, self.guest.name
         there = self.there if host == self.dest else lambda path: path
         was = lab.state(host, name)
@@ -261,10 +261,10 @@ class Migration:
     # -- back
 
     def prove_back(self, code=None, words=(), stall_ms=4000, revert=None, outcome='rolled-back'):
-        """The guest is on the source as before, and nothing is left over on both hosts.
+        """Prove that the guest is on the source as before, and that nothing is left over on either host.
 
-        code: the error's code. words: what its message must contain. stall_ms: the longest time
-        without an acknowledged write.
+        code: the error's code. words: texts that its message must contain. stall_ms: the longest permitted time without
+        an acknowledged write.
         """
         lab, guest = self.lab, self.guest
         if self.call.code != ROLLED_BACK:
@@ -289,7 +289,7 @@ class Migration:
         self._go_on(self.source, revert)
 
     def unnoticed(self, stall_ms):
-        """[] or what the guest on the source noticed."""
+        """[] or what the guest on the source noticed of the attempt."""
         wrong = []
         if self.lab.qemu_pid(self.source, self.guest.name) != self.before.pid:
             wrong.append('the guest runs in another QEMU than before')

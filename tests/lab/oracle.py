@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What must be true after anything was done to a guest: the judgements of the lab.
+"""The checks that must hold after any operation on a guest.
 
     check_writes(lab, host, domain)    every acknowledged write is on the disks
     image_facts(lab, host, path)       every internal snapshot of an image, by content
     snapshot_tree(lab, host, domain)   libvirt's view of the snapshots
     leftovers(lab, host, expected)     what a tool left behind
     runners(lab, domain)               on which hosts the guest runs
-    RunnerWatch, StallWatch            the same all the time, in a thread
-Nothing here shares code with what is tested, and QEMU's tools are not asked about its own images.
+    RunnerWatch, StallWatch            permanent observation in a thread
+Nothing here shares code with the program under test, and QEMU's tools are not used to check QEMU's images.
 """
 import dataclasses
 import os
@@ -31,7 +31,7 @@ DAEMONS = ('sleep', 'virtlogd', 'libvirtd', 'sshd', 'bindfs')
 # --- acknowledged writes -------------------------------------------------------------------------
 
 def parse_block(data):
-    """(disk, block, seq, nonce, us, hash, prev) of a block that a writer made, else None."""
+    """(disk, block, seq, nonce, us, hash, prev) of a block that the guest's writer made, otherwise None."""
     magic, disk, block, seq, nonce, us, own, prev = HEAD.unpack_from(data)
     if magic != b'VMIGBLK1' or zlib.crc32(data[:-4]) != struct.unpack('<I', data[-4:])[0]:
         return None
@@ -40,9 +40,9 @@ def parse_block(data):
 
 @dataclasses.dataclass
 class Verdict:
-    """What check_writes() found. `unseen`: blocks newer than the last line about them (allowed up
-    to max_unseen: written, but the line did not come out). `damaged`: lines that were cut by a
-    revert or a kill; what they said counts as unseen. `errors`: everything wrong, in words."""
+    """The result of check_writes(). `unseen`: blocks newer than the last line about them (permitted up to max_unseen:
+    written, but the line was not printed). `damaged`: lines truncated by a revert or a kill; their writes count as
+    unseen. `errors`: all defects, as text."""
     checked: int = 0
     exact: int = 0
     unseen: int = 0
@@ -62,7 +62,7 @@ class Verdict:
 
 
 class _Promise:
-    """What the guest printed about one disk, ready to judge blocks by."""
+    """What the guest printed about one disk, prepared for checking blocks."""
 
     def __init__(self, log, disk, host):
         self.log = log
@@ -76,7 +76,7 @@ class _Promise:
         self.gaps = log.gaps(disk, host)
 
     def judge(self, wanted, data):
-        """'exact', 'unseen', or in words what is wrong with a block's content."""
+        """'exact', 'unseen', or a description of what is wrong with a block's content."""
         where = f'vd{wanted.disk} block {wanted.block}'
         found = parse_block(data)
         if found is None:
@@ -95,8 +95,8 @@ class _Promise:
         return f'{where}: unknown write {seq} instead of {wanted.seq}'
 
     def _line_lost(self, wanted, nonce, seq):
-        """Whether a write without a line may be there: made after the last line of its boot, which the end of the guest
-        swallowed, or where a line is missing, and in no earlier boot than what is wanted."""
+        """Whether a write without a line may be there: it was made after the last line of its boot, which was lost when
+        the guest ended, or where a line is missing, and in no earlier boot than the wanted write."""
         boots = list(self.ends)
         if nonce not in boots or boots.index(nonce) > boots.index(wanted.nonce):
             return False
@@ -104,7 +104,7 @@ class _Promise:
 
 
 def check_image(image, log, disk, host, max_unseen=8):
-    """Hold one open image (qcow2.open_image()) to what the guest printed about disk `disk`."""
+    """Check one open image (qcow2.open_image()) against what the guest printed about disk `disk`."""
     verdict = Verdict()
     promise = _Promise(log, disk, host)
     for block, write in sorted(promise.wanted.items()):
@@ -129,9 +129,9 @@ def read_log(lab, domain, hosts=HOSTS):
 def check_writes(lab, host, domain, hosts=HOSTS, disks=None, paths=None, max_unseen=8):
     """Whether a guest's disks on `host` hold every acknowledged write; a Verdict over all disks.
 
-    A running guest is suspended for the reading and resumed after it. disks: targets to look at
-    (default all that were written to). paths: {target: path} instead of the live XML's. The guest's
-    own read-back errors (vmig.verify=1) count as errors.
+    A running guest is suspended for the reading and resumed after it. disks: targets to check (default: all that were
+    written to). paths: {target: path} instead of the live XML's. The guest's own read-back errors (vmig.verify=1) count
+    as errors.
     """
     paths = paths or lab.disks(host, domain)
     suspended = lab.state(host, domain) == 'running'
@@ -161,7 +161,7 @@ def check_writes(lab, host, domain, hosts=HOSTS, disks=None, paths=None, max_uns
 
 @dataclasses.dataclass(frozen=True)
 class SnapshotFacts:
-    """One internal snapshot: everything that must survive. Equal facts = the same snapshot."""
+    """Everything of one internal snapshot that must survive. Equal facts mean the same snapshot."""
     id: str
     name: str
     date_sec: int
@@ -176,8 +176,8 @@ class SnapshotFacts:
 def image_facts(lab, host, path):
     """[SnapshotFacts] of an image, in table order. Hashes content and saved machine state.
 
-    About 4 s for 2 GB. Data shared by snapshots is hashed once. Safe on an image in use whose
-    snapshots nobody changes meanwhile.
+    About 4 s for 2 GB. Data shared by snapshots is hashed once. Safe on an image in use whose snapshots do not change
+    meanwhile.
     """
     image = qcow2.open_image(str(lab.path(host, path)), lambda p: str(lab.path(host, p)))
     facts = [SnapshotFacts(s.id, s.name, s.date_sec, s.date_nsec, s.vm_clock_nsec, s.vm_state_size,
@@ -188,7 +188,7 @@ def image_facts(lab, host, path):
 
 
 def image_digest(lab, host, path):
-    """SHA-256 over an image's present content, backing files included (guest stopped or paused)."""
+    """SHA-256 of an image's current content, backing files included (guest stopped or paused)."""
     image = qcow2.open_image(str(lab.path(host, path)), lambda p: str(lab.path(host, p)))
     digest = image.digest()
     image.close()
@@ -227,7 +227,7 @@ def snapshot_tree(lab, host, domain, images=None):
 
 
 def tree_matches_image(tree, facts):
-    """[] or what libvirt's tree and an image's snapshot table say differently, in words."""
+    """[] or the differences between libvirt's tree and an image's snapshot table, as text."""
     known, real = set(tree), {fact.name for fact in facts}
     return ([f'libvirt knows {name!r}, the image does not' for name in sorted(known - real)] +
             [f'the image has {name!r}, libvirt does not' for name in sorted(real - known)])
@@ -268,13 +268,13 @@ def _processes_left(lab, host, domains):
 
 
 def leftovers(lab, host, files=(), domains=(), timeout=10.0):
-    """What is on a host beyond what is expected, as a list of words; [] is what a test wants.
+    """Everything on a host that is not expected, as a list of texts; [] is what a test wants.
 
     files      image paths that may be in the image folders
     domains    guests that may be defined (and run)
-    Looks at: files in the image folders, domains, jobs and block jobs, processes that are neither
-    the host's daemons nor an expected guest's QEMU, sockets under /run/vmig-snap. Things
-    that go away by themselves within `timeout` do not count.
+    Checks: files in the image folders, domains, jobs and block jobs, processes other than the host's daemons and the
+    expected guests' QEMUs, sockets under /run/vmig-snap. Things that disappear by themselves within `timeout` do not
+    count.
     """
     deadline = time.monotonic() + timeout
     while True:
@@ -292,17 +292,17 @@ def leftovers(lab, host, files=(), domains=(), timeout=10.0):
 # --- who runs ------------------------------------------------------------------------------------
 
 def runners(lab, domain):
-    """The hosts on which libvirt says that the guest runs: ['a'], [], or, never, ['a', 'b']."""
+    """The hosts on which libvirt reports the guest as running: ['a'], [], or, never, ['a', 'b']."""
     return [host for host in HOSTS if lab.state(host, domain) == 'running']
 
 
 class RunnerWatch(threading.Thread):
-    """Looks all the time for two running copies; use in a `with` around the migration.
+    """Watches for two running copies; use in a `with` around the migration.
 
     both     [(seconds since start, states)] whenever both ran: must stay empty
     changes  [(seconds since start, {'a': state, 'b': state})] at each change
-    A sample reads a, b, a: only if `a` ran before and after `b` did were there two at one time. A
-    host whose libvirtd is away says 'unknown': look at WriteLog.forks() too, it needs no libvirt.
+    A sample reads a, b, a: both run only if `a` ran before and after `b` did. A host whose libvirtd is down is
+    'unknown': then check WriteLog.forks(), too, which needs no libvirt.
     """
 
     def __init__(self, lab, domain, interval=0.01):
@@ -330,8 +330,8 @@ class RunnerWatch(threading.Thread):
             reader.close()
 
     def longest_without(self, since):
-        """(seconds, states) of the longest time after `since` (time.monotonic()) with no copy running, as far as
-        libvirt says; ({'a': ..., 'b': ...} at its begin)."""
+        """(seconds, states) of the longest time after `since` (time.monotonic()) without a running copy, according to
+        libvirt; states: {'a': ..., 'b': ...} at its start."""
         worst, begin, states = (0.0, None), None, None
         changes = [*self.changes, (time.monotonic() - self.began, {'a': 'running'})]
         for (at, now), (until, _) in zip(changes, changes[1:]):
@@ -357,7 +357,7 @@ class StallWatch(threading.Thread):
     """Measures by the machine's clock how long no write was acknowledged; use in a `with`.
 
     gaps   {disk letter: (longest milliseconds, seconds since start)}, pauses included
-    Polls both console files every `interval` seconds: that is also its resolution.
+    Polls both console files every `interval` seconds, which is also its resolution.
     """
 
     def __init__(self, lab, domain, interval=0.002):

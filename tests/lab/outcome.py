@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""How a migration ended that a fault could lead either way: carried on until nothing is open, and judged."""
+"""Finishes and checks a migration whose fault permits either outcome."""
 import time
 
 from command import Call, check_events, need
@@ -8,13 +8,13 @@ from hostns import HOSTS
 
 
 def open_jobs(lab, host):
-    """The jobs that a host's journal has and that are not over."""
+    """The unfinished jobs in a host's journal."""
     return Call(lab, host, ['status', '--json']).wait(30).document['jobs']
 
 
 def resume_all(lab, timeout=120):
-    """What the units do on each host after a death: `vmig-snap resume --all` on both at the same time, again until
-    no journal has an open job. Returns the calls."""
+    """Does what the units do on each host after a crash: `vmig-snap resume --all` on both at the same time, repeated
+    until no journal has an unfinished job. Returns the calls."""
     deadline = time.monotonic() + timeout
     calls = []
     while True:
@@ -28,8 +28,8 @@ def resume_all(lab, timeout=120):
 
 
 def finish(move, timeout=180):
-    """Wait for the migration's end; one that left its job open (or was killed) is carried on. The watching goes on
-    until then. Returns the resume calls."""
+    """Wait for the migration's exit and resume a job that it left unfinished (or that was killed). Observation
+    continues until then. Returns the resume calls."""
     calls = []
     try:
         move.call.wait(timeout)
@@ -41,7 +41,7 @@ def finish(move, timeout=180):
 
 
 def _stayed(move, stall_ms):
-    """[] or what the guest that stayed on the source noticed, and what is left on both hosts."""
+    """[] or what the guest that stayed on the source noticed, and the leftovers on both hosts."""
     lab, name = move.lab, move.guest.name
     wrong = move._who_runs(move.source, [move.dest]) + move._left_over(move.files_before, {move.source: [name]})
     wrong += same_definitions(move.before, gather(lab, move.source, move.guest))
@@ -53,9 +53,9 @@ def _stayed(move, stall_ms):
 
 
 def prove_safe(move, keep=True, ends=HOSTS, stall_ms=None):
-    """Exactly one copy runs, nothing is lost, nothing is left over; returns the host that has the guest.
+    """Prove that exactly one copy runs and that nothing is lost or left over; returns the host that has the guest.
 
-    ends: where it may have ended. stall_ms: where it stayed, how long the guest may have been without a write.
+    ends: the hosts where it may be. stall_ms: the longest time without a write for a guest that stayed.
     """
     lab, guest = move.lab, move.guest
     wrong = move._never_two()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""libvirtd is killed some milliseconds after it was asked to pivot a disk: made, and judged."""
+"""Kills libvirtd some milliseconds after it was asked to pivot a disk, and checks the outcome."""
 import collections
 import os
 import signal
@@ -10,7 +10,7 @@ from facts import gather, same_definitions
 from lab import wait_until
 from stopped import is_stopped
 
-# What the tool says that it had to put right.
+# The tool's messages about what it had to repair.
 FOUND = {'libvirt has forgotten': 'forgotten',
          'of \'g\' on the overlay in the persistent definition': 'old definition',
          'not on the file that libvirt believes': 'old live definition'}
@@ -23,7 +23,7 @@ def _stop_at_pivot(call, process):
 
 
 def _kill(lab, host, process, delay_ms):
-    """Let the tool ask for the pivot, and kill libvirtd that long after it."""
+    """Let the tool ask for the pivot, and kill libvirtd after this delay."""
     pids = list(lab.processes(host, 'libvirtd'))
     until = time.monotonic() + delay_ms / 1e3
     os.kill(process.pid, signal.SIGCONT)
@@ -36,7 +36,7 @@ def _kill(lab, host, process, delay_ms):
 
 
 def _judge(move, host, other, code):
-    """Everything but that the guest noticed nothing: it may have been started anew."""
+    """All checks except that the guest noticed nothing: it may have been restarted."""
     lab, call = move.lab, move.call
     wrong = [] if call.code == code else [f'exit code {call.code}, not {code}']
     wrong += move._never_two()
@@ -51,12 +51,12 @@ def _judge(move, host, other, code):
 
 
 def found(call):
-    """Which of the known traces libvirt left, by what the tool said."""
+    """The known traces that libvirt left, according to the tool's messages."""
     return [name for words, name in FOUND.items() if words in call.stdout]
 
 
 def kill_back(case, guest, delay_ms, disk=1):
-    """A migration that goes back, its source's libvirtd killed at a pivot; what libvirt left. The guest stays."""
+    """Kills the source's libvirtd at a pivot during a rollback; returns the traces. The guest stays."""
     move = case.migration(guest)
     call = move.start(fault=f'COPY.enter@1:error:state,pivot.before@{disk}:stop')
     try:
@@ -69,7 +69,7 @@ def kill_back(case, guest, delay_ms, disk=1):
 
 
 def kill_there(case, guest, delay_ms, disk=1):
-    """A migration that arrives, its destination's libvirtd killed at a pivot; what libvirt left."""
+    """Kills the destination's libvirtd at a pivot of a migration that arrives; returns the traces."""
     move = case.migration(guest)
     call = move.start(fault=f'pivot.before@{disk}:stop')
     try:
@@ -82,15 +82,15 @@ def kill_there(case, guest, delay_ms, disk=1):
 
 
 def tell(counts):
-    """One line of figures."""
+    """The figures in one line."""
     return ', '.join(f'{counts[name]} {name}' for name in [*FOUND.values(), 'nothing'])
 
 
 def count(counts, traces):
-    """Add what one kill left."""
+    """Add the traces of one kill."""
     counts.update(traces or ['nothing'])
 
 
 def new_counts():
-    """Nothing seen yet."""
+    """An empty counter."""
     return collections.Counter()

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Read qcow2 and raw images without QEMU: guest content now, and of every internal snapshot.
+"""Reads qcow2 and raw images without QEMU: the guest's current content and that of every internal snapshot.
 
-An oracle of its own: it shares no code with what is tested, takes no locks and changes nothing, so
-it can look at an image that a guest has open (suspend the guest first: QEMU flushes its caches
-then). Digests are over content, not over allocation: a cluster of zeros and a hole are the same, so
-an image copied sparsely or defragmented compares equal. Cluster digests are kept by their place in
-the file, so that data which several snapshots share is hashed once.
+An independent oracle: it shares no code with the program under test, takes no locks and changes nothing. So it can read
+an image that a guest has open (suspend the guest first: QEMU flushes its caches then). Digests cover content, not
+allocation: a cluster of zeros and a hole are equal, so an image that was copied sparsely or defragmented compares
+equal. Cluster digests are cached by their place in the file, so that data shared by several snapshots is hashed once.
 """
 import dataclasses
 import hashlib
@@ -34,7 +33,7 @@ class Snapshot:
 
 
 class RawImage:
-    """A raw image behind the same interface."""
+    """A raw image with the same interface."""
 
     def __init__(self, path):
         self.path = path
@@ -74,7 +73,7 @@ class RawImage:
 
 
 class Qcow2Image:
-    """A qcow2 file and its backing chain. `resolve` maps a backing path to one we can open."""
+    """A qcow2 file and its backing chain. `resolve` maps a backing path to one that can be opened here."""
 
     def __init__(self, path, resolve=None, follow_backing=True):
         self.path = path
@@ -92,7 +91,7 @@ class Qcow2Image:
             self.backing = open_image(name, resolve)
 
     def close(self):
-        """Close the file and those behind it."""
+        """Close the file and its backing files."""
         os.close(self.fd)
         if self.backing:
             self.backing.close()
@@ -156,7 +155,7 @@ class Qcow2Image:
     # --- content -------------------------------------------------------------------------------
 
     def _from_backing(self, index, below):
-        """The backing content of a cluster, None if there is none. `below`: look at all."""
+        """The backing content of a cluster, None if there is none. `below`: whether to read backing files."""
         start = index << self.cluster_bits
         if not below or not self.backing or start >= self.backing.size:
             return None
@@ -282,9 +281,9 @@ class Qcow2Image:
         return self._digest_range(self._l1_of(snapshot), first, end, False)
 
     def place_of(self, offset, snapshot=None):
-        """Offset in the file of the guest byte at `offset`, None if it has no plain cluster there.
+        """Offset in the file of the guest byte at `offset`, None if there is no plain cluster.
 
-        For planting a corruption.
+        For injecting a corruption.
         """
         index, skip = divmod(offset, self.cluster_size)
         words = self._l2(self._l1_of(snapshot), index // self.l2_entries)
@@ -295,7 +294,7 @@ class Qcow2Image:
 
 
 def open_image(path, resolve=None, follow_backing=True):
-    """Open a raw or qcow2 image by what it starts with."""
+    """Open an image as raw or qcow2, judging by its first bytes."""
     with open(path, 'rb') as file:
         magic = file.read(4)
     if magic == b'QFI\xfb':

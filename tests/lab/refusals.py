@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Asking for what must be refused, in every way there is to ask, and proving that nothing was touched."""
+"""Tries every way to request what must be refused, and proves that nothing was changed."""
 from cases import SILENT, TWO, Disk
 from command import LOCKED, REFUSED, need
 from facts import Untouched
@@ -9,9 +9,9 @@ HINT_FREE = {'unsupported', 'encrypted', 'refused', 'bad-image', 'chain', 'proto
 
 def refuse(case, guest, code, *args, domain='g', dest=None, exit_code=REFUSED, words=(), host='a',
            only=True, rehearsal=False):
-    """Ask plan and migrate: both refuse with this code and touch nothing. Returns the plan.
+    """Run plan and migrate: both refuse with this code and change nothing. Returns the plan.
 
-    rehearsal: the refusal is the rehearsal's. Otherwise plan alone makes one, because it costs seconds.
+    rehearsal: the rehearsal must refuse. Otherwise only plan runs one, because it costs seconds.
     """
     dest = dest or case.lab.uri('b')
     found = [] if rehearsal else ['--no-rehearsal']
@@ -40,7 +40,7 @@ def refuse(case, guest, code, *args, domain='g', dest=None, exit_code=REFUSED, w
 
 
 def quiet(case):
-    """A silent guest that the refusals have in common."""
+    """The silent guest that the refusal tests share."""
     guest = case.guest_once('quiet', lambda: case.guest(disks=[Disk('vda'), Disk('vdb', fill_mb=1)],
                                                         cmdline=SILENT))
     case.jobs_before = case.call('a', 'list', '--all', '--json').document['jobs']
@@ -48,7 +48,7 @@ def quiet(case):
 
 
 def own(case, disks=None, **options):
-    """A silent guest of the test's own."""
+    """A silent guest for one test."""
     guest = case.guest(disks=disks, cmdline=SILENT, **{'tree': TWO[:1], **options})
     case.jobs_before = case.call('a', 'list', '--all', '--json').document['jobs']
     return guest

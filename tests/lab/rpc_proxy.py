@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A proxy before a lab host's libvirtd that knows libvirt's RPC and can cut it at one message.
+"""A proxy in front of a lab host's libvirtd that parses libvirt's RPC and can cut it at one message.
 
     with RpcProxy(lab, 'b') as proxy:
         cut = proxy.arm(Cut(FINISH, 'reply', 'close'))
         ... migrate to b ...
         cut.fired.wait(30)
 
-It listens in the place of /run/libvirt/libvirt-sock and passes everything on to the real socket beside
-it, so whoever uses that libvirtd comes through here: virsh, the tool, and over ssh the other host's
-libvirtd with its peer-to-peer migration. Only the connection that carries the named message is cut.
-A libvirtd that is started again makes a socket of its own in that place: the proxy is out then.
+It listens in place of /run/libvirt/libvirt-sock and forwards everything to the real socket beside it. So all clients of
+that libvirtd use the proxy: virsh, the tool, and over ssh the other host's libvirtd with its peer-to-peer migration.
+Only the connection that carries the named message is cut. A restarted libvirtd creates its own socket in that place,
+which disables the proxy.
 """
 import dataclasses
 import socket
@@ -18,8 +18,8 @@ import threading
 import time
 import typing
 
-# remote_protocol.x. Of the five calls of a migration these two cross in a peer-to-peer one; Begin, Perform and Confirm
-# are calls within the source's libvirtd.
+# remote_protocol.x. Of the five calls of a migration, these two cross the network in a peer-to-peer one; Begin, Perform
+# and Confirm are calls within the source's libvirtd.
 PROGRAM = 0x20008086
 PREPARE, FINISH = 303, 306
 CALL, REPLY = 0, 1
@@ -33,8 +33,8 @@ class Cut:
     """Where and how a connection breaks, once.
 
     procedure   of the message
-    where       'call': it does not reach libvirtd; 'reply': the answer gets lost; 'delivered': right after the answer
-    how         'close', or 'hole': the connection stays, and whatever either end says is swallowed, its end too
+    where       'call': it does not reach libvirtd; 'reply': the reply gets lost; 'delivered': right after the reply
+    how         'close', or 'hole': the connection stays open, but everything from either end is dropped, even its close
     also        called at that moment, before anything is cut
     """
     procedure: int
@@ -42,18 +42,18 @@ class Cut:
     how: str
     also: typing.Callable = None
     fired: threading.Event = dataclasses.field(default_factory=threading.Event)
-    at: float = None  # time.monotonic() of it
+    at: float = None  # the time.monotonic() of the cut
 
 
 class _Link:
-    """One connection: both its ends."""
+    """One connection with both its ends."""
 
     def __init__(self, client, server):
         self.client, self.server, self.hole = client, server, False
         self.pumps = 2
 
     def cut(self):
-        """End the connection for both."""
+        """Close both ends of the connection."""
         for end in (self.client, self.server):
             try:
                 end.shutdown(socket.SHUT_RDWR)
@@ -72,7 +72,7 @@ def _read(end, length):
 
 
 def _read_packet(end):
-    """One message with its length, which counts itself."""
+    """One message with its length, which includes itself."""
     head = _read(end, 4)
     length, = struct.unpack('>I', head)
     if not 4 + HEADER.size <= length <= MOST:
@@ -91,7 +91,7 @@ class RpcProxy:
         self.listener = None
 
     def arm(self, cut):
-        """Have a Cut made; returns it."""
+        """Arm a Cut; returns it."""
         with self.lock:
             self.cuts.append(cut)
         return cut
@@ -105,7 +105,7 @@ class RpcProxy:
         return self
 
     def __exit__(self, *_):
-        """The real socket is in its place again; every connection that came through here ends."""
+        """Put the real socket back in its place; this ends every connection through the proxy."""
         mine = self.path.exists() and self.real.exists()
         if mine:
             self.real.rename(self.path)
@@ -169,7 +169,7 @@ class RpcProxy:
         link.server.close()
 
     def _meet(self, procedure, kind):
-        """The Cut that this message meets, or None."""
+        """The Cut that this message triggers, or None."""
         with self.lock:
             self.seen.append((procedure, kind))
             for cut in self.cuts:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A migration that stands still at a fault point, so that a test can do something to the guest meanwhile."""
+"""A migration that is stopped at a fault point, so that a test can change the guest meanwhile."""
 import contextlib
 import os
 import pathlib
@@ -21,8 +21,8 @@ def is_stopped(pid):
 
 @contextlib.contextmanager
 def stopped(move, point, rate=None):
-    """The migration, stopped at a fault point (POINT or POINT@N); it goes on and ends with the block. rate: Mbit/s
-    that the hosts send meanwhile, from the state DROP_METADATA on."""
+    """The migration, stopped at a fault point (POINT or POINT@N); it continues and ends with the block. rate: the
+    hosts' network rate in Mbit/s meanwhile, from the state DROP_METADATA on."""
     call = move.start(fault=f'{point if "@" in point else point + "@1"}:stop')
     try:
         if rate:

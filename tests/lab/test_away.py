@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A libvirtd or the agent that is away for a moment: the job asks again by itself, and nobody is needed to carry it on.
+"""libvirtd or the agent is away for a moment: the job retries by itself, and no operator is needed to resume it.
 
-What is frozen gives no error; what was killed is started again by whoever watches it. Either way exactly one copy of
-the guest runs, and soon.
+A frozen process returns no error; a killed one is restarted by its supervisor. Either way exactly one copy of the guest
+runs, and soon.
 """
 import os
 import signal
@@ -15,16 +15,16 @@ from command import DONE, ROLLED_BACK, Call, need
 from lab import wait_until
 from test_net import SOON, agents, quick_keepalive, signal_all, thorough, wait_stopped
 
-# Tries again each second; all that the tests take away is back long before it gives up.
+# Retries every second; everything that the tests take away is back long before it gives up.
 POLICY = '[transient]\nattempts=40\nfirst-delay=1\ngrowth=1\njitter=0\n[overall]\ndeadline=60\n'
 # Seconds for which a daemon is away.
 AWAY = 5
-# Seconds of an agent's silence after which its connection is made anew while nobody runs the guest.
+# Seconds of an agent's silence after which its connection is replaced while the guest is not running.
 HURRY = 4
 
 
 def roaming(case):
-    """The guest of these tests, which goes from one host to the other; a Migration to the one where it is not."""
+    """The guest of these tests, which moves back and forth; returns a Migration to the other host."""
     quick_keepalive(case)
     for host in 'ab':
         folder = case.lab.path(host, '/etc/vmig-snap/policy.d')
@@ -36,7 +36,7 @@ def roaming(case):
 
 
 def judge(move, call, code, ends=None, timeout=60):
-    """The call carried the job to its end by itself, which is this one; everything is right."""
+    """The call finished the job by itself, with this result; everything is right."""
     call.wait(timeout)
     move.stop_watching()
     need(call.code == code, 'it ended with', call.code, call.tail())
@@ -46,14 +46,14 @@ def judge(move, call, code, ends=None, timeout=60):
 
 
 def libvirtd_away(lab, host, seconds=AWAY):
-    """Kill it, and start it again a while later."""
+    """Kill libvirtd, and restart it a while later."""
     lab.kill_libvirtd(host)
     time.sleep(seconds)
     lab.start_libvirtd(host)
 
 
 def asked_again(call, state):
-    """There was a retry in this state, because of the connection; it was never parked."""
+    """There was a retry in this state because of the connection, and the job never parked."""
     retries = [event for event in call.retries() if event['state'] == state]
     need(retries and all(event['error']['code'] == 'connection' for event in retries),
          f'no retry of {state} for the connection:', call.retries(), call.tail())
@@ -61,7 +61,7 @@ def asked_again(call, state):
 
 
 def after_death(case, point):
-    """A migration whose tool died at this point, and a resume that stands before UNCERTAIN looks."""
+    """A migration whose tool died at this point, and a resume that is stopped before UNCERTAIN looks."""
     move = roaming(case)
     move.start(fault=f'{point}@1:kill')
     move.call.process.wait(60)
@@ -72,7 +72,7 @@ def after_death(case, point):
 
 @shared
 def test_source_libvirtd_when_uncertain(case):
-    """The source's libvirtd dies in the moment in which UNCERTAIN looks, and is back five seconds later."""
+    """The source's libvirtd dies at the moment when UNCERTAIN looks, and is back five seconds later."""
     move, call = after_death(case, 'migrate.running')
     case.lab.kill_libvirtd(move.source)
     os.kill(call.process.pid, signal.SIGCONT)
@@ -86,7 +86,7 @@ def test_source_libvirtd_when_uncertain(case):
 
 @shared
 def test_source_libvirtd_frozen_when_uncertain(case):
-    """The same with a libvirtd that stands still for as long."""
+    """The same with a libvirtd that is frozen for as long."""
     move, call = after_death(case, 'migrate.arrived')
     pid = case.lab.libvirtd_pid(move.source)
     os.kill(pid, signal.SIGSTOP)
@@ -103,7 +103,7 @@ def test_source_libvirtd_frozen_when_uncertain(case):
 @shared
 def test_token_given_and_destination_away(case):
     """The token is written on the source, the tool dies, and the destination's libvirtd is away when UNCERTAIN looks:
-    it goes forward as soon as that one is back."""
+    the job goes forward as soon as libvirtd is back."""
     move, call = after_death(case, 'token.source')
     case.lab.kill_libvirtd(move.dest)
     os.kill(call.process.pid, signal.SIGCONT)
@@ -119,8 +119,8 @@ def test_token_given_and_destination_away(case):
 
 @shared
 def test_source_libvirtd_before_migrate(case):
-    """The source's libvirtd dies before anything was done: the job goes back by itself, and no word of it says that the
-    guest may be elsewhere."""
+    """The source's libvirtd dies before anything was changed: the job rolls back by itself, and no message says that
+    the guest may be elsewhere."""
     move = roaming(case)
     call = move.start(fault='LOCK.enter@1:stop')
     wait_stopped(call)
@@ -137,7 +137,7 @@ def test_source_libvirtd_before_migrate(case):
 
 @shared
 def test_agent_when_uncertain(case):
-    """The agent dies in the moment in which UNCERTAIN looks, with the token half given."""
+    """The agent dies at the moment when UNCERTAIN looks, with the token half given."""
     move, call = after_death(case, 'token.source')
     signal_all(agents(case.lab, move.dest), signal.SIGKILL)
     os.kill(call.process.pid, signal.SIGCONT)
@@ -146,7 +146,7 @@ def test_agent_when_uncertain(case):
 
 @shared
 def test_interrupted_while_it_waits(case):
-    """^C ends the waiting: nothing is held up by not asking. The job parks, and a resume carries it on."""
+    """^C ends the waiting without contacting the hosts. The job parks, and a resume completes it."""
     move, call = after_death(case, 'token.source')
     case.lab.kill_libvirtd(move.dest)
     os.kill(call.process.pid, signal.SIGCONT)
@@ -163,8 +163,8 @@ def test_interrupted_while_it_waits(case):
 
 @shared
 def test_agent_frozen_at_token(case):
-    """The agent stands still when the token is to be written there, and nobody runs the guest: it is replaced after
-    seconds, by the same process, although it still holds the lock there."""
+    """The agent freezes when the token is to be written there, while the guest runs on no host. The same process
+    replaces the agent after seconds, although the old one still holds the lock."""
     move = roaming(case)
     call = move.start(fault='token.source@1:stop')
     wait_stopped(call)
@@ -182,7 +182,7 @@ def test_agent_frozen_at_token(case):
 
 @shared
 def test_agent_frozen_and_tool_dead(case):
-    """The same, and the tool is killed too: the next one on that host replaces what the dead one left there."""
+    """The same, and the tool is killed, too: the next one on that host replaces what the dead one left there."""
     move = roaming(case)
     call = move.start(fault='token.source@1:stop')
     wait_stopped(call)
@@ -199,8 +199,8 @@ def test_agent_frozen_and_tool_dead(case):
 @shared
 @thorough
 def test_silence_then_the_same_tool(case):
-    """Half a minute of silence in COPY: the agent there does not know yet that its connection is dead when the network
-    is back. The tool goes on with a new one, and does not take its own old one for another operation."""
+    """Half a minute of silence in COPY: when the network is back, the agent does not know yet that its connection is
+    dead. The tool continues with a new agent, and does not mistake its own old one for another operation."""
     move = roaming(case)
     call = move.start(args=['--bandwidth', '10M'])
     call.wait_state('COPY')
