@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Linked clones: what becomes of a base that other guests, other disks or other hosts have too."""
+"""Linked clones: what happens to a base that other guests, disks or hosts use, too."""
 import os
 import re
 import shlex
@@ -16,12 +16,12 @@ BASE = f'{IMAGES}/base.qcow2'
 
 
 def make_base(lab, host='a', path=BASE):
-    """A template with content of its own."""
+    """A template with its own content."""
     lab.make_disk(host, path, '32M', fill_mb=8, fill_offset_mb=8)
 
 
 def clone(case, name, start=False, **options):
-    """A guest whose only disk lies on the base; no snapshots."""
+    """A guest whose only disk has the base as its backing file; no snapshots."""
     host, base = 'a', BASE
     lab = case.lab
     path = f'{IMAGES}/{name}.qcow2'
@@ -35,13 +35,13 @@ def clone(case, name, start=False, **options):
 
 
 def content(lab, host, path):
-    """A hash of what the disk reads as, through its whole chain; -U: also while a guest runs on it."""
+    """A hash of the disk's content through its whole chain; -U: also while a guest runs on it."""
     return lab.run(host, f'qemu-img dd -U -f qcow2 -O raw bs=1M if={path} of=/run/read.raw && sha256sum </run/read.raw; '
                          'rm -f /run/read.raw').stdout
 
 
 def lives(case, host, guest, before):
-    """The guest runs, or starts, and reads what it read before."""
+    """The guest runs, or starts, and reads the same content as before."""
     lab = case.lab
     need(lab.path(host, BASE).exists(), f'THE BASE OF {guest.name} WAS REMOVED')
     need(content(lab, host, guest.files['vda'][0]) == before, f'{guest.name} reads something else')
@@ -52,7 +52,7 @@ def lives(case, host, guest, before):
 
 
 def migrated(case, *args, dest='b', **options):
-    """The migration of g1, with its images removed as far as they may be."""
+    """Migrates g1 and removes its images as far as permitted."""
     call = case.call('a', 'migrate', 'g1', case.lab.uri(dest), '--json', '--source-images', 'delete', *args,
                      timeout=180, **options)
     need(call.code == DONE and case.lab.state(dest, 'g1') == 'running', 'it ended with', call.code, call.tail())
@@ -70,7 +70,7 @@ def kept_because(call, word):
 
 
 def follow_hint(case, guest, before):
-    """The base is on the destination already, under the first clone: the refusal's hint leads on."""
+    """The base is already on the destination, under the first clone: the refusal's hint works."""
     lab = case.lab
     plan = case.call('a', 'plan', guest.name, lab.uri('b'), '--json')
     told = {refusal['code']: refusal for refusal in plan.document['refusals']}
@@ -88,7 +88,7 @@ def follow_hint(case, guest, before):
 
 
 def test_two_disks(case):
-    """Two disks of one guest lie on one base: it is copied once, each disk is complete, and nothing stays behind."""
+    """Two disks of one guest share a base: it is copied once, each disk is complete, and nothing is left."""
     lab = case.lab
     make_base(lab)
     disks = [Disk(target, path=f'{IMAGES}/g-{target}.qcow2') for target in ('vda', 'vdb')]
@@ -113,8 +113,8 @@ def test_two_disks(case):
 
 
 def test_other_clones(case):
-    """Three clones on one base: one is migrated, one runs, one is off. Plan and migration say that the base stays; the
-    running one runs on, both start, and each reads what it read."""
+    """Three clones share a base: one is migrated, one runs, one is off. Plan and migration say that the base stays. The
+    running one keeps running, the others start, and each reads the same content as before."""
     lab = case.lab
     make_base(lab)
     clone(case, 'g1', start=True)
@@ -135,7 +135,7 @@ def test_other_clones(case):
 
 
 def test_other_clone_off(case):
-    """The other one is only defined."""
+    """The other clone is only defined."""
     make_base(case.lab)
     clone(case, 'g1', start=True)
     other = clone(case, 'g2')
@@ -145,7 +145,7 @@ def test_other_clone_off(case):
 
 
 def test_other_clone_runs(case):
-    """The other one only runs: it is defined nowhere."""
+    """The other clone only runs: it has no definition."""
     lab = case.lab
     make_base(lab)
     clone(case, 'g1', start=True)
@@ -157,7 +157,7 @@ def test_other_clone_runs(case):
 
 
 def test_clone_of_no_guest(case):
-    """No definition and no process has the other clone, which is behind a link to a folder outside of the roots."""
+    """No definition and no process uses the other clone, which is behind a link to a folder outside the roots."""
     lab = case.lab
     make_base(lab)
     clone(case, 'g1', start=True)
@@ -171,7 +171,7 @@ def test_clone_of_no_guest(case):
 
 
 def test_defined_meanwhile(case):
-    """A guest that is defined on the base after the plan, in the last moment before it is removed."""
+    """A guest is defined on the base after the plan, immediately before the base is removed."""
     lab = case.lab
     case.need_faults()
     make_base(lab)
@@ -189,7 +189,7 @@ def test_defined_meanwhile(case):
 
 
 def test_kept_and_used(case):
-    """With --source-images keep the last line says who uses the base, and that nothing does where it is so."""
+    """With --source-images keep the last line says who uses the base, or that nothing does."""
     lab = case.lab
     make_base(lab)
     clone(case, 'g1', start=True)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The commit on the destination when things go wrong: a full disk, an I/O error, a commit that somebody cancels or
-nobody saw end, libvirtd or QEMU killed, the guest destroyed or shut down.
+"""The commit on the destination with failures: a full disk, an I/O error, a commit that is cancelled or ends
+unobserved, libvirtd or QEMU killed, the guest destroyed or shut down.
 
-Each job is stopped before the commit or in it, something is done, and the job goes on.
+Each job is stopped before or in the commit, the failure is caused, and the job continues.
 """
 import os
 import re
@@ -18,7 +18,7 @@ from exits import follow
 from lab import IMAGES, wait_until
 from stopped import OTHER, is_stopped, stopped
 
-# Many writes over many clusters: what a commit has to copy does not fit into a disk that is nearly full.
+# Many writes over many clusters: the data to commit does not fit on a nearly full disk.
 BUSY = 'vmig.region_mb=150 vmig.rate=150'
 
 POLICY = '''[transient]
@@ -46,7 +46,7 @@ command=/usr/bin/env sh /run/vmig-parked.sh
 
 
 def policy(case, name='commit', attempts=9, delay=60):
-    """Make --policy NAME known to both hosts, with a command that keeps what it was told."""
+    """Install --policy NAME on both hosts, with a command that records its input."""
     for host in 'ab':
         folder = case.lab.path(host, '/etc/vmig-snap/policy.d')
         folder.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def policy(case, name='commit', attempts=9, delay=60):
 
 
 def roaming(case):
-    """The guest that goes from one host to the other and back, one commit gone wrong each time."""
+    """The guest that moves back and forth, with one failed commit each time."""
     return case.guest_once('roaming', lambda: case.guest(tree=TWO[:1]))
 
 
@@ -68,7 +68,7 @@ def journey(case, guest, *args):
 
 
 def arrived(move):
-    """The job ended DONE with everything as it should be."""
+    """The job ended DONE and everything is correct."""
     move.prove_arrived(revert=None, keep=False)
     move.guest.host = move.dest
 
@@ -81,7 +81,7 @@ def codes(call):
 # --- an I/O error --------------------------------------------------------------------------------
 
 def broken_disk(case):
-    """The library that breaks a disk, built and in place in both hosts; the edit of a domain's XML that loads it."""
+    """The library that breaks a disk, built and installed on both hosts; returns the XML edit that loads it."""
     library = case.lab.dir / 'eio.so'
     subprocess.run(['cc', '-shared', '-fPIC', '-O2', '-o', library, ROOT / 'tests/lab/guest/eio.c', '-ldl'], check=True)
 
@@ -96,8 +96,8 @@ def broken_disk(case):
 
 
 def test_io_error(case):
-    """The base cannot be written: the commit fails as an I/O error, the guest runs on, unharmed; when the disk is whole
-    again the commit is too."""
+    """The base cannot be written: the commit fails with an I/O error, and the guest runs on unharmed. Once the disk
+    works again, the commit succeeds."""
     lab = case.lab
     guest = case.guest(tree=TWO[:1], edit=broken_disk(case))
     trigger = lab.path('b', '/run/vmig-eio')
@@ -116,7 +116,7 @@ def test_io_error(case):
 
 @shared
 def test_cancelled(case):
-    """virsh blockjob --abort: it is said, and the commit is begun again."""
+    """virsh blockjob --abort: it is reported, and the commit is restarted."""
     move = journey(case, roaming(case))
     with stopped(move, 'commit.started@2') as call:
         case.lab.virsh(move.dest, 'blockjob', 'g', 'vda', '--abort')
@@ -126,7 +126,7 @@ def test_cancelled(case):
 
 @shared
 def test_cancelled_before_pivot(case):
-    """The same when the commit was ready already."""
+    """The same after the commit became ready."""
     move = journey(case, roaming(case))
     with stopped(move, 'PIVOT.enter') as call:
         case.lab.virsh(move.dest, 'blockjob', 'g', 'vda', '--abort')
@@ -136,7 +136,7 @@ def test_cancelled_before_pivot(case):
 
 @shared
 def test_job_gone(case):
-    """The commit is gone, and nobody saw it end: the tool was dead. Resume begins it again."""
+    """The commit is gone, and its end was not observed because the tool was dead. Resume restarts it."""
     lab = case.lab
     move = journey(case, roaming(case))
     call = move.start(fault='commit.started@2:kill')
@@ -149,7 +149,7 @@ def test_job_gone(case):
 
 @shared
 def test_throttled(case):
-    """Somebody throttles the commit to nothing: it gets its speed back."""
+    """Another user throttles the commit to almost nothing: it gets its speed back."""
     move = journey(case, roaming(case))
     with stopped(move, 'ACTIVATE.leave') as call:
         case.lab.virsh(move.dest, 'blockjob', 'g', 'vda', '--bandwidth', '1')
@@ -158,7 +158,7 @@ def test_throttled(case):
 
 @shared
 def test_libvirtd_killed(case):
-    """libvirtd is killed in the commit and comes back a little later: the commit went on without it."""
+    """libvirtd is killed in the commit and comes back a little later: the commit continued without it."""
     lab = case.lab
     move = journey(case, roaming(case))
     back = None
@@ -168,7 +168,7 @@ def test_libvirtd_killed(case):
         back.start()
     back.join()
     need(set(codes(call)) == {'connection'}, 'retries:', call.retries(), call.tail())
-    # Read again from its status file, libvirtd words the live definition in another way.
+    # After reading its status file again, libvirtd formats the live definition differently.
     move.before.live = case.lab.virsh(move.dest, 'dumpxml', 'g', '--security-info')
     arrived(move)
 
@@ -177,7 +177,7 @@ def test_libvirtd_killed(case):
 
 @shared
 def test_qemu_killed(case):
-    """QEMU dies in the commit: qemu-img commits, and the guest, which nobody asked to stop, is started again."""
+    """QEMU dies in the commit: qemu-img commits, and the guest, which was not asked to stop, is restarted."""
     move = journey(case, roaming(case))
     with stopped(move, 'commit.started@2') as call:
         case.lab.wait_writes(move.dest, 'g', 5)
@@ -200,7 +200,7 @@ def test_qemu_killed_after_offline(case):
 
 
 def gone_off(case, move):
-    """The guest is off on the destination, as it was asked to be, and everything is there."""
+    """The guest is off on the destination, as requested, and everything is there."""
     lab = case.lab
     need(move.call.code == DONE, move.call.code, move.call.tail())
     need(lab.state(move.dest, 'g') == 'shut off', 'the guest is', lab.state(move.dest, 'g'))
@@ -231,12 +231,12 @@ def test_shut_down(case):
     gone_off(case, move)
 
 
-# --- asked to try --------------------------------------------------------------------------------
+# --- retry on request ---------------------------------------------------------------------------
 
 @shared
 def test_asked(case):
-    """vmig-snap resume of a job that waits for its next try: that is now. The connection of the job at work is left
-    alone."""
+    """vmig-snap resume of a job that waits for its next attempt starts the attempt at once. The connection of the
+    working process is left alone."""
     guest = roaming(case)
     policy(case)
     long = case.lab.path(guest.host, '/etc/vmig-snap/policy.d/long.conf')
@@ -254,10 +254,10 @@ def test_asked(case):
     arrived(move)
 
 
-# --- a full disk, for which the host keeps a small file system from here on ---------------------------------------------------------------------------------
+# --- a full disk; from here on the host has a small file system for its images ---
 
 class SmallDisk:
-    """A file system of its own under the images of a host, and a file that fills it."""
+    """A separate file system for a host's images, and a file that fills it."""
 
     def __init__(self, case, host, mb):
         self.lab, self.host = case.lab, host
@@ -265,33 +265,33 @@ class SmallDisk:
         with open(file, 'wb') as out:
             out.truncate(mb << 20)
         subprocess.run(['mkfs.ext4', '-q', '-F', '-m', '0', file], check=True)
-        self.lab.run(host, ['umount', IMAGES], check=False)  # of the test before
+        self.lab.run(host, ['umount', IMAGES], check=False)  # from the previous test
         self.lab.run(host, ['mount', '-o', 'loop', file, IMAGES])
         self.ballast = f'{IMAGES}/ballast'
 
     def free(self):
-        """Bytes that are free."""
+        """The number of free bytes."""
         fs = os.statvfs(self.lab.path(self.host, IMAGES))
         return fs.f_bavail * fs.f_frsize
 
     def fill(self, leave_mb):
-        """Leave that many MiB."""
+        """Leave this many MiB free."""
         self.lab.run(self.host, ['fallocate', '-l', self.free() - (leave_mb << 20), self.ballast])
 
     def relieve(self):
-        """Make room again."""
+        """Free the space again."""
         self.lab.path(self.host, self.ballast).unlink()
 
 
 def small_disk(case, mb=900):
-    """A busy guest on a, and b's images on a small disk."""
+    """A busy guest on a, and a small disk for b's images."""
     case.clean()
     small = SmallDisk(case, 'b', mb)
     return small, case.guest(tree=TWO[:1], cmdline=BUSY)
 
 
 def full_in_commit(case, *args):
-    """A migration whose commit finds the destination full: (small disk, Migration, Call), stopped no more."""
+    """A migration whose commit finds the destination full, no longer stopped: (small disk, Migration, Call)."""
     small, guest = small_disk(case)
     move = case.migration(guest, *args)
     call = move.start(fault='ACTIVATE.enter@1:stop')
@@ -307,8 +307,8 @@ def status(case, host, job):
 
 
 def test_full(case):
-    """No room for the commit: it says how many bytes it may need, waits, and goes on by itself when there is room,
-    long before its next try; the guest that QEMU paused for it goes on then, and not before."""
+    """No space for the commit: the job says how many bytes it may need and waits. It continues by itself when there is
+    space, long before its next attempt. The guest, which QEMU paused, continues then and not before."""
     lab = case.lab
     small, move, call = full_in_commit(case, *policy(case, delay=60))
     try:
@@ -334,8 +334,8 @@ def test_full(case):
 
 
 def test_full_parks(case):
-    """The policy gives up: the job parks, runs the command, and says what it waits for. With room, resume does the rest
-    at once."""
+    """The policy gives up: the job parks, runs the command, and says what it waits for. With free space, resume
+    finishes it at once."""
     lab = case.lab
     small, move, call = full_in_commit(case, *policy(case, attempts=1, delay=0.5))
     move.finish(60)

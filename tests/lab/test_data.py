@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The data path: what is sent, what is not sent again, and what is never taken for a base copy."""
+"""The data path: what is sent, what is not sent again, and what is never used as a base copy."""
 import os
 import shutil
 import signal
@@ -18,26 +18,26 @@ FULL = Disk('vda', fill_mb=96)
 
 
 def allocated(case, host, path=IMAGE):
-    """Bytes that a file occupies."""
+    """A file's allocated bytes."""
     return os.stat(case.lab.path(host, path)).st_blocks * 512
 
 
 def done_of(call, phase='COPY'):
-    """The last sum that was told of a phase."""
+    """The last total that was reported for a phase."""
     told = [event['done'] for _, event in call.events
             if event.get('event') == 'progress' and event['phase'] == phase and event['disk'] is None]
     return told[-1] if told else 0
 
 
 def wait_done(call, size):
-    """Until so many bytes of COPY are done, or it ended."""
+    """Wait until this many bytes of COPY are done, or the call has ended."""
     wait_until(lambda: call.process.poll() is not None or done_of(call) >= size, 60,
                f'{size} bytes of COPY')
     need(call.process.poll() is None, 'it ended too early:', call.tail())
 
 
 def away(case, guest):
-    """A first migration from a to b; the bytes that it copied."""
+    """A first migration from a to b; returns the number of bytes that it copied."""
     move = case.migration(guest)
     move.run()
     move.prove_arrived(revert=None)
@@ -49,7 +49,7 @@ def away(case, guest):
 # --- what is not sent again ----------------------------------------------------------------------
 
 def test_way_back(case):
-    """Back onto the images that the first migration kept: only what changed is sent."""
+    """A migration back onto the images that the first one kept: only changes are sent."""
     guest = case.guest(disks=[FULL])
     first = away(case, guest)
     case.lab.wait_writes('b', 'g', 20)
@@ -61,7 +61,7 @@ def test_way_back(case):
     need('only what changed' in back.call.stdout, 'nothing was said of the copy')
     told = [event for _, event in back.call.events if event['event'] == 'progress' and event['phase'] == 'COPY']
     need(told[-1]['skipped'] > first // 2, 'nothing was told of what is skipped:', told[-1])
-    # And there once more, onto what the second one kept.
+    # And once more to b, onto the images that the second migration kept.
     guest.host = 'a'
     again = case.migration(guest)
     again.run()
@@ -71,7 +71,7 @@ def test_way_back(case):
 
 
 def test_way_back_chain(case):
-    """The same with a chain of two files: each is a base copy of its own."""
+    """The same with a chain of two files: each has its own base copy."""
     guest = case.guest(disks=[Disk('vda', below=(f'{IMAGES}/deep.qcow2',), fill_mb=32)])
     move = case.migration(guest)
     move.run()
@@ -84,7 +84,7 @@ def test_way_back_chain(case):
 
 
 def test_way_back_rolled_back(case):
-    """A way back that fails in the middle leaves the guest where it is; the next one begins anew."""
+    """A migration back that fails in the middle leaves the guest where it is; the next one starts from scratch."""
     guest = case.guest(disks=[FULL])
     first = away(case, guest)
     case.need_faults()
@@ -103,14 +103,14 @@ def test_way_back_rolled_back(case):
 
 
 def test_connection_lost(case):
-    """The network goes away in the middle and comes back: the rest is sent, not the whole."""
+    """The network fails in the middle and comes back: only the rest is sent."""
     quick_policy(case)
     guest = case.guest(disks=[FULL])
     size = allocated(case, 'a')
     move = case.migration(guest, '--policy', 'test', '--bandwidth', '40M')
     call = move.start()
     wait_done(call, size // 2)
-    for host in 'ab':  # the two ends of ssh, as a broken network would end them
+    for host in 'ab':  # both ends of ssh, as after a network failure
         for pid in case.lab.processes(host, 'ssh', 'sshd'):
             if '[listener]' not in command_line(pid):
                 os.kill(pid, signal.SIGKILL)
@@ -122,7 +122,7 @@ def test_connection_lost(case):
 
 
 def command_line(pid):
-    """What a process was started as."""
+    """The command line of a process."""
     with open(f'/proc/{pid}/cmdline', encoding='utf-8', errors='replace') as file:
         return file.read()
 
@@ -148,7 +148,7 @@ def test_process_killed(case):
 # --- how fast ------------------------------------------------------------------------------------
 
 def test_set_bandwidth(case):
-    """The limit is changed while the copy runs, once down and once away."""
+    """The limit is changed while the copy runs: first lowered, then removed."""
     guest = case.guest(disks=[FULL])
     size = allocated(case, 'a')
     move = case.migration(guest, '--bandwidth', '8M')
@@ -171,7 +171,7 @@ def test_set_bandwidth(case):
 
 
 def test_set_parked(case):
-    """On a job that no process works on the limit is for the next resume."""
+    """For a job without a process, the limit applies to the next resume."""
     guest = case.guest(disks=[FULL])
     move = case.migration(guest, '--bandwidth', '4M')
     call = move.start()
@@ -187,14 +187,14 @@ def test_set_parked(case):
     move.prove_arrived(revert=None, json_lines=False)
 
 
-# --- how -----------------------------------------------------------------------------------------
+# --- transports ----------------------------------------------------------------------------------
 
 PKI = '/etc/libvirt/pki'
 
 
 def make_pki(case, host, name, folder=PKI):
-    """QEMU's x509 files for a host, of the lab's CA, made on the first call; the name is the one in
-    the server's certificate."""
+    """QEMU's x509 files for a host, signed by the lab's CA, which the first call creates; name: in the server's
+    certificate."""
     lab = case.lab
     ca = lab.dir / 'ca'
     there = lab.path(host, folder)
@@ -217,7 +217,7 @@ def make_pki(case, host, name, folder=PKI):
 
 
 def use_pki(case, host):
-    """Tell vmig-snap and QEMU of it."""
+    """Configure vmig-snap and QEMU to use it."""
     lab = case.lab
     lab.path(host, '/etc/vmig-snap').mkdir(parents=True, exist_ok=True)
     lab.path(host, '/etc/vmig-snap/vmig-snap.conf').write_text(f'[vmig-snap]\ntls-dir = {PKI}\n')
@@ -228,7 +228,7 @@ def use_pki(case, host):
 
 
 def test_more_connections(case):
-    """A copy that is worth it goes over further ssh connections, and nothing of them is left."""
+    """A large copy uses additional ssh connections, and nothing of them is left."""
     guest = case.guest(disks=[Disk('vda', size='512M', fill_mb=280)])
     move = case.migration(guest, '--bandwidth', '150M')
     call = move.start()
@@ -243,7 +243,7 @@ def test_more_connections(case):
 
 
 def test_tcp(case):
-    """In clear, where that is asked for: with a warning, and the copy goes to a port."""
+    """Unencrypted, on request: with a warning, and the copy goes to a port."""
     move = case.migration(case.guest(disks=[FULL]), '--transport', 'tcp')
     move.run()
     move.prove_arrived(revert=None)
@@ -251,7 +251,7 @@ def test_tcp(case):
 
 
 def test_tls(case):
-    """Memory, mirrors and base copies with TLS; a certificate with another host's name ends it."""
+    """Memory, mirrors and base copies with TLS; a certificate with another host's name ends the migration."""
     if shutil.which('openssl') is None:
         raise Skip('openssl is not installed')
     for host in 'ab':
@@ -274,7 +274,7 @@ def test_tls(case):
 # --- what is never a base copy ------------------------------------------------------------------------
 
 def refused_back(case, guest, *words):
-    """The way back is refused before anything is touched, with these words."""
+    """The migration back is refused before anything is changed, with these words."""
     before = case.lab.path('a', IMAGE).stat()
     call = case.call('b', 'migrate', guest.name, case.lab.uri('a'), '--json')
     need(call.code == REFUSED, f'exit code {call.code}:', call.tail())
@@ -286,7 +286,7 @@ def refused_back(case, guest, *words):
 
 
 def test_touched_copy(case):
-    """A kept image that was written to, one in use, one below another image, one that a domain has."""
+    """A kept image that was written to, one in use, one that another image is based on, one that a domain uses."""
     lab, guest = case.lab, case.guest(disks=[FULL])
     away(case, guest)
     image = lab.path('a', IMAGE)

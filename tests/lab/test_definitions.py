@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A guest that runs with another definition than the one that its next start uses: both are right in the end."""
+"""A guest whose running definition differs from the one for its next start: both are correct in the end."""
 import re
 import sys
 import xml.etree.ElementTree as ET
@@ -18,15 +18,15 @@ def snapshot_attributes(lab, host, inactive):
 
 
 def edit_persistent(lab, host, edit):
-    """Change the definition for the next start, and nothing of the running guest."""
+    """Change only the definition for the next start."""
     text = edit(lab.virsh(host, 'dumpxml', 'g', '--inactive', '--security-info'))
     lab.path(host, '/run/next.xml').write_text(text)
     lab.virsh(host, 'define', '/run/next.xml')
 
 
 def test_disk_of_the_running_guest_only(case):
-    """A disk that was attached to the running guest and not to its definition: told before anything is touched, and
-    what the hint says helps."""
+    """A disk was attached to the running guest but not to its definition: reported before anything is changed, and
+    following the hint helps."""
     lab = case.lab
     guest = own(case, tree=None)
     lab.make_disk('a', f'{IMAGES}/live.qcow2', '64M')
@@ -38,7 +38,7 @@ def test_disk_of_the_running_guest_only(case):
 
 
 def test_other_image_next_time(case):
-    """A definition that names another image for the next start, or another format; a medium that is only in it."""
+    """The definition for the next start names another image or format, or a medium that only it has."""
     lab = case.lab
     guest = own(case, tree=None)
     path = guest.files['vda'][0]
@@ -62,7 +62,7 @@ MEDIUM = f'{IMAGES}/next.iso'
 
 
 def next_start(text):
-    """Another snapshot=, cache mode, boot order, a medium, and a device more."""
+    """Changes snapshot=, a cache mode, the boot order and a medium, and adds a device."""
     text = re.sub(r"snapshot='internal'>(?=\s*<driver[^>]*/>\s*<source file='[^']*vda)", '>', text)
     text = re.sub(r"cache='none'(?=[^>]*>\s*<source file='[^']*vdb)", "cache='writeback'", text)
     text = re.sub(r"<boot dev='[^']*'/>", '', text)
@@ -72,7 +72,7 @@ def next_start(text):
 
 
 def what_differs(lab, host, inactive):
-    """What one of the two definitions has of all that next_start() and differing() made different."""
+    """The values in one of the two definitions of everything that next_start() and differing() changed."""
     root = ET.fromstring(lab.virsh(host, 'dumpxml', 'g', *(['--inactive'] if inactive else [])))
     disks = {disk.find('target').get('dev'): disk for disk in root.iterfind('devices/disk')}
     medium = disks['sda'].find('source')
@@ -84,8 +84,8 @@ def what_differs(lab, host, inactive):
 
 
 def differing(case):
-    """A guest whose two definitions differ in what may differ: snapshot=, a cache mode, the boot order, a medium, a device
-    of the next start alone, a network of the running guest alone."""
+    """A guest whose two definitions differ wherever they may: snapshot=, a cache mode, the boot order, a medium, a
+    device only for the next start, a network only in the running guest."""
     lab = case.lab
     for host in 'ab':
         lab.run(host, ['truncate', '-s', '1M', MEDIUM])
@@ -103,7 +103,7 @@ def differing(case):
 
 
 def test_definitions_arrive(case):
-    """Both definitions arrive as they were."""
+    """Both definitions arrive unchanged."""
     move = case.migration(differing(case))
     lab = case.lab
     before = [what_differs(lab, 'a', inactive) for inactive in (False, True)]
@@ -116,15 +116,15 @@ def test_definitions_arrive(case):
 
 
 def test_definitions_come_back(case):
-    """Both definitions are again what they were."""
+    """Both definitions are restored."""
     move = case.migration(differing(case))
     move.run(fault='prepare.overlays:error:interference')
     move.prove_back('interference')
 
 
 def test_defined_anew_meanwhile(case):
-    """Somebody changes the definition for the next start while the guest is moved: the job goes back, leaves that
-    definition as it is, and ends."""
+    """The definition for the next start is changed during the migration: the job rolls back, leaves that definition as
+    it is, and ends."""
     lab = case.lab
     guest = case.guest(disks=[Disk('vda'), Disk('vdb', fill_mb=1)], tree=None)
     move = case.migration(guest)
@@ -142,7 +142,7 @@ def test_defined_anew_meanwhile(case):
 
 
 def test_attached_meanwhile(case):
-    """A disk that somebody attaches while the guest is moved does not travel unseen: the job goes back."""
+    """A disk that is attached during the migration is not ignored: the job rolls back."""
     lab = case.lab
     guest = case.guest(tree=None)
     move = case.migration(guest)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""doctor and clean on two real hosts: each fault is planted, found, repaired where that loses nothing, and
-nothing else is touched."""
+"""doctor and purge on two real hosts: each fault is injected, found, and repaired if that loses nothing; nothing else
+is changed."""
 import json
 import os
 import pathlib
@@ -30,16 +30,16 @@ UNKNOWN = 'fedcba9876543210'
 KEYS = {'code', 'severity', 'message', 'repair', 'fixable', 'fixed'}
 ONE = TWO[:1]
 
-# Of doctor's own: when it told libvirtd to reload.
+# Written by doctor: the time when it reloaded libvirtd.
 _left = facts.run_folder_left
 facts.run_folder_left = migration.run_folder_left = lambda lab, host: [
     left for left in _left(lab, host) if not left.endswith(('/hook-reloaded', '/hook-seen'))]
 
 
-# --- asking --------------------------------------------------------------------------------------
+# --- running doctor ------------------------------------------------------------------------------
 
 def doctor(case, host, *args):
-    """{code: [finding]} of doctor --json; proves that the document and the exit code are one."""
+    """{code: [finding]} of doctor --json; checks that the document and the exit code agree."""
     call = case.call(host, 'doctor', '--json', *args)
     need(call.stderr == '', 'it complained:', call.stderr)
     document = call.document
@@ -56,7 +56,7 @@ def doctor(case, host, *args):
 
 
 def problems(found):
-    """The codes of problems that are left."""
+    """The codes of the remaining problems."""
     return sorted(code for code, all_of_it in found.items()
                   for f in all_of_it if f['severity'] == 'problem' and not f['fixed'])
 
@@ -69,7 +69,7 @@ def clean_bill(case, host, *args):
 
 
 def planted(case, host, *codes, fixable=True):
-    """Exactly these problems are found, and no file changed by looking; what was found."""
+    """Exactly these problems are found, and finding them changes no file; returns the findings."""
     before = tree(case, host)
     found = doctor(case, host)
     need(problems(found) == sorted(codes), f'problems on {host}:', problems(found), found)
@@ -79,7 +79,7 @@ def planted(case, host, *codes, fixable=True):
 
 
 def fixed(case, host, *codes, gone=()):
-    """--fix repairs these, only files in `gone` go, and the next look finds nothing."""
+    """--fix repairs these, removes only the files in `gone`, and the next run finds nothing."""
     before = tree(case, host)
     found = doctor(case, host, '--fix')
     need(problems(found) == [] and all(f['fixed'] for code in codes for f in found[code]), 'not repaired:', found)
@@ -91,15 +91,15 @@ def fixed(case, host, *codes, gone=()):
 
 
 def tree(case, host):
-    """{path: digest} of the image folders. The guests must be still."""
+    """{path: digest} of the image folders. The guests must not write."""
     return {path: file_digest(case.lab, host, path) for path in files_there(case.lab, host)}
 
 
 # --- hosts ---------------------------------------------------------------------------------------
 
 def put_hook(case, host):
-    """A hook that lets everything through, and that libvirtd has loaded, so that none of the tests below has to speak
-    of hooks. (With the real one jobs would carry themselves on.)"""
+    """Install a hook that permits everything, loaded by libvirtd, so that the tests below get no finding about hooks.
+    (With the real one jobs would resume by themselves.)"""
     path = case.lab.path(host, HOOK)
     if path.exists():
         return
@@ -117,7 +117,7 @@ def hosts(case):
 
 
 def moved(case, *args, disks=None, tree_of=ONE, cmdline=SILENT):
-    """A guest that was migrated from a to b, which keeps its images on a; (the guest, its job)."""
+    """A guest that was migrated from a to b and keeps its images on a; returns (the guest, its job)."""
     hosts(case)
     guest = case.guest(disks=disks, tree=tree_of, cmdline=cmdline)
     call = case.call('a', 'migrate', 'g', case.lab.uri('b'), '--json', *args, timeout=180)
@@ -133,7 +133,7 @@ def killed(case, fault, guest=None, **options):
         case.guest(**options)
     call = case.call('a', 'migrate', 'g', case.lab.uri('b'), '--json', env={'VMIG_SNAP_FAULT': fault}, timeout=120)
     need(call.code == -signal.SIGKILL, 'the tool was not killed:', call.code, call.tail())
-    # Its agent on the other host goes with the connection, and with it the lock there.
+    # Its agent on the other host, and the lock there, end with the connection.
     for host in HOSTS:
         wait_until(lambda: not [argv for argv in case.lab.processes(host, 'vmig-snap').values()
                                 if '--guard' not in argv], 30, f'the end of vmig-snap on {host}')
@@ -147,15 +147,15 @@ def resumed(case, job, host='a', code=None):
 
 
 def wait_source_gone(case):
-    """Until the source's QEMU has ended."""
+    """Wait until the source's QEMU has exited."""
     wait_until(lambda: case.lab.qemu_pid('a', 'g') is None, 30, "the end of the source's QEMU")
     wait_until(lambda: case.lab.state('a', 'g') in ('shut off', None), 30, 'libvirt to notice')
 
 
-# --- how the host is set up ----------------------------------------------------------------------
+# --- the host's setup ----------------------------------------------------------------------------
 
 def test_hook(case):
-    """Without the hook, with one that libvirtd has not looked for, and with one that it has."""
+    """Without the hook, with a hook that libvirtd has not looked for yet, and with one that it has found."""
     lab = case.lab
     missing = doctor(case, 'a')
     need(problems(missing) == ['hook'] and not missing['hook'][0]['fixable'], missing)
@@ -175,7 +175,7 @@ def test_hook(case):
     planted(case, 'a', 'hook-not-loaded')
     time.sleep(1.2)
     lab.restart_libvirtd('a')
-    clean_bill(case, 'a')  # it was there when libvirtd was started
+    clean_bill(case, 'a')  # it existed when libvirtd was started
 
 
 def test_real_hook(case):
@@ -202,7 +202,7 @@ def test_real_hook(case):
 
 
 def test_config(case):
-    """A configuration that is wrong, and one that names a folder that is not there."""
+    """An invalid configuration, and one that names a missing folder."""
     hosts(case)
     path = case.lab.path('a', CONFIG)
     old = path.read_text() if path.exists() else None
@@ -220,7 +220,7 @@ def test_config(case):
 
 
 def test_libvirt_silent(case):
-    """libvirtd is down: said, and everything else is looked at all the same."""
+    """libvirtd is down: reported, and everything else is checked nevertheless."""
     hosts(case)
     case.lab.kill_libvirtd('a')
     try:
@@ -231,7 +231,7 @@ def test_libvirt_silent(case):
 
 
 def test_words(case):
-    """For people; an unknown domain; wrong words."""
+    """Text output; an unknown domain; invalid arguments."""
     hosts(case)
     call = case.call('a', 'doctor')
     need(call.code == DONE and call.stdout.endswith('No problem on vmig-a.\n') and '[libvirt]' in call.stdout,
@@ -244,7 +244,7 @@ def test_words(case):
 # --- the journal ---------------------------------------------------------------------------------
 
 def with_journal(case, change):
-    """The journal of b, changed while nobody has it open, and then put back."""
+    """The journal of b, changed while no process has it open, and restored afterwards."""
     path = case.lab.path('b', JOURNAL)
     good = path.read_bytes()
     try:
@@ -288,7 +288,7 @@ def test_journal(case):
 # --- leftovers -----------------------------------------------------------------------------------
 
 def test_nothing_left(case):
-    """After a migration that went well there is nothing to say, on either host, about anything."""
+    """After a successful migration there is no finding about anything on either host."""
     guest, _ = moved(case)
     with Untouched(case, guest, 'b'):
         for host in HOSTS:
@@ -298,7 +298,7 @@ def test_nothing_left(case):
 
 
 def test_mark(case):
-    """Our element in a definition, of a finished and of an unknown job."""
+    """vmig-snap's element in a definition, of a finished and of an unknown job."""
     lab = case.lab
     _, job = moved(case)
     for mark in (job, UNKNOWN):
@@ -312,7 +312,7 @@ def test_mark(case):
 
 
 def test_snapshot_no(case):
-    """snapshot='no' is left, live and persistent; the guest's own setting is not touched."""
+    """snapshot='no' is left, live and persistent; the guest's own setting is not changed."""
     lab = case.lab
     moved(case, disks=[Disk('vda'), Disk('vdb', attributes="snapshot='no'")], tree_of=None)
     for kind, flag in (([], '--live'), (['--inactive'], '--config')):
@@ -332,7 +332,7 @@ def test_snapshot_no(case):
 
 
 def start_guard(case, host, job):
-    """A guard of that job, as the tool starts it."""
+    """Start a guard for this job, as the tool does."""
     case.lab.run(host, ['mkdir', '-p', f'{RUN}/guard'])
     case.lab.popen(host, ['vmig-snap', 'agent', '--guard', f'{RUN}/guard/{job}.sock'],
                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -340,19 +340,19 @@ def start_guard(case, host, job):
 
 
 def ask_guard(case, host, job, request):
-    """One request to a guard."""
+    """Send one request to a guard."""
     program = ('import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);'
                's.sendall(sys.argv[2].encode()+b"\\n"); print(s.recv(4096).decode())')
     return case.lab.run(host, ['python3', '-c', program, f'{RUN}/guard/{job}.sock', request]).stdout
 
 
 def guards(case, host):
-    """The guards that run on a host."""
+    """The running guards of a host."""
     return [pid for pid, argv in case.lab.processes(host, 'vmig-snap').items() if '--guard' in argv]
 
 
 def test_guard(case):
-    """A guard of a finished job ends; one that fences for a job that nobody knows does not."""
+    """A guard of a finished job is ended; one with a fence for an unknown job is not."""
     lab = case.lab
     _, job = moved(case)
     start_guard(case, 'a', job)
@@ -370,7 +370,7 @@ def test_guard(case):
 
 
 def test_run_folder(case):
-    """A folder of sockets that nobody listens on goes; one in use, a young one and one with something else stay."""
+    """Removes a folder of sockets without listeners; one in use, a recent one and one with another file stay."""
     lab = case.lab
     _, job = moved(case)
     make = ('import socket,os,sys,time\nd=sys.argv[1]; os.makedirs(d); s=socket.socket(socket.AF_UNIX)\n'
@@ -399,7 +399,7 @@ def test_run_folder(case):
 
 
 def test_stray_files(case):
-    """Files with names of ours that no journal lists are told, with strange names too, and never removed."""
+    """Files with vmig-snap's names that no journal lists are reported, even odd names, and never removed."""
     lab = case.lab
     _, job = moved(case)
     strange = f'{IMAGES2}/deep/er/st\x1b[31mrange.vmig-{UNKNOWN}.qcow2'
@@ -408,7 +408,7 @@ def test_stray_files(case):
     for path in paths:
         lab.path('a', path).write_text('x')
     (lab.path('a', IMAGES2) / 'loop').symlink_to('/srv/vmig2')
-    codes = ['stray-file'] * 2  # a name with control characters is none of ours
+    codes = ['stray-file'] * 2  # a name with control characters is not one of vmig-snap's
     planted(case, 'a', *codes, fixable=False)
     before = tree(case, 'a')
     need(problems(doctor(case, 'a', '--fix')) == codes and tree(case, 'a') == before, 'it removed something')
@@ -418,7 +418,7 @@ def test_stray_files(case):
 
 
 def test_overlay_in_chain(case):
-    """A guest on an overlay of ours whose job is over: told, never touched."""
+    """A guest on a vmig-snap overlay whose job is over: reported, never changed."""
     lab = case.lab
     guest, job = moved(case)
     base = guest.files['vda'][0]
@@ -435,10 +435,10 @@ def test_overlay_in_chain(case):
     clean_bill(case, 'b')
 
 
-# --- jobs that are not finished ------------------------------------------------------------------
+# --- unfinished jobs -----------------------------------------------------------------------------
 
 def test_unfinished(case):
-    """A killed tool: the job on both hosts, with what to do; --fix changes nothing; after resume all is well."""
+    """A killed tool: both hosts report the job and the remedy. --fix changes nothing; after resume all is well."""
     lab = case.lab
     job = killed(case, 'copy.sent:kill', cmdline=SILENT, tree=ONE)
     for host in HOSTS:
@@ -459,7 +459,7 @@ def test_unfinished(case):
 
 
 def test_running(case):
-    """While a migration runs there is no problem at all, on either host, at any moment, and --fix disturbs nothing."""
+    """While a migration runs there is never a problem on either host, and --fix disturbs nothing."""
     hosts(case)
     guest = case.guest(tree=ONE, disks=[Disk('vda', fill_mb=60)])
     move = case.migration(guest, '--bandwidth', '25M')
@@ -477,7 +477,7 @@ def test_running(case):
 
 
 def test_changed_chain(case):
-    """Somebody defines the guest on its base while a job's overlay lies on it."""
+    """The guest is redefined on its base while a job's overlay is on top of it."""
     lab = case.lab
     hosts(case)
     case.guest(cmdline=SILENT, tree=ONE)
@@ -493,7 +493,8 @@ def test_changed_chain(case):
 
 
 def test_two_owners(case):
-    """The guest is started on the source after the switchover, against every fence: as loud as can be."""
+    """The guest is started on the source after the switchover, despite every fence: the finding is as loud as possible.
+    """
     lab = case.lab
     job = killed(case, 'activate.resumed:kill', cmdline=SILENT, tree=ONE)
     wait_source_gone(case)
@@ -501,7 +502,7 @@ def test_two_owners(case):
     for pid in guards(case, 'a'):
         os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not guards(case, 'a'), 10, 'the end of the guard')
-    lab.path('a', f'{RUN}/guard/{job}.sock').unlink()  # a guard that was killed leaves the name
+    lab.path('a', f'{RUN}/guard/{job}.sock').unlink()  # a killed guard leaves its socket
     lab.virsh('a', 'start', 'g')
     for args in ([], ['--fix'], ['g']):
         found = doctor(case, 'a', *args)
@@ -515,10 +516,10 @@ def test_two_owners(case):
         clean_bill(case, host)
 
 
-# --- clean ---------------------------------------------------------------------------------------
+# --- purge ---------------------------------------------------------------------------------------
 
 def test_clean(case):
-    """The kept images go, whole chains, and nothing else; the guest does not notice."""
+    """The kept images are removed, whole chains, and nothing else; the guest does not notice."""
     lab = case.lab
     disk = Disk('vda', below=(f'{IMAGES}/below.qcow2',), relative=True)
     guest, job = moved(case, disks=[disk, Disk('vdb', fmt='raw', attributes="snapshot='no'")], tree_of=None)
@@ -543,7 +544,7 @@ def test_clean(case):
 
 
 def test_clean_words(case):
-    """For people: each file and the sum."""
+    """Text output: each file and the total."""
     guest, _ = moved(case)
     call = case.call('a', 'purge', 'g')
     need(call.code == DONE and f'Removed {guest.files["vda"][0]}' in call.stdout and 'freed; g is on vmig-b.'
@@ -552,7 +553,7 @@ def test_clean_words(case):
 
 
 def refuses(case, host, name, word, *args, code=REFUSED):
-    """clean refuses, in these words, and touches nothing."""
+    """purge refuses with these words and changes nothing."""
     before = {h: tree(case, h) for h in HOSTS}
     call = case.call(host, 'purge', name, '--json', *args)
     need(call.code == code and word in call.error['message'], f'{word!r}, {code}:', call.code, call.tail())
@@ -561,7 +562,7 @@ def refuses(case, host, name, word, *args, code=REFUSED):
 
 
 def test_clean_refusals(case):
-    """Changed, used, held, lain upon, not finished, on the wrong host, never heard of."""
+    """Changed, used, locked, used as backing file, unfinished, on the wrong host, unknown."""
     lab = case.lab
     hosts(case)
     guest, job = moved(case)
@@ -580,15 +581,15 @@ def test_clean_refusals(case):
     define(lab, 'a', lab.guest_xml('other', [f'{IMAGES2}/clone.qcow2'],
                                    uuid=lab.virsh('a', 'domuuid', 'other').strip()))
     lab.make_disk('a', f'{IMAGES2}/clone.qcow2', None, backing=image)
-    refuses(case, 'a', 'g', 'which lies on it')  # which only the header knows
+    refuses(case, 'a', 'g', 'which lies on it')  # only its header shows that
     lab.remove_guest('a', 'other')
-    refuses(case, 'a', 'g', 'clone.qcow2')  # which no domain has
+    refuses(case, 'a', 'g', 'clone.qcow2')  # no domain uses it
     lab.path('a', f'{IMAGES2}/clone.qcow2').unlink()
 
     linked = lab.path('a', f'{IMAGES2}/link.qcow2')
     linked.symlink_to(image)
     define(lab, 'a', lab.guest_xml('other', [f'{IMAGES2}/link.qcow2']))
-    refuses(case, 'a', 'g', 'other')  # by another name
+    refuses(case, 'a', 'g', 'other')  # under another name
     lab.remove_guest('a', 'other')
     linked.unlink()
 
@@ -612,7 +613,7 @@ def test_clean_refusals(case):
 
 
 def test_clean_same_name(case):
-    """Two guests that had one name, both with images here: which one has to be said."""
+    """Two guests had the same name, and both have images here: the user must say which one."""
     lab = case.lab
     first, _ = moved(case, disks=[Disk('vda', path=f'{IMAGES}/first.qcow2')])
     uuid = lab.virsh('b', 'domuuid', 'g').strip()
@@ -627,7 +628,7 @@ def test_clean_same_name(case):
 
 
 def test_clean_alone(case):
-    """The other host does not answer: refused, unless one says that one knows."""
+    """The other host does not answer: refused, unless the user insists."""
     lab = case.lab
     guest, _ = moved(case)
     lab.link(False)
@@ -668,7 +669,7 @@ def test_clean_after_rollback(case):
 
 
 def test_clean_there_and_back(case):
-    """After the way back the images here are the guest's disks; what it left there can go, from there."""
+    """After a migration back, the images here are the guest's disks; those on the other host can be purged."""
     lab = case.lab
     guest, _ = moved(case)
     need(case.call('a', 'purge', 'g').code == DONE, 'before the way back')

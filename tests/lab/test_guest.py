@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What a guest does by itself while it is moved, and which is no end of it: it reboots.
+"""What a guest does by itself during its migration without ending: it reboots.
 
-That it shuts down, is suspended or stands still for an error of its disk is tried where the states are that care:
-test_rollback, test_lock, test_commit.
+Shutdown, suspension and a stop by a disk error are tested with the states that handle them: test_rollback, test_lock,
+test_commit.
 """
 import sys
 
@@ -13,12 +13,12 @@ from stopped import OTHER, stopped
 
 
 def roaming(case):
-    """The guest that goes from one host to the other and back."""
+    """The guest that moves back and forth."""
     return case.guest_once('roaming', lambda: case.guest(tree=TWO))
 
 
 def reset_at(point):
-    """A test: the guest is reset at this point and boots anew, in the same QEMU; it arrives, and writes on."""
+    """A test: the guest is reset at this point and reboots in the same QEMU; it arrives and keeps writing."""
     @shared
     def test(case):
         lab, guest = case.lab, roaming(case)

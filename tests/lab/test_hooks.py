@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""libvirt's hook on two real hosts: what it refuses, what it lets through, and that jobs end by themselves.
+"""libvirt's hook on two real hosts: what it refuses, what it permits, and that jobs finish by themselves.
 
-The program is taken from beside the binary under test (BUILD/hooks/vmig-snap-hook), or from $VMIG_SNAP_HOOK.
+The program is BUILD/hooks/vmig-snap-hook beside the binary under test, or $VMIG_SNAP_HOOK.
 """
 import contextlib
 import fcntl
@@ -27,7 +27,7 @@ NAME = '50-vmig-snap'
 PREPARE = ['prepare', 'begin', '-']
 SECONDS = 60
 
-# Tries once more and gives up: what cannot get better is not waited for.
+# Retries once and gives up, to avoid waiting for permanent failures.
 IMPATIENT = ''.join(f'[{name}]\nattempts=1\nfirst-delay=0.1\n' for name in
                     ('transient', 'no-space', 'io', 'gone', 'unknown')) + '[overall]\nthen=rollback\n'
 
@@ -47,13 +47,13 @@ def program(case):
 
 
 def seen(lab, host):
-    """When libvirtd of this host called the hook last; 0 for never."""
+    """When libvirtd of this host last called the hook; 0: never."""
     path = lab.path(host, f'{RUN}/hook-seen')
     return path.stat().st_mtime_ns if path.exists() else 0
 
 
 def put(case):
-    """Put the hook into its places on both hosts, as `meson install` does, without telling libvirtd."""
+    """Put the hook into its places on both hosts, as `meson install` does, without notifying libvirtd."""
     for word in (program(case), case.binary):
         target = case.lab.bin / word.name if isinstance(word, pathlib.Path) else case.lab.bin / 'vmig-snap'
         if not target.exists():
@@ -67,14 +67,14 @@ def put(case):
 
 
 def reload(lab, host):
-    """SIGHUP, and wait until libvirtd has looked for hooks again: it calls ours to say so."""
+    """SIGHUP, and wait until libvirtd has looked for hooks again, which it shows by calling this one."""
     before = seen(lab, host)
     lab.reload_libvirtd(host)
     wait_until(lambda: seen(lab, host) > before, 20, f'the call of the hook after SIGHUP on {host}')
 
 
 def install(case):
-    """Hooks in place and loaded on both hosts."""
+    """Install and load the hooks on both hosts."""
     put(case)
     for host in HOSTS:
         if not seen(case.lab, host):
@@ -93,7 +93,7 @@ def watchers(lab, host):
 
 @contextlib.contextmanager
 def nobody_resumes(lab, job):
-    """While this holds, what the hook wakes finds that another one is awake already."""
+    """During this block, resumes started by the hook find that another one already runs."""
     with contextlib.ExitStack() as stack:
         for host in HOSTS:
             folder = lab.path(host, f'{RUN}/lock')
@@ -104,13 +104,13 @@ def nobody_resumes(lab, job):
 
 
 def job_of(call):
-    """The id of a job that has begun."""
+    """The ID of a job that has begun."""
     wait_until(lambda: call.states(), 60, 'the job')
     return next(event['job'] for _, event in call.events if event['event'] == 'state')
 
 
 def open_jobs(case, host):
-    """[(job, state)] of what is not finished on a host."""
+    """[(job, state)] of a host's unfinished jobs."""
     found = case.call(host, 'status', '--json').document['jobs']
     return [(entry['job'], entry['state']) for entry in found]
 
@@ -121,7 +121,7 @@ def state_of(case, host, job):
 
 
 def wait_end(case, job, states=('DONE',), seconds=SECONDS):
-    """Until both journals say that the job has ended so, without anybody having asked for it; how it ended."""
+    """Wait until both journals have the job in one of these final states, without any request; returns the state."""
     def ended():
         now = {state_of(case, host, job) for host in HOSTS}
         return now.pop() if len(now) == 1 and now <= set(states) else None
@@ -140,7 +140,7 @@ def read(lab, host, path):
 
 
 def refused(done, *words):
-    """virsh start was refused by our hook, in these words."""
+    """The hook refused virsh start with these words."""
     text = done.stderr + done.stdout
     need(done.returncode != 0, 'the start was not refused')
     need('vmig-snap: ' in text, 'it was not refused by the hook:', text)
@@ -154,7 +154,7 @@ def start(lab, host):
 
 
 def killed_after_switchover(case, move):
-    """A migration whose tool dies right after the guest runs on the destination; the job's id."""
+    """A migration whose tool dies right after the guest is resumed on the destination; returns the job's ID."""
     call = move.start(fault='activate.resumed:kill')
     job = job_of(call)
     move.finish()
@@ -163,7 +163,7 @@ def killed_after_switchover(case, move):
 
 
 def prove_moved(case, move):
-    """The guest runs on b with all that it had, nowhere else, and no watcher stays."""
+    """The guest runs on b with everything, runs nowhere else, and no watcher is left."""
     lab = case.lab
     lab.wait_writes('b', 'g', 5)
     wrong = move._never_two() + move._who_runs('b', ['a']) + move._content('b')
@@ -176,7 +176,7 @@ def prove_moved(case, move):
 # --- loading -------------------------------------------------------------------------------------
 
 def test_is_not_loaded_until_sighup(case):
-    """A first hook is not looked at until SIGHUP; then `daemon.d` proves that it is loaded."""
+    """libvirtd ignores a first hook until SIGHUP; then `daemon.d` proves that it is loaded."""
     put(case)
     case.guest(tree=None)
     need(not seen(case.lab, 'a'), 'libvirtd called a hook that it has not looked for')
@@ -190,10 +190,10 @@ def test_is_not_loaded_until_sighup(case):
     need(read(case.lab, 'a', f'{RUN}/hook-seen').split()[3] in ('start', 'started'), 'not called for a start')
 
 
-# --- a migration with hooks in -------------------------------------------------------------------
+# --- a migration with hooks installed -------------------------------------------------------------
 
 def test_migration(case):
-    """The main job with hooks on both hosts: nothing is refused, disturbed, or left."""
+    """The main case with hooks on both hosts: nothing is refused, disturbed, or left."""
     install(case)
     move = case.migration(case.guest())
     call = move.start()
@@ -206,7 +206,7 @@ def test_migration(case):
 
 
 def test_systemd(case):
-    """Where systemd runs it is told to start the unit; where that fails the hook's own process does the work."""
+    """With systemd the hook starts the unit; if that fails, the hook's own process does the work."""
     install(case)
     lab = case.lab
     fake = lab.bin / 'fake-systemctl'
@@ -234,7 +234,8 @@ def test_systemd(case):
 
 
 def test_live_operation_is_left_alone(case):
-    """What the hook wakes during a live operation waits, one at a time, and goes when that ends well."""
+    """Processes that the hook starts during a live operation wait, one at a time, and exit when the operation succeeds.
+    """
     install(case)
     lab = case.lab
     guest = case.guest()
@@ -258,10 +259,10 @@ def test_live_operation_is_left_alone(case):
     need(not read(lab, 'a', f'/var/lib/vmig-snap/log/{job}.log'), 'resume was run beside a live operation')
 
 
-# --- deaths --------------------------------------------------------------------------------------
+# --- crashes -------------------------------------------------------------------------------------
 
 def test_death_after_switchover(case):
-    """kill -9 of the tool once the guest runs on the destination: the job gets to DONE by itself."""
+    """kill -9 of the tool after the guest was resumed on the destination: the job reaches DONE by itself."""
     install(case)
     move = case.migration(case.guest())
     job = killed_after_switchover(case, move)
@@ -272,7 +273,7 @@ def test_death_after_switchover(case):
 
 
 def test_reconnect(case):
-    """A restart of libvirtd finds the guest again, and with it the job."""
+    """A restarted libvirtd reconnects to the guest, and that resumes the job."""
     install(case)
     move = case.migration(case.guest())
     call = move.start(fault='activate.resumed:kill')
@@ -290,7 +291,8 @@ def test_reconnect(case):
 
 
 def test_stale_twin(case):
-    """The source's definition, after the token moved: not startable by any definition, and the try ends the job."""
+    """The source's definition, after the token moved, cannot be started in any form, and the attempt finishes the job.
+    """
     install(case)
     lab = case.lab
     guest = case.guest()
@@ -315,7 +317,8 @@ def test_stale_twin(case):
 
 
 def test_guest_dies_before_switchover(case):
-    """kill -9 of tool and QEMU in COPY: it starts from its overlay, not from its base, and the job goes back."""
+    """kill -9 of tool and QEMU in COPY: the guest starts from its overlay, not from its base, and the job rolls back.
+    """
     install(case)
     lab = case.lab
     guest = case.guest()
@@ -337,13 +340,13 @@ def test_guest_dies_before_switchover(case):
         verdict = oracle.check_writes(lab, 'a', 'g')
         need(verdict.ok, verdict)
     lab.restart_libvirtd('a')
-    # It runs, so there is nothing to go back for.
+    # It runs, so there is no reason to roll back.
     wait_end(case, job)
     prove_moved(case, move)
 
 
 def test_release_wakes(case):
-    """The same death, and nobody does anything: libvirt's `stopped` and `release` are enough to go back."""
+    """The same crash without any user action: libvirt's `stopped` and `release` suffice for the rollback."""
     install(case)
     lab = case.lab
     for host in HOSTS:
@@ -369,7 +372,7 @@ def test_release_wakes(case):
 # --- the program itself --------------------------------------------------------------------------
 
 def hook_cost(lab, words, xml, times=60):
-    """(median wall, median CPU) in ms, of the hook alone: nsenter only executes it."""
+    """(median wall, median CPU) in ms of the hook alone: nsenter only executes it."""
     walls, costs = [], []
     for _ in range(times):
         begin = time.monotonic()
@@ -386,7 +389,7 @@ def hook_cost(lab, words, xml, times=60):
 
 
 def test_time(case):
-    """A guest that no job concerns: under 10 ms of CPU, nsenter and Python's fork included."""
+    """For a guest without a job: less than 10 ms of CPU, including nsenter and Python's fork."""
     install(case)
     guest = case.guest(tree=None)
     xml = case.lab.virsh('a', 'dumpxml', 'g')
@@ -403,7 +406,7 @@ def test_time(case):
 
 
 def test_no_libvirt(case):
-    """It is not linked with libvirt, nor with what moves bytes."""
+    """It is linked neither with libvirt nor with the libraries that move data."""
     said = case.lab.run('a', ['ldd', program(case)]).stdout
     need('libsqlite3' in said, said)
     need('libvirt' not in said and 'libnbd' not in said, said)
@@ -422,7 +425,8 @@ def hung(lab, words, xml=b''):
 
 
 def test_bad_input(case):
-    """Garbage, too much, nothing, a stdin that never ends, names that are commands, calls that do not exist."""
+    """Garbage, too much input, no input, a stdin that never ends, names that are commands, operations that do not
+    exist."""
     install(case)
     lab = case.lab
     for words in (PREPARE, ['reconnect', 'begin', '-'], ['stopped', 'end', '-'], ['migrate', 'begin', '-']):
@@ -443,7 +447,7 @@ def test_bad_input(case):
 
 
 def test_bad_input_with_a_job(case):
-    """The same for a guest in the middle of a move: only prepare, restore and migrate say no, in one line."""
+    """The same for a guest during its migration: only prepare, restore and migrate refuse, in one line."""
     install(case)
     lab = case.lab
     guest = case.guest()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Journals. A migration with one that cannot be used, on either host, is refused, touches nothing and says where and
-why. One that was replaced by an older one, of before the switchover or of before the job, on either host, makes nobody
-run the guest who must not: the job comes to its end by itself, from whichever host it is carried on."""
+"""Journals. A migration with an unusable journal on either host is refused, changes nothing and says where and why. An
+older journal, from before the switchover or before the job, on either host never makes the wrong host run the guest:
+the job finishes by itself, whichever host resumes it."""
 import os
 import shutil
 import signal
@@ -24,8 +24,8 @@ SOURCE, DEST = 'source', 'destination'
 
 
 def moving(case):
-    """The guest of these tests, which goes from one host to the other, and a Migration to the one where it is not. Both
-    hosts have a journal with a job that went back."""
+    """The guest of these tests, which moves back and forth, and a Migration to the other host. Both hosts have a
+    journal with a job that was rolled back."""
     def make():
         guest = case.guest(tree=TWO[:1])
         move = case.migration(guest)
@@ -37,7 +37,7 @@ def moving(case):
 
 
 def saved(lab, host):
-    """Its journal as it is now, kept aside."""
+    """Save a copy of the current journal."""
     to = lab.dir / f'{host}-old-journal'
     shutil.rmtree(to, ignore_errors=True)
     shutil.copytree(lab.path(host, FOLDER), to)
@@ -45,7 +45,7 @@ def saved(lab, host):
 
 
 def put_back(lab, host, kept):
-    """What was kept takes the journal's place, as from a backup."""
+    """Replace the journal with the saved copy, as from a backup."""
     for name in ('journal.db', 'journal.db-journal'):
         lab.path(host, f'{FOLDER}/{name}').unlink(missing_ok=True)
         if (kept / name).exists():
@@ -53,17 +53,17 @@ def put_back(lab, host, kept):
     shutil.rmtree(kept)
 
 
-# --- journals that cannot be used ----------------------------------------------------------------
+# --- unusable journals ---------------------------------------------------------------------------
 
 def corrupt(lab, host):
-    """Other bytes in the middle of it."""
+    """Overwrite bytes in the middle."""
     with open(lab.path(host, JOURNAL), 'r+b') as file:
         file.seek(4096)
         file.write(b'\xa5' * 4096)
 
 
 def newer(lab, host):
-    """PRAGMA user_version (bytes 60 to 63): the next one after what is there."""
+    """PRAGMA user_version (bytes 60 to 63): increment it."""
     with open(lab.path(host, JOURNAL), 'r+b') as file:
         file.seek(60)
         version = int.from_bytes(file.read(4), 'big')
@@ -72,17 +72,17 @@ def newer(lab, host):
 
 
 def read_only(lab, host):
-    """Its file system."""
+    """On a read-only file system."""
     lab.run(host, f'mount --bind {FOLDER} {FOLDER} && mount -o remount,bind,ro {FOLDER}')
 
 
 def full(lab, host):
-    """Its file system is another one, with no room at all."""
+    """On a file system without free space."""
     lab.run(host, f'mount -t tmpfs -o size=16k,mode=0700 none {FOLDER} && '
             f'(dd if=/dev/zero of={FOLDER}/filler bs=4k 2>/dev/null; true)')
 
 
-# what: (how it is done, whether that is a mount to be undone, the code, words of the message)
+# name: (function, whether it mounts something, error code, words of the message)
 BAD = {
     'corrupt': (corrupt, False, 'journal-damaged', 'damaged'),
     'newer': (newer, False, 'journal-newer', 'is of version'),
@@ -127,11 +127,11 @@ def refused_with(what, side):
 globals().update({f'test_{what}_on_{side}': refused_with(what, side) for what in BAD for side in (SOURCE, DEST)})
 
 
-# --- journals that were replaced by older ones ---------------------------------------------------
+# --- older journals ------------------------------------------------------------------------------
 
 def replaced(case, side, when='MIGRATE.enter', died='COMMIT.enter'):
-    """A migration whose tool died at a fault point past the token, and whose journal on one side is then what it was
-    at an earlier one (None: before the job)."""
+    """A migration whose tool died at a fault point after the token moved. One host's journal is then replaced with its
+    state at an earlier point (None: before the job)."""
     move = moving(case)
     lab, host = case.lab, move.source if side == SOURCE else move.dest
     kept = None if when else saved(lab, host)
@@ -149,14 +149,14 @@ def replaced(case, side, when='MIGRATE.enter', died='COMMIT.enter'):
 
 
 def still_there(move, *words):
-    """The guest runs on the destination, in the QEMU in which it came, and nowhere else."""
+    """The guest runs on the destination, in the QEMU in which it arrived, and nowhere else."""
     lab = move.lab
     need(lab.state(move.dest, 'g') == 'running' and lab.qemu_pid(move.dest, 'g') == move.ran and
          not lab.qemu_pid(move.source, 'g'), 'the guest does not run where it did:', *words)
 
 
 def ends_there(move, host):
-    """Carried on from that host, the job comes to its end, and the guest did not stop for it."""
+    """Resumed from this host, the job finishes, without stopping the guest."""
     call = Call(move.lab, host, ['resume', 'g', '--json']).wait(90)
     move.stop_watching()
     need(call.code == DONE, 'it ended with', call.code, call.tail())
@@ -166,7 +166,7 @@ def ends_there(move, host):
 
 
 def not_cancelled(case, move, host):
-    """cancel there is refused, and does no harm."""
+    """cancel on this host is refused and does no harm."""
     images = {path: oracle.image_facts(move.lab, move.dest, path) for path in move.guest.all_files()}
     call = case.call(host, 'cancel', 'g', '--json')
     need(call.code == REFUSED and call.error.get('code') == 'unsupported' and
@@ -177,14 +177,14 @@ def not_cancelled(case, move, host):
 
 @shared
 def test_older_destination(case):
-    """The destination's journal does not know that it owns the guest: carried on from there."""
+    """The destination's journal does not know that it owns the guest; resumed from the destination."""
     move = replaced(case, DEST)
     ends_there(move, move.dest)
 
 
 @shared
 def test_older_destination_from_source(case):
-    """The same, carried on from the source, after the destination's cancel was refused."""
+    """The same, resumed from the source, after the destination's cancel was refused."""
     move = replaced(case, DEST)
     not_cancelled(case, move, move.dest)
     ends_there(move, move.source)
@@ -192,14 +192,14 @@ def test_older_destination_from_source(case):
 
 @shared
 def test_destination_without_job(case):
-    """The destination's journal is of before the job."""
+    """The destination's journal is from before the job."""
     move = replaced(case, DEST, when=None)
     ends_there(move, move.source)
 
 
 @shared
 def test_older_destination_half_given(case):
-    """The token is given on the source only, and the destination's journal is older than the overlays there."""
+    """The token was given on the source only, and the destination's journal is older than the overlays there."""
     move = replaced(case, DEST, when='PREPARE.enter', died='token.source')
     need(lab_state(move) == 'paused', 'it runs without a token:', lab_state(move))
     ends_there(move, move.source)
@@ -207,7 +207,7 @@ def test_older_destination_half_given(case):
 
 @shared
 def test_older_source(case):
-    """The source's journal does not know that it gave the guest away: its cancel is refused, and it takes the
+    """The source's journal does not know that it gave the guest away: its cancel is refused, and it accepts the
     destination's record."""
     move = replaced(case, SOURCE)
     not_cancelled(case, move, move.source)
@@ -216,7 +216,7 @@ def test_older_source(case):
 
 @shared
 def test_source_without_job(case):
-    """The source's journal is of before the job, so that only the destination can carry it on."""
+    """The source's journal is from before the job, so that only the destination can resume it."""
     move = replaced(case, SOURCE, when=None)
     call = case.call(move.source, 'resume', 'g', '--json')
     need(call.error['code'] == 'no-job', 'resume on the source said', call.tail())
@@ -226,8 +226,8 @@ def test_source_without_job(case):
 
 @shared
 def test_older_source_alone(case):
-    """The source's journal does not know, and the destination cannot be asked: nobody runs the guest there again, and
-    once it can be asked it goes forward."""
+    """The source's journal is outdated, and the destination is unreachable: the guest is not started on the source, and
+    once the destination is reachable the job goes forward."""
     move = replaced(case, SOURCE, died='token.dest')
     with away(case.lab, move.dest):
         call = Call(case.lab, move.source, ['resume', 'g', '--json'])
@@ -241,8 +241,8 @@ def test_older_source_alone(case):
 
 @shared
 def test_source_forgot_all(case):
-    """The source's journal is of before the job, its guest is undefined, and it was booted: nothing there proves that it
-    was the source, so that it takes no record. The job ends without it, and what the job left there stays."""
+    """The source's journal is from before the job, its guest is undefined, and it was rebooted. Nothing proves that it
+    was the source, so it accepts no record. The job finishes without it, and what the job left there stays."""
     move = replaced(case, SOURCE, when=None, died='cleanup.undefined')
     lab, source = case.lab, move.source
     lab.run(source, 'rm -rf /run/vmig-snap/*')

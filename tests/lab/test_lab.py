@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The lab tests itself: hosts, guest, and every oracle both passing and seen to fail.
+"""The lab tests itself: hosts, guest, and every oracle, which must pass and must also be seen to fail.
 
     python3 tests/lab/test_lab.py [DIR]
 
@@ -36,14 +36,14 @@ def check(condition, text, detail=''):
 
 
 def skip(text, reason):
-    """Print and count a check that cannot be made."""
+    """Print and count a check that cannot run here."""
     global skipped
     skipped += 1
     print(f'ok - {text} # SKIP {reason}', flush=True)
 
 
 def machine_facts():
-    """What must be the same before and after: named namespaces, links, mounts, folders."""
+    """What must be equal before and after: named namespaces, links, mounts, folders."""
     def output(*argv):
         return subprocess.run(argv, capture_output=True, text=True, check=False).stdout
     mounts = [line for line in pathlib.Path('/proc/self/mountinfo').read_text().splitlines()
@@ -54,7 +54,7 @@ def machine_facts():
 
 
 def test_hosts(lab):
-    """Names, network, ssh both ways, separate state, PATH over ssh, refusal of a second lab."""
+    """Names, network, ssh in both directions, separate state, PATH over ssh, refusal of a second lab."""
     for host, other in (('a', 'vmig-b'), ('b', 'vmig-a')):
         said = lab.run(host, ['ssh', other, 'hostname; virsh -q list --all']).stdout
         check(said.split() == [other], f'{host} reaches {other} by ssh and finds no domain', said)
@@ -80,7 +80,7 @@ def test_hosts(lab):
 
 
 def test_tree(lab):
-    """A guest with two disks and a branched tree, judged by all snapshot oracles."""
+    """A guest with two disks and a branched tree, checked by all snapshot oracles."""
     disks = [f'{IMAGES}/tree.qcow2', f'{IMAGES2}/tree2.qcow2']
     lab.make_disk('a', disks[0], '2G', fill_mb=200, fill_offset_mb=100)
     lab.make_disk('a', f'{IMAGES2}/base.qcow2', '256M', fill_mb=64)
@@ -106,7 +106,7 @@ def test_tree(lab):
 
 
 def compare_with_qemu(lab, disk, fact):
-    """Our reader and qemu-img agree about a snapshot's content."""
+    """The lab's reader and qemu-img agree about a snapshot's content."""
     lab.run('a', ['qemu-img', 'convert', '-U', '-l', f'snapshot.id={fact.id}', '-O', 'raw', disk,
                   f'{IMAGES2}/check.raw'])
     check(oracle.image_digest(lab, 'a', f'{IMAGES2}/check.raw') == fact.sha256,
@@ -115,7 +115,7 @@ def compare_with_qemu(lab, disk, fact):
 
 
 def damage(path, at, data):
-    """Overwrite bytes of an image file; return what was there."""
+    """Overwrite bytes of an image file; returns the old bytes."""
     with open(path, 'r+b') as file:
         file.seek(at)
         before = file.read(len(data))
@@ -125,7 +125,7 @@ def damage(path, at, data):
 
 
 def seen_to_fail(lab, disks, facts):
-    """Plant damage of each kind in a suspended guest's images: the oracles must find it."""
+    """Inject each kind of damage into a suspended guest's images: the oracles must find it."""
     lab.virsh('a', 'suspend', 'tree')
     log = oracle.read_log(lab, 'tree')
     host_path = lab.path('a', disks[0])
@@ -156,7 +156,7 @@ def seen_to_fail(lab, disks, facts):
 
 
 def test_guest_notices(lab):
-    """The guest itself reads back what it wrote, and says so if it is not there."""
+    """The guest itself reads back what it wrote, and reports if it is not there."""
     disk = f'{IMAGES}/notice.qcow2'
     lab.make_disk('a', disk, '64M')
     lab.make_guest('a', 'notice', [disk], cmdline='vmig.verify=1 vmig.region_mb=1 vmig.rate=100')
@@ -178,7 +178,7 @@ def test_guest_notices(lab):
 
 
 def test_faults(lab):
-    """Each fault does what it says, and is gone after it is taken back."""
+    """Each fault works, and is gone after it is undone."""
     def reach():
         return lab.run('a', ['ssh', '-o', 'ConnectTimeout=1', 'vmig-b', 'true'],
                        check=False).returncode == 0
@@ -211,7 +211,7 @@ def test_faults(lab):
 
 
 def test_old_branch(lab):
-    """After a revert, content of the branch that was left must not pass as newer."""
+    """After a revert, content of the abandoned branch must not pass as newer."""
     disk = f'{IMAGES}/old.qcow2'
     lab.make_disk('a', disk, '64M')
     lab.make_guest('a', 'old', [disk], cmdline='vmig.region_mb=1 vmig.rate=100')
@@ -231,7 +231,7 @@ def test_old_branch(lab):
 
 
 def migrate(lab, machine):
-    """One stock live migration a -> b, watched by everything."""
+    """One plain live migration a -> b, observed by everything."""
     name, disk = f'mig-{machine[3:6]}', f'{IMAGES}/mig-{machine[3:6]}.qcow2'
     lab.make_disk('a', disk, '1G', fill_mb=64, fill_offset_mb=64)
     lab.make_disk('b', disk, '1G')
@@ -261,7 +261,7 @@ def migrate(lab, machine):
 
 
 def test_migration(lab):
-    """Both machine types; then power off by the button, crash and boot of a host."""
+    """Both machine types; then a shutdown by the power button, a crash and a boot of a host."""
     name, disk = migrate(lab, 'pc-q35-7.2')
     lab.virsh('b', 'shutdown', name)
     deadline = time.monotonic() + 20
@@ -291,7 +291,7 @@ def test_migration(lab):
 
 
 def test_two_running(lab):
-    """Two copies of one guest, really running: the watch must say so."""
+    """Two copies of one guest that really run: the watch must report them."""
     disk = f'{IMAGES}/twin.qcow2'
     for host in hostns.HOSTS:
         lab.make_disk(host, disk, '64M')
@@ -312,7 +312,7 @@ def line(nonce, block, seq, us, prev):
 
 
 def test_log():
-    """The chains of the console: a cut line, a fork, a lost line, a damaged line. No lab needed."""
+    """The chains of the console: a truncated line, a fork, a lost line, a damaged line. Needs no lab."""
     root = chain_hash(7, 'a', 0, 0, 0, 0)
     l1, h1 = line(7, 10, 1, 1000, root)
     l2, h2 = line(7, 11, 2, 2000, h1)
@@ -341,12 +341,12 @@ class Memory:
         self.blocks = blocks
 
     def read(self, offset, size):
-        """What a block holds."""
+        """The content of a block."""
         return self.blocks[offset // oracle.BLOCK].ljust(size, b'\0')
 
 
 def block(nonce, number, seq, prev):
-    """A block as init.c writes it at 1 ms times its number in the order."""
+    """A block as init.c writes it, 1 ms per sequence number."""
     us = seq * 1000
     own = chain_hash(nonce, 'a', number, seq, us, prev)
     head = oracle.HEAD.pack(b'VMIGBLK1', ord('a'), number, seq, nonce, us, own, prev).ljust(oracle.BLOCK - 4, b'\0')
@@ -354,7 +354,8 @@ def block(nonce, number, seq, prev):
 
 
 def check_lost_lines():
-    """A write whose line the end of a boot swallowed is allowed; an older one, or one of an earlier boot, is not."""
+    """A write whose line was lost at the end of a boot is permitted; an older one, or one of an earlier boot, is not.
+    """
     root = {nonce: chain_hash(nonce, 'a', 0, 0, 0, 0) for nonce in (7, 8)}
     one, hash_one = line(7, 10, 1, 1000, root[7])
     two, hash_two = line(7, 11, 2, 2000, hash_one)
@@ -376,7 +377,7 @@ def check_lost_lines():
 
 
 def test_stale(directory):
-    """A lab that lost its maker is refused, found again, and taken down."""
+    """A lab whose creator died is refused, found again, and taken down."""
     first = Lab(directory)
     first.up()
     os.kill(first.pids['a'], 9)
@@ -393,9 +394,9 @@ def test_stale(directory):
 
 
 def main():
-    """Run all, with one lab for what needs one."""
+    """Run all tests, with one lab for those that need one."""
     directory = sys.argv[1] if len(sys.argv) > 1 else '/var/tmp/vmig-lab-selftest'
-    hostns.remove_mount_points()  # what a lab that was killed made on the machine; else it goes with ours
+    hostns.remove_mount_points()  # left on the machine by a killed lab; otherwise removed together with this lab's
     before, alone = machine_facts(), not hostns.other_labs_exist()
     test_log()
     begin = time.monotonic()

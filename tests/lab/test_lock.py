@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The operation lock: while a job holds a guest nobody changes its disks or snapshots, root neither.
+"""The operation lock: while a job holds a guest, no user can change its disks or snapshots, not even root.
 
-The job is stopped in COPY, in MIGRATE and in COMMIT, and everything that would lose data is tried as
-root with virsh: refused, the guest and its files as before, and the job then ends DONE. What libvirt
-cannot refuse is tried as well: the job notices and the guest is safe.
+The job is stopped in COPY, in MIGRATE and in COMMIT, and everything that would lose data is attempted as root with
+virsh. It is refused, the guest and its files are as before, and the job then ends DONE. What libvirt cannot refuse is
+attempted, too: the job notices it, and the guest is safe.
 """
 import os
 import re
@@ -21,10 +21,10 @@ from stopped import OTHER, stopped
 SCRATCH = '/run/foreign'
 
 
-# --- a job that is stopped -----------------------------------------------------------------------
+# --- a stopped job -------------------------------------------------------------------------------
 
 def roaming(case):
-    """The guest that goes from one host to the other and back: two disks, a tree of two."""
+    """The guest that moves back and forth: two disks, a tree of two snapshots."""
     return case.guest_once('roaming', lambda: case.guest(
         disks=[Disk('vda'), Disk('vdb', size='160M', fill_mb=4)], tree=TWO))
 
@@ -36,7 +36,7 @@ def journey(case, guest, *args):
 
 
 def arrived(move):
-    """The job ended DONE with everything as it should be."""
+    """The job ended DONE and everything is correct."""
     move.prove_arrived(revert=None, keep=False)
     move.guest.host = move.dest
 
@@ -79,7 +79,7 @@ def forbidden(lab, guest, host):
 
 
 def attempts(lab, host, commands, timeout=75):
-    """Run them all at once as root: {name: CompletedProcess-like (code, words)}."""
+    """Run all of them in parallel as root: {name: (code, words)}."""
     running = {name: lab.popen(host, ['virsh', '-c', 'qemu:///system', *argv])
                for name, argv in commands.items()}
     ended = {}
@@ -90,7 +90,7 @@ def attempts(lab, host, commands, timeout=75):
 
 
 def look(lab, guest, host):
-    """What an attempt must not change on the host that the guest is on."""
+    """What an attempt must not change on the guest's current host."""
     def settled(text):
         return re.sub(r" ready='(yes|abort|pivot)'", '', normal_xml(text))
     files = {h: files_there(lab, h) for h in OTHER}
@@ -110,7 +110,7 @@ def look(lab, guest, host):
 
 
 def changes(before, now):
-    """The names of what differs, with both values."""
+    """The names of the differences, with both values."""
     return [(key, before[key], now[key]) for key in before if before[key] != now[key]]
 
 
@@ -126,7 +126,7 @@ def all_refused(case, move, host):
 
 
 def second_locked(case, move, hosts='ab'):
-    """A second vmig-snap migrate is refused on either host, with who and since when."""
+    """A second vmig-snap migrate is refused on either host, with the holder and the time."""
     lab, guest = case.lab, move.guest
     for host in hosts:
         begin = time.monotonic()
@@ -143,7 +143,7 @@ def second_locked(case, move, hosts='ab'):
 
 @shared
 def test_held_in_copy(case):
-    """COPY: the hold refuse."""
+    """COPY: the holds refuse."""
     guest = roaming(case)
     move = journey(case, guest)
     with stopped(move, 'copy.sent'):
@@ -178,7 +178,7 @@ def test_held_in_commit(case):
 
 @shared
 def test_abort_in_copy(case):
-    """virsh blockjob --abort of a hold: it is taken again before the next state."""
+    """virsh blockjob --abort of a hold: it is restarted before the next state."""
     lab = case.lab
     guest = roaming(case)
     move = journey(case, guest)
@@ -218,7 +218,7 @@ globals().update({f'test_suspended_at_{point}': suspended_at(point)
 
 @shared
 def test_suspended_and_resumed(case):
-    """virsh suspend and resume while the base is copied: nothing comes of it."""
+    """virsh suspend and resume during the base copy have no effect on the job."""
     guest = roaming(case)
     move = journey(case, guest)
     with stopped(move, 'copy.sent'):
@@ -228,8 +228,8 @@ def test_suspended_and_resumed(case):
 
 
 def odd_in_commit(name, do, after=None):
-    """A test: something that libvirt does not refuse, done on the destination while the commit holds the disks: the job
-    notices, and ends as if nothing had been."""
+    """A test: something that libvirt does not refuse is done on the destination while the commit holds the disks. The
+    job notices it and ends as if it had not happened."""
     @shared
     def test(case):
         guest = roaming(case)
@@ -274,8 +274,8 @@ test_abort_in_commit = odd_in_commit('blockjob --abort', lambda lab, host, name:
 
 
 def test_reverted_and_off(case):
-    """The job's process and its guard are dead, and its guest is destroyed, reverted and off again before anybody looks:
-    what the overlay holds is not committed into a base that somebody wrote to."""
+    """The job's process and its guard are dead, and its guest is destroyed, reverted and off again before resume: the
+    overlay is not committed into a base that was written to."""
     lab = case.lab
     guest = case.guest(tree=TWO)
     move = case.migration(guest)
@@ -298,7 +298,7 @@ def test_reverted_and_off(case):
         need(said['last_error']['code'] == 'interference' and 'Decide which state' in said['waits_for'], said)
         need(files_there(lab, 'a') == there, 'files went:', there - files_there(lab, 'a'))
         need(oracle.image_facts(lab, 'a', guest.all_files()[0]) == base, 'the base changed')
-        # The operator decides for what the guest was reverted to, and for the current snapshot that was recorded.
+        # The operator decides for the reverted guest, and for the current snapshot that was recorded.
         lab.virsh('a', 'snapshot-current', guest.name, 'two')
         for path in there - set(guest.all_files()):
             lab.path('a', path).unlink()
@@ -310,7 +310,7 @@ test_reverted_and_off.thorough = True
 
 
 def off_in_copy(case, command, words):
-    """The guest is ended in COPY: rolled back, off, whole, nothing is started anywhere."""
+    """The guest is ended in COPY: rolled back, off, intact, and started nowhere."""
     lab = case.lab
     guest = case.guest(tree=TWO[:1])
     move = case.migration(guest)
@@ -340,22 +340,22 @@ def test_shut_down_in_copy(case):
     off_in_copy(case, ['shutdown'], ('guest-gone',))
 
 
-# --- a snapshot that got into the overlay all the same -------------------------------------------
+# --- a snapshot that got into the overlay nevertheless -------------------------------------------
 
 def sneak(lab, host, guest):
-    """An internal snapshot of everything, made by QEMU behind libvirt's back, in the overlays."""
+    """An internal snapshot of everything in the overlays, made by QEMU behind libvirt's back."""
     said = lab.virsh(host, 'qemu-monitor-command', guest.name, '--hmp', 'savevm sneaked')
     need(not said.strip(), 'QEMU did not make it:', said)
 
 
 def overlays(lab, host, guest):
-    """The overlay of each disk, by the live definition."""
+    """The overlay of each disk, from the live definition."""
     return [path for path in lab.disks(host, guest.name).values() if path not in guest.all_files()]
 
 
 def parked_by_snapshot(case, move, point, host):
-    """Stopped at the point, a snapshot is sneaked in on this host: the job parks and says which and where, the snapshot
-    stays, and once it is deleted resume ends the job."""
+    """A snapshot is sneaked in on this host while the job is stopped at the point. The job parks and says which and
+    where, the snapshot stays, and after its deletion resume finishes the job."""
     lab, guest = case.lab, move.guest
     with stopped(move, point) as call:
         sneak(lab, host, guest)
@@ -378,7 +378,7 @@ def parked_by_snapshot(case, move, point, host):
 
 
 def test_sneaked_in_copy(case):
-    """While the base is copied: the job goes back, and parks before the overlays would be committed."""
+    """During the base copy: the job rolls back, and parks before it would commit the overlays."""
     guest = case.guest(disks=[Disk('vda'), Disk('vdb', fill_mb=1)], tree=TWO[:1])
     move = case.migration(guest)
     parked_by_snapshot(case, move, 'copy.sent', 'a')
@@ -408,8 +408,8 @@ globals().update({f'test_sneaked_at_{point}': sneaked_at(point) for point in ('c
 
 @shared
 def test_at_once(case):
-    """Three migrations begun in the same moment, two on the source and one on the destination: one does it, the others
-    have changed nothing."""
+    """Three migrations start at the same moment, two on the source and one on the destination: one succeeds, the others
+    change nothing."""
     lab = case.lab
     guest = roaming(case)
     here, there = guest.host, OTHER[guest.host]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Live migrations that succeed: every guest arrives with everything it had, and nothing stays."""
+"""Live migrations that succeed: every guest arrives with everything that it had, and nothing is left over."""
 import contextlib
 import json
 import os
@@ -26,8 +26,8 @@ def seconds_in(call, state):
 
 
 def offline_guest(case, first, *others):
-    """A guest whose first disk has snapshots, taken while it was off and had no other disk: libvirt
-    wants all disks in an internal snapshot, or none."""
+    """A guest whose first disk has snapshots, taken while it was off and had no other disk: libvirt requires all disks
+    in an internal snapshot, or none."""
     lab = case.lab
     guest = case.guest(disks=[first], tree=None, start=False)
     for name, text in OFF:
@@ -42,7 +42,7 @@ def offline_guest(case, first, *others):
 
 
 def image_snapshots(case, path):
-    """The names of an image's own snapshots, by qemu-img."""
+    """The names of an image's own snapshots, according to qemu-img."""
     info = json.loads(case.lab.run('a', ['qemu-img', 'info', '-U', '--output=json', path]).stdout)
     return [snapshot['name'] for snapshot in info.get('snapshots', [])]
 
@@ -50,14 +50,14 @@ def image_snapshots(case, path):
 # --- disks and chains ----------------------------------------------------------------------------
 
 def test_one_disk(case):
-    """The main case: one disk, two snapshots with memory, the guest writes all the time."""
+    """The main case: one disk, two snapshots with memory, a guest that keeps writing."""
     move = case.migration(case.guest())
     move.run()
     move.prove_arrived()
 
 
 def test_three_disks(case):
-    """One atomic overlay over all, seeded side by side, one pivot for all."""
+    """One atomic overlay over all disks, base copies in parallel, one pivot for all."""
     move = case.migration(case.guest(disks=[Disk('vda'), Disk('vdb', size='160M', fill_mb=4),
                                             Disk('vdc', options={'cluster_size': '256k'})]))
     move.run()
@@ -65,7 +65,7 @@ def test_three_disks(case):
 
 
 def chain(case, relative):
-    """A disk of three files, each with snapshots of its own."""
+    """A disk of three files, each with its own snapshots."""
     disk = Disk('vda', below=(f'{IMAGES}/middle.qcow2', f'{IMAGES}/deep.qcow2'), relative=relative)
     guest = case.guest(disks=[disk])
     need([len(image_snapshots(case, path)) for path in guest.files['vda']] == [2, 1, 1],
@@ -88,7 +88,7 @@ def test_chain_absolute(case):
 
 
 def test_plain_disks_beside(case):
-    """A qcow2 disk without snapshots and a raw disk beside the one that has them."""
+    """A qcow2 disk without snapshots and a raw disk beside the one with snapshots."""
     guest = offline_guest(case, Disk('vda'), Disk('vdb', attributes="snapshot='no'"),
                           Disk('vdc', fmt='raw', attributes="snapshot='no'"))
     move = case.migration(guest)
@@ -100,14 +100,14 @@ def test_plain_disks_beside(case):
 
 
 def test_no_snapshots(case):
-    """Nothing to save but the disks: a qcow2 and a raw one."""
+    """No snapshots, only the disks: one qcow2 and one raw."""
     move = case.migration(case.guest(disks=[Disk('vda'), Disk('vdb', fmt='raw')], tree=None))
     move.run()
     move.prove_arrived()
 
 
 def test_large_clusters_and_zeros(case):
-    """Holes stay holes: the copy takes no more room than the original."""
+    """Holes stay holes: the copy does not occupy more space than the original."""
     guest = case.guest(disks=[Disk('vda', size='4G', fill_mb=2)], tree=TWO[:1])
     move = case.migration(guest)
     move.run()
@@ -131,7 +131,7 @@ def test_map(case):
 
 
 def test_map_dir_chain(case):
-    """--map-dir moves a whole chain; absolute backing names are written anew."""
+    """--map-dir moves a whole chain; absolute backing names are rewritten."""
     guest = chain(case, False)
     paths = {path: path.replace(IMAGES, IMAGES2) for path in guest.all_files()}
     move = case.migration(guest, '--map-dir', f'{IMAGES}={IMAGES2}', paths=paths)
@@ -154,8 +154,8 @@ def test_map_dir_relative_chain(case):
 
 
 def test_disk_subset(case):
-    """--disk moves one disk of two. What stays must be there already, and libvirt must agree: it
-    takes a read-only file, but no writable one on storage that is not shared."""
+    """--disk moves one of two disks. The other one must already be there, and libvirt must agree: it accepts a
+    read-only file, but not a writable one on storage that is not shared."""
     lab = case.lab
     readonly = Disk('vdb', path=f'{IMAGES2}/readonly.qcow2', xml='<readonly/>')
     guest = case.guest(disks=[Disk('vda'), readonly], cmdline=cases.CALM + ' vmig.disks=a')
@@ -170,7 +170,7 @@ def test_disk_subset(case):
 
 
 def test_disk_left_out(case):
-    """A writable disk that is left out on local storage: refused before anything is touched."""
+    """A writable disk on local storage that is left out: refused before anything is changed."""
     lab = case.lab
     guest = case.guest(disks=[Disk('vda'), Disk('vdb')], cmdline=SILENT)
     lab.make_disk('b', guest.files['vdb'][0], '192M')
@@ -181,7 +181,7 @@ def test_disk_left_out(case):
 
 @contextlib.contextmanager
 def shared_folder(case, folder):
-    """One folder on both hosts, as a cluster file system's clients have it: a FUSE mount of its type in each."""
+    """One folder on both hosts, as clients of a cluster file system see it: a FUSE mount of its type on each."""
     lab = case.lab
     behind = lab.dir / 'shared'
     behind.mkdir()
@@ -200,8 +200,7 @@ def shared_folder(case, folder):
 
 
 def asks_for_access(case, folder):
-    """Where QEMU on the destination could not use the storage that both hosts share: told by plan, and the hint
-    helps."""
+    """QEMU on the destination cannot use the storage that both hosts share: plan reports it, and the hint helps."""
     lab = case.lab
     above = os.path.dirname(folder)
 
@@ -218,9 +217,9 @@ def asks_for_access(case, folder):
 
 
 def test_disk_on_shared_storage(case):
-    """A writable disk on storage that is the same on both hosts, proven: it is not moved, without --disk too, and the
-    guest goes on with it. (A block device that stays needs a WWN to be proven: loop devices have none, and the lab has no
-    other, so test-plan-stay /plan-stay/block is all there is.)"""
+    """A writable disk on storage that is proven to be the same on both hosts is not moved, even without --disk, and the
+    guest keeps using it. (A block device that stays needs a WWN as proof. Loop devices have none, and the lab has no
+    others, so only test-plan-stay /plan-stay/block covers it.)"""
     lab = case.lab
     folder = f'{IMAGES2}/cluster/data'
     with shared_folder(case, folder):
@@ -245,7 +244,7 @@ def test_source_images_delete(case):
 
 
 def test_there_and_back(case):
-    """The guest goes there, its source images removed, and comes back."""
+    """The guest migrates, its source images are removed, and it comes back."""
     guest = case.guest()
     move = case.migration(guest, '--source-images', 'delete')
     move.run()
@@ -264,7 +263,7 @@ def test_there_and_back(case):
 # --- options -------------------------------------------------------------------------------------
 
 def test_bandwidth(case):
-    """--bandwidth holds: the base copy takes as long as it must, not much longer."""
+    """--bandwidth is effective: the base copy takes as long as it must, not much longer."""
     guest = case.guest(disks=[Disk('vda', fill_mb=48)])
     move = case.migration(guest, '--bandwidth', '40M')
     call = move.run()
@@ -274,7 +273,7 @@ def test_bandwidth(case):
     need(0.8 * wanted < took < 1.5 * wanted + 1, f'COPY took {took:.1f} s at 40 MiB/s, not {wanted:.1f}')
     rates = [event['rate'] for _, event in call.events
              if event['event'] == 'progress' and event['phase'] == 'COPY' and event['rate']]
-    # What it begins with is what the bucket holds.
+    # The start may use what the token bucket has saved up.
     need(rates and max(rates[len(rates) // 2:]) < 80 << 20, 'rates told at 40 MiB/s:', rates)
     told = [when for when, event in call.events if event['event'] == 'progress' and event['phase'] == 'MIGRATE']
     gaps = [later - when for when, later in zip(told, told[1:])]
@@ -282,14 +281,14 @@ def test_bandwidth(case):
 
 
 def test_migration_options(case):
-    """--max-downtime, --auto-converge and --timeout go through to libvirt."""
+    """--max-downtime, --auto-converge and --timeout reach libvirt."""
     move = case.migration(case.guest(), '--max-downtime', '200', '--auto-converge', '--timeout', '60')
     move.run()
     move.prove_arrived(revert=None)
 
 
 def test_detach(case):
-    """--detach: the command ends at once and says which job goes on; status follows it."""
+    """--detach: the command exits at once and names the job that continues; status follows it."""
     move = case.migration(case.guest())
     with contextlib.ExitStack() as stack:
         move.watch = stack.enter_context(oracle.RunnerWatch(case.lab, 'g'))
@@ -316,7 +315,7 @@ def test_detach(case):
 
 
 def test_quiet(case):
-    """--quiet says nothing at all when all is well."""
+    """--quiet prints nothing at all if all is well."""
     move = case.migration(case.guest(tree=TWO[:1]), '--quiet')
     call = move.run(json_lines=False)
     need(call.stdout == '' and call.stderr == '', 'it said', call.stdout, call.stderr)
@@ -324,7 +323,7 @@ def test_quiet(case):
 
 
 def test_words(case):
-    """Without --json: words for people, and no control characters where there is no terminal."""
+    """Without --json: text, and no control characters if there is no terminal."""
     move = case.migration(case.guest(tree=TWO[:1]))
     call = move.run(json_lines=False)
     need('\x1b' not in call.stdout and '\r' not in call.stdout, 'control characters:', call.stdout)
@@ -335,7 +334,7 @@ def test_words(case):
 # --- snapshots -----------------------------------------------------------------------------------
 
 def test_tree(case):
-    """A tree with branches, names and descriptions that need quoting, each with memory."""
+    """A tree with branches, and names and descriptions that need quoting, each snapshot with memory."""
     tree = [*cases.guests.TREE, ('take', '  two  blanks  ', 'Ünïcödé → 漢字 \t tab'),
             ('take', 'a.b:c;d|e*?[f]', '{"json": "like"}'), ('revert', "it's 100% ü", None),
             ('take', '~$HOME`id`%s%n', 'another branch')]
@@ -351,7 +350,7 @@ def test_tree(case):
 
 
 def test_snapshot_without_metadata(case):
-    """A snapshot that only the image knows travels, and plan says so."""
+    """A snapshot that only the image has is migrated, and plan reports it."""
     guest = case.guest(tree=None, start=False)
     path = guest.files['vda'][0]
     case.lab.run('a', ['qemu-img', 'snapshot', '-c', 'only & here', path])
@@ -367,7 +366,7 @@ def test_snapshot_without_metadata(case):
 
 
 def test_metadata_without_snapshot(case):
-    """A snapshot that only libvirt knows: plan says so, and it is there again afterwards."""
+    """A snapshot that only libvirt has: plan reports it, and it exists again afterwards."""
     guest = case.guest()
     case.lab.virsh('a', 'destroy', 'g')
     case.lab.run('a', ['qemu-img', 'snapshot', '-d', 'one', guest.files['vda'][0]])
@@ -383,7 +382,7 @@ def test_metadata_without_snapshot(case):
 # --- the guest -----------------------------------------------------------------------------------
 
 def test_paused_guest(case):
-    """A guest that its user paused arrives paused, and never runs for a moment."""
+    """A guest that its user paused arrives paused, and never runs in between."""
     guest = case.guest()
     case.lab.virsh('a', 'suspend', 'g')
     move = case.migration(guest)
@@ -397,7 +396,7 @@ def test_paused_guest(case):
 
 
 def test_autostart(case):
-    """Autostart arrives, and the source does not start it again."""
+    """Autostart is migrated, and the source does not start the guest again."""
     guest = case.guest(tree=TWO[:1])
     case.lab.virsh('a', 'autostart', 'g')
     move = case.migration(guest)
@@ -408,7 +407,7 @@ def test_autostart(case):
 
 
 def test_definition(case):
-    """Title, description and foreign metadata arrive letter by letter."""
+    """Title, description and foreign metadata arrive unchanged."""
     text = ('  <title>A &amp; B — ü</title>\n'
             '  <description><![CDATA[if (a < b && c) { "quoted" }\nline two ]]]]><![CDATA[> end]]>'
             '</description>\n'
@@ -449,7 +448,7 @@ def test_odd_names(case):
 
 
 def test_i440fx(case):
-    """The other machine type, two processors, a cdrom that both hosts have."""
+    """The other machine type, two CPUs, a cdrom that both hosts have."""
     lab = case.lab
     for host in 'ab':
         lab.run(host, ['truncate', '-s', '1M', f'{IMAGES}/medium.iso'])
@@ -463,7 +462,7 @@ def test_i440fx(case):
 # --- plan, status, list --------------------------------------------------------------------------
 
 def test_plan(case):
-    """plan tells everything and touches nothing; so does migrate --dry-run."""
+    """plan reports everything and changes nothing; so does migrate --dry-run."""
     guest = case.guest(disks=[Disk('vda'), Disk('vdb', fill_mb=0)], cmdline=SILENT)
     for argv in (['plan', 'g', case.lab.uri('b'), '--json'], ['plan', 'g', case.lab.uri('b')],
                  ['migrate', 'g', case.lab.uri('b'), '--dry-run', '--json'], ['plan', 'g',
@@ -485,7 +484,7 @@ def test_plan(case):
 
 
 def test_plan_all_refusals(case):
-    """Every reason at once, each with its code and what to do."""
+    """Every reason at once, each with its code and remedy."""
     lab = case.lab
     guest = case.guest(disks=[Disk('vda'), Disk('vdb')], cmdline=SILENT, tree=TWO[:1])
     lab.make_disk('b', guest.files['vda'][0], '1M')
@@ -506,7 +505,7 @@ def test_plan_all_refusals(case):
 
 
 def test_status_and_list(case):
-    """Afterwards both hosts know the job, by id and by domain; nothing is open."""
+    """Afterwards both hosts know the job, by ID and by domain; no job is unfinished."""
     move = case.migration(case.guest(tree=TWO[:1]))
     job = move.run().result['job']
     move.prove_arrived(revert=None)
@@ -530,8 +529,8 @@ def test_status_and_list(case):
 
 
 def test_large_snapshots(case):
-    """12 snapshots whose definitions are 18 MB, more than a message to the other host may be: there and back again by
-    a failure, then there with the tool killed after the switchover and carried on by the destination."""
+    """12 snapshots with 18 MB of definitions, more than fits into one message to the other host: migrated and rolled
+    back by a failure, then migrated with the tool killed after the switchover and resumed by the destination."""
     lab = case.lab
     guest = case.guest(tree=None, start=False)
     path = guest.files['vda'][0]

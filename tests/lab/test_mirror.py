@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The mirror merge: libvirt mirrors the overlays straight into the base copies, and nothing is left to commit on the
-destination. What arrived is judged as with the commit merge; what failed leaves no trace, and what is tried again begins
-with base copies that are proven again."""
+"""The mirror merge: libvirt mirrors the overlays directly into the base copies, and nothing is left to commit on the
+destination. The result is checked as with the commit merge. A failure leaves no trace, and a retry starts with base
+copies that are proven again."""
 import os
 import signal
 import sys
@@ -17,13 +17,13 @@ MIRROR = ('--merge', 'mirror')
 
 
 def notes(call, words):
-    """The notes of a call that say these words."""
+    """The notes of a call that contain these words."""
     return [event['message'] for _, event in call.events
             if event['event'] == 'note' and words in event['message']]
 
 
 def two_disks(case):
-    """The guest of the ways back: it is as before after each."""
+    """The guest of the rollbacks: it is as before after each of them."""
     return case.guest_once('direct: two disks', lambda: case.guest(
         disks=[Disk('vda'), Disk('vdb', size='160M', fill_mb=4)],
         tree=[*TWO, ('revert', 'one', None), ('take', 'branch', 'other')]))
@@ -53,8 +53,8 @@ def test_chain_beside_raw(case):
 
 @shared
 def test_back_and_again(case):
-    """A migration that fails when it has begun, twice, and once more while the base copies are made parts again: each time they
-    are converged and proven; then it is given up, and nothing of it is left."""
+    """A migration that fails twice after it began, and once more while the base copies are turned into parts again.
+    Each time they are synchronized and proven; then the migration is given up, and nothing of it is left."""
     quick_policy(case)
     move = case.migration(two_disks(case), *MIRROR, '--policy', 'test')
     call = move.run_slowly('migrate.running@1:error:connection,copy.unplaced@1:error:connection,'
@@ -67,13 +67,13 @@ def test_back_and_again(case):
 
 @shared
 def test_tool_killed(case):
-    """The tool dies while libvirt migrates: what arrived counts for nothing, the base copy is thrown away."""
+    """The tool dies while libvirt migrates: what arrived is not used, and the base copy is discarded."""
     move = case.migration(two_disks(case), *MIRROR)
     call = move.start(fault='migrate.running:kill')
     move.finish()
     need(call.code == -signal.SIGKILL, call.code, call.tail())
     move.call = case.call('a', 'resume', 'g', '--json', timeout=90)
-    if move.call.code == DONE:  # libvirt was quicker than the resume
+    if move.call.code == DONE:  # libvirt was faster than the resume
         move.prove_arrived(revert=None)
         case.clean()
     else:
@@ -81,7 +81,7 @@ def test_tool_killed(case):
 
 
 def roaming(case):
-    """The guest that goes from one host to the other and back, without a trace."""
+    """The guest that moves back and forth without leaving a trace."""
     return case.guest_once('direct: roaming', lambda: case.guest(tree=TWO[:1]))
 
 
@@ -94,15 +94,15 @@ def journey(case, *args):
 
 
 def arrived(move):
-    """It is there, with everything, and its base copies were proven again as often as the migration was tried again."""
+    """It arrived with everything, and its base copies were proven again at every retry."""
     move.prove_arrived(revert=None, keep=False)
     move.guest.host = move.dest
 
 
 @shared
 def test_destination_qemu_killed(case):
-    """The QEMU that receives the guest dies in the middle of the mirror: the half written base copy is proven again, the
-    overlay stays, no base is copied a second time, and the guest arrives."""
+    """The receiving QEMU dies in the middle of the mirror: the half-written base copy is proven again, the overlay
+    stays, no base is copied a second time, and the guest arrives."""
     lab = case.lab
     move = journey(case)
     call = move.start()
@@ -128,14 +128,14 @@ def test_destination_qemu_killed(case):
 
 @shared
 def test_parked_and_resumed(case):
-    """The policy parks after the first failure, and somebody resumes: the base copy is proven again before it is used."""
+    """The policy parks after the first failure, and a user resumes: the base copy is proven again before use."""
     move = journey(case)
     for host in 'ab':
         (case.lab.path(host, '/etc/vmig-snap/policy.d') / 'park.conf').write_text(
             '[transient]\nattempts=0\n[overall]\nthen=park\n')
     move.args[move.args.index('test')] = 'park'
     with stopped(move, 'migrate.running') as call:
-        # Nothing that the tool does: the network of the migration breaks under it.
+        # Not caused by the tool: the network of the migration breaks.
         case.lab.kill_qemu(move.dest, 'g')
     need(call.code == UNFINISHED, call.code, call.tail())
     move.call = case.call(move.source, 'resume', 'g', '--json', timeout=90)
@@ -145,7 +145,7 @@ def test_parked_and_resumed(case):
 
 @shared
 def test_killed_there(case):
-    """QEMU dies on the destination as soon as the guest runs there: nothing is missing, and it is started again."""
+    """QEMU dies on the destination as soon as the guest runs there: nothing is lost, and it is restarted."""
     move = journey(case)
     with stopped(move, 'activate.resumed') as call:
         case.lab.wait_writes(move.dest, 'g', 5)
@@ -155,7 +155,7 @@ def test_killed_there(case):
 
 
 def test_auto_paused(case):
-    """--merge auto: plan says which one and why, and the migration takes it. A paused guest arrives paused."""
+    """--merge auto: plan says which method and why, and the migration uses it. A paused guest arrives paused."""
     lab = case.lab
     guest = case.guest(tree=TWO[:1])
     lab.virsh('a', 'suspend', 'g')
@@ -172,8 +172,8 @@ def test_auto_paused(case):
 
 
 def test_full(case):
-    """The destination's file system is full: that is found before the switchover, the guest on the source does not
-    notice, and nothing is left."""
+    """The destination's file system is full: detected before the switchover, unnoticed by the guest on the source, and
+    nothing is left."""
     small, guest = small_disk(case)
     for host in 'ab':
         folder = case.lab.path(host, '/etc/vmig-snap/policy.d')

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What the network and the two libvirtds can do to a migration: exactly one copy of the guest runs, always.
+"""Failures of the network and of the two libvirtds during a migration: exactly one copy of the guest runs, always.
 
-The calls of libvirt's own migration that cross between the hosts are cut one by one, in both directions, closed and
-silent, alone and together with the death of the guard or of the tool.
+The calls of libvirt's own migration between the hosts are cut one by one, in both directions, by closing and by
+silence, alone and together with the death of the guard or of the tool.
 """
 import os
 import pathlib
@@ -19,21 +19,21 @@ from lab import wait_until
 from rpc_proxy import FINISH, PREPARE, Cut, RpcProxy
 from test_rollback import quick_policy
 
-# Seconds after which a libvirtd gives a silent peer up in these tests: one keepalive a second, four of them unanswered.
-# libvirt's own values are 5 s and five.
+# Seconds after which libvirtd gives up a silent peer in these tests: one keepalive per second, four of them unanswered.
+# libvirt's defaults are 5 s and five.
 KEEPALIVE = 'keepalive_interval = 1\nkeepalive_count = 4\n'
 SILENT_FOR = 6
-# RELIABILITY: exactly one copy runs this soon after a death, both hosts being in reach.
+# RELIABILITY: exactly one copy runs this soon after a crash, if both hosts are reachable.
 SOON = 5
 
-# Seconds without a byte after which a copy is dead in these tests; a migration or a commit after twice that.
+# Seconds without progress after which a copy is stalled in these tests; twice that for a migration or a commit.
 STALL = 4
 
 PROCEDURES = {'prepare': PREPARE, 'finish': FINISH}
 WHERE = ('call', 'reply', 'delivered')
 HOW = ('close', 'hole')
 DEATHS = ('', 'guard', 'tool')
-# What runs every time; the others with --all.
+# The cases that run every time; the others run with --all.
 OFTEN = {'finish-call-close', 'finish-reply-close', 'finish-reply-hole', 'finish-delivered-close',
          'prepare-reply-close',
          'finish-reply-close-guard', 'finish-delivered-close-guard',
@@ -41,7 +41,7 @@ OFTEN = {'finish-call-close', 'finish-reply-close', 'finish-reply-hole', 'finish
 
 
 def quick_keepalive(case):
-    """Have both libvirtds give a silent peer up after some five seconds."""
+    """Make both libvirtds give up a silent peer after about five seconds."""
     for host in 'ab':
         for name in ('qemu.conf', 'libvirtd.conf'):
             conf = case.lab.path(host, f'/etc/libvirt/{name}')
@@ -54,8 +54,7 @@ def quick_keepalive(case):
 
 
 def roaming(case, *args):
-    """The guest of these tests, which goes from one host to the other and may come back; a Migration to the one where
-    it is not."""
+    """The guest of these tests, which moves back and forth; returns a Migration to the other host."""
     quick_policy(case)
     quick_keepalive(case)
     quick_stall(case)
@@ -65,7 +64,7 @@ def roaming(case, *args):
 
 
 def quick_stall(case):
-    """Have vmig-snap call a copy dead after STALL seconds instead of thirty."""
+    """Make vmig-snap treat a copy as stalled after STALL seconds instead of thirty."""
     for host in 'ab':
         conf = case.lab.path(host, '/etc/vmig-snap/vmig-snap.conf')
         if not conf.exists():
@@ -78,7 +77,7 @@ def guards(lab, host):
 
 
 def kill_guards(lab, host):
-    """Returns how many there were."""
+    """Returns the number of guards."""
     pids = guards(lab, host)
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
@@ -86,7 +85,7 @@ def kill_guards(lab, host):
 
 
 def end_of(move, timeout=180):
-    """Wait for the end, prove it, say how long nobody ran after the fault."""
+    """Wait for the end, prove it, print how long no copy ran after the fault."""
     outcome.finish(move, timeout)
     here = outcome.prove_safe(move, keep=False)
     move.guest.host = here
@@ -94,7 +93,7 @@ def end_of(move, timeout=180):
 
 
 def cut_at(procedure, where, how, death):
-    """A test: one message of libvirt's migration is cut, and something dies at that moment."""
+    """A test: one message of libvirt's migration is cut, and a process dies at that moment."""
     @shared
     def test(case):
         move = roaming(case)
@@ -130,15 +129,15 @@ globals().update({
 
 
 def thorough(function):
-    """Mark a test that runs only with --all, or when it is named."""
+    """Mark a test that runs only with --all, or by name."""
     function.thorough = True
     return function
 
 
 @shared
 def test_guard_killed_later(case):
-    """The reply of Finish gets lost in silence and the guest is let run on the destination; the guard dies before the
-    source's libvirt has given up and wakes its QEMU again."""
+    """The reply of Finish gets lost in silence, and the guest is resumed on the destination. The guard dies before the
+    source's libvirt has given up and resumes its QEMU."""
     move = roaming(case)
     with RpcProxy(case.lab, move.dest) as proxy:
         cut = proxy.arm(Cut(FINISH, 'reply', 'hole'))
@@ -153,8 +152,8 @@ def test_guard_killed_later(case):
 @shared
 @thorough
 def test_libvirt_gives_up(case):
-    """How long libvirt itself takes to see a silent peer, with the keepalive it comes with: what nobody can shorten for
-    a call of Finish that is on its way. Says the figure."""
+    """How long libvirt itself takes to notice a silent peer with its default keepalive, which cannot be shortened for a
+    call of Finish that is in progress. Prints the figure."""
     move = roaming(case)
     for host in 'ab':
         for name in ('qemu.conf', 'libvirtd.conf'):
@@ -194,7 +193,7 @@ def begin_in(move, state):
 
 
 def ssh_of(lab, host, listener=False):
-    """The PIDs of the ssh connection's end on this host: ssh where it was made, sshd on the other one."""
+    """The PIDs of the ssh connection's end on this host: ssh on the connecting host, sshd on the other one."""
     return [pid for pid, argv in lab.processes(host, 'ssh', 'sshd').items()
             if listener or '[listener]' not in argv[0]]
 
@@ -205,15 +204,15 @@ def agents(lab, host):
 
 
 def signal_all(pids, sig):
-    """Signal processes; there must be one."""
+    """Signal processes; there must be at least one."""
     need(pids, 'there is no such process')
     for pid in pids:
         os.kill(pid, sig)
 
 
 def after_fault(move, began, state, bound):
-    """Wait for the end, prove it; after the switchover the guest must be on the destination, and nowhere and never was
-    it without CPUs for longer than a switchover and `bound`."""
+    """Wait for the end and prove it. After the switchover the guest must be on the destination. It must never be
+    without running CPUs for longer than a switchover and `bound`."""
     here = end_of(move, timeout=240)
     need(state != 'COMMIT' or here == move.dest, 'after the switchover the guest ended on', here)
     gap, _ = move.watch.longest_without(began)
@@ -223,7 +222,7 @@ def after_fault(move, began, state, bound):
 
 
 def lost_in(state, how, seconds):
-    """A test: the network goes in a state, for so many seconds (0: the ssh connection is killed)."""
+    """A test: the network fails in a state for this many seconds (0: the ssh connection is killed)."""
     @shared
     def test(case):
         lab = case.lab
@@ -254,7 +253,7 @@ globals().update({f'test_lost_{state.lower()}_{how}_{seconds}': lost_in(state, h
                   for how, seconds in (('ssh', 0), ('silent', 3), ('silent', 30), ('down', 3), ('down', 30))})
 
 
-# What can freeze, in which state: (who, seconds within which it must have been noticed).
+# What can freeze in each state: (process, seconds within which it must be noticed).
 FROZEN = {
     'COPY': {'receiver': 2 * STALL, 'sshd': 25, 'agent': 60},
     'MIGRATE': {'qemu': 2 * STALL + 20, 'libvirtd': 55, 'sshd': 25, 'agent': 60},
@@ -263,7 +262,7 @@ FROZEN = {
 
 
 def frozen_processes(move, who):
-    """The processes on the destination that freeze."""
+    """The processes on the destination to freeze."""
     lab, host = move.lab, move.dest
     return {'receiver': lambda: list(lab.processes(host, 'qemu-nbd')), 'sshd': lambda: ssh_of(lab, host),
             'agent': lambda: agents(lab, host), 'qemu': lambda: [lab.qemu_pid(host, 'g')],
@@ -271,7 +270,7 @@ def frozen_processes(move, who):
 
 
 def frozen_in(state, who, noticed):
-    """A test: a process of the destination stands still, without a word to anybody."""
+    """A test: a process of the destination freezes silently."""
     @shared
     def test(case):
         lab = case.lab
@@ -284,7 +283,7 @@ def frozen_in(state, who, noticed):
             lab.rate(None)
             call = move.call
             before = [name for _, name in call.states()]
-            # A retry, a way back, or an end: the fault was seen.
+            # A retry, a rollback, or an end: the fault was noticed.
             wait_until(lambda: call.retries() or call.process.poll() is not None or
                        any(name in ('ROLLBACK', 'UNCERTAIN', 'PARKED') for _, name in call.states()[len(before):]),
                        noticed + 5, f'{who} frozen in {state}: a sign that it was noticed')
@@ -311,7 +310,7 @@ globals().update({f'test_frozen_{state.lower()}_{who}': frozen_in(state, who, no
 
 
 def slow_in(state):
-    """A test: the network becomes very slow: what crawls is not dead."""
+    """A test: the network becomes very slow, which must not count as dead."""
     @shared
     def test(case):
         move = roaming(case)
@@ -335,8 +334,8 @@ globals().update({f'test_slow_{state.lower()}': slow_in(state) for state in ('CO
 
 @shared
 def test_silence_at_finish(case):
-    """The network falls silent with the call of Finish on its way: nobody has the token, so the source goes on by
-    itself; the destination, which cannot be told, never runs what it has."""
+    """The network falls silent while the call of Finish is in progress. The token has not moved, so the source
+    continues by itself; the destination, which is unreachable, never runs its copy."""
     lab = case.lab
     move = roaming(case)
     with RpcProxy(lab, move.dest) as proxy:
@@ -352,8 +351,8 @@ def test_silence_at_finish(case):
 
 @shared
 def test_silence_at_token(case):
-    """The token is written on the source and the network goes before the destination has it: nobody runs, and nobody
-    guesses. With the network back it goes forward at once."""
+    """The token is written on the source, and the network fails before the destination has it: no copy runs, and no
+    host guesses. Once the network is back the job goes forward at once."""
     lab = case.lab
     move = roaming(case)
     call = move.start(fault='token.source@1:stop')
@@ -371,25 +370,25 @@ def test_silence_at_token(case):
         lab.silence(False, move.dest)
     began = time.monotonic()
     outcome.resume_all(lab)
-    # The connection that was given up in the silence: the sshd at its other end hears of that when TCP sends the end
-    # once more, which it does less and less often.
+    # The connection was given up during the silence. The sshd at its other end notices when TCP retransmits the close,
+    # which happens less and less often.
     wait_until(lambda: not any('@notty' in ' '.join(argv) for argv in lab.processes(move.dest).values()), 130,
                'the end of the old connection')
     here = end_of(move)
     gap, _ = move.watch.longest_without(began)
     print(f'# the guest ran {gap:.2f} s after the network was back', flush=True)
     need(here == move.dest, 'the token was given, and the guest ended on the source')
-    # The old agent there holds the lock until its end of the dead connection learns of it.
+    # The old agent there holds the lock until it notices that its connection is dead.
     need(gap < 60, 'nobody ran for', gap, 's after the network was back')
 
 
-# --- cancel, from another shell, in every state ---------------------------------------------------
+# --- cancel from another shell in every state ----------------------------------------------------
 
-# In the order in which a migration reaches them: from `token.source` on there is only forward.
+# In the order in which a migration reaches them: from `token.source` on it only goes forward.
 BACK_FROM = ['LOCK.enter', 'LOCK.leave', 'OVERLAY.enter', 'overlay.made', 'overlay.held', 'OVERLAY.leave', 'COPY.enter',
              'copy.receiving', 'copy.sent', 'copy.placed', 'COPY.leave', 'PREPARE.enter', 'prepare.overlays',
              'PREPARE.leave', 'DROP_METADATA.enter', 'drop_metadata.one', 'DROP_METADATA.leave', 'MIGRATE.enter']
-# The signal is on its way while libvirt begins: a small guest may be about to arrive when it is seen.
+# The signal arrives while libvirt begins: a small guest may be about to arrive by then.
 EITHER_FROM = ['migrate.released']
 FORWARD_FROM = ['token.source', 'token.dest', 'MIGRATE.leave', 'ACTIVATE.enter', 'activate.resumed', 'ACTIVATE.leave',
                 'COMMIT.enter', 'commit.started', 'COMMIT.leave', 'PIVOT.enter', 'pivot.suspended', 'pivot.pivoted',
@@ -400,13 +399,13 @@ CANCEL_OFTEN = {'LOCK.leave', 'overlay.held', 'copy.sent', 'drop_metadata.one', 
 
 
 def stat_of(pid):
-    """A process's state letter and the signals that wait for it."""
+    """A process's state letter and its pending signals."""
     text = pathlib.Path(f'/proc/{pid}/status').read_text()
     return re.search(r'^State:\s+(\w)', text, re.M)[1], int(re.search(r'^ShdPnd:\s+(\w+)', text, re.M)[1], 16)
 
 
 def wait_stopped(call):
-    """Until a fault point stopped it."""
+    """Wait until a fault point stopped it."""
     wait_until(lambda: call.process.poll() is not None or stat_of(call.process.pid)[0] == 'T', 60, 'the fault point')
     need(call.process.poll() is None, 'it ended:', call.tail())
 

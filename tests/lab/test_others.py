@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Others on the same hosts: several jobs at once, a guest that has the same UUID, and the guest's own user."""
+"""Other activity on the same hosts: several jobs at once, a guest with the same UUID, the guest's own user."""
 import os
 import re
 import signal
@@ -19,7 +19,7 @@ QUIET = CALM.replace('rate=40', 'rate=20')
 # --- a guest with the same UUID -------------------------------------------------------------------
 
 def restore(lab, guest, host, start):
-    """Another guest is restored on a host, under the UUID of this one."""
+    """Restore another guest on a host under this guest's UUID."""
     uuid = lab.virsh(guest.host, 'domuuid', guest.name).strip()
     path = lab.make_disk(host, f'{IMAGES}/restored.qcow2', '16M')
     lab.make_guest(host, 'restored', [path], uuid=uuid, memory_mib=96, cmdline='vmig.rate=0', start=start)
@@ -32,7 +32,7 @@ def known(lab, host):
 
 
 def restored(start):
-    """A test: while the job copies somebody restores another guest with the same UUID on the destination."""
+    """A test: during the copy another guest with the same UUID is restored on the destination."""
     @shared
     def test(case):
         lab = case.lab
@@ -61,7 +61,7 @@ test_restored_and_off = restored(False)
 
 @shared
 def test_suspended_and_cancelled(case):
-    """virsh suspend while the base is copied, then the job is cancelled: the guest stays suspended."""
+    """virsh suspend during the base copy, then the job is cancelled: the guest stays suspended."""
     lab = case.lab
     guest = case.guest_once('kept', lambda: case.guest(tree=TWO))
     move = case.migration(guest)
@@ -77,7 +77,7 @@ def test_suspended_and_cancelled(case):
 # --- a job that is set aside ----------------------------------------------------------------------
 
 def parked_by_sneak(case, point, host):
-    """(the migration, the job's id): parked, since QEMU made a snapshot in the temporary overlay on this host."""
+    """(the migration, the job's ID): parked, because QEMU made a snapshot in the temporary overlay on this host."""
     guest = case.guest(tree=TWO[:1])
     move = case.migration(guest)
     with stopped(move, point) as call:
@@ -88,12 +88,13 @@ def parked_by_sneak(case, point, host):
 
 
 def set_aside(case, host, job, killed_at=()):
-    """The command that status prints is run on the host that owns the guest. It removes no file and holds nothing."""
+    """Run the command that status prints on the host that owns the guest. It removes no file, and nothing holds the
+    guest afterwards."""
     lab, other = case.lab, OTHER[host]
     there = {h: files_there(lab, h) for h in OTHER}
     need(not [c for c in commands(case, other, job) if c.endswith('--set-aside')],
          f'status on {other} prints a command that does not work there:', commands(case, other, job))
-    for point in killed_at:  # it is repeated
+    for point in killed_at:  # it can be repeated
         died = case.call(host, 'resume', job, '--set-aside', env={'VMIG_SNAP_FAULT': f'{point}@1:kill'})
         need(died.code == -signal.SIGKILL, f'it was not killed at {point}:', died.code, died.tail())
     call = follow(case, host, job, '--set-aside', json=False)
@@ -106,7 +107,7 @@ def set_aside(case, host, job, killed_at=()):
 
 
 def merged(case, host, guest):
-    """What the command says an overlay needs: its snapshot goes, and virsh commits it."""
+    """What the command says that an overlay needs: its snapshot is deleted, and virsh commits it."""
     lab = case.lab
     overlay = lab.disks(host, 'g')['vda']
     need(overlay not in guest.all_files(), 'the guest is not on an overlay:', overlay)
@@ -120,12 +121,12 @@ def merged(case, host, guest):
 
 
 def job_file(path):
-    """Whether it has a name of ours."""
+    """Whether the file has a vmig-snap name."""
     return '.vmig-' in path
 
 
 def whole(case, host, guest, again=True):
-    """doctor finds no problem on either host, every write is there; again: and the guest can be migrated."""
+    """doctor finds no problem on either host, every write is there and, with again, the guest can be migrated."""
     lab, other = case.lab, OTHER[host]
     for h in OTHER:
         call = case.call(h, 'doctor', '--json')
@@ -135,14 +136,14 @@ def whole(case, host, guest, again=True):
     verdict = oracle.check_writes(lab, host, 'g', ['a', 'b'])
     need(verdict.ok, verdict)
     if again:
-        lab.path(other, guest.all_files()[0]).unlink()  # the base's copy, which the job that was set aside has kept
+        lab.path(other, guest.all_files()[0]).unlink()  # the base copy, which was kept when the job was set aside
         move = case.migration(guest, source=host, dest=other)
         move.run()
         move.prove_guest()
 
 
 def test_set_aside_on_source(case):
-    """On the way back: the guest stays on the source, on its overlay. Once that is committed all is as before."""
+    """During the rollback: the guest stays on the source, on its overlay. After a commit all is as before."""
     move, job = parked_by_sneak(case, 'copy.sent', 'a')
     set_aside(case, 'a', job, killed_at=('aside.other', 'aside.released', 'aside.told'))
     merged(case, 'a', move.guest)
@@ -150,20 +151,20 @@ def test_set_aside_on_source(case):
 
 
 def test_set_aside_on_destination(case):
-    """Past the switchover: the guest stays on the destination."""
+    """After the switchover: the guest stays on the destination."""
     move, job = parked_by_sneak(case, 'PIVOT.enter', 'b')
     set_aside(case, 'b', job)
     merged(case, 'b', move.guest)
     whole(case, 'b', move.guest, again=False)
 
 
-# --- a name that a shell would take for a command -------------------------------------------------
+# --- a name that a shell would execute -------------------------------------------------------------
 
 NASTY = 'it\'s $(touch expanded) "g" `touch expanded`; touch expanded'
 
 
 def follow_hint(case, text):
-    """Run the command that a hint names, through sh, with the snapshot's name in the place of NAME."""
+    """Run the command that a hint names through sh, with the snapshot's name for NAME."""
     lab = case.lab
     command = re.search(r"virsh qemu-monitor-command .* --hmp 'delvm NAME'", text)
     need(command, 'no command in', text)
@@ -173,7 +174,7 @@ def follow_hint(case, text):
 
 
 def test_nasty_name(case):
-    """The hint of a parked job, as status prints it and as JSON has it, does what it says in a shell, and no more."""
+    """The hint of a parked job, as printed by status and as in JSON, does in a shell what it says, and no more."""
     lab = case.lab
     guest = case.guest(tree=None, start=False, edit=lambda xml: xml.replace('<name>g</name>', f'<name>{NASTY}</name>'))
     lab.virsh('a', 'start', NASTY)
@@ -196,7 +197,7 @@ def test_nasty_name(case):
 # --- several jobs at once -------------------------------------------------------------------------
 
 def test_three_at_once(case):
-    """Two guests from one host and one from the other, all at the same time: each arrives whole."""
+    """Two guests from one host and one from the other, all at the same time: each arrives intact."""
     lab = case.lab
     homes = {'g1': 'a', 'g2': 'a', 'g3': 'b'}
     guests = [case.guest(name, [Disk('vda', size='96M', fill_mb=mb)], tree=TWO[:1], host=host, cmdline=QUIET,

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Files are what counts, and not how a definition spells their paths: links, "..", "." and "//", and sizes that are no
-multiple of a sector."""
+"""Files count, not how a definition spells their paths: links, "..", "." and "//"; also sizes that are not a multiple
+of a sector."""
 import sys
 
 from cases import TWO, Disk, define, main
@@ -13,7 +13,7 @@ TOP, BASE = f'{REAL}/top.qcow2', f'{IMAGES}/base/base.qcow2'
 
 
 def spelled(case):
-    """A guest whose disk is a link in a linked folder, on a backing file that its header names by '..'."""
+    """A guest whose disk is a link in a linked folder, with a backing file that its header names with '..'."""
     lab = case.lab
     for host in 'ab':
         lab.run(host, ['mkdir', '-p', REAL, f'{IMAGES}/base'])
@@ -29,7 +29,7 @@ def spelled(case):
 
 
 def test_links_arrive(case):
-    """The guest arrives; there its definitions, its snapshot's too, name the files themselves."""
+    """The guest arrives; its definitions there, and its snapshot's, name the files directly."""
     lab = case.lab
     guest = spelled(case)
     move = case.migration(guest)
@@ -53,7 +53,7 @@ def test_links_come_back(case):
 
 
 def test_odd_size(case):
-    """A raw disk whose size is no multiple of 512 is refused; what the hint says helps."""
+    """A raw disk whose size is not a multiple of 512 is refused; following the hint helps."""
     lab = case.lab
     guest = own(case, [Disk('vda'), Disk('vdb', fmt='raw', size='16M', fill_mb=0)], tree=None, start=False)
     path = guest.files['vdb'][0]

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""libvirtd killed at a pivot: it may forget the guest, or leave its definition on the overlay; the job ends right.
+"""libvirtd killed at a pivot: it may lose track of the guest, or leave its definition on the overlay; the job ends
+correctly.
 
-Some kills of each kind; tests/crash/pivot makes as many as are wanted.
+Some kills of each kind; tests/crash/pivot makes as many as requested.
 """
 import sys
 
@@ -12,7 +13,7 @@ DELAYS = (4, 12, 18, 24, 30, 36)
 
 
 def test_back(case):
-    """Six kills of the source's libvirtd on the way back of one guest with two disks."""
+    """Six kills of the source's libvirtd during rollbacks of one guest with two disks."""
     guest = case.guest(disks=[Disk(), Disk('vdb')])
     counts = pivot_kills.new_counts()
     for number, delay in enumerate(DELAYS):

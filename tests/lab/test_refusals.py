@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What vmig-snap refuses, and that a refusal touches nothing: definitions, snapshots and files of
-both hosts are byte for byte as before."""
+"""What vmig-snap refuses, and that a refusal changes nothing: definitions, snapshots and files of both hosts are byte
+for byte as before."""
 import os
 import stat
 import subprocess
@@ -24,7 +24,7 @@ def test_unknown_domain(case):
 
 @shared
 def test_odd_domain_names(case):
-    """Names that are none, or that look like something else."""
+    """Invalid names, or names that look like something else."""
     guest = quiet(case)
     for name, code, exit_code in (('', 'bad-name', USAGE), ('a\nb', 'bad-name', USAGE),
                                   ('\udcff', 'bad-name', USAGE), ('../../etc/passwd', 'no-domain', 3),
@@ -54,7 +54,7 @@ def test_transient(case):
 
 
 def test_managed_save(case):
-    """A guest that is saved: it is off, and says both."""
+    """A guest with a managed save: it is off, and both are reported."""
     guest = own(case)
     case.lab.virsh('a', 'managedsave', 'g')
     refuse(case, guest, 'managed-save', only=False)
@@ -95,7 +95,7 @@ def test_external_snapshot(case):
 
 
 def test_host_device(case):
-    """A folder of the host."""
+    """A folder of the host passed to the guest."""
     folder = (f"<filesystem type='mount'><source dir='{IMAGES}'/><target dir='share'/></filesystem>")
     guest = own(case, tree=None, devices=folder)
     refuse(case, guest, 'host-device')
@@ -123,7 +123,7 @@ BACKUP = f"""<domainbackup mode='pull'><server transport='unix' socket='/run/bac
 
 @shared
 def test_backup(case):
-    """A backup that somebody else began (pull mode, over a unix socket): refused, and the backup goes on."""
+    """A backup that another user started (pull mode, over a unix socket): refused, and the backup continues."""
     lab = case.lab
     guest = quiet(case)
     (lab.dir / 'a/run/backup.xml').write_text(BACKUP)
@@ -142,7 +142,7 @@ def test_backup(case):
 
 
 def test_domain_job(case):
-    """Another job of libvirt's: a slow migration of its own."""
+    """Another libvirt job: a slow migration."""
     lab = case.lab
     guest = own(case, tree=None)
     lab.make_disk('b', guest.files['vda'][0], '192M')
@@ -159,7 +159,7 @@ def test_domain_job(case):
 
 
 def test_second_operation(case):
-    """A second migration while one runs: exit 6, and it names who holds the domain."""
+    """A second migration while one runs: exit 6, and it names the holder of the domain."""
     case.need_faults()
     guest = case.guest()
     move = case.migration(guest)
@@ -177,7 +177,7 @@ def test_second_operation(case):
 
 
 def test_two_at_once(case):
-    """Two migrations begin at the same moment: one wins, the other touches nothing."""
+    """Two migrations start at the same moment: one wins, the other changes nothing."""
     guest = case.guest()
     move = case.migration(guest)
     first = move.start()
@@ -202,7 +202,7 @@ def test_same_host(case):
 
 @shared
 def test_unreachable(case):
-    """Nobody answers under that name, at that port, or behind that cable."""
+    """No answer: an unknown name, a closed port, a disconnected cable."""
     guest = quiet(case)
     refuse(case, guest, 'unreachable', dest='qemu+ssh://no-such-host/system')
     refuse(case, guest, 'unreachable', dest='qemu+ssh://vmig-b:2222/system')
@@ -217,7 +217,7 @@ def test_unreachable(case):
 
 @shared
 def test_silent_host(case):
-    """A host that swallows every packet: an end within a minute, not never."""
+    """A host that drops every packet: fails within a minute."""
     guest = quiet(case)
     case.lab.silence(True)
     try:
@@ -233,7 +233,7 @@ def test_silent_host(case):
 
 @shared
 def test_bad_uris(case):
-    """URIs that are none, or of a kind that is not used, or that try to be options of ssh."""
+    """Invalid URIs, unsupported ones, and ones that could be ssh options."""
     guest = quiet(case)
     for uri in ('', 'b', 'vmig-b', 'qemu:///system', 'xen+ssh://vmig-b/', 'qemu+ssh:///system',
                 'qemu+ssh://-oProxyCommand=touch%20x/system', 'qemu+ssh://vmig-b/session',
@@ -266,7 +266,7 @@ def test_no_agent(case):
 
 @shared
 def test_other_protocol(case):
-    """The destination's vmig-snap speaks another version, nonsense, too much, or nothing."""
+    """The destination's vmig-snap sends another version, nonsense, too much, or nothing."""
     guest = quiet(case)
     hello = '{"hello":"vmig-snap","protocol":9999,"version":"99.0","id":1,"ok":{}}'
     for text, why in ((f"#!/bin/sh\necho '{hello}'\ncat > /dev/null\n", 'another version'),
@@ -320,8 +320,8 @@ def test_no_disk(case):
 
 
 def test_medium_missing(case):
-    """A cdrom whose medium the destination does not have; then it has a copy, which differs in one byte, and then in
-    none."""
+    """A cdrom whose medium the destination does not have; then it has a copy that differs in one byte, and then an
+    identical one."""
     case.lab.run('a', ['truncate', '-s', '1M', f'{IMAGES}/medium.iso'])
     cdrom = (f"<disk type='file' device='cdrom'><driver name='qemu' type='raw'/>"
              f"<source file='{IMAGES}/medium.iso'/><target dev='sda' bus='sata'/><readonly/></disk>")
@@ -336,7 +336,7 @@ def test_medium_missing(case):
 
 
 def loop_device(case, host, path, text):
-    """Put a block device of one host at this path: a loop device with this text on it."""
+    """Put a block device on one host at this path: a loop device with this text on it."""
     file = case.lab.path(host, f'{path}.img')
     file.write_bytes(text.encode().ljust(1 << 20, b'-'))
     device = subprocess.run(['losetup', '--show', '--find', str(file)], check=True, capture_output=True,
@@ -347,7 +347,7 @@ def loop_device(case, host, path, text):
 
 
 def test_other_device_there(case):
-    """A block device that stays, and that is another one on the destination: with --disk and without it."""
+    """A block device that stays but is another one on the destination: with --disk and without it."""
     path = f'{IMAGES}/data'
     devices = [loop_device(case, 'a', path, 'aaaa'), loop_device(case, 'b', path, 'bbbb')]
     try:
@@ -370,7 +370,7 @@ def test_other_device_there(case):
 
 @shared
 def test_destination_exists(case):
-    """A file, a folder, and a dangling link where the image is to go."""
+    """A file, a folder, and a dangling link at the image's new path."""
     guest = quiet(case)
     path = guest.files['vda'][0]
     there = case.lab.path('b', path)
@@ -386,7 +386,7 @@ def test_destination_exists(case):
 
 @shared
 def test_map_clash(case):
-    """Two disks to one path."""
+    """Two disks mapped to one path."""
     guest = quiet(case)
     refuse(case, guest, 'path-clash', '--map', f'vda={IMAGES2}/x.qcow2', '--map',
            f'vdb={IMAGES2}/x.qcow2', words=['x.qcow2'])
@@ -426,7 +426,7 @@ def test_no_room(case):
 
 @shared
 def test_bad_options(case):
-    """Malformed options: exit 2, before any host is asked."""
+    """Malformed options: exit 2, before any host is contacted."""
     guest = quiet(case)
     dest = case.lab.uri('b')
     for argv in (['--bandwidth', '-1'], ['--bandwidth', '10X'], ['--bandwidth', ''],
@@ -447,7 +447,7 @@ def test_bad_options(case):
 
 @shared
 def test_unsupported(case):
-    """Options that exist and cannot be had (together)."""
+    """Valid options that are unsupported, alone or combined."""
     guest = quiet(case)
     for argv in (['--postcopy'], ['--parallel', '4']):
         refuse(case, guest, 'unsupported', *argv, words=[argv[0].lstrip('-')[:4]])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Images that are refused: damaged, of a kind that cannot be moved, or leading out of the image roots."""
+"""Refused images: damaged, of an unsupported kind, or leading out of the image roots."""
 import os
 import struct
 import sys
@@ -20,14 +20,14 @@ def make_corrupt(case, path):
 
 
 def test_corrupt_image(case):
-    """An image that is marked corrupt below the guest's feet."""
+    """An image that is marked corrupt while the guest runs on it."""
     guest = own(case, [Disk('vda'), Disk('vdb')], tree=None)
     make_corrupt(case, guest.files['vdb'][0])
     refuse(case, guest, 'bad-image', words=['vdb'])
 
 
 def test_garbage_image(case):
-    """An image that is no qcow2 any more, while the guest runs on it."""
+    """An image that is overwritten with garbage while the guest runs on it."""
     guest = own(case, [Disk('vda'), Disk('vdb')], tree=None)
     with open(case.lab.path('a', guest.files['vdb'][0]), 'r+b') as file:
         file.write(os.urandom(4096))
@@ -93,7 +93,7 @@ def test_image_is_link(case):
 
 
 def test_hidden_backing(case):
-    """A backing file that libvirt's definition does not know: somebody rebased the image."""
+    """A backing file that libvirt's definition does not have: the image was rebased."""
     lab = case.lab
     guest = own(case, tree=None)
     path = guest.files['vda'][0]
@@ -101,7 +101,7 @@ def test_hidden_backing(case):
     lab.run('a', ['qemu-img', 'rebase', '-u', '-U', '-b', f'{IMAGES}/sly.qcow2', '-F', 'qcow2', path],
             check=False)
     name, _ = backing_names(lab, 'a', path)
-    if not name:  # QEMU's lock is in the way: write it as an attacker would, while nobody looks
+    if not name:  # QEMU's lock prevents it: write the name directly, as an attacker would
         with open(lab.path('a', path), 'r+b') as file:
             text = f'{IMAGES}/sly.qcow2'.encode()
             file.seek(8)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The rehearsal: what the destination would not start is told by plan, and nothing of the try is left there."""
+"""The rehearsal: plan reports what the destination would not start, and the attempt leaves nothing there."""
 import contextlib
 import json
 import os
@@ -27,7 +27,7 @@ DEVICES = f"""
 
 
 def left_behind(case, host='b'):
-    """What a rehearsal left on a host: its record, domains, images, files of libvirt's."""
+    """What a rehearsal left on a host: its record, domains, images, libvirt's files."""
     lab = case.lab
     left = [name for name in lab.virsh(host, 'list', '--all', '--name').split() if 'rehearsal' in name]
     found = lab.run(host, ['find', '/var/lib/vmig-snap/rehearsals', '/var/lib/libvirt', '/run/libvirt', '/srv/vmig2',
@@ -42,7 +42,7 @@ def plan(case, *args):
 
 
 def refused(case, code, *words):
-    """plan refuses with that code alone; returns the message and the hint."""
+    """plan refuses with only this code; returns the message and the hint."""
     call = plan(case)
     refusals = call.document['refusals']
     need(call.code == REFUSED and [r['code'] for r in refusals] == [code], call.code, call.tail())
@@ -66,7 +66,7 @@ def make_bridge(case, host):
 
 
 def unmake(case):
-    """The networks, bridges and addresses of test_what_the_destination_lacks()."""
+    """Remove the networks, bridges and addresses of test_what_the_destination_lacks()."""
     for host in ('a', 'b'):
         case.lab.virsh(host, 'net-destroy', 'lonely', check=False)
         case.lab.virsh(host, 'net-undefine', 'lonely', check=False)
@@ -75,7 +75,7 @@ def unmake(case):
 
 
 def beside_other_refusals(case, guest):
-    """The missing bridge is told together with a file that is in the way and a folder that is not there, each once."""
+    """The missing bridge is reported together with an existing file and a missing folder, each once."""
     lab = case.lab
     path = guest.files['vdb'][0]
     for args, place, code in (((), path, 'destination-exists'),
@@ -95,7 +95,7 @@ def beside_other_refusals(case, guest):
 
 
 def test_what_the_destination_lacks(case):
-    """A network, started or not, a bridge, an address to listen on: each is told by plan, by its name, and the hint
+    """A network, started or not, a bridge, an address to listen on: plan reports each missing one by name, and the hint
     helps."""
     lab = case.lab
     unmake(case)
@@ -128,7 +128,7 @@ def test_what_the_destination_lacks(case):
 
 
 def stopped_plan(case):
-    """A plan that stands still with its twin started, and the twin's name."""
+    """A plan that is stopped while its twin runs, and the twin's name."""
     lab = case.lab
     call = Call(lab, 'a', ['plan', 'g', lab.uri('b'), '--json'],
                 {'VMIG_SNAP_FAULT': 'rehearsal.started:stop'})
@@ -140,7 +140,7 @@ def stopped_plan(case):
 
 
 def kill(call):
-    """kill -9; the folder of sockets that a killed plan leaves on its own host is doctor's, two minutes later."""
+    """kill -9. A killed plan leaves its socket folder on its own host, which doctor removes two minutes later."""
     call.process.kill()
     call.wait()
     call.lab.run('a', ['sh', '-c', 'rm -rf /run/vmig-snap/????????????????'])
@@ -165,7 +165,7 @@ def test_killed_tool(case):
 
 @shared
 def test_killed_agent(case):
-    """kill -9 of the agent: the twin ends, and what only the agent could remove the next plan removes, or doctor."""
+    """kill -9 of the agent: the twin ends, and the next plan, or doctor, removes what only the agent could remove."""
     case.need_faults()
     guest = quiet(case)
     for clear in (lambda: plan(case), lambda: case.call('b', 'doctor', '--fix')):
@@ -183,7 +183,7 @@ def test_killed_agent(case):
 
 @shared
 def test_killed_libvirtd(case):
-    """kill -9 of the destination's libvirtd and of the tool: the twin outlives both, and doctor, which names it, or the
+    """kill -9 of the destination's libvirtd and of the tool: the twin outlives both. doctor, which reports it, or the
     next plan ends it."""
     case.need_faults()
     lab, guest = case.lab, quiet(case)
@@ -206,7 +206,7 @@ def test_killed_libvirtd(case):
 
 @shared
 def test_two_at_once(case):
-    """Two rehearsals at a time do not disturb each other, and the plan says nothing of them."""
+    """Two parallel rehearsals do not disturb each other, and the plan does not mention them."""
     guest = quiet(case)
     with Untouched(case, guest):
         calls = [Call(case.lab, 'a', ['plan', 'g', case.lab.uri('b'), '--json']) for _ in range(2)]
@@ -218,7 +218,7 @@ def test_two_at_once(case):
 
 @contextlib.contextmanager
 def without_watchdog(case, host, model):
-    """A libvirtd that does not know one model of watchdog, as an older one."""
+    """A libvirtd that does not know one watchdog model, like an older one."""
     lab = case.lab
     library = os.path.realpath('/usr/lib/x86_64-linux-gnu/libvirt.so.0')
     name = f'{model}\0'.encode()
@@ -236,8 +236,8 @@ def without_watchdog(case, host, model):
 
 
 def test_snapshot_of_a_newer_libvirt(case):
-    """A snapshot has a device that the destination's libvirt does not know, and the guest has it no more: told by plan,
-    with the snapshot. Without a rehearsal it is found after the switchover."""
+    """A snapshot has a device that the destination's libvirt does not know and that the guest no longer has: plan
+    reports it with the snapshot. Without a rehearsal it is found after the switchover."""
     lab = case.lab
     guest = own(case, machine='pc-i440fx-7.2', devices="<watchdog model='ib700'/>")
     lab.virsh('a', 'destroy', 'g')
@@ -252,9 +252,9 @@ def test_snapshot_of_a_newer_libvirt(case):
 
 
 def test_file_of_a_snapshot(case):
-    """A medium that only a snapshot uses and that the destination does not have: refused with its name and the
-    snapshot's. With --accept-unrevertable the guest is migrated, the result lists the snapshot, and verify does not say
-    that it would start."""
+    """A medium that only a snapshot uses and the destination lacks: refused with its name and the snapshot's. With
+    --accept-unrevertable the guest is migrated, the result lists the snapshot, and verify does not claim that it would
+    start."""
     lab = case.lab
     lab.run('a', ['truncate', '-s', '1M', '/run/setup.iso'])
     cdrom = "<disk type='file' device='cdrom'>%s<target dev='sda' bus='sata'/><readonly/></disk>"
@@ -279,7 +279,7 @@ def test_file_of_a_snapshot(case):
 
 @contextlib.contextmanager
 def written(path, text):
-    """A file of a host with another content for a while."""
+    """Temporarily give a host's file another content."""
     before = path.read_text()
     path.write_text(text)
     try:
@@ -290,8 +290,8 @@ def written(path, text):
 
 @shared
 def test_name_does_not_resolve(case):
-    """The destination's own name does not resolve on the source, and libvirt is to connect by it: with tcp told by
-    plan; --migrate-host gives it another one."""
+    """The destination's own name does not resolve on the source, although libvirt must connect by it: with tcp plan
+    reports it; --migrate-host provides another name."""
     lab, guest = case.lab, quiet(case)
     uri = f'qemu+tcp://{ADDRESSES["b"]}/system'
     hosts = lab.path('a', '/etc/hosts')
@@ -303,14 +303,14 @@ def test_name_does_not_resolve(case):
 
 @shared
 def test_ownership_is_not_changed(case):
-    """dynamic_ownership=0 in the destination's qemu.conf, where QEMU is not root."""
+    """dynamic_ownership=0 in the destination's qemu.conf, with QEMU not running as root."""
     conf = case.lab.path('b', '/etc/libvirt/qemu.conf')
     with written(conf, conf.read_text() + '\nuser = "nobody"\ndynamic_ownership = 0\n'):
         refuse(case, quiet(case), 'dynamic-ownership', words=['vmig-b', 'dynamic_ownership'], rehearsal=True)
 
 
 def restart_sshd(case, host):
-    """Kill a host's sshd, and start it with what its configuration says now."""
+    """Kill a host's sshd, and start it with its current configuration."""
     lab = case.lab
     lab.run(host, ['sh', '-c', 'kill $(cat /run/sshd.pid)'])
     config = f'{lab.dir}/{host}/sshd/sshd_config'
@@ -322,7 +322,7 @@ def restart_sshd(case, host):
 
 @shared
 def test_forwarding_is_forbidden(case):
-    """An sshd that forwards no unix sockets: told as that, and not as a libvirt that does not answer."""
+    """An sshd that does not forward unix sockets: reported as such, not as an unresponsive libvirt."""
     guest = quiet(case)
     config = case.lab.dir / 'b/sshd/sshd_config'
     try:
@@ -335,7 +335,7 @@ def test_forwarding_is_forbidden(case):
 
 @shared
 def test_socket_of_another_name(case):
-    """A modular libvirt without its proxy: only virtqemud's own socket is there."""
+    """A modular libvirt without its proxy: only virtqemud's own socket exists."""
     lab, guest = case.lab, quiet(case)
     folder = '/var/run/libvirt'
     lab.run('b', ['mv', f'{folder}/libvirt-sock', f'{folder}/virtqemud-sock'])
@@ -351,8 +351,8 @@ def test_socket_of_another_name(case):
 
 
 def test_not_tried_again(case):
-    """What the rehearsal would have told is found by the migration: it is tried once, told once, and the guest is as
-    before."""
+    """The migration itself finds what the rehearsal would have reported: it tries once, reports it once, and the guest
+    is as before."""
     unmake(case)
     try:
         make_bridge(case, 'a')
@@ -370,8 +370,8 @@ def test_not_tried_again(case):
 
 
 def test_snapshots_between_tries(case):
-    """While the next try of the migration is minutes away, the source's libvirt lists the snapshots; the job goes on to
-    its end afterwards."""
+    """While the migration's next attempt is minutes away, the source's libvirt lists the snapshots; afterwards the job
+    finishes."""
     case.need_faults()
     folder = case.lab.path('a', '/etc/vmig-snap/policy.d')
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Migrations that fail: by a named fault point at every state, by the operator, by the network.
+"""Migrations that fail: at a named fault point of every state, by the operator, by the network.
 
-Before the switchover a failure leads back: the guest on the source never noticed. A failure that may
-pass is tried again. After the switchover there is only forward.
+Before the switchover a failure leads back: the guest on the source never notices. Transient failures are retried. After
+the switchover the job only goes forward.
 """
 import os
 import re
@@ -15,28 +15,28 @@ from command import DONE, LOCKED, ROLLED_BACK, ROOT, need
 from facts import file_digest
 from lab import IMAGES, wait_until
 
-# Every point that comes before the token, in the order in which a migration reaches them. An error
-# of class FATAL is never tried again.
+# Every point before the token, in the order in which a migration reaches them. An error of class FATAL is never
+# retried.
 BEFORE = ['LOCK.enter', 'LOCK.leave', 'OVERLAY.enter', 'overlay.made', 'overlay.held',
           'OVERLAY.leave', 'COPY.enter', 'copy.receiving', 'copy.sent', 'copy.placed', 'COPY.leave',
           'PREPARE.enter', 'prepare.overlays', 'PREPARE.leave', 'DROP_METADATA.enter', 'drop_metadata.one',
           'DROP_METADATA.leave', 'MIGRATE.enter', 'migrate.watched', 'migrate.released', 'migrate.running']
-# Points of states that the policy may repeat, before the token.
+# Points before the token in states that the policy may repeat.
 REPEATED = ['COPY.enter', 'copy.receiving', 'copy.sent', 'copy.placed', 'COPY.leave',
             'MIGRATE.enter', 'migrate.watched', 'migrate.released', 'migrate.running']
-# The guest is whole on the destination, and libvirt is at the end of its migration: the source may be gone already, and
-# then the guest arrives; else it goes back.
+# The guest is complete on the destination, and libvirt is finishing its migration. If the source is already gone, the
+# guest arrives; otherwise the job rolls back.
 EITHER = ['migrate.arrived', 'migrate.fenced']
-# The destination owns the guest: whatever fails, it arrives.
+# The destination owns the guest: it arrives, whatever fails.
 AFTER = ['MIGRATE.leave', 'ACTIVATE.enter', 'activate.ended', 'activate.resumed', 'ACTIVATE.leave', 'COMMIT.enter',
          'commit.started', 'COMMIT.leave', 'PIVOT.enter', 'pivot.suspended', 'pivot.pivoted',
          'PIVOT.leave', 'REDEFINE.enter', 'redefine.one', 'REDEFINE.leave', 'CLEANUP.enter',
          'cleanup.undefined', 'CLEANUP.leave']
-# On the way back, after a failure at migrate.running.
+# During the rollback, after a failure at migrate.running.
 BACK = ['ROLLBACK.enter', 'ROLLBACK.leave', 'BACK_COMMIT.enter', 'BACK_COMMIT.leave',
         'BACK_PIVOT.enter', 'BACK_PIVOT.leave', 'BACK_REDEFINE.enter', 'BACK_REDEFINE.leave']
 
-# Tries again soon, so that a test need not wait.
+# Retries soon, so that a test does not wait.
 POLICY = '''[transient]
 attempts=3
 first-delay=0.2
@@ -55,7 +55,7 @@ def two_disks(case):
 
 
 def quick_policy(case):
-    """Make --policy test known to both hosts."""
+    """Install --policy test on both hosts."""
     for host in 'ab':
         folder = case.lab.path(host, '/etc/vmig-snap/policy.d')
         folder.mkdir(parents=True, exist_ok=True)
@@ -68,8 +68,8 @@ def run_to(move, point, fault):
 
 
 def forth_or_back(case, fault):
-    """The guest that goes from one host to the other and back again, without a trace; one more way
-    of it, with this fault. Returns the Migration, which has arrived."""
+    """The guest that moves back and forth without a trace: moves it once more, with this fault. Returns the Migration,
+    which has arrived."""
     quick_policy(case)
     guest = case.guest_once('roaming', case.guest)
     other = 'b' if guest.host == 'a' else 'a'
@@ -82,7 +82,7 @@ def forth_or_back(case, fault):
 
 
 def back_at(point):
-    """A test: an error at a point that is not tried again leads back."""
+    """A test: a permanent error at a point leads back."""
     @shared
     def test(case):
         move = case.migration(two_disks(case))
@@ -93,7 +93,7 @@ def back_at(point):
 
 
 def again_at(point):
-    """A test: an error at a point, once, that may pass is tried again, and the guest arrives."""
+    """A test: a single transient error at a point is retried, and the guest arrives."""
     @shared
     def test(case):
         move = forth_or_back(case, f'{point}@1:error:connection')
@@ -105,7 +105,7 @@ def again_at(point):
 
 
 def forward_at(point):
-    """A test: an error at a point after the token does not stop the guest from arriving."""
+    """A test: an error at a point after the token does not keep the guest from arriving."""
     @shared
     def test(case):
         code = 'interference' if point == 'MIGRATE.leave' else 'hypervisor'
@@ -115,7 +115,7 @@ def forward_at(point):
 
 
 def either_at(point):
-    """A test: an error in the moment of the arrival leads to one whole guest, there or here."""
+    """A test: an error at the moment of arrival leads to one intact guest, on either host."""
     def test(case):
         move = case.migration(case.guest())
         move.run(fault=f'{point}@1:error:interference')
@@ -128,7 +128,7 @@ def either_at(point):
 
 
 def back_again_at(point):
-    """A test: an error on the way back, once, is tried again."""
+    """A test: a single error during the rollback is retried."""
     @shared
     def test(case):
         quick_policy(case)
@@ -140,16 +140,15 @@ def back_again_at(point):
 
 
 def test_points_are_all(case):
-    """Every fault point that the product has is in one of the lists above, or is known to need
-    something else."""
+    """Every fault point of the product is in one of the lists above, or is known to need something else."""
     states = re.findall(r'^VMIG_STATE\((\w+)', (ROOT / 'plugin/core/states.def').read_text(), re.M)
     named = re.findall(r'^VMIG_POINT\("([\w.]+)"', (ROOT / 'plugin/os/faults.def').read_text(), re.M)
-    # No step runs in these; UNCERTAIN is for the crash tests.
+    # No step runs in these; UNCERTAIN is covered by the crash tests.
     without = {'PLAN', 'DONE', 'ROLLED_BACK', 'SET_ASIDE', 'PARKED', 'UNCERTAIN'}
     every = {f'{state}.{end}' for state in states if state not in without
              for end in ('enter', 'leave')} | set(named)
-    # A token that is half written, and a rollback that is cut, need a crash to be interesting; test_direct,
-    # test_pivot, test_rehearsal and test_others have the last ones.
+    # A half-written token and an interrupted rollback need a crash to matter; test_mirror, test_pivot, test_rehearsal
+    # and test_others have the last ones.
     elsewhere = {'token.source', 'token.dest', 'rollback.dest', 'copy.unplaced', 'pivot.before', 'rehearsal.started',
                  'aside.other', 'aside.released', 'aside.told'}
     tested = {*BEFORE, *EITHER, *AFTER, *BACK}
@@ -166,8 +165,7 @@ globals().update({f'test_forward_at_{point}': forward_at(point) for point in AFT
 
 @shared
 def test_revert_after_rollback(case):
-    """After all those rollbacks the guest still goes back to a snapshot with memory, and can be
-    migrated."""
+    """After all those rollbacks the guest can still revert to a snapshot with memory, and can be migrated."""
     guest = two_disks(case)
     move = case.migration(guest)
     move.run_slowly('migrate.running:error:interference')
@@ -175,7 +173,7 @@ def test_revert_after_rollback(case):
 
 
 def test_chain_back(case):
-    """A disk of three files: the overlay is committed into the top one, the others are untouched."""
+    """A disk of three files: the overlay is committed into the top one, the others are unchanged."""
     disk = Disk('vda', below=(f'{IMAGES}/middle.qcow2', f'{IMAGES}/deep.qcow2'), relative=True)
     guest = case.guest(disks=[disk])
     digests = {path: file_digest(case.lab, 'a', path) for path in disk.below}
@@ -187,7 +185,7 @@ def test_chain_back(case):
 
 
 def test_attempts_run_out(case):
-    """A failure that does not pass ends by the policy: back, after that many retries."""
+    """A permanent failure ends by the policy: back, after this many retries."""
     quick_policy(case)
     move = case.migration(case.guest(tree=TWO[:1]), '--policy', 'test')
     move.run(fault='copy.sent:error:connection')
@@ -225,7 +223,7 @@ def test_interrupt_copy(case):
 
 @shared
 def test_interrupt_copy_often(case):
-    """^C pressed again and again, then SIGTERM: nothing is cut off in the middle."""
+    """^C pressed repeatedly, then SIGTERM: nothing is interrupted in the middle."""
     move = case.migration(two_disks(case), '--bandwidth', '20M')
     call = move.start()
     call.wait_state('COPY')
@@ -258,7 +256,7 @@ def test_interrupt_migrate(case):
 
 @shared
 def test_terminate_migrate(case):
-    """SIGTERM soon after libvirt's job begins: back, or forward where the source's CPUs had stopped."""
+    """SIGTERM soon after libvirt's job begins: back, or forward if the source's CPUs had already stopped."""
     move = case.migration(two_disks(case))
     call = move.start(fault='migrate.running:delay:1000')
     call.wait_state('MIGRATE')
@@ -274,8 +272,8 @@ def test_terminate_migrate(case):
 
 @shared
 def test_cancel_detached(case):
-    """vmig-snap cancel from elsewhere while a job works: it says that somebody works at it, or ends
-    it; the guest is safe in either case."""
+    """vmig-snap cancel from elsewhere while a job runs: it reports the process that works on it, or ends it; the guest
+    is safe in either case."""
     lab = case.lab
     guest = two_disks(case)
     move = case.migration(guest, '--bandwidth', '20M')
@@ -292,7 +290,7 @@ def test_cancel_detached(case):
 
 
 def test_interrupt_after_switchover(case):
-    """^C after the switchover: it says that there is only forward, and goes on."""
+    """^C after the switchover: it says that the job can only go forward, and continues."""
     move = case.migration(case.guest(tree=TWO[:1]))
     call = move.start(fault='commit.started:delay:2000')
     call.wait_state('ACTIVATE')
@@ -304,8 +302,8 @@ def test_interrupt_after_switchover(case):
 
 
 def test_guest_goes_off(case):
-    """The guest ends while its base is copied: it stays off, its disks and snapshots are whole, and it
-    is said that it does not run."""
+    """The guest shuts down during its base copy: it stays off, its disks and snapshots are intact, and the message says
+    that it does not run."""
     lab, guest = case.lab, case.guest()
     move = case.migration(guest, '--bandwidth', '20M')
     call = move.start()
@@ -326,7 +324,7 @@ def test_guest_goes_off(case):
 
 @shared
 def test_timeout(case):
-    """--timeout: a migration that does not end in time is given up."""
+    """--timeout: a migration that does not finish in time is given up."""
     quick_policy(case)
     move = case.migration(two_disks(case), '--timeout', '2', '--policy', 'test')
     move.run_slowly(mbit=30, through_retries=True)
@@ -366,7 +364,7 @@ def test_receiver_killed(case):
 
 
 def test_destination_qemu_killed(case):
-    """The QEMU that receives the guest dies: the migration is tried again, or rolled back."""
+    """The QEMU that receives the guest dies: the migration is retried, or rolled back."""
     quick_policy(case)
     move = case.migration(case.guest(), '--policy', 'test')
     call = move.start()

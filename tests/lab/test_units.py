@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The shipped systemd units: what their ExecStart= runs ends jobs under the restrictions that their lines set up.
+"""The shipped systemd units: their ExecStart= finishes jobs under the restrictions that the units set up.
 
-tests/unit/unit-sandbox.c reads the unit and does what systemd would do; no systemd is needed.
+tests/unit/unit-sandbox.c reads the unit and does what systemd would do; systemd is not needed.
 """
 import contextlib
 import pathlib
@@ -24,8 +24,8 @@ def run_unit(case, host, unit, instance='-'):
 
 @contextlib.contextmanager
 def booted(case, host, job):
-    """The host lost its power and booted: nothing of it lives, its /run is new, and it has another boot id. What
-    libvirt's start wakes leaves the job alone."""
+    """The host lost its power and rebooted: its processes are gone, its /run is new, and it has another boot ID. The
+    processes that libvirt's start triggers leave the job alone."""
     lab = case.lab
     lab.crash(host)
     name = lab.dir / f'boot-id-{host}'
@@ -40,7 +40,7 @@ def booted(case, host, job):
 
 
 def test_job_unit(case):
-    """vmig-snap@JOB after the death of the tool behind the switchover: the job gets to DONE."""
+    """vmig-snap@JOB after the tool died past the switchover: the job reaches DONE."""
     put(case)
     move = case.migration(case.guest())
     call = move.start(fault='activate.resumed:kill')
@@ -55,8 +55,8 @@ def test_job_unit(case):
 
 
 def test_boot_unit(case):
-    """Both hosts lost power in the copy, the source is back first: the guest, which starts with its host, runs at once,
-    and vmig-snap-resume ends the job when the destination answers."""
+    """Both hosts lost power during the copy, and the source is back first. The guest, which starts with its host, runs
+    at once, and vmig-snap-resume finishes the job when the destination answers."""
     put(case)
     lab = case.lab
     guest = case.guest()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""verify, and migrate --verify: what is equal is found equal while the guest writes, what somebody changed is named,
-and a job that finds a difference removes nothing."""
+"""verify, and migrate --verify: equal content is found equal while the guest writes, changes are named, and a job that
+finds a difference removes nothing."""
 import contextlib
 import os
 import signal
@@ -28,7 +28,7 @@ def verify(case, host, *args):
 
 
 def need_equal(case, host, against, names, *args):
-    """The whole document says so, each snapshot by itself."""
+    """The whole document says equal, and so does each snapshot."""
     code, document = verify(case, host, *args)
     need(code == DONE and document['outcome'] == 'equal' and document['error'] is None, f'verify on {host}:', code,
          document)
@@ -49,7 +49,7 @@ def need_equal(case, host, against, names, *args):
 
 
 def need_different(case, host, kind, names, *args):
-    """It is found, it is named, and nothing else is."""
+    """The difference is found and named, and no other."""
     code, document = verify(case, host, *args)
     found = [(d['kind'], d['snapshot']) for d in document['differences']]
     need(code == FAILED and document['outcome'] == 'different' and document['error']['code'] == 'differs',
@@ -57,12 +57,12 @@ def need_different(case, host, kind, names, *args):
     need(found == [(kind, name) for name in names], 'found', found, 'not', kind, names)
 
 
-FILLED = 64 << 20  # what is behind it no guest of the lab writes or reads
+FILLED = 64 << 20  # no guest of the lab writes or reads beyond this offset
 
 
 def change_byte(case, host, path, snapshot):
-    """Another byte in what a snapshot holds, behind everybody's back, and never in what the guest reads now; returns the
-    names of the snapshots that have it, as few as can be."""
+    """Change a byte of a snapshot's content that the guest does not currently read; returns the names of the snapshots
+    that contain it, as few as possible."""
     real = str(case.lab.path(host, path))
     image = qcow2.Qcow2Image(real)
     offsets = range(0, image.size, image.cluster_size)
@@ -86,7 +86,7 @@ def change_byte(case, host, path, snapshot):
 
 
 def test_kept_images(case):
-    """Equal on both hosts while the guest writes; then one thing after the other is changed on the destination."""
+    """Equal on both hosts while the guest writes; then one thing after another is changed on the destination."""
     lab = case.lab
     guest = case.guest(disks=[Disk('vda'), Disk('vdb')])
     move = case.migration(guest)
@@ -104,7 +104,7 @@ def test_kept_images(case):
     file = lab.dir / 'b/run/snapshot.xml'
     for text, snapshot, code in ((xml.replace(machine, 'pc-q35-99.9'), 'two', 'not-revertable'), (xml, None, None)):
         file.write_text(text)
-        lab.virsh('b', 'snapshot-delete', 'g', 'two', '--metadata')  # what is known already may not change its machine
+        lab.virsh('b', 'snapshot-delete', 'g', 'two', '--metadata')  # an existing snapshot's machine cannot change
         lab.virsh('b', 'snapshot-create', 'g', '--xmlfile', '/run/snapshot.xml', '--redefine', '--current')
         done, document = verify(case, 'a')
         stuck = [r['snapshot'] for r in document['reverts'] if not r['would_start']]
@@ -132,7 +132,7 @@ def test_kept_images(case):
 
 @contextlib.contextmanager
 def away(lab, host):
-    """Nobody listens there for ssh, as on a host that is off."""
+    """No process listens for ssh on this host, as if it were off."""
     os.kill(int(lab.path(host, '/run/sshd.pid').read_text()), signal.SIGTERM)
     wait_until(lambda: lab.run(host, ['ssh', '-oConnectTimeout=5', NAME[host], 'true'], check=False).returncode == 255,
                20, 'the end of sshd')
@@ -145,7 +145,7 @@ def away(lab, host):
 
 
 def verified(case):
-    """The guest of the tests that change nothing: it went from a to b with --verify, and a kept its images."""
+    """The guest of the read-only tests: it moved from a to b with --verify, and a kept its images."""
     def make():
         guest = case.guest()
         move = case.migration(guest, '--verify')
@@ -157,8 +157,8 @@ def verified(case):
 
 @shared
 def test_source_away(case):
-    """The source is off: what its snapshots were is in the record. Asked on the source with the destination off, it
-    says so, and compares nothing."""
+    """The source is off: the facts about its snapshots are in the record. Run on the source with the destination off,
+    verify says so and compares nothing."""
     lab = case.lab
     verified(case)
     need_equal(case, 'b', 'image', ['one', 'two'])
@@ -183,14 +183,14 @@ def nothing_left(case):
 
 @shared
 def test_interrupted(case):
-    """^C in the middle, on either host: it ends with an error, and there is nothing that it changed or left."""
+    """^C in the middle, on either host: it ends with an error, and has changed and left nothing."""
     lab, guest = case.lab, verified(case)
     for host, other in (('a', 'b'), ('b', 'a')):
         files = {h: files_there(lab, h) for h in HOSTS}
         jobs = case.call(host, 'list', '--all', '--json').document
         before = gather(lab, 'b', guest)
         call = Call(lab, host, ['verify', 'g', '--json'])
-        # The agent of the other host stands still, so that it cannot be at its end.
+        # The agent of the other host is frozen, so that verify cannot have finished.
         wait_until(lambda: agents(lab, other) or call.process.poll() is not None, 20, 'the agent')
         signal_all(agents(lab, other), signal.SIGSTOP)
         try:
@@ -212,7 +212,8 @@ def test_interrupted(case):
 
 
 def test_deleted_images(case):
-    """--verify, and the source's images go: the hashes in the journal prove it later, and tell what was changed."""
+    """--verify, and the source's images are removed: the hashes in the journal still prove equality and reveal changes.
+    """
     guest = case.guest()
     move = case.migration(guest, '--verify', '--source-images', 'delete')
     move.run()
@@ -227,7 +228,7 @@ def test_deleted_images(case):
 
 
 def test_copy_changed(case):
-    """Somebody changes the copy after it was proven: --verify finds it, the job parks, and nothing is removed."""
+    """The copy is changed after it was proven: --verify finds it, the job parks, and nothing is removed."""
     guest = case.guest()
     path = guest.files['vda'][0]
     move = case.migration(guest, '--verify', '--source-images', 'delete')

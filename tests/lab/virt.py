@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Just enough libvirt through ctypes to ask for a guest's state many times a second.
+"""A minimal libvirt binding through ctypes, to query a guest's state many times a second.
 
-virsh costs a process for each question; a sampler that looks for two running copies cannot pay that
-on two cores. The host's socket is reached through /proc/PID/root, so no namespace is entered.
+virsh costs one process per query, which a sampler that looks for two running copies cannot afford on two cores. The
+host's socket is reached through /proc/PID/root, so no namespace is entered.
 """
 import ctypes
 
@@ -25,7 +25,7 @@ def _load():
 
 
 class StateReader:
-    """Asks one host's libvirtd for states; connects again by itself after libvirtd was away."""
+    """Queries one host's libvirtd for states; reconnects by itself after libvirtd was down."""
 
     _lib = None
     _handler_type = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
@@ -46,7 +46,7 @@ class StateReader:
         self.connection = None
 
     def state(self, domain):
-        """A word of STATES; None if the host has no such domain; 'unknown' if libvirtd is away."""
+        """A word of STATES; None if the host has no such domain; 'unknown' if libvirtd is down."""
         if self.connection and self._lib.virConnectIsAlive(self.connection) != 1:
             self.close()
         if not self.connection:
