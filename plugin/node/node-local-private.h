@@ -32,7 +32,7 @@ typedef struct {
  * args. */
 typedef JsonObject *(*VmigLocalHandler)(VmigLocal *local, VmigReader *args, GError **error);
 
-/* One table per file, each terminated by {NULL, NULL}. */
+/* One for each method of port/methods.def. */
 #define VMIG_METHOD(symbol, function, name, peer, time)                                                                \
     JsonObject *vmig_local_do_##function(VmigLocal *local, VmigReader *args, GError **error);
 #include "port/methods.def"

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Cases of several faults that chance brings about too seldom: each fault at a named call, in several simulated worlds.
+"""Cases of several faults that are too rare at random: each fault happens at a named call, in several simulated
+environments.
 
     python3 tests/sim/cases.py SIM [CASE]
 """
@@ -7,25 +8,26 @@ import re
 import subprocess
 import sys
 
-# name: (seeds, how each run must end, [--when])
+# name: (seeds, the end of each run, [--when])
 CASES = {
-    # The source is booted with a journal of before the job, after its guest was undefined.
+    # The source is rebooted with a journal from before the job, after its guest was undefined.
     'source-forgot': (range(1, 21), 'done', ['PLAN/lock/source=old-journal', 'CLEANUP/guard-stop/source=power']),
-    # The mark on the destination is gone, its journal is put back, and only the end is not noted yet.
+    # The mark on the destination is gone, its journal is replaced, and only the end is not recorded yet.
     'destination-forgot': (range(1, 21), 'done', ['PLAN/lock/dest=old-journal',
                                                   'CLEANUP/rundir-remove/dest=crash-before']),
-    # The disks are on their bases and the guest writes there, but the pivot is not noted as done; then it goes off.
+    # The disks are on their bases and the guest writes there, but the pivot is not recorded as done; then it shuts
+    # down.
     'off-after-half-a-pivot': ((2, 3, 4, 5, 7, 8, 11), 'done', [
         'PIVOT/sync-config/dest=error-after', 'PIVOT/resume/dest=crash-after', 'PIVOT/lock/dest=guest-off']),
-    # The user suspends the guest while its disks are copied: it arrives suspended.
+    # The user suspends the guest during the base copy: it arrives suspended.
     'suspended-while-copied': (range(1, 11), 'done', ['COPY/received/dest=guest-pause']),
-    # The overlay has a snapshot that did not arrive, and the source does not answer the question for it: what arrived
-    # does not become the guest.
+    # The overlay has a snapshot that did not arrive, and the source does not answer the check for it: the copy on the
+    # destination does not become the guest.
     'snapshot-not-seen': ((1, 2, 3, 4, 5, 7, 8), 'rolled-back', [
         'MIGRATE/migrate-poll/source#3=save', 'MIGRATE/fence-take/source=crash-after',
         'UNCERTAIN/count-snapshots/source=error-before']),
-    # An operator reverts the guest on its bases, and it goes off while the job is parked for that.
-    # The same before it is noted that the overlays take its writes.
+    # An operator reverts the guest on its bases, and it shuts down while the job is parked for that. The same before
+    # the job has recorded that the overlays take the guest's writes.
     'reverted-before-frozen': ((1, 3, 4), 'rolled-back', ['OVERLAY/made/source#2=revert',
                                                              'ROLLBACK/find/source#2=guest-off']),
     'reverted-and-off': ((3, 4, 7), 'set-aside', ['COPY/receive/dest=guard', 'COPY/stat/source=revert',
@@ -34,7 +36,7 @@ CASES = {
 
 
 def wrong_in(sim, seed, end, script):
-    """[] or what is wrong in one run."""
+    """[] or the errors in one run."""
     argv = [sim, '--seed', str(seed)] + [word for line in script for word in ('--when', line)]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     ended = re.search(rf' {end} 1 ', done.stdout)
@@ -45,7 +47,7 @@ def wrong_in(sim, seed, end, script):
 
 
 def main():
-    """Every case, or one."""
+    """Run every case, or one."""
     sim, failed = sys.argv[1], 0
     for name in sys.argv[2:] or CASES:
         seeds, end, script = CASES[name]

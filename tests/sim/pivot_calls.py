@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""While the guest is suspended for the pivot, libvirt is asked for its definition equally often, whatever number of
-disks there is; each disk costs one question about its job and the pivot itself.
+"""While the guest is suspended for the pivot, libvirt is asked for its definition equally often for any number of
+disks; each disk costs one query about its job and the pivot itself.
 
     python3 tests/sim/pivot_calls.py SIM
 """
@@ -14,7 +14,7 @@ CALL = re.compile(r'^ +[\d.]+ +\d+ dest: ([a-z-]+)$')
 
 
 def calls_of_pivot(sim, seed):
-    """The calls to the destination between its suspend and its resume, counted."""
+    """The number of each call to the destination between its suspend and its resume."""
     trace = subprocess.run([sim, '--seed', str(seed), '--faults', 'none', '--trace'], capture_output=True, text=True,
                            check=False).stdout
     calls, inside = collections.Counter(), False
@@ -30,7 +30,7 @@ def calls_of_pivot(sim, seed):
 
 
 def main():
-    """Runs without a fault, of guests with different numbers of disks."""
+    """Run guests with different numbers of disks without a fault."""
     runs = {seed: calls_of_pivot(sys.argv[1], seed) for seed in SEEDS}
     seen = {seed: calls for seed, calls in runs.items() if calls}
     disks = {calls['block-pivot'] for calls in seen.values()}

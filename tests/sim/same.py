@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""One seed is one run: the same calls at the same times, the same end, whatever ran before it in the process.
+"""One seed is one run: the same calls at the same times and the same end, whatever ran before it in the process.
 
     python3 tests/sim/same.py SIM [SEEDS]
 
-The seeds are run one after the other in one process, then each in a process of its own; the numbers that stand for a
-run have to be equal. Seeds of which some are equal would be no test: they have to differ from each other.
+The seeds run one after the other in one process, and then each in its own process; the hashes of the runs must be
+equal. The hashes of different seeds must differ, because equal ones would prove nothing.
 """
 import subprocess
 import sys
@@ -20,7 +20,7 @@ def hashes(sim, *args):
 
 
 def main():
-    """All seeds."""
+    """Run all seeds."""
     sim, seeds = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 50
     together = hashes(sim, '--first', str(FIRST), '--seeds', str(seeds), '--jobs', '1')
     spread = hashes(sim, '--first', str(FIRST), '--seeds', str(seeds), '--jobs', '2')

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The simulation notices what must never be: planted, the invariant made for it has to say so.
+"""The simulation notices what must never happen: for each injected bug, the invariant made for it must report it.
 
     python3 tests/sim/sees.py SIM fence|token|order|copy
 
-A simulation that crashes has seen nothing; its exit code alone would not tell that from a fault that was seen.
+A crash of the simulation is no detection, and the exit code alone cannot distinguish the two.
 """
 import re
 import subprocess
@@ -11,7 +11,7 @@ import sys
 
 
 def main():
-    """One planted fault."""
+    """Run with one injected bug."""
     sim, fault = sys.argv[1:]
     done = subprocess.run([sim, '--seeds', '1500', '--break', fault], capture_output=True, text=True, check=False)
     seen = re.search(r' was seen in [1-9]\d* runs$', done.stdout, re.M)

@@ -19,7 +19,7 @@ static SimQemuDisk *find_disk(SimHost *host, const char *target, GError **error)
     return NULL;
 }
 
-/* As find_disk(), for what changes something: no migration, no other block job of that disk. */
+/* Like find_disk(), for changes: fails during a migration or another block job of the disk. */
 static SimQemuDisk *free_disk(SimHost *host, const char *target, GError **error)
 {
     SimQemuDisk *disk = sim_hv_modify(host, error) != NULL ? find_disk(host, target, error) : NULL;
@@ -75,7 +75,7 @@ static gboolean overlays_possible(SimHost *host, GArray *overlays, GError **erro
     return TRUE;
 }
 
-/* qemuSnapshotDiskUpdateSource(): the persistent definition follows where it had the same source. */
+/* qemuSnapshotDiskUpdateSource(): the persistent definition is updated, too, if it had the same source. */
 static void put_overlay(SimHost *host, const NewOverlay *o)
 {
     SimDomain *d = &host->domain;
@@ -161,7 +161,7 @@ gboolean sim_hv_block_job(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, 
     ret->kind = disk->job.kind;
     ret->ready = disk->job.ready;
     ret->total = disk->job.kind != VMIG_BLOCK_JOB_NONE ? SIM_BLOCKS : 0;
-    /* "cur == end" comes before ready, as it does with libvirt. */
+    /* "cur == end" comes before ready, as with libvirt. */
     ret->done = disk->job.kind == VMIG_BLOCK_JOB_COMMIT ? MIN(ret->total, ret->total - dirty + 1) : 0;
     return TRUE;
 }
@@ -181,7 +181,7 @@ gboolean sim_block_commit(SimHost *host, const char *target, const char *base, G
     disk->end = VMIG_BLOCK_END_UNKNOWN;
     disk->chain[1]->writer = host->domain.qemu;
     disk->job.kind = VMIG_BLOCK_JOB_COMMIT;
-    /* Faster than the guest writes once it is under way; that may take a while. */
+    /* Once it runs it is faster than the guest writes; the start may take a while. */
     disk->job.step = sim_random_scale(&sim->env, 100, 5 * SIM_MS);
     disk->job.due = sim->now + sim_random_scale(&sim->env, SIM_MS, 100 * SIM_S);
     for (guint b = 0; b < SIM_BLOCKS; b++)
@@ -219,7 +219,7 @@ gboolean sim_hv_block_cancel(VmigHypervisor *self, const char *uuid G_GNUC_UNUSE
     CALL("block-cancel", block_cancel(host, target, error));
 }
 
-/* libvirt's part of it, afterwards. killed: how far it came. */
+/* libvirt's part, done afterwards. killed: how far it gets. */
 static void follow_commit(SimHost *host, const char *target, SimFaultKind killed)
 {
     SimDomain *d = &host->domain;
@@ -240,7 +240,7 @@ static void follow_commit(SimHost *host, const char *target, SimFaultKind killed
     sim_def_pop(live);
 }
 
-/* QEMU drains what is not in the base yet, then the base is the top. */
+/* QEMU drains what is not in the base yet; then the base is the top. */
 static void complete_commit(SimQemuDisk *disk)
 {
     SimFile *overlay = disk->chain[0];
@@ -294,7 +294,7 @@ gboolean sim_hv_block_speed(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED
     CALL("block-speed", set_speed(host, target, error));
 }
 
-/* Asks nobody: no call. */
+/* Does not count as a call. */
 VmigBlockEnd sim_hv_block_end(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, const char *target)
 {
     SimHost *host = sim_host_of(self);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What must be true: always, at the deeds that cannot be taken back, and at the end. */
+/* The invariants: permanent ones, those checked at irreversible operations, and those at the end. */
 #include "sim.h"
 
 #include <string.h>
@@ -18,7 +18,7 @@ void sim_violate(Sim *sim, const char *format, ...)
         sim->violation = g_steal_pointer(&text);
 }
 
-/* Asked twice: where one system call of the process is made to fail, it may be one of this question. */
+/* Called twice, because a system call that is made to fail may be one of this function's. */
 static gboolean token_is_dest(const SimHost *host)
 {
     g_autofree char *owner = vmig_journal_token(host->journal, host->sim->job_id, NULL);
@@ -44,7 +44,7 @@ static gboolean qemu_is_right(const SimQemu *qemu, guint *disk, guint *block)
     return TRUE;
 }
 
-/* At most one runner, and it reads what it was promised. */
+/* At most one copy runs, and it reads what was acknowledged to it. */
 void sim_check_now(Sim *sim)
 {
     const SimQemu *both[] = {sim->hosts[0].domain.qemu, sim->hosts[1].domain.qemu};
@@ -59,7 +59,7 @@ void sim_check_now(Sim *sim)
                         sim->guest.last[disk][block]);
 }
 
-/* Nothing runs on the destination without the durable token, nothing on the source once either journal has it. */
+/* Nothing runs on the destination without the durable token, and nothing on the source once either journal has it. */
 static gboolean is_revoked(const SimHost *host)
 {
     g_autoptr(VmigJob) job = vmig_journal_load(host->journal, host->sim->job_id, NULL);
@@ -67,8 +67,8 @@ static gboolean is_revoked(const SimHost *host)
     return job != NULL && job->revoked;
 }
 
-/* From its next write on, what arrived is stale. The other host may not answer by then, and the process may die: so
- * this holds whatever is there. Later on the way back the guest is resumed for a pivot only. */
+/* From the guest's next write on, the data that arrived is stale. This applies to any state, because the other host may
+ * not answer by then, and the process may die. Later in the rollback the guest is resumed only for a pivot. */
 static void check_revoked(Sim *sim)
 {
     VmigState state = sim->machine != NULL ? vmig_job_state(sim->machine->job) : VMIG_STATE_LAST;
@@ -108,7 +108,7 @@ static gboolean is_fenced(const SimHost *host)
     return host->guard.fences->len > 0;
 }
 
-/* An absent source is no proof: it may have run on after the copy was complete. */
+/* An absent source proves nothing: it may have kept running after the copy was complete. */
 void sim_check_give(SimHost *source)
 {
     Sim *sim = source->sim;
@@ -120,7 +120,7 @@ void sim_check_give(SimHost *source)
         sim_violate(sim, "the token is given, and nothing proves that the source did not run on");
 }
 
-/* The source's journal is the first, wherever the tool reaches it. */
+/* The source's journal must be first, wherever the tool reaches it. */
 void sim_check_receive(Sim *sim)
 {
     const VmigMachine *m = sim->machine;
@@ -144,7 +144,7 @@ static gboolean same_file(const SimFile *a, const SimFile *b)
     return TRUE;
 }
 
-/* What libvirt mirrors is the overlays; the rest of the guest's disks is what the seeds are when it begins. */
+/* libvirt mirrors only the overlays; the rest of the guest's disks is what the base copies contain at the start. */
 void sim_check_copies(Sim *sim)
 {
     for (guint i = 0; !sim->foreign && i < sim->guest.n_disks; i++)
@@ -154,7 +154,7 @@ void sim_check_copies(Sim *sim)
                 sim_violate(sim, "a migration comes in to a seed that is not the base: %s", sim->base[1][i][k]);
 }
 
-/* Do these files hold everything, taken from the top that the persistent definition names? */
+/* TRUE if the files hold everything, starting at the top that the persistent definition names. */
 static gboolean config_is_right(SimHost *host)
 {
     const Sim *sim = host->sim;
@@ -168,7 +168,7 @@ static gboolean config_is_right(SimHost *host)
     return TRUE;
 }
 
-/* With an operator's overlay on top they are not, and need not be. */
+/* With an operator's overlay on top they are not right, and need not be. */
 static gboolean bases_are_right(SimHost *host)
 {
     const Sim *sim = host->sim;
@@ -215,7 +215,7 @@ static gboolean qemu_has(const SimQemu *qemu, const SimFile *file)
     return FALSE;
 }
 
-/* The gate lets a file go. */
+/* The gate removes a file. */
 void sim_check_unlink(SimHost *host, const char *path, SimFile *file)
 {
     Sim *sim = host->sim;
@@ -233,7 +233,7 @@ void sim_check_unlink(SimHost *host, const char *path, SimFile *file)
     for (guint i = 0; i < file->internals->len && !is_base(host, path) && strstr(path, ".part") == NULL; i++)
         sim_violate(sim, "%s: %s is removed with the snapshot '%s' in it", host->name, path,
                     ((SimInternal *)file->internals->pdata[i])->name);
-    /* The owner is off or the bases are right: an overlay that holds the only copy of a write does not go. */
+    /* The owner is off or the bases are right: an overlay with the only copy of a write must not be removed. */
     if (owner == host && sim_guest_runner(sim) == NULL && !config_is_right(host))
         sim_violate(sim, "%s: %s is removed, and the owner's definition does not lead to every write", host->name,
                     path);
@@ -268,8 +268,8 @@ static void check_snapshots(Sim *sim, SimHost *host)
         sim_violate(sim, "%s: the snapshot tree differs: %s", host->name, difference);
 }
 
-/* A source whose journal was replaced by one of before the job, and that has no definition of the guest any more, has
- * nothing left to tell that it was the source. It takes no record from the other host then, and can start nothing. */
+/* A source whose journal was replaced with one from before the job, and which has no definition of the guest any more,
+ * cannot tell that it was the source. It then accepts no record from the other host, and can start nothing. */
 static gboolean source_knows_nothing(Sim *sim)
 {
     g_autofree char *owner = vmig_journal_token(sim_source(sim)->journal, sim->job_id, NULL);
@@ -277,7 +277,7 @@ static gboolean source_knows_nothing(Sim *sim)
     return owner == NULL && !sim_source(sim)->domain.exists;
 }
 
-/* A source like that takes no record of the job: what the job left there stays, and a note says so. */
+/* Such a source accepts no record of the job: the job's files there stay, and a note says so. */
 static gboolean forgot_its_part(SimHost *host)
 {
     return !host->is_dest && host->sim->old.put_back && source_knows_nothing(host->sim);
@@ -322,7 +322,7 @@ static void check_left(Sim *sim, SimHost *host)
         sim_violate(sim, "%s: a job of libvirt's is left over", host->name);
 }
 
-/* A guest that was started again runs by the definition for the next start. */
+/* A restarted guest runs with the definition for the next start. */
 static gboolean attribute_is_right(const Sim *sim, guint i, const char *value, gboolean live)
 {
     if (!live || sim->guest.was_off)
@@ -346,12 +346,12 @@ static void check_def(Sim *sim, SimHost *host, SimDef *def, const char *kind)
     }
 }
 
-/* Is it as its user and the accidents leave it? */
+/* TRUE if it runs, or not, as its user and the faults require. */
 static gboolean run_is_right(const Sim *sim, const SimDomain *d)
 {
     gboolean running = d->qemu != NULL && d->qemu->running;
 
-    /* What arrived of a guest that somebody tampered with meanwhile is not resumed; the source let go of it. */
+    /* A guest that arrived is not resumed if it was tampered with meanwhile; the source has released it. */
     if (d->qemu == NULL)
         return sim->guest.was_off || ((sim->foreign || sim->meddle.saved) && d->migrated);
     if (sim->guest.suspended && !d->qemu->host->is_dest && running && !sim->guest.was_off && !sim->foreign)
@@ -403,7 +403,7 @@ static void check_final(Sim *sim, SimHost *host, SimHost *other)
     check_def(sim, host, &d->config, "persistent");
 }
 
-/* Nothing holds the guest any more; what somebody changed, and the overlays, stay. */
+/* Nothing holds the guest any more; another user's changes, and the overlays, stay. */
 static void check_set_aside(Sim *sim, SimHost *owner, SimHost *other)
 {
     SimDef *defs[] = {owner->domain.qemu != NULL ? &owner->domain.live : NULL,
@@ -435,7 +435,7 @@ static void check_set_aside(Sim *sim, SimHost *owner, SimHost *other)
     }
 }
 
-/* Blocks hold the numbers of the guest's writes, which only grow. */
+/* Blocks hold the numbers of the guest's writes, which only increase. */
 void sim_check_offline_commit(SimHost *host, const SimFile *overlay, const SimFile *base)
 {
     if (host->sim->rewritten && !host->is_dest)
@@ -446,8 +446,8 @@ void sim_check_offline_commit(SimHost *host, const SimFile *overlay, const SimFi
                         base->blocks[b], overlay->blocks[b]);
 }
 
-/* A destination whose journal was replaced by one of before the job, once the source's journal had its end: no process
- * has anything left to do for the job, and so none tells the destination. */
+/* A destination whose journal was replaced with one from before the job, after the source's journal recorded the end:
+ * no process has anything left to do for the job, so none informs the destination. */
 static gboolean dest_knows_nothing(Sim *sim)
 {
     g_autofree char *owner = vmig_journal_token(sim_dest(sim)->journal, sim->job_id, NULL);

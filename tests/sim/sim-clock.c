@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Time: it jumps from one thing that happens to the next. */
+/* Time: it jumps from one event to the next. */
 #include "sim.h"
 
 gboolean sim_is_full(const SimHost *host)
@@ -88,8 +88,7 @@ static gint64 clock_now(VmigClock *self)
     return sim->now + sim->dead_clock;
 }
 
-/* Set by somebody up to ten years ahead or back between any two calls: nothing may depend on it but what people read.
- */
+/* The wall clock may be changed by up to ten years between any two calls: only output for users may depend on it. */
 static gint64 clock_wall(VmigClock *self)
 {
     const Sim *sim = ((SimClock *)self)->sim;
@@ -99,7 +98,7 @@ static gint64 clock_wall(VmigClock *self)
     return clock_now(self) + (1700000000 + (dice & 1 ? jump : -jump)) * SIM_S;
 }
 
-/* To a process that is dead time passes too, so that it gets to its end; to the world it does not. */
+/* Time also passes for a dead process, so that it reaches its end, but not for the simulated environment. */
 static void clock_wait(VmigClock *self, gint64 until)
 {
     Sim *sim = ((SimClock *)self)->sim;

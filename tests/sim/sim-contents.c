@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A host's storage: what the snapshots of a simulated image hold, for the verification. Each disk is one block. */
+/* The simulated node: the contents of an image's snapshots, for the verification. Each disk is one block. */
 #include "sim.h"
 
 #include <string.h>
@@ -47,7 +47,7 @@ JsonObject *sim_do_contents(SimHost *host, VmigReader *args, GError **error)
     return reply;
 }
 
-/* Any function that tells different contents apart will do: two sums with different factors. */
+/* Any function that distinguishes contents suffices: two sums with different factors. */
 static void digest(gconstpointer data, gsize length, guint8 ret[VMIG_HASH_BYTES])
 {
     const guint8 *bytes = data;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Seeds that arrive, and the copier that sends them. Receivers and hashes belong to the process that serves them. */
+/* Arriving base copies, and the copier that sends them. Receivers and hashes belong to the process that serves them. */
 #include "sim.h"
 
 #include <string.h>
@@ -7,7 +7,7 @@
 #include "core/path-map.h"
 #include "store/gate.h"
 
-#define SIM_FRESH 1 /* a receiver with nothing in its part */
+#define SIM_FRESH 1 /* a receiver whose part is empty */
 
 typedef struct {
     const char *job, *part, *dest, *rebase, *hash, *kept;
@@ -28,7 +28,7 @@ static gboolean read_copy(VmigReader *args, BaseCopy *copy, GError **error)
     return vmig_reader_end(&reader, error, "the request");
 }
 
-/* As do_unplace() of node-copy.c. */
+/* Like do_unplace() of node-copy.c. */
 static gboolean unplace(SimHost *host, const BaseCopy *copy, GError **error)
 {
     const SimFile *file = sim_file_find(host, copy->dest);
@@ -44,7 +44,7 @@ static gboolean unplace(SimHost *host, const BaseCopy *copy, GError **error)
     return vmig_gate_rename(host->journal, copy->job, copy->dest, copy->part, error);
 }
 
-/* As vmig_local_take_kept() of node-kept.c. */
+/* Like vmig_local_take_kept() of node-kept.c. */
 static gboolean take_kept(SimHost *host, const BaseCopy *copy, GError **error)
 {
     SimFile *there = sim_file_find(host, copy->dest);
@@ -62,7 +62,7 @@ static gboolean take_kept(SimHost *host, const BaseCopy *copy, GError **error)
     return TRUE;
 }
 
-/* As intend_part() and record_part() of node-copy.c. */
+/* Like intend_part() and record_part() of node-copy.c. */
 static gboolean receive(SimHost *host, const BaseCopy *copy, gboolean *fresh, GError **error)
 {
     g_autoptr(VmigJournalFile) row = NULL;
@@ -93,7 +93,7 @@ static JsonObject *received(SimHost *host, const BaseCopy *copy, GError **error)
 
     if (g_hash_table_remove(host->receivers, copy->part)) {
         const SimFile *file = sim_file_find(host, copy->part);
-        /* Planted: what was there already is believed to be what was sent. */
+        /* Injected bug: existing data is assumed to be what was sent. */
         gboolean blind = host->sim->broken == SIM_BREAK_COPY && host->sim->sent_hash != NULL;
         g_hash_table_replace(host->hashes, g_strdup(copy->part),
                              blind          ? g_strdup(host->sim->sent_hash)
@@ -167,7 +167,7 @@ typedef struct {
     gboolean cancelled;
 } SimCopier;
 
-/* One that is interrupted has sent half of it, and the other half is as it was. */
+/* An interrupted one has sent half of the data; the other half is unchanged. */
 static void send_blocks(SimFile *to, const SimFile *from, gboolean half)
 {
     guint32 old[SIM_BLOCKS];

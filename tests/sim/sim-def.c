@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Definitions: held as structures, given as XML that looks like libvirt's, parsed when they are defined. */
+/* Definitions: stored as structures, returned as XML that looks like libvirt's, parsed when they are defined. */
 #include "sim.h"
 
 #include <string.h>
@@ -110,7 +110,7 @@ char *sim_def_to_xml(Sim *sim, const SimDef *def, const SimQemu *qemu)
     return g_string_free(xml, FALSE);
 }
 
-/* Our element as text. libvirt keeps what it does not know as it is. */
+/* vmig-snap's element as text. libvirt keeps unknown elements unchanged. */
 static char *find_metadata(const char *xml)
 {
     const char *start = strstr(xml, "<vmig:operation");

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* sim-disk --folder DIR [--seed N] [--fault KIND@CALL]... [--marks] [--break] [--trace]
  *
- * One run of the simulation whose two journals are real files in DIR (opened, written and recovered by the code that is
- * shipped), and whose world outlives the process: killed from outside at any system call, it is carried on by the same
- * command line. Says "done", "rolled-back" or "refused" (exit code 0) once it is over and every invariant of the
- * simulation held; 1: one did not; 3: a journal could not be opened or read, run it again.
+ * One run of the simulation whose two journals are real files in DIR (opened, written and recovered by the shipped
+ * code), and whose environment outlives the process: after a kill at any system call, the same command line continues
+ * it. Prints "done", "rolled-back" or "refused" (exit code 0) once it is over and every invariant of the simulation
+ * held. 1: an invariant failed. 3: a journal could not be opened or read; run it again.
  *
- * --marks: a line "commit HOST" to descriptor 9 whenever a transaction of that host's journal has been reported as
- * durable.
- * --break: the journals keep their rollback data in memory, so that a kill in a commit leaves half of it. It is there
- * to be seen. */
+ * --marks: writes a line "commit HOST" to descriptor 9 whenever a transaction of that host's journal was reported as
+ * durable. --break: the journals keep their rollback data in memory, so that a kill during a commit leaves half of it.
+ * This must be detected.
+ */
 #include "sim-keep.h"
 
 #include <errno.h>
@@ -37,7 +37,7 @@ typedef struct {
     guint n_faults;
 } Arguments;
 
-/* What calls back does so without a pointer of ours. */
+/* For callbacks without a user pointer. */
 static const Arguments *arguments;
 static struct {
     SimKeep *keep;
@@ -45,8 +45,8 @@ static struct {
     Fcntl fcntl;
 } kept;
 
-/* Every transaction begins with a lock, and nothing of the world changes while one goes on. So at each system call that
- * a process can be killed at, the world is in its file as it is. */
+/* Every transaction begins with a lock, and the environment does not change during one. So at each system call at which
+ * a process can be killed, its file contains the current environment. */
 static int keep_and_fcntl(int fd, int command, ...)
 {
     va_list args;
@@ -70,8 +70,8 @@ static void keep_at_locks(SimKeep *keep, Sim *sim)
         g_error("this SQLite lets nobody see its system calls");
 }
 
-/* The gate's files are simulated. That its calls can fail, and that one can die at each, is not: the same call is made
- * on something that is not there. */
+/* The gate's files are simulated, but its calls can really fail, and the process can be killed at each: the same system
+ * call is made on a nonexistent file. */
 static int gate_call(SimHost *host, SimGateCall call)
 {
     g_autofree char *folder = g_build_filename(arguments->folder, host->name, NULL);
@@ -140,7 +140,7 @@ static void on_log(const char *domain, GLogLevelFlags level G_GNUC_UNUSED, const
     sim_violate(user, "%s: %s", domain != NULL ? domain : "log", message);
 }
 
-/* Of the process that made the last entries of the world's file nothing is left. */
+/* Removes what belonged to the process that made the last entries of the environment's file. */
 static void bury(Sim *sim)
 {
     sim->migration.watched = sim->migration.refused = FALSE;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The one domain that a simulated libvirt may have: its life, apart from who asks for it. */
+/* The single domain that a simulated libvirt may have: its life, independent of its callers. */
 #include "sim.h"
 
 #include <string.h>
@@ -52,7 +52,7 @@ void sim_domain_off(SimHost *host)
     host->sim->woken = TRUE;
 }
 
-/* What is older than the file system's commit interval is on the disk by itself. */
+/* Anything older than the file system's commit interval is on the disk anyway. */
 #define DURABLE (5 * SIM_S)
 
 void sim_domain_before_config(SimHost *host)
@@ -72,12 +72,12 @@ void sim_domain_sync(SimHost *host)
     host->domain.changed_at = -2 * DURABLE;
 }
 
-/* A power loss: the folder may have the definition of before. */
+/* A power loss: the folder may contain the previous definition. */
 void sim_domain_lose_config(SimHost *host)
 {
     SimDomain *d = &host->domain;
 
-    /* What libvirt loses of an operator's change is not ours to mend. */
+    /* If libvirt loses an operator's change, the tool need not repair that. */
     if (!d->persistent || host->sim->foreign || host->sim->now - d->changed_at > DURABLE ||
         sim_random_percent(&host->sim->env, 50))
         return;

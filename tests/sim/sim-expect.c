@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What doctor expects of a host's definition, by the row of states.def: held against the simulated hosts when a job
- * enters a state. */
+/* What doctor expects of a host's definition, from the row of states.def: checked against the simulated hosts when a
+ * job enters a state. */
 #include "sim.h"
 
 #include "doctor/doctor-private.h"
@@ -29,7 +29,7 @@ static void check_host(SimHost *host, const VmigJob *job, VmigState state)
     guint may = vmig_doctor_expected(job, host->is_dest);
 
     if (host->domain.stranger)
-        return; /* it is none of the job's */
+        return; /* it does not belong to the job */
     if (!host->domain.exists) {
         if (!(may & VMIG_MAY_BE_ABSENT))
             sim_violate(sim, "%s is entered, and %s has no definition of the guest", vmig_state_name(state),
@@ -52,7 +52,7 @@ void sim_check_expected(Sim *sim, const VmigJob *job)
 {
     VmigState state = vmig_job_state(job);
 
-    /* What an operator puts into a definition no table can expect. */
+    /* No table can anticipate an operator's changes of a definition. */
     if (vmig_state_is_final(state) || vmig_state_is(state, VMIG_STATE_WAITS) || sim->foreign || sim->meddle.redefined ||
         sim->old.put_back)
         return;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What goes wrong, and when: the seed chooses kinds of faults and the numbers of the calls that they happen at. */
+/* The faults of a run: the seed chooses their kinds and the numbers of the calls at which they happen. */
 #include "sim.h"
 
 #include <string.h>
 
 #include "store/journal-private.h"
 
-/* More calls than any run needs: one that makes them never ends. */
+/* More calls than any run needs: a run that makes them never ends. */
 #define MOST_CALLS 60000
 #define LONGEST (40 * 24 * 3600 * SIM_S)
 
@@ -40,7 +40,7 @@ static int by_call(const void *a, const void *b)
     return x->at < y->at ? -1 : x->at > y->at;
 }
 
-/* By a chance of its own: all else of a seed is the same with or without. */
+/* From its own random stream, so that everything else of a seed is the same with or without it. */
 static void plan_old_journal(Sim *sim)
 {
     SimRandom r;
@@ -69,7 +69,8 @@ void sim_fault_plan(Sim *sim, SimFaultSet set)
         do
             kind = sim_random_below(r, SIM_FAULT_OLD);
         while (!is_in_set(set, kind));
-        /* Half of them close behind the one before: what a fault leads to is where the second one hurts. */
+        /* Half of them closely follow the previous one: a second fault hurts most during the recovery from the first.
+         */
         guint near = i > 0 ? sim->faults[i - 1].at + (guint)sim_random_scale(r, 1, 60) : 0;
         guint far = 1 + sim_random_below(r, 420);
         sim->faults[i] = (SimFault){kind, i > 0 && sim_random_percent(r, 50) ? near : far};
@@ -84,7 +85,7 @@ void sim_fault_plan(Sim *sim, SimFaultSet set)
     sim->migration_fails = set == SIM_FAULTS_CRASHES ? 0 : percents[sim_random_below(r, G_N_ELEMENTS(percents))];
 }
 
-/* What belongs to the process that serves a host's storage ends with it. */
+/* Everything that belongs to the process that serves a host's node ends with it. */
 void sim_end_agent(SimHost *host)
 {
     sim_guard_asker_ends(host);
@@ -92,7 +93,7 @@ void sim_end_agent(SimHost *host)
     g_hash_table_remove_all(host->receivers);
     g_hash_table_remove_all(host->hashes);
     host->agent = FALSE;
-    g_clear_pointer(&host->rehearsed, g_free); /* AUTODESTROY: the tool's connection went the same way */
+    g_clear_pointer(&host->rehearsed, g_free); /* AUTODESTROY: the tool's connection ended the same way */
 }
 
 void sim_crash(Sim *sim)
@@ -143,7 +144,8 @@ void sim_power_loss(Sim *sim, SimHost *host)
     gint64 up = sim->now + sim_random_scale(&sim->chance, 20 * SIM_S, 600 * SIM_S);
     host->down_until = MAX(host->down_until, up);
     sim->net_until = MAX(sim->net_until, up);
-    /* libvirt starts it at boot. A hook would refuse one that is not the owner's; there is none here. */
+    /* libvirt starts the guest at boot. The real hook would refuse a guest that this host does not own; here there is
+     * none. */
     if (d->persistent && d->autostart && !sim_domain_start(host, FALSE, NULL))
         sim_trace(sim, "%s: autostart fails", host->name);
 }
@@ -155,7 +157,7 @@ static void restart_libvirt(Sim *sim, SimHost *host)
     sim_migration_libvirt_died(sim, host);
 }
 
-/* Failed, cancelled, or gone without a word; a commit may also stop making progress. */
+/* Failed, cancelled, or vanished without an event; a commit may also stop making progress. */
 static void hit_block_job(Sim *sim, SimQemuDisk *disk)
 {
     guint what = sim_random_below(&sim->chance, 4);
@@ -200,7 +202,7 @@ static void choose_journal_fault(Sim *sim)
     sim->journal_fault = kinds[sim_random_below(&sim->chance, n)];
 }
 
-/* Another job works on the same host: not before it has been planned, nor when nothing goes wrong for it any more. */
+/* Another job runs on the same hosts: affected only after it was planned and before its faults end. */
 static gboolean shares_fate(const SimHost *host)
 {
     return host->twin != NULL && host->twin->sim->yield != NULL && host->twin->sim->visited != 0 &&
@@ -293,7 +295,7 @@ void sim_fault_happen(Sim *sim, SimFaultKind kind, SimHost *host, SimCall *call)
     sim_check_now(sim);
 }
 
-/* Nobody replaces a journal beneath a process: that one dies, some time after it has given the token. */
+/* A journal cannot be replaced under a running process: the process dies some time after it gave the token. */
 static void die_for_old_journal(Sim *sim)
 {
     if (!sim->healed && sim->old.journal != NULL && sim_owner(sim)->is_dest && sim->old.after-- == 1)
@@ -407,7 +409,7 @@ gboolean sim_call_end(Sim *sim, SimCall *call, gboolean ok, GError **error)
     return ok;
 }
 
-/* From SQLite, before a transaction is committed. Not 0: it is rolled back. */
+/* Called by SQLite before a transaction is committed. Nonzero: it is rolled back. */
 int sim_fault_commit_hook(gpointer data)
 {
     SimHost *host = data;
@@ -432,8 +434,8 @@ int sim_fault_commit_hook(gpointer data)
     }
 }
 
-/* A guest that QEMU stopped for want of space is let go on by its operator once there is some, where the tool does not
- * have to. */
+/* The operator resumes a guest that QEMU stopped for lack of space once there is some, unless the tool has to do that.
+ */
 static void let_go_on(SimHost *host)
 {
     SimDomain *d = &host->domain;

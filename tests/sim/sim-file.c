@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Image files: which write each block holds, internal snapshots, and QEMU's lock bytes. */
+/* Image files: the write that each block holds, internal snapshots, and QEMU's lock bytes. */
 #include "sim.h"
 
 #include <string.h>
@@ -112,7 +112,7 @@ void sim_file_add_internal(SimFile *file, const char *name, gint64 date, gboolea
     g_ptr_array_add(file->internals, internal);
 }
 
-/* Of the whole file: header, blocks, snapshots. */
+/* Covers the whole file: header, blocks, snapshots. */
 char *sim_file_hash(const SimFile *file)
 {
     guint64 h = g_str_hash(file->backing != NULL ? file->backing : "");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The real gate on simulated files: store/gate.c with its system calls led to the files of one host. Only this file
- * includes it, so that the gate's decisions in the simulation are the ones that are shipped. */
+/* The real gate on simulated files: store/gate.c with its system calls redirected to the files of one host. Only this
+ * file includes it, so that the gate's decisions in the simulation are those of the shipped code. */
 #include "sim.h"
 
 #include <errno.h>
@@ -16,7 +16,7 @@
 #define FOLDERS 64
 #define FIRST_FD 100000
 
-/* The gate knows no hosts, as the system calls that it makes do not. One thread. */
+/* The gate knows no hosts, and neither do its system calls. Single-threaded. */
 static SimHost *current;
 static char *folders[FOLDERS];
 static SimFile *opened;
@@ -26,7 +26,7 @@ void sim_gate_set_host(SimHost *host)
     current = host;
 }
 
-/* With a process that can be killed, each call of the gate is one of the kernel too: a moment to die at, or to fail. */
+/* If the process can be killed, each call of the gate is also a real system call: a moment to die at, or to fail. */
 static int really(SimGateCall call)
 {
     return current->sim->gate_call != NULL ? current->sim->gate_call(current, call) : 0;

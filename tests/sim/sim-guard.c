@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The guard of a host, its folder for sockets, and libvirt's configuration on its disk. */
+/* The guard of a host, its socket folder, and libvirt's configuration on its disk. */
 #include "sim.h"
 
 #include <string.h>
@@ -74,7 +74,7 @@ static gboolean all_free(const SimHost *host)
     return TRUE;
 }
 
-/* Broken, it says that it took what it did not, even what the source had again. */
+/* If broken on purpose, claims to hold overlays that it did not take, even those that the source opened again. */
 static gboolean take(SimHost *host)
 {
     SimGuard *guard = &host->guard;
@@ -96,7 +96,7 @@ JsonObject *sim_do_fence_take(SimHost *host, VmigReader *args, GError **error)
 
     if (!vmig_reader_end(args, error, "the request"))
         return NULL;
-    /* A guard that is not there, or has nothing to wait for, answers at once. */
+    /* A guard that is gone, or has nothing to wait for, answers at once. */
     while (host->guard.alive && !host->guard.taken && !all_free(host) && host->sim->now < until)
         sim_advance_to(host->sim, MIN(until, host->sim->now + 20 * SIM_MS), TRUE);
     JsonObject *reply = json_object_new();
@@ -104,7 +104,7 @@ JsonObject *sim_do_fence_take(SimHost *host, VmigReader *args, GError **error)
     return reply;
 }
 
-/* The status file of libvirt says how far it is; a QEMU that it does not end by itself is killed. */
+/* libvirt's status file says how far it is; a QEMU that libvirt does not end itself is killed. */
 JsonObject *sim_do_end_source_qemu(SimHost *host, VmigReader *args, GError **error)
 {
     Sim *sim = host->sim;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The guest: it writes numbered blocks, and what it wrote is acknowledged at once and has to be there for ever. */
+/* The guest: it writes numbered blocks; every write is acknowledged at once and must exist forever. */
 #include "sim.h"
 
 #include <string.h>
@@ -12,7 +12,7 @@ SimQemu *sim_guest_runner(Sim *sim)
     return NULL;
 }
 
-/* At the latest what follows these states lets the guest go on. */
+/* The steps after these states resume the guest at the latest. */
 static gboolean tool_looks(const Sim *sim)
 {
     VmigState state = sim->machine != NULL ? vmig_job_state(sim->machine->job) : VMIG_STATE_PLAN;
@@ -21,7 +21,7 @@ static gboolean tool_looks(const Sim *sim)
            state == VMIG_STATE_REDEFINE || state == VMIG_STATE_BACK_COMMIT || state == VMIG_STATE_BACK_PIVOT;
 }
 
-/* werror=enospc: QEMU stops the CPUs, the write is done again when they go on. */
+/* werror=enospc: QEMU stops the CPUs and repeats the write after they are resumed. */
 static void stop_on_error(SimHost *host)
 {
     host->no_space_guest = FALSE;
@@ -48,7 +48,7 @@ void sim_guest_tick(Sim *sim)
     guint block = sim_random_below(&sim->env, SIM_BLOCKS);
     guest->last[disk][block] = ++guest->counter;
     sim_qemu_write(qemu, disk, block, guest->counter);
-    /* Nothing happens for an hour: it need not write a million times. */
+    /* If nothing happens for an hour, it need not write a million times. */
     guest->due = sim->now + (sim_random_scale(&sim->env, SIM_MS, 200 * SIM_MS) << MIN(guest->idle, 14));
     guest->idle++;
 }

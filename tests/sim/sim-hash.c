@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A run in 64 bits: what was called when and with what result, and what is there at the end. Two runs of one seed have
- * the same, in whatever process, after whatever other runs. */
+/* A run as 64 bits: the calls, their times and results, and the state at the end. Two runs of one seed have the same
+ * hash, in any process and after any other runs. */
 #include "sim.h"
 
 #include <string.h>
@@ -73,7 +73,7 @@ static void add_domain(Sim *sim, SimHost *host)
         add_text(sim, ((const VmigSnapshot *)d->snapshots->pdata[i])->xml);
 }
 
-/* The key of a verification is drawn by the system, and its hashes go with it. */
+/* The operating system draws the key of a verification, and its hashes depend on it. */
 static void drop_keyed(VmigJob *job)
 {
     g_clear_pointer(&job->content_key, g_free);
@@ -90,7 +90,7 @@ static void drop_keyed(VmigJob *job)
     }
 }
 
-/* Without the times, which are real ones, and the numbers, which go on from run to run. */
+/* Without the times, which are real, and the numbers, which increase from run to run. */
 static void add_journal(Sim *sim, SimHost *host)
 {
     g_autofree char *token = vmig_journal_token(host->journal, sim->job_id, NULL);

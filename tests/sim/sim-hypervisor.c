@@ -42,7 +42,7 @@ SimDomain *sim_hv_active(SimHost *host, GError **error)
     return NULL;
 }
 
-/* Migration's job mask leaves out MODIFY and every other asynchronous job: they give up after VIR_JOB_WAIT_TIME. */
+/* The migration's job mask excludes MODIFY and every other asynchronous job: they give up after VIR_JOB_WAIT_TIME. */
 static gboolean wait_for_job(SimHost *host, GError **error)
 {
     SimDomain *d = &host->domain;
@@ -62,7 +62,7 @@ SimDomain *sim_hv_modify(SimHost *host, GError **error)
     return need_domain(host, error);
 }
 
-/* One call: what is between begin and end is the effect. */
+/* One call: the code between begin and end is the effect. */
 #define CALL(name, expression)                                                                                         \
     SimHost *host = sim_host_of(self);                                                                                 \
     SimCall call;                                                                                                      \
@@ -237,7 +237,7 @@ static gboolean hv_resume(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, 
     CALL("resume", resume(host, error));
 }
 
-/* A guest stops on want of room only: there is no other error here. */
+/* A guest stops only for lack of space: there is no other error here. */
 static gboolean lacks_space(SimHost *host, gboolean *ret, GError **error)
 {
     const SimDomain *d = sim_hv_active(host, error);
@@ -343,7 +343,7 @@ static gboolean hv_set_autostart(VmigHypervisor *self, const char *uuid G_GNUC_U
     CALL("set-autostart", set_autostart(host, on, error));
 }
 
-/* virXMLInjectNamespace(): the element is given without its namespace, and is kept with it. */
+/* virXMLInjectNamespace(): the element is passed without its namespace, and is stored with it. */
 static char *with_namespace(const char *xml)
 {
     GString *text = g_string_new(xml);
@@ -405,7 +405,7 @@ static gboolean hv_abort_job(VmigHypervisor *self, const char *uuid G_GNUC_UNUSE
     CALL("abort-job", abort_job(host, error));
 }
 
-/* It starts a thread: that cannot fail after its effect. */
+/* It starts a thread: this cannot fail after its effect. */
 static gboolean hv_migrate_begin(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, const VmigMigrateParams *params,
                                  GError **error)
 {
@@ -453,7 +453,7 @@ static gboolean hv_migrate_abort(VmigHypervisor *self, GError **error)
     CALL("migrate-abort", migrate_abort(host));
 }
 
-/* Joins a thread, which needs no libvirt; of a process that is dead there is none. */
+/* Joins a thread, which needs no libvirt; a dead process has none. */
 static gboolean hv_migrate_end(VmigHypervisor *self, GError **error)
 {
     SimHost *host = sim_host_of(self);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A host's storage: what is asked of files and images, and changes nothing. */
+/* The simulated node: read-only requests about files and images. */
 #include "sim.h"
 
 #include <string.h>
@@ -32,7 +32,7 @@ JsonObject *sim_do_path(SimHost *host, VmigReader *args, GError **error)
         return NULL;
     const SimFile *file = sim_file_find(host, path);
     if (file != NULL && file->kept != NULL)
-        file = NULL; /* sim-run.c tells the job */
+        file = NULL; /* sim-run.c adds it to the job */
     gboolean inside = vmig_path_is_below(path, host->folder);
     JsonObject *reply = json_object_new();
     json_object_set_boolean_member(reply, "exists", file != NULL);
@@ -85,7 +85,7 @@ static JsonObject *image_facts(const char *path, const SimFile *file)
     return image;
 }
 
-/* No links here: every name is plain. */
+/* There are no links here: every name is plain. */
 JsonObject *sim_do_real_path(SimHost *host G_GNUC_UNUSED, VmigReader *args, GError **error)
 {
     const char *path = vmig_reader_text(args, "path");

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The real journal (store/journal.c and what is below it) on a database in memory, fast enough for millions of runs:
- *  - the schema is the real one, put into a database that no file is behind: opening and checking files is tested
- *    elsewhere, and would be most of the time of a run;
- *  - the rows' sums are the schema's, computed by a faster function: nobody flips bits here;
- *  - a statement is parsed once. prepare and finalize of this program stand before those of the library. */
+ *  - the schema is the real one, in a database without a file: opening and checking files is tested elsewhere, and
+ *    would take most of the time of a run;
+ *  - the rows' checksums are the schema's, computed by a faster function: no bits flip here;
+ *  - each statement is parsed once: this program's prepare and finalize override those of the library. */
 #include <dlfcn.h>
 #include <string.h>
 
@@ -17,7 +17,7 @@ typedef struct {
 
 typedef int (*Finalize)(sqlite3_stmt *stmt);
 
-/* Of all journals here: db → (SQL → Kept); stmt → Kept. One thread. */
+/* For all journals here: db → (SQL → Kept); stmt → Kept. Single-threaded. */
 static GHashTable *databases;
 static GHashTable *statements;
 
@@ -98,7 +98,7 @@ static void fast_sum(sqlite3_context *context, int n_values, sqlite3_value **val
     sqlite3_result_blob(context, &h, sizeof h, SQLITE_TRANSIENT);
 }
 
-/* From here on its statements are kept. Not while it reads its schema: the library frees those statements by itself. */
+/* From here on its statements are kept. Not while it reads its schema: the library frees those statements itself. */
 static void keep_statements(sqlite3 *db)
 {
     g_hash_table_insert(databases, db, g_hash_table_new_full(g_str_hash, g_str_equal, g_free, kept_free));

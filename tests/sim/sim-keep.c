@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* One function for each structure, which writes it or reads it: what is written cannot be read in another order. */
+/* One function per structure both writes and reads it, so that the order is always the same. */
 #include "sim-keep.h"
 
 #include <fcntl.h>
@@ -11,9 +11,9 @@
 
 #define SLOT (512 * 1024)
 
-/* Two slots by turns: one is complete at any time. */
+/* Two slots used alternately: one is complete at any time. */
 typedef struct {
-    guint64 generation; /* 0: nothing */
+    guint64 generation; /* 0: empty */
     guint64 length;
     guint8 bytes[SLOT - 16];
 } Slot;
@@ -27,7 +27,7 @@ typedef struct {
     gsize at, size;
     gboolean writing;
     Sim *sim;
-    GPtrArray *files; /* SimFile: a reference is kept as an index */
+    GPtrArray *files; /* SimFile: a reference is stored as an index */
 } Io;
 
 static void io_raw(Io *io, gpointer data, gsize size)
@@ -61,7 +61,7 @@ static void add_file(Io *io, SimFile *file)
         g_ptr_array_add(io->files, file);
 }
 
-/* Those with a name, and those that only a QEMU or the guard still has open. */
+/* Files with a name, and those that only a QEMU or the guard still has open. */
 static void find_files(Io *io, SimHost *host)
 {
     GHashTableIter iter;
@@ -280,7 +280,7 @@ static void io_domain(Io *io, SimHost *host)
     io_qemu(io, host);
 }
 
-/* --- the whole --------------------------------------------------------------------------------------------------- */
+/* --- everything --------------------------------------------------------------------------------------------------- */
 
 static void io_host(Io *io, SimHost *host)
 {
@@ -377,7 +377,7 @@ void sim_keep_save(SimKeep *keep, Sim *sim)
     slot->generation = last->generation + 1;
 }
 
-/* What sim_scenario() made and time has changed. */
+/* Clears what sim_scenario() made and the run has changed. */
 static void clear(Sim *sim)
 {
     for (guint h = 0; h < 2; h++) {

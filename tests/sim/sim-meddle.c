@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What somebody with root's rights does past libvirt and past every lock, at the moments in which a look of the job is
- * all that is left: he writes to a base while it is copied, makes a snapshot in the overlays by QEMU's monitor, deletes
- * a snapshot's metadata while REDEFINE defines it, and defines the guest on its overlays before CLEANUP. */
+/* What a user with root's rights does behind libvirt and all locks, at moments when only a check by the job can notice
+ * it. The user writes to a base during its copy, makes a snapshot in the overlays by QEMU's monitor, deletes a
+ * snapshot's metadata while REDEFINE defines it, and redefines the guest on its overlays before CLEANUP. */
 #include "sim.h"
 
 #include <string.h>
 
 #define SAVED "by-monitor"
 
-/* By chances of their own: all else of a seed is the same with or without. */
+/* From its own random stream, so that everything else of a seed is the same with or without it. */
 void sim_meddle_plan(Sim *sim)
 {
     SimRandom r;
@@ -21,7 +21,7 @@ void sim_meddle_plan(Sim *sim)
     sim->meddle.prunes = sim_random_percent(&r, 3);
 }
 
-/* Its bytes stay what they were, or the source's own guest would read what it never wrote. */
+/* The bytes stay unchanged; otherwise the source's own guest would read what it never wrote. */
 void sim_meddle_copied(Sim *sim, const char *path)
 {
     if (!sim->meddle.touches || sim->healed || sim->meddle.touched)
@@ -66,7 +66,7 @@ void sim_meddle_save(Sim *sim)
         save(sim, job);
 }
 
-/* No state that leaves the overlays behind may be entered with it there. */
+/* While the snapshot exists, no state may be entered that leaves the overlays behind. */
 static void check_saved(Sim *sim, VmigState state)
 {
     if (sim->meddle.saved && !sim->healed && (state == VMIG_STATE_ACTIVATE || state == VMIG_STATE_BACK_PIVOT))
@@ -88,7 +88,7 @@ static void forget_saved(SimHost *host)
     }
 }
 
-/* A host that boots would start the guest by it: not where it has its autostart. */
+/* A booting host would start the guest with this definition, so not on a host with its autostart. */
 static void redefine(Sim *sim, const VmigJob *job)
 {
     SimHost *dest = sim_dest(sim);
@@ -131,7 +131,7 @@ void sim_meddle_entered(Sim *sim, const VmigJob *job)
         redefine(sim, job);
 }
 
-/* He puts it right, as the hint says. */
+/* The operator repairs it as the hint says. */
 void sim_meddle_heal(Sim *sim)
 {
     SimHost *dest = sim_dest(sim);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* libvirt's peer-to-peer migration (version 3), phase by phase, with what each side does when the other one is gone.
- * Names in comments are libvirt's functions; src/qemu/qemu_migration.c and qemu_process.c of 9.0. */
+/* libvirt's peer-to-peer migration (version 3), phase by phase, and what each side does if the other one is gone. Names
+ * in comments are libvirt's functions; src/qemu/qemu_migration.c and qemu_process.c of 9.0. */
 #include "sim.h"
 
 #include <string.h>
@@ -25,7 +25,7 @@ static gboolean net_is_down(const Sim *sim)
     return sim->now < sim->net_until || sim->now < sim->hosts[1].libvirt_until;
 }
 
-/* The destination's QEMU is started by Prepare for the source's connection and ends with it (autodestroy). */
+/* Prepare starts the destination's QEMU for the source's connection, and it ends with that (autodestroy). */
 static void end_incoming(Sim *sim)
 {
     SimHost *dest = sim_dest(sim);
@@ -36,7 +36,7 @@ static void end_incoming(Sim *sim)
     sim_domain_off(dest);
 }
 
-/* qemuMigrationSrcRestoreDomainState(): runs again if it ran before; where that fails it is left as it is. */
+/* qemuMigrationSrcRestoreDomainState(): resumes if it ran before; if that fails the domain is left as it is. */
 static void restore_source(Sim *sim)
 {
     SimHost *source = sim_source(sim);
@@ -113,8 +113,8 @@ static void prepare(Sim *sim)
     go(sim, SIM_MIG_PERFORM, 5 * SIM_MS, 4 * SIM_S);
 }
 
-/* The mirror: blocks of the source's top layer, and of nothing below it, into the destination's top: its overlay, or
- * with the merge "mirror" its seed. */
+/* The mirror: blocks of the source's top layer, and nothing below it, go into the destination's top: its overlay or,
+ * with --merge mirror, its base copy. */
 static void mirror(Sim *sim, gboolean all)
 {
     const SimQemu *from = sim_source(sim)->domain.qemu;
@@ -144,7 +144,7 @@ static void perform(Sim *sim)
         go(sim, SIM_MIG_PERFORM, 5 * SIM_MS, 4 * SIM_S);
         return;
     }
-    /* Pre-switchover: CPUs stop, the mirrors are in sync and end, the images are let go of. */
+    /* Pre-switchover: the CPUs stop, the mirrors are in sync and end, the images are released. */
     m->stopped_at = sim->now;
     sim_qemu_stop(d->qemu);
     if (d->run == VMIG_RUN_RUNNING)
@@ -218,7 +218,7 @@ void sim_migration_tick(Sim *sim)
         finish(sim);
         break;
     case SIM_MIG_REPLY:
-        /* The destination has it; whether the source knows is another matter. */
+        /* The destination has it; the source may not know yet. */
         if (m->lost_reply || net_is_down(sim))
             fail(sim, "the reply of Finish is lost");
         else
@@ -270,7 +270,7 @@ void sim_migration_libvirt_died(Sim *sim, SimHost *host)
     if (!is_going_on(m))
         return;
     if (host->is_dest) {
-        /* FINISH3, complete, PAUSED: the QEMU is kept or killed, as far as it had got. */
+        /* FINISH3, complete, PAUSED: the QEMU is kept or killed, depending on how far it had got. */
         if (m->phase == SIM_MIG_REPLY && sim_random_percent(&sim->env, 50)) {
             sim->guest.was_off = TRUE;
             sim_domain_off(host);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A host's storage: the methods of node-local, on simulated files, with the real journal and the real gate. What
- * node-gate.c looks at before it asks the gate is looked at here in the same order. */
+/* The simulated node: the methods of node-local on simulated files, with the real journal and the real gate. The checks
+ * that node-gate.c makes before it calls the gate are made here in the same order. */
 #include "sim.h"
 
 #include <string.h>
@@ -48,7 +48,7 @@ JsonObject *sim_do_unlock(SimHost *host, VmigReader *args, GError **error)
     return done(TRUE);
 }
 
-/* What this host is in that job: by the journal, or what its agent was started as. */
+/* This host's role in the job: from the journal, or as its agent was started. */
 static const char *role_of(const SimHost *host)
 {
     return host->is_dest ? VMIG_ROLE_DESTINATION : VMIG_ROLE_SOURCE;
@@ -133,7 +133,7 @@ JsonObject *sim_do_texts_put(SimHost *host, VmigReader *args, GError **error)
     return done(good(args, error) && vmig_journal_texts_put(host->journal, job, (const char *const *)texts, error));
 }
 
-/* One at a time, so that whoever asks has to go on asking. */
+/* One at a time, so that the caller must call repeatedly. */
 JsonObject *sim_do_texts_get(SimHost *host, VmigReader *args, GError **error)
 {
     const char *job = vmig_reader_text(args, "job");
@@ -290,7 +290,7 @@ JsonObject *sim_do_remove_base(SimHost *host, VmigReader *args, GError **error)
                 vmig_gate_remove(host->journal, job, path, error));
 }
 
-/* No other guest has an image in this world. */
+/* No other guest has an image here. */
 JsonObject *sim_do_users(SimHost *host G_GNUC_UNUSED, VmigReader *args, GError **error)
 {
     g_auto(GStrv) paths = vmig_reader_texts(args, "paths");
@@ -330,7 +330,7 @@ JsonObject *sim_do_create_overlay(SimHost *host, VmigReader *args, GError **erro
     return done(vmig_gate_made(host->journal, job, path, error));
 }
 
-/* qemu-img commit -d opens both for writing. What is committed twice is the same. */
+/* qemu-img commit -d opens both for writing. Committing twice has the same result. */
 JsonObject *sim_do_commit_offline(SimHost *host, VmigReader *args, GError **error)
 {
     const char *job = vmig_reader_text(args, "job");

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Other people: what root does to the guest with virsh meanwhile, as far as libvirt lets him. FACTS of libvirt 9.0. */
+/* Other users: what root does to the guest with virsh meanwhile, as far as libvirt permits it. Behavior of libvirt 9.0.
+ */
 #include "sim.h"
 
 #include <string.h>
@@ -18,7 +19,7 @@ void sim_guest_lost(Sim *sim, SimHost *host)
     if (qemu == NULL)
         return;
     const SimQemu *other = sim->hosts[host->is_dest ? 0 : 1].domain.qemu;
-    /* One that has arrived may be given the token in the moment in which it dies. */
+    /* A guest that has arrived may be given the token at the moment when it dies. */
     if (!qemu->incoming &&
         (qemu->running || host->is_dest || sim_owner(sim) == host || other == NULL || other->incoming))
         sim->guest.was_off = TRUE;
@@ -37,8 +38,8 @@ void sim_guest_off(Sim *sim)
     host->domain.off = VMIG_OFF_ASKED;
 }
 
-/* Between the note that the job suspends the guest for a pivot and that suspension nobody can tell its user's from it:
- * the guest goes on after the pivot. */
+/* Between the record that the job suspends the guest for a pivot and the suspension itself, a user's suspension cannot
+ * be told from the job's: the guest is resumed after the pivot. */
 static gboolean is_being_suspended(SimHost *host)
 {
     g_autoptr(VmigJob) job = vmig_journal_load(host->journal, host->sim->job_id, NULL);
@@ -46,7 +47,7 @@ static gboolean is_being_suspended(SimHost *host)
     return job != NULL && job->suspended;
 }
 
-/* Suspend is allowed within a migration, resume is not. */
+/* Suspend is permitted during a migration, resume is not. */
 void sim_guest_pause(Sim *sim)
 {
     SimHost *host = host_of_guest(sim);
@@ -57,7 +58,7 @@ void sim_guest_pause(Sim *sim)
     sim->guest.user_acted = TRUE;
     SimDomain *d = &host->domain;
     sim_qemu_stop(d->qemu);
-    /* Within a migration libvirt gives the migration as the reason (qemuDomainSuspend()). */
+    /* During a migration libvirt gives the migration as the reason (qemuDomainSuspend()). */
     d->run = d->out_job ? VMIG_RUN_MIGRATING : VMIG_RUN_PAUSED;
     d->by_user = !d->out_job;
     sim->guest.suspended = !host->is_dest && !d->out_job && !is_being_suspended(host);
@@ -107,8 +108,8 @@ static void internal_snapshot(Sim *sim, SimHost *host)
     g_ptr_array_add(d->snapshots, snapshot);
 }
 
-/* qemuSnapshotRevertActive(): QEMU is ended, and started with the definition that the snapshot has: the bases. Where
- * somebody holds them that fails, and the guest is off. */
+/* qemuSnapshotRevertActive(): QEMU is ended, and started with the snapshot's definition: the bases. If they are locked,
+ * this fails, and the guest is off. */
 static void revert(Sim *sim, SimHost *host)
 {
     SimDomain *d = &host->domain;
@@ -152,7 +153,7 @@ void sim_operator_revert(Sim *sim, SimHost *host)
     revert(sim, host);
 }
 
-/* virsh blockcommit --active by somebody else. */
+/* virsh blockcommit --active by another user. */
 static void commit(SimHost *host)
 {
     const SimDefDisk *disk = &host->domain.live.disks[0];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the agent does not believe, as node/node-peer.c has it: only so far as the machine itself could run into it.
- * That the other host lies is for tests/unit/test-hostile.c. */
+/* The agent's checks of node/node-peer.c, as far as the state machine itself could violate them. Lies of the other host
+ * are tested in tests/unit/test-hostile.c. */
 #include "sim.h"
 
 #include <string.h>

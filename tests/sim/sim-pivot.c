@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* libvirtd is killed right at a pivot: QEMU has done it, and what libvirt knows of it afterwards is one of three things
- * that were seen of libvirt 9.0. */
+/* libvirtd is killed right at a pivot: QEMU has done it, and libvirt's knowledge afterwards is one of three cases that
+ * were observed with libvirt 9.0. */
 #include "sim.h"
 
 #include <string.h>
@@ -10,7 +10,7 @@ void sim_pivot_plan(Sim *sim)
     static const SimFaultKind kinds[] = {SIM_FAULT_FORGET, SIM_FAULT_OLD_CONFIG, SIM_FAULT_OLD_LIVE};
     SimRandom r;
 
-    /* By a chance of its own: all else of a seed is the same with or without. */
+    /* From its own random stream, so that everything else of a seed is the same with or without it. */
     sim_random_seed(&r, sim->seed, 6);
     sim->pivot.kind = SIM_FAULT_KINDS;
     if (!sim_random_percent(&r, 25))
@@ -28,7 +28,7 @@ SimFaultKind sim_pivot_fault(Sim *sim)
     return sim->pivot.kind;
 }
 
-/* The state file could not be read: the domain is off for libvirt, and its QEMU lives. */
+/* The state file could not be read: libvirt considers the domain off, but its QEMU is alive. */
 static void forget(SimHost *host)
 {
     SimDomain *d = &host->domain;
@@ -59,7 +59,7 @@ static gboolean is_disturbed(const SimDomain *d)
     return FALSE;
 }
 
-/* What the tool says that a person has to do where it may not: end that QEMU, or the guest. */
+/* What the tool asks the operator to do where it must not do it itself: end that QEMU, or the guest. */
 void sim_pivot_heal(SimHost *host)
 {
     if (host->orphan != NULL || is_disturbed(&host->domain))
@@ -98,7 +98,7 @@ JsonObject *sim_do_orphan(SimHost *host, VmigReader *args, GError **error)
     return reply;
 }
 
-/* --- QEMU's own word --- */
+/* --- QEMU's own report --- */
 
 static const char *find_path(SimHost *host, const SimFile *file)
 {

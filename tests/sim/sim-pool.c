@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The seeds, spread over processes: each takes the next few when it has done its last, and counts in memory that all
- * share. No run knows in which process, or after which others, it is. */
+/* Distributes the seeds over processes: each takes the next few after it has finished its last ones, and counts in
+ * shared memory. A run does not depend on its process or on earlier runs. */
 #include "sim.h"
 
 #include <stdio.h>
@@ -12,7 +12,7 @@
 #define MOST_JOBS 256
 
 typedef struct {
-    guint64 next; /* seeds that were handed out */
+    guint64 next; /* seeds already handed out */
     SimCount counts[MOST_JOBS];
 } Shared;
 

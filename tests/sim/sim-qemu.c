@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* QEMU: open images with their locks, CPUs, and block jobs that go on by themselves. */
+/* QEMU: open images with their locks, CPUs, and block jobs that progress by themselves. */
 #include "sim.h"
 
 #include <string.h>
 
-/* block/file-posix.c, raw_check_lock_bytes(): a writer must find nobody on bytes 101 and 201. */
+/* block/file-posix.c, raw_check_lock_bytes(): a writer requires bytes 101 and 201 to be unlocked. */
 gboolean sim_qemu_can_write(const SimFile *file, const SimQemu *qemu)
 {
     return (file->writer == NULL || file->writer == qemu) && !file->frozen && !file->fenced;
@@ -15,7 +15,7 @@ static gboolean no_lock(GError **error, const SimHost *host, const char *path)
     return vmig_fail(error, VMIG_ERROR_HYPERVISOR, NULL, "%s: Failed to get \"write\" lock on %s", host->name, path);
 }
 
-/* What the guard has seen let go of and now sees taken again. */
+/* The guard saw that this was released, and now sees that it was opened again. */
 static void take(SimQemu *qemu, SimFile *file)
 {
     SimGuard *guard = &qemu->host->guard;
@@ -155,7 +155,7 @@ void sim_qemu_end_job(SimQemuDisk *disk, VmigBlockEnd end)
     disk->job = (SimBlockJob){.due = SIM_NEVER};
 }
 
-/* One more block of the overlay is in the base. */
+/* One more block of the overlay reaches the base. */
 void sim_qemu_job_tick(SimQemu *qemu, guint index)
 {
     SimQemuDisk *disk = &qemu->disks[index];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Chance from a seed: splitmix64, one state for each stream, so that more of one kind does not change the others. */
+/* Random numbers from a seed: splitmix64, one state per stream, so that more of one kind does not change the others. */
 #include "sim.h"
 
 void sim_random_seed(SimRandom *random, guint64 seed, guint64 stream)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A rehearsal's twin on a simulated host: its record, and what a libvirt refuses of it. */
+/* A rehearsal's twin on a simulated host: its record, and what libvirt refuses about it. */
 #include "sim.h"
 
 #include <string.h>
@@ -57,7 +57,7 @@ gboolean sim_twin_end(SimHost *host, GError **error)
     return TRUE;
 }
 
-/* As libvirt: the domain in it must be the one that it is defined for. */
+/* Like libvirt: the XML must contain the domain for which it is defined. */
 gboolean sim_twin_define(SimHost *host, const char *uuid, const char *xml, GError **error)
 {
     g_autofree char *wanted = g_strdup_printf("<uuid>%s</uuid>", uuid);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* One run: plan, migrate, and resume as often as it takes, as the session does it. */
+/* One run: plan, migrate, and resume as often as necessary, as the session does. */
 #include "sim.h"
 
 #include <stdio.h>
@@ -29,13 +29,13 @@ static void connect_peer(Sim *sim, VmigEnv *env)
     SimHost *peer = sim_peer(sim);
 
     peer->agent = TRUE;
-    /* Where the connection's sockets are: open_link() of env-real.c. */
+    /* The folder of the connection's sockets: open_link() of env-real.c. */
     sim_here(sim)->rundir = TRUE;
     host->hypervisor = sim_hypervisor_new(peer);
     host->node = sim_node_new(peer);
 }
 
-/* As reconnect() of env-real.c: a link that is alive is left alone. */
+/* Like reconnect() of env-real.c: a live link is left alone. */
 static gboolean reconnect(VmigEnv *env, GError **error)
 {
     Sim *sim = env->recipe;
@@ -94,8 +94,8 @@ static void on_retry(gpointer user, const VmigJob *job, const GError *why, gint6
     sim_trace(user, "retry of %s in %.1f s: %s", job->state, (double)delay_us / G_USEC_PER_SEC, why->message);
 }
 
-/* Which images there are seeds the plan asks of more than is simulated: every definition and every image of the
- * destination. Here none of them speaks against one. */
+/* To choose kept images as base copies, the plan checks more than is simulated: every definition and every image of the
+ * destination. Here nothing prevents it. */
 static void begin_with_kept(Sim *sim, VmigJob *job)
 {
     for (guint i = 0; i < job->disks->len; i++) {
@@ -114,7 +114,7 @@ static VmigJob *plan(Sim *sim, VmigEnv *env)
                            .transport = (char *)"tls",
                            .policy = (char *)"default",
                            .keep_source = sim->keep_source,
-                           .verify = sim->seed % 4 == 1}; /* by no chance, so that the others stay as they were */
+                           .verify = sim->seed % 4 == 1}; /* not random, so that the other choices stay the same */
     g_autoptr(VmigPathMap) map = vmig_path_map_new();
     VmigPlanRequest request = {.domain = "guest",
                                .map = map,
@@ -136,7 +136,7 @@ static VmigJob *plan(Sim *sim, VmigEnv *env)
     if (result == NULL || result->job == NULL) {
         if (result != NULL)
             vmig_plan_to_error(result, &error);
-        /* With a system call that fails it may be. */
+        /* This is possible if a system call fails. */
         if (sim->reopen == NULL)
             sim_violate(sim, "the plan is refused: %s", error->message);
         return NULL;
@@ -180,7 +180,7 @@ static gboolean knows_job(const SimHost *host)
     return owner != NULL;
 }
 
-/* Past the switchover a job can be resumed on either host. */
+/* After the switchover a job can be resumed on either host. */
 static void choose_host(Sim *sim)
 {
     g_autofree char *owner = vmig_journal_token(sim_dest(sim)->journal, sim->job_id, NULL);
@@ -189,8 +189,8 @@ static void choose_host(Sim *sim)
 
     sim->here = there && sim_random_percent(&sim->chance, 40) ? 1 : 0;
     if (sim->old.put_back && sim->old.host == sim_source(sim) && !knows_job(sim_source(sim)))
-        sim->here = 1; /* that host's journal is of before the job */
-    /* Its own host has to be there: a process runs on it. */
+        sim->here = 1; /* that host's journal is from before the job */
+    /* The process's own host must be up. */
     if (sim->now < sim_here(sim)->down_until && sim->here == 0)
         sim_advance_to(sim, sim_here(sim)->down_until, FALSE);
 }
@@ -201,8 +201,8 @@ static void run_process(Sim *sim, const VmigPolicy *policy)
     sim->dead_clock = 0;
     sim->processes++;
     g_autoptr(VmigJob) known = sim->processes == 1 ? NULL : load(sim_here(sim));
-    /* As carry_on() of jobs.c: what has ended is not opened. A folder of sockets that the last process left, being
-     * killed right then, is what doctor removes. */
+    /* Like carry_on() of jobs.c: an ended job is not opened. If the last process was killed at that moment and left a
+     * socket folder, doctor removes it. */
     if (sim->processes > 1 && (known == NULL || vmig_state_is_final(vmig_job_state(known)))) {
         if (known != NULL)
             sim_source(sim)->rundir = sim_dest(sim)->rundir = FALSE;
@@ -228,7 +228,7 @@ static gboolean is_over(Sim *sim, const VmigJob *job, guint *parks)
     VmigState state = vmig_job_state(job);
 
     sim->ended = vmig_state_is_final(state) && !sim->dead;
-    /* What a job that is over could not remove is what doctor removes. */
+    /* doctor removes what a finished job could not remove. */
     for (guint i = 0; vmig_state_is_final(state) && i < G_N_ELEMENTS(sim->hosts); i++)
         if (sim->hosts[i].rundir_stuck)
             sim->hosts[i].rundir = FALSE;
@@ -263,7 +263,7 @@ static SimOutcome outcome_of(const VmigJob *job)
     }
 }
 
-/* What the text of parks.def says of a guest that is on both hosts. */
+/* Does what the text of parks.def says about a guest that exists on both hosts. */
 static void end_second_copy(Sim *sim)
 {
     SimHost *loser = sim_owner(sim) == sim_dest(sim) ? sim_source(sim) : sim_dest(sim);
@@ -272,8 +272,8 @@ static void end_second_copy(Sim *sim)
     sim_operator_end_copy(loser);
 }
 
-/* The process that sets the job aside dies somewhere on its way, in most runs. In some of them the job is resumed as
- * ever before the operator repeats his command. By a chance of its own. */
+/* In most runs the process that sets the job aside dies on its way. In some of these the job is resumed normally before
+ * the operator repeats the command. From its own random stream. */
 static void die_while_set_aside(Sim *sim, const VmigPolicy *policy)
 {
     SimRandom r;
@@ -291,7 +291,8 @@ static void die_while_set_aside(Sim *sim, const VmigPolicy *policy)
     }
 }
 
-/* One command of those that status names, last first: the first is resume, which was tried. On the owner's host. */
+/* Runs one of the commands that status names, last one first: the first is resume, which was already tried. On the
+ * owner's host. */
 static gboolean use_exit(Sim *sim, const VmigPolicy *policy, const VmigPark *park)
 {
     static const VmigParkExits order[] = {VMIG_EXIT_BY_WITHOUT_VERIFY, VMIG_EXIT_BY_CANCEL, VMIG_EXIT_BY_SET_ASIDE};
@@ -313,7 +314,7 @@ static gboolean use_exit(Sim *sim, const VmigPolicy *policy, const VmigPark *par
     return FALSE;
 }
 
-/* Nothing stands in the way any more, and it is parked all the same: the operator does what status says. */
+/* Nothing prevents the job from finishing any more, but it is still parked: the operator does what status says. */
 static VmigJob *leave_hold(Sim *sim, const VmigPolicy *policy, VmigJob *parked)
 {
     g_autoptr(VmigJob) job = parked;
@@ -342,7 +343,7 @@ static VmigJob *leave_hold(Sim *sim, const VmigPolicy *policy, VmigJob *parked)
     return end;
 }
 
-/* The other host's journal may not have heard of the end: a resume there ends it, and changes nothing else. */
+/* The other host's journal may not have the end: a resume there records it, and changes nothing else. */
 static void end_other(Sim *sim, const VmigPolicy *policy)
 {
     g_autoptr(VmigJob) before = load(sim_peer(sim));
@@ -358,8 +359,8 @@ static void end_other(Sim *sim, const VmigPolicy *policy)
                     after->error_message != NULL ? after->error_message : "no error");
 }
 
-/* With the token in the other one, which is the right one then, and not when all is over: a journal that never heard of
- * the job stays so. */
+/* Only while the other journal, which is the correct one then, has the token, and not when all is over: a journal that
+ * never had the job stays like that. */
 static void put_back_old(Sim *sim)
 {
     if (sim->old.journal == NULL)

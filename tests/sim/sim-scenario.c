@@ -40,7 +40,7 @@ static void make_def(Sim *sim, SimDef *def)
     }
 }
 
-/* Somebody took a snapshot and went on working. */
+/* A user took a snapshot and continued working. */
 static void take_snapshot(Sim *sim, guint n)
 {
     SimHost *source = sim_source(sim);
@@ -81,7 +81,7 @@ static void make_history(Sim *sim)
     }
 }
 
-/* What was left on the destination when the guest went away from there: older blocks, some of its snapshots. */
+/* What stayed on the destination when the guest left it earlier: older blocks, some of its snapshots. */
 static void keep_image(Sim *sim, SimRandom *random, guint disk, guint k)
 {
     const SimFile *base = sim_file_find(sim_source(sim), sim->base[0][disk][k]);
@@ -103,7 +103,7 @@ static void make_kept(Sim *sim)
 {
     SimRandom random;
 
-    sim_random_seed(&random, sim->seed, 5); /* of its own: all else of a seed is the same without */
+    sim_random_seed(&random, sim->seed, 5); /* its own stream: everything else of a seed is the same without it */
     if (!sim_random_percent(&random, 25))
         return;
     for (guint i = 0; i < sim->guest.n_disks; i++)
@@ -128,12 +128,12 @@ static void make_host(Sim *sim, guint h)
     sim_domain_drop(host);
 }
 
-/* Somebody changed snapshot= of the running guest alone. */
+/* A user changed snapshot= of the running guest only. */
 static void make_live_differ(Sim *sim, const char *const *attrs, guint n_attrs)
 {
     SimRandom random;
 
-    sim_random_seed(&random, sim->seed, 6); /* of its own, as in make_kept() */
+    sim_random_seed(&random, sim->seed, 6); /* its own stream, as in make_kept() */
     gboolean differs = sim_random_percent(&random, 25);
     for (guint i = 0; i < sim->guest.n_disks; i++) {
         SimDefDisk *disk = &sim_source(sim)->domain.live.disks[i];
@@ -154,7 +154,7 @@ void sim_scenario(Sim *sim)
     sim_random_seed(&sim->env, sim->seed, 1);
     sim_random_seed(&sim->chance, sim->seed, 2);
     sim_random_seed(&sim->tool, sim->seed, 3);
-    sim_random_seed(&merge, sim->seed, 4); /* of its own: all else of a seed is the same with either */
+    sim_random_seed(&merge, sim->seed, 4); /* its own stream: everything else of a seed is the same with either */
     sim->direct = sim_random_percent(&merge, 40);
     sim->now = 1000 * SIM_S;
     sim->guest.due = sim->migration.due = SIM_NEVER;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Faults by name instead of by chance: --when STATE/METHOD/HOST[#N]=FAULT[@HOST], for a case that has to happen in each
- * run of a test. The numbers of calls change with the code; what a call does in a state does not. */
+/* Faults by name instead of at random: --when STATE/METHOD/HOST[#N]=FAULT[@HOST], for a case that must happen in each
+ * run of a test. The numbers of calls change with the code; the meaning of a call in a state does not. */
 #include "sim.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* "revert": an operator goes back to a snapshot. "save": one makes a snapshot in the overlays. */
+/* "revert": an operator reverts to a snapshot. "save": an operator makes a snapshot in the overlays. */
 #define REVERT SIM_FAULT_KINDS
 #define SAVE (SIM_FAULT_KINDS + 1)
 

@@ -57,7 +57,7 @@ gboolean sim_hv_snapshots(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, 
     return TRUE;
 }
 
-/* METADATA_ONLY: the children become the parent's, and the parent becomes current where this one was. */
+/* METADATA_ONLY: the children move to the parent, and the parent becomes current if this one was. */
 void sim_snapshot_drop(SimHost *host, const char *name)
 {
     SimDomain *d = &host->domain;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Another guest with the same UUID on the destination: somebody restored it there while the job works. It is not the
- * guest that the job moves, and nothing of the job may touch it. */
+/* Another guest with the same UUID on the destination: a user restored it there while the job runs. It is not the guest
+ * that the job moves, and the job must not touch it. */
 #include "sim.h"
 
 #include <string.h>

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* sim-two [--seeds N] [--first SEED] [--seed SEED] [--trace]
  *
- * Two guests are moved at the same time between the same two hosts: both one way, or one each way, by the seed. Each
- * has a simulation of its own (its images, its QEMUs, its faults), but the hosts' journals are the same, and what
- * happens to a host happens to both: it loses power, its libvirtd is started again. Each job has a stack of its own,
- * and the one whose clock is behind goes on, call by call: the same seed is the same run. All that must hold of one job
- * must hold of both. */
+ * Two guests migrate at the same time between the same two hosts, in the same direction or in opposite ones, depending
+ * on the seed. Each has its own simulation (its images, its QEMUs, its faults), but they share the hosts' journals, and
+ * host faults hit both: a power loss, a restart of libvirtd. Each job has its own stack, and the job whose clock is
+ * behind runs, call by call, so that a seed always gives the same run. Everything that must hold for one job must hold
+ * for both.
+ */
 #include "sim.h"
 
 #include <stdio.h>
@@ -17,7 +18,7 @@
 
 #define STACK (4 * 1024 * 1024)
 #define SECOND_SEED 500000000ull /* far from the first one's: another UUID, another job */
-/* With so many runs there are some in which both migrate at the same moment. */
+/* With this many runs there are some in which both migrate at the same moment. */
 #define MANY 500
 
 typedef struct {
@@ -38,7 +39,7 @@ typedef struct {
     guint64 passed, failed, opposite, together;
 } Pair;
 
-/* The stacks know nothing of who made them. */
+/* The stacks do not know their creator. */
 static Pair *pair;
 
 static void on_log(const char *domain, GLogLevelFlags level G_GNUC_UNUSED, const char *message,
@@ -47,7 +48,7 @@ static void on_log(const char *domain, GLogLevelFlags level G_GNUC_UNUSED, const
     sim_violate(&pair->now->sim, "%s: %s", domain != NULL ? domain : "log", message);
 }
 
-/* The journals' transactions are those of whoever's turn it is. */
+/* The journals' transactions belong to the job whose turn it is. */
 static void take_turn(Job *job)
 {
     pair->now = job;
@@ -99,7 +100,7 @@ static void prepare_job(Job *job, guint64 seed, gboolean trace)
     job->sim.trace = trace;
     sim_scenario(&job->sim);
     sim_fault_plan(&job->sim, SIM_FAULTS_ALL);
-    /* A journal of one moment brings back the other job's record of that moment too, which is another fault. */
+    /* An old journal would also bring back the other job's record from that time, which is another fault. */
     for (guint i = 0; i < job->sim.n_faults; i++)
         if (job->sim.faults[i].kind == SIM_FAULT_OLD)
             job->sim.faults[i].kind = SIM_FAULT_CANCEL;
@@ -109,7 +110,7 @@ static void prepare_job(Job *job, guint64 seed, gboolean trace)
     makecontext(&job->context, run_job, 0);
 }
 
-/* The same database, as another process has it open. */
+/* The same database, as opened by another process. */
 static VmigJournal *other_process(const VmigJournal *journal)
 {
     VmigJournal *own = g_new0(VmigJournal, 1);

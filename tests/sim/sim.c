@@ -2,9 +2,10 @@
 /* sim [--seeds N] [--first SEED] [--seed SEED] [--jobs N] [--trace] [--hash] [--tell N]
  *     [--faults none|errors|crashes|all] [--break fence|token|order|copy]
  *
- * --break plants a fault that must be seen: exit code 1 only if the very invariant for it noticed.
- * --tell N: how many failing seeds each process tells one by one. --hash: a line for each seed, with what the run was
- * in one number. Runs one migration for each seed, in a world that is made of it, and says what did not hold. */
+ * Runs one migration for each seed, in an environment derived from it, and prints the invariants that did not hold.
+ * --break injects a bug that must be found: exit code 1 only if exactly the invariant for it noticed it. --tell N: how
+ * many failing seeds each process reports individually. --hash: prints a line for each seed with a hash of its run.
+ */
 #include "sim.h"
 
 #include <malloc.h>
@@ -16,15 +17,15 @@
 
 #include "store/journal-private.h"
 
-/* With so many runs, and all faults, each state is reached. */
+/* With this many runs and all faults, each state is reached. */
 #define LARGE_RUN 5000
-/* From so many on, another process is worth its start. */
+/* From this number on, another process is worth its start. */
 #define MANY 500
 
 typedef struct {
     guint64 first, seeds;
-    guint64 tell; /* failing seeds that are told one by one */
-    guint64 jobs; /* 0: as many as there are processors, for many seeds */
+    guint64 tell; /* failing seeds to report individually */
+    guint64 jobs; /* 0: as many as there are CPUs, if there are many seeds */
     gboolean trace;
     gboolean hash;
     SimFaultSet faults;
@@ -34,7 +35,7 @@ typedef struct {
     SimCount *count;
 } Runner;
 
-/* What has to be seen when that is broken. */
+/* The violation that each injected bug must cause. */
 static const char *const seen_as[] = {
     [SIM_BREAK_FENCE] = "the guest runs on both hosts",
     [SIM_BREAK_TOKEN] = "whose journal does not have the token",
@@ -71,7 +72,7 @@ static void renew_journals(Runner *r)
 static const char *const fault_sets[] = {"none", "errors", "crashes", "all"};
 static const char *const breaks[] = {"nothing", "fence", "token", "order", "copy"};
 
-/* In one piece: other processes tell theirs. */
+/* In one write, because other processes print theirs. */
 static void tell(const Runner *r, const Sim *sim, const char *violation)
 {
     g_autoptr(GString) out = g_string_new(NULL);
@@ -101,7 +102,7 @@ static void count(SimCount *to, const Sim *sim, SimOutcome outcome)
         to->fired[i] += sim->fired[i];
 }
 
-/* GLib says that somebody uses it wrongly: an error set twice, a NULL where none may be. */
+/* GLib reports incorrect use: an error set twice, an invalid NULL. */
 static void on_log(const char *domain, GLogLevelFlags level G_GNUC_UNUSED, const char *message, gpointer user)
 {
     sim_violate(user, "%s: %s", domain != NULL ? domain : "log", message);
@@ -109,7 +110,7 @@ static void on_log(const char *domain, GLogLevelFlags level G_GNUC_UNUSED, const
 
 static void run_seed(Runner *r, guint64 seed)
 {
-    static Sim sim; /* not on the stack, which a signal's way out cuts off */
+    static Sim sim; /* not on the stack, which a signal handler's longjmp discards */
     SimOutcome outcome;
 
     memset(&sim, 0, sizeof sim);
@@ -122,7 +123,7 @@ static void run_seed(Runner *r, guint64 seed)
     sim.hosts[1].journal = r->journals[1];
     for (guint h = 0; h < 2; h++) {
         sqlite3_commit_hook(r->journals[h]->db, sim_fault_commit_hook, &sim.hosts[h]);
-        /* An earlier run of this process may have booted the host anew. */
+        /* An earlier run of this process may have rebooted the host. */
         g_free(r->journals[h]->boot_id);
         r->journals[h]->boot_id = g_strdup("boot");
     }
@@ -135,9 +136,9 @@ static void run_seed(Runner *r, guint64 seed)
         r->count->failed++;
         g_autofree char *text = g_strdup_printf("signal %d: the machine aborts", signum);
         tell(r, &sim, text);
-        r->journals[0] = r->journals[1] = NULL; /* in the middle of something, maybe */
+        r->journals[0] = r->journals[1] = NULL; /* they may be in the middle of an operation */
         renew_journals(r);
-        return; /* what it had is lost */
+        return; /* its memory is leaked */
     }
     inside = 1;
     outcome = sim_run(&sim);
@@ -167,7 +168,7 @@ static void run_seeds(gpointer data, SimCount *counts, guint64 first, guint64 n)
     Runner *r = data;
 
     r->count = counts;
-    renew_journals(r); /* it gets slower with its size */
+    renew_journals(r); /* it gets slower as it grows */
     for (guint64 i = 0; i < n; i++)
         run_seed(r, first + i);
     drop_journals(r);
@@ -262,7 +263,7 @@ int main(int argc, char **argv)
                         "           [--when STATE/METHOD/source|dest[#N]=FAULT[@source|@dest]]...\n");
         return 2;
     }
-    /* Memory goes round and round here: not back to the kernel each time. */
+    /* Memory is reused constantly: do not return it to the kernel each time. */
     mallopt(M_TRIM_THRESHOLD, 1 << 28);
     mallopt(M_MMAP_THRESHOLD, 1 << 28);
     mallopt(M_TOP_PAD, 1 << 24);
