@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What a piece of work costs, on a machine that does other things too: processor time, not time on the wall. */
+/* Measures work on a machine that does other things, too: CPU time instead of wall-clock time. */
 #pragma once
 
 #include <glib.h>
 #include <sys/resource.h>
 
-/* Of this process with all its threads, in microseconds. */
+/* CPU time of this process with all its threads, in microseconds. */
 static inline gint64 cpu_time(void)
 {
     struct rusage used;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What a call with a GError must do. The expression takes &error_ and is TRUE where it succeeds. */
+/* Assertions about calls with a GError. The expression takes &error_ and is TRUE on success. */
 #pragma once
 
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A folder for one journal, made for a test and removed after it. */
+/* A folder for one journal, created for a test and removed afterwards. */
 #pragma once
 
 #include <glib/gstdio.h>

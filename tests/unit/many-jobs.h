@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A journal with years behind it: thousands of ended jobs, with sums that are right, written at one go. */
+/* A journal that is years old: thousands of ended jobs with correct checksums, written at once. */
 #pragma once
 
 #include "store/journal-private.h"
 
-/* Adds n jobs that are done, of domains "old-1".., to the journal at path, which exists. */
+/* Adds n finished jobs of domains "old-1".. to the existing journal at path. */
 static inline void add_ended_jobs(const char *path, guint n)
 {
     static const char sql[] =

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A journal as the version of vmig-snap before this one made it: version 1 of the schema, records of version 2. The
- * statements are a copy of that version's, and must not be derived from those of today. */
+/* A journal as written by the previous version of vmig-snap: version 1 of the schema, records of version 2. The
+ * statements are a copy of that version's, and must not be derived from the current ones. */
 #pragma once
 
 #include <string.h>
@@ -55,7 +55,7 @@ static const char older_ddl[] =
 
     "CREATE TABLE reserve (room BLOB NOT NULL) STRICT;";
 
-/* A record as that version wrote it: the XML of a snapshot is in it. */
+/* A record as that version wrote it: it contains the XML of a snapshot. */
 static inline char *older_record(const char *id, const char *uuid, const char *domain, const char *state)
 {
     return g_strdup_printf("{\"version\":2,\"id\":\"%s\",\"uuid\":\"%s\",\"domain\":\"%s\",\"state\":\"%s\","
@@ -65,7 +65,7 @@ static inline char *older_record(const char *id, const char *uuid, const char *d
                            id, uuid, domain, state, strcmp(state, "DONE") == 0 ? "destination" : "source");
 }
 
-/* Adds a job in that state to it. */
+/* Adds a job in this state. */
 static inline void older_add(sqlite3 *db, const char *id, const char *uuid, const char *domain, const char *state)
 {
     g_autofree char *record = older_record(id, uuid, domain, state);
@@ -80,7 +80,7 @@ static inline void older_add(sqlite3 *db, const char *id, const char *uuid, cons
     sqlite3_free(sql);
 }
 
-/* And a file of it. */
+/* Adds a file of a job. */
 static inline void older_file(sqlite3 *db, const char *job, const char *path, const char *kind, const char *state)
 {
     char *sql = sqlite3_mprintf("INSERT INTO file VALUES (%Q, %Q, %Q, %Q, 1, 2, 3, NULL, NULL,"
@@ -91,7 +91,7 @@ static inline void older_file(sqlite3 *db, const char *job, const char *path, co
     sqlite3_free(sql);
 }
 
-/* An empty one of mode 0600 at path, open. */
+/* Creates an empty journal with mode 0600 at path and opens it. */
 static inline sqlite3 *older_journal(const char *path, const char *machine_id)
 {
     sqlite3 *db = NULL;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The hosts of plan-env.h as the plan asks them: through VmigNode and VmigHypervisor. */
+/* The hosts of plan-env.h as the plan sees them: through VmigNode and VmigHypervisor. */
 #include "plan-answers.h"
 
 #include <string.h>
@@ -16,7 +16,7 @@ static gboolean fails(const PlanHost *host, const char *method, GError **error)
     return !vmig_fail(error, f->code, f->hint, "%s", f->message);
 }
 
-/* --- storage --- */
+/* --- the node --- */
 
 static const PlanFile *find(const PlanHost *host, const char *path)
 {
@@ -186,7 +186,7 @@ static JsonObject *begin_rehearsal(JsonObject *args)
     return reply;
 }
 
-/* Nobody else uses any image. */
+/* No other process uses an image. */
 static JsonObject *users(JsonObject *args)
 {
     JsonObject *reply = json_object_new();
@@ -345,7 +345,7 @@ void plan_answers_set(PlanHost *host)
     host->hypervisor = (VmigHypervisor){&hypervisor_ops, host->info.hostname};
 }
 
-/* --- the world --- */
+/* --- the environment --- */
 
 static gint64 wall(VmigClock *self G_GNUC_UNUSED)
 {
@@ -358,7 +358,7 @@ static gboolean resolves(VmigEnv *self, const char *name G_GNUC_UNUSED, GError *
 {
     const PlanEnv *w = (const PlanEnv *)(gconstpointer)((char *)self - G_STRUCT_OFFSET(PlanEnv, env));
 
-    /* A name of its own that somebody gave does resolve. */
+    /* A name that the user gave does resolve. */
     return w->options.migrate_host != NULL || !fails(&w->hosts[HERE], "resolves", error);
 }
 

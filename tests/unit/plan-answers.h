@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the hosts of plan-env.h answer the plan. */
+/* The replies of the hosts of plan-env.h to the plan. */
 #pragma once
 
 #include "plan-env.h"
 
-/* The host's function tables. */
+/* Sets the host's function tables. */
 void plan_answers_set(PlanHost *host);
-/* Puts both hosts into the VmigEnv: the destination only where there is a connection to it. */
+/* Puts both hosts into the VmigEnv: the destination only if there is a connection to it. */
 void plan_answers_connect(PlanEnv *env);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The two hosts of plan-env.h: what there is, and how a test changes it. plan-answers.c answers the plan. */
+/* The two hosts of plan-env.h: their facts, and how a test changes them. plan-answers.c answers the plan. */
 #include "plan-env.h"
 
 #include <glib/gstdio.h>

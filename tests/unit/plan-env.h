@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Two hosts and a guest for tests of the plan: a guest that nothing speaks against, until a test spoils one fact. The
- * plan asks them through the same function tables as it asks real hosts, so that what a user would do about a refusal
- * is done here, and the plan looks again. */
+/* Two hosts and a guest for tests of the plan. Nothing prevents the guest's migration until a test spoils one fact. The
+ * plan queries these hosts through the same function tables as real ones. So a test can do what a refusal's hint says,
+ * and make the plan again. */
 #pragma once
 
 #include "plan/plan.h"
 
-/* In every text that the world is given, "@I@" is the folder of the images and "@N@" the guest's name: */
+/* In every text given to the environment, "@I@" stands for the image folder and "@N@" for the guest's name: */
 #define PLAN_FOLDER "/img"
 #define PLAN_NAME "g"
 
@@ -19,20 +19,20 @@ typedef enum {
     THERE,
 } PlanRole;
 
-/* One file or device of a host. The texts are not owned, but for the path. */
+/* One file or device of a host. Only the path is owned. */
 typedef struct {
     char *path;
-    const char *format;  /* of an image; NULL: no image */
-    const char *backing; /* with "@I@" */
+    const char *format;  /* of an image; NULL: not an image */
+    const char *backing; /* may contain "@I@" */
     guint64 size, version, bitmaps;
     gboolean encrypted, data_file, shared, block;
     const char *wwn;
-    const char *denied, *read_only; /* why QEMU there could not use it */
+    const char *denied, *read_only; /* why QEMU there cannot use it */
     const char *content;
     const char *owner_job, *owner_state, *kept_job, *kept_domain, *kept_why_not;
 } PlanFile;
 
-/* A folder that exists and can be written. */
+/* An existing, writable folder. */
 typedef struct {
     char *path;
     guint64 filesystem, free;
@@ -53,9 +53,9 @@ typedef struct {
     gboolean has_name, has_uuid; /* a domain with the guest's name or UUID */
 } PlanHost;
 
-/* A question that fails. */
+/* A call that fails. */
 typedef struct {
-    const char *method; /* NULL: none does */
+    const char *method; /* NULL: none */
     PlanRole role;
     VmigErrorCode code;
     const char *message, *hint;
@@ -67,17 +67,17 @@ struct PlanEnv {
     VmigEnv env;
     VmigClock clock;
     VmigDomainInfo guest;
-    gboolean guest_gone, busy; /* no such domain; libvirt works on it */
+    gboolean guest_gone, busy; /* no such domain; libvirt runs a job on it */
     char *xml[2];              /* live, for the next start */
     GPtrArray *snapshots;      /* char*: XML */
     VmigOptions options;
     GPtrArray *disks, *maps, *map_dirs; /* char*: --disk, --map, --map-dir */
-    const char *wanted;                 /* the domain that was asked for, or NULL */
+    const char *wanted;                 /* the requested domain, or NULL */
     GError *dest_error;                 /* why there is no connection to the destination */
     PlanFailure failure;
     char *journal_dir;
     VmigJournal *journal; /* of this host, or NULL */
-    /* What the last plan was asked for; it belongs to the plan. */
+    /* The request of the last plan, which the plan uses. */
     VmigPlanRequest request;
     VmigPathMap *map;
 };
@@ -85,13 +85,13 @@ struct PlanEnv {
 PlanEnv *plan_env_new(const char *folder, const char *name);
 void plan_env_free(PlanEnv *env);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(PlanEnv, plan_env_free)
-/* The plan of what is so now. It must be freed before the next one is made. */
+/* Makes the plan for the current facts. Free it before making the next one. */
 VmigPlan *plan_env_plan(PlanEnv *env);
 
-/* With "@I@" and "@N@" replaced. (transfer full) */
+/* Replaces "@I@" and "@N@". (transfer full) */
 char *plan_env_text(const PlanEnv *env, const char *text);
 PlanFile *plan_env_file(PlanEnv *env, PlanRole role, const char *path);
-/* Copies file, whose path is text. */
+/* Adds a copy of file; its path is a text. */
 PlanFile *plan_env_put(PlanEnv *env, PlanRole role, PlanFile file);
 void plan_env_remove(PlanEnv *env, PlanRole role, const char *path);
 PlanFolder *plan_env_folder(PlanEnv *env, PlanRole role, const char *path);
@@ -99,14 +99,14 @@ void plan_env_mkdir(PlanEnv *env, PlanRole role, const char *path, guint64 files
 void plan_env_rmdir(PlanEnv *env, PlanRole role, const char *path);
 void plan_env_add_root(PlanEnv *env, PlanRole role, const char *path);
 
-/* Replaces a part of the definition that is there, in the live one, in the one for the next start, or in both. */
+/* Replaces existing text in the live definition, in the one for the next start, or in both. */
 void plan_env_edit_live(PlanEnv *env, const char *from, const char *to);
 void plan_env_edit_next(PlanEnv *env, const char *from, const char *to);
 void plan_env_edit(PlanEnv *env, const char *from, const char *to);
-/* A <disk> or another device more, in both definitions. */
+/* Adds a <disk> or another device to both definitions. */
 void plan_env_add_device(PlanEnv *env, const char *xml);
-/* The disk of that target is no longer in the live definition (0), or in the one for the next start (1). */
+/* Removes the disk with this target from the live definition (0), or from the one for the next start (1). */
 void plan_env_detach(PlanEnv *env, guint which, const char *target);
 void plan_env_option(GPtrArray *list, const PlanEnv *env, const char *text);
-/* The journal of this host has a job of the guest in that state. */
+/* Adds a job of the guest in this state to this host's journal. */
 void plan_env_job(PlanEnv *env, const char *state);

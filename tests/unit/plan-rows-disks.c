@@ -87,7 +87,7 @@ static void b_left_out(PlanEnv *w, const char *hint G_GNUC_UNUSED)
     g_ptr_array_set_size(w->maps, 0);
 }
 
-/* On storage of both hosts. */
+/* On storage that both hosts share. */
 static void put_on_both(PlanEnv *w)
 {
     plan_env_file(w, HERE, "@I@/data.raw")->shared = TRUE;

@@ -222,7 +222,7 @@ static void external_snapshot(PlanEnv *w)
     g_ptr_array_add(w->snapshots, g_strdup(EXTERNAL));
 }
 
-/* With --metadata it is gone in the same way: its files were merged before. */
+/* With --metadata the result is the same: its files were merged before. */
 static void snapshot_deleted(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     g_ptr_array_set_size(w->snapshots, 0);

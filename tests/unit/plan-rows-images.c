@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Rows of plan-rows.h: the images of the disks that are moved, and what the two definitions say of them. */
+/* Rows of plan-rows.h: the images of the disks that are moved, and the two definitions of them. */
 #include "plan-rows.h"
 
 #define TARGET_B "<target dev='vdb' bus='virtio'/>"
 
-/* --- its images --- */
+/* --- the images --- */
 
 static void odd_size(PlanEnv *w)
 {
     plan_env_file(w, HERE, "@I@/data.raw")->size = GIB + 7;
 }
 
-/* What truncate does: test_paths odd_size has it done by the real one. */
+/* Does what truncate does; test_paths odd_size runs the real one. */
 static void size_rounded_up(PlanEnv *w, const char *hint)
 {
     g_auto(GStrv) words = plan_hint_words(hint, "truncate");
@@ -58,7 +58,7 @@ static void upgraded(PlanEnv *w, const char *hint G_GNUC_UNUSED)
     plan_env_file(w, HERE, "@I@/g.qcow2")->version = 3;
 }
 
-/* libvirt knows two files, the header leads nowhere. */
+/* libvirt knows two files, but the header names no backing file. */
 static void other_chain(PlanEnv *w)
 {
     plan_env_file(w, HERE, "@I@/g.qcow2")->backing = NULL;
@@ -80,7 +80,7 @@ static void other_file_known(PlanEnv *w, const char *hint G_GNUC_UNUSED)
     plan_env_edit_live(w, "@I@/base.qcow2", "@I@/other.qcow2");
 }
 
-/* The header is right: the guest that is started anew has what it says. */
+/* The header is right: after a restart the guest has what it says. */
 static void started_anew(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     plan_env_edit_live(w,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Rows of plan-rows.h: what a question said that failed, what is too large, what the snapshots need, and what the
- * rehearsal found. Code, message and hint of an error come through as they are. */
+/* Rows of plan-rows.h: failed calls, sizes over the limit, what the snapshots need, and the rehearsal's findings. Code,
+ * message and hint of an error are passed on unchanged. */
 #include "plan-rows.h"
 
 #include <string.h>
@@ -13,7 +13,7 @@ static void nothing_fails(PlanEnv *w, const char *hint G_GNUC_UNUSED)
     w->failure = (PlanFailure){0};
 }
 
-/* --- questions --- */
+/* --- calls --- */
 
 static void unreachable(PlanEnv *w)
 {
@@ -59,7 +59,7 @@ static void image_lost(PlanEnv *w)
     plan_env_remove(w, HERE, "@I@/data.raw");
 }
 
-/* As of a header that names its backing file by a path with a line end. */
+/* As with a header whose backing file name contains a newline. */
 static void odd_path(PlanEnv *w)
 {
     plan_env_detach(w, 0, "vdb");
@@ -96,7 +96,7 @@ static void definition_shortened(PlanEnv *w, const char *hint G_GNUC_UNUSED)
     }
 }
 
-/* Quotes take two bytes each in the message. */
+/* A quote takes two bytes in the message. */
 static void large_snapshot(PlanEnv *w)
 {
     g_autofree char *filler = g_strnfill(8 * 1024 * 1024, '"');
@@ -118,7 +118,7 @@ static void snapshots_deleted(PlanEnv *w, const char *hint G_GNUC_UNUSED)
     g_ptr_array_set_size(w->snapshots, 0);
 }
 
-/* A GiB of definitions: the plan of a job whose snapshots are one text, many times over. */
+/* A GiB of definitions: the plan of a job whose snapshots contain one text many times. */
 static VmigPlan *plan_with_copies(PlanEnv *w)
 {
     guint copies = w->snapshots->len > 0 ? 137 : 3;
@@ -149,7 +149,7 @@ static VmigPlan *plan_with_copies(PlanEnv *w)
 
 static void many_snapshots(PlanEnv *w)
 {
-    two_of_a_name(w); /* any: what counts is that there are some */
+    two_of_a_name(w); /* any snapshots: there only have to be some */
 }
 
 /* --- what snapshots need --- */
@@ -174,7 +174,7 @@ static void accepted(PlanEnv *w, const char *hint G_GNUC_UNUSED)
     w->options.accept_unrevertable = TRUE;
 }
 
-/* --- the rehearsal; test_rehearsal.py follows what it says on real hosts --- */
+/* --- the rehearsal; test_rehearsal.py follows its hints on real hosts --- */
 
 static void no_stage(PlanEnv *w)
 {

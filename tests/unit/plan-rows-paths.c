@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Rows of plan-rows.h: where the images go, and whether there is room. */
+/* Rows of plan-rows.h: where the images go, and whether there is space. */
 #include "plan-rows.h"
 
 #include <string.h>
@@ -32,7 +32,7 @@ static void all_to_big(PlanEnv *w, const char *hint G_GNUC_UNUSED)
     map_dir(w, "@I@=/big");
 }
 
-/* --- something is there --- */
+/* --- the path is taken --- */
 
 static PlanFile *put_top(PlanEnv *w)
 {
@@ -96,7 +96,7 @@ static void base_there(PlanEnv *w)
     plan_env_put(w, THERE, (PlanFile){.path = (char *)"@I@/base.qcow2", .size = GIB});
 }
 
-/* As the hint has it, word by word; test_clones other_clones does so on real hosts. */
+/* As the hint says, word for word; test_clones other_clones does so on real hosts. */
 static void own_folder(PlanEnv *w, const char *hint)
 {
     g_auto(GStrv) folder = plan_hint_words(hint, "mkdir");
@@ -121,7 +121,7 @@ static void out_is_root(PlanEnv *w, const char *hint G_GNUC_UNUSED)
     plan_env_add_root(w, THERE, "/out");
 }
 
-/* The base is in a folder of its own, on both hosts. */
+/* Moves the base to its own folder on both hosts. */
 static void move_base(PlanEnv *w, const char *folder, const char *path)
 {
     plan_env_remove(w, HERE, "@I@/base.qcow2");
@@ -178,7 +178,7 @@ static void folder_made(PlanEnv *w, const char *hint G_GNUC_UNUSED)
     plan_env_mkdir(w, THERE, "@I@/none", 1, 100 * GIB);
 }
 
-/* A disk in a folder that is not among the source's roots. */
+/* Moves a disk to a folder that is not among the source's roots. */
 static void move_b(PlanEnv *w, guint64 room)
 {
     plan_env_edit(w, "@I@/data.raw", "/small/data.raw");
@@ -198,7 +198,7 @@ static void small_is_root(PlanEnv *w, const char *hint G_GNUC_UNUSED)
     plan_env_add_root(w, HERE, "/small");
 }
 
-/* --- room --- */
+/* --- space --- */
 
 static void no_room_here(PlanEnv *w)
 {
@@ -211,7 +211,7 @@ static void freed_here(PlanEnv *w, const char *hint G_GNUC_UNUSED)
     plan_env_folder(w, HERE, "/small")->free = 100 * GIB;
 }
 
-/* Each disk would fit alone. */
+/* Each disk alone would fit. */
 static void no_room_there(PlanEnv *w)
 {
     plan_env_folder(w, THERE, "@I@")->free = 3 * GIB;
@@ -255,7 +255,7 @@ static const PlanRow rows[] = {
      .message = EXISTS,
      .hint = "Choose another path with --map, or move that file away.",
      .follow = {mapped_a, moved_away}},
-    {.name = "exists-open-job", /* cancel there removes it */
+    {.name = "exists-open-job", /* cancel removes it there */
      .spoil = open_jobs,
      .disk = "vda",
      .code = VMIG_ERROR_DESTINATION_EXISTS,
@@ -263,7 +263,7 @@ static const PlanRow rows[] = {
      .hint = "Job fedcba9876543210 there is not finished: vmig-snap resume or cancel there ends it.",
      .follow = {moved_away}},
     {.name = "exists-left",
-     .spoil = given_up, /* what doctor says of it: test-doctor */
+     .spoil = given_up, /* doctor's finding about it: see test-doctor */
      .disk = "vda",
      .code = VMIG_ERROR_DESTINATION_EXISTS,
      .message = EXISTS,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Rows of plan-rows.h: the disks that are not moved. test-plan-stay.c has when they are proven to be the same on both
+/* Rows of plan-rows.h: the disks that are not moved. test-plan-stay.c tests when they are proven to be the same on both
  * hosts. */
 #include "plan-rows.h"
 
@@ -213,7 +213,7 @@ static void volume(PlanEnv *w)
     stay(w, DISK("volume", "disk", VOLUME, ""));
 }
 
-/* It is on shared storage: then its path proves what its pool does not. */
+/* On shared storage the path proves what the pool cannot. */
 static void volume_by_path(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 {
     plan_env_edit(w, VOLUME, FILE_C);

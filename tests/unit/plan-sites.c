@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Reads the sources of the plan. Every call of a function whose name has "refuse" in it, and of vmig_fail(), is a place
- * that refuses. Two places never share a row, so that a copy of a rule needs a row as well. What the reader cannot read
- * is a finding. */
+/* Reads the sources of the plan. Every call of vmig_fail(), or of a function with "refuse" in its name, is a place that
+ * refuses. Two places never share a row, so that a copied rule needs a row, too. Anything that this parser does not
+ * understand is a finding. */
 #include "plan-sites.h"
 
 #include <string.h>
 
 /* Two places of one kind never share a row; a message and the error that carries it may. */
 typedef enum {
-    SAYS,   /* refuse(), vmig_fail(): has the message */
-    PASSES, /* vmig_plan_refuse_error(): has an error */
-    LISTS,  /* another function, which adds something to a message */
+    SAYS,   /* refuse(), vmig_fail(): contains the message */
+    PASSES, /* vmig_plan_refuse_error(): contains an error */
+    LISTS,  /* another function, which adds to a message */
     KINDS,
 } Kind;
 
@@ -19,10 +19,10 @@ typedef struct {
     char *where; /* file and call, for messages */
     VmigErrorCode code;
     GRegex *message, *hint; /* or NULL */
-    char *passes;           /* what vmig_plan_refuse_error() is called with, or NULL */
+    char *passes;           /* argument of vmig_plan_refuse_error(), or NULL */
 } Site;
 
-/* Calls that carry what another place made. Each stands once. */
+/* Calls that pass on what another place made. Each must occur once. */
 static const char *const carriers[] = {
     "plan-rules.c: vmig_plan_refuse(plan,code,disk,hint,text)",
     "plan-rules.c: refuse(plan,VMIG_ERROR_ODD_PATH,disk,VMIG_PLAN_HINT_PATH,\"%s\",error->message)",
@@ -77,7 +77,7 @@ static char *substitute(char *text, const char *pattern, const char *with)
     return result;
 }
 
-/* Without comments; each string in one piece, and each macro that is a string as that string. */
+/* Removes comments, joins each string, and replaces each string macro with its string. */
 static char *simplify(const char *source, GHashTable *macros)
 {
     char *text = substitute(g_strdup(source), "/\\*.*?\\*/", " ");
@@ -105,7 +105,7 @@ static void read_macros(const char *source, GHashTable *macros)
         g_hash_table_insert(macros, g_match_info_fetch(match, 1), g_match_info_fetch(match, 2));
 }
 
-/* The arguments of a call, from its opening parenthesis on. */
+/* The arguments of a call, starting at its opening parenthesis. */
 static GPtrArray *split_arguments(const char *text)
 {
     GPtrArray *arguments = g_ptr_array_new_with_free_func(g_free);
@@ -135,7 +135,7 @@ static gboolean is_string(const char *argument)
     return *argument == '"' && strchr(argument + 1, '"') == argument + strlen(argument) - 1;
 }
 
-/* What a format can come to, from its first to its last character. */
+/* Matches every text that a format can produce, from its first to its last character. */
 static GRegex *format_regex(const char *literal)
 {
     g_autofree char *inner = g_strndup(literal + 1, strlen(literal) - 2);
@@ -166,7 +166,7 @@ static VmigErrorCode code_of(const char *argument)
     return VMIG_ERROR_LAST;
 }
 
-/* The last string is the message; the one right before it the hint. */
+/* The last string is the message; the one right before it is the hint. */
 static void read_strings(Site *site, GPtrArray *arguments)
 {
     guint last = arguments->len;
@@ -262,7 +262,7 @@ static gboolean fits(const Site *site, const PlanRow *row)
     return site->message != NULL && g_regex_match(site->message, row->message, 0, NULL);
 }
 
-/* Gives the site a row; others move to further rows of theirs where they can. taken[i]: which site has that row. */
+/* Gives the site a row; others move to other rows of theirs if possible. taken[i]: the site that has the row. */
 static gboolean give_row(GPtrArray *sites, guint index, const PlanRow *const *rows, guint length, guint *taken,
                          gboolean *tried)
 {
@@ -291,7 +291,7 @@ static void match_sites(GPtrArray *sites, Kind kind, const PlanRow *const *rows,
     }
 }
 
-/* A string that begins with a capital and has several words is a hint, wherever it stands. */
+/* A string that begins with a capital letter and has several words is a hint, wherever it is. */
 static void match_hints(const char *file, const char *text, const PlanRow *const *rows, guint length,
                         GPtrArray *findings)
 {

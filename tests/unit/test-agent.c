@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Proves both ends of the agent's protocol: that calls from many threads get their own answers, that an error arrives
- * as it was, and that an end which lies, falls silent, goes away or talks nonsense ends calls and never hangs, crashes
- * or passes for an answer. */
+/* Tests both ends of the agent's protocol: calls from many threads get their own replies, and an error arrives
+ * unchanged. A peer that lies, falls silent, disconnects or sends nonsense ends the calls, but never causes a hang, a
+ * crash or a wrong reply. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +17,7 @@
 
 #define HELLO "{\"hello\":{\"protocol\":" G_STRINGIFY(VMIG_PROTOCOL) ",\"version\":\"1.2\"}}\n"
 
-/* --- a storage that answers by rule --- */
+/* --- a node that answers by rules --- */
 
 typedef struct {
     VmigNode base;
@@ -85,7 +85,7 @@ static void open_gate(Fake *fake)
 /* --- an agent in a thread --- */
 
 typedef struct {
-    int fds[2]; /* ours, the agent's */
+    int fds[2]; /* the test's end, the agent's end */
     Fake *fake;
     GThread *thread;
     gint64 silence_ms;
@@ -131,7 +131,7 @@ static VmigNode *connect_client(int fd, const VmigAgentTimes *times, GError **er
     return vmig_agent_client_new_full(fd, dup(fd), "b", times, &said, error);
 }
 
-/* The client takes our end. */
+/* The client takes ownership of the test's end. */
 static VmigNode *server_client(Server *server, const VmigAgentTimes *times)
 {
     g_autoptr(GError) error = NULL;
@@ -206,7 +206,7 @@ static void test_error(void)
     server_end(&server);
 }
 
-/* Pings keep it alive while nothing is asked, and are answered while all threads are busy. */
+/* Pings keep the connection alive without calls, and are answered while all threads are busy. */
 static gpointer call_slow(gpointer data)
 {
     g_autoptr(GError) error = NULL;
@@ -226,7 +226,7 @@ static void test_busy(void)
     VmigNode *client = server_client(&server, &times);
     for (guint i = 0; i < G_N_ELEMENTS(threads); i++)
         threads[i] = g_thread_new("caller", call_slow, client);
-    g_usleep(900000); /* longer than either end's limit of silence */
+    g_usleep(900000); /* longer than either side's silence limit */
     g_assert_true(vmig_agent_client_alive(client));
     open_gate(server.fake);
     for (guint i = 0; i < G_N_ELEMENTS(threads); i++)
@@ -248,7 +248,7 @@ static void test_deadline(void)
     VmigNode *client = server_client(&server, &times);
     g_assert_false(vmig_node_sync_config(client, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_TIMEOUT);
-    open_gate(server.fake); /* the late reply must not be taken for another one's */
+    open_gate(server.fake); /* the late reply must not count for another call */
     g_usleep(100000);
     g_assert_true(vmig_node_allocated(client, "/7", &bytes, NULL));
     g_assert_cmpuint(bytes, ==, 7);
@@ -256,7 +256,7 @@ static void test_deadline(void)
     server_end(&server);
 }
 
-/* In a hurry: an agent that is busy for longer than the limit is waited for, one that says nothing is not. */
+/* In a hurry: an agent that is busy for longer than the limit is waited for, a silent one is not. */
 static void test_hurry(void)
 {
     Server server;
@@ -285,7 +285,7 @@ static void test_hurry(void)
     g_assert_false(vmig_node_sync_config(client, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_CONNECTION);
     g_assert_cmpint(g_get_monotonic_time() - began, >=, 300000);
-    g_assert_cmpint(g_get_monotonic_time() - began, <, 30000000); /* not the minute of an ordinary call */
+    g_assert_cmpint(g_get_monotonic_time() - began, <, 30000000); /* less than the minute of an ordinary call */
     g_assert_false(vmig_agent_client_alive(client));
     vmig_node_free(client);
     close(fds[1]);
@@ -312,7 +312,7 @@ static void test_request_too_large(void)
 
 typedef struct {
     int fd;
-    const char *const *script; /* "<": read a line; "~N": wait N ms; "1": byte by byte from here; else write it */
+    const char *const *script; /* "<": read a line; "~N": wait N ms; "1": write bytewise from here; else: write it */
 } Liar;
 
 static gboolean write_all(int fd, const char *text, gsize length, gboolean bytewise)
@@ -350,7 +350,7 @@ static gpointer lie(gpointer data)
     return NULL;
 }
 
-/* What "allocated" or (where that is -1) the hello ends with. Every one has to come to an end by itself. */
+/* Expects these results of the hello and, if -1, of "allocated". Every script must end by itself. */
 static void check_liar(const char *const *script, int expect_hello, int expect_call, guint64 expect_bytes)
 {
     int fds[2];
@@ -427,7 +427,7 @@ static void test_replies(void)
 {
     static const struct {
         const char *reply;
-        int code; /* -1: it is good */
+        int code; /* -1: valid */
     } cases[] = {
         {"{\"id\":1,\"result\":{\"bytes\":5}}\n", -1},
         {"{\"result\":{\"bytes\":5,\"more\":[]},\"id\":1}\n", -1},
@@ -505,7 +505,7 @@ static void test_silence(void)
     g_assert_cmpint(g_get_monotonic_time() - before, >=, 400000);
 }
 
-/* All that wait are woken, and those that come later fail at once. */
+/* All waiting calls end, and later ones fail at once. */
 static gpointer call_doomed(gpointer data)
 {
     g_autoptr(GError) error = NULL;
@@ -536,7 +536,7 @@ static void test_loss(void)
     vmig_node_free(client);
 }
 
-/* A peer that does not read must not hang whoever asks it. */
+/* A peer that does not read must not block the caller. */
 static void test_no_reader(void)
 {
     int fds[2];
@@ -566,7 +566,7 @@ static void expect_hello(VmigLines *lines)
     g_assert_true(g_str_has_prefix(line, "{\"hello\":{\"protocol\":" G_STRINGIFY(VMIG_PROTOCOL) ","));
 }
 
-/* Sends that to an agent: it has to end the connection and say why. */
+/* Sends this to an agent, which must end the connection and say why. */
 static void check_agent_refuses(const char *text, gsize length, int code)
 {
     Server server;
@@ -598,7 +598,7 @@ static void test_agent_refuses(void)
         "{\"id\":1,\"method\":\"allocated\",\"args\":[]}\n",
         "\xff\n",
         "SSH-2.0-OpenSSH_9.2\r\n",
-        /* JsonParser would read on behind a scalar, and leak. */
+        /* JsonParser would read on after a scalar, and leak. */
         "1 {\"id\":1,\"method\":\"allocated\",\"args\":{\"path\":\"/1\"}}\n",
         "true{\"id\":1,\"method\":\"allocated\",\"args\":{\"path\":\"/1\"}}\n",
         "{\"id\":1,\"method\":\"allocated\",\"args\":{\"path\":\"/\\377\"}}\n",
@@ -648,7 +648,7 @@ static void test_agent_limits(void)
     g_assert_true(server.ok);
 }
 
-/* Half a line and then the end, with requests under way: what has not begun does not begin any more. */
+/* An incomplete line and then the end, with requests in progress: nothing new begins. */
 static void test_agent_end(void)
 {
     Server server;

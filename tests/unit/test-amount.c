@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Amounts that people type and read, sums at the end of 64 bits, and names that must not reach a terminal raw. */
+/* Amounts as users type and read them, sums near 2^64, and names that must not reach a terminal unescaped. */
 #include <glib.h>
 #include <locale.h>
 #include <string.h>
@@ -170,7 +170,7 @@ static void test_escape(void)
     assert_escaped("\0", 1, "\\x00");
     assert_escaped("abc", 2, "ab");
     assert_escaped("\xe2\x82\xac", 2, "\\xe2\\x82");
-    assert_escaped("\xc2\x9b", -1, "\\xc2\\x9b");          /* CSI in one character */
+    assert_escaped("\xc2\x9b", -1, "\\xc2\\x9b");          /* CSI as a single character */
     assert_escaped("\xe2\x80\xae", -1, "\\xe2\\x80\\xae"); /* right-to-left override */
     assert_escaped("\xe2\x80\xa8", -1, "\\xe2\\x80\\xa8"); /* line separator */
     assert_escaped("\xed\xa0\x80", -1, "\\xed\\xa0\\x80"); /* surrogate */

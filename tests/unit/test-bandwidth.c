@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The token bucket with a clock of the test's own: what is measured does not depend on the machine. */
+/* The token bucket with the test's own clock: the results do not depend on the machine. */
 #include "copy/bandwidth.h"
 
 #define MIB (1024 * 1024)
 #define RATE (16 * MIB)
 
-/* Takes as the copies do, and waits as long as it is told. The time that it took, in microseconds. */
+/* Takes bytes as the copies do, and waits as told. Returns the time that it took, in microseconds. */
 static gint64 take_all(VmigBandwidth *bandwidth, guint64 bytes, gint64 *now)
 {
     gint64 began = *now;
@@ -22,7 +22,7 @@ static gint64 take_all(VmigBandwidth *bandwidth, guint64 bytes, gint64 *now)
     return *now - began;
 }
 
-/* Neither faster nor slower than it was told, but for what an idle bucket holds. */
+/* Neither faster nor slower than requested, apart from what an idle bucket saves. */
 static void test_rate(void)
 {
     VmigBandwidth *bandwidth = vmig_bandwidth_new(RATE);
@@ -37,7 +37,7 @@ static void test_rate(void)
     vmig_bandwidth_free(bandwidth);
 }
 
-/* A taker that slept long may not make up for all of it at once. */
+/* A taker that slept long may not catch up all at once. */
 static void test_idle(void)
 {
     VmigBandwidth *bandwidth = vmig_bandwidth_new(RATE);
@@ -56,7 +56,7 @@ static void test_none(void)
     vmig_bandwidth_free(bandwidth);
 }
 
-/* One that goes far below a request's size is slow, and ends. */
+/* A limit far below a request's size is slow, but the transfer ends. */
 static void test_slow(void)
 {
     VmigBandwidth *bandwidth = vmig_bandwidth_new(8192);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Which paths count as beneath the image roots, how the roots may be written, and what is said where openat2() is
- * refused. */
+/* Which paths count as below the image roots, how the roots may be spelled, and the error if openat2() is blocked. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -66,7 +65,7 @@ static void tear_down(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_free(f->dir);
 }
 
-/* The number of the failure, 0 for none. Both ways: the file itself and its folder. */
+/* The errno, 0 for none. Tests both the file itself and its folder. */
 static int try(Fixture *f, GPtrArray *roots, const char *name)
 {
     g_autofree char *path = in(f, name);
@@ -89,14 +88,14 @@ static void test_roots(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_cmpint(try(f, f->roots, "elsewhere/a"), ==, EXDEV);
     g_assert_cmpint(try(f, f->roots, "rootless/a"), ==, EXDEV);
     g_assert_cmpint(try(f, NULL, "elsewhere/a"), ==, 0);
-    link_to(f, "user", "root/within"); /* not even to where it is allowed */
+    link_to(f, "user", "root/within"); /* not even to a permitted folder */
     link_to(f, "../elsewhere", "root/out");
     g_assert_cmpint(try(f, f->roots, "root/within/a"), ==, ELOOP);
     g_assert_cmpint(try(f, f->roots, "root/out/a"), ==, ELOOP);
     g_assert_cmpint(try(f, NULL, "root/out/a"), ==, ELOOP);
 }
 
-/* Written as the link or as what it leads to. */
+/* Spelled as the link or as its target. */
 static void test_linked_root(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     link_to(f, "root", "link");
@@ -108,7 +107,7 @@ static void test_linked_root(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_cmpint(try(f, NULL, "link/user/a"), ==, ELOOP);
 }
 
-/* Who owns a folder of the outer root cannot lead the inner one away. */
+/* The owner of a folder in the outer root cannot redirect the inner root. */
 static void test_root_in_root(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autofree char *inner = in(f, "root/inner");
@@ -122,7 +121,7 @@ static void test_root_in_root(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_cmpint(try(f, f->roots, "root/inner/a"), ==, ELOOP);
 }
 
-/* As systemd's RestrictSUIDSGID= does it. */
+/* Like systemd's RestrictSUIDSGID=. */
 static void refuse_openat2(void)
 {
     struct sock_filter filter[] = {

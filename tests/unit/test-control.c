@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The socket on which a running job is told a new limit. */
+/* The socket through which a running job gets a new limit. */
 #include <glib/gstdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -57,7 +57,7 @@ static void test_set(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     }
 }
 
-/* Neither a name that is not there nor the socket of a process that died is an error, or in the way. */
+/* A missing socket, or that of a dead process, is neither an error nor an obstacle. */
 static void test_nobody(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(GError) error = NULL;
@@ -129,7 +129,7 @@ static void test_nonsense(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_BAD_PATH);
 }
 
-/* One who connects and says nothing does not hold up the end. */
+/* A silent client does not delay the end. */
 static void test_silent(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(GError) error = NULL;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The copier and the receiver against each other, with the real qemu-nbd between them. */
+/* The copier and the receiver together, with the real qemu-nbd between them. */
 #include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
@@ -27,7 +27,7 @@ typedef struct {
     GPtrArray *files;     /* VmigFile */
     GPtrArray *sockets;   /* char *, NULL-terminated while sending */
     GPtrArray *receivers; /* VmigReceiver */
-    GPtrArray *tasks;     /* VmigCopyTask, of the last send */
+    GPtrArray *tasks;     /* VmigCopyTask of the last send */
     void (*on_known)(gpointer user, guint index, guint64 first, GBytes **page);
     guint64 sent; /* of the first file */
     void (*on_progress)(gpointer user, guint index, const VmigCopyProgress *now);
@@ -73,7 +73,7 @@ static void tear_down(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_autoptr(GDir) dir = g_dir_open(f->dir, 0, NULL);
     while ((name = g_dir_read_name(dir)) != NULL) {
         g_autofree char *path = g_build_filename(f->dir, name, NULL);
-        g_assert_false(g_str_has_suffix(name, ".sock")); /* no receiver leaves its socket */
+        g_assert_false(g_str_has_suffix(name, ".sock")); /* every receiver removes its socket */
         g_unlink(path);
     }
     g_assert_cmpint(g_rmdir(f->dir), ==, 0);
@@ -85,7 +85,7 @@ static VmigFile *file_at(Fixture *f, guint index)
     return f->files->pdata[index];
 }
 
-/* A source of that size, sparse; data goes in by put_noise(). */
+/* A sparse source of this size; put_noise() adds data. */
 static VmigFile *add_source(Fixture *f, const char *name, guint64 size)
 {
     VmigFile *file = vmig_file_new();
@@ -149,7 +149,7 @@ static void progress(gpointer user, guint index, const VmigCopyProgress *now)
 
     g_assert_cmpuint(now->done, <=, now->total);
     g_assert_cmpuint(now->total, ==, file_at(f, index)->size);
-    g_assert_cmpuint(now->sent, <=, now->done + 4096); /* the last sector may be longer than what is in it */
+    g_assert_cmpuint(now->sent, <=, now->done + 4096); /* the last sector may be longer than its data */
     g_atomic_int_inc((gint *)&f->calls);
     if (index == 0)
         f->sent = now->sent;
@@ -237,7 +237,7 @@ static void fail_with(Fixture *f, VmigErrorCode code, guint index)
     g_assert_false(send_all(f, &error));
     g_assert_error(error, VMIG_ERROR, (int)code);
     for (guint i = 0; i < f->tasks->len; i++)
-        g_assert_null(task_at(f, i)->hash); /* nobody can take a failure for a result */
+        g_assert_null(task_at(f, i)->hash); /* a failure cannot be mistaken for a result */
     if (code != VMIG_ERROR_CANCELLED)
         g_assert_nonnull(strstr(error->message, file_at(f, index)->source));
     g_test_message("%s", error->message);
@@ -280,7 +280,7 @@ static void test_holes_stay_holes(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_cmpuint(blocks_of(file->part), <=, blocks_of(file->source) + 65536);
 }
 
-/* A part that the caller vouches for may have anything in it. */
+/* A part that the caller vouches for may have any content. */
 static void test_holes_replace_old_content(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     VmigFile *file = add_source(f, "sparse", 100 * MIB + 777);
@@ -292,7 +292,7 @@ static void test_holes_replace_old_content(Fixture *f, gconstpointer data G_GNUC
     g_assert_cmpuint(blocks_of(file->part), <=, blocks_of(file->source) + 65536);
 }
 
-/* Zeros that are allocated keep their room. */
+/* Allocated zeros stay allocated. */
 static void test_zeros_stay_allocated(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     VmigFile *file = add_noise(f, "zeros", 16 * MIB);
@@ -312,7 +312,7 @@ static void test_several(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     add_noise(f, "umläut \n line", 5 * MIB + 511);
     make_islands(add_source(f, "sparse", 100 * MIB));
     copy_and_compare(f);
-    g_assert_cmpuint(f->calls, >=, 4); /* each says at least that it is done */
+    g_assert_cmpuint(f->calls, >=, 4); /* each reports at least its end */
 }
 
 static void test_more_files_than_connections(Fixture *f, gconstpointer data G_GNUC_UNUSED)
@@ -351,7 +351,7 @@ static double timed_send(Fixture *f)
     return (double)(g_get_monotonic_time() - start) / G_USEC_PER_SEC;
 }
 
-/* Of all copies together. That it is not slower than it may be, test-bandwidth proves without a clock. */
+/* For all copies together. test-bandwidth proves without a clock that it is not too slow. */
 static void test_bandwidth(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     add_noise(f, "one", 24 * MIB);
@@ -361,7 +361,7 @@ static void test_bandwidth(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     double seconds = timed_send(f);
     g_assert_cmpfloat(seconds, >, 3.0 * 0.85);
     g_assert_cmpuint(f->calls, >=, 10);
-    g_assert_cmpuint(f->calls, <=, 2 * (guint)(seconds * 4 + 3)); /* at most 4 a second for each */
+    g_assert_cmpuint(f->calls, <=, 2 * (guint)(seconds * 4 + 3)); /* at most 4 a second per file */
 }
 
 static void go_faster(gpointer user, guint index G_GNUC_UNUSED, const VmigCopyProgress *now G_GNUC_UNUSED)
@@ -399,9 +399,9 @@ static void test_cancel(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     f->on_progress = cancel;
     cancelled_at = 0;
     fail_with(f, VMIG_ERROR_CANCELLED, 0);
-    /* All of it would take 512 s. */
+    /* Without the cancel it would take 512 s. */
     g_assert_cmpint(g_get_monotonic_time() - cancelled_at, <, 100 * G_USEC_PER_SEC);
-    fail_with(f, VMIG_ERROR_CANCELLED, 0); /* for good */
+    fail_with(f, VMIG_ERROR_CANCELLED, 0); /* permanently */
 }
 
 static void kill_receiver(gpointer user, guint index G_GNUC_UNUSED, const VmigCopyProgress *now G_GNUC_UNUSED)
@@ -450,11 +450,11 @@ static void test_receiver_hangs(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     f->on_progress = freeze_receiver;
     gint64 before = g_get_monotonic_time();
     fail_with(f, VMIG_ERROR_STALLED, 0);
-    /* By the limit of one second, not by the default of a minute. */
+    /* By the limit of one second, not by the default. */
     g_assert_cmpint(g_get_monotonic_time() - before, <, 40 * G_USEC_PER_SEC);
 }
 
-/* Nobody greets at all. */
+/* The server sends no greeting at all. */
 static void test_receiver_is_frozen_from_the_start(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     add_noise(f, "one", MIB);
@@ -464,7 +464,7 @@ static void test_receiver_is_frozen_from_the_start(Fixture *f, gconstpointer dat
     fail_with(f, VMIG_ERROR_STALLED, 0);
 }
 
-/* A limit far below what goes in flight at once is slow, not stalled. */
+/* A limit far below the amount in flight is slow, not stalled. */
 static void test_slow_is_not_stalled(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     add_noise(f, "one", 3 * 4096);
@@ -533,7 +533,7 @@ static void test_source_of_another_size(Fixture *f, gconstpointer data G_GNUC_UN
     fail_with(f, VMIG_ERROR_BASE_CHANGED, 0);
 }
 
-/* The destination is a file system of 16 MiB; one of the two files is too much. */
+/* The destination has 16 MiB; one of the two files does not fit. */
 static void test_no_space(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autofree char *small = g_build_filename(f->dir, "small", NULL);
@@ -554,7 +554,7 @@ static void test_no_space(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_cmpint(g_rmdir(small), ==, 0);
 }
 
-/* Where there is no direct I/O (before Linux 6.6), or at least another kind. */
+/* A file system without direct I/O (before Linux 6.6), or with a different kind of it. */
 static void test_tmpfs(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     if (access("/dev/shm", W_OK) < 0) {
@@ -568,7 +568,7 @@ static void test_tmpfs(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_unlink(file_at(f, 0)->part);
 }
 
-/* More room than the destination has, but not more data. */
+/* Larger than the destination, but with little data. */
 static void test_terabyte(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     VmigFile *file = add_source(f, "huge", ((guint64)1 << 40) + 513);
@@ -578,7 +578,7 @@ static void test_terabyte(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     put_noise_at(file->source, (guint64)1 << 39, MIB);
     put_noise_at(file->source, (guint64)1 << 40, 1);
     copy_and_compare(f);
-    /* No disk gives a terabyte in that time. */
+    /* No disk reads a terabyte in this time. */
     g_assert_cmpint(g_get_monotonic_time() - before, <, 100 * G_USEC_PER_SEC);
     g_assert_cmpuint(vmig_copier_peak_buffers(f->copier), <=, 64 * MIB);
     g_assert_cmpuint(blocks_of(file->part), <=, blocks_of(file->source) + 65536);
@@ -598,7 +598,7 @@ static void test_again_on_the_same_part(Fixture *f, gconstpointer data G_GNUC_UN
     copy_and_compare(f);
 }
 
-/* What the first try brought over is not sent again. */
+/* Data from the first attempt is not sent again. */
 static void test_resumed(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     VmigFile *file = add_noise(f, "one", 64 * MIB + 5);
@@ -617,7 +617,7 @@ static void test_resumed(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_cmpuint(f->sent, >=, file->size * 2 / 10);
 }
 
-/* The source's file, as the destination had it before: the same but for some bytes here and there. */
+/* The source's file as the destination had it before: equal except for some bytes here and there. */
 static void make_stale(const VmigFile *file)
 {
     g_autoptr(GError) error = NULL;
@@ -648,7 +648,7 @@ static void test_converges_with_holes(Fixture *f, gconstpointer data G_GNUC_UNUS
 
     make_islands(file);
     make_stale(file);
-    put_noise_at(file->part, 200 * MIB, 5 * MIB); /* holes by now, whole blocks and parts of them */
+    put_noise_at(file->part, 200 * MIB, 5 * MIB); /* now holes: whole blocks and parts of them */
     put_noise_at(file->part, 10 * BLOCK + 100000, 8192);
     put_noise_at(file->source, 300 * MIB, MIB); /* was a hole */
     copy_and_compare(f);
@@ -665,12 +665,12 @@ static void test_equal_sends_nothing(Fixture *f, gconstpointer data G_GNUC_UNUSE
     g_assert_cmpuint(f->sent, ==, 0);
 }
 
-/* XXH3 multiplies the halves of each 8 bytes, after it mixed its public secret into them. Where the lower half is the
- * secret's, the product is 0 whatever the upper half is, and the upper halves only add up: two of them may trade 1. The
- * guest that owns the image can write the one page over the other. */
+/* XXH3 multiplies the two halves of each 8 bytes after mixing its public secret into them. If the lower half equals the
+ * secret, the product is 0 for any upper half, and the upper halves are only added up: two of them may trade 1. The
+ * guest that owns the image can write one page over the other. */
 static void put_colliding_page(guint8 page[4096], guint32 first, guint32 second)
 {
-    static const guint8 secret[] = {0xb8, 0xfe, 0x6c, 0x39, 0x7c, 0x01, 0x81, 0x2c}; /* its bytes 0 to 3, 8 to 11 */
+    static const guint8 secret[] = {0xb8, 0xfe, 0x6c, 0x39, 0x7c, 0x01, 0x81, 0x2c}; /* its bytes 0 to 3 and 8 to 11 */
 
     memset(page, 0x5a, 4096);
     memcpy(page, secret, 4);
@@ -687,7 +687,7 @@ static void write_page(const char *path, const guint8 page[4096], guint64 offset
     close(fd);
 }
 
-/* The kept image of an earlier migration has page A; since then the guest wrote page B over it. */
+/* The kept image of an earlier migration has page A; since then the guest has overwritten it with page B. */
 static void test_planned_collision(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     const guint64 at = BLOCK + 64 * 4096;
@@ -705,7 +705,7 @@ static void test_planned_collision(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_cmpuint(f->sent, <=, BLOCK);
 }
 
-/* Somebody writes to the part after it was told what is in it. */
+/* The part is written to after its content was reported. */
 static void touch_part(gpointer user, guint index, guint64 first, GBytes **page G_GNUC_UNUSED)
 {
     if (first == 0)
@@ -728,7 +728,7 @@ static void test_touched_is_not_proven(Fixture *f, gconstpointer data G_GNUC_UNU
     g_assert_cmpstr(there, !=, task_at(f, 0)->hash);
 }
 
-/* The lies of a destination: what it says of a block that differs is what the source has, or it says anything. */
+/* A lying destination: for a block that differs it reports what the source has, or anything else. */
 static void lie_equal(gpointer user, guint index, guint64 first, GBytes **page)
 {
     const VmigFile *file = file_at(user, index);
@@ -777,7 +777,7 @@ static void test_nonsense_is_told(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     fail_with(f, VMIG_ERROR_PROTOCOL, 0);
 }
 
-/* A sender that forgets what it wrote to is found out. */
+/* A sender that omits a block that it wrote is detected. */
 static void test_forgotten_rewrite(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(GError) error = NULL;
@@ -809,7 +809,7 @@ static void test_wrong_set(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_PROTOCOL);
 }
 
-/* Two sockets of one receiver, as two ssh connections make them. */
+/* Two sockets of one receiver, as two ssh connections create them. */
 static void test_several_sockets(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(GError) error = NULL;
@@ -849,7 +849,7 @@ static void run_line(const char *format, ...)
         g_error("%s: %s", line, complained);
 }
 
-/* A folder as QEMU wants it: a CA, a server's certificate for that name, a client's, both good for so many days. */
+/* A folder as QEMU needs it: a CA, a certificate for this server name and a client's, both valid for `days`. */
 static char *make_pki_for(Fixture *f, const char *name, const char *host, int days)
 {
     char *dir = g_build_filename(f->dir, name, NULL);
@@ -934,7 +934,7 @@ static void test_no_port(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     guint port;
     int fd = -1;
 
-    /* Whoever else has it: it is not free then. */
+    /* The port is in use, whoever has it. */
     fd = vmig_listen_open(&to, &port, NULL);
     add_noise(f, "one", MIB);
     g_assert_null(vmig_receiver_start_on(file_at(f, 0)->part, MIB, &to, &f->key, &error));
@@ -971,7 +971,7 @@ static void become_nobody(gpointer user G_GNUC_UNUSED)
         _exit(126);
 }
 
-/* Whoever runs as QEMU's user can make a socket in the job's folder. */
+/* Any process of QEMU's user can create a socket in the job's folder. */
 static void test_socket_of_another_user(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(GError) error = NULL;
@@ -999,7 +999,7 @@ static void test_socket_of_another_user(Fixture *f, gconstpointer data G_GNUC_UN
     g_test_message("%s", error->message);
 }
 
-/* Somebody else, who writes 4 KiB into the export. */
+/* Another client, which writes 4 KiB into the export. */
 static gboolean scribble(const char *uri)
 {
     g_autofree guint8 *bytes = g_malloc0(4096);
@@ -1015,7 +1015,7 @@ static gboolean scribble(const char *uri)
     return ok;
 }
 
-/* Without TLS nothing keeps others out, but what they do is in the hash. The first blocks were written long ago. */
+/* Without TLS other clients can connect, but the hash covers their writes. The first blocks were written long ago. */
 static void test_second_client(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(GError) error = NULL;
@@ -1031,7 +1031,7 @@ static void test_second_client(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_cmpstr(there, !=, task_at(f, 0)->hash);
 }
 
-/* In a part that is not new too: nothing that was told of it counts. */
+/* Likewise in an existing part: nothing that was reported of it counts. */
 static void test_second_client_in_old_part(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(GError) error = NULL;
@@ -1047,7 +1047,7 @@ static void test_second_client_in_old_part(Fixture *f, gconstpointer data G_GNUC
     g_assert_cmpstr(there, !=, task_at(f, 0)->hash);
 }
 
-/* A sender that was told another receiver's name. */
+/* A sender with another receiver's export name. */
 static void test_other_export(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     add_noise(f, "one", MIB);
@@ -1089,7 +1089,7 @@ static void test_tls_other_certificate(Fixture *f, gconstpointer data G_GNUC_UNU
     remove_pki(other);
 }
 
-/* Another CA, another name, no TLS at one end or the other: each ends the copy, none is tried again. */
+/* Another CA, another name, TLS missing on either side: each ends the copy, and none is retried. */
 static void test_tls_refuses(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     if (!have_openssl())
@@ -1184,7 +1184,7 @@ static void test_receiver_refuses(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_null(vmig_receiver_start(link, MIB, socket, &f->key, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_IO);
     g_clear_error(&error);
-    /* Under a second name it may be a file of somebody else. */
+    /* With a second hard link it may be another user's file. */
     g_autofree char *second = g_build_filename(f->dir, "second", NULL);
     g_autofree char *first = g_build_filename(f->dir, "first", NULL);
     g_assert_true(g_file_set_contents(first, "his", -1, NULL));
@@ -1194,7 +1194,7 @@ static void test_receiver_refuses(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_clear_error(&error);
     g_unlink(second);
     g_unlink(first);
-    /* What qemu-nbd says is told: here that somebody has the file locked. */
+    /* qemu-nbd's message is passed on: here that the file is locked. */
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 100, .l_len = 110};
     int fd = open(part, O_RDWR | O_CLOEXEC);
     g_assert_cmpint(fcntl(fd, F_OFD_SETLK, &lock), ==, 0);
@@ -1205,12 +1205,12 @@ static void test_receiver_refuses(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     close(fd);
 }
 
-/* The server has nothing open but what it needs, and no other's environment. */
+/* The server has only the descriptors that it needs, and a clean environment. */
 static void test_receiver_is_clean(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(GError) error = NULL;
     g_autofree char *environment = NULL;
-    int leak = fcntl(STDIN_FILENO, F_DUPFD, 50); /* without FD_CLOEXEC, on purpose; above what the server is given */
+    int leak = fcntl(STDIN_FILENO, F_DUPFD, 50); /* without FD_CLOEXEC on purpose; above the server's descriptors */
     gsize length;
 
     g_setenv("VMIG_TEST_SECRET", "secret", TRUE);
@@ -1239,7 +1239,7 @@ static gpointer start_in_thread(gpointer data)
     return NULL;
 }
 
-/* PR_SET_PDEATHSIG is about the thread that forked. */
+/* PR_SET_PDEATHSIG refers to the thread that forked. */
 static void test_receiver_outlives_the_thread(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(GError) error = NULL;

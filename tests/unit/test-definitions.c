@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Proves what is said of a guest whose running definition and the one of its next start differ, and that a definition
- * that somebody else changed is left as he made it. */
+/* Tests the reports about a guest whose running definition differs from the one for its next start, and that a
+ * definition that another user changed is left unchanged. */
 #include <string.h>
 
 #include "definition/domain-xml.h"
@@ -55,7 +55,7 @@ static void test_planned(void)
     const char *planned = DOMAIN(A DISK("", "raw", "/i/b.raw", "vdb") CDROM("<source file='/m.iso'/>"));
 
     assert_planned(planned, planned, NULL);
-    assert_planned(DOMAIN(A), planned, NULL); /* detached meanwhile: it does not travel */
+    assert_planned(DOMAIN(A), planned, NULL); /* detached meanwhile: it is not migrated */
     assert_planned(DOMAIN(DISK("", "qcow2", "/i/a.vmig.qcow2", "vda")), planned, NULL);
     assert_planned(DOMAIN(A CDROM("")), planned, NULL);
     assert_planned(DOMAIN(A CDROM("<source file='/other.iso'/>")), planned, "sda (/other.iso)");
@@ -84,13 +84,13 @@ static void test_on_bases(void)
                     DOMAIN(DISK(" snapshot='external'", "qcow2", "/i/a.qcow2", "vda")));
     assert_on_bases(DOMAIN(DISK(" snapshot='no'", "qcow2", "/d/a.vmig.qcow2", "vda")), VMIG_DEST,
                     DOMAIN(DISK(" snapshot='external'", "qcow2", "/d/a.qcow2", "vda")));
-    /* What somebody else put there, or took out, is his. */
+    /* Another user's additions and removals are kept. */
     assert_on_bases(DOMAIN(DISK("", "raw", "/i/other.raw", "vda")), VMIG_SOURCE,
                     DOMAIN(DISK("", "raw", "/i/other.raw", "vda")));
     assert_on_bases(DOMAIN(CDROM("")), VMIG_SOURCE, DOMAIN(CDROM("")));
 }
 
-/* What the plan says of two definitions of one disk: a part of its message, NULL for nothing. */
+/* The plan's message for two definitions of one disk: a part of its text, NULL for none. */
 static void assert_plan(const char *live, const char *persistent, const char *word)
 {
     g_autoptr(GError) error = NULL;

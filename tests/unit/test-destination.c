@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Proves which URIs of a destination are taken, what becomes of them, and that nothing in one can become an option or
- * a command of ssh. Also the strictness of the configuration file, and ssh's argument vector. */
+/* Which destination URIs are accepted, how they are parsed, and that nothing in them can become an ssh option or
+ * command. Also the strict parsing of the configuration file, and ssh's argument vector. */
 #include <string.h>
 
 #include <glib.h>
@@ -142,7 +142,7 @@ static char **argv_for(const char *uri, const char *run_dir, const char *const *
     return vmig_ssh_link_argv(&options, error);
 }
 
-/* Behind "--" come the host and one word for the remote shell; -L has both ends; -p is ssh's port and not libvirt's. */
+/* After "--" come the host and one word for the remote shell; -L has both ends; -p is ssh's port, not libvirt's. */
 static void test_argv(void)
 {
     const char *const sockets[] = {"ram.sock", NULL};
@@ -167,7 +167,7 @@ static void test_argv(void)
     g_assert_null(strstr(tcp_line, "-L"));
 }
 
-/* A further connection: the same sockets there, other names here. */
+/* An additional connection: the same sockets there, other names here. */
 static void test_argv_further(void)
 {
     g_autoptr(GError) error = NULL;
@@ -189,7 +189,7 @@ static void test_ciphers(void)
         gboolean aes;
     } cases[] = {
         {"processor\t: 0\nflags\t\t: fpu aes avx\n", TRUE},
-        {"flags\t\t: fpu vaes avx\nflags\t\t: aes\n", FALSE}, /* the first processor's */
+        {"flags\t\t: fpu vaes avx\nflags\t\t: aes\n", FALSE}, /* only the first CPU counts */
         {"Features\t: fp asimd aes pmull\n", TRUE},
         {"Features\t: fp asimd\n", FALSE},
         {"", FALSE},
@@ -200,7 +200,7 @@ static void test_ciphers(void)
         g_assert_cmpint(vmig_cipher_text_has_aes(cases[i].text), ==, cases[i].aes);
     g_assert_nonnull(strstr(vmig_cipher_preferred(TRUE), "aes128-gcm"));
     g_assert_nonnull(strstr(vmig_cipher_preferred(FALSE), "chacha20"));
-    /* "^": nothing that the administrator allows is taken away. */
+    /* "^": nothing that the administrator permits is removed. */
     g_assert_true(*vmig_cipher_preferred(TRUE) == '^' && *vmig_cipher_preferred(FALSE) == '^');
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* doctor: the rules over facts that no host has, and the repairs on a real journal and real files. */
+/* doctor: the rules over artificial facts, and the repairs on a real journal and real files. */
 #include <errno.h>
 #include <glib/gstdio.h>
 #include <stdlib.h>
@@ -209,7 +209,7 @@ static void test_config_error(void)
     g_assert_cmpuint(findings->len, ==, 2);
 }
 
-/* Each row changes one thing of a daemon that was started at 1,000 s, process 77. */
+/* Each row changes one fact about a daemon with PID 77 that was started at 1,000 s. */
 static void test_hook_state(void)
 {
     g_autoptr(VmigHostSetup) s = good_setup();
@@ -217,7 +217,7 @@ static void test_hook_state(void)
     g_assert_cmpint(vmig_doctor_hook_state(s), ==, VMIG_HOOK_LOADED);
     s->first_hook = 1001 * SECOND;
     g_assert_cmpint(vmig_doctor_hook_state(s), ==, VMIG_HOOK_NOT_PROVEN);
-    s->first_hook = 1000 * SECOND - 1; /* too close to tell which was first */
+    s->first_hook = 1000 * SECOND - 1; /* too close to determine which was first */
     g_assert_cmpint(vmig_doctor_hook_state(s), ==, VMIG_HOOK_NOT_PROVEN);
 
     s->first_hook = 1100 * SECOND;
@@ -226,24 +226,24 @@ static void test_hook_state(void)
     s->daemon_reloaded = 1101 * SECOND;
     g_assert_cmpint(vmig_doctor_hook_state(s), ==, VMIG_HOOK_LOADED);
     s->daemon_started =
-        1102 * SECOND; /* it was another one that was reloaded, but this one began later than the hook */
+        1102 * SECOND; /* another process was reloaded, but this one started after the hook was installed */
     g_assert_cmpint(vmig_doctor_hook_state(s), ==, VMIG_HOOK_LOADED);
     s->first_hook = 1103 * SECOND;
     g_assert_cmpint(vmig_doctor_hook_state(s), ==, VMIG_HOOK_NOT_PROVEN);
 
-    s->hook_seen = 1050 * SECOND; /* without words: before the daemon's start */
+    s->hook_seen = 1050 * SECOND; /* without details: before the daemon's start */
     g_assert_cmpint(vmig_doctor_hook_state(s), ==, VMIG_HOOK_NOT_PROVEN);
     s->hook_seen = 1200 * SECOND;
     g_assert_cmpint(vmig_doctor_hook_state(s), ==, VMIG_HOOK_LOADED);
     s->seen_pid = 77;
-    s->seen_ticks = 4000; /* the number was another process's */
+    s->seen_ticks = 4000; /* the PID was another process's */
     s->seen_as_qemu = TRUE;
     g_assert_cmpint(vmig_doctor_hook_state(s), ==, VMIG_HOOK_NOT_PROVEN);
     s->seen_ticks = 5000;
     g_assert_cmpint(vmig_doctor_hook_state(s), ==, VMIG_HOOK_LOADED);
-    s->seen_as_qemu = FALSE; /* its own hook, when it looked: the guests' one was there */
+    s->seen_as_qemu = FALSE; /* its own hook, when it looked: the guests' hook existed */
     g_assert_cmpint(vmig_doctor_hook_state(s), ==, VMIG_HOOK_LOADED);
-    s->first_hook = 1201 * SECOND; /* and here it was not */
+    s->first_hook = 1201 * SECOND; /* here it did not */
     g_assert_cmpint(vmig_doctor_hook_state(s), ==, VMIG_HOOK_NOT_PROVEN);
 
     s->hook_executable = FALSE;
@@ -375,7 +375,7 @@ static VmigDoctorDomain *add_domain(VmigDoctorFacts *facts, VmigDomainXml *live,
 #define BASE "/img/web.qcow2"
 #define MARK(id) "<vmig:operation xmlns:vmig='" VMIG_METADATA_URI "' job='" id "'/>"
 
-/* Every state of the table, on both sides: what a job may have, none is forgotten. */
+/* Covers every state of the table, on both hosts: what a job may have there. */
 static void test_expected(void)
 {
     const guint base = VMIG_MAY_BE_BASE, overlay = VMIG_MAY_BE_OVERLAY, absent = VMIG_MAY_BE_ABSENT;
@@ -410,7 +410,7 @@ static void test_expected(void)
         g_assert_cmpuint(vmig_doctor_expected(job, FALSE), ==, table[i].source);
         g_assert_cmpuint(vmig_doctor_expected(job, TRUE), ==, table[i].dest);
         g_assert_cmpuint(vmig_doctor_expected(parked, FALSE), ==, table[i].source);
-        /* The merge "mirror" has no overlay on the destination. */
+        /* With --merge mirror there is no overlay on the destination. */
         g_free(job->options.merge);
         job->options.merge = g_strdup("mirror");
         g_assert_cmpuint(vmig_doctor_expected(job, FALSE), ==, table[i].source);
@@ -493,12 +493,12 @@ static void test_domain_missing(void)
     add_domain(facts, definition("", BASE, FALSE, ""), NULL);
     vmig_doctor_job_rules(facts, early);
     assert_problem(early, "job-domain", "knows", VMIG_FIX_NONE);
-    g_clear_pointer(&facts->domains, g_ptr_array_unref); /* libvirt does not tell: nothing is guessed */
+    g_clear_pointer(&facts->domains, g_ptr_array_unref); /* libvirt cannot be queried: nothing is guessed */
     vmig_doctor_job_rules(facts, silent);
     g_assert_null(find(silent, "job-domain"));
 }
 
-/* The token is read before the guest on the source and after it on the destination. */
+/* The token is read before the guest on the source, and after it on the destination. */
 static void test_two_owners(void)
 {
     static const struct {
@@ -575,7 +575,7 @@ static void test_journal_errors(void)
         vmig_fail(&facts->journal_error, table[i].code, table[i].hint, "bad");
         add_domain(facts, definition("", OVERLAY, TRUE, MARK(ID)), NULL);
         vmig_doctor_job_rules(facts, findings);
-        vmig_doctor_leftover_rules(facts, findings); /* of jobs that nobody knows nothing is said */
+        vmig_doctor_leftover_rules(facts, findings); /* nothing is reported about unknown jobs */
         g_assert_cmpuint(findings->len, ==, 1);
         const VmigFinding *f = findings->pdata[0];
         g_assert_cmpstr(f->code, ==, table[i].finding);
@@ -583,7 +583,7 @@ static void test_journal_errors(void)
     }
 }
 
-/* --- what is left --- */
+/* --- leftovers --- */
 
 static void test_nothing_left(void)
 {
@@ -633,7 +633,7 @@ static void test_files(void)
             g_autoptr(GPtrArray) findings = new_findings();
             VmigDoctorJob *job = add_job(facts, ID, "ROLLED_BACK", "source");
             add_listed(job, OVERLAY, table[i].kind, table[i].state);
-            add_found(facts, OVERLAY, ID); /* the same file: told once */
+            add_found(facts, OVERLAY, ID); /* the same file: reported once */
             if (used)
                 add_domain(facts, definition("", OVERLAY, TRUE, ""), NULL);
             vmig_doctor_leftover_rules(facts, findings);
@@ -651,7 +651,7 @@ static void test_stray_files(void)
     g_autoptr(GPtrArray) only = new_findings();
 
     add_job(facts, ID, "COPY", "source");
-    add_found(facts, OVERLAY, ID); /* of an unfinished job: it needs it */
+    add_found(facts, OVERLAY, ID); /* of an unfinished job, which needs it */
     add_found(facts, "/img/\nb.vmig-" OTHER ".qcow2", OTHER);
     vmig_doctor_leftover_rules(facts, findings);
     g_assert_cmpuint(count(findings, "stray-file"), ==, 1);
@@ -665,8 +665,8 @@ static void test_stray_files(void)
     g_assert_nonnull(find(only, "scan"));
 }
 
-/* A disk that a definition may name does not go while nobody can tell: without libvirt, or with a definition that
- * cannot be read. What never is a disk does. */
+/* A disk that a definition may name is not removed while this is unknown: without libvirt, or with an unreadable
+ * definition. A file that is never a disk is removed. */
 static void test_files_of_unknown_users(void)
 {
     for (int silent = 0; silent < 2; silent++) {
@@ -687,7 +687,7 @@ static void test_files_of_unknown_users(void)
     }
 }
 
-/* A job that ended while we looked left its files behind for a moment only. */
+/* Files of a job that ended during the check were leftovers only for a moment. */
 static void test_busy(void)
 {
     g_autoptr(VmigDoctorFacts) facts = job_facts();
@@ -733,7 +733,7 @@ static void test_folders(void)
     }
 }
 
-/* The fence of a job that is not known may be what keeps a second copy from running. */
+/* The fence of an unknown job may be what keeps a second copy from running. */
 static void test_guards(void)
 {
     static const struct {
@@ -768,9 +768,9 @@ static void test_guards(void)
 static void test_metadata(void)
 {
     static const struct {
-        const char *state; /* of the job; NULL: it is not known */
+        const char *state; /* of the job; NULL: unknown */
         const char *top;
-        gboolean file; /* there is a file of that job somewhere */
+        gboolean file; /* a file of that job exists */
         gboolean found;
         VmigFix fix;
     } table[] = {
@@ -795,7 +795,7 @@ static void test_metadata(void)
     }
 }
 
-/* A clone of a guest takes the mark of the original's job along. */
+/* A clone of a guest also has the mark of the original's job. */
 static void test_metadata_of_another(void)
 {
     g_autoptr(VmigDoctorFacts) facts = job_facts();
@@ -809,7 +809,7 @@ static void test_metadata_of_another(void)
     assert_problem(findings, "metadata", "another guest", VMIG_FIX_METADATA);
 }
 
-/* The overlay of a finished job is stale: no word of committing it. */
+/* The overlay of a finished job is stale: doctor must not suggest committing it. */
 static void test_overlay_in_chain(void)
 {
     for (int known = 0; known < 2; known++) {
@@ -852,7 +852,7 @@ static void test_snapshot_no(void)
         g_autoptr(GPtrArray) findings = new_findings();
         VmigDoctorJob *job = add_job(facts, ID, table[i].state, table[i].role);
         ((VmigDisk *)job->job->disks->pdata[0])->snapshot = g_strdup(table[i].before);
-        add_job(facts, OTHER, "DONE", "destination"); /* an older one: it has no say */
+        add_job(facts, OTHER, "DONE", "destination"); /* an older one: irrelevant */
         add_domain(facts, definition(table[i].attribute, BASE, FALSE, ""),
                    definition(table[i].attribute, BASE, FALSE, ""));
         vmig_doctor_leftover_rules(facts, findings);
@@ -862,7 +862,7 @@ static void test_snapshot_no(void)
     }
 }
 
-/* --- on a real journal and real files --- */
+/* --- with a real journal and real files --- */
 
 typedef struct {
     char *dir, *images, *state, *run, *config;
@@ -953,7 +953,7 @@ static gboolean repair(const Host *h, const char *path)
     return vmig_doctor_repair(facts, &request, config, &finding, NULL);
 }
 
-/* The part goes, the overlay that nobody called redundant stays, and so does everything else. */
+/* The part is removed; the overlay, which was not declared redundant, and everything else stay. */
 static void test_fix_files(Host *h, G_GNUC_UNUSED gconstpointer data)
 {
     g_autoptr(GError) error = NULL;
@@ -988,7 +988,7 @@ static void test_fix_files(Host *h, G_GNUC_UNUSED gconstpointer data)
     g_assert_cmpuint(count(after, "leftover-file"), ==, 2);
     g_assert_cmpint(find(after, "leftover-file")->fix, ==, VMIG_FIX_NONE);
 
-    /* With it the gate gives what the job called redundant, and nothing else. */
+    /* With libvirt the gate releases what the job called redundant, and nothing else. */
     g_assert_false(repair(h, overlay));
     g_assert_false(repair(h, stray));
     g_assert_false(repair(h, foreign));
@@ -1011,7 +1011,7 @@ static gboolean repair_journal(const Host *h, const char *path, GError **error)
     return ok;
 }
 
-/* Damage was seen. At the repair the journal fails for another reason: then it stays where it is. */
+/* Damage was found. If the journal fails for another reason at the repair, it stays where it is. */
 static void test_fix_journal_other_cause(Host *h, G_GNUC_UNUSED gconstpointer data)
 {
     g_autoptr(GError) error = NULL;
@@ -1031,7 +1031,7 @@ static void test_fix_journal_other_cause(Host *h, G_GNUC_UNUSED gconstpointer da
     g_assert_false(exists(path));
 }
 
-/* Between the look and the repair somebody put another file there: the gate keeps it. */
+/* The file was replaced between the check and the repair: the gate keeps the new one. */
 static void test_fix_exchanged(Host *h, G_GNUC_UNUSED gconstpointer data)
 {
     g_autoptr(GError) error = NULL;
@@ -1065,7 +1065,7 @@ static char *make_run_folder(const Host *h, const char *id, gint64 age)
     g_snprintf(address.sun_path, sizeof address.sun_path, "%s/nbd.sock", path);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     g_assert_cmpint(bind(fd, (struct sockaddr *)&address, sizeof address), ==, 0);
-    close(fd); /* the name stays, and nobody listens */
+    close(fd); /* the name stays, without a listener */
     g_assert_cmpint(utime(path, &times), ==, 0);
     return path;
 }
@@ -1092,7 +1092,7 @@ static void test_fix_folders(Host *h, G_GNUC_UNUSED gconstpointer data)
     g_assert_cmpuint(count(fixed, "run-folder"), ==, 2);
 }
 
-/* doctor says what every command says of the journal of an older version, and --fix leaves it alone. */
+/* doctor reports an older version's journal as every command does, and --fix leaves it alone. */
 static void test_older_journal(Host *h, G_GNUC_UNUSED gconstpointer data)
 {
     g_autofree char *path = g_build_filename(h->state, "journal.db", NULL);
@@ -1141,13 +1141,13 @@ static void test_fix_journal(Host *h, G_GNUC_UNUSED gconstpointer data)
     g_assert_nonnull(strstr(find(fixed, "journal-damaged")->repair, "forgotten"));
     g_assert_false(exists(path));
     g_assert_true(exists(stray));
-    g_autoptr(GPtrArray) after = run(h, TRUE); /* what the journal knew is unknown now, and stays */
+    g_autoptr(GPtrArray) after = run(h, TRUE); /* what the journal listed is unknown now, and stays */
     g_assert_cmpint(find(after, "journal")->severity, ==, VMIG_SEVERITY_OK);
     assert_problem(after, "stray-file", "does not know", VMIG_FIX_NONE);
     g_assert_true(exists(stray));
 }
 
-/* Without --fix nothing is made either. */
+/* Without --fix nothing is created either. */
 static void test_changes_nothing(Host *h, G_GNUC_UNUSED gconstpointer data)
 {
     g_autoptr(GPtrArray) findings = run(h, FALSE);

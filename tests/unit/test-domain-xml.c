@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Domain and snapshot XML: what is read from it, what a rewrite changes and what not, and what is refused.
+/* Domain and snapshot XML: what is read from it, what a rewrite changes and keeps, and what is refused.
  *
- * golden/ holds inputs as libvirt 9.0 writes them and what each rewrite makes of them. VMIG_GOLDEN_UPDATE=1 writes the
- * expected files anew; read the difference before it is committed. */
+ * golden/ contains inputs as libvirt 9.0 writes them, and the result of each rewrite. VMIG_GOLDEN_UPDATE=1 rewrites the
+ * expected files; review the difference before committing it. */
 #include <glib.h>
 #include <libxml/xmlerror.h>
 #include <string.h>
@@ -107,7 +107,7 @@ static VmigDomainXml *parse_good(const char *text)
     return xml;
 }
 
-/* Proves that the facts of a whole guest are read, escapes resolved. */
+/* The facts of a whole guest are read, with escapes resolved. */
 static void test_facts(void)
 {
     g_autofree char *text = load("live.xml");
@@ -171,7 +171,7 @@ static void test_disks(void)
     g_assert_null(vmig_domain_xml_disk(xml, "vdz"));
 }
 
-/* Proves that one file more, less, other or not looked at is told from the expected chain. */
+/* A chain with one file more, less, different or unchecked does not match the expected one. */
 static void test_chain_matches(void)
 {
     g_autofree char *text = load("live.xml");
@@ -194,7 +194,7 @@ static void test_chain_matches(void)
     g_assert_false(vmig_domain_disk_chain_matches(live, disk->overlay, disk->files, VMIG_SOURCE));
 }
 
-/* The right files without the end: libvirt did not say that nothing lies below. */
+/* The right files without the end: libvirt did not report that nothing lies below. */
 static void test_chain_without_end(void)
 {
     static const char text[] =
@@ -211,7 +211,7 @@ static void test_chain_without_end(void)
     g_assert_false(vmig_domain_disk_chain_matches(live, "/o", disk->files, VMIG_SOURCE));
 }
 
-/* Attributes come out in double quotes; beyond that a rewrite that changes nothing changes nothing. */
+/* Attributes are written with double quotes; apart from that, a rewrite without changes changes nothing. */
 static void test_round_trip(void)
 {
     static const char *const names[] = {"live.xml", "persistent.xml", "declared.xml"};
@@ -254,7 +254,7 @@ static void check_destination(const char *input, const char *merge, gboolean liv
 
     g_assert_no_error(error);
     assert_golden(out, golden);
-    /* Doing it again to its own result changes nothing: our element is replaced, not added. */
+    /* Repeating it on its own result changes nothing: vmig-snap's element is replaced, not added. */
     g_autofree char *again = vmig_domain_xml_for_destination(out, job, live, &error);
     g_assert_no_error(error);
     g_assert_cmpstr(again, ==, out);
@@ -331,7 +331,7 @@ static void test_snapshot_for_destination(void)
 
     g_assert_no_error(error);
     assert_golden(out, "dest.snapshot.xml");
-    /* What libvirt would remember is the same. */
+    /* libvirt would store the same. */
     g_autoptr(VmigSnapshot) before = vmig_snapshot_from_xml(text, &error);
     g_assert_no_error(error);
     g_autoptr(VmigSnapshot) after = vmig_snapshot_from_xml(out, &error);
@@ -339,13 +339,13 @@ static void test_snapshot_for_destination(void)
     g_assert_cmpstr(before->name, ==, "vor dem \"Update\" & so\nzweite Zeile");
     g_assert_cmpstr(after->name, ==, before->name);
     g_assert_cmpstr(after->parent, ==, "clean-é");
-    /* Nothing of it is at home any more, so a second time it is the very same text. */
+    /* All paths are the destination's now, so a second rewrite gives exactly the same text. */
     g_autofree char *again = vmig_snapshot_xml_for_destination(out, job, &error);
     g_assert_no_error(error);
     g_assert_cmpstr(again, ==, out);
 }
 
-/* Same paths on both hosts: libvirt gets back, byte for byte, what it gave. */
+/* With the same paths on both hosts, libvirt gets back exactly what it returned. */
 static void test_snapshot_unchanged(void)
 {
     g_autofree char *text = load("snapshot.xml");
@@ -365,7 +365,7 @@ static void test_snapshot_unchanged(void)
     g_assert_cmpstr(out, ==, text);
 }
 
-/* Two files that swap names are swapped, not both moved to one. */
+/* Two files that swap names are swapped, not both moved to one name. */
 static void test_snapshot_swap(void)
 {
     static const char text[] = "<domainsnapshot><disks><disk name='a'><source file='/1'/></disk><disk name='b'>"
@@ -519,7 +519,7 @@ static void test_bad_small(void)
                "second <source>");
 }
 
-/* Nothing outside is read and nothing is blown up: a DOCTYPE ends it. */
+/* No external entity is read and none is expanded: a DOCTYPE is an error. */
 static void test_doctype(void)
 {
     assert_bad("<!DOCTYPE domain><domain/>", "DOCTYPE");
@@ -560,7 +560,7 @@ static void test_bad_large(void)
     assert_bad(chain, "cannot be parsed");
     assert_bad(wide, "too many");
     assert_bad(text, "longer than 16 MiB");
-    assert_bad(inside, "cannot be parsed"); /* 15 MiB: below our limit, above libxml2's for one text */
+    assert_bad(inside, "cannot be parsed"); /* 15 MiB: below this limit, above libxml2's for one text */
     assert_bad(attributes->str, "too many");
 }
 
@@ -624,7 +624,7 @@ int main(int argc, char **argv)
     guint printed = 0;
 
     g_test_init(&argc, &argv, NULL);
-    /* libxml2 prints through this; a library never prints. */
+    /* libxml2 prints through this; a library must not print. */
     xmlSetGenericErrorFunc(&printed, count_error);
     g_test_add_func("/domain-xml/facts", test_facts);
     g_test_add_func("/domain-xml/disks", test_disks);

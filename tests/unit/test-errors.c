@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Error codes: names that scripts may rely on, and hints that survive being passed on. */
+/* Error codes: names that scripts may rely on, and hints that are kept when an error is passed on. */
 #include <errno.h>
 #include <gio/gio.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The gate: every way to be refused leaves the file where it is, and every step can be repeated. */
+/* The gate: after every refusal the file is still there, and every step can be repeated. */
 #include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
@@ -25,7 +25,7 @@ typedef struct {
     VmigJournal *journal;
 } Fixture;
 
-/* Faults: the descriptor calls that no disk here fails on demand. */
+/* Faults: makes system calls fail that no disk here fails on demand. */
 static int fail_fsync; /* the nth from now fails */
 static int fail_pread;
 static int fail_statx;
@@ -74,7 +74,7 @@ int fsync(int fd)
 
 ssize_t pread(int fd, void *buffer, size_t length, off_t offset)
 {
-    /* The header of an image has 64 bytes; SQLite reads pages. */
+    /* The header of an image is 64 bytes; SQLite reads pages. */
     if (length == 64 && fail_pread > 0 && --fail_pread == 0) {
         errno = EIO;
         return -1;
@@ -197,7 +197,7 @@ static void other_ino(VmigJournalFile *row)
     row->ino++;
 }
 
-/* From the intent to the end, each step twice. */
+/* From the intent to the end, with each step done twice. */
 static void test_life(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     g_autofree char *path = image(f, "vda." ID ".overlay");
@@ -342,7 +342,7 @@ static void test_identity(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_true(exists(path) && exists(third) && exists(fourth) && !exists(second));
 }
 
-/* The process died after it made the file and before it could say so. */
+/* The process died after it made the file and before it recorded that. */
 static void test_died_before_made(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     const char *kinds[] = {"part", "hold", "overlay", "copy"};
@@ -392,7 +392,7 @@ static void test_sockets(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     make(file, "x");
     assert_gate("another type", vmig_gate_made(f->journal, ID, file, &error_));
     assert_gate("another type", vmig_gate_remove(f->journal, ID, file, &error_));
-    /* The folder is gone with a reboot. */
+    /* The folder vanished at a reboot. */
     g_assert_cmpint(rmdir(run), ==, 0);
     assert_ok(vmig_gate_intend(f->journal, ID, in_run, "socket", &error_));
     assert_ok(vmig_gate_remove(f->journal, ID, in_run, &error_));
@@ -489,8 +489,8 @@ static void test_rename(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     assert_gate("gone", vmig_gate_rename(f->journal, ID, overlay, over2, &error_));
 }
 
-/* A base copy is a part again, what was proven of it is so no more, and it becomes a base copy a second time; also
- * where the process died before the rename, and before it could record it. */
+/* A base copy becomes a part again, and its proof is discarded; then it becomes a base copy a second time. Also if the
+ * process died before the rename, or before recording it. */
 static void test_part_again(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     g_autofree char *part = made(f, "vda.part", "part");
@@ -514,11 +514,11 @@ static void test_part_again(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     }
     g_assert_cmpint(stat(base_copy, &after), ==, 0);
     g_assert_cmpuint(after.st_ino, ==, before.st_ino);
-    /* Not over another file. */
+    /* Does not replace another file. */
     make(part, "not ours");
     assert_fails(VMIG_ERROR_DESTINATION_EXISTS, vmig_gate_rename(f->journal, ID, base_copy, part, &error_));
     g_unlink(part);
-    /* The name was given, and nobody could record it; as a part it goes without a word. */
+    /* The rename was done but not recorded; as a part it is removed without complaint. */
     moved = image(f, "moved");
     g_assert_cmpint(rename(base_copy, moved), ==, 0);
     make(base_copy, "not ours either");
@@ -530,7 +530,7 @@ static void test_part_again(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_false(exists(part));
 }
 
-/* The journal has rows that do not belong together: nothing is taken for a rename that was done. */
+/* The journal has rows that do not match: nothing is mistaken for a rename that was done. */
 static void test_rename_disagrees(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     g_autofree char *gone = made(f, "gone", "part");
@@ -551,7 +551,7 @@ static void test_rename_disagrees(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     assert_gate("not recorded as made", vmig_gate_rename(f->journal, ID, gone, other, &error_));
     assert_ok(vmig_gate_intend(f->journal, ID, intended, "copy", &error_));
     assert_gate("as another file", vmig_gate_rename(f->journal, ID, part, intended, &error_));
-    /* The intent is there, and the file is neither here nor there, or another one is there. */
+    /* The intent is recorded, but the file is in neither place, or another file is there. */
     g_autoptr(VmigJournalFile) row = NULL;
     assert_ok(vmig_journal_file_get(f->journal, ID, part, &row, &error_));
     g_autoptr(VmigJournalFile) to = vmig_journal_file_new(ID, away, "copy", "intended");
@@ -566,7 +566,7 @@ static void test_rename_disagrees(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_true(exists(away));
 }
 
-/* The folder of a file that was made is gone: so is the file. */
+/* If the folder of a file is gone, so is the file. */
 static void test_no_folder(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     g_autofree char *folder = image(f, "sub");
@@ -578,7 +578,7 @@ static void test_no_folder(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     assert_ok(vmig_gate_remove(f->journal, ID, path, &error_));
 }
 
-/* Died between intent and rename, and between rename and record. */
+/* The process died between intent and rename, or between rename and record. */
 static void test_rename_died(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     for (int renamed = 0; renamed < 2; renamed++) {
@@ -657,7 +657,7 @@ static void test_header_unreadable(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_false(exists(path));
 }
 
-/* What happens between the look and the act, or to the look itself. */
+/* Changes between the check and the action, or failures of the check itself. */
 static void test_looks_fail(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     g_autofree char *part = made(f, "a.part", "part");
@@ -682,7 +682,7 @@ static void test_no_births(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 
     no_births = TRUE;
     g_autofree char *path = made(f, "a.part", "part");
-    /* The number alone has to do, in the same boot. */
+    /* Within one boot the inode number alone must suffice. */
     make(other, "not ours");
     assert_ok(vmig_gate_remove(f->journal, ID, known, &error_));
     change_row(f, path, other_boot);
@@ -716,12 +716,12 @@ static void test_mounts(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     assert_gate("another file system", vmig_gate_remove(f->journal, ID, path, &error_));
     g_autoptr(GPtrArray) left = vmig_gate_list(f->journal, ID, NULL);
     g_assert_cmpuint(left->len, >, 0);
-    /* After a reboot the numbers are others, and it cannot be told. */
+    /* After a reboot the numbers differ, and it cannot be determined. */
     change_row(f, path, other_boot);
     assert_ok(vmig_gate_remove(f->journal, ID, path, &error_));
 }
 
-/* Whatever the journal cannot read or write, no file goes without it. */
+/* Whatever the journal cannot read or write, no file is removed without it. */
 static void test_journal_fails(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     g_autofree char *path = made(f, "a.part", "part");
@@ -737,12 +737,12 @@ static void test_journal_fails(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     assert_fails_saying(VMIG_ERROR_JOURNAL, "", vmig_gate_rename(f->journal, ID, path, base_copy, &error_));
     g_assert_true(exists(path) && !exists(base_copy));
     assert_fails_saying(VMIG_ERROR_JOURNAL, "", vmig_gate_intend(f->journal, ID, fresh, "part", &error_));
-    /* Gone, but not recorded: the next one finds it missing. */
+    /* Removed, but not recorded: the next attempt finds it missing. */
     assert_fails_saying(VMIG_ERROR_JOURNAL, "", vmig_gate_remove(f->journal, ID, path, &error_));
     vmig_journal_close(f->journal);
     f->journal = vmig_journal_open(journal_path, NULL, NULL);
     assert_ok(vmig_gate_remove(f->journal, ID, path, &error_));
-    /* A damaged file: no row, no delete. */
+    /* A damaged journal: without a row nothing is deleted. */
     g_autofree char *path2 = made(f, "b.part", "part");
     int fd = open(journal_path, O_RDWR);
     g_autofree char *noise = g_strnfill(4096, 'x');
@@ -761,7 +761,7 @@ static void test_journal_fails(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_true(exists(path2));
 }
 
-/* The journal is of before the switchover: what it has of the temporary files may be of an earlier try, or nothing. */
+/* The journal is from before the switchover: its rows of temporary files may be of an earlier attempt, or missing. */
 static void test_catch_up(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     g_autofree char *overlay = made(f, "vda." ID ".overlay", "overlay");
@@ -811,7 +811,7 @@ static void test_catch_up(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_true(!exists(overlay) && !exists(hold) && exists(nameless));
 }
 
-/* A copy under an overlay's name stays a copy: what is an overlay may be committed. */
+/* A base copy with an overlay's name stays a base copy, because an overlay may be committed. */
 static void test_catch_up_another_kind(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     g_autofree char *base_copy = made(f, "vda." ID ".overlay", "copy");

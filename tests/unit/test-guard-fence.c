@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Taking the fences of several overlays, when one of them gets its writer back between the guard's look and the take.
- * The fences are put together by hand, because no program can be timed into that gap. */
+/* Takes the fences of several overlays while one of them is reopened between the guard's check and the take. The fences
+ * are constructed by hand, because no program can be timed into that gap. */
 #include <fcntl.h>
 #include <glib/gstdio.h>
 #include <unistd.h>
@@ -16,7 +16,7 @@ typedef struct {
     VmigGuard guard;
 } Fixture;
 
-/* Each is as its thread leaves it once QEMU has let go of the image. */
+/* Each is as its thread leaves it after QEMU has released the image. */
 static void set_up(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     f->dir = g_strdup("/var/tmp/vmig-fence-XXXXXX");
@@ -49,7 +49,7 @@ static void tear_down(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_free(f->dir);
 }
 
-/* As QEMU has an image that it writes to. */
+/* Locks it like a QEMU that writes to the image. */
 static int write_to(const char *path)
 {
     struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = VMIG_LOCK_WRITE, .l_len = 1};
@@ -88,7 +88,7 @@ static void test_all(Fixture *f, gconstpointer data G_GNUC_UNUSED)
         g_assert_true(is_fenced(f->paths[i]));
 }
 
-/* None is held, on none is the lock left, and a writer that goes again changes nothing. */
+/* None is held, no lock is left behind, and the writer's departure changes nothing. */
 static void test_none(Fixture *f, gconstpointer data)
 {
     int writer = write_to(f->paths[GPOINTER_TO_UINT(data)]);

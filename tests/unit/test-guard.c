@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The guard against real QEMU programs. This program is its own guard: `test-guard agent --guard SOCKET`. */
+/* The guard against real QEMU programs. This program is also the guard: `test-guard agent --guard SOCKET`. */
 #include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
@@ -77,7 +77,7 @@ static int guard_pid(Fixture *f)
     return pid;
 }
 
-/* Opens the image with QEMU's own code; TRUE if that works. */
+/* Opens the image with QEMU's own code; TRUE on success. */
 static gboolean qemu_can(Fixture *f, gboolean write, char **says)
 {
     g_autofree char *file = g_strdup_printf("file:%s", f->image);
@@ -111,7 +111,7 @@ static Holder hold(Fixture *f, gboolean write)
     g_spawn_async_with_pipes(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL,
                              &holder.pid, &holder.in, &holder.out, NULL, &error);
     g_assert_no_error(error);
-    g_assert_cmpint(read(holder.out, &prompt, 1), ==, 1); /* "qemu-io>": it has the image */
+    g_assert_cmpint(read(holder.out, &prompt, 1), ==, 1); /* "qemu-io>": it has opened the image */
     return holder;
 }
 
@@ -161,7 +161,7 @@ static void test_freeze(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     start(f);
     g_assert_true(qemu_can(f, TRUE, NULL));
     g_assert_true(vmig_guard_freeze(f->socket, paths, &error));
-    g_assert_true(vmig_guard_freeze(f->socket, paths, &error)); /* again is nothing */
+    g_assert_true(vmig_guard_freeze(f->socket, paths, &error)); /* repeating it changes nothing */
     g_assert_no_error(error);
     g_assert_false(qemu_can(f, TRUE, &says));
     g_assert_nonnull(strstr(says, "Failed to get \"write\" lock"));
@@ -182,7 +182,7 @@ static void test_freeze_finds_writer(Fixture *f, gconstpointer data G_GNUC_UNUSE
     g_assert_nonnull(strstr(error->message, f->image));
     g_clear_error(&error);
     release(&writer);
-    /* All or none: the first is let go again when the second cannot be had. */
+    /* All or none: the first is released again if the second cannot be held. */
     g_assert_false(vmig_guard_freeze(f->socket, missing, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_IO);
     g_assert_true(qemu_can(f, TRUE, NULL));
@@ -196,7 +196,7 @@ static void test_fence(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
     start(f);
     g_assert_true(vmig_guard_fence_take(f->socket, 0, &held, &error));
-    g_assert_false(held); /* nothing is armed: nothing is fenced */
+    g_assert_false(held); /* nothing is armed, so nothing is fenced */
     Holder writer = hold(f, TRUE);
     g_assert_true(vmig_guard_fence_arm(f->socket, paths, &error));
     g_assert_true(vmig_guard_fence_arm(f->socket, paths, &error));
@@ -211,7 +211,7 @@ static void test_fence(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_true(held);
     g_assert_cmpint(g_get_monotonic_time() - before, <, 30 * G_USEC_PER_SEC);
     g_assert_false(qemu_can(f, TRUE, NULL));
-    g_assert_true(qemu_can(f, FALSE, NULL)); /* readers are welcome */
+    g_assert_true(qemu_can(f, FALSE, NULL)); /* reading is permitted */
     VmigImageLocks locks = probe(f);
     g_assert_false(locks.writer);
     g_assert_true(locks.frozen);
@@ -238,8 +238,8 @@ static void await_free(Fixture *f)
     await_status(f, "free 1");
 }
 
-/* A migration that fails at its end: QEMU takes its images back, and must get them; the fence is never got after that,
- * even when that QEMU is gone too. Only arming it anew forgets it. */
+/* A migration that fails at its end: QEMU takes its images back, and must get them. The fence can never be taken after
+ * that, even after that QEMU is gone, too. Only arming it anew resets this. */
 static void test_fence_notices_that_it_was_taken_back(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     const char *paths[] = {f->image, NULL};
@@ -268,7 +268,7 @@ static void test_fence_notices_that_it_was_taken_back(Fixture *f, gconstpointer 
     g_assert_no_error(error);
 }
 
-/* Also where that QEMU is gone again before anybody asks for the fence: only the guard has seen it. */
+/* Also if that QEMU is gone again before the fence is taken: only the guard has seen it. */
 static void test_fence_notices_a_short_return(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     const char *paths[] = {f->image, NULL};
@@ -288,7 +288,7 @@ static void test_fence_notices_a_short_return(Fixture *f, gconstpointer data G_G
     g_assert_false(held);
 }
 
-/* Two overlays: while one of them has its QEMU again, none is taken. */
+/* Two overlays: while QEMU has one of them open again, none is taken. */
 static void test_fence_takes_all_or_none(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autofree char *second = g_build_filename(f->dir, "second.qcow2", NULL);
@@ -329,7 +329,7 @@ static void test_fence_is_dropped_while_it_waits(Fixture *f, gconstpointer data 
     g_assert_true(qemu_can(f, TRUE, NULL));
 }
 
-/* Two clients at once: one that waits does not keep another from its answer. */
+/* Two clients in parallel: one that waits does not block the other's reply. */
 static gpointer wait_for_fence(gpointer data)
 {
     Fixture *f = data;
@@ -369,7 +369,7 @@ static void test_outlives_its_parent(Fixture *f, gconstpointer data G_GNUC_UNUSE
     g_assert_cmpint(guard, !=, pid);
     g_assert_cmpint(getsid(guard), !=, getsid(0));
     g_assert_false(qemu_can(f, TRUE, NULL));
-    start(f); /* a second one is the first */
+    start(f); /* starting a second one finds the first */
     g_assert_cmpint(guard_pid(f), ==, guard);
     g_assert_false(qemu_can(f, TRUE, NULL));
 }
@@ -435,8 +435,8 @@ static void test_frozen_guard_times_out(Fixture *f, gconstpointer data G_GNUC_UN
     kill(pid, SIGCONT);
 }
 
-/* Without CAP_SYS_NICE, as in a unit with RestrictRealtime=yes, a thread may not come before others: the guard says so.
- * Where this process may itself, its guard may too. */
+/* Without CAP_SYS_NICE, as in a unit with RestrictRealtime=yes, a thread cannot have real-time priority: the guard
+ * reports that. If this process can, its guard can, too. */
 static void test_says_that_it_is_slow(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     struct sched_param param = {.sched_priority = 1}, before = {0};
@@ -454,7 +454,7 @@ static void test_says_that_it_is_slow(Fixture *f, gconstpointer data G_GNUC_UNUS
         g_assert_no_error(error);
     }
     g_assert_cmpint(setrlimit(RLIMIT_RTPRIO, &none), ==, 0);
-    (void)prctl(PR_CAPBSET_DROP, CAP_SYS_NICE, 0, 0, 0); /* refused to who has no such right, and so has none to lose */
+    (void)prctl(PR_CAPBSET_DROP, CAP_SYS_NICE, 0, 0, 0); /* fails only if the capability is missing anyway */
     start(f);
     g_assert_true(vmig_guard_slow(f->socket, &why, &error));
     g_assert_no_error(error);
@@ -484,6 +484,6 @@ int main(int argc, char **argv)
     add("/guard/stale-socket", test_stale_socket);
     add("/guard/refusals", test_refusals);
     add("/guard/frozen-guard-times-out", test_frozen_guard_times_out);
-    add("/guard/says-that-it-is-slow", test_says_that_it_is_slow); /* the last: it gives a right away */
+    add("/guard/says-that-it-is-slow", test_says_that_it_is_slow); /* last, because it drops a capability */
     return g_test_run();
 }

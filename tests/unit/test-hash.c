@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The tree hash: what it is by its definition, written a second time here, and that nothing else changes it. */
+/* The tree hash: compared with a second implementation of its definition, and unaffected by anything else. */
 #include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
@@ -126,7 +126,7 @@ static void gmac(const guint8 *data, gsize size, guint8 ret[16])
     memcpy(ret + 8, &low, 8);
 }
 
-/* The definition in file-hash.h, in the plainest words. */
+/* The definition in file-hash.h, implemented as plainly as possible. */
 static char *expected(const guint8 *data, guint64 size)
 {
     g_autoptr(GByteArray) all = g_byte_array_new();
@@ -168,7 +168,7 @@ static void test_definition(void)
     }
 }
 
-/* It crosses hosts, and is in journals: a fixed answer, so that it cannot change unseen. */
+/* It is sent between hosts and stored in journals: a fixed result ensures that it cannot change unnoticed. */
 static void test_fixed_answer(void)
 {
     File file = make_file(10);
@@ -179,7 +179,7 @@ static void test_fixed_answer(void)
     drop_file(&file);
 }
 
-/* Another key, another hash: what is learned of one job's says nothing of another's. */
+/* Another key gives another hash: one job's hashes reveal nothing about another's. */
 static void test_key_matters(void)
 {
     guint8 digests[2][VMIG_HASH_BYTES];
@@ -225,8 +225,8 @@ static void test_bad_keys(void)
     }
 }
 
-/* GMAC is linear in the data: changes in two blocks, one of them 16 bytes nearer to the end, would cancel out under
- * every key if the blocks' hashes were summed up by GMAC again. */
+/* GMAC is linear in the data: if GMAC also combined the blocks' hashes, changes in two blocks, one of them 16 bytes
+ * nearer to the end, would cancel out under every key. */
 static void test_changes_do_not_cancel_out(void)
 {
     guint64 size = 2 * VMIG_HASH_BLOCK;
@@ -349,7 +349,7 @@ static void test_wrong_size(void)
 
 typedef struct {
     File file;
-    guint64 size; /* to give it at the first call */
+    guint64 size; /* to set at the first call */
     guint calls;
     GCancellable *cancellable;
 } Meddler;
@@ -364,7 +364,7 @@ static void meddle(gpointer user, guint64 done G_GNUC_UNUSED, guint64 total G_GN
         g_cancellable_cancel(meddler->cancellable);
 }
 
-/* progress() is called for the last time before the size is looked at again. */
+/* The last progress() call comes before the size is checked again. */
 static void test_size_changes(void)
 {
     for (gint change = -1; change <= 1; change += 2) {
@@ -389,7 +389,7 @@ static void test_cancel(void)
     drop_file(&file);
 }
 
-/* A terabyte of nothing must cost next to nothing. */
+/* A terabyte of holes must cost next to nothing. */
 static void test_huge_hole(void)
 {
     guint64 size = G_GUINT64_CONSTANT(1) << 40;
@@ -441,7 +441,7 @@ static gboolean appears(const VmigTreeHash *hash, guint64 index, gint64 limit)
     return TRUE;
 }
 
-/* Only what is written to its end; neither what is reserved nor what is half there. */
+/* Hashes only completely written blocks, not reserved or partly written ones. */
 static void test_behind(void)
 {
     guint64 size = 4 * VMIG_HASH_BLOCK + 4096;

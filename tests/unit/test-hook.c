@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The hook: what it lets libvirt do, row by row; what it reads; when it wakes resume. */
+/* The hook: what it permits libvirt to do, row by row; what it reads; when it starts resume. */
 #include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
@@ -31,7 +31,7 @@
 /* --- the table --- */
 
 enum { SRC, DST };
-/* What a row may have beside its columns. */
+/* Flags of a row besides its columns. */
 enum { HANDED = 1, PIVOTED = 2, NO_OVERLAYS = 4, BUSY = 8, INCOMING = 16 };
 
 static const struct {
@@ -42,7 +42,7 @@ static const struct {
     VmigHookChain chain;
     VmigHookVerdict verdict;
 } rows[] = {
-    /* The stale twin: whatever the state, the files and the lock. */
+    /* The stale twin is refused in any state, with any files and lock. */
     {SRC, DST, S(MIGRATE), HANDED, C(OVERLAYS), V(TWIN)},
     {SRC, DST, S(ACTIVATE), HANDED | BUSY, C(OVERLAYS), V(TWIN)},
     {SRC, DST, S(COMMIT), HANDED, C(BASES), V(TWIN)},
@@ -51,14 +51,14 @@ static const struct {
     {SRC, DST, S(REDEFINE), HANDED, C(OTHER), V(TWIN)},
     {SRC, DST, VMIG_STATE_LAST, 0, C(OVERLAYS), V(TWIN)},
 
-    /* Before any overlay the base is all there is. */
+    /* Before any overlay exists, the base is the only disk. */
     {SRC, SRC, S(LOCK), NO_OVERLAYS, C(BASES), ALLOW},
     {SRC, SRC, S(LOCK), NO_OVERLAYS | BUSY, C(BASES), ALLOW},
     {SRC, SRC, S(OVERLAY), NO_OVERLAYS, C(BASES), ALLOW},
-    /* A crash in the middle of making them. */
+    /* A crash while they are created. */
     {SRC, SRC, S(OVERLAY), 0, C(BASES), V(UNDECIDED)},
     {SRC, SRC, S(OVERLAY), 0, C(OVERLAYS), ALLOW},
-    /* A guest that died while its base is copied starts from its overlay, and never from the base. */
+    /* A guest that died during its base copy starts from its overlay, never from the base. */
     {SRC, SRC, S(COPY), 0, C(OVERLAYS), ALLOW},
     {SRC, SRC, S(COPY), BUSY, C(OVERLAYS), ALLOW},
     {SRC, SRC, S(COPY), 0, C(BASES), V(BASE)},
@@ -68,17 +68,17 @@ static const struct {
     {SRC, SRC, S(PREPARE), 0, C(OVERLAYS), ALLOW},
     {SRC, SRC, S(DROP_METADATA), 0, C(OVERLAYS), ALLOW},
     {SRC, SRC, S(DROP_METADATA), 0, C(BASES), V(BASE)},
-    /* Being handed over: the destination may get the token because the source's QEMU is gone. */
+    /* While it is given away: the destination may get the token because the source's QEMU is gone. */
     {SRC, SRC, S(MIGRATE), HANDED | BUSY, C(OVERLAYS), V(UNDECIDED)},
     {SRC, SRC, S(MIGRATE), HANDED, C(BASES), V(UNDECIDED)},
     {SRC, SRC, S(UNCERTAIN), HANDED, C(OVERLAYS), V(UNDECIDED)},
     {SRC, SRC, S(ROLLBACK), HANDED, C(OVERLAYS), V(UNDECIDED)},
-    /* A way back that began before libvirt was told to migrate: nothing is anywhere else. */
+    /* A rollback that began before libvirt was told to migrate: no other host has anything. */
     {SRC, SRC, S(ROLLBACK), 0, C(OVERLAYS), ALLOW},
     {SRC, SRC, S(UNCERTAIN), 0, C(OVERLAYS), ALLOW},
     {SRC, SRC, S(ROLLBACK), 0, C(BASES), V(BASE)},
     {SRC, SRC, S(ROLLBACK), NO_OVERLAYS, C(BASES), ALLOW},
-    /* The commit back: offline if the guest is off, by whoever holds the lock. */
+    /* The commit of the rollback: offline if the guest is off, by the holder of the lock. */
     {SRC, SRC, S(BACK_COMMIT), BUSY, C(OVERLAYS), V(REPAIR)},
     {SRC, SRC, S(BACK_COMMIT), 0, C(OVERLAYS), ALLOW},
     {SRC, SRC, S(BACK_COMMIT), HANDED, C(OVERLAYS), ALLOW},
@@ -87,7 +87,7 @@ static const struct {
     {SRC, SRC, S(BACK_COMMIT), PIVOTED | BUSY, C(BASES), ALLOW},
     {SRC, SRC, S(BACK_COMMIT), PIVOTED, C(OVERLAYS), V(OVERLAY)},
     {SRC, SRC, S(BACK_COMMIT), NO_OVERLAYS, C(BASES), ALLOW},
-    /* In the middle of a pivot only the repair may run. */
+    /* In the middle of a pivot only the repair may start it. */
     {SRC, SRC, S(BACK_PIVOT), 0, C(OVERLAYS), V(REPAIR)},
     {SRC, SRC, S(BACK_PIVOT), 0, C(MIXED), V(REPAIR)},
     {SRC, SRC, S(BACK_PIVOT), 0, C(BASES), V(REPAIR)},
@@ -96,7 +96,7 @@ static const struct {
     {SRC, SRC, S(BACK_REDEFINE), PIVOTED, C(BASES), ALLOW},
     {SRC, SRC, S(BACK_REDEFINE), 0, C(OVERLAYS), V(OVERLAY)},
 
-    /* The destination, before it has the token: only what `migrate` has let in. */
+    /* The destination before it has the token: only what `migrate` has admitted. */
     {DST, SRC, S(MIGRATE), INCOMING | BUSY, C(OVERLAYS), ALLOW},
     {DST, SRC, S(DROP_METADATA), INCOMING | BUSY, C(OVERLAYS), ALLOW},
     {DST, SRC, S(PREPARE), INCOMING | BUSY, C(OVERLAYS), ALLOW},
@@ -107,7 +107,7 @@ static const struct {
     {DST, SRC, S(UNCERTAIN), INCOMING, C(OVERLAYS), V(NOT_YET)},
     {DST, SRC, S(ROLLBACK), 0, C(BASES), V(NOT_YET)},
 
-    /* The destination, which has it. */
+    /* The destination with the token. */
     {DST, DST, S(ACTIVATE), 0, C(OVERLAYS), ALLOW},
     {DST, DST, S(ACTIVATE), BUSY, C(OVERLAYS), V(REPAIR)},
     {DST, DST, S(MIGRATE), 0, C(OVERLAYS), ALLOW},
@@ -165,7 +165,7 @@ static void test_rows(void)
     }
 }
 
-/* What must hold for every combination, listed above or not. */
+/* Invariants for every combination, listed above or not. */
 static void check_laws(const VmigHookFacts *f)
 {
     gboolean allowed = vmig_hook_decide(f) == ALLOW;
@@ -199,7 +199,7 @@ static void test_laws(void)
     g_assert_cmpuint(n, >, 10000);
 }
 
-/* No other operation is ever refused: it would kill the guest, or be nothing but noise. */
+/* No other operation is ever refused: that would kill the guest, or have no effect. */
 static void test_ops_that_never_fail(void)
 {
     const VmigHookOp ops[] = {VMIG_HOOK_OTHER,     VMIG_HOOK_STARTED,      VMIG_HOOK_STOPPED,      VMIG_HOOK_RELEASE,
@@ -236,7 +236,7 @@ static void test_known(void)
     }
 }
 
-/* Another guest that has got the name. */
+/* Another guest that got the name. */
 static void test_namesake(void)
 {
     for (int chain = C(UNKNOWN); chain <= C(OTHER); chain++) {
@@ -290,7 +290,7 @@ static void test_op_names(void)
     g_assert_cmpint(vmig_hook_op("prepare", "begin", "prepare"), ==, VMIG_HOOK_OTHER);
 }
 
-/* --- what is read --- */
+/* --- reading --- */
 
 typedef struct {
     char *dir;
@@ -398,7 +398,7 @@ static void test_nothing(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     check(f, VMIG_HOOK_PREPARE, marked, ALLOW, "");
     check(f, VMIG_HOOK_PREPARE, NULL, ALLOW, "");
     check(f, VMIG_HOOK_MIGRATE, "garbage", ALLOW, "");
-    /* To look makes nothing. */
+    /* Looking creates nothing. */
     g_assert_cmpint(access(f->paths.state_dir, F_OK), !=, 0);
 }
 
@@ -425,7 +425,7 @@ static void test_source(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     check(f, VMIG_HOOK_RECONNECT, "garbage", ALLOW, "");
 }
 
-/* The token's own table decides, whatever the definition says of itself. */
+/* The token's own table decides, whatever the definition says. */
 static void test_twin(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     g_autofree char *marked = make_xml(UUID, JOB, f->overlay);
@@ -442,7 +442,7 @@ static void test_twin(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     check(f, VMIG_HOOK_RESTORE, forged, V(TWIN), JOB);
 }
 
-/* Parked: it is where it parked that counts. And a lock that is held. */
+/* For a parked job, the state in which it parked counts. Also with a lock that is held. */
 static void test_parked_and_busy(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     g_autofree char *over = make_xml(UUID, JOB, f->overlay);
@@ -458,7 +458,7 @@ static void test_parked_and_busy(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     check(f, VMIG_HOOK_PREPARE, over, V(REPAIR), "as the source, process");
 }
 
-/* An overlay that is there counts, noted or not. */
+/* An existing overlay counts, whether recorded or not. */
 static void test_overlay_file(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     g_autofree char *base = make_xml(UUID, JOB, "/images/g.qcow2");
@@ -483,10 +483,10 @@ static void test_incoming(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     check(f, VMIG_HOOK_PREPARE, over, V(NOT_YET), "belongs to vmig-a");
     g_assert_true(vmig_hook_mark_incoming(&f->paths, UUID, JOB, NULL));
     check(f, VMIG_HOOK_PREPARE, over, ALLOW, "");
-    /* Once. */
+    /* Only once. */
     g_assert_cmpint(access(mark, F_OK), !=, 0);
     check(f, VMIG_HOOK_PREPARE, over, V(NOT_YET), "");
-    /* Another job's, one of the future, an old one, no mark at all. */
+    /* Another job's mark, one from the future, an old one, an invalid one. */
     g_assert_true(vmig_hook_mark_incoming(&f->paths, UUID, "ffffffffffffffff", NULL));
     check(f, VMIG_HOOK_PREPARE, over, V(NOT_YET), "");
     const char *bad[] = {JOB " 99999999999\n", JOB " -1000000\n", "", "\xff", JOB};
@@ -500,7 +500,7 @@ static void test_incoming(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_false(vmig_hook_mark_incoming(&f->paths, UUID, JOB, NULL));
 }
 
-/* A job that has ended, whose source was never cleaned: the mark in the definition leads to it. */
+/* An ended job whose source was never cleaned up: the mark in the definition leads to it. */
 static void test_left(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     g_autofree char *marked = make_xml(UUID, JOB, "/images/g.qcow2");
@@ -521,7 +521,7 @@ static void test_left(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     check(f, VMIG_HOOK_PREPARE, marked, ALLOW, "");
 }
 
-/* Only what says itself that it is being moved is held back by a journal that says nothing. */
+/* If the journal is unreadable, only a guest with its own mark is held back. */
 static void test_damaged(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     g_autofree char *marked = make_xml(UUID, JOB, "/images/g.qcow2");
@@ -545,8 +545,8 @@ static void test_damaged(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     }
 }
 
-/* The unfinished job of an older version: its guest starts no more than with a journal that cannot be read, and every
- * other one does. Without an unfinished job nobody is held back. */
+/* An unfinished job of an older version: its guest does not start, as with an unreadable journal, but every other one
+ * does. Without an unfinished job no guest is held back. */
 static void test_older(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     g_autofree char *marked = make_xml(UUID, JOB, "/images/g.qcow2");
@@ -568,8 +568,8 @@ static void test_older(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     check(f, VMIG_HOOK_STARTED, marked, ALLOW, "");
 }
 
-/* Not all of the journal is proven for a guest: what it lost is noticed by the guest's own mark, and another host's
- * journal is none. */
+/* Not all of the journal is verified for a guest: if a row is lost, the guest's own mark reveals it. Another host's
+ * journal does not count. */
 static void test_index_and_machine(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     g_autofree char *marked = make_xml(UUID, JOB, f->overlay);
@@ -593,7 +593,7 @@ static void test_index_and_machine(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     check(f, VMIG_HOOK_PREPARE, plain, ALLOW, "");
     set(&f->paths.machine_id, "this-one");
 
-    /* The row is right, its entry in the index is gone. */
+    /* The row is right, but its index entry is gone. */
     g_assert_cmpint(sqlite3_open(f->paths.journal, &db), ==, SQLITE_OK);
     g_assert_true(vmig_db_add_functions(db));
     g_assert_cmpint(sqlite3_exec(db,
@@ -616,7 +616,7 @@ static gint by_number(gconstpointer a, gconstpointer b)
     return x < y ? -1 : x > y;
 }
 
-/* Microseconds of this thread: what other programs do meanwhile does not count. The middle one of many looks. */
+/* CPU microseconds of this thread, so that other programs do not matter. The median of many calls. */
 static gint64 time_of_a_look(Fixture *f, const char *xml)
 {
     gint64 times[41];
@@ -633,7 +633,7 @@ static gint64 time_of_a_look(Fixture *f, const char *xml)
     return times[G_N_ELEMENTS(times) / 2];
 }
 
-/* libvirt holds the guest while the hook looks: ten thousand jobs of other times must not be felt. */
+/* libvirt blocks the guest during the hook: ten thousand old jobs must not slow it down. */
 static void test_time(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     char *xml[] = {make_xml(UUID, JOB, f->overlay), make_xml(UUID, NULL, f->overlay),
@@ -697,13 +697,13 @@ static void test_seen(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_cmpuint(g_ascii_strtoull(words[1], NULL, 10), >, 0);
     g_assert_cmpint(stat(path, &st), ==, 0);
     g_assert_cmpuint(st.st_mode & 07777, ==, 0600);
-    /* What cannot be written is no reason for anything. */
+    /* A failed write has no consequences. */
     g_unlink(path);
     g_assert_cmpint(mkdir(path, 0700), ==, 0);
     vmig_hook_note_seen(&f->paths, "prepare");
 }
 
-/* --- the waking --- */
+/* --- starting resume --- */
 
 static char *fake_resume(Fixture *f, int code)
 {
@@ -735,7 +735,7 @@ static void test_watch(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autofree char *once = NULL;
     g_autoptr(VmigJob) job = make_job(f, "COMMIT");
 
-    /* Nothing known of it: nothing to do. */
+    /* Unknown: nothing to do. */
     g_assert_cmpint(watch_to_end(f, program), ==, 0);
     none = calls(f);
     g_assert_cmpstr(none, ==, "");
@@ -745,8 +745,8 @@ static void test_watch(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_cmpstr(once, ==, "resume " JOB " --quiet\n");
 }
 
-/* While a process works on the job nothing is started; a second watcher leaves at once; death of the worker wakes it.
- */
+/* While a process works on the job nothing is started; a second watcher exits at once; the death of the worker triggers
+ * it. */
 static void test_watch_waits(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     g_autofree char *program = fake_resume(f, 4);
@@ -781,7 +781,7 @@ static void test_watch_waits(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_cmpstr(after, ==, "resume " JOB " --quiet\n");
 }
 
-/* What the unit's stop does: the process that works on the job is asked to end, is waited for, and no other follows. */
+/* A stop of the unit: the process that works on the job is asked to end and waited for, and no other one follows. */
 static void test_watch_is_stopped(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     g_autofree char *program = g_build_filename(f->dir, "slow-resume", NULL);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The agent, asked by a host that was taken over: it may start "vmig-snap agent" here, and nothing else. Whatever it
- * says of jobs, it cannot delete, change, rename or lock an image of another guest, nor end one, nor change what this
- * host recorded of its own jobs. The victim's image is compared after each test. */
+/* The agent with a compromised peer, which may start "vmig-snap agent" here and nothing else. Whatever it claims about
+ * jobs, it cannot delete, change, rename or lock an image of another guest, end such a guest, or change this host's
+ * records of its own jobs. The victim's image is compared after each test. */
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -23,12 +23,12 @@
 #define VICTIM_UUID "99999999-2222-3333-4444-555555555555"
 
 static const VmigHashKey key = {{0}};
-static char *program; /* this one: it also serves as the guard */
+static char *program; /* this program, which also serves as the guard */
 
 typedef struct {
     char *dir, *root, *config, *running;
     char *victim;   /* another guest's image */
-    char *before;   /* what it is */
+    char *before;   /* its original state */
     VmigNode *own;  /* of a tool on this host */
     VmigNode *peer; /* of the agent */
     VmigJob *job;
@@ -126,7 +126,7 @@ static char *identity_of(const char *path)
     return g_strdup_printf("%lu %ld.%ld %s", st.st_ino, st.st_ctim.tv_sec, st.st_ctim.tv_nsec, sum);
 }
 
-/* A job of the guest g, whose disk is base: at the source it is that file, here it becomes dest.qcow2. */
+/* A job of the guest g, whose disk is base: on the source it is that file, here it becomes dest.qcow2. */
 static VmigJob *new_job(Fixture *f, const char *id, const char *uuid, const char *base)
 {
     VmigJob *job = vmig_job_new();
@@ -192,7 +192,7 @@ static void set_up(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     f->job = new_job(f, ID, UUID, "base.qcow2");
 }
 
-/* Whatever was tried. */
+/* The victim is unchanged after any attack. */
 static void tear_down(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autofree char *after = identity_of(f->victim);
@@ -219,7 +219,7 @@ static void give(VmigJob *job, VmigState state)
     vmig_job_set_state(job, state);
 }
 
-/* A job that this host's own tool began: this host is its source. The tool is gone. */
+/* A job that this host's own tool began, with this host as the source. The tool is gone. */
 static void begin_here(Fixture *f)
 {
     g_autofree char *base = g_build_filename(f->root, "base.qcow2", NULL);
@@ -230,7 +230,7 @@ static void begin_here(Fixture *f)
     works(vmig_node_lock(f->peer, f->job, NULL, error));
 }
 
-/* A job that a peer begins as it should: this host is its destination. */
+/* A job that a peer begins correctly, with this host as the destination. */
 static void begin_there(Fixture *f)
 {
     works(vmig_node_lock(f->peer, f->job, NULL, error));
@@ -240,7 +240,7 @@ static void begin_there(Fixture *f)
 
 /* --- the attacks --- */
 
-/* What needs no lock is listed here by hand: a new method must not be open to any host by oversight. */
+/* The methods that need no lock are listed here by hand: a new method must not be open to any host by oversight. */
 static void test_methods(void)
 {
     static const VmigMethod open[] = {
@@ -262,8 +262,8 @@ static void test_methods(void)
     }
 }
 
-/* Nothing is changed for who does not hold the lock of the guest, so that nothing is while somebody works at the job.
- */
+/* Nothing changes for a peer that does not hold the guest's lock, so that nothing changes while another process works
+ * on the job. */
 static void test_lock(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     const char *paths[] = {f->victim, NULL};
@@ -275,7 +275,7 @@ static void test_lock(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     refused(VMIG_ERROR_GATE, vmig_node_rundir(f->peer, f->job, error));
     begin_here(f);
     works(vmig_node_unlock(f->peer, f->job, error));
-    works(vmig_node_lock(f->own, f->job, NULL, error)); /* a tool works at it */
+    works(vmig_node_lock(f->own, f->job, NULL, error)); /* a tool works on it */
     refused(VMIG_ERROR_LOCKED, vmig_node_lock(f->peer, f->job, NULL, error));
     refused(VMIG_ERROR_GATE, vmig_node_record_put(f->peer, f->job, error));
     refused(VMIG_ERROR_GATE, vmig_node_token_put(f->peer, f->job, "destination", error));
@@ -294,7 +294,7 @@ static void test_lock(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     refused(VMIG_ERROR_GATE, vmig_node_place(f->peer, f->job, file, error));
 }
 
-/* A job that never was, with this host as its source and the victim as its base. */
+/* A nonexistent job with this host as its source and the victim as its base. */
 static void test_invented_source(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(VmigJob) job = new_job(f, ID, UUID, "victim.qcow2");
@@ -315,7 +315,7 @@ static void test_invented_source(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     refused(VMIG_ERROR_GATE, vmig_node_remove(f->peer, job, f->victim, "x", error));
 }
 
-/* A job that never was and has ended, as if it had left the victim here for the way back. */
+/* A nonexistent job that has ended and pretends to have left the victim here for a migration back. */
 static void test_invented_end(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(VmigJob) ended = new_job(f, OTHER_ID, UUID, "victim.qcow2");
@@ -345,7 +345,7 @@ static void test_invented_end(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     refused(VMIG_ERROR_DESTINATION_EXISTS, vmig_node_place(f->peer, f->job, file, error));
 }
 
-/* An image that a job of this host left is a base copy for the same guest only. */
+/* An image that a job of this host left can be a base copy only for the same guest. */
 static void test_kept_of_another(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(VmigJob) left = new_job(f, OTHER_ID, VICTIM_UUID, "victim.qcow2");
@@ -368,7 +368,7 @@ static void test_kept_of_another(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     refused(VMIG_ERROR_GATE, vmig_node_receive(f->peer, f->job, file, socket, &key, &fresh, error));
 }
 
-/* What this host recorded of its own job. */
+/* This host's record of its own job. */
 static void test_changed_record(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     VmigFile *file = file_of(f->job);
@@ -404,14 +404,14 @@ static void test_changed_record(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     refused(VMIG_ERROR_GATE, vmig_node_end_source_qemu(f->peer, f->job, &(char *){NULL}, error));
     g_free(f->job->uuid);
     f->job->uuid = g_strdup(UUID);
-    /* It freezes the job's own base and nothing else; and an image that is to stay stays. */
+    /* Only the job's own base can be frozen; and an image that must be kept is kept. */
     refused(VMIG_ERROR_GATE, vmig_node_freeze(f->peer, f->job, paths, error));
     refused(VMIG_ERROR_GATE, vmig_node_fence_arm(f->peer, f->job, paths, &(char *){NULL}, error));
     works(vmig_node_freeze(f->peer, f->job, bases, error));
     works(vmig_node_guard_stop(f->peer, f->job, error));
     works(vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
     refused(VMIG_ERROR_GATE, vmig_node_remove_base(f->peer, f->job, file, &(char *){NULL}, error));
-    /* From the switchover on it stays the file that it was. */
+    /* From the switchover on it must be the same file. */
     run_command("touch '%s'", source);
     describe(file, source);
     refused(VMIG_ERROR_STATE, vmig_node_record_put(f->peer, f->job, error));
@@ -431,7 +431,7 @@ static void test_early_end(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     refused(VMIG_ERROR_GATE, vmig_node_record_put(f->peer, f->job, error));
 }
 
-/* This host is the destination: what the source alone needs is nobody's. */
+/* This host is the destination: what only a source needs is refused. */
 static void test_wrong_role(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     const char *paths[] = {f->victim, NULL};
@@ -444,7 +444,7 @@ static void test_wrong_role(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     refused(VMIG_ERROR_GATE, vmig_node_end_source_qemu(f->peer, f->job, &(char *){NULL}, error));
 }
 
-/* A guest that is here already is none that a peer can begin to bring. */
+/* A peer cannot begin to migrate a guest here that is already here. */
 static void test_guest_of_ours(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(VmigJob) job = new_job(f, ID, VICTIM_UUID, "victim.qcow2");
@@ -467,7 +467,7 @@ static void send_crafted(Fixture *f, const char *socket)
     run_command("qemu-io -f raw -c \"write -s %s 0 1M\" 'nbd+unix:///?socket=%s'", crafted, socket);
 }
 
-/* A copy that lies on the victim, which is to be committed as if it were an overlay. */
+/* A base copy with the victim as backing file, which is to be committed like an overlay. */
 static void test_crafted_copy(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autofree char *socket = g_build_filename(f->dir, "run", ID, "copy-0.sock", NULL);
@@ -485,12 +485,12 @@ static void test_crafted_copy(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     works(vmig_node_place(f->peer, f->job, file, error));
     refused(VMIG_ERROR_GATE, vmig_node_commit_offline(f->peer, f->job, file->dest, error));
     refused(VMIG_ERROR_GATE, vmig_node_commit_offline(f->peer, f->job, disk->dest_overlay, error));
-    /* The overlay goes into the copy that it lies on and no deeper. */
+    /* The overlay is committed into its backing file, and no deeper. */
     works(vmig_node_create_overlay(f->peer, f->job, disk->dest_overlay, 8 << 20, file->dest, "qcow2", error));
     works(vmig_node_commit_offline(f->peer, f->job, disk->dest_overlay, error));
 }
 
-/* The same, where the copy gets the overlay's name. */
+/* The same with a base copy that gets the overlay's name. */
 static void test_crafted_name(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autofree char *socket = g_build_filename(f->dir, "run", ID, "copy-0.sock", NULL);
@@ -504,7 +504,7 @@ static void test_crafted_name(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     file->part = vmig_part_path(file->dest, ID);
     begin_there(f);
     refused(VMIG_ERROR_GATE, vmig_node_receive(f->peer, f->job, file, socket, &key, &fresh, error));
-    /* Nor another one than the record has. */
+    /* Likewise for another path than the record has. */
     g_free(file->dest);
     file->dest = g_build_filename(f->root, "elsewhere.qcow2", NULL);
     refused(VMIG_ERROR_GATE, vmig_node_receive(f->peer, f->job, file, socket, &key, &fresh, error));
@@ -513,7 +513,7 @@ static void test_crafted_name(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     refused(VMIG_ERROR_STATE, vmig_node_record_put(f->peer, f->job, error));
 }
 
-/* What the guest is on, once it is here. */
+/* The guest's current disk, once it is here. */
 static void test_guests_overlay(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autofree char *socket = g_build_filename(f->dir, "run", ID, "copy-0.sock", NULL);
@@ -538,9 +538,9 @@ static void test_guests_overlay(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     works(vmig_node_remove(f->peer, f->job, disk->dest_overlay, "committed", error));
 }
 
-/* --- and what must work all the same --- */
+/* --- requests that must work --- */
 
-/* The journal here was replaced by one of before the job; libvirt still has the guest, with the job's mark. */
+/* The journal here was replaced with one from before the job; libvirt still has the guest, with the job's mark. */
 static void test_lost_source(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autofree char *base = g_build_filename(f->root, "base.qcow2", NULL);
@@ -559,7 +559,7 @@ static void test_lost_source(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_cmpint(access(base, F_OK), ==, -1);
 }
 
-/* libvirt has forgotten the guest too; this host noted in its run folder that it gave it away. */
+/* libvirt has no definition of the guest either, but a flag in the run folder says that this host gave it away. */
 static void test_lost_source_given(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     give(f->job, VMIG_STATE_CLEANUP);
@@ -568,7 +568,7 @@ static void test_lost_source_given(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     run_command("mkdir -p '%s/run/%s'", f->dir, ID);
     g_autofree char *folder = g_build_filename(f->dir, "run", ID, NULL);
     g_autofree char *given = g_build_filename(folder, VMIG_FLAG_GIVEN, NULL);
-    g_assert_cmpint(mknod(given, S_IFSOCK | 0600, 0), ==, 0); /* what QEMU's user could make there */
+    g_assert_cmpint(mknod(given, S_IFSOCK | 0600, 0), ==, 0); /* QEMU's user could create that there */
     refused(VMIG_ERROR_FORGOTTEN, vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
     g_assert_cmpint(unlink(given), ==, 0);
     works(vmig_flag_set(folder, VMIG_FLAG_GIVEN, error));
@@ -596,7 +596,7 @@ int main(int argc, char **argv)
         {"lost-source-given", test_lost_source_given},
     };
 
-    /* The guard's own command line, as the command line tool has it. */
+    /* The guard's own command line, as in the command line tool. */
     if (argc == 4 && g_str_equal(argv[1], "agent") && g_str_equal(argv[2], "--guard"))
         return vmig_guard_main(argv[3]);
     g_test_init(&argc, &argv, NULL);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Proves which names of block devices count as proof, in folders made like sysfs, and what this host tells of its
- * files. */
+/* Which names of block devices count as proof, tested with folders like sysfs, and what this host reports of its files.
+ */
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -66,7 +66,7 @@ static void assert_name(Fixture *f, guint minor, const char *expected)
     g_assert_cmpstr(name, ==, expected);
 }
 
-/* minor → what the disk says of itself */
+/* minor → the disk's own attributes */
 static void test_disks(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     static const struct {
@@ -76,7 +76,7 @@ static void test_disks(Fixture *f, gconstpointer data G_GNUC_UNUSED)
         {"device/wwid", "naa.5000c500a1b2c3d4\n", "naa.5000c500a1b2c3d4"},
         {"device/wwid", "eui.0025385b71b00001\n", "eui.0025385b71b00001"},
         {"wwid", "uuid.11111111-2222-3333-4444-555555555555\n", "uuid.11111111-2222-3333-4444-555555555555"},
-        {"device/wwid", "naa.3000000000000001\n", NULL}, /* chosen by somebody */
+        {"device/wwid", "naa.3000000000000001\n", NULL}, /* chosen by an administrator */
         {"device/wwid", "t10.ATA     QEMU HARDDISK                           QM00001\n", NULL},
         {"wwid", "nvme.1af4-6664-51454d55-00000001\n", NULL},
         {"serial", "data\n", NULL},
@@ -84,7 +84,7 @@ static void test_disks(Fixture *f, gconstpointer data G_GNUC_UNUSED)
         {"md/uuid", "1\n", NULL},
         {"dm/uuid", "mpath-3600140512345678\n", "mpath-3600140512345678"},
         {"dm/uuid", "CRYPT-LUKS2-11111111222233334444555555555555-data\n", NULL},
-        {"dm/uuid", "LVM-aaaabbbb\n", NULL}, /* without anything below */
+        {"dm/uuid", "LVM-aaaabbbb\n", NULL}, /* without disks below */
     };
 
     for (guint i = 0; i < G_N_ELEMENTS(disks); i++) {
@@ -98,7 +98,7 @@ static void test_disks(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     assert_name(f, 99, NULL);
 }
 
-/* A logical volume of a host that was cloned has the same UUID: the disks below it tell the two apart. */
+/* A logical volume of a cloned host has the same UUID: the disks below it distinguish the two. */
 static void test_layers(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     put(f, "devices/sda/device/wwid", "naa.5000c500a1b2c3d4\n");
@@ -114,7 +114,7 @@ static void test_layers(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     assert_name(f, 2, "LVM-aaaabbbb(naa.5000c500a1b2c3d4-part1@2048)");
     put_link(f, "devices/dm-0/slaves/loop0", "../../loop0");
     assert_name(f, 2, NULL);
-    put_link(f, "devices/dm-1/slaves/dm-1", "../../dm-1"); /* no kernel has that */
+    put_link(f, "devices/dm-1/slaves/dm-1", "../../dm-1"); /* does not occur in a real kernel */
     put(f, "devices/dm-1/dm/uuid", "LVM-ccccdddd\n");
     put_link(f, "dev/block/8:3", "../../devices/dm-1");
     assert_name(f, 3, NULL);
@@ -182,7 +182,7 @@ static void test_files(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
     assert_digest(node, inside, 0, expected);
     assert_digest(node, outside, 0, expected);
-    /* Not everybody may read it, or may come there: its hash would answer guesses. */
+    /* Not world-readable, or not reachable for all: its hash would confirm guesses. */
     g_assert_cmpint(chmod(outside, 0640), ==, 0);
     assert_digest(node, outside, VMIG_ERROR_OUTSIDE_ROOTS, NULL);
     g_autoptr(VmigIdentity) secret = vmig_identity_ask(node, outside, &error);
@@ -194,8 +194,8 @@ static void test_files(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     assert_digest(node, outside, VMIG_ERROR_OUTSIDE_ROOTS, NULL);
 }
 
-/* What QEMU's user would be told by the kernel: a folder that is closed to him is named, whoever else may enter it. The
- * file's own mode is libvirt's matter. */
+/* What the kernel would tell QEMU's user: a folder closed to that user is named, whoever else may enter it. The file's
+ * own mode is left to libvirt. */
 static void test_access(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autofree char *conf = g_build_filename(f->dir, "qemu.conf", NULL);
@@ -219,7 +219,7 @@ static void test_access(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_cmpint(chown(folder, 0, 65534), ==, 0);
     g_autofree char *by_group = vmig_qemu_access_denied(conf, file);
     g_assert_null(by_group);
-    /* libvirt takes the capabilities from a QEMU that is root, unless it is told not to. */
+    /* libvirt drops the capabilities of a QEMU that runs as root, unless configured otherwise. */
     g_assert_cmpint(chown(folder, 65534, 65534), ==, 0);
     put(f, "qemu.conf", "user = \"root\"\ngroup = \"root\"\n");
     g_autofree char *plain_root = vmig_qemu_access_denied(conf, file);

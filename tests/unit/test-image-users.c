@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Proves that every user of an image is found, wherever it is, that what cannot be looked at counts as one, and that
- * nobody's image has none. The domains are those of libvirt's test driver. */
+/* Every user of an image is found, wherever it is; anything that cannot be examined counts as a user; an unused image
+ * has none. The domains are those of libvirt's test driver. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -94,7 +94,7 @@ static void expect(Fixture *f, const char *word)
 
 /* --- images --- */
 
-/* Each made in the root, beside base.qcow2; OUT is a folder outside of it. */
+/* Each is made in the root, beside base.qcow2; OUT is a folder outside the root. */
 static const struct {
     const char *name, *commands, *word;
 } images[] = {
@@ -158,7 +158,7 @@ static void test_image(Fixture *f, gconstpointer data)
     expect(f, images[index].word);
 }
 
-/* What goes together with the image is no user of it; what lies on that is. */
+/* An image that is removed together with it is not a user; an image on top of that one is. */
 static void test_leaving(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autofree char *top = g_build_filename(f->root, "top.qcow2", NULL);
@@ -219,7 +219,7 @@ static void test_definition(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     expect(f, "volume 'v' of pool 'p'");
 }
 
-/* An image that was looked at by its link's name is not looked at again beneath the roots. */
+/* An image that was examined by its link's name is not examined again below the roots. */
 static void test_definition_by_link(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autofree char *link = g_build_filename(f->outside, "link.qcow2", NULL);
@@ -300,7 +300,7 @@ static void test_locked(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     expect(f, NULL);
 }
 
-/* While it is taken no QEMU can open the image, not even to read. */
+/* While it is taken, no QEMU can open the image, not even for reading. */
 static void test_take(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     char *why = NULL;
@@ -325,7 +325,7 @@ static gboolean read_text(gpointer user, guint64 offset, gpointer buffer, gsize 
     return TRUE;
 }
 
-/* Whatever the bytes are, nothing outside of the file is read, and it ends. */
+/* For any bytes, nothing outside the file is read, and the function returns. */
 static void test_mutants(void)
 {
     static const guint8 head[] = {'Q', 'F', 'I', 0xfb, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 200, 0, 0, 0, 4, 0, 0, 0, 16};

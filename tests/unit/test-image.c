@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Images on a real file system with the real qemu-img: what is opened and what is not, what a survey finds, and that
- * overlays, names and commits come out as they were asked for. */
+/* Images on a real file system with the real qemu-img: what is opened and what is refused, what a survey finds, and
+ * that overlays, names and commits have the requested result. */
 #include <errno.h>
 #include <fcntl.h>
 #include <glib.h>
@@ -118,7 +118,7 @@ static void test_open(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     close(fd);
 }
 
-/* The operator's root may be a symbolic link, and the path may be given either way. */
+/* The operator's root may be a symbolic link, and the path may be spelled either way. */
 static void test_open_linked_root(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(GPtrArray) roots = g_ptr_array_new();
@@ -200,7 +200,7 @@ static void test_survey_snapshots(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_autofree char *path = in_root(f, "a.qcow2");
     guint32 count = 0;
 
-    /* Two names that JSON cannot tell apart. */
+    /* Two names that JSON cannot distinguish. */
     sh(f, "qemu-img create -f qcow2 a.qcow2 64M; qemu-img snapshot -c \"$(printf 'n\\377')\" a.qcow2; "
           "qemu-img snapshot -c \"$(printf 'n\\376')\" a.qcow2; qemu-img snapshot -c same a.qcow2; "
           "qemu-img snapshot -c same a.qcow2");
@@ -238,7 +238,7 @@ static void test_survey_refused(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     }
 }
 
-/* Reported, and not touched by qemu-img: the name leads anywhere. */
+/* Reported without running qemu-img, because the name may lead anywhere. */
 static void test_survey_data_file(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(GError) error = NULL;
@@ -258,7 +258,7 @@ static void test_survey_encrypted(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_autoptr(GError) error = NULL;
     g_autofree char *path = in_root(f, "a.qcow2");
 
-    /* The header's field alone: to make a real one, qemu-img measures time, and fails on a busy machine. */
+    /* Only the header's field: creating a real one makes qemu-img measure time, which fails on a busy machine. */
     sh(f, "qemu-img create -f qcow2 a.qcow2 1M; printf '\\002' | dd of=a.qcow2 bs=1 seek=35 conv=notrunc status=none");
     g_autoptr(VmigImage) image = vmig_image_survey(path, "qcow2", &error);
     g_assert_no_error(error);
@@ -309,7 +309,7 @@ static void test_chain_too_long(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_cmpuint(chain->len, ==, VMIG_IMAGE_MAX_CHAIN);
 }
 
-/* The name that is stored, without anything of it being opened. */
+/* The stored name is checked; nothing is opened. */
 static void test_chain_names(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     static const struct {
@@ -343,14 +343,14 @@ static void test_chain_names(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     }
 }
 
-/* The hint is followed, for names that a shell would take apart. */
+/* Follows the hint for names that a shell would split or expand. */
 static void test_chain_without_format(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     static const char top[] = "-a 'x' $(touch y).qcow2", below[] = "-b \"q\" $(touch z);.qcow2";
     g_autoptr(GError) error = NULL;
     g_autofree char *top_word = g_shell_quote(top);
     g_autofree char *below_word = g_shell_quote(below);
-    /* New versions of qemu-img refuse to make one: the extension's type is changed to an unknown one. */
+    /* New versions of qemu-img refuse to make one, so the extension's type is changed to an unknown one. */
     g_autofree char *make = g_strdup_printf("qemu-img create -f qcow2 ./%s 1M; qemu-img create -f qcow2 -b %s -F qcow2 "
                                             "./%s; printf '\\001' | dd of=./%s bs=1 seek=112 conv=notrunc status=none",
                                             below_word, below_word, top_word, top_word);
@@ -375,7 +375,7 @@ static void test_chain_without_format(Fixture *f, gconstpointer data G_GNUC_UNUS
 
 static void assert_path(Fixture *f, GPtrArray *chain, guint i, const char *path, const char *named);
 
-/* As text "../b" is beside the link, for the kernel it is beside where the link leads. */
+/* Textually "../b" is beside the link; for the kernel it is beside the link's target. */
 static void test_chain_through_link(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(GPtrArray) roots = g_ptr_array_new_with_free_func(g_free);
@@ -403,8 +403,8 @@ static void assert_path(Fixture *f, GPtrArray *chain, guint i, const char *path,
     }
 }
 
-/* Every spelling leads to the plain path; what the definitions call it is kept. A relative name in a header starts from
- * the folder of the link that was opened, as for QEMU. */
+/* Every spelling leads to the plain path; the definition's name is kept. A relative name in a header starts from the
+ * folder of the link that was opened, as in QEMU. */
 static void test_chain_spelled(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(GError) error = NULL;
@@ -423,7 +423,7 @@ static void test_chain_spelled(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_cmpstr(((VmigImage *)chain->pdata[0])->backing_path, ==, ((VmigImage *)chain->pdata[1])->path);
 }
 
-/* What the hint says to do helps: it names the folder that the link leads to. */
+/* Following the hint helps: it names the folder that the link leads to. */
 static void test_chain_hint(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(GError) error = NULL;
@@ -458,7 +458,7 @@ static void test_check(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_true(vmig_image_check(path, NULL, "qcow2", FALSE, &leaks, &error));
     g_assert_no_error(error);
     g_assert_cmpint(leaks, ==, 0);
-    /* A snapshot that the header no longer counts is leaked clusters. */
+    /* A snapshot that the header no longer counts becomes leaked clusters. */
     sh(f, "qemu-img create -f qcow2 a.qcow2 1M; qemu-img snapshot -c x a.qcow2; "
           "printf '\\0\\0\\0\\0' | dd of=a.qcow2 bs=1 seek=60 conv=notrunc status=none");
     g_assert_true(vmig_image_check(path, NULL, "qcow2", TRUE, &leaks, &error));
@@ -470,7 +470,7 @@ static void test_check(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_false(vmig_image_check(path, NULL, "qcow2", FALSE, &leaks, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_BAD_IMAGE);
     g_clear_error(&error);
-    /* qemu-img check itself says nothing about it. */
+    /* qemu-img check itself does not report it. */
     sh(f, "qemu-img create -f qcow2 a.qcow2 1M; printf '\\002' | dd of=a.qcow2 bs=1 seek=79 conv=notrunc status=none");
     g_assert_false(vmig_image_check(path, NULL, "qcow2", FALSE, &leaks, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_BAD_IMAGE);
@@ -480,7 +480,7 @@ static void test_check(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_true(vmig_image_check(raw, NULL, "raw", FALSE, &leaks, &error));
 }
 
-/* A guest that writes is no damage. Its QEMU holds byte 101 (block/file-posix.c: 100 and the number of "write"). */
+/* A guest that writes is not damage. Its QEMU holds byte 101 (block/file-posix.c: 100 plus the number of "write"). */
 static void test_check_locked(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 101, .l_len = 1};
@@ -499,7 +499,7 @@ static void test_check_locked(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     close(fd);
 }
 
-/* --- making and changing --- */
+/* --- creating and changing --- */
 
 static void test_overlay(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
@@ -519,7 +519,7 @@ static void test_overlay(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_cmpuint(nth(chain, 0)->virtual_size, ==, 3 * MIB);
     g_assert_cmpint(stat(path, &st), ==, 0);
     g_assert_cmpint(st.st_mode & 07777, ==, 0600);
-    /* It is what QEMU opens, and nothing else was left in the folder. */
+    /* QEMU can open it, and nothing else was left in the folder. */
     sh(f, "qemu-img info --backing-chain vm/o.qcow2; test \"$(ls -A vm)\" = o.qcow2");
 }
 
@@ -583,14 +583,14 @@ static void test_commit(Fixture *f, gconstpointer data G_GNUC_UNUSED)
           "qemu-io -f qcow2 -c 'write -P 1 0 64k' b.qcow2; qemu-img snapshot -c old b.qcow2; "
           "qemu-img create -f qcow2 -b b.qcow2 -F qcow2 o.qcow2; qemu-io -f qcow2 -c 'write -P 2 0 64k' o.qcow2; "
           "cp o.qcow2 before; cp c.qcow2 c-before");
-    /* Twice: after a crash it is repeated. */
+    /* Twice, because it is repeated after a crash. */
     for (guint i = 0; i < 2; i++) {
         g_assert_true(vmig_image_commit_offline(path, NULL, NULL, &error));
         g_assert_no_error(error);
         sh(f, "qemu-io -f qcow2 -c 'read -P 2 0 64k' b.qcow2; "
               "cmp c.qcow2 c-before; qemu-io -f qcow2 -c 'read -P 2 0 64k' o.qcow2; cmp o.qcow2 before");
     }
-    /* The history below is as it was. */
+    /* The snapshots below are unchanged. */
     sh(f, "qemu-img snapshot -a old b.qcow2; qemu-io -f qcow2 -c 'read -P 1 0 64k' b.qcow2");
 }
 
@@ -620,7 +620,7 @@ static void test_tool_output(void)
     g_autoptr(GError) error = NULL;
     g_autofree char *out = NULL;
 
-    /* More than a pipe holds, on both at once; nothing of our environment; nothing to read. */
+    /* More than a pipe holds, on both streams at once; a clean environment; no input. */
     g_assert_true(
         run_shell("head -c 300000 /dev/zero | tr '\\0' x; head -c 300000 /dev/zero >&2; cat; echo $LC_ALL$HOME", 0,
                   &out, &error));
@@ -659,7 +659,7 @@ static void test_tool_errors(void)
 
 static void test_tool_deadline(void)
 {
-    /* The second closes its output first, so that only its end is awaited. */
+    /* The second closes its output first, so that only its exit is awaited. */
     static const char *const scripts[] = {"sleep 60", "exec >&- 2>&-; sleep 60", "trap '' TERM; while :; do :; done"};
 
     for (guint i = 0; i < G_N_ELEMENTS(scripts); i++) {
@@ -682,7 +682,7 @@ static void test_tool_limits(void)
     g_assert_cmpstr(lines[0], ==, "1048576");
     g_assert_cmpint(g_ascii_strtoll(lines[1], NULL, 10), <=, 31);
     g_assert_cmpstr(lines[2], ==, "0");
-    /* ls has one more for the folder: nothing of ours was handed on. */
+    /* ls has one more for the folder: no other descriptor was inherited. */
     g_assert_cmpstr(lines[3], ==, "0 1 2 3 ");
 }
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The record of a job: what is written is read, field by field; what is no record is refused, whatever it is. */
+/* The record of a job: every field that is written is read back; anything that is not a record is refused. */
 
-/* For its tables of fields: a field that is added there is tested here. */
+/* For its tables of fields: a field added there is tested here. */
 #include "core/job.c"
 
-/* Every member has to be in a table, or it would be lost between two processes. */
+/* Every member must be in a table, or it would be lost between two processes. */
 static gsize size_of(FieldKind kind, const FieldTable *table)
 {
     switch (kind) {
@@ -39,7 +39,7 @@ static void check_table(const FieldTable *table)
         if (f->kind == FIELD_STRUCT || f->kind == FIELD_ARRAY)
             check_table(f->table);
     }
-    /* Padding is 4 bytes at most, after a gboolean; 8 in a row are a member. 4 could be one: there are few. */
+    /* Padding is at most 4 bytes, after a gboolean; 8 in a row are a member. 4 could be one: there are few. */
     for (gsize b = 0; b < table->size; b++) {
         run = covered[b] ? 0 : run + 1;
         missing += !covered[b];
@@ -53,7 +53,7 @@ static void test_tables(void)
     check_table(&job_table);
 }
 
-/* Puts something different into every field. */
+/* Puts a different value into every field. */
 static void fill(gpointer record, const FieldTable *table, guint *n)
 {
     for (guint i = 0; i < table->n_fields; i++) {
@@ -153,7 +153,7 @@ static void test_round_trip(void)
     g_assert_cmpstr(text, ==, text2);
     /* One line, so that it fits the agent's protocol. */
     g_assert_null(strchr(text, '\n'));
-    /* The same as through a tree of objects, whose writer is another one. */
+    /* The same as through a tree of objects, which has another writer. */
     g_autoptr(JsonNode) tree = json_node_new(JSON_NODE_OBJECT);
     g_autoptr(JsonNode) read = json_from_string(text, &error);
     g_assert_no_error(error);
@@ -289,7 +289,7 @@ static void test_helpers(void)
     g_assert_null(job->error_code);
 }
 
-/* A text that is changed at random is refused or is a record that can be written and read again. */
+/* A randomly changed text is refused, or is a record that can be written and read again. */
 static void test_fuzz(void)
 {
     g_autoptr(VmigJob) job = full_job();
@@ -331,7 +331,7 @@ static void test_fuzz(void)
         }
         read++;
         g_autofree char *out = vmig_job_to_string(again);
-        /* json-glib 1.6 makes invalid UTF-8 of a lone surrogate ("\\ud800"); the journal refuses to write that. */
+        /* json-glib 1.6 turns a lone surrogate ("\\ud800") into invalid UTF-8; the journal refuses to write that. */
         if (!g_utf8_validate(out, -1, NULL))
             continue;
         g_autoptr(VmigJob) third = vmig_job_from_string(out, &error);
@@ -341,7 +341,7 @@ static void test_fuzz(void)
     g_test_message("%u of %d were still records", read, rounds);
 }
 
-/* Disks that share files: each is in the list once, and after all that lie on it. */
+/* Disks that share files: each file is listed once, after all images on top of it. */
 static void test_images(void)
 {
     static const char *const chains[][4] = {{"a", "m", "base"}, {"b", "base"}, {"c", "m", "base"}};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A journal of the version before: without unfinished jobs it is read, and becomes one of this version when it is
- * written to; with one it is refused by a code and words of its own, and not one byte of it changes. */
+/* A journal of the previous version. Without unfinished jobs it can be read, and the first write converts it to this
+ * version. With one it is refused with its own code and message, and not one byte of it changes. */
 #include <glib/gstdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -16,7 +16,7 @@
 #define OTHER "7f2c5c3e-8a4b-4f0e-9d3a-0d9f5c1b7e21"
 #define MACHINE "3d1219c7c4c5404aaa1f6d2a48adfda4"
 
-/* One job that has ended; state: of a second one, or NULL. */
+/* One ended job; state: of a second job, or NULL. */
 static void make(Fixture *f, const char *state)
 {
     sqlite3 *db = older_journal(f->path, MACHINE);
@@ -42,8 +42,7 @@ static gint64 version_of(const char *path)
 typedef VmigJournal *(*Open)(const char *path, const char *machine_id, GError **error);
 static const Open openers[] = {vmig_journal_open_read_only, vmig_journal_open_to_look, vmig_journal_open};
 
-/* Reading leaves it as it is; the first to write carries it over, with all that is in it, and the next finds it whole.
- */
+/* Reading leaves it unchanged; the first write converts it with all its content, and the next open finds it intact. */
 static void test_carried_over(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     make(f, NULL);
@@ -79,7 +78,7 @@ static void test_carried_over(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     assert_ok(vmig_journal_create_job(again, fresh, VMIG_ROLE_SOURCE, &error_));
 }
 
-/* Each way to open it names both versions, the job and the guest, and says what to do. */
+/* Each way to open it reports both versions, the job and the guest, and the remedy. */
 static void test_unfinished(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     static const char *const states[] = {"PLAN", "SEED", "PARKED", "SWITCHED", "CLEAN"};
@@ -107,7 +106,7 @@ static void test_unfinished(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     }
 }
 
-/* Many jobs: their number, and the first ones. */
+/* For many jobs it reports their number, and the first ones. */
 static void test_many_unfinished(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     sqlite3 *db = older_journal(f->path, MACHINE);
@@ -124,7 +123,7 @@ static void test_many_unfinished(Fixture *f, G_GNUC_UNUSED gconstpointer data)
                         vmig_journal_open(f->path, MACHINE, &error_) != NULL);
 }
 
-/* That it is older excuses no damage: other tables, a changed row, another machine. */
+/* Being older excuses no damage: other tables, a changed row, another machine. */
 static void test_damaged(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     static const char *const changes[] = {
@@ -149,7 +148,7 @@ static void test_damaged(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     }
 }
 
-/* A record of an older version in a journal of this one: read where the job has ended, refused where it has not. */
+/* A record of an older version in a journal of this one: readable if the job has ended, refused otherwise. */
 static void test_record(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     g_autofree char *ended = older_record(ENDED, OTHER, "old1", "DONE");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The journal: what it refuses to open, what it refuses to write, and that damage never becomes another state. */
+/* The journal: what it refuses to open, what it refuses to write, and that damage never turns into another state. */
 #include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
@@ -52,7 +52,7 @@ static VmigJournal *with_job(Fixture *f, VmigJob **job)
     return journal;
 }
 
-/* Runs SQL as somebody who knows no vmig_sum() but may switch the checks off. */
+/* Runs SQL like a user who does not have vmig_sum() but may disable the checks. */
 static void damage(const char *path, const char *sql)
 {
     sqlite3 *db = NULL;
@@ -114,7 +114,7 @@ static void refuse_file(Fixture *f, const char *saying)
     refuse_as(f, VMIG_ERROR_JOURNAL, saying);
 }
 
-/* This code alone permits `doctor --fix` to set the journal aside. */
+/* Only this code permits `doctor --fix` to set the journal aside. */
 static void refuse_damaged(Fixture *f, const char *saying)
 {
     refuse_as(f, VMIG_ERROR_JOURNAL_DAMAGED, saying);
@@ -211,7 +211,7 @@ static void test_changed_rows(Fixture *f, G_GNUC_UNUSED gconstpointer data)
         VmigJournal *journal = with_job(f, &job);
         assert_ok(vmig_journal_file_put(journal, file, NULL, &error_));
         damage(f->path, changes[i]);
-        /* Also by a process that has it open. */
+        /* Also in a process that has it open. */
         if (i < 4)
             assert_fails(VMIG_ERROR_JOURNAL, vmig_journal_load(journal, ID, &error_) != NULL);
         if (i == 5)
@@ -228,7 +228,7 @@ static void test_changed_rows(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     }
 }
 
-/* A row with a right sum, but with another job's record or another state in it. */
+/* A row with a correct checksum, but with another job's record or another state in it. */
 static void test_record_disagrees(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     struct {
@@ -254,7 +254,7 @@ static void test_record_disagrees(Fixture *f, G_GNUC_UNUSED gconstpointer data)
             g_autoptr(VmigJournal) journal = with_job(f, &found);
             vmig_job_free(g_steal_pointer(&found));
         }
-        /* The sum by hand. */
+        /* Computes the checksum by hand. */
         g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
         const char *columns[] = {"3job",  "3" ID, "3" UUID,      "3web1", "3source",
                                  "3PLAN", "10",   "11700000000", "11",    NULL};
@@ -338,7 +338,7 @@ static void test_jobs(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     assert_fails(VMIG_ERROR_NO_JOB, vmig_journal_history(journal, "ffffffffffffffff", &error_) != NULL);
 }
 
-/* Along the table to its end, as the machine goes. */
+/* Follows the table to its end, as the state machine does. */
 static void test_transitions(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     g_autoptr(VmigJob) job = NULL;
@@ -365,7 +365,7 @@ static void test_transitions(Fixture *f, G_GNUC_UNUSED gconstpointer data)
         assert_ok(vmig_journal_commit_transition(journal, job, next, NULL, &error_));
         assert_ok(vmig_journal_pending(journal, ID, &pending, &to, &error_));
         g_assert_false(pending);
-        /* A process that did not notice cannot go on from where the job was. */
+        /* A process that did not notice cannot continue from the job's former state. */
         assert_fails(VMIG_ERROR_STATE, vmig_journal_begin_transition(journal, stored, next, NULL, &error_));
         n += 3;
     }
@@ -421,7 +421,7 @@ static void test_token(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     job->token = g_strdup("source");
     assert_fails(VMIG_ERROR_STATE, vmig_journal_save(journal, job, &error_));
     vmig_journal_close(journal);
-    /* The table says so itself, to anybody. */
+    /* The table itself enforces this for any client. */
     const char *back[] = {"UPDATE token SET owner = 'source'", "DELETE FROM token",
                           "REPLACE INTO token VALUES ('" ID "', 'source', 1, x'00')"};
     for (guint i = 0; i < G_N_ELEMENTS(back); i++) {
@@ -439,7 +439,7 @@ static void test_token(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     vmig_journal_close(journal);
 }
 
-/* A journal of before the switchover, or of before the job: all of the other host's word in one transaction. */
+/* A journal from before the switchover, or before the job: takes over the other host's record in one transaction. */
 static void test_catch_up(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     g_autoptr(GPtrArray) files = g_ptr_array_new_with_free_func((GDestroyNotify)vmig_journal_file_free);
@@ -469,7 +469,7 @@ static void test_catch_up(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     assert_fails(VMIG_ERROR_STATE, vmig_journal_catch_up(journal, job, "destination", files, &error_));
     g_free(job->token);
     job->token = g_strdup("destination");
-    /* What is further here stays, and what has ended without the token never gets it. */
+    /* A later state here is kept, and a job that ended without the token never gets it. */
     vmig_job_set_state(job, VMIG_STATE_PIVOT);
     assert_ok(vmig_journal_catch_up(journal, job, "destination", files, &error_));
     vmig_job_set_state(job, VMIG_STATE_MIGRATE);
@@ -502,7 +502,7 @@ static void test_put(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     }
     vmig_job_set_state(job, VMIG_STATE_PARKED);
     assert_ok(vmig_journal_put(journal, job, "destination", &error_));
-    /* Whose the guest is, this journal says. */
+    /* This journal decides who owns the guest. */
     vmig_job_set_state(job, VMIG_STATE_DONE);
     assert_fails_saying(VMIG_ERROR_STATE, "cannot end as DONE", vmig_journal_put(journal, job, "destination", &error_));
     assert_ok(vmig_journal_set_token(journal, ID, "destination", &error_));
@@ -513,7 +513,7 @@ static void test_put(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autoptr(VmigJob) other = make_job(ID, "7f2c5c3e-8a4b-4f0e-9d3a-0d9f5c1b7e21", "web1");
     vmig_job_set_state(other, VMIG_STATE_DONE);
     assert_fails(VMIG_ERROR_STATE, vmig_journal_put(journal, other, "destination", &error_));
-    /* Where the journal was lost, the other host gives the record back: token, files and all, or not at all. */
+    /* If the journal was lost, the other host returns the record: token, files and all, or nothing. */
     g_autoptr(GPtrArray) files = g_ptr_array_new();
     g_autoptr(VmigJob) lost = make_job("fedcba9876543210", UUID, "web1");
     g_free(lost->token);
@@ -530,7 +530,7 @@ static void test_put(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_cmpstr(owner, ==, "destination");
 }
 
-/* Several processes make the journal and write into it at once; no line is lost, and one of them gets the domain. */
+/* Several processes create the journal and write to it in parallel; no line is lost, one of them gets the domain. */
 static void test_processes(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     enum { N = 6, NOTES = 15 };
@@ -574,7 +574,7 @@ static void test_processes(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_cmpuint(lines, ==, N + 1 + N * NOTES);
 }
 
-/* A process that is killed at any moment leaves what it had committed, and nothing half. */
+/* A process killed at any moment leaves what it had committed, and nothing incomplete. */
 static void test_killed(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     g_autoptr(VmigJob) job = NULL;
@@ -645,7 +645,7 @@ static void test_set_aside(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     vmig_journal_close(open_ok(f->path));
 }
 
-/* What a reader may see of a damaged file: what was there, or nothing at all. */
+/* A reader of a damaged file may see the previous content, or nothing at all. */
 static gboolean is_previous(const char *path, const char *right, const char *right_history)
 {
     g_autoptr(VmigJournal) journal = vmig_journal_open_read_only(path, MACHINE, NULL);
@@ -684,7 +684,7 @@ static char *small_journal(Fixture *f, char **history_text)
 
     file->dev = 5;
     file->ino = 12345;
-    /* Older states of the same record stay in pages that are free now. */
+    /* Older states of the same record remain in pages that are now free. */
     job->live_xml = g_strnfill(9000, 'o');
     assert_ok(vmig_journal_save(journal, job, &error_));
     g_clear_pointer(&job->live_xml, g_free);
@@ -733,7 +733,7 @@ static void test_flipped(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_true(g_file_get_contents(f->path, &bytes, &length, NULL));
     int fd = open(f->path, O_RDWR);
     for (gsize i = 0; i < length; i++) {
-        /* Most of it is the reserve: zeros. */
+        /* Most of it is the reserve, which is zeros. */
         if (bytes[i] == 0 && i >= 100 && i % 211 != 0)
             continue;
         for (int bit = 0; bit < 8; bit++) {
@@ -755,7 +755,7 @@ static void test_flipped(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_cmpuint(refused, >, tried / 4);
 }
 
-/* Many bytes at once, anywhere: what one flip cannot do, two might. The same ones each time; with -m thorough more. */
+/* Many bytes at once: two changes may do what one bit flip cannot. Always the same ones; -m thorough does more. */
 static void test_scribbled(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     g_autofree char *history = NULL;
@@ -770,7 +770,7 @@ static void test_scribbled(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     for (guint round = 0; round < rounds; round++) {
         gsize at[32];
         guint n = (guint)g_rand_int_range(random, 2, G_N_ELEMENTS(at) + 1);
-        /* The reserve is most of the file, and its zeros mean nothing: mostly what comes before it. */
+        /* The reserve is most of the file, and its zeros are irrelevant: mostly change what comes before it. */
         gint32 within = g_rand_boolean(random) ? (gint32)MIN(length, 64 * 1024) : (gint32)length;
         for (guint i = 0; i < n; i++) {
             char other = (char)g_rand_int(random);
@@ -786,8 +786,8 @@ static void test_scribbled(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_true(is_previous(f->path, right, history));
 }
 
-/* An index that lost the unfinished job: in a small journal the proof of all of it sees that, in one that is too large
- * for that the index is compared by itself. */
+/* An index without the unfinished job: in a small journal the complete check finds it; in a large one the index is
+ * compared separately. */
 static void test_index_lost(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     static const char sql[] = "PRAGMA writable_schema = ON;"
@@ -817,7 +817,7 @@ static void test_index_lost(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     }
 }
 
-/* A small file system of our own, where the test may mount one. */
+/* A small separate file system, if the test may mount one. */
 static gboolean mount_small(const char *dir, const char *options)
 {
     if (geteuid() == 0 && unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
@@ -839,7 +839,7 @@ static void fill(const char *dir)
     close(fd);
 }
 
-/* The disk fills up in the middle of a job: its token and last records are written all the same, then it is said. */
+/* The disk fills up during a job: its token and last records are written nevertheless, then the error is reported. */
 static void test_full_disk(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     g_autoptr(VmigJob) job = NULL;
@@ -872,7 +872,7 @@ static void test_full_disk(Fixture *f, G_GNUC_UNUSED gconstpointer data)
         g_assert_cmpuint(saved, >, 100);
         g_test_message("%u notes: %s", saved, error->message);
     }
-    /* Opens, reads, and goes on once there is room, with the reserve back. */
+    /* Opens, reads, and continues once there is space, with the reserve restored. */
     gboolean released = FALSE;
     g_autoptr(VmigJournal) journal = open_ok(f->path);
     g_autoptr(VmigJob) stored = vmig_journal_load(journal, ID, NULL);
@@ -942,7 +942,7 @@ static void test_busy(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     assert_ok(vmig_journal_note(journal, ID, "x", &error_));
 }
 
-/* fsync fails once: by a replaced function, since no disk here does it on demand. */
+/* Makes fsync fail once with a replaced function, because no disk here fails on demand. */
 static int fail_fsync;
 
 int fdatasync(int fd)
@@ -977,7 +977,7 @@ static void test_fsync_fails(Fixture *f, G_GNUC_UNUSED gconstpointer data)
             failed++;
             nth_failed = nth;
         } else {
-            /* The second one is the folder's, which SQLite ignores: the journal has synced it at the beginning. */
+            /* The second one is the folder's, which SQLite ignores: the journal synced it at the start. */
             fail_fsync = 0;
         }
         vmig_journal_close(journal);

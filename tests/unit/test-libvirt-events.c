@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Events: each counts for its own domain only, also while another domain of the same host migrates. */
+/* Events: each counts for its own domain only, even while another domain of the same host migrates. */
 #include "drivers/libvirt/libvirt-private.h"
 
 #define OURS "0f7d3c5e-8a1b-4c2d-9e3f-112233445566"
@@ -24,7 +24,7 @@ static void tear_down(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     vmig_waker_unref(f->waker);
 }
 
-/* Did the wait end early? */
+/* TRUE if the wait ended early. */
 static gboolean is_woken(Fixture *f, gint64 most)
 {
     gint64 began = g_get_monotonic_time();
@@ -65,7 +65,7 @@ static void test_plain_suspend(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 static void test_wakes(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     stopped(f, OTHER);
-    g_assert_true(is_woken(f, LONG)); /* nobody said yet which domain counts */
+    g_assert_true(is_woken(f, LONG)); /* no domain has been selected yet */
     vmig_event_sink_attend(f->sink, OURS);
     stopped(f, OTHER);
     vmig_event_sink_lifecycle(f->sink, OTHER, VIR_DOMAIN_EVENT_STOPPED, VIR_DOMAIN_EVENT_STOPPED_MIGRATED);
@@ -74,7 +74,7 @@ static void test_wakes(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_true(is_woken(f, LONG));
 }
 
-/* libvirt's own test driver: the events come through its client library, for all of its domains. */
+/* libvirt's own test driver: the events for all of its domains arrive through its client library. */
 static VmigHypervisor *open_two(Fixture *f, virConnectPtr *conn)
 {
     g_autoptr(GError) error = NULL;
@@ -110,7 +110,7 @@ static void test_wakes_through_libvirt(Fixture *f, gconstpointer data G_GNUC_UNU
     g_assert_true(hv->ops->find(hv, "test", &ours, &error));
     g_assert_no_error(error);
     vmig_hypervisor_attend(hv, ours->uuid);
-    while (is_woken(f, SHORT)) /* what starting the other one set off */
+    while (is_woken(f, SHORT)) /* what starting the other one caused */
         ;
     act_on(conn, OTHER, TRUE);
     g_assert_false(is_woken(f, 10 * SHORT));

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What libvirt is asked for when it migrates: the flags that no option may add or take away. */
+/* What is requested of libvirt for a migration: the flags that no option may add or remove. */
 #include "drivers/libvirt/migrate-arguments.h"
 
 static const char *const one_disk[] = {"vda", NULL};
 
-/* What the safety of every migration rests on, and nothing else. */
+/* The basis of every migration's safety, and nothing else. */
 #define ALWAYS                                                                                                         \
     (VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER | VIR_MIGRATE_PAUSED | VIR_MIGRATE_PERSIST_DEST |                        \
      VIR_MIGRATE_NON_SHARED_INC | VIR_MIGRATE_ABORT_ON_ERROR)
@@ -63,7 +63,7 @@ static void test_small_bandwidth(void)
     unsigned flags = 0;
     int n = 0;
 
-    /* 0 would be no limit at all. */
+    /* 0 would be unlimited. */
     vmig_migrate_arguments(&params, &list, &n, &flags);
     g_assert_cmpint(virTypedParamsGetULLong(list, n, VIR_MIGRATE_PARAM_BANDWIDTH, &speed), ==, 1);
     g_assert_cmpuint(speed, ==, 1);
@@ -73,7 +73,7 @@ static void test_small_bandwidth(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    /* A connection would do it: libvirt's errors live in a thread variable that is not there before. */
+    /* A connection would do this: libvirt's errors are in a thread variable that does not exist before. */
     g_assert_cmpint(virInitialize(), ==, 0);
     g_test_add_func("/migrate-arguments/paused-always", test_paused_always);
     g_test_add_func("/migrate-arguments/both-definitions", test_both_definitions);

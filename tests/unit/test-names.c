@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Names in a command that is told to people: a shell takes each as the one word that it is, whatever is in it. */
+/* Names in a command shown to users: a shell takes each as a single word, whatever it contains. */
 #include <string.h>
 
 #include "core/names.h"
@@ -14,7 +14,7 @@ static void test_plain(void)
     }
 }
 
-/* What bash makes of it, between two marks. */
+/* The word as bash expands it, between two markers. */
 static char *through_shell(const char *word)
 {
     g_autofree char *script = g_strdup_printf("printf '%%s|' a %s b", word);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Proves every method of this host's storage against folders of its own and the real qemu-img and qemu-nbd: what it
- * does, that it can be repeated, and above all what it refuses. */
+/* Every method of this host's node, with its own folders and the real qemu-img and qemu-nbd: what it does, that it can
+ * be repeated, and above all what it refuses. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -24,7 +24,7 @@
 #define OTHER_ID "fedcba9876543210"
 #define UUID "11111111-2222-3333-4444-555555555555"
 
-static char *program; /* this one: it also serves as the guard */
+static char *program; /* this program, which also serves as the guard */
 
 typedef struct {
     char *dir, *root, *state, *run, *config;
@@ -154,7 +154,7 @@ static void run_command(const char *format, ...)
     va_start(args, format);
     g_autofree char *line = g_strdup_vprintf(format, args);
     va_end(args);
-    g_autofree char *said = NULL; /* not between the lines of the test's own report */
+    g_autofree char *said = NULL; /* keeps it out of the test's own report */
     g_spawn_command_line_sync(line, &said, NULL, &status, &error);
     g_assert_no_error(error);
     g_assert_cmpint(status, ==, 0);
@@ -173,7 +173,7 @@ static gboolean exists(const char *path)
     return g_file_test(path, G_FILE_TEST_EXISTS);
 }
 
-/* --- looking --- */
+/* --- examining --- */
 
 static void test_hello(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
@@ -207,7 +207,7 @@ static void test_path(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_true(!no_folder->exists && !no_folder->folder_ok && no_folder->in_roots);
     g_autoptr(VmigPathFacts) outside = vmig_node_path(f->node, "/etc/passwd", &error);
     g_assert_no_error(error);
-    g_assert_true(outside->exists); /* that much is told, and no more */
+    g_assert_true(outside->exists); /* only this is reported */
     g_assert_false(outside->in_roots);
     g_assert_false(outside->folder_ok);
     g_assert_cmpuint(outside->size, ==, 0);
@@ -253,7 +253,7 @@ static void test_image(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_PROTOCOL);
 }
 
-/* --- what is outside --- */
+/* --- outside the roots --- */
 
 static void test_outside(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
@@ -379,7 +379,8 @@ static void reopen_node(Fixture *f)
     g_assert_no_error(error);
 }
 
-/* From a backup of before the token: that it was given is still known, and the other host's record is taken whole. */
+/* A journal from a backup before the token: that it was given away is still known, and the other host's whole record is
+ * accepted. */
 static void test_older_journal(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     const char *overlay = disk_of(f)->overlay;
@@ -444,7 +445,7 @@ static pid_t find_guard(const char *socket)
     return 0;
 }
 
-/* The guard is killed: the fence is held all the same, until it is dropped. */
+/* The guard is killed: the fence is still held, until it is dropped. */
 static void test_second_holder(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     const char *const overlays[] = {disk_of(f)->overlay, NULL};
@@ -521,7 +522,7 @@ static void test_overlay(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
     put_record(f);
     make_image(file_of(f)->dest);
-    for (guint i = 0; i < 2; i++) { /* at each try another file */
+    for (guint i = 0; i < 2; i++) { /* each attempt gets another file */
         vmig_node_create_overlay(f->node, f->job, disk->dest_overlay, 8 << 20, file_of(f)->dest, "qcow2", &error);
         g_assert_no_error(error);
         g_assert_cmpint(stat(disk->dest_overlay, i == 0 ? &first : &second), ==, 0);
@@ -534,7 +535,7 @@ static void test_overlay(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_false(vmig_node_create_overlay(f->node, f->job, foreign, 8 << 20, file_of(f)->dest, "qcow2", &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_GATE);
     g_clear_error(&error);
-    /* With the guest here it is the guest's disk. */
+    /* Once the guest is here, this is its disk. */
     g_assert_true(vmig_node_token_put(f->node, f->job, "destination", &error));
     g_assert_false(
         vmig_node_create_overlay(f->node, f->job, disk->dest_overlay, 8 << 20, file_of(f)->dest, "qcow2", &error));
@@ -581,7 +582,7 @@ static void test_remove(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_false(exists(disk->hold));
     g_assert_true(vmig_node_remove(f->node, f->job, disk->hold, "over", &error));
     g_assert_true(vmig_node_remove(f->node, f->job, disk->overlay, "never made", &error));
-    /* Made by libvirt, but the process died before it could say so. */
+    /* Made by libvirt, but the process died before it recorded that. */
     g_assert_true(vmig_node_intend(f->node, f->job, disk->overlay, "overlay", &error));
     run_command("qemu-img create -q -f qcow2 -b '%s' -F qcow2 '%s'", file_of(f)->source, disk->overlay);
     g_assert_true(vmig_node_remove(f->node, f->job, disk->overlay, "rolled back", &error));
@@ -597,7 +598,6 @@ static void test_remove(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_true(exists(file_of(f)->source));
 }
 
-/* An overlay with a snapshot in it, and one that QEMU has open, stay. */
 /* A QEMU that has the image open for writing. */
 static GPid hold_image(Fixture *f, const char *path)
 {
@@ -623,6 +623,7 @@ static void let_go_of_image(GPid pid)
     waitpid(pid, NULL, 0);
 }
 
+/* Keeps an overlay that QEMU has open, and one that contains a snapshot. */
 static void test_remove_in_use(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     VmigDisk *disk = disk_of(f);
@@ -717,8 +718,8 @@ static void test_remove_base(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     run_command("touch '%s'", file_of(f)->source);
     keep_base(f, "somebody used it since");
     describe_source(file_of(f));
-    keep_base(f, "somebody used it since");                        /* the record counts, not what is asked, */
-    g_assert_false(vmig_node_record_put(f->node, f->job, &error)); /* and it is not written anew now */
+    keep_base(f, "somebody used it since");                        /* the record counts, not the request, */
+    g_assert_false(vmig_node_record_put(f->node, f->job, &error)); /* and the record cannot be changed now */
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_STATE);
     g_clear_error(&error);
     set_mtime(file_of(f)->source, copied);
@@ -793,7 +794,7 @@ static void test_base_copy(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     VmigFile *file = file_of(f);
 
     start_base_copy(f);
-    vmig_node_receive(f->node, f->job, file, socket, &key, &fresh, &error); /* repeated: the first receiver goes */
+    vmig_node_receive(f->node, f->job, file, socket, &key, &fresh, &error); /* repeated: the first receiver ends */
     g_assert_no_error(error);
     g_assert_true(fresh); /* nothing was written to it yet */
     send_bytes(file->source, file->size, socket);
@@ -814,7 +815,7 @@ static void test_base_copy(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     }
     g_assert_false(exists(file->part));
     run_command("cmp '%s' '%s'", file->source, file->dest);
-    /* Rolled back it goes; with the guest on it it stays. */
+    /* After a rollback it is removed; with the guest on it, it stays. */
     g_auto(GStrv) left = vmig_node_leftovers(f->node, f->job, &error);
     g_assert_cmpuint(g_strv_length(left), ==, 1);
     g_assert_true(vmig_node_token_put(f->node, f->job, "destination", &error));
@@ -840,7 +841,7 @@ static void test_base_copy_rolled_back(Fixture *f, gconstpointer data G_GNUC_UNU
     g_assert_true(vmig_node_remove(f->node, f->job, file->dest, "rolled back", &error));
     g_assert_no_error(error);
     g_assert_false(exists(file->dest));
-    /* And once more from the beginning. */
+    /* And once more from the start. */
     g_assert_true(vmig_node_receive(f->node, f->job, file, socket, &key, &fresh, &error));
     g_assert_no_error(error);
     g_assert_true(vmig_node_remove(f->node, f->job, file->part, "rolled back", &error));
@@ -848,7 +849,6 @@ static void test_base_copy_rolled_back(Fixture *f, gconstpointer data G_GNUC_UNU
     g_assert_false(exists(socket));
 }
 
-/* A part of an earlier try: what is in it is told, and a hash counts only what the disk has. */
 static gpointer let_go_later(gpointer data)
 {
     g_usleep(300000);
@@ -856,7 +856,7 @@ static gpointer let_go_later(gpointer data)
     return NULL;
 }
 
-/* The receiver of an agent that was ended has the part a moment longer; somebody else has it for good. */
+/* The receiver of an ended agent has the part a moment longer; another process has it permanently. */
 static void test_base_copy_held(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(GError) error = NULL;
@@ -881,6 +881,7 @@ static void test_base_copy_held(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     let_go_of_image(pid);
 }
 
+/* Reports what an earlier attempt left in the part; its hash covers only what is on the disk. */
 static void test_base_copy_again(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(GError) error = NULL;
@@ -905,7 +906,7 @@ static void test_base_copy_again(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_false(vmig_node_received(f->node, f->job, file, "AAAAAAAAAAAAAAAA", &second, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_PROTOCOL);
     g_clear_error(&error);
-    g_assert_false(vmig_node_known(f->node, f->job, file, 0, &page, &error)); /* it is over */
+    g_assert_false(vmig_node_known(f->node, f->job, file, 0, &page, &error)); /* it has ended */
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_CONNECTION);
     g_clear_error(&error);
     g_assert_true(vmig_node_receive(f->node, f->job, file, socket, &key, &fresh, &error));
@@ -913,8 +914,8 @@ static void test_base_copy_again(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_cmpstr(first, ==, second);
 }
 
-/* A base copy that a migration wrote into is a part again: what is in it is told, it is proven and gets its name again.
- * Not while somebody writes to it, and not with the guest on it. */
+/* A base copy that a migration wrote to becomes a part again: its content is reported, it is proven and gets its name
+ * again. Not while a process writes to it, and not with the guest on it. */
 static void test_base_copy_unplaced(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(GError) error = NULL;
@@ -930,7 +931,7 @@ static void test_base_copy_unplaced(Fixture *f, gconstpointer data G_GNUC_UNUSED
     g_assert_true(vmig_node_place(f->node, f->job, file, &error));
     GPid pid = hold_image(f, file->dest);
     g_assert_false(vmig_node_unplace(f->node, f->job, file, &error));
-    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_TIMEOUT); /* it may be gone at the next try */
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_TIMEOUT); /* it may be gone at the next attempt */
     g_clear_error(&error);
     g_assert_true(exists(file->dest));
     let_go_of_image(pid);
@@ -957,7 +958,7 @@ static void test_base_copy_unplaced(Fixture *f, gconstpointer data G_GNUC_UNUSED
     g_assert_true(exists(file->dest));
 }
 
-/* A migration that left this host, is done, and kept what now lies where the base copy is to go. */
+/* A finished migration away from this host, which kept the image at the base copy's path. */
 static void keep_image(Fixture *f, const char *path, gboolean keep)
 {
     g_autoptr(GError) error = NULL;
@@ -1002,7 +1003,7 @@ static void set_mtime_of(const char *path, const struct stat *st)
     g_assert_cmpint(utimensat(AT_FDCWD, path, (const struct timespec[]){st->st_atim, st->st_mtim}, 0), ==, 0);
 }
 
-/* What speaks against a kept image, one after the other; at the end it is the base copy. */
+/* Each reason against a kept image in turn; at the end it becomes the base copy. */
 static void test_base_copy_kept(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(GError) error = NULL;
@@ -1026,7 +1027,7 @@ static void test_base_copy_kept(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     close(fd);
     g_assert_cmpint(utimensat(AT_FDCWD, file->dest, NULL, 0), ==, 0);
     expect_kept(f, "somebody used it since");
-    /* Between the plan and the copy too: it is not touched then. */
+    /* Also between the plan and the copy: then it is not changed. */
     put_record(f);
     make_image(file->source);
     describe_source(file);
@@ -1039,13 +1040,13 @@ static void test_base_copy_kept(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_false(exists(file->part));
     set_mtime_of(file->dest, &before);
     g_free(file->kept);
-    file->kept = g_strdup(ID); /* another job's word */
+    file->kept = g_strdup(ID); /* another job's ID */
     g_assert_false(vmig_node_receive(f->node, f->job, file, socket, &key, &fresh, &error));
     g_clear_error(&error);
     g_assert_true(exists(file->dest));
     g_free(file->kept);
     file->kept = g_strdup(OTHER_ID);
-    for (guint i = 0; i < 2; i++) { /* repeated it goes on with what it took */
+    for (guint i = 0; i < 2; i++) { /* repeated, it continues with the image that it took */
         vmig_node_receive(f->node, f->job, file, socket, &key, &fresh, &error);
         g_assert_no_error(error);
         g_assert_false(fresh);
@@ -1059,7 +1060,7 @@ static void test_base_copy_kept(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     vmig_node_place(f->node, f->job, file, &error);
     g_assert_no_error(error);
     run_command("cmp '%s' '%s'", file->source, file->dest);
-    expect_kept(f, "somebody used it since"); /* the guest's disk is no kept image any more */
+    expect_kept(f, "somebody used it since"); /* the guest's disk is no longer a kept image */
     g_assert_true(vmig_node_remove(f->node, f->job, file->dest, "rolled back", &error));
     g_assert_false(exists(file->dest));
 }
@@ -1084,7 +1085,7 @@ static void test_base_copy_on_port(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_true(vmig_node_received(f->node, f->job, file, NULL, &hash, &error));
     run_command("cmp '%s' '%s'", file->source, file->part);
     g_assert_false(vmig_node_receive_on_port(f->node, f->job, file, "tls", &key, &port, &fresh, &error));
-    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_PROTOCOL); /* TLS for whoever has a certificate is not offered */
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_PROTOCOL); /* TLS for any client with a certificate is not offered */
     g_clear_error(&error);
     port.identity = "CN=a";
     g_assert_false(vmig_node_receive_on_port(f->node, f->job, file, "tls", &key, &port, &fresh, &error));
@@ -1120,7 +1121,7 @@ static void test_base_copy_never_over(Fixture *f, gconstpointer data G_GNUC_UNUS
     g_assert_cmpstr(text, ==, "precious");
 }
 
-/* A process that did not receive cannot say that all arrived, and ending one ends its receivers. */
+/* A process that did not receive cannot confirm that everything arrived, and ending a process ends its receivers. */
 static void test_base_copy_lost(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     gboolean fresh = FALSE;
@@ -1171,7 +1172,7 @@ static void test_base_copy_refusals(Fixture *f, gconstpointer data G_GNUC_UNUSED
     g_assert_false(exists(file->part));
 }
 
-/* What the header would make QEMU open is looked at before the base copy gets its name. */
+/* What the header would make QEMU open is checked before the base copy gets its name. */
 static void test_base_copy_hostile(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(GError) error = NULL;
@@ -1260,7 +1261,7 @@ static void test_guard(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
     make_image(bases[0]);
     make_image(overlays[0]);
-    g_assert_true(vmig_node_thaw(f->node, f->job, &error)); /* no guard is success */
+    g_assert_true(vmig_node_thaw(f->node, f->job, &error)); /* succeeds without a guard */
     g_assert_true(vmig_node_fence_drop(f->node, f->job, &error));
     g_assert_true(vmig_node_guard_stop(f->node, f->job, &error));
     g_assert_true(vmig_node_fence_take(f->node, f->job, 0, &held, &error));
@@ -1274,7 +1275,7 @@ static void test_guard(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_true(vmig_node_fence_arm(f->node, f->job, overlays, NULL, &error));
     g_assert_true(vmig_node_fence_take(f->node, f->job, 60 * G_USEC_PER_SEC, &held, &error));
     g_assert_true(held);
-    /* It outlives whoever started it. */
+    /* It outlives the process that started it. */
     vmig_node_free(f->node);
     f->node = open_node(f, VMIG_ROLE_SOURCE, &error);
     g_assert_no_error(error);
@@ -1332,7 +1333,7 @@ static void test_rundir(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_no_error(error);
 }
 
-/* QEMU's user can make a socket in the folder, and cannot take away one that is not his. */
+/* QEMU's user can create a socket in the folder, but cannot remove another user's. */
 static void check_as_user(const char *dir, uid_t uid)
 {
     g_autofree char *own = g_build_filename(dir, "own.sock", NULL);
@@ -1392,14 +1393,14 @@ static void test_qemu_user(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     }
     g_assert_true(vmig_node_rundir(f->node, f->job, &error));
     g_assert_no_error(error);
-    /* The way to the folder is not what is tested. */
+    /* Access to the folder is not under test. */
     g_assert_cmpint(chmod(f->dir, 0711), ==, 0);
     check_as_user(dir, 4711);
 }
 
 int main(int argc, char **argv)
 {
-    /* The guard's own command line, as the command line tool has it. */
+    /* The guard's own command line, as in the command line tool. */
     if (argc == 4 && g_str_equal(argv[1], "agent") && g_str_equal(argv[2], "--guard"))
         return vmig_guard_main(argv[3]);
     static const struct {

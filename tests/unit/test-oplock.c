@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The operation lock: the second one is told who is first, and death lets go. */
+/* The operation lock: the second process learns who holds it, and a dead process releases it. */
 #include <fcntl.h>
 #include <glib/gstdio.h>
 #include <signal.h>
@@ -78,7 +78,7 @@ static void test_take(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_true(g_file_get_contents(f->file, &text, NULL, NULL));
     g_assert_true(g_str_has_suffix(text, "}\n"));
     g_assert_cmpuint(strcspn(text, "\n"), ==, strlen(text) - 1);
-    /* Another one in the same process is another one. */
+    /* A second lock in the same process is separate. */
     assert_locked(f, JOB " as the source");
     g_autofree char *pid = g_strdup_printf("process %d", getpid());
     assert_locked(f, pid);
@@ -118,7 +118,7 @@ static void test_names(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     }
 }
 
-/* A child takes the lock (and, with keep, hands it to one of its own), says so and waits to be killed. */
+/* A child takes the lock (and, with keep, passes it to its own child), reports that and waits to be killed. */
 static pid_t holder_process(Fixture *f, gboolean keep, pid_t *grandchild)
 {
     int fds[2];
@@ -160,7 +160,7 @@ static void test_death(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0);
     assert_free(f);
-    /* Handed on: the child of the dead process holds it. */
+    /* Passed on: the child of the dead process holds it. */
     pid = holder_process(f, TRUE, &other);
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0);
@@ -170,7 +170,7 @@ static void test_death(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     assert_free(f);
 }
 
-/* The content is for people: garbage neither locks nor breaks anything, however old. */
+/* The content is only for display: garbage neither locks nor breaks anything, however old. */
 static void test_leftover(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     const char *contents[] = {
@@ -232,7 +232,7 @@ static void test_strange_files(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 
 #define ADD(name, function) g_test_add("/oplock/" name, Fixture, NULL, set_up, function, tear_down)
 
-/* Only a process that has the very file open is the holder: a number in the file may be an innocent one's. */
+/* Only a process that has this file open is the holder: the PID in the file may belong to an unrelated process. */
 static void test_holder_process(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     static const char stale[] = "{\"pid\":1,\"role\":\"source\",\"job\":\"" JOB "\",\"since\":1700000000}\n";

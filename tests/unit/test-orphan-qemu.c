@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The QEMU that libvirt has forgotten: it is ended only when it is proven to be the guest's, on the job's disks, alone
- * on its monitor, and standing still. This program itself stands in for QEMU. */
+/* The QEMU that libvirt has lost track of: it is ended only if it is proven to be the guest's, on the job's disks,
+ * without another monitor client, and stopped. This program itself acts as QEMU. */
 #include <fcntl.h>
 #include <glib/gstdio.h>
 #include <signal.h>
@@ -16,7 +16,7 @@
 #define UUID "0f7d3c5e-8a1b-4c2d-9e3f-112233445566"
 #define OTHER "0f7d3c5e-8a1b-4c2d-9e3f-665544332211"
 
-/* --- the stand-in: PROGRAM fake -uuid UUID SOCKET DISK running|paused --- */
+/* --- the fake QEMU: PROGRAM fake -uuid UUID SOCKET DISK running|paused --- */
 
 static void serve(int fd, gboolean running)
 {
@@ -133,7 +133,7 @@ static void tear_down(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_free(f->base);
 }
 
-/* What a look says; where that is not SUSPENDED or NONE, nothing is ended. */
+/* The expected result; unless it is SUSPENDED or NONE, nothing is ended. */
 static void expect(Fixture *f, VmigOrphanKind wanted)
 {
     g_autoptr(GError) error = NULL;
@@ -161,7 +161,7 @@ static void test_suspended(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_true(vmig_orphan_end(f->folder, "guest", UUID, f->disks, &error));
     g_assert_no_error(error);
     g_assert_false(lives(f));
-    /* Its number is still there, and so are libvirt's files. */
+    /* Its PID still exists, and so do libvirt's files. */
     waitpid(f->pid, NULL, 0);
     g_assert_true(vmig_orphan_end(f->folder, "guest", UUID, f->disks, &error));
 }
@@ -177,7 +177,7 @@ static void test_none(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_autoptr(GError) error = NULL;
     g_auto(VmigOrphan) orphan = {0};
 
-    /* The number is another process's by now. */
+    /* The PID belongs to another process by now. */
     write_pid(f, getpid());
     expect(f, VMIG_ORPHAN_NONE);
     g_assert_true(g_file_set_contents(path, "1\n", -1, NULL));
@@ -204,7 +204,7 @@ static void test_unclear(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     expect(f, VMIG_ORPHAN_UNCLEAR);
 }
 
-/* libvirt's daemon has it after all. */
+/* libvirt's daemon is connected to it after all. */
 static void test_somebody_is_there(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Proves that there is a command for each state in which a job can be parked, whatever the reason, and that none is
- * offered where it would be wrong. That they help is proven by the simulation. */
+/* There is a command for each state in which a job can be parked, whatever the reason, and none is offered where it
+ * would be wrong. The simulation proves that they help. */
 #include <string.h>
 
 #include <glib.h>
@@ -35,7 +35,8 @@ static void test_each(void)
             g_assert_true(park.exits & VMIG_EXIT_BY_RESUME);
             g_assert_nonnull(park.what);
             g_assert_true(g_str_has_prefix(commands[0], "vmig-snap resume 0123456789abcdef"));
-            /* Before it is decided who has the guest nobody can be left with it; forward there is a way back. */
+            /* Before it is decided who has the guest, it cannot be left to either host; going forward it can still roll
+             * back. */
             if (vmig_state_phase(s) == VMIG_PHASE_FORWARD)
                 g_assert_false(park.exits & VMIG_EXIT_BY_SET_ASIDE);
             else
@@ -47,7 +48,7 @@ static void test_each(void)
     g_assert_cmpuint(states, >=, 12);
 }
 
-/* What failed last counts more than why the job goes back. */
+/* The last failure counts more than the reason for the rollback. */
 static void test_reason(void)
 {
     g_autoptr(VmigJob) job = parked(VMIG_STATE_BACK_PIVOT, VMIG_ERROR_INTERFERENCE);
@@ -61,7 +62,7 @@ static void test_reason(void)
     g_assert_null(none[0]);
 }
 
-/* A command that does not work on this host says on which one it does. */
+/* A command that does not work on this host names the host where it does. */
 static void test_on_which_host(void)
 {
     static const struct {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Paths: what is refused, where the map sends a file, and that our own names are unique, short enough and known. */
+/* Paths: what is refused, where the map sends a file, and that generated names are unique, short enough and recognized.
+ */
 #include <glib.h>
 #include <string.h>
 
@@ -86,7 +87,7 @@ static void test_apply(void)
     assert_apply(map, "vdb", "/ab/x", "/ab/x");
     assert_apply(map, "vdb", "/a/bc", "/new/bc");
     assert_apply(map, "vdb", "/a", "/a");
-    /* Once only: what comes out is not mapped again. */
+    /* Only once: the result is not mapped again. */
     add_dir(map, "/deep=/a");
     assert_apply(map, "vdb", "/a/b/x", "/deep/x");
     g_autoptr(GPtrArray) targets = vmig_path_map_targets(map);
@@ -177,8 +178,8 @@ static void test_names(void)
                  "/p/..qcow2.vmig-" ID ".part");
 }
 
-/* A name of 255 bytes still has an overlay; it is cut between characters, and two that differ only where they were
- * cut stay apart. */
+/* Even a name of 255 bytes has an overlay name; it is cut between characters, and two names that differ only in the
+ * part cut off stay distinct. */
 static void test_long_names(void)
 {
     for (guint shift = 0; shift < 4; shift++) {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Proves that the copier tells a bad NBD server apart: one that says nothing, too little, something else, lies about
- * the size, fails, forgets, answers what nobody asked or goes away. Each has its code, names the file, and ends in
- * time.
+/* The copier detects a bad NBD server: one that says nothing, too little or something else, lies about the size, fails,
+ * forgets, sends replies to no request or disconnects. Each has its code, names the file, and ends in time.
  *
- * The server is a script of ours; what it plays is in Play. */
+ * The server is the test's own; Play describes what it does.
+ */
 #include <arpa/inet.h>
 #include <endian.h>
 #include <errno.h>
@@ -30,16 +30,16 @@
 
 typedef enum { GREET, SILENT, GARBAGE, HALF_GREETING, HANG_UP, NO_EXPORT } Greeting;
 
-/* What the server does. */
+/* The behavior of the server. */
 typedef struct {
     Greeting greeting;
-    gint64 size;      /* of the export, against that of the file: 0, more or less */
+    gint64 size;      /* of the export, relative to that of the file: 0, more or less */
     guint16 flags;    /* of the export */
-    guint32 error;    /* the answer to each write */
-    guint answers;    /* so many writes get an answer */
-    guint half;       /* of the next answer so many bytes are sent */
-    gboolean strange; /* the next answer is to something that nobody asked */
-    gboolean close;   /* then the connection ends; else nothing comes any more */
+    guint32 error;    /* the reply to each write */
+    guint answers;    /* this many writes get a reply */
+    guint half;       /* this many bytes of the next reply are sent */
+    gboolean strange; /* the next reply belongs to no request */
+    gboolean close;   /* then the connection ends; otherwise nothing more comes */
 } Play;
 
 typedef struct {
@@ -201,7 +201,7 @@ static void set_up(Peer *peer, gconstpointer data)
     g_assert_cmpint(getsockname(peer->listen_fd, (struct sockaddr *)&address, &length), ==, 0);
     peer->port = ntohs(address.sin_port);
     if (data == NULL)
-        return; /* nobody listens: the port refuses */
+        return; /* no listener: connections are refused */
     g_assert_cmpint(listen(peer->listen_fd, 8), ==, 0);
     peer->thread = g_thread_new("peer", peer_thread, peer);
 }
@@ -219,7 +219,7 @@ static void tear_down(Peer *peer, gconstpointer data G_GNUC_UNUSED)
     g_free(peer->dir);
 }
 
-/* The copy fails with that code, says that of it and of the file, and does not hang. */
+/* The copy fails with this code, reports these words and the file, and does not hang. */
 static void expect(Peer *peer, VmigErrorCode code, const char *words)
 {
     g_autofree char *uri = g_strdup_printf("nbd://localhost:%u/", peer->port);
@@ -252,7 +252,7 @@ static void test_stalls(Peer *peer, gconstpointer data G_GNUC_UNUSED)
     expect(peer, VMIG_ERROR_STALLED, "has done nothing for ");
 }
 
-/* libnbd says it in several ways, by what the kernel tells first: an end, a reset, a broken pipe. */
+/* libnbd reports it in several ways, depending on what the kernel reports first: an end, a reset, a broken pipe. */
 static void test_goes_away(Peer *peer, gconstpointer data G_GNUC_UNUSED)
 {
     expect(peer, VMIG_ERROR_CONNECTION, "");

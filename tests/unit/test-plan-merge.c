@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Which merge is taken, and that it is said why. */
+/* Which merge is chosen, and that the reason is reported. */
 #include <string.h>
 
 #include "plan/plan.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Proves that a refusal takes from the rehearsal only what it makes impossible or meaningless, and that a new code
- * cannot be forgotten there. */
+/* A refusal removes from the rehearsal only what it makes impossible or meaningless, and a new code cannot be forgotten
+ * there. */
 #include <string.h>
 
 #include "core/errors.h"
@@ -29,7 +29,7 @@ static void refusal_free(gpointer data)
 static void set_up(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     f->survey.domain = &f->domain;
-    f->survey.live = (VmigDomainXml *)&f->domain; /* looked at for being there */
+    f->survey.live = (VmigDomainXml *)&f->domain; /* only its existence is checked */
     f->survey.snapshots = g_ptr_array_new();
     f->survey.source_info = f->survey.dest_info = &f->info;
     f->survey.dest_facts = &f->facts;
@@ -73,7 +73,7 @@ static void test_lack(Fixture *f, gconstpointer data G_GNUC_UNUSED)
         {VMIG_ERROR_MEDIA_MISSING, "sda", VMIG_TWIN_WHOLE},
         {VMIG_ERROR_SAME_HOST, NULL, VMIG_TWIN_NONE},
         {VMIG_ERROR_LOCKED, NULL, VMIG_TWIN_NONE},
-        {VMIG_ERROR_CONNECTION, NULL, VMIG_TWIN_NONE}, /* a question to the host that failed */
+        {VMIG_ERROR_CONNECTION, NULL, VMIG_TWIN_NONE}, /* a failed call to the host */
         {VMIG_ERROR_IO, "vda", VMIG_TWIN_NO_DISK},     /* and one about a disk */
     };
 
@@ -141,7 +141,7 @@ static void test_boot_files(void)
     g_assert_nonnull(strstr(xml, "boot dev"));
 }
 
-/* A missing bridge and a file in the way are one plan's refusals. */
+/* A missing bridge and an existing file are refused in the same plan. */
 static void test_beside(void)
 {
     g_autoptr(PlanEnv) w = plan_env_new(PLAN_FOLDER, PLAN_NAME);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Proves every refusal of the plan: that it is made where its fact is so and nowhere else, what it says in full, and
- * that doing what its hint says helps. The rows are in plan-rows-*.c. */
+/* Every refusal of the plan: it is made exactly if its fact is present, its complete text is right, and following its
+ * hint helps. The rows are in plan-rows-*.c. */
 #include <string.h>
 
 #include "plan-rows.h"
@@ -55,7 +55,8 @@ static const VmigRefusal *refusal(const Fixture *f, guint i)
     return f->plan.refusals->pdata[i];
 }
 
-/* libvirt there went away in the middle: it is one reason, whatever was asked; another one is told beside it. */
+/* libvirt there disconnected in the middle: this is a single reason for all calls; another reason is reported beside
+ * it. */
 static void test_said_once(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     answer(f, VMIG_ERROR_CONNECTION, "the destination's libvirt went away");
@@ -124,7 +125,7 @@ static gboolean comes_with(const PlanRow *row, VmigErrorCode code)
     return FALSE;
 }
 
-/* The row's refusal, and no other one but those which come with it. */
+/* The row's refusal, and no other one except those that come with it. */
 static const VmigRefusal *only_refusal(const VmigPlan *plan, const PlanRow *row)
 {
     g_autofree char *all = all_messages(plan);
@@ -156,7 +157,7 @@ static void check_silent(PlanEnv *w, const PlanRow *row)
     g_assert_true(plan->job != NULL);
 }
 
-/* One way that the hint offers. */
+/* Follows one way that the hint offers. */
 static void follow(const PlanRow *row, guint way, const char *folder, const char *name)
 {
     g_autoptr(PlanEnv) w = plan_env_new(folder, name);
@@ -182,7 +183,7 @@ static void test_base(void)
     g_assert_cmpuint(plan->job->disks->len, ==, 2);
 }
 
-/* What is near a refusal, and is none. */
+/* Cases close to a refusal that are permitted. */
 static void test_not_refused(void)
 {
     g_autoptr(PlanEnv) w = plan_env_new(PLAN_FOLDER, PLAN_NAME);
@@ -216,7 +217,7 @@ static void assert_not_refused(PlanEnv *w)
     g_assert_cmpstr(all, ==, "");
 }
 
-/* The base goes to one place, once. */
+/* The base is copied to one place, once. */
 static void test_two_disks_on_one_base(void)
 {
     g_autoptr(PlanEnv) w = plan_env_new(PLAN_FOLDER, PLAN_NAME);
@@ -230,7 +231,8 @@ static void test_two_disks_on_one_base(void)
     assert_not_refused(w);
 }
 
-/* What an earlier migration left needs no room again: the row no-room-there has as much, without it. */
+/* An image that an earlier migration left needs no additional space: the row no-room-there has as much data, without
+ * it. */
 static void test_room_of_a_base_copy(void)
 {
     g_autoptr(PlanEnv) w = plan_env_new(PLAN_FOLDER, PLAN_NAME);
@@ -254,13 +256,13 @@ static void test_row(gconstpointer data)
     g_assert_cmpstr(refusal->disk, ==, row->disk);
     g_assert_cmpstr(refusal->message, ==, row->message);
     g_assert_cmpstr(refusal->hint, ==, row->hint);
-    /* A hint that nobody can follow is none. */
+    /* A hint must be possible to follow. */
     g_assert_true((row->hint != NULL) == (row->follow[0] != NULL));
     for (guint way = 0; way < G_N_ELEMENTS(row->follow) && row->follow[way] != NULL; way++)
         follow(row, way, PLAN_FOLDER, PLAN_NAME);
 }
 
-/* --- names that a shell would take apart --- */
+/* --- names that a shell would split or expand --- */
 
 #define NASTY "$(touch x)"
 #define NASTY_FOLDER "/img 'it\"s' " NASTY " -n; ls"
@@ -288,7 +290,7 @@ static guint count_nasty(const char *text, const char *what)
     return found;
 }
 
-/* Every word that has a part of a nasty name has the whole name, and no option is made of it. */
+/* Every word that contains a part of a nasty name contains the whole name, and it never becomes an option. */
 static guint check_words(const PlanRow *row, const char *hint)
 {
     const char *command = find_command(hint);
@@ -316,7 +318,7 @@ static void test_nasty_names(void)
 
     for (guint i = 0; i < row_count; i++) {
         const PlanRow *row = all_rows[i];
-        if (row->plan != NULL) /* a job of its own, which has other names */
+        if (row->plan != NULL) /* its own job with other names */
             continue;
         g_autoptr(PlanEnv) w = plan_env_new(NASTY_FOLDER, NASTY_NAME);
         row->spoil(w);
@@ -358,7 +360,7 @@ static void test_every_rule_has_a_row(void)
     g_assert_cmpuint(findings->len, ==, 0);
 }
 
-/* The test above sees a rule that somebody adds without a row. */
+/* The test above detects a rule that is added without a row. */
 static void test_rule_without_a_row(void)
 {
     g_autoptr(GHashTable) sources = plan_sites_sources();

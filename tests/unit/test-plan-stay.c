@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Proves that a disk that is not moved is refused unless it is the same storage on both hosts, for each type of source
- * that libvirt has and for one that it does not have yet. What the refusals say in full, and that their hints help, is
- * in plan-rows-stay.c. */
+/* A disk that is not moved is refused unless it is the same storage on both hosts, for each type of source that libvirt
+ * has and for one that it does not have yet. plan-rows-stay.c tests the complete texts of the refusals, and that their
+ * hints help. */
 #include <string.h>
 
 #include <json-glib/json-glib.h>
@@ -16,17 +16,17 @@
     "<disk type='" type "' device='" device "'><driver name='qemu' type='raw'/>" source "<target dev='vdb'/>" rest     \
     "<backingStore/></disk>"
 
-/* What one simulated host has at the one path that is asked for. */
+/* What one simulated host has at the only path. */
 typedef struct {
     VmigNode base;
     const char *kind;
     gint64 size, ino;
     gboolean shared;
     const char *name;
-    const char *content; /* the samples, and the digest */
-    gboolean moving;     /* every look at the content is another one */
+    const char *content; /* the samples and the digest */
+    gboolean moving;     /* every read of the content differs */
     gboolean fails;
-    const char *denied, *read_only; /* what keeps QEMU from it there */
+    const char *denied, *read_only; /* why QEMU there cannot use it */
     guint asked, hashed;
 } Host;
 
@@ -110,7 +110,7 @@ static void tear_down(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_ptr_array_unref(f->plan.notes);
 }
 
-/* The code of the refusal, and VMIG_ERROR_LAST for none; each refusal names the disk and says what to do. */
+/* The code of the refusal, or VMIG_ERROR_LAST for none; each refusal names the disk and has a hint. */
 static VmigErrorCode ask(Fixture *f, const char *disk_xml)
 {
     g_autoptr(GError) error = NULL;
@@ -168,8 +168,8 @@ static void test_file(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_cmpuint(f->here.hashed, ==, 0);
 }
 
-/* A disk that the guest writes to: its content at one moment proves nothing, and a block that changes disproves nothing
- * while another one stands still. */
+/* A disk that the guest writes to: its content at one moment proves nothing, and a changing block disproves nothing
+ * while another block is unchanged. */
 static void test_written(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     f->here.shared = f->there.shared = TRUE;
@@ -195,7 +195,7 @@ static void test_block(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     f->there.size = 4096;
     f->there.content = "b";
     assert_refused(f, BLOCK_DISK, "the contents differ");
-    /* Read-only for the guest is not unchanged: others may write to a device. */
+    /* Read-only for the guest does not mean unchanged: others may write to a device. */
     f->there.name = NULL;
     f->there.content = "a";
     assert_refused(f, DISK("block", "disk", "<source dev='/s/b'/>", "<readonly/>"), "no WWN");
@@ -203,7 +203,7 @@ static void test_block(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     assert_refused(f, DISK("block", "lun", "<source dev='/s/b'/>", ""), "no WWN");
 }
 
-/* The same storage, and QEMU there could not use it. */
+/* The same storage, but QEMU there cannot use it. */
 static void test_access(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     f->here.shared = f->there.shared = TRUE;
@@ -216,13 +216,13 @@ static void test_access(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     const VmigRefusal *refusal = f->plan.refusals->pdata[0];
     g_assert_nonnull(strstr(refusal->message, "/s/b"));
     g_assert_nonnull(strstr(refusal->message, "cannot enter the folder /s"));
-    /* Another storage is that refusal alone. */
+    /* For other storage, only that is refused. */
     f->there.ino = 8;
     f->there.content = "b";
     g_assert_cmpint(ask(f, FILE_DISK), ==, VMIG_ERROR_NOT_SHARED);
 }
 
-/* A file that nobody writes to may be a copy. */
+/* A file without writers may be a copy. */
 static void test_readonly(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_assert_cmpint(ask(f, READONLY_DISK), ==, VMIG_ERROR_LAST);
@@ -232,7 +232,7 @@ static void test_readonly(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     f->there.content = "a";
     f->there.size = 8192;
     assert_refused(f, READONLY_DISK, "the contents differ");
-    g_assert_cmpuint(f->here.hashed, ==, 2); /* sizes tell enough */
+    g_assert_cmpuint(f->here.hashed, ==, 2); /* different sizes suffice */
     f->there.kind = "absent";
     g_assert_cmpint(ask(f, READONLY_DISK), ==, VMIG_ERROR_MEDIA_MISSING);
 }
@@ -284,7 +284,7 @@ static void test_other_types(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     assert_refused(f, DISK("tomorrow", "disk", "", ""), "does not know");
 }
 
-/* Every file of the chain counts, and one that was not seen counts as another one. */
+/* Every file of the chain counts, and an unknown one counts as different. */
 static void test_chain(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
 #define CHAIN(below)                                                                                                   \
@@ -301,7 +301,7 @@ static void test_chain(Fixture *f, gconstpointer data G_GNUC_UNUSED)
                     ==, VMIG_ERROR_LAST);
 }
 
-/* Nobody answers there: that is told elsewhere, and not as a property of the disk. */
+/* The host does not answer: reported elsewhere, not as a property of the disk. */
 static void test_unreachable(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     f->env.dest.node = NULL;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Where policies come from: a command in them runs as root, so only root decides what is in them. */
+/* Where policies come from: their commands run as root, so only root may control their content. */
 #include <glib/gstdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -87,7 +87,7 @@ static void test_another_owner(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     refused(f, "is not root's");
 }
 
-/* The standard policy too: one that cannot be trusted is told, not passed over. */
+/* Likewise for the default policy: an untrusted one is reported, not ignored. */
 static void test_default_is_no_way_round(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(GError) error = NULL;

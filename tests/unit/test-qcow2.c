@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The bounded qcow2 reader: every refusal, what is only reported, that it never reads outside the file, and that it
- * agrees with what qemu-img makes. */
+ * agrees with qemu-img. */
 #include <glib.h>
 #include <glib/gstdio.h>
 #include <string.h>
@@ -8,7 +8,7 @@
 #include "core/errors.h"
 #include "core/qcow2.h"
 
-/* A file in memory. Reading outside of it is what the reader must never ask for. */
+/* A file in memory. The reader must never read outside it. */
 typedef struct {
     guint8 *data;
     gsize size;
@@ -44,7 +44,7 @@ static void put(guint8 *at, guint width, guint64 value)
 #define L1_ENTRIES 32 /* 1 MiB / (512 * 512 / 8) */
 #define EXTENSIONS 112
 #define NAME_AT 400
-/* Of the first snapshot's entry; the second begins at the next multiple of 8. */
+/* Offset in the first snapshot's entry; the second begins at the next multiple of 8. */
 #define FIRST_ID (TABLE + 40 + 24)
 #define SECOND (TABLE + 40 + 24 + 8)
 
@@ -242,7 +242,7 @@ static void test_refusal(gconstpointer data)
         g_error("'%s' does not name %s", error->message, refusals[index].field);
 }
 
-/* What the plan decides about is no error. */
+/* What the plan decides about is not an error. */
 static void test_reported(void)
 {
     guint8 image[SIZE], bitmaps[24] = {0};
@@ -269,8 +269,8 @@ static void test_reported(void)
     g_assert_null(q->backing_format);
 }
 
-/* Version 2: no features, a header of 72 bytes, the 32 bit VM state size, extra data optional, and in images of an old
- * QEMU the backing name right behind the header. */
+/* Version 2: no features, a header of 72 bytes, a 32-bit VM state size, optional extra data and, in images of an old
+ * QEMU, the backing name right after the header. */
 static void test_version_2(void)
 {
     guint8 image[SIZE];
@@ -324,14 +324,14 @@ static void test_own_limits(void)
         if (i < 4)
             *small[i] = i == 0 ? 1 : 0;
         else
-            limits.max_table = 100; /* both fixed parts fit, the entries do not */
+            limits.max_table = 100; /* both fixed parts fit, but not the entries */
         g_autoptr(VmigQcow2) q = vmig_qcow2_read(read_memory, &memory, SIZE, &limits, &error);
         g_assert_null(q);
         g_assert_error(error, VMIG_ERROR, VMIG_ERROR_BAD_IMAGE);
     }
 }
 
-/* At every length the answer is the image or a refusal, and never a read outside (read_memory() looks). */
+/* At every length the result is the image or a refusal, and never a read outside it (checked in read_memory()). */
 static void test_truncated(void)
 {
     guint8 image[SIZE];
@@ -376,7 +376,7 @@ static void try_mutant(guint8 *image)
         g_assert_cmpuint(q->nb_snapshots, ==, q->snapshots->len);
 }
 
-/* Every byte of header and snapshot table, each with values at the edges; then many at once. */
+/* Every byte of header and snapshot table, each with extreme values; then many at once. */
 static void test_mutants(void)
 {
     static const guint8 values[] = {0x00, 0x01, 0x02, 0x7f, 0x80, 0xff};
@@ -469,7 +469,7 @@ static void test_printable(void)
         {"\x1b[31m\n", 6, "\\x1b[31m\\x0a"},
         {"\0x", 2, "\\x00x"},
         {"\xc3", 1, "\\xc3"},
-        {"\xe2\x80\xae", 3, "\\xe2\\x80\\xae"}, /* turns the direction of the text around */
+        {"\xe2\x80\xae", 3, "\\xe2\\x80\\xae"}, /* reverses the direction of the text */
         {"", 0, ""},
     };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Proves what a rehearsal's twin is, that its images are images, that only a rehearsal's own files are removed, and
- * what is read from libvirt's messages. */
+/* What a rehearsal's twin contains, that its images are valid, that only a rehearsal's own files are removed, and what
+ * is parsed from libvirt's messages. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -65,7 +65,7 @@ static char *make_twin(const VmigJob *job, GError **error)
     return vmig_rehearsal_xml(definition, job, ID, media, twins, error);
 }
 
-/* Everything that is proven stays, everything that a second domain would take away or change is gone. */
+/* Everything to be proven stays; everything that a second domain would take or change is removed. */
 static void test_twin(void)
 {
     static const char *const there[] = {
@@ -157,7 +157,7 @@ static void test_causes(void)
         g_assert_null(vmig_setup_cause(others[i]));
 }
 
-/* What a network is called comes to virsh as one argument. */
+/* A network's name reaches virsh as a single argument. */
 static void test_remedy_words(void)
 {
     static const char *const names[] = {"lonely", "it's $(touch x)", "-all", "a; b", NULL};
@@ -177,7 +177,7 @@ static void test_remedy_words(void)
     }
 }
 
-/* --- this host's part --- */
+/* --- this host's node --- */
 
 typedef struct {
     char *dir, *root, *state, *run, *libvirt;
@@ -252,7 +252,7 @@ static guint n_records(const Fixture *f)
     return n_files(path);
 }
 
-/* The images are what QEMU takes for empty images of one size; unlink takes their names, end the record. */
+/* The images are valid empty images of one size for QEMU; unlink removes their names, end removes the record. */
 static void test_images(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(GError) error = NULL;
@@ -282,7 +282,7 @@ static void test_images(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_no_error(error);
 }
 
-/* A process that ends without a word takes all with it, unless libvirt still has the twin. */
+/* A process that dies takes everything with it, unless libvirt still has the twin. */
 static void test_process_ends(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(GError) error = NULL;
@@ -303,7 +303,7 @@ static void test_process_ends(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_cmpuint(n_files(f->root), ==, 0);
 }
 
-/* Another process's is neither dead nor to be ended. */
+/* Another process's rehearsal is not dead and must not be ended. */
 static void test_of_another(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(GError) error = NULL;
@@ -317,7 +317,7 @@ static void test_of_another(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_cmpuint(n_files(f->root), ==, 2);
 }
 
-/* A record that somebody wrote opens no door: only names of that rehearsal, only inside the roots. */
+/* A forged record gives no access: only names of that rehearsal, only inside the roots. */
 static void test_forged(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(GError) error = NULL;
@@ -353,7 +353,7 @@ static void test_refused(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
 /* --- the files of snapshots --- */
 
-/* A host that has only what begins with /there. */
+/* A host that only has paths below /there. */
 static JsonObject *fake_call(VmigNode *self G_GNUC_UNUSED, VmigMethod id, JsonObject *args,
                              GError **error G_GNUC_UNUSED)
 {

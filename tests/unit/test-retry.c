@@ -36,7 +36,7 @@ static void test_default(void)
     g_assert_null(policy->command);
 }
 
-/* What is shipped parses, and default.conf says what is built in. */
+/* The shipped policies parse, and default.conf equals the built-in one. */
 static void test_shipped(void)
 {
     const char *names[] = {"default", "patient", "quick"};
@@ -151,7 +151,7 @@ static void test_rows(void)
     g_assert_cmpstr(vmig_retry_row_name(VMIG_RETRY_NEVER + 1), ==, "?");
 }
 
-/* How a commit can end, each told apart and tried again by its own line. */
+/* The ways in which a commit can end: each is distinguished and retried by its own line. */
 static void test_commit_ends(void)
 {
     static const struct {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* When there is room for a commit that found none. */
+/* When there is enough space for a commit that ran out of it. */
 #include "flows/migrate/commit.h"
 
 #define MIB (1024ull * 1024)
@@ -20,7 +20,7 @@ static void test_enough(void)
     g_assert_false(is_there(&m, G_MAXUINT64, G_MAXUINT64 - 1));
 }
 
-/* The estimate is for the worst case: clearly more than when it was full is worth a try. */
+/* The estimate is the worst case: clearly more space than when the disk was full is worth an attempt. */
 static void test_more(void)
 {
     VmigMachine m = {0};
@@ -30,14 +30,14 @@ static void test_more(void)
     g_assert_false(is_there(&m, 80 * MIB, 3 * MIB));
     g_assert_false(is_there(&m, 80 * MIB, 13 * MIB - 1));
     g_assert_true(is_there(&m, 80 * MIB, 13 * MIB));
-    /* Of little that is needed a MiB more, not an eighth. */
+    /* If little is needed, one MiB more suffices, instead of an eighth. */
     g_assert_false(is_there(&m, 5 * MIB, 4 * MIB - 1));
     g_assert_true(is_there(&m, 5 * MIB, 4 * MIB));
-    /* Less than before is never room. */
+    /* Less than before is never enough. */
     g_assert_false(is_there(&m, 80 * MIB, 0));
 }
 
-/* The guest was let go on and stopped again: what was enough is not. */
+/* The guest was resumed and stopped again: the earlier amount is not enough. */
 static void test_again(void)
 {
     VmigMachine m = {.full_again = TRUE};

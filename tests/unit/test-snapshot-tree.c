@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The snapshot tree: what is read of one snapshot, the order, and the comparisons that decide whether all arrived. */
+/* The snapshot tree: what is read from one snapshot, the order, and the comparisons that decide whether everything
+ * arrived. */
 #include <glib.h>
 #include <string.h>
 
@@ -154,7 +155,7 @@ static void test_disorder(void)
     assert_disorder(tree, "only current");
 }
 
-/* 10^5 deep, the leaf first: needs no stack and no quadratic time. */
+/* 10^5 deep, leaf first: needs no stack and no quadratic time. */
 static void test_deep(void)
 {
     enum { N = 100000 };
@@ -170,7 +171,7 @@ static void test_deep(void)
     g_assert_true(vmig_snapshot_tree_order(tree, &error));
     g_assert_cmpstr(((VmigSnapshot *)tree->pdata[0])->name, ==, "1");
     g_assert_cmpstr(((VmigSnapshot *)tree->pdata[N - 1])->name, ==, "100000");
-    /* And once it is a circle. */
+    /* And as a cycle. */
     ((VmigSnapshot *)tree->pdata[0])->parent = g_strdup("100000");
     g_assert_false(vmig_snapshot_tree_order(tree, &error));
     g_assert_error(error, VMIG_ERROR, (int)VMIG_ERROR_XML);
@@ -188,7 +189,7 @@ static void test_equal(void)
         add(a, "r", NULL, 1);
         VmigSnapshot *changed = add(b, "s", "r", 2);
         add(a, "s", "r", 2);
-        add(b, "r", NULL, 1); /* another order is no difference */
+        add(b, "r", NULL, 1); /* another order is not a difference */
         if (i == 0)
             changed->name[0] = 't';
         if (i == 1)
@@ -233,7 +234,7 @@ static void test_compare_image(void)
     add_name(names, "a", 1);
     g_autoptr(GPtrArray) same = vmig_snapshot_tree_compare_image(tree, "vda", names);
     g_assert_cmpuint(same->len, ==, 0);
-    /* vdb was left out of b, so b in its image is somebody else's. */
+    /* vdb was left out of b, so b in its image is another snapshot. */
     g_autoptr(GPtrArray) other = vmig_snapshot_tree_compare_image(tree, "vdb", names);
     g_assert_cmpuint(other->len, ==, 1);
     g_assert_cmpstr(other->pdata[0], ==, "the snapshot 'b' is in the image but is not known to libvirt");

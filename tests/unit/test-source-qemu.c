@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The QEMU that a guest has left: ended unless libvirt does it, and never another process. The status files are cut
- * from ones of libvirt 9.0; a sleeping program stands in for QEMU, whose arguments have the guest's uuid in them too.
- */
+/* The QEMU that a guest has left: ended unless libvirt does it, and never another process. The status files are
+ * excerpts from libvirt 9.0's; a sleeping program acts as QEMU, with the guest's UUID among its arguments. */
 #include <glib/gstdio.h>
 #include <signal.h>
 #include <string.h>
@@ -96,7 +95,7 @@ static void test_killed(Fixture *f, gconstpointer phase)
     int status;
     g_assert_cmpint(waitpid(f->pid, &status, 0), ==, f->pid);
     g_assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-    expect(f, VMIG_LEFT_GONE); /* the file is there still, the process is not */
+    expect(f, VMIG_LEFT_GONE); /* the file still exists, the process does not */
 }
 
 static void test_libvirt_ends_it(Fixture *f, gconstpointer data G_GNUC_UNUSED)
@@ -110,7 +109,7 @@ static void test_gone(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     expect(f, VMIG_LEFT_GONE);
     g_assert_true(lives(f));
-    /* The number is somebody else's by now: this very program's. */
+    /* The PID belongs to another process by now: this program. */
     write_status(f, "paused", out_job("perform3_done"), UUID, getpid());
     expect(f, VMIG_LEFT_GONE);
 }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Proves what becomes of every way in which ssh can end, with scripts in the place of ssh, and that none of them is
- * left running. */
+/* The result of every way in which ssh can end, with scripts in place of ssh, and that none of them is left running. */
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -89,13 +88,13 @@ static void test_failures(void)
     check_failure("echo Welcome; exec sleep 100", VMIG_ERROR_PROTOCOL, "Welcome");
     check_failure("echo '{\"hello\":{\"protocol\":7,\"version\":\"9\"}}'; exec sleep 100", VMIG_ERROR_PROTOCOL,
                   "version 7");
-    /* Only the end of much is kept, and ssh is not stopped by our not reading it. */
+    /* Only the end of a long output is kept, and ssh is never blocked by an unread pipe. */
     check_failure("i=0; while [ $i -lt 3000 ]; do echo 0123456789012345678901234567890123456789 >&2; i=$((i+1)); done;"
                   "echo the end >&2; exit 255",
                   VMIG_ERROR_UNREACHABLE, "the end");
 }
 
-/* What an agent that cannot work says is told as it is said, with where it is to be done. */
+/* The error of an agent that cannot serve is passed on unchanged, with the host's name. */
 static void test_refusing_agent(void)
 {
     g_autoptr(GError) error = NULL;
@@ -158,10 +157,10 @@ static void test_loss(void)
     vmig_ssh_link_close(link);
 }
 
-/* How long it takes here to end one that listens to nothing: each step waits for some time. */
+/* How long it takes here to end an ssh that ignores everything: each step waits for some time. */
 static gint64 stubborn_took;
 
-/* It ends even where ssh ignores the end of its input and a polite signal. */
+/* The link ends even if ssh ignores the end of its input and SIGTERM. */
 static void test_stubborn(void)
 {
     g_autoptr(GError) error = NULL;
@@ -197,8 +196,8 @@ static VmigSshLink *open_forwards(const char *script, GError **error)
     return vmig_ssh_link_open(&options, error);
 }
 
-/* A connection for sockets alone: it is there with the last of them, not with what an earlier one left, and ends at a
- * word although ssh does not read its input. */
+/* A connection for sockets only: it is ready when the last socket exists, ignoring one left by an earlier connection.
+ * It ends on a signal, because ssh does not read its input. */
 static void test_forwards(void)
 {
     g_autoptr(GError) error = NULL;
@@ -228,7 +227,7 @@ static void test_forwards(void)
     g_unlink(ready);
 }
 
-/* A process that is killed cannot close anything. */
+/* A killed process cannot close anything. */
 static void test_dies_with_us(void)
 {
     pid_t child = fork();

@@ -82,7 +82,7 @@ static void test_reach(void)
     }
 }
 
-/* By success alone each state gets to an end. */
+/* By success alone every state reaches an end. */
 static void test_success_ends(void)
 {
     for (int s = 0; s < VMIG_STATE_LAST; s++) {
@@ -110,7 +110,7 @@ static void test_no_way_back(void)
                 g_assert_cmpint(vmig_state_phase(to), !=, VMIG_PHASE_FORWARD);
                 g_assert_cmpint(to, !=, VMIG_STATE_ROLLED_BACK);
             }
-            /* Back turns forward only where both sides are asked who has the guest. */
+            /* Back turns into forward only where both hosts are asked who has the guest. */
             if (vmig_state_phase(from) == VMIG_PHASE_BACK)
                 g_assert_true(vmig_state_phase(to) == VMIG_PHASE_BACK || vmig_state_phase(to) == VMIG_PHASE_END ||
                               to == VMIG_STATE_UNCERTAIN);
@@ -119,7 +119,8 @@ static void test_no_way_back(void)
         }
 }
 
-/* A host that is away for a moment is asked again; what a guest's fate hangs on is never given up into a way back. */
+/* A host that is away for a moment is asked again; while the guest's location is undecided, retries never end in a
+ * rollback. */
 static void test_uncertain(void)
 {
     g_assert_true(vmig_state_may_retry(VMIG_STATE_UNCERTAIN));
@@ -127,7 +128,7 @@ static void test_uncertain(void)
     g_assert_false(vmig_state_may_follow(VMIG_STATE_UNCERTAIN, VMIG_STATE_ROLLED_BACK));
 }
 
-/* A state that a policy repeats can park; and what is parked can go back to where it was. */
+/* A state that a policy repeats can park; and a parked job can return to its state. */
 static void test_park(void)
 {
     for (int s = 0; s < VMIG_STATE_LAST; s++) {
@@ -140,7 +141,7 @@ static void test_park(void)
     }
 }
 
-/* Where a failure leads when the step is not repeated: back before the switchover, never after it. */
+/* Where a failure leads if the step is not repeated: back before the switchover, never after it. */
 static void test_on_failure(void)
 {
     for (int s = 0; s < VMIG_STATE_LAST; s++) {
@@ -158,7 +159,7 @@ static void test_on_failure(void)
     }
 }
 
-/* What the engine asks of a row fits what the row says elsewhere. */
+/* The engine's columns of a row are consistent with the others. */
 static void test_rows(void)
 {
     for (int s = 0; s < VMIG_STATE_LAST; s++) {
@@ -168,10 +169,10 @@ static void test_rows(void)
         g_assert_cmpuint(dest, !=, 0);
         if (phase == VMIG_PHASE_BACK)
             g_assert_cmpuint(source & VMIG_MAY_BE_ABSENT, ==, 0);
-        /* A guest that went off as it arrived is defined again in PIVOT at the latest. */
+        /* A guest that shut down when it arrived is defined again in PIVOT at the latest. */
         if (phase == VMIG_PHASE_AFTER && s != VMIG_STATE_ACTIVATE && s != VMIG_STATE_COMMIT && s != VMIG_STATE_PIVOT)
             g_assert_cmpuint(dest & VMIG_MAY_BE_ABSENT, ==, 0);
-        /* Held frozen: only where nothing but the overlay is written. */
+        /* Base frozen: only where nothing but the overlay is written. */
         if (vmig_state_is(s, VMIG_STATE_HOLDS))
             g_assert_cmpuint(source, ==, VMIG_MAY_BE_OVERLAY);
         g_assert_cmpint(vmig_state_is(s, VMIG_STATE_NEEDS_SOURCE), ==,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A user who owns a folder in an image root swaps that folder with a symbolic link to somewhere else, as fast as he can
- * (renameat2(RENAME_EXCHANGE) in a loop, with a pause now and then), while the storage works in the folder. Whatever
- * the storage does or refuses: nothing outside the roots may appear, change, vanish, or be locked. */
+/* The owner of a folder in an image root swaps that folder with a symbolic link to another place as fast as possible
+ * (renameat2(RENAME_EXCHANGE) in a loop, with occasional pauses), while the node works in the folder. Whatever the node
+ * does or refuses, nothing outside the roots may appear, change, vanish, or be locked. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -21,19 +21,19 @@
 #define UUID "11111111-2222-3333-4444-555555555555"
 #define MIB (1024 * 1024)
 #define MOST_ROUNDS 5
-#define PATIENCE (4 * G_USEC_PER_SEC) /* so long an operation is repeated: some thousand times */
+#define PATIENCE (4 * G_USEC_PER_SEC) /* how long an operation is repeated: some thousand times */
 
 static const VmigHashKey key = {{0}};
-static char *program; /* this one: it also serves as the guard */
+static char *program; /* this program, which also serves as the guard */
 
 typedef struct {
     char *dir, *user, *trap, *outside;
     VmigNode *node;
     VmigJob *job;
-    char *before; /* what is outside */
+    char *before; /* the state of the files outside */
     GThread *thread;
     gint stop;     /* atomic */
-    gint pause_us; /* now and then so long at most, so that some operations succeed, to their middle at least */
+    gint pause_us; /* the longest occasional pause, so that some operations succeed at least halfway */
     guint done, refused, rounds;
 } Fixture;
 
@@ -113,8 +113,8 @@ static gint compare(gconstpointer a, gconstpointer b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* Name, identity, size, times and content of all that is there. The inode and its time of change tell of a file that
- * was replaced by an equal one. */
+/* Name, identity, size, times and content of everything there. Inode and ctime reveal a file that was replaced with an
+ * equal one. */
 static char *describe(const char *folder)
 {
     g_autoptr(GPtrArray) lines = g_ptr_array_new_with_free_func(g_free);
@@ -199,7 +199,7 @@ static gboolean goes_on(Fixture *f, gint64 *until)
     return TRUE;
 }
 
-/* Neither side may be all: then nothing was tried. */
+/* Neither side may have everything: then nothing was tested. */
 static void end(Fixture *f)
 {
     g_atomic_int_set(&f->stop, 1);
@@ -253,7 +253,7 @@ static void plant(const char *folder, const char *path, const char *content)
     g_assert_true(g_file_set_contents(full, content, -1, NULL));
 }
 
-/* A name that the journal has, and that is never made: a file of that name outside looks like one whose maker died. */
+/* A recorded name that is never created: a file with that name outside looks like one whose creator died. */
 static void test_remove(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     gint64 until = g_get_monotonic_time() + PATIENCE;
@@ -267,7 +267,7 @@ static void test_remove(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     end(f);
 }
 
-/* Overlays are made, where there is none of that name and where there is one. */
+/* Creates overlays, both with and without an existing file of that name. */
 static void make_overlays(Fixture *f)
 {
     gint64 until = g_get_monotonic_time() + PATIENCE;
@@ -296,7 +296,7 @@ static void test_create_over(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     make_overlays(f);
 }
 
-/* Receiving makes the part, placing renames it, taking it back renames it again. */
+/* Receiving creates the part, placing renames it, and unplacing renames it back. */
 static void receive(Fixture *f)
 {
     g_autofree char *socket = g_build_filename(f->dir, "run", ID, "copy-0.sock", NULL);
@@ -332,7 +332,7 @@ static void test_receive_over(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     receive_often(f);
 }
 
-/* qemu-img writes to what an overlay lies on, and there are such a pair inside and outside. */
+/* qemu-img writes to an overlay's backing file, and such a pair exists inside and outside. */
 static void test_commit(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     gint64 until = g_get_monotonic_time() + PATIENCE;
@@ -364,7 +364,7 @@ static void look_for_locks(const char *path)
     g_assert_false(locks.writer);
 }
 
-/* Locks are no change of a file, but they stop whoever uses it. */
+/* Locks do not change a file, but they block its users. */
 static void test_guard(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     gint64 until = g_get_monotonic_time() + PATIENCE;
@@ -384,7 +384,7 @@ static void test_guard(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
 int main(int argc, char **argv)
 {
-    /* The guard's own command line, as the command line tool has it. */
+    /* The guard's own command line, as in the command line tool. */
     if (argc == 4 && g_str_equal(argv[1], "agent") && g_str_equal(argv[2], "--guard"))
         return vmig_guard_main(argv[3]);
     g_test_init(&argc, &argv, NULL);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Proves that a job with the most snapshots there may be, each with a large definition, reaches the destination's
- * journal through the real agent: in messages of a bounded size, again after the connection broke, back to a source
- * whose journal was replaced; and that what is written at each step stays small. */
+/* A job with the maximum number of snapshots, each with a large definition, reaches the destination's journal through
+ * the real agent: in messages of bounded size, again after the connection broke, and back to a source whose journal was
+ * replaced. The amount written at each step stays small. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -25,16 +25,16 @@
 #define SNAPSHOTS 1024
 #define LARGE (200 * 1000)
 
-/* One host's storage, and what its agent was asked, where it has one. */
+/* One host's node and, if it has an agent, counters of its requests. */
 typedef struct {
-    VmigNode base; /* counts, and hands on */
+    VmigNode base; /* counts, and forwards */
     VmigNode *local;
     char *dir;
     int fds[2];
     GThread *thread;
     VmigNode *client;
     guint puts;       /* "texts-put" */
-    guint break_from; /* of those: from this one on the connection breaks; 0: never */
+    guint break_from; /* from this one on the connection breaks; 0: never */
     gsize largest;    /* message */
 } Host;
 
@@ -101,7 +101,7 @@ static void host_disconnect(Host *host)
     close(host->fds[1]);
 }
 
-/* No two are the same, and they are full of what is longer in JSON. */
+/* All are different, and contain many characters that are longer in JSON. */
 static char *definition(guint i, gsize size)
 {
     GString *xml = g_string_sized_new(size + 1024);
@@ -192,7 +192,7 @@ static gsize peak_kib(void)
     return (gsize)g_ascii_strtoull(strstr(text, "VmHWM:") + 6, NULL, 10);
 }
 
-/* The largest job there is. The same memory has the tool, the agent and both journals in this test. */
+/* The largest possible job. In this test the tool, the agent and both journals share the same memory. */
 static void test_largest(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(GError) error = NULL;
@@ -208,7 +208,7 @@ static void test_largest(Fixture *f, gconstpointer data G_GNUC_UNUSED)
                    f->dest.puts);
     g_assert_cmpuint(f->dest.largest, <, VMIG_TEXTS_MESSAGE + 64 * 1024);
     g_test_message("memory: %zu MiB with all of it in the plan, %zu MiB at most", planned / 1024, peak_kib() / 1024);
-    /* All of it once, in the plan; the two ends of the transfer hold a message of it, some times over. */
+    /* Everything exists once, in the plan; both ends of the transfer hold a few copies of one message. */
     g_assert_cmpuint(peak_kib() - planned, <, 100 * 1024);
 
     began = g_get_monotonic_time();
@@ -231,7 +231,7 @@ static void test_largest(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_no_error(error);
 }
 
-/* What arrived before the connection broke is not sent again, and a record does not come before its texts. */
+/* What arrived before the connection broke is not sent again, and a record never comes before its texts. */
 static void test_broken(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(GError) error = NULL;
@@ -255,12 +255,12 @@ static void test_broken(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_true(vmig_machine_save(f->machine, &error));
     g_assert_no_error(error);
     g_assert_cmpuint(f->dest.puts, >, 5);
-    g_assert_cmpuint(f->dest.puts, <, 15); /* of some 20 */
+    g_assert_cmpuint(f->dest.puts, <, 15); /* of about 20 */
     g_assert_true(vmig_node_record_get(f->dest.client, ID, &there, &error));
     assert_has_all(vmig_node_local_journal(f->dest.local, &error), there);
 }
 
-/* The source's journal was replaced by one of before the job's texts: with the destination's record they come back. */
+/* The source's journal was replaced with one from before the job's texts: they return with the destination's record. */
 static void test_fetched(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(GError) error = NULL;
@@ -282,7 +282,7 @@ static void test_fetched(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_no_error(error);
 }
 
-/* They go with the end of the job, on both hosts; an end needs none. */
+/* They are removed when the job ends, on both hosts; an ended job needs none. */
 static void test_ends(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(GError) error = NULL;
@@ -304,7 +304,7 @@ static void test_ends(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_true(vmig_node_record_put(f->dest.client, job, &error));
 }
 
-/* A peer that sends without end, or asks for what it should not. */
+/* A peer that sends without end, or requests what it must not. */
 static void test_bounded(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(GError) error = NULL;
@@ -326,10 +326,10 @@ static void test_bounded(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     const char *const first[] = {sum, NULL};
     g_auto(GStrv) missing = vmig_node_texts_missing(f->dest.client, job, first, &error);
     g_assert_no_error(error);
-    g_assert_cmpstr(missing[0], ==, sum); /* nothing of it was taken */
+    g_assert_cmpstr(missing[0], ==, sum); /* nothing of it was accepted */
 }
 
-/* PLAN counts what comes later, and says what is too large. */
+/* PLAN counts what comes later, and reports what is too large. */
 static void test_planned(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(GError) error = NULL;
@@ -347,7 +347,7 @@ static void test_planned(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_nonnull(strstr(error->message, "snapshot 's1'"));
     g_clear_error(&error);
     vmig_snapshot_take_xml(snapshot, g_strdup("<x/>"));
-    /* Once before the job, once for the destination: twice each, as libvirt gives the persistent one too. */
+    /* Once before the job, once for the destination: twice each, because libvirt also returns the persistent one. */
     g_free(large->live_xml);
     large->live_xml = g_strnfill(4 * 1024 * 1024, 'x');
     large->persistent_xml = g_strnfill(4 * 1024 * 1024, 'x');

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The decision table: the rows that were decided by hand, one by one; then what must hold in every combination of
- * facts, whatever row it falls into. */
+/* The decision table: first the rows that were decided by hand, one by one; then the laws that hold for every
+ * combination of facts, whatever row applies. */
 #include "core/uncertain.h"
 
 #define UNREACHABLE VMIG_SEEN_UNREACHABLE
@@ -37,7 +37,7 @@ static VmigFacts facts_of(const Row *row)
                        .revoked = row->more == REVOKED || row->more == CONFIRMED_REVOKED};
 }
 
-/* A guest that the migration paused is STOPPED; on the destination STOPPED is paused and complete ("Finish done"),
+/* A guest that the migration paused is STOPPED. On the destination STOPPED is paused and complete ("Finish done"),
  * MIGRATING is still arriving. */
 static const Row rows[] = {
     {"running, absent, no token", RUNNING, ABSENT, NONE, NO_MORE, BACK},
@@ -56,14 +56,14 @@ static const Row rows[] = {
     {"absent, paused, token given", ABSENT, STOPPED, DEST, NO_MORE, FORWARD},
     {"absent and migrated, paused, no token", ABSENT, STOPPED, NONE, CONFIRMED, FORWARD},
     {"crashed with the fence held, paused, no token", ABSENT, STOPPED, NONE, FENCED, FORWARD},
-    /* That the QEMU is gone now is no fence: it may have run on after a lost reply. */
+    /* That the QEMU is gone now is no fence: it may have kept running after a lost reply. */
     {"crashed without a fence, paused, no token", ABSENT, STOPPED, NONE, NO_MORE, DOWN},
     {"unreachable, paused, no token", UNREACHABLE, STOPPED, NONE, NO_MORE, WAIT},
     {"unreachable, paused, token given", UNREACHABLE, STOPPED, DEST, NO_MORE, FORWARD},
     {"absent, running, token given", ABSENT, RUNNING, DEST, NO_MORE, FORWARD},
     {"off by itself, absent, no token", ABSENT, ABSENT, NONE, NO_MORE, DOWN},
 
-    /* What that table does not have. */
+    /* Rows that are not in that table. */
     {"absent, arriving, no token", ABSENT, MIGRATING, NONE, NO_MORE, DOWN},
     {"absent, unreachable, no token", ABSENT, UNREACHABLE, NONE, NO_MORE, WAIT},
     {"absent and migrated, unreachable, no token", ABSENT, UNREACHABLE, NONE, CONFIRMED, WAIT},
@@ -143,7 +143,7 @@ static void only_a_migration_is_adopted(const VmigFacts *f, VmigDecision d)
         g_assert_true(f->source == MIGRATING && f->dest != RUNNING);
 }
 
-/* "down" starts nothing, and rolls back where there is no token: not with a guest that has its memory. */
+/* "down" starts nothing, and rolls back only without a token: never with a guest that has its memory. */
 static void down_only_without_a_guest(const VmigFacts *f, VmigDecision d)
 {
     if (d != DOWN)
@@ -155,7 +155,7 @@ static void down_only_without_a_guest(const VmigFacts *f, VmigDecision d)
         g_assert_cmpint(f->dest, ==, ABSENT);
 }
 
-/* What is proven about the past, or revoked, matters to a token that was not given, and to nothing else. */
+/* Proofs of the past and revocations matter only for a token that was not given. */
 static void the_token_stands_above_the_rest(const VmigFacts *f, VmigDecision d)
 {
     VmigFacts bare = {.source = f->source, .dest = f->dest, .token = f->token};
@@ -164,7 +164,7 @@ static void the_token_stands_above_the_rest(const VmigFacts *f, VmigDecision d)
         g_assert_cmpint(vmig_uncertain_decide(&bare), ==, d);
 }
 
-/* With more proof never less is allowed, and with a revocation never more. */
+/* More proof never permits less, and a revocation never permits more. */
 static void proof_only_opens(const VmigFacts *f, VmigDecision d)
 {
     VmigFacts more = *f;
@@ -178,7 +178,7 @@ static void proof_only_opens(const VmigFacts *f, VmigDecision d)
         g_assert_cmpint(vmig_uncertain_decide(&revoked), !=, FORWARD);
 }
 
-/* With another guest under the UUID on the destination nothing leads there; all else is as without. */
+/* If another guest has the UUID on the destination, nothing leads there; everything else is unchanged. */
 static void a_stranger_bars_the_way_there(const VmigFacts *f, VmigDecision d)
 {
     VmigFacts with = *f;
@@ -226,7 +226,7 @@ static void test_law(gconstpointer data)
     g_assert_cmpuint(n, ==, 600);
 }
 
-/* Each end of the table is one that some combination leads to, and each has a name. */
+/* Each result of the table is reached by some combination, and each has a name. */
 static void test_ends(void)
 {
     guint seen = 0;

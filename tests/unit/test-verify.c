@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Proves the verification on real images: that what it hashes is what qemu-img gives out, that equal images are found
- * equal (also while somebody writes), and that each kind of difference is found and named. libvirt is played. */
+/* The verification on real images: what it hashes is what qemu-img reads, equal images are found equal (even while they
+ * are written to), and each kind of difference is found and named. libvirt is simulated. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -18,12 +18,12 @@
 #define MIB (1u << 20)
 #define MEMORY (5 * MIB + 300 * 1024)
 
-/* --- a libvirt that says what it is told ------------------------------------------------------------------------ */
+/* --- a simulated libvirt ----------------------------------------------------------------------------------------- */
 
 typedef struct {
     VmigHypervisor parent;
     GPtrArray *snapshots; /* VmigSnapshot */
-    char *disk;           /* that the guest is on */
+    char *disk;           /* the guest's disk */
     gboolean absent;
     const char *lacks; /* a machine with this word in its XML would not start */
 } Fake;
@@ -216,7 +216,7 @@ static guint entry_size(const char *path, guint64 at)
     return (size + 7) / 8 * 8;
 }
 
-/* Where the Nth snapshot's entry is, from 0. */
+/* The offset of the Nth snapshot's entry, from 0. */
 static guint64 entry_at(const char *path, guint n)
 {
     guint64 at = peek64(path, 64);
@@ -271,7 +271,7 @@ static void add_disk(Fixture *f, const char *target, const char *name)
     g_ptr_array_add(f->job->disks, disk);
 }
 
-/* A finished job: the image is on both sides, and the guest on the copy. */
+/* A finished job: the image is on both hosts, and the guest runs on the copy. */
 static char *move(Fixture *f, const char *options)
 {
     make_image(f, "d.qcow2", options);
@@ -346,7 +346,7 @@ static void assert_equal(Fixture *f)
     assert_outcome(f, "equal", VMIG_ERROR_LAST);
 }
 
-/* Exactly one difference, of that kind and about that snapshot. */
+/* Exactly one difference, of this kind and about this snapshot. */
 static void assert_differs(Fixture *f, const char *kind, const char *snapshot, const char *words)
 {
     g_autoptr(VmigVerdict) verdict = verify(f);
@@ -362,7 +362,6 @@ static void assert_differs(Fixture *f, const char *kind, const char *snapshot, c
         g_assert_nonnull(strstr(first->message, words));
 }
 
-/* Any will do. */
 static const VmigHashKey key = {{1, 2, 3}};
 
 /* --- what is hashed ---------------------------------------------------------------------------------------------- */
@@ -402,7 +401,7 @@ static void assert_hash(const VmigTreeHash *hash, const char *raw)
     g_assert_cmpstr(got, ==, expected);
 }
 
-/* Each snapshot's disk, alone and compared with the one before, against what qemu-img makes of it. */
+/* Each snapshot's disk, alone and relative to the previous one, compared with qemu-img's result. */
 static void assert_disks(Fixture *f, const char *name)
 {
     g_autofree char *path = path_of(f, 0, name), *raw = path_of(f, 0, "raw"), *stamp = NULL;
@@ -453,7 +452,7 @@ static void test_backing(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     assert_disks(f, "d.qcow2");
 }
 
-/* The first snapshot's disk ends where its memory begins, inside what is the disk now. */
+/* The first snapshot's disk ends where its memory begins, inside the current disk size. */
 static void test_grown(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     make_image(f, "d.qcow2", "-o cluster_size=512");
@@ -573,12 +572,12 @@ static void test_equal(Fixture *f, gconstpointer options)
         g_assert_true((left->memory_hash != NULL) == (left->vm_state_size > 0));
         g_assert_cmpstr(left->memory_hash, ==, arrived->memory_hash);
     }
-    /* The guest goes on: its disk is not what is compared. */
+    /* The guest continues: its disk is not compared. */
     sh(f, "qemu-io -f qcow2 -c 'write -P 200 0 9M' '%s'", path);
     assert_equal(f);
 }
 
-/* The content of one snapshot alone: written while it is the current state, and put back as it was named. */
+/* Only the content of one snapshot: written while it is the current state, then stored under its name again. */
 static void test_content(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autofree char *path = move(f, "");
@@ -603,7 +602,7 @@ static void test_memory_byte(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_autofree char *path = move(f, "");
     guint64 l1 = peek64(path, entry_at(path, 2));
     guint64 l2 = peek64(path, l1 + 8) & G_GUINT64_CONSTANT(0x00fffffffffffe00);
-    /* The last cluster of the memory: it is in the second block. */
+    /* The last cluster of the memory, which is in the second block. */
     guint64 cluster = peek64(path, l2 + 8 * ((MEMORY - 1) / 65536)) & G_GUINT64_CONSTANT(0x00fffffffffffe00);
 
     poke(path, cluster + 5, "!", 1);
@@ -620,7 +619,7 @@ static void test_name(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_cmpstr(vmig_verdict_outcome(verdict), ==, "different");
 }
 
-/* Bytes of a table's entry, changed and put back. */
+/* Changes bytes of a table's entry, and restores them. */
 static void assert_field(Fixture *f, const char *path, guint64 at, const char *bytes, gsize length, const char *words)
 {
     g_autofree char *before = g_malloc(length);
@@ -644,7 +643,7 @@ static void test_fields(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     assert_differs(f, VMIG_DIFFERS_FIELD, "one", "size of the memory");
 }
 
-/* "one" and "two" have names of one length, and so have their entries. */
+/* The names "one" and "two" have the same length, and so do their entries. */
 static void test_order(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autofree char *path = move(f, "");
@@ -676,7 +675,7 @@ static void test_extra(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     assert_differs(f, VMIG_DIFFERS_EXTRA, "four", NULL);
 }
 
-/* Names that are there twice are no reason to compare the wrong ones. */
+/* Duplicate names are no reason to compare the wrong snapshots. */
 static void test_same_names(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autofree char *path = move(f, "");
@@ -697,8 +696,8 @@ static void test_leak_and_damage(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_autofree char *path = move(f, "");
     guint64 l1 = peek64(path, 40);
 
-    /* A cluster of the active disk that its table does not name any more is leaked; one that points to the header is
-     * damage. */
+    /* A cluster of the active disk that its table no longer names is leaked; one that points to the header is damage.
+     */
     guint64 l2 = peek64(path, l1) & G_GUINT64_CONSTANT(0x00fffffffffffe00), zero = 0;
     guint64 wrong = GUINT64_TO_BE(G_GUINT64_CONSTANT(0x8000000000000000) + peek64(path, 64));
     poke(path, l2, &zero, sizeof zero);
@@ -729,7 +728,7 @@ static void test_two_disks(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     poke(other, entry_at(other, 1) + 16, "\1\2\3\4", 4);
     g_autoptr(VmigVerdict) verdict = verify(f);
     show(verdict);
-    /* The played guest has one disk: the other one is not its. */
+    /* The simulated guest has one disk: the other one does not belong to it. */
     g_assert_cmpuint(verdict->differences->len, ==, 2);
     g_assert_cmpstr(((const VmigDifference *)verdict->differences->pdata[0])->kind, ==, VMIG_DIFFERS_DEFINITION);
     g_assert_cmpstr(((const VmigDifference *)verdict->differences->pdata[1])->disk, ==, "vdb");
@@ -770,7 +769,7 @@ static void test_not_revertable(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
     f->fake.lacks = "pc-three";
     assert_outcome(f, "not-revertable", VMIG_ERROR_NOT_REVERTABLE);
-    f->fake.lacks = "pc-two"; /* it has no memory: a start of it starts the machine as it is defined now */
+    f->fake.lacks = "pc-two"; /* it has no memory: reverting to it starts the machine as currently defined */
     assert_equal(f);
 }
 
@@ -793,7 +792,7 @@ static void test_record(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_autoptr(VmigVerdict) first = verify(f);
 
     vmig_verdict_record(first, f->job);
-    /* Through the journal's form, as it would come back. */
+    /* Through the journal's form, as it would be read back. */
     g_autofree char *text = vmig_job_to_string(f->job);
     vmig_job_free(f->job);
     f->job = vmig_job_from_string(text, NULL);
@@ -821,7 +820,7 @@ static void test_no_truth(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     assert_outcome(f, "unproven", VMIG_ERROR_UNPROVEN);
 }
 
-/* --- at work ----------------------------------------------------------------------------------------------------- */
+/* --- while the guest writes -------------------------------------------------------------------------------------- */
 
 static gpointer write_all_the_time(gpointer data)
 {
@@ -883,8 +882,8 @@ static void test_cancel(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_CANCELLED);
 }
 
-/* Bytes of the header and of every table, damaged one after the other: it always ends, and never with "equal" where a
- * snapshot reads otherwise. What reads the same (a reserved byte) may be equal. */
+/* Damages bytes of the header and of every table one after the other: verification always ends, and never with "equal"
+ * if a snapshot reads differently. If it reads the same (a reserved byte), it may be equal. */
 static void test_damaged(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autofree char *path = move(f, "-o cluster_size=4k");

@@ -5,9 +5,11 @@
  *     unit-sandbox [--filters-only] UNIT BINDIR INSTANCE              runs the unit's ExecStart=
  *     unit-sandbox [--filters-only] UNIT - PROGRAM [ARGUMENT...]      runs another program
  *
- * BINDIR stands for the template's @bindir@, INSTANCE for %i. A line of [Service] that is not in the tables below ends
- * it with code 99: whoever adds one to a unit adds here what it refuses, and sees whether the tool can live with it.
- * The system-call filters need no privilege; mounts and capabilities need root, and --filters-only leaves them out. */
+ * BINDIR replaces the template's @bindir@, INSTANCE replaces %i. A line of [Service] that is not in the tables below
+ * ends it with code 99: a new line in a unit must be added here with what it refuses, which shows whether the tool can
+ * live with it. The system-call filters need no privilege; mounts and capabilities need root, and --filters-only omits
+ * them.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <glib.h>
@@ -77,7 +79,7 @@ static void emit_answer(GArray *code, int errnum)
     emit(code, BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO | ((guint32)errnum & SECCOMP_RET_DATA));
 }
 
-/* The lower half: what is looked at are ints and flags. */
+/* The lower half: the arguments checked are ints and flags. */
 static guint32 argument(guint n)
 {
     return (guint32)(offsetof(struct seccomp_data, args) + n * sizeof(guint64));
@@ -92,7 +94,7 @@ static void refuse(GArray *code, long call, int errnum)
     emit_answer(code, errnum);
 }
 
-/* Where (argument & mask) == value. */
+/* Refuses the call if (argument & mask) == value. */
 static void refuse_if(GArray *code, long call, guint arg, guint32 mask, guint32 value, int errnum)
 {
     if (call < 0)
@@ -105,7 +107,7 @@ static void refuse_if(GArray *code, long call, guint arg, guint32 mask, guint32 
     emit_answer(code, errnum);
 }
 
-/* Two conditions at once: the second one is (argument2 & bits2) == bits2. */
+/* Refuses with a second condition: (argument2 & bits2) == bits2. */
 static void refuse_if_both(GArray *code, long call, guint arg, guint32 bits, guint arg2, guint32 bits2, int errnum)
 {
     if (call < 0)
@@ -121,7 +123,7 @@ static void refuse_if_both(GArray *code, long call, guint arg, guint32 bits, gui
     emit_answer(code, errnum);
 }
 
-/* Any value of the argument but these. */
+/* Refuses any other value of the argument. */
 static void refuse_others(GArray *code, long call, guint arg, const guint32 *values, guint n, int errnum)
 {
     emit_load(code, offsetof(struct seccomp_data, nr));
@@ -138,12 +140,12 @@ static void install(GArray *code)
     struct sock_fprog program = {(unsigned short)code->len, (struct sock_filter *)(void *)code->data};
     if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0)
         return;
-    /* Not root. systemd sets it for such services too. */
+    /* Needed without root. systemd sets it for such services, too. */
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) != 0)
         give_up("cannot install a system-call filter: %s", g_strerror(errno));
 }
 
-/* Where a mode with these bits can be given. What has the mode in memory (openat2) is refused whole. */
+/* Refuses these mode bits wherever a mode is passed. A call with the mode in memory (openat2) is refused completely. */
 static void filter_suid_sgid(GArray *code)
 {
     static const guint32 bits[] = {S_ISUID, S_ISGID};
@@ -233,9 +235,9 @@ static void filter_nothing(GArray *code G_GNUC_UNUSED)
 typedef struct {
     const char *name;
     void (*filter)(GArray *code);
-    const char *read_only; /* folders, and what is taken away, separated by ':' */
+    const char *read_only; /* folders to make read-only (hidden: to hide), separated by ':' */
     const char *hidden;
-    guint64 capabilities; /* that are dropped */
+    guint64 capabilities; /* capabilities to drop */
 } Switch;
 
 #define CAP(name) (G_GUINT64_CONSTANT(1) << CAP_##name)
@@ -256,7 +258,7 @@ static const Switch switches[] = {
     {"MemoryDenyWriteExecute", filter_write_execute, NULL, NULL, 0},
 };
 
-/* What says when and how it is run, and restricts nothing. */
+/* Lines about when and how it runs, which restrict nothing. */
 static const char *const harmless[] = {
     "Type",     "ExecStart",      "SuccessExitStatus", "Restart", "RestartSec", "RestartPreventExitStatus",
     "KillMode", "TimeoutStopSec", "OOMScoreAdjust",    NULL,
@@ -297,7 +299,7 @@ static void filter_namespaces(GArray *code, char **words)
         {"pid", CLONE_NEWPID},       {"user", CLONE_NEWUSER}, {"uts", CLONE_NEWUTS},
     };
 
-    /* Its flags are in memory. */
+    /* Its flags are in memory, which a filter cannot read. */
     refuse(code, SYS_clone3, ENOSYS);
     refuse_if(code, SYS_setns, 1, 0xffffffff, 0, EPERM);
     for (guint i = 0; i < G_N_ELEMENTS(table); i++) {
