@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* methods.def as an enumeration and as questions. */
+/* methods.def as an enumeration, with lookups. */
 #pragma once
 
 #include <glib.h>
@@ -11,7 +11,7 @@ typedef enum {
     VMIG_METHOD_LAST,
 } VmigMethod;
 
-/* What is required of another host that asks. */
+/* What the agent requires before another host may call the method. */
 typedef enum {
     VMIG_PEER_LOOKS,
     VMIG_PEER_LOCKS,
@@ -21,7 +21,7 @@ typedef enum {
     VMIG_PEER_ON_DEST,
 } VmigMethodPeer;
 
-/* How long an answer may take. */
+/* How long a reply may take. */
 typedef enum {
     VMIG_TIME_SHORT,
     VMIG_TIME_DISK,
@@ -29,7 +29,7 @@ typedef enum {
 } VmigMethodTime;
 
 const char *vmig_method_name(VmigMethod method);
-/* VMIG_METHOD_LAST where there is no method of that name. */
+/* VMIG_METHOD_LAST if there is no method with this name. */
 VmigMethod vmig_method_from_name(const char *name);
 VmigMethodPeer vmig_method_peer(VmigMethod method);
 VmigMethodTime vmig_method_time(VmigMethod method);

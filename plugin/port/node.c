@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The typed face of a host's storage: arguments into JSON, replies out of it.
+/* The typed form of a node's methods: converts arguments to JSON, and parses replies.
  *
- * A reply may come from another host, so that it is read strictly: a member that is missing or of another type is a
- * PROTOCOL error and never a zero. A call about a job carries the job's id and the domain's name and UUID; only
- * record-put carries the record. One short function for each method: a list, and so longer than a file should be.
+ * A reply may come from another host, so parsing is strict: a missing member, or one of another type, is a PROTOCOL
+ * error and never a zero. A call about a job carries the job's ID and the domain's name and UUID; only record-put
+ * carries the record. The file has one short function per method, and is therefore longer than others.
  */
 #include "port/node.h"
 
@@ -72,8 +72,8 @@ void vmig_image_facts_free(VmigImageFacts *facts)
     g_free(facts);
 }
 
-/* The one place where the host's name gets into a message: what is behind call() may be that host itself, which has
- * no reason to say who it is. */
+/* The only place that adds the host's name to a message: the implementation of call() may be on that host, which does
+ * not name itself. */
 static void name_host(const VmigNode *node, GError **error)
 {
     if (error == NULL || *error == NULL)
@@ -93,7 +93,7 @@ static JsonObject *ask(VmigNode *node, VmigMethod method, JsonObject *args, GErr
     return reply;
 }
 
-/* Ends the reading of a reply. */
+/* Finishes the parsing of a reply. */
 static gboolean understood(const VmigReader *reader, const VmigNode *node, VmigMethod method, GError **error)
 {
     if (vmig_reader_end(reader, error, "the reply to '%s'", vmig_method_name(method)))
@@ -458,7 +458,7 @@ gboolean vmig_node_record_get(VmigNode *node, const char *id, VmigJob **ret, GEr
             name_host(node, error);
             return FALSE;
         }
-        /* Acting on another job's record would move another guest's token. */
+        /* Using another job's record would move another guest's token. */
         if (g_strcmp0(job->id, id) != 0) {
             vmig_reader_mistake(&reader, "record", "the job that was asked for");
             return understood(&reader, node, VMIG_METHOD_RECORD_GET, error);
@@ -492,7 +492,7 @@ gboolean vmig_node_texts_put(VmigNode *node, const VmigJob *job, const char *con
     return tell(node, VMIG_METHOD_TEXTS_PUT, args, error);
 }
 
-/* The first of the names, in their order: what has another sum is another text. */
+/* The texts must be those of the first names, in order: the checksum identifies each. */
 static gboolean are_named(char **texts, const char *const *names)
 {
     for (guint i = 0; texts[i] != NULL; i++) {
