@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The asking end of the agent's protocol. What comes from the agent is not trusted to be sane. */
+/* The client side of the agent's protocol. Data from the agent is not trusted. */
 #include "node/agent-client.h"
 
 #include <errno.h>
@@ -12,11 +12,11 @@
 #include "os/json-read.h"
 #include "os/lines.h"
 
-/* More calls than this without an answer in time: the agent answers nothing but pings. */
+/* With more timed-out calls than this, the agent answers nothing but pings. */
 #define MAX_ABANDONED 256
 
-/* The whole reply changes hands, because json-glib counts references without atomics: no two threads may have a part
- * of the same tree. */
+/* The whole reply is handed over, because json-glib's reference counts are not atomic: no two threads may share parts
+ * of a tree. */
 typedef struct {
     JsonObject *reply;
     GError *failure;
@@ -27,19 +27,19 @@ typedef struct {
     VmigNode base;
     VmigAgentTimes times;
     int in_fd, out_fd;
-    int wake_fd; /* readable once the reader has to end */
+    int wake_fd; /* readable once the reader must end */
     VmigLines *lines;
     GThread *reader;
-    GMutex writing; /* of out_fd */
-    GMutex lock;    /* of what follows */
+    GMutex writing; /* protects out_fd */
+    GMutex lock;    /* for the members below */
     GCond answered;
-    GHashTable *pending;   /* id → Call, on the stack of its caller */
-    GHashTable *abandoned; /* ids of calls whose caller has gone, and of pings */
+    GHashTable *pending;   /* id → Call, on its caller's stack */
+    GHashTable *abandoned; /* IDs of calls whose caller has given up, and of pings */
     gint64 next_id;
-    gint64 ping_id; /* of the ping that is under way, or 0 */
+    gint64 ping_id; /* of the ping in progress, or 0 */
     gint64 ping_sent;
     gboolean hurried;
-    gint64 heard; /* when something came */
+    gint64 heard; /* when data last arrived */
     GError *broken;
 } Client;
 
@@ -51,7 +51,7 @@ static gint64 deadline_of(const Client *client, VmigMethod method)
     return time == VMIG_TIME_WORK ? G_MAXINT64 : g_get_monotonic_time() + factors[time] * client->times.call * 1000;
 }
 
-/* With the lock held. The first reason stays. */
+/* Call with the lock held. Keeps the first reason. */
 static void set_broken(Client *client, const GError *reason)
 {
     if (client->broken == NULL)
@@ -91,7 +91,7 @@ static GError *read_failure(VmigReader *reply, JsonObject *object)
     return failure;
 }
 
-/* Hands a reply, or the failure that it tells of, to whoever waits for it; takes both. */
+/* Passes a reply, or the failure in it, to its caller; takes ownership of both. */
 static gboolean deliver(Client *client, gint64 id, JsonObject *reply, GError *failure, GError **error)
 {
     g_autoptr(JsonObject) owned = reply;
@@ -133,8 +133,8 @@ static gboolean handle_reply(Client *client, const char *line, gsize length, GEr
     return deliver(client, id, g_steal_pointer(&object), g_steal_pointer(&failure), error);
 }
 
-/* A write that is under way is a sign of life to the agent as well, and waiting for it here would stop the reading
- * that the agent may need in order to go on reading itself. */
+/* A write in progress is also a sign of life for the agent. Waiting for it here would stop the reading, without which
+ * the agent may not continue to read either. */
 static gboolean send_ping(Client *client, GError **error)
 {
     g_autofree char *line = NULL;
@@ -154,7 +154,7 @@ static gboolean send_ping(Client *client, GError **error)
     return ok;
 }
 
-/* Nothing came for a while: asks whether the agent is alive, or decides that it is not. */
+/* No data arrived for a while: sends a ping, or decides that the agent is dead. */
 static gboolean check_pulse(Client *client, GError **error)
 {
     gint64 now = g_get_monotonic_time();
@@ -171,7 +171,7 @@ static gboolean read_once(Client *client, GError **error)
 {
     const char *line;
     gsize length;
-    /* Pings are sent whether or not anything comes: the agent wants to hear from us. */
+    /* Pings are sent even if data arrives, because the agent needs signs of life, too. */
     gint64 pause = client->ping_id != 0 ? client->times.silence : client->times.ping;
     gint64 until = MAX(client->ping_sent + pause * 1000, g_get_monotonic_time() + 10000);
 
@@ -194,7 +194,7 @@ static gboolean is_broken(Client *client)
     return client->broken != NULL;
 }
 
-/* The thread that reads: the only one that touches lines, and ping_id and ping_sent without the lock. */
+/* The reader thread: only it uses lines, and only it accesses ping_id and ping_sent without the lock. */
 static gpointer read_replies(gpointer data)
 {
     Client *client = data;
@@ -204,7 +204,7 @@ static gpointer read_replies(gpointer data)
     while (!is_broken(client) && read_once(client, &error))
         ;
     if (error != NULL) {
-        /* Whatever it was, this connection is of no use any more and another one may be. */
+        /* For any error: this connection is unusable, but a new one may work. */
         if (error->code != VMIG_ERROR_PROTOCOL && error->code != VMIG_ERROR_CONNECTION)
             error->code = VMIG_ERROR_CONNECTION;
         break_connection(client, error);
@@ -220,7 +220,7 @@ static gboolean send_request(Client *client, gint64 id, VmigMethod method, JsonO
     json_object_set_string_member(object, "method", vmig_method_name(method));
     json_object_set_object_member(object, "args", json_object_ref(args));
     g_autofree char *line = vmig_json_line(object);
-    /* Before anything of it is sent: the agent would end the connection. */
+    /* Checked before sending anything, because the agent would end the connection. */
     if (strlen(line) >= VMIG_JSON_MAX_LINE)
         return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, NULL, "a request of more than 16 MiB ('%s')",
                          vmig_method_name(method));
@@ -228,13 +228,13 @@ static gboolean send_request(Client *client, gint64 id, VmigMethod method, JsonO
     g_autoptr(GError) lost = NULL;
     if (vmig_line_write(client->out_fd, line, g_get_monotonic_time() + client->times.silence * 1000, &lost))
         return TRUE;
-    lost->code = VMIG_ERROR_CONNECTION; /* half a line may have been sent: nothing can follow it */
+    lost->code = VMIG_ERROR_CONNECTION; /* an incomplete line may have been sent: nothing can follow it */
     break_connection(client, lost);
     g_propagate_error(error, g_steal_pointer(&lost));
     return FALSE;
 }
 
-/* With the lock held. */
+/* Call with the lock held. */
 static void abandon(Client *client, gint64 id)
 {
     g_hash_table_remove(client->pending, &id);
@@ -246,8 +246,8 @@ static void abandon(Client *client, gint64 id)
     }
 }
 
-/* One more ping than the reader's own, from the thread that waits. A write that is under way counts as none: where it
- * gets stuck nothing is heard either. */
+/* An additional ping from the waiting thread. Skipped during a write in progress: if that is stuck, no data arrives
+ * either. */
 static void ping_now(Client *client)
 {
     g_autoptr(GError) error = NULL;
@@ -268,7 +268,8 @@ static void ping_now(Client *client)
         break_connection(client, error);
 }
 
-/* With the lock held, which it lets go of meanwhile. A slow disk there is no silence: pings are answered at once. */
+/* Call with the lock held; it is released meanwhile. A slow disk there is not silence, because pings are answered at
+ * once. */
 static void feel_pulse(Client *client, gint64 began)
 {
     g_autoptr(GError) reason = NULL;
@@ -380,7 +381,7 @@ static void client_free(VmigNode *self)
 
 static const VmigNodeOps client_ops = {.call = client_call, .hurry = client_hurry, .free = client_free};
 
-/* The agent is there, and cannot work. */
+/* The agent runs, but cannot serve. */
 static gboolean is_refusal(Client *client, VmigReader *outer, GError **error)
 {
     JsonObject *problem = vmig_reader_maybe_object(outer, "error");

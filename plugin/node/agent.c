@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The serving end of the agent's protocol. */
+/* The server side of the agent's protocol. */
 #include "node/agent.h"
 
 #include <errno.h>
@@ -11,9 +11,9 @@
 #include "os/lines.h"
 #include "node/node-local.h"
 
-/* A peer that reads nothing for so long is gone. */
+/* A peer that reads nothing for this long is gone. */
 #define WRITE_US (60 * G_USEC_PER_SEC)
-/* How long requests may go on once the peer has gone. */
+/* How long requests may continue after the peer has disconnected. */
 #define STOP_US (10 * G_USEC_PER_SEC)
 
 typedef struct {
@@ -21,14 +21,14 @@ typedef struct {
     int out_fd;
     int wake_fd; /* readable once a reply could not be written: wakes the reader */
     GThreadPool *pool;
-    GMutex lock; /* of what follows */
-    GCond ended; /* a request has */
+    GMutex lock; /* for the members below */
+    GCond ended; /* signaled when a request ends */
     guint under_way;
     gboolean stopping;
-    GMutex writing; /* of out_fd */
+    GMutex writing; /* protects out_fd */
 } Agent;
 
-/* Holds the whole message: json-glib counts references without atomics, so that only one thread may have a tree. */
+/* Owns the whole message: json-glib's reference counts are not atomic, so only one thread may have a tree. */
 typedef struct {
     gint64 id;
     JsonObject *message;
@@ -61,7 +61,7 @@ static JsonObject *error_object(const GError *failure)
     int domain, code;
 
     json_object_set_string_member(object, "code", vmig_error_name_of(failure));
-    /* json-glib would write a message that is not UTF-8 (a file's name may be in it) as it is. */
+    /* json-glib would write a message that is not UTF-8 (it may contain a file name) unchanged. */
     g_autofree char *message = g_utf8_make_valid(failure->message, -1);
     json_object_set_string_member(object, "message", message);
     if (vmig_error_hint(failure) != NULL) {
@@ -75,7 +75,7 @@ static JsonObject *error_object(const GError *failure)
     return object;
 }
 
-/* Exactly one of result and failure. */
+/* Exactly one of result and failure must be set. */
 static gboolean reply(Agent *agent, gint64 id, JsonObject *result, const GError *failure, GError **error)
 {
     g_autoptr(JsonObject) object = json_object_new();
@@ -94,7 +94,7 @@ static gboolean is_stopping(Agent *agent)
     return agent->stopping;
 }
 
-/* In a thread of the pool. */
+/* Runs in a thread of the pool. */
 static void serve_request(gpointer data, gpointer user)
 {
     g_autoptr(Request) request = data;
@@ -110,7 +110,7 @@ static void serve_request(gpointer data, gpointer user)
             vmig_fail(&failure, VMIG_ERROR_PROTOCOL, NULL, "there is no method of that name");
         g_autoptr(JsonObject) result =
             known != VMIG_METHOD_LAST ? agent->local->ops->call(agent->local, known, args, &failure) : NULL;
-        /* The reader finds the end of the connection too, but not where the peer only ceases to read. */
+        /* The reader also finds the end of the connection, but not that the peer merely stops reading. */
         if (!reply(agent, request->id, result, failure, &lost))
             (void)!eventfd_write(agent->wake_fd, 1);
     }
@@ -127,7 +127,7 @@ static gboolean start_request(Agent *agent, Request *request, GError **error)
         g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&agent->lock);
         if (agent->under_way < VMIG_AGENT_MAX_REQUESTS) {
             agent->under_way++;
-            /* Fails only where no thread can be made; the request then waits for one that exists. */
+            /* Fails only if no thread can be created; then the request waits for an existing one. */
             g_thread_pool_push(agent->pool, g_steal_pointer(&owned), NULL);
             return TRUE;
         }
@@ -216,8 +216,8 @@ static gboolean wait_for_requests(Agent *agent)
     return TRUE;
 }
 
-/* The locks go last: a request that is still under way may be writing to an image that they guard. One that takes too
- * long (the hash of a large file) ends with the process, and so do its children and the locks then. */
+/* The locks are released last, because a request in progress may be writing to an image that they protect. If one takes
+ * too long (the hash of a large file), it ends with the process, and so do its children and the locks. */
 static void agent_stop(Agent *agent)
 {
     {
@@ -261,5 +261,5 @@ void vmig_agent_refuse(int out_fd, const GError *why)
 
     signal(SIGPIPE, SIG_IGN);
     json_object_set_object_member(object, "error", error_object(why));
-    write_object(out_fd, object, NULL); /* it is said on the error stream, too */
+    write_object(out_fd, object, NULL); /* also printed to standard error */
 }

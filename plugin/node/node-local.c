@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* This host's storage: the object, the dispatcher, the locks and the journal. */
+/* This host's node: the object, the dispatcher, the locks and the journal. */
 #include "node/node-local.h"
 
 #include <errno.h>
@@ -76,7 +76,7 @@ gboolean vmig_local_holds(VmigLocal *local, const char *job, const char *uuid)
     return FALSE;
 }
 
-/* A lock that this process has for another job is another operation as much as one of another process. */
+/* This process's lock for another job excludes this one, just like another process's lock. */
 static gboolean check_held(const HeldLock *held, const char *job, GError **error)
 {
     if (g_str_equal(held->job, job))
@@ -157,7 +157,7 @@ JsonObject *vmig_local_do_record_put(VmigLocal *local, VmigReader *args, GError 
     return vmig_local_done(vmig_journal_put(local->journal, job, role, error));
 }
 
-/* The journal has it: the flag is for a journal that is lost. */
+/* The journal records this, too: the flag is for the case that the journal is lost. */
 static void note_given(const VmigLocal *local, const char *job)
 {
     g_autofree char *folder = vmig_local_job_dir(local, job);
@@ -316,7 +316,7 @@ static gboolean add_roots(VmigLocal *local, const char *const *roots, GError **e
     return TRUE;
 }
 
-/* Others may pass through, to the folders of jobs in it, but not look. */
+/* Others may search it, to reach the job folders in it, but not list it. */
 static gboolean make_run_dir(const char *path, GError **error)
 {
     struct stat st;
@@ -399,7 +399,7 @@ void vmig_node_local_cancel(VmigNode *node)
         return;
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->lock);
     local->cancelled = TRUE;
-    /* Frees, and so ends, the receivers. One that "received" is just finishing is not here any more. */
+    /* Frees, and so ends, the receivers. One that "received" is finishing is not in the table any more. */
     g_hash_table_remove_all(local->receivers);
 }
 

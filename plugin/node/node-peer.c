@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* This host's storage, asked by another host: what the agent does not believe.
+/* This host's node, called by another host: what the agent does not trust.
  *
- * Whoever may start the agent speaks for any job, and says what he likes. What this host is in a job, which guest and
- * which files it is about, and how it ended, is what this host recorded itself, or what its own libvirt has. A method
- * that is not in the table below is not for peers.
+ * A process that may start the agent can claim anything about any job. This host's role in a job, its guest, its files
+ * and its end come from this host's own record, or from its own libvirt. methods.def says what each method requires of
+ * a peer.
  */
 #include <string.h>
 #include <sys/stat.h>
@@ -19,7 +19,7 @@ static VmigJob *own_record(VmigLocal *local, const char *job, GError **error)
     return vmig_journal_load(local->journal, job, error);
 }
 
-/* NULL in *ret: this host has no record of that job. */
+/* NULL in *ret: this host has no record of the job. */
 static gboolean maybe_record(VmigLocal *local, const char *job, VmigJob **ret, GError **error)
 {
     g_autoptr(GError) failure = NULL;
@@ -79,8 +79,8 @@ static gboolean find_domain(VmigLocal *local, const char *uuid, VmigOwnDomain *o
     return vmig_own_domain_find(local->libvirt_dir, local->libvirt_run_dir, uuid, own, error);
 }
 
-/* What arrives here has the job's mark, and loses it at the end. Any other guest of that UUID is none that a peer can
- * make a job of. */
+/* A guest that arrives here has the job's mark, and loses it at the end. A peer cannot make a job of any other guest
+ * with this UUID. */
 static gboolean check_new_dest(VmigLocal *local, const VmigJob *told, gboolean begins, GError **error)
 {
     g_auto(VmigOwnDomain) own = {0};
@@ -94,8 +94,8 @@ static gboolean check_new_dest(VmigLocal *local, const VmigJob *told, gboolean b
                      told->uuid);
 }
 
-/* A journal that was replaced by an older one does not know the job any more. That this host was its source its libvirt
- * says, or what it left in its own run folder when it gave the guest away. */
+/* A journal that was replaced with an older one does not have the job any more. That this host was its source is proven
+ * by its libvirt, or by the flag that this host left in its run folder when it gave the guest away. */
 static gboolean check_new_source(VmigLocal *local, const VmigJob *told, GError **error)
 {
     g_auto(VmigOwnDomain) own = {0};
@@ -112,7 +112,7 @@ static gboolean check_new_source(VmigLocal *local, const VmigJob *told, GError *
                                told->id);
 }
 
-/* A guest that still runs here did not leave. */
+/* A guest that still runs here has not left. */
 static gboolean check_left(VmigLocal *local, const VmigJob *told, GError **error)
 {
     g_auto(VmigOwnDomain) own = {0};
@@ -206,7 +206,7 @@ gboolean vmig_local_peer_disk(VmigLocal *local, const char *job, const char *pat
     return refuse_file(error, job, path, what == VMIG_PEER_OVERLAY ? "overlay" : "file");
 }
 
-/* Each of the paths has to be a base, or an overlay, on this host, which is the source. */
+/* Each path must be a base, or an overlay, on this host, which must be the source. */
 gboolean vmig_local_peer_paths(VmigLocal *local, const char *job, const char *const *paths, gboolean overlays,
                                GError **error)
 {
@@ -228,8 +228,8 @@ gboolean vmig_local_peer_paths(VmigLocal *local, const char *job, const char *co
     return TRUE;
 }
 
-/* The copy of one file, under the two names that this host recorded. What it may begin with was left here by a job of
- * the same guest. */
+/* The base copy of one file, under both names that this host recorded. A kept image that it starts with must have been
+ * left here by a job of the same guest. */
 gboolean vmig_local_peer_copy(VmigLocal *local, const char *job, const char *part, const char *dest, const char *kept,
                               GError **error)
 {
@@ -240,7 +240,7 @@ gboolean vmig_local_peer_copy(VmigLocal *local, const char *job, const char *par
         return FALSE;
     if (kept != NULL && (left == NULL || g_strcmp0(left->uuid, own->uuid) != 0))
         return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' was not left here by a job of that guest", dest);
-    /* Under the name of an overlay a copy could be committed as one. */
+    /* With an overlay's name, a base copy could be committed like one. */
     if (vmig_path_is_ours(dest, job))
         return refuse_file(error, job, dest, "disk");
     for (guint i = 0; i < own->disks->len; i++) {
