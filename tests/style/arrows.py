@@ -3,8 +3,8 @@
 
     python3 tests/style/arrows.py [SOURCE-ROOT]
 
-hooks/ runs inside libvirt's calls and uses core, definition and store only. The test reads every #include of both folders. It also
-plants wrong ones in a copy and must find each of them.
+hooks/ runs inside libvirt's calls and uses only core, definition and store. The test checks every #include of plugin/
+and hooks/. It also plants wrong ones in a copy and must find each of them.
 """
 import pathlib
 import re
@@ -16,7 +16,7 @@ from folders import FOLDERS, HOOKS_MAY, MOST_SOURCES, head
 from tap import Tap
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.M)
-# What the pure folders may not include of the system: nothing that opens, starts or connects to anything.
+# The system headers that the pure folders must not include: those that open, start or connect to something.
 PURE = ('core', 'definition')
 IMPURE = re.compile(r'^(libvirt|libnbd|sqlite3|gio/|fcntl|unistd|sys/|spawn|netinet|arpa)')
 # Only these talk to libvirt and to NBD servers.
@@ -35,7 +35,7 @@ def sources(root):
 
 
 def wrong_arrows(root):
-    """Every wrong include under ROOT/plugin, in words."""
+    """A message for every wrong include under ROOT."""
     plugin = root / 'plugin'
     problems = []
     for path in sources(root):
@@ -50,7 +50,7 @@ def wrong_arrows(root):
 
 
 def wrong_in_hooks(root):
-    """Every include of hooks/ that it may not have."""
+    """A message for every include that hooks/ must not have."""
     problems = []
     for path in sorted([*(root / 'hooks').rglob('*.c'), *(root / 'hooks').rglob('*.h')]):
         for kind, name in INCLUDE.findall(path.read_text()):
@@ -60,7 +60,7 @@ def wrong_in_hooks(root):
 
 
 def judge(shown, where, kind, name, plugin):
-    """What is wrong with one include."""
+    """The problems of one include."""
     if kind == '<':
         if where in PURE and IMPURE.match(name):
             return [f'{shown} includes <{name}>: {where} does no I/O']
@@ -71,19 +71,19 @@ def judge(shown, where, kind, name, plugin):
     if to not in FOLDERS or not (plugin / name).is_file():
         return [f'{shown} includes "{name}": not a path from plugin/ that exists']
     if to != where and to not in FOLDERS[where][1]:
-        return [f'{shown} includes "{name}": {where} must not know {to}']
+        return [f'{shown} includes "{name}": {where} must not include {to}']
     return []
 
 
 def wrong_table():
-    """A folder that may include a later one: there could be a circle."""
+    """Folders that may include a later one, which would allow a cycle."""
     names = list(FOLDERS)
-    return [f'folders.py: {name} may include {may}, which does not stand before it'
+    return [f'folders.py: {name} may include {may}, which is not listed before it'
             for name, (_, all_may) in FOLDERS.items() for may in all_may if names.index(may) >= names.index(name)]
 
 
 def unused(root):
-    """An arrow that no include needs."""
+    """Permissions that no include needs."""
     plugin = root / 'plugin'
     used = {(folder_of(path, plugin), name.rsplit('/', 1)[0]) for path in sources(root)
             for kind, name in INCLUDE.findall(path.read_text()) if kind == '"'}
@@ -92,7 +92,7 @@ def unused(root):
 
 
 def wrong_folders(root):
-    """Folders that grew too large, or that do not say what they hold."""
+    """Folders that are too large, or whose header does not say what they hold."""
     problems = []
     for name, (header, _) in FOLDERS.items():
         count = len(list((root / 'plugin' / name).glob('*.c')))
@@ -104,7 +104,7 @@ def wrong_folders(root):
 
 
 def planted(root):
-    """Plant wrong includes in a copy, one at a time; what was not found."""
+    """Plant wrong includes in a copy, one at a time; a message for each that was not found."""
     plants = [('core/names.c', '#include "store/journal.h"'), ('store/gate.c', '#include "port/env.h"'),
               ('copy/copier.c', '  #  include "engine/machine.h"'),
               ('flows/migrate/copy.c', '#include "api/vmig-snap.h"'),
@@ -135,9 +135,9 @@ def main():
     """All checks."""
     root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else '.').resolve()
     tap = Tap()
-    tap.check(wrong_arrows(root), 'each folder includes only the folders that it may')
-    tap.check(wrong_table(), 'no folder may include one that does not stand before it')
-    tap.check(unused(root), 'each arrow is used')
+    tap.check(wrong_arrows(root), 'each folder includes only the folders that it may include')
+    tap.check(wrong_table(), 'no folder may include one that is listed after it')
+    tap.check(unused(root), 'each permission is used')
     tap.check(wrong_folders(root), f'each folder says what it holds, in at most {MOST_SOURCES} sources')
     tap.check(planted(root), 'a planted wrong include is found')
     return tap.end()

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The rules of CONTRIBUTING.md that a machine can check.
+"""The rules of CONTRIBUTING.md that a program can check.
 
     python3 tests/style/check.py [SOURCE-ROOT]
 
-Every exception stands here with its reason; one that is not needed any more is a failure too. Each rule is also held
-against a text that breaks it.
+Every exception is listed here with its reason; an exception that is not needed any more is a failure. Each rule is also
+tested with a text that breaks it.
 """
 import pathlib
 import re
@@ -25,25 +25,25 @@ LONG_FILES = {
 LONG_FUNCTIONS = {}
 # A child between fork and exec has no GError; its stderr is a pipe that the parent reads.
 IN_A_CHILD = {'plugin/copy/receiver.c': {'perror'}}
-# They are given an error that is set already and say more about it; there is no success to report.
+# They receive an error that is already set and add to it; there is no success to report.
 VOID_WITH_ERROR = {'vmig_error_adopt', 'name_host', 'explain'}
 SKIPPED = {'build', '.git', '__pycache__'}
 
 PRINTS = re.compile(r'(?<![\w.>])(printf|fprintf|dprintf|puts|fputs|putchar|perror|g_print|g_printerr|g_message|'
                     r'g_warning|g_critical|g_error|exit|abort)\s*\(')
-# What GLib itself does when there is no memory.
+# GLib does the same when memory is exhausted.
 NO_MEMORY = 'g_error("out of memory")'
 GOTO = re.compile(r'(?<!\w)goto\s+\w+\s*;')
 VOID_ERROR = re.compile(r'^(?:static\s+)?void\s+\*?(\w+)\([^;{]*GError \*\*\w*\)', re.M)
-# Fails without having said why, right after it was given where to say it.
+# Returns TRUE right after it set an error.
 SET_THEN_TRUE = re.compile(r'g_set_error\w*\([^;]*;\s*return TRUE;')
-# Looks into an error that the caller may not have asked for, without a test of that within the lines before.
+# Reads *error, which is NULL if the caller does not want the error, without a check in the lines before.
 PEEK = re.compile(r'\(\*error\)->')
 PEEK_GUARD = re.compile(r'error [!=]= NULL')
 
 
 def sources(root, suffixes, folders=('plugin', 'tests', 'hooks', 'docs')):
-    """Files with these endings, without what a build makes."""
+    """Files with these suffixes, without those that a build creates."""
     found = []
     for folder in folders:
         for path in sorted((root / folder).rglob('*')):
@@ -54,7 +54,7 @@ def sources(root, suffixes, folders=('plugin', 'tests', 'hooks', 'docs')):
 
 
 def without_comments(text):
-    """The C text with comments and strings blanked, so that words in them do not count."""
+    """The C text with comments and strings removed, so that words in them do not count."""
     return re.sub(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"',
                   lambda m: re.sub(r'[^\n]', ' ', m[0]) if m[0][0] == '/' else '""', text, flags=re.S)
 
@@ -76,13 +76,13 @@ def prints_or_exits(name, text):
 
 
 def error_law(name, text):
-    """Rule: the parts of the GError law that can be seen without understanding the code."""
+    """Rule: the parts of the GError law that a pattern can check."""
     plain = without_comments(text)
     problems = [f'{name}: void {word}() takes a GError **' for word in VOID_ERROR.findall(plain)
                 if word not in VOID_WITH_ERROR]
     problems += [f'{name}: sets an error and returns TRUE' for _ in SET_THEN_TRUE.findall(plain)]
     lines = plain.split('\n')
-    problems += [f'{name}:{i + 1}: looks into *error, which may be NULL' for i, line in enumerate(lines)
+    problems += [f'{name}:{i + 1}: reads *error, which may be NULL' for i, line in enumerate(lines)
                  if PEEK.search(line) and not any(map(PEEK_GUARD.search, lines[max(i - 4, 0):i + 1]))]
     return problems
 
@@ -109,7 +109,7 @@ def over_all(rule, root, paths):
 
 
 def long_files(root):
-    """Source files over the limit without a reason, and reasons without such a file."""
+    """Source files over the limit without an exception, and exceptions that are not needed."""
     problems = []
     for path in sources(root, {'.c', '.h'}, ['plugin']):
         name, lines = str(path.relative_to(root)), path.read_text().count('\n')
@@ -121,7 +121,7 @@ def long_files(root):
 
 
 def heaps(root):
-    """Files named for nothing, which then hold everything."""
+    """Files with a name that says nothing about their contents."""
     return [str(path.relative_to(root)) for path in sources(root, {'.c', '.h', '.py'})
             if path.stem in ('util', 'utils', 'misc', 'helpers', 'common')]
 
@@ -141,12 +141,12 @@ def format_problems(root):
     files = {}
     for file, number in places:
         files.setdefault(str(pathlib.Path(file).relative_to(root)), number)
-    problems = [f'{file}:{number}: not as clang-format 14 has it' for file, number in files.items()]
+    problems = [f'{file}:{number}: clang-format 14 formats it differently' for file, number in files.items()]
     return problems or (['clang-format failed: ' + done.stderr[:200]] if done.returncode else [])
 
 
 def broken_rules():
-    """Rules that do not notice a text that breaks them."""
+    """Rules that accept a text that breaks them, or reject one that does not."""
     wrong = [(no_spdx, 'int x;\n'), (has_goto, 'void f(void)\n{\n    goto out;\n}\n'),
              (prints_or_exits, 'f();\nprintf("x");\n'), (prints_or_exits, '    exit(1);\n'),
              (error_law, 'static void f(int a, GError **error)\n{\n'), (error_law, 'if ((*error)->code)\n'),
@@ -159,7 +159,7 @@ def broken_rules():
 
 
 def generated_docs(root, tap):
-    """The documents that are made from tables say what the tables say."""
+    """The generated documents are up to date."""
     text, tool = 'the generated documents are up to date', root / 'docs/gen/gen-docs.py'
     if not tool.exists():
         tap.skip(text, 'there is no docs/gen/gen-docs.py yet')
@@ -184,7 +184,7 @@ def main():
     tap.check(over_all(has_goto, root, code), 'no goto')
     tap.check(over_all(prints_or_exits, root, library), 'the library never prints and never exits')
     tap.check(over_all(error_law, root, [*library, *sources(root, {'.c'}, ['plugin/cli'])]),
-              'the GError law, as far as a machine sees it')
+              'the GError law, as far as a pattern can check it')
     tap.check(over_all(long_functions, root, sources(root, {'.c'}, ['plugin'])),
               f'no function over {FUNCTION_LIMIT} lines')
     tap.check(long_files(root), f'no source file over {FILE_LIMIT} lines')

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The decision tables are typed: a value in the wrong column does not compile.
 
-Each plant puts the value of one column into another, in a copy of the file. The compiler, which every checkout tells
-to treat warnings as errors, must refuse it; the file as it is must compile.
+Each plant puts the value of one column into another, in a copy of the file. The compiler, which treats warnings as
+errors in every build, must reject it. The unchanged file must compile.
 
     tests/style/columns.py SOURCE_ROOT [COMPILER...]
 """

@@ -3,8 +3,8 @@
 
     python3 tests/style/faults.py [SOURCE-ROOT]
 
-In the last column each text in back quotes is a test: `PROGRAM NAME`. How NAME is looked for depends on the program;
-this is held against names that are not there.
+In the last column each text in backquotes is a test: `PROGRAM NAME`. How NAME is searched depends on the program. The
+search is also tested with names that do not exist.
 """
 import functools
 import pathlib
@@ -17,19 +17,19 @@ from tap import Tap
 ROWS = {'F': 42, 'D': 17, 'B': 109, 'V': 17, 'I': 24, 'N': 25}
 ROW = re.compile(r'^\| ([FDBVIN]\d+) \| (.*) \| (.*) \|$', re.M)
 SKIPPED = {'__pycache__', 'corpus', 'golden'}
-# A reason why there is no test, or why only a part of a row has one, takes some words.
+# The shortest text that counts as a reason for a missing test.
 SHORTEST_REASON = 30
 
 
 class Tree:
-    """The tests that there are."""
+    """The existing tests."""
 
     def __init__(self, root):
         self.root = root / 'tests'
         self.files = [path for path in self.root.rglob('*') if path.is_file() and not set(path.parts) & SKIPPED]
 
     def named(self, program):
-        """The file that a program's name means, None if it is none or several."""
+        """The file of that program, or None if there is none or several."""
         if '/' in program:
             return self.root / program if (self.root / program).is_file() else None
         if (self.root / program / 'run').is_file():
@@ -40,12 +40,12 @@ class Tree:
 
     @functools.lru_cache(maxsize=None)
     def listed(self, *argv):
-        """What a program with --list prints."""
+        """The output of a program with --list."""
         done = subprocess.run([sys.executable, '-B', *argv, '--list'], capture_output=True, text=True, check=False)
         return done.stdout.split('\n')
 
     def has(self, reference):
-        """Whether a test is there."""
+        """Whether a test exists."""
         program, _, name = reference.partition(' ')
         path = self.named(program)
         if path is None:
@@ -73,7 +73,7 @@ class Tree:
 
     @staticmethod
     def _in_c(name, text):
-        """A path of GTest, whose end is a string of the file; or a function; or another string."""
+        """A GTest path whose end is a string in the file, or a function, or another string."""
         parts = name.split('/')
         ends = ['/'.join(parts[i:]) for i in range(len(parts))]
         return any(f'"{end}"' in text or f'"/{end}"' in text for end in ends if end) or \
@@ -86,15 +86,15 @@ class Tree:
 
 
 def missing_rows(text):
-    """Rows that are not there once."""
+    """Rows that do not exist exactly once."""
     rows = [row for row, _, _ in ROW.findall(text)]
     wanted = [f'{letter}{number}' for letter, most in ROWS.items() for number in range(1, most + 1)]
-    return [f'{row} is there {rows.count(row)} times' for row in wanted if rows.count(row) != 1] + \
+    return [f'{row} exists {rows.count(row)} times' for row in wanted if rows.count(row) != 1] + \
         [f'{row} is no row' for row in rows if row not in wanted]
 
 
 def bad_rows(text, tree):
-    """Rows that name a test that is not there, or have neither a test nor a reason."""
+    """Rows that name a test that does not exist, or have neither a test nor a reason."""
     problems = []
     for row, _, tried in ROW.findall(text):
         tests = re.findall(r'`([^`]+)`', tried)
@@ -108,7 +108,7 @@ def bad_rows(text, tree):
 
 
 def broken(tree):
-    """What must not be found, and is."""
+    """Names that must not be found but are, and wrong rows that are accepted."""
     wrong = ['test_net silence_at_nothing', 'test_nothing *', 'test-qcow2 /qcow2/nothing', 'crash token.source,nobody',
              'crash nowhere,tool', 'crash *,nobody', 'sim-fault.c nothing', 'test_cli test_nothing', 'block --nothing',
              'oracle.py Nothing', 'syscalls.py sad path', 'power/nothing.py']
@@ -125,7 +125,7 @@ def main():
     """All checks."""
     root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else '.').resolve()
     text, tree, tap = (root / 'docs/faults.md').read_text(encoding='utf-8'), Tree(root), Tap()
-    tap.check(broken(tree), 'what is not there is not found')
+    tap.check(broken(tree), 'names that do not exist are not found')
     tap.check(missing_rows(text), 'docs/faults.md has every row once')
     tap.check(bad_rows(text, tree), 'every test that docs/faults.md names is in the tree')
     return tap.end()

@@ -2,8 +2,8 @@
 """The folders of plugin/, lowest first: the main header of each, and which other folders it may include.
 
 The main header's first comment says what the folder holds, in a paragraph that begins with "Folder plugin/NAME:".
-docs/architecture.md has these paragraphs as a table. A folder may include only folders that stand before it, so that
-there is no circle.
+docs/architecture.md has these paragraphs as a table. A folder may include only folders that are listed before it, so
+that there is no cycle.
 """
 import re
 
@@ -32,12 +32,12 @@ FOLDERS = {
 }
 # The hook must start within milliseconds: it may neither call libvirt nor use the network.
 HOOKS_MAY = ['core', 'definition', 'store', 'hooks']
-# So many sources in a folder, its headers not counted.
+# The maximum number of sources in a folder, not counting headers.
 MOST_SOURCES = 25
 
 
 def head(root, name):
-    """What the folder's main header says about the folder, or None."""
+    """The paragraph about the folder in its main header, or None."""
     text = (root / 'plugin' / name / FOLDERS[name][0]).read_text(encoding='utf-8')
     found = re.search(rf'^/?[ *]*\*? Folder plugin/{re.escape(name)}: (.*?)(?:^ \*\n|\*/)', text, re.M | re.S)
     return ' '.join(found.group(1).replace('\n *', ' ').split()) if found else None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The few lines of TAP that the style tests need."""
+"""The part of TAP that the style tests need."""
 
 
 class Tap:
@@ -9,7 +9,7 @@ class Tap:
         self.count = self.failures = 0
 
     def check(self, problems, text):
-        """One check: it passes if there are no problems; each is shown."""
+        """One check. It passes if there are no problems; each problem is printed."""
         self.count += 1
         for problem in problems:
             print(f'# {problem}')
@@ -17,7 +17,7 @@ class Tap:
         print(f'{"not ok" if problems else "ok"} {self.count} {text}', flush=True)
 
     def skip(self, text, reason):
-        """One check that cannot be made."""
+        """A check that cannot be made."""
         self.count += 1
         print(f'ok {self.count} {text} # SKIP {reason}', flush=True)
 
