@@ -51,7 +51,7 @@ static JsonObject *host_call(VmigNode *self, VmigMethod method, JsonObject *args
     g_autofree char *line = vmig_json_line(args);
 
     host->largest = MAX(host->largest, strlen(line));
-    if (g_str_equal(method, "texts-put") && ++host->puts >= host->break_from && host->break_from > 0) {
+    if (method == VMIG_METHOD_TEXTS_PUT && ++host->puts >= host->break_from && host->break_from > 0) {
         shutdown(host->fds[0], SHUT_RDWR);
         vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "cut");
         return NULL;
