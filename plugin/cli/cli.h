@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Common to all commands: exit codes and output modes.
  *
- * Folder plugin/cli: the command line: one file for each command.
+ * Folder plugin/cli: the command line, with one file for each command.
  */
 #pragma once
 

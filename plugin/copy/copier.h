@@ -10,8 +10,8 @@
  *   BASE_CHANGED  the source changed meanwhile         CANCELLED
  * The first error ends all copies. The flow decides about retries.
  *
- * Folder plugin/copy: moving and hashing bytes: the sender, the receiver, and the digests by which only what differs is
- * sent. Reads images; writes only files that are being received.
+ * Folder plugin/copy: copies and hashes data: the sender, the receiver, and the hashes that allow it to send only
+ * what differs. It reads images and writes only files that are being received.
  */
 #pragma once
 

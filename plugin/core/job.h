@@ -5,8 +5,8 @@
  * drives both reading and writing, so the two cannot differ. Unknown fields are dropped, missing fields are zero.
  * VMIG_JOB_VERSION changes when the meaning of a field does.
  *
- * Folder plugin/core: the job record, errors, states, the retry decision and the decision table after a crash, qcow2
- * headers. Pure: nothing here opens a file, starts a process or talks to libvirt.
+ * Folder plugin/core: the job record, errors, states, the retry decision, the decision table after a crash, and qcow2
+ * headers. Pure: it opens no file, starts no process and does not call libvirt.
  */
 #pragma once
 

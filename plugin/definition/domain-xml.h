@@ -6,7 +6,7 @@
  * whitespace, comments and CDATA are kept. Attributes are written in double quotes, as libxml2 does. Only elements
  * without a namespace count, as in libvirt's own XPath expressions.
  *
- * Folder plugin/definition: domain XML and snapshot XML: reading them, rewriting them for the destination, comparing
+ * Folder plugin/definition: reads domain XML and snapshot XML, rewrites them for the destination, and compares
  * snapshot trees. Pure.
  */
 #pragma once

@@ -13,8 +13,8 @@
  * A repair deletes only through the gate, and only what the journal already calls redundant: doctor never declares a
  * file redundant. What it cannot prove it explains.
  *
- * Folder plugin/doctor: what is wrong on this host and how it is repaired, and purge. The rules are pure; every repair
- * goes through the node.
+ * Folder plugin/doctor: finds and repairs the problems of this host, and implements purge. The rules are pure; every
+ * repair goes through the node.
  */
 #pragma once
 

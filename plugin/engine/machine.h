@@ -3,8 +3,8 @@
  *
  * It knows states only by their rows in core/states.def, and steps only through a VmigFlow. It names no state.
  *
- * Folder plugin/engine: the machine that drives a job by the rows of its states, repeats failed steps, reconciles the
- * records of both hosts and reports. It names no state and no step.
+ * Folder plugin/engine: runs a job by the rows of the state table, repeats failed steps, reconciles the records of
+ * both hosts and reports. It names no state and no step.
  */
 #pragma once
 

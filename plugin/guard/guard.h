@@ -12,7 +12,7 @@
  * with PATHS a JSON array of strings. The reply is "ok ..." or "error NAME MESSAGE" with a name of core/errors.def and
  * the message JSON-quoted.
  *
- * Folder plugin/guard: the process that holds QEMU's image locks while no other process of the job is there. Writes to
+ * Folder plugin/guard: the process that holds QEMU's image locks while no other process of the job runs. It writes to
  * no image.
  */
 #pragma once

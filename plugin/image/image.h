@@ -6,7 +6,7 @@
  * single file, it gets the descriptor that was checked here instead of the path, so that the file cannot be replaced in
  * between.
  *
- * Folder plugin/image: image files of this host and their snapshots, through qemu-img and qemu-nbd, and QEMU's locks on
+ * Folder plugin/image: image files of this host and their snapshots, with qemu-img and qemu-nbd, and QEMU's locks on
  * them.
  */
 #pragma once

@@ -2,8 +2,8 @@
 /* The single ssh connection to the other host: its agent, and forwarded unix sockets, so that libvirt's RPC and the
  * guest's memory and disks need no ports of their own.
  *
- * Folder plugin/link: how the other host is reached: its URI, the ssh connection, and the socket by which settings
- * reach a running process.
+ * Folder plugin/link: the connection to the other host: its URI, the ssh connection, and the socket through which
+ * settings reach a running process.
  */
 #pragma once
 

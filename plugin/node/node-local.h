@@ -4,8 +4,8 @@
  * Calls may come from several threads at a time. The operation locks and the receivers belong to the object and end
  * with it. The journal and the guard outlive it.
  *
- * Folder plugin/node: node.h on this host, the agent that serves it to the other host, and the client that reaches
- * another host's agent. Touches images, the journal and the guard, each through its folder.
+ * Folder plugin/node: implements node.h for this host, the agent that serves it to the other host, and the client of
+ * the other host's agent. It accesses images, the journal and the guard through their folders.
  */
 #pragma once
 

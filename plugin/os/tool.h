@@ -3,8 +3,8 @@
  * may be hostile, and the tool may hang. It dies with the thread that runs it, because the operation lock ends then,
  * too.
  *
- * Folder plugin/os: the operating system as this program needs it: tools run with limits, bounded JSON and lines from
- * other processes, the configuration, flag files, fault points for tests.
+ * Folder plugin/os: the operating system: running tools with limits, bounded JSON and lines from other processes, the
+ * configuration, flag files, and fault points for tests.
  */
 #pragma once
 

@@ -3,8 +3,8 @@
  *
  * survey.c queries both hosts and fills VmigSurvey. plan-rules.c examines only the survey and lists the refusals.
  *
- * Folder plugin/plan: the survey of both hosts, the rules that refuse, and the rehearsal. Changes nothing on the
- * source; the rehearsal cleans up after itself on the destination.
+ * Folder plugin/plan: the survey of both hosts, the rules that refuse a migration, and the rehearsal. It changes
+ * nothing on the source; on the destination the rehearsal removes everything that it created.
  */
 #pragma once
 

@@ -2,8 +2,8 @@
 /* Everything outside the process, as the flow sees it: two hosts, the copier, time and randomness. env-real.c makes the
  * real one, tests/sim a simulated one from a random seed.
  *
- * Folder plugin/port: interfaces only: one host's files (node.h), one host's libvirt (hypervisor.h), what copies, the
- * clock and chance (env.h). The flows see nothing else of the world.
+ * Folder plugin/port: interfaces only: one host's files (node.h), one host's libvirt (hypervisor.h), the copier, the
+ * clock and randomness (env.h). The flows access nothing else outside the process.
  */
 #pragma once
 

@@ -10,8 +10,8 @@
  * Errors of all functions: JOURNAL if the journal cannot be read, written or trusted, NO_SPACE for a full disk, TIMEOUT
  * if another process kept it busy for 5 s.
  *
- * Folder plugin/store: what outlives the process on this host: the journal, the operation lock, and the gate that every
- * delete passes. Touches /var/lib/vmig-snap and the image roots.
+ * Folder plugin/store: everything of this host that outlives the process: the journal, the operation lock, and the
+ * gate that every delete passes. It accesses /var/lib/vmig-snap and the image roots.
  */
 #pragma once
 

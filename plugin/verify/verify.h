@@ -3,7 +3,7 @@
  * and whether the destination could start the machines of the snapshots with memory. Changes nothing. See
  * docs/verify.md
  *
- * Folder plugin/verify: comparing what arrived with what left. Changes nothing.
+ * Folder plugin/verify: compares the snapshots on the destination with those of the source. It changes nothing.
  */
 #pragma once
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Renders documents as text.
  *
- * Folder plugin/cli/render: documents as pages for people. Pure.
+ * Folder plugin/cli/render: turns documents into text for people. Pure.
  */
 #pragma once
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The real hypervisor: one connection to one libvirt.
  *
- * Folder plugin/drivers/libvirt: hypervisor.h on libvirt and its QEMU, and what this host's libvirt has of its own: its
- * files, its sockets, the user that QEMU runs as.
+ * Folder plugin/drivers/libvirt: implements hypervisor.h with libvirt and its QEMU, and reads libvirt's own facts of
+ * this host: its files, its sockets, the user that QEMU runs as.
  */
 #pragma once
 

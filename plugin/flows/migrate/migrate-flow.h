@@ -6,8 +6,8 @@
  * migrate.c MIGRATE, UNCERTAIN · activate.c ACTIVATE · commit*.c COMMIT, PIVOT and BACK_COMMIT, BACK_PIVOT · redefine.c
  * REDEFINE, BACK_REDEFINE · cleanup.c CLEANUP · rollback.c ROLLBACK
  *
- * Folder plugin/flows/migrate: the steps of a live migration, one file for each group of states. They call the ports
- * and nothing else.
+ * Folder plugin/flows/migrate: the steps of a live migration, with one file for each group of states. They call only
+ * the ports.
  */
 #pragma once
 
