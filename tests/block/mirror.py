@@ -157,7 +157,7 @@ class Trial:
 
     def __init__(self, folder, fmt='qcow2', size=SIZE, create=(), deep=False, compressed=False):
         self.folder, self.fmt = folder, fmt
-        self.base, self.seed, self.overlay = (f'{folder}/{name}' for name in ('base', 'seed', 'overlay.qcow2'))
+        self.base, self.copy, self.overlay = (f'{folder}/{name}' for name in ('base', 'copy', 'overlay.qcow2'))
         self.deep = f'{folder}/deep' if deep else None
         if deep:
             run('qemu-img', 'create', '-q', '-f', 'qcow2', self.deep, size)
@@ -174,10 +174,10 @@ class Trial:
             image_io(self.base, 'write -q -P 0x21 1M 2M', 'write -q -z 5M 1M')
             run('qemu-img', 'snapshot', '-c', 'two', self.base)
             image_io(self.base, 'write -q -P 0x31 2M 64k', 'write -q -P 0x32 13M 128k')
-        shutil.copy(self.base, self.seed)
+        shutil.copy(self.base, self.copy)
         self.kept = snapshots(self.base) if fmt == 'qcow2' else {}
         self.digest = hashlib.sha256(pathlib.Path(self.base).read_bytes()).hexdigest()
-        self.length = os.path.getsize(self.seed)
+        self.length = os.path.getsize(self.copy)
         run('qemu-img', 'create', '-q', '-f', 'qcow2', '-b', self.base, '-F', fmt, self.overlay)
         self.source = self.dest = None
 
@@ -193,10 +193,10 @@ class Trial:
         """Both sides, and the mirror between them. options: of the disk, on both sides."""
         self.source = Daemon(self.folder, 'source')
         self.dest = Daemon(self.folder, 'dest')
-        self.dest.ask('blockdev-add', **node('seed', self.seed, self.fmt, self.below('seed'), **options))
+        self.dest.ask('blockdev-add', **node('copy', self.copy, self.fmt, self.below('copy'), **options))
         base = node('base', self.base, self.fmt, self.below('base'), read_only=True)
         self.source.ask('blockdev-add', **node('top', self.overlay, 'qcow2', base, **options))
-        self.dest.export('seed', f'{self.folder}/dest.nbd')
+        self.dest.export('copy', f'{self.folder}/dest.nbd')
         guest = self.source.export('top', f'{self.folder}/source.nbd')
         self.source.ask('blockdev-add', driver='nbd', node_name='to', export='disk', discard='unmap',
                         server={'type': 'unix', 'path': f'{self.folder}/dest.nbd'})
@@ -227,13 +227,13 @@ class Trial:
 
     def judge(self):
         """What arrived is what the overlay reads as; all else is as it was."""
-        if digest(self.overlay) != digest(self.seed, *(['-f', self.fmt])):
+        if digest(self.overlay) != digest(self.copy, *(['-f', self.fmt])):
             raise Wrong('what arrived does not read as what was sent')
         if hashlib.sha256(pathlib.Path(self.base).read_bytes()).hexdigest() != self.digest:
             raise Wrong('the base changed')
         if self.fmt == 'qcow2':
-            run('qemu-img', 'check', self.seed)
-            if snapshots(self.seed) != self.kept:
+            run('qemu-img', 'check', self.copy)
+            if snapshots(self.copy) != self.kept:
                 raise Wrong('an internal snapshot changed')
 
     def close(self):
@@ -253,9 +253,9 @@ def case_writes(trial):
     trial.judge()
 
 
-def case_seed_is_base(trial):
+def case_copy_is_base(trial):
     """The copy's active layer must be the base's when the mirror begins: what differs outside the overlay stays so"""
-    image_io(trial.seed, 'write -q -P 0x99 7M 64k', fmt=trial.fmt)
+    image_io(trial.copy, 'write -q -P 0x99 7M 64k', fmt=trial.fmt)
     trial.write_before(*WRITES)
     trial.move()
     try:
@@ -294,7 +294,7 @@ def case_growth(trial):
     trial.write_before('write -q -P 0x71 0 8M')
     trial.move(['write -q -P 0x72 12M 3M'])
     trial.judge()
-    if trial.fmt == 'qcow2' and os.path.getsize(trial.seed) <= trial.length:
+    if trial.fmt == 'qcow2' and os.path.getsize(trial.copy) <= trial.length:
         raise Wrong('the copy did not grow: nothing was shared with a snapshot')
 
 
@@ -312,13 +312,13 @@ def case_other_size(trial):
     """An overlay that is larger than the copy is refused by QEMU, and nothing is written"""
     trial.write_before(*WRITES)
     run('qemu-img', 'resize', '-q', trial.overlay, '+1M')
-    before = pathlib.Path(trial.seed).read_bytes()
+    before = pathlib.Path(trial.copy).read_bytes()
     trial.begin()
     data = trial.source.wait_event('BLOCK_JOB_COMPLETED')
     if 'different sizes' not in data.get('error', ''):
         raise Wrong(f'the mirror of an overlay of another size: {data}')
     trial.dest.end()
-    if trial.fmt == 'raw' and pathlib.Path(trial.seed).read_bytes() != before:
+    if trial.fmt == 'raw' and pathlib.Path(trial.copy).read_bytes() != before:
         raise Wrong('the copy changed')
 
 
@@ -333,16 +333,16 @@ def case_cut_off(trial):
         time.sleep(0.05)
     trial.source.kill()
     trial.dest.end()
-    seed = digest(trial.seed)
-    if seed in (digest(trial.base), digest(trial.overlay)):
+    copied = digest(trial.copy)
+    if copied in (digest(trial.base), digest(trial.overlay)):
         raise Wrong('nothing was half done')
-    if snapshots(trial.seed) != trial.kept:
+    if snapshots(trial.copy) != trial.kept:
         raise Wrong('an internal snapshot changed')
 
 
 ALL = (case_writes, case_sub_cluster, case_zeros_and_discards, case_detect_zeroes, case_growth)
 IMAGES = {
-    'qcow2': ({}, (*ALL, case_seed_is_base, case_other_size, case_cut_off)),
+    'qcow2': ({}, (*ALL, case_copy_is_base, case_other_size, case_cut_off)),
     'qcow2, clusters of 4 KiB': ({'create': ['cluster_size=4k']}, ALL),
     'qcow2, clusters of 2 MiB': ({'create': ['cluster_size=2M']}, ALL),
     'qcow2, extended L2': ({'create': ['extended_l2=on', 'cluster_size=128k']}, ALL),
@@ -351,14 +351,14 @@ IMAGES = {
     'qcow2, compressed clusters': ({'compressed': True}, ALL),
     'qcow2, size no multiple of a cluster': ({'size': SIZE + 12800}, ALL),
     'qcow2 over another file': ({'deep': True}, (*ALL, case_only_the_top)),
-    'raw': ({'fmt': 'raw'}, (*ALL, case_seed_is_base, case_other_size)),
+    'raw': ({'fmt': 'raw'}, (*ALL, case_copy_is_base, case_other_size)),
     'raw, size no multiple of 4 KiB': ({'fmt': 'raw', 'size': SIZE + 512}, (case_writes, case_zeros_and_discards)),
 }
 
 
 def one(case, options):
     """One case with one kind of image; [] or what is wrong."""
-    with tempfile.TemporaryDirectory(prefix='vmig-direct-', dir='/var/tmp') as folder:
+    with tempfile.TemporaryDirectory(prefix='vmig-mirror-', dir='/var/tmp') as folder:
         trial = None
         try:
             trial = Trial(folder, **options)
