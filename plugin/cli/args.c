@@ -15,21 +15,22 @@
 
 gboolean vmig_args_check_name(const char *what, const char *name, GError **error)
 {
-    const char *hint = strcmp(what, "disk") == 0 ? "virsh domblklist shows the targets."
+    const char *hint = strcmp(what, "disk") == 0 ? "virsh domblklist shows the targets of the disks."
                                                  : "virsh list --all shows the domains, vmig-snap list --all the jobs.";
 
     if (*name == '\0')
         return vmig_fail(error, VMIG_ERROR_BAD_NAME, hint, "the name of the %s is empty", what);
     g_autofree char *shown = vmig_text_escape(name, (gssize)MIN(strlen(name), 200));
     if (strlen(name) > NAME_LIMIT)
-        return vmig_fail(error, VMIG_ERROR_BAD_NAME, hint, "'%s...': no %s has a name of more than %d bytes", shown,
-                         what, NAME_LIMIT);
+        return vmig_fail(error, VMIG_ERROR_BAD_NAME, hint, "'%s...': the name of a %s must have at most %d bytes",
+                         shown, what, NAME_LIMIT);
     if (!g_utf8_validate(name, -1, NULL))
-        return vmig_fail(error, VMIG_ERROR_BAD_NAME, hint, "'%s' is not UTF-8, so it is no name of a %s", shown, what);
+        return vmig_fail(error, VMIG_ERROR_BAD_NAME, hint, "'%s' is not the name of a %s: it is not UTF-8", shown,
+                         what);
     for (const char *c = name; *c != '\0'; c = g_utf8_next_char(c))
         if (g_unichar_iscntrl(g_utf8_get_char(c)))
-            return vmig_fail(error, VMIG_ERROR_BAD_NAME, hint, "'%s' has control characters, so it is no name of a %s",
-                             shown, what);
+            return vmig_fail(error, VMIG_ERROR_BAD_NAME, hint,
+                             "'%s' is not the name of a %s: it contains control characters", shown, what);
     return TRUE;
 }
 
@@ -46,8 +47,8 @@ gboolean vmig_args_check_connect(const char *uri, GError **error)
             return TRUE;
     }
     g_autofree char *shown = vmig_text_escape(uri, (gssize)MIN(strlen(uri), 200));
-    return vmig_fail(error, VMIG_ERROR_BAD_URI, "Run vmig-snap on the source host; its libvirt is qemu:///system.",
-                     "--connect: '%s' is not this host's system libvirt", shown);
+    return vmig_fail(error, VMIG_ERROR_BAD_URI, "Run vmig-snap on the source host and use its libvirt, qemu:///system.",
+                     "--connect: '%s' is not the system libvirt of this host", shown);
 }
 
 static const GOptionEntry *find_entry(const GOptionEntry *entries, const char *name, gsize length)
@@ -63,12 +64,12 @@ static gboolean check_renamed(char **argv, GError **error)
 {
     static const struct {
         const char *was, *is, *values;
-    } renamed[] = {{"--fold", "--merge", "commit, mirror (was: direct) or auto"}};
+    } renamed[] = {{"--fold", "--merge", "commit, mirror (formerly: direct) or auto"}};
 
     for (; *argv != NULL && strcmp(*argv, "--") != 0; argv++)
         for (guint i = 0; i < G_N_ELEMENTS(renamed); i++)
             if (g_str_has_prefix(*argv, renamed[i].was) && strchr("=", (*argv)[strlen(renamed[i].was)]) != NULL)
-                return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "the option %s has a new name: %s, with the value %s",
+                return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "the option %s is now called %s and takes %s",
                                  renamed[i].was, renamed[i].is, renamed[i].values);
     return TRUE;
 }
@@ -95,7 +96,7 @@ static gboolean check_count(const VmigUsage *usage, char **rest, GError **error)
         return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "%s: %s is missing", usage->command, usage->names[n]);
     if (n > usage->most) {
         g_autofree char *shown = vmig_text_escape(rest[usage->most], -1);
-        return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "%s: '%s' is one argument too many", usage->command, shown);
+        return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "%s: unexpected argument '%s'", usage->command, shown);
     }
     return TRUE;
 }
@@ -151,7 +152,7 @@ VmigArgsResult vmig_args_parse(const VmigUsage *usage, const GOptionEntry *entri
             mode->json |= strcmp(argv[i], "--json") == 0;
     if (!parse(usage, entries, argv, rest, &help, &error)) {
         if (vmig_error_hint(error) == NULL)
-            vmig_error_set_hint(error, "vmig-snap %s --help lists what it takes.", usage->command);
+            vmig_error_set_hint(error, "vmig-snap %s --help shows the arguments and options.", usage->command);
         *code = vmig_end_with_error(mode, error);
         return VMIG_ARGS_END;
     }

@@ -116,7 +116,7 @@ void vmig_background_end(VmigBackground *background, JsonNode *result)
 /* The old process forwards ^C, because the user wants to interrupt the job. */
 static void forward(int signum G_GNUC_UNUSED)
 {
-    static const char text[] = "vmig-snap: interrupted: the background process is asked to go back.\n";
+    static const char text[] = "vmig-snap: interrupted: asked the background process to roll back.\n";
     int before = errno;
 
     if (new_process > 0)
@@ -137,8 +137,8 @@ static int show_detached(const VmigMode *mode, JsonNode *node)
     else if (mode->quiet)
         text = g_strconcat(job, "\n", NULL);
     else
-        text = g_strdup_printf("Job %s goes on in the background, process %" G_GINT64_FORMAT ".\n"
-                               "vmig-snap status %s shows how far it is; its log is %s.\n",
+        text = g_strdup_printf("Job %s continues in the background, process %" G_GINT64_FORMAT
+                               ".\nvmig-snap status %s shows its progress; its log is %s.\n",
                                job, vmig_look_number(event, "pid"), job, strcmp(log, "?") != 0 ? log : "lost");
     if (text != NULL)
         vmig_out(text);
@@ -183,8 +183,8 @@ static int wait_for_it(const VmigMode *mode, int fd)
         fclose(lines);
     if (code >= 0)
         return code;
-    vmig_fail(&error, VMIG_ERROR_INTERNAL, "vmig-snap status tells whether there is a job.",
-              "the background process ended without a word");
+    vmig_fail(&error, VMIG_ERROR_INTERNAL, "vmig-snap status shows whether the job exists.",
+              "the background process ended without reporting a result");
     return vmig_end_with_error(mode, error);
 }
 

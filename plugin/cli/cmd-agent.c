@@ -78,14 +78,15 @@ int vmig_cmd_agent(int argc, char **argv)
     VmigMode mode = {FALSE, FALSE};
     g_autofree char *guard = NULL;
     const GOptionEntry entries[] = {
-        {"guard", 0, 0, G_OPTION_ARG_FILENAME, &guard, "Hold image locks for a job, asked on this socket", "SOCKET"},
+        {"guard", 0, 0, G_OPTION_ARG_FILENAME, &guard, "Hold a job's image locks; requests come over this socket",
+         "SOCKET"},
         G_OPTION_ENTRY_NULL,
     };
     const VmigUsage usage = {
         .command = "agent",
         .arguments = "",
-        .summary = "Serves this host's storage to vmig-snap on the other host, over standard input and\n"
-                   "output. Not to be called by people.",
+        .summary = "Serves the node of this host to vmig-snap on the other host, over standard input and\noutput. "
+                   "Users do not call it.",
         .names = names,
     };
     g_auto(GStrv) rest = NULL;

@@ -24,14 +24,14 @@ int vmig_cmd_cancel(int argc, char **argv)
     VmigMode mode = {FALSE, FALSE};
     const GOptionEntry entries[] = {
         {"json", 0, 0, G_OPTION_ARG_NONE, &mode.json, "Print JSON", NULL},
-        {"quiet", 0, 0, G_OPTION_ARG_NONE, &mode.quiet, "Print errors only", NULL},
+        {"quiet", 0, 0, G_OPTION_ARG_NONE, &mode.quiet, "Print only errors", NULL},
         G_OPTION_ENTRY_NULL,
     };
     const VmigUsage usage = {
         .command = "cancel",
         .arguments = "JOB|DOMAIN",
-        .summary = "Rolls a job back: the guest stays on the source. A vmig-snap that works at it here\n"
-                   "is asked to go back, and waited for. After the switchover it is refused.",
+        .summary = "Rolls a job back: the guest stays on the source. If a vmig-snap process of this host\nworks on the "
+                   "job, the command asks it to roll back and waits. After the switchover the\ncommand is refused.",
         .least = 1,
         .most = 1,
         .names = names,

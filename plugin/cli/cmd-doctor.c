@@ -19,15 +19,15 @@ int vmig_cmd_doctor(int argc, char **argv)
     VmigMode mode = {FALSE, FALSE};
     gboolean fix = FALSE;
     const GOptionEntry entries[] = {
-        {"fix", 0, 0, G_OPTION_ARG_NONE, &fix, "Repair what can be repaired without losing anything", NULL},
+        {"fix", 0, 0, G_OPTION_ARG_NONE, &fix, "Repair what can be repaired without losing data", NULL},
         {"json", 0, 0, G_OPTION_ARG_NONE, &mode.json, "Print one JSON document", NULL},
         G_OPTION_ENTRY_NULL,
     };
     const VmigUsage usage = {
         .command = "doctor",
         .arguments = "[DOMAIN]",
-        .summary = "Says what is wrong on this host, and its repair: how it is set up, what jobs left behind,\n"
-                   "and where disks, definitions and journal disagree. Without --fix it changes nothing.",
+        .summary = "Reports what is wrong on this host and how to repair it: the setup, what jobs left behind,\nand "
+                   "disagreements between disks, definitions and journal. Without --fix it changes nothing.",
         .most = 1,
         .names = names,
     };

@@ -8,8 +8,9 @@
 
 static char *unfinished_page(JsonObject *list)
 {
-    return vmig_look_count(list, "jobs") > 0 ? vmig_render_list(list)
-                                             : g_strdup("No job is unfinished; --all lists the finished ones too.\n");
+    return vmig_look_count(list, "jobs") > 0
+               ? vmig_render_list(list)
+               : g_strdup("There are no unfinished jobs; --all also lists finished jobs.\n");
 }
 
 int vmig_cmd_list(int argc, char **argv)
@@ -18,14 +19,14 @@ int vmig_cmd_list(int argc, char **argv)
     VmigMode mode = {FALSE, FALSE};
     gboolean all = FALSE;
     const GOptionEntry entries[] = {
-        {"all", 0, 0, G_OPTION_ARG_NONE, &all, "Finished ones too", NULL},
+        {"all", 0, 0, G_OPTION_ARG_NONE, &all, "Also list finished jobs", NULL},
         {"json", 0, 0, G_OPTION_ARG_NONE, &mode.json, "Print one JSON document", NULL},
         G_OPTION_ENTRY_NULL,
     };
     const VmigUsage usage = {
         .command = "list",
         .arguments = "",
-        .summary = "Lists the jobs that are not finished, the newest first.",
+        .summary = "Lists the unfinished jobs, the newest first.",
         .names = names,
     };
     g_auto(GStrv) rest = NULL;

@@ -16,16 +16,15 @@ int vmig_cmd_purge(int argc, char **argv)
     VmigMode mode = {FALSE, FALSE};
     gboolean alone = FALSE;
     const GOptionEntry entries[] = {
-        {"without-destination", 0, 0, G_OPTION_ARG_NONE, &alone, "Do not ask the other host whether it has everything",
-         NULL},
+        {"without-destination", 0, 0, G_OPTION_ARG_NONE, &alone, "Do not check the guest on the other host", NULL},
         {"json", 0, 0, G_OPTION_ARG_NONE, &mode.json, "Print one JSON document", NULL},
         G_OPTION_ENTRY_NULL,
     };
     const VmigUsage usage = {
         .command = "purge",
         .arguments = "DOMAIN",
-        .summary = "Removes the images that the finished migration of a guest kept on this host, where nobody\n"
-                   "uses them and the other host has everything. It asks nothing.",
+        .summary = "Removes the images that the finished migration of a guest kept on this host, if nothing\nuses them "
+                   "and the guest is complete on the other host. It asks no questions.",
         .least = 1,
         .most = 1,
         .names = names,

@@ -61,7 +61,7 @@ static gboolean check_only_one(JsonObject *list, GError **error)
         g_autofree char *job = vmig_look_shown(vmig_look_element(list, "jobs", i), "job");
         g_string_append_printf(jobs, "%s%s", i > 0 ? ", " : "", job);
     }
-    return vmig_fail(error, VMIG_ERROR_USAGE, "Name one of them, or say --all.", "%u jobs are unfinished: %s%s", n,
+    return vmig_fail(error, VMIG_ERROR_USAGE, "Name one of them, or use --all.", "%u jobs are unfinished: %s%s", n,
                      jobs->str, n > 10 ? "..." : "");
 }
 
@@ -75,9 +75,9 @@ static gboolean check_word(const char *job, const Word *word, GError **error)
         return TRUE;
     if (job == NULL)
         return vmig_fail(error, VMIG_ERROR_USAGE, "vmig-snap status lists the jobs.",
-                         "resume: %s is for one job, which must be named", option);
+                         "resume: %s needs the name of one job", option);
     if ((word->fenced != NULL) + word->without_verify + word->set_aside > 1)
-        return vmig_fail(error, VMIG_ERROR_USAGE, "Leave one of them out.", "resume: %s and %s cannot be combined",
+        return vmig_fail(error, VMIG_ERROR_USAGE, "Use only one of them.", "resume: %s and %s cannot be combined",
                          word->fenced != NULL ? "--source-is-fenced" : "--set-aside",
                          word->without_verify ? "--without-verify" : "--set-aside");
     return word->fenced == NULL || vmig_args_check_name("host", word->fenced, error);
@@ -91,7 +91,7 @@ static int run(const VmigMode *mode, const char *job, gboolean all, const Word *
         return vmig_end_with_error(mode, error);
     if (job != NULL && all) {
         g_autofree char *shown = vmig_text_escape(job, -1);
-        vmig_fail(&error, VMIG_ERROR_USAGE, "Leave one of them out.", "resume: '%s' and --all cannot be combined",
+        vmig_fail(&error, VMIG_ERROR_USAGE, "Use only one of them.", "resume: '%s' and --all cannot be combined",
                   shown);
         return vmig_end_with_error(mode, error);
     }
@@ -104,7 +104,7 @@ static int run(const VmigMode *mode, const char *job, gboolean all, const Word *
     if (list == NULL || (!all && !check_only_one(vmig_look(list), &error)))
         return vmig_end_with_error(mode, error);
     if (vmig_look_count(vmig_look(list), "jobs") == 0 && !mode->json && !mode->quiet)
-        vmig_out("No job is unfinished.\n");
+        vmig_out("There are no unfinished jobs.\n");
     return vmig_end(resume_all(session, mode, vmig_look(list)));
 }
 
@@ -115,22 +115,22 @@ int vmig_cmd_resume(int argc, char **argv)
     gboolean all = FALSE;
     Word word = {NULL, FALSE, FALSE};
     const GOptionEntry entries[] = {
-        {"all", 0, 0, G_OPTION_ARG_NONE, &all, "All that are not finished", NULL},
+        {"all", 0, 0, G_OPTION_ARG_NONE, &all, "Resume all unfinished jobs", NULL},
         {"source-is-fenced", 0, 0, G_OPTION_ARG_STRING, &word.fenced,
-         "The source is off for good: run what arrived here", "HOST"},
+         "The source is off for good: run the guest that arrived here", "HOST"},
         {"without-verify", 0, 0, G_OPTION_ARG_NONE, &word.without_verify,
-         "End it without its verification; keep the source's images", NULL},
+         "End the job without its verification; keep the source's images", NULL},
         {"set-aside", 0, 0, G_OPTION_ARG_NONE, &word.set_aside,
-         "Give it up: the guest stays as it is, every file is kept", NULL},
+         "Give the job up: the guest stays as it is, every file is kept", NULL},
         {"json", 0, 0, G_OPTION_ARG_NONE, &mode.json, "Print JSON", NULL},
-        {"quiet", 0, 0, G_OPTION_ARG_NONE, &mode.quiet, "Print errors only", NULL},
+        {"quiet", 0, 0, G_OPTION_ARG_NONE, &mode.quiet, "Print only errors", NULL},
         G_OPTION_ENTRY_NULL,
     };
     const VmigUsage usage = {
         .command = "resume",
         .arguments = "[JOB|DOMAIN]",
-        .summary = "Carries on what a crash, a reboot or a park left: forward or back, as the facts say.\n"
-                   "Without an argument there must be one unfinished job at most.",
+        .summary = "Continues a job after a crash, a reboot or a park: forward or back, as the facts require.\nWithout "
+                   "an argument there must be at most one unfinished job.",
         .most = 1,
         .names = names,
     };

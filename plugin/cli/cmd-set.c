@@ -17,8 +17,9 @@ static gboolean read_setting(const char *text, guint64 *bandwidth, GError **erro
     g_autofree char *shown = vmig_text_escape(text, -1);
 
     if (!g_str_has_prefix(text, BANDWIDTH))
-        return vmig_fail(error, VMIG_ERROR_USAGE, "What can be set is bandwidth=BYTES, with K, M or G; 0: no limit.",
-                         "'%s' is not something that can be set", shown);
+        return vmig_fail(error, VMIG_ERROR_USAGE,
+                         "The only setting is bandwidth=BYTES, with K, M or G; 0 means no limit.",
+                         "'%s' is not a setting", shown);
     if (!vmig_amount_parse(text + strlen(BANDWIDTH), TRUE, bandwidth, error)) {
         g_prefix_error(error, "bandwidth: ");
         return FALSE;
@@ -41,12 +42,12 @@ static char *text_of(JsonObject *object)
 {
     guint64 bandwidth = (guint64)vmig_look_number(object, "bandwidth");
     g_autofree char *amount = vmig_amount_format(bandwidth);
-    g_autofree char *limit = bandwidth > 0 ? g_strdup_printf("%s a second", amount) : g_strdup("no limit");
+    g_autofree char *limit = bandwidth > 0 ? g_strdup_printf("%s per second", amount) : g_strdup("no limit");
     g_autofree char *job = vmig_look_shown(object, "job");
     g_autofree char *domain = vmig_look_shown(object, "domain");
 
     return g_strdup_printf("Job %s of '%s': %s %s.\n", job, domain, limit,
-                           vmig_look_flag(object, "running") ? "from now on" : "from its next resume on");
+                           vmig_look_flag(object, "running") ? "from now on" : "when it is resumed");
 }
 
 int vmig_cmd_set(int argc, char **argv)
@@ -60,8 +61,8 @@ int vmig_cmd_set(int argc, char **argv)
     const VmigUsage usage = {
         .command = "set",
         .arguments = "JOB SETTING",
-        .summary = "Changes a job while it runs. bandwidth=BYTES: the limit of its storage traffic a second, with\n"
-                   "K, M or G; 0 is without limit. A job that no process works on has it from its next resume on.",
+        .summary = "Changes a job while it runs. bandwidth=BYTES limits its storage traffic per second, with\nK, M or "
+                   "G; 0 means no limit. If no process works on the job, the limit applies when it is\nresumed.",
         .least = 2,
         .most = 2,
         .names = names,

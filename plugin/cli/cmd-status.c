@@ -24,7 +24,7 @@ int vmig_cmd_status(int argc, char **argv)
     const VmigUsage usage = {
         .command = "status",
         .arguments = "[JOB|DOMAIN]",
-        .summary = "Shows one job, or all that are not finished.",
+        .summary = "Shows one job, or all unfinished jobs.",
         .most = 1,
         .names = names,
     };

@@ -35,7 +35,7 @@ static void on_interrupt(gpointer user)
 
     if (watch->view != NULL)
         vmig_progress_view_settle(watch->view);
-    vmig_err("vmig-snap: interrupted: it ends within seconds. A verification changes nothing.\n");
+    vmig_err("vmig-snap: interrupted: the verification ends within seconds. It changes nothing.\n");
     vmig_session_interrupt(watch->session);
 }
 
@@ -93,16 +93,16 @@ int vmig_cmd_verify(int argc, char **argv)
     VmigMode mode = {FALSE, FALSE};
     g_autofree char *job = NULL;
     const GOptionEntry entries[] = {
-        {"job", 0, 0, G_OPTION_ARG_FILENAME, &job, "That job, instead of the domain's newest one", "JOB"},
+        {"job", 0, 0, G_OPTION_ARG_FILENAME, &job, "Verify this job instead of the domain's newest one", "JOB"},
         {"json", 0, 0, G_OPTION_ARG_NONE, &mode.json, "Print one JSON document", NULL},
         G_OPTION_ENTRY_NULL,
     };
     const VmigUsage usage = {
         .command = "verify",
         .arguments = "DOMAIN|--job JOB",
-        .summary = "Proves what arrived: the content and the memory of every snapshot, the snapshot tables,\n"
-                   "libvirt's tree, the images, and whether the snapshots' machines would start there.\n"
-                   "The guest may run. Nothing is changed.",
+        .summary = "Proves what arrived: the content and the memory of every snapshot, the snapshot tables,\nlibvirt's "
+                   "tree, the images, and whether the snapshots' machines would start there.\nThe guest may run. "
+                   "Nothing is changed.",
         .most = 1,
         .names = names,
     };

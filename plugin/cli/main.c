@@ -14,17 +14,17 @@
 #include "os/fault.h"
 
 static const VmigCommand commands[] = {
-    {"plan", "DOMAIN DEST", "Show what migrate would do, and every reason against it", vmig_cmd_plan},
+    {"plan", "DOMAIN DEST", "Show what migrate would do, and every reason to refuse it", vmig_cmd_plan},
     {"migrate", "DOMAIN DEST", "Migrate a running guest with all its internal snapshots", vmig_cmd_migrate},
-    {"status", "[JOB|DOMAIN]", "Show one job, or all that are not finished", vmig_cmd_status},
+    {"status", "[JOB|DOMAIN]", "Show one job, or all unfinished jobs", vmig_cmd_status},
     {"list", "", "List the jobs, the newest first", vmig_cmd_list},
-    {"resume", "[JOB|DOMAIN]", "Carry on what a crash, a reboot or a park left", vmig_cmd_resume},
-    {"cancel", "JOB|DOMAIN", "Roll a job back, as long as the guest is on the source", vmig_cmd_cancel},
-    {"set", "JOB SETTING", "Change the limit of a job's storage traffic while it runs", vmig_cmd_set},
-    {"verify", "DOMAIN|--job JOB", "Compare every snapshot of a finished job on both sides", vmig_cmd_verify},
-    {"doctor", "[DOMAIN]", "Say what is wrong on this host; --fix repairs it", vmig_cmd_doctor},
+    {"resume", "[JOB|DOMAIN]", "Continue a job after a crash, a reboot or a park", vmig_cmd_resume},
+    {"cancel", "JOB|DOMAIN", "Roll a job back while the guest is on the source", vmig_cmd_cancel},
+    {"set", "JOB SETTING", "Change the limit of a running job's storage traffic", vmig_cmd_set},
+    {"verify", "DOMAIN|--job JOB", "Compare every snapshot of a finished job on both hosts", vmig_cmd_verify},
+    {"doctor", "[DOMAIN]", "Report what is wrong on this host; --fix repairs it", vmig_cmd_doctor},
     {"purge", "DOMAIN", "Remove the source images that a finished job kept", vmig_cmd_purge},
-    {"agent", "", "Serve the other host; not called by people", vmig_cmd_agent},
+    {"agent", "", "Serve the other host; users do not call it", vmig_cmd_agent},
 };
 
 /* A file opened later must not become standard output. */
@@ -45,11 +45,9 @@ static int show_help(void)
         g_autofree char *call = g_strdup_printf("%s %s", commands[i].name, commands[i].arguments);
         g_string_append_printf(out, "  %-24s %s\n", call, commands[i].help);
     }
-    g_string_append(out, "\nOptions:\n"
-                         "  --help                 Show this help; after a command, that command's\n"
-                         "  --version              Show the version\n"
-                         "  --list-faults          List the fault points of a build for tests\n"
-                         "\nvmig-snap(1) has the whole manual.\n");
+    g_string_append(out, "\nOptions:\n  --help                 Show this help; after a command, the help of that "
+                         "command\n  --version              Show the version\n  --list-faults          List the fault "
+                         "points of a test build\n\nSee vmig-snap(1) for the manual.\n");
     vmig_out(out->str);
     return vmig_end(VMIG_EXIT_DONE);
 }
@@ -91,12 +89,12 @@ static int run(int argc, char **argv, GError **error)
         return list_faults(error);
     g_autofree char *shown = vmig_text_escape(word, -1);
     if (argc <= 1)
-        vmig_fail(error, VMIG_ERROR_USAGE, NULL, "no command");
+        vmig_fail(error, VMIG_ERROR_USAGE, NULL, "no command was given");
     else if (*word == '-')
         vmig_fail(error, VMIG_ERROR_USAGE, NULL, "'%s'%s", shown,
-                  argc > 2 ? ": options come after the command" : " is not an option of vmig-snap");
+                  argc > 2 ? ": options must follow the command" : " is not an option of vmig-snap");
     else if (strcmp(word, "clean") == 0)
-        vmig_fail(error, VMIG_ERROR_USAGE, NULL, "the command clean has a new name: vmig-snap purge");
+        vmig_fail(error, VMIG_ERROR_USAGE, NULL, "the command clean is now called vmig-snap purge");
     else
         vmig_fail(error, VMIG_ERROR_USAGE, NULL, "'%s' is not a command of vmig-snap", shown);
     return -1;
@@ -112,7 +110,7 @@ int main(int argc, char **argv)
     signal(SIGXFSZ, SIG_IGN); /* nor must a file size limit: the write fails instead */
     g_set_prgname("vmig-snap");
     if (getuid() != geteuid() || getgid() != getegid()) {
-        vmig_fail(&error, VMIG_ERROR_USAGE, "Take the setuid bit away.", "vmig-snap is not made to be setuid");
+        vmig_fail(&error, VMIG_ERROR_USAGE, "Remove the setuid bit.", "vmig-snap must not be setuid");
         return vmig_end_with_error(&mode, error);
     }
     int code = run(argc, argv, &error);

@@ -119,7 +119,7 @@ char *vmig_error_text(const char *message, const char *state_of_guest, const cha
 {
     GString *out = g_string_new("vmig-snap: ");
 
-    append_lines(out, message != NULL ? message : "it failed and did not say why", "  ");
+    append_lines(out, message != NULL ? message : "the command failed without a message", "  ");
     if (state_of_guest != NULL)
         g_string_append_printf(out, "\n%s", state_of_guest);
     if (hint != NULL && *hint != '\0') {
@@ -179,11 +179,10 @@ char *vmig_plan_refusals_text(JsonObject *plan)
 static char *where_it_switched(const char *code, const char *source, const char *dest)
 {
     if (g_strcmp0(code, vmig_error_name(VMIG_ERROR_STATE)) == 0)
-        return g_strdup_printf("%s owns the guest, but it may run on %s, where it must not: it is not let run on %s "
-                               "until that is put right; the job waits in ACTIVATE.",
+        return g_strdup_printf("%s owns the guest, but the guest may also run on %s, where it must not. It will not be "
+                               "started on %s until this is resolved; the job waits in ACTIVATE.",
                                dest, source, dest);
-    return g_strdup_printf("The guest is on %s, where it may not run yet, and nothing of it is lost; the job waits in "
-                           "ACTIVATE.",
+    return g_strdup_printf("The guest is on %s and may still be paused; no data was lost; the job waits in ACTIVATE.",
                            dest);
 }
 
@@ -202,9 +201,9 @@ static char *where_it_stopped(const char *name, JsonObject *job, const char *cod
         return where_it_switched(code, source, dest);
     if ((at == VMIG_GUEST_UNDECIDED && begun) || (at == VMIG_GUEST_ON_ITS_WAY && owner == NULL))
         return g_strdup_printf(
-            "It is not decided yet whether the guest is on %s or on %s: start it on neither by hand.", source, dest);
+            "It is not decided yet whether the guest is on %s or on %s: do not start it on either host.", source, dest);
     gboolean there = owner != NULL ? strcmp(owner, "destination") == 0 : vmig_state_phase(state) == VMIG_PHASE_AFTER;
-    return g_strdup_printf("The guest is on %s and nothing of it is lost; the job waits in %s.", there ? dest : source,
+    return g_strdup_printf("The guest is on %s, and no data was lost; the job waits in %s.", there ? dest : source,
                            vmig_state_name(state));
 }
 
@@ -219,16 +218,16 @@ static char *state_of_guest(JsonObject *result, JsonObject *job)
     if (g_strcmp0(outcome, "rolled-back") == 0 && g_strcmp0(code, "guest-gone") == 0)
         return g_strdup_printf("The guest's disks and snapshots are on %s as before.", source);
     if (g_strcmp0(outcome, "rolled-back") == 0)
-        return g_strdup_printf("The guest runs on %s as before; nothing was lost.", source);
+        return g_strdup_printf("The guest runs on %s as before; no data was lost.", source);
     if (g_strcmp0(outcome, "refused") == 0 || g_strcmp0(outcome, "locked") == 0)
         return g_strdup(state == NULL || strcmp(state, "PLAN") == 0 ? "Nothing was touched."
-                                                                    : "The guest was left as it is.");
+                                                                    : "The guest was not changed.");
     if (vmig_look_text(result, "job") == NULL)
         return NULL;
     if (g_strcmp0(state, "PARKED") == 0)
         state = vmig_look_text(job, "parked_state");
     if (state == NULL) /* parked, and the journal does not say where */
-        return g_strdup("The guest was left as it is.");
+        return g_strdup("The guest was not changed.");
     return where_it_stopped(state, job, code, source, dest);
 }
 
@@ -279,9 +278,9 @@ static char *figures(JsonObject *result)
     g_autofree char *took = vmig_duration_format((guint64)MAX(seconds, 0));
 
     if (vmig_look_number(result, "downtime_ms") <= 0) /* the process that measured it died */
-        return g_strdup_printf("%s copied; how long the guest stood still is not known", copied);
-    return g_strdup_printf("%s copied, %s of later writes mirrored, %s of memory sent in %s; the guest stood still for "
-                           "%" G_GINT64_FORMAT " ms",
+        return g_strdup_printf("%s copied; the downtime is not known", copied);
+    return g_strdup_printf("%s copied, %s of later writes mirrored, %s of memory sent in %s; downtime %" G_GINT64_FORMAT
+                           " ms",
                            copied, mirrored, memory, took, vmig_look_number(result, "downtime_ms"));
 }
 
@@ -293,7 +292,7 @@ static char *set_aside_text(JsonObject *result, JsonObject *job, gboolean *ok)
     g_autofree char *what = vmig_look_shown(error != NULL ? error : vmig_look_object(job, "error"), "hint");
 
     *ok = TRUE;
-    return g_strdup_printf("Set aside: job %s holds nothing any more, and no file was removed.\n%s\n", id,
+    return g_strdup_printf("Set aside: job %s no longer holds the guest, and no file was removed.\n%s\n", id,
                            what != NULL ? what : "");
 }
 
@@ -331,11 +330,11 @@ char *vmig_cancel_text(JsonObject *result, JsonObject *job, gboolean *ok)
 
     *ok = code == VMIG_EXIT_ROLLED_BACK;
     if (*ok)
-        return g_strdup_printf("Cancelled: %s is on %s as before; nothing was lost.\n", domain, source);
+        return g_strdup_printf("Cancelled: %s is on %s as before; no data was lost.\n", domain, source);
     if (code != VMIG_EXIT_DONE)
         return vmig_result_text(result, job, ok);
-    g_autofree char *message = g_strdup_printf("it is too late: %s is on %s, with all its snapshots", domain, dest);
-    return vmig_error_text(message, NULL, "Migrate it back.", "unsupported");
+    g_autofree char *message = g_strdup_printf("too late to cancel: %s is on %s, with all its snapshots", domain, dest);
+    return vmig_error_text(message, NULL, "Migrate the guest back.", "unsupported");
 }
 
 int vmig_end_with_error(const VmigMode *mode, const GError *error)
@@ -370,7 +369,7 @@ int vmig_end(int code)
     if (vmig_out_ok(&errnum) || code != VMIG_EXIT_DONE)
         return code;
     if (errnum != EPIPE) { /* a reader that closes early is not reported */
-        g_autofree char *message = g_strdup_printf("standard output cannot be written: %s", g_strerror(errnum));
+        g_autofree char *message = g_strdup_printf("cannot write to standard output: %s", g_strerror(errnum));
         g_autofree char *text = vmig_error_text(message, NULL, NULL, "io");
         vmig_err(text);
     }

@@ -67,9 +67,10 @@ static gboolean check_policy(const char *policy, GError **error)
     if (length > 0 && length <= 64 && *policy != '-' && strspn(policy, POLICY_CHARS) == length)
         return TRUE;
     g_autofree char *shown = vmig_text_escape(policy, -1);
-    return vmig_fail(error, VMIG_ERROR_BAD_NAME,
-                     "It has small letters, digits and '-', as its file in /etc/vmig-snap/policy.d.",
-                     "--policy: '%s' is no name of a policy", shown);
+    return vmig_fail(
+        error, VMIG_ERROR_BAD_NAME,
+        "The name consists of small letters, digits and '-', like that of its file in /etc/vmig-snap/policy.d.",
+        "--policy: '%s' is not the name of a policy", shown);
 }
 
 /* It becomes part of a URI. */
@@ -78,7 +79,8 @@ static gboolean check_migrate_host(const char *host, GError **error)
     if (host == NULL || vmig_destination_is_host(host))
         return TRUE;
     g_autofree char *shown = vmig_text_escape(host, -1);
-    return vmig_fail(error, VMIG_ERROR_BAD_NAME, NULL, "--migrate-host: '%s' is no name or address of a host", shown);
+    return vmig_fail(error, VMIG_ERROR_BAD_NAME, NULL, "--migrate-host: '%s' is not the name or address of a host",
+                     shown);
 }
 
 static gboolean check_disks(char **disks, GError **error)
@@ -90,7 +92,7 @@ static gboolean check_disks(char **disks, GError **error)
         }
         for (guint k = 0; k < i; k++)
             if (strcmp(disks[k], disks[i]) == 0)
-                return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "--disk: '%s' is there twice", disks[i]);
+                return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "--disk: '%s' is given twice", disks[i]);
     }
     return TRUE;
 }
@@ -170,7 +172,7 @@ static VmigArgsResult parse(VmigRequestArgs *a, const char *command, int argc, c
     const VmigUsage usage = {
         .command = command,
         .arguments = "DOMAIN DEST",
-        .summary = plan ? "Shows what migrate would do, with every reason against it. Changes nothing."
+        .summary = plan ? "Shows what migrate would do, and every reason to refuse it. Changes nothing."
                         : "Migrates the running guest DOMAIN, with all its internal snapshots, to DEST:\n"
                           "qemu+ssh://HOST/system, qemu+tls://HOST/system or qemu+tcp://HOST/system.",
         .least = 2,
@@ -178,34 +180,35 @@ static VmigArgsResult parse(VmigRequestArgs *a, const char *command, int argc, c
         .names = names,
     };
     const GOptionEntry entries[] = {
-        {"connect", 0, 0, G_OPTION_ARG_FILENAME, &a->connect, "This host's libvirt (qemu:///system)", "URI"},
-        {"disk", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &a->disks, "Move this disk only; repeatable", "TARGET"},
+        {"connect", 0, 0, G_OPTION_ARG_FILENAME, &a->connect, "The libvirt of this host (qemu:///system)", "URI"},
+        {"disk", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &a->disks, "Move only this disk; repeatable", "TARGET"},
         {"map", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &a->maps, "Put a disk there; repeatable", "TARGET=PATH"},
-        {"map-dir", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &a->map_dirs, "Put a folder's files there; repeatable",
+        {"map-dir", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &a->map_dirs, "Put a directory's files there; repeatable",
          "OLD=NEW"},
         {"merge", 0, 0, G_OPTION_ARG_FILENAME, &a->merge, "How later writes get into the copy", "commit|mirror|auto"},
         {"transport", 0, 0, G_OPTION_ARG_FILENAME, &a->transport, "How data travels (as DEST)", "ssh|tls|tcp"},
         {"bandwidth", 0, 0, G_OPTION_ARG_FILENAME, &a->bandwidth, "Limit of all storage traffic, with K, M or G",
          "BYTES/s"},
-        {"max-downtime", 0, 0, G_OPTION_ARG_FILENAME, &a->max_downtime, "How long the guest may stand still", "MS"},
+        {"max-downtime", 0, 0, G_OPTION_ARG_FILENAME, &a->max_downtime, "Longest downtime", "MS"},
         {"auto-converge", 0, 0, G_OPTION_ARG_NONE, &a->request.auto_converge, "Slow down a guest that is too busy",
          NULL},
-        {"postcopy", 0, 0, G_OPTION_ARG_NONE, &a->request.postcopy, "Let memory follow the guest", NULL},
+        {"postcopy", 0, 0, G_OPTION_ARG_NONE, &a->request.postcopy, "Send the memory after the switchover", NULL},
         {"parallel", 0, 0, G_OPTION_ARG_FILENAME, &a->parallel, "Connections for the memory", "N"},
-        {"timeout", 0, 0, G_OPTION_ARG_FILENAME, &a->timeout, "Give the migration up after so long", "S"},
-        {"source-images", 0, 0, G_OPTION_ARG_FILENAME, &a->source_images, "The images that stay behind (keep)",
+        {"timeout", 0, 0, G_OPTION_ARG_FILENAME, &a->timeout, "Give up the migration after this time", "S"},
+        {"source-images", 0, 0, G_OPTION_ARG_FILENAME, &a->source_images, "The images on the source (keep)",
          "keep|delete"},
         {"verify", 0, 0, G_OPTION_ARG_NONE, &a->request.verify, "Compare every snapshot before the job is done", NULL},
-        {"no-rehearsal", 0, 0, G_OPTION_ARG_NONE, &a->request.no_rehearsal, "Do not try the start on DEST first", NULL},
+        {"no-rehearsal", 0, 0, G_OPTION_ARG_NONE, &a->request.no_rehearsal,
+         "Do not try to start the guest on DEST first", NULL},
         {"accept-unrevertable", 0, 0, G_OPTION_ARG_NONE, &a->request.accept_unrevertable,
-         "Also with snapshots that DEST could not revert to", NULL},
+         "Accept snapshots that DEST could not revert to", NULL},
         {"migrate-host", 0, 0, G_OPTION_ARG_FILENAME, &a->migrate_host, "DEST's name for libvirt here (tls, tcp)",
          "NAME"},
-        {"policy", 0, 0, G_OPTION_ARG_FILENAME, &a->policy, "When to try again: policy.d/NAME.conf", "NAME"},
+        {"policy", 0, 0, G_OPTION_ARG_FILENAME, &a->policy, "When to retry: policy.d/NAME.conf", "NAME"},
         {"detach", 0, 0, G_OPTION_ARG_NONE, &a->detach,
-         plan ? "Ignored: as migrate has it" : "Go on in the background, print the job", NULL},
+         plan ? "Ignored: for the options of migrate" : "Continue in the background, print the job", NULL},
         {"json", 0, 0, G_OPTION_ARG_NONE, &a->mode.json, "Print JSON", NULL},
-        {"quiet", 0, 0, G_OPTION_ARG_NONE, &a->mode.quiet, "Print errors only", NULL},
+        {"quiet", 0, 0, G_OPTION_ARG_NONE, &a->mode.quiet, "Print only errors", NULL},
         /* Last, so that plan can omit it. */
         {plan ? NULL : "dry-run", 0, 0, G_OPTION_ARG_NONE, &a->dry_run, "The same as vmig-snap plan", NULL},
         G_OPTION_ENTRY_NULL,

@@ -21,10 +21,10 @@ void vmig_say_source_images(VmigWatch *watch, JsonNode *result)
     if (kept == 0)
         return;
     if (used->len == 0)
-        vmig_watch_say(watch, "The images on the source are kept; nothing uses them any more.\n");
+        vmig_watch_say(watch, "The images on the source are kept; nothing uses them any longer.\n");
     else if (kept == count)
-        vmig_watch_say(watch, "The images on the source are kept. These are needed there:\n");
+        vmig_watch_say(watch, "The images on the source are kept. These are still in use there:\n");
     else
-        vmig_watch_say(watch, "The images on the source are removed, but for these, which are needed there:\n");
+        vmig_watch_say(watch, "The images on the source were removed, except these, which are still in use there:\n");
     vmig_watch_say(watch, used->str);
 }

@@ -32,12 +32,13 @@ static void on_interrupt(gpointer user)
     if (watch->view != NULL)
         vmig_progress_view_settle(watch->view);
     if (watch->phase == VMIG_PHASE_AFTER)
-        vmig_err("vmig-snap: interrupted, but the guest is on the destination already: the job goes on to its end.\n");
+        vmig_err(
+            "vmig-snap: interrupted, but the guest is already on the destination: the job continues to its end.\n");
     else if (watch->phase == VMIG_PHASE_BACK || watch->asked)
-        vmig_err("vmig-snap: going back already; nothing is cut off in the middle. It ends by itself.\n");
+        vmig_err("vmig-snap: already rolling back; no step is interrupted. The process ends by itself.\n");
     else
-        vmig_err("vmig-snap: interrupted: going back; the guest stays on the source, unless the switchover has begun. "
-                 "This takes a moment.\n");
+        vmig_err("vmig-snap: interrupted: rolling back; the guest stays on the source, unless the switchover has "
+                 "begun. This takes a moment.\n");
     watch->asked = TRUE;
     g_mutex_unlock(&watch->lock);
 }

@@ -122,27 +122,27 @@ def test_words():
     done = play(['migrate', 'web1', DEST], migrate={'result': result('done', source_images=[image])})
     check(done.out == 'Done: web1 is on kvm2 with all its snapshots.\n'
           '2.09 GB copied, 12.3 MB of later writes mirrored, 201 MB of memory sent in 14 s; '
-          'the guest stood still for 34 ms.\n'
-          'The images on the source are kept; nothing uses them any more.\n' and done.err == '', 'done', done)
+          'downtime 34 ms.\n'
+          'The images on the source are kept; nothing uses them any longer.\n' and done.err == '', 'done', done)
     unseen = {**result('done'), 'bytes_mirrored': 0, 'bytes_memory': 0, 'downtime_ms': 0, 'duration_s': 0}
     done = play(['resume', 'web1'], resume={'result': unseen})
-    check('2.09 GB copied; how long the guest stood still is not known.\n' in done.out and ' 0 ' not in done.out,
+    check('2.09 GB copied; the downtime is not known.\n' in done.out and ' 0 ' not in done.out,
           'what a process that died had seen is not told as nothing', done)
     gone, used = {**image, 'path': '/img/web1.qcow2', 'kept': False}, {**image, 'used_by': "the definition\x1b of 'g2'"}
     done = play(['migrate', 'web1', DEST, '--source-images=delete'],
                 migrate={'result': result('done', source_images=[gone])})
     check('images on the source' not in done.out, 'images that were deleted are not said to be kept', done)
     done = play(['migrate', 'web1', DEST], migrate={'result': result('done', source_images=[image, used])})
-    check("are kept. These are needed there:\n  /img/base.qcow2: the definition\\x1b of 'g2'\n" in done.out
+    check("are kept. These are still in use there:\n  /img/base.qcow2: the definition\\x1b of 'g2'\n" in done.out
           and 'nothing uses' not in done.out, 'who uses a kept image is named', done)
     done = play(['resume', 'web1'], resume={'result': result('done', source_images=[gone, used])})
-    check('removed, but for these, which are needed there:\n  /img/base.qcow2: ' in done.out,
+    check('removed, except these, which are still in use there:\n  /img/base.qcow2: ' in done.out,
           'what was not removed is named, with its user', done)
     done = play(['migrate', 'web1', DEST], migrate={'result': result('done')})
     check('nothing uses' not in done.out, 'without the proof it is not said that nothing uses them', done)
     back = play(['migrate', 'web1', DEST], migrate={'result': result('rolled-back', 'no-space', 'vda on kvm2: full',
                                                                      'Free 3 GB there.')})
-    check(back.err == 'vmig-snap: vda on kvm2: full\nThe guest runs on kvm1 as before; nothing was lost.\n'
+    check(back.err == 'vmig-snap: vda on kvm2: full\nThe guest runs on kvm1 as before; no data was lost.\n'
           'To do: Free 3 GB there. [no-space]\n' and back.out == '', 'rolled back', back)
     gone = play(['migrate', 'web1', DEST], migrate={'result': result('rolled-back', 'guest-gone', 'it stopped')})
     check('The guest runs' not in gone.err and 'on kvm1 as before' in gone.err, 'a guest that is gone does not run',
@@ -155,18 +155,18 @@ def test_words():
 def test_unfinished():
     """A job that is left over: who has the guest, and how it goes on."""
     cases = (({'parked_state': 'COPY', 'waits_for': 'Free space.'},
-              'The guest is on kvm1 and nothing of it is lost; the job waits in COPY.\n'
+              'The guest is on kvm1, and no data was lost; the job waits in COPY.\n'
               'To do: Free space.\n  Then: vmig-snap resume ' + JOB),
-             ({'parked_state': 'COMMIT', 'owner': 'destination'}, 'The guest is on kvm2 and nothing of it is lost; the '
+             ({'parked_state': 'COMMIT', 'owner': 'destination'}, 'The guest is on kvm2, and no data was lost; the '
               'job waits in COMMIT.\nTo do: vmig-snap resume ' + JOB),
              ({'parked_state': 'UNCERTAIN', 'migration_begun': True},
-              'It is not decided yet whether the guest is on kvm1 or on kvm2: start it on neither by hand.\n'
+              'It is not decided yet whether the guest is on kvm1 or on kvm2: do not start it on either host.\n'
               'To do: vmig-snap resume ' + JOB),
              ({'parked_state': 'UNCERTAIN', 'migration_begun': False},
-              'The guest is on kvm1 and nothing of it is lost; the job waits in UNCERTAIN.\n'
+              'The guest is on kvm1, and no data was lost; the job waits in UNCERTAIN.\n'
               'To do: vmig-snap resume ' + JOB),
-             ({'parked_state': 'ACTIVATE', 'owner': 'destination'}, 'The guest is on kvm2, where it may not run yet, and '
-              'nothing of it is lost; the job waits in ACTIVATE.\nTo do: vmig-snap resume ' + JOB))
+             ({'parked_state': 'ACTIVATE', 'owner': 'destination'}, 'The guest is on kvm2 and may still be '
+              'paused; no data was lost; the job waits in ACTIVATE.\nTo do: vmig-snap resume ' + JOB))
     for more, words in cases:
         ended = play(['migrate', 'web1', DEST], migrate={'result': result('parked', 'stalled', 'no progress',
                                                                           state='PARKED')},
@@ -174,12 +174,12 @@ def test_unfinished():
         check(ended.err == f'vmig-snap: no progress\n{words} [stalled]\n', f'parked: {more}', ended)
     ended = play(['migrate', 'web1', DEST], migrate={'result': result('parked', 'state', 'it runs', state='PARKED')},
                  status={'result': {'jobs': [job('PARKED', parked_state='ACTIVATE', owner='destination')]}})
-    check('kvm2 owns the guest, but it may run on kvm1' in ended.err and 'is on kvm2' not in ended.err,
+    check('kvm2 owns the guest, but the guest may also run on kvm1' in ended.err and 'is on kvm2' not in ended.err,
           'a guest that runs where it was given away is not said to be elsewhere', ended)
     ended = play(['migrate', 'web1', DEST], migrate={'result': result('parked', 'stalled', 'no progress',
                                                                       state='PARKED')},
                  status={'error': {'code': 'journal', 'message': 'broken'}})
-    check(ended.err == 'vmig-snap: no progress\nThe guest was left as it is.\n'
+    check(ended.err == 'vmig-snap: no progress\nThe guest was not changed.\n'
           f'To do: vmig-snap resume {JOB} [stalled]\n',
           'parked, and the journal cannot be asked: nothing is claimed', ended)
     ended = play(['migrate', 'web1', DEST], migrate={'result': result('failed', 'journal', 'no journal', state='COPY')},
@@ -235,11 +235,11 @@ Snapshots that libvirt knows: 5
   └─ c  2023-11-14 22:13:20  running
   other  2023-11-14 22:13:20  running, external
 
-To know
+Notes
   - the guest has qemu:commandline
 
 2.09 GB to copy, about 9 s; the destination needs more than 9.22 EB
-It can be migrated.
+The guest can be migrated.
 '''
 
 
@@ -259,7 +259,7 @@ def test_plan():
     refusals = [{'code': 'bitmaps', 'disk': 'vda', 'message': 'vda has bitmaps', 'hint': 'Remove them.'},
                 {'code': 'no-room', 'disk': None, 'message': 'no room\nat all', 'hint': None}]
     bad = play(['plan', 'web1', DEST], plan={'result': plan(can_migrate=False, refusals=refusals)})
-    check(bad.code == 3 and bad.out.endswith('It cannot be migrated.\n')
+    check(bad.code == 3 and bad.out.endswith('The guest cannot be migrated.\n')
           and bad.err == 'vmig-snap: web\\x1b1 cannot be migrated, for 2 reasons:\n  1. vda has bitmaps [bitmaps]\n'
           '     To do: Remove them.\n  2. no room\n     at all [no-room]\nNothing was touched. [refused]\n',
           'every refusal, with its code and what to do', bad)
@@ -318,7 +318,7 @@ def test_jobs():
   guest     on kvm2
   this host source
   started   2023-11-14 22:13:20
-  copied    1.00 kB; the guest stood still for 34 ms
+  copied    1.00 kB; downtime 34 ms
   go on     vmig-snap resume {JOB}
 ''' and ended.code == 0, 'status of one', ended)
     back = job('BACK_COMMIT', attempt=2, next_try='2023-11-14 22:14:00 UTC',
@@ -347,7 +347,7 @@ def test_jobs():
 {JOB}  a\\x0ab  DONE   kvm1  kvm2  2023-11-14 22:13:20
 ''', 'list', ended)
     ended = play(['list'], status={'result': {'jobs': []}})
-    check(ended.out == 'No job is unfinished; --all lists the finished ones too.\n', 'an empty list', ended)
+    check(ended.out == 'There are no unfinished jobs; --all also lists finished jobs.\n', 'an empty list', ended)
     with open('/dev/full', 'wb') as full:
         done = subprocess.run([SNAP, 'list'], stdout=full, stderr=subprocess.PIPE, text=True, check=False,
                               env=script(status={'result': {'jobs': [job()]}}))
@@ -394,7 +394,7 @@ repaired  a file [stray-file]
           ended)
     ended = play(['purge', '--without-destination', 'web1'],
                  **{'purge --without-destination': {'result': {**removed, 'removed': []}}})
-    check(ended.out == 'Nothing is left to remove of web1.\n', 'nothing to clean', ended)
+    check(ended.out == 'There are no images of web1 to remove.\n', 'nothing to clean', ended)
     ended = play(['purge', 'web1', '--json'], purge={'error': {'code': 'refused', 'message': 'in use'}})
     check(ended.code == 3 and json.loads(ended.out)['outcome'] == 'refused', 'a refusal of clean', ended)
 
@@ -428,7 +428,7 @@ Disk vda: /b
 libvirt's snapshot tree: 1 snapshot, equal
 Snapshots with memory: 1, of which 1 would start on kvm2.
 
-EQUAL: what arrived is what left, every snapshot of it.
+EQUAL: every snapshot on the destination equals that on the source.
 2.00 kB compared in 3 s.
 ''', 'what is equal', ended)
     differs = {'code': 'differs', 'message': 'web1 is not what left', 'hint': 'Keep the images.'}
@@ -496,9 +496,9 @@ def test_cancel():
     """A cancel that goes back is a success."""
     one = {'result': {'jobs': [job()]}}
     ended = play(['cancel', 'web1'], cancel={'result': result('rolled-back', 'cancelled', 'cancelled by the operator')})
-    check(ended.code == 0 and ended.out == 'Cancelled: web1 is on kvm1 as before; nothing was lost.\n'
+    check(ended.code == 0 and ended.out == 'Cancelled: web1 is on kvm1 as before; no data was lost.\n'
           and not ended.err, 'cancel that went back', ended)
-    for running, words in ((True, 'from now on'), (False, 'from its next resume on')):
+    for running, words in ((True, 'from now on'), (False, 'when it is resumed')):
         document = {'job': 'a3f1c20b9d4e5f60', 'domain': 'web1', 'bandwidth': 20 << 20, 'running': running}
         ended = play(['set', 'web1', 'bandwidth=20M'], set={'result': document})
         check(ended.code == 0 and ended.out == f"Job a3f1c20b9d4e5f60 of 'web1': 21.0 MB a second {words}.\n", 'set', ended)
@@ -623,15 +623,15 @@ def test_signals():
     """SIGINT and SIGTERM go back, however often; SIGHUP does nothing; nothing is killed."""
     for number in (signal.SIGINT, signal.SIGTERM):
         code, _, err = interrupt([state('COPY')], [number], [{'await': 'interrupt'}])
-        check(code == 4 and 'interrupted: going back' in err and 'runs on kvm1 as before' in err,
+        check(code == 4 and 'interrupted: rolling back' in err and 'runs on kvm1 as before' in err,
               f'{number.name} goes back', (code, err))
     code, _, err = interrupt([state('COPY')], [signal.SIGINT] * 3, [{'sleep_ms': 700}])
-    check(code == 4 and err.count('interrupted: going back') == 1 and err.count('going back already') == 2,
+    check(code == 4 and err.count('interrupted: rolling back') == 1 and err.count('already rolling back') == 2,
           'more of them cut nothing off', (code, err))
     code, _, err = interrupt([state('COMMIT')], [signal.SIGINT], [{'sleep_ms': 300}])
-    check('on the destination already' in err, 'after the switchover it says that it goes on', (code, err))
+    check('already on the destination' in err, 'after the switchover it says that it goes on', (code, err))
     code, _, err = interrupt([state('ROLLBACK')], [signal.SIGINT], [{'sleep_ms': 300}])
-    check('going back already' in err, 'while it goes back it says so', (code, err))
+    check('already rolling back' in err, 'while it goes back it says so', (code, err))
     code, _, err = interrupt([state('COPY')], [signal.SIGHUP], [{'sleep_ms': 300}])
     check(code == 0 and err == '', 'SIGHUP does nothing', (code, err))
 
@@ -678,7 +678,7 @@ def test_detach():
                      migrate={'error': {'code': code, 'message': 'why'}})
         check(ended.code == expected and json.loads(ended.out)['error']['code'] == code, f'detached, {code}', ended)
     ended = play(['migrate', '--detach', 'web1', DEST], migrate={'steps': [{'die': True}], 'result': {}})
-    check(ended.code == 1 and 'ended without a word' in ended.reason, 'a background process that dies is told', ended)
+    check(ended.code == 1 and 'ended without reporting' in ended.reason, 'a background process that dies is told', ended)
     ended = call([SNAP, 'migrate', '--detach', 'web1', DEST], env=clean_environment(VMIG_FAKE='/nonexistent'))
     check(ended.code == 1 and ended.reason != '', 'no session, and it is told', ended)
 
@@ -694,7 +694,7 @@ def test_detach_interrupted():
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=PATIENCE)
-    check(process.returncode == 3 and 'asked to go back' in err and 'cancelled by the operator' in err,
+    check(process.returncode == 3 and 'asked the background process' in err and 'cancelled by the operator' in err,
           '^C is handed on', (process.returncode, err))
 
 

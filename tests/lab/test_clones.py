@@ -200,7 +200,7 @@ def test_kept_and_used(case):
     lab.remove_guest('a', 'g2')
     lab.run('a', f'rm {IMAGES}/g2.qcow2 {IMAGES}/g1.qcow2 {BASE}')
     back = case.call('b', 'migrate', 'g1', lab.uri('a'), timeout=180)
-    need(back.code == DONE and 'are kept; nothing uses them any more.' in back.stdout, back.stdout, back.stderr)
+    need(back.code == DONE and 'are kept; nothing uses them any longer.' in back.stdout, back.stdout, back.stderr)
 
 
 if __name__ == '__main__':

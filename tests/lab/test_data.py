@@ -180,7 +180,7 @@ def test_set_parked(case):
     os.kill(call.process.pid, signal.SIGKILL)
     call.wait()
     later = case.call('a', 'set', job, 'bandwidth=0')
-    need(later.code == DONE and 'from its next resume on' in later.stdout, 'set:', later.tail())
+    need(later.code == DONE and 'when it is resumed' in later.stdout, 'set:', later.tail())
     move.call = case.call('a', 'resume', job, '--json', timeout=60)
     move.finish()
     need(move.call.code == DONE, 'resume failed:', move.call.tail())

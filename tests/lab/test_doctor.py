@@ -549,7 +549,7 @@ def test_clean_words(case):
     call = case.call('a', 'purge', 'g')
     need(call.code == DONE and f'Removed {guest.files["vda"][0]}' in call.stdout and 'freed; g is on vmig-b.'
          in call.stdout, call.stdout, call.stderr)
-    need('Nothing is left to remove' in case.call('a', 'purge', 'g').stdout, 'the second time')
+    need('There are no images of g to remove' in case.call('a', 'purge', 'g').stdout, 'the second time')
 
 
 def refuses(case, host, name, word, *args, code=REFUSED):

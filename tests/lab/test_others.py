@@ -98,7 +98,7 @@ def set_aside(case, host, job, killed_at=()):
         died = case.call(host, 'resume', job, '--set-aside', env={'VMIG_SNAP_FAULT': f'{point}@1:kill'})
         need(died.code == -signal.SIGKILL, f'it was not killed at {point}:', died.code, died.tail())
     call = follow(case, host, job, '--set-aside', json=False)
-    need(call.code == DONE and f'job {job} holds nothing any more' in call.stdout, call.code, call.tail())
+    need(call.code == DONE and f'job {job} no longer holds the guest' in call.stdout, call.code, call.tail())
     need({h: files_there(lab, h) for h in OTHER} == there, 'files came or went')
     need(lab.state(host, 'g') == 'running' and lab.state(other, 'g') is None, lab.state(host, 'g'), lab.state(other, 'g'))
     disks = lab.disks(host, 'g')

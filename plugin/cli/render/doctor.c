@@ -67,7 +67,7 @@ char *vmig_render_purged(JsonObject *document)
         g_string_append_printf(out, "Removed %s (%s)\n", path, bytes);
     }
     if (n == 0)
-        g_string_append_printf(out, "Nothing is left to remove of %s.\n", domain);
+        g_string_append_printf(out, "There are no images of %s to remove.\n", domain);
     else
         g_string_append_printf(out, "%s freed; %s is on %s.\n", freed, domain, dest);
     return g_string_free(out, FALSE);

@@ -120,8 +120,7 @@ static void append_job(GString *out, JsonObject *job)
     }
     g_string_append_printf(out, "  copied    %s", copied);
     if (vmig_look_number(job, "downtime_ms") > 0)
-        g_string_append_printf(out, "; the guest stood still for %" G_GINT64_FORMAT " ms",
-                               vmig_look_number(job, "downtime_ms"));
+        g_string_append_printf(out, "; downtime %" G_GINT64_FORMAT " ms", vmig_look_number(job, "downtime_ms"));
     g_string_append_c(out, '\n');
     if (vmig_look_count(job, "exits") > 0)
         append_exits(out, job);
@@ -135,7 +134,7 @@ char *vmig_render_status(JsonObject *status)
     guint n = vmig_look_count(status, "jobs");
 
     if (n == 0)
-        g_string_append(out, "No job is unfinished.\n");
+        g_string_append(out, "There are no unfinished jobs.\n");
     for (guint i = 0; i < n; i++) {
         g_string_append(out, i > 0 ? "\n" : "");
         append_job(out, vmig_look_element(status, "jobs", i));
@@ -171,7 +170,7 @@ char *vmig_render_list(JsonObject *list)
     guint n = vmig_look_count(list, "jobs");
 
     if (n == 0) {
-        g_string_append(out, "There is no job.\n");
+        g_string_append(out, "There are no jobs.\n");
         return g_string_free(out, FALSE);
     }
     g_ptr_array_add(rows, g_strdupv((char **)head));
@@ -185,7 +184,7 @@ char *vmig_render_list(JsonObject *list)
     }
     append_table(out, rows, G_N_ELEMENTS(head) - 1);
     if (vmig_look_number(list, "left_out") > 0)
-        g_string_append_printf(out, "and %" G_GINT64_FORMAT " older ones; status JOB shows one.\n",
+        g_string_append_printf(out, "and %" G_GINT64_FORMAT " older jobs; vmig-snap status JOB shows one of them.\n",
                                vmig_look_number(list, "left_out"));
     return g_string_free(out, FALSE);
 }

@@ -117,7 +117,7 @@ char *vmig_render_plan(JsonObject *plan, gboolean utf8)
     g_string_append_printf(out, "\nSnapshots that libvirt knows: %u\n", snapshots);
     vmig_render_snapshots(out, plan, "  ", utf8);
     if (vmig_look_count(plan, "notes") > 0)
-        g_string_append(out, "\nTo know\n");
+        g_string_append(out, "\nNotes\n");
     append_list(out, plan, "notes");
     g_string_append_printf(out, "\n%s to copy, about %s; the destination needs %s\n", copy, time, needs);
     if (vmig_look_text(plan, "merge") != NULL) {
@@ -125,6 +125,6 @@ char *vmig_render_plan(JsonObject *plan, gboolean utf8)
         g_autofree char *why = vmig_look_shown(plan, "merge_why");
         g_string_append_printf(out, "Merge %s: %s\n", merge, why);
     }
-    g_string_append(out, can ? "It can be migrated.\n" : "It cannot be migrated.\n");
+    g_string_append(out, can ? "The guest can be migrated.\n" : "The guest cannot be migrated.\n");
     return g_string_free(out, FALSE);
 }

@@ -34,7 +34,7 @@ static void append_file(GString *out, JsonObject *file, const char *source)
     else if (g_strcmp0(against, "record") == 0)
         g_string_append(out, "  compared with the hashes in the job's record\n");
     else
-        g_string_append(out, "  NOT COMPARED: nothing is left to compare it with\n");
+        g_string_append(out, "  NOT COMPARED: neither an image nor a hash is left to compare it with\n");
     for (guint i = 0; i < vmig_look_count(file, "snapshots"); i++)
         append_snapshot(out, vmig_look_element(file, "snapshots", i));
     if (vmig_look_text(file, "check") == NULL)
@@ -93,10 +93,10 @@ static void append_end(GString *out, JsonObject *document)
         const char *outcome;
         const char *words;
     } rows[] = {
-        {"equal", "EQUAL: what arrived is what left, every snapshot of it."},
+        {"equal", "EQUAL: every snapshot on the destination equals that on the source."},
         {"different", "DIFFERENT: keep the source's images."},
-        {"unproven", "UNPROVEN: nothing was found different, but not everything could be compared."},
-        {"not-revertable", "EQUAL, but not every snapshot with memory could be started there."},
+        {"unproven", "UNPROVEN: no difference was found, but not everything could be compared."},
+        {"not-revertable", "EQUAL, but not every snapshot with memory could be started on the destination."},
     };
     const char *outcome = vmig_look_text(document, "outcome");
 
@@ -125,7 +125,7 @@ char *vmig_render_verdict(JsonObject *document)
                            n == 1 ? "" : "s", tree_differs(document) ? "different" : "equal");
     append_reverts(out, document, dest);
     append_list(out, document, "differences", "What differs:");
-    append_list(out, document, "unproven", "What is not proven:");
+    append_list(out, document, "unproven", "Not proven:");
     for (guint i = 0; i < vmig_look_count(document, "notes"); i++)
         g_string_append_printf(out, "Note: %s\n", vmig_look_text_element(document, "notes", i));
     append_end(out, document);
