@@ -7,8 +7,9 @@
 #include "plan/plan.h"
 
 #define HINT_RUN                                                                                                       \
-    "Shut the guest down and start it (virsh shutdown, virsh start), so that it runs on what its definition names; "   \
-    "or name in the definition what it runs on (virsh edit)."
+    "Shut the guest down and start it (virsh shutdown, virsh start), so that it runs on the disk that its definition " \
+    "names; "                                                                                                          \
+    "or change the definition so that it names the disk on which the guest runs (virsh edit)."
 
 static void refuse(VmigPlan *plan, const char *target, const char *hint, const char *format, ...) G_GNUC_PRINTF(4, 5);
 
@@ -47,19 +48,22 @@ static void rule_disk(VmigPlan *plan, const VmigPlanDisk *disk, const VmigDomain
 
     if (next == NULL)
         refuse(plan, t,
-               "Attach it to the definition too (virsh attach-device --config), or detach it (virsh detach-disk "
+               "Attach the disk to the definition too (virsh attach-device --config), or detach it (virsh detach-disk "
                "--live).",
-               "disk %s is attached to the running guest only: its definition for the next start does not have it", t);
+               "disk %s is attached only to the running guest: the definition for the next start does not contain it",
+               t);
     else if (g_strcmp0(now->type, next->type) != 0 || g_strcmp0(now->source_text, next->source_text) != 0 ||
              strcmp(now->device, next->device) != 0)
-        refuse(plan, t, HINT_RUN, "disk %s: the guest runs on %s, and its definition for the next start names %s (%s)",
+        refuse(plan, t, HINT_RUN, "disk %s: the guest runs on %s, but the definition for the next start names %s (%s)",
                t, now->source_text, next->source_text != NULL ? next->source_text : "nothing", next->device);
     else if (strcmp(format_of(now), format_of(next)) != 0)
-        refuse(plan, t, HINT_RUN, "disk %s: the guest runs on it as %s, and its definition for the next start says %s",
-               t, format_of(now), format_of(next));
+        refuse(plan, t, HINT_RUN,
+               "disk %s: the guest runs with the format %s, but the definition for the next start says %s", t,
+               format_of(now), format_of(next));
     else if (!same_chain(next, disk))
         refuse(plan, t, "Remove <backingStore> of that disk from the definition (virsh edit).",
-               "disk %s: the definition for the next start names other backing files than the images have", t);
+               "disk %s: the backing files in the definition for the next start differ from those in the image headers",
+               t);
 }
 
 void vmig_plan_rule_definitions(VmigPlan *plan)

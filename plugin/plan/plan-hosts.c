@@ -36,24 +36,20 @@ static void refuse(VmigPlan *plan, VmigErrorCode code, const char *hint, const c
 static void rule_name(VmigPlan *plan)
 {
     const VmigSurvey *s = plan->survey;
-    const char *hint = "Let that name resolve on this host (DNS, /etc/hosts), or "
-                       "give another one with --migrate-host.";
+    const char *hint =
+        "Make that name resolve on this host (DNS, /etc/hosts), or give another name with --migrate-host.";
 
     if (s->unresolved != NULL)
         refuse(plan, VMIG_ERROR_UNRESOLVED, hint,
-               "libvirt on this host is to send the guest to '%s', the "
-               "destination's name, which does not resolve here: "
-               "%s",
+               "libvirt on this host cannot send the guest to '%s': the destination's name does not resolve here: %s",
                s->migrate_name, s->unresolved->message);
     else if (s->migrate_name != NULL && g_str_has_prefix(s->migrate_name, "localhost"))
         refuse(plan, VMIG_ERROR_UNRESOLVED,
-               "Give the destination a name of its own, or name it with "
-               "--migrate-host.",
-               "the destination calls itself '%s', which is this host here", s->migrate_name);
+               "Give the destination a host name of its own, or give its name with --migrate-host.",
+               "the destination calls itself '%s', which is the name of this host", s->migrate_name);
     if (s->request->options->migrate_host != NULL && g_strcmp0(s->request->options->transport, "ssh") == 0)
-        refuse(plan, VMIG_ERROR_UNSUPPORTED, "Leave it out.",
-               "--migrate-host is for tls and tcp: with ssh everything goes "
-               "through its connection");
+        refuse(plan, VMIG_ERROR_UNSUPPORTED, "Omit --migrate-host.",
+               "--migrate-host is only for tls and tcp: with ssh everything uses the ssh connection");
 }
 
 void vmig_plan_host_rules(VmigPlan *plan)
@@ -63,11 +59,9 @@ void vmig_plan_host_rules(VmigPlan *plan)
     rule_name(plan);
     if (s->dest_facts != NULL && s->dest_facts->images_denied)
         refuse(plan, VMIG_ERROR_DYNAMIC_OWNERSHIP,
-               "Set dynamic_ownership = 1 in /etc/libvirt/qemu.conf there and "
-               "restart libvirt's daemon, or let QEMU run "
-               "as root.",
-               "%s: libvirt leaves the owner of images as it is "
-               "(dynamic_ownership=0 in qemu.conf), and QEMU does not "
-               "run as root: it could not open what is copied there",
+               "Set dynamic_ownership = 1 in /etc/libvirt/qemu.conf on the destination and restart libvirt's daemon, "
+               "or run QEMU as root there.",
+               "%s: QEMU could not open the copied images: libvirt does not change the owner of images "
+               "(dynamic_ownership=0 in qemu.conf), and QEMU does not run as root",
                s->dest_info != NULL ? s->dest_info->hostname : s->dest_facts->hostname);
 }

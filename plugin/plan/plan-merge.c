@@ -18,7 +18,7 @@ static char *too_old(const VmigHypervisorInfo *info, const char *where)
         return NULL;
     g_autofree char *libvirt = version(info->libvirt_version);
     g_autofree char *qemu = version(info->qemu_version);
-    return g_strdup_printf("it needs libvirt 9.0 and QEMU 7.2 on both hosts, and %s has libvirt %s and QEMU %s", where,
+    return g_strdup_printf("it needs libvirt 9.0 and QEMU 7.2 on both hosts, but %s has libvirt %s and QEMU %s", where,
                            libvirt, qemu);
 }
 
@@ -39,12 +39,14 @@ char *vmig_plan_choose_merge(VmigPlan *plan)
 
     if (g_strcmp0(asked, "auto") != 0) {
         plan->merge = direct ? "mirror" : "commit";
-        plan->merge_why = g_strdup(direct ? "it was asked for" : "it is the default, or was asked for");
+        plan->merge_why = g_strdup(direct ? "requested" : "the default, or requested");
         return direct ? g_steal_pointer(&missing) : NULL;
     }
     plan->merge = missing == NULL ? "mirror" : "commit";
-    plan->merge_why = missing == NULL ? g_strdup("nothing speaks against the merge 'mirror', which leaves nothing to "
-                                                 "commit on the destination")
-                                      : g_strdup_printf("the merge 'mirror' is out: %s", missing);
+    plan->merge_why =
+        missing == NULL
+            ? g_strdup(
+                  "the conditions of the merge 'mirror' are met, and it leaves nothing to commit on the destination")
+            : g_strdup_printf("the merge 'mirror' is not possible: %s", missing);
     return NULL;
 }

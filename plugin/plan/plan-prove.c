@@ -167,12 +167,10 @@ static void judge_snapshots(VmigPlan *plan, VmigEnv *env, VmigJob *job)
         g_autoptr(GError) why = NULL;
         if (snapshot->unrevertable == NULL || job->options.accept_unrevertable)
             continue;
-        vmig_fail(
-            &why, VMIG_ERROR_UNREVERTABLE,
-            "Copy that file there under the same name, or delete the snapshot; --accept-unrevertable migrates all "
-            "the same.",
-            "%s: snapshot '%s' could not be reverted to there: %s", job->dest_host, snapshot->name,
-            snapshot->unrevertable);
+        vmig_fail(&why, VMIG_ERROR_UNREVERTABLE,
+                  "Copy that file to the destination under the same name, or delete the snapshot; "
+                  "--accept-unrevertable migrates the guest anyway.",
+                  "%s: cannot revert to snapshot '%s': %s", job->dest_host, snapshot->name, snapshot->unrevertable);
         vmig_plan_refuse_error(plan, NULL, why);
     }
 }
@@ -195,7 +193,7 @@ static void note_accepted(VmigPlan *plan, const VmigJob *job)
         if (snapshot->unrevertable == NULL)
             continue;
         g_autofree char *text =
-            g_strdup_printf("%s: snapshot '%s' cannot be reverted to there, which --accept-unrevertable accepts: %s",
+            g_strdup_printf("%s: cannot revert to snapshot '%s', which --accept-unrevertable accepts: %s",
                             job->dest_host, snapshot->name, snapshot->unrevertable);
         vmig_plan_note(plan, text);
     }

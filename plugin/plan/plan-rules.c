@@ -51,15 +51,14 @@ static void rule_hosts(VmigPlan *plan)
         vmig_plan_refuse_error(plan, NULL, s->request->dest_error);
     if (s->source_info != NULL && s->dest_info != NULL && g_strcmp0(s->source_info->uuid, s->dest_info->uuid) == 0)
         refuse(plan, VMIG_ERROR_SAME_HOST, NULL,
-               "Name another host. If it is another one, give it a UUID of its own (host_uuid in "
+               "Name another host. If this is another host, give it its own UUID (host_uuid in "
                "/etc/libvirt/libvirtd.conf) and restart libvirt's daemon.",
-               "'%s' is this very host (libvirt's host UUID %s)", s->request->dest_uri, s->dest_info->uuid);
+               "'%s' is this host itself (libvirt's host UUID %s)", s->request->dest_uri, s->dest_info->uuid);
     if (s->dest_info != NULL && s->dest_info->libvirt_version >= 11002000 && s->dest_info->libvirt_version < 11004000)
-        note(plan, "libvirt 11.2 and 11.3 on the destination cannot revert to internal snapshots; 11.4 can again");
+        note(plan, "libvirt 11.2 and 11.3 on the destination cannot revert to internal snapshots; libvirt 11.4 can");
     if (g_strcmp0(s->request->options->transport, "tcp") == 0)
-        note(plan,
-             "WARNING: with tcp the guest's memory and disks cross the network in clear, and whoever can reach the "
-             "ports of the destination meanwhile can read and change them");
+        note(plan, "WARNING: with tcp the guest's memory and disks cross the network unencrypted, and anyone who can "
+                   "reach the destination's ports during the migration can read and change them");
     for (guint i = 0; i < s->dest_errors->len; i++)
         vmig_plan_refuse_error(plan, NULL, s->dest_errors->pdata[i]);
 }
@@ -70,7 +69,7 @@ static void rule_locked(VmigPlan *plan)
     g_autoptr(GDateTime) began = g_date_time_new_from_unix_local((gint64)job->started);
     g_autofree char *when = began != NULL ? g_date_time_format(began, "%Y-%m-%d %H:%M:%S") : g_strdup("?");
 
-    refuse(plan, VMIG_ERROR_LOCKED, NULL, "See vmig-snap status; vmig-snap resume or cancel ends it.",
+    refuse(plan, VMIG_ERROR_LOCKED, NULL, "See vmig-snap status; vmig-snap resume or cancel ends the job.",
            "'%s' is held by job %s, which moves it from %s to %s since %s (state %s)", job->domain, job->id,
            job->source_host, job->dest_host, when, job->state);
 }
@@ -89,17 +88,20 @@ static void rule_domain(VmigPlan *plan)
         return;
     if (d->run != VMIG_RUN_RUNNING && d->run != VMIG_RUN_PAUSED)
         refuse(plan, VMIG_ERROR_NOT_RUNNING, NULL, vmig_plan_hint_run(d->run),
-               "'%s' is %s; only a running guest can be migrated for now", d->name, vmig_run_name(d->run));
+               "'%s' is %s; only a running guest can be migrated", d->name, vmig_run_name(d->run));
     if (!d->persistent)
-        refuse(plan, VMIG_ERROR_TRANSIENT_DOMAIN, NULL, "Define it (virsh define).", "'%s' is transient", d->name);
+        refuse(plan, VMIG_ERROR_TRANSIENT_DOMAIN, NULL, "Make the domain persistent (virsh define).",
+               "'%s' is transient", d->name);
     if (d->managed_save)
         refuse(plan, VMIG_ERROR_MANAGED_SAVE, NULL, vmig_plan_hint_saved(d->run), "'%s' has a managed save image",
                d->name);
     if (d->checkpoints > 0)
-        refuse(plan, VMIG_ERROR_CHECKPOINTS, NULL, "Delete them (virsh checkpoint-delete), take a full backup after.",
+        refuse(plan, VMIG_ERROR_CHECKPOINTS, NULL,
+               "Delete the checkpoints (virsh checkpoint-delete), then take a full backup after the migration.",
                "'%s' has %u checkpoint(s)", d->name, d->checkpoints);
     if (s->has_job)
-        refuse(plan, VMIG_ERROR_DOMAIN_JOB, NULL, "Wait for it (virsh domjobinfo).", "a job runs on '%s'", d->name);
+        refuse(plan, VMIG_ERROR_DOMAIN_JOB, NULL, "Wait until the job has ended (virsh domjobinfo).",
+               "a libvirt job runs on '%s'", d->name);
     if (s->name_there || s->uuid_there)
         refuse(plan, VMIG_ERROR_DOMAIN_EXISTS, NULL, vmig_plan_hint_there(s->name_there, s->uuid_there),
                "the destination already has a domain with the %s of '%s'", s->uuid_there ? "UUID" : "name", d->name);
@@ -110,7 +112,8 @@ static void rule_domain(VmigPlan *plan)
 static void refuse_list(VmigPlan *plan, GPtrArray *list, const char *what)
 {
     for (guint i = 0; i < list->len; i++)
-        refuse(plan, VMIG_ERROR_HOST_DEVICE, NULL, "Detach it before, attach one there afterwards.",
+        refuse(plan, VMIG_ERROR_HOST_DEVICE, NULL,
+               "Detach it before the migration, and attach one on the destination afterwards.",
                "the guest uses %s of this host: %s", what, (const char *)list->pdata[i]);
 }
 
@@ -120,23 +123,24 @@ static void rule_devices(VmigPlan *plan)
     const VmigDomainFacts *f = vmig_domain_xml_facts(s->live);
 
     refuse_list(plan, f->host_devices, "a device");
-    refuse_list(plan, f->filesystems, "a folder");
+    refuse_list(plan, f->filesystems, "a directory");
     refuse_list(plan, f->vhost_users, "a vhost-user socket");
     refuse_list(plan, f->shmems, "shared memory");
     if (g_strcmp0(f->loader_type, "pflash") == 0 && g_strcmp0(f->nvram_format, "qcow2") != 0)
         refuse(plan, VMIG_ERROR_NVRAM, NULL, NULL,
-               "the UEFI variables of '%s' are in a raw file (%s), which cannot be carried yet", s->domain->name,
-               f->nvram != NULL ? f->nvram : "made at start");
+               "the UEFI variables of '%s' are in a raw file (%s), which vmig-snap cannot move yet", s->domain->name,
+               f->nvram != NULL ? f->nvram : "created at the guest's start");
     else if (g_strcmp0(f->loader_type, "pflash") == 0)
         refuse(plan, VMIG_ERROR_NVRAM, NULL, NULL,
-               "the UEFI variables of '%s' are in a qcow2 file, whose own snapshots are not carried yet",
+               "the UEFI variables of '%s' are in a qcow2 file, whose own snapshots vmig-snap cannot move yet",
                s->domain->name);
     for (guint i = 0; i < s->media_missing->len; i++)
-        refuse(plan, VMIG_ERROR_MEDIA_MISSING, NULL, "Copy this host's file there.",
+        refuse(plan, VMIG_ERROR_MEDIA_MISSING, NULL, "Copy this host's file to the same path on the destination.",
                "the guest needs %s, which %s does not have", (const char *)s->media_missing->pdata[i],
                s->dest_info != NULL ? s->dest_info->hostname : "the destination");
     if (f->qemu_commandline)
-        note(plan, "the guest has <qemu:commandline>: what it names must exist on the destination too");
+        note(plan,
+             "the guest has <qemu:commandline>: the files and devices that it names must exist on the destination too");
 }
 
 static void rule_snapshots(VmigPlan *plan)
@@ -149,8 +153,8 @@ static void rule_snapshots(VmigPlan *plan)
         const VmigSnapshot *snapshot = s->snapshots->pdata[i];
         if (snapshot->external)
             refuse(plan, VMIG_ERROR_EXTERNAL_SNAPSHOT, NULL,
-                   "Delete it (virsh snapshot-delete). Where libvirt cannot, merge its files (virsh blockcommit), then "
-                   "delete what libvirt remembers of it (virsh snapshot-delete --metadata).",
+                   "Delete it (virsh snapshot-delete). If libvirt cannot, merge its files (virsh blockcommit), then "
+                   "delete libvirt's metadata of it (virsh snapshot-delete --metadata).",
                    "snapshot '%s' is external: parts of it are outside the images", snapshot->name);
     }
 }
@@ -163,7 +167,7 @@ static void note_differences(VmigPlan *plan, const VmigPlanDisk *disk)
     for (guint i = 0; i < disk->chain->len; i++) {
         const VmigImageFacts *file = disk->chain->pdata[i];
         if (i > 0 && file->snapshots->len > 0)
-            note(plan, "disk %s: %s, below the top, has %u snapshots of its own; they travel with it",
+            note(plan, "disk %s: the backing file %s has %u snapshots of its own; they are moved with it",
                  disk->disk->target, file->path, file->snapshots->len);
         for (guint k = 0; i == 0 && k < file->snapshots->len; k++) {
             const char *name = ((const VmigImageSnapshot *)file->snapshots->pdata[k])->name;
@@ -183,10 +187,10 @@ static void rule_image(VmigPlan *plan, const VmigPlanDisk *disk, const VmigImage
      * request alignment"), on either host. */
     if (top && g_strcmp0(file->format, "raw") == 0 && file->size % 512 != 0) {
         g_autofree char *word = vmig_shell_word(file->path);
-        g_autofree char *hint =
-            g_strdup_printf("With the guest off, round its size up to whole sectors: truncate -s %%512 %s", word);
+        g_autofree char *hint = g_strdup_printf(
+            "Shut the guest down and round the image's size up to whole sectors: truncate -s %%512 %s", word);
         refuse(plan, VMIG_ERROR_ODD_SIZE, t, hint,
-               "disk %s: the size of %s, %" G_GUINT64_FORMAT " bytes, is no multiple of 512", t, file->path,
+               "disk %s: the size of %s, %" G_GUINT64_FORMAT " bytes, is not a multiple of 512", t, file->path,
                file->size);
     }
     if (file->encrypted)
@@ -195,14 +199,14 @@ static void rule_image(VmigPlan *plan, const VmigPlanDisk *disk, const VmigImage
         refuse(plan, VMIG_ERROR_DATA_FILE, t, VMIG_PLAN_HINT_DATA_FILE,
                "disk %s: %s keeps its data in an external data file", t, file->path);
     if (file->bitmaps > 0)
-        refuse(plan, VMIG_ERROR_BITMAPS, t, "Remove them (qemu-img bitmap --remove) while the guest is off.",
+        refuse(plan, VMIG_ERROR_BITMAPS, t, "Shut the guest down and remove them (qemu-img bitmap --remove).",
                "disk %s: %s has %" G_GUINT64_FORMAT " persistent bitmap(s)", t, file->path, file->bitmaps);
     if (file->version == 2 && top)
-        refuse(
-            plan, VMIG_ERROR_OLD_IMAGE, t, "Upgrade it while the guest is off (qemu-img amend -o compat=1.1).",
-            "disk %s: %s is a qcow2 image of version 2 (compat=0.10): QEMU cannot commit into one that has snapshots "
-            "once the sizes differ",
-            t, file->path);
+        refuse(plan, VMIG_ERROR_OLD_IMAGE, t,
+               "Shut the guest down and upgrade the image (qemu-img amend -o compat=1.1).",
+               "disk %s: %s is a qcow2 image of version 2 (compat=0.10): QEMU cannot commit into a version 2 image "
+               "that has snapshots if the sizes differ",
+               t, file->path);
 }
 
 static void rule_kind(VmigPlan *plan, const VmigPlanDisk *disk)
@@ -215,12 +219,14 @@ static void rule_kind(VmigPlan *plan, const VmigPlanDisk *disk)
                "Remove <transient/> (virsh edit), then shut the guest down and start it.", "disk %s is transient",
                d->target);
     if (disk->named && d->readonly)
-        refuse(plan, VMIG_ERROR_READONLY_DISK, d->target, "Leave it out.", "disk %s is read-only", d->target);
+        refuse(plan, VMIG_ERROR_READONLY_DISK, d->target, "Omit this disk from --disk.", "disk %s is read-only",
+               d->target);
     if (disk->named && (d->shareable || (disk->overlay_facts != NULL && disk->overlay_facts->shared &&
                                          disk->same_path != NULL && disk->same_path->exists)))
-        refuse(plan, VMIG_ERROR_SHARED_DISK, d->target, "Leave it out.", "disk %s is shared between hosts", d->target);
+        refuse(plan, VMIG_ERROR_SHARED_DISK, d->target, "Omit this disk from --disk.",
+               "disk %s is shared between hosts", d->target);
     if (d->mirror)
-        refuse(plan, VMIG_ERROR_BLOCK_JOB, d->target, "Wait for it or end it (virsh blockjob).",
+        refuse(plan, VMIG_ERROR_BLOCK_JOB, d->target, "Wait for the block job or end it (virsh blockjob).",
                "disk %s has a running block job", d->target);
     if (d->encrypted)
         refuse(plan, VMIG_ERROR_ENCRYPTED, d->target, NULL, "disk %s is encrypted", d->target);
@@ -230,9 +236,9 @@ static void rule_kind(VmigPlan *plan, const VmigPlanDisk *disk)
     if (g_strcmp0(d->type, "file") != 0 || d->source == NULL || d->sliced || d->reservations ||
         (strcmp(format, "qcow2") != 0 && strcmp(format, "raw") != 0))
         refuse(plan, VMIG_ERROR_DISK_KIND, d->target,
-               d->source_text == NULL ? "Leave it out of --disk: the drive is empty."
-                                      : "Only whole local qcow2 and raw files can be moved: detach it before (virsh "
-                                        "detach-disk).",
+               d->source_text == NULL ? "Omit this drive from --disk: it is empty."
+                                      : "Only whole local qcow2 and raw files can be moved: detach the disk before the "
+                                        "migration (virsh detach-disk).",
                "disk %s is %s on '%s' (%s)", d->target, format, d->source_text != NULL ? d->source_text : "nothing",
                d->type);
 }
@@ -253,9 +259,9 @@ static void rule_chain(VmigPlan *plan, const VmigPlanDisk *disk)
         same = vmig_plan_names_image(((const VmigChainFile *)d->backing->pdata[i])->file, disk->chain->pdata[i + 1]);
     if (!same)
         refuse(plan, VMIG_ERROR_CHAIN, d->target,
-               "Compare virsh dumpxml with qemu-img info --backing-chain. Shut the guest down, put right the one that "
-               "is wrong (virsh edit, qemu-img rebase -u), and start it.",
-               "disk %s: the chain in libvirt's definition is not the one in the images' headers", d->target);
+               "Compare virsh dumpxml with qemu-img info --backing-chain. Shut the guest down, correct the wrong chain "
+               "(virsh edit, qemu-img rebase -u), and start the guest.",
+               "disk %s: the chain in libvirt's definition differs from the chain in the image headers", d->target);
     note_differences(plan, disk);
 }
 
@@ -271,16 +277,16 @@ static gboolean rule_kept(VmigPlan *plan, const VmigPlanDisk *disk, guint index)
     if (facts->kept_job == NULL)
         return FALSE;
     if (g_strcmp0(facts->kept_domain, s->domain->uuid) != 0)
-        why = "it is another guest's";
+        why = "it belongs to another guest";
     if (why == NULL) {
-        note(plan, "disk %s: job %s kept %s on the destination: only what changed since is sent", t, facts->kept_job,
-             path);
+        note(plan, "disk %s: job %s kept %s on the destination: only the changes since then are sent", t,
+             facts->kept_job, path);
         return TRUE;
     }
     g_autofree char *hint = vmig_plan_hint_exists(plan, disk, index);
     refuse(plan, VMIG_ERROR_DESTINATION_EXISTS, t, hint,
-           "disk %s: %s exists on the destination, where job %s left it, and cannot be the base copy: %s", t, path,
-           facts->kept_job, why);
+           "disk %s: %s exists on the destination, where job %s left it, and cannot be used as the base copy: %s", t,
+           path, facts->kept_job, why);
     return TRUE;
 }
 
@@ -297,9 +303,10 @@ static void rule_dest_path(VmigPlan *plan, const VmigPlanDisk *disk, guint index
         g_autofree char *hint = vmig_plan_hint_exists(plan, disk, index);
         refuse(plan, VMIG_ERROR_DESTINATION_EXISTS, t, hint, "disk %s: %s exists on the destination", t, path);
     } else if (!facts->exists && !facts->folder_ok)
-        refuse(plan, VMIG_ERROR_NO_DIRECTORY, t,
-               "Make the folder there, or make it writable, or choose another with --map-dir.",
-               "disk %s: the folder of %s does not exist on the destination or cannot be written", t, path);
+        refuse(
+            plan, VMIG_ERROR_NO_DIRECTORY, t,
+            "Create that directory on the destination, make it writable, or choose another directory with --map-dir.",
+            "disk %s: the directory of %s does not exist on the destination or cannot be written", t, path);
 }
 
 static void rule_dest_paths(VmigPlan *plan, const VmigPlanDisk *disk)
@@ -316,14 +323,14 @@ static void rule_source_room(VmigPlan *plan, const VmigPlanDisk *disk)
         return;
     if (!here->in_roots)
         refuse(plan, VMIG_ERROR_OUTSIDE_ROOTS, disk->disk->target,
-               "Add the folder to image-roots in /etc/vmig-snap/vmig-snap.conf.",
+               "Add the directory to image-roots in /etc/vmig-snap/vmig-snap.conf.",
                "disk %s: %s is outside the image roots of this host", disk->disk->target, disk->disk->source);
     if (here->free_bytes < disk->overlay_forecast) {
         g_autofree char *needs = vmig_amount_format(disk->overlay_forecast);
         g_autofree char *has = vmig_amount_format(here->free_bytes);
-        refuse(plan, VMIG_ERROR_NO_ROOM, disk->disk->target, "Free space beside the image.",
-               "disk %s: the temporary overlay may take %s, this host has %s free there", disk->disk->target, needs,
-               has);
+        refuse(plan, VMIG_ERROR_NO_ROOM, disk->disk->target, "Free space on the file system of the image.",
+               "disk %s: the temporary overlay may need %s, but this host has only %s free there", disk->disk->target,
+               needs, has);
     }
 }
 
@@ -379,8 +386,9 @@ static void rule_dest_room(VmigPlan *plan)
             continue;
         g_autofree char *needs_text = vmig_amount_format(need);
         g_autofree char *has = vmig_amount_format(there->free_bytes);
-        refuse(plan, VMIG_ERROR_NO_ROOM, NULL, "Free space there, or choose another file system with --map-dir.",
-               "the destination needs %s (the images, and %swhat the guest may write meanwhile) and has %s free",
+        refuse(plan, VMIG_ERROR_NO_ROOM, NULL,
+               "Free space on the destination, or choose another file system with --map-dir.",
+               "the destination needs %s (for the images, and %sthe guest's writes meanwhile) but has only %s free",
                needs_text, times > 1 ? "twice " : "", has);
     }
 }
@@ -402,8 +410,8 @@ static void rule_named(VmigPlan *plan)
         }
         if (!moved)
             refuse(plan, VMIG_ERROR_UNKNOWN_DISK, target,
-                   "Leave that --map out, or name a disk that is moved (virsh domblklist).",
-                   "--map names the disk '%s', which is not moved", target);
+                   "Omit that --map, or name a disk that is moved (virsh domblklist).",
+                   "--map names disk '%s', which is not moved", target);
     }
 }
 
@@ -421,7 +429,7 @@ static void rule_path_clash(VmigPlan *plan)
                 continue;
             if (!g_hash_table_add(seen, (gpointer)path))
                 refuse(plan, VMIG_ERROR_PATH_CLASH, disk->disk->target, vmig_plan_hint_clash(k),
-                       "two files would get the destination path %s", path);
+                       "two files would get the same destination path %s", path);
         }
     }
 }
@@ -433,14 +441,13 @@ static void rule_options(VmigPlan *plan)
 
     if (against != NULL)
         refuse(plan, VMIG_ERROR_MERGE, NULL, "Use --merge commit, or --merge auto.",
-               "the merge '%s' cannot be used here: %s", plan->merge, against);
+               "the merge '%s' cannot be used: %s", plan->merge, against);
     if (o->postcopy)
-        refuse(plan, VMIG_ERROR_UNSUPPORTED, NULL, "Leave --postcopy out; --auto-converge helps a busy guest.",
-               "--postcopy cannot be combined with a guest that arrives paused, which is what keeps two copies of it "
-               "from running");
+        refuse(plan, VMIG_ERROR_UNSUPPORTED, NULL, "Omit --postcopy; --auto-converge helps with a busy guest.",
+               "--postcopy cannot be used: the guest must arrive paused, so that two copies of it cannot run");
     if (o->parallel > 0 && g_strcmp0(o->transport, "ssh") == 0)
-        refuse(plan, VMIG_ERROR_UNSUPPORTED, NULL, "Leave --parallel out.",
-               "--parallel opens several connections for the memory, and everything goes through one ssh connection");
+        refuse(plan, VMIG_ERROR_UNSUPPORTED, NULL, "Omit --parallel.",
+               "--parallel opens several connections for the memory, but with ssh everything uses one connection");
 }
 
 void vmig_plan_apply_rules(VmigPlan *plan)

@@ -59,14 +59,14 @@ static gboolean check_texts(const VmigJob *job, GError **error)
         return vmig_fail(error, VMIG_ERROR_UNSUPPORTED,
                          "Make the snapshot's description smaller (virsh snapshot-edit), or delete the snapshot.",
                          "cannot migrate '%s': libvirt's definition of its snapshot '%s' takes %s, and at most %d MiB "
-                         "can be carried over",
+                         "can be transferred",
                          job->domain, name, amount, VMIG_JOB_RECORD_MAX >> 20);
     }
     g_autofree char *amount = vmig_amount_format(sum);
     return sum <= (guint64)VMIG_TEXTS_MAX_BYTES ||
            vmig_fail(error, VMIG_ERROR_UNSUPPORTED, "Delete snapshots, or make their descriptions smaller.",
                      "cannot migrate '%s': libvirt's definitions of its %u snapshots take %s, and at most %d MiB can "
-                     "be carried over",
+                     "be transferred",
                      job->domain, job->snapshots->len, amount, (int)(VMIG_TEXTS_MAX_BYTES >> 20));
 }
 
@@ -76,10 +76,10 @@ gboolean vmig_plan_check_size(const VmigJob *job, const VmigSurvey *s, GError **
     g_autofree char *amount = vmig_amount_format(bound);
 
     if (bound > VMIG_JOB_RECORD_MAX)
-        return vmig_fail(
-            error, VMIG_ERROR_UNSUPPORTED, "Make the guest's definition smaller, or have it fewer snapshots or disks.",
-            "cannot migrate '%s': the job's record may take %s (the guest's definitions, and what %u disks "
-            "and %u snapshots add), and at most %d MiB can be handed to the destination",
-            job->domain, amount, job->disks->len, job->snapshots->len, VMIG_JOB_RECORD_MAX >> 20);
+        return vmig_fail(error, VMIG_ERROR_UNSUPPORTED,
+                         "Make the guest's definition smaller, or reduce the number of its snapshots or disks.",
+                         "cannot migrate '%s': the job's record may take %s (the guest's definitions, and what %u "
+                         "disks and %u snapshots add), and at most %d MiB can be sent to the destination",
+                         job->domain, amount, job->disks->len, job->snapshots->len, VMIG_JOB_RECORD_MAX >> 20);
     return check_texts(job, error);
 }

@@ -41,8 +41,9 @@ static gboolean can_be_moved(const VmigDomainDisk *d)
     return d->source != NULL && !d->readonly && !d->shareable && strcmp(d->device, "disk") == 0 && whole && known;
 }
 
-#define DETACH "Detach it before (virsh detach-disk), and attach one there afterwards."
-#define DETACH_NEXT "Detach it from the definition (virsh detach-disk --config), and attach one there afterwards."
+#define DETACH "Detach it before the migration (virsh detach-disk), and attach one on the destination afterwards."
+#define DETACH_NEXT                                                                                                    \
+    "Detach it from the definition (virsh detach-disk --config), and attach one on the destination afterwards."
 
 static const char *detach_hint(const VmigPlanDisk *disk)
 {
@@ -52,7 +53,8 @@ static const char *detach_hint(const VmigPlanDisk *disk)
 static const char *next_start_hint(const VmigDomainDisk *d, const VmigStayFile *file)
 {
     if (is_medium(d) && !file->written)
-        return "Eject it from the definition (virsh change-media --eject --config), or copy this host's file there.";
+        return "Eject it from the definition (virsh change-media --eject --config), or copy this host's file to the "
+               "destination.";
     return is_medium(d) ? "Eject it from the definition (virsh change-media --eject --config)." : DETACH_NEXT;
 }
 
@@ -63,17 +65,18 @@ static const char *hint_for(const VmigPlanDisk *disk, const VmigStayFile *file)
     if (disk->next_start)
         return next_start_hint(d, file);
     if (is_medium(d) && !file->written)
-        return "Eject it (virsh change-media --eject), or copy this host's file there.";
+        return "Eject it (virsh change-media --eject), or copy this host's file to the destination.";
     if (is_medium(d))
         return "Eject it (virsh change-media --eject).";
     if (!file->written)
-        return "Copy this host's file there, or detach the disk (virsh detach-disk).";
+        return "Copy this host's file to the destination, or detach the disk (virsh detach-disk).";
     if (can_be_moved(d) && (file->there == NULL || file->there->kind == VMIG_IDENTITY_ABSENT))
-        return "Move it too: leave --disk out, or name it as well.";
+        return "Move it too: omit --disk, or name this disk as well.";
     if (can_be_moved(d))
-        return "Move it too, to another path (--map): leave --disk out, or name it as well.";
-    return "Detach it before (virsh detach-disk), and attach one there afterwards. Only storage with a WWN, or on a "
-           "network file system beneath the image roots, can be proven to be the same on both hosts.";
+        return "Move it too, to another path (--map): omit --disk, or name this disk as well.";
+    return "Detach it before the migration (virsh detach-disk), and attach one on the destination afterwards. Storage "
+           "can be proven to be the same on both hosts only if it has a WWN or is on a network file system below the "
+           "image roots.";
 }
 
 /* The rehearsal cannot find this out, because its twin lacks such a disk: libvirt would change the owner of the image
@@ -84,13 +87,13 @@ static void rule_access(VmigPlan *plan, const VmigPlanDisk *disk, const VmigStay
 
     if (file->there->denied != NULL)
         refuse(plan, disk, VMIG_ERROR_NO_ACCESS,
-               "Let that user enter the folder there (setfacl -m u:UID:x FOLDER, or chmod o+x), or detach the disk "
-               "(virsh detach-disk).",
+               "Give that user access to the directory there (setfacl -m u:UID:x DIRECTORY, or chmod o+x), or detach "
+               "the disk (virsh detach-disk).",
                "disk %s (%s) is not moved, and the destination cannot open %s: %s", d->target, disk->why_not,
                file->path, file->there->denied);
     if (file->written && file->there->read_only != NULL)
         refuse(plan, disk, VMIG_ERROR_NO_ACCESS,
-               "Mount it there so that it can be written, or detach the disk (virsh detach-disk).",
+               "Mount the file system writable there, or detach the disk (virsh detach-disk).",
                "disk %s (%s) is not moved, and the destination cannot write to %s: %s", d->target, disk->why_not,
                file->path, file->there->read_only);
 }
@@ -109,7 +112,7 @@ static void rule_file(VmigPlan *plan, const VmigPlanDisk *disk, const VmigStayFi
                "disk %s (%s) is not moved, and the destination does not have %s", d->target, disk->why_not, file->path);
     else
         refuse(plan, disk, VMIG_ERROR_NOT_SHARED, hint_for(disk, file),
-               "disk %s (%s) is not moved, and %s is not proven to be the same on the destination: %s", d->target,
+               "disk %s (%s) is not moved, and it is not proven that %s is the same on the destination: %s", d->target,
                disk->why_not, file->path, file->why_not);
 }
 
@@ -124,7 +127,7 @@ static void rule_files(VmigPlan *plan, const VmigPlanDisk *disk)
     gboolean raw = d->driver_type == NULL || strcmp(d->driver_type, "raw") == 0;
     if (disk->stay->len != d->backing->len + 1 || (!raw && !d->chain_known))
         refuse(plan, disk, VMIG_ERROR_NOT_SHARED, detach_hint(disk),
-               "disk %s (%s) is not moved, and lies on a backing file that cannot be compared with the destination's",
+               "disk %s (%s) is not moved, and it has a backing file that cannot be compared with the destination's",
                d->target, disk->why_not);
     else if (vmig_survey_is_shared(disk)) {
         g_autofree char *text = g_strdup_printf("disk %s (%s) is not moved: %s is the same on both hosts", d->target,
@@ -139,14 +142,15 @@ static void rule_network(VmigPlan *plan, const VmigPlanDisk *disk)
     const VmigDomainDisk *d = disk->disk;
 
     if (d->local_server)
-        refuse(
-            plan, disk, VMIG_ERROR_NOT_SHARED,
-            "Name the server by an address that is the same for both hosts (virsh edit), then start the guest anew.",
-            "disk %s (%s) is not moved, and its server is this host itself ('%s'): the destination would ask its own",
-            d->target, disk->why_not, d->source_text);
+        refuse(plan, disk, VMIG_ERROR_NOT_SHARED,
+               "Name the server by an address that is the same for both hosts (virsh edit), then shut the guest down "
+               "and start it.",
+               "disk %s (%s) is not moved, and its server is this host itself ('%s'): the destination would connect to "
+               "its own server",
+               d->target, disk->why_not, d->source_text);
     else if (d->backing->len > 0)
         refuse(plan, disk, VMIG_ERROR_NOT_SHARED, detach_hint(disk),
-               "disk %s (%s) is not moved, and lies on a backing file that cannot be compared with the destination's",
+               "disk %s (%s) is not moved, and it has a backing file that cannot be compared with the destination's",
                d->target, disk->why_not);
 }
 
@@ -156,10 +160,11 @@ static void rule_volume(VmigPlan *plan, const VmigPlanDisk *disk)
 
     refuse(plan, disk, VMIG_ERROR_NOT_SHARED,
            disk->next_start ? detach_hint(disk)
-           : is_medium(d)   ? "Eject it (virsh change-media --eject)."
-                          : "Name the volume by its path instead of its pool (virsh edit), then start the guest anew.",
-           "disk %s (%s) is not moved, and nothing says that %s is the same on both hosts: a pool of that name can be "
-           "anything there",
+           : is_medium(d)
+               ? "Eject it (virsh change-media --eject)."
+               : "Name the volume by its path instead of its pool (virsh edit), then shut the guest down and start it.",
+           "disk %s (%s) is not moved, and it is not proven that %s is the same on both hosts: the destination's pool "
+           "of that name may be different",
            d->target, disk->why_not, d->source_text);
 }
 
@@ -177,9 +182,9 @@ void vmig_plan_rule_stay(VmigPlan *plan, const VmigPlanDisk *disk)
     else if (strcmp(d->type, "volume") == 0)
         rule_volume(plan, disk);
     else
-        refuse(plan, disk, VMIG_ERROR_NOT_SHARED, detach_hint(disk), "disk %s (%s) is not moved, and is %s ('%s')",
+        refuse(plan, disk, VMIG_ERROR_NOT_SHARED, detach_hint(disk), "disk %s (%s) is not moved, and it is %s ('%s')",
                d->target, disk->why_not,
-               g_strv_contains(of_this_host, d->type) ? "a piece of this host"
+               g_strv_contains(of_this_host, d->type) ? "a resource of this host"
                                                       : "of a type that vmig-snap does not know",
                d->source_text != NULL ? d->source_text : d->type);
 }

@@ -132,11 +132,12 @@ void vmig_plan_host_rules(VmigPlan *plan); /* pure */
 
 /* plan-hints.c */
 #define VMIG_PLAN_HINT_PATH                                                                                            \
-    "Give the file a plain absolute path, and name it by that in the definition (virsh edit) and in the headers of "   \
+    "Shut the guest down, give the file a plain absolute path, and use that path in the definition (virsh edit) and "  \
+    "in the headers of "                                                                                               \
     "the "                                                                                                             \
-    "images that lie on it (qemu-img rebase -u), while the guest is off."
+    "images that have it as their backing file (qemu-img rebase -u)."
 #define VMIG_PLAN_HINT_DATA_FILE                                                                                       \
-    "Convert it into one file (qemu-img convert) while the guest is off, and put that in its place."
+    "Shut the guest down, convert the image into one file (qemu-img convert), and use that file instead."
 /* The hint for a destination file that is in the way of this file of the chain. (transfer full) */
 char *vmig_plan_hint_exists(const VmigPlan *plan, const VmigPlanDisk *disk, guint index);
 /* The guest does not run, but is in that state. */

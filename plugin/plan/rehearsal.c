@@ -59,7 +59,7 @@ static gboolean add_problem(Rehearsal *r, VmigErrorCode code, const char *what, 
     cause = vmig_setup_cause(owned->message);
     const char *hint = cause != NULL ? cause->remedy : vmig_error_hint(owned);
     vmig_fail(&problem, code,
-              hint != NULL ? hint : "See libvirt's log there; --no-rehearsal migrates without this proof.",
+              hint != NULL ? hint : "See libvirt's log on the destination; --no-rehearsal migrates without this test.",
               "%s: %s%s%s%s: %s", r->job->dest_host, what, cause != NULL ? " (" : "",
               cause != NULL ? cause->element : "", cause != NULL ? ")" : "", owned->message);
     g_ptr_array_add(r->problems, problem);
@@ -150,7 +150,7 @@ static gboolean end_twin(VmigHypervisor *hv, const char *id, GError **error)
         g_autofree char *marked = vmig_rehearsal_id(xml);
         if (g_strcmp0(marked, id) != 0)
             return vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL,
-                             "%s: the domain %s has the UUID of a rehearsal, and is none", hv->host, uuid);
+                             "%s: the domain %s has the UUID of a rehearsal but is not one", hv->host, uuid);
         if (hv->ops->destroy(hv, uuid, info->id, &why))
             return TRUE;
     }
@@ -165,7 +165,7 @@ gboolean vmig_rehearsal_clear(VmigHost *host, const char *id, GError **error)
     g_autoptr(GError) why = NULL;
 
     if (!vmig_rehearsal_id_is_valid(id))
-        return vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "the id of a rehearsal is none");
+        return vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "the id of the rehearsal is invalid");
     if (!end_twin(host->hypervisor, id, error))
         return FALSE;
     if (vmig_node_rehearsal_end(host->node, id, &why) || g_error_matches(why, VMIG_ERROR, VMIG_ERROR_LOCKED))
@@ -204,12 +204,12 @@ static gboolean start_twin(Rehearsal *r, gboolean *started, GError **error)
         return FALSE;
     *started = r->hv->ops->rehearse(r->hv, xml, &why);
     if (!*started)
-        return add_problem(r, VMIG_ERROR_REHEARSAL, "the guest does not start there", g_steal_pointer(&why), error);
+        return add_problem(r, VMIG_ERROR_REHEARSAL, "cannot start the guest", g_steal_pointer(&why), error);
     if (!vmig_fault("rehearsal.started", error) || !vmig_node_rehearsal_unlink(r->env->dest.node, r->stage->id, error))
         return FALSE;
     if (r->persistent_xml == NULL || r->hv->ops->would_start(r->hv, r->persistent_xml, &why))
         return TRUE;
-    return add_problem(r, VMIG_ERROR_REHEARSAL, "the guest's persistent definition would not start there",
+    return add_problem(r, VMIG_ERROR_REHEARSAL, "cannot start the guest from its persistent definition",
                        g_steal_pointer(&why), error);
 }
 
@@ -219,7 +219,7 @@ static gboolean redefine(Rehearsal *r, const VmigSnapshot *snapshot, const char 
 {
     g_autofree char *xml = vmig_rehearsal_snapshot_xml(dest_xml, r->stage->id, error);
     g_autofree char *uuid = vmig_rehearsal_uuid(r->stage->id);
-    g_autofree char *what = g_strdup_printf("libvirt there does not take snapshot '%s'", snapshot->name);
+    g_autofree char *what = g_strdup_printf("libvirt does not accept snapshot '%s'", snapshot->name);
     g_autoptr(GError) why = NULL;
 
     if (xml == NULL)
@@ -246,7 +246,7 @@ static gboolean check_machine(Rehearsal *r, VmigSnapshot *snapshot, char *dest_x
 {
     const VmigSnapshot there = {.xml = dest_xml};
     g_autofree char *domain = vmig_snapshot_domain_xml(&there);
-    g_autofree char *what = g_strdup_printf("snapshot '%s' could not be reverted to there", snapshot->name);
+    g_autofree char *what = g_strdup_printf("cannot revert to snapshot '%s'", snapshot->name);
     g_autoptr(GError) why = NULL;
 
     if (domain == NULL || snapshot->unrevertable != NULL || g_hash_table_contains(known, domain))

@@ -60,7 +60,7 @@ static void ask_file(VmigEnv *env, VmigStayFile *file)
         return;
     }
     if (file->there->kind == VMIG_IDENTITY_ABSENT) {
-        file->why_not = g_strdup("the destination does not have it");
+        file->why_not = g_strdup("the destination does not have this file");
         return;
     }
     g_autoptr(VmigIdentity) again = vmig_identity_ask(env->source.node, file->path, &error);

@@ -115,7 +115,7 @@ static char *reason_to_stay(const VmigPlanRequest *request, const VmigPlanDisk *
     if (d->shareable)
         return g_strdup("shareable");
     if (g_strcmp0(d->type, "network") == 0)
-        return g_strdup("on the network: both hosts reach it");
+        return g_strdup("on the network, reachable from both hosts");
     return NULL;
 }
 
@@ -319,7 +319,8 @@ static void ask_users(VmigSurvey *s, VmigEnv *env)
     g_autoptr(GPtrArray) users =
         vmig_node_users(env->source.node, (const char *const *)paths->pdata, s->domain->uuid, &why);
     if (users == NULL)
-        g_ptr_array_add(s->staying, g_strdup_printf("nothing tells which images will stay here: %s", why->message));
+        g_ptr_array_add(s->staying,
+                        g_strdup_printf("cannot determine which images will stay on this host: %s", why->message));
     for (guint i = 0; users != NULL && i < users->len; i++)
         if (users->pdata[i] != NULL)
             g_ptr_array_add(s->staying, g_strdup_printf("%s will stay on this host: %s", (const char *)paths->pdata[i],

@@ -76,7 +76,7 @@ def follow_hint(case, guest, before):
     told = {refusal['code']: refusal for refusal in plan.document['refusals']}
     need(plan.code == REFUSED and set(told) == {'destination-exists'} and BASE in
          told['destination-exists']['message'], plan.document['refusals'])
-    words = re.fullmatch(r"Give this guest's images a folder of their own: mkdir (.*) on the destination, then "
+    words = re.fullmatch(r"Give this guest's images a directory of their own: mkdir (.*) on the destination, then "
                          r'(--map-dir) (.*)\.', told['destination-exists']['hint'])
     need(words, 'the hint:', told)
     folder, option, mapping = (shlex.split(word)[0] for word in words.groups())

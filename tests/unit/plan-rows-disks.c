@@ -227,8 +227,9 @@ static void b_detached(PlanEnv *w, const char *hint G_GNUC_UNUSED)
     plan_env_detach(w, 1, "vdb");
 }
 
-#define ONLY_WHOLE "Only whole local qcow2 and raw files can be moved: detach it before (virsh detach-disk)."
-#define ONE_FILE "Convert it into one file (qemu-img convert) while the guest is off, and put that in its place."
+#define ONLY_WHOLE                                                                                                     \
+    "Only whole local qcow2 and raw files can be moved: detach the disk before the migration (virsh detach-disk)."
+#define ONE_FILE "Shut the guest down, convert the image into one file (qemu-img convert), and use that file instead."
 
 static const PlanRow rows[] = {
     {.name = "unknown-disk",
@@ -242,43 +243,43 @@ static const PlanRow rows[] = {
      .spoil = mapped_unknown,
      .disk = "vdz",
      .code = VMIG_ERROR_UNKNOWN_DISK,
-     .message = "--map names the disk 'vdz', which is not moved",
-     .hint = "Leave that --map out, or name a disk that is moved (virsh domblklist).",
+     .message = "--map names disk 'vdz', which is not moved",
+     .hint = "Omit that --map, or name a disk that is moved (virsh domblklist).",
      .follow = {map_left_out, map_of_a_disk}},
     {.name = "mapped-not-moved",
      .spoil = mapped_not_moved,
      .disk = "vdb",
      .code = VMIG_ERROR_UNKNOWN_DISK,
-     .message = "--map names the disk 'vdb', which is not moved",
-     .hint = "Leave that --map out, or name a disk that is moved (virsh domblklist).",
+     .message = "--map names disk 'vdb', which is not moved",
+     .hint = "Omit that --map, or name a disk that is moved (virsh domblklist).",
      .follow = {map_left_out, a_mapped}},
     {.name = "read-only",
      .spoil = read_only,
      .disk = "vdb",
      .code = VMIG_ERROR_READONLY_DISK,
      .message = "disk vdb is read-only",
-     .hint = "Leave it out.",
+     .hint = "Omit this disk from --disk.",
      .follow = {b_left_out}},
     {.name = "shareable",
      .spoil = shareable,
      .disk = "vdb",
      .code = VMIG_ERROR_SHARED_DISK,
      .message = "disk vdb is shared between hosts",
-     .hint = "Leave it out.",
+     .hint = "Omit this disk from --disk.",
      .follow = {b_left_out}},
     {.name = "shared",
      .spoil = shared,
      .disk = "vdb",
      .code = VMIG_ERROR_SHARED_DISK,
      .message = "disk vdb is shared between hosts",
-     .hint = "Leave it out.",
+     .hint = "Omit this disk from --disk.",
      .follow = {b_left_out}},
     {.name = "no-disk",
      .spoil = all_read_only,
      .code = VMIG_ERROR_NO_DISK,
      .message = "'g' has no disk to move",
-     .hint = "vmig-snap moves local disks. A guest without any is moved by virsh migrate, once it has no snapshots "
-             "(virsh snapshot-list).",
+     .hint = "vmig-snap moves local disks. To move a guest without local disks, delete its snapshots (virsh "
+             "snapshot-list) and use virsh migrate.",
      .follow = {moved_by_virsh},
      .after = VMIG_ERROR_NO_DOMAIN},
     {.name = "transient-disk",
@@ -293,7 +294,7 @@ static const PlanRow rows[] = {
      .disk = "vdb",
      .code = VMIG_ERROR_BLOCK_JOB,
      .message = "disk vdb has a running block job",
-     .hint = "Wait for it or end it (virsh blockjob).",
+     .hint = "Wait for the block job or end it (virsh blockjob).",
      .follow = {block_job_ended}},
     {.name = "encrypted-disk",
      .spoil = encrypted_disk,
@@ -319,7 +320,7 @@ static const PlanRow rows[] = {
      .disk = "fda",
      .code = VMIG_ERROR_DISK_KIND,
      .message = "disk fda is raw on 'nothing' (file)",
-     .hint = "Leave it out of --disk: the drive is empty.",
+     .hint = "Omit this drive from --disk: it is empty.",
      .follow = {drive_left_out}},
     {.name = "sliced",
      .spoil = sliced,
@@ -346,7 +347,7 @@ static const PlanRow rows[] = {
      .spoil = only_unknown,
      .code = VMIG_ERROR_NO_DISK,
      .message = "'g' has no disk to move",
-     .hint = "Leave --disk out, or name a disk that can be moved (virsh domblklist).",
+     .hint = "Omit --disk, or name a disk that can be moved (virsh domblklist).",
      .follow = {disk_left_out, known_named},
      .also = {VMIG_ERROR_UNKNOWN_DISK, VMIG_ERROR_NOT_SHARED, VMIG_ERROR_MEDIA_MISSING}},
 };

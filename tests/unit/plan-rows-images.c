@@ -185,19 +185,18 @@ static void below_removed(PlanEnv *w, const char *hint G_GNUC_UNUSED)
     plan_env_edit_next(w, OTHER_BELOW, "");
 }
 
-#define ONE_FILE "Convert it into one file (qemu-img convert) while the guest is off, and put that in its place."
+#define ONE_FILE "Shut the guest down, convert the image into one file (qemu-img convert), and use that file instead."
 #define AS_DEFINED                                                                                                     \
-    "Shut the guest down and start it (virsh shutdown, virsh start), so that it runs on what its definition names; "   \
-    "or name in the definition what "                                                                                  \
-    "it runs on (virsh edit)."
+    "Shut the guest down and start it (virsh shutdown, virsh start), so that it runs on the disk that its definition " \
+    "names; or change the definition so that it names the disk on which the guest runs (virsh edit)."
 
 static const PlanRow rows[] = {
     {.name = "odd-size",
      .spoil = odd_size,
      .disk = "vdb",
      .code = VMIG_ERROR_ODD_SIZE,
-     .message = "disk vdb: the size of /img/data.raw, 1073741831 bytes, is no multiple of 512",
-     .hint = "With the guest off, round its size up to whole sectors: truncate -s %512 /img/data.raw",
+     .message = "disk vdb: the size of /img/data.raw, 1073741831 bytes, is not a multiple of 512",
+     .hint = "Shut the guest down and round the image's size up to whole sectors: truncate -s %512 /img/data.raw",
      .follow = {size_rounded_up}},
     {.name = "encrypted-image",
      .spoil = encrypted_image,
@@ -216,60 +215,61 @@ static const PlanRow rows[] = {
      .disk = "vda",
      .code = VMIG_ERROR_BITMAPS,
      .message = "disk vda: /img/g.qcow2 has 2 persistent bitmap(s)",
-     .hint = "Remove them (qemu-img bitmap --remove) while the guest is off.",
+     .hint = "Shut the guest down and remove them (qemu-img bitmap --remove).",
      .follow = {bitmaps_removed}},
     {.name = "old-image",
      .spoil = old_image,
      .disk = "vda",
      .code = VMIG_ERROR_OLD_IMAGE,
-     .message = "disk vda: /img/g.qcow2 is a qcow2 image of version 2 (compat=0.10): QEMU cannot commit into one that "
-                "has snapshots once the sizes differ",
-     .hint = "Upgrade it while the guest is off (qemu-img amend -o compat=1.1).",
+     .message = "disk vda: /img/g.qcow2 is a qcow2 image of version 2 (compat=0.10): QEMU cannot commit into a version "
+                "2 image that has snapshots if the sizes differ",
+     .hint = "Shut the guest down and upgrade the image (qemu-img amend -o compat=1.1).",
      .follow = {upgraded}},
     {.name = "chain",
      .spoil = other_chain,
      .disk = "vda",
      .code = VMIG_ERROR_CHAIN,
-     .message = "disk vda: the chain in libvirt's definition is not the one in the images' headers",
-     .hint = "Compare virsh dumpxml with qemu-img info --backing-chain. Shut the guest down, put right the one that is "
-             "wrong (virsh edit, qemu-img rebase -u), and start it.",
+     .message = "disk vda: the chain in libvirt's definition differs from the chain in the image headers",
+     .hint = "Compare virsh dumpxml with qemu-img info --backing-chain. Shut the guest down, correct the wrong chain "
+             "(virsh edit, qemu-img rebase -u), and start the guest.",
      .follow = {header_put_right, started_anew}},
     {.name = "chain-of-another-file",
      .spoil = other_file_below,
      .disk = "vda",
      .code = VMIG_ERROR_CHAIN,
-     .message = "disk vda: the chain in libvirt's definition is not the one in the images' headers",
-     .hint = "Compare virsh dumpxml with qemu-img info --backing-chain. Shut the guest down, put right the one that is "
-             "wrong (virsh edit, qemu-img rebase -u), and start it.",
+     .message = "disk vda: the chain in libvirt's definition differs from the chain in the image headers",
+     .hint = "Compare virsh dumpxml with qemu-img info --backing-chain. Shut the guest down, correct the wrong chain "
+             "(virsh edit, qemu-img rebase -u), and start the guest.",
      .follow = {header_put_right, other_file_known}},
     {.name = "only-running",
      .spoil = only_running,
      .disk = "vdb",
      .code = VMIG_ERROR_DEFINITIONS_DIFFER,
-     .message = "disk vdb is attached to the running guest only: its definition for the next start does not have it",
-     .hint = "Attach it to the definition too (virsh attach-device --config), or detach it (virsh detach-disk --live).",
+     .message = "disk vdb is attached only to the running guest: the definition for the next start does not contain it",
+     .hint = "Attach the disk to the definition too (virsh attach-device --config), or detach it (virsh detach-disk "
+             "--live).",
      .follow = {attached_for_good, detached_live}},
     {.name = "other-source",
      .spoil = other_source,
      .disk = "vdb",
      .code = VMIG_ERROR_DEFINITIONS_DIFFER,
-     .message = "disk vdb: the guest runs on /img/data.raw, and its definition for the next start names /img/other.raw "
-                "(disk)",
+     .message =
+         "disk vdb: the guest runs on /img/data.raw, but the definition for the next start names /img/other.raw (disk)",
      .hint = AS_DEFINED,
      .follow = {restarted, source_edited}},
     {.name = "other-type",
      .spoil = other_type,
      .disk = "vdb",
      .code = VMIG_ERROR_DEFINITIONS_DIFFER,
-     .message = "disk vdb: the guest runs on /img/data.raw, and its definition for the next start names /img/data.raw "
-                "(disk)",
+     .message =
+         "disk vdb: the guest runs on /img/data.raw, but the definition for the next start names /img/data.raw (disk)",
      .hint = AS_DEFINED,
      .follow = {type_edited}},
     {.name = "other-device",
      .spoil = other_device,
      .disk = "vdb",
      .code = VMIG_ERROR_DEFINITIONS_DIFFER,
-     .message = "disk vdb: the guest runs on /img/data.raw, and its definition for the next start names /img/data.raw "
+     .message = "disk vdb: the guest runs on /img/data.raw, but the definition for the next start names /img/data.raw "
                 "(floppy)",
      .hint = AS_DEFINED,
      .follow = {device_edited}},
@@ -277,21 +277,23 @@ static const PlanRow rows[] = {
      .spoil = other_format,
      .disk = "vdb",
      .code = VMIG_ERROR_DEFINITIONS_DIFFER,
-     .message = "disk vdb: the guest runs on it as raw, and its definition for the next start says qcow2",
+     .message = "disk vdb: the guest runs with the format raw, but the definition for the next start says qcow2",
      .hint = AS_DEFINED,
      .follow = {format_edited}},
     {.name = "more-below",
      .spoil = more_below,
      .disk = "vda",
      .code = VMIG_ERROR_DEFINITIONS_DIFFER,
-     .message = "disk vda: the definition for the next start names other backing files than the images have",
+     .message =
+         "disk vda: the backing files in the definition for the next start differ from those in the image headers",
      .hint = "Remove <backingStore> of that disk from the definition (virsh edit).",
      .follow = {more_removed}},
     {.name = "other-below",
      .spoil = other_below,
      .disk = "vda",
      .code = VMIG_ERROR_DEFINITIONS_DIFFER,
-     .message = "disk vda: the definition for the next start names other backing files than the images have",
+     .message =
+         "disk vda: the backing files in the definition for the next start differ from those in the image headers",
      .hint = "Remove <backingStore> of that disk from the definition (virsh edit).",
      .follow = {below_removed}},
 };

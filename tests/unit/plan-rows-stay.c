@@ -267,41 +267,44 @@ static void next_volume(PlanEnv *w)
 
 #define LEFT_OUT "disk vdc (not named with --disk) is not moved, and "
 #define NEXT "disk vdc (only in the definition for the next start) is not moved, and "
-#define NOT_PROVEN "/img/c.raw is not proven to be the same on the destination: "
-#define DETACH "Detach it before (virsh detach-disk), and attach one there afterwards."
+#define NOT_PROVEN "it is not proven that /img/c.raw is the same on the destination: "
+#define DETACH "Detach it before the migration (virsh detach-disk), and attach one on the destination afterwards."
 #define PROVABLE                                                                                                       \
-    " Only storage with a WWN, or on a network file system beneath the image roots, can be proven to be the same on "  \
-    "both hosts."
-#define DETACH_NEXT "Detach it from the definition (virsh detach-disk --config), and attach one there afterwards."
-#define POOL "nothing says that volume v of pool p is the same on both hosts: a pool of that name can be anything there"
+    " Storage can be proven to be the same on both hosts only if it has a WWN or is on a network file system below "   \
+    "the image roots."
+#define DETACH_NEXT                                                                                                    \
+    "Detach it from the definition (virsh detach-disk --config), and attach one on the destination afterwards."
+#define POOL                                                                                                           \
+    "it is not proven that volume v of pool p is the same on both hosts: the destination's pool of that name may be "  \
+    "different"
 
 static const PlanRow rows[] = {
     {.name = "stay-file",
      .spoil = written_file,
      .disk = "vdc",
      .code = VMIG_ERROR_NOT_SHARED,
-     .message = LEFT_OUT NOT_PROVEN "the destination does not have it",
-     .hint = "Move it too: leave --disk out, or name it as well.",
+     .message = LEFT_OUT NOT_PROVEN "the destination does not have this file",
+     .hint = "Move it too: omit --disk, or name this disk as well.",
      .follow = {all_moved, named_as_well}},
     {.name = "stay-file-there",
      .spoil = other_file_there,
      .disk = "vdc",
      .code = VMIG_ERROR_NOT_SHARED,
      .message = LEFT_OUT NOT_PROVEN "the file is on a file system that only this host has",
-     .hint = "Move it too, to another path (--map): leave --disk out, or name it as well.",
+     .hint = "Move it too, to another path (--map): omit --disk, or name this disk as well.",
      .follow = {all_moved_elsewhere, named_and_mapped}},
     {.name = "stay-another-format",
      .spoil = another_format,
      .disk = "vdc",
      .code = VMIG_ERROR_NOT_SHARED,
-     .message = LEFT_OUT NOT_PROVEN "the destination does not have it",
+     .message = LEFT_OUT NOT_PROVEN "the destination does not have this file",
      .hint = DETACH PROVABLE,
      .follow = {detached}},
     {.name = "stay-sliced",
      .spoil = sliced,
      .disk = "vdc",
      .code = VMIG_ERROR_NOT_SHARED,
-     .message = LEFT_OUT NOT_PROVEN "the destination does not have it",
+     .message = LEFT_OUT NOT_PROVEN "the destination does not have this file",
      .hint = DETACH PROVABLE,
      .follow = {detached}},
     {.name = "stay-closed-folder",
@@ -310,30 +313,29 @@ static const PlanRow rows[] = {
      .code = VMIG_ERROR_NO_ACCESS,
      .message =
          LEFT_OUT "the destination cannot open /img/c.raw: QEMU's user there (uid 7) cannot enter the folder /img",
-     .hint =
-         "Let that user enter the folder there (setfacl -m u:UID:x FOLDER, or chmod o+x), or detach the disk (virsh "
-         "detach-disk).",
+     .hint = "Give that user access to the directory there (setfacl -m u:UID:x DIRECTORY, or chmod o+x), or detach the "
+             "disk (virsh detach-disk).",
      .follow = {entered, detached}},
     {.name = "stay-no-writes",
      .spoil = no_writes,
      .disk = "vdc",
      .code = VMIG_ERROR_NO_ACCESS,
      .message = LEFT_OUT "the destination cannot write to /img/c.raw: it takes no writes there",
-     .hint = "Mount it there so that it can be written, or detach the disk (virsh detach-disk).",
+     .hint = "Mount the file system writable there, or detach the disk (virsh detach-disk).",
      .follow = {mounted_anew, detached}},
     {.name = "stay-missing",
      .spoil = missing_file,
      .disk = "vdc",
      .code = VMIG_ERROR_MEDIA_MISSING,
      .message = LEFT_OUT "the destination does not have /img/c.raw",
-     .hint = "Copy this host's file there, or detach the disk (virsh detach-disk).",
+     .hint = "Copy this host's file to the destination, or detach the disk (virsh detach-disk).",
      .follow = {copied, detached}},
     {.name = "stay-medium",
      .spoil = other_medium,
      .disk = "vdc",
      .code = VMIG_ERROR_NOT_SHARED,
      .message = LEFT_OUT NOT_PROVEN "the contents differ",
-     .hint = "Eject it (virsh change-media --eject), or copy this host's file there.",
+     .hint = "Eject it (virsh change-media --eject), or copy this host's file to the destination.",
      .follow = {ejected, copied}},
     {.name = "stay-floppy",
      .spoil = floppy,
@@ -346,29 +348,32 @@ static const PlanRow rows[] = {
      .spoil = device,
      .disk = "vdc",
      .code = VMIG_ERROR_NOT_SHARED,
-     .message = LEFT_OUT "/dev/c is not proven to be the same on the destination: nothing proves that the devices are "
-                         "the same: they have no WWN",
+     .message =
+         LEFT_OUT "it is not proven that /dev/c is the same on the destination: nothing proves that the devices are "
+                  "the same: they have no WWN",
      .hint = DETACH PROVABLE,
      .follow = {detached}},
     {.name = "stay-unknown-below",
      .spoil = unknown_below,
      .disk = "vdc",
      .code = VMIG_ERROR_NOT_SHARED,
-     .message = LEFT_OUT "lies on a backing file that cannot be compared with the destination's",
+     .message = LEFT_OUT "it has a backing file that cannot be compared with the destination's",
      .hint = DETACH,
      .follow = {detached}},
     {.name = "stay-local-server",
      .spoil = local_server,
      .disk = "vdc",
      .code = VMIG_ERROR_NOT_SHARED,
-     .message = LEFT_OUT "its server is this host itself ('nbd://localhost/x'): the destination would ask its own",
-     .hint = "Name the server by an address that is the same for both hosts (virsh edit), then start the guest anew.",
+     .message = LEFT_OUT
+     "its server is this host itself ('nbd://localhost/x'): the destination would connect to its own server",
+     .hint = "Name the server by an address that is the same for both hosts (virsh edit), then shut the guest down and "
+             "start it.",
      .follow = {server_named}},
     {.name = "stay-server-and-below",
      .spoil = server_and_below,
      .disk = "vdc",
      .code = VMIG_ERROR_NOT_SHARED,
-     .message = LEFT_OUT "lies on a backing file that cannot be compared with the destination's",
+     .message = LEFT_OUT "it has a backing file that cannot be compared with the destination's",
      .hint = DETACH,
      .follow = {detached}},
     {.name = "stay-volume",
@@ -376,7 +381,7 @@ static const PlanRow rows[] = {
      .disk = "vdc",
      .code = VMIG_ERROR_NOT_SHARED,
      .message = LEFT_OUT POOL,
-     .hint = "Name the volume by its path instead of its pool (virsh edit), then start the guest anew.",
+     .hint = "Name the volume by its path instead of its pool (virsh edit), then shut the guest down and start it.",
      .follow = {volume_by_path}},
     {.name = "stay-volume-medium",
      .spoil = volume_medium,
@@ -389,7 +394,7 @@ static const PlanRow rows[] = {
      .spoil = folder,
      .disk = "vdc",
      .code = VMIG_ERROR_NOT_SHARED,
-     .message = LEFT_OUT "is a piece of this host ('/c')",
+     .message = LEFT_OUT "it is a resource of this host ('/c')",
      .hint = DETACH,
      .follow = {detached}},
     {.name = "stay-unknown-type",
@@ -411,7 +416,8 @@ static const PlanRow rows[] = {
      .disk = "vdc",
      .code = VMIG_ERROR_NOT_SHARED,
      .message = NEXT NOT_PROVEN "the contents differ",
-     .hint = "Eject it from the definition (virsh change-media --eject --config), or copy this host's file there.",
+     .hint = "Eject it from the definition (virsh change-media --eject --config), or copy this host's file to the "
+             "destination.",
      .follow = {ejected, copied}},
     {.name = "next-floppy",
      .spoil = next_floppy,

@@ -137,12 +137,12 @@ static void test_plan(void)
     assert_plan(DOMAIN(A), DOMAIN(DISK(" snapshot='no'", "qcow2", "/i/a.qcow2", "vda")), NULL);
     assert_plan(DOMAIN(A), DOMAIN(DISK("", "qcow2", "/i/b.qcow2", "vda")), "names /i/b.qcow2");
     assert_plan(DOMAIN(A), DOMAIN(DISK("", "raw", "/i/a.qcow2", "vda")), "says raw");
-    assert_plan(DOMAIN(A), DOMAIN(CDROM("")), "running guest only");
+    assert_plan(DOMAIN(A), DOMAIN(CDROM("")), "only to the running guest");
     assert_plan(DOMAIN(A),
                 DOMAIN("<disk type='block' device='disk'><source dev='/i/a.qcow2'/><target dev='vda'/></disk>"),
                 "next start names");
     assert_plan(DOMAIN(A), DOMAIN(CHAIN("/i/below.qcow2")), NULL);
-    assert_plan(DOMAIN(A), DOMAIN(CHAIN("/i/other.qcow2")), "other backing files");
+    assert_plan(DOMAIN(A), DOMAIN(CHAIN("/i/other.qcow2")), "the backing files");
 }
 
 int main(int argc, char **argv)

@@ -55,22 +55,22 @@ static void test_commit(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
 static void test_mirror(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
-    check(f, "mirror", "asked for", NULL);
+    check(f, "mirror", "requested", NULL);
     f->source.qemu_version = 7001999;
-    check(f, "mirror", "asked for", "the source has libvirt 9.0 and QEMU 7.1");
+    check(f, "mirror", "requested", "the source has libvirt 9.0 and QEMU 7.1");
     f->source.qemu_version = 10000000;
     f->dest.libvirt_version = 8999999;
-    check(f, "mirror", "asked for", "the destination has libvirt 8.999 and QEMU 7.2");
+    check(f, "mirror", "requested", "the destination has libvirt 8.999 and QEMU 7.2");
 }
 
 static void test_auto(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
-    check(f, "mirror", "nothing speaks against", NULL);
+    check(f, "mirror", "conditions of the merge 'mirror' are met", NULL);
     f->dest.qemu_version = 6002000;
     check(f, "commit", "the destination has libvirt 9.0 and QEMU 6.2", NULL);
     /* A host that does not answer is refused for that. */
     f->survey.dest_info = NULL;
-    check(f, "mirror", "nothing speaks against", NULL);
+    check(f, "mirror", "conditions of the merge 'mirror' are met", NULL);
 }
 
 int main(int argc, char **argv)

@@ -371,11 +371,12 @@ static void test_rule_without_a_row(void)
                  "refuse(plan, VMIG_ERROR_MANAGED_SAVE, NULL, NULL, \"'%s' has a managed save image\", n);"
                  "refuse(plan, VMIG_ERROR_MANAGED_SAVE, NULL, NULL, \"'%s' has a managed save image\", n);",
                  "managed save");
-    assert_found(sources, "plan-rules.c", "refuse(plan, VMIG_ERROR_NVRAM, NULL, NULL, \"a job runs on '%s'\", n);",
-                 "a job runs");
     assert_found(sources, "plan-rules.c",
-                 "refuse(plan, VMIG_ERROR_DOMAIN_JOB, NULL, hint, \"a job \" /* */ \"runs on '%s'\", n);",
-                 "a job runs");
+                 "refuse(plan, VMIG_ERROR_NVRAM, NULL, NULL, \"a libvirt job runs on '%s'\", n);",
+                 "a libvirt job runs");
+    assert_found(sources, "plan-rules.c",
+                 "refuse(plan, VMIG_ERROR_DOMAIN_JOB, NULL, hint, \"a libvirt job \" /* */ \"runs on '%s'\", n);",
+                 "a libvirt job runs");
     assert_found(sources, "plan-rules.c", "vmig_plan_refuse_error(plan, NULL, s->new_error);", "new_error");
     assert_found(sources, "plan-new.c", "vmig_plan_refuse(plan, code, disk, hint, text);", "plan-new.c");
     assert_found(sources, "plan-new.c", "refuse_all(plan, list);", "refuse_all");

@@ -160,7 +160,7 @@ static void test_file(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     f->there.content = "b";
     assert_refused(f, FILE_DISK, "the contents differ");
     f->there.kind = "absent";
-    assert_refused(f, FILE_DISK, "does not have it");
+    assert_refused(f, FILE_DISK, "does not have this file");
     f->there.kind = "block";
     assert_refused(f, FILE_DISK, "different kinds");
     f->there.fails = TRUE;
@@ -274,12 +274,12 @@ static void test_network(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
 static void test_other_types(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
-    assert_refused(f, DISK("volume", "disk", "<source pool='p' volume='v'/>", ""), "a pool of that name");
-    assert_refused(f, DISK("volume", "cdrom", "<source pool='p' volume='v'/>", ""), "a pool of that name");
-    assert_refused(f, DISK("dir", "disk", "<source dir='/s/b'/>", "<readonly/>"), "a piece of this host");
-    assert_refused(f, DISK("nvme", "disk", "<source type='pci' namespace='1'/>", ""), "a piece of this host");
-    assert_refused(f, DISK("vhostuser", "disk", "<source type='unix' path='/s/b'/>", ""), "a piece of this host");
-    assert_refused(f, DISK("vhostvdpa", "disk", "<source dev='/s/b'/>", ""), "a piece of this host");
+    assert_refused(f, DISK("volume", "disk", "<source pool='p' volume='v'/>", ""), "pool of that name");
+    assert_refused(f, DISK("volume", "cdrom", "<source pool='p' volume='v'/>", ""), "pool of that name");
+    assert_refused(f, DISK("dir", "disk", "<source dir='/s/b'/>", "<readonly/>"), "a resource of this host");
+    assert_refused(f, DISK("nvme", "disk", "<source type='pci' namespace='1'/>", ""), "a resource of this host");
+    assert_refused(f, DISK("vhostuser", "disk", "<source type='unix' path='/s/b'/>", ""), "a resource of this host");
+    assert_refused(f, DISK("vhostvdpa", "disk", "<source dev='/s/b'/>", ""), "a resource of this host");
     assert_refused(f, DISK("tomorrow", "disk", "<source x='y'/>", ""), "does not know");
     assert_refused(f, DISK("tomorrow", "disk", "", ""), "does not know");
 }
