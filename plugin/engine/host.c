@@ -10,7 +10,7 @@ VmigHost *vmig_host_at(VmigMachine *m, VmigRole role, GError **error)
 
     if (host->hypervisor != NULL && host->node != NULL)
         return host;
-    vmig_fail(error, VMIG_ERROR_CONNECTION, "Bring the host back and run vmig-snap resume.", "%s cannot be reached",
+    vmig_fail(error, VMIG_ERROR_CONNECTION, "Bring the host back and run vmig-snap resume.", "cannot reach %s",
               role == VMIG_SOURCE ? "the source" : "the destination");
     return NULL;
 }
@@ -81,8 +81,8 @@ gboolean vmig_host_require_chain(VmigMachine *m, VmigRole role, VmigChain chain,
         VmigChain now = vmig_host_chain_in(live, disk, role);
         if (chain == VMIG_CHAIN_OURS ? now == VMIG_CHAIN_OTHER : now != chain)
             return vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL,
-                             "disk %s of '%s' is not on the chain that it should be on: somebody changed it",
-                             disk->target, m->job->domain);
+                             "disk %s of '%s' is not on the expected chain: another process changed it", disk->target,
+                             m->job->domain);
     }
     return live != NULL;
 }
@@ -113,19 +113,17 @@ static gboolean fail_snapshot(VmigMachine *m, VmigHost *host, const char *overla
 {
     g_autofree char *names = snapshot_names(host, overlay);
 
-    vmig_fail(
-        error, VMIG_ERROR_INTERFERENCE, NULL,
-        "%s: somebody made %u internal snapshot(s) of '%s' in the temporary overlay %s, where they would be lost: "
-        "%s",
-        host->hypervisor->host, count, m->job->domain, overlay, names != NULL ? names : "(cannot be read)");
+    vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL,
+              "%s: another process created %u internal snapshot(s) of '%s' in the temporary overlay %s, where they "
+              "would be lost: %s",
+              host->hypervisor->host, count, m->job->domain, overlay, names != NULL ? names : "(cannot be read)");
     g_autofree char *domain = vmig_shell_domain(m->job->domain, m->job->uuid);
     if (error != NULL && *error != NULL)
-        vmig_error_set_hint(
-            *error,
-            "Nothing is removed. Save what the snapshot has (qemu-img convert -l), delete it (guest on: "
-            "virsh qemu-monitor-command %s --hmp 'delvm NAME'; off: qemu-img snapshot -d), then "
-            "vmig-snap resume.",
-            domain);
+        vmig_error_set_hint(*error,
+                            "No file was removed. Save the snapshot's content (qemu-img convert -l), delete the "
+                            "snapshot (while the guest runs: virsh qemu-monitor-command %s --hmp 'delvm NAME'; "
+                            "otherwise: qemu-img snapshot -d), then run vmig-snap resume.",
+                            domain);
     return FALSE;
 }
 
@@ -153,7 +151,8 @@ static gboolean persistent_on(VmigMachine *m, VmigHost *host, VmigRole role, Vmi
     for (guint i = 0; persistent != NULL && i < m->job->disks->len; i++) {
         const VmigDisk *disk = m->job->disks->pdata[i];
         if (vmig_host_chain_in(persistent, disk, role) != chain)
-            return vmig_fail(error, VMIG_ERROR_INTERFERENCE, "Look at virsh dumpxml --inactive, then vmig-snap resume.",
+            return vmig_fail(error, VMIG_ERROR_INTERFERENCE,
+                             "Check virsh dumpxml --inactive, then run vmig-snap resume.",
                              "%s: the persistent definition of disk %s does not name its %s", host->hypervisor->host,
                              disk->target, chain == VMIG_CHAIN_BASE ? "base" : "overlay");
     }
@@ -189,7 +188,7 @@ gboolean vmig_host_require_defined(VmigMachine *m, VmigRole role, GError **error
         return FALSE;
     if (info == NULL || info->persistent || xml == NULL)
         return TRUE;
-    vmig_machine_note(m, "%s: somebody undefined '%s' while it runs: it is defined again", host->hypervisor->host,
+    vmig_machine_note(m, "%s: a user undefined '%s' while it ran: it was defined again", host->hypervisor->host,
                       m->job->domain);
     g_autofree char *on_bases = vmig_domain_xml_on_bases(xml, m->job, role, error);
     return on_bases != NULL && host->hypervisor->ops->define(host->hypervisor, on_bases, error);
@@ -204,10 +203,10 @@ void vmig_host_note_checkpoints(VmigMachine *m, VmigRole role)
         info->checkpoints <= m->checkpoints)
         return;
     m->checkpoints = info->checkpoints;
-    g_autofree char *text = g_strdup_printf(
-        "%s: somebody made %u checkpoint(s) of '%s' while its disks are put together: they may not be complete; delete "
-        "them (virsh checkpoint-delete) and take a full backup",
-        host->hypervisor->host, info->checkpoints, m->job->domain);
+    g_autofree char *text =
+        g_strdup_printf("%s: a user created %u checkpoint(s) of '%s' during the commit: they may be incomplete; delete "
+                        "them (virsh checkpoint-delete) and take a full backup",
+                        host->hypervisor->host, info->checkpoints, m->job->domain);
     vmig_journal_note(m->journal, m->job->id, text, NULL);
     vmig_machine_note(m, "%s", text);
 }

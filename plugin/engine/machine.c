@@ -104,7 +104,7 @@ static gboolean try_again(VmigMachine *m, VmigState state, const GError *why)
     if (m->reporter.retry != NULL)
         m->reporter.retry(m->reporter.user, m->job, why, decision->at_us - now);
     if (!vmig_machine_save(m, NULL))
-        vmig_machine_note(m, "the journal could not take the retry; it goes on all the same");
+        vmig_machine_note(m, "cannot write the retry to the journal; the job continues");
     if (decision->at_us - now > FAR_APART)
         before_wait(m, state);
     m->flow->await_retry(m, why, decision->at_us);
@@ -178,7 +178,7 @@ static gboolean enter(VmigMachine *m, VmigState to, GError **error)
     g_autoptr(GError) peer_error = NULL;
     /* The other host's record may lag behind. It is sent again in the next state, and only its token is relied on. */
     if (!tell_peer(m, &peer_error))
-        vmig_machine_note(m, "the other host's record lags behind: %s", peer_error->message);
+        vmig_machine_note(m, "cannot update the other host's record: %s", peer_error->message);
     if (m->reporter.state != NULL)
         m->reporter.state(m->reporter.user, m->job);
     return TRUE;
@@ -197,10 +197,10 @@ static gboolean goes_forward_here(VmigMachine *m, VmigState state, GError **erro
 {
     if (!m->here_is_dest || !vmig_state_is(state, VMIG_STATE_FROM_SOURCE))
         return TRUE;
-    return vmig_fail(error, VMIG_ERROR_INTERRUPTED, "Run the migration again on the source.",
-                     "the process on the source died before the switchover, and the destination cannot carry job %s "
-                     "forward in its place",
-                     m->job->id);
+    return vmig_fail(
+        error, VMIG_ERROR_INTERRUPTED, "Run the migration again on the source.",
+        "the process on the source died before the switchover, and the destination cannot continue job %s in its place",
+        m->job->id);
 }
 
 /* Runs the step of one state between its two fault points. A job cancelled before the switchover fails here. */
@@ -231,7 +231,7 @@ static gboolean begin_job(VmigMachine *m, GError **error)
     if (m->recorded) {
         g_autoptr(GError) why = NULL;
         vmig_fail(&why, VMIG_ERROR_INTERRUPTED, "Run the migration again.",
-                  "the process that planned the migration died before anything was touched");
+                  "the process that planned the migration died before any change was made");
         vmig_job_set_error(m->job, why);
         return enter(m, vmig_state_on_failure(vmig_job_state(m->job)), error);
     }
@@ -275,7 +275,8 @@ static gboolean take_over(VmigMachine *m, GError **error)
         return TRUE;
     if (!vmig_state_may_follow(vmig_job_state(m->job), state))
         return state == vmig_job_state(m->job) ||
-               vmig_fail(error, VMIG_ERROR_STATE, NULL, "the record of job %s says nothing to go on from", m->job->id);
+               vmig_fail(error, VMIG_ERROR_STATE, NULL, "the record of job %s does not say in which state to continue",
+                         m->job->id);
     return enter(m, state, error);
 }
 
@@ -324,7 +325,7 @@ gboolean vmig_machine_run(VmigMachine *m, GError **error)
             next = after_failure(m, state, why);
             if (m->lost_lock)
                 return vmig_fail(error, VMIG_ERROR_LOCKED, "See vmig-snap status on both hosts.",
-                                 "another process carries job %s on since the connection broke", m->job->id);
+                                 "another process continued job %s after the connection was lost", m->job->id);
             if (next == state)
                 continue; /* in whatever state the record is now */
         }
@@ -402,7 +403,7 @@ gboolean vmig_machine_save(VmigMachine *m, GError **error)
     if (tell_peer(m, &untold))
         return TRUE;
     if (cannot_keep(m, untold)) {
-        vmig_machine_note(m, "the other host's record lags behind: %s", untold->message);
+        vmig_machine_note(m, "cannot update the other host's record: %s", untold->message);
         return TRUE;
     }
     g_propagate_error(error, g_steal_pointer(&untold));
@@ -456,5 +457,5 @@ void vmig_machine_wait(VmigMachine *m, gint64 microseconds)
 {
     m->env->clock->ops->wait(m->env->clock, vmig_machine_now(m) + MAX(microseconds, 0));
     if (vmig_settings_adopt(m) && m->recorded && !vmig_journal_save(m->journal, m->job, NULL))
-        vmig_machine_note(m, "the journal could not take the new limit; it holds until this process ends");
+        vmig_machine_note(m, "cannot write the new limit to the journal; it applies until this process ends");
 }

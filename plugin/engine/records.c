@@ -29,10 +29,10 @@ gboolean vmig_records_may_go_back(const VmigJob *job, GError **error)
     VmigState state = vmig_job_work_state(job);
 
     if (vmig_job_token_is_dest(job) || state == VMIG_STATE_LAST || vmig_state_phase(state) == VMIG_PHASE_AFTER)
-        return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, "vmig-snap resume carries it on.",
-                         "job %s is past the switchover (state %s): the destination owns '%s', and the only way is "
-                         "forward",
-                         job->id, job->state, job->domain);
+        return vmig_fail(
+            error, VMIG_ERROR_UNSUPPORTED, "vmig-snap resume continues the job.",
+            "job %s is past the switchover (state %s): the destination owns '%s', and the job can only go forward",
+            job->id, job->state, job->domain);
     return TRUE;
 }
 
@@ -47,12 +47,12 @@ static gboolean ask_there(VmigMachine *m, VmigJob **there, GError **error)
         return vmig_node_record_get(peer, m->job->id, there, error);
     if (!m->here_is_dest && rank(m->job) > 0)
         return vmig_fail(error, VMIG_ERROR_CONNECTION, "Bring the destination back and run vmig-snap resume again.",
-                         "the destination owns the guest of job %s and does not answer: its record counts now",
+                         "the destination, which owns the guest of job %s and has the valid record, does not answer",
                          m->job->id);
     if (m->here_is_dest && rank(m->job) == 0 && !m->source_fenced)
         return vmig_fail(error, VMIG_ERROR_CONNECTION, "Bring the source back and run vmig-snap resume again.",
-                         "job %s did not reach the switchover by this host's journal, and the source, whose record "
-                         "counts then, does not answer",
+                         "job %s did not reach the switchover according to this host's journal, and the source, which "
+                         "then has the valid record, does not answer",
                          m->job->id);
     return TRUE;
 }
@@ -98,7 +98,7 @@ static gboolean take(VmigMachine *m, VmigJob *there, GError **error)
     if (!vmig_texts_fetch(m, vmig_machine_peer(m), job, error))
         return FALSE;
     if ((given && !vmig_job_token_is_dest(m->job)) || (!given && !m->here_is_dest)) {
-        vmig_machine_note(m, "this host's journal was replaced by an older one: it takes the other host's record");
+        vmig_machine_note(m, "this host's journal was replaced by an older one: the other host's record is used");
         if (!vmig_node_catch_up(own, job, role, error))
             return FALSE;
     }
@@ -160,7 +160,7 @@ gboolean vmig_records_agree(VmigMachine *m, GError **error)
         return take(m, g_steal_pointer(&there), error);
     if (peer == NULL || !peer_is_older(m, there))
         return TRUE;
-    vmig_machine_note(m, "%s: the journal there was replaced by an older one: it gets this host's record", peer->host);
+    vmig_machine_note(m, "%s: the journal was replaced by an older one: it receives this host's record", peer->host);
     return (vmig_texts_send(m, peer, &why) &&
             vmig_node_catch_up(peer, m->job, m->here_is_dest ? VMIG_ROLE_SOURCE : VMIG_ROLE_DESTINATION, &why)) ||
            goes_on_alone(m, g_steal_pointer(&why), error);

@@ -22,7 +22,7 @@ static void set_commits(VmigMachine *m, VmigRole role)
         g_autoptr(GError) why = NULL;
         if (!host->hypervisor->ops->block_speed(host->hypervisor, m->job->uuid, disk->target,
                                                 vmig_settings_share(m->job), &why))
-            vmig_machine_note(m, "disk %s: the commit keeps its speed: %s", disk->target, why->message);
+            vmig_machine_note(m, "disk %s: cannot change the speed of the commit: %s", disk->target, why->message);
     }
 }
 
@@ -34,8 +34,8 @@ static void set_migration(VmigMachine *m)
     if (source == NULL)
         return;
     if (!source->hypervisor->ops->block_speed(source->hypervisor, m->job->uuid, NULL, m->job->options.bandwidth, &why))
-        vmig_machine_note(m, "the memory keeps its speed: %s", why->message);
-    vmig_machine_note(m, "libvirt cannot change the speed of its mirrors while it migrates: they keep theirs");
+        vmig_machine_note(m, "cannot change the speed of the memory's migration: %s", why->message);
+    vmig_machine_note(m, "libvirt cannot change the speed of its mirrors during a migration: it stays as it is");
 }
 
 gboolean vmig_settings_adopt(VmigMachine *m)
