@@ -13,7 +13,7 @@ from stopped import is_stopped
 # The tool's messages about what it had to repair.
 FOUND = {'libvirt has forgotten': 'forgotten',
          'of \'g\' on the overlay in the persistent definition': 'old definition',
-         'not on the file that libvirt believes': 'old live definition'}
+         'not on the file that libvirt reports': 'old live definition'}
 MOST_MS = 40
 
 

@@ -81,7 +81,7 @@ def test_source_libvirtd_when_uncertain(case):
     case.lab.start_libvirtd(move.source)
     judge(move, call, ROLLED_BACK)
     asked_again(call, 'UNCERTAIN')
-    need('migration broke and' in call.retries()[0]['error']['message'], call.retries()[0])
+    need('migration failed and' in call.retries()[0]['error']['message'], call.retries()[0])
 
 
 @shared

@@ -249,7 +249,8 @@ def test_source_forgot_all(case):
     before = files_there(lab, source)
     call = Call(lab, move.dest, ['resume', 'g', '--json']).wait(90)
     move.stop_watching()
-    need(call.code == DONE and any('has forgotten the job' in str(event) for _, event in call.events), 'it ended with', call.code, call.tail())
+    need(call.code == DONE and any('has no record of the job' in str(event) for _, event in call.events),
+         'it ended with', call.code, call.tail())
     still_there(move, call.tail())
     need(files_there(lab, source) == before, 'files of the source changed', call.tail())
     need(lab.state(source, 'g') is None, 'the source has a guest')

@@ -258,7 +258,7 @@ def _checkpoint_told(lab, move, call):
 
 def _defined_again(lab, move, call):
     notes = [event['message'] for _, event in call.events if event['event'] == 'note']
-    need(any('somebody undefined' in note for note in notes), 'nothing was said of it:', notes)
+    need(any('a user undefined' in note for note in notes), 'nothing was said of it:', notes)
     need('Persistent:     yes' in lab.virsh(move.dest, 'dominfo', 'g'), 'it is not persistent')
 
 

@@ -55,14 +55,14 @@ gboolean vmig_step_activate(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GErro
     if (!end_source(m, error) || !vmig_ours_require(m, VMIG_DEST, error) || !vmig_host_run(m, VMIG_DEST, &run, error))
         return FALSE;
     if (run == VMIG_RUN_ABSENT || run == VMIG_RUN_SHUTOFF)
-        vmig_machine_note(m, "the guest that arrived went off on the destination; its disks are completed there, and "
+        vmig_machine_note(m, "the guest stopped after its arrival on the destination; its disks are completed there, "
                              "then it can be started (virsh start)");
     if (run != VMIG_RUN_PAUSED || m->job->was_paused)
         return vmig_fault("activate.resumed", error);
     /* The guest comes first: a commit that cannot start now is started in COMMIT. With merge "mirror" there is nothing
      * to commit: the guest is on its complete base copies. */
     if (!vmig_job_merges_by_mirror(m->job) && !vmig_commit_start(m, VMIG_DEST, &late))
-        vmig_machine_note(m, "the commit could not start on the paused guest: %s", late->message);
+        vmig_machine_note(m, "cannot start the commit while the guest is paused: %s", late->message);
     /* libvirt's definition on the destination must survive a power loss too. Syncing it after the resume keeps it out
      * of the downtime. */
     return resume_guest(m, error) && vmig_fault("activate.resumed", error) &&

@@ -55,7 +55,7 @@ static gboolean start_early(VmigMachine *m, GError **error)
         return FALSE;
     if (!started)
         return TRUE;
-    vmig_machine_note(m, "%s: the host was booted, and '%s', which starts with it, runs again",
+    vmig_machine_note(m, "%s: the host was rebooted; '%s', which has autostart, was started again",
                       m->env->source.hypervisor->host, m->job->domain);
     vmig_overlay_hold_disks(m, VMIG_SOURCE);
     return TRUE;
@@ -66,6 +66,5 @@ void vmig_after_boot_start_early(VmigMachine *m)
     g_autoptr(GError) error = NULL;
 
     if (may_start_early(m) && !start_early(m, &error))
-        vmig_machine_note(m, "'%s' starts with its host, but cannot be started yet: %s", m->job->domain,
-                          error->message);
+        vmig_machine_note(m, "'%s' has autostart, but cannot be started yet: %s", m->job->domain, error->message);
 }

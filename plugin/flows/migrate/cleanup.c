@@ -120,9 +120,8 @@ gboolean vmig_cleanup_end_source(VmigMachine *m, GError **error)
 static gboolean clean_source(VmigMachine *m, GError **error)
 {
     if (m->peer_forgot) {
-        vmig_machine_note(m,
-                          "the source has forgotten the job: what the job left there stays; vmig-snap doctor on that "
-                          "host lists it");
+        vmig_machine_note(m, "the source has no record of the job: the job's files there are kept; vmig-snap doctor on "
+                             "the source lists them");
         return TRUE;
     }
     if (!vmig_cleanup_end_source(m, error) || !vmig_fault("cleanup.undefined", error) || !remove_source_files(m, error))
@@ -136,9 +135,9 @@ static gboolean source_answers(VmigMachine *m, GError **error)
 {
     if (m->job->source_clean || vmig_host_at(m, VMIG_SOURCE, NULL) != NULL)
         return TRUE;
-    return vmig_fail(error, VMIG_ERROR_PARKED, "Bring the source back, then vmig-snap resume on either host.",
-                     "'%s' and every snapshot are complete on the destination; the source does not answer, so what the "
-                     "job left there is not removed yet",
+    return vmig_fail(error, VMIG_ERROR_PARKED, "Bring the source back, then run vmig-snap resume on either host.",
+                     "'%s' is complete on the destination, with every snapshot; the source does not answer, so the "
+                     "job's files there were not removed yet",
                      m->job->domain);
 }
 
@@ -155,7 +154,7 @@ static gboolean give_up_verifying(VmigMachine *m, GError **error)
 {
     m->job->options.verify = FALSE;
     m->job->options.keep_source = TRUE;
-    vmig_machine_note(m, "by the operator's word it ends without the verification; the source's images are kept");
+    vmig_machine_note(m, "the job ends without the verification, as the operator stated; the source's images are kept");
     return vmig_machine_save(m, error);
 }
 
@@ -188,8 +187,8 @@ static gboolean verify(VmigMachine *m, GError **error)
         vmig_machine_note(m, "%s", (const char *)verdict->notes->pdata[i]);
     if (!vmig_verdict_to_error(verdict, m->job, &why) && !g_error_matches(why, VMIG_ERROR, VMIG_ERROR_NOT_REVERTABLE)) {
         vmig_error_set_hint(why,
-                            "Nothing is removed. vmig-snap verify --job %s shows it all; vmig-snap resume "
-                            "verifies again, with --without-verify it ends without.",
+                            "No file was removed. vmig-snap verify --job %s lists the differences; vmig-snap resume "
+                            "verifies again, and with --without-verify ends the job without it.",
                             m->job->id);
         g_propagate_error(error, g_steal_pointer(&why));
         return FALSE;

@@ -29,13 +29,13 @@ static gboolean fail_no_space(VmigMachine *m, const VmigHost *host, const VmigDi
 
     vmig_room_note_full(m, room);
     vmig_fail(error, VMIG_ERROR_NO_SPACE, NULL,
-              "%s: there is no room for the commit of disk %s in %s: %s are free, it may need %s (%" G_GUINT64_FORMAT
+              "%s: not enough space for the commit of disk %s in %s: %s are free, it may need %s (%" G_GUINT64_FORMAT
               " bytes)",
               host->hypervisor->host, disk->target, room->folder, free, needed, room->needed);
     if (error != NULL && *error != NULL)
         vmig_error_set_hint(*error,
-                            "Make room in %s on %s. While a process works on the job it goes on by itself; else "
-                            "vmig-snap resume.",
+                            "Free space in %s on %s. A process that works on the job then continues by itself; "
+                            "otherwise run vmig-snap resume.",
                             room->folder, host->hypervisor->host);
     return FALSE;
 }
@@ -59,19 +59,20 @@ gboolean vmig_commit_ended(VmigMachine *m, VmigRole role, const VmigDisk *disk, 
     const char *name = host->hypervisor->host;
     VmigBlockEnd end = await_end(m, host->hypervisor, disk);
     if (end == VMIG_BLOCK_END_CANCELLED || end == VMIG_BLOCK_END_COMPLETED)
-        return vmig_fail(error, VMIG_ERROR_JOB_CANCELLED, "The disk needs its commit: let it run.",
-                         "%s: somebody cancelled the commit of disk %s (virsh blockjob --abort)", name, disk->target);
+        return vmig_fail(error, VMIG_ERROR_JOB_CANCELLED, "Do not cancel it: the disk needs the commit.",
+                         "%s: a user cancelled the commit of disk %s (virsh blockjob --abort)", name, disk->target);
     g_autoptr(VmigRoom) room = vmig_room_ask(m, role, error);
     if (room == NULL)
         return FALSE;
     if (room->free < MIN(room->needed, FULL_BELOW))
         return fail_no_space(m, host, disk, room, error);
     if (end == VMIG_BLOCK_END_FAILED)
-        return vmig_fail(error, VMIG_ERROR_IO, "Look at the host's kernel log and at the storage.",
-                         "%s: the commit of disk %s into %s failed: an I/O error", name, disk->target,
+        return vmig_fail(error, VMIG_ERROR_IO, "Check the host's kernel log and the storage.",
+                         "%s: the commit of disk %s into %s failed with an I/O error", name, disk->target,
                          vmig_file_path(vmig_disk_base(disk), role));
     return vmig_fail(error, VMIG_ERROR_JOB_LOST, NULL,
-                     "%s: the commit of disk %s is gone before it was done, and nobody saw it end", name, disk->target);
+                     "%s: the commit of disk %s disappeared before it was complete, and libvirt reported no end of it",
+                     name, disk->target);
 }
 
 /* On a full file system QEMU may refuse to start the next commit ("Need a root block node") while it still has the

@@ -40,11 +40,11 @@ static gboolean lies_on_base(VmigMachine *m, VmigHost *host, VmigRole role, cons
     const VmigImageFacts *below = chain->len > 1 ? chain->pdata[1] : NULL;
     if (below != NULL && g_strcmp0(below->path, vmig_file_path(vmig_disk_base(disk), role)) == 0)
         return TRUE;
-    return vmig_fail(error, VMIG_ERROR_INTERFERENCE,
-                     "All files are kept. Put the chain in order by hand (qemu-img info --backing-chain), then "
-                     "vmig-snap resume.",
-                     "'%s' is off, and the overlay %s lies on '%s', which is none of the job's", m->job->domain,
-                     vmig_disk_overlay(disk, role), below != NULL ? below->path : "nothing");
+    return vmig_fail(
+        error, VMIG_ERROR_INTERFERENCE,
+        "All files are kept. Correct the chain by hand (qemu-img info --backing-chain), then run vmig-snap resume.",
+        "'%s' is off, and the overlay %s has the backing file '%s', which does not belong to the job", m->job->domain,
+        vmig_disk_overlay(disk, role), below != NULL ? below->path : "nothing");
 }
 
 /* A definition that names neither the overlay nor the base may have a foreign layer on top. */
@@ -102,7 +102,7 @@ gboolean vmig_commit_start_again(VmigMachine *m, VmigRole role, GError **error)
          * have failed to save it. */
         if (!vmig_machine_save(m, error) || !host->hypervisor->ops->start(host->hypervisor, m->job->uuid, error))
             return FALSE;
-        vmig_machine_note(m, "%s: the guest's QEMU had died; its disks are complete, and it is started again",
+        vmig_machine_note(m, "%s: the guest's QEMU had died; its disks are complete, and it was started again",
                           host->hypervisor->host);
     }
     m->job->start_again = FALSE;
@@ -153,7 +153,7 @@ gboolean vmig_commit_define_again(VmigMachine *m, VmigRole role, GError **error)
     const char *xml = role == VMIG_DEST ? m->job->dest_persistent_xml : NULL;
 
     if (xml == NULL)
-        return vmig_fail(error, VMIG_ERROR_GUEST_GONE, NULL, "'%s' is not defined any more", m->job->domain);
+        return vmig_fail(error, VMIG_ERROR_GUEST_GONE, NULL, "'%s' is no longer defined", m->job->domain);
     return host != NULL && host->hypervisor->ops->define(host->hypervisor, xml, error);
 }
 
@@ -174,13 +174,12 @@ static gboolean overlay_exists(VmigMachine *m, VmigHost *source, gboolean *exist
  * operator can decide. The guest may be off later, so the journal keeps what was seen. */
 static gboolean fail_diverged(VmigMachine *m, GError **error)
 {
-    return vmig_fail(
-        error, VMIG_ERROR_INTERFERENCE,
-        "The overlays are kept. Decide which state of the disks counts; then remove the overlays by hand "
-        "and run vmig-snap resume.",
-        "'%s' ran on its bases, or they were changed, although its last writes are in the overlays: somebody "
-        "reverted it, or it was started by a definition older than a power loss",
-        m->job->domain);
+    return vmig_fail(error, VMIG_ERROR_INTERFERENCE,
+                     "The overlays are kept. Decide which state of the disks counts; then remove the overlays by hand "
+                     "and run vmig-snap resume.",
+                     "'%s' ran on its bases, or they were changed, although its last writes are in the overlays: a "
+                     "user reverted it, or it was started from a definition older than a power loss",
+                     m->job->domain);
 }
 
 static gboolean back_work_live(VmigMachine *m, gboolean exists, VmigBackWork *ret, GError **error)
@@ -231,7 +230,8 @@ static gboolean require_defined_on_overlays(VmigMachine *m, GError **error)
         const VmigDisk *disk = m->job->disks->pdata[i];
         if (vmig_host_chain_in(persistent, disk, VMIG_SOURCE) != VMIG_CHAIN_BASE)
             continue;
-        vmig_machine_note(m, "the definition of disk %s names its base, and nobody of us wrote that", disk->target);
+        vmig_machine_note(m, "the definition of disk %s names its base, and vmig-snap did not write that",
+                          disk->target);
         return vmig_host_note_diverged(m, error);
     }
     return TRUE;
@@ -268,8 +268,8 @@ gboolean vmig_commit_back_work(VmigMachine *m, VmigBackWork *ret, GError **error
     if (m->job->pivoted)
         return TRUE;
     if (run == VMIG_RUN_ABSENT || run == VMIG_RUN_CRASHED)
-        return vmig_fail(error, VMIG_ERROR_GUEST_GONE, "Define it again (virsh define), then vmig-snap resume.",
-                         "'%s' is gone from the source", m->job->domain);
+        return vmig_fail(error, VMIG_ERROR_GUEST_GONE, "Define it again (virsh define), then run vmig-snap resume.",
+                         "'%s' is no longer defined on the source", m->job->domain);
     if (run != VMIG_RUN_SHUTOFF)
         return back_work_live(m, exists, ret, error);
     gboolean out = FALSE;

@@ -24,7 +24,7 @@ static gboolean wait_in_step(VmigMachine *m, VmigRole role, GError **error)
             return TRUE;
         vmig_machine_wait(m, POLL);
     }
-    return vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "the commit is not in step with the suspended guest");
+    return vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "the commit does not become ready while the guest is suspended");
 }
 
 /* Both definitions must name the bases: the live one, and the persistent one that a start after a crash would use. */
@@ -132,7 +132,7 @@ static gboolean pivot(VmigMachine *m, VmigRole role, GError **error)
         return vmig_truth_end_orphan(m, role, error) &&
                (m->job->pivoted ? vmig_commit_start_again(m, role, error) : vmig_commit_offline(m, role, error));
     if (run == VMIG_RUN_ABSENT)
-        return vmig_fail(error, VMIG_ERROR_JOB_LOST, NULL, "'%s' is not defined any more", m->job->domain);
+        return vmig_fail(error, VMIG_ERROR_JOB_LOST, NULL, "'%s' is no longer defined", m->job->domain);
     vmig_host_note_checkpoints(m, role);
     /* This is the last check of the overlays before they are abandoned. */
     gboolean done = suspend(m, role, &why) && (!again || is_as_believed(m, role, &why)) &&

@@ -100,8 +100,8 @@ static void tell_starved(VmigMachine *m, const VmigHost *host, const VmigRoom *r
     g_autofree char *needed = vmig_amount_format(room->needed);
 
     vmig_machine_note(m,
-                      "%s: the guest is paused, because %s is full: %s are free, the job may need %s; it goes on by "
-                      "itself when there is room",
+                      "%s: the guest is paused, because %s is full: %s are free, the job may need %s; it is resumed "
+                      "when there is enough space",
                       host->hypervisor->host, room->folder, free, needed);
 }
 
@@ -110,8 +110,8 @@ static void tell_io_error(VmigMachine *m, VmigHost *host)
     g_autofree char *domain = vmig_shell_domain(m->job->domain, m->job->uuid);
 
     vmig_machine_note(m,
-                      "%s: the guest is paused on an I/O error of a disk (virsh domblkerror %s): it is not resumed "
-                      "before somebody does",
+                      "%s: the guest is paused on an I/O error of a disk (virsh domblkerror %s): the job does not "
+                      "resume it, a user must",
                       host->hypervisor->host, domain);
 }
 
@@ -152,7 +152,7 @@ static gboolean relieve(VmigMachine *m, VmigRole role, gboolean *waits, GError *
     if (!vmig_ours_require_no_stranger(m, role, error) ||
         !host->hypervisor->ops->resume(host->hypervisor, m->job->uuid, error))
         return FALSE;
-    vmig_machine_note(m, "%s: there is room again: the guest goes on", host->hypervisor->host);
+    vmig_machine_note(m, "%s: enough space is free again: the guest was resumed", host->hypervisor->host);
     /* If the guest pauses again, only more free space than now counts as room. */
     vmig_room_note_full(m, room);
     m->full_again = TRUE;
@@ -177,8 +177,8 @@ gboolean vmig_room_require_relief(VmigMachine *m, VmigRole role, GError **error)
     if (host == NULL || !relieve(m, role, &waits, error))
         return FALSE;
     return !waits || vmig_fail(error, VMIG_ERROR_NO_SPACE,
-                               "Make room there, then vmig-snap resume; or end the guest (virsh destroy).",
-                               "%s: all that is left to do for '%s' is to let it go on: it is paused, because the file "
+                               "Free space there, then run vmig-snap resume; or destroy the guest (virsh destroy).",
+                               "%s: cannot resume '%s', the last step of the job: it is paused, because the file "
                                "system of its disks is full",
                                host->hypervisor->host, m->job->domain);
 }
@@ -224,7 +224,7 @@ void vmig_room_await_retry(VmigMachine *m, const GError *why, gint64 until)
         if (vmig_state_is(vmig_job_state(m->job), VMIG_STATE_DECIDES) && g_atomic_int_get(&m->cancelled))
             return;
         if (is_asked(m)) {
-            vmig_machine_note(m, "somebody asked to try at once");
+            vmig_machine_note(m, "a user asked for an immediate retry");
             return;
         }
         /* Query the room before the guest is resumed: resuming it restarts the count of room from there. */
@@ -232,7 +232,7 @@ void vmig_room_await_retry(VmigMachine *m, const GError *why, gint64 until)
         if (space)
             vmig_room_relieve(m, role);
         if (there) {
-            vmig_machine_note(m, "there is room again");
+            vmig_machine_note(m, "enough space is free again");
             return;
         }
         gint64 rest = until - vmig_machine_now(m);

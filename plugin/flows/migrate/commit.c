@@ -42,8 +42,9 @@ static gboolean start_disk(VmigMachine *m, VmigRole role, VmigDisk *disk, const 
     if (chain == VMIG_CHAIN_BASE)
         return TRUE;
     if (chain == VMIG_CHAIN_OTHER)
-        return vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL, "%s: disk %s is on a chain that nobody of us made",
-                         host->hypervisor->host, disk->target);
+        return vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL,
+                         "%s: disk %s: the backing chain was changed outside vmig-snap", host->hypervisor->host,
+                         disk->target);
     if (!host->hypervisor->ops->block_job(host->hypervisor, m->job->uuid, disk->target,
                                           vmig_domain_xml_disk(live, disk->target), &job, error))
         return FALSE;
@@ -57,7 +58,7 @@ static gboolean start_disk(VmigMachine *m, VmigRole role, VmigDisk *disk, const 
         if (!vmig_overlay_release_disk(m, role, disk, error))
             return FALSE;
     } else if (job.kind != VMIG_BLOCK_JOB_NONE)
-        return vmig_fail(error, VMIG_ERROR_BLOCK_JOB, "End it (virsh blockjob --abort), then vmig-snap resume.",
+        return vmig_fail(error, VMIG_ERROR_BLOCK_JOB, "End it (virsh blockjob --abort), then run vmig-snap resume.",
                          "%s: disk %s has another block job", host->hypervisor->host, disk->target);
     return host->hypervisor->ops->block_commit(host->hypervisor, m->job->uuid, disk->target,
                                                vmig_domain_file_name(vmig_disk_base(disk), role),
@@ -141,7 +142,7 @@ static gboolean hurry(VmigMachine *m, VmigRole role, Pace *pace, GError **error)
     if (host == NULL || pace->hurried || (now - pace->moved < STALL_LIMIT / 2 && now - pace->shrunk < SLOW_LIMIT))
         return host != NULL;
     pace->hurried = TRUE;
-    vmig_machine_note(m, "the commit does not get ahead of the guest's writes: it goes without a limit now");
+    vmig_machine_note(m, "the commit does not catch up with the guest's writes: its limit is removed");
     for (guint i = 0; i < m->job->disks->len; i++) {
         const VmigDisk *disk = m->job->disks->pdata[i];
         VmigBlockJob job;
@@ -167,7 +168,7 @@ static gboolean keep_pace(VmigMachine *m, Pace *pace, const Look *now, gboolean 
     pace->done = now->done;
     pace->least = MIN(pace->least, now->left);
     if (time - pace->moved > STALL_LIMIT)
-        return vmig_fail(error, VMIG_ERROR_STALLED, "Look at the storage; the guest runs on.",
+        return vmig_fail(error, VMIG_ERROR_STALLED, "Check the storage; the guest continues to run.",
                          "the commit made no progress for %d s", (int)(STALL_LIMIT / G_USEC_PER_SEC));
     if (time - pace->shrunk <= CONVERGE_LIMIT)
         return TRUE;
@@ -175,8 +176,9 @@ static gboolean keep_pace(VmigMachine *m, Pace *pace, const Look *now, gboolean 
     if (*enough)
         return TRUE;
     g_autofree char *left = vmig_amount_format(now->left);
-    return vmig_fail(error, VMIG_ERROR_STALLED, "Let the guest write less for a while.",
-                     "the guest writes faster than the commit copies: %s are left, and it does not become less", left);
+    return vmig_fail(error, VMIG_ERROR_STALLED, "Reduce the guest's writes for a while.",
+                     "the guest writes faster than the commit copies: %s are left, and the amount does not decrease",
+                     left);
 }
 
 static gboolean wait_ready(VmigMachine *m, VmigRole role, GError **error)
@@ -226,7 +228,7 @@ static gboolean commit(VmigMachine *m, VmigRole role, GError **error)
     if (run == VMIG_RUN_SHUTOFF || run == VMIG_RUN_ABSENT)
         return vmig_commit_offline(m, role, error);
     if (run == VMIG_RUN_CRASHED)
-        return vmig_fail(error, VMIG_ERROR_GUEST_GONE, NULL, "'%s' is gone", m->job->domain);
+        return vmig_fail(error, VMIG_ERROR_GUEST_GONE, NULL, "'%s' no longer exists", m->job->domain);
     /* The guest arrived on its base copies: there is nothing to commit. */
     if (role == VMIG_DEST && vmig_job_merges_by_mirror(m->job))
         return vmig_host_require_on_bases(m, role, error);

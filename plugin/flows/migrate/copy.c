@@ -165,8 +165,8 @@ static gboolean start_receivers(Copying *s, GError **error)
         if (!start_receiver(m, copy, error))
             return FALSE;
         if (!copy->task.fresh)
-            vmig_machine_note(m, "disk %s: %s goes on from what the destination has of it", copy->target,
-                              copy->file->source);
+            vmig_machine_note(m, "disk %s: the copy of %s continues from the data that the destination already has",
+                              copy->target, copy->file->source);
     }
     return vmig_fault("copy.receiving", error);
 }
@@ -212,10 +212,10 @@ static gboolean refuse_part(VmigMachine *m, const BaseCopy *copy, GError **error
 {
     g_autoptr(GError) why = NULL;
 
-    if (!vmig_node_remove(m->env->dest.node, m->job, copy->file->part, "its content is not what was sent", &why))
-        vmig_machine_note(m, "%s could not be removed: %s", copy->file->part, why->message);
-    return vmig_fail(error, VMIG_ERROR_HASH_MISMATCH, "Check memory, disks and network of both hosts.",
-                     "disk %s: the copy of %s differs from what was read", copy->target, copy->file->source);
+    if (!vmig_node_remove(m->env->dest.node, m->job, copy->file->part, "its content differs from what was sent", &why))
+        vmig_machine_note(m, "cannot remove %s: %s", copy->file->part, why->message);
+    return vmig_fail(error, VMIG_ERROR_HASH_MISMATCH, "Check the memory, the disks and the network of both hosts.",
+                     "disk %s: the copy of %s differs from the data that was read", copy->target, copy->file->source);
 }
 
 static gboolean prove(VmigMachine *m, BaseCopy *copy, GError **error)
@@ -278,7 +278,7 @@ static gboolean doubt_dirty(VmigMachine *m, GError **error)
             continue;
         if (!vmig_node_unplace(m->env->dest.node, m->job, file, error) || !vmig_fault("copy.unplaced", error))
             return FALSE;
-        vmig_machine_note(m, "disk %s: a migration that failed may have written into %s: it is made equal to %s again",
+        vmig_machine_note(m, "disk %s: a failed migration may have written to %s: it is made equal to %s again",
                           disk->target, file->dest, file->source);
         g_clear_pointer(&file->hash, g_free);
         file->placed = file->dirty = FALSE;
@@ -302,8 +302,8 @@ gboolean vmig_copy_note_written(VmigMachine *m, GError **error)
         for (guint k = 0; k < disk->files->len; k++) {
             VmigFile *file = disk->files->pdata[k];
             if (file->hash == NULL || !file->placed || file->dirty)
-                return vmig_fail(error, VMIG_ERROR_STATE, NULL, "disk %s: the copy of %s is not proven", disk->target,
-                                 file->source);
+                return vmig_fail(error, VMIG_ERROR_STATE, NULL, "disk %s: the copy of %s was not verified",
+                                 disk->target, file->source);
             file->dirty = k == 0 && vmig_job_merges_by_mirror(m->job);
         }
     }

@@ -37,22 +37,21 @@ gboolean vmig_host_require_next_start(VmigMachine *m, VmigRole role, GError **er
     for (guint i = 0; i < disks->len; i++) {
         const VmigDomainDisk *now = disks->pdata[i];
         if (is_overlay(m->job, role, now->source))
-            return vmig_fail(error, VMIG_ERROR_INTERFERENCE, "Look at virsh dumpxml --inactive, then vmig-snap resume.",
-                             "%s: the persistent definition of disk %s does not name its base", host->hypervisor->host,
-                             now->target);
+            return vmig_fail(
+                error, VMIG_ERROR_INTERFERENCE, "Check virsh dumpxml --inactive, then run vmig-snap resume.",
+                "%s: the persistent definition of disk %s does not name its base", host->hypervisor->host, now->target);
     }
     for (guint i = 0; i < m->job->disks->len; i++) {
         const VmigDisk *disk = m->job->disks->pdata[i];
         const VmigDomainDisk *now = vmig_domain_xml_disk(xml, disk->target);
         if (now == NULL || !vmig_domain_names_file(now->source, vmig_disk_base(disk), role))
-            vmig_machine_note(
-                m,
-                "%s: the definition of disk %s for the next start was changed meanwhile: it names %s, and "
-                "stays so",
-                host->hypervisor->host, disk->target,
-                now == NULL                ? "none"
-                : now->source_text != NULL ? now->source_text
-                                           : "nothing");
+            vmig_machine_note(m,
+                              "%s: the definition of disk %s for the next start was changed during the job: it names "
+                              "%s, and is not changed back",
+                              host->hypervisor->host, disk->target,
+                              now == NULL                ? "none"
+                              : now->source_text != NULL ? now->source_text
+                                                         : "nothing");
     }
     return TRUE;
 }
@@ -85,9 +84,9 @@ gboolean vmig_host_stands_apart(VmigMachine *m, VmigRole role, const VmigDisk *d
     gboolean apart = chain != NULL;
     for (guint i = 0; apart && i < chain->len; i++)
         apart = !is_on_ours(m, role, ((const VmigImageFacts *)chain->pdata[i])->path);
-    return apart || vmig_fail(error, VMIG_ERROR_INTERFERENCE,
-                              "Merge that layer (qemu-img commit), define the disk on its overlay, then vmig-snap "
-                              "resume.",
-                              "'%s' is off, and the definition of disk %s names a file that is none of the job's",
-                              m->job->domain, disk->target);
+    return apart ||
+           vmig_fail(error, VMIG_ERROR_INTERFERENCE,
+                     "Merge that layer (qemu-img commit), define the disk on its overlay, then run vmig-snap resume.",
+                     "'%s' is off, and the definition of disk %s names a file that does not belong to the job",
+                     m->job->domain, disk->target);
 }

@@ -17,8 +17,7 @@ static gboolean still_as_planned(VmigMachine *m, GError **error)
     if (!hv->ops->find(hv, m->job->uuid, &info, error))
         return FALSE;
     if (info == NULL || (info->run != VMIG_RUN_RUNNING && info->run != VMIG_RUN_PAUSED))
-        return vmig_fail(error, VMIG_ERROR_GUEST_GONE, NULL, "%s: '%s' is not running any more", hv->host,
-                         m->job->domain);
+        return vmig_fail(error, VMIG_ERROR_GUEST_GONE, NULL, "%s: '%s' is no longer running", hv->host, m->job->domain);
     if (!vmig_host_require_chain(m, VMIG_SOURCE, VMIG_CHAIN_BASE, error) ||
         !hv->ops->snapshots(hv, m->job->uuid, &snapshots, error))
         return FALSE;

@@ -38,10 +38,10 @@ typedef struct {
  * there. */
 static void note_slow(VmigMachine *m, const char *why)
 {
-    g_autofree char *text = g_strdup_printf(
-        "%s: the guard cannot come before other processes (SCHED_FIFO: %s). Allow it: a unit that runs vmig-snap must "
-        "not have RestrictRealtime=yes, and root needs CAP_SYS_NICE",
-        m->job->source_host, why);
+    g_autofree char *text =
+        g_strdup_printf("%s: the guard cannot run with real-time priority (SCHED_FIFO: %s). To allow it, a unit that "
+                        "runs vmig-snap must not have RestrictRealtime=yes, and root needs CAP_SYS_NICE",
+                        m->job->source_host, why);
 
     vmig_journal_note(m->journal, m->job->id, text, NULL);
     vmig_machine_note(m, "%s", text);
@@ -111,7 +111,8 @@ static gboolean begin(VmigMachine *m, GError **error)
         .tls = g_strcmp0(options->transport, "tls") == 0,
     };
     if (m->token_tried || vmig_job_token_is_dest(m->job))
-        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the guest was given away already: it is not migrated again");
+        return vmig_fail(error, VMIG_ERROR_STATE, NULL,
+                         "the guest already belongs to the destination: it is not migrated again");
     hv->ops->migrate_end(hv, NULL); /* the call of an earlier try, if there was one */
     if (!vmig_resolve_remove_arrived(m, error) || !vmig_ours_require_none(m, VMIG_DEST, error) ||
         !forget_revoked(m, error) || !vmig_copy_prove_again(m, error) || !vmig_prepare_fresh_overlays(m, error) ||
@@ -262,7 +263,7 @@ static gboolean watch_once(VmigMachine *m, Watch *w, gboolean *running, GError *
         w->verified = TRUE;
     }
     if (w->deadline > 0 && vmig_machine_now(m) > w->deadline && !w->arrived)
-        return vmig_fail(error, VMIG_ERROR_TIMEOUT, "Give it longer with --timeout, or try --auto-converge.",
+        return vmig_fail(error, VMIG_ERROR_TIMEOUT, "Increase --timeout, or try --auto-converge.",
                          "the migration took longer than --timeout allows");
     return TRUE;
 }
@@ -309,7 +310,7 @@ static gboolean watch(VmigMachine *m, Watch *w, GError **error)
         g_propagate_error(error, g_steal_pointer(&verdict));
         return FALSE;
     }
-    return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the migration ended, yet the guest is not on the destination");
+    return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the migration ended, but the guest is not on the destination");
 }
 
 /* Until the token is transferred, a failure leads back: the source runs again, and its holds are restored before a
@@ -387,16 +388,16 @@ static gboolean fail_waiting(VmigMachine *m, GError **error)
     gboolean dest = m->seen.dest == VMIG_SEEN_UNREACHABLE;
     g_autofree char *both = g_strdup_printf("%s and %s do not answer", m->job->source_host, m->job->dest_host);
     g_autofree char *one = g_strdup_printf("%s does not answer", source ? m->job->source_host : m->job->dest_host);
-    const char *who = source && dest ? both : source || dest ? one : "the guest is still on its way";
+    const char *who = source && dest ? both : source || dest ? one : "the guest is still being transferred";
 
     if (!m->job->migration_begun)
-        return vmig_fail(error, VMIG_ERROR_CONNECTION, "Bring the host back, then vmig-snap resume.",
-                         "the job goes back, but %s; the migration had not begun: the guest is on %s", who,
+        return vmig_fail(error, VMIG_ERROR_CONNECTION, "Bring the host back, then run vmig-snap resume.",
+                         "the job is rolled back, but %s; the migration had not begun: the guest is on %s", who,
                          m->job->source_host);
     return vmig_fail(error, VMIG_ERROR_CONNECTION,
-                     "Bring both hosts back, then vmig-snap resume. If the source is gone for good and surely off: "
-                     "vmig-snap resume --source-is-fenced HOST.",
-                     "the migration broke and %s, so nobody can tell who has the guest", who);
+                     "Bring both hosts back, then run vmig-snap resume. If the source is off for good: vmig-snap "
+                     "resume --source-is-fenced HOST.",
+                     "the migration failed and %s, so it is unknown which host has the guest", who);
 }
 
 gboolean vmig_step_uncertain(VmigMachine *m, VmigState *next, GError **error)
@@ -430,8 +431,8 @@ gboolean vmig_step_uncertain(VmigMachine *m, VmigState *next, GError **error)
     case VMIG_DECIDE_ALARM:
         return vmig_fail(
             error, VMIG_ERROR_STATE,
-            "Do not start or resume the guest anywhere; look at both hosts (virsh list, vmig-snap status).",
-            "the guest's state on both hosts is one that must not be: nothing was done, every file is kept");
+            "Do not start or resume the guest on any host; check both hosts (virsh list, vmig-snap status).",
+            "the guest's state on the two hosts is contradictory: no change was made, every file is kept");
     case VMIG_DECIDE_ADOPT:
     case VMIG_DECIDE_WAIT:
     default:

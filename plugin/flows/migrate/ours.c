@@ -86,13 +86,13 @@ gboolean vmig_ours_look(VmigMachine *m, VmigRole role, VmigWhose *ret, GError **
 static gboolean fail_unmarked(VmigMachine *m, const char *host, GError **error)
 {
     vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL,
-              "%s: '%s' is on the files of this job, but its definition has lost the job's mark. It is left alone",
+              "%s: '%s' uses the files of this job, but its definition has lost the job's marker. It is not touched",
               host, m->job->domain);
     if (error != NULL && *error != NULL)
         vmig_error_set_hint(*error,
-                            "If it is the guest of this job, put the mark back: virsh metadata %s " VMIG_METADATA_URI
-                            " --key " VMIG_METADATA_KEY " --set '<operation job=\"%s\"/>' --current; then vmig-snap "
-                            "resume.",
+                            "If it is the guest of this job, restore the marker: virsh metadata %s " VMIG_METADATA_URI
+                            " --key " VMIG_METADATA_KEY
+                            " --set '<operation job=\"%s\"/>' --current; then run vmig-snap resume.",
                             m->job->uuid, m->job->id);
     return FALSE;
 }
@@ -106,12 +106,12 @@ gboolean vmig_ours_fail(VmigMachine *m, VmigRole role, GError **error)
         return fail_unmarked(m, host, error);
     vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL,
               "%s: the domain with the UUID of '%s' is not the guest of this job: it was defined or restored there "
-              "meanwhile. It is left alone",
+              "during the job. It is not touched",
               host, m->job->domain);
     if (error != NULL && *error != NULL)
         vmig_error_set_hint(*error,
-                            "Look at it: virsh dumpxml %s. Give it another UUID, or undefine it where it is not "
-                            "needed; then vmig-snap resume.",
+                            "Check it: virsh dumpxml %s. Give it another UUID, or undefine it if it is not needed; "
+                            "then run vmig-snap resume.",
                             m->job->uuid);
     return FALSE;
 }

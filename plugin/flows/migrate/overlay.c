@@ -80,8 +80,8 @@ static gboolean start_hold(VmigMachine *m, VmigRole role, VmigDisk *disk, GError
     if (job.kind == VMIG_BLOCK_JOB_COPY)
         return TRUE;
     if (job.kind != VMIG_BLOCK_JOB_NONE)
-        return vmig_fail(error, VMIG_ERROR_INTERFERENCE, "End that job (virsh blockjob --abort), then try again.",
-                         "somebody started a block job on disk %s", disk->target);
+        return vmig_fail(error, VMIG_ERROR_INTERFERENCE, "End that block job (virsh blockjob --abort), then try again.",
+                         "another process started a block job on disk %s", disk->target);
     const char *path = hold_path(disk, role);
     g_autofree char *xml = vmig_block_copy_xml(path);
     return vmig_node_remove(host->node, m->job, path, "left by an earlier try", error) &&
@@ -123,7 +123,7 @@ void vmig_overlay_hold_disks(VmigMachine *m, VmigRole role)
         VmigDisk *disk = m->job->disks->pdata[i];
         g_autoptr(GError) error = NULL;
         if (!hold_disk(m, role, disk, &error))
-            vmig_machine_note(m, "until the next try nothing keeps others off disk %s: %s", disk->target,
+            vmig_machine_note(m, "until the next try disk %s is not protected from other operations: %s", disk->target,
                               error->message);
     }
 }
@@ -166,8 +166,8 @@ static gboolean freeze_bases(VmigMachine *m, GError **error)
             if (!vmig_node_locks(node, file->source, &locks, error))
                 return FALSE;
             if (locks.writer)
-                return vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL, "somebody still writes to the frozen base %s",
-                                 file->source);
+                return vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL,
+                                 "another process still writes to the frozen base %s", file->source);
             g_ptr_array_add(paths, file->source);
         }
     }
@@ -183,12 +183,13 @@ gboolean vmig_overlay_hold(VmigMachine *m, GError **error)
     if (source == NULL || !source->hypervisor->ops->find(source->hypervisor, m->job->uuid, &info, error))
         return FALSE;
     if (info == NULL || info->run == VMIG_RUN_SHUTOFF || info->run == VMIG_RUN_CRASHED)
-        return vmig_fail(error, VMIG_ERROR_GUEST_GONE, NULL, "'%s' does not run any more", m->job->domain);
+        return vmig_fail(error, VMIG_ERROR_GUEST_GONE, NULL, "'%s' is no longer running", m->job->domain);
     /* libvirt does not refuse a new checkpoint. Its bitmap is in the overlay, and libvirt's metadata of it would stay
      * behind. */
     if (info->checkpoints > 0)
-        return vmig_fail(error, VMIG_ERROR_INTERFERENCE, "Delete it (virsh checkpoint-delete), then migrate again.",
-                         "somebody made a checkpoint of '%s'", m->job->domain);
+        return vmig_fail(error, VMIG_ERROR_INTERFERENCE,
+                         "Delete the checkpoint (virsh checkpoint-delete), then migrate again.",
+                         "a user created a checkpoint of '%s'", m->job->domain);
     return vmig_overlay_hold_all(m, error) && vmig_fault("overlay.held", error) && freeze_bases(m, error);
 }
 

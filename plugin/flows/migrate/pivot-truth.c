@@ -7,17 +7,17 @@
 static gboolean fail_orphan(VmigMachine *m, const VmigHost *host, const VmigOrphanFacts *orphan, GError **error)
 {
     const char *why = orphan->why != NULL                       ? orphan->why
-                      : g_strcmp0(orphan->kind, "running") == 0 ? "its CPUs run"
+                      : g_strcmp0(orphan->kind, "running") == 0 ? "its CPUs are running"
                                                                 : "the job did not suspend it";
 
     vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL,
-              "%s: libvirt says that '%s' is off, but its QEMU, process %" G_GINT64_FORMAT
-              ", lives and has the disks open. It is not ended, because %s",
+              "%s: libvirt reports that '%s' is off, but its QEMU, process %" G_GINT64_FORMAT
+              ", still runs and has the disks open. It is not ended, because %s",
               host->hypervisor->host, m->job->domain, orphan->pid, why);
     if (error != NULL && *error != NULL)
         vmig_error_set_hint(*error,
                             "Shut the guest down from inside, or end the process (kill -TERM %" G_GINT64_FORMAT
-                            "); then vmig-snap resume. Its disks lose nothing by that.",
+                            "); then run vmig-snap resume. No data on its disks is lost by that.",
                             orphan->pid);
     return FALSE;
 }
@@ -43,7 +43,7 @@ gboolean vmig_truth_end_orphan(VmigMachine *m, VmigRole role, GError **error)
         return fail_orphan(m, host, orphan, error);
     vmig_machine_note(m,
                       "%s: libvirt has forgotten '%s', whose QEMU (process %" G_GINT64_FORMAT
-                      ") stands still since the job suspended it: it is ended, and the guest is started again",
+                      ") was suspended by the job and has not run since: it is ended, and the guest is started again",
                       host->hypervisor->host, m->job->domain, orphan->pid);
     if (!note_end(m, error) || !vmig_node_orphan_end(host->node, m->job, error))
         return FALSE;
@@ -94,19 +94,18 @@ static gboolean end_known(VmigMachine *m, VmigHost *host, VmigRole role, const V
         !vmig_ours_require(m, role, error))
         return FALSE;
     if (info == NULL || (info->run != VMIG_RUN_IO_ERROR && !(m->job->suspended && info->run == VMIG_RUN_PAUSED)))
-        return vmig_fail(error, VMIG_ERROR_INTERFERENCE, "Shut the guest down, then vmig-snap resume.",
-                         "%s: disk %s of '%s' is not on the file that libvirt believes", host->hypervisor->host,
+        return vmig_fail(error, VMIG_ERROR_INTERFERENCE, "Shut the guest down, then run vmig-snap resume.",
+                         "%s: disk %s of '%s' is not on the file that libvirt reports", host->hypervisor->host,
                          disk->target, m->job->domain);
-    vmig_machine_note(
-        m,
-        "%s: disk %s of '%s' is not on the file that libvirt believes: the guest, which stands still, is ended and "
-        "started again",
-        host->hypervisor->host, disk->target, m->job->domain);
+    vmig_machine_note(m,
+                      "%s: disk %s of '%s' is not on the file that libvirt reports: the guest, which is paused, is "
+                      "destroyed and started again",
+                      host->hypervisor->host, disk->target, m->job->domain);
     if (!note_end(m, error) || !host->hypervisor->ops->destroy(host->hypervisor, m->job->uuid, info->id, error))
         return FALSE;
     m->job->suspended = FALSE;
     return vmig_machine_save(m, error) &&
-           vmig_fail(error, VMIG_ERROR_JOB_LOST, NULL, "%s: '%s' had to be ended to put its disks together",
+           vmig_fail(error, VMIG_ERROR_JOB_LOST, NULL, "%s: '%s' had to be destroyed to merge its disks",
                      host->hypervisor->host, m->job->domain);
 }
 
@@ -121,8 +120,8 @@ static gboolean ask_disk(VmigMachine *m, VmigRole role, VmigDisk *disk, const Vm
         return FALSE;
     gboolean on_base = g_strcmp0(file, base) == 0;
     if (!on_base && g_strcmp0(file, overlay) != 0)
-        return vmig_fail(error, VMIG_ERROR_INTERFERENCE, "Look at virsh domblklist, then vmig-snap resume.",
-                         "%s: QEMU has disk %s of '%s' on %s, which is none of the job's files", host->hypervisor->host,
+        return vmig_fail(error, VMIG_ERROR_INTERFERENCE, "Check virsh domblklist, then run vmig-snap resume.",
+                         "%s: QEMU has disk %s of '%s' on %s, which does not belong to the job", host->hypervisor->host,
                          disk->target, m->job->domain, file);
     if (on_base != (chain == VMIG_CHAIN_BASE))
         return end_known(m, host, role, disk, error);

@@ -69,8 +69,8 @@ static gboolean check_size(VmigMachine *m, GError **error)
     g_clear_pointer(&m->job->dest_xml, g_free);
     g_clear_pointer(&m->job->dest_persistent_xml, g_free);
     return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, "Make the definition smaller, then run the migration again.",
-                     "cannot hand job %s over: since the plan the definition of '%s' has grown so much that the job's "
-                     "record is larger than %d MiB",
+                     "cannot send job %s to the destination: since the plan the definition of '%s' has grown so much "
+                     "that the job's record is larger than %d MiB",
                      m->job->id, m->job->domain, VMIG_JOB_RECORD_MAX >> 20);
 }
 
@@ -96,7 +96,7 @@ static gboolean check_snapshots(VmigMachine *m, GPtrArray *now, GError **error)
         }
         if (!known)
             return vmig_fail(error, VMIG_ERROR_INTERFERENCE, "Run the command again.",
-                             "snapshot '%s' was made or redefined while the guest was being moved", snapshot->name);
+                             "snapshot '%s' was created or redefined during the job", snapshot->name);
     }
     return TRUE;
 }
@@ -128,5 +128,5 @@ void vmig_prepare_give_back(VmigMachine *m)
     g_autoptr(GError) error = NULL;
 
     if (!vmig_redefine_snapshots(m, VMIG_SOURCE, &error))
-        vmig_machine_note(m, "the source's libvirt does not list the snapshots meanwhile: %s", error->message);
+        vmig_machine_note(m, "the source's libvirt does not list the snapshots at the moment: %s", error->message);
 }

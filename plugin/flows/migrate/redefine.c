@@ -67,8 +67,8 @@ gboolean vmig_redefine_snapshots(VmigMachine *m, VmigRole role, GError **error)
         return FALSE;
     if (vmig_snapshot_tree_equal(m->job->snapshots, after, &difference))
         return TRUE;
-    return vmig_fail(error, VMIG_ERROR_INTERFERENCE, "Look at virsh snapshot-list --tree, then vmig-snap resume.",
-                     "%s: the snapshot tree is not the one that was recorded: %s", host->hypervisor->host, difference);
+    return vmig_fail(error, VMIG_ERROR_INTERFERENCE, "Check virsh snapshot-list --tree, then run vmig-snap resume.",
+                     "%s: the snapshot tree differs from the recorded one: %s", host->hypervisor->host, difference);
 }
 
 gboolean vmig_step_redefine(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError **error)

@@ -119,10 +119,10 @@ static void look_for_more(VmigMachine *m, VmigFacts *facts)
         vmig_host_require_no_snapshot(m, VMIG_SOURCE, &error))
         return;
     if (g_error_matches(error, VMIG_ERROR, VMIG_ERROR_INTERFERENCE)) {
-        vmig_machine_note(m, "what arrived is not the whole guest: %s", error->message);
+        vmig_machine_note(m, "the guest did not arrive completely: %s", error->message);
         facts->revoked = TRUE;
     } else if (!m->source_fenced) {
-        vmig_machine_note(m, "cannot tell whether what arrived is the whole guest: %s", error->message);
+        vmig_machine_note(m, "cannot determine whether the guest arrived completely: %s", error->message);
         facts->source = VMIG_SEEN_UNREACHABLE;
     }
 }
@@ -145,15 +145,16 @@ static void look(VmigMachine *m, VmigFacts *facts)
 static gboolean hold_second_runner(VmigMachine *m, const VmigFacts *facts, GError **error)
 {
     if (facts->source != VMIG_SEEN_RUNNING || facts->dest != VMIG_SEEN_RUNNING)
-        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the guest is where it must not be");
+        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the guest's state on the two hosts is contradictory");
     VmigRole role = facts->token == VMIG_TOKEN_NONE ? VMIG_DEST : VMIG_SOURCE;
     VmigHost *loser = vmig_host_at(m, role, error);
     if (loser == NULL || !vmig_ours_require(m, role, error) ||
         !loser->hypervisor->ops->suspend(loser->hypervisor, m->job->uuid, error)) {
-        g_prefix_error(error, "the guest runs on both hosts, and the one without the token cannot be suspended: ");
+        g_prefix_error(error,
+                       "cannot suspend the guest on the host without the token, although it runs on both hosts: ");
         return FALSE;
     }
-    vmig_machine_note(m, "the guest ran on both hosts: %s, which does not own it, was suspended",
+    vmig_machine_note(m, "the guest ran on both hosts: it was suspended on %s, which does not own it",
                       loser->hypervisor->host);
     return TRUE;
 }
@@ -197,7 +198,7 @@ gboolean vmig_resolve_remove_arrived(VmigMachine *m, GError **error)
     gboolean may = FALSE;
 
     if (dest == NULL) {
-        vmig_machine_note(m, "the destination does not answer; what may be left there never runs without the token");
+        vmig_machine_note(m, "the destination does not answer; a guest left there cannot run without the token");
         return TRUE;
     }
     VmigHypervisor *hv = dest->hypervisor;
@@ -232,12 +233,12 @@ static gboolean keep_suspended(VmigMachine *m, VmigHypervisor *hv, GError **erro
         return FALSE;
     if (info != NULL && !m->job->was_paused && user_suspended(m, info)) {
         m->job->was_paused = TRUE;
-        vmig_machine_note(m, "%s: its user suspended '%s' meanwhile: it stays suspended", hv->host, m->job->domain);
+        vmig_machine_note(m, "%s: a user suspended '%s' during the job: it stays suspended", hv->host, m->job->domain);
         return vmig_machine_save(m, error);
     }
     if (info == NULL || !m->job->was_paused || info->run != VMIG_RUN_RUNNING || !info->cancelled)
         return TRUE;
-    vmig_machine_note(m, "%s: libvirt let '%s' run on, which its user had suspended: it is suspended again", hv->host,
+    vmig_machine_note(m, "%s: libvirt resumed '%s', which a user had suspended: it was suspended again", hv->host,
                       m->job->domain);
     return hv->ops->suspend(hv, m->job->uuid, error);
 }
@@ -346,7 +347,7 @@ static gboolean remove_arrived_if_reached(VmigMachine *m, GError **error)
         g_propagate_error(error, g_steal_pointer(&why));
         return FALSE;
     }
-    vmig_machine_note(m, "what arrived is left for later: %s", why->message);
+    vmig_machine_note(m, "cannot remove the guest from the destination yet: %s", why->message);
     return TRUE;
 }
 

@@ -75,8 +75,9 @@ static gboolean tell_if_off(VmigMachine *m, GError **error)
     if (run != VMIG_RUN_SHUTOFF || g_strcmp0(m->job->error_code, vmig_error_name(VMIG_ERROR_GUEST_GONE)) == 0)
         return TRUE;
     vmig_fail(&why, VMIG_ERROR_GUEST_GONE,
-              "virsh domstate --reason and its log tell why; virsh start lets it run again, on its disks as they were.",
-              "'%s' went off while it was moved%s%s", m->job->domain, first != NULL ? "; before that: " : "",
+              "virsh domstate --reason and the guest's log say why it stopped; virsh start starts it on its disks as "
+              "they were.",
+              "'%s' stopped during the migration%s%s", m->job->domain, first != NULL ? "; before that: " : "",
               first != NULL ? first : "");
     vmig_job_set_error(m->job, why);
     return TRUE;

@@ -16,12 +16,12 @@
 static gboolean may_be(const VmigMachine *m, GError **error)
 {
     if (!vmig_job_waits(m->job))
-        return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, "vmig-snap resume says whether it can be carried on.",
+        return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, "vmig-snap resume reports whether the job can be continued.",
                          "cannot set job %s aside: it is in state %s, not parked", m->job->id, m->job->state);
     if (vmig_park_of(m->job).exits & VMIG_EXIT_BY_SET_ASIDE)
         return TRUE;
     return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, "vmig-snap status lists the commands that end it.",
-                     "cannot set job %s aside: it is parked in %s, which has another way out", m->job->id,
+                     "cannot set job %s aside: it is parked in %s and can be ended in another way", m->job->id,
                      m->job->parked_state);
 }
 
@@ -137,10 +137,10 @@ static void tell(VmigMachine *m, VmigHost *owner, VmigRole role)
         const char *overlay = vmig_disk_overlay(disk, role);
         g_autofree char *base = vmig_text_escape(vmig_file_path(vmig_disk_base(disk), role), -1);
         g_autofree char *shown = vmig_text_escape(overlay, -1);
-        g_string_append_printf(
-            text, "; %s: its snapshots are in %s%s%s", disk->target, base,
-            overlay != NULL && !disk->pivoted ? ", and what was written since the job began may be in " : "",
-            overlay != NULL && !disk->pivoted ? shown : "");
+        g_string_append_printf(text, "; %s: its snapshots are in %s%s%s", disk->target, base,
+                               overlay != NULL && !disk->pivoted ? ", and the writes since the job began may be in "
+                                                                 : "",
+                               overlay != NULL && !disk->pivoted ? shown : "");
     }
     g_string_append(text, ". The job's files there: ");
     tell_files(m, owner, text);
@@ -161,7 +161,7 @@ gboolean vmig_set_aside(VmigMachine *m, GError **error)
     VmigHost *owner = vmig_host_at(m, role, error);
 
     if (owner_is_dest != m->here_is_dest)
-        return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, "Run the command there.",
+        return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, "Run the command on that host.",
                          "cannot set job %s aside from here: '%s' is on %s", m->job->id, m->job->domain,
                          owner_is_dest ? m->job->dest_host : m->job->source_host);
     if (owner == NULL || vmig_host_at(m, owner_is_dest ? VMIG_SOURCE : VMIG_DEST, error) == NULL || !may_be(m, error) ||

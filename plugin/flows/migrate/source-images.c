@@ -34,7 +34,8 @@ gboolean vmig_images_note_users(VmigMachine *m)
         g_ptr_array_add(paths, ((const VmigFile *)images->pdata[i])->source);
     g_ptr_array_add(paths, NULL);
     g_autoptr(GPtrArray) users = vmig_node_users(m->env->source.node, (const char *const *)paths->pdata, NULL, &why);
-    g_autofree char *unknown = users == NULL ? g_strdup_printf("nothing tells who uses it: %s", why->message) : NULL;
+    g_autofree char *unknown =
+        users == NULL ? g_strdup_printf("cannot determine what uses it: %s", why->message) : NULL;
     for (guint i = 0; i < images->len; i++)
         set_user(images->pdata[i], users != NULL ? users->pdata[i] : unknown);
     return TRUE;

@@ -13,6 +13,6 @@ gboolean vmig_stall_check(VmigMachine *m, VmigStall *stall, guint64 position, gi
     }
     if (now - stall->since <= limit)
         return TRUE;
-    return vmig_fail(error, VMIG_ERROR_STALLED, "Look at the destination and the network between the hosts.",
-                     "%s has not moved for %.0f s", what, (double)(now - stall->since) / G_USEC_PER_SEC);
+    return vmig_fail(error, VMIG_ERROR_STALLED, "Check the destination and the network between the hosts.",
+                     "%s has made no progress for %.0f s", what, (double)(now - stall->since) / G_USEC_PER_SEC);
 }
