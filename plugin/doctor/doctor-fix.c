@@ -50,7 +50,7 @@ static gboolean check_over(Repair *r, GError **error)
         return FALSE;
     }
     return job == NULL || vmig_state_is_final(vmig_job_state(job)) ||
-           vmig_fail(error, VMIG_ERROR_LOCKED, NULL, "job %s is not finished any more", r->finding->job);
+           vmig_fail(error, VMIG_ERROR_LOCKED, NULL, "job %s is no longer finished", r->finding->job);
 }
 
 static VmigJob *id_only(const char *id)
@@ -72,7 +72,8 @@ static gboolean check_redundant(Repair *r, GError **error)
     if (row != NULL &&
         (strcmp(row->kind, "part") == 0 || strcmp(row->kind, "hold") == 0 || strcmp(row->state, "redundant") == 0))
         return TRUE;
-    return vmig_fail(error, VMIG_ERROR_GATE, NULL, "%s: nobody said that it is redundant", r->finding->path);
+    return vmig_fail(error, VMIG_ERROR_GATE, NULL, "%s: the journal does not say that it is redundant",
+                     r->finding->path);
 }
 
 /* The node checks whether the guest or another process uses the file, then asks the gate. */
@@ -86,7 +87,7 @@ static gboolean fix_file(Repair *r, GError **error)
         return FALSE;
     if (held)
         return vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL, "%s is in use", r->finding->path);
-    return vmig_node_remove(r->node, job, r->finding->path, "left over by a job that is finished", error);
+    return vmig_node_remove(r->node, job, r->finding->path, "left over by a finished job", error);
 }
 
 static gboolean fix_folder(Repair *r, GError **error)
@@ -117,7 +118,7 @@ static gboolean remove_mark(Repair *r, GError **error)
             return kinds[i] != VMIG_XML_LIVE && hv->ops->set_metadata(hv, r->finding->uuid, NULL, error);
         id = vmig_metadata_job_id(xml);
         if (id != NULL && strcmp(id, r->finding->job) != 0)
-            return vmig_fail(error, VMIG_ERROR_LOCKED, NULL, "the mark is that of job %s now", id);
+            return vmig_fail(error, VMIG_ERROR_LOCKED, NULL, "the marker now names job %s", id);
     }
     return hv->ops->set_metadata(hv, r->finding->uuid, NULL, error);
 }
@@ -133,7 +134,7 @@ static gboolean restore_snapshot(Repair *r, GError **error)
     g_autoptr(VmigDomainXml) doc = vmig_domain_xml_parse(xml, error);
     const VmigDomainDisk *disk = doc != NULL ? vmig_domain_xml_disk(doc, r->finding->target) : NULL;
     if (doc == NULL || disk == NULL)
-        return doc == NULL ? FALSE : vmig_fail(error, VMIG_ERROR_STATE, NULL, "the disk is gone");
+        return doc == NULL ? FALSE : vmig_fail(error, VMIG_ERROR_STATE, NULL, "the disk no longer exists");
     if (g_strcmp0(disk->snapshot, "no") != 0)
         return TRUE;
     g_autofree char *element = vmig_disk_xml_set_snapshot(xml, r->finding->target, r->finding->value, error);
@@ -148,7 +149,7 @@ static gboolean check_free(Repair *r, GError **error)
 
     if (journal == NULL || !vmig_journal_find_open(journal, r->finding->uuid, &job, error))
         return FALSE;
-    return job == NULL || vmig_fail(error, VMIG_ERROR_LOCKED, NULL, "job %s has begun on the guest", job->id);
+    return job == NULL || vmig_fail(error, VMIG_ERROR_LOCKED, NULL, "job %s has started on the guest", job->id);
 }
 
 static gboolean fix_domain(Repair *r, gboolean (*act)(Repair *, GError **), GError **error)
@@ -174,7 +175,7 @@ static gboolean fix_journal(Repair *r, GError **error)
     g_autoptr(VmigJournal) journal = vmig_journal_open(r->facts->journal_path, machine_id, &why);
 
     if (journal != NULL && vmig_journal_check(journal, &why)) {
-        vmig_finding_repair(r->finding, "It is whole again; look once more: vmig-snap doctor");
+        vmig_finding_repair(r->finding, "The journal is intact again; run vmig-snap doctor again");
         return TRUE;
     }
     if (!g_error_matches(why, VMIG_ERROR, VMIG_ERROR_JOURNAL_DAMAGED)) {
@@ -184,11 +185,11 @@ static gboolean fix_journal(Repair *r, GError **error)
     g_clear_pointer(&journal, vmig_journal_close); /* an open journal cannot be renamed */
     if (!vmig_journal_set_aside(r->facts->journal_path, &new_name, error))
         return FALSE;
-    vmig_finding_repair(r->finding,
-                        "It is %s now. The jobs in it are forgotten: look at their files, definitions and snapshots by "
-                        "hand, on both hosts (vmig-snap doctor names what it finds, vmig-snap status on the other host "
-                        "may know the jobs).",
-                        new_name);
+    vmig_finding_repair(
+        r->finding,
+        "It was renamed to %s. The jobs in it are forgotten: check their files, definitions and snapshots by hand on "
+        "both hosts (vmig-snap doctor lists what it finds; vmig-snap status on the other host may know the jobs).",
+        new_name);
     return TRUE;
 }
 
@@ -217,5 +218,5 @@ gboolean vmig_doctor_repair(const VmigDoctorFacts *facts, const VmigDoctorReques
     case VMIG_FIX_NONE:
         break;
     }
-    return vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "there is no repair");
+    return vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "there is no repair for this finding");
 }

@@ -55,13 +55,13 @@ static const char *expected_text(guint expected)
 {
     switch (expected & (BASE | OVERLAY)) {
     case BASE:
-        return "its base alone";
+        return "its base only";
     case OVERLAY:
-        return "the job's overlay over its base";
+        return "the job's overlay on top of its base";
     case BASE | OVERLAY:
-        return "its base, or the job's overlay over it";
+        return "its base, or the job's overlay on top of it";
     default:
-        return "nothing here";
+        return "nothing on this host";
     }
 }
 
@@ -78,14 +78,14 @@ static void chain_rule(const VmigDoctorJob *job, const VmigDomainXml *xml, gbool
         g_autofree char *chain = found != NULL ? vmig_domain_disk_chain_text(found) : g_strdup("nothing");
         g_autofree char *target = vmig_text_escape(disk->target, -1);
         g_autofree char *name = vmig_text_escape(job->job->domain, -1);
-        VmigFinding *f = vmig_finding_add(
-            findings, "job-chain", VMIG_SEVERITY_PROBLEM,
-            "disk %s of '%s' is on %s by its %s definition, but job %s is in state %s and wants it on %s: somebody "
-            "changed it",
-            target, name, chain, live ? "live" : "persistent", job->job->id, job->job->state, expected_text(expected));
+        VmigFinding *f = vmig_finding_add(findings, "job-chain", VMIG_SEVERITY_PROBLEM,
+                                          "disk %s of '%s' is on %s according to its %s definition, but job %s is in "
+                                          "state %s and expects it on %s: another process changed it",
+                                          target, name, chain, live ? "live" : "persistent", job->job->id,
+                                          job->job->state, expected_text(expected));
         vmig_finding_repair(f,
-                            "Undo that change if you know it (virsh domblklist, virsh snapshot-list), then "
-                            "vmig-snap resume %s, which says what it cannot settle.",
+                            "Undo that change if you know it (virsh domblklist, virsh snapshot-list), then run "
+                            "vmig-snap resume %s, which reports what it cannot resolve.",
                             job->job->id);
     }
 }
@@ -100,15 +100,16 @@ static void domain_rules(const VmigDoctorFacts *facts, const VmigDoctorJob *job,
         return;
     if (domain == NULL && (expected & ABSENT) == 0) {
         VmigFinding *f = vmig_finding_add(findings, "job-domain", VMIG_SEVERITY_PROBLEM,
-                                          "libvirt here does not know '%s', which job %s in state %s needs", name,
-                                          job->job->id, job->job->state);
+                                          "libvirt on this host has no domain '%s', which job %s in state %s needs",
+                                          name, job->job->id, job->job->state);
         vmig_finding_repair(f, "vmig-snap resume %s, which has its definition", job->job->id);
     } else if (domain != NULL && (expected & ~(guint)ABSENT) == 0) {
-        VmigFinding *f = vmig_finding_add(findings, "job-domain", VMIG_SEVERITY_PROBLEM,
-                                          "libvirt here knows '%s' already, which job %s in state %s has not brought "
-                                          "here yet",
-                                          name, job->job->id, job->job->state);
-        vmig_finding_repair(f, "Do not start it. See where it comes from (virsh dumpxml), then vmig-snap resume %s.",
+        VmigFinding *f = vmig_finding_add(
+            findings, "job-domain", VMIG_SEVERITY_PROBLEM,
+            "libvirt on this host already has a domain '%s', which job %s in state %s has not transferred yet", name,
+            job->job->id, job->job->state);
+        vmig_finding_repair(f,
+                            "Do not start it. Check where it comes from (virsh dumpxml), then run vmig-snap resume %s.",
                             job->job->id);
     } else if (domain != NULL) {
         if (domain->live != NULL)
@@ -128,24 +129,24 @@ static void owner_rule(const VmigDoctorJob *job, GPtrArray *findings)
 
     if (!job->run_known || job->run != VMIG_RUN_RUNNING || g_strcmp0(token, wrong) != 0)
         return;
-    VmigFinding *f =
-        vmig_finding_add(findings, "two-owners", VMIG_SEVERITY_PROBLEM,
-                         "DANGER: '%s' RUNS ON THIS HOST, BUT BY JOB %s THE OTHER HOST (%s) OWNS IT: there "
-                         "may be two running copies, and what this one writes will be lost",
-                         name, job->job->id, owner);
-    vmig_finding_repair(f, "virsh suspend %s, here and now; then vmig-snap resume %s", job->job->uuid, job->job->id);
+    VmigFinding *f = vmig_finding_add(findings, "two-owners", VMIG_SEVERITY_PROBLEM,
+                                      "DANGER: '%s' RUNS ON THIS HOST, BUT IN JOB %s THE OTHER HOST (%s) OWNS IT: two "
+                                      "copies may be running, and the writes of this copy will be lost",
+                                      name, job->job->id, owner);
+    vmig_finding_repair(f, "virsh suspend %s, on this host and at once; then vmig-snap resume %s", job->job->uuid,
+                        job->job->id);
 }
 
 static void has_snapshot_rule(const VmigDoctorJob *job, GPtrArray *findings)
 {
     for (guint i = 0; job->has_snapshot != NULL && i < job->has_snapshot->len; i++) {
         g_autofree char *path = vmig_text_escape(job->has_snapshot->pdata[i], -1);
-        VmigFinding *f =
-            vmig_finding_add(findings, "snapshot-in-overlay", VMIG_SEVERITY_PROBLEM,
-                             "somebody made an internal snapshot in the temporary overlay %s of job %s: it "
-                             "would be lost with it",
-                             path, job->job->id);
-        vmig_finding_repair(f, "Copy or delete it (qemu-img snapshot -l -U), then vmig-snap resume %s.", job->job->id);
+        VmigFinding *f = vmig_finding_add(findings, "snapshot-in-overlay", VMIG_SEVERITY_PROBLEM,
+                                          "a user created an internal snapshot in the temporary overlay %s of job %s: "
+                                          "it would be lost with the overlay",
+                                          path, job->job->id);
+        vmig_finding_repair(f, "Copy or delete it (qemu-img snapshot -l -U), then run vmig-snap resume %s.",
+                            job->job->id);
     }
 }
 
@@ -160,14 +161,13 @@ static void unfinished_rule(const VmigDoctorJob *job, GPtrArray *findings)
 
     if (job->holder != NULL) {
         g_autofree char *holder = vmig_text_escape(job->holder, -1);
-        vmig_finding_add(findings, "job-running", VMIG_SEVERITY_NOTE, "%s and is worked on by %s", what, holder);
+        vmig_finding_add(findings, "job-running", VMIG_SEVERITY_NOTE, "%s, held by %s", what, holder);
         return;
     }
     g_autofree char *why = vmig_text_escape(j->error_message, -1);
-    VmigFinding *f = vmig_finding_add(findings, "job-unfinished", VMIG_SEVERITY_PROBLEM,
-                                      "%s, and nobody here works on "
-                                      "it%s%s",
-                                      what, *why != '\0' ? ": " : "", why);
+    VmigFinding *f =
+        vmig_finding_add(findings, "job-unfinished", VMIG_SEVERITY_PROBLEM,
+                         "%s, and no process on this host works on it%s%s", what, *why != '\0' ? ": " : "", why);
     if (j->error_hint != NULL) {
         g_autofree char *hint = vmig_text_escape(j->error_hint, -1);
         vmig_finding_repair(f, "%s Then: vmig-snap resume %s", hint, j->id);
@@ -195,7 +195,7 @@ static void journal_rule(const VmigDoctorFacts *facts, GPtrArray *findings)
     if (why == NULL) {
         for (guint i = 0; i < facts->jobs->len; i++)
             open += ((const VmigDoctorJob *)facts->jobs->pdata[i])->finished ? 0 : 1;
-        vmig_finding_add(findings, "journal", VMIG_SEVERITY_OK, "the journal %s is whole: %u jobs, %u not finished",
+        vmig_finding_add(findings, "journal", VMIG_SEVERITY_OK, "the journal %s is intact: %u jobs, %u unfinished",
                          path, facts->n_jobs, open);
         return;
     }
@@ -206,14 +206,13 @@ static void journal_rule(const VmigDoctorFacts *facts, GPtrArray *findings)
     g_autofree char *message = vmig_text_escape(why->message, -1);
     gboolean damaged = g_error_matches(why, VMIG_ERROR, VMIG_ERROR_JOURNAL_DAMAGED);
     VmigFinding *f = vmig_finding_add(findings, journal_code(why), VMIG_SEVERITY_PROBLEM,
-                                      "%s; what jobs left behind was not looked at", message);
+                                      "%s; leftovers of jobs were not checked", message);
     /* A folder's mode, a full disk or another version is no reason to discard the jobs. */
     if (damaged) {
         f->fix = VMIG_FIX_JOURNAL;
-        vmig_finding_repair(f,
-                            "Restore it from a backup, or: vmig-snap doctor --fix sets it aside. The jobs in it are "
-                            "forgotten then: no vmig-snap carries them on, and their files, definitions and snapshots "
-                            "have to be looked at by hand on both hosts.");
+        vmig_finding_repair(f, "Restore it from a backup, or: vmig-snap doctor --fix sets it aside. The jobs in it are "
+                               "then forgotten: vmig-snap does not continue them, and their files, definitions and "
+                               "snapshots must be checked by hand on both hosts.");
     } else if (vmig_error_hint(why) != NULL) {
         vmig_finding_repair(f, "%s", vmig_error_hint(why));
     }

@@ -14,8 +14,8 @@
 /* "finished job ID (DONE)" or "unknown job ID" */
 static char *job_text(const VmigDoctorJob *job, const char *id)
 {
-    return job != NULL ? g_strdup_printf("job %s, which is finished (%s)", id, job->job->state)
-                       : g_strdup_printf("job %s, which this host's journal does not know", id);
+    return job != NULL ? g_strdup_printf("finished job %s (%s)", id, job->job->state)
+                       : g_strdup_printf("job %s, which is not in this host's journal", id);
 }
 
 /* FALSE: report nothing about this job's leftovers. */
@@ -56,16 +56,18 @@ static void listed_file(const VmigDoctorFacts *facts, const VmigDoctorJob *job, 
     g_autofree char *path = vmig_text_escape(file->path, -1);
     gboolean redundant = is_redundant(facts, file);
 
-    VmigFinding *f = vmig_finding_add(
-        findings, "leftover-file", VMIG_SEVERITY_PROBLEM, "%s is left of job %s, which is finished (%s): its %s%s",
-        path, job->job->id, job->job->state, file->kind, redundant ? "" : ", which nothing proves to be redundant");
+    VmigFinding *f =
+        vmig_finding_add(findings, "leftover-file", VMIG_SEVERITY_PROBLEM,
+                         "%s is left over from job %s, which is finished (%s): its %s%s", path, job->job->id,
+                         job->job->state, file->kind, redundant ? "" : ", which is not proven to be redundant");
     if (redundant) {
         f->fix = VMIG_FIX_FILE;
         f->job = g_strdup(job->job->id);
         f->path = g_strdup(file->path);
         vmig_finding_repair(f, "vmig-snap doctor --fix");
     } else {
-        vmig_finding_repair(f, "See what it is (qemu-img info -U) and that no guest uses it; then remove it by hand.");
+        vmig_finding_repair(f,
+                            "Check what it is (qemu-img info -U) and that no guest uses it; then remove it by hand.");
     }
 }
 
@@ -95,8 +97,8 @@ static void stray_file(const VmigDoctorFacts *facts, const VmigOurFile *file, GP
     VmigFinding *f =
         vmig_finding_add(findings, "stray-file", VMIG_SEVERITY_PROBLEM,
                          "%s (%s) has the name of a file of %s; the journal does not list it", path, size, whose);
-    vmig_finding_repair(f, "See what it is (qemu-img info -U), that no guest here or on the other host needs it, and "
-                           "whether that host's vmig-snap status knows the job; then remove it by hand.");
+    vmig_finding_repair(f, "Check what it is (qemu-img info -U), that no guest here or on the other host needs it, and "
+                           "whether vmig-snap status on that host knows the job; then remove it by hand.");
 }
 
 static void file_rules(const VmigDoctorFacts *facts, GPtrArray *findings)
@@ -113,8 +115,8 @@ static void file_rules(const VmigDoctorFacts *facts, GPtrArray *findings)
         stray_file(facts, facts->files->pdata[i], findings);
     if (!facts->files_whole)
         vmig_finding_add(findings, "scan", VMIG_SEVERITY_NOTE,
-                         "the image roots hold more than is looked through (%d entries, %d folders deep, %d s): there "
-                         "may be more files of ours",
+                         "the image roots contain more than doctor searches (%d entries, %d directories deep, %d s): "
+                         "there may be more files of vmig-snap",
                          VMIG_SCAN_ENTRIES, VMIG_SCAN_DEPTH, VMIG_SCAN_SECONDS);
     if (findings->len == before)
         vmig_finding_add(findings, "files", VMIG_SEVERITY_OK, "no file of a finished or unknown job is left");
@@ -133,7 +135,7 @@ static void folder_rules(const VmigDoctorFacts *facts, GPtrArray *findings)
         g_autofree char *path = vmig_text_escape(folder->path, -1);
         g_autofree char *whose = job_text(job, folder->job);
         VmigFinding *f =
-            vmig_finding_add(findings, "run-folder", VMIG_SEVERITY_PROBLEM, "%s is left of %s", path, whose);
+            vmig_finding_add(findings, "run-folder", VMIG_SEVERITY_PROBLEM, "%s is left over from %s", path, whose);
         f->fix = VMIG_FIX_FOLDER;
         f->job = g_strdup(folder->job);
         vmig_finding_repair(f, "vmig-snap doctor --fix");
@@ -155,9 +157,9 @@ static void guard_rules(const VmigDoctorFacts *facts, GPtrArray *findings)
                                           "a guard (%s) still runs for %s: it holds %u images frozen and %u fenced",
                                           socket, whose, guard->frozen, guard->armed);
         if (job == NULL && guard->armed > 0) {
-            vmig_finding_repair(f,
-                                "Its fence may be all that keeps a second copy of a guest from running. Make sure on "
-                                "which host the guest is, and that it is off here; then end the process.");
+            vmig_finding_repair(
+                f, "Its fence may be the only protection against a second running copy of a guest. Make sure on which "
+                   "host the guest is, and that it is off on this host; then end the process.");
             continue;
         }
         f->fix = VMIG_FIX_GUARD;
@@ -197,19 +199,20 @@ static void repair_overlay(VmigFinding *f, const VmigDoctorDomain *domain, const
     g_autofree char *file = vmig_shell_word(overlay);
 
     if (finished && domain->live != NULL)
-        vmig_finding_repair(f,
-                            "The job has committed it: it is stale, and must not be committed again. Shut the guest "
-                            "down, save what it wrote since it was started, and name the overlay's backing file "
-                            "in its definition (virsh edit %s).",
-                            domain->uuid);
+        vmig_finding_repair(
+            f,
+            "The job has committed it: it is stale and must not be committed again. Shut the guest down, save what it "
+            "wrote since it was started, and name the overlay's backing file in its definition (virsh edit %s).",
+            domain->uuid);
     else if (finished)
         vmig_finding_repair(f,
-                            "The job has committed it: do not commit it again. Name its backing file in the "
-                            "definition (virsh edit %s).",
+                            "The job has committed it: do not commit it again. Name its backing file in the definition "
+                            "(virsh edit %s).",
                             domain->uuid);
     else if (!top)
-        vmig_finding_repair(f, "Another overlay lies on it. Find out which host's guest is the right one, then commit "
-                               "them from the top down (virsh blockcommit, or qemu-img commit -d with the guest off).");
+        vmig_finding_repair(
+            f, "Another overlay has it as its backing file. Find out which host's guest is the right one, then commit "
+               "the overlays from the top down (virsh blockcommit, or qemu-img commit -d while the guest is off).");
     else if (domain->live != NULL)
         vmig_finding_repair(f,
                             "Make sure that no other host has this guest or knows the job. Then: virsh blockcommit "
@@ -218,7 +221,7 @@ static void repair_overlay(VmigFinding *f, const VmigDoctorDomain *domain, const
     else
         vmig_finding_repair(f,
                             "Make sure that no other host has this guest or knows the job, and that the overlay "
-                            "holds no snapshot (qemu-img snapshot -l). Then: qemu-img commit -d %s, and name its "
+                            "contains no snapshot (qemu-img snapshot -l). Then: qemu-img commit -d %s, and name its "
                             "backing file in the definition (virsh edit %s).",
                             file, domain->uuid);
 }
@@ -236,12 +239,11 @@ static void overlay_finding(const VmigDoctorFacts *facts, const VmigDoctorDomain
     g_autofree char *target = vmig_text_escape(disk->target, -1);
     g_autofree char *whose = job_text(job, id);
     if (job != NULL && vmig_job_end(job->job) == VMIG_END_ASIDE) {
-        vmig_finding_add(
-            findings, "set-aside", VMIG_SEVERITY_NOTE,
-            "disk %s of '%s' is on %s, the overlay of job %s, which was set aside: it is part of the disk. If it "
-            "holds no snapshot (qemu-img snapshot -l -U), virsh blockcommit %s %s --active --pivot --wait "
-            "merges it into its base",
-            target, name, shown, id, domain->uuid, target);
+        vmig_finding_add(findings, "set-aside", VMIG_SEVERITY_NOTE,
+                         "disk %s of '%s' is on %s, the overlay of job %s, which was set aside: it is part of the "
+                         "disk. If it contains no snapshot (qemu-img snapshot -l -U), virsh blockcommit %s %s --active "
+                         "--pivot --wait merges it into its base",
+                         target, name, shown, id, domain->uuid, target);
         return;
     }
     VmigFinding *f =
@@ -262,10 +264,9 @@ static void copy_finding(const VmigDoctorFacts *facts, const VmigDoctorDomain *d
     g_autofree char *target = vmig_text_escape(disk->target, -1);
     g_autofree char *word = vmig_shell_word(disk->target);
     g_autofree char *whose = job_text(job, id);
-    VmigFinding *f = vmig_finding_add(findings, "hold", VMIG_SEVERITY_PROBLEM,
-                                      "a hold still runs on disk %s of '%s', of %s: libvirt refuses "
-                                      "snapshots of it",
-                                      target, name, whose);
+    VmigFinding *f = vmig_finding_add(
+        findings, "hold", VMIG_SEVERITY_PROBLEM,
+        "a hold still runs on disk %s of '%s', of %s: libvirt refuses snapshots of the guest", target, name, whose);
     vmig_finding_repair(f, "virsh blockjob %s %s --abort", domain->uuid, word);
 }
 
@@ -327,15 +328,15 @@ static void metadata_rule(const VmigDoctorFacts *facts, const VmigDoctorDomain *
         return;
     g_autofree char *name = vmig_text_escape(domain->name, -1);
     g_autofree char *whose = another                ? g_strdup_printf("job %s of another guest", id)
-                             : strcmp(id, "?") == 0 ? g_strdup("no job that it names")
+                             : strcmp(id, "?") == 0 ? g_strdup("a job that it does not name")
                                                     : job_text(job, id);
     VmigFinding *f = vmig_finding_add(findings, "metadata", VMIG_SEVERITY_PROBLEM,
-                                      "the definition of '%s' still carries the mark of %s", name, whose);
+                                      "the definition of '%s' still has the marker of %s", name, whose);
     if (blocked || (job == NULL && !another && has_files(facts, id))) {
-        vmig_finding_repair(f,
-                            "First see about the files of that job; the mark tells what they are (virsh metadata %s "
-                            "" VMIG_METADATA_URI ").",
-                            domain->uuid);
+        vmig_finding_repair(
+            f,
+            "First check the files of that job; the marker describes them (virsh metadata %s " VMIG_METADATA_URI ").",
+            domain->uuid);
         return;
     }
     f->fix = VMIG_FIX_METADATA;
@@ -373,7 +374,7 @@ static void snapshot_rule(const VmigDoctorJob *job, const VmigDoctorDomain *doma
         g_autofree char *value = vmig_text_escape(disk->snapshot, -1);
         VmigFinding *f = vmig_finding_add(
             findings, "snapshot-no", VMIG_SEVERITY_PROBLEM,
-            "disk %s of '%s' is left out of snapshots (snapshot='no' in its %s definition); before job %s it %s%s%s",
+            "disk %s of '%s' is excluded from snapshots (snapshot='no' in its %s definition); before job %s it %s%s%s",
             target, name, persistent ? "persistent" : "live", job->job->id,
             disk->snapshot != NULL ? "had snapshot='" : "was not", value, disk->snapshot != NULL ? "'" : "");
         f->fix = VMIG_FIX_SNAPSHOT;
@@ -392,9 +393,9 @@ static void unreadable_rule(const VmigDoctorDomain *domain, GPtrArray *findings)
     g_autofree char *why = vmig_text_escape(domain->error->message, -1);
     VmigFinding *f =
         vmig_finding_add(findings, "definition", VMIG_SEVERITY_PROBLEM,
-                         "the definition of '%s' cannot be read, so that nobody can tell what it uses: %s", name, why);
+                         "cannot read the definition of '%s', so it is unknown which files it uses: %s", name, why);
 
-    vmig_finding_repair(f, "See why (virsh dumpxml %s), then run vmig-snap doctor again.", domain->uuid);
+    vmig_finding_repair(f, "Find the cause (virsh dumpxml %s), then run vmig-snap doctor again.", domain->uuid);
 }
 
 static void definition_rules(const VmigDoctorFacts *facts, GPtrArray *findings)
@@ -420,7 +421,7 @@ static void definition_rules(const VmigDoctorFacts *facts, GPtrArray *findings)
     }
     if (findings->len == before)
         vmig_finding_add(findings, "definitions", VMIG_SEVERITY_OK,
-                         "no guest's definition has anything of a finished or unknown job");
+                         "no guest's definition contains anything of a finished or unknown job");
 }
 
 void vmig_doctor_leftover_rules(const VmigDoctorFacts *facts, GPtrArray *findings)

@@ -12,10 +12,10 @@ void vmig_doctor_rehearsal_rules(const VmigDoctorFacts *facts, GPtrArray *findin
     g_auto(GStrv) dead = vmig_rehearsals_dead(facts->config->state_dir);
     for (guint i = 0; dead[i] != NULL; i++) {
         g_autofree char *uuid = vmig_rehearsal_uuid(dead[i]);
-        VmigFinding *f = vmig_finding_add(findings, "rehearsal", VMIG_SEVERITY_PROBLEM,
-                                          "rehearsal %s was killed: its empty images, and a paused twin of the guest "
-                                          "(UUID %s), may be left",
-                                          dead[i], uuid);
+        VmigFinding *f = vmig_finding_add(
+            findings, "rehearsal", VMIG_SEVERITY_PROBLEM,
+            "rehearsal %s was killed: its empty images and a paused twin of the guest (UUID %s) may be left", dead[i],
+            uuid);
         f->fix = VMIG_FIX_REHEARSAL;
         f->job = g_strdup(dead[i]);
         vmig_finding_repair(f, "vmig-snap doctor --fix");

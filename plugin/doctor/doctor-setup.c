@@ -20,7 +20,7 @@ static void libvirt_rule(const VmigDoctorFacts *facts, GPtrArray *findings)
         g_autofree char *why = vmig_text_escape(facts->libvirt_error != NULL ? facts->libvirt_error->message : "?", -1);
         VmigFinding *f = vmig_finding_add(findings, "libvirt", VMIG_SEVERITY_PROBLEM,
                                           "libvirt does not answer on %s: %s", facts->connect_uri, why);
-        vmig_finding_repair(f, "Start it (systemctl start libvirtd); guests go on without it.");
+        vmig_finding_repair(f, "Start it (systemctl start libvirtd); running guests are not affected.");
         return;
     }
     guint64 major = info->libvirt_version / 1000000, minor = info->libvirt_version / 1000 % 1000;
@@ -29,17 +29,16 @@ static void libvirt_rule(const VmigDoctorFacts *facts, GPtrArray *findings)
         g_strdup_printf("%" G_GUINT64_FORMAT ".%" G_GUINT64_FORMAT ".%" G_GUINT64_FORMAT, major, minor, release);
     /* Broken by the switch to QEMU's snapshot-load (11.2), fixed in 11.4. */
     if (major == 11 && (minor == 2 || minor == 3)) {
-        VmigFinding *f =
-            vmig_finding_add(findings, "libvirt-revert", VMIG_SEVERITY_PROBLEM,
-                             "libvirt %s cannot revert to internal snapshots: they are kept, but of no use "
-                             "until it is replaced",
-                             libvirt);
+        VmigFinding *f = vmig_finding_add(
+            findings, "libvirt-revert", VMIG_SEVERITY_PROBLEM,
+            "libvirt %s cannot revert to internal snapshots: they are kept, but cannot be used until it is replaced",
+            libvirt);
         vmig_finding_repair(f, "Install libvirt 11.4 or later.");
         return;
     }
     if (major < 9) {
         vmig_finding_add(findings, "libvirt-old", VMIG_SEVERITY_NOTE,
-                         "libvirt %s is older than what vmig-snap is tested with (9.0)", libvirt);
+                         "libvirt %s is older than the oldest version that vmig-snap is tested with (9.0)", libvirt);
         return;
     }
     vmig_finding_add(
@@ -70,11 +69,11 @@ static const char *folder_fault(VmigFolderKind kind)
 {
     switch (kind) {
     case VMIG_FOLDER_MISSING:
-        return "is not there";
+        return "does not exist";
     case VMIG_FOLDER_OTHER_KIND:
-        return "is no folder";
+        return "is not a directory";
     case VMIG_FOLDER_UNSAFE:
-        return "belongs to another user, or others can write to it";
+        return "belongs to another user, or other users can write to it";
     case VMIG_FOLDER_UNREADABLE:
         return "cannot be read";
     case VMIG_FOLDER_GOOD:
@@ -97,15 +96,15 @@ static void root_rules(const VmigHostSetup *setup, GPtrArray *findings)
             continue;
         VmigFinding *f = vmig_finding_add(findings, "image-root", VMIG_SEVERITY_PROBLEM, "the image root %s %s", path,
                                           folder_fault(root->kind));
-        vmig_finding_repair(f, "Make it, or change image-roots in " VMIG_CONFIG_PATH ".");
+        vmig_finding_repair(f, "Create it, or change image-roots in " VMIG_CONFIG_PATH ".");
     }
     if (good->len > 0) {
         vmig_finding_add(findings, "image-roots", VMIG_SEVERITY_OK, "images may be in %s", good->str);
         return;
     }
     VmigFinding *f = vmig_finding_add(findings, "image-roots", VMIG_SEVERITY_PROBLEM,
-                                      "none of the image roots is there: nothing can be migrated from or to this host");
-    vmig_finding_repair(f, "Set image-roots in " VMIG_CONFIG_PATH " to the folders that hold the images.");
+                                      "none of the image roots exists: no guest can be migrated from or to this host");
+    vmig_finding_repair(f, "Set image-roots in " VMIG_CONFIG_PATH " to the directories that contain the images.");
 }
 
 static void run_dir_rule(const VmigHostSetup *setup, GPtrArray *findings)
@@ -115,11 +114,11 @@ static void run_dir_rule(const VmigHostSetup *setup, GPtrArray *findings)
     if (setup->run_dir->kind == VMIG_FOLDER_GOOD) {
         vmig_finding_add(findings, "run-dir", VMIG_SEVERITY_OK, "sockets and locks are in %s", path);
     } else if (setup->run_dir->kind == VMIG_FOLDER_MISSING) {
-        vmig_finding_add(findings, "run-dir", VMIG_SEVERITY_OK, "%s is made when it is needed", path);
+        vmig_finding_add(findings, "run-dir", VMIG_SEVERITY_OK, "%s is created when it is needed", path);
     } else {
-        VmigFinding *f = vmig_finding_add(findings, "run-dir", VMIG_SEVERITY_PROBLEM, "the run folder %s %s", path,
-                                          folder_fault(setup->run_dir->kind));
-        vmig_finding_repair(f, "See who made it; with no job running, make it root's with mode 0711.");
+        VmigFinding *f = vmig_finding_add(findings, "run-dir", VMIG_SEVERITY_PROBLEM, "the runtime directory %s %s",
+                                          path, folder_fault(setup->run_dir->kind));
+        vmig_finding_repair(f, "Find out who created it; while no job is running, give it to root with mode 0711.");
     }
 }
 
@@ -134,13 +133,13 @@ static void limit_rules(const VmigHostSetup *setup, GPtrArray *findings)
             continue;
         good = FALSE;
         VmigFinding *f = vmig_finding_add(findings, "open-files", VMIG_SEVERITY_NOTE,
-                                          "%s may have only %" G_GUINT64_FORMAT
-                                          " files open: a guest with many disks or long chains may need more",
+                                          "%s can open only %" G_GUINT64_FORMAT
+                                          " files: a guest with many disks or long chains may need more",
                                           whose[i], limits[i]);
-        vmig_finding_repair(f, "Raise it to %d or more (LimitNOFILE= of the unit, ulimit -n).", FILES_LIMIT);
+        vmig_finding_repair(f, "Raise the limit to %d or more (LimitNOFILE= of the unit, ulimit -n).", FILES_LIMIT);
     }
     if (good)
-        vmig_finding_add(findings, "open-files", VMIG_SEVERITY_OK, "enough files may be open");
+        vmig_finding_add(findings, "open-files", VMIG_SEVERITY_OK, "the limits of open files are high enough");
 }
 
 /* TRUE if this daemon called the hook, either for a guest or when it looked for hooks and some existed. */
@@ -181,21 +180,19 @@ static void hook_rule(const VmigHostSetup *setup, GPtrArray *findings)
     case VMIG_HOOK_NOT_THERE:
         f = vmig_finding_add(findings, "hook", VMIG_SEVERITY_PROBLEM,
                              "libvirt's hook %s is not installed: libvirt would start a stale copy of a guest that was "
-                             "migrated away, and nothing carries a job on after a reboot",
+                             "migrated away, and jobs are not resumed after a reboot",
                              path);
-        vmig_finding_repair(f, "Install it, then systemctl reload libvirtd.");
+        vmig_finding_repair(f, "Install the hook, then run systemctl reload libvirtd.");
         return;
     case VMIG_HOOK_NOT_EXECUTABLE:
         f = vmig_finding_add(findings, "hook", VMIG_SEVERITY_PROBLEM,
-                             "libvirt does not run the hook %s: it is no "
-                             "program that can be executed",
-                             path);
+                             "libvirt does not run the hook %s: it is not an executable program", path);
         vmig_finding_repair(f, "chmod 0755 %s", path);
         return;
     case VMIG_HOOK_NO_DAEMON:
-        vmig_finding_add(findings, "hook", VMIG_SEVERITY_NOTE,
-                         "the hook %s is installed; no libvirtd or virtqemud was found that could have loaded it",
-                         path);
+        vmig_finding_add(
+            findings, "hook", VMIG_SEVERITY_NOTE,
+            "the hook %s is installed; no running libvirtd or virtqemud was found that could have loaded it", path);
         return;
     case VMIG_HOOK_LOADED:
         vmig_finding_add(findings, "hook", VMIG_SEVERITY_OK, "libvirt's hook %s is installed, and %s has loaded it",
@@ -204,11 +201,10 @@ static void hook_rule(const VmigHostSetup *setup, GPtrArray *findings)
     case VMIG_HOOK_NOT_PROVEN:
         break;
     }
-    f = vmig_finding_add(
-        findings, "hook-not-loaded", VMIG_SEVERITY_PROBLEM,
-        "the hook %s came after %s was started, which looks for hooks then and when it is reloaded: it "
-        "may never call it",
-        path, setup->daemon);
+    f = vmig_finding_add(findings, "hook-not-loaded", VMIG_SEVERITY_PROBLEM,
+                         "the hook %s was installed after the start of %s, which looks for hooks only when it is "
+                         "started or reloaded: it may never call the hook",
+                         path, setup->daemon);
     f->fix = VMIG_FIX_RELOAD;
     if (setup->systemd)
         vmig_finding_repair(f, "systemctl reload %s", setup->daemon);
@@ -222,7 +218,7 @@ static void unit_rule(const VmigHostSetup *setup, GPtrArray *findings)
     if (!setup->systemd) {
         vmig_finding_add(
             findings, "unit", VMIG_SEVERITY_OK,
-            "systemd does not run here: after a reboot the hook carries jobs on, or vmig-snap resume --all");
+            "systemd does not run on this host: after a reboot the hook resumes jobs, or vmig-snap resume --all");
         return;
     }
     if (g_strcmp0(setup->resume_unit, "enabled") == 0) {
@@ -232,7 +228,7 @@ static void unit_rule(const VmigHostSetup *setup, GPtrArray *findings)
     g_autofree char *state = vmig_text_escape(setup->resume_unit, -1);
     VmigFinding *f =
         vmig_finding_add(findings, "unit", VMIG_SEVERITY_PROBLEM,
-                         VMIG_RESUME_UNIT " is not enabled (%s): after a reboot nobody carries jobs on", state);
+                         VMIG_RESUME_UNIT " is not enabled (%s): jobs are not resumed after a reboot", state);
     vmig_finding_repair(f, "systemctl enable " VMIG_RESUME_UNIT);
 }
 
@@ -241,10 +237,10 @@ void vmig_doctor_setup_rules(const VmigDoctorFacts *facts, GPtrArray *findings)
     libvirt_rule(facts, findings);
     if (facts->config_error != NULL) {
         g_autofree char *why = vmig_text_escape(facts->config_error->message, -1);
-        VmigFinding *f = vmig_finding_add(findings, "config", VMIG_SEVERITY_PROBLEM,
-                                          "the configuration cannot be used, so that no command works, and nothing "
-                                          "that depends on it was looked at: %s",
-                                          why);
+        VmigFinding *f = vmig_finding_add(
+            findings, "config", VMIG_SEVERITY_PROBLEM,
+            "the configuration is invalid: no command works, and everything that depends on it was not checked: %s",
+            why);
         vmig_finding_repair(f, "%s",
                             vmig_error_hint(facts->config_error) != NULL ? vmig_error_hint(facts->config_error)
                                                                          : "Correct " VMIG_CONFIG_PATH ".");

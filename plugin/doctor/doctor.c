@@ -70,7 +70,7 @@ static void repair_all(const VmigDoctorFacts *facts, const VmigDoctorRequest *re
         if (finding->fixed)
             continue;
         g_autofree char *shown = vmig_text_escape(why->message, -1);
-        vmig_finding_repair(finding, "It could not be repaired: %s", shown);
+        vmig_finding_repair(finding, "The repair failed: %s", shown);
     }
 }
 
@@ -95,7 +95,8 @@ GPtrArray *vmig_doctor_run(const VmigDoctorRequest *request, GError **error)
     vmig_doctor_look(facts, request, config);
     if (!is_known(facts)) {
         g_autofree char *shown = vmig_text_escape(request->domain, -1);
-        vmig_fail(error, VMIG_ERROR_NO_DOMAIN, NULL, "neither libvirt nor the journal of this host knows '%s'", shown);
+        vmig_fail(error, VMIG_ERROR_NO_DOMAIN, NULL, "neither libvirt nor the journal of this host has a domain '%s'",
+                  shown);
         return NULL;
     }
     vmig_doctor_setup_rules(facts, findings);

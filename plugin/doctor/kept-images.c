@@ -56,7 +56,7 @@ static gboolean check_jobs(GPtrArray *jobs, const char *domain, GError **error)
     for (guint i = 0; i < jobs->len; i++) {
         const VmigJob *job = jobs->pdata[i];
         if (!vmig_state_is_final(vmig_job_state(job)))
-            return vmig_fail(error, VMIG_ERROR_REFUSED, "vmig-snap resume carries it on.",
+            return vmig_fail(error, VMIG_ERROR_REFUSED, "vmig-snap resume continues the job.",
                              "job %s of '%s' is not finished (%s): its images are needed", job->id, shown, job->state);
     }
     return TRUE;
@@ -93,13 +93,14 @@ static gboolean refuse_newest(VmigJournal *journal, const VmigJob *job, GError *
     if (role == NULL)
         return FALSE;
     if (strcmp(role, VMIG_ROLE_SOURCE) != 0)
-        return vmig_fail(error, VMIG_ERROR_REFUSED, "Run vmig-snap purge on the host that it came from.",
-                         "job %s brought '%s' to this host: the images here are its disks", job->id, name);
+        return vmig_fail(error, VMIG_ERROR_REFUSED, "Run vmig-snap purge on the host that the guest came from.",
+                         "job %s moved '%s' to this host: the images here are its disks", job->id, name);
     if (vmig_job_end(job) != VMIG_END_MOVED)
         return vmig_fail(error, VMIG_ERROR_REFUSED, NULL,
-                         "job %s ended as %s: '%s' stayed on this host, and its images are its disks", job->id,
+                         "job %s ended as %s: '%s' stayed on this host, and the images here are its disks", job->id,
                          job->state, name);
-    return vmig_fail(error, VMIG_ERROR_REFUSED, NULL, "job %s was told not to keep the images of '%s'", job->id, name);
+    return vmig_fail(error, VMIG_ERROR_REFUSED, NULL,
+                     "job %s was started with the option not to keep the images of '%s'", job->id, name);
 }
 
 /* The newest job whose images still exist here; otherwise the newest of all, if it kept any: they are gone or changed.
@@ -122,7 +123,7 @@ static VmigJob *find_job(VmigJournal *journal, const char *domain, GError **erro
         if (found != NULL && g_strcmp0(found->uuid, job->uuid) != 0) {
             g_autofree char *shown = vmig_text_escape(domain, -1);
             vmig_fail(error, VMIG_ERROR_AMBIGUOUS_DOMAIN, "Use the UUID (vmig-snap list --all --json).",
-                      "images of several domains called '%s' are here", shown);
+                      "this host has images of several domains called '%s'", shown);
             return NULL;
         }
         found = found != NULL ? found : job;
@@ -154,8 +155,8 @@ static gboolean check_image(const VmigFile *file, GError **error)
 
     /* The device is not compared: its number may change at each boot. */
     return vmig_file_is(file->source, file->ino, file->size, file->mtime_ns) ||
-           vmig_fail(error, VMIG_ERROR_REFUSED, "See what is in it; remove it by hand if nobody needs it.",
-                     "%s is not as it was when it was copied: somebody used it since", path);
+           vmig_fail(error, VMIG_ERROR_REFUSED, "Check its content; remove it by hand if it is not needed.",
+                     "%s was changed after it was copied", path);
 }
 
 static gboolean refuse_used(const VmigFile *file, const char *user, GError **error)
@@ -163,9 +164,9 @@ static gboolean refuse_used(const VmigFile *file, const char *user, GError **err
     g_autofree char *path = vmig_text_escape(file->source, -1);
 
     return vmig_fail(error, VMIG_ERROR_REFUSED,
-                     "Remove or undefine what uses it, if that is not needed; what cannot be looked at has to become "
-                     "readable, or leave the image-roots.",
-                     "%s stays: %s", path, user);
+                     "Remove or undefine what uses it, if that is not needed; a file that cannot be read must become "
+                     "readable or be outside the image roots.",
+                     "%s is kept: %s", path, user);
 }
 
 static gboolean check_users(VmigNode *node, GPtrArray *files, GError **error)
@@ -195,8 +196,8 @@ static gboolean check_record(VmigNode *peer, const VmigJob *job, GError **error)
         return vmig_fail(error, VMIG_ERROR_REFUSED, ALONE_HINT, "%s does not know job %s", dest, job->id);
     if (vmig_job_end(record) == VMIG_END_MOVED && vmig_job_token_is_dest(record))
         return TRUE;
-    return vmig_fail(error, VMIG_ERROR_REFUSED, "vmig-snap resume there.", "by the journal of %s job %s is %s", dest,
-                     job->id, record->state);
+    return vmig_fail(error, VMIG_ERROR_REFUSED, "Run vmig-snap resume there.",
+                     "according to the journal of %s, job %s is %s", dest, job->id, record->state);
 }
 
 /* *told: the hint already explains how to do without the other host. */
@@ -212,10 +213,10 @@ static gboolean check_copies(VmigNode *peer, const VmigJob *job, GPtrArray *file
         g_autofree char *path = vmig_text_escape(file->dest, -1);
         g_autofree char *dest = vmig_text_escape(job->dest_host, -1);
         *told = TRUE;
-        return vmig_fail(error, VMIG_ERROR_REFUSED,
-                         "If the guest went on to a third host and is well there: vmig-snap purge "
-                         "--without-destination",
-                         "%s has no %s any more: what is here may be the last copy", dest, path);
+        return vmig_fail(
+            error, VMIG_ERROR_REFUSED,
+            "If the guest moved on to a third host and is complete there: vmig-snap purge --without-destination",
+            "%s no longer has %s: the images here may be the last copy", dest, path);
     }
     return TRUE;
 }
@@ -277,7 +278,7 @@ static gboolean clean_locked(const VmigPurgeRequest *request, VmigNode *node, Vm
     if (journal == NULL || !vmig_journal_find_open(journal, cleaned->job->uuid, &open, error))
         return FALSE;
     if (open != NULL)
-        return vmig_fail(error, VMIG_ERROR_LOCKED, NULL, "job %s has begun on the guest", open->id);
+        return vmig_fail(error, VMIG_ERROR_LOCKED, NULL, "job %s has started on the guest", open->id);
     for (guint i = 0; i < files->len; i++)
         if (!check_image(files->pdata[i], error))
             return FALSE;

@@ -215,12 +215,12 @@ def test_many():
                   f'all took {all_of_them:.2f} s',
                   f'{ended.code} {ended.err} {len(document["jobs"])} {left}')
         ended = call([SNAP, 'doctor', '--json'], wrap=wrap(folder))
-        check(f'{MANY + 1} jobs, 1 not finished' in ended.out and ended.cpu < 3 * all_of_them,
+        check(f'{MANY + 1} jobs, 1 unfinished' in ended.out and ended.cpu < 3 * all_of_them,
               f'doctor with {MANY} ended jobs, every sum proven: {ended.cpu:.1f} s of CPU time', f'{ended}'[:3000])
         ended = call([SNAP, 'status', 'old-0'], wrap=wrap(folder))
         check(ended.code == 2 and ended.err.endswith('[no-job]\n'), 'status of a domain that no job ever had', ended)
         ended = call([SNAP, 'list', '--all'], wrap=wrap(folder))
-        check(f'and {MANY - 999} older ones' in ended.out, 'the table says how many are not in it', ended.out[-200:])
+        check(f'and {MANY - 999} older jobs' in ended.out, 'the table says how many are not in it', ended.out[-200:])
 
 
 def main():

@@ -165,7 +165,7 @@ def test_hook(case):
     path.write_text('#!/bin/sh\nexit 0\n')
     path.chmod(0o644)
     found = doctor(case, 'a')
-    need(problems(found) == ['hook'] and 'executed' in found['hook'][0]['message'], 'mode 0644:', found)
+    need(problems(found) == ['hook'] and 'executable' in found['hook'][0]['message'], 'mode 0644:', found)
     path.chmod(0o755)
     planted(case, 'a', 'hook-not-loaded')
     pid = lab.libvirtd_pid('a')
@@ -568,12 +568,12 @@ def test_clean_refusals(case):
     guest, job = moved(case)
     refuses(case, 'a', 'nobody', 'nobody', code=USAGE)
     image = guest.files['vda'][0]
-    refuses(case, 'b', 'g', 'brought')
+    refuses(case, 'b', 'g', 'moved')
 
     times = os.stat(lab.path('a', image))
     os.utime(lab.path('a', image))
-    refuses(case, 'a', 'g', 'not as it was')
-    refuses(case, 'a', 'g', 'not as it was', '--without-destination')
+    refuses(case, 'a', 'g', 'was changed')
+    refuses(case, 'a', 'g', 'was changed', '--without-destination')
     os.utime(lab.path('a', image), ns=(times.st_atime_ns, times.st_mtime_ns))
 
     define(lab, 'a', lab.guest_xml('other', [image]))

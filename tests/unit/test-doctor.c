@@ -176,7 +176,7 @@ static void test_run_dir_and_limits(void)
     facts->setup->run_dir->kind = VMIG_FOLDER_UNSAFE;
     facts->setup->daemon_files_limit = 512;
     vmig_doctor_setup_rules(facts, findings);
-    assert_problem(findings, "run-dir", "others can write", VMIG_FIX_NONE);
+    assert_problem(findings, "run-dir", "other users can write", VMIG_FIX_NONE);
     g_assert_cmpint(find(findings, "open-files")->severity, ==, VMIG_SEVERITY_NOTE);
     g_assert_nonnull(strstr(find(findings, "open-files")->message, "libvirtd"));
 }
@@ -487,12 +487,12 @@ static void test_domain_missing(void)
 
     add_job(facts, ID, "COPY", "source");
     vmig_doctor_job_rules(facts, missing);
-    assert_problem(missing, "job-domain", "does not know", VMIG_FIX_NONE);
+    assert_problem(missing, "job-domain", "has no domain", VMIG_FIX_NONE);
     g_ptr_array_set_size(facts->jobs, 0);
     add_job(facts, ID, "COPY", "destination");
     add_domain(facts, definition("", BASE, FALSE, ""), NULL);
     vmig_doctor_job_rules(facts, early);
-    assert_problem(early, "job-domain", "knows", VMIG_FIX_NONE);
+    assert_problem(early, "job-domain", "already has a domain", VMIG_FIX_NONE);
     g_clear_pointer(&facts->domains, g_ptr_array_unref); /* libvirt cannot be queried: nothing is guessed */
     vmig_doctor_job_rules(facts, silent);
     g_assert_null(find(silent, "job-domain"));
@@ -1143,7 +1143,7 @@ static void test_fix_journal(Host *h, G_GNUC_UNUSED gconstpointer data)
     g_assert_true(exists(stray));
     g_autoptr(GPtrArray) after = run(h, TRUE); /* what the journal listed is unknown now, and stays */
     g_assert_cmpint(find(after, "journal")->severity, ==, VMIG_SEVERITY_OK);
-    assert_problem(after, "stray-file", "does not know", VMIG_FIX_NONE);
+    assert_problem(after, "stray-file", "not in this host's journal", VMIG_FIX_NONE);
     g_assert_true(exists(stray));
 }
 
