@@ -112,7 +112,7 @@ static gboolean deliver(Client *client, gint64 id, JsonObject *reply, GError *fa
         client->ping_id = 0;
     if (g_hash_table_remove(client->abandoned, &id))
         return TRUE;
-    return vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "a reply to a request that was not made");
+    return vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "the agent sent a reply to a request that was not made");
 }
 
 static gboolean handle_reply(Client *client, const char *line, gsize length, GError **error)
@@ -181,7 +181,7 @@ static gboolean read_once(Client *client, GError **error)
     case VMIG_LINE_LATE:
         return check_pulse(client, error);
     case VMIG_LINE_END:
-        return vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "the connection to the agent has ended");
+        return vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "the agent closed the connection");
     case VMIG_LINE_FAILED:
     default:
         return FALSE;
@@ -222,7 +222,7 @@ static gboolean send_request(Client *client, gint64 id, VmigMethod method, JsonO
     g_autofree char *line = vmig_json_line(object);
     /* Checked before sending anything, because the agent would end the connection. */
     if (strlen(line) >= VMIG_JSON_MAX_LINE)
-        return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, NULL, "a request of more than 16 MiB ('%s')",
+        return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, NULL, "cannot send a request of more than 16 MiB ('%s')",
                          vmig_method_name(method));
     g_autoptr(GMutexLocker) writing G_GNUC_UNUSED = g_mutex_locker_new(&client->writing);
     g_autoptr(GError) lost = NULL;
@@ -241,7 +241,7 @@ static void abandon(Client *client, gint64 id)
     g_hash_table_add(client->abandoned, g_memdup2(&id, sizeof id));
     if (g_hash_table_size(client->abandoned) > MAX_ABANDONED) {
         g_autoptr(GError) reason = NULL;
-        vmig_fail(&reason, VMIG_ERROR_CONNECTION, NULL, "the agent leaves too many requests unanswered");
+        vmig_fail(&reason, VMIG_ERROR_CONNECTION, NULL, "the agent has too many unanswered requests");
         set_broken(client, reason);
     }
 }
@@ -281,7 +281,7 @@ static void feel_pulse(Client *client, gint64 began)
         return;
     }
     vmig_fail(&reason, VMIG_ERROR_CONNECTION, NULL,
-              "the agent has not answered for %" G_GINT64_FORMAT " ms, while nobody runs the guest",
+              "the agent has not answered for %" G_GINT64_FORMAT " ms, while no host runs the guest",
               client->times.hurry);
     set_broken(client, reason);
 }
@@ -348,7 +348,7 @@ static JsonObject *client_call(VmigNode *self, VmigMethod method, JsonObject *ar
         g_propagate_error(error, g_error_copy(client->broken));
     } else {
         abandon(client, id);
-        vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "no answer to '%s' in time", vmig_method_name(method));
+        vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "the agent did not answer '%s' in time", vmig_method_name(method));
     }
     return NULL;
 }
@@ -412,8 +412,8 @@ static gboolean check_hello(Client *client, const char *line, gsize length, gboo
     if (hello == NULL) {
         g_autofree char *words = vmig_text_escape(line, (gssize)MIN(length, 200));
         return vmig_fail(error, VMIG_ERROR_PROTOCOL,
-                         "the login shell there must print nothing when it is started without a terminal",
-                         "%s: said \"%s\" instead of the agent's hello", client->base.host, words);
+                         "the login shell on that host must not print anything when it is started without a terminal",
+                         "%s: received \"%s\" instead of the agent's hello", client->base.host, words);
     }
     VmigReader reader = vmig_reader(hello);
     gint64 protocol = vmig_reader_number(&reader, "protocol");
@@ -424,7 +424,8 @@ static gboolean check_hello(Client *client, const char *line, gsize length, gboo
         return TRUE;
     g_autofree char *theirs = vmig_text_escape(version, (gssize)MIN(strlen(version), 100));
     return vmig_fail(error, VMIG_ERROR_PROTOCOL, "install the same version of vmig-snap on both hosts",
-                     "%s: vmig-snap %s speaks version %" G_GINT64_FORMAT " of the protocol, and %s here version %d",
+                     "%s: vmig-snap %s uses protocol version %" G_GINT64_FORMAT
+                     " , but %s on this host uses version %d",
                      client->base.host, theirs, protocol, VMIG_VERSION, VMIG_PROTOCOL);
 }
 
@@ -438,10 +439,11 @@ static gboolean await_hello(Client *client, gboolean *said, GError **error)
     case VMIG_LINE_GOT:
         return check_hello(client, line, length, said, error);
     case VMIG_LINE_END:
-        return vmig_fail(error, VMIG_ERROR_NO_AGENT, "install vmig-snap on that host", "%s: no vmig-snap agent there",
-                         client->base.host);
+        return vmig_fail(error, VMIG_ERROR_NO_AGENT, "install vmig-snap on that host",
+                         "%s: no vmig-snap agent was found", client->base.host);
     case VMIG_LINE_LATE:
-        return vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "%s: the agent did not say hello in time", client->base.host);
+        return vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "%s: the agent did not send its hello in time",
+                         client->base.host);
     case VMIG_LINE_FAILED:
     default:
         g_prefix_error(error, "%s: ", client->base.host);

@@ -107,7 +107,7 @@ static void serve_request(gpointer data, gpointer user)
         JsonObject *args = json_object_get_object_member(request->message, "args");
         VmigMethod known = vmig_method_from_name(method);
         if (known == VMIG_METHOD_LAST)
-            vmig_fail(&failure, VMIG_ERROR_PROTOCOL, NULL, "there is no method of that name");
+            vmig_fail(&failure, VMIG_ERROR_PROTOCOL, NULL, "there is no method with that name");
         g_autoptr(JsonObject) result =
             known != VMIG_METHOD_LAST ? agent->local->ops->call(agent->local, known, args, &failure) : NULL;
         /* The reader also finds the end of the connection, but not that the peer merely stops reading. */
@@ -133,7 +133,7 @@ static gboolean start_request(Agent *agent, Request *request, GError **error)
         }
     }
     g_autoptr(GError) failure = NULL;
-    vmig_fail(&failure, VMIG_ERROR_PROTOCOL, NULL, "more than %d requests are under way", VMIG_AGENT_MAX_REQUESTS);
+    vmig_fail(&failure, VMIG_ERROR_PROTOCOL, NULL, "more than %d requests are in progress", VMIG_AGENT_MAX_REQUESTS);
     return reply(agent, owned->id, NULL, failure, error);
 }
 
@@ -172,7 +172,7 @@ static gboolean serve_lines(Agent *agent, VmigLines *lines, gint64 silence_us, G
         case VMIG_LINE_END:
             return TRUE;
         case VMIG_LINE_LATE:
-            return vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "the peer has fallen silent");
+            return vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "the peer does not answer");
         case VMIG_LINE_FAILED:
         default:
             return FALSE;

@@ -68,7 +68,7 @@ static void look_at_process(VmigImageSearch *search, const char *pid)
 
     if (dir == NULL) {
         if (errno != ENOENT && errno != ESRCH)
-            vmig_image_search_unknown(search, "cannot look at the files of process %s: %s", pid, g_strerror(errno));
+            vmig_image_search_unknown(search, "cannot read the open files of process %s: %s", pid, g_strerror(errno));
         return;
     }
     for (struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
@@ -87,7 +87,7 @@ void vmig_image_look_at_processes(VmigImageSearch *search)
     g_autofree char *self = g_strdup_printf("%d", getpid());
 
     if (dir == NULL) {
-        vmig_image_search_unknown(search, "cannot look at the processes: %s", g_strerror(errno));
+        vmig_image_search_unknown(search, "cannot read the list of processes: %s", g_strerror(errno));
         return;
     }
     for (struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir))
@@ -108,7 +108,7 @@ void vmig_image_look_at_loops(VmigImageSearch *search)
         if (!g_str_has_prefix(entry->d_name, "loop") || !g_file_get_contents(path, &file, NULL, NULL) ||
             !identify(AT_FDCWD, g_strchomp(file), &dev, &ino))
             continue;
-        g_autofree char *user = g_strdup_printf("it is in use: it is behind /dev/%s", entry->d_name);
+        g_autofree char *user = g_strdup_printf("it is in use: it is the backing file of /dev/%s", entry->d_name);
         vmig_image_search_found(search, dev, ino, user);
     }
 }
@@ -125,7 +125,7 @@ void vmig_image_look_at_locks(VmigImageSearch *search)
         if (!vmig_image_is_held(target->path, &held, &error))
             target->user = g_strdup(error->message);
         else if (held)
-            target->user = g_strdup("it is in use: a process holds a lock of QEMU's on it");
+            target->user = g_strdup("it is in use: a process holds a QEMU lock on it");
     }
 }
 
@@ -157,13 +157,13 @@ static void scan_entry(VmigImageSearch *search, int folder, const char *path, co
 
     if (fstatat(folder, name, &st, 0) != 0) {
         if (errno != ENOENT && errno != ELOOP && errno != ENOTDIR)
-            vmig_image_search_unknown(search, "cannot look at %s: %s", full, g_strerror(errno));
+            vmig_image_search_unknown(search, "cannot stat %s: %s", full, g_strerror(errno));
     } else if (S_ISDIR(st.st_mode)) {
         int fd = openat(folder, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd >= 0)
             scan_folder(search, fd, full, depth + 1);
         else if (errno != ENOENT)
-            vmig_image_search_unknown(search, "cannot open the folder %s: %s", full, g_strerror(errno));
+            vmig_image_search_unknown(search, "cannot open the directory %s: %s", full, g_strerror(errno));
     } else if (S_ISREG(st.st_mode)) {
         scan_file(search, folder, name, full, &st);
     }
@@ -186,7 +186,7 @@ static void scan_folder(VmigImageSearch *search, int fd, const char *path, guint
 
     if (dir == NULL) {
         if (new &&depth > VMIG_SCAN_DEPTH)
-            vmig_image_search_unknown(search, "%s is deeper than folders are looked through", path);
+            vmig_image_search_unknown(search, "%s is nested too deeply to be searched", path);
         close(fd);
         return;
     }
@@ -195,14 +195,14 @@ static void scan_folder(VmigImageSearch *search, int fd, const char *path, guint
         if (g_str_equal(entry->d_name, ".") || g_str_equal(entry->d_name, ".."))
             continue;
         if (++search->entries > VMIG_SCAN_ENTRIES)
-            vmig_image_search_unknown(search, "the image roots hold more than can be looked through");
+            vmig_image_search_unknown(search, "the image roots contain too many files to be searched");
         if (search->entries > VMIG_SCAN_ENTRIES || vmig_image_search_over(search))
             return;
         scan_entry(search, dirfd(dir), path, entry->d_name, depth);
         errno = 0;
     }
     if (errno != 0)
-        vmig_image_search_unknown(search, "cannot read the folder %s: %s", path, g_strerror(errno));
+        vmig_image_search_unknown(search, "cannot read the directory %s: %s", path, g_strerror(errno));
 }
 
 void vmig_image_look_at_roots(VmigImageSearch *search)

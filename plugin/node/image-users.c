@@ -76,10 +76,10 @@ static void follow(const Chain *chain, const char *path);
 static char *chain_user(const Chain *chain)
 {
     if (chain->who == NULL)
-        return g_strdup_printf("the image %s lies on it", chain->top);
+        return g_strdup_printf("the image %s uses it", chain->top);
     if (chain->depth == 0)
-        return g_strdup_printf("%s names it", chain->who);
-    return g_strdup_printf("%s names %s, which lies on it", chain->who, chain->top);
+        return g_strdup_printf("%s uses it", chain->who);
+    return g_strdup_printf("%s uses %s, which uses it", chain->who, chain->top);
 }
 
 /* QEMU resolves a relative name against the folder of the name that the image was opened by, and the image may be
@@ -110,7 +110,7 @@ static void look_below(const Chain *chain, int fd, const char *path)
     struct stat st;
 
     if (chain->depth >= CHAIN_MAX) {
-        vmig_image_search_unknown(chain->search, "the chain of %s is too long to be followed", chain->top);
+        vmig_image_search_unknown(chain->search, "the chain of %s is too long to be searched", chain->top);
         return;
     }
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || vmig_image_search_over(chain->search) ||
@@ -131,7 +131,7 @@ static void follow(const Chain *chain, const char *path)
     if (stat(path, &st) != 0) {
         /* A missing file cannot be one of the targets, which exist. */
         if (errno != ENOENT && errno != ENOTDIR && errno != ELOOP && errno != ENAMETOOLONG)
-            vmig_image_search_unknown(chain->search, "cannot look at %s: %s", path, g_strerror(errno));
+            vmig_image_search_unknown(chain->search, "cannot stat %s: %s", path, g_strerror(errno));
         return;
     }
     vmig_image_search_found(chain->search, st.st_dev, st.st_ino, user);
@@ -182,7 +182,7 @@ static void look_at_definitions(VmigImageSearch *search)
     g_autoptr(GError) error = NULL;
 
     if (!vmig_libvirt_named_texts(search->libvirt_uri, search->domain, on_text, search, &error))
-        vmig_image_search_unknown(search, "libvirt does not tell which guests use it: %s", error->message);
+        vmig_image_search_unknown(search, "libvirt does not report which guests use it: %s", error->message);
 }
 
 /* --- the search --- */
@@ -240,7 +240,7 @@ static gboolean find_targets(VmigImageSearch *search)
         VmigImageTarget *target = search->targets->pdata[i];
         if (lstat(target->path, &st) != 0) {
             if (errno != ENOENT && errno != ENOTDIR)
-                target->user = g_strdup_printf("cannot look at it: %s", g_strerror(errno));
+                target->user = g_strdup_printf("cannot stat it: %s", g_strerror(errno));
             continue;
         }
         target->exists = any = TRUE;
@@ -263,7 +263,7 @@ static void search_run(VmigImageSearch *search)
     for (guint i = 0; i < search->targets->len; i++) {
         VmigImageTarget *target = search->targets->pdata[i];
         if (target->exists && target->user == NULL && search->unknown != NULL)
-            target->user = g_strdup_printf("nothing proves that it is unused: %s", search->unknown);
+            target->user = g_strdup_printf("it is not proven that it is unused: %s", search->unknown);
     }
 }
 
@@ -330,7 +330,7 @@ gboolean vmig_image_take(int fd, char **why)
 
     if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
         return TRUE;
-    *why = errno == EAGAIN || errno == EACCES ? g_strdup("it is in use: a process holds a lock of QEMU's on it")
+    *why = errno == EAGAIN || errno == EACCES ? g_strdup("it is in use: a process holds a QEMU lock on it")
                                               : g_strdup_printf("cannot lock it: %s", g_strerror(errno));
     return FALSE;
 }

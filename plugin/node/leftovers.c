@@ -245,7 +245,7 @@ gboolean vmig_image_is_held_fd(int fd, const char *path, gboolean *held, GError 
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 100, .l_len = 200};
 
     if (fcntl(fd, F_OFD_GETLK, &lock) != 0)
-        return vmig_fail_errno(error, errno, "asking for the locks of %s", path);
+        return vmig_fail_errno(error, errno, "cannot query the locks of %s", path);
     *held = lock.l_type != F_UNLCK;
     return TRUE;
 }
@@ -255,7 +255,7 @@ gboolean vmig_image_is_held(const char *path, gboolean *held, GError **error)
     int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 
     if (fd < 0)
-        return vmig_fail_errno(error, errno, "asking for the locks of %s", path);
+        return vmig_fail_errno(error, errno, "cannot query the locks of %s", path);
     gboolean ok = vmig_image_is_held_fd(fd, path, held, error);
     close(fd); /* releases no other lock: these are OFD locks */
     return ok;

@@ -91,8 +91,8 @@ JsonObject *vmig_local_do_content_page(VmigLocal *local, VmigReader *args, GErro
     request.id = id_of(qcow2, id);
     request.like = id_of(qcow2, like);
     if (request.id == NULL || (like != NULL && request.like == NULL)) {
-        vmig_fail(error, VMIG_ERROR_INTERFERENCE, "Try again when nobody makes or deletes snapshots.",
-                  "'%s' has no snapshot %s any more", path, request.id == NULL ? id : like);
+        vmig_fail(error, VMIG_ERROR_INTERFERENCE, "Try again when no snapshots are being created or deleted.",
+                  "'%s' no longer has a snapshot %s", path, request.id == NULL ? id : like);
         return NULL;
     }
     g_autoptr(GBytes) page = vmig_snapshot_page_make(chain, local->roots, local->run_dir, &request, &next, error);

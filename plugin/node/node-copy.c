@@ -60,7 +60,7 @@ static gboolean intend_part(VmigLocal *local, const BaseCopy *base_copy, GError 
     if (!vmig_journal_file_get(local->journal, base_copy->job, base_copy->part, &row, error))
         return FALSE;
     if (row != NULL && !g_str_equal(row->kind, "part"))
-        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is no part of a base copy", base_copy->part);
+        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is not part of a base copy", base_copy->part);
     gboolean open = row != NULL && !g_str_equal(row->state, "removed");
     gboolean usable = open && (g_str_equal(row->state, "intended") ||
                                (!g_str_equal(row->state, "redundant") && vmig_local_exists(local, base_copy->part)));
@@ -203,7 +203,7 @@ JsonObject *vmig_local_do_known(VmigLocal *local, VmigReader *args, GError **err
         return NULL;
     VmigReceiver *receiver = hold_receiver(local, base_copy.part);
     if (receiver == NULL) {
-        vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "nothing receives '%s' any more", base_copy.part);
+        vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "'%s' is no longer received", base_copy.part);
         return NULL;
     }
     gboolean ok = vmig_receiver_known(receiver, first, &page, error);
@@ -233,7 +233,7 @@ JsonObject *vmig_local_do_received(VmigLocal *local, VmigReader *args, GError **
     if (receiver != NULL && !vmig_receiver_finish(receiver, rewritten, &hash, error))
         return NULL;
     if (hash == NULL) {
-        vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "nothing receives '%s' any more", base_copy.part);
+        vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "'%s' is no longer received", base_copy.part);
         return NULL;
     }
     set_hash(local, base_copy.part, hash);
@@ -253,7 +253,7 @@ static gboolean check_header(VmigLocal *local, const BaseCopy *base_copy, GError
     if (fd < 0)
         return FALSE;
     if (fstat(fd, &st) != 0)
-        return vmig_fail_errno(error, errno, "looking at '%s'", base_copy->part);
+        return vmig_fail_errno(error, errno, "cannot stat '%s'", base_copy->part);
     g_autoptr(VmigQcow2) image =
         vmig_qcow2_read(vmig_image_pread, GINT_TO_POINTER(fd), (guint64)st.st_size, NULL, error);
     if (image == NULL) {
@@ -261,7 +261,8 @@ static gboolean check_header(VmigLocal *local, const BaseCopy *base_copy, GError
         return FALSE;
     }
     if (image->data_file)
-        return vmig_fail(error, VMIG_ERROR_DATA_FILE, NULL, "'%s' keeps its data in another file", base_copy->part);
+        return vmig_fail(error, VMIG_ERROR_DATA_FILE, NULL, "'%s' keeps its data in an external data file",
+                         base_copy->part);
     if (image->backing_name == NULL)
         return TRUE;
     if (!vmig_backing_name_is_plain(image->backing_name, error))
@@ -293,7 +294,7 @@ static gboolean check_hash(VmigLocal *local, const BaseCopy *base_copy, GError *
 
     if (hash == NULL || base_copy->hash == NULL || g_str_equal(hash, base_copy->hash))
         return TRUE;
-    return vmig_fail(error, VMIG_ERROR_HASH_MISMATCH, NULL, "'%s' is not what was sent", base_copy->part);
+    return vmig_fail(error, VMIG_ERROR_HASH_MISMATCH, NULL, "'%s' differs from what was sent", base_copy->part);
 }
 
 JsonObject *vmig_local_do_place(VmigLocal *local, VmigReader *args, GError **error)
@@ -329,7 +330,7 @@ static gboolean nobody_writes(VmigLocal *local, const char *path, GError **error
         g_propagate_error(error, g_steal_pointer(&why));
         return FALSE;
     }
-    return vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "what arrived has not ended yet: %s", why->message);
+    return vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "the previous transfer has not ended yet: %s", why->message);
 }
 
 /* Never while the guest runs on it: once this host has the token, the file is a disk, not a base copy. */
@@ -344,7 +345,8 @@ JsonObject *vmig_local_do_unplace(VmigLocal *local, VmigReader *args, GError **e
         !vmig_local_token_is_dest(local, base_copy.job, &dest, error))
         return NULL;
     if (dest) {
-        vmig_fail(error, VMIG_ERROR_STATE, NULL, "the guest runs here: '%s' is not copied again", base_copy.dest);
+        vmig_fail(error, VMIG_ERROR_STATE, NULL, "the guest runs on this host: '%s' is not copied again",
+                  base_copy.dest);
         return NULL;
     }
     if (!nobody_writes(local, base_copy.dest, error))

@@ -26,7 +26,8 @@ int vmig_local_open_folder(VmigLocal *local, const char *path, const char **name
         *name = strrchr(path, '/') + 1;
     } else if (errno == ENOENT || errno == ENOTDIR || errno == EACCES) {
         g_autofree char *folder = g_path_get_dirname(path);
-        vmig_fail(error, VMIG_ERROR_NO_DIRECTORY, NULL, "the folder '%s': %s", folder, g_strerror(errno));
+        vmig_fail(error, VMIG_ERROR_NO_DIRECTORY, NULL, "cannot open the directory '%s': %s", folder,
+                  g_strerror(errno));
     } else {
         vmig_beneath_fail(error, errno, path);
     }
@@ -70,11 +71,11 @@ gboolean vmig_local_check_path(VmigLocal *local, const char *path, GError **erro
     if (folder < 0)
         return FALSE;
     if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
-        return errno == ENOENT || vmig_fail_errno(error, errno, "looking at '%s'", path);
+        return errno == ENOENT || vmig_fail_errno(error, errno, "cannot stat '%s'", path);
     if (S_ISLNK(st.st_mode))
         return vmig_fail(error, VMIG_ERROR_OUTSIDE_ROOTS, NULL, "'%s' is a symbolic link", path);
     if (!S_ISREG(st.st_mode))
-        return vmig_fail(error, VMIG_ERROR_DISK_KIND, NULL, "'%s' is no regular file", path);
+        return vmig_fail(error, VMIG_ERROR_DISK_KIND, NULL, "'%s' is not a regular file", path);
     if (st.st_nlink != 1)
         return vmig_fail(error, VMIG_ERROR_OUTSIDE_ROOTS, VMIG_HINT_HARD_LINK, "'%s' has a second name (a hard link)",
                          path);
@@ -359,7 +360,7 @@ static int open_arg(VmigLocal *local, VmigReader *args, const char **path, struc
         return -1;
     int fd = vmig_image_open(*path, local->roots, FALSE, error);
     if (fd >= 0 && fstat(fd, st) != 0) {
-        vmig_fail_errno(error, errno, "looking at '%s'", *path);
+        vmig_fail_errno(error, errno, "cannot stat '%s'", *path);
         vmig_fd_close(fd);
         return -1;
     }

@@ -18,7 +18,7 @@ gboolean vmig_local_check_ours(VmigLocal *local, const char *job, const char *pa
     if (!vmig_local_check_path(local, path, error))
         return FALSE;
     return vmig_path_is_ours(path, job) ||
-           vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is no name of a file of job %s", path, job);
+           vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is not the name of a file of job %s", path, job);
 }
 
 gboolean vmig_local_token_is_dest(VmigLocal *local, const char *job, gboolean *ret, GError **error)
@@ -84,12 +84,12 @@ static gboolean check_not_the_guests(VmigLocal *local, const char *job, const Vm
     if (!dest || !g_str_equal(role, VMIG_ROLE_DESTINATION))
         return TRUE;
     if (g_str_equal(file->kind, "copy"))
-        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is a disk of the guest now", file->path);
+        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is a disk of the guest by now", file->path);
     g_autoptr(VmigJob) record = load_record(local, job, error);
     if (record == NULL)
         return FALSE;
     if (!record->pivoted)
-        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "the guest is still on '%s'", file->path);
+        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "the guest still uses '%s'", file->path);
     return !local->serves_peer || vmig_local_peer_left_by_guest(local, job, file->path, error);
 }
 
@@ -133,9 +133,9 @@ static gboolean remove_file(VmigLocal *local, const char *job, const char *path,
     if (row == NULL && !vmig_local_exists(local, path))
         return TRUE;
     if (row == NULL)
-        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is no file of job %s", path, job);
+        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is not a file of job %s", path, job);
     if (g_str_equal(row->kind, "base"))
-        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is a base, which job %s did not make", path, job);
+        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is a base, which job %s did not create", path, job);
     /* A receiver would go on writing into the unlinked file. */
     forget_base_copy(local, path);
     return (!vmig_local_exists(local, path) || check_not_the_guests(local, job, row, error)) &&
@@ -173,18 +173,18 @@ static const VmigFile *find_base(const VmigJob *record, const char *path)
 static gboolean check_base(const VmigJob *record, const char *role, const VmigFile *file, GError **error)
 {
     return (g_str_equal(role, VMIG_ROLE_SOURCE) && vmig_job_token_is_dest(record) && record->pivoted) ||
-           vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' may still be needed: the destination is not done",
+           vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' may still be needed: the destination has not finished the job",
                      file->source);
 }
 
 static gboolean unlink_base(VmigLocal *local, const char *job, const VmigFile *file, int fd, GError **error)
 {
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
-    const char *reason = "the destination runs the guest on a copy that was proven equal";
+    const char *reason = "the destination runs the guest on a copy that was verified to be equal";
     struct stat st;
 
     if (fstat(fd, &st) != 0)
-        return vmig_fail_errno(error, errno, "looking at '%s'", file->source);
+        return vmig_fail_errno(error, errno, "cannot stat '%s'", file->source);
     /* The current device number: it may have changed at a reboot, and the claim has compared the rest. */
     return vmig_gate_adopt(local->journal, job, file->source, (guint64)st.st_dev, file->ino, "base", error) &&
            vmig_gate_redundant(local->journal, job, file->source, reason, error) &&
@@ -217,11 +217,11 @@ JsonObject *vmig_local_do_remove_base(VmigLocal *local, VmigReader *args, GError
         return NULL;
     const VmigFile *file = find_base(record, path);
     if (file == NULL) {
-        vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is no base of job %s", path, job);
+        vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is not a base of job %s", path, job);
         return NULL;
     }
     if (local->serves_peer && record->options.keep_source) {
-        vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' stays: job %s keeps the source's images", path, job);
+        vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is kept: job %s keeps the source's images", path, job);
         return NULL;
     }
     g_mutex_lock(&local->journal_lock);
@@ -243,8 +243,8 @@ static gboolean clear_overlay(VmigLocal *local, const char *job, const char *pat
     if (!vmig_local_token_is_dest(local, job, &dest, error))
         return FALSE;
     if (dest)
-        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the guest runs here: '%s' is not made anew", path);
-    return remove_file(local, job, path, "a fresh one takes its place", error);
+        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the guest runs on this host: '%s' is not created again", path);
+    return remove_file(local, job, path, "a new one replaces it", error);
 }
 
 static gboolean intend_file(VmigLocal *local, const char *job, const char *path, const char *kind, GError **error)
@@ -275,7 +275,7 @@ static gboolean check_backing(VmigLocal *local, const char *job, const char *pat
         return FALSE;
     return (g_strcmp0(vmig_disk_base(disk)->dest, backing) == 0 && row != NULL && g_str_equal(row->kind, "copy") &&
             !g_str_equal(row->state, "removed")) ||
-           vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is no disk that job %s copied here", backing, job);
+           vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is not a disk that job %s copied to this host", backing, job);
 }
 
 JsonObject *vmig_local_do_create_overlay(VmigLocal *local, VmigReader *args, GError **error)
@@ -326,7 +326,7 @@ JsonObject *vmig_local_do_commit_offline(VmigLocal *local, VmigReader *args, GEr
         return NULL;
     const char *base = find_overlay_base(record, role, path);
     if (base == NULL || !is_made_overlay(row)) {
-        vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is no overlay of job %s", path, job);
+        vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is not an overlay of job %s", path, job);
         return NULL;
     }
     return vmig_local_done(vmig_local_check_unused(local, path, error) &&

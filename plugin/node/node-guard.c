@@ -19,7 +19,7 @@ static char *guard_socket(const VmigLocal *local, const char *job, GError **erro
     g_autofree char *name = g_strconcat(job, ".sock", NULL);
 
     if (mkdir(dir, 0700) != 0 && errno != EEXIST) {
-        vmig_fail_errno(error, errno, "making %s", dir);
+        vmig_fail_errno(error, errno, "cannot create %s", dir);
         return NULL;
     }
     return g_build_filename(dir, name, NULL);
@@ -113,7 +113,7 @@ JsonObject *vmig_local_do_fence_drop(VmigLocal *local, VmigReader *args, GError 
 static gboolean stop_and_bury(const char *socket, GError **error)
 {
     return vmig_guard_stop(socket, error) &&
-           (unlink(socket) == 0 || errno == ENOENT || vmig_fail_errno(error, errno, "removing %s", socket));
+           (unlink(socket) == 0 || errno == ENOENT || vmig_fail_errno(error, errno, "cannot remove %s", socket));
 }
 
 JsonObject *vmig_local_do_guard_stop(VmigLocal *local, VmigReader *args, GError **error)
@@ -149,7 +149,8 @@ static gboolean given_away(VmigLocal *local, const char *job, GError **error)
     if (owner == NULL)
         return FALSE;
     return g_str_equal(owner, VMIG_OWNER_DESTINATION) ||
-           vmig_fail(error, VMIG_ERROR_GATE, NULL, "by the journal the guest of job %s is still the source's", job);
+           vmig_fail(error, VMIG_ERROR_GATE, NULL,
+                     "according to the journal, the source still owns the guest of job %s", job);
 }
 
 JsonObject *vmig_local_do_end_source_qemu(VmigLocal *local, VmigReader *args, GError **error)
@@ -166,7 +167,8 @@ JsonObject *vmig_local_do_end_source_qemu(VmigLocal *local, VmigReader *args, GE
     JsonObject *reply = json_object_new();
     if (left == VMIG_LEFT_KILLED)
         json_object_set_string_member(
-            reply, "note", "libvirt had not yet heard that the guest arrived; the QEMU that it left was ended");
+            reply, "note",
+            "libvirt had not yet heard that the guest arrived; the remaining QEMU of the source was ended");
     return reply;
 }
 
@@ -175,8 +177,8 @@ static gboolean sync_folder(const char *path, GError **error)
     g_auto(VmigFd) fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     if (fd < 0)
-        return errno == ENOENT || vmig_fail_errno(error, errno, "opening %s", path);
-    return fsync(fd) == 0 || vmig_fail_errno(error, errno, "syncing %s", path);
+        return errno == ENOENT || vmig_fail_errno(error, errno, "cannot open %s", path);
+    return fsync(fd) == 0 || vmig_fail_errno(error, errno, "cannot sync %s", path);
 }
 
 /* libvirt renames a finished file into place but does not sync the folder (virXMLSaveFile → virFileRewrite). */
@@ -200,12 +202,12 @@ JsonObject *vmig_local_do_rundir(VmigLocal *local, VmigReader *args, GError **er
         return NULL;
     g_autofree char *path = vmig_local_job_dir(local, job);
     if (mkdir(path, 0700) != 0 && errno != EEXIST)
-        return vmig_local_done(vmig_fail_errno(error, errno, "making %s", path));
+        return vmig_local_done(vmig_fail_errno(error, errno, "cannot create %s", path));
     g_auto(VmigFd) fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) != 0)
-        return vmig_local_done(vmig_fail_errno(error, errno, "opening %s", path));
+        return vmig_local_done(vmig_fail_errno(error, errno, "cannot open %s", path));
     if (st.st_uid != geteuid())
-        return vmig_local_done(vmig_fail(error, VMIG_ERROR_IO, NULL, "%s belongs to somebody else", path));
+        return vmig_local_done(vmig_fail(error, VMIG_ERROR_IO, NULL, "%s belongs to another user", path));
     return vmig_local_done(vmig_qemu_user_admit(fd, uid, gid, error));
 }
 
@@ -218,7 +220,7 @@ static gboolean remove_sockets_and_flags(int folder, const char *path, GError **
     gboolean ok = TRUE;
 
     if (dir == NULL) {
-        vmig_fail_errno(error, errno, "reading %s", path);
+        vmig_fail_errno(error, errno, "cannot read %s", path);
         if (copy >= 0)
             close(copy);
         return FALSE;
@@ -233,7 +235,7 @@ static gboolean remove_sockets_and_flags(int folder, const char *path, GError **
             ok =
                 vmig_fail(error, VMIG_ERROR_GATE, NULL, "cannot remove %s: it contains files other than sockets", path);
         else if (unlinkat(folder, entry->d_name, 0) != 0 && errno != ENOENT)
-            ok = vmig_fail_errno(error, errno, "removing a socket in %s", path);
+            ok = vmig_fail_errno(error, errno, "cannot remove a socket in %s", path);
     }
     closedir(dir);
     return ok;
@@ -248,8 +250,9 @@ JsonObject *vmig_local_do_rundir_remove(VmigLocal *local, VmigReader *args, GErr
     g_autofree char *path = vmig_local_job_dir(local, job);
     g_auto(VmigFd) fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
-        return vmig_local_done(errno == ENOENT || vmig_fail_errno(error, errno, "opening %s", path));
+        return vmig_local_done(errno == ENOENT || vmig_fail_errno(error, errno, "cannot open %s", path));
     if (!remove_sockets_and_flags(fd, path, error))
         return NULL;
-    return vmig_local_done(rmdir(path) == 0 || errno == ENOENT || vmig_fail_errno(error, errno, "removing %s", path));
+    return vmig_local_done(rmdir(path) == 0 || errno == ENOENT ||
+                           vmig_fail_errno(error, errno, "cannot remove %s", path));
 }

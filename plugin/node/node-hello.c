@@ -16,7 +16,7 @@ static char *qemu_img_version(GError **error)
     g_auto(GStrv) words = g_strsplit_set(out, " \n", 4);
     /* "qemu-img version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)" */
     if (g_strv_length(words) < 4) {
-        vmig_fail(error, VMIG_ERROR_IMAGE_TOOL, NULL, "qemu-img does not say its version");
+        vmig_fail(error, VMIG_ERROR_IMAGE_TOOL, NULL, "qemu-img does not report its version");
         return NULL;
     }
     return g_strdup(words[2]);

@@ -52,7 +52,7 @@ static gboolean take(Hold *hold, GError **error)
         !vmig_image_locks_probe_fd(hold->fd, hold->path, &locks, error))
         return FALSE;
     return !locks.writer ||
-           vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL, "somebody has %s open for writing again", hold->path);
+           vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL, "another process has %s open for writing again", hold->path);
 }
 
 gboolean vmig_local_hold(VmigLocal *local, const char *job, GError **error)

@@ -56,7 +56,7 @@ static int open_public(const char *path, GError **error)
     }
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || (st.st_mode & S_IROTH) == 0 || !is_reachable_for_all(copy)) {
         vmig_fail(error, VMIG_ERROR_OUTSIDE_ROOTS, NULL,
-                  "'%s' is outside the image roots, and not every user may read it", path);
+                  "'%s' is outside the image roots and not readable for all users", path);
         return -1;
     }
     VmigFd result = fd;
@@ -111,8 +111,7 @@ static gboolean set_block(JsonObject *reply, const char *path, const struct stat
     if (fd < 0 || fstat(fd, &now) != 0)
         return vmig_fail_errno(error, errno, "cannot open '%s'", path);
     if (!S_ISBLK(now.st_mode) || now.st_rdev != st->st_rdev || ioctl(fd, BLKGETSIZE64, &size) != 0)
-        return vmig_fail(error, VMIG_ERROR_DISK_KIND, NULL, "cannot look at '%s': it is not the device that it was",
-                         path);
+        return vmig_fail(error, VMIG_ERROR_DISK_KIND, NULL, "cannot read '%s': it is no longer the same device", path);
     json_object_set_int_member(reply, "size", (gint64)size);
     if (name != NULL)
         json_object_set_string_member(reply, "name", name);
@@ -143,7 +142,7 @@ static void set_access(VmigLocal *local, JsonObject *reply, const char *path)
     if (denied != NULL)
         json_object_set_string_member(reply, "denied", denied);
     if (vmig_qemu_access_read_only(path))
-        json_object_set_string_member(reply, "read_only", "it takes no writes there");
+        json_object_set_string_member(reply, "read_only", "the file system is not writable there");
 }
 
 static const char *kind_of(const struct stat *st)

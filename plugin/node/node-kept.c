@@ -70,7 +70,7 @@ static gboolean look_for_reason(VmigLocal *local, const char *path, VmigKeptImag
     if (fd < 0)
         return FALSE;
     if (fstat(fd, &st) != 0)
-        return vmig_fail_errno(error, errno, "looking at %s", path);
+        return vmig_fail_errno(error, errno, "cannot stat %s", path);
     kept->bytes = (guint64)st.st_blocks * 512;
     if (!kept->job->options.keep_source)
         kept->why_not = g_strdup("that job was not to keep it");
@@ -95,7 +95,7 @@ static gboolean mark(VmigLocal *local, const char *part, GError **error)
         return FALSE;
     if (utimensat(folder, name, NULL, AT_SYMLINK_NOFOLLOW) == 0)
         return TRUE;
-    return vmig_fail_errno(error, errno, "setting the time of %s", part);
+    return vmig_fail_errno(error, errno, "cannot set the time of %s", part);
 }
 
 static gboolean take(VmigLocal *local, const char *job, const char *path, const char *part, VmigKeptImage *kept,
@@ -107,10 +107,10 @@ static gboolean take(VmigLocal *local, const char *job, const char *path, const 
 
     g_auto(VmigFd) fd = vmig_local_claim(local, file, path, (const char *const *)leaving, &kept->why_not);
     if (fd < 0)
-        return vmig_fail(error, VMIG_ERROR_DESTINATION_EXISTS, "Move that file away, and resume.",
-                         "%s cannot be the base copy any more: %s", path, kept->why_not);
+        return vmig_fail(error, VMIG_ERROR_DESTINATION_EXISTS, "Move that file away, then run vmig-snap resume.",
+                         "%s can no longer be used as the base copy: %s", path, kept->why_not);
     if (fstat(fd, &st) != 0)
-        return vmig_fail_errno(error, errno, "looking at %s", path);
+        return vmig_fail_errno(error, errno, "cannot stat %s", path);
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
     return vmig_gate_take(local->journal, job, path, part, st.st_dev, st.st_ino, error) && mark(local, part, error);
 }
@@ -136,7 +136,7 @@ gboolean vmig_local_take_kept(VmigLocal *local, const char *job, const char *kep
     if (!find_job(local, path, &kept.job, error))
         return FALSE;
     if (kept.job == NULL || !g_str_equal(kept.job->id, kept_job) || !kept.job->options.keep_source)
-        return vmig_fail(error, VMIG_ERROR_DESTINATION_EXISTS, "Move that file away, and resume.",
-                         "%s cannot be the base copy any more: the journal does not know it", path);
+        return vmig_fail(error, VMIG_ERROR_DESTINATION_EXISTS, "Move that file away, then run vmig-snap resume.",
+                         "%s can no longer be used as the base copy: the journal does not list it", path);
     return take(local, job, path, part, &kept, error);
 }

@@ -139,7 +139,7 @@ static VmigJob *read_record(JsonObject *record, GError **error)
 
     if (job == NULL || (job->id != NULL && vmig_job_id_is_valid(job->id)))
         return g_steal_pointer(&job);
-    vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "the request: the record's id is none of a job");
+    vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "the request: the record's id is not the id of a job");
     return NULL;
 }
 
@@ -322,11 +322,11 @@ static gboolean make_run_dir(const char *path, GError **error)
     struct stat st;
 
     if (g_mkdir_with_parents(path, 0711) != 0 || lstat(path, &st) != 0)
-        return vmig_fail_errno(error, errno, "making %s", path);
+        return vmig_fail_errno(error, errno, "cannot create %s", path);
     if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 022) != 0)
-        return vmig_fail(error, VMIG_ERROR_IO, NULL, "%s must be a folder that nobody else can write to", path);
+        return vmig_fail(error, VMIG_ERROR_IO, NULL, "%s must be a directory to which no other user can write", path);
     if (chmod(path, 0711) != 0)
-        return vmig_fail_errno(error, errno, "making %s passable", path);
+        return vmig_fail_errno(error, errno, "cannot change the mode of %s", path);
     return TRUE;
 }
 

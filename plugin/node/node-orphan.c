@@ -16,7 +16,7 @@ static VmigJob *load(VmigLocal *local, const char *id, const char *uuid, gboolea
     if (role == NULL)
         return NULL;
     if (g_strcmp0(job->uuid, uuid) != 0) {
-        vmig_fail(error, VMIG_ERROR_GATE, NULL, "by the journal job %s is of another guest", id);
+        vmig_fail(error, VMIG_ERROR_GATE, NULL, "according to the journal, job %s belongs to another guest", id);
         return NULL;
     }
     *is_source = g_str_equal(role, VMIG_ROLE_SOURCE);
@@ -74,7 +74,7 @@ JsonObject *vmig_local_do_orphan_end(VmigLocal *local, VmigReader *args, GError 
         return NULL;
     if (!job->suspended || !job->pivoting || vmig_job_token_is_dest(job) == is_source) {
         vmig_fail(error, VMIG_ERROR_GATE, NULL,
-                  "by the journal job %s has not suspended '%s' on this host to move its disks", id, job->domain);
+                  "according to the journal, job %s has not suspended '%s' on this host for a pivot", id, job->domain);
         return NULL;
     }
     g_autoptr(GPtrArray) disks = files_of(job, is_source);

@@ -40,7 +40,8 @@ static gboolean check_lock(VmigLocal *local, const char *job, const char *uuid, 
     if (!maybe_record(local, job, &own, error))
         return FALSE;
     return own == NULL || g_strcmp0(own->uuid, uuid) == 0 ||
-           vmig_fail(error, VMIG_ERROR_GATE, NULL, "cannot lock domain %s: job %s is about another one", uuid, job);
+           vmig_fail(error, VMIG_ERROR_GATE, NULL, "cannot lock domain %s: job %s belongs to another domain", uuid,
+                     job);
 }
 
 static gboolean check_locked(VmigLocal *local, VmigMethod method, const char *job, const char *uuid, GError **error)
@@ -89,9 +90,9 @@ static gboolean check_new_dest(VmigLocal *local, const VmigJob *told, gboolean b
         return FALSE;
     return (own.persistent == NULL && own.running == NULL) || vmig_own_domain_is_marked(&own, told->id) ||
            vmig_local_was_given(local, told->id) ||
-           vmig_fail(error, begins ? VMIG_ERROR_GATE : VMIG_ERROR_FORGOTTEN, "Look at that domain: virsh dumpxml.",
-                     "cannot begin job %s: this host has a domain %s already, which that job did not bring", told->id,
-                     told->uuid);
+           vmig_fail(error, begins ? VMIG_ERROR_GATE : VMIG_ERROR_FORGOTTEN, "Check that domain: virsh dumpxml.",
+                     "cannot begin job %s: this host already has a domain %s, which that job did not transfer",
+                     told->id, told->uuid);
 }
 
 /* A journal that was replaced with an older one does not have the job any more. That this host was its source is proven
@@ -106,9 +107,9 @@ static gboolean check_new_source(VmigLocal *local, const VmigJob *told, GError *
     gboolean proven = defined ? vmig_own_domain_is_marked(&own, told->id) && vmig_own_domain_is_source(&own, told)
                               : vmig_local_was_given(local, told->id);
     return proven || vmig_fail(error, defined ? VMIG_ERROR_GATE : VMIG_ERROR_FORGOTTEN,
-                               "If this host was its source, remove by hand what the job left here (vmig-snap doctor).",
-                               "cannot take job %s from the other host: this host's journal does not have it, and "
-                               "nothing here says that this host was its source",
+                               "If this host was the source, remove the job's files here by hand (vmig-snap doctor).",
+                               "cannot take job %s from the other host: it is not in this host's journal, and it is "
+                               "not proven that this host was its source",
                                told->id);
 }
 
@@ -122,7 +123,7 @@ static gboolean check_left(VmigLocal *local, const VmigJob *told, GError **error
     if (!find_domain(local, told->uuid, &own, error))
         return FALSE;
     return own.running == NULL || vmig_fail(error, VMIG_ERROR_GATE, NULL,
-                                            "job %s cannot end as done: its guest still runs on this host", told->id);
+                                            "cannot end job %s as done: its guest still runs on this host", told->id);
 }
 
 static gboolean check_record(VmigLocal *local, VmigMethod method, JsonObject *args, GError **error)
@@ -139,7 +140,7 @@ static gboolean check_record(VmigLocal *local, VmigMethod method, JsonObject *ar
     if (told == NULL)
         return FALSE;
     if (told->id == NULL || told->uuid == NULL || !vmig_job_id_is_valid(told->id))
-        return vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "the request: the record is none of a job");
+        return vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "the request: the record does not belong to a job");
     if (!check_locked(local, method, told->id, told->uuid, error) || !maybe_record(local, told->id, &own, error))
         return FALSE;
     if (own == NULL && g_strcmp0(told_role, VMIG_ROLE_SOURCE) == 0)
@@ -181,7 +182,8 @@ gboolean vmig_local_peer_may(VmigLocal *local, VmigMethod method, JsonObject *ar
 
 static gboolean refuse_file(GError **error, const char *job, const char *path, const char *what)
 {
-    return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is no %s of job %s by this host's journal", path, what, job);
+    return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is not a known %s of job %s according to this host's journal",
+                     path, what, job);
 }
 
 gboolean vmig_local_peer_disk(VmigLocal *local, const char *job, const char *path, VmigPeerFile what, VmigJob **record,
@@ -239,7 +241,7 @@ gboolean vmig_local_peer_copy(VmigLocal *local, const char *job, const char *par
     if (own == NULL || (kept != NULL && !maybe_record(local, kept, &left, error)))
         return FALSE;
     if (kept != NULL && (left == NULL || g_strcmp0(left->uuid, own->uuid) != 0))
-        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' was not left here by a job of that guest", dest);
+        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' was not left on this host by a job of that guest", dest);
     /* With an overlay's name, a base copy could be committed like one. */
     if (vmig_path_is_ours(dest, job))
         return refuse_file(error, job, dest, "disk");
@@ -272,5 +274,5 @@ gboolean vmig_local_peer_guest(VmigLocal *local, const char *job, const char *uu
     if (own == NULL)
         return FALSE;
     return (g_strcmp0(own->uuid, uuid) == 0 && g_strcmp0(own->domain, domain) == 0) ||
-           vmig_fail(error, VMIG_ERROR_GATE, NULL, "job %s is about another guest than '%s'", job, domain);
+           vmig_fail(error, VMIG_ERROR_GATE, NULL, "job %s belongs to another guest than '%s'", job, domain);
 }

@@ -23,12 +23,12 @@ static int open_records(const VmigLocal *local, GError **error)
     g_autofree char *path = g_build_filename(local->state_dir, "rehearsals", NULL);
 
     if (mkdir(path, 0700) != 0 && errno != EEXIST) {
-        vmig_fail_errno(error, errno, "making %s", path);
+        vmig_fail_errno(error, errno, "cannot create %s", path);
         return -1;
     }
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
-        vmig_fail_errno(error, errno, "opening %s", path);
+        vmig_fail_errno(error, errno, "cannot open %s", path);
     return fd;
 }
 
@@ -55,7 +55,7 @@ static int make_record(int records, const char *id, const char *name, char **pat
 
     if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) != 0 || !write_all(fd, text, strlen(text)) || fsync(fd) != 0 ||
         fsync(records) != 0) {
-        vmig_fail_errno(error, errno, "recording a rehearsal");
+        vmig_fail_errno(error, errno, "cannot write the record of a rehearsal");
         return -1;
     }
     int made = fd;
@@ -70,13 +70,13 @@ static char **read_record(int fd, GError **error)
     gssize n;
 
     if (lseek(fd, 0, SEEK_SET) != 0) {
-        vmig_fail_errno(error, errno, "reading the record of a rehearsal");
+        vmig_fail_errno(error, errno, "cannot read the record of a rehearsal");
         return NULL;
     }
     while ((n = read(fd, buffer, sizeof buffer)) > 0)
         g_string_append_len(text, buffer, n);
     if (n < 0) {
-        vmig_fail_errno(error, errno, "reading the record of a rehearsal");
+        vmig_fail_errno(error, errno, "cannot read the record of a rehearsal");
         return NULL;
     }
     return g_strsplit(text->str, "\n", -1);
@@ -94,7 +94,7 @@ static gboolean make_image(VmigLocal *local, const char *path, const char *forma
         return FALSE;
     g_auto(VmigFd) fd = openat(folder, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0 || !write_all(fd, data, size) || (size == 0 && ftruncate(fd, VMIG_REHEARSAL_IMAGE_SIZE) != 0))
-        return vmig_fail_errno(error, errno, "making '%s'", path);
+        return vmig_fail_errno(error, errno, "cannot create '%s'", path);
     return TRUE;
 }
 
@@ -116,7 +116,7 @@ static gboolean remove_images(VmigLocal *local, int record, const char *id, GErr
         if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(st.st_mode))
             continue;
         if (unlinkat(folder, name, 0) != 0 && errno != ENOENT)
-            return vmig_fail_errno(error, errno, "removing '%s'", lines[i]);
+            return vmig_fail_errno(error, errno, "cannot remove '%s'", lines[i]);
     }
     return TRUE;
 }
@@ -131,10 +131,10 @@ static gboolean take_record(VmigLocal *local, int records, const char *id, int *
     *record = held != NULL ? fcntl(GPOINTER_TO_INT(held), F_DUPFD_CLOEXEC, 3)
                            : openat(records, id, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
     if (*record < 0)
-        return errno == ENOENT || vmig_fail_errno(error, errno, "opening the record of rehearsal %s", id);
+        return errno == ENOENT || vmig_fail_errno(error, errno, "cannot open the record of rehearsal %s", id);
     if (held != NULL || flock(*record, LOCK_EX | LOCK_NB) == 0)
         return TRUE;
-    return vmig_fail(error, VMIG_ERROR_LOCKED, NULL, "rehearsal %s is under way", id);
+    return vmig_fail(error, VMIG_ERROR_LOCKED, NULL, "rehearsal %s is in progress", id);
 }
 
 char **vmig_rehearsals_dead(const char *state_dir)
@@ -192,7 +192,7 @@ static gboolean check_paths(VmigLocal *local, char **paths, GError **error)
 {
     for (char **path = paths; *path != NULL; path++) {
         if (strchr(*path, '\n') != NULL)
-            return vmig_fail(error, VMIG_ERROR_BAD_PATH, NULL, "a path has a line break");
+            return vmig_fail(error, VMIG_ERROR_BAD_PATH, NULL, "a path contains a line break");
         if (!vmig_local_check_path(local, *path, error))
             return FALSE;
     }
@@ -213,7 +213,7 @@ static gboolean end_rehearsal(VmigLocal *local, int records, int record, const c
     if (!remove_images(local, record, id, error))
         return FALSE;
     if (unlinkat(records, id, 0) != 0 && errno != ENOENT)
-        return vmig_fail_errno(error, errno, "removing the record of rehearsal %s", id);
+        return vmig_fail_errno(error, errno, "cannot remove the record of rehearsal %s", id);
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->lock);
     g_hash_table_remove(local->rehearsals, id);
     return TRUE;

@@ -41,11 +41,10 @@ static char *changed(int fd, const VmigFile *file)
     struct stat st;
 
     if (fstat(fd, &st) != 0)
-        return g_strdup_printf("cannot look at it: %s", g_strerror(errno));
+        return g_strdup_printf("cannot stat it: %s", g_strerror(errno));
     /* The device is not compared: its number may change at each boot. */
-    return vmig_stat_is(&st, file->ino, file->size, file->mtime_ns)
-               ? NULL
-               : g_strdup("it is not as it was when it was copied: somebody used it since");
+    return vmig_stat_is(&st, file->ino, file->size, file->mtime_ns) ? NULL
+                                                                    : g_strdup("it was changed after it was copied");
 }
 
 char *vmig_local_image_user(VmigLocal *local, const VmigFile *file, const char *path, const char *const *leaving)

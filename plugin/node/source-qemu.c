@@ -35,7 +35,7 @@ static gboolean read_status(const char *folder, const char *name, const char *uu
     g_autoptr(GError) failure = NULL;
 
     if (strchr(name, '/') != NULL)
-        return vmig_fail(error, VMIG_ERROR_BAD_PATH, NULL, "a domain's name has no \"/\"");
+        return vmig_fail(error, VMIG_ERROR_BAD_PATH, NULL, "the name of a domain must not contain \"/\"");
     if (!g_file_get_contents(path, &text, NULL, &failure)) {
         if (g_error_matches(failure, G_FILE_ERROR, G_FILE_ERROR_NOENT))
             return FALSE;
@@ -50,7 +50,7 @@ static gboolean read_status(const char *folder, const char *name, const char *uu
     g_autofree char *pid = vmig_xml_attr(root, "pid");
     if (!vmig_xml_is(root, "domstatus") || g_strcmp0(whose, uuid) != 0 || pid == NULL ||
         !g_ascii_string_to_signed(pid, 10, 2, G_MAXINT, &ret->pid, NULL))
-        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "%s is not of the guest %s", path, uuid);
+        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "%s does not belong to the guest %s", path, uuid);
     ret->paused = vmig_xml_attr_is(root, "state", "paused");
     ret->confirmed = job != NULL && vmig_xml_attr_is(job, "phase", "confirm3");
     return TRUE;
@@ -76,12 +76,12 @@ static gboolean kill_qemu(gint64 pid, const char *uuid, GError **error)
     if (fd < 0 && errno == ESRCH)
         return FALSE;
     if (fd < 0)
-        return vmig_fail_errno(error, errno, "asking for process %" G_GINT64_FORMAT, pid);
+        return vmig_fail_errno(error, errno, "cannot query process %" G_GINT64_FORMAT, pid);
     /* Checked after the pidfd was opened: from then on it cannot refer to another process. */
     if (is_qemu_of(pid, uuid)) {
         ok = pidfd_send_signal(fd, SIGKILL, NULL, 0) == 0;
         if (!ok && errno != ESRCH)
-            vmig_fail_errno(error, errno, "ending the QEMU that the guest has left");
+            vmig_fail_errno(error, errno, "cannot end the QEMU that the guest left on the source");
     }
     close(fd);
     return ok;
@@ -100,8 +100,8 @@ gboolean vmig_source_qemu_end(const char *folder, const char *name, const char *
         }
         if (!status.paused)
             return vmig_fail(error, VMIG_ERROR_STATE,
-                             "Do not start or resume the guest anywhere; look at both hosts (virsh list).",
-                             "'%s' runs although it was given away", name);
+                             "Do not start or resume the guest on any host; check both hosts (virsh list).",
+                             "'%s' runs on this host although it was given to the other host", name);
         if (kill_qemu(status.pid, uuid, &failure))
             *ret = VMIG_LEFT_KILLED;
     }

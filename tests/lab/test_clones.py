@@ -126,7 +126,7 @@ def test_other_clones(case):
          plan.document['notes'])
     need(not any('g1.qcow2 will stay' in note for note in plan.document['notes']), plan.document['notes'])
     call = migrated(case)
-    kept_because(call, 'which lies on it')
+    kept_because(call, 'which uses it')
     need(not lab.path('a', f'{IMAGES}/g1.qcow2').exists(), 'the clone itself was not removed')
     need(lab.qemu_pid('a', 'g3') == pid, 'the running one did not run on')
     for guest in (runs, off):
@@ -165,7 +165,7 @@ def test_clone_of_no_guest(case):
     lab.run('a', ['qemu-img', 'create', '-q', '-f', 'qcow2', '-u', '-F', 'qcow2', '-b',
                   f'json:{{"file":{{"driver":"file","filename":"{BASE}"}}}}', '/run/elsewhere/g2.qcow2', '32M'])
     try:
-        kept_because(migrated(case), f'{IMAGES}/link/g2.qcow2 lies on it')
+        kept_because(migrated(case), f'{IMAGES}/link/g2.qcow2 uses it')
     finally:
         lab.run('a', f'rm -r /run/elsewhere {IMAGES}/link')
 

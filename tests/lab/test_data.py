@@ -293,11 +293,11 @@ def test_touched_copy(case):
     stat = image.stat()
     lab.run('a', ['qemu-img', 'create', '-q', '-f', 'qcow2', '-b', IMAGE, '-F', 'qcow2',
                   f'{IMAGES}/clone.qcow2'])
-    refused_back(case, guest, 'clone.qcow2 lies on it')
+    refused_back(case, guest, 'clone.qcow2 uses it')
     lab.path('a', f'{IMAGES}/clone.qcow2').unlink()
     lab.run('a', ['virsh', 'define', '/dev/stdin'], input=lab.guest_xml(
         'other', [{'path': IMAGE, 'target': 'vda', 'fmt': 'qcow2', 'xml': ''}]))
-    refused_back(case, guest, "the definition of 'other' names it")
+    refused_back(case, guest, "the definition of 'other' uses it")
     lab.virsh('a', 'undefine', 'other')
     holder = lab.popen('a', ['qemu-nbd', '-f', 'qcow2', '-k', '/run/hold.sock', '-t', IMAGE])
     try:
@@ -310,7 +310,7 @@ def test_touched_copy(case):
     with open(image, 'r+b') as file:
         file.seek(70000)
         file.write(b'mine')
-    refused_back(case, guest, 'somebody used it since')
+    refused_back(case, guest, 'it was changed after')
 
 
 if __name__ == '__main__':

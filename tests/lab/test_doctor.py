@@ -581,7 +581,7 @@ def test_clean_refusals(case):
     define(lab, 'a', lab.guest_xml('other', [f'{IMAGES2}/clone.qcow2'],
                                    uuid=lab.virsh('a', 'domuuid', 'other').strip()))
     lab.make_disk('a', f'{IMAGES2}/clone.qcow2', None, backing=image)
-    refuses(case, 'a', 'g', 'which lies on it')  # only its header shows that
+    refuses(case, 'a', 'g', 'which uses it')  # only its header shows that
     lab.remove_guest('a', 'other')
     refuses(case, 'a', 'g', 'clone.qcow2')  # no domain uses it
     lab.path('a', f'{IMAGES2}/clone.qcow2').unlink()

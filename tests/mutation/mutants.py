@@ -328,7 +328,7 @@ layers('events-stop-of-others', [
 PEER = 'plugin/node/node-peer.c'
 one('peer-no-lock', PEER, 'return vmig_local_holds(local, job, uuid) ||', 'return TRUE || vmig_local_holds(local, job, uuid) ||',
     'a peer works at a guest whose lock it does not hold', 'unit hostile')
-one('peer-any-role', PEER, '(g_str_equal(own, role) || vmig_fail(', '(TRUE || vmig_fail(',
+one('peer-any-role', PEER, 'own != NULL && (g_str_equal(own, role) ||', 'own != NULL && (TRUE ||',
     'a peer has the images of a host removed that is not the source', 'unit hostile')
 one('peer-any-domain', PEER, 'return (own.persistent == NULL && own.running == NULL) || vmig_own_domain_is_marked(',
     'return TRUE || vmig_own_domain_is_marked(', "a peer makes another guest of this host its job's", 'unit hostile')

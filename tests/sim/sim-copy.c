@@ -102,7 +102,7 @@ static JsonObject *received(SimHost *host, const BaseCopy *copy, GError **error)
         hash = g_hash_table_lookup(host->hashes, copy->part);
     }
     if (hash == NULL) {
-        vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "nothing receives '%s' any more", copy->part);
+        vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "'%s' is no longer received", copy->part);
         return NULL;
     }
     JsonObject *reply = json_object_new();
@@ -116,7 +116,7 @@ static gboolean place(SimHost *host, const BaseCopy *copy, GError **error)
     const char *hash = g_hash_table_lookup(host->hashes, copy->part);
 
     if (file != NULL && hash != NULL && copy->hash != NULL && strcmp(hash, copy->hash) != 0)
-        return vmig_fail(error, VMIG_ERROR_HASH_MISMATCH, NULL, "'%s' is not what was sent", copy->part);
+        return vmig_fail(error, VMIG_ERROR_HASH_MISMATCH, NULL, "'%s' differs from what was sent", copy->part);
     if (file != NULL && copy->rebase != NULL) {
         g_free(file->backing);
         file->backing = g_strdup(copy->rebase);

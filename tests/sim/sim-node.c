@@ -167,7 +167,7 @@ JsonObject *sim_do_token_put(SimHost *host, VmigReader *args, GError **error)
 static gboolean check_ours(const char *job, const char *path, GError **error)
 {
     return vmig_path_is_ours(path, job) ||
-           vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is no name of a file of job %s", path, job);
+           vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is not the name of a file of job %s", path, job);
 }
 
 JsonObject *sim_do_intend(SimHost *host, VmigReader *args, GError **error)
@@ -207,11 +207,11 @@ static gboolean check_not_the_guests(SimHost *host, const char *job, const VmigJ
     if (!dest || !host->is_dest)
         return TRUE;
     if (strcmp(file->kind, "copy") == 0)
-        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is a disk of the guest now", file->path);
+        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is a disk of the guest by now", file->path);
     g_autoptr(VmigJob) record = vmig_journal_load(host->journal, job, error);
     if (record == NULL)
         return FALSE;
-    return record->pivoted || vmig_fail(error, VMIG_ERROR_GATE, NULL, "the guest is still on '%s'", file->path);
+    return record->pivoted || vmig_fail(error, VMIG_ERROR_GATE, NULL, "the guest still uses '%s'", file->path);
 }
 
 static gboolean check_unused(SimHost *host, const char *path, GError **error)
@@ -275,7 +275,8 @@ JsonObject *sim_do_remove_base(SimHost *host, VmigReader *args, GError **error)
     const VmigFile *base = find_base(record, path);
     const SimFile *file = sim_file_find(host, path);
     if (base == NULL || host->is_dest || !vmig_job_token_is_dest(record) || !record->pivoted) {
-        vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' may still be needed: the destination is not done", path);
+        vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' may still be needed: the destination has not finished the job",
+                  path);
         return NULL;
     }
     if (file == NULL)
@@ -317,10 +318,10 @@ JsonObject *sim_do_create_overlay(SimHost *host, VmigReader *args, GError **erro
     if (!good(args, error) || !check_ours(job, path, error) || !token_is_dest(host, job, &dest, error))
         return NULL;
     if (dest) {
-        vmig_fail(error, VMIG_ERROR_STATE, NULL, "the guest runs here: '%s' is not made anew", path);
+        vmig_fail(error, VMIG_ERROR_STATE, NULL, "the guest runs on this host: '%s' is not created again", path);
         return NULL;
     }
-    if (!remove_file(host, job, path, "a fresh one takes its place", error) ||
+    if (!remove_file(host, job, path, "a new one replaces it", error) ||
         !vmig_gate_intend(host->journal, job, path, "overlay", error))
         return NULL;
     if (sim_file_create(host, path, backing) == NULL) {

@@ -143,7 +143,7 @@ static void entered(PlanEnv *w, const char *hint G_GNUC_UNUSED)
 static void no_writes(PlanEnv *w)
 {
     shared_file(w);
-    there_c(w)->read_only = "it takes no writes there";
+    there_c(w)->read_only = "the file system is not writable there";
 }
 
 static void mounted_anew(PlanEnv *w, const char *hint G_GNUC_UNUSED)
@@ -320,7 +320,7 @@ static const PlanRow rows[] = {
      .spoil = no_writes,
      .disk = "vdc",
      .code = VMIG_ERROR_NO_ACCESS,
-     .message = LEFT_OUT "the destination cannot write to /img/c.raw: it takes no writes there",
+     .message = LEFT_OUT "the destination cannot write to /img/c.raw: the file system is not writable there",
      .hint = "Mount the file system writable there, or detach the disk (virsh detach-disk).",
      .follow = {mounted_anew, detached}},
     {.name = "stay-missing",

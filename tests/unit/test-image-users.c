@@ -100,40 +100,38 @@ static const struct {
 } images[] = {
     {"none", "qemu-img create -q -f qcow2 other.qcow2 8M; qemu-img create -q -f qcow2 -b other.qcow2 -F qcow2 o2.qcow2",
      NULL},
-    {"absolute", "qemu-img create -q -f qcow2 -b \"$PWD/base.qcow2\" -F qcow2 c.qcow2", "c.qcow2 lies on it"},
-    {"relative", "mkdir d; cd d; qemu-img create -q -f qcow2 -b ../base.qcow2 -F qcow2 c.qcow2",
-     "d/c.qcow2 lies on it"},
-    {"dots", "mkdir d; cd d; qemu-img create -q -f qcow2 -b .././d//../base.qcow2 -F qcow2 c.qcow2", "c.qcow2 lies"},
-    {"file-prefix", "qemu-img create -q -f qcow2 -b file:base.qcow2 -F qcow2 c.qcow2", "c.qcow2 lies on it"},
+    {"absolute", "qemu-img create -q -f qcow2 -b \"$PWD/base.qcow2\" -F qcow2 c.qcow2", "c.qcow2 uses it"},
+    {"relative", "mkdir d; cd d; qemu-img create -q -f qcow2 -b ../base.qcow2 -F qcow2 c.qcow2", "d/c.qcow2 uses it"},
+    {"dots", "mkdir d; cd d; qemu-img create -q -f qcow2 -b .././d//../base.qcow2 -F qcow2 c.qcow2", "c.qcow2 uses"},
+    {"file-prefix", "qemu-img create -q -f qcow2 -b file:base.qcow2 -F qcow2 c.qcow2", "c.qcow2 uses it"},
     {"json",
      "qemu-img create -q -f qcow2 -u -F qcow2 -b "
      "'json:{\"driver\":\"qcow2\",\"file\":{\"driver\":\"file\",\"filename\":"
      "\"base.qcow2\"}}' c.qcow2 8M",
-     "c.qcow2 lies on it"},
+     "c.qcow2 uses it"},
     {"json-dotted",
      "qemu-img create -q -f qcow2 -u -F qcow2 -b 'json:{\"file.filename\":\"b\\u0061se.qcow2\"}' c.qcow2 8M",
-     "c.qcow2 lies on it"},
+     "c.qcow2 uses it"},
     {"json-single",
      "qemu-img create -q -f qcow2 -u -F qcow2 -b \"json:{'file':{'filename':'$PWD/base.qcow2'}}\" c.qcow2 8M",
-     "c.qcow2 lies on it"},
+     "c.qcow2 uses it"},
     {"chain",
      "qemu-img create -q -f qcow2 -b \"$PWD/base.qcow2\" -F qcow2 OUT/m.qcow2;"
      "qemu-img create -q -f qcow2 -b OUT/m.qcow2 -F qcow2 c.qcow2",
-     "c.qcow2 lies on it"},
-    {"data-file", "qemu-img create -q -f qcow2 -o data_file=base.qcow2,data_file_raw=on c.qcow2 8M",
-     "c.qcow2 lies on it"},
-    {"qed", "qemu-img create -q -f qed -b base.qcow2 -F qcow2 c.qed", "c.qed lies on it"},
-    {"version-2", "qemu-img create -q -f qcow2 -o compat=0.10 -b base.qcow2 -F qcow2 c.qcow2", "c.qcow2 lies on it"},
+     "c.qcow2 uses it"},
+    {"data-file", "qemu-img create -q -f qcow2 -o data_file=base.qcow2,data_file_raw=on c.qcow2 8M", "c.qcow2 uses it"},
+    {"qed", "qemu-img create -q -f qed -b base.qcow2 -F qcow2 c.qed", "c.qed uses it"},
+    {"version-2", "qemu-img create -q -f qcow2 -o compat=0.10 -b base.qcow2 -F qcow2 c.qcow2", "c.qcow2 uses it"},
     {"linked-folder", "ln -s OUT link; qemu-img create -q -f qcow2 -b \"$PWD/base.qcow2\" -F qcow2 OUT/c.qcow2",
-     "link/c.qcow2 lies"},
+     "link/c.qcow2 uses"},
     {"through-linked-folder",
      "mkdir d; ln -s \"$PWD\" d/link; cd d; qemu-img create -q -f qcow2 -b link/base.qcow2 -F qcow2 c.qcow2",
-     "c.qcow2 lies on it"},
+     "c.qcow2 uses it"},
     {"linked-file", "qemu-img create -q -f qcow2 -u -b base.qcow2 -F qcow2 OUT/c.qcow2 8M; ln -s OUT/c.qcow2 l.qcow2",
-     "l.qcow2 lies on it"},
-    {"linked-base", "ln -s base.qcow2 b; qemu-img create -q -f qcow2 -b b -F qcow2 c.qcow2", "c.qcow2 lies on it"},
+     "l.qcow2 uses it"},
+    {"linked-base", "ln -s base.qcow2 b; qemu-img create -q -f qcow2 -b b -F qcow2 c.qcow2", "c.qcow2 uses it"},
     {"loop-of-links", "ln -s . a; mkdir d; ln -s .. d/up; ln -s nowhere n", NULL},
-    {"deep", "mkdir -p 1/2/3/4/5/6/7/8/9", "deeper than"},
+    {"deep", "mkdir -p 1/2/3/4/5/6/7/8/9", "nested too deeply"},
     {"cycle",
      "qemu-img create -q -f qcow2 -u -b a.qcow2 -F qcow2 b.qcow2 8M; qemu-img create -q -f qcow2 -u -b b.qcow2 -F "
      "qcow2 "
@@ -165,12 +163,12 @@ static void test_leaving(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
     make_base(f);
     run(f->root, "qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 top.qcow2");
-    expect(f, "top.qcow2 lies on it");
+    expect(f, "top.qcow2 uses it");
     g_autofree char *none = ask(f, top, NULL);
     g_assert_cmpstr(none, ==, NULL);
     run(f->root, "qemu-img create -q -f qcow2 -b top.qcow2 -F qcow2 clone.qcow2");
     g_autofree char *user = ask(f, top, NULL);
-    g_assert_nonnull(strstr(user, "clone.qcow2 lies on it"));
+    g_assert_nonnull(strstr(user, "clone.qcow2 uses it"));
 }
 
 /* --- definitions --- */
@@ -204,17 +202,17 @@ static void test_definition(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
     make_base(f);
     define_disk(f, f->base);
-    expect(f, "the definition of 'g2' names it");
+    expect(f, "the definition of 'g2' uses it");
     g_autofree char *own = ask(f, NULL, UUID);
     g_assert_cmpstr(own, ==, NULL);
     define_disk(f, clone);
     expect(f, NULL);
     run(f->root, "qemu-img create -q -f qcow2 -b '%s' -F qcow2 '%s'", f->base, clone);
-    expect(f, "the definition of 'g2' names");
-    expect(f, "clone.qcow2, which lies on it");
+    expect(f, "the definition of 'g2' uses");
+    expect(f, "clone.qcow2, which uses it");
     g_assert_cmpint(symlink(f->base, link), ==, 0);
     define_disk(f, link);
-    expect(f, "the definition of 'g2' names it");
+    expect(f, "the definition of 'g2' uses it");
     define(f, "<disk type='volume' device='disk'><source pool='p' volume='v'/><target dev='vda'/></disk>", "");
     expect(f, "volume 'v' of pool 'p'");
 }
@@ -229,7 +227,7 @@ static void test_definition_by_link(Fixture *f, gconstpointer data G_GNUC_UNUSED
     run(f->root, "qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 top.qcow2");
     g_assert_cmpint(symlink(top, link), ==, 0);
     define_disk(f, link);
-    expect(f, "link.qcow2, which lies on it");
+    expect(f, "link.qcow2, which uses it");
 }
 
 static void test_snapshot(Fixture *f, gconstpointer data G_GNUC_UNUSED)
@@ -244,7 +242,7 @@ static void test_snapshot(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
     make_base(f);
     define(f, "", snapshot);
-    expect(f, "snapshot 'clean' of 'g2' names it");
+    expect(f, "snapshot 'clean' of 'g2' uses it");
 }
 
 static void test_no_libvirt(Fixture *f, gconstpointer data G_GNUC_UNUSED)
@@ -252,7 +250,7 @@ static void test_no_libvirt(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     make_base(f);
     g_free(f->uri);
     f->uri = g_strconcat("test://", f->dir, "/nothing.xml", NULL);
-    expect(f, "libvirt does not tell");
+    expect(f, "libvirt does not report");
 }
 
 /* --- processes --- */
@@ -291,7 +289,7 @@ static void test_locked(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     make_base(f);
     int fd = open(f->base, O_RDWR | O_CLOEXEC);
     g_assert_cmpint(fcntl(fd, F_OFD_SETLK, &lock), ==, 0);
-    expect(f, "lock of QEMU's");
+    expect(f, "QEMU lock");
     int other = open(f->base, O_RDWR | O_CLOEXEC);
     g_assert_false(vmig_image_take(other, &why));
     g_assert_nonnull(strstr(why, "in use"));

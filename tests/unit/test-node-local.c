@@ -716,17 +716,17 @@ static void test_remove_base(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     put_record(f);
     guint64 copied = file_of(f)->mtime_ns;
     run_command("touch '%s'", file_of(f)->source);
-    keep_base(f, "somebody used it since");
+    keep_base(f, "it was changed after");
     describe_source(file_of(f));
-    keep_base(f, "somebody used it since");                        /* the record counts, not the request, */
+    keep_base(f, "it was changed after");                          /* the record counts, not the request, */
     g_assert_false(vmig_node_record_put(f->node, f->job, &error)); /* and the record cannot be changed now */
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_STATE);
     g_clear_error(&error);
     set_mtime(file_of(f)->source, copied);
     expect_user(f, NULL);
     run_command("qemu-img create -q -f qcow2 -b '%s' -F qcow2 '%s'", file_of(f)->source, clone);
-    expect_user(f, "clone.qcow2 lies on it");
-    keep_base(f, "clone.qcow2 lies on it");
+    expect_user(f, "clone.qcow2 uses it");
+    keep_base(f, "clone.qcow2 uses it");
     g_unlink(clone);
     int fd = open(file_of(f)->source, O_RDWR | O_CLOEXEC);
     struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 100, .l_len = 1};
@@ -1018,7 +1018,7 @@ static void test_base_copy_kept(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_cmpint(stat(file->dest, &before), ==, 0);
     expect_kept(f, NULL);
     run_command("qemu-img create -q -f qcow2 -b '%s' -F qcow2 '%s'", file->dest, clone);
-    expect_kept(f, "clone.qcow2 lies on it");
+    expect_kept(f, "clone.qcow2 uses it");
     g_unlink(clone);
     int fd = open(file->dest, O_RDWR | O_CLOEXEC);
     struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 100, .l_len = 1};
@@ -1026,7 +1026,7 @@ static void test_base_copy_kept(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     expect_kept(f, "in use");
     close(fd);
     g_assert_cmpint(utimensat(AT_FDCWD, file->dest, NULL, 0), ==, 0);
-    expect_kept(f, "somebody used it since");
+    expect_kept(f, "it was changed after");
     /* Also between the plan and the copy: then it is not changed. */
     put_record(f);
     make_image(file->source);
@@ -1060,7 +1060,7 @@ static void test_base_copy_kept(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     vmig_node_place(f->node, f->job, file, &error);
     g_assert_no_error(error);
     run_command("cmp '%s' '%s'", file->source, file->dest);
-    expect_kept(f, "somebody used it since"); /* the guest's disk is no longer a kept image */
+    expect_kept(f, "it was changed after"); /* the guest's disk is no longer a kept image */
     g_assert_true(vmig_node_remove(f->node, f->job, file->dest, "rolled back", &error));
     g_assert_false(exists(file->dest));
 }

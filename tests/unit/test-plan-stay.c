@@ -207,7 +207,7 @@ static void test_block(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 static void test_access(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     f->here.shared = f->there.shared = TRUE;
-    f->there.read_only = "it takes no writes there";
+    f->there.read_only = "the file system is not writable there";
     g_assert_cmpint(ask(f, FILE_DISK), ==, VMIG_ERROR_NO_ACCESS);
     g_assert_cmpint(ask(f, READONLY_DISK), ==, VMIG_ERROR_LAST);
     f->there.read_only = NULL;

@@ -83,7 +83,7 @@ static void test_failures(void)
     check_failure("echo '{\"error\":{\"code\":\"timeout\",\"message\":\"it is busy\"}}'; exit 1", VMIG_ERROR_TIMEOUT,
                   "it is busy");
     check_failure("echo '{\"error\":{\"code\":\"journal\"}}'; exit 1", VMIG_ERROR_PROTOCOL, "instead of");
-    check_failure("exit 0", VMIG_ERROR_NO_AGENT, "no vmig-snap agent there (status 0)");
+    check_failure("exit 0", VMIG_ERROR_NO_AGENT, "no vmig-snap agent was found (status 0)");
     check_failure("kill -9 $$", VMIG_ERROR_UNREACHABLE, "ssh: ");
     check_failure("echo Welcome; exec sleep 100", VMIG_ERROR_PROTOCOL, "Welcome");
     check_failure("echo '{\"hello\":{\"protocol\":7,\"version\":\"9\"}}'; exec sleep 100", VMIG_ERROR_PROTOCOL,
