@@ -148,14 +148,15 @@ gboolean vmig_beneath_fail(GError **error, int errnum, const char *path)
 {
     switch (errnum) {
     case EXDEV:
-        return vmig_fail(error, VMIG_ERROR_OUTSIDE_ROOTS, "image-roots in vmig-snap.conf says where images may be",
+        return vmig_fail(error, VMIG_ERROR_OUTSIDE_ROOTS,
+                         "image-roots in vmig-snap.conf lists the directories in which images may be",
                          "'%s' is outside the image roots", path);
     case ELOOP:
         return vmig_fail(error, VMIG_ERROR_OUTSIDE_ROOTS, NULL, "'%s' is a symbolic link or goes through one", path);
     case ENOSYS:
-        return vmig_fail(
-            error, VMIG_ERROR_UNSUPPORTED, "In a systemd unit RestrictSUIDSGID= refuses it; Linux has it since 5.6.",
-            "cannot open '%s': openat2() is refused here, by a system-call filter or by an old kernel", path);
+        return vmig_fail(error, VMIG_ERROR_UNSUPPORTED,
+                         "In a systemd unit RestrictSUIDSGID= refuses openat2(), which Linux has since 5.6.",
+                         "cannot open '%s': openat2() is refused by a system-call filter or an old kernel", path);
     default:
         return vmig_fail_errno(error, errnum, "cannot open '%s'", path);
     }

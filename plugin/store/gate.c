@@ -37,8 +37,8 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Found, found_clear)
 
 static gboolean refuse(GError **error, const char *path, const char *why)
 {
-    return vmig_fail(error, VMIG_ERROR_GATE, "`vmig-snap doctor` says what the journal and the disk have.", "%s: %s",
-                     path, why);
+    return vmig_fail(error, VMIG_ERROR_GATE, "`vmig-snap doctor` compares the journal with the disk.", "%s: %s", path,
+                     why);
 }
 
 static gboolean kind_is(const VmigJournalFile *file, const char *kinds)
@@ -63,7 +63,7 @@ static gboolean check_path(const char *path, GError **error)
 
     if (strcmp(path, plain) == 0 && path[1] != '\0' && path[1] != '/')
         return TRUE;
-    return vmig_fail(error, VMIG_ERROR_BAD_PATH, NULL, "'%s' is no plain absolute path", path);
+    return vmig_fail(error, VMIG_ERROR_BAD_PATH, NULL, "'%s' is not a plain absolute path", path);
 }
 
 /* All later operations use this descriptor, so that they act on the same directory. */
@@ -78,10 +78,10 @@ static gboolean look(VmigJournal *journal, const char *path, Found *found, GErro
     if (found->folder_fd < 0)
         return errno == ENOENT || vmig_beneath_fail(error, errno, path);
     if (statx(found->folder_fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &sx) < 0)
-        return vmig_fail_errno(error, errno, "cannot look at the folder of %s", path);
+        return vmig_fail_errno(error, errno, "cannot stat the directory of %s", path);
     found->folder_dev = makedev(sx.stx_dev_major, sx.stx_dev_minor);
     if (statx(found->folder_fd, found->name, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS | STATX_BTIME, &sx) < 0)
-        return errno == ENOENT || vmig_fail_errno(error, errno, "looking at %s", path);
+        return errno == ENOENT || vmig_fail_errno(error, errno, "cannot stat %s", path);
     found->exists = TRUE;
     found->mode = sx.stx_mode;
     found->dev = makedev(sx.stx_dev_major, sx.stx_dev_minor);
@@ -136,16 +136,16 @@ static gboolean carries_id(const VmigJournalFile *file)
 static const char *why_not(const VmigJournalFile *file, const Found *found, const char *boot)
 {
     if (state_is(file, "removed"))
-        return "the job's file was removed before; what is there now is another one";
+        return "the job's file was removed before; the present file is another one";
     if (!state_is(file, "redundant") && !kind_is(file, "part hold socket"))
-        return "nobody said that it is redundant";
+        return "it was not declared redundant";
     if (!type_fits(file, found))
-        return "it is of another type than what was made";
+        return "it has another type than the file that was created";
     if (file->ino != 0)
-        return is_same(file, found, boot) ? NULL : "it is another file than the one that was made";
+        return is_same(file, found, boot) ? NULL : "it is another file than the one that was created";
     if (!kind_is(file, "part hold overlay socket"))
-        return "it was never recorded as made";
-    return carries_id(file) ? NULL : "it was never recorded as made, and its name does not say whose it is";
+        return "it was never recorded as created";
+    return carries_id(file) ? NULL : "it was never recorded as created, and its name does not contain the job's id";
 }
 
 /* An overlay with a snapshot is never removed: the user made a snapshot of the guest while the overlay was on top. The
@@ -163,10 +163,10 @@ static gboolean check_no_snapshots(const VmigJournalFile *file, const Found *fou
     if (fd >= 0)
         close(fd);
     if (n < 0)
-        return vmig_fail_errno(error, errnum, "reading the header of %s", file->path);
+        return vmig_fail_errno(error, errnum, "cannot read the header of %s", file->path);
     memcpy(&count, head + 60, sizeof count);
     if (memcmp(head, "QFI\xfb", 4) == 0 && count != 0)
-        return refuse(error, file->path, "the overlay holds internal snapshots");
+        return refuse(error, file->path, "the overlay contains internal snapshots");
     return TRUE;
 }
 
@@ -174,7 +174,7 @@ static gboolean sync_folder(const Found *found, const char *path, GError **error
 {
     if (found->folder_fd < 0 || fsync(found->folder_fd) == 0)
         return TRUE;
-    return vmig_fail_errno(error, errno, "syncing the folder of %s", path);
+    return vmig_fail_errno(error, errno, "cannot sync the directory of %s", path);
 }
 
 /* An empty mount point lacks the file too, which does not prove that the file is gone. */
@@ -183,14 +183,15 @@ static gboolean check_gone(const VmigJournalFile *file, const Found *found, cons
     gboolean same_boot = file->ino != 0 && g_strcmp0(file->boot, boot) == 0;
 
     if (same_boot && found->folder_fd >= 0 && found->folder_dev != file->dev)
-        return refuse(error, file->path, "it was made on another file system than the one that is mounted there now");
+        return refuse(error, file->path,
+                      "it was created on another file system than the one that is mounted there now");
     return TRUE;
 }
 
 static gboolean need(VmigJournal *journal, const char *job_id, const char *path, VmigJournalFile **ret, GError **error)
 {
     return vmig_journal_file_get(journal, job_id, path, ret, error) &&
-           (*ret != NULL || refuse(error, path, "the journal does not have it as a file of this job"));
+           (*ret != NULL || refuse(error, path, "the journal does not list it as a file of this job"));
 }
 
 gboolean vmig_gate_intend(VmigJournal *journal, const char *job_id, const char *path, const char *kind, GError **error)
@@ -200,15 +201,15 @@ gboolean vmig_gate_intend(VmigJournal *journal, const char *job_id, const char *
     g_auto(Found) found = FOUND_INIT;
 
     if (!kind_is(file, "part copy overlay hold socket"))
-        return refuse(error, path, "no job makes a file of that kind");
+        return refuse(error, path, "no job creates a file of that kind");
     if (!look(journal, path, &found, error) || !vmig_journal_file_get(journal, job_id, path, &old, error))
         return FALSE;
     if (old != NULL && state_is(old, "intended") && strcmp(old->kind, kind) == 0 && old->ino == 0)
         return TRUE;
     if (old != NULL && !state_is(old, "removed"))
-        return refuse(error, path, "the journal has it already, as another file of this job");
+        return refuse(error, path, "the journal already lists it as another file of this job");
     if (found.exists)
-        return vmig_fail(error, VMIG_ERROR_DESTINATION_EXISTS, NULL, "%s exists, and this job did not make it", path);
+        return vmig_fail(error, VMIG_ERROR_DESTINATION_EXISTS, NULL, "%s exists, and this job did not create it", path);
     return vmig_journal_file_put(journal, file, NULL, error);
 }
 
@@ -221,11 +222,12 @@ gboolean vmig_gate_made(VmigJournal *journal, const char *job_id, const char *pa
     if (!need(journal, job_id, path, &file, error) || !look(journal, path, &found, error))
         return FALSE;
     if (!found.exists || !type_fits(file, &found))
-        return refuse(error, path, found.exists ? "it is of another type than what was to be made" : "it is not there");
+        return refuse(error, path,
+                      found.exists ? "it has another type than the file to be created" : "it does not exist");
     if (state_is(file, "made verified"))
-        return is_same(file, &found, boot) || refuse(error, path, "it is another file than the one that was made");
+        return is_same(file, &found, boot) || refuse(error, path, "it is another file than the one that was created");
     if (!state_is(file, "intended") || file->ino != 0)
-        return refuse(error, path, "it was not about to be made");
+        return refuse(error, path, "the journal does not say that it was to be created");
     set_identity(file, &found, boot);
     set_state(file, "made");
     return vmig_journal_file_put(journal, file, NULL, error);
@@ -239,9 +241,9 @@ gboolean vmig_gate_verified(VmigJournal *journal, const char *job_id, const char
     if (!need(journal, job_id, path, &file, error) || !look(journal, path, &found, error))
         return FALSE;
     if (!state_is(file, "made verified"))
-        return refuse(error, path, "it is not recorded as made");
+        return refuse(error, path, "it is not recorded as created");
     if (!found.exists || !is_same(file, &found, vmig_journal_boot_id(journal)))
-        return refuse(error, path, "it is another file than the one that was made");
+        return refuse(error, path, "it is another file than the one that was created");
     set_state(file, "verified");
     return vmig_journal_file_put(journal, file, NULL, error);
 }
@@ -252,7 +254,7 @@ gboolean vmig_gate_redundant(VmigJournal *journal, const char *job_id, const cha
     g_autoptr(VmigJournalFile) file = NULL;
 
     if (reason == NULL || *reason == '\0')
-        return refuse(error, path, "nothing is redundant without a reason");
+        return refuse(error, path, "a file cannot be declared redundant without a reason");
     if (!need(journal, job_id, path, &file, error))
         return FALSE;
     if (state_is(file, "redundant removed"))
@@ -275,7 +277,7 @@ gboolean vmig_gate_adopt(VmigJournal *journal, const char *job_id, const char *p
     if (!look(journal, path, &found, error) || !vmig_journal_file_get(journal, job_id, path, &old, error))
         return FALSE;
     if (old != NULL && !kind_is(old, "base"))
-        return refuse(error, path, "the journal has it already, as another file of this job");
+        return refuse(error, path, "the journal already lists it as another file of this job");
     if (!found.exists || !S_ISREG(found.mode) || found.dev != dev || found.ino != ino)
         return refuse(error, path, "it is not the file that the job verified");
     if (old != NULL && !state_is(old, "removed"))
@@ -302,7 +304,7 @@ gboolean vmig_gate_remove(VmigJournal *journal, const char *job_id, const char *
         if (!check_no_snapshots(file, &found, error))
             return FALSE;
         if (unlinkat(found.folder_fd, found.name, 0) < 0)
-            return vmig_fail_errno(error, errno, "removing %s", path);
+            return vmig_fail_errno(error, errno, "cannot remove %s", path);
     } else if (!check_gone(file, &found, boot, error)) {
         return FALSE;
     }
@@ -321,7 +323,7 @@ static gboolean sync_file(const Found *found, const char *path, GError **error)
 
     if (fd >= 0)
         close(fd);
-    return ok || vmig_fail_errno(error, errnum, "syncing %s", path);
+    return ok || vmig_fail_errno(error, errnum, "cannot sync %s", path);
 }
 
 /* The target's row, with its future identity, so that a later process can recognize the file. */
@@ -345,7 +347,7 @@ static gboolean check_moved(const Found *source, const Found *target, const char
     if (statx(target->folder_fd, target->name, AT_SYMLINK_NOFOLLOW, STATX_INO, &sx) == 0 && sx.stx_ino == source->ino)
         return TRUE;
     (void)renameat2(target->folder_fd, target->name, source->folder_fd, source->name, RENAME_NOREPLACE);
-    return refuse(error, from, "another file took its place while it was renamed");
+    return refuse(error, from, "another file replaced it while it was renamed");
 }
 
 static gboolean move(const Found *source, const Found *target, const char *from, const char *to, GError **error)
@@ -356,7 +358,7 @@ static gboolean move(const Found *source, const Found *target, const char *from,
         return check_moved(source, target, from, error);
     if (errno == EEXIST)
         return vmig_fail(error, VMIG_ERROR_DESTINATION_EXISTS, NULL, "%s exists", to);
-    return vmig_fail_errno(error, errno, "renaming %s to %s", from, to);
+    return vmig_fail_errno(error, errno, "cannot rename %s to %s", from, to);
 }
 
 /* *done is TRUE if an earlier call has already recorded the rename. */
@@ -372,9 +374,9 @@ static gboolean check_rename(const VmigJournalFile *row, const VmigJournalFile *
         return TRUE;
     }
     if (!state_is(row, "made verified"))
-        return refuse(error, row->path, "it is not recorded as made");
+        return refuse(error, row->path, "it is not recorded as created");
     if (old != NULL && !state_is(old, "removed") && !(state_is(old, "intended") && old->ino == row->ino))
-        return refuse(error, old->path, "the journal has it already, as another file of this job");
+        return refuse(error, old->path, "the journal already lists it as another file of this job");
     return TRUE;
 }
 
@@ -386,13 +388,13 @@ static gboolean act_rename(VmigJournal *journal, const VmigJournalFile *row, con
 
     if (source->exists) {
         if (!is_same(row, source, boot))
-            return refuse(error, row->path, "it is another file than the one that was made");
+            return refuse(error, row->path, "it is another file than the one that was created");
         if (target->exists)
             return vmig_fail(error, VMIG_ERROR_DESTINATION_EXISTS, NULL, "%s exists", new->path);
         if (!vmig_journal_file_put(journal, new, NULL, error) || !move(source, target, row->path, new->path, error))
             return FALSE;
     } else if (!intended || !target->exists || !is_same(new, target, boot)) {
-        return refuse(error, row->path, "it is gone, and not because it was renamed");
+        return refuse(error, row->path, "it disappeared without being renamed");
     }
     return sync_folder(source, row->path, error) && sync_folder(target, new->path, error);
 }
@@ -430,7 +432,7 @@ static gboolean note_taken(VmigJournal *journal, const char *job_id, const char 
         return TRUE;
     set_state(base, "removed");
     g_free(base->reason);
-    base->reason = g_strdup("an earlier job kept it; this one began its base copy with it");
+    base->reason = g_strdup("an earlier job kept it; this job began its base copy with it");
     return vmig_journal_file_put(journal, base, NULL, error);
 }
 
@@ -445,7 +447,7 @@ gboolean vmig_gate_take(VmigJournal *journal, const char *job_id, const char *fr
         !look(journal, to, &target, error))
         return FALSE;
     if (!kind_is(row, "part") || !state_is(row, "intended made"))
-        return refuse(error, to, "it is not about to be made");
+        return refuse(error, to, "the journal does not say that it is to be created");
     if (!source.exists && target.exists) /* a process that died has renamed it */
         return sync_folder(&source, from, error) && sync_folder(&target, to, error) &&
                note_taken(journal, job_id, from, error);
@@ -470,7 +472,7 @@ static gboolean add_found(VmigJournal *journal, GPtrArray *files, const char *jo
         return FALSE;
     /* A record that gives a base copy the name of an overlay does not turn it into one. */
     if (old != NULL && !state_is(old, "removed") && strcmp(old->kind, kind) != 0)
-        return refuse(error, path, "the journal has it already, as another file of this job");
+        return refuse(error, path, "the journal already lists it as another file of this job");
     if (!found.exists || !type_fits(file, &found) || !carries_id(file))
         return TRUE;
     set_identity(file, &found, vmig_journal_boot_id(journal));

@@ -84,37 +84,38 @@ static gboolean is_full(int code, int errnum)
                                             (errnum == ENOSPC || errnum == EDQUOT || errnum == EFBIG));
 }
 
-gboolean vmig_db_fail(VmigJournal *journal, GError **error, const char *doing)
+gboolean vmig_db_fail(VmigJournal *journal, GError **error, const char *act)
 {
     int code = sqlite3_extended_errcode(journal->db);
     int errnum = sqlite3_system_errno(journal->db);
     const char *text = sqlite3_errmsg(journal->db);
 
     if (is_full(code, errnum))
-        return vmig_fail(error, VMIG_ERROR_NO_SPACE, "Free some space on that file system, then resume.",
-                         "%s the journal %s: its disk is full", doing, journal->path);
+        return vmig_fail(error, VMIG_ERROR_NO_SPACE, "Free some space on that file system, then run vmig-snap resume.",
+                         "cannot %s the journal %s: its disk is full", act, journal->path);
     switch (code & 0xff) {
     case SQLITE_BUSY:
-        return vmig_fail(error, VMIG_ERROR_TIMEOUT, "See which vmig-snap processes run on this host.",
-                         "%s the journal %s: another process keeps it busy", doing, journal->path);
+        return vmig_fail(error, VMIG_ERROR_TIMEOUT, "Check which vmig-snap processes run on this host.",
+                         "cannot %s the journal %s: another process keeps it busy", act, journal->path);
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
         journal->broken = TRUE;
-        return vmig_fail(error, VMIG_ERROR_JOURNAL_DAMAGED,
-                         "`vmig-snap doctor` says what the hosts have; `doctor --fix` sets the journal aside.",
-                         "%s the journal %s: it is damaged (%s)", doing, journal->path, text);
+        return vmig_fail(
+            error, VMIG_ERROR_JOURNAL_DAMAGED,
+            "`vmig-snap doctor` compares the hosts with the journal; `doctor --fix` sets the journal aside.",
+            "cannot %s the journal %s: it is damaged (%s)", act, journal->path, text);
     case SQLITE_READONLY:
     case SQLITE_CANTOPEN:
     case SQLITE_PERM:
         return vmig_fail(error, VMIG_ERROR_JOURNAL, "Is the file system mounted read-only?",
-                         "%s the journal %s: it cannot be written (%s)", doing, journal->path, text);
+                         "cannot %s the journal %s: it cannot be written (%s)", act, journal->path, text);
     case SQLITE_CONSTRAINT:
-        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "%s the journal %s: %s", doing, journal->path, text);
+        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "cannot %s the journal %s: %s", act, journal->path, text);
     default:
         /* After a failed fsync the contents of the disk are unknown, and a second fsync would report success. */
         journal->broken = journal->broken || code == SQLITE_IOERR_FSYNC || code == SQLITE_IOERR_DIR_FSYNC;
         return vmig_fail(error, VMIG_ERROR_JOURNAL, "Look for I/O errors in the kernel's log.",
-                         "%s the journal %s: %s%s%s", doing, journal->path, text, errnum != 0 ? ": " : "",
+                         "cannot %s the journal %s: %s%s%s", act, journal->path, text, errnum != 0 ? ": " : "",
                          errnum != 0 ? g_strerror(errnum) : "");
     }
 }
@@ -131,7 +132,7 @@ static sqlite3_stmt *prepare_va(GError **error, VmigJournal *journal, const char
             rc = sqlite3_bind_text(stmt, i + 1, va_arg(args, const char *), -1, SQLITE_TRANSIENT);
     }
     if (rc != SQLITE_OK) {
-        vmig_db_fail(journal, error, "using");
+        vmig_db_fail(journal, error, "use");
         return NULL;
     }
     return g_steal_pointer(&stmt);
@@ -153,7 +154,7 @@ gboolean vmig_db_step(VmigJournal *journal, sqlite3_stmt *stmt, gboolean *row, G
 
     *row = rc == SQLITE_ROW;
     if (rc != SQLITE_ROW && rc != SQLITE_DONE)
-        return vmig_db_fail(journal, error, sqlite3_stmt_readonly(stmt) ? "using" : "writing");
+        return vmig_db_fail(journal, error, sqlite3_stmt_readonly(stmt) ? "use" : "write");
     return TRUE;
 }
 
@@ -218,7 +219,7 @@ gboolean vmig_db_note(VmigJournal *journal, const char *id, const char *detail, 
     if (stmt == NULL || !vmig_db_step(journal, stmt, &row, error))
         return FALSE;
     if (!row)
-        return vmig_fail(error, VMIG_ERROR_NO_JOB, NULL, "no job %s in the journal of this host", id);
+        return vmig_fail(error, VMIG_ERROR_NO_JOB, NULL, "job %s is not in the journal of this host", id);
     return vmig_db_history(journal, id, vmig_db_text(stmt, 0), vmig_db_text(stmt, 0), "note", detail, error);
 }
 
@@ -247,7 +248,7 @@ static gboolean again_with_note(VmigJournal *journal, gpointer data, GError **er
 
     return retry->work(journal, retry->data, error) &&
            (retry->id == NULL ||
-            vmig_db_note(journal, retry->id, "the journal's disk is full: its reserved room is in use", error));
+            vmig_db_note(journal, retry->id, "the journal's disk is full: its reserved space is in use", error));
 }
 
 static gboolean drop_reserve(VmigJournal *journal, gpointer data, GError **error)
@@ -274,9 +275,9 @@ gboolean vmig_db_transaction(VmigJournal *journal, const char *id, VmigDbWork wo
 
     if (journal->read_only || journal->broken)
         return vmig_fail(error, VMIG_ERROR_JOURNAL,
-                         journal->broken ? "Look for I/O errors in the kernel's log, then resume." : NULL,
-                         "the journal %s %s", journal->path,
-                         journal->broken ? "failed before: nothing is written any more" : "is open for reading only");
+                         journal->broken ? "Look for I/O errors in the kernel's log, then run vmig-snap resume." : NULL,
+                         "cannot write to the journal %s: %s", journal->path,
+                         journal->broken ? "an earlier write failed" : "it is open for reading only");
     if (run_once(journal, work, data, &failure))
         return TRUE;
     if (g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_NO_SPACE) &&

@@ -46,7 +46,7 @@ void vmig_journal_file_free(VmigJournalFile *file)
 static VmigJournalFile *read_file(sqlite3_stmt *stmt, GError **error)
 {
     if (sqlite3_column_int(stmt, 9) != 1) {
-        vmig_fail(error, VMIG_ERROR_JOURNAL, "`vmig-snap doctor` says what the hosts have.",
+        vmig_fail(error, VMIG_ERROR_JOURNAL, "`vmig-snap doctor` compares the hosts with the journal.",
                   "the journal's row of a file of job %s is damaged", vmig_db_text(stmt, 0));
         return NULL;
     }
@@ -154,7 +154,7 @@ GPtrArray *vmig_journal_files_left(VmigJournal *journal, GError **error)
 
 static gboolean fail_line(GError **error, const char *id)
 {
-    return vmig_fail(error, VMIG_ERROR_JOURNAL, "`vmig-snap doctor` says what the hosts have.",
+    return vmig_fail(error, VMIG_ERROR_JOURNAL, "`vmig-snap doctor` compares the hosts with the journal.",
                      "a line of the history of job %s in the journal is damaged", id);
 }
 

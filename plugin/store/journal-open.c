@@ -14,7 +14,7 @@
 #define SCHEMA_TEXT                                                                                                    \
     "SELECT group_concat(type || ' ' || name || ' ' || tbl_name || ' ' || coalesce(sql, ''), char(10)) FROM"           \
     " (SELECT * FROM sqlite_schema WHERE name NOT LIKE 'sqlite_stat%' ORDER BY name)"
-#define DAMAGED_HINT "`vmig-snap doctor` says what the hosts have; `doctor --fix` sets the journal aside."
+#define DAMAGED_HINT "`vmig-snap doctor` compares the hosts with the journal; `doctor --fix` sets the journal aside."
 /* Free space that is required before space is reserved (again): the guest needs it more. */
 #define PLENTY (8 * 1024 * 1024)
 
@@ -34,11 +34,12 @@ static gboolean check_folder(int fd, const char *folder, GError **error)
     struct stat st;
 
     if (fstat(fd, &st) < 0)
-        return vmig_fail_errno(error, errno, "looking at %s", folder);
+        return vmig_fail_errno(error, errno, "cannot stat %s", folder);
     if (st.st_uid != geteuid())
-        return refuse(error, folder, NULL, "the folder belongs to another user");
+        return refuse(error, folder, NULL, "the directory belongs to another user");
     if ((st.st_mode & 022) != 0)
-        return refuse(error, folder, "chmod 0700 it, and see what is in there.", "others can write into the folder");
+        return refuse(error, folder, "Change its mode to 0700, and check its content.",
+                      "other users can write to the directory");
     return TRUE;
 }
 
@@ -50,14 +51,15 @@ static gboolean check_file(int dir_fd, const char *name, const char *path, gbool
 
     *exists = FALSE;
     if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return errno == ENOENT || vmig_fail_errno(error, errno, "looking at %s", path);
+        return errno == ENOENT || vmig_fail_errno(error, errno, "cannot stat %s", path);
     *exists = TRUE;
     if (!S_ISREG(st.st_mode))
-        return refuse(error, path, NULL, S_ISLNK(st.st_mode) ? "it is a symbolic link" : "it is no regular file");
+        return refuse(error, path, NULL, S_ISLNK(st.st_mode) ? "it is a symbolic link" : "it is not a regular file");
     if (st.st_uid != geteuid())
         return refuse(error, path, NULL, "it belongs to another user");
     if ((st.st_mode & 077) != 0)
-        return refuse(error, path, "chmod 0600 it, and see who used it.", "others can read or write it");
+        return refuse(error, path, "Change its mode to 0600, and check whether another user changed it.",
+                      "other users can read or write it");
     if (st.st_nlink != 1)
         return refuse(error, path, "Remove the other name.", "it has a second hard link");
     return TRUE;
@@ -83,7 +85,7 @@ static int open_folder(const char *path, gboolean create, GError **error)
     if (fd < 0) {
         int errnum = errno;
         vmig_fail(error, errnum == ENOENT && !create ? VMIG_ERROR_NO_JOB : VMIG_ERROR_JOURNAL, NULL,
-                  "the journal's folder %s: %s", folder, g_strerror(errnum));
+                  "the journal's directory %s: %s", folder, g_strerror(errnum));
         return -1;
     }
     if (!check_folder(fd, folder, error)) {
@@ -157,11 +159,11 @@ static gboolean create(int dir_fd, const char *name, const char *path, const cha
         close(fd);
     if (ok)
         return TRUE;
-    vmig_fail_errno(error, errnum, "making the journal %s", path);
+    vmig_fail_errno(error, errnum, "cannot create the journal %s", path);
     if (error != NULL && g_error_matches(*error, VMIG_ERROR, VMIG_ERROR_IO))
         (*error)->code = VMIG_ERROR_JOURNAL;
     if (error != NULL)
-        vmig_error_set_hint(*error, "That file system must have %u MiB free, and be writable.",
+        vmig_error_set_hint(*error, "That file system must have %u MiB free and be writable.",
                             (VMIG_JOURNAL_RESERVE + VMIG_JOURNAL_ROLLBACK_ROOM) >> 20);
     return FALSE;
 }
@@ -182,7 +184,7 @@ static gboolean find_or_create(VmigJournal *journal, const char *machine_id, GEr
     if (exists)
         return TRUE;
     if (has_rollback)
-        return refuse_damaged(error, journal->path, "it is gone, and only its rollback file is left");
+        return refuse_damaged(error, journal->path, "it is missing, and only its rollback file is left");
     if (journal->read_only)
         return vmig_fail(error, VMIG_ERROR_NO_JOB, NULL, "there is no journal %s: this host never had a job",
                          journal->path);
@@ -219,7 +221,8 @@ static gboolean configure(VmigJournal *journal, GError **error)
     if (stmt == NULL || !vmig_db_step(journal, stmt, &row, error))
         return FALSE;
     if (!row || g_strcmp0(vmig_db_text(stmt, 0), "persist") != 0)
-        return refuse(error, journal->path, "Is it open in another program?", "its journal mode cannot be set");
+        return refuse(error, journal->path, "Check whether another program has it open.",
+                      "its journal mode cannot be set");
     return TRUE;
 }
 
@@ -232,14 +235,15 @@ static gboolean check_version(VmigJournal *journal, GError **error)
         !vmig_db_number(journal, "PRAGMA user_version", &version, error))
         return FALSE;
     if (application != VMIG_JOURNAL_APPLICATION)
-        return refuse_damaged(error, journal->path, "it is no journal of vmig-snap");
+        return refuse_damaged(error, journal->path, "it is not a journal of vmig-snap");
     if (version > VMIG_JOURNAL_SCHEMA)
         return vmig_fail(error, VMIG_ERROR_JOURNAL_NEWER, "Upgrade vmig-snap on this host.",
-                         "the journal %s is of version %" G_GINT64_FORMAT ", this vmig-snap knows up to %d",
+                         "the journal %s has version %" G_GINT64_FORMAT
+                         ", but this vmig-snap supports versions up to %d",
                          journal->path, version, VMIG_JOURNAL_SCHEMA);
     journal->version = version;
     if (version < VMIG_JOURNAL_SCHEMA && vmig_journal_older_schema(version) == NULL)
-        return refuse_damaged(error, journal->path, "its version number is none that ever was");
+        return refuse_damaged(error, journal->path, "its version number is invalid");
     return TRUE;
 }
 
@@ -319,8 +323,8 @@ static gboolean check_machine(VmigJournal *journal, const char *machine_id, GErr
     if (machine_id == NULL || !row || g_strcmp0(vmig_db_text(stmt, 0), machine_id) == 0)
         return TRUE;
     return vmig_fail(error, VMIG_ERROR_JOURNAL_DAMAGED,
-                     "If this host is a clone or a restored backup, its jobs are the other host's: `doctor --fix` sets "
-                     "the journal aside.",
+                     "If this host is a clone or a restored backup, its jobs are those of the other host: `doctor "
+                     "--fix` sets the journal aside.",
                      "the journal %s: it was written on a host with another machine-id", journal->path);
 }
 
@@ -373,7 +377,7 @@ static gboolean open_database(VmigJournal *journal, GError **error)
         return refuse_damaged(error, journal->path, "it is empty");
     /* Read-write even for reading: the first reader after a crash must roll back. SQLite falls back to read-only. */
     if (sqlite3_open_v2(journal->path, &journal->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX, NULL) != SQLITE_OK)
-        return vmig_db_fail(journal, error, "opening");
+        return vmig_db_fail(journal, error, "open");
     return TRUE;
 }
 
@@ -399,7 +403,7 @@ static VmigJournal *open_journal(const char *path, const char *machine_id, OpenM
     if (journal->dir_fd < 0)
         return NULL;
     if (flock(journal->dir_fd, LOCK_SH | LOCK_NB) < 0) {
-        vmig_fail(error, VMIG_ERROR_LOCKED, NULL, "the journal %s is just being set aside", path);
+        vmig_fail(error, VMIG_ERROR_LOCKED, NULL, "the journal %s is being set aside at the moment", path);
         return NULL;
     }
     if (!find_or_create(journal, machine_id, error) || !open_database(journal, error) || !configure(journal, error) ||
@@ -463,9 +467,9 @@ static gboolean rename_pair(int dir_fd, const char *name, const char *new_name, 
         if (renameat2(dir_fd, from, dir_fd, to, RENAME_NOREPLACE) == 0)
             *any = TRUE;
         else if (errno != ENOENT)
-            return vmig_fail_errno(error, errno, "renaming %s to %s", from, to);
+            return vmig_fail_errno(error, errno, "cannot rename %s to %s", from, to);
     }
-    return fsync(dir_fd) == 0 || vmig_fail_errno(error, errno, "syncing the folder of %s", name);
+    return fsync(dir_fd) == 0 || vmig_fail_errno(error, errno, "cannot sync the directory of %s", name);
 }
 
 gboolean vmig_journal_set_aside(const char *path, char **new_name, GError **error)
@@ -481,7 +485,7 @@ gboolean vmig_journal_set_aside(const char *path, char **new_name, GError **erro
     if (fd < 0)
         return FALSE;
     gboolean ok = flock(fd, LOCK_EX | LOCK_NB) == 0 ||
-                  vmig_fail(error, VMIG_ERROR_LOCKED, "Let the vmig-snap processes of this host end first.",
+                  vmig_fail(error, VMIG_ERROR_LOCKED, "Wait until the vmig-snap processes of this host have ended.",
                             "a process has the journal %s open", path);
     ok = ok && rename_pair(fd, name, aside, &any, error);
     ok = ok && (any || vmig_fail(error, VMIG_ERROR_NO_JOB, NULL, "there is no journal %s", path));

@@ -35,7 +35,7 @@ gboolean vmig_db_step(VmigJournal *journal, sqlite3_stmt *stmt, gboolean *row, G
 /* The first column of the first row; *ret is 0 if there is none. */
 gboolean vmig_db_number(VmigJournal *journal, const char *sql, gint64 *ret, GError **error);
 /* Sets the error from SQLite's last error. Returns FALSE. */
-gboolean vmig_db_fail(VmigJournal *journal, GError **error, const char *doing);
+gboolean vmig_db_fail(VmigJournal *journal, GError **error, const char *act);
 const char *vmig_db_text(sqlite3_stmt *stmt, int column);
 
 /* Runs work in one transaction. If the disk is full, the reserve is released and work runs again, so it must change

@@ -12,8 +12,8 @@
 
 static gboolean fail_record(GError **error, const char *id, const char *why)
 {
-    return vmig_fail(error, VMIG_ERROR_JOURNAL, "`vmig-snap doctor` says what the hosts have.",
-                     "the journal's record of job %s cannot be trusted: %s", id, why);
+    return vmig_fail(error, VMIG_ERROR_JOURNAL, "`vmig-snap doctor` compares the hosts with the journal.",
+                     "the journal's record of job %s is invalid: %s", id, why);
 }
 
 /* Row and record must agree: a record that ended up under another row must not be taken for that job. */
@@ -23,7 +23,7 @@ static VmigJob *read_job(sqlite3_stmt *stmt, GError **error)
     const char *id = vmig_db_text(stmt, 0);
 
     if (sqlite3_column_int(stmt, 6) != 1) {
-        fail_record(error, id, "its sum is wrong");
+        fail_record(error, id, "its checksum is wrong");
         return NULL;
     }
     g_autoptr(VmigJob) job = vmig_job_from_string(vmig_db_text(stmt, 5), &failure);
@@ -38,12 +38,12 @@ static VmigJob *read_job(sqlite3_stmt *stmt, GError **error)
     }
     if (strcmp(job->id, id) != 0 || strcmp(job->uuid, vmig_db_text(stmt, 1)) != 0 ||
         strcmp(job->domain != NULL ? job->domain : "", vmig_db_text(stmt, 2)) != 0) {
-        fail_record(error, id, "it is that of another job");
+        fail_record(error, id, "it belongs to another job");
         return NULL;
     }
     if (strcmp(job->state, vmig_db_text(stmt, 3)) != 0 ||
         vmig_state_is_final(vmig_job_state(job)) != (sqlite3_column_int(stmt, 4) == 1)) {
-        fail_record(error, id, "its state is not that of the row");
+        fail_record(error, id, "its state differs from that of the row");
         return NULL;
     }
     return g_steal_pointer(&job);
@@ -95,7 +95,7 @@ gboolean vmig_journal_find_open(VmigJournal *journal, const char *uuid_or_name, 
         return FALSE;
     if (more)
         return vmig_fail(error, VMIG_ERROR_AMBIGUOUS_DOMAIN, "Give the UUID or the job.",
-                         "two domains with an unfinished job answer to '%s'", uuid_or_name);
+                         "'%s' matches two domains with an unfinished job", uuid_or_name);
     *ret = g_steal_pointer(&job);
     return TRUE;
 }

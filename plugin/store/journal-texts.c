@@ -51,7 +51,7 @@ gboolean vmig_db_need_texts(VmigJournal *journal, const VmigJob *job, GError **e
     guint n = g_strv_length(missing);
     return n == 0 ||
            vmig_fail(error, VMIG_ERROR_STATE, NULL,
-                     "cannot record job %s: the definitions of %u of its snapshots are not here yet", job->id, n);
+                     "cannot record job %s: the definitions of %u of its snapshots were not received yet", job->id, n);
 }
 
 gboolean vmig_db_put_text(VmigJournal *journal, const char *id, const char *name, const char *text, GError **error)
@@ -94,7 +94,7 @@ static gboolean check_room(VmigJournal *journal, const char *id, GError **error)
     if (sqlite3_column_int64(stmt, 0) <= VMIG_TEXTS_MAX && sqlite3_column_int64(stmt, 1) <= VMIG_TEXTS_MAX_BYTES)
         return TRUE;
     return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, NULL,
-                     "cannot keep the snapshots' definitions of job %s: they are more than %d, or larger than %d MiB",
+                     "cannot store the snapshots' definitions of job %s: they are more than %d, or larger than %d MiB",
                      id, VMIG_TEXTS_MAX, (int)(VMIG_TEXTS_MAX_BYTES >> 20));
 }
 
@@ -122,7 +122,7 @@ gboolean vmig_journal_texts_put(VmigJournal *journal, const char *id, const char
     Texts t = {id, texts};
 
     if (!vmig_journal_is_id(id))
-        return vmig_fail(error, VMIG_ERROR_BAD_NAME, NULL, "'%s' is no job id", id);
+        return vmig_fail(error, VMIG_ERROR_BAD_NAME, NULL, "'%s' is not the id of a job", id);
     return vmig_db_transaction(journal, NULL, write_texts, &t, error);
 }
 
@@ -138,8 +138,8 @@ char *vmig_journal_text(VmigJournal *journal, const char *id, const char *name, 
     g_autofree char *sum = body != NULL ? g_compute_checksum_for_string(G_CHECKSUM_SHA256, body, -1) : NULL;
     if (g_strcmp0(sum, name) == 0)
         return g_steal_pointer(&body);
-    vmig_fail(error, VMIG_ERROR_JOURNAL, "`vmig-snap doctor` says what the hosts have.",
+    vmig_fail(error, VMIG_ERROR_JOURNAL, "`vmig-snap doctor` compares the hosts with the journal.",
               "cannot read the definition of a snapshot of job %s from the journal %s: it is %s", id, journal->path,
-              body == NULL ? "not there" : "damaged");
+              body == NULL ? "missing" : "damaged");
     return NULL;
 }

@@ -31,7 +31,7 @@ gboolean vmig_journal_is_id(const char *id)
 gboolean vmig_journal_fail_no_job(GError **error, const char *id)
 {
     return vmig_fail(error, VMIG_ERROR_NO_JOB, "`vmig-snap list --all` shows the jobs.",
-                     "no job %s in the journal of this host", id);
+                     "job %s is not in the journal of this host", id);
 }
 
 /* *ret is NULL if there is none. */
@@ -52,7 +52,7 @@ static gboolean get_row(VmigJournal *journal, const char *id, JobRow **ret, GErr
     if (!more)
         return TRUE;
     if (sqlite3_column_int(stmt, 5) != 1)
-        return vmig_fail(error, VMIG_ERROR_JOURNAL, "`vmig-snap doctor` says what the hosts have.",
+        return vmig_fail(error, VMIG_ERROR_JOURNAL, "`vmig-snap doctor` compares the hosts with the journal.",
                          "the journal's row of job %s is damaged", id);
     JobRow *row = g_new0(JobRow, 1);
     row->role = g_strdup(vmig_db_text(stmt, 0));
@@ -79,13 +79,14 @@ gboolean vmig_journal_need_job(VmigJournal *journal, const char *id, GError **er
 static gboolean check_job(const VmigJob *job, GError **error)
 {
     if (!vmig_journal_is_id(job->id))
-        return vmig_fail(error, VMIG_ERROR_BAD_NAME, NULL, "'%s' is no job id", job->id != NULL ? job->id : "");
+        return vmig_fail(error, VMIG_ERROR_BAD_NAME, NULL, "'%s' is not the id of a job",
+                         job->id != NULL ? job->id : "");
     /* Lower case only, as libvirt writes it: uniqueness of the unfinished job per UUID relies on text comparison. */
     if (job->uuid == NULL || !g_uuid_string_is_valid(job->uuid) || strpbrk(job->uuid, "ABCDEF") != NULL)
-        return vmig_fail(error, VMIG_ERROR_BAD_NAME, NULL, "job %s: '%s' is no UUID", job->id,
+        return vmig_fail(error, VMIG_ERROR_BAD_NAME, NULL, "job %s: '%s' is not a UUID", job->id,
                          job->uuid != NULL ? job->uuid : "");
     if (vmig_job_state(job) == VMIG_STATE_LAST)
-        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "job %s: '%s' is no state", job->id,
+        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "job %s: '%s' is not a state", job->id,
                          job->state != NULL ? job->state : "");
     return TRUE;
 }
@@ -115,7 +116,7 @@ static gboolean check_unlocked(VmigJournal *journal, const VmigJob *job, GError 
     g_autoptr(GDateTime) since = g_date_time_new_from_unix_local(sqlite3_column_int64(stmt, 3));
     g_autofree char *when = since != NULL ? g_date_time_format(since, "%F %T") : g_strdup("an unknown time");
     return vmig_fail(error, VMIG_ERROR_LOCKED, "`vmig-snap status` shows it; resume or cancel it first.",
-                     "the domain %s has an unfinished job %s since %s: this host is its %s, state %s",
+                     "domain %s has the unfinished job %s since %s: this host is its %s, state %s",
                      job->domain != NULL ? job->domain : job->uuid, vmig_db_text(stmt, 0), when, vmig_db_text(stmt, 1),
                      vmig_db_text(stmt, 2));
 }
@@ -150,7 +151,7 @@ static gboolean insert_job(VmigJournal *journal, gpointer data, GError **error)
                        record) &&
            vmig_db_run(error, journal, "INSERT INTO token VALUES (?1, ?2, 1, vmig_sum('token', ?1, ?2, 1))", "ss",
                        job->id, vmig_job_token_is_dest(job) ? VMIG_OWNER_DESTINATION : VMIG_OWNER_SOURCE) &&
-           vmig_db_note(journal, job->id, "the job begins here", error);
+           vmig_db_note(journal, job->id, "the job begins on this host", error);
 }
 
 static gboolean is_side(const char *text)
@@ -163,7 +164,7 @@ gboolean vmig_journal_create_job(VmigJournal *journal, const VmigJob *job, const
     NewJob new_job = {job, role};
 
     if (!is_side(role))
-        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "job %s: '%s' is no role", job->id, role);
+        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "job %s: '%s' is not a role", job->id, role);
     return check_job(job, error) && vmig_db_transaction(journal, job->id, insert_job, &new_job, error);
 }
 
@@ -178,8 +179,8 @@ static gboolean update_job(VmigJournal *journal, const VmigJob *job, const JobRo
         return FALSE;
     if (g_strcmp0(job->token, row->token) != 0)
         return vmig_fail(error, VMIG_ERROR_STATE, NULL,
-                         "job %s: by the record the %s owns the guest, by the journal the %s", job->id,
-                         job->token != NULL ? job->token : "nobody", row->token);
+                         "job %s: the guest's owner is %s in the record, but %s in the journal", job->id,
+                         job->token != NULL ? job->token : "unknown", row->token);
     gboolean ends = vmig_state_is_final(vmig_job_state(job));
     if (!vmig_db_number(journal, "SELECT coalesce(max(updated), 0) + 1 FROM job", &updated, error) ||
         (ends && vmig_job_end(job) != VMIG_END_ASIDE && !vmig_db_drop_texts(journal, job->id, error)))
@@ -195,8 +196,8 @@ static gboolean same_state(const VmigJob *job, const JobRow *row, GError **error
 {
     if (strcmp(row->state, job->state) == 0)
         return TRUE;
-    return vmig_fail(error, VMIG_ERROR_STATE, "Does another process carry this job on?",
-                     "job %s is in state %s by the journal, not in %s", job->id, row->state, job->state);
+    return vmig_fail(error, VMIG_ERROR_STATE, "Check whether another process works on this job.",
+                     "job %s is in state %s according to the journal, not in %s", job->id, row->state, job->state);
 }
 
 static gboolean save_job(VmigJournal *journal, gpointer data, GError **error)
@@ -224,8 +225,8 @@ static gboolean check_end(const VmigJob *job, const char *token, GError **error)
         given == (vmig_state_end(state) == VMIG_END_MOVED))
         return TRUE;
     return vmig_fail(error, VMIG_ERROR_STATE, NULL,
-                     "job %s cannot end as %s: by this host's journal the %s owns the guest", job->id, job->state,
-                     token);
+                     "job %s cannot end as %s: according to this host's journal the %s owns the guest", job->id,
+                     job->state, token);
 }
 
 /* Decisions recorded on this host cannot be undone by the other host's process. */
@@ -241,12 +242,12 @@ static gboolean check_put(VmigJournal *journal, const VmigJob *job, const JobRow
         return vmig_fail(error, VMIG_ERROR_STATE, NULL, "this host is the %s of job %s, not its %s", row->role, job->id,
                          role);
     if (row->finished != 0 && old != new)
-        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "job %s has ended here as %s: it does not become %s", job->id,
-                         row->state, job->state);
+        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "job %s has ended on this host as %s: it cannot become %s",
+                         job->id, row->state, job->state);
     VmigPhase phase = vmig_state_phase(new);
     gboolean back = phase == VMIG_PHASE_FORWARD || phase == VMIG_PHASE_BACK || new == VMIG_STATE_ROLLED_BACK;
     if (back && vmig_state_phase(old) == VMIG_PHASE_AFTER)
-        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "job %s is in state %s here: it does not go back to %s",
+        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "job %s is in state %s on this host: it cannot go back to %s",
                          job->id, row->state, job->state);
     return check_end(job, row->token, error) &&
            vmig_job_check_told(own, job, strcmp(row->role, VMIG_ROLE_SOURCE) == 0, error);
@@ -262,7 +263,8 @@ static gboolean put_job(VmigJournal *journal, gpointer data, GError **error)
         return FALSE;
     if (row == NULL && vmig_state_is_final(vmig_job_state(job)))
         return vmig_fail(error, VMIG_ERROR_STATE, NULL,
-                         "job %s has ended, and this host's journal does not have it: it never worked at it", job->id);
+                         "job %s has ended, and this host's journal does not have it: this host never worked on it",
+                         job->id);
     if (row == NULL)
         return insert_job(journal, data, error);
     if (!check_put(journal, job, row, new_job->role, error) || !vmig_db_need_texts(journal, job, error) ||
@@ -292,7 +294,7 @@ gboolean vmig_journal_put(VmigJournal *journal, const VmigJob *job, const char *
     NewJob new_job = {job, role};
 
     if (!is_side(role))
-        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "job %s: '%s' is no role", job->id, role);
+        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "job %s: '%s' is not a role", job->id, role);
     return check_job(job, error) && vmig_db_transaction(journal, job->id, put_known, &new_job, error);
 }
 
@@ -313,8 +315,8 @@ static gboolean write_transition(VmigJournal *journal, gpointer data, GError **e
     if (!need_row(journal, t->job->id, &row, error))
         return FALSE;
     if (strcmp(row->state, from) != 0)
-        return vmig_fail(error, VMIG_ERROR_STATE, "Does another process carry this job on?",
-                         "job %s is in state %s by the journal, not in %s", t->job->id, row->state, from);
+        return vmig_fail(error, VMIG_ERROR_STATE, "Check whether another process works on this job.",
+                         "job %s is in state %s according to the journal, not in %s", t->job->id, row->state, from);
     if (t->commit && !update_job(journal, t->job, row, error))
         return FALSE;
     return vmig_db_history(journal, t->job->id, from, vmig_state_name(t->to), t->commit ? "result" : "intent",
@@ -391,7 +393,8 @@ char *vmig_journal_token(VmigJournal *journal, const char *id, GError **error)
 static gboolean move_token(VmigJournal *journal, const char *id, JobRow *row, GError **error)
 {
     if (row->finished != 0)
-        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "job %s has ended as %s: its token stays", id, row->state);
+        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "job %s has ended as %s: its token cannot move", id,
+                         row->state);
     if (!vmig_db_run(error, journal,
                      "UPDATE token SET owner = ?2, seq = seq + 1,"
                      " sum = vmig_sum('token', job, ?2, seq + 1) WHERE job = ?1",
@@ -415,7 +418,7 @@ static gboolean write_token(VmigJournal *journal, gpointer data, GError **error)
         return vmig_db_note(journal, want->id, "the token stays where it is", error);
     if (strcmp(row->token, VMIG_OWNER_DESTINATION) == 0)
         return vmig_fail(error, VMIG_ERROR_STATE, NULL,
-                         "job %s: the destination owns the guest, and the token is never given back", want->id);
+                         "job %s: the destination owns the guest, and the token cannot go back", want->id);
     g_autoptr(VmigJob) job = vmig_journal_load(journal, want->id, error);
     if (job == NULL || !move_token(journal, want->id, row, error))
         return FALSE;
@@ -464,6 +467,6 @@ gboolean vmig_journal_catch_up(VmigJournal *journal, const VmigJob *job, const c
     CatchUp all = {{job, role}, files};
 
     if (!is_side(role))
-        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "job %s: '%s' is no role", job->id, role);
+        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "job %s: '%s' is not a role", job->id, role);
     return check_job(job, error) && vmig_db_transaction(journal, job->id, catch_up, &all, error);
 }

@@ -19,7 +19,7 @@ struct VmigOpLock {
 /* The UUID becomes part of a path: only 36 hex digits and dashes are accepted. */
 static gboolean check_uuid(const char *uuid, GError **error)
 {
-    return g_uuid_string_is_valid(uuid) || vmig_fail(error, VMIG_ERROR_BAD_NAME, NULL, "'%s' is no UUID", uuid);
+    return g_uuid_string_is_valid(uuid) || vmig_fail(error, VMIG_ERROR_BAD_NAME, NULL, "'%s' is not a UUID", uuid);
 }
 
 static int open_lock(const char *dir, const char *uuid, gboolean create, GError **error)
@@ -30,7 +30,7 @@ static int open_lock(const char *dir, const char *uuid, gboolean create, GError 
     struct stat st;
 
     if (create && g_mkdir_with_parents(dir, 0700) < 0) {
-        vmig_fail_errno(error, errno, "making the lock folder %s", dir);
+        vmig_fail_errno(error, errno, "cannot create the lock directory %s", dir);
         return -1;
     }
     int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -42,12 +42,13 @@ static int open_lock(const char *dir, const char *uuid, gboolean create, GError 
         close(dir_fd);
     if (fd < 0) {
         if (create || errnum != ENOENT)
-            vmig_fail_errno(error, errnum, "opening the lock %s/%s", dir, name);
+            vmig_fail_errno(error, errnum, "cannot open the lock %s/%s", dir, name);
         return -1;
     }
     if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_uid != geteuid() || st.st_nlink != 1) {
         close(fd);
-        vmig_fail(error, VMIG_ERROR_IO, "See who made it.", "the lock %s/%s is not a plain file of ours", dir, name);
+        vmig_fail(error, VMIG_ERROR_IO, "Find out who created it.", "the lock %s/%s is not a plain file of vmig-snap",
+                  dir, name);
         return -1;
     }
     return fd;
@@ -85,7 +86,7 @@ static char *describe(int fd)
     g_autoptr(GDateTime) time = since > 0 ? g_date_time_new_from_unix_local(since) : NULL;
 
     if (time == NULL)
-        return g_strdup("a process that has not said yet who it is");
+        return g_strdup("an unknown process");
     g_autofree char *when = g_date_time_format(time, "%F %T");
     return g_strdup_printf("job %s as the %s, process %" G_GINT64_FORMAT ", since %s (%" G_GINT64_FORMAT " s ago)",
                            text_of(content, "job"), text_of(content, "role"), number_of(content, "pid"), when,
@@ -109,7 +110,7 @@ static gboolean write_content(int fd, const char *job_id, const char *role, cons
     gssize length = (gssize)strlen(line);
     if (ftruncate(fd, 0) == 0 && pwrite(fd, line, (gsize)length, 0) == length)
         return TRUE;
-    return vmig_fail_errno(error, errno, "writing the operation lock of job %s", job_id);
+    return vmig_fail_errno(error, errno, "cannot write the operation lock of job %s", job_id);
 }
 
 VmigOpLock *vmig_oplock_take(const char *dir, const char *uuid, const char *job_id, const char *role, GError **error)
@@ -132,7 +133,7 @@ VmigOpLock *vmig_oplock_take_for(const char *dir, const char *uuid, const char *
     if (fcntl(fd, F_OFD_SETLK, &whole) == 0)
         return write_content(fd, job_id, role, tool, error) ? g_steal_pointer(&lock) : NULL;
     if (errno != EAGAIN && errno != EACCES) {
-        vmig_fail_errno(error, errno, "locking domain %s", uuid);
+        vmig_fail_errno(error, errno, "cannot lock domain %s", uuid);
         return NULL;
     }
     g_autofree char *holder = describe(fd);
@@ -169,7 +170,7 @@ static gboolean open_held(const char *dir, const char *uuid, int *fd, GError **e
         return FALSE;
     }
     gboolean ok =
-        fcntl(opened, F_OFD_GETLK, &probe) == 0 || vmig_fail_errno(error, errno, "asking for the lock of %s", uuid);
+        fcntl(opened, F_OFD_GETLK, &probe) == 0 || vmig_fail_errno(error, errno, "cannot query the lock of %s", uuid);
     if (ok && probe.l_type != F_UNLCK)
         *fd = opened;
     else

@@ -85,7 +85,7 @@ def full(lab, host):
 # name: (function, whether it mounts something, error code, words of the message)
 BAD = {
     'corrupt': (corrupt, False, 'journal-damaged', 'damaged'),
-    'newer': (newer, False, 'journal-newer', 'is of version'),
+    'newer': (newer, False, 'journal-newer', 'has version'),
     'read_only': (read_only, True, 'journal', 'cannot be written'),
     'full': (full, True, 'no-space', 'No space left'),
 }

@@ -87,8 +87,8 @@ one('journal-two-jobs', JOURNAL, 'if (!check_unlocked(journal, job, error) || !v
 one('journal-record-moves-token', JOURNAL, 'if (g_strcmp0(job->token, row->token) != 0)', 'if (FALSE)',
     'an old record changes who owns the guest', 'unit journal /journal/token')
 one('journal-token-after-end', JOURNAL, '    if (row->finished != 0)\n        return vmig_fail(error, VMIG_ERROR_STATE, '
-    'NULL, "job %s has ended as %s: its token stays"', '    if (FALSE)\n        return vmig_fail(error, '
-    'VMIG_ERROR_STATE, NULL, "job %s has ended as %s: its token stays"',
+    'NULL, "job %s has ended as %s: its token cannot move"', '    if (FALSE)\n        return vmig_fail(error, '
+    'VMIG_ERROR_STATE, NULL, "job %s has ended as %s: its token cannot move"',
     'a job that went back gives its guest away all the same', 'unit journal /journal/transitions')
 one('journal-goes-back', JOURNAL, 'if (back && vmig_state_phase(old) == VMIG_PHASE_AFTER)',
     'if (FALSE && back)',
@@ -102,7 +102,7 @@ one('journal-damage', JOURNAL, 'if (sqlite3_column_int(stmt, 5) != 1)', 'if (FAL
 one('journal-unknown-given', JOURNAL, 'if (row == NULL && vmig_job_token_is_dest(new_job->job))', 'if (FALSE)',
     'an old journal takes a job without the files that it made', 'unit journal /journal/put')
 one('journal-others-write', 'plugin/store/journal-open.c', 'if ((st.st_mode & 077) != 0)\n        return refuse(error, '
-    'path, "chmod 0600', 'if (FALSE)\n        return refuse(error, path, "chmod 0600',
+    'path, "Change', 'if (FALSE)\n        return refuse(error, path, "Change',
     'a journal that others could write is trusted', 'unit journal /journal/refused-files')
 
 # What libvirt is asked for.

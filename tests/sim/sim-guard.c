@@ -39,9 +39,9 @@ static gboolean freeze(SimHost *host, char **paths, GError **error)
     for (guint i = 0; paths[i] != NULL; i++) {
         SimFile *file = sim_file_find(host, paths[i]);
         if (file == NULL)
-            return vmig_fail(error, VMIG_ERROR_IO, NULL, "Cannot open %s", paths[i]);
+            return vmig_fail(error, VMIG_ERROR_IO, NULL, "cannot open %s", paths[i]);
         if (file->writer != NULL)
-            return vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL, "Somebody has %s open for writing", paths[i]);
+            return vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL, "another process has %s open for writing", paths[i]);
     }
     for (guint i = 0; paths[i] != NULL; i++) {
         SimFile *file = sim_file_find(host, paths[i]);
@@ -57,7 +57,7 @@ static gboolean fence(SimHost *host, char **paths, GError **error)
     for (guint i = 0; paths[i] != NULL; i++) {
         SimFile *file = sim_file_find(host, paths[i]);
         if (file == NULL)
-            return vmig_fail(error, VMIG_ERROR_IO, NULL, "Cannot open %s", paths[i]);
+            return vmig_fail(error, VMIG_ERROR_IO, NULL, "cannot open %s", paths[i]);
         if (!g_ptr_array_find(host->guard.fences, file, NULL))
             g_ptr_array_add(host->guard.fences, sim_file_ref(file));
     }

@@ -144,7 +144,7 @@ static void test_refused(Fixture *f, gconstpointer data G_GNUC_UNUSED)
         refuse_openat2();
         g_assert_cmpint(vmig_beneath_open(f->roots, path, O_RDONLY, 0), ==, -1);
         g_assert_cmpint(errno, ==, ENOSYS);
-        assert_fails_saying(VMIG_ERROR_UNSUPPORTED, "openat2() is refused here",
+        assert_fails_saying(VMIG_ERROR_UNSUPPORTED, "openat2() is refused by",
                             vmig_beneath_fail(&error_, ENOSYS, path));
         return;
     }

@@ -558,9 +558,11 @@ static void test_journal_errors(void)
         VmigFix fix;
     } table[] = {
         {VMIG_ERROR_JOURNAL_DAMAGED, NULL, "journal-damaged", VMIG_FIX_JOURNAL},
-        {VMIG_ERROR_JOURNAL, "`vmig-snap doctor` says what the hosts have; `doctor --fix` sets the journal aside.",
-         "journal", VMIG_FIX_NONE}, /* a hint permits nothing */
-        {VMIG_ERROR_JOURNAL, "chmod 0600 it, and see who used it.", "journal", VMIG_FIX_NONE},
+        {VMIG_ERROR_JOURNAL,
+         "`vmig-snap doctor` compares the hosts with the journal; `doctor --fix` sets the journal aside.", "journal",
+         VMIG_FIX_NONE}, /* a hint permits nothing */
+        {VMIG_ERROR_JOURNAL, "Change its mode to 0600, and check whether another user changed it.", "journal",
+         VMIG_FIX_NONE},
         {VMIG_ERROR_JOURNAL, NULL, "journal", VMIG_FIX_NONE},
         {VMIG_ERROR_JOURNAL_NEWER, "Upgrade vmig-snap on this host.", "journal-newer", VMIG_FIX_NONE},
         {VMIG_ERROR_JOURNAL_OLDER, "Install it again.", "journal-older", VMIG_FIX_NONE},

@@ -208,17 +208,17 @@ static void test_life(Fixture *f, G_GNUC_UNUSED gconstpointer data)
         assert_ok(vmig_gate_intend(f->journal, ID, path, "overlay", &error_));
         assert_ok(vmig_gate_intend(f->journal, ID, path, "overlay", &error_));
         assert_gate("as another file", vmig_gate_intend(f->journal, ID, path, "copy", &error_));
-        assert_gate("is not there", vmig_gate_made(f->journal, ID, path, &error_));
+        assert_gate("does not exist", vmig_gate_made(f->journal, ID, path, &error_));
         make(path, "x");
-        assert_gate("not recorded as made", vmig_gate_verified(f->journal, ID, path, &error_));
+        assert_gate("not recorded as created", vmig_gate_verified(f->journal, ID, path, &error_));
         assert_ok(vmig_gate_made(f->journal, ID, path, &error_));
         assert_ok(vmig_gate_made(f->journal, ID, path, &error_));
         assert_gate("as another file", vmig_gate_intend(f->journal, ID, path, "overlay", &error_));
-        assert_gate("nobody said", vmig_gate_remove(f->journal, ID, path, &error_));
+        assert_gate("not declared redundant", vmig_gate_remove(f->journal, ID, path, &error_));
         assert_ok(vmig_gate_verified(f->journal, ID, path, &error_));
         assert_ok(vmig_gate_verified(f->journal, ID, path, &error_));
         assert_ok(vmig_gate_made(f->journal, ID, path, &error_));
-        assert_gate("nobody said", vmig_gate_remove(f->journal, ID, path, &error_));
+        assert_gate("not declared redundant", vmig_gate_remove(f->journal, ID, path, &error_));
         assert_gate("reason", vmig_gate_redundant(f->journal, ID, path, "", &error_));
         assert_gate("reason", vmig_gate_redundant(f->journal, ID, path, NULL, &error_));
         assert_ok(vmig_gate_redundant(f->journal, ID, path, "committed", &error_));
@@ -226,7 +226,7 @@ static void test_life(Fixture *f, G_GNUC_UNUSED gconstpointer data)
         g_autoptr(GPtrArray) left = vmig_gate_list(f->journal, ID, NULL);
         g_assert_cmpuint(left->len, ==, 1);
         g_assert_cmpstr(((VmigJournalFile *)left->pdata[0])->reason, ==, "committed");
-        assert_gate("not about to be made", vmig_gate_made(f->journal, ID, path, &error_));
+        assert_gate("does not say that it was to be created", vmig_gate_made(f->journal, ID, path, &error_));
         g_assert_true(exists(path));
         assert_ok(vmig_gate_remove(f->journal, ID, path, &error_));
         g_assert_false(exists(path));
@@ -251,13 +251,13 @@ static void test_not_ours(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autofree char *stranger = image(f, "stranger");
 
     make(stranger, "x");
-    assert_gate("does not have it", vmig_gate_remove(f->journal, OTHER, path, &error_));
-    assert_gate("does not have it", vmig_gate_remove(f->journal, ID, stranger, &error_));
-    assert_gate("does not have it", vmig_gate_made(f->journal, ID, stranger, &error_));
-    assert_gate("does not have it", vmig_gate_verified(f->journal, ID, stranger, &error_));
-    assert_gate("does not have it", vmig_gate_redundant(f->journal, ID, stranger, "x", &error_));
-    assert_gate("does not have it", vmig_gate_rename(f->journal, ID, stranger, path, &error_));
-    assert_fails_saying(VMIG_ERROR_DESTINATION_EXISTS, "did not make it",
+    assert_gate("does not list it", vmig_gate_remove(f->journal, OTHER, path, &error_));
+    assert_gate("does not list it", vmig_gate_remove(f->journal, ID, stranger, &error_));
+    assert_gate("does not list it", vmig_gate_made(f->journal, ID, stranger, &error_));
+    assert_gate("does not list it", vmig_gate_verified(f->journal, ID, stranger, &error_));
+    assert_gate("does not list it", vmig_gate_redundant(f->journal, ID, stranger, "x", &error_));
+    assert_gate("does not list it", vmig_gate_rename(f->journal, ID, stranger, path, &error_));
+    assert_fails_saying(VMIG_ERROR_DESTINATION_EXISTS, "did not create it",
                         vmig_gate_intend(f->journal, ID, stranger, "part", &error_));
     assert_gate("of that kind", vmig_gate_intend(f->journal, ID, stranger, "base", &error_));
     assert_gate("of that kind", vmig_gate_intend(f->journal, ID, stranger, "", &error_));
@@ -290,7 +290,7 @@ static void test_paths(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     /* A name that is too long. */
     g_autofree char *long_name = g_strnfill(300, 'n');
     g_autofree char *long_path = image(f, long_name);
-    assert_fails_saying(VMIG_ERROR_IO, "looking at", vmig_gate_intend(f->journal, ID, long_path, "part", &error_));
+    assert_fails_saying(VMIG_ERROR_IO, "cannot stat", vmig_gate_intend(f->journal, ID, long_path, "part", &error_));
 }
 
 static void test_another_file(Fixture *f, G_GNUC_UNUSED gconstpointer data)
@@ -356,7 +356,7 @@ static void test_died_before_made(Fixture *f, G_GNUC_UNUSED gconstpointer data)
         make(path, "x");
         make(plain, "x");
         if (i >= 2) {
-            assert_gate("nobody said", vmig_gate_remove(f->journal, ID, path, &error_));
+            assert_gate("not declared redundant", vmig_gate_remove(f->journal, ID, path, &error_));
             assert_ok(vmig_gate_redundant(f->journal, ID, path, "rolled back", &error_));
             assert_ok(vmig_gate_redundant(f->journal, ID, plain, "rolled back", &error_));
         }
@@ -437,7 +437,7 @@ static void test_adopt(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     assert_gate("as another file", vmig_gate_adopt(f->journal, ID, part, st.st_dev, st.st_ino, "base", &error_));
     assert_ok(vmig_gate_adopt(f->journal, ID, path, st.st_dev, st.st_ino, "base", &error_));
     assert_ok(vmig_gate_adopt(f->journal, ID, path, st.st_dev, st.st_ino, "base", &error_));
-    assert_gate("nobody said", vmig_gate_remove(f->journal, ID, path, &error_));
+    assert_gate("not declared redundant", vmig_gate_remove(f->journal, ID, path, &error_));
     assert_gate("no other name", vmig_gate_rename(f->journal, ID, path, "/tmp/x", &error_));
     assert_ok(vmig_gate_redundant(f->journal, ID, path, "moved and verified", &error_));
     assert_ok(vmig_gate_adopt(f->journal, ID, path, st.st_dev, st.st_ino, "base", &error_));
@@ -476,17 +476,17 @@ static void test_rename(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_cmpstr(row->kind, ==, "copy");
     g_assert_cmpstr(row->state, ==, "verified");
     assert_ok(vmig_gate_remove(f->journal, ID, part, &error_));
-    assert_gate("nobody said", vmig_gate_remove(f->journal, ID, base_copy, &error_));
+    assert_gate("not declared redundant", vmig_gate_remove(f->journal, ID, base_copy, &error_));
     assert_ok(vmig_gate_rename(f->journal, ID, overlay, over2, &error_));
     assert_ok(vmig_journal_file_get(f->journal, ID, over2, &row2, &error_));
     g_assert_cmpstr(row2->kind, ==, "overlay");
     g_assert_cmpstr(row2->state, ==, "made");
     assert_gate("as another file", vmig_gate_rename(f->journal, ID, over2, base_copy, &error_));
     g_unlink(base_copy);
-    assert_gate("not recorded as made", vmig_gate_rename(f->journal, ID, part, base_copy, &error_));
+    assert_gate("not recorded as created", vmig_gate_rename(f->journal, ID, part, base_copy, &error_));
     assert_ok(vmig_gate_rename(f->journal, ID, over2, overlay, &error_));
     g_unlink(overlay);
-    assert_gate("gone", vmig_gate_rename(f->journal, ID, overlay, over2, &error_));
+    assert_gate("disappeared", vmig_gate_rename(f->journal, ID, overlay, over2, &error_));
 }
 
 /* A base copy becomes a part again, and its proof is discarded; then it becomes a base copy a second time. Also if the
@@ -541,14 +541,14 @@ static void test_rename_disagrees(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autofree char *away = image(f, "away");
 
     assert_ok(vmig_gate_remove(f->journal, ID, gone, &error_));
-    assert_gate("not recorded as made", vmig_gate_rename(f->journal, ID, gone, fresh, &error_));
-    assert_gate("not recorded as made", vmig_gate_rename(f->journal, ID, gone, other, &error_));
+    assert_gate("not recorded as created", vmig_gate_rename(f->journal, ID, gone, fresh, &error_));
+    assert_gate("not recorded as created", vmig_gate_rename(f->journal, ID, gone, other, &error_));
     change_row(f, other, other_ino);
-    assert_gate("not recorded as made", vmig_gate_rename(f->journal, ID, gone, other, &error_));
+    assert_gate("not recorded as created", vmig_gate_rename(f->journal, ID, gone, other, &error_));
     g_unlink(other);
-    assert_gate("not recorded as made", vmig_gate_rename(f->journal, ID, gone, other, &error_));
+    assert_gate("not recorded as created", vmig_gate_rename(f->journal, ID, gone, other, &error_));
     assert_ok(vmig_gate_redundant(f->journal, ID, other, "x", &error_));
-    assert_gate("not recorded as made", vmig_gate_rename(f->journal, ID, gone, other, &error_));
+    assert_gate("not recorded as created", vmig_gate_rename(f->journal, ID, gone, other, &error_));
     assert_ok(vmig_gate_intend(f->journal, ID, intended, "copy", &error_));
     assert_gate("as another file", vmig_gate_rename(f->journal, ID, part, intended, &error_));
     /* The intent is recorded, but the file is in neither place, or another file is there. */
@@ -560,9 +560,9 @@ static void test_rename_disagrees(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     to->born_ns = row->born_ns;
     assert_ok(vmig_journal_file_put(f->journal, to, NULL, &error_));
     g_unlink(part);
-    assert_gate("it is gone", vmig_gate_rename(f->journal, ID, part, away, &error_));
+    assert_gate("disappeared", vmig_gate_rename(f->journal, ID, part, away, &error_));
     make(away, "x");
-    assert_gate("it is gone", vmig_gate_rename(f->journal, ID, part, away, &error_));
+    assert_gate("disappeared", vmig_gate_rename(f->journal, ID, part, away, &error_));
     g_assert_true(exists(away));
 }
 
@@ -592,11 +592,11 @@ static void test_rename_died(Fixture *f, G_GNUC_UNUSED gconstpointer data)
         to->born_ns = row->born_ns;
         to->boot = g_strdup(row->boot);
         assert_ok(vmig_journal_file_put(f->journal, to, NULL, &error_));
-        assert_gate("is not there", vmig_gate_made(f->journal, ID, base_copy, &error_));
+        assert_gate("does not exist", vmig_gate_made(f->journal, ID, base_copy, &error_));
         assert_gate("as another file", vmig_gate_intend(f->journal, ID, base_copy, "copy", &error_));
         if (renamed) {
             g_assert_cmpint(rename(part, base_copy), ==, 0);
-            assert_gate("not about to", vmig_gate_made(f->journal, ID, base_copy, &error_));
+            assert_gate("does not say that it", vmig_gate_made(f->journal, ID, base_copy, &error_));
         }
         assert_ok(vmig_gate_rename(f->journal, ID, part, base_copy, &error_));
         g_assert_true(exists(base_copy) && !exists(part));
@@ -608,7 +608,7 @@ static void test_rename_died(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autofree char *part = made(f, "c.part", "part");
     g_autofree char *base_copy = image(f, "c");
     g_unlink(part);
-    assert_gate("gone", vmig_gate_rename(f->journal, ID, part, base_copy, &error_));
+    assert_gate("disappeared", vmig_gate_rename(f->journal, ID, part, base_copy, &error_));
     make(part, "another");
     g_autofree char *decoy = image(f, "decoy");
     g_assert_cmpint(rename(part, decoy), ==, 0);
@@ -624,20 +624,20 @@ static void test_sync_fails(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autoptr(VmigJournalFile) row = NULL;
 
     fail_fsync = 1;
-    assert_fails_saying(VMIG_ERROR_IO, "syncing the folder", vmig_gate_remove(f->journal, ID, path, &error_));
+    assert_fails_saying(VMIG_ERROR_IO, "cannot sync the directory", vmig_gate_remove(f->journal, ID, path, &error_));
     g_assert_false(exists(path));
     assert_ok(vmig_journal_file_get(f->journal, ID, path, &row, &error_));
     g_assert_cmpstr(row->state, ==, "made");
     assert_ok(vmig_gate_remove(f->journal, ID, path, &error_));
     fail_fsync = 1;
-    assert_fails_saying(VMIG_ERROR_IO, "syncing", vmig_gate_rename(f->journal, ID, part, base_copy, &error_));
+    assert_fails_saying(VMIG_ERROR_IO, "cannot sync", vmig_gate_rename(f->journal, ID, part, base_copy, &error_));
     g_assert_true(exists(part));
     fail_fsync = 2;
-    assert_fails_saying(VMIG_ERROR_IO, "syncing the folder",
+    assert_fails_saying(VMIG_ERROR_IO, "cannot sync the directory",
                         vmig_gate_rename(f->journal, ID, part, base_copy, &error_));
     g_assert_true(exists(base_copy));
     fail_fsync = 2;
-    assert_fails_saying(VMIG_ERROR_IO, "syncing the folder",
+    assert_fails_saying(VMIG_ERROR_IO, "cannot sync the directory",
                         vmig_gate_rename(f->journal, ID, part, base_copy, &error_));
     assert_ok(vmig_gate_rename(f->journal, ID, part, base_copy, &error_));
     fail_fsync = 0;
@@ -649,9 +649,9 @@ static void test_header_unreadable(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 
     assert_ok(vmig_gate_redundant(f->journal, ID, path, "committed", &error_));
     fail_openat = 1;
-    assert_fails_saying(VMIG_ERROR_IO, "reading the header", vmig_gate_remove(f->journal, ID, path, &error_));
+    assert_fails_saying(VMIG_ERROR_IO, "cannot read the header", vmig_gate_remove(f->journal, ID, path, &error_));
     fail_pread = 1;
-    assert_fails_saying(VMIG_ERROR_IO, "reading the header", vmig_gate_remove(f->journal, ID, path, &error_));
+    assert_fails_saying(VMIG_ERROR_IO, "cannot read the header", vmig_gate_remove(f->journal, ID, path, &error_));
     g_assert_true(exists(path));
     assert_ok(vmig_gate_remove(f->journal, ID, path, &error_));
     g_assert_false(exists(path));
@@ -664,11 +664,11 @@ static void test_looks_fail(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autofree char *base_copy = image(f, "a");
 
     fail_statx = 1;
-    assert_fails_saying(VMIG_ERROR_IO, "cannot look at the folder", vmig_gate_remove(f->journal, ID, part, &error_));
+    assert_fails_saying(VMIG_ERROR_IO, "cannot stat the directory", vmig_gate_remove(f->journal, ID, part, &error_));
     fail_statx = 2;
-    assert_fails_saying(VMIG_ERROR_IO, "looking at", vmig_gate_remove(f->journal, ID, part, &error_));
+    assert_fails_saying(VMIG_ERROR_IO, "cannot stat", vmig_gate_remove(f->journal, ID, part, &error_));
     fail_openat = 1;
-    assert_fails_saying(VMIG_ERROR_IO, "syncing", vmig_gate_rename(f->journal, ID, part, base_copy, &error_));
+    assert_fails_saying(VMIG_ERROR_IO, "cannot sync", vmig_gate_rename(f->journal, ID, part, base_copy, &error_));
     fail_rename = 1;
     assert_fails_saying(VMIG_ERROR_DESTINATION_EXISTS, "a exists",
                         vmig_gate_rename(f->journal, ID, part, base_copy, &error_));
@@ -708,10 +708,10 @@ static void test_mounts(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autofree char *path = made(f, "a.part", "part");
     g_autofree char *base_copy = image(f, "a");
     g_autofree char *elsewhere = g_build_filename(f->dir, "elsewhere", NULL);
-    assert_fails_saying(VMIG_ERROR_IO, "renaming", vmig_gate_rename(f->journal, ID, path, elsewhere, &error_));
+    assert_fails_saying(VMIG_ERROR_IO, "cannot rename", vmig_gate_rename(f->journal, ID, path, elsewhere, &error_));
     g_assert_cmpint(mount(NULL, f->images, NULL, MS_REMOUNT | MS_RDONLY, NULL), ==, 0);
-    assert_fails_saying(VMIG_ERROR_IO, "removing", vmig_gate_remove(f->journal, ID, path, &error_));
-    assert_fails_saying(VMIG_ERROR_IO, "renaming", vmig_gate_rename(f->journal, ID, path, base_copy, &error_));
+    assert_fails_saying(VMIG_ERROR_IO, "cannot remove", vmig_gate_remove(f->journal, ID, path, &error_));
+    assert_fails_saying(VMIG_ERROR_IO, "cannot rename", vmig_gate_rename(f->journal, ID, path, base_copy, &error_));
     g_assert_cmpint(umount2(f->images, MNT_DETACH), ==, 0);
     assert_gate("another file system", vmig_gate_remove(f->journal, ID, path, &error_));
     g_autoptr(GPtrArray) left = vmig_gate_list(f->journal, ID, NULL);
@@ -801,7 +801,7 @@ static void test_catch_up(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_cmpstr(after, ==, "destination");
     g_autoptr(VmigJob) stored = vmig_journal_load(f->journal, ID, NULL);
     g_assert_cmpstr(stored->state, ==, "COMMIT");
-    assert_gate("nobody said", vmig_gate_remove(f->journal, ID, overlay, &error_));
+    assert_gate("not declared redundant", vmig_gate_remove(f->journal, ID, overlay, &error_));
     for (guint i = 0; i < G_N_ELEMENTS(overlays); i++)
         assert_ok(vmig_gate_redundant(f->journal, ID, overlays[i], "committed", &error_));
     assert_ok(vmig_gate_remove(f->journal, ID, overlay, &error_));

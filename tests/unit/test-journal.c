@@ -129,10 +129,10 @@ static void test_refused_files(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 
     vmig_journal_close(open_ok(f->path));
     chmod(f->path, 0640);
-    refuse_file(f, "others can read");
+    refuse_file(f, "other users can read");
     chmod(f->path, 0600);
     chmod(f->dir, 0720);
-    refuse_file(f, "others can write into");
+    refuse_file(f, "other users can write to");
     chmod(f->dir, 0700);
     g_assert_cmpint(symlink(f->dir, link), ==, 0);
     assert_fails(VMIG_ERROR_JOURNAL, vmig_journal_open(through, MACHINE, &error_) != NULL);
@@ -144,7 +144,7 @@ static void test_refused_files(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     refuse_file(f, "symbolic link");
     g_unlink(f->path);
     g_assert_cmpint(mkfifo(f->path, 0600), ==, 0);
-    refuse_file(f, "no regular file");
+    refuse_file(f, "not a regular file");
     g_unlink(f->path);
     refuse_damaged(f, "only its rollback file is left");
     g_assert_cmpint(rename(other, f->path), ==, 0);
@@ -176,7 +176,7 @@ static void test_refused_contents(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     damage(f->path, "PRAGMA user_version = 0");
     refuse_damaged(f, "version number");
     damage(f->path, "PRAGMA user_version = 3; PRAGMA application_id = 1");
-    refuse_damaged(f, "no journal of vmig-snap");
+    refuse_damaged(f, "not a journal of vmig-snap");
     damage(f->path, "PRAGMA application_id = 0x766d736a; DROP TRIGGER token_forward");
     refuse_damaged(f, "tables are not");
     damage(f->path, "CREATE TRIGGER token_forward BEFORE UPDATE ON token BEGIN SELECT 1; END");
@@ -521,7 +521,7 @@ static void test_put(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     vmig_job_set_state(lost, VMIG_STATE_COMMIT);
     assert_fails(VMIG_ERROR_STATE, vmig_journal_put(journal, lost, "destination", &error_));
     vmig_job_set_state(lost, VMIG_STATE_DONE);
-    assert_fails_saying(VMIG_ERROR_STATE, "it never worked at it",
+    assert_fails_saying(VMIG_ERROR_STATE, "never worked on it",
                         vmig_journal_catch_up(journal, lost, "destination", files, &error_));
     vmig_job_set_state(lost, VMIG_STATE_COMMIT);
     assert_ok(vmig_journal_catch_up(journal, lost, "destination", files, &error_));
@@ -693,9 +693,8 @@ static char *small_journal(Fixture *f, char **history_text)
     assert_ok(vmig_journal_file_put(journal, file, NULL, &error_));
     assert_ok(vmig_journal_create_job(journal, other, "destination", &error_));
     vmig_journal_close(journal);
-    *history_text =
-        g_strdup("source|PLAN PLAN note the job begins here|PLAN LOCK result (null)|LOCK OVERLAY intent (null)"
-                 "|/images/a." ID ".part part made 12345");
+    *history_text = g_strdup("source|PLAN PLAN note the job begins on this host|PLAN LOCK result (null)|LOCK OVERLAY "
+                             "intent (null)|/images/a." ID ".part part made 12345");
     return vmig_job_to_string(job);
 }
 
@@ -864,7 +863,7 @@ static void test_full_disk(Fixture *f, G_GNUC_UNUSED gconstpointer data)
         }
         g_autoptr(GPtrArray) history = vmig_journal_history(journal, ID, NULL);
         for (guint i = 0; i < history->len; i++)
-            noted |= strstr(((VmigJournalEntry *)history->pdata[i])->detail ?: "", "reserved room") != NULL;
+            noted |= strstr(((VmigJournalEntry *)history->pdata[i])->detail ?: "", "reserved space") != NULL;
         g_assert_true(noted);
         while (vmig_journal_note(journal, ID, "and on and on and on until nothing is left", &error))
             saved++;

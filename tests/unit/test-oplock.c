@@ -182,7 +182,7 @@ static void test_leftover(Fixture *f, G_GNUC_UNUSED gconstpointer data)
         int fd = open(f->file, O_WRONLY | O_TRUNC);
         g_assert_cmpint(write(fd, contents[i], strlen(contents[i])), ==, (gssize)strlen(contents[i]));
         close(fd);
-        assert_locked(f, "not said yet");
+        assert_locked(f, "unknown process");
     }
     int fd = open(f->file, O_WRONLY | O_TRUNC);
     const char *future = "{\"since\":99999999999,\"pid\":1,\"role\":\"source\"}";
