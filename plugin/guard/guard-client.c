@@ -26,7 +26,7 @@ static gboolean unix_address(const char *path, struct sockaddr_un *ret, GError *
 {
     *ret = (struct sockaddr_un){.sun_family = AF_UNIX};
     if (strlen(path) >= sizeof ret->sun_path)
-        return vmig_fail(error, VMIG_ERROR_BAD_PATH, NULL, "The path of the socket %s is too long", path);
+        return vmig_fail(error, VMIG_ERROR_BAD_PATH, NULL, "the path of the socket %s is too long", path);
     memcpy(ret->sun_path, path, strlen(path) + 1);
     return TRUE;
 }
@@ -52,7 +52,7 @@ int vmig_guard_listen(const char *socket_path, GError **error)
     if (fd >= 0 && fchmod(fd, 0600) == 0 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0 &&
         listen(fd, 32) == 0)
         return fd;
-    vmig_fail_errno(error, errno, "Cannot listen on %s", socket_path);
+    vmig_fail_errno(error, errno, "cannot listen on %s", socket_path);
     if (fd >= 0)
         close(fd);
     return -1;
@@ -71,7 +71,7 @@ static int connect_guard(const char *socket_path, gint64 timeout_us, GError **er
         connect(fd, (struct sockaddr *)&address, sizeof address) == 0 && vmig_guard_peer_is_us(fd))
         return fd;
     vmig_fail(error, errno == EAGAIN ? VMIG_ERROR_TIMEOUT : VMIG_ERROR_CONNECTION, NULL,
-              "The guard does not answer on %s: %s", socket_path, g_strerror(errno));
+              "the guard on %s does not answer: %s", socket_path, g_strerror(errno));
     if (fd >= 0)
         close(fd);
     return -1;
@@ -88,7 +88,7 @@ static char *read_reply(int fd, const char *socket_path, gint64 deadline, GError
         gint64 left = MAX(deadline - g_get_monotonic_time(), 0);
         int ready = poll(&wait, 1, (int)MIN((left + 999) / 1000, G_MAXINT));
         if (ready == 0) {
-            vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "The guard on %s did not answer in time", socket_path);
+            vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "the guard on %s did not answer in time", socket_path);
             return NULL;
         }
         ssize_t got = ready > 0 ? recv(fd, buffer, sizeof buffer, 0) : -1;
@@ -99,7 +99,7 @@ static char *read_reply(int fd, const char *socket_path, gint64 deadline, GError
     }
     if (reply->len > 0 && reply->str[reply->len - 1] == '\n')
         return g_strndup(reply->str, reply->len - 1);
-    vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "The guard on %s went away", socket_path);
+    vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "the guard on %s closed the connection without a reply", socket_path);
     return NULL;
 }
 
@@ -113,7 +113,7 @@ static gboolean fail_as_told(const char *reply, GError **error)
     const char *text = message != NULL && JSON_NODE_HOLDS_VALUE(message) ? json_node_get_string(message) : NULL;
 
     if (code == VMIG_ERROR_LAST || text == NULL)
-        return vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "The guard talks nonsense: %s", reply);
+        return vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "the guard sent an invalid reply: %s", reply);
     return vmig_fail(error, code, NULL, "%s", text);
 }
 
@@ -128,7 +128,7 @@ gboolean vmig_guard_call(const char *socket_path, const char *request, gint64 ti
         return FALSE;
     if (send(fd, line, length, MSG_NOSIGNAL) != (ssize_t)length) {
         close(fd);
-        return vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "The guard on %s does not listen", socket_path);
+        return vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "cannot send a request to the guard on %s", socket_path);
     }
     g_autofree char *answer = read_reply(fd, socket_path, deadline, error);
     close(fd);
@@ -175,7 +175,7 @@ static gboolean spawn(const char *exe_path, const char *socket_path, int listen_
     int fds[2], failed = 0;
 
     if (pipe2(fds, O_CLOEXEC) < 0)
-        return vmig_fail_errno(error, errno, "Cannot make a pipe");
+        return vmig_fail_errno(error, errno, "cannot create a pipe");
     /* Both above the numbers that the daemon assigns. */
     int high_listen = fcntl(listen_fd, F_DUPFD_CLOEXEC, ERRNO_FD + 1);
     int high_pipe = fcntl(fds[1], F_DUPFD_CLOEXEC, ERRNO_FD + 1);
@@ -192,7 +192,7 @@ static gboolean spawn(const char *exe_path, const char *socket_path, int listen_
         failed = 0; /* end of file: exec succeeded */
     close(fds[0]);
     return failed == 0 ||
-           vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "Cannot start the guard %s: %s", exe_path, g_strerror(failed));
+           vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "cannot start the guard %s: %s", exe_path, g_strerror(failed));
 }
 
 static gboolean start_locked(const char *socket_path, const char *exe_path, GError **error)
@@ -223,7 +223,7 @@ gboolean vmig_guard_start(const char *socket_path, const char *exe_path, GError 
 
     /* Two processes that start a guard at the same time must not remove each other's socket as stale. */
     if (lock < 0 || flock(lock, LOCK_EX) < 0) {
-        vmig_fail_errno(error, errno, "Cannot lock %s", folder);
+        vmig_fail_errno(error, errno, "cannot lock %s", folder);
         if (lock >= 0)
             close(lock);
         return FALSE;
@@ -271,7 +271,7 @@ gboolean vmig_guard_slow(const char *socket_path, char **why, GError **error)
     if (g_str_has_prefix(reply, "no "))
         *why = g_strdup(reply + strlen("no "));
     else if (!g_str_equal(reply, "yes"))
-        return vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "The guard talks nonsense: %s", reply);
+        return vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "the guard sent an invalid reply: %s", reply);
     return TRUE;
 }
 
@@ -285,7 +285,7 @@ gboolean vmig_guard_fence_take(const char *socket_path, gint64 wait_us, gboolean
     if (!vmig_guard_call(socket_path, request, wait_us + PATIENCE, &reply, error))
         return FALSE;
     if (sscanf(reply, "armed %u held %u", &armed, &taken) != 2)
-        return vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "The guard talks nonsense: %s", reply);
+        return vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "the guard sent an invalid reply: %s", reply);
     *held = armed > 0 && taken == armed;
     return TRUE;
 }

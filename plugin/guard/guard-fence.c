@@ -35,7 +35,7 @@ VmigHeld *vmig_guard_open(VmigGuard *guard, const char *path, int flags, GError 
         return NULL;
     }
     if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
-        vmig_fail_errno(error, EINVAL, "Cannot open %s", path);
+        vmig_fail_errno(error, EINVAL, "cannot open %s", path);
         close(fd);
         return NULL;
     }
@@ -215,7 +215,7 @@ static gboolean any_failed(const VmigGuard *guard, GError **error)
     for (guint i = 0; i < guard->fences->len; i++) {
         const VmigHeld *fence = guard->fences->pdata[i];
         if (fence->failed != 0)
-            return !vmig_fail_errno(error, fence->failed, "Cannot fence %s", fence->path);
+            return !vmig_fail_errno(error, fence->failed, "cannot fence %s", fence->path);
     }
     return FALSE;
 }
@@ -256,7 +256,7 @@ char *vmig_guard_take(VmigGuard *guard, const char *rest, GError **error)
 
     if (*rest != '\0' &&
         (!g_str_has_prefix(rest, "wait ") || !g_ascii_string_to_unsigned(rest + 5, 10, 0, LONGEST_WAIT, &wait, NULL))) {
-        vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "The guard does not understand \"take %s\"", rest);
+        vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "the guard does not understand \"take %s\"", rest);
         return NULL;
     }
     deadline += (gint64)wait * G_TIME_SPAN_MILLISECOND;

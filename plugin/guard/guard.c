@@ -37,7 +37,7 @@ static gboolean freeze_image(const VmigHeld *held, GError **error)
         !vmig_image_locks_probe_fd(held->fd, held->path, &locks, error))
         return FALSE;
     if (locks.writer)
-        return vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL, "Somebody has %s open for writing", held->path);
+        return vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL, "another process has %s open for writing", held->path);
     return TRUE;
 }
 
@@ -79,7 +79,7 @@ static char **parse_paths(const char *text, GError **error)
             g_strv_builder_add(builder, path);
     }
     if (!ok) {
-        vmig_fail(error, VMIG_ERROR_BAD_PATH, NULL, "The guard wants an array of absolute paths");
+        vmig_fail(error, VMIG_ERROR_BAD_PATH, NULL, "the guard expects an array of absolute paths");
         return NULL;
     }
     return g_strv_builder_end(builder);
@@ -123,7 +123,7 @@ static char *handle(VmigGuard *guard, const char *verb, const char *rest, GError
     else if (g_str_equal(verb, "quit"))
         do_quit(guard);
     else {
-        vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "The guard does not understand \"%s\"", verb);
+        vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "the guard does not understand \"%s\"", verb);
         return NULL;
     }
     return g_strdup("");

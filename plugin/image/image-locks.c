@@ -12,7 +12,7 @@ static gboolean is_held(int fd, const char *path, int byte, gboolean *ret, GErro
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
 
     if (fcntl(fd, F_OFD_GETLK, &lock) < 0)
-        return vmig_fail_errno(error, errno, "Cannot ask for the locks of %s", path);
+        return vmig_fail_errno(error, errno, "cannot query the locks of %s", path);
     *ret = lock.l_type != F_UNLCK;
     return TRUE;
 }
@@ -28,7 +28,7 @@ gboolean vmig_image_locks_probe(const char *path, VmigImageLocks *ret, GError **
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
     if (fd < 0)
-        return vmig_fail_errno(error, errno, "Cannot open %s", path);
+        return vmig_fail_errno(error, errno, "cannot open %s", path);
     gboolean ok = vmig_image_locks_probe_fd(fd, path, ret, error);
     close(fd); /* releases no other lock: these are OFD locks */
     return ok;
@@ -41,7 +41,7 @@ gboolean vmig_image_lock_shared(int fd, const char *path, int byte, GError **err
     if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
         return TRUE;
     if (errno == EAGAIN || errno == EACCES)
-        return vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL, "Somebody has locked %s for himself alone (byte %d)",
+        return vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL, "another process has locked %s exclusively (byte %d)",
                          path, byte);
-    return vmig_fail_errno(error, errno, "Cannot lock %s", path);
+    return vmig_fail_errno(error, errno, "cannot lock %s", path);
 }

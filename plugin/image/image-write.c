@@ -51,7 +51,7 @@ static VmigQcow2 *read_header(int fd, const char *path, GError **error)
     struct stat st;
 
     if (fstat(fd, &st) != 0) {
-        vmig_fail_errno(error, errno, "cannot look at '%s'", path);
+        vmig_fail_errno(error, errno, "cannot stat '%s'", path);
         return NULL;
     }
     VmigQcow2 *image = vmig_qcow2_read(vmig_image_pread, GINT_TO_POINTER(fd), (guint64)st.st_size, NULL, error);
@@ -98,7 +98,7 @@ static gboolean judge_check(const char *const *argv, const VmigToolResult *resul
     if (result->status == 1 && !vmig_image_locks_probe_fd(fd, path, &locks, error))
         return FALSE;
     if (result->status == 1 && !locks.writer)
-        return vmig_fail(error, VMIG_ERROR_BAD_IMAGE, NULL, "'%s' cannot be checked: %s", path, result->err);
+        return vmig_fail(error, VMIG_ERROR_BAD_IMAGE, NULL, "cannot check '%s': %s", path, result->err);
     vmig_tool_fail(argv, result, error);
     g_prefix_error(error, "'%s': ", path);
     return FALSE;
@@ -159,8 +159,7 @@ static gboolean confirm(int fd, const char *path, guint64 virtual_size, const ch
         return FALSE;
     if ((virtual_size != 0 && image->virtual_size != virtual_size) || g_strcmp0(image->backing_name, backing) != 0 ||
         g_strcmp0(image->backing_format, backing_format) != 0)
-        return vmig_fail(error, VMIG_ERROR_IMAGE_TOOL, NULL, "'%s' did not become what qemu-img was told to make",
-                         path);
+        return vmig_fail(error, VMIG_ERROR_IMAGE_TOOL, NULL, "qemu-img did not create '%s' as requested", path);
     if (fsync(fd) != 0)
         return vmig_fail_errno(error, errno, "cannot sync '%s'", path);
     return TRUE;
@@ -236,7 +235,7 @@ gboolean vmig_image_create_overlay(const char *path, GPtrArray *roots, guint64 v
     if (!named && !give_name(fd, folder, path, name, error))
         return FALSE;
     if (fsync(folder) != 0)
-        return vmig_fail_errno(error, errno, "cannot sync the folder of '%s'", path);
+        return vmig_fail_errno(error, errno, "cannot sync the directory of '%s'", path);
     return TRUE;
 }
 
@@ -249,7 +248,7 @@ gboolean vmig_image_rebase_name(const char *path, GPtrArray *roots, const char *
     VmigToolLimits limits = VMIG_TOOL_LIMITS;
 
     if (!g_str_equal(format, "qcow2"))
-        return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, NULL, "'%s': only qcow2 has a backing name", path);
+        return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, NULL, "'%s': only qcow2 images name a backing file", path);
     /* The backing file may not exist yet: this only writes a name. */
     if (backing != NULL && !check_backing(NULL, roots, backing, backing_format, error))
         return FALSE;
@@ -283,7 +282,7 @@ static gboolean open_chain(GPtrArray *chain, GPtrArray *roots, GArray *fds, GErr
             return FALSE;
         g_array_append_val(fds, fd);
         if (fstat(fd, &st) != 0)
-            return vmig_fail_errno(error, errno, "cannot look at '%s'", image->path);
+            return vmig_fail_errno(error, errno, "cannot stat '%s'", image->path);
         if (st.st_dev != image->dev || st.st_ino != image->ino)
             return vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL, "'%s' was replaced by another file", image->path);
     }
@@ -322,7 +321,7 @@ gboolean vmig_image_commit_offline(const char *overlay, GPtrArray *roots, const 
     if (chain->len < 2)
         return vmig_fail(error, VMIG_ERROR_CHAIN, NULL, "'%s' has no backing file to commit to", overlay);
     if (into != NULL && !g_str_equal(((const VmigImage *)chain->pdata[1])->path, into))
-        return vmig_fail(error, VMIG_ERROR_CHAIN, NULL, "'%s' lies on '%s' and not on '%s'", overlay,
+        return vmig_fail(error, VMIG_ERROR_CHAIN, NULL, "'%s' has the backing file '%s' instead of '%s'", overlay,
                          ((const VmigImage *)chain->pdata[1])->path, into);
     if (!open_chain(chain, roots, fds, error))
         return FALSE;

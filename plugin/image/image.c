@@ -47,7 +47,7 @@ static gboolean check_path(const char *path, GError **error)
     if (*path != '/')
         return vmig_fail(error, VMIG_ERROR_BAD_PATH, NULL, "'%s' is not an absolute path", shown);
     if (g_strv_contains((const char *const *)parts, ".."))
-        return vmig_fail(error, VMIG_ERROR_BAD_PATH, NULL, "'%s' has '..' in it", shown);
+        return vmig_fail(error, VMIG_ERROR_BAD_PATH, NULL, "'%s' contains '..'", shown);
     return TRUE;
 }
 
@@ -72,7 +72,7 @@ static gboolean check_file(int fd, const char *path, GError **error)
     struct stat st;
 
     if (fstat(fd, &st) != 0)
-        return vmig_fail_errno(error, errno, "cannot look at '%s'", path);
+        return vmig_fail_errno(error, errno, "cannot stat '%s'", path);
     if (!S_ISREG(st.st_mode))
         return vmig_fail(error, VMIG_ERROR_DISK_KIND, NULL, "'%s' is not a regular file", path);
     /* Another hard link may be outside the roots, where other users can change the content. */
@@ -132,7 +132,7 @@ gboolean vmig_image_count_snapshots(const char *path, GPtrArray *roots, guint32 
     if (fd < 0)
         return FALSE;
     if (fstat(fd, &st) != 0)
-        return vmig_fail_errno(error, errno, "cannot look at '%s'", path);
+        return vmig_fail_errno(error, errno, "cannot stat '%s'", path);
     if (!vmig_qcow2_count_snapshots(vmig_image_pread, GINT_TO_POINTER(fd), (guint64)st.st_size, count, error))
         return prefixed(error, path);
     return TRUE;
@@ -155,7 +155,7 @@ static JsonObject *ask_qemu_img(int fd, const char *format, GError **error)
     }
     JsonNode *root = json_parser_load_from_data(parser, result->out, -1, NULL) ? json_parser_get_root(parser) : NULL;
     if (root == NULL || !JSON_NODE_HOLDS_OBJECT(root)) {
-        vmig_fail(error, VMIG_ERROR_IMAGE_TOOL, NULL, "qemu-img info did not give JSON");
+        vmig_fail(error, VMIG_ERROR_IMAGE_TOOL, NULL, "qemu-img info did not print JSON");
         return NULL;
     }
     return json_object_ref(json_node_get_object(root));
@@ -190,14 +190,14 @@ static gboolean compare(const VmigImage *image, JsonObject *info, GError **error
     /* QEMU rounds up to whole sectors. */
     if (theirs < 0 || (guint64)theirs != sectors * 512)
         return vmig_fail(error, VMIG_ERROR_BAD_IMAGE, NULL,
-                         "virtual size: the header says %" G_GUINT64_FORMAT ", qemu-img %" G_GINT64_FORMAT,
+                         "virtual size: the header says %" G_GUINT64_FORMAT ", but qemu-img %" G_GINT64_FORMAT,
                          image->virtual_size, theirs);
     if (member_length(info, "snapshots") != snapshots)
-        return vmig_fail(error, VMIG_ERROR_BAD_IMAGE, NULL, "snapshots: the header says %u, qemu-img %u", snapshots,
+        return vmig_fail(error, VMIG_ERROR_BAD_IMAGE, NULL, "snapshots: the header says %u, but qemu-img %u", snapshots,
                          member_length(info, "snapshots"));
     /* A name that is not a plain path is refused elsewhere, and qemu-img may print it differently. */
     if (image->backing_path != NULL ? g_strcmp0(backing, image->backing) != 0 : !image->backing != !backing)
-        return vmig_fail(error, VMIG_ERROR_BAD_IMAGE, NULL, "qemu-img names another backing file than the header");
+        return vmig_fail(error, VMIG_ERROR_BAD_IMAGE, NULL, "qemu-img reports another backing file than the header");
     return TRUE;
 }
 
@@ -233,7 +233,7 @@ static VmigImage *survey_once(int fd, const char *path, const char *format, GErr
     struct stat st;
 
     if (fstat(fd, &st) != 0) {
-        vmig_fail_errno(error, errno, "cannot look");
+        vmig_fail_errno(error, errno, "cannot stat");
         return NULL;
     }
     image->path = g_canonicalize_filename(path, "/");
@@ -283,9 +283,10 @@ static gboolean check_resolved(const char *named, int fd, GError **error)
     struct stat ours, theirs;
 
     if (fstat(fd, &ours) != 0 || stat(named, &theirs) != 0)
-        return vmig_fail_errno(error, errno, "cannot look at '%s'", named);
+        return vmig_fail_errno(error, errno, "cannot stat '%s'", named);
     if (ours.st_dev != theirs.st_dev || ours.st_ino != theirs.st_ino)
-        return vmig_fail(error, VMIG_ERROR_OUTSIDE_ROOTS, NULL, "'%s' leads to another file than a moment ago", named);
+        return vmig_fail(error, VMIG_ERROR_OUTSIDE_ROOTS, NULL,
+                         "'%s' was replaced by another file while it was checked", named);
     return TRUE;
 }
 
@@ -308,8 +309,8 @@ static gboolean check_backing(const VmigImage *image, GError **error)
         g_autofree char *backing = vmig_shell_word(image->backing);
         g_autofree char *path = vmig_shell_word(image->path);
         g_autofree char *hint =
-            g_strdup_printf("with the guest off: qemu-img rebase -u -f qcow2 -F FORMAT -b %s %s", backing, path);
-        return vmig_fail(error, VMIG_ERROR_CHAIN, hint, "'%s' does not say the format of its backing file '%s'",
+            g_strdup_printf("while the guest is off: qemu-img rebase -u -f qcow2 -F FORMAT -b %s %s", backing, path);
+        return vmig_fail(error, VMIG_ERROR_CHAIN, hint, "'%s' does not name the format of its backing file '%s'",
                          image->path, image->backing);
     }
     return TRUE;
@@ -320,7 +321,7 @@ static gboolean check_new(GPtrArray *chain, const VmigImage *image, GError **err
     for (guint i = 0; i < chain->len; i++) {
         const VmigImage *other = chain->pdata[i];
         if (other->dev == image->dev && other->ino == image->ino)
-            return vmig_fail(error, VMIG_ERROR_CHAIN, NULL, "the backing chain has a cycle: '%s' is in it twice",
+            return vmig_fail(error, VMIG_ERROR_CHAIN, NULL, "the backing chain has a cycle: it contains '%s' twice",
                              image->path);
     }
     if (chain->len >= VMIG_IMAGE_MAX_CHAIN)

@@ -19,7 +19,7 @@
 #define VMIG_IMAGE_MAX_CHAIN 64
 
 #define VMIG_HINT_HARD_LINK                                                                                            \
-    "With the guest off, remove the other name (find ROOT -samefile FILE), or put a copy in the image's place."
+    "While the guest is off, remove the other name (find ROOT -samefile FILE), or replace the image by a copy of it."
 
 typedef struct {
     char *path;  /* plain: vmig_real_path() */

@@ -58,7 +58,7 @@ static gboolean read_table(Opened *opened, const char *path, const char *stamp, 
 
     g_clear_pointer(&opened->qcow2, vmig_qcow2_free);
     if (fstat(opened->fd, &st) != 0)
-        return vmig_fail_errno(error, errno, "looking at '%s'", path);
+        return vmig_fail_errno(error, errno, "cannot stat '%s'", path);
     opened->size = (guint64)st.st_size;
     opened->qcow2 = vmig_qcow2_read(vmig_image_pread, GINT_TO_POINTER(opened->fd), opened->size, NULL, error);
     if (opened->qcow2 == NULL) {
@@ -67,7 +67,7 @@ static gboolean read_table(Opened *opened, const char *path, const char *stamp, 
     }
     g_autofree char *now = vmig_snapshot_stamp(opened->qcow2);
     return g_str_equal(now, stamp) ||
-           vmig_fail(error, VMIG_ERROR_INTERFERENCE, "Try again when nobody makes or deletes snapshots.",
+           vmig_fail(error, VMIG_ERROR_INTERFERENCE, "Try again when no snapshots are being created or deleted.",
                      "the snapshots of '%s' changed while they were read", path);
 }
 
@@ -76,7 +76,7 @@ static const VmigQcow2Snapshot *find(const VmigQcow2 *image, const char *id, GEr
     for (guint i = 0; id != NULL && i < image->snapshots->len; i++)
         if (g_str_equal(((const VmigQcow2Snapshot *)image->snapshots->pdata[i])->id, id))
             return image->snapshots->pdata[i];
-    vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "there is no snapshot of that id");
+    vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "there is no snapshot with that id");
     return NULL;
 }
 
@@ -218,7 +218,7 @@ static gboolean serve(Page *p, GPtrArray *chain, GPtrArray *roots, const char *r
     return vmig_snapshot_server_size(p->server) >= p->size ||
            vmig_fail(error, VMIG_ERROR_BAD_IMAGE, NULL,
                      "the disk of the snapshot (%" G_GUINT64_FORMAT
-                     " bytes) is larger than the image's (%" G_GUINT64_FORMAT ")",
+                     " bytes) is larger than that of the image (%" G_GUINT64_FORMAT ")",
                      p->size, vmig_snapshot_server_size(p->server));
 }
 
@@ -255,7 +255,7 @@ GBytes *vmig_snapshot_page_make(GPtrArray *chain, GPtrArray *roots, const char *
 
 static gboolean bad_page(GError **error)
 {
-    return vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "a page of a snapshot's digests makes no sense");
+    return vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "a page of a snapshot's digests is invalid");
 }
 
 static gboolean apply_run(VmigTreeHash *hash, const VmigTreeHash *like, char kind, guint64 first, guint64 count,

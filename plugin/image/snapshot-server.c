@@ -107,7 +107,7 @@ static gboolean keep_fd(VmigSnapshotServer *server, int fd, guint above, GError 
 
     close(fd);
     if (high < 0)
-        return vmig_fail_errno(error, errno, "cannot copy a file descriptor");
+        return vmig_fail_errno(error, errno, "cannot duplicate a file descriptor");
     g_array_append_val(server->fds, high);
     return TRUE;
 }
@@ -119,7 +119,7 @@ static int make_sockets(const char *run_dir, int *client, GError **error)
     g_autofree char *folder = g_build_filename(run_dir, "verify-XXXXXX", NULL);
 
     if (g_mkdtemp_full(folder, 0700) == NULL) {
-        vmig_fail_errno(error, errno, "cannot make a folder in %s", run_dir);
+        vmig_fail_errno(error, errno, "cannot create a directory in %s", run_dir);
         return -1;
     }
     g_autofree char *path = g_build_filename(folder, "nbd", NULL);
@@ -138,7 +138,7 @@ static int make_sockets(const char *run_dir, int *client, GError **error)
         close(listening);
     if (*client >= 0)
         close(*client);
-    vmig_fail_errno(error, errnum, "cannot make a socket in %s", run_dir);
+    vmig_fail_errno(error, errnum, "cannot create a socket in %s", run_dir);
     return -1;
 }
 
@@ -147,7 +147,7 @@ static gboolean same_file(int fd, const VmigImage *image, gboolean *direct, GErr
     struct stat st;
 
     if (fstat(fd, &st) != 0)
-        return vmig_fail_errno(error, errno, "looking at '%s'", image->path);
+        return vmig_fail_errno(error, errno, "cannot stat '%s'", image->path);
     if (st.st_dev != image->dev || st.st_ino != image->ino)
         return vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL, "'%s' was replaced by another file", image->path);
     int past_cache = vmig_open_direct(fd, O_RDONLY);
@@ -217,13 +217,13 @@ static gboolean fork_server(VmigSnapshotServer *server, GError **error)
     pid_t parent = getpid();
 
     if (pipe2(said, O_CLOEXEC) < 0)
-        return vmig_fail_errno(error, errno, "cannot make a pipe");
+        return vmig_fail_errno(error, errno, "cannot create a pipe");
     /* Above all numbers that the child assigns. */
     int high = fcntl(said[1], F_DUPFD_CLOEXEC, LISTEN_FD + (int)server->fds->len);
     close(said[1]);
     server->said = said[0];
     if (high < 0)
-        return vmig_fail_errno(error, errno, "cannot copy a file descriptor");
+        return vmig_fail_errno(error, errno, "cannot duplicate a file descriptor");
     server->pid = fork();
     if (server->pid == 0)
         exec_server(server, high, parent);
@@ -258,7 +258,7 @@ static gboolean turn(VmigSnapshotServer *server, const char *what, gint64 until,
 
     if (got < 0)
         return fail_nbd(server, what, error);
-    return got > 0 || vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "%s: qemu-nbd gave no answer in time", what);
+    return got > 0 || vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "%s: qemu-nbd did not answer in time", what);
 }
 
 static gboolean connect_nbd(VmigSnapshotServer *server, int client, GError **error)
@@ -271,13 +271,13 @@ static gboolean connect_nbd(VmigSnapshotServer *server, int client, GError **err
         return vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "libnbd: %s", nbd_get_error());
     }
     if (nbd_aio_connect_socket(server->nbd, client) < 0) /* takes ownership of it */
-        return fail_nbd(server, "reading a snapshot", error);
+        return fail_nbd(server, "cannot read a snapshot", error);
     while (nbd_aio_is_connecting(server->nbd) > 0)
-        if (!turn(server, "opening a snapshot", until, error))
+        if (!turn(server, "cannot open a snapshot", until, error))
             return FALSE;
     gint64 size = nbd_aio_is_ready(server->nbd) > 0 ? nbd_get_size(server->nbd) : -1;
     if (size < 0)
-        return fail_nbd(server, "opening a snapshot", error);
+        return fail_nbd(server, "cannot open a snapshot", error);
     server->size = (guint64)size;
     return TRUE;
 }
@@ -309,7 +309,7 @@ VmigSnapshotServer *vmig_snapshot_server_start(GPtrArray *chain, GPtrArray *root
     server->said = -1;
     if (!plain_id(id)) {
         g_autofree char *shown = vmig_printable(id, strlen(id));
-        vmig_fail(error, VMIG_ERROR_UNSUPPORTED, NULL, "the snapshot's id '%s' is none that QEMU gives", shown);
+        vmig_fail(error, VMIG_ERROR_UNSUPPORTED, NULL, "the snapshot's id '%s' is not an id that QEMU gives", shown);
         return NULL;
     }
     int listening = make_sockets(run_dir, &client, error);
@@ -369,7 +369,7 @@ gboolean vmig_snapshot_server_read(VmigSnapshotServer *server, guint64 offset, g
 {
     gint64 cookie = nbd_aio_pread(server->nbd, buffer, length, offset, NBD_NULL_COMPLETION, 0);
 
-    return await(server, cookie, "reading a snapshot", error);
+    return await(server, cookie, "cannot read a snapshot", error);
 }
 
 static int on_extents(void *user, const char *context, guint64 offset, guint32 *entries, size_t n, int *error)
@@ -397,10 +397,10 @@ static gboolean ask_status(VmigSnapshotServer *server, guint64 offset, GError **
     server->status_from = server->status_to = offset;
     gint64 cookie = nbd_aio_block_status(server->nbd, MIN(STATUS_MAX, server->size - offset), offset, callback,
                                          NBD_NULL_COMPLETION, 0);
-    if (!await(server, cookie, "looking for the data of a snapshot", error))
+    if (!await(server, cookie, "cannot find the data of a snapshot", error))
         return FALSE;
     return server->status_to > offset ||
-           vmig_fail(error, VMIG_ERROR_IMAGE_TOOL, NULL, "qemu-nbd does not say where the data of a snapshot is");
+           vmig_fail(error, VMIG_ERROR_IMAGE_TOOL, NULL, "qemu-nbd does not report where the data of a snapshot is");
 }
 
 /* The extent that contains offset. */
