@@ -104,7 +104,7 @@ gboolean vmig_known_take(VmigKnown *known, guint64 index, VmigKnownBlock **ret, 
         g_cond_wait(&known->changed, &known->lock);
     if (index >= known->fetched)
         return known->error != NULL ? (g_propagate_error(error, g_error_copy(known->error)), FALSE)
-                                    : vmig_fail(error, VMIG_ERROR_CANCELLED, NULL, "The copy was stopped");
+                                    : vmig_fail(error, VMIG_ERROR_CANCELLED, NULL, "the copy was stopped");
     gpointer entry = g_steal_pointer(&known->entries[index]);
     *ret = entry != &hole_mark ? entry : NULL;
     if (*ret != NULL) {

@@ -23,9 +23,9 @@ static gboolean is_lost(VmigLink *link, int errnum)
 static gboolean fail_request(VmigLink *link, int errnum, GError **error)
 {
     if (is_lost(link, errnum))
-        return vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "The connection to the receiver %s broke: %s",
+        return vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "the connection to the receiver %s was lost: %s",
                          link->socket, errnum != 0 ? g_strerror(errnum) : "it was closed");
-    return vmig_fail_errno(error, errnum, "The receiver %s failed", link->socket);
+    return vmig_fail_errno(error, errnum, "the receiver %s failed", link->socket);
 }
 
 /* Call after a libnbd function returned -1. */
@@ -38,8 +38,8 @@ static gboolean fail_call(VmigLink *link, GError **error)
         return fail_request(link, errnum, error);
     if (text != NULL && (strstr(text, "certificate") != NULL || strstr(text, "gnutls_handshake") != NULL))
         return vmig_fail(error, VMIG_ERROR_UNREACHABLE,
-                         "Both hosts need certificates of one CA in tls-dir, the destination's with the name that the "
-                         "destination's URI has.",
+                         "Both hosts need certificates of the same CA in tls-dir; the destination's certificate needs "
+                         "the host name of the destination's URI.",
                          "TLS with %s failed: %s", link->socket, text);
     /* libnbd's messages for a server that answers, but wrongly, so that retrying does not help. For a server that
      * requires TLS, each libnbd version has another message, with ENOTSUP or with "TLS" in the text. */
@@ -47,7 +47,7 @@ static gboolean fail_call(VmigLink *link, GError **error)
         return vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "%s is not the receiver that was started: %s", link->socket,
                          text);
     const char *why = text != NULL ? text : errnum != 0 ? g_strerror(errnum) : "the connection was closed";
-    return vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "The receiver %s cannot be used: %s", link->socket, why);
+    return vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "cannot use the receiver %s: %s", link->socket, why);
 }
 
 static gboolean check_state(VmigLink *link, GError **error)
@@ -75,7 +75,7 @@ static gboolean check_stall(VmigLink *link, gint64 since, gint64 limit, GError *
     g_mutex_unlock(&link->copy->lock);
     if (idle < limit)
         return TRUE;
-    return vmig_fail(error, VMIG_ERROR_STALLED, NULL, "The receiver %s has done nothing for %.1f s", link->socket,
+    return vmig_fail(error, VMIG_ERROR_STALLED, NULL, "the receiver %s has made no progress for %.1f s", link->socket,
                      (double)idle / G_USEC_PER_SEC);
 }
 
@@ -90,9 +90,9 @@ static gboolean step(VmigLink *link, gint64 timeout, GError **error)
     fds[0].events = (short)(((direction & LIBNBD_AIO_DIRECTION_READ) ? POLLIN : 0) |
                             ((direction & LIBNBD_AIO_DIRECTION_WRITE) ? POLLOUT : 0));
     if (ppoll(fds, 2, &wait, NULL) < 0 && errno != EINTR)
-        return vmig_fail_errno(error, errno, "Cannot wait for a connection");
+        return vmig_fail_errno(error, errno, "cannot wait for a connection");
     if (fds[1].revents != 0)
-        return vmig_fail(error, VMIG_ERROR_CANCELLED, NULL, "The copy was stopped");
+        return vmig_fail(error, VMIG_ERROR_CANCELLED, NULL, "the copy was stopped");
     if (fds[0].revents != 0)
         note_activity(link->copy);
     if ((fds[0].revents & (POLLIN | POLLHUP | POLLERR)) && (direction & LIBNBD_AIO_DIRECTION_READ))
@@ -250,9 +250,9 @@ static gboolean check_peer(VmigLink *link, GError **error)
     socklen_t length = sizeof peer;
 
     if (getsockopt(nbd_aio_get_fd(link->nbd), SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0)
-        return vmig_fail_errno(error, errno, "cannot find out who listens on %s", link->socket);
+        return vmig_fail_errno(error, errno, "cannot determine which process listens on %s", link->socket);
     return peer.uid == 0 || peer.uid == geteuid() ||
-           vmig_fail(error, VMIG_ERROR_PROTOCOL, "Find out which process of that user made the socket.",
+           vmig_fail(error, VMIG_ERROR_PROTOCOL, "Find out which process of that user created the socket.",
                      "cannot copy over %s: a process of user %u listens on it", link->socket, (guint)peer.uid);
 }
 
@@ -282,7 +282,7 @@ static gboolean look_at_export(VmigLink *link, GError **error)
     link->export_size = (guint64)size;
     if (link->export_size < link->copy->size || nbd_is_read_only(link->nbd) > 0)
         return vmig_fail(error, VMIG_ERROR_IMAGE_TOOL, NULL,
-                         "The receiver %s offers %" G_GUINT64_FORMAT " bytes%s for a file of %" G_GUINT64_FORMAT,
+                         "the receiver %s offers %" G_GUINT64_FORMAT " bytes%s for a file of %" G_GUINT64_FORMAT,
                          link->socket, link->export_size, nbd_is_read_only(link->nbd) > 0 ? ", read-only," : "",
                          link->copy->size);
     link->can_zero = nbd_can_zero(link->nbd) > 0;
@@ -301,7 +301,7 @@ static gboolean make_slots(VmigLink *link, GError **error)
         slot->link = link;
         slot->buffer = aligned_alloc(ALIGNMENT, send->request);
         if (slot->buffer == NULL)
-            return vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "Out of memory");
+            return vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "out of memory");
         slot->next = link->free;
         link->free = slot;
     }

@@ -70,7 +70,7 @@ static gboolean send_failed(VmigSend *send)
 
 static void copy_fail(VmigCopy *copy, GError *error)
 {
-    g_prefix_error(&error, "Cannot copy %s: ", copy->file->source);
+    g_prefix_error(&error, "cannot copy %s: ", copy->file->source);
     vmig_send_fail(copy->send, error);
 }
 
@@ -133,7 +133,7 @@ gboolean vmig_copy_read(VmigCopy *copy, guint8 *buffer, gsize length, guint64 of
             continue;
         }
         if (got < 0)
-            return vmig_fail_errno(error, errno, "Cannot read at offset %" G_GUINT64_FORMAT, offset + done);
+            return vmig_fail_errno(error, errno, "cannot read at offset %" G_GUINT64_FORMAT, offset + done);
         if (got == 0)
             return vmig_fail(error, VMIG_ERROR_BASE_CHANGED, NULL, "it became shorter while it was copied");
         done += (gsize)got;
@@ -178,7 +178,7 @@ static gboolean run_links(VmigCopy *copy, guint connections, GError **error)
     if (!ok)
         return FALSE;
     if (send_failed(copy->send))
-        return vmig_fail(error, VMIG_ERROR_CANCELLED, NULL, "The copy was stopped");
+        return vmig_fail(error, VMIG_ERROR_CANCELLED, NULL, "the copy was stopped");
     return vmig_link_flush(first, error);
 }
 
@@ -188,13 +188,12 @@ static gboolean check_unchanged(const VmigCopy *copy, const struct stat *before,
     struct stat now, named;
 
     if (fstat(copy->fd, &now) < 0 || vmig_beneath_stat(copy->send->roots, copy->file->source, &named) < 0)
-        return vmig_fail(error, VMIG_ERROR_BASE_CHANGED, NULL, "it cannot be looked at any more: %s",
-                         g_strerror(errno));
+        return vmig_fail(error, VMIG_ERROR_BASE_CHANGED, NULL, "cannot stat it any longer: %s", g_strerror(errno));
     if (now.st_size != before->st_size || now.st_mtim.tv_sec != before->st_mtim.tv_sec ||
         now.st_mtim.tv_nsec != before->st_mtim.tv_nsec)
         return vmig_fail(error, VMIG_ERROR_BASE_CHANGED, NULL, "it was written to while it was copied");
     if (named.st_dev != before->st_dev || named.st_ino != before->st_ino)
-        return vmig_fail(error, VMIG_ERROR_BASE_CHANGED, NULL, "another file has its name now");
+        return vmig_fail(error, VMIG_ERROR_BASE_CHANGED, NULL, "another file now has its name");
     return TRUE;
 }
 
@@ -204,12 +203,13 @@ static gboolean open_source(VmigCopy *copy, struct stat *st, GError **error)
     if (copy->fd < 0)
         return vmig_beneath_fail(error, errno, copy->file->source);
     if (fstat(copy->fd, st) < 0)
-        return vmig_fail_errno(error, errno, "it cannot be looked at");
+        return vmig_fail_errno(error, errno, "cannot stat it");
     if (!S_ISREG(st->st_mode))
         return vmig_fail(error, VMIG_ERROR_BAD_PATH, NULL, "it is not a regular file");
     if ((guint64)st->st_size != copy->file->size)
         return vmig_fail(error, VMIG_ERROR_BASE_CHANGED, NULL,
-                         "it has %" G_GUINT64_FORMAT " bytes, not the %" G_GUINT64_FORMAT " that it was frozen with",
+                         "it has %" G_GUINT64_FORMAT " bytes instead of the %" G_GUINT64_FORMAT
+                         " bytes that it had when it was frozen",
                          (guint64)st->st_size, copy->file->size);
     copy->size = copy->file->size;
     copy->direct = vmig_open_direct(copy->fd, O_RDONLY);
@@ -318,10 +318,10 @@ static gboolean begin(RealCopier *self, VmigSend *send, GError **error)
         return FALSE;
     send->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (send->stop_fd < 0)
-        return vmig_fail_errno(error, errno, "Cannot make an eventfd");
+        return vmig_fail_errno(error, errno, "cannot create an eventfd");
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&self->lock);
     if (self->cancelled)
-        return vmig_fail(error, VMIG_ERROR_CANCELLED, NULL, "The copy was cancelled");
+        return vmig_fail(error, VMIG_ERROR_CANCELLED, NULL, "the copy was cancelled");
     self->running = send;
     return TRUE;
 }
@@ -383,7 +383,7 @@ static void real_cancel(VmigCopier *copier)
     self->cancelled = TRUE;
     if (self->running == NULL)
         return;
-    vmig_fail(&error, VMIG_ERROR_CANCELLED, NULL, "The copy was cancelled");
+    vmig_fail(&error, VMIG_ERROR_CANCELLED, NULL, "the copy was cancelled");
     vmig_send_fail(self->running, g_steal_pointer(&error));
 }
 

@@ -188,7 +188,7 @@ static gboolean seek(int fd, guint64 offset, guint64 end, int whence, guint64 *r
     else if (errno == EINVAL || errno == EOPNOTSUPP)
         *ret = whence == SEEK_DATA ? offset : end;
     else
-        return vmig_fail_errno(error, errno, "Cannot find the holes of a file at offset %" G_GUINT64_FORMAT, offset);
+        return vmig_fail_errno(error, errno, "cannot find the holes of a file at offset %" G_GUINT64_FORMAT, offset);
     return TRUE;
 }
 
@@ -278,7 +278,7 @@ static gboolean pass_over(Pass *pass)
     g_autoptr(GError) error = NULL;
 
     if (g_cancellable_is_cancelled(pass->cancellable)) {
-        vmig_fail(&error, VMIG_ERROR_CANCELLED, NULL, "The hashing of a file was cancelled");
+        vmig_fail(&error, VMIG_ERROR_CANCELLED, NULL, "the hashing of a file was cancelled");
         pass_fail(pass, g_steal_pointer(&error));
         return TRUE;
     }
@@ -319,10 +319,10 @@ static gboolean read_piece(int fd, int direct, guint8 *buffer, gsize length, gui
             continue;
         }
         if (got < 0)
-            return vmig_fail_errno(error, errno, "Cannot read at offset %" G_GUINT64_FORMAT, offset + done);
+            return vmig_fail_errno(error, errno, "cannot read at offset %" G_GUINT64_FORMAT, offset + done);
         if (got == 0)
             return vmig_fail(error, VMIG_ERROR_BASE_CHANGED, NULL,
-                             "A file became shorter than %" G_GUINT64_FORMAT " bytes while it was hashed",
+                             "a file became shorter than %" G_GUINT64_FORMAT " bytes while it was hashed",
                              offset + length);
         done += (gsize)got;
     }
@@ -402,10 +402,10 @@ static gboolean check_size(int fd, guint64 size, GError **error)
     struct stat st;
 
     if (fstat(fd, &st) < 0)
-        return vmig_fail_errno(error, errno, "Cannot stat a file to be hashed");
+        return vmig_fail_errno(error, errno, "cannot stat the file to be hashed");
     if ((guint64)st.st_size != size)
         return vmig_fail(error, VMIG_ERROR_BASE_CHANGED, NULL,
-                         "A file has %" G_GUINT64_FORMAT " bytes, not the %" G_GUINT64_FORMAT " that it should have",
+                         "the file has %" G_GUINT64_FORMAT " bytes instead of the expected %" G_GUINT64_FORMAT " bytes",
                          (guint64)st.st_size, size);
     return TRUE;
 }

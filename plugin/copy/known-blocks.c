@@ -60,8 +60,7 @@ static VmigKnownBlock *read_block(const guint8 *bytes, guint leaves)
 
 static gboolean refuse(GError **error, const char *what)
 {
-    return vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "the other host tells nonsense of the blocks that it has: %s",
-                     what);
+    return vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "the other host sent an invalid list of its blocks: %s", what);
 }
 
 gboolean vmig_page_read(GBytes *page, guint64 size, guint64 first, const VmigPageReader *reader, guint64 *next,
@@ -75,12 +74,12 @@ gboolean vmig_page_read(GBytes *page, guint64 size, guint64 first, const VmigPag
         return refuse(error, "nothing");
     for (; left > 0; at += used, left -= used) {
         if (index >= blocks)
-            return refuse(error, "more than the file has");
+            return refuse(error, "more blocks than the file has");
         guint32 count;
         guint leaves = vmig_leaf_count(MIN(VMIG_HASH_BLOCK, size - index * VMIG_HASH_BLOCK));
         used = *at == 'H' ? 1 + sizeof count : 1 + VMIG_HASH_BYTES + leaves * sizeof(guint64);
         if ((*at != 'H' && *at != 'D') || used > left)
-            return refuse(error, "a page that is cut off or of another kind");
+            return refuse(error, "a page that is truncated or of another kind");
         if (*at == 'D') {
             reader->block(reader->user, index++, read_block(at + 1, leaves));
             continue;
@@ -88,7 +87,7 @@ gboolean vmig_page_read(GBytes *page, guint64 size, guint64 first, const VmigPag
         memcpy(&count, at + 1, sizeof count);
         count = GUINT32_FROM_LE(count);
         if (count == 0 || count > blocks - index)
-            return refuse(error, "holes behind the end");
+            return refuse(error, "holes beyond the end of the file");
         reader->hole(reader->user, index, count);
         index += count;
     }

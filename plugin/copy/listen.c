@@ -25,7 +25,7 @@ static int open_unix(const char *path, GError **error)
     struct stat st;
 
     if (strlen(path) >= sizeof address.sun_path) {
-        vmig_fail(error, VMIG_ERROR_BAD_PATH, NULL, "The path of the socket %s is too long", path);
+        vmig_fail(error, VMIG_ERROR_BAD_PATH, NULL, "the path of the socket %s is too long", path);
         return -1;
     }
     memcpy(address.sun_path, path, strlen(path) + 1);
@@ -36,7 +36,7 @@ static int open_unix(const char *path, GError **error)
     if (fd >= 0 && fchmod(fd, 0600) == 0 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0 &&
         listen(fd, BACKLOG) == 0)
         return fd;
-    vmig_fail_errno(error, errno, "Cannot listen on %s", path);
+    vmig_fail_errno(error, errno, "cannot listen on %s", path);
     return give_up(fd);
 }
 
@@ -72,7 +72,8 @@ int vmig_listen_open(const VmigListen *to, guint *port, GError **error)
         *port = i;
         return fd;
     }
-    vmig_fail(error, VMIG_ERROR_UNSUPPORTED, "Widen nbd-ports in /etc/vmig-snap/vmig-snap.conf there.",
+    vmig_fail(error, VMIG_ERROR_UNSUPPORTED,
+              "Increase the range of nbd-ports in /etc/vmig-snap/vmig-snap.conf on the destination.",
               "none of the ports %u to %u is free: %s", to->first_port, to->last_port, g_strerror(errno));
     return -1;
 }
@@ -87,9 +88,9 @@ int vmig_listen_connect(int listen_fd, GError **error)
         int fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (fd >= 0 && connect(fd, (struct sockaddr *)&address, length) == 0)
             return fd;
-        vmig_fail_errno(error, errno, "Cannot connect to a server of this process");
+        vmig_fail_errno(error, errno, "cannot connect to a server of this process");
         return give_up(fd);
     }
-    vmig_fail_errno(error, errno, "Cannot look at a socket");
+    vmig_fail_errno(error, errno, "cannot query a socket");
     return -1;
 }

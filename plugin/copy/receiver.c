@@ -149,7 +149,7 @@ static gboolean lift(int *fd, GError **error)
     int high = fcntl(*fd, F_DUPFD_CLOEXEC, FILE_FD + 1);
 
     if (high < 0)
-        return vmig_fail_errno(error, errno, "Cannot copy a file descriptor");
+        return vmig_fail_errno(error, errno, "cannot duplicate a file descriptor");
     close(*fd);
     *fd = high;
     return TRUE;
@@ -158,7 +158,7 @@ static gboolean lift(int *fd, GError **error)
 static gboolean make_pipe(int fds[2], GError **error)
 {
     if (pipe2(fds, O_CLOEXEC) < 0)
-        return vmig_fail_errno(error, errno, "Cannot make a pipe");
+        return vmig_fail_errno(error, errno, "cannot create a pipe");
     return lift(&fds[0], error) && lift(&fds[1], error);
 }
 
@@ -170,11 +170,11 @@ static gboolean open_part(VmigReceiver *receiver, int folder, GError **error)
 
     receiver->fd = openat(folder, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
     if (receiver->fd < 0)
-        return vmig_fail_errno(error, errno, "Cannot create %s", receiver->part);
+        return vmig_fail_errno(error, errno, "cannot create %s", receiver->part);
     if (!lift(&receiver->fd, error))
         return FALSE;
     if (fstat(receiver->fd, &st) < 0)
-        return vmig_fail_errno(error, errno, "Cannot stat %s", receiver->part);
+        return vmig_fail_errno(error, errno, "cannot stat %s", receiver->part);
     if (!S_ISREG(st.st_mode))
         return vmig_fail(error, VMIG_ERROR_BAD_PATH, NULL, "%s is not a regular file", receiver->part);
     /* The folder's owner may have linked some other file to this name. */
@@ -182,7 +182,7 @@ static gboolean open_part(VmigReceiver *receiver, int folder, GError **error)
         return vmig_fail(error, VMIG_ERROR_OUTSIDE_ROOTS, NULL, "%s has a second name (a hard link)", receiver->part);
     receiver->fresh = lseek(receiver->fd, 0, SEEK_DATA) < 0 && errno == ENXIO; /* at most reserved space */
     if (ftruncate(receiver->fd, (off_t)rounded) < 0)
-        return vmig_fail_errno(error, errno, "Cannot set the length of %s", receiver->part);
+        return vmig_fail_errno(error, errno, "cannot set the length of %s", receiver->part);
     int direct = vmig_open_direct(receiver->fd, O_RDWR);
     receiver->direct = direct >= 0;
     close_fd(&direct);
@@ -205,7 +205,7 @@ static gboolean name_export(VmigReceiver *receiver, const VmigListen *to, GError
     if (to->socket != NULL)
         return TRUE;
     if (getrandom(random, sizeof random, 0) != sizeof random)
-        return vmig_fail_errno(error, errno, "cannot draw a name for the export of %s", receiver->part);
+        return vmig_fail_errno(error, errno, "cannot create a random name for the export of %s", receiver->part);
     for (guint i = 0; i < sizeof random; i++)
         g_snprintf(receiver->export + 2 * i, 3, "%02x", random[i]);
     return TRUE;
@@ -236,7 +236,7 @@ static gboolean wait_for_greeting(VmigReceiver *receiver, GError **error)
     /* It exited: wait for all its output. */
     g_thread_join(g_steal_pointer(&receiver->thread));
     return vmig_fail(error, VMIG_ERROR_IMAGE_TOOL, NULL, "qemu-nbd cannot serve %s: %s", receiver->part,
-                     receiver->said->len > 0 ? g_strchomp(receiver->said->str) : "it ended at once");
+                     receiver->said->len > 0 ? g_strchomp(receiver->said->str) : "it ended immediately");
 }
 
 static gboolean start_server(VmigReceiver *receiver, GError **error)
@@ -249,7 +249,7 @@ static gboolean start_server(VmigReceiver *receiver, GError **error)
         g_cond_wait(&receiver->changed, &receiver->lock);
     g_mutex_unlock(&receiver->lock);
     if (receiver->fork_errno != 0)
-        return vmig_fail_errno(error, receiver->fork_errno, "Cannot start qemu-nbd");
+        return vmig_fail_errno(error, receiver->fork_errno, "cannot start qemu-nbd");
     return wait_for_greeting(receiver, error);
 }
 
@@ -409,7 +409,7 @@ static gboolean forget_rewritten(VmigReceiver *receiver, const char *rewritten, 
 gboolean vmig_receiver_finish(VmigReceiver *receiver, const char *rewritten, char **hash, GError **error)
 {
     if (receiver->fd < 0)
-        return vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "The receiver of %s is over", receiver->part);
+        return vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "the receiver of %s has ended", receiver->part);
     wait_for_holders(receiver);
     if (!forget_rewritten(receiver, rewritten, error))
         return FALSE;
@@ -418,9 +418,9 @@ gboolean vmig_receiver_finish(VmigReceiver *receiver, const char *rewritten, cha
     gboolean ok = end_in_order(receiver, error);
     g_clear_pointer(&receiver->behind, vmig_hash_behind_free);
     if (ok && ftruncate(fd, (off_t)receiver->size) < 0)
-        ok = vmig_fail_errno(error, errno, "Cannot set the length of %s", receiver->part);
+        ok = vmig_fail_errno(error, errno, "cannot set the length of %s", receiver->part);
     if (ok && fsync(fd) < 0)
-        ok = vmig_fail(error, VMIG_ERROR_IO, NULL, "Cannot make %s durable: %s", receiver->part, g_strerror(errno));
+        ok = vmig_fail(error, VMIG_ERROR_IO, NULL, "cannot sync %s: %s", receiver->part, g_strerror(errno));
     if (ok) {
         char *result = NULL;
         ok = vmig_file_hash_fill(receiver->hash, fd, receiver->size, 0, NULL, NULL, NULL, error) &&

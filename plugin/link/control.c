@@ -30,7 +30,7 @@ static gboolean make_address(const char *path, struct sockaddr_un *ret, GError *
 {
     *ret = (struct sockaddr_un){.sun_family = AF_UNIX};
     if (strlen(path) >= sizeof ret->sun_path)
-        return vmig_fail(error, VMIG_ERROR_BAD_PATH, NULL, "The path of the socket %s is too long", path);
+        return vmig_fail(error, VMIG_ERROR_BAD_PATH, NULL, "the path of the socket %s is too long", path);
     memcpy(ret->sun_path, path, strlen(path) + 1);
     return TRUE;
 }
@@ -46,7 +46,7 @@ static gboolean read_object(int fd, int wake_fd, JsonObject **ret, GError **erro
         *ret = vmig_json_parse(line, length, error);
         return *ret != NULL;
     case VMIG_LINE_LATE:
-        return vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "no answer in time");
+        return vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "it did not answer in time");
     case VMIG_LINE_END:
         return vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "it ended without an answer");
     case VMIG_LINE_FAILED:
@@ -116,7 +116,7 @@ static gboolean listen_there(VmigControl *control, GError **error)
     /* fchmod() before bind() gives the socket file its mode at once, so that no other user can ever connect. */
     if (control->listen_fd < 0 || control->wake_fd < 0 || fchmod(control->listen_fd, 0600) < 0 ||
         bind(control->listen_fd, (struct sockaddr *)&address, sizeof address) < 0 || listen(control->listen_fd, 8) < 0)
-        return vmig_fail_errno(error, errno, "Cannot listen on %s", control->path);
+        return vmig_fail_errno(error, errno, "cannot listen on %s", control->path);
     return TRUE;
 }
 
@@ -182,10 +182,10 @@ gboolean vmig_control_ask(const char *path, guint64 bandwidth, gboolean *heard, 
         return FALSE;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
-        return vmig_fail_errno(error, errno, "Cannot make a socket");
+        return vmig_fail_errno(error, errno, "cannot create a socket");
     if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
         gboolean nobody = errno == ENOENT || errno == ECONNREFUSED;
-        gboolean ok = nobody || vmig_fail_errno(error, errno, "Cannot connect to %s", path);
+        gboolean ok = nobody || vmig_fail_errno(error, errno, "cannot connect to %s", path);
         close(fd);
         return ok;
     }

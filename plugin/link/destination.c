@@ -77,17 +77,17 @@ static gboolean read_query(VmigDestination *destination, const char *query, cons
     g_auto(GStrv) parts = g_strsplit(query, "&", -1);
 
     if (*query == '\0')
-        return refuse(error, uri, "there is nothing behind the question mark");
+        return refuse(error, uri, "the query is empty");
     for (guint i = 0; parts[i] != NULL; i++) {
         if (!g_str_has_prefix(parts[i], "keyfile="))
-            return refuse(error, uri, "of the parameters only keyfile= may be used");
+            return refuse(error, uri, "the only supported parameter is keyfile=");
         if (!g_str_equal(destination->scheme, "ssh"))
             return refuse(error, uri, "keyfile= is only for ssh");
         if (destination->keyfile != NULL)
-            return refuse(error, uri, "keyfile= is there twice");
+            return refuse(error, uri, "keyfile= is given twice");
         destination->keyfile = g_uri_unescape_string(parts[i] + strlen("keyfile="), NULL);
         if (destination->keyfile == NULL || !is_keyfile(destination->keyfile))
-            return refuse(error, uri, "keyfile= is no plain absolute path");
+            return refuse(error, uri, "keyfile= is not a plain absolute path");
     }
     return TRUE;
 }
@@ -102,17 +102,17 @@ static gboolean read_parts(VmigDestination *destination, GUri *parsed, const cha
     if (scheme == NULL)
         return refuse(error, uri, "it is not the libvirt of another host");
     if (g_uri_get_password(parsed) != NULL)
-        return refuse(error, "(not shown)", "there is a password in it");
+        return refuse(error, "(not shown)", "it contains a password");
     if (host == NULL || *host == '\0')
-        return refuse(error, uri, "it names no host");
+        return refuse(error, uri, "it has no host name");
     if (!made_of(host, HOST_CHARS, 255) && !is_ipv6(host))
-        return refuse(error, uri, "that is no name of a host");
+        return refuse(error, uri, "the host name is invalid");
     if (user != NULL && !made_of(user, USER_CHARS, 255))
-        return refuse(error, uri, "that is no name of a user");
+        return refuse(error, uri, "the user name is invalid");
     if (port == 0 || port > 65535)
-        return refuse(error, uri, "that is no port");
+        return refuse(error, uri, "the port is invalid");
     if (g_strcmp0(g_uri_get_path(parsed), "/system") != 0)
-        return refuse(error, uri, "only the system's libvirt (/system) can migrate");
+        return refuse(error, uri, "only the system libvirt (/system) can migrate");
     if (g_uri_get_fragment(parsed) != NULL)
         return refuse(error, uri, "it has a fragment");
     destination->scheme = g_strdup(scheme);
@@ -128,14 +128,14 @@ VmigDestination *vmig_destination_parse(const char *uri, GError **error)
 
     for (const char *c = uri; *c != '\0'; c++) {
         if (!g_ascii_isgraph(*c)) {
-            refuse(error, uri, "it has spaces, control characters or letters that are not ASCII");
+            refuse(error, uri, "it contains spaces, control characters or characters that are not ASCII");
             return NULL;
         }
     }
     g_autoptr(GUri) parsed =
         strlen(uri) < 4096 ? g_uri_parse(uri, G_URI_FLAGS_HAS_PASSWORD | G_URI_FLAGS_ENCODED_QUERY, NULL) : NULL;
     if (parsed == NULL) {
-        refuse(error, uri, "it is no URI");
+        refuse(error, uri, "it is not a URI");
         return NULL;
     }
     return read_parts(destination, parsed, uri, error) ? g_steal_pointer(&destination) : NULL;

@@ -322,13 +322,12 @@ static void explain(VmigSshLink *link, GError *failure, gboolean said, GError **
     gboolean exited = WIFEXITED(link->status);
     /* This process ended it, or ssh failed: either way nothing is known about an agent. */
     if (failure->code != VMIG_ERROR_NO_AGENT || !exited || WEXITSTATUS(link->status) == 255)
-        vmig_fail(error, VMIG_ERROR_UNREACHABLE, "Try `ssh` to that host as this user: it must need no password.",
-                  "%s: %s%s", link->host,
+        vmig_fail(error, VMIG_ERROR_UNREACHABLE,
+                  "Check that `ssh` to that host works for this user without a password.", "%s: %s%s", link->host,
                   g_str_has_prefix(words, "ssh: ") ? "" : "ssh: ", silent ? failure->message : words);
     else
-        vmig_fail(error, VMIG_ERROR_NO_AGENT,
-                  "Install vmig-snap there, in the PATH of a shell that is not interactive.",
-                  "%s: no vmig-snap agent there (status %d)%s%s", link->host, WEXITSTATUS(link->status),
+        vmig_fail(error, VMIG_ERROR_NO_AGENT, "Install vmig-snap there, in the PATH of a non-interactive shell.",
+                  "%s: no vmig-snap agent was found (status %d)%s%s", link->host, WEXITSTATUS(link->status),
                   silent ? "" : ": ", words);
 }
 
@@ -405,7 +404,7 @@ static gboolean hand_over_sockets(const VmigSshLinkOptions *options, GError **er
         if (uid == geteuid() || g_str_has_prefix(options->sockets[i], VMIG_PRIVATE_SOCKET))
             continue;
         if (lchown(path, uid, (gid_t)-1) != 0)
-            return vmig_fail_errno(error, errno, "giving %s to QEMU's user", path);
+            return vmig_fail_errno(error, errno, "cannot give %s to QEMU's user", path);
     }
     return TRUE;
 }
@@ -431,7 +430,7 @@ static VmigSshLink *start_link(const VmigSshLinkOptions *options, GError **error
 static VmigSshLink *open_watched(const VmigSshLinkOptions *options, const char *last, int watch_fd, GError **error)
 {
     if (watch_fd < 0 || inotify_add_watch(watch_fd, options->run_dir, IN_CREATE | IN_MOVED_TO) < 0) {
-        vmig_fail_errno(error, errno, "watching %s", options->run_dir);
+        vmig_fail_errno(error, errno, "cannot watch %s", options->run_dir);
         return NULL;
     }
     g_autoptr(VmigSshLink) link = start_link(options, error);
@@ -445,7 +444,7 @@ static VmigSshLink *open_forwards(const VmigSshLinkOptions *options, GError **er
     g_autofree char *last = last_socket(options);
 
     if (last == NULL) {
-        vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "a connection that forwards nothing");
+        vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "a connection without forwarding");
         return NULL;
     }
     (void)unlink(last); /* of a broken connection */

@@ -427,7 +427,7 @@ static gboolean hv_migrate_poll(VmigHypervisor *self, VmigMigrateStatus *ret, GE
     if (!sim_libvirt_begin(host->sim, &call, host, "migrate-poll", error))
         return FALSE;
     if (!host->sim->migration.watched)
-        return vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "no migration to ask for");
+        return vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "there is no migration to query");
     sim_migrate_poll(host, ret);
     return sim_call_end(host->sim, &call, TRUE, error);
 }

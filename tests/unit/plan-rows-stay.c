@@ -132,7 +132,7 @@ static void shared_file(PlanEnv *w)
 static void closed_folder(PlanEnv *w)
 {
     shared_file(w);
-    there_c(w)->denied = "QEMU's user there (uid 7) cannot enter the folder /img";
+    there_c(w)->denied = "QEMU's user (uid 7) has no access to the directory /img there";
 }
 
 static void entered(PlanEnv *w, const char *hint G_GNUC_UNUSED)
@@ -311,8 +311,8 @@ static const PlanRow rows[] = {
      .spoil = closed_folder,
      .disk = "vdc",
      .code = VMIG_ERROR_NO_ACCESS,
-     .message =
-         LEFT_OUT "the destination cannot open /img/c.raw: QEMU's user there (uid 7) cannot enter the folder /img",
+     .message = LEFT_OUT
+     "the destination cannot open /img/c.raw: QEMU's user (uid 7) has no access to the directory /img there",
      .hint = "Give that user access to the directory there (setfacl -m u:UID:x DIRECTORY, or chmod o+x), or detach the "
              "disk (virsh detach-disk).",
      .follow = {entered, detached}},

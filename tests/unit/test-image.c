@@ -434,9 +434,9 @@ static void test_chain_hint(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_null(vmig_image_survey_chain(path, "raw", f->roots, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_OUTSIDE_ROOTS);
     g_assert_nonnull(strstr(error->message, "leads to"));
-    const char *folder = strstr(vmig_error_hint(error), "Add the folder ");
+    const char *folder = strstr(vmig_error_hint(error), "Add the directory ");
     g_assert_nonnull(folder);
-    folder += strlen("Add the folder ");
+    folder += strlen("Add the directory ");
     g_assert_true(g_str_has_prefix(folder, away) && folder[strlen(away)] == ' ');
     g_ptr_array_add(f->roots, g_strdup(away));
     g_clear_error(&error);

@@ -249,7 +249,7 @@ static void test_refused(Peer *peer, gconstpointer data G_GNUC_UNUSED)
 
 static void test_stalls(Peer *peer, gconstpointer data G_GNUC_UNUSED)
 {
-    expect(peer, VMIG_ERROR_STALLED, "has done nothing for ");
+    expect(peer, VMIG_ERROR_STALLED, "has made no progress for ");
 }
 
 /* libnbd reports it in several ways, depending on what the kernel reports first: an end, a reset, a broken pipe. */

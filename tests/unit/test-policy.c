@@ -61,9 +61,9 @@ static void test_good(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 static void test_others_write_file(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_assert_cmpint(g_chmod(f->file, 0664), ==, 0);
-    refused(f, "others can write to");
+    refused(f, "other users can write to");
     g_assert_cmpint(g_chmod(f->file, 0646), ==, 0);
-    refused(f, "others can write to");
+    refused(f, "other users can write to");
 }
 
 static void test_others_write_folder(Fixture *f, gconstpointer data G_GNUC_UNUSED)
@@ -81,10 +81,10 @@ static void test_another_owner(Fixture *f, gconstpointer data G_GNUC_UNUSED)
         return;
     }
     g_assert_cmpint(chown(f->file, 65534, 65534), ==, 0);
-    refused(f, "is not root's");
+    refused(f, "does not belong to root");
     g_assert_cmpint(chown(f->file, 0, 0), ==, 0);
     g_assert_cmpint(chown(f->folder, 65534, 65534), ==, 0);
-    refused(f, "is not root's");
+    refused(f, "does not belong to root");
 }
 
 /* Likewise for the default policy: an untrusted one is reported, not ignored. */
