@@ -57,7 +57,7 @@ gboolean vmig_hash_check(GError **error)
     gboolean ok = context != NULL && begin(context, key);
 
     EVP_MAC_CTX_free(context);
-    return ok || vmig_fail(error, VMIG_ERROR_UNSUPPORTED, "Enable the default provider in openssl.cnf of this host.",
+    return ok || vmig_fail(error, VMIG_ERROR_UNSUPPORTED, "Enable the default provider in this host's openssl.cnf.",
                            "cannot hash the copy: OpenSSL's libcrypto has no AES-128-GMAC");
 }
 
@@ -71,7 +71,7 @@ gboolean vmig_hash_key_draw(VmigHashKey *key, GError **error)
     return got == sizeof key->bytes
                ? vmig_hash_check(error)
                : vmig_fail(error, VMIG_ERROR_UNSUPPORTED, NULL,
-                           "cannot draw a key for the hash of the copy: getrandom: %s", g_strerror(errno));
+                           "cannot create a key for the hash of the copy: getrandom: %s", g_strerror(errno));
 }
 
 gboolean vmig_hash_key_read(const char *text, VmigHashKey *key, GError **error)

@@ -60,7 +60,7 @@ static gboolean check_repeated(const char *text, const char *path, GError **erro
         if (equals != NULL && *line != '[')
             *equals = '\0';
         if (!g_hash_table_add(seen, g_strchomp(line)))
-            return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "%s, line %u: '%s' is there twice", path, i + 1, line);
+            return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "%s, line %u: '%s' is given twice", path, i + 1, line);
     }
     return TRUE;
 }
@@ -88,7 +88,7 @@ static gboolean check_value(const char *value, const char *key, gboolean is_path
         return FALSE;
     }
     if (*value == '\0' || *value == '-')
-        return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "%s: '%s' is no value for %s", path, value, key);
+        return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "%s: '%s' is not a value of %s", path, value, key);
     return TRUE;
 }
 
@@ -137,8 +137,8 @@ static gboolean take_seconds(GKeyFile *file, const char *key, guint least, guint
     if (value == NULL)
         return TRUE;
     if (!g_ascii_string_to_unsigned(value, 10, least, most, &number, NULL))
-        return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "%s: %s: '%s' is no number of seconds from %u to %u", path, key,
-                         value, least, most);
+        return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "%s: %s: '%s' is not a number of seconds from %u to %u", path,
+                         key, value, least, most);
     *ret = (guint)number;
     return TRUE;
 }

@@ -59,7 +59,7 @@ static gboolean act(char **fields, const char *point, GError **error)
     } else if (strcmp(what, "error") == 0) {
         VmigErrorCode code = vmig_error_from_name(arg);
         return vmig_fail(error, code == VMIG_ERROR_LAST ? VMIG_ERROR_INJECTED : code, NULL,
-                         "the fault point %s was asked to fail", point);
+                         "the fault point %s was set to fail", point);
     }
     return TRUE;
 }

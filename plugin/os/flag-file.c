@@ -24,7 +24,7 @@ gboolean vmig_flag_set(const char *folder, const char *flag, GError **error)
     }
     if (errno == EEXIST && vmig_flag_is_set(folder, flag))
         return TRUE;
-    return vmig_fail_errno(error, errno, "cannot make %s", path);
+    return vmig_fail_errno(error, errno, "cannot create %s", path);
 }
 
 gboolean vmig_flag_is_set(const char *folder, const char *flag)

@@ -28,7 +28,7 @@ static const char *lex_digit(Lexer *lexer, char c)
         return "not JSON";
     lexer->code = lexer->code << 4 | (guint)g_ascii_xdigit_value(c);
     /* JsonParser would end the string there. */
-    return --lexer->digits == 0 && lexer->code == 0 ? "a zero in a string" : NULL;
+    return --lexer->digits == 0 && lexer->code == 0 ? "a zero byte in a string" : NULL;
 }
 
 /* JsonParser accepts more, such as octal escapes, which can make a string invalid UTF-8. */
@@ -76,7 +76,7 @@ static const char *lex_outside(Lexer *lexer, char c)
 {
     /* JsonParser reads the first value and ignores the rest. */
     if (lexer->complete && !g_ascii_isspace(c))
-        return "something behind its end";
+        return "data after its end";
     /* It would also accept a scalar before the object, read on, and leak one of the two. */
     if (lexer->depth == 0 && c != '{' && !g_ascii_isspace(c))
         return "not an object";
@@ -112,7 +112,7 @@ static const char *lex(const char *text, gsize length)
     for (gsize i = 0; i < length && wrong == NULL; i++)
         wrong = lexer.in_string ? lex_in_string(&lexer, text[i]) : lex_outside(&lexer, text[i]);
     if (wrong == NULL && (lexer.in_string || lexer.depth != 0))
-        return "cut off";
+        return "truncated";
     return wrong;
 }
 
@@ -121,18 +121,18 @@ JsonObject *vmig_json_parse(const char *text, gsize length, GError **error)
     const char *wrong = lex(text, length);
 
     if (wrong != NULL) {
-        vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "a line that is no message: %s", wrong);
+        vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "the line is not a message: %s", wrong);
         return NULL;
     }
     g_autoptr(JsonParser) parser = json_parser_new_immutable();
     g_autoptr(GError) parse_error = NULL;
     if (!json_parser_load_from_data(parser, text, (gssize)length, &parse_error)) {
-        vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "a line that is no message: not JSON");
+        vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "the line is not a message: not JSON");
         return NULL;
     }
     JsonNode *root = json_parser_get_root(parser);
     if (root == NULL || !JSON_NODE_HOLDS_OBJECT(root)) {
-        vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "a line that is no message: not an object");
+        vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "the line is not a message: not an object");
         return NULL;
     }
     return json_object_ref(json_node_get_object(root));

@@ -86,7 +86,7 @@ static VmigLineResult fill(VmigLines *lines, int wake_fd, gint64 until, GError *
     if (got < 0 && (errno == EINTR || errno == EAGAIN))
         return VMIG_LINE_GOT;
     if (got < 0 && errno != ECONNRESET) {
-        vmig_fail_errno(error, errno, "reading from the other side");
+        vmig_fail_errno(error, errno, "cannot read from the peer");
         return VMIG_LINE_FAILED;
     }
     if (got <= 0)
@@ -130,10 +130,10 @@ gboolean vmig_line_write(int fd, const char *line, gint64 until, GError **error)
         struct pollfd out = {.fd = fd, .events = POLLOUT};
         int ready = poll(&out, 1, wait_ms(until));
         if (ready == 0)
-            return vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "the other side does not read");
+            return vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "the peer does not read");
         gssize sent = ready < 0 ? -1 : write_some(fd, text + done, length - done);
         if (sent < 0 && errno != EINTR && errno != EAGAIN)
-            return vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "writing to the other side: %s", g_strerror(errno));
+            return vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "cannot write to the peer: %s", g_strerror(errno));
         done += (gsize)MAX(sent, 0);
     }
     return TRUE;

@@ -21,8 +21,8 @@ VmigPolicy *vmig_policy_load_from(const char *const *folders, const char *name, 
     if (name == NULL)
         name = "default";
     if (!is_name(name)) {
-        vmig_fail(error, VMIG_ERROR_USAGE, "A policy's name has small letters, digits and '-'.",
-                  "there can be no policy of that name");
+        vmig_fail(error, VMIG_ERROR_USAGE, "The name of a policy consists of small letters, digits and '-'.",
+                  "the name of the policy is invalid");
         return NULL;
     }
     g_autofree char *file = g_strconcat(name, ".conf", NULL);
@@ -38,7 +38,8 @@ VmigPolicy *vmig_policy_load_from(const char *const *folders, const char *name, 
     }
     if (strcmp(name, "default") == 0)
         return vmig_policy_default();
-    vmig_fail(error, VMIG_ERROR_USAGE, "See " ADMIN_DIR " and " VMIG_POLICY_DIR ".", "there is no policy '%s'", name);
+    vmig_fail(error, VMIG_ERROR_USAGE, "See " ADMIN_DIR " and " VMIG_POLICY_DIR ".", "the policy '%s' does not exist",
+              name);
     return NULL;
 }
 

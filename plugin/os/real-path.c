@@ -25,7 +25,7 @@ static gboolean fail_outside(const char *path, const char *real, GError **error)
     g_autofree char *leads = vmig_printable(real, strlen(real));
     g_autofree char *folder = g_path_get_dirname(leads);
     g_autofree char *hint =
-        g_strdup_printf("Add the folder %s to image-roots in /etc/vmig-snap/vmig-snap.conf.", folder);
+        g_strdup_printf("Add the directory %s to image-roots in /etc/vmig-snap/vmig-snap.conf.", folder);
 
     if (g_str_equal(path, real))
         return vmig_fail(error, VMIG_ERROR_OUTSIDE_ROOTS, hint, "'%s' is outside the image roots", shown);
@@ -39,7 +39,7 @@ char *vmig_real_path(const char *path, GPtrArray *roots, GError **error)
 
     if (real == NULL) {
         g_autofree char *shown = vmig_printable(path, strlen(path));
-        vmig_fail_errno(error, *path == '/' ? errno : EINVAL, "cannot look at '%s'", shown);
+        vmig_fail_errno(error, *path == '/' ? errno : EINVAL, "cannot stat '%s'", shown);
         return NULL;
     }
     /* If roots are nested, links count from the outermost one. */

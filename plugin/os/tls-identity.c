@@ -35,8 +35,8 @@ char *vmig_tls_identity(const char *tls_dir, GError **error)
     }
     if (certificate != NULL)
         gnutls_x509_crt_deinit(certificate);
-    vmig_fail(error, VMIG_ERROR_UNREACHABLE, "Put this host's certificate and key for clients into tls-dir.",
+    vmig_fail(error, VMIG_ERROR_UNREACHABLE, "Put this host's client certificate and key into tls-dir.",
               "cannot read the client certificate %s: %s", path,
-              failure != NULL ? failure->message : "it is no certificate with a name");
+              failure != NULL ? failure->message : "it is not a certificate with a name");
     return NULL;
 }

@@ -186,7 +186,7 @@ static gboolean hand_over(GSubprocessLauncher *launcher, const VmigToolLimits *l
     for (guint i = 0; i < count; i++) {
         int copy = fcntl(fds[i], F_DUPFD_CLOEXEC, VMIG_TOOL_FIRST_FD);
         if (copy < 0)
-            return vmig_fail_errno(error, errno, "cannot hand a descriptor to %s", tool);
+            return vmig_fail_errno(error, errno, "cannot pass a descriptor to %s", tool);
         g_subprocess_launcher_take_fd(launcher, copy, VMIG_TOOL_FIRST_FD + (int)i);
     }
     return TRUE;

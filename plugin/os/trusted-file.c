@@ -10,12 +10,13 @@
 static gboolean check_owner(const struct stat *st, const char *path, GError **error)
 {
     if (st->st_uid != 0 && st->st_uid != geteuid())
-        return vmig_fail(error, VMIG_ERROR_USAGE, "chown root it, and see what is in it", "%s is not root's", path);
+        return vmig_fail(error, VMIG_ERROR_USAGE, "Check its content, then give it to root (chown root).",
+                         "%s does not belong to root", path);
     if ((st->st_mode & 022) != 0)
         return vmig_fail(error, VMIG_ERROR_USAGE,
-                         S_ISDIR(st->st_mode) ? "chmod 0755 it, and see what is in it"
-                                              : "chmod 0644 it, and see what is in it",
-                         "others can write to %s", path);
+                         S_ISDIR(st->st_mode) ? "Check its content, then change its mode (chmod 0755)."
+                                              : "Check its content, then change its mode (chmod 0644).",
+                         "other users can write to %s", path);
     return TRUE;
 }
 
@@ -24,9 +25,9 @@ static gboolean check_file(int fd, const char *path, GError **error)
     struct stat st;
 
     if (fstat(fd, &st) != 0)
-        return vmig_fail_errno(error, errno, "looking at %s", path);
+        return vmig_fail_errno(error, errno, "cannot stat %s", path);
     if (!S_ISREG(st.st_mode) || st.st_size > VMIG_TRUSTED_MAX_SIZE)
-        return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "%s is no file of at most 64 KiB", path);
+        return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "%s must be a regular file of at most 64 KiB", path);
     return check_owner(&st, path, error);
 }
 
@@ -39,11 +40,11 @@ static char *read_text(int fd, const char *path, GError **error)
     while ((got = read(fd, text + length, VMIG_TRUSTED_MAX_SIZE - length)) > 0)
         length += (gsize)got;
     if (got < 0) {
-        vmig_fail_errno(error, errno, "reading %s", path);
+        vmig_fail_errno(error, errno, "cannot read %s", path);
         return NULL;
     }
     if (strlen(text) != length || !g_utf8_validate(text, -1, NULL)) {
-        vmig_fail(error, VMIG_ERROR_USAGE, NULL, "%s is no text", path);
+        vmig_fail(error, VMIG_ERROR_USAGE, NULL, "%s is not a text file", path);
         return NULL;
     }
     return g_steal_pointer(&text);
@@ -55,7 +56,7 @@ static int open_at(int folder, const char *name, int flags, const char *path, GE
     int fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | flags);
 
     if (fd < 0 && errno != ENOENT)
-        vmig_fail_errno(error, errno, "opening %s", path);
+        vmig_fail_errno(error, errno, "cannot open %s", path);
     return fd;
 }
 
@@ -85,7 +86,7 @@ char *vmig_trusted_read_in(const char *folder, const char *name, GError **error)
     if (fd < 0)
         return NULL;
     if (fstat(fd, &st) != 0)
-        vmig_fail_errno(error, errno, "looking at %s", folder);
+        vmig_fail_errno(error, errno, "cannot stat %s", folder);
     else if (check_owner(&st, folder, error))
         text = read_at(fd, name, path, error);
     close(fd);
@@ -97,8 +98,8 @@ gboolean vmig_trusted_program(const char *path, GError **error)
     struct stat st;
 
     if (stat(path, &st) != 0)
-        return vmig_fail_errno(error, errno, "looking at %s", path);
+        return vmig_fail_errno(error, errno, "cannot stat %s", path);
     if (!S_ISREG(st.st_mode))
-        return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "%s is no program", path);
+        return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "%s is not a program", path);
     return check_owner(&st, path, error);
 }

@@ -73,7 +73,7 @@ gboolean vmig_worker_ask_back(const char *run_dir, const char *uuid, int *pidfd,
                          "domain %s is held by %s, which is not a vmig-snap command", uuid, holder);
     }
     if (vmig_process_signal(found, SIGTERM) != 0 && errno != ESRCH) {
-        vmig_fail_errno(error, errno, "asking process %d to go back", *pid);
+        vmig_fail_errno(error, errno, "cannot ask process %d to roll back", *pid);
         close(found);
         return FALSE;
     }

@@ -69,7 +69,7 @@ static void ask_tool(VmigHostSetup *setup, const char *program, const char *opti
     if (result->status != 0)
         g_clear_pointer(&tool->version, g_free);
     if (tool->version == NULL)
-        vmig_fail(&tool->error, VMIG_ERROR_IMAGE_TOOL, NULL, "%s does not say its version", program);
+        vmig_fail(&tool->error, VMIG_ERROR_IMAGE_TOOL, NULL, "%s does not report its version", program);
 }
 
 /* --- folders --- */
@@ -289,17 +289,17 @@ gboolean vmig_host_setup_reload(const VmigHostSetup *setup, const char *run_dir,
     g_autofree char *mark = g_build_filename(run_dir, VMIG_HOOK_RELOADED, NULL);
 
     if (setup->daemon == NULL || !is_process(setup->daemon_pid, setup->daemon))
-        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "libvirt's daemon is not the process that it was");
+        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "libvirt's daemon was replaced by another process");
     if (kill(setup->daemon_pid, SIGHUP) != 0)
-        return vmig_fail_errno(error, errno, "telling %s (process %d) to reload", setup->daemon, setup->daemon_pid);
+        return vmig_fail_errno(error, errno, "cannot send SIGHUP to %s (process %d)", setup->daemon, setup->daemon_pid);
     if (g_mkdir_with_parents(run_dir, 0711) != 0)
-        return vmig_fail_errno(error, errno, "making %s", run_dir);
+        return vmig_fail_errno(error, errno, "cannot create %s", run_dir);
     int fd = open(mark, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     gboolean ok = fd >= 0 && futimens(fd, NULL) == 0;
     int errnum = errno;
     if (fd >= 0)
         close(fd);
-    return ok || vmig_fail_errno(error, errnum, "writing %s", mark);
+    return ok || vmig_fail_errno(error, errnum, "cannot write %s", mark);
 }
 
 char *vmig_machine_id(void)

@@ -23,7 +23,7 @@ gboolean vmig_libvirt_hold(VmigHypervisor *hv, const char *uuid, const char *tar
     int rc = virDomainBlockCopy(domain, target, disk_xml, params, (unsigned)n,
                                 VIR_DOMAIN_BLOCK_COPY_SHALLOW | VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB);
     virTypedParamsFree(params, n);
-    return rc == 0 || vmig_libvirt_fail(self, error, "cannot hold disk %s with a hold", target);
+    return rc == 0 || vmig_libvirt_fail(self, error, "cannot start a hold on disk %s", target);
 }
 
 /* Looked up by UUID once per connection: PIVOT polls each disk while the guest is suspended. If the domain is gone
@@ -71,7 +71,7 @@ static gboolean ask_job(VmigLibvirt *self, const char *uuid, const VmigDomainDis
     }
     int rc = virDomainGetBlockJobInfo(domain, target, &info, VIR_DOMAIN_BLOCK_JOB_INFO_BANDWIDTH_BYTES);
     if (rc < 0)
-        return vmig_libvirt_fail(self, error, "cannot ask for the block job of disk %s", target);
+        return vmig_libvirt_fail(self, error, "cannot query the block job of disk %s", target);
     if (rc > 0) {
         ret->done = info.cur;
         ret->total = info.end;

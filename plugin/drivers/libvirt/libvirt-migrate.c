@@ -100,7 +100,8 @@ gboolean vmig_libvirt_migrate_begin(VmigHypervisor *hv, const char *uuid, const 
 {
     VmigLibvirt *self = (VmigLibvirt *)hv;
 
-    g_return_val_if_fail(self->migration == NULL, vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "two migrations"));
+    g_return_val_if_fail(self->migration == NULL,
+                         vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "a migration is already in progress"));
     virDomainPtr domain = vmig_libvirt_domain(self, uuid, error);
     if (domain == NULL)
         return FALSE;
@@ -171,7 +172,7 @@ gboolean vmig_libvirt_migrate_poll(VmigHypervisor *hv, VmigMigrateStatus *ret, G
 
     memset(ret, 0, sizeof *ret);
     if (m == NULL)
-        return vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "no migration to ask for");
+        return vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "there is no migration to query");
     ret->running = !is_done(m);
     /* While the CPUs are stopped, the source's QEMU replies slowly, and waiting for it would add downtime. */
     if (!ret->running || vmig_libvirt_stopped_for(hv) > 0)
@@ -264,7 +265,7 @@ gboolean vmig_libvirt_domain_job(VmigHypervisor *hv, const char *uuid, VmigDomai
     if (domain == NULL)
         return FALSE;
     if (virDomainGetJobStats(domain, &type, &params, &n, 0) != 0)
-        return vmig_libvirt_fail(self, error, "cannot ask for the domain's job");
+        return vmig_libvirt_fail(self, error, "cannot query the domain's job");
     virTypedParamsGetInt(params, n, VIR_DOMAIN_JOB_OPERATION, &operation);
     virTypedParamsFree(params, n);
     if (type == VIR_DOMAIN_JOB_NONE)
@@ -285,8 +286,8 @@ gboolean vmig_libvirt_abort_job(VmigHypervisor *hv, const char *uuid, GError **e
         return TRUE;
     if (job == VMIG_DOMAIN_JOB_OTHER)
         return vmig_fail(error, VMIG_ERROR_INTERFERENCE,
-                         "Wait until that job has ended (virsh domjobinfo), then vmig-snap resume.",
-                         "%s: cannot end the guest's migration: another job of libvirt's runs on the guest", hv->host);
+                         "Wait until that job has ended (virsh domjobinfo), then run vmig-snap resume.",
+                         "%s: cannot end the guest's migration: another libvirt job runs on the guest", hv->host);
     g_autoptr(virDomain) domain = vmig_libvirt_domain(self, uuid, error);
     if (domain == NULL)
         return FALSE;

@@ -55,7 +55,7 @@ static gboolean tell_volume(const Walk *walk, xmlNode *source, GError **error)
     if (ok)
         tell(walk, (const xmlChar *)path);
     else
-        fail(error, "where a volume is that a definition names");
+        fail(error, "the path of a volume that a definition names");
     if (!ok)
         g_prefix_error(error, "%s, volume '%s' of pool '%s': ", walk->who, name, pool_name);
     free(path);

@@ -64,14 +64,14 @@ virConnectPtr vmig_libvirt_open(const char *uri, GError **error)
         continue;
     opening->given_up = !opening->done;
     virConnectPtr conn = opening->conn;
-    g_autofree char *why = g_strdup(opening->done ? opening->why : "it accepts the connection and does not answer");
+    g_autofree char *why = g_strdup(opening->done ? opening->why : "it accepts the connection but does not answer");
     g_mutex_unlock(&opening->lock);
     opening_unref(opening);
     /* 5 s x 3 detects a dead host, whatever TCP's timeouts are. Local sockets do not need keepalive. */
     if (conn != NULL)
         virConnectSetKeepAlive(conn, 5, 3);
     else
-        vmig_fail(error, VMIG_ERROR_UNREACHABLE, "Check that libvirt runs there and that the URI is right.",
+        vmig_fail(error, VMIG_ERROR_UNREACHABLE, "Check that libvirt runs there and that the URI is correct.",
                   "cannot connect to libvirt at %s: %s", uri, why);
     return conn;
 }

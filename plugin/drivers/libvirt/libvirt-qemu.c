@@ -82,9 +82,9 @@ gboolean vmig_libvirt_disk_file(VmigHypervisor *hv, const char *uuid, const char
         return vmig_fail(error, VMIG_ERROR_UNKNOWN_DISK, NULL, "%s: the running domain has no disk %s", hv->host,
                          target);
     if (virDomainQemuMonitorCommand(domain, "{\"execute\":\"query-block\"}", &reply, 0) != 0)
-        return vmig_libvirt_fail(self, error, "cannot ask QEMU for its block devices");
+        return vmig_libvirt_fail(self, error, "cannot query QEMU's block devices");
     *ret = find_file(reply, alias);
     free(reply);
     return *ret != NULL || vmig_fail(error, VMIG_ERROR_HYPERVISOR, NULL,
-                                     "%s: QEMU does not say which file disk %s is on", hv->host, target);
+                                     "%s: QEMU does not report which file disk %s is on", hv->host, target);
 }

@@ -21,7 +21,7 @@ static VmigSnapshot *read_snapshot(VmigLibvirt *self, virDomainSnapshotPtr snaps
         return NULL;
     int current = virDomainSnapshotIsCurrent(snapshot, 0);
     if (current < 0) {
-        vmig_libvirt_fail(self, error, "cannot ask which snapshot is current");
+        vmig_libvirt_fail(self, error, "cannot query which snapshot is current");
         return NULL;
     }
     result->current = current == 1;
@@ -99,7 +99,7 @@ gboolean vmig_libvirt_overlay(VmigHypervisor *hv, const char *uuid, const char *
         virDomainSnapshotCreateXML(domain, xml,
                                    VIR_DOMAIN_SNAPSHOT_CREATE_DISK_ONLY | VIR_DOMAIN_SNAPSHOT_CREATE_ATOMIC |
                                        VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA);
-    return snapshot != NULL || vmig_libvirt_fail(self, error, "cannot put the overlays over the disks");
+    return snapshot != NULL || vmig_libvirt_fail(self, error, "cannot create the overlays of the disks");
 }
 
 /* The conversion to QEMU's command line does everything that a start does before its first side effect
@@ -119,7 +119,7 @@ gboolean vmig_libvirt_would_start(VmigHypervisor *hv, const char *domain_xml, GE
     virErrorPtr last = virGetLastError();
     if (last == NULL || last->domain == VIR_FROM_RPC || last->domain == VIR_FROM_REMOTE ||
         last->code == VIR_ERR_NO_MEMORY || last->code == VIR_ERR_ACCESS_DENIED)
-        return vmig_libvirt_fail(self, error, "cannot ask whether a snapshot's machine would start");
+        return vmig_libvirt_fail(self, error, "cannot query whether a snapshot's machine would start");
     vmig_fail(error, VMIG_ERROR_NO_EMULATOR, NULL, "%s", last->message);
     virResetLastError();
     return FALSE;

@@ -34,7 +34,7 @@ gboolean vmig_libvirt_init(GError **error)
         }
         g_once_init_leave(&once, ok);
     }
-    return once == 2 || vmig_fail(error, VMIG_ERROR_HYPERVISOR, NULL, "libvirt's client library does not start");
+    return once == 2 || vmig_fail(error, VMIG_ERROR_HYPERVISOR, NULL, "cannot initialize libvirt's client library");
 }
 
 static VmigErrorCode code_for(int libvirt_code, gboolean alive)
@@ -211,7 +211,7 @@ static VmigDomainInfo *read_info(VmigLibvirt *self, virDomainPtr domain, GError 
     int state = 0, reason = 0, autostart = 0;
 
     if (virDomainGetUUIDString(domain, uuid) != 0 || virDomainGetState(domain, &state, &reason, 0) != 0) {
-        vmig_libvirt_fail(self, error, "cannot ask for the domain's state");
+        vmig_libvirt_fail(self, error, "cannot query the domain's state");
         return NULL;
     }
     info->name = g_strdup(virDomainGetName(domain));
@@ -273,7 +273,7 @@ static gboolean libvirt_run(VmigHypervisor *hv, const char *uuid, VmigRun *ret, 
     }
     /* The domain may also have vanished between the two calls. */
     if (domain != NULL)
-        vmig_libvirt_fail(self, &why, "cannot ask for the domain's state");
+        vmig_libvirt_fail(self, &why, "cannot query the domain's state");
     if (g_error_matches(why, VMIG_ERROR, VMIG_ERROR_NO_DOMAIN))
         return TRUE;
     g_propagate_error(error, g_steal_pointer(&why));
@@ -309,7 +309,7 @@ static char *host_uuid(const char *capabilities, GError **error)
         return NULL;
     char *uuid = vmig_xml_child_text(vmig_xml_child(xmlDocGetRootElement(xml->doc), "host"), "uuid");
     if (uuid == NULL)
-        vmig_fail(error, VMIG_ERROR_XML, NULL, "the host's capabilities have no UUID");
+        vmig_fail(error, VMIG_ERROR_XML, NULL, "the host's capabilities do not contain a UUID");
     return uuid;
 }
 
@@ -328,7 +328,7 @@ static gboolean libvirt_host_info(VmigHypervisor *hv, VmigHypervisorInfo **ret, 
         virConnectGetVersion(conn, &qemu_version) != 0) {
         free(hostname);
         free(capabilities);
-        return vmig_libvirt_fail(self, error, "cannot ask what host this is");
+        return vmig_libvirt_fail(self, error, "cannot query the capabilities of the host");
     }
     info->hostname = g_strdup(hostname);
     info->uuid = host_uuid(capabilities, error);
@@ -361,7 +361,7 @@ static gboolean libvirt_can_run(VmigHypervisor *hv, const char *domain_xml, GErr
     gboolean lacks = last != NULL && (last->code == VIR_ERR_INVALID_ARG || last->code == VIR_ERR_CONFIG_UNSUPPORTED ||
                                       last->code == VIR_ERR_NO_SUPPORT || last->code == VIR_ERR_INTERNAL_ERROR);
     if (!lacks)
-        return vmig_libvirt_fail(self, error, "cannot ask for its domain capabilities");
+        return vmig_libvirt_fail(self, error, "cannot query the domain capabilities");
     vmig_fail(error, VMIG_ERROR_NO_EMULATOR, "Install the same or a newer QEMU there.",
               "%s: cannot run the guest (emulator %s, machine %s, type %s): %s", hv->host, domain->emulator,
               domain->machine, domain->type, last->message);
@@ -399,7 +399,8 @@ static gboolean libvirt_destroy(VmigHypervisor *hv, const char *uuid, int id, GE
     unsigned now = virDomainGetID(domain);
     if (now != (unsigned)-1 && (int)now != id)
         return vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL,
-                         "%s: cannot end the guest's QEMU: another one was started under its UUID meanwhile", hv->host);
+                         "%s: cannot end the guest's QEMU: another one was started with the same UUID meanwhile",
+                         hv->host);
     return virDomainDestroy(domain) == 0 || vmig_libvirt_fail(self, error, "cannot end the guest's QEMU");
 }
 
@@ -414,7 +415,7 @@ static gboolean libvirt_lacks_space(VmigHypervisor *hv, const char *uuid, gboole
         return FALSE;
     int n = virDomainGetDiskErrors(domain, errors, G_N_ELEMENTS(errors), 0);
     if (n < 0)
-        return vmig_libvirt_fail(self, error, "cannot ask for the disks' errors");
+        return vmig_libvirt_fail(self, error, "cannot query the errors of the disks");
     *ret = n > 0;
     for (int i = 0; i < n; i++) {
         *ret = *ret && errors[i].error == VIR_DOMAIN_DISK_ERROR_NO_SPACE;
@@ -455,7 +456,7 @@ static gboolean libvirt_update_disk(VmigHypervisor *hv, const char *uuid, const 
     unsigned flags = config ? VIR_DOMAIN_DEVICE_MODIFY_CONFIG : VIR_DOMAIN_DEVICE_MODIFY_LIVE;
     if (virDomainUpdateDeviceFlags(domain, disk_xml, flags) == 0)
         return TRUE;
-    return vmig_libvirt_fail(self, error, "cannot change a disk's snapshot setting");
+    return vmig_libvirt_fail(self, error, "cannot change the snapshot setting of a disk");
 }
 
 static unsigned impact_of(virDomainPtr domain)

@@ -197,9 +197,9 @@ static const char *ask_monitor(const char *path, gboolean *running)
     VmigReader reader = vmig_reader(status);
     VmigReader told = vmig_reader(vmig_reader_object(&reader, "return"));
     if (!vmig_reader_end(&reader, NULL, "query-status"))
-        return "it does not say whether its CPUs run";
+        return "it does not report whether its CPUs run";
     *running = vmig_reader_flag(&told, "running");
-    return vmig_reader_end(&told, NULL, "query-status") ? NULL : "it does not say whether its CPUs run";
+    return vmig_reader_end(&told, NULL, "query-status") ? NULL : "it does not report whether its CPUs run";
 }
 
 /* --- both --- */
@@ -217,7 +217,7 @@ static gboolean look(const char *run_dir, const char *name, const char *uuid, GP
         return unclear(ret, "it does not have all disks of the job open");
     g_autofree char *monitor = find_monitor(run_dir, name, uuid, pid);
     if (monitor == NULL)
-        return unclear(ret, "libvirt's state file does not say where its monitor is");
+        return unclear(ret, "libvirt's state file does not name its monitor");
     const char *why = ask_monitor(monitor, &running);
     if (why != NULL)
         return unclear(ret, why);
@@ -232,13 +232,13 @@ static gboolean find(const char *run_dir, const char *name, const char *uuid, GP
     *fd = -1;
     *ret = (VmigOrphan){.kind = VMIG_ORPHAN_NONE};
     if (strchr(name, '/') != NULL)
-        return vmig_fail(error, VMIG_ERROR_BAD_PATH, NULL, "a domain's name has no \"/\"");
+        return vmig_fail(error, VMIG_ERROR_BAD_PATH, NULL, "the name of a domain must not contain \"/\"");
     gint64 pid = read_pid(run_dir, name);
     if (pid == 0)
         return TRUE;
     *fd = pidfd_open((pid_t)pid, 0);
     if (*fd < 0)
-        return errno == ESRCH || vmig_fail_errno(error, errno, "cannot look at process %" G_GINT64_FORMAT, pid);
+        return errno == ESRCH || vmig_fail_errno(error, errno, "cannot query process %" G_GINT64_FORMAT, pid);
     return look(run_dir, name, uuid, disks, pid, ret);
 }
 

@@ -123,7 +123,7 @@ char *vmig_qemu_access_denied(const char *conf_path, const char *path)
     if (answer == ALL_WELL || answer == NOT_KNOWN || (guint)answer >= parts->len)
         return NULL;
     g_autofree char *folder = g_path_get_dirname(parts->pdata[answer]);
-    return g_strdup_printf("QEMU's user there (uid %u) cannot enter the folder %s", (guint)q.uid, folder);
+    return g_strdup_printf("QEMU's user (uid %u) has no access to the directory %s there", (guint)q.uid, folder);
 }
 
 static gboolean takes_no_writes(int fd)

@@ -100,12 +100,12 @@ static int set_acl(int fd, uid_t uid)
 gboolean vmig_qemu_user_admit(int folder_fd, uid_t uid, gid_t gid, GError **error)
 {
     if (fchmod(folder_fd, 01711) != 0)
-        return vmig_fail_errno(error, errno, "setting the mode of a folder for sockets");
+        return vmig_fail_errno(error, errno, "cannot set the mode of a directory for sockets");
     if (uid == geteuid() || uid == 0 || set_acl(folder_fd, uid) == 0)
         return TRUE;
     if (errno != EOPNOTSUPP)
-        return vmig_fail_errno(error, errno, "giving user %u access to a folder for sockets", (guint)uid);
+        return vmig_fail_errno(error, errno, "cannot give user %u access to a directory for sockets", (guint)uid);
     if (fchown(folder_fd, (uid_t)-1, gid) != 0 || fchmod(folder_fd, 01731) != 0)
-        return vmig_fail_errno(error, errno, "giving group %u access to a folder for sockets", (guint)gid);
+        return vmig_fail_errno(error, errno, "cannot give group %u access to a directory for sockets", (guint)gid);
     return TRUE;
 }
