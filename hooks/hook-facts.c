@@ -29,7 +29,7 @@ static gboolean load(GKeyFile *file, const char *config, GError **error)
     if (stat(config, &st) != 0)
         return TRUE;
     if ((st.st_uid != 0 && st.st_uid != geteuid()) || (st.st_mode & 022) != 0 || !S_ISREG(st.st_mode))
-        return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "%s is not root's alone", config);
+        return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "%s does not belong to root alone", config);
     if (g_key_file_load_from_file(file, config, G_KEY_FILE_NONE, error))
         return TRUE;
     vmig_error_adopt(error, VMIG_ERROR_USAGE);
@@ -186,7 +186,7 @@ static gboolean look_for_left(VmigHookSight *sight, VmigJournal *journal, const 
     }
     /* The journal is not fully verified here. If only the row knows of the unfinished job, the index has lost it. */
     if (!vmig_state_is_final(vmig_job_state(job)) && g_strcmp0(job->uuid, uuid) == 0)
-        return vmig_fail(error, VMIG_ERROR_JOURNAL, NULL, "its index does not have the unfinished job %s", job->id);
+        return vmig_fail(error, VMIG_ERROR_JOURNAL, NULL, "its index does not contain the unfinished job %s", job->id);
     if (strcmp(role, VMIG_ROLE_SOURCE) == 0 && vmig_job_token_is_dest(job) && !job->source_clean &&
         g_strcmp0(job->uuid, uuid) == 0) {
         sight->facts.known = VMIG_HOOK_LEFT;
@@ -284,49 +284,49 @@ char *vmig_hook_words(const VmigHookSight *sight, VmigHookVerdict verdict, const
 
     switch (verdict) {
     case VMIG_HOOK_VETO_TWIN:
-        return g_strdup_printf("'%s' belongs to %s since job %s, and what is here is out of date: start it there; "
-                               "`vmig-snap resume %s` removes what is left here.",
+        return g_strdup_printf("'%s' moved to %s in job %s, and its disks on this host are out of date: start it "
+                               "there; `vmig-snap resume %s` removes the job's files here.",
                                guest, peer, id, id);
     case VMIG_HOOK_VETO_NOT_YET:
-        return g_strdup_printf("'%s' belongs to %s until job %s has moved it here: start it there, or run "
-                               "`vmig-snap resume %s`.",
-                               guest, peer, id, id);
+        return g_strdup_printf(
+            "'%s' belongs to %s until job %s has moved it to this host: start it there, or run `vmig-snap resume %s`.",
+            guest, peer, id, id);
     case VMIG_HOOK_VETO_UNDECIDED:
-        return g_strdup_printf("job %s broke off where only `vmig-snap resume %s` can tell what '%s' may start from, "
-                               "and on which host: run that first.",
+        return g_strdup_printf("job %s was interrupted, and only `vmig-snap resume %s` can determine from which disks "
+                               "and on which host '%s' may start: run that first.",
                                id, id, guest);
     case VMIG_HOOK_VETO_REPAIR:
-        return g_strdup_printf("the disks of '%s' are being put together by job %s (%s): try again when `vmig-snap "
-                               "status %s` says that it is through; `vmig-snap resume %s` carries it on.",
-                               guest, id, sight->facts.busy ? holder : "nobody works on it now", id, id);
+        return g_strdup_printf("the disks of '%s' are being merged by job %s (%s): try again when `vmig-snap status "
+                               "%s` reports that this is done; `vmig-snap resume %s` continues it.",
+                               guest, id, sight->facts.busy ? holder : "no process works on it now", id, id);
     case VMIG_HOOK_VETO_BASE:
-        return g_strdup_printf("by this definition '%s' would start without its last writes, which job %s still has in "
-                               "temporary overlays: run `vmig-snap resume %s` (or cancel) first.",
+        return g_strdup_printf("from this definition '%s' would start without its last writes, which are still in "
+                               "temporary overlays of job %s: run `vmig-snap resume %s` (or cancel) first.",
                                guest, id, id);
     case VMIG_HOOK_VETO_OVERLAY:
-        return g_strdup_printf("this definition of '%s' names temporary overlays that job %s has committed already: "
+        return g_strdup_printf("this definition of '%s' names temporary overlays that job %s has already committed: "
                                "define its disks on their bases, or run `vmig-snap resume %s`.",
                                guest, id, id);
     case VMIG_HOOK_VETO_CHAIN:
-        return g_strdup_printf("this definition of '%s' does not name the disks that the unfinished job %s knows: run "
+        return g_strdup_printf("this definition of '%s' does not name the disks of the unfinished job %s: run "
                                "`vmig-snap resume %s` (or cancel) first.",
                                guest, id, id);
     case VMIG_HOOK_VETO_FILES:
-        return g_strdup_printf("'%s' would start on disks that belong to the unfinished job %s of another guest of "
+        return g_strdup_printf("'%s' would start on disks of the unfinished job %s, which belongs to another guest of "
                                "that name: run `vmig-snap resume %s` (or cancel) first.",
                                guest, id, id);
     case VMIG_HOOK_VETO_MIGRATION:
         return g_strdup_printf("'%s' has the unfinished job %s on this host: run `vmig-snap resume %s` (or cancel) "
-                               "before it is migrated here by other means.",
+                               "before it is migrated to this host by other means.",
                                guest, id, id);
     case VMIG_HOOK_VETO_UNREADABLE:
-        return g_strdup_printf("'%s' has the unfinished job %s, and its definition could not be read: run `vmig-snap "
-                               "resume %s` first.",
-                               guest, id, id);
+        return g_strdup_printf(
+            "'%s' has the unfinished job %s, and its definition cannot be read: run `vmig-snap resume %s` first.",
+            guest, id, id);
     case VMIG_HOOK_VETO_JOURNAL:
-        return g_strdup_printf("'%s' is marked as in the middle of a move, but the journal cannot be used (%s): run "
-                               "`vmig-snap doctor` first.",
-                               guest, sight->why != NULL ? sight->why->message : "?");
+        return g_strdup_printf(
+            "'%s' has the marker of a migration, but the journal cannot be used (%s): run `vmig-snap doctor` first.",
+            guest, sight->why != NULL ? sight->why->message : "?");
     case VMIG_HOOK_ALLOW:
     case VMIG_HOOK_VERDICT_LAST:
     default:

@@ -55,7 +55,7 @@ gboolean vmig_hook_mark_incoming(const VmigHookPaths *paths, const char *uuid, c
     g_autofree char *name = incoming_name(uuid);
     g_autofree char *text = g_strdup_printf("%s %" G_GINT64_FORMAT "\n", job, boot_time());
 
-    return write_small(paths, name, text) || vmig_fail_errno(error, errno, "writing %s/%s", paths->run_dir, name);
+    return write_small(paths, name, text) || vmig_fail_errno(error, errno, "cannot write %s/%s", paths->run_dir, name);
 }
 
 gboolean vmig_hook_take_incoming(const VmigHookPaths *paths, const char *uuid, const char *job)

@@ -28,7 +28,7 @@ static void give_up(int signum G_GNUC_UNUSED)
 
 static void give_up_with_veto(int signum G_GNUC_UNUSED)
 {
-    static const char text[] = "vmig-snap: the guest is in the middle of a move and the journal did not answer in "
+    static const char text[] = "vmig-snap: the guest has the marker of a migration, and the journal did not answer in "
                                "time: try again, or run `vmig-snap doctor`.\n";
 
     (void)!write(STDERR_FILENO, text, sizeof text - 1);
@@ -134,8 +134,8 @@ int main(int argc, char **argv)
     if (argc == 3 && strcmp(argv[1], "--resume") == 0)
         return watch(argv[2]);
     if (argc < 4) {
-        fputs("vmig-snap-hook is called by libvirt (NAME OPERATION SUB-OPERATION EXTRA, the definition on stdin)\n"
-              "and by systemd (--resume JOB), not by people.\n",
+        fputs("vmig-snap-hook is called by libvirt (NAME OPERATION SUB-OPERATION EXTRA, the definition on stdin)\nand "
+              "by systemd (--resume JOB). Users do not call it.\n",
               stderr);
         return 2;
     }
