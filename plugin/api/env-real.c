@@ -189,16 +189,16 @@ static gboolean fail_libvirt(VmigNode *node, gboolean through_ssh, const GError 
 
     if (g_strcmp0(state, "elsewhere") == 0)
         return vmig_fail(error, VMIG_ERROR_LIBVIRT_SOCKET,
-                         "Start the modular daemons' proxy there: systemctl enable --now virtproxyd.socket.",
-                         "%s: libvirt listens on virtqemud's own socket only, not on " VMIG_REMOTE_LIBVIRT_SOCKET,
+                         "Start the proxy of the modular daemons there: systemctl enable --now virtproxyd.socket.",
+                         "%s: libvirt listens only on virtqemud's own socket, not on " VMIG_REMOTE_LIBVIRT_SOCKET,
                          node->host);
     if (g_strcmp0(state, "answers") == 0)
         return vmig_fail(
             error, VMIG_ERROR_NO_FORWARDING,
-            "Allow it in sshd_config there (AllowStreamLocalForwarding yes, DisableForwarding no), and for "
-            "the key, if it is restricted in authorized_keys.",
-            "%s: libvirt answers there, but not through ssh: sshd does not forward unix sockets (%s)", node->host,
-            why->message);
+            "Allow it in sshd_config on that host (AllowStreamLocalForwarding yes, DisableForwarding no), and for the "
+            "key, if authorized_keys restricts it.",
+            "%s: libvirt answers, but cannot be reached through ssh: sshd does not forward unix sockets (%s)",
+            node->host, why->message);
     if (error != NULL)
         *error = g_error_copy(why);
     return FALSE;

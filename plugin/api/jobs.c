@@ -44,8 +44,8 @@ VmigJob *vmig_session_find_job(VmigJournal *journal, const char *job_or_domain, 
 static gboolean may_be_fenced(const VmigJob *job, gboolean here_is_dest, const char *host, GError **error)
 {
     if (!here_is_dest)
-        return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, "Run it on the destination.",
-                         "this host is the source of job %s: it cannot be fenced from itself", job->id);
+        return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, "Run the command on the destination.",
+                         "this host is the source of job %s: it cannot state that it is fenced itself", job->id);
     if (g_strcmp0(host, job->source_host) != 0)
         return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "the source of job %s is '%s', not '%s'", job->id,
                          job->source_host, host);
@@ -84,12 +84,12 @@ static gboolean leave_to_holder(VmigSession *self, const VmigJob *job, gboolean 
     if (holder == NULL)
         return TRUE;
     if (!cancel && job->next_try != NULL && ask_to_try(self, job))
-        vmig_fail(&why, VMIG_ERROR_LOCKED, "vmig-snap status shows how it goes on.",
-                  "job %s of '%s' is held by %s; it waited for its next try and tries now", job->id, job->domain,
+        vmig_fail(&why, VMIG_ERROR_LOCKED, "vmig-snap status shows its progress.",
+                  "job %s of '%s' is held by %s; it waited for its next try and retries now", job->id, job->domain,
                   holder);
     else
         vmig_fail(&why, VMIG_ERROR_LOCKED,
-                  cancel ? "Interrupt that process (Ctrl-C, SIGTERM), or wait." : "vmig-snap status shows it.",
+                  cancel ? "Interrupt that process (Ctrl-C, SIGTERM), or wait." : "vmig-snap status shows the job.",
                   "job %s of '%s' is held by %s", job->id, job->domain, holder);
     *ret = vmig_document_result("locked", job, why, NULL, 0);
     return TRUE;
@@ -149,13 +149,13 @@ gboolean vmig_session_is_interrupted(VmigSession *self)
 /* Waits until the process that was asked has exited, or the user interrupts the wait. */
 static gboolean wait_for_worker(VmigSession *self, const VmigJob *job, int pidfd, int pid, GError **error)
 {
-    g_autofree char *text = g_strdup_printf("process %d works at the job and was asked to go back", pid);
+    g_autofree char *text = g_strdup_printf("process %d works on the job and was asked to roll back", pid);
 
     vmig_session_emit(self, vmig_event_note(job, text));
     while (!vmig_worker_ended(pidfd, NAP_MS))
         if (vmig_session_is_interrupted(self))
-            return vmig_fail(error, VMIG_ERROR_LOCKED, "`vmig-snap status` shows how far it is.",
-                             "process %d still works at job %s; it was asked to go back", pid, job->id);
+            return vmig_fail(error, VMIG_ERROR_LOCKED, "`vmig-snap status` shows its progress.",
+                             "process %d still works on job %s; it was asked to roll back", pid, job->id);
     return TRUE;
 }
 

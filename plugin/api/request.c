@@ -17,12 +17,12 @@ static gboolean check_name(const char *what, const char *name, GError **error)
     g_autofree char *shown = name != NULL ? vmig_text_escape(name, -1) : NULL;
 
     if (name == NULL || *name == '\0')
-        return vmig_fail(error, VMIG_ERROR_BAD_NAME, NULL, "the %s's name is empty", what);
+        return vmig_fail(error, VMIG_ERROR_BAD_NAME, NULL, "the name of the %s is empty", what);
     gboolean plain = g_utf8_validate(name, -1, NULL);
     for (const char *c = name; plain && *c != '\0'; c++)
         plain = !g_ascii_iscntrl(*c);
     if (!plain)
-        return vmig_fail(error, VMIG_ERROR_BAD_NAME, NULL, "'%s' cannot be a %s's name", shown, what);
+        return vmig_fail(error, VMIG_ERROR_BAD_NAME, NULL, "'%s' is not the name of a %s", shown, what);
     return TRUE;
 }
 
@@ -38,13 +38,13 @@ gboolean vmig_request_check(const VmigRequest *request, GError **error)
         if (!check_name("disk", *disk, error))
             return FALSE;
     if (!is_one_of(request->merge, merges))
-        return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "--merge is 'commit', 'mirror' or 'auto', not '%s'",
+        return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "--merge must be 'commit', 'mirror' or 'auto', not '%s'",
                          request->merge);
     if (!is_one_of(request->transport, transports))
-        return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "--transport is 'ssh', 'tls' or 'tcp', not '%s'",
+        return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "--transport must be 'ssh', 'tls' or 'tcp', not '%s'",
                          request->transport);
     if (!is_one_of(request->source_images, keeps))
-        return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "--source-images is 'keep' or 'delete', not '%s'",
+        return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "--source-images must be 'keep' or 'delete', not '%s'",
                          request->source_images);
     return TRUE;
 }

@@ -414,7 +414,7 @@ JsonNode *vmig_session_drive(VmigSession *self, VmigEnv *env, VmigJournal *journ
     machine->set_aside = self->set_aside;
     machine->only_back = cancel;
     if (fenced)
-        vmig_journal_note(journal, job->id, "the operator says that the source is fenced", NULL);
+        vmig_journal_note(journal, job->id, "the operator states that the source is fenced", NULL);
     if (cancel)
         vmig_machine_cancel(machine);
     set_machine(self, machine);

@@ -150,9 +150,9 @@ static gboolean check_job(const VmigJob *job, GError **error)
     if (has_arrived(job))
         return TRUE;
     if (vmig_job_end(job) == VMIG_END_BACK)
-        return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, NULL, "job %s was rolled back: nothing of '%s' arrived",
-                         job->id, job->domain);
-    return vmig_fail(error, VMIG_ERROR_LOCKED, "vmig-snap status shows it; vmig-snap resume carries it on.",
+        return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, NULL, "job %s was rolled back: '%s' did not arrive", job->id,
+                         job->domain);
+    return vmig_fail(error, VMIG_ERROR_LOCKED, "vmig-snap status shows the job; vmig-snap resume continues it.",
                      "job %s of '%s' is not finished (state %s)", job->id, job->domain, job->state);
 }
 
@@ -173,7 +173,8 @@ static VmigJob *find_by_domain(VmigJournal *journal, const char *domain, GError 
     }
     if (heads != NULL) {
         g_autofree char *shown = vmig_text_escape(domain, -1);
-        vmig_fail(error, VMIG_ERROR_NO_JOB, "vmig-snap list --all", "no job of this host moved '%s'", shown);
+        vmig_fail(error, VMIG_ERROR_NO_JOB, "vmig-snap list --all shows the jobs.", "no job of this host moved '%s'",
+                  shown);
     }
     return NULL;
 }
@@ -187,7 +188,7 @@ static VmigJob *find_job(VmigJournal *journal, const char *domain, const char *i
     if (job == NULL || !check_job(job, error) || !vmig_journal_find_open(journal, job->uuid, &open, error))
         return NULL;
     if (open != NULL && g_strcmp0(open->id, job->id) != 0) {
-        vmig_fail(error, VMIG_ERROR_LOCKED, "vmig-snap status shows it.", "job %s has begun on '%s'", open->id,
+        vmig_fail(error, VMIG_ERROR_LOCKED, "vmig-snap status shows the job.", "job %s has started on '%s'", open->id,
                   open->domain);
         return NULL;
     }
@@ -236,7 +237,7 @@ static VmigEnv *open_env(VmigSession *self, const VmigJob *job, gboolean here_is
         return NULL;
     }
     /* The record may contain the source's hashes. */
-    g_autofree char *note = g_strdup_printf("the source cannot be reached: %s", why->message);
+    g_autofree char *note = g_strdup_printf("cannot reach the source: %s", why->message);
     vmig_session_note(self, job, note);
     return g_steal_pointer(&env);
 }

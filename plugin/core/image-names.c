@@ -122,7 +122,7 @@ static gboolean add_data_file(Image *image, GError **error)
     }
     /* Header extensions end with the first cluster. */
     return image->length < HEAD || at + 8 > cluster ||
-           vmig_fail(error, VMIG_ERROR_BAD_IMAGE, NULL, "the header has more extensions than are read");
+           vmig_fail(error, VMIG_ERROR_BAD_IMAGE, NULL, "the header has too many extensions");
 }
 
 /* qcow stores its backing file's name at the same place. */

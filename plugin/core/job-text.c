@@ -102,7 +102,7 @@ char *vmig_job_older_hint(const char *id)
 {
     const char *job = id != NULL && vmig_job_id_is_valid(id) ? id : "JOB";
 
-    return g_strdup_printf("Install the version of vmig-snap that began the job again, on both hosts. End the job with "
-                           "it: vmig-snap resume %s, or vmig-snap cancel %s. Then upgrade both hosts.",
+    return g_strdup_printf("Install on both hosts the version of vmig-snap that began the job. End the job with it: "
+                           "vmig-snap resume %s, or vmig-snap cancel %s. Then upgrade both hosts.",
                            job, job);
 }

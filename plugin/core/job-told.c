@@ -13,7 +13,8 @@ typedef struct {
 
 static gboolean refuse(const Check *c, const char *what, const char *of)
 {
-    return vmig_fail(c->error, VMIG_ERROR_STATE, "Both hosts have a record of the job: vmig-snap status shows them.",
+    return vmig_fail(c->error, VMIG_ERROR_STATE,
+                     "Both hosts have a record of the job: vmig-snap status shows it on each host.",
                      "cannot take the other host's record of job %s: it changes %s%s%s", c->job->id, what,
                      of != NULL ? " of " : "", of != NULL ? of : "");
 }
@@ -48,7 +49,7 @@ static gboolean check_file(const Check *c, const VmigFile *own, const VmigFile *
            same(c, own->dest, told->dest, "the path on the destination", own->dest) &&
            same(c, own->part, told->part, "the name of the copy", own->dest) &&
            same(c, own->format, told->format, "the format", own->source) &&
-           same(c, own->kept, told->kept, "what the copy begins with", own->dest) &&
+           same(c, own->kept, told->kept, "the kept image to begin with", own->dest) &&
            (!c->source || same_identity(c, own, told));
 }
 
@@ -107,7 +108,7 @@ gboolean vmig_job_check_told(const VmigJob *own, const VmigJob *told, gboolean s
         !same(&c, own->dest_uri, told->dest_uri, "the destination's address", NULL))
         return FALSE;
     if (source && own->options.keep_source && !told->options.keep_source)
-        return refuse(&c, "whether the source's images stay", NULL);
+        return refuse(&c, "whether the source's images are kept", NULL);
     if (own->disks->len != told->disks->len)
         return refuse(&c, "the disks", NULL);
     for (guint i = 0; i < own->disks->len; i++)

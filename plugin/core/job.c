@@ -229,12 +229,12 @@ static gboolean record_from_json(gpointer record, const FieldTable *table, JsonO
 static gboolean array_from_json(GPtrArray *array, const Field *f, JsonNode *node, GError **error)
 {
     if (!JSON_NODE_HOLDS_ARRAY(node))
-        return vmig_fail(error, VMIG_ERROR_JOURNAL, NULL, "the record's field '%s' is no list", f->name);
+        return vmig_fail(error, VMIG_ERROR_JOURNAL, NULL, "the record's field '%s' is not a list", f->name);
     JsonArray *list = json_node_get_array(node);
     for (guint i = 0; i < json_array_get_length(list); i++) {
         JsonNode *item = json_array_get_element(list, i);
         if (!JSON_NODE_HOLDS_OBJECT(item))
-            return vmig_fail(error, VMIG_ERROR_JOURNAL, NULL, "an element of the record's field '%s' is no object",
+            return vmig_fail(error, VMIG_ERROR_JOURNAL, NULL, "an element of the record's field '%s' is not an object",
                              f->name);
         gpointer element = record_new(f->table);
         g_ptr_array_add(array, element);
@@ -454,23 +454,23 @@ VmigJob *vmig_job_from_json(JsonObject *object, GError **error)
         return NULL;
     if (job->version > VMIG_JOB_VERSION) {
         vmig_fail(error, VMIG_ERROR_JOURNAL_NEWER, "Upgrade vmig-snap on this host.",
-                  "the record is of version %" G_GUINT64_FORMAT ", this vmig-snap knows up to %d", job->version,
-                  VMIG_JOB_VERSION);
+                  "the record has version %" G_GUINT64_FORMAT ", but this vmig-snap supports versions up to %d",
+                  job->version, VMIG_JOB_VERSION);
         return NULL;
     }
     /* Some states had other names in an older version. */
     gboolean strange_state =
         job->version == VMIG_JOB_VERSION ? vmig_job_state(job) == VMIG_STATE_LAST : job->state == NULL;
     if (job->version == 0 || job->id == NULL || job->uuid == NULL || job->token == NULL || strange_state) {
-        vmig_fail(error, VMIG_ERROR_JOURNAL, NULL, "the record is not that of a job");
+        vmig_fail(error, VMIG_ERROR_JOURNAL, NULL, "the record does not belong to a job");
         return NULL;
     }
     if (job->version < VMIG_JOB_VERSION &&
         (vmig_job_state(job) == VMIG_STATE_LAST || !vmig_state_is_final(vmig_job_state(job)))) {
         g_autofree char *hint = vmig_job_older_hint(job->id);
         vmig_fail(error, VMIG_ERROR_JOURNAL_OLDER, hint,
-                  "the record of the unfinished job is of version %" G_GUINT64_FORMAT
-                  ", this vmig-snap carries on only version %d",
+                  "the record of the unfinished job has version %" G_GUINT64_FORMAT
+                  ", but this vmig-snap continues only jobs of version %d",
                   job->version, VMIG_JOB_VERSION);
         return NULL;
     }

@@ -80,7 +80,7 @@ gboolean vmig_path_check(const char *path, GError **error)
     if (fault == NULL)
         return TRUE;
     g_autofree char *shown = vmig_text_escape(path, -1);
-    return vmig_fail(error, VMIG_ERROR_BAD_PATH, "Give a plain absolute path.", "the path '%s' %s", shown, fault);
+    return vmig_fail(error, VMIG_ERROR_BAD_PATH, "Use a plain absolute path.", "the path '%s' %s", shown, fault);
 }
 
 static Rule *find_rule(GPtrArray *rules, const char *from)
@@ -112,7 +112,7 @@ static gboolean fail_form(GError **error, const char *option, const char *form, 
 {
     g_autofree char *shown = vmig_text_escape(text, -1);
 
-    return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "%s takes %s, not '%s'", option, form, shown);
+    return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "%s needs %s, not '%s'", option, form, shown);
 }
 
 gboolean vmig_path_map_add_target(VmigPathMap *map, const char *text, GError **error)

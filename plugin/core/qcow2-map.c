@@ -66,7 +66,7 @@ static gboolean fetch(const VmigQcow2Map *map, const char *what, guint64 offset,
 {
     if (offset > map->file_size || length > map->file_size - offset)
         return vmig_fail(error, VMIG_ERROR_BAD_IMAGE, NULL,
-                         "qcow2: %s at %" G_GUINT64_FORMAT " lies outside the file (%" G_GUINT64_FORMAT " bytes)", what,
+                         "qcow2: %s at %" G_GUINT64_FORMAT " is outside the file (%" G_GUINT64_FORMAT " bytes)", what,
                          offset, map->file_size);
     return length == 0 || map->read(map->user, offset, buffer, length, error);
 }
@@ -76,7 +76,7 @@ static gboolean read_l1(VmigQcow2Map *map, const VmigQcow2Snapshot *snapshot, GE
     gsize bytes = (gsize)map->l1_size * sizeof(guint64);
 
     if (bytes > MAX_L1_BYTES)
-        return vmig_fail(error, VMIG_ERROR_BAD_IMAGE, NULL, "qcow2: an L1 table of %u entries", map->l1_size);
+        return vmig_fail(error, VMIG_ERROR_BAD_IMAGE, NULL, "qcow2: an L1 table has %u entries", map->l1_size);
     map->l1 = g_malloc0(bytes + 1);
     if (!fetch(map, "an L1 table", snapshot->l1_offset, map->l1, bytes, error))
         return FALSE;
@@ -95,7 +95,7 @@ VmigQcow2Map *vmig_qcow2_map_new(VmigReadFunc read, gpointer user, guint64 file_
     map->file_size = file_size;
     map->image = image;
     if (image->data_file || image->crypt_method != 0) {
-        vmig_fail(error, VMIG_ERROR_UNSUPPORTED, NULL, "qcow2: an image with a data file or encryption");
+        vmig_fail(error, VMIG_ERROR_UNSUPPORTED, NULL, "qcow2: the image has a data file or is encrypted");
         return NULL;
     }
     map->l1_size = snapshot->l1_size;
@@ -172,7 +172,7 @@ static gboolean read_plain(const VmigQcow2Map *map, Entry entry, guint64 at, gui
     }
     if (host % cluster_size(map) != 0)
         return vmig_fail(error, VMIG_ERROR_BAD_IMAGE, NULL,
-                         "qcow2: a cluster at %" G_GUINT64_FORMAT " is not where a cluster can be", host);
+                         "qcow2: a cluster at %" G_GUINT64_FORMAT " is not at a valid position", host);
     return read_host(map, host + at, buffer, length, error);
 }
 
@@ -221,7 +221,7 @@ gboolean vmig_qcow2_map_read_memory(VmigQcow2Map *map, guint64 offset, gpointer 
     guint8 *to = buffer;
 
     if (offset > map->memory_size || length > map->memory_size - offset)
-        return vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "the memory of a snapshot is not that long");
+        return vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "the memory of a snapshot is shorter than requested");
     while (length > 0) {
         guint64 cluster = offset >> map->image->cluster_bits, at = offset & (cluster_size(map) - 1);
         gsize part = (gsize)MIN(length, cluster_size(map) - at);

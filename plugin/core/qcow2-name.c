@@ -23,10 +23,10 @@ gboolean vmig_backing_name_is_plain(const char *name, GError **error)
         return vmig_fail(error, VMIG_ERROR_CHAIN, NULL, "the backing file's name is not UTF-8: '%s'", shown);
     for (const char *p = name; *p != '\0'; p = g_utf8_next_char(p))
         if (g_unichar_iscntrl(g_utf8_get_char(p)))
-            return vmig_fail(error, VMIG_ERROR_CHAIN, NULL, "the backing file's name has control characters: '%s'",
+            return vmig_fail(error, VMIG_ERROR_CHAIN, NULL, "the backing file's name contains control characters: '%s'",
                              shown);
     if (has_protocol(name))
-        return vmig_fail(error, VMIG_ERROR_CHAIN, NULL, "the backing file's name is no plain path: '%s'", shown);
+        return vmig_fail(error, VMIG_ERROR_CHAIN, NULL, "the backing file's name is not a plain path: '%s'", shown);
     return TRUE;
 }
 

@@ -123,7 +123,7 @@ static gboolean inside(const Reader *r, guint64 offset, guint64 length)
 static gboolean fetch(const Reader *r, const char *field, guint64 offset, gpointer buffer, gsize length, GError **error)
 {
     if (!inside(r, offset, length))
-        return bad(error, "%s at %" G_GUINT64_FORMAT " lies outside the file (%" G_GUINT64_FORMAT " bytes)", field,
+        return bad(error, "%s at %" G_GUINT64_FORMAT " is outside the file (%" G_GUINT64_FORMAT " bytes)", field,
                    offset, r->file_size);
     return length == 0 || r->read(r->user, offset, buffer, length, error);
 }
@@ -136,7 +136,7 @@ static char *fetch_string(const Reader *r, const char *field, guint64 offset, gs
     if (!fetch(r, field, offset, text, length, error))
         return NULL;
     if (memchr(text, 0, length) != NULL) {
-        bad(error, "%s has a NUL byte in it", field);
+        bad(error, "%s contains a NUL byte", field);
         return NULL;
     }
     return g_steal_pointer(&text);
@@ -150,7 +150,7 @@ static gboolean read_fixed(const Reader *r, Header *header, GError **error)
     if (!fetch(r, "header", 0, raw, sizeof raw, error))
         return FALSE;
     if (be32(raw) != MAGIC)
-        return bad(error, "magic is not that of a qcow2 image");
+        return bad(error, "the magic is not that of a qcow2 image");
     image->version = be32(raw + 4);
     if (image->version != 2 && image->version != 3)
         return bad(error, "version %u is neither 2 nor 3", image->version);
@@ -187,7 +187,7 @@ static gboolean read_v3(const Reader *r, Header *header, GError **error)
     header->refcount_order = be32(raw + 96);
     header->length = be32(raw + 100);
     if (header->length < HEADER_V3 || header->length > 1u << image->cluster_bits || header->length % 8 != 0)
-        return bad(error, "header_length %u is not possible", header->length);
+        return bad(error, "header_length %u is invalid", header->length);
     if (header->length >= HEADER_KNOWN && !fetch(r, "header", 0, raw, HEADER_KNOWN, error))
         return FALSE;
     header->compression = raw[104];
@@ -210,7 +210,7 @@ static gboolean check_features(const Reader *r, const Header *header, GError **e
     if (image->corrupt)
         return bad(error, "incompatible_features has the corrupt bit: QEMU found damage in the image");
     if (image->extended_l2 && image->cluster_bits < 14)
-        return bad(error, "cluster_bits %u is too few for extended L2 entries", image->cluster_bits);
+        return bad(error, "cluster_bits %u is too small for extended L2 entries", image->cluster_bits);
     if (((features & INCOMPAT_COMPRESSION) != 0) != (header->compression != 0) || header->compression > 1)
         return bad(error, "compression_type %u is unknown or contradicts incompatible_features", header->compression);
     if (header->refcount_order > 6)
@@ -239,7 +239,7 @@ static gboolean check_table(const Reader *r, const char *field, guint64 offset, 
         return bad(error, "%s is at %" G_GUINT64_FORMAT ", which is not the start of a cluster after the header", field,
                    offset);
     if (!inside(r, offset, bytes))
-        return bad(error, "%s at %" G_GUINT64_FORMAT " lies outside the file (%" G_GUINT64_FORMAT " bytes)", field,
+        return bad(error, "%s at %" G_GUINT64_FORMAT " is outside the file (%" G_GUINT64_FORMAT " bytes)", field,
                    offset, r->file_size);
     return TRUE;
 }
@@ -265,7 +265,7 @@ static gboolean keep_string(const Reader *r, const char *field, guint64 offset, 
                             GError **error)
 {
     if (*ret != NULL)
-        return bad(error, "%s is there twice", field);
+        return bad(error, "%s occurs twice", field);
     if (length == 0 || length > max)
         return bad(error, "%s is %u bytes long, not 1 to %u", field, length, max);
     *ret = fetch_string(r, field, offset, length, error);
@@ -277,7 +277,7 @@ static gboolean read_bitmaps(const Reader *r, guint64 offset, guint32 length, GE
     guint8 raw[24];
 
     if (r->image->has_bitmaps)
-        return bad(error, "bitmaps extension is there twice");
+        return bad(error, "bitmaps extension occurs twice");
     if (length != sizeof raw)
         return bad(error, "bitmaps extension is %u bytes long, not 24", length);
     if (!fetch(r, "bitmaps extension", offset, raw, sizeof raw, error))
@@ -319,7 +319,7 @@ static gboolean read_extensions(const Reader *r, const Header *header, GError **
             return TRUE;
         offset += sizeof raw;
         if (length > end - offset)
-            return bad(error, "header extension 0x%08x is %u bytes long and goes beyond its area", type, length);
+            return bad(error, "header extension 0x%08x is %u bytes long and exceeds its area", type, length);
         if (!read_extension(r, type, offset, length, error))
             return FALSE;
         offset += ((guint64)length + 7) & ~(guint64)7;
@@ -336,11 +336,11 @@ static gboolean read_backing(const Reader *r, const Header *header, GError **err
     if (header->backing_offset == 0)
         return TRUE;
     if (header->backing_offset < header->length || header->backing_offset > cluster)
-        return bad(error, "backing_file_offset %" G_GUINT64_FORMAT " is not in the first cluster behind the header",
+        return bad(error, "backing_file_offset %" G_GUINT64_FORMAT " is not in the first cluster after the header",
                    header->backing_offset);
-    return keep_string(r, "backing_file_size (the backing name)", header->backing_offset, header->backing_size,
-                       (guint32)MIN(MAX_BACKING_NAME, cluster - header->backing_offset), &r->image->backing_name,
-                       error);
+    return keep_string(r, "backing_file_size (the length of the backing file's name)", header->backing_offset,
+                       header->backing_size, (guint32)MIN(MAX_BACKING_NAME, cluster - header->backing_offset),
+                       &r->image->backing_name, error);
 }
 
 /* The variable part of an entry: extra data, id, name. */
@@ -457,7 +457,7 @@ static gboolean read_snapshots(const Reader *r, const Header *header, GError **e
             return bad(error, "snapshot table is larger than %" G_GUINT64_FORMAT " bytes", r->limits->max_table);
         if (!g_hash_table_add(ids, snapshot->id)) {
             g_autofree char *id = vmig_printable(snapshot->id, strlen(snapshot->id));
-            return bad(error, "snapshot %u: id '%s' is there twice", i, id);
+            return bad(error, "snapshot %u: id '%s' occurs twice", i, id);
         }
     }
     return TRUE;
@@ -490,7 +490,7 @@ gboolean vmig_qcow2_count_snapshots(VmigReadFunc read, gpointer user, guint64 fi
     if (!fetch(&r, "header", 0, raw, sizeof raw, error))
         return FALSE;
     if (be32(raw) != MAGIC || (be32(raw + 4) != 2 && be32(raw + 4) != 3))
-        return bad(error, "magic and version are not those of a qcow2 image");
+        return bad(error, "the magic and version are not those of a qcow2 image");
     *count = be32(raw + 60);
     return TRUE;
 }

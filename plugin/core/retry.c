@@ -82,7 +82,7 @@ static gboolean parse_number(Parser *p, const char *key, const char *text, doubl
                      g_ascii_isdigit(text[length - 1]) && (point == NULL || strchr(point + 1, '.') == NULL);
 
     if (!plain)
-        return fail_line(error, p, "%s: '%s' is no number", key, text);
+        return fail_line(error, p, "%s: '%s' is not a number", key, text);
     *ret = g_ascii_strtod(text, NULL);
     if (*ret < low || *ret > high)
         return fail_line(error, p, "%s: %s is not between %g and %g", key, text, low, high);
@@ -108,7 +108,7 @@ static gboolean parse_attempts(Parser *p, const char *text, guint *ret, GError *
         return TRUE;
     }
     if (strchr(text, '.') != NULL)
-        return fail_line(error, p, "attempts: '%s' is no whole number", text);
+        return fail_line(error, p, "attempts: '%s' is not a whole number", text);
     if (!parse_number(p, "attempts", text, 0, 1000000, &number, error))
         return FALSE;
     *ret = (guint)number;
@@ -144,7 +144,7 @@ static gboolean set_overall(Parser *p, const char *key, const char *value, GErro
     }
     if (strcmp(key, "command") == 0) {
         if (*value != '/')
-            return fail_line(error, p, "command: '%s' is no absolute path", value);
+            return fail_line(error, p, "command: '%s' is not an absolute path", value);
         g_free(p->policy->command);
         p->policy->command = g_strdup(value);
         return TRUE;
@@ -157,7 +157,7 @@ static gboolean set_group(Parser *p, const char *line, GError **error)
     gsize length = strlen(line);
 
     if (line[length - 1] != ']')
-        return fail_line(error, p, "'%s' is no group", line);
+        return fail_line(error, p, "'%s' is not a group", line);
     g_autofree char *name = g_strndup(line + 1, length - 2);
     p->group = -1;
     for (int i = 0; i < VMIG_RETRY_ROWS; i++)
@@ -168,7 +168,7 @@ static gboolean set_group(Parser *p, const char *line, GError **error)
     if (p->group < 0)
         return fail_line(error, p, "unknown group [%s]", name);
     if (!g_hash_table_add(p->seen, g_steal_pointer(&name)))
-        return fail_line(error, p, "the group is there twice");
+        return fail_line(error, p, "the group occurs twice");
     return TRUE;
 }
 
@@ -188,7 +188,7 @@ static gboolean parse_line(Parser *p, char *line, GError **error)
     if (p->group < 0)
         return fail_line(error, p, "the key '%s' is in no group", key);
     if (!g_hash_table_add(p->seen, g_strdup_printf("%d/%s", p->group, key)))
-        return fail_line(error, p, "the key '%s' is there twice", key);
+        return fail_line(error, p, "the key '%s' occurs twice", key);
     return p->group == VMIG_RETRY_ROWS ? set_overall(p, key, value, error) : set_rule(p, key, value, error);
 }
 
@@ -199,7 +199,7 @@ static gboolean parse_text(VmigPolicy *policy, const char *text, GError **error)
     g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
 
     if (!g_utf8_validate(text, -1, NULL))
-        return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "policy %s is no UTF-8 text", policy->name);
+        return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "policy %s is not UTF-8 text", policy->name);
     for (guint i = 0; lines[i] != NULL; i++) {
         parser.line = i + 1;
         if (!parse_line(&parser, lines[i], error))
@@ -285,8 +285,8 @@ VmigRetryDecision *vmig_retry_decide(const VmigPolicy *policy, const GError *err
 
     decision->row = vmig_retry_row(error);
     if (decision->row == VMIG_RETRY_NEVER)
-        return give_up(decision,
-                       g_strdup_printf("'%s' does not get better by trying again", vmig_error_name_of(error)));
+        return give_up(decision, g_strdup_printf("'%s' is not retried, because a retry would fail again",
+                                                 vmig_error_name_of(error)));
     const VmigRetryRule *rule = &policy->rules[decision->row];
     const char *name = row_names[decision->row];
     guint done = state->attempts[decision->row];
@@ -298,9 +298,9 @@ VmigRetryDecision *vmig_retry_decide(const VmigPolicy *policy, const GError *err
     gint64 since = state->failed ? now_us - state->first_failure_us : 0;
     /* A retry that would begin after the deadline is not made. */
     if (policy->deadline_us > 0 && since + delay >= policy->deadline_us)
-        return give_up(decision,
-                       g_strdup_printf("the deadline of %.0f s is over or too near for the next retry (policy %s)",
-                                       (double)policy->deadline_us / G_USEC_PER_SEC, policy->name));
+        return give_up(
+            decision, g_strdup_printf("the deadline of %.0f s has passed or is too near for the next retry (policy %s)",
+                                      (double)policy->deadline_us / G_USEC_PER_SEC, policy->name));
     decision->attempt = done == G_MAXUINT ? done : done + 1;
     decision->at_us = now_us + delay;
     g_autofree char *of = rule->attempts == G_MAXUINT ? g_strdup("") : g_strdup_printf(" of %u", rule->attempts);

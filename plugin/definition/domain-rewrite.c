@@ -11,8 +11,8 @@ static gboolean uuid_is_the_jobs(const char *uuid, const VmigJob *job, const cha
     if (uuid != NULL && job->uuid != NULL && g_ascii_strcasecmp(uuid, job->uuid) == 0)
         return TRUE;
     g_autofree char *shown = vmig_text_escape(uuid, -1);
-    return vmig_fail(error, VMIG_ERROR_XML, NULL, "%s is of another domain: UUID '%s' instead of '%s'", what, shown,
-                     job->uuid != NULL ? job->uuid : "");
+    return vmig_fail(error, VMIG_ERROR_XML, NULL, "%s belongs to another domain: UUID '%s' instead of '%s'", what,
+                     shown, job->uuid != NULL ? job->uuid : "");
 }
 
 /* Whether the disk has all values for the rewrite, and XML can represent them. */
@@ -123,7 +123,7 @@ static gboolean rewrite_job_disk(VmigDomainXml *xml, const VmigDisk *disk, const
     if (found == NULL || found->source == NULL || strcmp(found->device, "disk") != 0)
         return vmig_fail(error, VMIG_ERROR_XML, NULL, "the domain's XML has no disk '%s' in a file", disk->target);
     if (!disk_is_complete(disk, vmig_job_merges_by_mirror(job)))
-        return vmig_fail(error, VMIG_ERROR_XML, NULL, "a path of disk '%s' is missing or cannot stand in XML",
+        return vmig_fail(error, VMIG_ERROR_XML, NULL, "a path of disk '%s' is missing or not allowed in XML",
                          disk->target);
     rewrite_disk(vmig_disk_node_find(root, disk->target), disk, vmig_job_merges_by_mirror(job), live);
     return TRUE;
@@ -197,7 +197,7 @@ char *vmig_snapshot_xml_for_destination(const char *text, const VmigJob *job, GE
         return NULL;
     xmlNode *root = xmlDocGetRootElement(xml->doc);
     if (!vmig_xml_is(root, "domainsnapshot")) {
-        vmig_fail(error, VMIG_ERROR_XML, NULL, "the XML is not that of a snapshot");
+        vmig_fail(error, VMIG_ERROR_XML, NULL, "the XML does not describe a snapshot");
         return NULL;
     }
     if (!vmig_xml_once(root, once, error) || !move_disks(vmig_xml_child(root, "disks"), moved, &changed, error))

@@ -72,7 +72,7 @@ static gboolean read_memory(const xmlNode *domain, guint64 *bytes, GError **erro
     guint64 factor = g_ascii_strcasecmp(rest, "B") == 0 ? 1000 : 1024;
     for (const char *p = units; good && power != NULL && p <= power; p++)
         good = g_uint64_checked_mul(bytes, *bytes, factor);
-    return good || vmig_fail(error, VMIG_ERROR_XML, NULL, "the domain's XML has a <memory> that is no size");
+    return good || vmig_fail(error, VMIG_ERROR_XML, NULL, "the domain's XML has an invalid <memory>");
 }
 
 static gboolean read_machine(const xmlNode *domain, VmigDomainFacts *facts, GError **error)
@@ -88,7 +88,7 @@ static gboolean read_machine(const xmlNode *domain, VmigDomainFacts *facts, GErr
     if (facts->name == NULL || facts->uuid == NULL)
         return vmig_fail(error, VMIG_ERROR_XML, NULL, "the domain's XML has no name or no UUID");
     if (vcpus != NULL && !g_ascii_string_to_unsigned(g_strstrip(vcpus), 10, 1, G_MAXUINT32, &facts->vcpus, NULL))
-        return vmig_fail(error, VMIG_ERROR_XML, NULL, "the domain's XML has a <vcpu> that is no number");
+        return vmig_fail(error, VMIG_ERROR_XML, NULL, "the domain's XML has an invalid <vcpu>");
     return read_memory(domain, &facts->memory, error);
 }
 
@@ -286,7 +286,7 @@ VmigDomainXml *vmig_domain_xml_parse(const char *text, GError **error)
     facts_init(&xml->facts);
     const xmlNode *domain = xmlDocGetRootElement(parsed->doc);
     if (!vmig_xml_is(domain, "domain")) {
-        vmig_fail(error, VMIG_ERROR_XML, NULL, "the XML is not that of a domain");
+        vmig_fail(error, VMIG_ERROR_XML, NULL, "the XML does not describe a domain");
         return NULL;
     }
     const xmlNode *devices = vmig_xml_child(domain, "devices");

@@ -43,7 +43,7 @@ static gboolean overlays_are_possible(const VmigJob *job, const VmigDomainXml *x
         if (vmig_domain_xml_disk(xml, disk->target) == NULL)
             return vmig_fail(error, VMIG_ERROR_XML, NULL, "the domain's XML has no disk '%s'", disk->target);
         if (!vmig_xml_text_is_valid(disk->overlay))
-            return vmig_fail(error, VMIG_ERROR_XML, NULL, "disk '%s' has no overlay that can stand in XML",
+            return vmig_fail(error, VMIG_ERROR_XML, NULL, "disk '%s' has no overlay whose path is allowed in XML",
                              disk->target);
     }
     return TRUE;

@@ -20,7 +20,7 @@ static xmlNode *find_devices(VmigXml *xml, GError **error)
     xmlNode *root = xmlDocGetRootElement(xml->doc);
 
     if (!vmig_xml_is(root, "domain")) {
-        vmig_fail(error, VMIG_ERROR_XML, NULL, "the XML is not that of a domain");
+        vmig_fail(error, VMIG_ERROR_XML, NULL, "the XML does not describe a domain");
         return NULL;
     }
     if (!vmig_xml_once(root, once, error))
@@ -100,7 +100,7 @@ static gboolean set_images(xmlNode *disk, GHashTable *twins, GError **error)
         if (path == NULL)
             return TRUE;
         if (twin == NULL)
-            return vmig_fail(error, VMIG_ERROR_XML, NULL, "there is no image for '%s' in the rehearsal", path);
+            return vmig_fail(error, VMIG_ERROR_XML, NULL, "the rehearsal has no image for '%s'", path);
         vmig_xml_set(source, "file", twin);
         vmig_xml_set(source, "index", NULL);
     }

@@ -54,7 +54,7 @@ VmigSnapshot *vmig_snapshot_from_xml(const char *text, GError **error)
         return NULL;
     const xmlNode *root = xmlDocGetRootElement(xml->doc);
     if (!vmig_xml_is(root, "domainsnapshot")) {
-        vmig_fail(error, VMIG_ERROR_XML, NULL, "the XML is not that of a snapshot");
+        vmig_fail(error, VMIG_ERROR_XML, NULL, "the XML does not describe a snapshot");
         return NULL;
     }
     if (!vmig_xml_once(root, once, error))
@@ -64,7 +64,7 @@ VmigSnapshot *vmig_snapshot_from_xml(const char *text, GError **error)
     snapshot->state = vmig_xml_child_text(root, "state");
     if (snapshot->name == NULL || snapshot->state == NULL || !read_creation_time(root, &snapshot->creation_time)) {
         g_autofree char *shown = vmig_text_escape(snapshot->name, -1);
-        vmig_fail(error, VMIG_ERROR_XML, NULL, "the snapshot '%s' has no good name, state or creation time", shown);
+        vmig_fail(error, VMIG_ERROR_XML, NULL, "the snapshot '%s' has no valid name, state or creation time", shown);
         return NULL;
     }
     snapshot->parent = vmig_xml_child_text(vmig_xml_child(root, "parent"), "name");
@@ -128,7 +128,7 @@ static gboolean link_entries(GPtrArray *snapshots, Entry *entries, GError **erro
         if (snapshot->name == NULL)
             return fail_tree(error, "", "has no name");
         if (!g_hash_table_insert(by_name, snapshot->name, GUINT_TO_POINTER(i)))
-            return fail_tree(error, snapshot->name, "is there twice");
+            return fail_tree(error, snapshot->name, "occurs twice");
         if (snapshot->current && current)
             return fail_tree(error, snapshot->name, "is not the only current one");
         current |= snapshot->current;
@@ -139,7 +139,7 @@ static gboolean link_entries(GPtrArray *snapshots, Entry *entries, GError **erro
         if (snapshot->parent == NULL)
             continue;
         if (!g_hash_table_lookup_extended(by_name, snapshot->parent, NULL, &parent))
-            return fail_tree(error, snapshot->name, "has a parent that is not there");
+            return fail_tree(error, snapshot->name, "has a parent that does not exist");
         entries[i].parent = GPOINTER_TO_UINT(parent);
     }
     return TRUE;
@@ -205,7 +205,7 @@ static GHashTable *index_by_name(GPtrArray *snapshots)
 static const char *difference(const VmigSnapshot *a, const VmigSnapshot *b)
 {
     if (b == NULL)
-        return "is on one side only";
+        return "exists on one host only";
     if (g_strcmp0(a->parent, b->parent) != 0)
         return "has another parent";
     if (g_strcmp0(a->state, b->state) != 0)
@@ -213,9 +213,9 @@ static const char *difference(const VmigSnapshot *a, const VmigSnapshot *b)
     if (a->creation_time != b->creation_time)
         return "has another creation time";
     if (a->memory != b->memory)
-        return "has memory on one side only";
+        return "has memory on one host only";
     if (a->current != b->current)
-        return "is the current one on one side only";
+        return "is the current one on one host only";
     return NULL;
 }
 
@@ -260,7 +260,7 @@ static GHashTable *index_image(GPtrArray *names, GPtrArray *lines)
         gsize length;
         const char *bytes = g_bytes_get_data(names->pdata[i], &length);
         if (!g_hash_table_add(in_image, names->pdata[i]))
-            add_line(lines, "is twice in the image", bytes, length);
+            add_line(lines, "occurs twice in the image", bytes, length);
     }
     return in_image;
 }
@@ -277,7 +277,7 @@ GPtrArray *vmig_snapshot_tree_compare_image(GPtrArray *snapshots, const char *ta
         GBytes *name = g_bytes_new(snapshot->name, strlen(snapshot->name));
         gboolean expected = !snapshot->external && (target == NULL || vmig_snapshot_has_disk(snapshot, target));
         if (expected && !g_hash_table_contains(in_image, name))
-            add_line(lines, "is known to libvirt but is not in the image", snapshot->name, strlen(snapshot->name));
+            add_line(lines, "is in libvirt's metadata but not in the image", snapshot->name, strlen(snapshot->name));
         if (expected)
             g_hash_table_add(known, name);
         else
@@ -287,7 +287,7 @@ GPtrArray *vmig_snapshot_tree_compare_image(GPtrArray *snapshots, const char *ta
         gsize length;
         const char *bytes = g_bytes_get_data(names->pdata[i], &length);
         if (!g_hash_table_contains(known, names->pdata[i]))
-            add_line(lines, "is in the image but is not known to libvirt", bytes, length);
+            add_line(lines, "is in the image but not in libvirt's metadata", bytes, length);
     }
     return lines;
 }

@@ -195,7 +195,7 @@ struct VmigHypervisor {
 
 /* The hint for a libvirtd that does not end a job that it started. */
 #define VMIG_HINT_RESTART_LIBVIRT                                                                                      \
-    "Restart libvirtd there (its guests run on): systemctl restart libvirtd. Then vmig-snap resume."
+    "Restart libvirtd there (its guests continue to run): systemctl restart libvirtd. Then run vmig-snap resume."
 
 void vmig_domain_info_free(VmigDomainInfo *info);
 void vmig_hypervisor_info_free(VmigHypervisorInfo *info);

@@ -78,7 +78,7 @@ char *vmig_identity_digest(VmigNode *node, const char *path, GError **error)
 static char *compare_devices(const VmigIdentity *here, const VmigIdentity *there)
 {
     if (here->name == NULL || there->name == NULL)
-        return g_strdup("nothing proves that the devices are the same: they have no WWN");
+        return g_strdup("the devices have no WWN by which they could be compared");
     if (g_strcmp0(here->name, there->name) != 0)
         return g_strdup_printf("they are different devices: %s here, %s there", here->name, there->name);
     if (here->size == there->size)
@@ -94,7 +94,7 @@ static char *compare_files(const VmigIdentity *here, const VmigIdentity *there)
         return g_strdup_printf("the file is on a file system that only %s has",
                                !here->shared ? "this host" : "the destination");
     if (here->filesystem != there->filesystem || here->ino != there->ino)
-        return g_strdup("both hosts have a file of that name on shared storage, and the two are not the same");
+        return g_strdup("both hosts have a file of that name on shared storage, but the two files are not the same");
     return NULL;
 }
 
@@ -104,7 +104,7 @@ static char *compare_samples(const VmigIdentity *here, const VmigIdentity *there
     guint n = g_strv_length(here->samples), still = 0;
 
     if (g_strv_length(there->samples) != n || g_strv_length(again->samples) != n)
-        return g_strdup("one host can read the content and the other one cannot");
+        return g_strdup("one host can read the content, but the other one cannot");
     for (guint i = 0; i < n; i++) {
         if (!g_str_equal(here->samples[i], again->samples[i]))
             continue;
@@ -118,7 +118,7 @@ static char *compare_samples(const VmigIdentity *here, const VmigIdentity *there
 char *vmig_identity_compare(const VmigIdentity *here, const VmigIdentity *there, const VmigIdentity *again)
 {
     if (here->kind != there->kind || here->kind != again->kind)
-        return g_strdup("the two are of different kinds");
+        return g_strdup("the files are of different kinds");
     if (here->kind != VMIG_IDENTITY_FILE && here->kind != VMIG_IDENTITY_BLOCK)
         return g_strdup("it is neither a file nor a block device");
     char *why = here->kind == VMIG_IDENTITY_BLOCK ? compare_devices(here, there) : compare_files(here, there);

@@ -460,7 +460,7 @@ gboolean vmig_node_record_get(VmigNode *node, const char *id, VmigJob **ret, GEr
         }
         /* Using another job's record would move another guest's token. */
         if (g_strcmp0(job->id, id) != 0) {
-            vmig_reader_mistake(&reader, "record", "the job that was asked for");
+            vmig_reader_mistake(&reader, "record", "the requested job");
             return understood(&reader, node, VMIG_METHOD_RECORD_GET, error);
         }
     }
@@ -480,7 +480,7 @@ char **vmig_node_texts_missing(VmigNode *node, const VmigJob *job, const char *c
     g_auto(GStrv) missing = vmig_reader_texts(&reader, "missing");
     for (guint i = 0; missing[i] != NULL; i++)
         if (!g_strv_contains(names, missing[i]))
-            vmig_reader_mistake(&reader, "missing", "some of the names that were asked for");
+            vmig_reader_mistake(&reader, "missing", "some of the requested names");
     return understood(&reader, node, VMIG_METHOD_TEXTS_MISSING, error) ? g_steal_pointer(&missing) : NULL;
 }
 
@@ -514,7 +514,7 @@ char **vmig_node_texts_get(VmigNode *node, const VmigJob *job, const char *const
     VmigReader reader = vmig_reader(reply);
     g_auto(GStrv) texts = vmig_reader_texts(&reader, "texts");
     if (g_strv_length(texts) > g_strv_length((char **)names) || !are_named(texts, names))
-        vmig_reader_mistake(&reader, "texts", "what was asked for");
+        vmig_reader_mistake(&reader, "texts", "the requested texts");
     return understood(&reader, node, VMIG_METHOD_TEXTS_GET, error) ? g_steal_pointer(&texts) : NULL;
 }
 

@@ -97,7 +97,7 @@ static void compare_order(const Comparison *c, GPtrArray *left, GPtrArray *arriv
         if (g_strcmp0(found->id, expected->id) == 0)
             continue;
         vmig_differences_add(c->differences, VMIG_DIFFERS_ORDER, c->disk, c->file, expected->name,
-                             "disk %s: the snapshots are in another order: %s '%s' is where %s '%s' was", c->disk,
+                             "disk %s: the snapshots are in another order: %s '%s' is in the place of %s '%s'", c->disk,
                              found->id, found->name, expected->id, expected->name);
         return;
     }
@@ -149,7 +149,8 @@ static void compare_metadata(const VmigSnapshot *was, const VmigSnapshot *is, GP
     tree_difference(differences, was, "state", was->state, is->state);
     tree_difference(differences, was, "creation time", made, makes);
     tree_difference(differences, was, "memory", was->memory ? "kept" : "none", is->memory ? "kept" : "none");
-    tree_difference(differences, was, "being the current one", was->current ? "yes" : "no", is->current ? "yes" : "no");
+    tree_difference(differences, was, "state as the current one", was->current ? "yes" : "no",
+                    is->current ? "yes" : "no");
     tree_difference(differences, was, "description", was->description, is->description);
 }
 
@@ -170,14 +171,14 @@ void vmig_verify_trees(GPtrArray *recorded, GPtrArray *now, GPtrArray *differenc
             compare_metadata(was, is, differences);
         else
             vmig_differences_add(differences, VMIG_DIFFERS_TREE, NULL, NULL, name,
-                                 "libvirt's snapshot '%s' is not known on the destination", name);
+                                 "libvirt's snapshot '%s' is missing on the destination", name);
     }
     for (guint i = 0; i < now->len; i++) {
         const VmigSnapshot *is = now->pdata[i];
         g_autofree char *name = vmig_text_escape(is->name, -1);
         if (find_snapshot(recorded, is->name) == NULL)
-            vmig_differences_add(
-                differences, VMIG_DIFFERS_TREE, NULL, NULL, name,
-                "libvirt's snapshot '%s' is known on the destination, but did not come from the source", name);
+            vmig_differences_add(differences, VMIG_DIFFERS_TREE, NULL, NULL, name,
+                                 "libvirt's snapshot '%s' exists on the destination, but did not come from the source",
+                                 name);
     }
 }

@@ -35,7 +35,7 @@ static VmigContent *read_content(VmigReader *reply, JsonArray *array, guint inde
     content->disk_size = vmig_reader_size(&reader, "disk_size");
     content->icount = vmig_reader_bits(&reader, "icount");
     if (content->vm_state_size > MAX_BYTES || content->disk_size > MAX_BYTES)
-        vmig_reader_mistake(&reader, "disk_size", "a size that can be");
+        vmig_reader_mistake(&reader, "disk_size", "a valid size");
     if (reader.member != NULL)
         vmig_reader_mistake(reply, "snapshots", "a list of snapshots");
     return content;
@@ -96,7 +96,7 @@ gboolean vmig_node_content_page(VmigNode *node, const VmigContentAsk *what, Vmig
     }
     if (got != told)
         return vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL,
-                         "%s: a page of a snapshot's digests ends elsewhere than told", node->host);
+                         "%s: a page of a snapshot's digests does not end where it should", node->host);
     *next = got;
     return TRUE;
 }

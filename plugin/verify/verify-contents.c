@@ -177,7 +177,7 @@ static gboolean take_error(Pair *pair, Reading *r, const VmigContent *content, c
     gboolean unproven = changed || unable || r == &pair->left;
     vmig_differences_add(unproven ? pair->verdict->unproven : pair->verdict->differences, VMIG_DIFFERS_IMAGE,
                          file->target, file->file->dest, content->name,
-                         "disk %s: the %s of snapshot %s '%s' cannot be read: %s", file->target, what, content->id,
+                         "disk %s: cannot read the %s of snapshot %s '%s': %s", file->target, what, content->id,
                          content->name, r->error->message);
     return TRUE;
 }
@@ -232,8 +232,8 @@ static gboolean compare_snapshot(Pair *pair, VmigContent *left, GError **error)
         return TRUE;
     if (pair->left.node == NULL && !has_hashes(left)) {
         vmig_differences_add(pair->verdict->unproven, VMIG_DIFFERS_CONTENT, pair->file->target, pair->file->file->dest,
-                             left->name, "disk %s: nobody knows what snapshot %s '%s' held", pair->file->target,
-                             left->id, left->name);
+                             left->name, "disk %s: the original content of snapshot %s '%s' is not known",
+                             pair->file->target, left->id, left->name);
         return TRUE;
     }
     return compare_one(pair, left, arrived, VMIG_CONTENT_DISK, error) &&

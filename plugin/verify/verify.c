@@ -77,8 +77,8 @@ static gboolean told(GPtrArray *where, const VmigVerifiedFile *file, const char 
         g_propagate_error(error, g_steal_pointer(failure));
         return FALSE;
     }
-    vmig_differences_add(where, VMIG_DIFFERS_IMAGE, file->target, file->file->dest, NULL,
-                         "disk %s: %s cannot be read: %s", file->target, path, (*failure)->message);
+    vmig_differences_add(where, VMIG_DIFFERS_IMAGE, file->target, file->file->dest, NULL, "disk %s: cannot read %s: %s",
+                         file->target, path, (*failure)->message);
     g_clear_error(failure);
     return TRUE;
 }
@@ -99,7 +99,7 @@ static gboolean source_is_kept(Run *run, const VmigFile *file, gboolean *kept, c
     if (facts == NULL)
         return FALSE;
     if (!facts->exists) {
-        *why = g_strdup("the source's image is gone");
+        *why = g_strdup("the source's image no longer exists");
         return TRUE;
     }
     if (!vmig_node_stat(node, file->source, &size, &dev, &ino, &mtime_ns, &failure)) {
@@ -112,7 +112,7 @@ static gboolean source_is_kept(Run *run, const VmigFile *file, gboolean *kept, c
     }
     *kept = size == file->size && ino == file->ino && mtime_ns == file->mtime_ns;
     if (!*kept)
-        *why = g_strdup("the source's image is not as it was when it was copied: somebody used it since");
+        *why = g_strdup("the source's image was changed after it was copied");
     return TRUE;
 }
 
@@ -166,8 +166,8 @@ static gboolean read_left(Run *run, VmigVerifiedFile *file, char **stamp, GError
         return TRUE;
     }
     vmig_differences_add(run->verdict->unproven, VMIG_DIFFERS_IMAGE, file->target, file->file->dest, NULL,
-                         "disk %s: nothing is left to compare %s with: %s, and the job's record has no hashes",
-                         file->target, file->file->dest, why);
+                         "disk %s: %s cannot be compared: %s, and the job's record has no hashes", file->target,
+                         file->file->dest, why);
     return TRUE;
 }
 
@@ -252,7 +252,7 @@ static gboolean check_image(Run *run, VmigVerifiedFile *file, GError **error)
         /* Leaks only waste space. An image in use always appears to have some. */
         file->check = g_strdup(leaks > 0 && !locks.writer ? "leaks" : "ok");
         if (leaks > 0 && !locks.writer)
-            file->check_text = g_strdup_printf("%" G_GINT64_FORMAT " clusters are reserved that nothing uses", leaks);
+            file->check_text = g_strdup_printf("%" G_GINT64_FORMAT " clusters are reserved but not used", leaks);
         return TRUE;
     }
     file->check = g_strdup(locks.writer ? "unsure" : "damaged");
@@ -262,8 +262,8 @@ static gboolean check_image(Run *run, VmigVerifiedFile *file, GError **error)
                              "disk %s: %s", file->target, failure->message);
     else
         g_ptr_array_add(run->verdict->notes,
-                        g_strdup_printf("disk %s: qemu-img check found errors, which may be none while the guest "
-                                        "writes: verify again when it is off",
+                        g_strdup_printf("disk %s: qemu-img check found errors, which may be harmless while the guest "
+                                        "writes: verify again while it is off",
                                         file->target));
     return TRUE;
 }
@@ -377,7 +377,7 @@ static gboolean compare_tree(Run *run, GError **error)
         return FALSE;
     if (run->verdict->run == VMIG_RUN_ABSENT) {
         vmig_differences_add(run->verdict->differences, VMIG_DIFFERS_DEFINITION, NULL, NULL, NULL,
-                             "'%s' is not on %s any more", job->domain, job->dest_host);
+                             "'%s' is no longer on %s", job->domain, job->dest_host);
         return TRUE;
     }
     if (!check_definition(run, error) || !hv->ops->snapshots(hv, job->uuid, &now, error))
@@ -442,15 +442,15 @@ gboolean vmig_verdict_to_error(const VmigVerdict *verdict, const VmigJob *job, G
     const VmigRevert *stuck = first_stuck(verdict);
 
     if (verdict->differences->len > 0)
-        return fail_with(verdict->differences, job, VMIG_ERROR_DIFFERS, "is not what left the source",
-                         "Keep the source's images. vmig-snap verify shows every difference.", error);
+        return fail_with(verdict->differences, job, VMIG_ERROR_DIFFERS, "differs from the guest on the source",
+                         "Keep the source's images. vmig-snap verify lists every difference.", error);
     if (verdict->unproven->len > 0)
         return fail_with(verdict->unproven, job, VMIG_ERROR_UNPROVEN, "could not be proven equal",
-                         "vmig-snap verify shows everything that was not compared.", error);
+                         "vmig-snap verify lists everything that was not compared.", error);
     if (stuck != NULL)
-        return vmig_fail(error, VMIG_ERROR_NOT_REVERTABLE, "Every snapshot is there; that host cannot start this one.",
-                         "'%s': a revert to snapshot '%s' would not start: %s", job->domain, stuck->snapshot,
-                         stuck->reason);
+        return vmig_fail(error, VMIG_ERROR_NOT_REVERTABLE,
+                         "Every snapshot arrived, but that host cannot start this one.",
+                         "cannot revert '%s' to snapshot '%s': %s", job->domain, stuck->snapshot, stuck->reason);
     return TRUE;
 }
 

@@ -431,12 +431,12 @@ Snapshots with memory: 1, of which 1 would start on kvm2.
 EQUAL: every snapshot on the destination equals that on the source.
 2.00 kB compared in 3 s.
 ''', 'what is equal', ended)
-    differs = {'code': 'differs', 'message': 'web1 is not what left', 'hint': 'Keep the images.'}
+    differs = {'code': 'differs', 'message': 'web1 differs from the guest', 'hint': 'Keep the images.'}
     found = [{'kind': 'tree', 'disk': None, 'path': None, 'snapshot': 'a', 'message': 'its parent\nwas b'}]
     ended = play(['verify', '--job', JOB], **{'verify --job': {'result': verdict('different', differs,
                                                                                 differences=found)}})
     check(ended.code == 1 and 'What differs:\n  its parent\\x0awas b\n' in ended.out and 'DIFFERENT' in ended.out and
-          '1 snapshot, different' in ended.out and 'web1 is not what left' in ended.reason, 'what differs', ended)
+          '1 snapshot, different' in ended.out and 'web1 differs from the guest' in ended.reason, 'what differs', ended)
     ended = play(['verify', 'web1', '--json'], verify={'result': verdict('different', differs, differences=found)})
     check(ended.code == 1 and json.loads(ended.out)['differences'] == found, 'verify --json', ended)
     for outcome, word in (('unproven', 'UNPROVEN'), ('not-revertable', 'not every snapshot with memory')):

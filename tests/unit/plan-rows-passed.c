@@ -65,7 +65,7 @@ static void odd_path(PlanEnv *w)
     plan_env_detach(w, 0, "vdb");
     plan_env_detach(w, 1, "vdb");
     w->failure = (PlanFailure){"survey", HERE, VMIG_ERROR_BAD_PATH, "the path '/a\\x0ab' contains a control character",
-                               "Give a plain absolute path."};
+                               "Use a plain absolute path."};
 }
 
 /* --- sizes --- */
@@ -223,7 +223,7 @@ static const PlanRow rows[] = {
     {.name = "snapshot-tree",
      .spoil = two_of_a_name,
      .code = VMIG_ERROR_XML,
-     .message = "the snapshot 's1' is there twice",
+     .message = "the snapshot 's1' occurs twice",
      .passes = "s->snapshots_error"},
     {.name = "image-lost",
      .spoil = image_lost,
@@ -266,9 +266,8 @@ static const PlanRow rows[] = {
     {.name = "snapshot-of-another",
      .spoil = of_another_domain,
      .code = VMIG_ERROR_XML,
-     .message =
-         "the snapshot's XML is of another domain: UUID '99999999-2222-4333-8444-555555555555' instead of '" PLAN_UUID
-         "'",
+     .message = "the snapshot's XML belongs to another domain: UUID '99999999-2222-4333-8444-555555555555' instead of "
+                "'" PLAN_UUID "'",
      .passes = "error"},
     {.name = "unrevertable",
      .spoil = needs_medium,

@@ -348,9 +348,8 @@ static const PlanRow rows[] = {
      .spoil = device,
      .disk = "vdc",
      .code = VMIG_ERROR_NOT_SHARED,
-     .message =
-         LEFT_OUT "it is not proven that /dev/c is the same on the destination: nothing proves that the devices are "
-                  "the same: they have no WWN",
+     .message = LEFT_OUT "it is not proven that /dev/c is the same on the destination: the devices have no WWN by "
+                         "which they could be compared",
      .hint = DETACH PROVABLE,
      .follow = {detached}},
     {.name = "stay-unknown-below",

@@ -494,8 +494,8 @@ static void test_bad_small(void)
     assert_bad("text", "cannot be parsed");
     assert_bad("<domain>", "cannot be parsed");
     assert_bad("<domain/>", "no name");
-    assert_bad("<network/>", "not that of a domain");
-    assert_bad("<domain xmlns='http://example'><name>n</name><uuid>u</uuid></domain>", "not that of a domain");
+    assert_bad("<network/>", "not describe a domain");
+    assert_bad("<domain xmlns='http://example'><name>n</name><uuid>u</uuid></domain>", "not describe a domain");
     assert_bad("<domain><name>n</name><uuid>u</uuid></domain><domain/>", "cannot be parsed");
     assert_bad("<domain><name>\xff</name></domain>", "UTF-8");
     assert_bad("\xef\xbb\xbf<domain/>", "UTF-8");

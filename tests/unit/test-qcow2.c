@@ -196,9 +196,9 @@ static const struct {
     {"header-length-2^31", 100, 4, G_GUINT64_CONSTANT(1) << 31, "header_length"},
     {"backing-in-header", 8, 8, 64, "backing_file_offset"},
     {"backing-outside", 8, 8, G_GUINT64_CONSTANT(1) << 40, "backing_file_offset"},
-    {"backing-empty", 16, 4, 0, "backing name"},
-    {"backing-beyond-cluster", 16, 4, CLUSTER - NAME_AT + 1, "backing name"},
-    {"backing-1024", 16, 4, 1024, "backing name"},
+    {"backing-empty", 16, 4, 0, "backing file's name"},
+    {"backing-beyond-cluster", 16, 4, CLUSTER - NAME_AT + 1, "backing file's name"},
+    {"backing-1024", 16, 4, 1024, "backing file's name"},
     {"backing-nul", NAME_AT + 3, 1, 0, "NUL"},
     {"extension-long", EXTENSIONS + 4, 4, 400, "header extension"},
     {"extension-2^32-1", EXTENSIONS + 4, 4, G_MAXUINT32, "header extension"},
@@ -216,7 +216,7 @@ static const struct {
     {"snapshot-id-long", TABLE + 12, 2, 128, "id"},
     {"snapshot-id-65535", TABLE + 12, 2, 65535, "id"},
     {"snapshot-id-nul", FIRST_ID, 1, 0, "id has a NUL"},
-    {"snapshot-id-twice", FIRST_ID, 1, '2', "id '2' is there twice"},
+    {"snapshot-id-twice", FIRST_ID, 1, '2', "id '2' occurs twice"},
     {"snapshot-name-long", TABLE + 14, 2, 256, "name"},
     {"snapshot-name-nul", FIRST_ID + 2, 1, 0, "name has a NUL"},
     {"snapshot-extra-0", TABLE + 36, 4, 0, "extra"},
@@ -270,7 +270,7 @@ static void test_reported(void)
 }
 
 /* Version 2: no features, a header of 72 bytes, a 32-bit VM state size, optional extra data and, in images of an old
- * QEMU, the backing name right after the header. */
+ * QEMU, the backing file's name right after the header. */
 static void test_version_2(void)
 {
     guint8 image[SIZE];
@@ -302,7 +302,7 @@ static void test_extensions_without_end(void)
     g_autoptr(GError) error = NULL;
 
     fill(image);
-    /* Up to the backing name, there are only unknown extensions. */
+    /* Up to the backing file's name, there are only unknown extensions. */
     for (guint at = EXTENSIONS; at < NAME_AT; at += 8)
         put(image + at, 8, (guint64)0x11111111 << 32);
     g_autoptr(VmigQcow2) q = read_image(image, SIZE, &error);

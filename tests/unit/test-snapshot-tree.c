@@ -141,7 +141,7 @@ static void test_disorder(void)
     add(tree, "z", "y", 1);
     add(tree, "\x1b[2J", "nobody", 1);
     add(tree, "y", NULL, 1);
-    assert_disorder(tree, "'\\x1b[2J' has a parent that is not there");
+    assert_disorder(tree, "'\\x1b[2J' has a parent that does not exist");
     add(tree, "z", "z", 1);
     assert_disorder(tree, "ancestor");
     add(tree, "leaf", "c", 1);
@@ -180,8 +180,8 @@ static void test_deep(void)
 
 static void test_equal(void)
 {
-    static const char *const messages[] = {"one side only", "another parent", "another state", "another creation time",
-                                           "has memory",    "current one",    "one side only", "one side only"};
+    static const char *const messages[] = {"one host only", "another parent", "another state", "another creation time",
+                                           "has memory",    "current one",    "one host only", "one host only"};
     for (guint i = 0; i <= G_N_ELEMENTS(messages); i++) {
         g_autoptr(GPtrArray) a = new_tree();
         g_autoptr(GPtrArray) b = new_tree();
@@ -237,17 +237,17 @@ static void test_compare_image(void)
     /* vdb was left out of b, so b in its image is another snapshot. */
     g_autoptr(GPtrArray) other = vmig_snapshot_tree_compare_image(tree, "vdb", names);
     g_assert_cmpuint(other->len, ==, 1);
-    g_assert_cmpstr(other->pdata[0], ==, "the snapshot 'b' is in the image but is not known to libvirt");
+    g_assert_cmpstr(other->pdata[0], ==, "the snapshot 'b' is in the image but not in libvirt's metadata");
     g_ptr_array_set_size(names, 1);
     add_name(names, "b", 1);
     add_name(names, "a\0x", 3);
     add_name(names, "\xff\x1b", 2);
     g_autoptr(GPtrArray) lines = vmig_snapshot_tree_compare_image(tree, NULL, names);
     g_assert_cmpuint(lines->len, ==, 4);
-    g_assert_cmpstr(lines->pdata[0], ==, "the snapshot 'b' is twice in the image");
-    g_assert_cmpstr(lines->pdata[1], ==, "the snapshot 'a' is known to libvirt but is not in the image");
-    g_assert_cmpstr(lines->pdata[2], ==, "the snapshot 'a\\x00x' is in the image but is not known to libvirt");
-    g_assert_cmpstr(lines->pdata[3], ==, "the snapshot '\\xff\\x1b' is in the image but is not known to libvirt");
+    g_assert_cmpstr(lines->pdata[0], ==, "the snapshot 'b' occurs twice in the image");
+    g_assert_cmpstr(lines->pdata[1], ==, "the snapshot 'a' is in libvirt's metadata but not in the image");
+    g_assert_cmpstr(lines->pdata[2], ==, "the snapshot 'a\\x00x' is in the image but not in libvirt's metadata");
+    g_assert_cmpstr(lines->pdata[3], ==, "the snapshot '\\xff\\x1b' is in the image but not in libvirt's metadata");
 }
 
 int main(int argc, char **argv)
