@@ -319,7 +319,7 @@ def test_jobs():
   this host source
   started   2023-11-14 22:13:20
   copied    1.00 kB; downtime 34 ms
-  go on     vmig-snap resume {JOB}
+  continue  vmig-snap resume {JOB}
 ''' and ended.code == 0, 'status of one', ended)
     back = job('BACK_COMMIT', attempt=2, next_try='2023-11-14 22:14:00 UTC',
                error={'code': 'timeout', 'message': 'too slow', 'hint': None},
@@ -335,11 +335,11 @@ def test_jobs():
   held by   no process of this host
   started   2023-11-14 22:13:20
   copied    1.00 kB
-  go on     vmig-snap resume {JOB}
+  continue  vmig-snap resume {JOB}
 """), 'a job that nobody works on', ended)
     for name, held in (('COPY', 'process 7'), ('PARKED', 'process 7'), ('DONE', None)):
         ended = play(['status'], status={'result': {'jobs': [job(name, held_by=held)]}})
-        check('go on' not in ended.out and ('held by   process 7' in ended.out) == bool(held),
+        check('continue' not in ended.out and ('held by   process 7' in ended.out) == bool(held),
               f'{name}, held by {held}: nothing to do', ended)
     ended = play(['list', '--all'], list={'result': {'jobs': [job(), job('DONE', domain='a\nb')]}})
     check(ended.out == f'''JOB               DOMAIN  STATE  FROM  TO    STARTED

@@ -7,9 +7,9 @@ from command import need
 
 
 def commands(case, host, job):
-    """The commands that `status JOB` prints on a host under "go on" and "or", in that order."""
+    """The commands that `status JOB` prints on a host under "continue" and "or", in that order."""
     text = case.call(host, 'status', job).stdout
-    return re.findall(r'^  (?:go on|or) +(vmig-snap .*)$', text, re.M)
+    return re.findall(r'^  (?:continue|or) +(vmig-snap .*)$', text, re.M)
 
 
 def follow(case, host, job, option='', json=True, timeout=120):

@@ -86,7 +86,7 @@ static void append_exits(GString *out, JsonObject *job)
     append_text(out, "exits", job, "exits_how");
     for (guint i = 0; i < json_array_get_length(exits); i++) {
         g_autofree char *shown = vmig_text_escape(json_array_get_string_element(exits, i), -1);
-        g_string_append_printf(out, "  %-9s %s\n", i == 0 ? "go on" : "or", shown);
+        g_string_append_printf(out, "  %-9s %s\n", i == 0 ? "continue" : "or", shown);
     }
 }
 
@@ -125,7 +125,7 @@ static void append_job(GString *out, JsonObject *job)
     if (vmig_look_count(job, "exits") > 0)
         append_exits(out, job);
     else if (!is_over(state) && vmig_look_text(job, "held_by") == NULL)
-        g_string_append_printf(out, "  go on     vmig-snap resume %s\n", id);
+        g_string_append_printf(out, "  continue  vmig-snap resume %s\n", id);
 }
 
 char *vmig_render_status(JsonObject *status)

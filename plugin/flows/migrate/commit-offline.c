@@ -44,7 +44,7 @@ static gboolean lies_on_base(VmigMachine *m, VmigHost *host, VmigRole role, cons
         error, VMIG_ERROR_INTERFERENCE,
         "All files are kept. Correct the chain by hand (qemu-img info --backing-chain), then run vmig-snap resume.",
         "'%s' is off, and the overlay %s has the backing file '%s', which does not belong to the job", m->job->domain,
-        vmig_disk_overlay(disk, role), below != NULL ? below->path : "nothing");
+        vmig_disk_overlay(disk, role), below != NULL ? below->path : "(none)");
 }
 
 /* A definition that names neither the overlay nor the base may have a foreign layer on top. */

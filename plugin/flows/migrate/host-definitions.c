@@ -49,9 +49,9 @@ gboolean vmig_host_require_next_start(VmigMachine *m, VmigRole role, GError **er
                               "%s: the definition of disk %s for the next start was changed during the job: it names "
                               "%s, and is not changed back",
                               host->hypervisor->host, disk->target,
-                              now == NULL                ? "none"
+                              now == NULL                ? "no disk"
                               : now->source_text != NULL ? now->source_text
-                                                         : "nothing");
+                                                         : "no source");
     }
     return TRUE;
 }
