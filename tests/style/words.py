@@ -29,6 +29,7 @@ EXCEPTIONS = {
 LINE_HEAD = re.compile(r'^\s*(?:\*(?!/)|/\*+|//+|#+|[-*] |f?["\'])?\s*')
 LINE_TAIL = re.compile(r'\s*["\']?\s*\\?\s*$')
 ROW = re.compile(r'^\|(.+)\|$')
+C_TOKEN = re.compile(r'/\*.*?\*/|//[^\n]*|\'(?:\\.|[^\'\\\n])*\'|"(?:\\.|[^"\\\n])*"|[^\s/\'"]+|.', re.S)
 
 
 def table(text, head):
@@ -48,12 +49,12 @@ def table(text, head):
 
 
 def forbidden(text):
-    """[(regular expression, better word, everywhere?)] of docs/words.md."""
+    """[(regular expression, better word, where: everywhere, documents or messages)] of docs/words.md."""
     rows = []
     for phrase, better, where in table(text, 'forbidden'):
         phrase = phrase.strip('`')
         capitals = 0 if re.search(r'[A-Z]', phrase) else re.IGNORECASE
-        rows.append((re.compile(phrase, capitals), better, where == 'everywhere'))
+        rows.append((re.compile(phrase, capitals), better, where))
     return rows
 
 
@@ -78,12 +79,26 @@ def joined(text):
     return ' '.join(parts), starts
 
 
-def wrong_words(shown, text, phrases, spellings, document):
-    """Every forbidden phrase and British spelling in a text."""
+def messages(shown, text):
+    """The strings of a C file that can be messages, each at its place; everything else is blank."""
+    if pathlib.PurePath(shown).parts[0] not in ('plugin', 'hooks') or not shown.endswith(('.c', '.h')):
+        return ''
+    return C_TOKEN.sub(lambda m: m[0] if m[0][0] == '"' and ' ' in m[0] else re.sub(r'[^\n]', ' ', m[0]), text)
+
+
+def found_in(shown, text, rules):
+    """What these rules find in a text."""
     line, starts = joined(text)
-    rules = [(pattern, better) for pattern, better, everywhere in phrases if everywhere or document] + spellings
     return [f'{shown}:{bisect.bisect_right(starts, found.start())}: "{found[0]}"; write: {better}'
             for pattern, better in rules for found in pattern.finditer(line)]
+
+
+def wrong_words(shown, text, phrases, spellings, document):
+    """Every forbidden phrase and British spelling in a text."""
+    everywhere = [(pattern, better) for pattern, better, where in phrases
+                  if where == 'everywhere' or (where == 'documents' and document)]
+    shorter = [(pattern, better) for pattern, better, where in phrases if where != 'everywhere']
+    return found_in(shown, text, everywhere + spellings) + found_in(shown, messages(shown, text), shorter)
 
 
 def is_document(shown):
@@ -133,8 +148,12 @@ def missed(phrases, spellings):
              ('plugin/x.c', '    /* were\n     * it so */', 1), ('plugin/x.c', 'f("by want "\n  "of room");', 1),
              ('docs/x.md', 'The guest stood\nstill.', 1), ('tests/x.py', "# for\n# by want of room", 1),
              ('plugin/x.def', '"somebody changed it"', 1), ('plugin/x.c', '/* Serialised colours. */', 2),
+             ('plugin/x.c', 'f("somebody " /* x */ "changed "\n  "the folder");', 2),
+             ('hooks/x.h', '#define X "%s is no UUID"', 1), ('plugin/x.c', 'f("it is told"); /* told */', 2),
              ('docs/x.md', 'It is recognised; its behaviour; a licence.', 3), ('hooks/x.c', 'state HANDOVER', 1)]
-    right = [('plugin/x.c', '/* somebody */'), ('docs/x.md', 'A folder, a handover, a merge, an analysis.'),
+    right = [('plugin/x.c', '/* somebody told "it" to the folder */'), ('plugin/x.c', 'f("%s is no longer on x", folder);'),
+             ('plugin/x.c', 'f("told"); g("there is no job");'), ('tests/x.c', 'f("somebody told it");'),
+             ('docs/x.md', 'A folder, a handover, a merge, an analysis.'),
              ('docs/x.md', 'The behavior is fulfilled; a color; it serializes precisely.'),
              ('tests/x.c', '"VMIG_HOOK_RESTORE", sim --seed 4, detached')]
     problems = []
