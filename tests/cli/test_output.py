@@ -351,7 +351,7 @@ def test_jobs():
     with open('/dev/full', 'wb') as full:
         done = subprocess.run([SNAP, 'list'], stdout=full, stderr=subprocess.PIPE, text=True, check=False,
                               env=script(status={'result': {'jobs': [job()]}}))
-    check(done.returncode == 1 and 'cannot be written' in done.stderr, 'a document that is lost is no success', done)
+    check(done.returncode == 1 and 'cannot write to standard output' in done.stderr, 'a document that is lost is no success', done)
 
 
 def finding(code, severity, message, repair=None, fixable=False, fixed=False):
@@ -501,7 +501,7 @@ def test_cancel():
     for running, words in ((True, 'from now on'), (False, 'when it is resumed')):
         document = {'job': 'a3f1c20b9d4e5f60', 'domain': 'web1', 'bandwidth': 20 << 20, 'running': running}
         ended = play(['set', 'web1', 'bandwidth=20M'], set={'result': document})
-        check(ended.code == 0 and ended.out == f"Job a3f1c20b9d4e5f60 of 'web1': 21.0 MB a second {words}.\n", 'set', ended)
+        check(ended.code == 0 and ended.out == f"Job a3f1c20b9d4e5f60 of 'web1': 21.0 MB per second {words}.\n", 'set', ended)
     document['bandwidth'] = 0
     ended = play(['set', 'web1', 'bandwidth=0'], set={'result': document})
     check(ended.code == 0 and 'no limit' in ended.out, 'set to no limit', ended)
