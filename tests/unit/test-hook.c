@@ -437,7 +437,7 @@ static void test_twin(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     check(f, VMIG_HOOK_PREPARE, marked, V(UNDECIDED), "resume " JOB);
     g_autoptr(VmigJournal) journal = vmig_journal_open(f->paths.journal, NULL, NULL);
     g_assert_true(vmig_journal_set_token(journal, JOB, VMIG_OWNER_DESTINATION, NULL));
-    check(f, VMIG_HOOK_PREPARE, marked, V(TWIN), "belongs to vmig-b");
+    check(f, VMIG_HOOK_PREPARE, marked, V(TWIN), "moved to vmig-b");
     check(f, VMIG_HOOK_PREPARE, plain, V(TWIN), "out of date");
     check(f, VMIG_HOOK_RESTORE, forged, V(TWIN), JOB);
 }
@@ -511,7 +511,7 @@ static void test_left(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 
     set(&job->token, "destination");
     write_job(f, job, VMIG_ROLE_SOURCE);
-    check(f, VMIG_HOOK_PREPARE, marked, V(TWIN), "belongs to vmig-b");
+    check(f, VMIG_HOOK_PREPARE, marked, V(TWIN), "moved to vmig-b");
     check(f, VMIG_HOOK_PREPARE, plain, ALLOW, "");
     check(f, VMIG_HOOK_PREPARE, forged, ALLOW, "");
     check(f, VMIG_HOOK_PREPARE, unknown, ALLOW, "");
