@@ -760,7 +760,7 @@ static void test_tree(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_ptr_array_add(f->fake.snapshots, new_snapshot("four", "three", FALSE, FALSE, "new"));
     assert_differs(f, VMIG_DIFFERS_TREE, "four", "did not come");
     g_ptr_array_set_size(f->fake.snapshots, 2);
-    assert_differs(f, VMIG_DIFFERS_TREE, "three", "not known");
+    assert_differs(f, VMIG_DIFFERS_TREE, "three", "is missing on the destination");
 }
 
 static void test_not_revertable(Fixture *f, gconstpointer data G_GNUC_UNUSED)
@@ -781,7 +781,7 @@ static void test_elsewhere(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     f->fake.disk = g_strdup("/elsewhere.qcow2");
     assert_differs(f, VMIG_DIFFERS_DEFINITION, NULL, "does not use");
     f->fake.absent = TRUE;
-    assert_differs(f, VMIG_DIFFERS_DEFINITION, NULL, "not on b any more");
+    assert_differs(f, VMIG_DIFFERS_DEFINITION, NULL, "no longer on b");
 }
 
 /* --- what the destination is compared with ----------------------------------------------------------------------- */
