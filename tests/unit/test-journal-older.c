@@ -159,8 +159,7 @@ static void test_record(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 
     g_autoptr(VmigJob) read = vmig_job_from_string(ended, NULL);
     g_assert_nonnull(read);
-    assert_fails_saying(VMIG_ERROR_JOURNAL_OLDER,
-                        "has version 2, but this vmig-snap continues only jobs of version 4",
+    assert_fails_saying(VMIG_ERROR_JOURNAL_OLDER, "has version 2, but this vmig-snap continues only jobs of version 4",
                         vmig_job_from_string(open, &error_) != NULL);
     g_assert_cmpint(sqlite3_open(f->path, &db), ==, SQLITE_OK);
     g_assert_true(vmig_db_add_functions(db));
