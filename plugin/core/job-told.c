@@ -49,7 +49,7 @@ static gboolean check_file(const Check *c, const VmigFile *own, const VmigFile *
            same(c, own->dest, told->dest, "the path on the destination", own->dest) &&
            same(c, own->part, told->part, "the name of the copy", own->dest) &&
            same(c, own->format, told->format, "the format", own->source) &&
-           same(c, own->kept, told->kept, "the kept image to begin with", own->dest) &&
+           same(c, own->kept, told->kept, "the kept image of the copy", own->dest) &&
            (!c->source || same_identity(c, own, told));
 }
 

@@ -130,8 +130,8 @@ static void owner_rule(const VmigDoctorJob *job, GPtrArray *findings)
     if (!job->run_known || job->run != VMIG_RUN_RUNNING || g_strcmp0(token, wrong) != 0)
         return;
     VmigFinding *f = vmig_finding_add(findings, "two-owners", VMIG_SEVERITY_PROBLEM,
-                                      "DANGER: '%s' RUNS ON THIS HOST, BUT IN JOB %s THE OTHER HOST (%s) OWNS IT: two "
-                                      "copies may be running, and the writes of this copy will be lost",
+                                      "DANGER: '%s' RUNS ON THIS HOST, BUT ACCORDING TO JOB %s THE OTHER HOST (%s) "
+                                      "OWNS IT: two copies may be running, and the writes of this copy will be lost",
                                       name, job->job->id, owner);
     vmig_finding_repair(f, "virsh suspend %s, on this host and at once; then vmig-snap resume %s", job->job->uuid,
                         job->job->id);

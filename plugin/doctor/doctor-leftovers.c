@@ -266,7 +266,7 @@ static void copy_finding(const VmigDoctorFacts *facts, const VmigDoctorDomain *d
     g_autofree char *whose = job_text(job, id);
     VmigFinding *f = vmig_finding_add(
         findings, "hold", VMIG_SEVERITY_PROBLEM,
-        "a hold still runs on disk %s of '%s', of %s: libvirt refuses snapshots of the guest", target, name, whose);
+        "a hold still runs on disk %s of '%s' for %s: libvirt refuses snapshots of the guest", target, name, whose);
     vmig_finding_repair(f, "virsh blockjob %s %s --abort", domain->uuid, word);
 }
 
