@@ -424,8 +424,7 @@ static gboolean check_hello(Client *client, const char *line, gsize length, gboo
         return TRUE;
     g_autofree char *theirs = vmig_text_escape(version, (gssize)MIN(strlen(version), 100));
     return vmig_fail(error, VMIG_ERROR_PROTOCOL, "install the same version of vmig-snap on both hosts",
-                     "%s: vmig-snap %s uses protocol version %" G_GINT64_FORMAT
-                     " , but %s on this host uses version %d",
+                     "%s: vmig-snap %s uses protocol version %" G_GINT64_FORMAT ", but %s on this host uses version %d",
                      client->base.host, theirs, protocol, VMIG_VERSION, VMIG_PROTOCOL);
 }
 
