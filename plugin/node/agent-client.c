@@ -412,7 +412,7 @@ static gboolean check_hello(Client *client, const char *line, gsize length, gboo
     if (hello == NULL) {
         g_autofree char *words = vmig_text_escape(line, (gssize)MIN(length, 200));
         return vmig_fail(error, VMIG_ERROR_PROTOCOL,
-                         "the login shell on that host must not print anything when it is started without a terminal",
+                         "The login shell on that host must not print anything when it is started without a terminal.",
                          "%s: received \"%s\" instead of the agent's hello", client->base.host, words);
     }
     VmigReader reader = vmig_reader(hello);
@@ -423,7 +423,7 @@ static gboolean check_hello(Client *client, const char *line, gsize length, gboo
     if (protocol == VMIG_PROTOCOL)
         return TRUE;
     g_autofree char *theirs = vmig_text_escape(version, (gssize)MIN(strlen(version), 100));
-    return vmig_fail(error, VMIG_ERROR_PROTOCOL, "install the same version of vmig-snap on both hosts",
+    return vmig_fail(error, VMIG_ERROR_PROTOCOL, "Install the same version of vmig-snap on both hosts.",
                      "%s: vmig-snap %s uses protocol version %" G_GINT64_FORMAT ", but %s on this host uses version %d",
                      client->base.host, theirs, protocol, VMIG_VERSION, VMIG_PROTOCOL);
 }
@@ -438,7 +438,7 @@ static gboolean await_hello(Client *client, gboolean *said, GError **error)
     case VMIG_LINE_GOT:
         return check_hello(client, line, length, said, error);
     case VMIG_LINE_END:
-        return vmig_fail(error, VMIG_ERROR_NO_AGENT, "install vmig-snap on that host",
+        return vmig_fail(error, VMIG_ERROR_NO_AGENT, "Install vmig-snap on that host.",
                          "%s: no vmig-snap agent was found", client->base.host);
     case VMIG_LINE_LATE:
         return vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "%s: the agent did not send its hello in time",

@@ -149,7 +149,7 @@ gboolean vmig_beneath_fail(GError **error, int errnum, const char *path)
     switch (errnum) {
     case EXDEV:
         return vmig_fail(error, VMIG_ERROR_OUTSIDE_ROOTS,
-                         "image-roots in vmig-snap.conf lists the directories in which images may be",
+                         "image-roots in vmig-snap.conf lists the directories in which images may be.",
                          "'%s' is outside the image roots", path);
     case ELOOP:
         return vmig_fail(error, VMIG_ERROR_OUTSIDE_ROOTS, NULL, "'%s' is a symbolic link or goes through one", path);
