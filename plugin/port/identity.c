@@ -20,13 +20,10 @@ void vmig_identity_free(VmigIdentity *identity)
 
 static JsonObject *ask(VmigNode *node, VmigMethod method, const char *path, GError **error)
 {
-    g_autoptr(JsonObject) args = json_object_new();
+    JsonObject *args = json_object_new();
 
     json_object_set_string_member(args, "path", path);
-    JsonObject *reply = node->ops->call(node, method, args, error);
-    if (reply == NULL)
-        g_prefix_error(error, "%s: ", node->host);
-    return reply;
+    return vmig_node_ask(node, method, args, error);
 }
 
 static VmigIdentityKind read_kind(VmigReader *reader)
@@ -57,7 +54,7 @@ VmigIdentity *vmig_identity_ask(VmigNode *node, const char *path, GError **error
     identity->denied = g_strdup(vmig_reader_maybe_text(&reader, "denied"));
     identity->read_only = g_strdup(vmig_reader_maybe_text(&reader, "read_only"));
     identity->samples = vmig_reader_texts(&reader, "samples");
-    if (!vmig_reader_end(&reader, error, "%s: the reply to 'identity'", node->host))
+    if (!vmig_node_understood(&reader, node, VMIG_METHOD_IDENTITY, error))
         return NULL;
     return g_steal_pointer(&identity);
 }
@@ -70,7 +67,7 @@ char *vmig_identity_digest(VmigNode *node, const char *path, GError **error)
         return NULL;
     VmigReader reader = vmig_reader(reply);
     const char *digest = vmig_reader_text(&reader, "digest");
-    if (!vmig_reader_end(&reader, error, "%s: the reply to 'digest'", node->host))
+    if (!vmig_node_understood(&reader, node, VMIG_METHOD_DIGEST, error))
         return NULL;
     return g_strdup(digest);
 }

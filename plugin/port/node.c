@@ -83,7 +83,7 @@ static void name_host(const VmigNode *node, GError **error)
         g_prefix_error(error, "%s", prefix);
 }
 
-static JsonObject *ask(VmigNode *node, VmigMethod method, JsonObject *args, GError **error)
+JsonObject *vmig_node_ask(VmigNode *node, VmigMethod method, JsonObject *args, GError **error)
 {
     g_autoptr(JsonObject) owned = args;
     JsonObject *reply = node->ops->call(node, method, owned, error);
@@ -93,8 +93,7 @@ static JsonObject *ask(VmigNode *node, VmigMethod method, JsonObject *args, GErr
     return reply;
 }
 
-/* Finishes the parsing of a reply. */
-static gboolean understood(const VmigReader *reader, const VmigNode *node, VmigMethod method, GError **error)
+gboolean vmig_node_understood(const VmigReader *reader, const VmigNode *node, VmigMethod method, GError **error)
 {
     if (vmig_reader_end(reader, error, "the reply to '%s'", vmig_method_name(method)))
         return TRUE;
@@ -104,7 +103,7 @@ static gboolean understood(const VmigReader *reader, const VmigNode *node, VmigM
 
 static gboolean tell(VmigNode *node, VmigMethod method, JsonObject *args, GError **error)
 {
-    g_autoptr(JsonObject) reply = ask(node, method, args, error);
+    g_autoptr(JsonObject) reply = vmig_node_ask(node, method, args, error);
     return reply != NULL;
 }
 
@@ -172,7 +171,7 @@ static JsonObject *job_file_args(const VmigJob *job, const VmigFile *file)
 
 VmigNodeFacts *vmig_node_hello(VmigNode *node, GError **error)
 {
-    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_HELLO, json_object_new(), error);
+    g_autoptr(JsonObject) reply = vmig_node_ask(node, VMIG_METHOD_HELLO, json_object_new(), error);
 
     if (reply == NULL)
         return NULL;
@@ -188,23 +187,23 @@ VmigNodeFacts *vmig_node_hello(VmigNode *node, GError **error)
     facts->aes = vmig_reader_flag(&reader, "aes");
     facts->migrate_host = g_strdup(vmig_reader_maybe_text(&reader, "migrate_host"));
     facts->images_denied = vmig_reader_flag(&reader, "images_denied");
-    return understood(&reader, node, VMIG_METHOD_HELLO, error) ? g_steal_pointer(&facts) : NULL;
+    return vmig_node_understood(&reader, node, VMIG_METHOD_HELLO, error) ? g_steal_pointer(&facts) : NULL;
 }
 
 char *vmig_node_libvirt_socket(VmigNode *node, GError **error)
 {
-    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_LIBVIRT_SOCKET, json_object_new(), error);
+    g_autoptr(JsonObject) reply = vmig_node_ask(node, VMIG_METHOD_LIBVIRT_SOCKET, json_object_new(), error);
 
     if (reply == NULL)
         return NULL;
     VmigReader reader = vmig_reader(reply);
     g_autofree char *state = g_strdup(vmig_reader_text(&reader, "state"));
-    return understood(&reader, node, VMIG_METHOD_LIBVIRT_SOCKET, error) ? g_steal_pointer(&state) : NULL;
+    return vmig_node_understood(&reader, node, VMIG_METHOD_LIBVIRT_SOCKET, error) ? g_steal_pointer(&state) : NULL;
 }
 
 VmigPathFacts *vmig_node_path(VmigNode *node, const char *path, GError **error)
 {
-    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_PATH, path_args(path), error);
+    g_autoptr(JsonObject) reply = vmig_node_ask(node, VMIG_METHOD_PATH, path_args(path), error);
 
     if (reply == NULL)
         return NULL;
@@ -228,18 +227,18 @@ VmigPathFacts *vmig_node_path(VmigNode *node, const char *path, GError **error)
         facts->kept_bytes = vmig_reader_size(&reader, "kept_bytes");
         facts->kept_why_not = g_strdup(vmig_reader_maybe_text(&reader, "kept_why_not"));
     }
-    return understood(&reader, node, VMIG_METHOD_PATH, error) ? g_steal_pointer(&facts) : NULL;
+    return vmig_node_understood(&reader, node, VMIG_METHOD_PATH, error) ? g_steal_pointer(&facts) : NULL;
 }
 
 char *vmig_node_real_path(VmigNode *node, const char *path, GError **error)
 {
-    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_REAL_PATH, path_args(path), error);
+    g_autoptr(JsonObject) reply = vmig_node_ask(node, VMIG_METHOD_REAL_PATH, path_args(path), error);
 
     if (reply == NULL)
         return NULL;
     VmigReader reader = vmig_reader(reply);
     const char *real = vmig_reader_text(&reader, "path");
-    return understood(&reader, node, VMIG_METHOD_REAL_PATH, error) ? g_strdup(real) : NULL;
+    return vmig_node_understood(&reader, node, VMIG_METHOD_REAL_PATH, error) ? g_strdup(real) : NULL;
 }
 
 static void read_snapshots(VmigReader *image, GPtrArray *snapshots)
@@ -297,7 +296,7 @@ GPtrArray *vmig_node_survey(VmigNode *node, const char *path, const char *format
     JsonObject *args = path_args(path);
 
     set_text(args, "format", format);
-    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_SURVEY, args, error);
+    g_autoptr(JsonObject) reply = vmig_node_ask(node, VMIG_METHOD_SURVEY, args, error);
     if (reply == NULL)
         return NULL;
     g_autoptr(GPtrArray) images = g_ptr_array_new_with_free_func((GDestroyNotify)vmig_image_facts_free);
@@ -311,13 +310,13 @@ GPtrArray *vmig_node_survey(VmigNode *node, const char *path, const char *format
     }
     if (length == 0)
         vmig_reader_mistake(&reader, "images", "an array with at least one image");
-    return understood(&reader, node, VMIG_METHOD_SURVEY, error) ? g_steal_pointer(&images) : NULL;
+    return vmig_node_understood(&reader, node, VMIG_METHOD_SURVEY, error) ? g_steal_pointer(&images) : NULL;
 }
 
 gboolean vmig_node_stat(VmigNode *node, const char *path, guint64 *size, guint64 *dev, guint64 *ino, guint64 *mtime_ns,
                         GError **error)
 {
-    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_STAT, path_args(path), error);
+    g_autoptr(JsonObject) reply = vmig_node_ask(node, VMIG_METHOD_STAT, path_args(path), error);
 
     if (reply == NULL)
         return FALSE;
@@ -325,7 +324,7 @@ gboolean vmig_node_stat(VmigNode *node, const char *path, guint64 *size, guint64
     guint64 numbers[] = {vmig_reader_size(&reader, "size"), vmig_reader_bits(&reader, "dev"),
                          vmig_reader_bits(&reader, "ino"), vmig_reader_bits(&reader, "mtime_ns")};
     guint64 *rets[] = {size, dev, ino, mtime_ns};
-    if (!understood(&reader, node, VMIG_METHOD_STAT, error))
+    if (!vmig_node_understood(&reader, node, VMIG_METHOD_STAT, error))
         return FALSE;
     for (guint i = 0; i < G_N_ELEMENTS(rets); i++)
         if (rets[i] != NULL)
@@ -335,7 +334,7 @@ gboolean vmig_node_stat(VmigNode *node, const char *path, guint64 *size, guint64
 
 gboolean vmig_node_count_snapshots(VmigNode *node, const char *path, guint32 *count, GError **error)
 {
-    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_COUNT_SNAPSHOTS, path_args(path), error);
+    g_autoptr(JsonObject) reply = vmig_node_ask(node, VMIG_METHOD_COUNT_SNAPSHOTS, path_args(path), error);
 
     if (reply == NULL)
         return FALSE;
@@ -343,7 +342,7 @@ gboolean vmig_node_count_snapshots(VmigNode *node, const char *path, guint32 *co
     guint64 number = vmig_reader_size(&reader, "count");
     if (number > G_MAXUINT32)
         vmig_reader_mistake(&reader, "count", "a number of 32 bits");
-    if (!understood(&reader, node, VMIG_METHOD_COUNT_SNAPSHOTS, error))
+    if (!vmig_node_understood(&reader, node, VMIG_METHOD_COUNT_SNAPSHOTS, error))
         return FALSE;
     *count = (guint32)number;
     return TRUE;
@@ -351,14 +350,14 @@ gboolean vmig_node_count_snapshots(VmigNode *node, const char *path, guint32 *co
 
 gboolean vmig_node_locks(VmigNode *node, const char *path, VmigImageLocks *ret, GError **error)
 {
-    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_LOCKS, path_args(path), error);
+    g_autoptr(JsonObject) reply = vmig_node_ask(node, VMIG_METHOD_LOCKS, path_args(path), error);
 
     if (reply == NULL)
         return FALSE;
     VmigReader reader = vmig_reader(reply);
     VmigImageLocks locks = {.writer = vmig_reader_flag(&reader, "writer"),
                             .frozen = vmig_reader_flag(&reader, "frozen")};
-    if (!understood(&reader, node, VMIG_METHOD_LOCKS, error))
+    if (!vmig_node_understood(&reader, node, VMIG_METHOD_LOCKS, error))
         return FALSE;
     *ret = locks;
     return TRUE;
@@ -366,13 +365,13 @@ gboolean vmig_node_locks(VmigNode *node, const char *path, VmigImageLocks *ret, 
 
 gboolean vmig_node_allocated(VmigNode *node, const char *path, guint64 *bytes, GError **error)
 {
-    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_ALLOCATED, path_args(path), error);
+    g_autoptr(JsonObject) reply = vmig_node_ask(node, VMIG_METHOD_ALLOCATED, path_args(path), error);
 
     if (reply == NULL)
         return FALSE;
     VmigReader reader = vmig_reader(reply);
     guint64 number = vmig_reader_size(&reader, "bytes");
-    if (!understood(&reader, node, VMIG_METHOD_ALLOCATED, error))
+    if (!vmig_node_understood(&reader, node, VMIG_METHOD_ALLOCATED, error))
         return FALSE;
     *bytes = number;
     return TRUE;
@@ -383,12 +382,12 @@ gboolean vmig_node_check(VmigNode *node, const char *path, const char *format, g
     JsonObject *args = path_args(path);
 
     set_text(args, "format", format);
-    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_CHECK, args, error);
+    g_autoptr(JsonObject) reply = vmig_node_ask(node, VMIG_METHOD_CHECK, args, error);
     if (reply == NULL)
         return FALSE;
     VmigReader reader = vmig_reader(reply);
     gint64 number = (gint64)vmig_reader_size(&reader, "leaks");
-    if (!understood(&reader, node, VMIG_METHOD_CHECK, error))
+    if (!vmig_node_understood(&reader, node, VMIG_METHOD_CHECK, error))
         return FALSE;
     if (leaks != NULL)
         *leaks = number;
@@ -422,12 +421,12 @@ gboolean vmig_node_was_given(VmigNode *node, const VmigJob *job)
     JsonObject *args = json_object_new();
 
     set_text(args, "job", job->id);
-    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_WAS_GIVEN, args, NULL);
+    g_autoptr(JsonObject) reply = vmig_node_ask(node, VMIG_METHOD_WAS_GIVEN, args, NULL);
     if (reply == NULL)
         return FALSE;
     VmigReader reader = vmig_reader(reply);
     gboolean given = vmig_reader_flag(&reader, "given");
-    return understood(&reader, node, VMIG_METHOD_WAS_GIVEN, NULL) && given;
+    return vmig_node_understood(&reader, node, VMIG_METHOD_WAS_GIVEN, NULL) && given;
 }
 
 gboolean vmig_node_catch_up(VmigNode *node, const VmigJob *job, const char *role, GError **error)
@@ -444,12 +443,12 @@ gboolean vmig_node_record_get(VmigNode *node, const char *id, VmigJob **ret, GEr
     JsonObject *args = json_object_new();
 
     set_text(args, "job", id);
-    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_RECORD_GET, args, error);
+    g_autoptr(JsonObject) reply = vmig_node_ask(node, VMIG_METHOD_RECORD_GET, args, error);
     if (reply == NULL)
         return FALSE;
     VmigReader reader = vmig_reader(reply);
     JsonObject *object = vmig_reader_maybe_object(&reader, "record");
-    if (!understood(&reader, node, VMIG_METHOD_RECORD_GET, error))
+    if (!vmig_node_understood(&reader, node, VMIG_METHOD_RECORD_GET, error))
         return FALSE;
     g_autoptr(VmigJob) job = NULL;
     if (object != NULL) {
@@ -461,7 +460,7 @@ gboolean vmig_node_record_get(VmigNode *node, const char *id, VmigJob **ret, GEr
         /* Using another job's record would move another guest's token. */
         if (g_strcmp0(job->id, id) != 0) {
             vmig_reader_mistake(&reader, "record", "the requested job");
-            return understood(&reader, node, VMIG_METHOD_RECORD_GET, error);
+            return vmig_node_understood(&reader, node, VMIG_METHOD_RECORD_GET, error);
         }
     }
     *ret = g_steal_pointer(&job);
@@ -473,7 +472,7 @@ char **vmig_node_texts_missing(VmigNode *node, const VmigJob *job, const char *c
     JsonObject *args = job_args(job);
 
     set_texts(args, "names", names);
-    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_TEXTS_MISSING, args, error);
+    g_autoptr(JsonObject) reply = vmig_node_ask(node, VMIG_METHOD_TEXTS_MISSING, args, error);
     if (reply == NULL)
         return NULL;
     VmigReader reader = vmig_reader(reply);
@@ -481,7 +480,7 @@ char **vmig_node_texts_missing(VmigNode *node, const VmigJob *job, const char *c
     for (guint i = 0; missing[i] != NULL; i++)
         if (!g_strv_contains(names, missing[i]))
             vmig_reader_mistake(&reader, "missing", "some of the requested names");
-    return understood(&reader, node, VMIG_METHOD_TEXTS_MISSING, error) ? g_steal_pointer(&missing) : NULL;
+    return vmig_node_understood(&reader, node, VMIG_METHOD_TEXTS_MISSING, error) ? g_steal_pointer(&missing) : NULL;
 }
 
 gboolean vmig_node_texts_put(VmigNode *node, const VmigJob *job, const char *const *texts, GError **error)
@@ -508,14 +507,14 @@ char **vmig_node_texts_get(VmigNode *node, const VmigJob *job, const char *const
     JsonObject *args = job_args(job);
 
     set_texts(args, "names", names);
-    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_TEXTS_GET, args, error);
+    g_autoptr(JsonObject) reply = vmig_node_ask(node, VMIG_METHOD_TEXTS_GET, args, error);
     if (reply == NULL)
         return NULL;
     VmigReader reader = vmig_reader(reply);
     g_auto(GStrv) texts = vmig_reader_texts(&reader, "texts");
     if (g_strv_length(texts) > g_strv_length((char **)names) || !are_named(texts, names))
         vmig_reader_mistake(&reader, "texts", "the requested texts");
-    return understood(&reader, node, VMIG_METHOD_TEXTS_GET, error) ? g_steal_pointer(&texts) : NULL;
+    return vmig_node_understood(&reader, node, VMIG_METHOD_TEXTS_GET, error) ? g_steal_pointer(&texts) : NULL;
 }
 
 gboolean vmig_node_token_put(VmigNode *node, const VmigJob *job, const char *owner, GError **error)
@@ -549,14 +548,14 @@ gboolean vmig_node_remove(VmigNode *node, const VmigJob *job, const char *path, 
 
 gboolean vmig_node_remove_base(VmigNode *node, const VmigJob *job, const VmigFile *file, char **kept, GError **error)
 {
-    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_REMOVE_BASE, job_file_args(job, file), error);
+    g_autoptr(JsonObject) reply = vmig_node_ask(node, VMIG_METHOD_REMOVE_BASE, job_file_args(job, file), error);
 
     *kept = NULL;
     if (reply == NULL)
         return FALSE;
     VmigReader reader = vmig_reader(reply);
     const char *why = vmig_reader_maybe_text(&reader, "kept");
-    if (!understood(&reader, node, VMIG_METHOD_REMOVE_BASE, error))
+    if (!vmig_node_understood(&reader, node, VMIG_METHOD_REMOVE_BASE, error))
         return FALSE;
     *kept = g_strdup(why);
     return TRUE;
@@ -573,7 +572,7 @@ GPtrArray *vmig_node_users(VmigNode *node, const char *const *paths, const char 
         json_array_add_string_element(array, paths[length]);
     json_object_set_array_member(args, "paths", array);
     set_text(args, "domain", domain);
-    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_USERS, args, error);
+    g_autoptr(JsonObject) reply = vmig_node_ask(node, VMIG_METHOD_USERS, args, error);
     if (reply == NULL)
         return NULL;
     VmigReader reader = vmig_reader(reply);
@@ -582,7 +581,7 @@ GPtrArray *vmig_node_users(VmigNode *node, const char *const *paths, const char 
         vmig_reader_mistake(&reader, "users", "one text for each path");
     for (guint i = 0; texts[i] != NULL; i++)
         g_ptr_array_add(users, *texts[i] != '\0' ? g_strdup(texts[i]) : NULL);
-    return understood(&reader, node, VMIG_METHOD_USERS, error) ? g_steal_pointer(&users) : NULL;
+    return vmig_node_understood(&reader, node, VMIG_METHOD_USERS, error) ? g_steal_pointer(&users) : NULL;
 }
 
 gboolean vmig_node_create_overlay(VmigNode *node, const VmigJob *job, const char *path, guint64 virtual_size,
@@ -603,13 +602,13 @@ gboolean vmig_node_commit_offline(VmigNode *node, const VmigJob *job, const char
 
 char **vmig_node_leftovers(VmigNode *node, const VmigJob *job, GError **error)
 {
-    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_LEFTOVERS, job_args(job), error);
+    g_autoptr(JsonObject) reply = vmig_node_ask(node, VMIG_METHOD_LEFTOVERS, job_args(job), error);
 
     if (reply == NULL)
         return NULL;
     VmigReader reader = vmig_reader(reply);
     g_auto(GStrv) paths = vmig_reader_texts(&reader, "paths");
-    return understood(&reader, node, VMIG_METHOD_LEFTOVERS, error) ? g_steal_pointer(&paths) : NULL;
+    return vmig_node_understood(&reader, node, VMIG_METHOD_LEFTOVERS, error) ? g_steal_pointer(&paths) : NULL;
 }
 
 static void read_port(VmigReader *reader, VmigPort *port)
@@ -629,7 +628,7 @@ static void read_port(VmigReader *reader, VmigPort *port)
 
 static gboolean receive(VmigNode *node, JsonObject *args, VmigPort *port, gboolean *fresh, GError **error)
 {
-    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_RECEIVE, args, error);
+    g_autoptr(JsonObject) reply = vmig_node_ask(node, VMIG_METHOD_RECEIVE, args, error);
 
     if (reply == NULL)
         return FALSE;
@@ -637,7 +636,7 @@ static gboolean receive(VmigNode *node, JsonObject *args, VmigPort *port, gboole
     gboolean answer = vmig_reader_flag(&reader, "fresh");
     if (port != NULL)
         read_port(&reader, port);
-    if (!understood(&reader, node, VMIG_METHOD_RECEIVE, error))
+    if (!vmig_node_understood(&reader, node, VMIG_METHOD_RECEIVE, error))
         return FALSE;
     *fresh = answer;
     return TRUE;
@@ -678,12 +677,12 @@ gboolean vmig_node_known(VmigNode *node, const VmigJob *job, const VmigFile *fil
     gsize length = 0;
 
     json_object_set_int_member(args, "first", (gint64)first);
-    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_KNOWN, args, error);
+    g_autoptr(JsonObject) reply = vmig_node_ask(node, VMIG_METHOD_KNOWN, args, error);
     if (reply == NULL)
         return FALSE;
     VmigReader reader = vmig_reader(reply);
     const char *text = vmig_reader_text(&reader, "page");
-    if (!understood(&reader, node, VMIG_METHOD_KNOWN, error))
+    if (!vmig_node_understood(&reader, node, VMIG_METHOD_KNOWN, error))
         return FALSE;
     guint8 *bytes = g_base64_decode(text, &length);
     *page = g_bytes_new_take(bytes, length);
@@ -696,7 +695,7 @@ gboolean vmig_node_received(VmigNode *node, const VmigJob *job, const VmigFile *
     JsonObject *args = job_file_args(job, file);
 
     set_text(args, "rewritten", rewritten);
-    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_RECEIVED, args, error);
+    g_autoptr(JsonObject) reply = vmig_node_ask(node, VMIG_METHOD_RECEIVED, args, error);
 
     if (reply == NULL)
         return FALSE;
@@ -704,7 +703,7 @@ gboolean vmig_node_received(VmigNode *node, const VmigJob *job, const VmigFile *
     const char *text = vmig_reader_text(&reader, "hash");
     if (text != NULL && *text == '\0')
         vmig_reader_mistake(&reader, "hash", "a hash");
-    if (!understood(&reader, node, VMIG_METHOD_RECEIVED, error))
+    if (!vmig_node_understood(&reader, node, VMIG_METHOD_RECEIVED, error))
         return FALSE;
     *hash = g_strdup(text);
     return TRUE;
@@ -745,12 +744,12 @@ gboolean vmig_node_fence_arm(VmigNode *node, const VmigJob *job, const char *con
     JsonObject *args = job_args(job);
 
     set_texts(args, "paths", overlays);
-    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_FENCE_ARM, args, error);
+    g_autoptr(JsonObject) reply = vmig_node_ask(node, VMIG_METHOD_FENCE_ARM, args, error);
     if (reply == NULL)
         return FALSE;
     VmigReader reader = vmig_reader(reply);
     g_autofree char *copy = g_strdup(vmig_reader_maybe_text(&reader, "slow"));
-    if (!understood(&reader, node, VMIG_METHOD_FENCE_ARM, error))
+    if (!vmig_node_understood(&reader, node, VMIG_METHOD_FENCE_ARM, error))
         return FALSE;
     if (slow != NULL)
         *slow = g_steal_pointer(&copy);
@@ -762,12 +761,12 @@ gboolean vmig_node_fence_take(VmigNode *node, const VmigJob *job, gint64 wait_us
     JsonObject *args = job_args(job);
 
     json_object_set_int_member(args, "wait_us", MAX(wait_us, 0));
-    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_FENCE_TAKE, args, error);
+    g_autoptr(JsonObject) reply = vmig_node_ask(node, VMIG_METHOD_FENCE_TAKE, args, error);
     if (reply == NULL)
         return FALSE;
     VmigReader reader = vmig_reader(reply);
     gboolean answer = vmig_reader_flag(&reader, "held");
-    if (!understood(&reader, node, VMIG_METHOD_FENCE_TAKE, error))
+    if (!vmig_node_understood(&reader, node, VMIG_METHOD_FENCE_TAKE, error))
         return FALSE;
     *held = answer;
     return TRUE;
@@ -775,13 +774,13 @@ gboolean vmig_node_fence_take(VmigNode *node, const VmigJob *job, gint64 wait_us
 
 gboolean vmig_node_end_source_qemu(VmigNode *node, const VmigJob *job, char **note, GError **error)
 {
-    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_END_SOURCE_QEMU, job_args(job), error);
+    g_autoptr(JsonObject) reply = vmig_node_ask(node, VMIG_METHOD_END_SOURCE_QEMU, job_args(job), error);
 
     if (reply == NULL)
         return FALSE;
     VmigReader reader = vmig_reader(reply);
     g_autofree char *copy = g_strdup(vmig_reader_maybe_text(&reader, "note"));
-    if (!understood(&reader, node, VMIG_METHOD_END_SOURCE_QEMU, error))
+    if (!vmig_node_understood(&reader, node, VMIG_METHOD_END_SOURCE_QEMU, error))
         return FALSE;
     *note = g_steal_pointer(&copy);
     return TRUE;
@@ -796,7 +795,7 @@ void vmig_orphan_facts_free(VmigOrphanFacts *facts)
 
 VmigOrphanFacts *vmig_node_orphan(VmigNode *node, const VmigJob *job, GError **error)
 {
-    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_ORPHAN, job_args(job), error);
+    g_autoptr(JsonObject) reply = vmig_node_ask(node, VMIG_METHOD_ORPHAN, job_args(job), error);
 
     if (reply == NULL)
         return NULL;
@@ -805,7 +804,7 @@ VmigOrphanFacts *vmig_node_orphan(VmigNode *node, const VmigJob *job, GError **e
     facts->kind = g_strdup(vmig_reader_text(&reader, "kind"));
     facts->pid = vmig_reader_number(&reader, "pid");
     facts->why = g_strdup(vmig_reader_maybe_text(&reader, "why"));
-    return understood(&reader, node, VMIG_METHOD_ORPHAN, error) ? g_steal_pointer(&facts) : NULL;
+    return vmig_node_understood(&reader, node, VMIG_METHOD_ORPHAN, error) ? g_steal_pointer(&facts) : NULL;
 }
 
 gboolean vmig_node_orphan_end(VmigNode *node, const VmigJob *job, GError **error)
@@ -854,7 +853,7 @@ VmigRehearsal *vmig_node_rehearsal_begin(VmigNode *node, const char *domain, con
     set_text(args, "domain", domain);
     set_texts(args, "paths", paths);
     set_texts(args, "formats", formats);
-    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_REHEARSAL_BEGIN, args, error);
+    g_autoptr(JsonObject) reply = vmig_node_ask(node, VMIG_METHOD_REHEARSAL_BEGIN, args, error);
     if (reply == NULL)
         return NULL;
     VmigReader reader = vmig_reader(reply);
@@ -864,7 +863,7 @@ VmigRehearsal *vmig_node_rehearsal_begin(VmigNode *node, const char *domain, con
     rehearsal->dead = vmig_reader_texts(&reader, "dead");
     if (g_strv_length(rehearsal->images) != g_strv_length((char **)paths))
         vmig_reader_mistake(&reader, "images", "one for each path");
-    return understood(&reader, node, VMIG_METHOD_REHEARSAL_BEGIN, error) ? g_steal_pointer(&rehearsal) : NULL;
+    return vmig_node_understood(&reader, node, VMIG_METHOD_REHEARSAL_BEGIN, error) ? g_steal_pointer(&rehearsal) : NULL;
 }
 
 static gboolean tell_rehearsal(VmigNode *node, VmigMethod method, const char *id, GError **error)

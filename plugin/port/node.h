@@ -19,6 +19,7 @@
 #include "core/errors.h"
 #include "core/job.h"
 #include "os/block-hash.h"
+#include "os/json-read.h"
 #include "port/methods.h"
 
 /* Sent in the hello; must be equal on both hosts. */
@@ -108,6 +109,11 @@ typedef struct {
     gboolean writer; /* a process has it open for writing (byte 101) */
     gboolean frozen; /* a process blocks writers (byte 201) */
 } VmigImageLocks;
+
+/* For the typed interfaces of methods that are not in node.c. ask() takes args; a failure names the host. understood()
+ * finishes the parsing of a reply. */
+JsonObject *vmig_node_ask(VmigNode *node, VmigMethod method, JsonObject *args, GError **error);
+gboolean vmig_node_understood(const VmigReader *reader, const VmigNode *node, VmigMethod method, GError **error);
 
 VmigNodeFacts *vmig_node_hello(VmigNode *node, GError **error);
 /* vmig_libvirt_socket_state() on that host. (transfer full) */

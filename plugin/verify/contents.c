@@ -8,16 +8,6 @@
 #define MAX_SNAPSHOTS 1024
 #define MAX_BYTES (G_GUINT64_CONSTANT(64) << 40)
 
-static JsonObject *ask(VmigNode *node, VmigMethod method, JsonObject *args, GError **error)
-{
-    g_autoptr(JsonObject) owned = args;
-    JsonObject *reply = node->ops->call(node, method, owned, error);
-
-    if (reply == NULL)
-        g_prefix_error(error, "%s: ", node->host);
-    return reply;
-}
-
 static VmigContent *read_content(VmigReader *reply, JsonArray *array, guint index)
 {
     JsonObject *object = vmig_reader_element(reply, "snapshots", array, index);
@@ -47,7 +37,7 @@ GPtrArray *vmig_node_contents(VmigNode *node, const char *path, char **stamp, GE
     g_autoptr(GPtrArray) result = g_ptr_array_new_with_free_func((GDestroyNotify)vmig_content_free);
 
     json_object_set_string_member(args, "path", path);
-    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_CONTENTS, args, error);
+    g_autoptr(JsonObject) reply = vmig_node_ask(node, VMIG_METHOD_CONTENTS, args, error);
     if (reply == NULL)
         return NULL;
     VmigReader reader = vmig_reader(reply);
@@ -58,7 +48,7 @@ GPtrArray *vmig_node_contents(VmigNode *node, const char *path, char **stamp, GE
         vmig_reader_mistake(&reader, "snapshots", "a list of snapshots");
     for (guint i = 0; reader.member == NULL && i < n; i++)
         g_ptr_array_add(result, read_content(&reader, array, i));
-    if (!vmig_reader_end(&reader, error, "%s: the reply to 'contents'", node->host))
+    if (!vmig_node_understood(&reader, node, VMIG_METHOD_CONTENTS, error))
         return NULL;
     *stamp = g_strdup(text);
     return g_steal_pointer(&result);
@@ -80,13 +70,13 @@ gboolean vmig_node_content_page(VmigNode *node, const VmigContentAsk *what, Vmig
     json_object_set_int_member(args, "first", (gint64)*next);
     if (what->like != NULL)
         json_object_set_string_member(args, "like", what->like);
-    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_CONTENT_PAGE, args, error);
+    g_autoptr(JsonObject) reply = vmig_node_ask(node, VMIG_METHOD_CONTENT_PAGE, args, error);
     if (reply == NULL)
         return FALSE;
     VmigReader reader = vmig_reader(reply);
     const char *text = vmig_reader_text(&reader, "page");
     guint64 told = vmig_reader_size(&reader, "next");
-    if (!vmig_reader_end(&reader, error, "%s: the reply to 'content-page'", node->host))
+    if (!vmig_node_understood(&reader, node, VMIG_METHOD_CONTENT_PAGE, error))
         return FALSE;
     guchar *bytes = g_base64_decode(text, &length);
     g_autoptr(GBytes) page = g_bytes_new_take(bytes, length);
