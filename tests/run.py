@@ -27,6 +27,8 @@ sys.path.insert(0, str(LAB))
 LAB_ORDER = ['test_lab', 'test_rollback', 'test_migrate', 'test_refusals', 'test_doctor', 'test_hooks']
 LAB_TIMEOUT = 25 * 60
 RUNNING = set()  # programs of tests, to be ended with us
+FAILURES = []  # what the failed tests printed, for the end of the report
+FAILURE_LINES = 60  # of one failed test
 # Programs in which a wrong byte in memory is most likely to matter: they read what others wrote.
 VALGRIND = ['qcow2', 'domain-xml', 'snapshot-tree', 'job', 'path-map', 'retry', 'policy']
 # A guest of the sanitizers: the first report ends the program, so that no test passes beside it.
@@ -58,6 +60,29 @@ class Interrupted(Exception):
 def say(text):
     """A line of our own."""
     print(text, flush=True)
+
+
+class Failures:
+    """Keeps what one program prints about its failed tests: `not ok` and the comments that follow it."""
+
+    def __init__(self, name):
+        self.name, self.open = name, 0
+
+    def see(self, line):
+        """A line of the program's output."""
+        if line.startswith('not ok'):
+            self.open = FAILURE_LINES
+        elif not line.startswith('#'):
+            self.open = 0
+        if self.open:
+            FAILURES.append(f'{self.name}{line}')
+            self.open -= 1
+
+
+def fail(text):
+    """A failure that no test program reported."""
+    say(f'not ok - {text}')
+    FAILURES.append(f'not ok - {text}')
 
 
 def run(argv, log=None, timeout=None, **options):
@@ -126,7 +151,7 @@ class Build:
         for argv in [*steps, ['ninja', '-C', self.folder]]:
             if run(argv, log=self.log) != 0:
                 print(self.log.read_text()[-8000:])
-                say(f'not ok - build {self.folder.name}')
+                fail(f'build {self.folder.name}')
                 return Count(failed=1)
         say(f'ok - build {self.folder.name} {" ".join(self.options)} ({time.monotonic() - begin:.0f} s)')
         return Count(passed=1)
@@ -146,7 +171,7 @@ class Build:
         for entry in entries:
             total += self.judge(entry)
         if code != 0 and total.failed == 0:
-            say(f'meson test ended with {code}')
+            fail(f'meson test ended with {code}')
             total.failed += 1
         return total
 
@@ -159,11 +184,14 @@ class Build:
         if entry['result'] not in ('OK', 'SKIP', 'EXPECTEDFAIL'):
             # meson shows what a TAP program says on stderr only.
             say('\n'.join((entry.get('stdout') or '').splitlines()[-40:]))
+            failures = Failures(f'{entry["name"]}: ')
+            for line in (entry.get('stdout') or '').splitlines():
+                failures.see(line)
         if entry['result'] not in ('OK', 'SKIP', 'EXPECTEDFAIL') and count.failed == 0:
-            say(f'not ok - {entry["name"]}: {entry["result"]}')
+            fail(f'{entry["name"]}: {entry["result"]}')
             count.failed += 1
         if count == Count():
-            say(f'not ok - {entry["name"]} does not say how it went')
+            fail(f'{entry["name"]} does not say how it went')
             count.failed += 1
         return count
 
@@ -200,7 +228,7 @@ def install_check(build):
               'a build for users has no fault points': faults != 0,
               **{f'installs {name}': any(path.endswith(name) for path in have) for name in wanted}}
     for text, good in checks.items():
-        say(f'{"ok" if good else "not ok"} - {text}')
+        (say if good else fail)(f'ok - {text}' if good else text)
     return Count(sum(checks.values()), len(checks) - sum(checks.values()))
 
 
@@ -216,13 +244,13 @@ def lab_programs():
     return [found[name] for name in [*LAB_ORDER, *sorted(set(found) - set(LAB_ORDER))] if name in found]
 
 
-def trials(argv, tool):
+def trials(argv, tool, prefix=''):
     """A program of many trials with faults, which needs that tool; it prints its base copy and its own sum."""
     def go():
         if not shutil.which(tool):
             say(f'skip - {tool} is not installed')
             return forbid_skips(Count(skipped=1))
-        return run_program([sys.executable, *argv], '/nonexistent')
+        return run_program([sys.executable, *argv], '/nonexistent', prefix)
     return go
 
 
@@ -232,18 +260,18 @@ def below_the_lab(build, totals):
     syscalls = [tests / 'syscalls/syscalls.py', '--sim', sim]
     power = [tests / 'power/journal.py', '--sim', sim, '--look', build.folder / 'tests/power/journal-look']
     block = [tests / 'block/run', '--binary', build.folder / 'tests/block/block-trial']
-    for title, argv, tool in (
-            ('every system call: would it be seen', [*syscalls, '--planted', '--only', 'happy path', '--trials', '90',
-                                                     '--seed', '1'], 'strace'),
-            ('every system call', syscalls, 'strace'),
-            ('power loss, journal: would it be seen', [*power, '--planted', '--states', '1'], 'strace'),
-            ('power loss, journal', power, 'strace'),
-            ('commit and pivot: would it be seen', [*block, '--planted', '--trials', '60'], 'qemu-storage-daemon'),
-            ('commit and pivot', block, 'qemu-storage-daemon'),
-            ('power loss, images: would it be seen', [*block, '--power', '4', '--trials', '6', '--planted'],
-             'qemu-storage-daemon'),
-            ('power loss, images', [*block, '--power', '10', '--trials', '20'], 'qemu-storage-daemon')):
-        stage(title, trials(argv, tool), totals)
+    named = [
+        ('every system call: would it be seen', 'strace',
+         [*syscalls, '--planted', '--only', 'happy path', '--trials', '90', '--seed', '1']),
+        ('every system call', 'strace', syscalls),
+        ('commit and pivot', 'qemu-storage-daemon', block),
+        ('commit and pivot: would it be seen', 'qemu-storage-daemon', [*block, '--planted', '--trials', '60']),
+        ('power loss, journal: would it be seen', 'strace', [*power, '--planted', '--states', '1']),
+        ('power loss, journal', 'strace', power),
+        ('power loss, images: would it be seen', 'qemu-storage-daemon',
+         [*block, '--power', '4', '--trials', '6', '--planted']),
+        ('power loss, images', 'qemu-storage-daemon', [*block, '--power', '10', '--trials', '20'])]
+    side_by_side([(title, trials(argv, tool, f'{title}: ')) for title, tool, argv in named], totals)
 
 
 def lab_test(program, binary):
@@ -283,10 +311,11 @@ def run_program(argv, folder, prefix=''):
     timer = threading.Timer(LAB_TIMEOUT, too_late)
     timer.start()
     RUNNING.add(process)
-    last = ''
+    last, failures = '', Failures(prefix)
     try:
         for line in process.stdout:
             say(prefix + line.rstrip('\n'))
+            failures.see(line.rstrip('\n'))
             last = line.strip() or last
         code = process.wait()
     finally:
@@ -296,20 +325,20 @@ def run_program(argv, folder, prefix=''):
         RUNNING.discard(process)
         take_down(folder)
     if late.is_set():
-        say(f'not ok - {prefix}it took longer than {LAB_TIMEOUT} s')
+        fail(f'{prefix}it took longer than {LAB_TIMEOUT} s')
     match = SUM.match(last)
     count = Count(*map(int, match.groups())) if match else Count(failed=1)
     if not match:
-        say(f'not ok - {prefix}it does not say how it went')
+        fail(f'{prefix}it does not say how it went')
     count = forbid_skips(count)
     if code != 0 and count.failed == 0:
-        say(f'not ok - {prefix}it ended with {code}')
+        fail(f'{prefix}it ended with {code}')
         count.failed += 1
     return count
 
 
 def side_by_side(stages, totals):
-    """Run stages two at a time: each has its own hosts, and waits more than it works."""
+    """Run stages two at a time: each has its own hosts or files, and waits more than it works."""
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         waiting = [pool.submit(stage, title, function, totals) for title, function in stages]
         try:
@@ -326,7 +355,7 @@ def side_by_side(stages, totals):
 def forbid_skips(count):
     """In CI a lab test that was skipped is one that failed: nobody would notice otherwise."""
     if os.environ.get('CI') == 'true' and count.skipped:
-        say(f'not ok - {count.skipped} skipped, which CI=true forbids')
+        fail(f'{count.skipped} skipped, which CI=true forbids')
         return Count(count.passed, count.failed + count.skipped, 0)
     return count
 
@@ -418,6 +447,8 @@ def main():
     finally:
         if not args.build:
             shutil.rmtree(folder, ignore_errors=True)
+    if FAILURES:
+        say('\n'.join(['\n== what failed', *FAILURES]))
     say(f'\n== all, in {time.monotonic() - begin:.0f} s')
     for title, count, seconds in totals:
         say(f'{seconds:6.0f} s  {count}  {title}')

@@ -13,7 +13,7 @@ One lab serves the whole file. After each test the guests and their files are re
 rebuilt, so that no test affects another.
 
 Command line of every test file:
-    [--binary PATH] [-k PATTERN] [--all] [--repeat N] [--list] [--dir FOLDER] [--keep]
+    [--binary PATH] [-k PATTERN] [--all] [--third N] [--repeat N] [--list] [--dir FOLDER] [--keep]
 prints `ok - NAME (SECONDS)`, `not ok - NAME: WHY`, `skip - NAME: WHY` and at the end `N passed, N failed, N skipped`.
 With CI=true a skipped test counts as failed.
 """
@@ -131,6 +131,12 @@ def shared(function):
     return function
 
 
+def one_of_many(function):
+    """Mark a test that is one of a long row of alike: each run takes every third of them, another third each day."""
+    function.one_of_many = True
+    return function
+
+
 class Case:
     """Passed to each test function: the lab, and factories for guests and migrations."""
 
@@ -229,6 +235,8 @@ def _parse(file):
     parser.add_argument('--binary', default=os.environ.get('VMIG_SNAP_BINARY', str(BINARY)))
     parser.add_argument('-k', metavar='PATTERN', default='', help='only tests whose name has one of these, separated by commas')
     parser.add_argument('--all', action='store_true', help='also those that take long; -k takes them too')
+    parser.add_argument('--third', type=int, choices=range(3), default=int(time.time()) // 86400 % 3, metavar='N',
+                        help='which third of long rows of tests: 0, 1 or 2 (default: by the day); --all and -k take all')
     parser.add_argument('--merge', choices=('commit', 'mirror', 'auto'),
                         help='migrate with this merge where a test does not choose one')
     parser.add_argument('--repeat', type=int, default=1, metavar='N')
@@ -255,9 +263,16 @@ def _own_folder(wanted, stem):
 
 
 def _selected(args, names):
-    return {name[5:]: function for name, function in names.items() if name.startswith('test_')
-            and any(k in name or fnmatch.fnmatch(name[5:], k) for k in args.k.split(','))
-            and (args.all or args.k or not getattr(function, 'thorough', False))}
+    """The tests that the command line asks for, {name: function}."""
+    wanted = {name[5:]: function for name, function in names.items() if name.startswith('test_')
+              and any(k in name or fnmatch.fnmatch(name[5:], k) for k in args.k.split(','))
+              and (args.all or args.k or not getattr(function, 'thorough', False))}
+    row = [name for name, function in wanted.items() if getattr(function, 'one_of_many', False)]
+    if not row or args.all or args.k:
+        return wanted
+    left_out = {name for number, name in enumerate(row) if number % 3 != args.third}
+    print(f'# {len(row) - len(left_out)} of the {len(row)} tests that are alike: --third {args.third}; --all for all')
+    return {name: function for name, function in wanted.items() if name not in left_out}
 
 
 def _run_all(case, tests, args, counts):

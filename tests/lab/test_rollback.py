@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 
-from cases import TWO, Disk, main, shared
+from cases import TWO, Disk, main, one_of_many, shared
 from command import DONE, LOCKED, ROLLED_BACK, ROOT, need
 from facts import file_digest
 from lab import IMAGES, wait_until
@@ -83,6 +83,7 @@ def forth_or_back(case, fault):
 
 def back_at(point):
     """A test: a permanent error at a point leads back."""
+    @one_of_many
     @shared
     def test(case):
         move = case.migration(two_disks(case))
@@ -94,6 +95,7 @@ def back_at(point):
 
 def again_at(point):
     """A test: a single transient error at a point is retried, and the guest arrives."""
+    @one_of_many
     @shared
     def test(case):
         move = forth_or_back(case, f'{point}@1:error:connection')
@@ -106,6 +108,7 @@ def again_at(point):
 
 def forward_at(point):
     """A test: an error at a point after the token does not keep the guest from arriving."""
+    @one_of_many
     @shared
     def test(case):
         code = 'interference' if point == 'MIGRATE.leave' else 'hypervisor'
@@ -129,6 +132,7 @@ def either_at(point):
 
 def back_again_at(point):
     """A test: a single error during the rollback is retried."""
+    @one_of_many
     @shared
     def test(case):
         quick_policy(case)
