@@ -16,7 +16,7 @@ typedef struct {
     const char *state_dir;    /* of the journal: "/var/lib/vmig-snap" */
     const char *run_dir;      /* of sockets and locks: "/run/vmig-snap" */
     const char *const *roots; /* nothing outside these folders is examined, created or removed */
-    const char *exe;          /* this program, which is also run as the guard; NULL: from /proc/self/exe */
+    const char *exe;          /* the command, which is also run as the guard; NULL: this program or the installed one */
     const char *machine_id;   /* NULL: from /etc/machine-id */
     /* this host's VMIG_ROLE_... in a job that its journal does not have yet: source for the process that starts a job,
      * destination for the agent */
