@@ -176,7 +176,7 @@ def run(args):
         binary = build()
         step('Two libvirt hosts on this machine: vmig-a and vmig-b')
         lab.up()
-        shutil.copy(binary, lab.bin / 'vmig-snap')
+        lab.install(binary)
         step('A guest that writes all the time, with snapshots of disks and memory')
         make_guest(demo)
         before = facts(lab, 'a')

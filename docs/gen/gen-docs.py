@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Generate docs/states.md, docs/errors.md, docs/parks.md and parts of docs/architecture.md from the tables that the
-program is compiled with and from tests/style/folders.py.
+"""Generate docs/states.md, docs/errors.md, docs/parks.md and parts of docs/architecture.md and of
+plugin/vmig-snap/vmig-error.h from the tables that the program is compiled with and from tests/style/folders.py.
 
     docs/gen/gen-docs.py [--check] [ROOT]
 
@@ -12,6 +12,7 @@ import difflib
 import pathlib
 import re
 import sys
+import textwrap
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / 'tests/style'))
 from folders import FOLDERS, head  # noqa: E402 (a module of this tree)
@@ -241,6 +242,19 @@ def architecture_page(root):
     return text
 
 
+def error_header(root):
+    """plugin/vmig-snap/vmig-error.h, written by hand except for the meanings of the codes."""
+    text = (root / 'plugin/vmig-snap/vmig-error.h').read_text(encoding='utf-8')
+    begin, end = ' * VmigErrorCode:\n', ' *\n * What failed.'
+    lines = []
+    for symbol, _, _, meaning in rows(root / 'plugin/core/errors.def', 'VMIG_CODE'):
+        if f'    VMIG_ERROR_{symbol} = ' not in text:
+            raise SystemExit(f'plugin/vmig-snap/vmig-error.h has no number for VMIG_ERROR_{symbol}')
+        lines += textwrap.wrap(f'@VMIG_ERROR_{symbol}: {meaning}', 115, break_on_hyphens=False, subsequent_indent='  ')
+    before, rest = text.split(begin, 1)
+    return before + begin + ''.join(f' * {line}\n' for line in lines) + end + rest.split(end, 1)[1]
+
+
 def main():
     """Write or compare."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -249,7 +263,8 @@ def main():
     args = parser.parse_args()
     stale = 0
     for name, make in (('docs/states.md', states_page), ('docs/errors.md', errors_page),
-                       ('docs/parks.md', parks_page), ('docs/architecture.md', architecture_page)):
+                       ('docs/parks.md', parks_page), ('docs/architecture.md', architecture_page),
+                       ('plugin/vmig-snap/vmig-error.h', error_header)):
         path, text = args.root / name, make(args.root)
         before = path.read_text(encoding='utf-8') if path.exists() else ''
         if not args.check:

@@ -3,7 +3,7 @@
 #include "doctor/doctor.h"
 
 #include "api/json-members.h"
-#include "api/vmig-snap.h"
+#include "api/session-private.h"
 #include "doctor/kept-images.h"
 #include "link/destination.h"
 #include "drivers/libvirt/libvirt.h"
@@ -38,9 +38,10 @@ static JsonNode *findings_document(GPtrArray *findings)
     return json_builder_get_root(b);
 }
 
-JsonNode *vmig_doctor(const char *connect_uri, const char *domain, gboolean fix, GError **error)
+/* Without vmig_session_config(): a configuration that is wrong is a finding. */
+JsonNode *vmig_work_doctor(const VmigCall *call, GError **error)
 {
-    const char *uri = connect_uri != NULL ? connect_uri : "qemu:///system";
+    const char *uri = call->session->connect_uri;
     g_autoptr(VmigWaker) waker = vmig_waker_new();
     g_autoptr(GError) why = NULL;
     g_autoptr(VmigHypervisor) hypervisor = vmig_libvirt_new(uri, NULL, waker, &why);
@@ -48,8 +49,8 @@ JsonNode *vmig_doctor(const char *connect_uri, const char *domain, gboolean fix,
         .connect_uri = uri,
         .hypervisor = hypervisor,
         .hypervisor_error = why,
-        .domain = domain,
-        .fix = fix,
+        .domain = call->domain,
+        .fix = (call->flags & VMIG_DOCTOR_FIX) != 0,
     };
     g_autoptr(GPtrArray) findings = vmig_doctor_run(&request, error);
 
@@ -109,18 +110,18 @@ static JsonNode *purged_document(const VmigPurged *cleaned)
     return json_builder_get_root(b);
 }
 
-JsonNode *vmig_purge(const char *connect_uri, const char *domain, gboolean without_destination, GError **error)
+JsonNode *vmig_work_purge(const VmigCall *call, GError **error)
 {
-    g_autoptr(VmigConfig) config = vmig_config_load(NULL, error);
+    const VmigConfig *config = vmig_session_config(call->session, error);
 
     if (config == NULL)
         return NULL;
     g_auto(Peer) peer = {config, NULL};
     VmigPurgeRequest request = {
         .config = config,
-        .connect_uri = connect_uri,
-        .domain = domain,
-        .open_peer = without_destination ? NULL : open_peer,
+        .connect_uri = call->session->connect_uri,
+        .domain = call->domain,
+        .open_peer = (call->flags & VMIG_PURGE_WITHOUT_DESTINATION) != 0 ? NULL : open_peer,
         .user = &peer,
     };
     g_autoptr(VmigPurged) cleaned = vmig_purge_kept_images(&request, error);

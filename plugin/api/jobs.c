@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "api/documents.h"
+#include "api/requests.h"
 #include "api/session-private.h"
 #include "core/errors.h"
 #include "engine/records.h"
@@ -25,7 +26,11 @@
 /* A journal that was cloned from another host describes that host's jobs: it is refused even for reading. */
 VmigJournal *vmig_session_open_reader(VmigSession *self, GError **error)
 {
-    g_autofree char *path = g_build_filename(self->config->state_dir, "journal.db", NULL);
+    const VmigConfig *config = vmig_session_config(self, error);
+
+    if (config == NULL)
+        return NULL;
+    g_autofree char *path = g_build_filename(config->state_dir, "journal.db", NULL);
     g_autofree char *machine_id = vmig_machine_id();
 
     return vmig_journal_open_read_only(path, machine_id, error);
@@ -95,7 +100,8 @@ static gboolean leave_to_holder(VmigSession *self, const VmigJob *job, gboolean 
     return TRUE;
 }
 
-static JsonNode *carry_on(VmigSession *self, const char *job_or_domain, gboolean cancel, const char *fenced,
+/* fenced: the source's name by the operator's word, or NULL. */
+static JsonNode *carry_on(VmigSession *self, const char *job_or_domain, const VmigDrive *wish, const char *fenced,
                           GError **error)
 {
     g_autoptr(VmigJournal) reader = vmig_session_open_reader(self, error);
@@ -107,10 +113,10 @@ static JsonNode *carry_on(VmigSession *self, const char *job_or_domain, gboolean
         return NULL;
     if (vmig_state_is_final(vmig_job_state(job)))
         return vmig_document_result(vmig_session_outcome(job), job, NULL, NULL, 0);
-    if (cancel && !vmig_records_may_go_back(job, error))
+    if (wish->cancel && !vmig_records_may_go_back(job, error))
         return NULL;
     JsonNode *held = NULL;
-    if (!leave_to_holder(self, job, cancel, &held, error) || held != NULL)
+    if (!leave_to_holder(self, job, wish->cancel, &held, error) || held != NULL)
         return held;
     gboolean here_is_dest = strcmp(role, VMIG_ROLE_DESTINATION) == 0;
     if (fenced != NULL && !may_be_fenced(job, here_is_dest, fenced, error))
@@ -131,19 +137,7 @@ static JsonNode *carry_on(VmigSession *self, const char *job_or_domain, gboolean
     }
     if (peer_error != NULL)
         vmig_session_emit(self, vmig_event_note(job, peer_error->message));
-    return vmig_session_drive(self, env, journal, here_is_dest, g_steal_pointer(&job), cancel, fenced != NULL, error);
-}
-
-JsonNode *vmig_session_resume(VmigSession *self, const char *job_or_domain, GError **error)
-{
-    return carry_on(self, job_or_domain, FALSE, NULL, error);
-}
-
-gboolean vmig_session_is_interrupted(VmigSession *self)
-{
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&self->mutex);
-
-    return self->interrupted;
+    return vmig_session_drive(self, env, journal, here_is_dest, g_steal_pointer(&job), wish, error);
 }
 
 /* Waits until the process that was asked has exited, or the user interrupts the wait. */
@@ -174,40 +168,39 @@ static gboolean end_waiting(VmigSession *self, const VmigJob *job, GError **erro
     return ended;
 }
 
-JsonNode *vmig_session_resume_fenced(VmigSession *self, const char *job_or_domain, const char *host, GError **error)
+static JsonNode *resume_fenced(VmigSession *self, const VmigResumeRequest *request, GError **error)
 {
+    const VmigDrive wish = {.fenced = TRUE};
+    const char *host = request->fenced_source;
     g_autoptr(VmigJournal) reader = vmig_session_open_reader(self, error);
-    g_autoptr(VmigJob) job = reader != NULL ? vmig_session_find_job(reader, job_or_domain, error) : NULL;
+    g_autoptr(VmigJob) job = reader != NULL ? vmig_session_find_job(reader, request->job, error) : NULL;
     g_autofree char *role = job != NULL ? vmig_journal_role(reader, job->id, error) : NULL;
 
     if (role == NULL || (!vmig_state_is_final(vmig_job_state(job)) &&
                          (!may_be_fenced(job, strcmp(role, VMIG_ROLE_DESTINATION) == 0, host, error) ||
                           !end_waiting(self, job, error))))
         return NULL;
-    return carry_on(self, job->id, FALSE, host, error);
+    return carry_on(self, job->id, &wish, host, error);
 }
 
-JsonNode *vmig_session_resume_without_verify(VmigSession *self, const char *job_or_domain, GError **error)
+JsonNode *vmig_work_resume(const VmigCall *call, GError **error)
 {
-    self->without_verify = TRUE;
-    JsonNode *result = carry_on(self, job_or_domain, FALSE, NULL, error);
-    self->without_verify = FALSE;
-    return result;
-}
+    VmigResumeRequest *request = call->request;
+    const VmigDrive wish = {.without_verify = request->without_verify, .set_aside = request->set_aside};
 
-JsonNode *vmig_session_set_aside(VmigSession *self, const char *job_or_domain, GError **error)
-{
-    self->set_aside = TRUE;
-    JsonNode *result = carry_on(self, job_or_domain, FALSE, NULL, error);
-    self->set_aside = FALSE;
-    return result;
+    if (!vmig_resume_request_check(request, error))
+        return NULL;
+    return request->fenced_source != NULL ? resume_fenced(call->session, request, error)
+                                          : carry_on(call->session, request->job, &wish, NULL, error);
 }
 
 /* A process that works on the job rolls it back by itself, as after ^C; otherwise this process takes the job over. */
-JsonNode *vmig_session_cancel(VmigSession *self, const char *job_or_domain, GError **error)
+JsonNode *vmig_work_cancel(const VmigCall *call, GError **error)
 {
+    const VmigDrive wish = {.cancel = TRUE};
+    VmigSession *self = call->session;
     g_autoptr(VmigJournal) reader = vmig_session_open_reader(self, error);
-    g_autoptr(VmigJob) job = reader != NULL ? vmig_session_find_job(reader, job_or_domain, error) : NULL;
+    g_autoptr(VmigJob) job = reader != NULL ? vmig_session_find_job(reader, call->job, error) : NULL;
     int pidfd, pid;
 
     if (job == NULL)
@@ -222,7 +215,7 @@ JsonNode *vmig_session_cancel(VmigSession *self, const char *job_or_domain, GErr
         if (!ended)
             return NULL;
     }
-    return carry_on(self, job->id, TRUE, NULL, error);
+    return carry_on(self, job->id, &wish, NULL, error);
 }
 
 /* Describes the process on this host that works on an unfinished job; NULL if there is none. */
@@ -279,7 +272,7 @@ static JsonNode *no_jobs(GError **error, GError *why)
     return vmig_document_jobs(none, none, none, 0);
 }
 
-JsonNode *vmig_session_list(VmigSession *self, gboolean all, GError **error)
+static JsonNode *list_jobs(VmigSession *self, gboolean all, GError **error)
 {
     GError *why = NULL;
     g_autoptr(VmigJournal) journal = vmig_session_open_reader(self, &why);
@@ -292,12 +285,19 @@ JsonNode *vmig_session_list(VmigSession *self, gboolean all, GError **error)
     return jobs != NULL ? jobs_document(self, journal, jobs, left_out, error) : NULL;
 }
 
-JsonNode *vmig_session_status(VmigSession *self, const char *job_or_domain, GError **error)
+JsonNode *vmig_work_list(const VmigCall *call, GError **error)
 {
-    if (job_or_domain == NULL)
-        return vmig_session_list(self, FALSE, error);
+    return list_jobs(call->session, (call->flags & VMIG_LIST_ALL) != 0, error);
+}
+
+JsonNode *vmig_work_status(const VmigCall *call, GError **error)
+{
+    VmigSession *self = call->session;
+
+    if (call->job == NULL)
+        return list_jobs(self, FALSE, error);
     g_autoptr(VmigJournal) journal = vmig_session_open_reader(self, error);
-    g_autoptr(VmigJob) job = journal != NULL ? find_job_to_show(journal, job_or_domain, error) : NULL;
+    g_autoptr(VmigJob) job = journal != NULL ? find_job_to_show(journal, call->job, error) : NULL;
     if (job == NULL)
         return NULL;
     g_autoptr(GPtrArray) jobs = g_ptr_array_new();

@@ -1,25 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The session: requests in, documents and events out. */
-#include "api/vmig-snap.h"
-
-#include <string.h>
+/* The session: its events, and how its calls begin, are cancelled and end. */
+#include <signal.h>
 
 #include "api/documents.h"
-#include "api/request.h"
+#include "api/private.h"
 #include "api/session-private.h"
-#include "core/names.h"
-#include "flows/migrate/migrate-flow.h"
-#include "plan/plan.h"
-#include "api/clock.h"
-#include "os/config.h"
-#include "link/control.h"
-#include "link/destination.h"
-#include "os/policy.h"
-#include "os/trusted-file.h"
-#include "api/env-real.h"
+#include "core/errors.h"
 
 G_DEFINE_FINAL_TYPE(VmigSession, vmig_session, G_TYPE_OBJECT)
 
+enum { PROP_CONNECT_URI = 1 };
 enum { SIGNAL_EVENT, N_SIGNALS };
 
 static guint signals[N_SIGNALS];
@@ -36,11 +26,57 @@ static void vmig_session_finalize(GObject *object)
     G_OBJECT_CLASS(vmig_session_parent_class)->finalize(object);
 }
 
+static void vmig_session_get_property(GObject *object, guint id G_GNUC_UNUSED, GValue *value,
+                                      GParamSpec *spec G_GNUC_UNUSED)
+{
+    g_value_set_string(value, VMIG_SESSION(object)->connect_uri);
+}
+
+static void vmig_session_set_property(GObject *object, guint id G_GNUC_UNUSED, const GValue *value,
+                                      GParamSpec *spec G_GNUC_UNUSED)
+{
+    const char *uri = g_value_get_string(value);
+
+    VMIG_SESSION(object)->connect_uri = g_strdup(uri != NULL ? uri : "qemu:///system");
+}
+
+/* A write to a peer that is gone must not end the process. GSocket does the same: it cannot be done for one socket. */
+static void ignore_sigpipe(void)
+{
+    struct sigaction now;
+
+    if (sigaction(SIGPIPE, NULL, &now) == 0 && now.sa_handler == SIG_DFL)
+        signal(SIGPIPE, SIG_IGN);
+}
+
 static void vmig_session_class_init(VmigSessionClass *klass)
 {
-    G_OBJECT_CLASS(klass)->finalize = vmig_session_finalize;
+    GObjectClass *object_class = G_OBJECT_CLASS(klass);
+
+    object_class->finalize = vmig_session_finalize;
+    object_class->get_property = vmig_session_get_property;
+    object_class->set_property = vmig_session_set_property;
+    /**
+     * VmigSession:connect-uri:
+     *
+     * libvirt on this host, which is the source of a migration.
+     */
+    g_object_class_install_property(
+        object_class, PROP_CONNECT_URI,
+        g_param_spec_string("connect-uri", NULL, NULL, "qemu:///system",
+                            G_PARAM_READWRITE | G_PARAM_CONSTRUCT_ONLY | G_PARAM_STATIC_STRINGS));
+    /**
+     * VmigSession::event:
+     * @session: the session
+     * @event: a JSON object, which must not be changed
+     *
+     * States, progress, retries and notes of a running call, as docs/json.md describes them. A blocking call may emit
+     * it in any thread, but never in two threads at once. An asynchronous call emits it in the thread-default main
+     * context of its caller, before it calls the callback.
+     */
     signals[SIGNAL_EVENT] = g_signal_new("event", VMIG_TYPE_SESSION, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL,
                                          G_TYPE_NONE, 1, JSON_TYPE_NODE);
+    ignore_sigpipe();
 }
 
 static void vmig_session_init(VmigSession *self)
@@ -50,27 +86,69 @@ static void vmig_session_init(VmigSession *self)
     self->told = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
 }
 
-VmigSession *vmig_session_new(const char *connect_uri, GError **error)
+/**
+ * vmig_session_new:
+ * @connect_uri: (nullable): libvirt on this host; %NULL: qemu:///system
+ *
+ * Neither reads the configuration nor connects to a host. A process can have several sessions. Each session works on
+ * one guest at a time.
+ *
+ * Returns: (transfer full): a new session
+ */
+VmigSession *vmig_session_new(const char *connect_uri)
 {
-    g_autoptr(VmigConfig) config = vmig_config_load(NULL, error);
+    return g_object_new(VMIG_TYPE_SESSION, "connect-uri", connect_uri, NULL);
+}
 
-    if (config == NULL)
-        return NULL;
-    VmigSession *self = g_object_new(VMIG_TYPE_SESSION, NULL);
-    self->connect_uri = g_strdup(connect_uri != NULL ? connect_uri : "qemu:///system");
-    self->config = g_steal_pointer(&config);
-    return self;
+const VmigConfig *vmig_session_config(VmigSession *self, GError **error)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&self->mutex);
+
+    if (self->config == NULL)
+        self->config = vmig_config_load(NULL, error);
+    return self->config;
+}
+
+/* --- events --- */
+
+typedef struct {
+    VmigSession *session;
+    JsonNode *node;
+} Event;
+
+static gboolean deliver(gpointer data)
+{
+    const Event *event = data;
+
+    g_signal_emit(event->session, signals[SIGNAL_EVENT], 0, event->node);
+    return G_SOURCE_REMOVE;
+}
+
+static void event_free(gpointer data)
+{
+    Event *event = data;
+
+    g_object_unref(event->session);
+    json_node_unref(event->node);
+    g_free(event);
 }
 
 void vmig_session_emit(VmigSession *self, JsonNode *node)
 {
-    g_signal_emit(self, signals[SIGNAL_EVENT], 0, node);
-    json_node_unref(node);
-}
+    Event *event = g_new0(Event, 1);
 
-static void on_state(gpointer user, const VmigJob *job)
-{
-    vmig_session_emit(user, vmig_event_state(job));
+    event->session = g_object_ref(self);
+    event->node = node;
+    if (self->context == NULL) {
+        deliver(event);
+        event_free(event);
+        return;
+    }
+    /* GTask calls back with the same priority: events that were queued before come first. */
+    g_autoptr(GSource) source = g_idle_source_new();
+    g_source_set_priority(source, G_PRIORITY_DEFAULT);
+    g_source_set_callback(source, deliver, event, event_free);
+    g_source_attach(source, self->context);
 }
 
 #define TOLD_A_SECOND 4
@@ -110,27 +188,14 @@ void vmig_session_tell_progress(VmigSession *self, const VmigJob *job, const Vmi
         vmig_session_emit(self, vmig_event_progress(job, progress));
 }
 
-static void on_progress(gpointer user, const VmigJob *job, const VmigProgress *progress)
-{
-    vmig_session_tell_progress(user, job, progress);
-}
-
-static void on_retry(gpointer user, const VmigJob *job, const GError *why, gint64 delay_us)
-{
-    vmig_session_emit(user, vmig_event_retry(job, why, delay_us));
-}
-
 void vmig_session_note(VmigSession *self, const VmigJob *job, const char *text)
 {
     vmig_session_emit(self, vmig_event_note(job, text));
 }
 
-static void on_note(gpointer user, const VmigJob *job, const char *text)
-{
-    vmig_session_note(user, job, text);
-}
+/* --- calls --- */
 
-static void set_machine(VmigSession *self, VmigMachine *machine)
+void vmig_session_set_machine(VmigSession *self, VmigMachine *machine)
 {
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&self->mutex);
 
@@ -139,8 +204,16 @@ static void set_machine(VmigSession *self, VmigMachine *machine)
         vmig_machine_cancel(machine);
 }
 
-void vmig_session_interrupt(VmigSession *self)
+gboolean vmig_session_is_interrupted(VmigSession *self)
 {
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&self->mutex);
+
+    return self->interrupted;
+}
+
+static void on_cancelled(GCancellable *cancellable G_GNUC_UNUSED, gpointer user)
+{
+    VmigSession *self = user;
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&self->mutex);
 
     self->interrupted = TRUE;
@@ -149,308 +222,49 @@ void vmig_session_interrupt(VmigSession *self)
     vmig_waker_wake(self->waker);
 }
 
-static char *new_job_id(VmigRandom *random)
+static gboolean claim(VmigSession *self, GMainContext *context, GError **error)
 {
-    guint8 bytes[8];
-    GString *id = g_string_new(NULL);
-
-    random->ops->bytes(random, bytes, sizeof bytes);
-    for (guint i = 0; i < sizeof bytes; i++)
-        g_string_append_printf(id, "%02x", bytes[i]);
-    return g_string_free(id, FALSE);
-}
-
-/* The number of files of the guest's disks, for the sockets, which are forwarded before the plan is made. */
-static guint count_files(VmigEnv *env, const char *domain)
-{
-    VmigHypervisor *hv = env->source.hypervisor;
-    g_autoptr(VmigDomainInfo) info = NULL;
-    g_autofree char *xml = NULL;
-    guint n = 0;
-
-    if (!hv->ops->find(hv, domain, &info, NULL) || info == NULL ||
-        !hv->ops->domain_xml(hv, info->uuid, VMIG_XML_LIVE, &xml, NULL))
-        return 0;
-    g_autoptr(VmigDomainXml) doc = vmig_domain_xml_parse(xml, NULL);
-    GPtrArray *disks = doc != NULL ? vmig_domain_xml_facts(doc)->disks : NULL;
-    for (guint i = 0; disks != NULL && i < disks->len; i++)
-        n += 1 + ((const VmigDomainDisk *)disks->pdata[i])->backing->len;
-    return n;
-}
-
-/* Everything that one request needs, in the order in which it is created. */
-typedef struct {
-    VmigEnv *env;
-    VmigJournal *journal; /* the environment's */
-    VmigPathMap *map;
-    VmigOptions options;
-    GError *dest_error;
-    char *job_id;
-    VmigPlanRequest request;
-    VmigPlan *plan;
-} Operation;
-
-VmigEnvConfig vmig_session_env_of(VmigSession *self, const VmigJob *job, gboolean here_is_dest, char **peer)
-{
-    *peer = here_is_dest ? g_strdup_printf("qemu+ssh://%s/system", job->source_host) : g_strdup(job->dest_uri);
-    return (VmigEnvConfig){
-        .config = self->config,
-        .connect_uri = here_is_dest ? "qemu:///system" : self->connect_uri,
-        .peer_uri = *peer,
-        .job_id = job->id,
-        .transport = here_is_dest ? NULL : job->options.transport,
-        .migrate_host = here_is_dest ? NULL : job->options.migrate_host,
-        .here_is_dest = here_is_dest,
-        .bandwidth = job->options.bandwidth,
-    };
-}
-
-static void operation_free(Operation *op)
-{
-    g_clear_pointer(&op->plan, vmig_plan_free);
-    g_clear_pointer(&op->env, vmig_env_free);
-    g_clear_pointer(&op->map, vmig_path_map_free);
-    g_clear_error(&op->dest_error);
-    vmig_request_options_clear(&op->options);
-    g_free(op->job_id);
-    g_free(op);
-}
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(Operation, operation_free)
-
-static void connect_peer(VmigSession *self, Operation *op, const VmigRequest *request)
-{
-    VmigEnvConfig config = {
-        .config = self->config,
-        .connect_uri = self->connect_uri,
-        .peer_uri = request->destination,
-        .job_id = op->job_id,
-        .transport = op->options.transport,
-        .migrate_host = op->options.migrate_host,
-        .copies = count_files(op->env, request->domain),
-        .bandwidth = op->options.bandwidth,
-    };
-
-    vmig_env_open_peer(op->env, &config, self->waker, &op->dest_error);
-}
-
-static gboolean open_here(VmigSession *self, Operation *op, GError **error)
-{
-    VmigEnvConfig config = {
-        .config = self->config,
-        .connect_uri = self->connect_uri,
-        .job_id = op->job_id,
-        .bandwidth = op->options.bandwidth,
-    };
-
-    op->env = vmig_env_open_here(&config, self->waker, error);
-    if (op->env == NULL)
-        return FALSE;
-    op->journal = vmig_env_journal(op->env, FALSE, error);
-    return op->journal != NULL;
-}
-
-/* Removes the run folder of a plan, or of a job that never began. */
-static void remove_rundir(Operation *op)
-{
-    g_autoptr(VmigJob) job = vmig_job_new();
-
-    job->id = g_strdup(op->job_id);
-    vmig_node_rundir_remove(op->env->source.node, job, NULL);
-}
-
-static Operation *plan_operation(VmigSession *self, const VmigRequest *request, GError **error)
-{
-    g_autoptr(Operation) op = g_new0(Operation, 1);
-    g_autoptr(VmigDestination) dest = vmig_destination_parse(request->destination, error);
-    g_autoptr(VmigRandom) random = NULL;
-    g_autoptr(VmigJob) held = NULL;
-
-    if (dest == NULL || !vmig_request_check(request, error))
-        return NULL;
-    vmig_request_options(request, dest->scheme, &op->options);
-    op->map = vmig_request_map(request, error);
-    if (op->map == NULL)
-        return NULL;
-    /* Report an invalid policy now, not in the middle of a migration. */
-    g_autoptr(VmigPolicy) policy = vmig_policy_load(op->options.policy, error);
-    if (policy == NULL)
-        return NULL;
-    random = vmig_random_new();
-    op->job_id = new_job_id(random);
-    if (!open_here(self, op, error))
-        return NULL;
-    /* Refuse a guest that a job holds without contacting the other host, which may be slow or unreachable. */
-    if (!vmig_journal_find_open(op->journal, request->domain, &held, error))
-        return NULL;
-    if (held == NULL)
-        connect_peer(self, op, request);
-    else
-        vmig_fail(&op->dest_error, VMIG_ERROR_LOCKED, "See vmig-snap status.", "'%s' is held by job %s", held->domain,
-                  held->id);
-    op->request = (VmigPlanRequest){
-        .domain = request->domain,
-        .disks = request->disks,
-        .map = op->map,
-        .options = &op->options,
-        .connect_uri = self->connect_uri,
-        .dest_uri = request->destination,
-        .job_id = op->job_id,
-        .dest_error = op->dest_error,
-    };
-    op->plan = vmig_plan_make(op->env, op->journal, &op->request, error);
-    if (op->plan == NULL) {
-        remove_rundir(op);
-        return NULL;
-    }
-    return g_steal_pointer(&op);
-}
-
-JsonNode *vmig_session_plan(VmigSession *self, const VmigRequest *request, GError **error)
-{
-    g_autoptr(Operation) op = plan_operation(self, request, error);
-
-    if (op == NULL)
-        return NULL;
-    JsonNode *document = vmig_document_plan(op->plan);
-    remove_rundir(op);
-    return document;
-}
-
-/* A job that cannot continue now stays unfinished without loss: the next resume tries again. */
-static gboolean may_go_on_later(const GError *error)
-{
-    return error->domain == VMIG_ERROR && vmig_error_class((VmigErrorCode)error->code) == VMIG_CLASS_TRANSIENT;
-}
-
-static const char *outcome_of_error(const GError *error)
-{
-    if (g_error_matches(error, VMIG_ERROR, VMIG_ERROR_LOCKED))
-        return "locked";
-    VmigErrorClass cls = error->domain == VMIG_ERROR ? vmig_error_class((VmigErrorCode)error->code) : VMIG_CLASS_FATAL;
-    return cls == VMIG_CLASS_REFUSAL || cls == VMIG_CLASS_USAGE ? "refused" : "failed";
-}
-
-const char *vmig_session_outcome(const VmigJob *job)
-{
-    static const char *const names[] = {
-        [VMIG_END_NONE] = "parked",
-        [VMIG_END_MOVED] = "done",
-        [VMIG_END_BACK] = "rolled-back",
-        [VMIG_END_ASIDE] = "set-aside",
-    };
-
-    return names[vmig_job_end(job)];
-}
-
-static JsonNode *refused(const VmigPlan *plan, guint64 duration_s)
-{
-    g_autoptr(GError) why = NULL;
-
-    vmig_plan_to_error(plan, &why);
-    /* Whatever the reason: nothing was changed. */
-    gboolean locked = g_error_matches(why, VMIG_ERROR, VMIG_ERROR_LOCKED);
-    return vmig_document_result(locked ? "locked" : "refused", NULL, why, plan, duration_s);
-}
-
-/* Runs the policy's command with the parked job's data. Does not wait for it; a failure becomes a note. */
-static void run_command(VmigSession *self, const VmigPolicy *policy, const VmigJob *job)
-{
-    g_autoptr(GError) error = NULL;
-    g_auto(GStrv) argv = NULL;
-    g_auto(GStrv) env = g_get_environ();
-
-    if (policy->command == NULL || *policy->command == '\0')
-        return;
-    env = g_environ_setenv(env, "VMIG_JOB", job->id, TRUE);
-    env = g_environ_setenv(env, "VMIG_DOMAIN", job->domain, TRUE);
-    env = g_environ_setenv(env, "VMIG_STATE", job->parked_state != NULL ? job->parked_state : "", TRUE);
-    env = g_environ_setenv(env, "VMIG_ERROR", job->error_code != NULL ? job->error_code : "", TRUE);
-    env = g_environ_setenv(env, "VMIG_MESSAGE", job->error_message != NULL ? job->error_message : "", TRUE);
-    if (!g_shell_parse_argv(policy->command, NULL, &argv, &error) || !vmig_trusted_program(argv[0], &error) ||
-        !g_spawn_async("/", argv, env, G_SPAWN_SEARCH_PATH | G_SPAWN_STDOUT_TO_DEV_NULL, NULL, NULL, NULL, &error))
-        vmig_session_emit(self, vmig_event_note(job, error->message));
-}
-
-static void on_set(gpointer user, guint64 bandwidth)
-{
-    VmigSession *self = user;
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&self->mutex);
 
-    if (self->machine != NULL)
-        vmig_machine_set_bandwidth(self->machine, bandwidth);
-    vmig_waker_wake(self->waker);
+    if (self->busy)
+        return vmig_fail(error, VMIG_ERROR_LOCKED, "Use another session, or wait.",
+                         "the session is busy with another call");
+    self->busy = TRUE;
+    self->interrupted = FALSE;
+    self->context = context;
+    g_hash_table_remove_all(self->told);
+    return TRUE;
 }
 
-/* If this fails, the migration continues with its settings. */
-static VmigControl *listen_for_settings(VmigSession *self, const VmigEnv *env, const VmigMachine *machine)
+static void release(VmigSession *self)
 {
-    g_autofree char *path = vmig_env_socket(env, VMIG_CONTROL_SOCKET);
-    g_autoptr(GError) error = NULL;
-    VmigControl *control = vmig_control_new(path, on_set, self, &error);
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&self->mutex);
 
-    if (control == NULL) {
-        g_autofree char *text = g_strdup_printf("vmig-snap set cannot reach this process: %s", error->message);
-        vmig_session_emit(self, vmig_event_note(machine->job, text));
-    }
-    return control;
+    self->busy = FALSE;
+    self->context = NULL;
 }
 
-JsonNode *vmig_session_drive(VmigSession *self, VmigEnv *env, VmigJournal *journal, gboolean here_is_dest, VmigJob *job,
-                             gboolean cancel, gboolean fenced, GError **error)
+JsonNode *vmig_session_run(const VmigCall *call, GMainContext *context, GCancellable *cancellable, GError **error)
 {
-    VmigReporter reporter = {on_state, on_progress, on_retry, on_note, self};
-    gint64 began = g_get_monotonic_time();
-    g_autoptr(GError) why = NULL;
-    g_autoptr(VmigPolicy) policy = vmig_policy_load(job->options.policy, error);
+    VmigSession *self = call->session;
+    gulong handler = 0;
 
-    if (policy == NULL) {
-        vmig_job_free(job);
+    if (g_cancellable_is_cancelled(cancellable)) {
+        vmig_fail(error, VMIG_ERROR_CANCELLED, NULL, "the call was cancelled before it began");
         return NULL;
     }
-    g_autoptr(VmigMachine) machine =
-        vmig_machine_new(&vmig_flow_migrate, env, journal, here_is_dest, policy, &reporter, job);
-    machine->source_fenced = fenced;
-    machine->without_verify = self->without_verify;
-    machine->set_aside = self->set_aside;
-    machine->only_back = cancel;
-    if (fenced)
-        vmig_journal_note(journal, job->id, "the operator states that the source is fenced", NULL);
-    if (cancel)
-        vmig_machine_cancel(machine);
-    set_machine(self, machine);
-    VmigControl *control = listen_for_settings(self, env, machine);
-    gboolean ended = vmig_machine_run(machine, &why);
-    vmig_control_free(control);
-    set_machine(self, NULL);
-    guint64 seconds = (guint64)(g_get_monotonic_time() - began) / G_USEC_PER_SEC;
-    const char *outcome = ended                                       ? vmig_session_outcome(machine->job)
-                          : machine->recorded && may_go_on_later(why) ? "parked"
-                                                                      : outcome_of_error(why);
-    if (ended && vmig_job_waits(machine->job))
-        run_command(self, policy, machine->job);
-    return vmig_document_result(outcome, machine->job, why, NULL, seconds);
-}
-
-JsonNode *vmig_session_migrate(VmigSession *self, const VmigRequest *request, GError **error)
-{
-    gint64 began = g_get_monotonic_time();
-    g_autoptr(Operation) op = plan_operation(self, request, error);
-
-    if (op == NULL)
+    if (!vmig_private_check_connect(self->connect_uri, error)) {
+        g_prefix_error(error, "connect-uri: ");
         return NULL;
-    if (op->plan->refusals->len > 0) {
-        remove_rundir(op);
-        return refused(op->plan, (guint64)(g_get_monotonic_time() - began) / G_USEC_PER_SEC);
     }
-    for (guint i = 0; i < op->plan->notes->len; i++)
-        vmig_session_emit(self, vmig_event_note(op->plan->job, op->plan->notes->pdata[i]));
-    JsonNode *result =
-        vmig_session_drive(self, op->env, op->journal, FALSE, g_steal_pointer(&op->plan->job), FALSE, FALSE, error);
-    remove_rundir(op);
-    return result;
-}
-
-const char *vmig_version(void)
-{
-    return VMIG_VERSION;
+    if (!call->alone)
+        return call->work(call, error);
+    if (!claim(self, context, error))
+        return NULL;
+    if (cancellable != NULL)
+        handler = g_cancellable_connect(cancellable, G_CALLBACK(on_cancelled), self, NULL);
+    JsonNode *document = call->work(call, error);
+    g_cancellable_disconnect(cancellable, handler);
+    release(self);
+    return document;
 }

@@ -35,11 +35,14 @@ static gboolean change_record(VmigSession *self, const char *id, guint64 bandwid
     return vmig_journal_save(journal, job, error);
 }
 
-JsonNode *vmig_session_set_bandwidth(VmigSession *self, const char *job_or_domain, guint64 bandwidth, GError **error)
+JsonNode *vmig_work_set_bandwidth(const VmigCall *call, GError **error)
 {
-    g_autofree char *path = g_build_filename(self->config->state_dir, "journal.db", NULL);
-    g_autoptr(VmigJournal) reader = vmig_journal_open_read_only(path, NULL, error);
-    g_autoptr(VmigJob) job = reader != NULL ? vmig_session_find_job(reader, job_or_domain, error) : NULL;
+    VmigSession *self = call->session;
+    guint64 bandwidth = call->number;
+    const VmigConfig *config = vmig_session_config(self, error);
+    g_autofree char *path = config != NULL ? g_build_filename(config->state_dir, "journal.db", NULL) : NULL;
+    g_autoptr(VmigJournal) reader = path != NULL ? vmig_journal_open_read_only(path, NULL, error) : NULL;
+    g_autoptr(VmigJob) job = reader != NULL ? vmig_session_find_job(reader, call->job, error) : NULL;
     gboolean running = FALSE;
 
     if (job == NULL || !check_open(job, error))

@@ -273,10 +273,16 @@ static JsonNode *run(VmigSession *self, VmigJob *job, gboolean here_is_dest, GEr
     return verdict != NULL ? document(job, verdict, began) : NULL;
 }
 
-JsonNode *vmig_session_verify(VmigSession *self, const char *domain, const char *job_id, GError **error)
+JsonNode *vmig_work_verify(const VmigCall *call, GError **error)
 {
+    VmigSession *self = call->session;
+
+    if ((call->domain == NULL) == (call->job == NULL)) {
+        vmig_fail(error, VMIG_ERROR_USAGE, NULL, "verify: either a domain or a job must be given");
+        return NULL;
+    }
     g_autoptr(VmigJournal) reader = vmig_session_open_reader(self, error);
-    g_autoptr(VmigJob) job = reader != NULL ? find_job(reader, domain, job_id, error) : NULL;
+    g_autoptr(VmigJob) job = reader != NULL ? find_job(reader, call->domain, call->job, error) : NULL;
     g_autofree char *role = job != NULL ? vmig_journal_role(reader, job->id, error) : NULL;
 
     if (role == NULL)

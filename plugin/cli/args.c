@@ -4,11 +4,11 @@
 
 #include <string.h>
 
+#include "api/private.h"
 #include "cli/outcome.h"
 #include "cli/output.h"
 #include "core/errors.h"
 #include "core/names.h"
-#include "core/path-map.h"
 
 /* libvirt also uses a domain's name as a file name. */
 #define NAME_LIMIT 255
@@ -36,19 +36,10 @@ gboolean vmig_args_check_name(const char *what, const char *name, GError **error
 
 gboolean vmig_args_check_connect(const char *uri, GError **error)
 {
-    static const char *const known[] = {"qemu:///system", "qemu+unix:///system"};
-
-    for (guint i = 0; i < G_N_ELEMENTS(known); i++) {
-        const char *rest = g_str_has_prefix(uri, known[i]) ? uri + strlen(known[i]) : NULL;
-        if (rest != NULL && *rest == '\0')
-            return TRUE;
-        if (rest != NULL && g_str_has_prefix(rest, "?socket=") && strpbrk(rest, "&#%") == NULL &&
-            vmig_path_check(rest + strlen("?socket="), NULL))
-            return TRUE;
-    }
-    g_autofree char *shown = vmig_text_escape(uri, (gssize)MIN(strlen(uri), 200));
-    return vmig_fail(error, VMIG_ERROR_BAD_URI, "Run vmig-snap on the source host and use its libvirt, qemu:///system.",
-                     "--connect: '%s' is not the system libvirt of this host", shown);
+    if (vmig_private_check_connect(uri, error))
+        return TRUE;
+    g_prefix_error(error, "--connect: ");
+    return FALSE;
 }
 
 static const GOptionEntry *find_entry(const GOptionEntry *entries, const char *name, gsize length)
@@ -151,7 +142,7 @@ VmigArgsResult vmig_args_parse(const VmigUsage *usage, const GOptionEntry *entri
         for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
             mode->json |= strcmp(argv[i], "--json") == 0;
     if (!parse(usage, entries, argv, rest, &help, &error)) {
-        if (vmig_error_hint(error) == NULL)
+        if (vmig_error_get_hint(error) == NULL)
             vmig_error_set_hint(error, "vmig-snap %s --help shows the arguments and options.", usage->command);
         *code = vmig_end_with_error(mode, error);
         return VMIG_ARGS_END;

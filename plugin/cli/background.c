@@ -13,13 +13,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "api/private.h"
 #include "cli/render/look.h"
 #include "cli/outcome.h"
 #include "cli/output.h"
 #include "core/errors.h"
 #include "core/path-map.h"
 #include "core/states.h"
-#include "os/config.h"
 
 struct VmigBackground {
     int fd; /* the pipe's write end, -1 once the old process has its answer */
@@ -62,11 +62,10 @@ void vmig_background_free(VmigBackground *background)
 /* STATE-DIR/log/JOB.log; NULL if it cannot be written, which does not prevent the migration. */
 static char *open_log(const char *job)
 {
-    g_autoptr(VmigConfig) config = vmig_config_load(NULL, NULL);
+    g_autofree char *folder = vmig_private_log_folder();
 
-    if (config == NULL || job == NULL || !vmig_job_id_is_valid(job))
+    if (folder == NULL || job == NULL || !vmig_job_id_is_valid(job))
         return NULL;
-    g_autofree char *folder = g_build_filename(config->state_dir, "log", NULL);
     g_autofree char *name = g_strconcat(job, ".log", NULL);
     g_autofree char *path = g_build_filename(folder, name, NULL);
     if (g_mkdir_with_parents(folder, 0700) != 0)

@@ -4,14 +4,11 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "api/private.h"
 #include "cli/args.h"
 #include "cli/outcome.h"
 #include "core/errors.h"
 #include "core/path-map.h"
-#include "node/agent.h"
-#include "os/config.h"
-#include "guard/guard.h"
-#include "node/node-local.h"
 
 /* Moves the protocol's streams away from descriptors 0 and 1: a library that prints must not write to the peer, and a
  * child process must not read the peer's requests. */
@@ -26,39 +23,11 @@ static gboolean take_streams(int *in_fd, int *out_fd, GError **error)
     return TRUE;
 }
 
-/* Never freed: a request that could not be cancelled may still use it. */
-static VmigNode *open_node(GError **error)
-{
-    g_autoptr(VmigConfig) config = vmig_config_load(NULL, error);
-
-    if (config == NULL)
-        return NULL;
-    const VmigNodeConfig node = {
-        .state_dir = config->state_dir,
-        .run_dir = config->run_dir,
-        .roots = (const char *const *)config->image_roots,
-        .role = VMIG_ROLE_DESTINATION,
-        .serves_peer = TRUE,
-        .tls_dir = config->tls_dir,
-        .first_port = config->first_port,
-        .last_port = config->last_port,
-    };
-    return vmig_node_local_new(g_get_host_name(), &node, error);
-}
-
 static gboolean serve(GError **error)
 {
-    g_autoptr(GError) why = NULL;
     int in_fd, out_fd;
 
-    if (!take_streams(&in_fd, &out_fd, error))
-        return FALSE;
-    VmigNode *local = open_node(&why);
-    if (local != NULL)
-        return vmig_agent_serve(in_fd, out_fd, local, error);
-    vmig_agent_refuse(out_fd, why);
-    g_propagate_error(error, g_steal_pointer(&why));
-    return FALSE;
+    return take_streams(&in_fd, &out_fd, error) && vmig_private_serve_agent(in_fd, out_fd, error);
 }
 
 static int run_guard(const VmigMode *mode, const char *socket)
@@ -69,7 +38,7 @@ static int run_guard(const VmigMode *mode, const char *socket)
         g_prefix_error(&error, "--guard: ");
         return vmig_end_with_error(mode, error);
     }
-    return vmig_guard_main(socket);
+    return vmig_private_run_guard(socket);
 }
 
 int vmig_cmd_agent(int argc, char **argv)

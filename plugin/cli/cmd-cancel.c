@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* vmig-snap cancel. */
-#include "api/vmig-snap.h"
+#include "vmig-snap/vmig-snap.h"
 #include "cli/args.h"
 #include "cli/outcome.h"
 #include "cli/watch.h"
@@ -9,12 +9,12 @@ static int run(const VmigMode *mode, const char *job)
 {
     g_autoptr(GError) error = NULL;
     gboolean good = vmig_args_check_name("job or domain", job, &error);
-    g_autoptr(VmigSession) session = good ? vmig_session_new(NULL, &error) : NULL;
 
-    if (session == NULL)
+    if (!good)
         return vmig_end_with_error(mode, error);
+    g_autoptr(VmigSession) session = vmig_session_new(NULL);
     g_autoptr(VmigWatch) watch = vmig_watch_new(session, mode, NULL);
-    g_autoptr(JsonNode) result = vmig_session_cancel(session, job, &error);
+    g_autoptr(JsonNode) result = vmig_session_cancel(session, job, vmig_watch_cancellable(watch), &error);
     return vmig_watch_end(watch, VMIG_WISH_BACK, result, error);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* vmig-snap doctor. */
-#include "api/vmig-snap.h"
+#include "vmig-snap/vmig-snap.h"
 #include "cli/args.h"
 #include "cli/render/look.h"
 #include "cli/outcome.h"
@@ -10,7 +10,8 @@ static JsonNode *ask(const char *domain, gboolean fix, GError **error)
 {
     if (domain != NULL && !vmig_args_check_name("domain", domain, error))
         return NULL;
-    return vmig_doctor(NULL, domain, fix, error);
+    g_autoptr(VmigSession) session = vmig_session_new(NULL);
+    return vmig_session_doctor(session, domain, fix ? VMIG_DOCTOR_FIX : VMIG_DOCTOR_NONE, NULL, error);
 }
 
 int vmig_cmd_doctor(int argc, char **argv)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* vmig-snap list. */
-#include "api/vmig-snap.h"
+#include "vmig-snap/vmig-snap.h"
 #include "cli/args.h"
 #include "cli/render/look.h"
 #include "cli/outcome.h"
@@ -35,7 +35,7 @@ int vmig_cmd_list(int argc, char **argv)
 
     if (vmig_args_parse(&usage, entries, argc, argv, &mode, &rest, &code) == VMIG_ARGS_END)
         return code;
-    g_autoptr(VmigSession) session = vmig_session_new(NULL, &error);
-    g_autoptr(JsonNode) node = session != NULL ? vmig_session_list(session, all, &error) : NULL;
+    g_autoptr(VmigSession) session = vmig_session_new(NULL);
+    g_autoptr(JsonNode) node = vmig_session_list(session, all ? VMIG_LIST_ALL : VMIG_LIST_NONE, NULL, &error);
     return vmig_end_with_document(&mode, node, error, all ? vmig_render_list : unfinished_page, VMIG_EXIT_DONE);
 }

@@ -8,16 +8,9 @@
 static int run(const VmigRequestArgs *args, VmigBackground *background)
 {
     g_autoptr(GError) error = NULL;
-    g_autoptr(VmigSession) session = vmig_session_new(args->connect, &error);
-
-    if (session == NULL) {
-        g_autoptr(JsonNode) result = vmig_result_of_error(error);
-        if (background != NULL)
-            vmig_background_end(background, result);
-        return vmig_end_with_error(&args->mode, error);
-    }
+    g_autoptr(VmigSession) session = vmig_session_new(args->connect);
     g_autoptr(VmigWatch) watch = vmig_watch_new(session, &args->mode, background);
-    g_autoptr(JsonNode) result = vmig_session_migrate(session, &args->request, &error);
+    g_autoptr(JsonNode) result = vmig_session_migrate(session, args->request, vmig_watch_cancellable(watch), &error);
     int code = vmig_watch_end(watch, VMIG_WISH_FORWARD, result, error);
     if (code == VMIG_EXIT_DONE)
         vmig_say_source_images(watch, result);

@@ -10,8 +10,8 @@
 int vmig_run_plan(const VmigRequestArgs *args)
 {
     g_autoptr(GError) error = NULL;
-    g_autoptr(VmigSession) session = vmig_session_new(args->connect, &error);
-    g_autoptr(JsonNode) node = session != NULL ? vmig_session_plan(session, &args->request, &error) : NULL;
+    g_autoptr(VmigSession) session = vmig_session_new(args->connect);
+    g_autoptr(JsonNode) node = vmig_session_plan(session, args->request, NULL, &error);
 
     if (node == NULL)
         return vmig_end_with_error(&args->mode, error);

@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* vmig-snap purge. */
-#include "api/vmig-snap.h"
+#include "vmig-snap/vmig-snap.h"
 #include "cli/args.h"
 #include "cli/outcome.h"
 #include "cli/render/render.h"
 
 static JsonNode *act(const char *domain, gboolean alone, GError **error)
 {
-    return vmig_args_check_name("domain", domain, error) ? vmig_purge(NULL, domain, alone, error) : NULL;
+    g_autoptr(VmigSession) session = vmig_session_new(NULL);
+
+    if (!vmig_args_check_name("domain", domain, error))
+        return NULL;
+    return vmig_session_purge(session, domain, alone ? VMIG_PURGE_WITHOUT_DESTINATION : VMIG_PURGE_NONE, NULL, error);
 }
 
 int vmig_cmd_purge(int argc, char **argv)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* vmig-snap resume: the named job, the only unfinished one, or all of them. */
-#include "api/vmig-snap.h"
+#include "vmig-snap/vmig-snap.h"
 #include "cli/args.h"
 #include "cli/render/look.h"
 #include "cli/outcome.h"
@@ -18,21 +18,15 @@ typedef struct {
     gboolean set_aside;
 } Word;
 
-static JsonNode *ask(VmigSession *session, const char *job, const Word *word, GError **error)
-{
-    if (word->set_aside)
-        return vmig_session_set_aside(session, job, error);
-    if (word->without_verify)
-        return vmig_session_resume_without_verify(session, job, error);
-    return word->fenced != NULL ? vmig_session_resume_fenced(session, job, word->fenced, error)
-                                : vmig_session_resume(session, job, error);
-}
-
 static int resume_one(VmigSession *session, const VmigMode *mode, const char *job, const Word *word)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(VmigWatch) watch = vmig_watch_new(session, mode, NULL);
-    g_autoptr(JsonNode) result = ask(session, job, word, &error);
+    g_autoptr(VmigResumeRequest) request = vmig_resume_request_new(job);
+
+    g_object_set(request, "fenced-source", word->fenced, "without-verify", word->without_verify, "set-aside",
+                 word->set_aside, NULL);
+    g_autoptr(JsonNode) result = vmig_session_resume(session, request, vmig_watch_cancellable(watch), &error);
 
     int code = vmig_watch_end(watch, VMIG_WISH_FORWARD, result, error);
     if (code == VMIG_EXIT_DONE)
@@ -97,10 +91,10 @@ static int run(const VmigMode *mode, const char *job, gboolean all, const Word *
     }
     if (!check_word(job, word, &error))
         return vmig_end_with_error(mode, error);
-    g_autoptr(VmigSession) session = vmig_session_new(NULL, &error);
-    if (session != NULL && job != NULL)
+    g_autoptr(VmigSession) session = vmig_session_new(NULL);
+    if (job != NULL)
         return resume_one(session, mode, job, word);
-    g_autoptr(JsonNode) list = session != NULL ? vmig_session_list(session, FALSE, &error) : NULL;
+    g_autoptr(JsonNode) list = vmig_session_list(session, VMIG_LIST_NONE, NULL, &error);
     if (list == NULL || (!all && !check_only_one(vmig_look(list), &error)))
         return vmig_end_with_error(mode, error);
     if (vmig_look_count(vmig_look(list), "jobs") == 0 && !mode->json && !mode->quiet)

@@ -2,7 +2,7 @@
 /* vmig-snap set. */
 #include <string.h>
 
-#include "api/vmig-snap.h"
+#include "vmig-snap/vmig-snap.h"
 #include "cli/args.h"
 #include "cli/render/look.h"
 #include "cli/outcome.h"
@@ -34,8 +34,8 @@ static JsonNode *act(const char *job, const char *setting, GError **error)
 
     if (!vmig_args_check_name("job or domain", job, error) || !read_setting(setting, &bandwidth, error))
         return NULL;
-    g_autoptr(VmigSession) session = vmig_session_new(NULL, error);
-    return session != NULL ? vmig_session_set_bandwidth(session, job, bandwidth, error) : NULL;
+    g_autoptr(VmigSession) session = vmig_session_new(NULL);
+    return vmig_session_set_bandwidth(session, job, bandwidth, NULL, error);
 }
 
 static char *text_of(JsonObject *object)

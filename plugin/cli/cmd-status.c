@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* vmig-snap status. */
-#include "api/vmig-snap.h"
+#include "vmig-snap/vmig-snap.h"
 #include "cli/args.h"
 #include "cli/outcome.h"
 #include "cli/render/render.h"
@@ -9,8 +9,8 @@ static JsonNode *ask(const char *job, GError **error)
 {
     if (job != NULL && !vmig_args_check_name("job or domain", job, error))
         return NULL;
-    g_autoptr(VmigSession) session = vmig_session_new(NULL, error);
-    return session != NULL ? vmig_session_status(session, job, error) : NULL;
+    g_autoptr(VmigSession) session = vmig_session_new(NULL);
+    return vmig_session_status(session, job, NULL, error);
 }
 
 int vmig_cmd_status(int argc, char **argv)

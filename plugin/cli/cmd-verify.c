@@ -2,7 +2,7 @@
 /* vmig-snap verify. */
 #include <string.h>
 
-#include "api/vmig-snap.h"
+#include "vmig-snap/vmig-snap.h"
 #include "cli/args.h"
 #include "cli/interrupt.h"
 #include "cli/render/look.h"
@@ -14,7 +14,7 @@
 
 /* The session, and the display of its progress. */
 typedef struct {
-    VmigSession *session;
+    GCancellable *cancellable;
     GMutex lock; /* for view: events come from several threads */
     VmigProgressView *view;
 } Watch;
@@ -36,22 +36,21 @@ static void on_interrupt(gpointer user)
     if (watch->view != NULL)
         vmig_progress_view_settle(watch->view);
     vmig_err("vmig-snap: interrupted: the verification ends within seconds. It changes nothing.\n");
-    vmig_session_interrupt(watch->session);
+    g_cancellable_cancel(watch->cancellable);
 }
 
 /* Shows progress only on a terminal: a saved page contains only the result. */
 static JsonNode *ask(const VmigMode *mode, const char *domain, const char *job, GError **error)
 {
-    g_autoptr(VmigSession) session = vmig_session_new(NULL, error);
-    Watch watch = {.session = session};
+    g_autoptr(VmigSession) session = vmig_session_new(NULL);
+    g_autoptr(GCancellable) cancellable = g_cancellable_new();
+    Watch watch = {.cancellable = cancellable};
 
-    if (session == NULL)
-        return NULL;
     g_mutex_init(&watch.lock);
     watch.view = !mode->json && vmig_out_is_terminal() ? vmig_progress_view_new(TRUE) : NULL;
     gulong handler = g_signal_connect(session, "event", G_CALLBACK(on_event), &watch);
     VmigInterrupt *interrupt = vmig_interrupt_new(on_interrupt, &watch);
-    JsonNode *node = vmig_session_verify(session, domain, job, error);
+    JsonNode *node = vmig_session_verify(session, domain, job, cancellable, error);
     vmig_interrupt_free(interrupt);
     g_signal_handler_disconnect(session, handler);
     if (watch.view != NULL)

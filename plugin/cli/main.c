@@ -5,13 +5,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "api/vmig-snap.h"
+#include "api/private.h"
 #include "cli/cli.h"
 #include "cli/outcome.h"
 #include "cli/output.h"
 #include "core/errors.h"
 #include "core/names.h"
-#include "os/fault.h"
+#include "vmig-snap/vmig-snap.h"
 
 static const VmigCommand commands[] = {
     {"plan", "DOMAIN DEST", "Show what migrate would do, and every reason to refuse it", vmig_cmd_plan},
@@ -62,12 +62,14 @@ static int show_version(void)
 
 static int list_faults(GError **error)
 {
-    if (!vmig_fault_compiled_in()) {
+    const char *const *points = vmig_private_fault_points();
+
+    if (points == NULL) {
         vmig_fail(error, VMIG_ERROR_UNSUPPORTED, "Build with -Dfaults=true.", "this build has no fault points");
         return -1;
     }
-    for (const char *const *point = vmig_fault_points(); *point != NULL; point++) {
-        g_autofree char *line = g_strconcat(*point, "\n", NULL);
+    for (; *points != NULL; points++) {
+        g_autofree char *line = g_strconcat(*points, "\n", NULL);
         vmig_out(line);
     }
     return vmig_end(VMIG_EXIT_DONE);
@@ -116,7 +118,7 @@ int main(int argc, char **argv)
     int code = run(argc, argv, &error);
     if (code >= 0)
         return code;
-    if (vmig_error_hint(error) == NULL)
+    if (vmig_error_get_hint(error) == NULL)
         vmig_error_set_hint(error, "vmig-snap --help lists the commands.");
     return vmig_end_with_error(&mode, error);
 }

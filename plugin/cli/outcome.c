@@ -63,7 +63,7 @@ VmigExit vmig_exit_of_plan(JsonObject *plan)
 
 VmigExit vmig_exit_of_error(const GError *error)
 {
-    const char *name = vmig_error_name_of(error);
+    const char *name = vmig_error_get_name(error);
     VmigErrorClass cls = vmig_error_class(vmig_error_from_name(name));
 
     return cls == VMIG_CLASS_USAGE || cls == VMIG_CLASS_REFUSAL ? exit_of_code(name) : VMIG_EXIT_FAILED;
@@ -75,7 +75,8 @@ JsonNode *vmig_result_of_error(const GError *error)
     VmigExit code = vmig_exit_of_error(error);
     /* json-glib writes invalid UTF-8 unchanged. */
     g_autofree char *message = g_utf8_make_valid(error->message, -1);
-    g_autofree char *hint = vmig_error_hint(error) != NULL ? g_utf8_make_valid(vmig_error_hint(error), -1) : NULL;
+    g_autofree char *hint =
+        vmig_error_get_hint(error) != NULL ? g_utf8_make_valid(vmig_error_get_hint(error), -1) : NULL;
 
     json_builder_begin_object(builder);
     json_builder_set_member_name(builder, "event");
@@ -89,7 +90,7 @@ JsonNode *vmig_result_of_error(const GError *error)
     json_builder_set_member_name(builder, "error");
     json_builder_begin_object(builder);
     json_builder_set_member_name(builder, "code");
-    json_builder_add_string_value(builder, vmig_error_name_of(error));
+    json_builder_add_string_value(builder, vmig_error_get_name(error));
     json_builder_set_member_name(builder, "message");
     json_builder_add_string_value(builder, message);
     json_builder_set_member_name(builder, "hint");
@@ -339,7 +340,8 @@ char *vmig_cancel_text(JsonObject *result, JsonObject *job, gboolean *ok)
 
 int vmig_end_with_error(const VmigMode *mode, const GError *error)
 {
-    g_autofree char *text = vmig_error_text(error->message, NULL, vmig_error_hint(error), vmig_error_name_of(error));
+    g_autofree char *text =
+        vmig_error_text(error->message, NULL, vmig_error_get_hint(error), vmig_error_get_name(error));
 
     vmig_err(text);
     if (mode->json) {

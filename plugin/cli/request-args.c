@@ -8,19 +8,17 @@
 #include "core/amount.h"
 #include "core/errors.h"
 #include "core/names.h"
-#include "core/path-map.h"
-#include "link/destination.h"
 
 /* QEMU's own limits: MAX_MIGRATE_DOWNTIME of migration/options.c; multifd-channels is a uint8. */
 #define MAX_DOWNTIME_MS (2000 * 1000)
 #define MAX_PARALLEL 255
 #define MAX_TIMEOUT_S (365 * 24 * 3600)
-#define POLICY_CHARS "abcdefghijklmnopqrstuvwxyz0123456789-"
 
 void vmig_request_args_free(VmigRequestArgs *args)
 {
     if (args == NULL)
         return;
+    g_clear_object(&args->request);
     g_strfreev(args->arguments);
     g_strfreev(args->disks);
     g_strfreev(args->maps);
@@ -38,77 +36,46 @@ void vmig_request_args_free(VmigRequestArgs *args)
     g_free(args);
 }
 
-static gboolean check_word(const char *option, const char *value, const char *const *allowed, GError **error)
+/* Reads an option whose value is the nick of an enumeration. "default" means that the option is not given. */
+static gboolean read_word(const char *option, const char *value, GType type, int *number, GError **error)
 {
-    if (value == NULL || g_strv_contains(allowed, value))
+    g_autoptr(GEnumClass) klass = g_type_class_ref(type);
+    g_autoptr(GString) words = g_string_new(NULL);
+    gboolean found = FALSE;
+
+    for (guint i = 0; value != NULL && i < klass->n_values; i++) {
+        const GEnumValue *word = &klass->values[i];
+        if (strcmp(word->value_nick, "default") == 0)
+            continue;
+        g_string_append_printf(words, "%s%s", words->len > 0 ? " or " : "", word->value_nick);
+        if (strcmp(word->value_nick, value) == 0) {
+            *number = word->value;
+            found = TRUE;
+        }
+    }
+    if (value == NULL || found)
         return TRUE;
     g_autofree char *shown = vmig_text_escape(value, -1);
-    g_autofree char *words = g_strjoinv(" or ", (char **)allowed);
-    return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "--%s: '%s' is not %s", option, shown, words);
+    return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "--%s: '%s' is not %s", option, shown, words->str);
 }
 
-static gboolean check_words(const VmigRequestArgs *args, GError **error)
+static gboolean read_words(VmigRequestArgs *args, GError **error)
 {
-    static const char *const merges[] = {"commit", "mirror", "auto", NULL};
-    static const char *const transports[] = {"ssh", "tls", "tcp", NULL};
-    static const char *const images[] = {"keep", "delete", NULL};
+    int merge = VMIG_MERGE_COMMIT, transport = VMIG_TRANSPORT_DEFAULT, images = VMIG_SOURCE_IMAGES_KEEP;
 
-    return check_word("merge", args->merge, merges, error) &&
-           check_word("transport", args->transport, transports, error) &&
-           check_word("source-images", args->source_images, images, error);
-}
-
-/* It becomes the name of a file in /etc/vmig-snap/policy.d. */
-static gboolean check_policy(const char *policy, GError **error)
-{
-    if (policy == NULL)
-        return TRUE;
-    gsize length = strlen(policy);
-    if (length > 0 && length <= 64 && *policy != '-' && strspn(policy, POLICY_CHARS) == length)
-        return TRUE;
-    g_autofree char *shown = vmig_text_escape(policy, -1);
-    return vmig_fail(
-        error, VMIG_ERROR_BAD_NAME,
-        "The name consists of small letters, digits and '-', like that of its file in /etc/vmig-snap/policy.d.",
-        "--policy: '%s' is not the name of a policy", shown);
-}
-
-/* It becomes part of a URI. */
-static gboolean check_migrate_host(const char *host, GError **error)
-{
-    if (host == NULL || vmig_destination_is_host(host))
-        return TRUE;
-    g_autofree char *shown = vmig_text_escape(host, -1);
-    return vmig_fail(error, VMIG_ERROR_BAD_NAME, NULL, "--migrate-host: '%s' is not the name or address of a host",
-                     shown);
+    if (!read_word("merge", args->merge, VMIG_TYPE_MERGE, &merge, error) ||
+        !read_word("transport", args->transport, VMIG_TYPE_TRANSPORT, &transport, error) ||
+        !read_word("source-images", args->source_images, VMIG_TYPE_SOURCE_IMAGES, &images, error))
+        return FALSE;
+    g_object_set(args->request, "merge", merge, "transport", transport, "source-images", images, NULL);
+    return TRUE;
 }
 
 static gboolean check_disks(char **disks, GError **error)
 {
-    for (guint i = 0; disks != NULL && disks[i] != NULL; i++) {
+    for (guint i = 0; disks != NULL && disks[i] != NULL; i++)
         if (!vmig_args_check_name("disk", disks[i], error)) {
             g_prefix_error(error, "--disk: ");
-            return FALSE;
-        }
-        for (guint k = 0; k < i; k++)
-            if (strcmp(disks[k], disks[i]) == 0)
-                return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "--disk: '%s' is given twice", disks[i]);
-    }
-    return TRUE;
-}
-
-static gboolean check_maps(const VmigRequestArgs *args, GError **error)
-{
-    g_autoptr(VmigPathMap) map = vmig_path_map_new();
-
-    for (guint i = 0; args->maps != NULL && args->maps[i] != NULL; i++)
-        if (!vmig_path_map_add_target(map, args->maps[i], error)) {
-            g_prefix_error(error, "--map: ");
-            return FALSE;
-        }
-    for (guint i = 0; args->map_dirs != NULL && args->map_dirs[i] != NULL; i++)
-        if (!vmig_path_map_add_dir(map, args->map_dirs[i], error)) {
-            g_prefix_error(error, "--map-dir: ");
             return FALSE;
         }
     return TRUE;
@@ -124,45 +91,58 @@ static gboolean read_count(const char *option, const char *text, guint64 max, gu
 
 static gboolean read_numbers(VmigRequestArgs *args, GError **error)
 {
-    VmigRequest *r = &args->request;
+    guint64 bandwidth = 0, max_downtime = 0, parallel = 0, timeout = 0;
 
-    if (args->bandwidth != NULL && !vmig_amount_parse(args->bandwidth, FALSE, &r->bandwidth, error)) {
+    if (args->bandwidth != NULL && !vmig_amount_parse(args->bandwidth, FALSE, &bandwidth, error)) {
         g_prefix_error(error, "--bandwidth: ");
         return FALSE;
     }
-    if (r->bandwidth > G_MAXINT64)
+    if (bandwidth > G_MAXINT64)
         return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "--bandwidth: '%s' is 2^63 or more", args->bandwidth);
-    return read_count("max-downtime", args->max_downtime, MAX_DOWNTIME_MS, &r->max_downtime, error) &&
-           read_count("parallel", args->parallel, MAX_PARALLEL, &r->parallel, error) &&
-           read_count("timeout", args->timeout, MAX_TIMEOUT_S, &r->timeout, error);
+    if (!read_count("max-downtime", args->max_downtime, MAX_DOWNTIME_MS, &max_downtime, error) ||
+        !read_count("parallel", args->parallel, MAX_PARALLEL, &parallel, error) ||
+        !read_count("timeout", args->timeout, MAX_TIMEOUT_S, &timeout, error))
+        return FALSE;
+    g_object_set(args->request, "bandwidth", bandwidth, "max-downtime", max_downtime, "parallel", parallel, "timeout",
+                 timeout, NULL);
+    return TRUE;
+}
+
+/* The library's messages begin with the name of a property. The command's begin with the option. */
+static gboolean check_request(VmigMigrateRequest *request, GError **error)
+{
+    static const struct {
+        const char *property, *option;
+    } table[] = {{"destination", "DEST"},   {"disks", "--disk"},    {"maps", "--map"},
+                 {"map-dirs", "--map-dir"}, {"policy", "--policy"}, {"migrate-host", "--migrate-host"}};
+    g_autoptr(GError) why = NULL;
+
+    if (vmig_migrate_request_check(request, &why))
+        return TRUE;
+    for (guint i = 0; i < G_N_ELEMENTS(table); i++) {
+        g_autofree char *head = g_strconcat(table[i].property, ": ", NULL);
+        if (!g_str_has_prefix(why->message, head))
+            continue;
+        g_autofree char *message = g_strconcat(table[i].option, ": ", why->message + strlen(head), NULL);
+        g_free(why->message);
+        why->message = g_steal_pointer(&message);
+        break;
+    }
+    g_propagate_error(error, g_steal_pointer(&why));
+    return FALSE;
 }
 
 static gboolean check(VmigRequestArgs *args, GError **error)
 {
-    VmigRequest *r = &args->request;
-    g_autoptr(VmigDestination) destination = NULL;
-
-    r->domain = args->arguments[0];
-    r->destination = args->arguments[1];
-    r->disks = (const char *const *)args->disks;
-    r->maps = (const char *const *)args->maps;
-    r->map_dirs = (const char *const *)args->map_dirs;
-    r->merge = args->merge;
-    r->transport = args->transport;
-    r->source_images = args->source_images;
-    r->policy = args->policy;
-    r->migrate_host = args->migrate_host;
-    if (!vmig_args_check_name("domain", r->domain, error))
+    if (!vmig_args_check_name("domain", args->arguments[0], error) || !check_disks(args->disks, error) ||
+        (args->connect != NULL && !vmig_args_check_connect(args->connect, error)))
         return FALSE;
-    destination = vmig_destination_parse(r->destination, error);
-    if (destination == NULL) {
-        g_prefix_error(error, "DEST: ");
-        return FALSE;
-    }
-    return (args->connect == NULL || vmig_args_check_connect(args->connect, error)) &&
-           check_disks(args->disks, error) && check_maps(args, error) && check_words(args, error) &&
-           check_policy(args->policy, error) && check_migrate_host(args->migrate_host, error) &&
-           read_numbers(args, error);
+    args->request = vmig_migrate_request_new(args->arguments[0], args->arguments[1]);
+    g_object_set(args->request, "disks", args->disks, "maps", args->maps, "map-dirs", args->map_dirs, "policy",
+                 args->policy, "migrate-host", args->migrate_host, "auto-converge", args->auto_converge, "postcopy",
+                 args->postcopy, "verify", args->verify, "rehearse", !args->no_rehearsal, "accept-unrevertable",
+                 args->accept_unrevertable, NULL);
+    return check_request(args->request, error) && read_words(args, error) && read_numbers(args, error);
 }
 
 static VmigArgsResult parse(VmigRequestArgs *a, const char *command, int argc, char **argv, int *code)
@@ -190,17 +170,16 @@ static VmigArgsResult parse(VmigRequestArgs *a, const char *command, int argc, c
         {"bandwidth", 0, 0, G_OPTION_ARG_FILENAME, &a->bandwidth, "Limit of all storage traffic, with K, M or G",
          "BYTES/s"},
         {"max-downtime", 0, 0, G_OPTION_ARG_FILENAME, &a->max_downtime, "Longest downtime", "MS"},
-        {"auto-converge", 0, 0, G_OPTION_ARG_NONE, &a->request.auto_converge, "Slow down a guest that is too busy",
-         NULL},
-        {"postcopy", 0, 0, G_OPTION_ARG_NONE, &a->request.postcopy, "Send the memory after the switchover", NULL},
+        {"auto-converge", 0, 0, G_OPTION_ARG_NONE, &a->auto_converge, "Slow down a guest that is too busy", NULL},
+        {"postcopy", 0, 0, G_OPTION_ARG_NONE, &a->postcopy, "Send the memory after the switchover", NULL},
         {"parallel", 0, 0, G_OPTION_ARG_FILENAME, &a->parallel, "Connections for the memory", "N"},
         {"timeout", 0, 0, G_OPTION_ARG_FILENAME, &a->timeout, "Give up the migration after this time", "S"},
         {"source-images", 0, 0, G_OPTION_ARG_FILENAME, &a->source_images, "The images on the source (keep)",
          "keep|delete"},
-        {"verify", 0, 0, G_OPTION_ARG_NONE, &a->request.verify, "Compare every snapshot before the job is done", NULL},
-        {"no-rehearsal", 0, 0, G_OPTION_ARG_NONE, &a->request.no_rehearsal,
-         "Do not try to start the guest on DEST first", NULL},
-        {"accept-unrevertable", 0, 0, G_OPTION_ARG_NONE, &a->request.accept_unrevertable,
+        {"verify", 0, 0, G_OPTION_ARG_NONE, &a->verify, "Compare every snapshot before the job is done", NULL},
+        {"no-rehearsal", 0, 0, G_OPTION_ARG_NONE, &a->no_rehearsal, "Do not try to start the guest on DEST first",
+         NULL},
+        {"accept-unrevertable", 0, 0, G_OPTION_ARG_NONE, &a->accept_unrevertable,
          "Accept snapshots that DEST could not revert to", NULL},
         {"migrate-host", 0, 0, G_OPTION_ARG_FILENAME, &a->migrate_host, "DEST's name for libvirt here (tls, tcp)",
          "NAME"},
@@ -225,7 +204,7 @@ VmigRequestArgs *vmig_request_args_parse(const char *command, int argc, char **a
     if (parse(args, command, argc, argv, code) == VMIG_ARGS_END)
         return NULL;
     if (!check(args, &error)) {
-        if (vmig_error_hint(error) == NULL)
+        if (vmig_error_get_hint(error) == NULL)
             vmig_error_set_hint(error, "vmig-snap %s --help lists the options.", command);
         *code = vmig_end_with_error(&args->mode, error);
         return NULL;

@@ -2,16 +2,16 @@
 /* The options of plan and migrate, which are the same, as a request to the library. */
 #pragma once
 
-#include "api/vmig-snap.h"
+#include "vmig-snap/vmig-snap.h"
 #include "cli/args.h"
 
 typedef struct {
     VmigMode mode;
     gboolean dry_run;
     gboolean detach;
-    char *connect;       /* or NULL */
-    VmigRequest request; /* points into the members below */
-    char **arguments;    /* DOMAIN, DEST */
+    char *connect;               /* or NULL */
+    VmigMigrateRequest *request; /* made from the members below */
+    char **arguments;            /* DOMAIN, DEST */
     char **disks;
     char **maps;
     char **map_dirs;
@@ -24,6 +24,11 @@ typedef struct {
     char *max_downtime;
     char *parallel;
     char *timeout;
+    gboolean auto_converge;
+    gboolean postcopy;
+    gboolean verify;
+    gboolean no_rehearsal;
+    gboolean accept_unrevertable;
 } VmigRequestArgs;
 
 /* Checks everything that needs no host: USAGE, BAD_NAME, BAD_URI, BAD_PATH. Returns NULL with the exit code in *code.

@@ -14,6 +14,7 @@ struct VmigWatch {
     VmigSession *session;
     VmigMode mode;
     VmigBackground *background; /* not owned */
+    GCancellable *cancellable;
     gulong handler;
     VmigInterrupt *interrupt;
     GMutex lock; /* for the members below: events come from several threads, an interrupt from yet another */
@@ -27,7 +28,7 @@ static void on_interrupt(gpointer user)
 {
     VmigWatch *watch = user;
 
-    vmig_session_interrupt(watch->session);
+    g_cancellable_cancel(watch->cancellable);
     g_mutex_lock(&watch->lock);
     if (watch->view != NULL)
         vmig_progress_view_settle(watch->view);
@@ -67,6 +68,7 @@ VmigWatch *vmig_watch_new(VmigSession *session, const VmigMode *mode, VmigBackgr
     VmigWatch *watch = g_new0(VmigWatch, 1);
 
     watch->session = g_object_ref(session);
+    watch->cancellable = g_cancellable_new();
     watch->mode = *mode;
     watch->background = background;
     g_mutex_init(&watch->lock);
@@ -85,8 +87,14 @@ void vmig_watch_free(VmigWatch *watch)
     g_signal_handler_disconnect(watch->session, watch->handler);
     g_clear_pointer(&watch->view, vmig_progress_view_free);
     g_mutex_clear(&watch->lock);
+    g_object_unref(watch->cancellable);
     g_object_unref(watch->session);
     g_free(watch);
+}
+
+GCancellable *vmig_watch_cancellable(VmigWatch *watch)
+{
+    return watch->cancellable;
 }
 
 /* The journal's facts about an unfinished job: where the guest is, and what the job waits for. */
@@ -97,7 +105,7 @@ static JsonNode *ask_status(VmigWatch *watch, JsonObject *result)
 
     if (job == NULL || (g_strcmp0(outcome, "parked") != 0 && g_strcmp0(outcome, "failed") != 0))
         return NULL;
-    return vmig_session_status(watch->session, job, NULL); /* without it the text is shorter */
+    return vmig_session_status(watch->session, job, NULL, NULL); /* without it the text is shorter */
 }
 
 int vmig_watch_end(VmigWatch *watch, VmigWish wish, JsonNode *result, const GError *error)

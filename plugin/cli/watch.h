@@ -2,7 +2,7 @@
 /* Runs a command on a job: shows its events, rolls it back on signals, prints its result. */
 #pragma once
 
-#include "api/vmig-snap.h"
+#include "vmig-snap/vmig-snap.h"
 #include "cli/background.h"
 #include "cli/cli.h"
 
@@ -13,11 +13,14 @@ typedef enum {
     VMIG_WISH_BACK,    /* cancel */
 } VmigWish;
 
-/* background: NULL in the foreground. From now on SIGINT and SIGTERM interrupt the session, and SIGHUP is ignored. */
+/* background: NULL in the foreground. From now on SIGINT and SIGTERM cancel vmig_watch_cancellable(), and SIGHUP is
+ * ignored. */
 VmigWatch *vmig_watch_new(VmigSession *session, const VmigMode *mode, VmigBackground *background);
 void vmig_watch_free(VmigWatch *watch);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigWatch, vmig_watch_free)
 
+/* The cancellable of the watched call. (transfer none) */
+GCancellable *vmig_watch_cancellable(VmigWatch *watch);
 /* Prints the result, or the error if result is NULL. Returns the exit code. */
 int vmig_watch_end(VmigWatch *watch, VmigWish wish, JsonNode *result, const GError *error);
 /* Prints a line that belongs to the result; nothing with --json or --quiet. */

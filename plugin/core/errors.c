@@ -35,30 +35,32 @@ static const struct {
     VmigErrorClass cls;
     const char *meaning;
 } codes[] = {
-#define VMIG_CODE(symbol, name, cls, meaning) {name, VMIG_CLASS_##cls, meaning},
+#define VMIG_CODE(symbol, name, cls, meaning) [VMIG_ERROR_##symbol] = {name, VMIG_CLASS_##cls, meaning},
 #include "core/errors.def"
 #undef VMIG_CODE
 };
+G_STATIC_ASSERT(G_N_ELEMENTS(codes) == VMIG_ERROR_LAST);
 
 const char *vmig_error_name(VmigErrorCode code)
 {
-    return code < VMIG_ERROR_LAST ? codes[code].name : "internal";
+    /* A removed code leaves a number without a row. */
+    return code < VMIG_ERROR_LAST && codes[code].name != NULL ? codes[code].name : "internal";
 }
 
 const char *vmig_error_meaning(VmigErrorCode code)
 {
-    return code < VMIG_ERROR_LAST ? codes[code].meaning : "";
+    return code < VMIG_ERROR_LAST && codes[code].name != NULL ? codes[code].meaning : "";
 }
 
 VmigErrorClass vmig_error_class(VmigErrorCode code)
 {
-    return code < VMIG_ERROR_LAST ? codes[code].cls : VMIG_CLASS_FATAL;
+    return code < VMIG_ERROR_LAST && codes[code].name != NULL ? codes[code].cls : VMIG_CLASS_FATAL;
 }
 
 VmigErrorCode vmig_error_from_name(const char *name)
 {
     for (guint i = 0; i < VMIG_ERROR_LAST; i++)
-        if (g_strcmp0(codes[i].name, name) == 0)
+        if (name != NULL && g_strcmp0(codes[i].name, name) == 0)
             return i;
     return VMIG_ERROR_LAST;
 }

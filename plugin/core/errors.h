@@ -4,12 +4,10 @@
 
 #include <glib.h>
 
-typedef enum {
-#define VMIG_CODE(symbol, name, cls, meaning) VMIG_ERROR_##symbol,
-#include "core/errors.def"
-#undef VMIG_CODE
-    VMIG_ERROR_LAST
-} VmigErrorCode;
+#include "vmig-snap/vmig-error.h"
+
+/* The highest number of a code, plus one. Not a code. */
+#define VMIG_ERROR_LAST (VMIG_ERROR_INTERNAL + 1)
 
 /* Determines the retry decision and the exit code. */
 typedef enum {
@@ -21,9 +19,6 @@ typedef enum {
     VMIG_CLASS_GONE,
     VMIG_CLASS_FATAL,
 } VmigErrorClass;
-
-#define VMIG_ERROR (vmig_error_quark())
-GQuark vmig_error_quark(void);
 
 /* The stable name of a code ("no-room"); never NULL. */
 const char *vmig_error_name(VmigErrorCode code);

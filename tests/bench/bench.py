@@ -161,7 +161,7 @@ def main():
         if not os.path.exists(args.binary):
             sys.exit(f'{args.binary} does not exist: build first, or --binary PATH')
         with Lab(args.dir, replace=True) as lab:
-            shutil.copy(args.binary, lab.bin / 'vmig-snap')
+            lab.install(args.binary)
             shutil.copy(pathlib.Path(args.binary).parents[1] / 'tests/bench-copy', lab.bin)
             if args.mbit:
                 lab.rate(args.mbit)

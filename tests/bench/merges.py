@@ -12,7 +12,6 @@ import argparse
 import datetime
 import os
 import pathlib
-import shutil
 import statistics
 import sys
 import time
@@ -131,7 +130,7 @@ def main():
     args = parser.parse_args()
     runs, loads = [], []
     with Lab(args.dir, replace=True) as lab:
-        shutil.copy(args.binary, lab.bin / 'vmig-snap')
+        lab.install(args.binary)
         if args.mbit:
             lab.rate(args.mbit)
         merges = Merges(lab, args)

@@ -70,24 +70,26 @@ def play(words, env=None, **parts):
 
 
 def test_request():
-    """Every option arrives at the library as it was given; defaults are nothing."""
+    """Every option arrives at the library as it was given."""
     play(['migrate', 'web1', DEST], migrate={'result': result('done')})
     seen = json.loads((folder / 'seen.json').read_text())
-    check(seen == {'domain': 'web1', 'destination': DEST, 'disks': [], 'maps': [], 'map_dirs': [], 'merge': None,
-                   'transport': None, 'source_images': None, 'policy': None, 'bandwidth': 0, 'max_downtime': 0,
-                   'parallel': 0, 'timeout': 0, 'auto_converge': 0, 'postcopy': 0, 'verify': 0}, 'no option, no value', seen)
+    check(seen == {'domain': 'web1', 'destination': DEST, 'disks': [], 'maps': [], 'map_dirs': [], 'merge': 'commit',
+                   'transport': 'default', 'source_images': 'keep', 'policy': None, 'migrate_host': None, 'bandwidth': 0,
+                   'max_downtime': 0, 'parallel': 0, 'timeout': 0, 'auto_converge': 0, 'postcopy': 0, 'verify': 0,
+                   'rehearse': 1, 'accept_unrevertable': 0}, 'no option, the defaults', seen)
     words = ['--disk', 'vda', '--disk=vdb', '--map', 'vda=/srv/a=b', '--map-dir', '/a=/b', '--map-dir', '/c=/d',
              '--merge', 'mirror', '--transport', 'tls', '--source-images', 'delete', '--policy', 'patient',
              '--bandwidth', '10M', '--max-downtime', '300', '--parallel', '4', '--timeout', '600',
-             '--auto-converge', '--postcopy', '--verify',
+             '--auto-converge', '--postcopy', '--verify', '--no-rehearsal', '--accept-unrevertable', '--migrate-host', 'kvm2',
              '--connect', 'qemu+unix:///system?socket=/run/x', '--', '-grün', DEST]
     for command in ('plan', 'migrate'):
         play([command, *words], migrate={'result': result('done')}, plan={'result': plan()})
         seen = json.loads((folder / 'seen.json').read_text())
         check(seen == {'domain': '-grün', 'destination': DEST, 'disks': ['vda', 'vdb'], 'maps': ['vda=/srv/a=b'],
                        'map_dirs': ['/a=/b', '/c=/d'], 'merge': 'mirror', 'transport': 'tls', 'source_images': 'delete',
-                       'policy': 'patient', 'bandwidth': 10 * 1024 * 1024, 'max_downtime': 300, 'parallel': 4,
-                       'timeout': 600, 'auto_converge': 1, 'postcopy': 1, 'verify': 1}, f'{command}: every option arrives', seen)
+                       'policy': 'patient', 'migrate_host': 'kvm2', 'bandwidth': 10 * 1024 * 1024, 'max_downtime': 300,
+                       'parallel': 4, 'timeout': 600, 'auto_converge': 1, 'postcopy': 1, 'verify': 1, 'rehearse': 0,
+                       'accept_unrevertable': 1}, f'{command}: every option arrives', seen)
 
 
 def test_outcomes():

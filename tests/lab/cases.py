@@ -147,11 +147,12 @@ class Case:
     def install(self):
         """Put the binary under test into the (new) lab."""
         self._once = {}
-        shutil.copy(self.binary, self.lab.bin / 'vmig-snap')
+        self.lab.install(self.binary)
 
     def need_faults(self):
         """Skip the test if the binary has no fault points."""
-        if b'VMIG_SNAP_FAULT' not in pathlib.Path(self.binary).read_bytes():
+        done = subprocess.run([self.binary, '--list-faults'], capture_output=True, check=False)
+        if done.returncode != 0:
             raise Skip('the binary has no fault points (meson setup -Dfaults=true)')
 
     def guest(self, name='g', disks=None, tree=TWO, start=True, host='a', **options):

@@ -190,6 +190,13 @@ class Lab(GuestsMixin, FaultsMixin):
         """The host's name on the network: 'vmig-a' or 'vmig-b'."""
         return NAME[host]
 
+    def install(self, program):
+        """Put a built vmig-snap into the PATH of both hosts, with the library that it finds beside itself."""
+        shutil.copy(program, self.bin / 'vmig-snap')
+        library = pathlib.Path(program).with_name('libvmig-snap.so.0')
+        if library.exists():
+            shutil.copy(library, self.bin)
+
     def uri(self, host, transport='ssh'):
         """The libvirt URI under which the other host reaches this one ('ssh' or 'tcp')."""
         return f'qemu+{transport}://{NAME[host]}/system'

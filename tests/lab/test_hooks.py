@@ -54,10 +54,11 @@ def seen(lab, host):
 
 def put(case):
     """Put the hook into its places on both hosts, as `meson install` does, without notifying libvirtd."""
-    for word in (program(case), case.binary):
-        target = case.lab.bin / word.name if isinstance(word, pathlib.Path) else case.lab.bin / 'vmig-snap'
-        if not target.exists():
-            shutil.copy(word, target)
+    hook = program(case)
+    if not (case.lab.bin / hook.name).exists():
+        shutil.copy(hook, case.lab.bin)
+    if not (case.lab.bin / 'vmig-snap').exists():
+        case.lab.install(case.binary)
     for host in HOSTS:
         for driver in ('qemu.d', 'daemon.d'):
             folder = case.lab.path(host, f'/etc/libvirt/hooks/{driver}')

@@ -12,7 +12,7 @@ import shutil
 import sys
 import tempfile
 
-from folders import FOLDERS, HOOKS_MAY, MOST_SOURCES, head
+from folders import CLI_MAY, FOLDERS, HOOKS_MAY, MOST_SOURCES, PUBLIC_MAY, head
 from tap import Tap
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.M)
@@ -61,6 +61,8 @@ def wrong_in_hooks(root):
 
 def judge(shown, where, kind, name, plugin):
     """The problems of one include."""
+    if where == 'vmig-snap' and (kind != '<' or not re.fullmatch(PUBLIC_MAY, name)):
+        return [f'{shown} includes {name}: an installed header includes GLib, json-glib and installed headers only']
     if kind == '<':
         if where in PURE and IMPURE.match(name):
             return [f'{shown} includes <{name}>: {where} does no I/O']
@@ -70,6 +72,8 @@ def judge(shown, where, kind, name, plugin):
     to = name.rsplit('/', 1)[0]
     if to not in FOLDERS or not (plugin / name).is_file():
         return [f'{shown} includes "{name}": not a path from plugin/ that exists']
+    if where == 'cli' and name not in CLI_MAY.get(to, [name]):
+        return [f'{shown} includes "{name}": the command uses the public headers']
     if to != where and to not in FOLDERS[where][1]:
         return [f'{shown} includes "{name}": {where} must not include {to}']
     return []
@@ -107,7 +111,9 @@ def planted(root):
     """Plant wrong includes in a copy, one at a time; a message for each that was not found."""
     plants = [('core/names.c', '#include "store/journal.h"'), ('store/gate.c', '#include "port/env.h"'),
               ('copy/copier.c', '  #  include "engine/machine.h"'),
-              ('flows/migrate/copy.c', '#include "api/vmig-snap.h"'),
+              ('flows/migrate/copy.c', '#include "vmig-snap/vmig-snap.h"'),
+              ('cli/watch.c', '#include "api/session-private.h"'), ('vmig-snap/vmig-session.h', '#include <core/job.h>'),
+              ('vmig-snap/vmig-session.h', '#include "core/job.h"'),
               ('flows/migrate/copy.c', '#include "drivers/libvirt/libvirt.h"'),
               ('engine/machine.c', '#include "flows/migrate/migrate-flow.h"'),
               ('core/names.c', '#include <libvirt/libvirt.h>'), ('flows/migrate/copy.c', '#include "machine.h"'),

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The GTypes of the public enumerations, and what callers ask of an error. */
+#include "vmig-snap/vmig-snap.h"
+
+#include "core/errors.h"
+
+G_DEFINE_ENUM_TYPE(VmigMerge, vmig_merge, G_DEFINE_ENUM_VALUE(VMIG_MERGE_COMMIT, "commit"),
+                   G_DEFINE_ENUM_VALUE(VMIG_MERGE_MIRROR, "mirror"), G_DEFINE_ENUM_VALUE(VMIG_MERGE_AUTO, "auto"))
+
+G_DEFINE_ENUM_TYPE(VmigTransport, vmig_transport, G_DEFINE_ENUM_VALUE(VMIG_TRANSPORT_DEFAULT, "default"),
+                   G_DEFINE_ENUM_VALUE(VMIG_TRANSPORT_SSH, "ssh"), G_DEFINE_ENUM_VALUE(VMIG_TRANSPORT_TLS, "tls"),
+                   G_DEFINE_ENUM_VALUE(VMIG_TRANSPORT_TCP, "tcp"))
+
+G_DEFINE_ENUM_TYPE(VmigSourceImages, vmig_source_images, G_DEFINE_ENUM_VALUE(VMIG_SOURCE_IMAGES_KEEP, "keep"),
+                   G_DEFINE_ENUM_VALUE(VMIG_SOURCE_IMAGES_DELETE, "delete"))
+
+G_DEFINE_FLAGS_TYPE(VmigListFlags, vmig_list_flags, G_DEFINE_ENUM_VALUE(VMIG_LIST_NONE, "none"),
+                    G_DEFINE_ENUM_VALUE(VMIG_LIST_ALL, "all"))
+
+G_DEFINE_FLAGS_TYPE(VmigDoctorFlags, vmig_doctor_flags, G_DEFINE_ENUM_VALUE(VMIG_DOCTOR_NONE, "none"),
+                    G_DEFINE_ENUM_VALUE(VMIG_DOCTOR_FIX, "fix"))
+
+G_DEFINE_FLAGS_TYPE(VmigPurgeFlags, vmig_purge_flags, G_DEFINE_ENUM_VALUE(VMIG_PURGE_NONE, "none"),
+                    G_DEFINE_ENUM_VALUE(VMIG_PURGE_WITHOUT_DESTINATION, "without-destination"))
+
+/* G_DEFINE_ENUM_TYPE() cannot take its values from a table. */
+GType vmig_error_get_type(void)
+{
+    static const GEnumValue values[] = {
+#define VMIG_CODE(symbol, name, cls, meaning) {VMIG_ERROR_##symbol, "VMIG_ERROR_" #symbol, name},
+#include "core/errors.def"
+#undef VMIG_CODE
+        {0, NULL, NULL},
+    };
+    static gsize type;
+
+    if (g_once_init_enter(&type))
+        g_once_init_leave(&type, g_enum_register_static(g_intern_static_string("VmigErrorCode"), values));
+    return type;
+}
+
+/**
+ * vmig_error_quark:
+ *
+ * Returns: the domain %VMIG_ERROR
+ */
+
+/**
+ * vmig_error_get_name:
+ * @error: an error
+ *
+ * The stable name of the error's code, as in JSON documents: "no-room".
+ *
+ * Returns: (transfer none): the name; "internal" for an error of another domain
+ */
+const char *vmig_error_get_name(const GError *error)
+{
+    g_return_val_if_fail(error != NULL, NULL);
+    return vmig_error_name_of(error);
+}
+
+/**
+ * vmig_error_get_hint: (skip)
+ * @error: an error
+ *
+ * What to do about the error: a sentence or a command. Language bindings copy errors, and a copy has no hint.
+ *
+ * Returns: (transfer none) (nullable): the hint, owned by the error
+ */
+const char *vmig_error_get_hint(const GError *error)
+{
+    g_return_val_if_fail(error != NULL, NULL);
+    return vmig_error_hint(error);
+}
+
+/**
+ * vmig_version:
+ *
+ * Returns: (transfer none): the version of the library: "1.0.0"
+ */
+const char *vmig_version(void)
+{
+    return VMIG_VERSION;
+}
