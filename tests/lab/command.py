@@ -57,17 +57,18 @@ class Output(threading.Thread):
 class Call:
     """A running or finished vmig-snap. events: [(seconds, dict)] of --json.
 
+    program: what is run with these arguments in place of vmig-snap.
     merge: the --merge option for plan and migrate, unless their arguments contain one; None: no option.
     """
 
     merge = None
 
-    def __init__(self, lab, host, argv, env=None):
+    def __init__(self, lab, host, argv, env=None, program=('vmig-snap',)):
         self.lab, self.argv = lab, [str(word) for word in argv]
-        if self.merge and self.argv[:1] in (['plan'], ['migrate']) and '--merge' not in self.argv:
+        if program == ('vmig-snap',) and self.merge and self.argv[:1] in (['plan'], ['migrate']) and '--merge' not in self.argv:
             self.argv += ['--merge', self.merge]
         self.begin = time.monotonic()
-        self.process = lab.popen(host, ['vmig-snap', *self.argv], env=env)
+        self.process = lab.popen(host, [*program, *self.argv], env=env)
         self._out, self._err = Output(self.process.stdout), Output(self.process.stderr)
         self.code = None
         self.seconds = None

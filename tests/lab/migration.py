@@ -32,6 +32,7 @@ class Migration:
         self.before = gather(self.lab, source, guest)
         self.files_before = {host: files_there(self.lab, host) for host in HOSTS}
         self.call = self.watch = self.stall = None
+        self.start_call = Call  # another program than the command
         self._stack = None
 
     def start(self, fault=None, env=None, args=(), json_lines=True):
@@ -45,7 +46,7 @@ class Migration:
             self.case.need_faults()
         argv = ['migrate', self.guest.name, self.lab.uri(self.dest),
                 *(['--json'] if json_lines else []), *self.args, *args]
-        self.call = Call(self.lab, self.source, argv, env)
+        self.call = self.start_call(self.lab, self.source, argv, env)
         return self.call
 
     def finish(self, timeout=120):
