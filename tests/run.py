@@ -220,11 +220,12 @@ def install_check(build):
                    log=build.log.with_suffix('.install.log'))
         have = [str(path.relative_to(folder)) for path in pathlib.Path(folder).rglob('*') if path.is_file()]
         tool = next((pathlib.Path(folder) / name for name in have if name.endswith('bin/vmig-snap')), None)
-        library = next((pathlib.Path(folder) / name for name in have if '/libvmig-snap.so.' in name), pathlib.Path(folder))
-        env = {**os.environ, 'LD_LIBRARY_PATH': str(library.parent)}
+        # Without LD_LIBRARY_PATH, as sshd starts it.
+        env = {name: value for name, value in os.environ.items() if name != 'LD_LIBRARY_PATH'}
         said = subprocess.run([tool, '--version'], capture_output=True, text=True, check=False, env=env).stdout if tool else ''
         faults = subprocess.run([tool, '--list-faults'], capture_output=True, check=False, env=env).returncode if tool else 0
-    wanted = ['bin/vmig-snap', 'bin/vmig-snap-hook', 'policy.d/default.conf', 'vmig-snap/vmig-snap.h', 'vmig-snap.pc'] + \
+    wanted = ['bin/vmig-snap', 'bin/vmig-snap-hook', 'policy.d/default.conf', 'vmig-snap/vmig-snap.h', 'vmig-snap.pc',
+              'libvmig-snap.so.0'] + \
         (['man1/vmig-snap.1'] if (ROOT / 'docs/man/vmig-snap.1').exists() else [])
     checks = {'meson install': code == 0, 'the installed command says its version': said.startswith('vmig-snap '),
               'a build for users has no fault points': faults != 0,
