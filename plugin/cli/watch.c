@@ -39,7 +39,8 @@ static void on_interrupt(gpointer user)
         vmig_err("vmig-snap: already rolling back; no step is interrupted. The process ends by itself.\n");
     else
         vmig_err("vmig-snap: interrupted: rolling back; the guest stays on the source, unless the switchover has "
-                 "begun. This takes a moment.\n");
+                 "begun. The process ends when the guest is as before, which takes longer if a host does not "
+                 "answer.\n");
     watch->asked = TRUE;
     g_mutex_unlock(&watch->lock);
 }

@@ -195,8 +195,8 @@ static void journal_rule(const VmigDoctorFacts *facts, GPtrArray *findings)
     if (why == NULL) {
         for (guint i = 0; i < facts->jobs->len; i++)
             open += ((const VmigDoctorJob *)facts->jobs->pdata[i])->finished ? 0 : 1;
-        vmig_finding_add(findings, "journal", VMIG_SEVERITY_OK, "the journal %s is intact: %u jobs, %u unfinished",
-                         path, facts->n_jobs, open);
+        vmig_finding_add(findings, "journal", VMIG_SEVERITY_OK, "the journal %s is intact: %u job%s, %u unfinished",
+                         path, facts->n_jobs, facts->n_jobs == 1 ? "" : "s", open);
         return;
     }
     if (g_error_matches(why, VMIG_ERROR, VMIG_ERROR_NO_JOB)) {

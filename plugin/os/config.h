@@ -11,6 +11,8 @@
  *   agent-command = vmig-snap agent   the command that ssh runs on the other host
  *   stall-limit = 30                  seconds, from 2 to 3600: a copy without progress for this time is ended and
  *                                     retried; a commit or a migration after twice this time
+ *   nbd-ports = 49500-49563           on which this host receives base copies over tcp or tls
+ *   tls-dir = /etc/pki/qemu           QEMU's x509 files, for base copies over tls
  *
  * These are the defaults if the file or a key is missing.
  */

@@ -339,6 +339,13 @@ def test_jobs():
   copied    1.00 kB
   continue  vmig-snap resume {JOB}
 """), 'a job that nobody works on', ended)
+    ended = play(['status'], status={'result': {'jobs': [job(role='destination', bytes_copied=0)]}})
+    check(ended.out.endswith(f"""  copied    not counted before the base copy ends
+  continue  vmig-snap resume {JOB}
+            here it can only roll back; on kvm1 it can also continue
+"""), 'a job in COPY on the destination', ended)
+    ended = play(['status'], status={'result': {'jobs': [job('COMMIT', role='destination')]}})
+    check('roll back' not in ended.out, 'a job after the switchover, on the destination', ended)
     for name, held in (('COPY', 'process 7'), ('PARKED', 'process 7'), ('DONE', None)):
         ended = play(['status'], status={'result': {'jobs': [job(name, held_by=held)]}})
         check('continue' not in ended.out and ('held by   process 7' in ended.out) == bool(held),

@@ -90,6 +90,29 @@ static void append_exits(GString *out, JsonObject *job)
     }
 }
 
+/* A copy is counted when it ends, so the number of an unfinished job may be too small. */
+static void append_copied(GString *out, JsonObject *job)
+{
+    g_autofree char *copied = vmig_look_amount(job, "bytes_copied");
+
+    if (is_over(vmig_look_text(job, "state")) || vmig_look_number(job, "bytes_copied") > 0)
+        g_string_append_printf(out, "  copied    %s", copied);
+    else
+        g_string_append(out, "  copied    not counted before the base copy ends");
+}
+
+static void append_resume(GString *out, JsonObject *job, const char *id)
+{
+    VmigState state = vmig_state_from_name(vmig_look_text(job, "state"));
+
+    g_string_append_printf(out, "  continue  vmig-snap resume %s\n", id);
+    if (g_strcmp0(vmig_look_text(job, "role"), "destination") != 0 || state == VMIG_STATE_LAST ||
+        !vmig_state_is(state, VMIG_STATE_FROM_SOURCE))
+        return;
+    g_autofree char *source = vmig_look_shown(job, "source");
+    g_string_append_printf(out, "            here it can only roll back; on %s it can also continue\n", source);
+}
+
 static void append_job(GString *out, JsonObject *job)
 {
     g_autofree char *id = vmig_look_shown(job, "job");
@@ -97,7 +120,6 @@ static void append_job(GString *out, JsonObject *job)
     g_autofree char *source = vmig_look_shown(job, "source");
     g_autofree char *dest = vmig_look_shown(job, "destination");
     g_autofree char *started = vmig_render_time(vmig_look_number(job, "started"));
-    g_autofree char *copied = vmig_look_amount(job, "bytes_copied");
     const char *owner = vmig_look_text(job, "owner");
     const char *state = vmig_look_text(job, "state");
     gint64 ended = vmig_look_number(job, "ended");
@@ -118,14 +140,14 @@ static void append_job(GString *out, JsonObject *job)
         g_autofree char *at = vmig_render_time(ended);
         g_string_append_printf(out, "  ended     %s\n", at);
     }
-    g_string_append_printf(out, "  copied    %s", copied);
+    append_copied(out, job);
     if (vmig_look_number(job, "downtime_ms") > 0)
         g_string_append_printf(out, "; downtime %" G_GINT64_FORMAT " ms", vmig_look_number(job, "downtime_ms"));
     g_string_append_c(out, '\n');
     if (vmig_look_count(job, "exits") > 0)
         append_exits(out, job);
     else if (!is_over(state) && vmig_look_text(job, "held_by") == NULL)
-        g_string_append_printf(out, "  continue  vmig-snap resume %s\n", id);
+        append_resume(out, job, id);
 }
 
 char *vmig_render_status(JsonObject *status)
