@@ -80,7 +80,14 @@ typedef struct {
     guint64 done;
     guint64 total;
     gboolean ready; /* <mirror ready='yes'>; done == total does not prove it */
+    char *file;     /* that the job writes, from <mirror>; NULL if libvirt does not say it */
 } VmigBlockJob;
+
+static inline void vmig_block_job_clear(VmigBlockJob *job)
+{
+    g_clear_pointer(&job->file, g_free);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VmigBlockJob, vmig_block_job_clear)
 
 /* How a commit ended, according to libvirt's event. */
 typedef enum {
@@ -141,7 +148,8 @@ typedef struct {
                             GError **error);
     /* Starts the hold: a block copy with SHALLOW | TRANSIENT_JOB at 1 byte/s. */
     gboolean (*hold)(VmigHypervisor *self, const char *uuid, const char *target, const char *disk_xml, GError **error);
-    /* seen: the disk from a live definition that was just fetched, to save a call; NULL: the definition is fetched. */
+    /* seen: the disk from a live definition that was just fetched, to save a call; NULL: the definition is fetched.
+     * *ret is cleared first, so it must be initialized. */
     gboolean (*block_job)(VmigHypervisor *self, const char *uuid, const char *target, const VmigDomainDisk *seen,
                           VmigBlockJob *ret, GError **error);
     gboolean (*block_commit)(VmigHypervisor *self, const char *uuid, const char *target, const char *base,

@@ -195,6 +195,7 @@ static gboolean lv_block_job(VmigHypervisor *self, const char *uuid G_GNUC_UNUSE
     Libvirt *lv = (Libvirt *)self;
     g_autofree char *id = g_strdup_printf("commit-%u", disk_of(target));
 
+    vmig_block_job_clear(ret);
     *ret = (VmigBlockJob){.kind = VMIG_BLOCK_JOB_NONE};
     if (!deal_with_events(lv, error))
         return FALSE;

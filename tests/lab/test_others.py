@@ -74,6 +74,27 @@ def test_suspended_and_cancelled(case):
     move.prove_back(code='cancelled', stall_ms=600000)
 
 
+@shared
+def test_block_copy_of_another_user(case):
+    """virsh blockcopy just before the job's hold: the job parks and leaves the copy alone. Once its user ends it, the
+    job rolls back."""
+    lab = case.lab
+    guest = case.guest_once('kept', lambda: case.guest(tree=TWO))
+    move = case.migration(guest)
+    path = f'{IMAGES}/their-copy.qcow2'
+    with stopped(move, 'overlay.made') as call:
+        lab.virsh('a', 'blockcopy', guest.name, 'vda', '--dest', path, '--transient-job')
+    need(call.code == UNFINISHED and 'block job' in call.error['message'], call.code, call.tail())
+    need(path in lab.virsh('a', 'dumpxml', guest.name), 'the copy was ended:', call.tail())
+    need(f'virsh blockjob {guest.name} vda --abort' in call.error['hint'], call.error)
+    lab.virsh('a', 'blockjob', guest.name, 'vda', '--abort')
+    again = case.call('a', 'resume', call.result['job'], '--json')
+    need(again.code == ROLLED_BACK, 'resume ended with', again.code, again.tail())
+    lab.path('a', path).unlink()
+    need(lab.disks('a', guest.name) == {'vda': guest.all_files()[0]}, 'not on its base:', lab.disks('a', guest.name))
+    lab.wait_writes('a', guest.name, 5)
+
+
 # --- a job that is set aside ----------------------------------------------------------------------
 
 def parked_by_sneak(case, point, host):

@@ -30,6 +30,10 @@ CASES = {
     # the job has recorded that the overlays take the guest's writes.
     'reverted-before-frozen': ((1, 3, 4), 'rolled-back', ['OVERLAY/made/source#2=revert',
                                                              'ROLLBACK/find/source#2=guest-off']),
+    # Another user's block copy begins just before the hold. It is not ended; the user ends it, or the job is set aside.
+    'copy-of-another-user': ((1, 3, 4, 5, 6, 7, 8), 'rolled-back', ['OVERLAY/block-job/source=copy',
+                                                                    'PARKED/lock/source=block-job']),
+    'copy-stays': (range(1, 11), 'set-aside', ['OVERLAY/block-job/source=copy']),
     'reverted-and-off': ((3, 4, 7), 'set-aside', ['COPY/receive/dest=guard', 'COPY/stat/source=revert',
                                                   'PARKED/lock/source=guest-off']),
 }

@@ -145,13 +145,27 @@ gboolean sim_hv_hold(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, const
     CALL("hold", hold_disk(host, target, xml, error));
 }
 
+/* NULL for a file that was unlinked while QEMU has it open. */
+static const char *path_of(SimHost *host, const SimFile *file)
+{
+    GHashTableIter iter;
+    gpointer path, value;
+
+    g_hash_table_iter_init(&iter, host->files);
+    while (g_hash_table_iter_next(&iter, &path, &value))
+        if (value == file)
+            return path;
+    return NULL;
+}
+
 gboolean sim_hv_block_job(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, const char *target,
                           const VmigDomainDisk *seen G_GNUC_UNUSED, VmigBlockJob *ret, GError **error)
 {
     SimHost *host = sim_host_of(self);
     SimCall call;
 
-    memset(ret, 0, sizeof *ret);
+    vmig_block_job_clear(ret);
+    *ret = (VmigBlockJob){0};
     if (!sim_libvirt_begin(host->sim, &call, host, "block-job", error))
         return FALSE;
     const SimQemuDisk *disk = find_disk(host, target, error);
@@ -160,6 +174,10 @@ gboolean sim_hv_block_job(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, 
     guint dirty = (guint)__builtin_popcount(disk->job.dirty);
     ret->kind = disk->job.kind;
     ret->ready = disk->job.ready;
+    if (disk->job.kind == VMIG_BLOCK_JOB_COPY)
+        ret->file = g_strdup(path_of(host, disk->job.hold));
+    else if (disk->job.kind == VMIG_BLOCK_JOB_COMMIT)
+        ret->file = g_strdup(sim_def_disk(&host->domain.live, target)->chain[1]);
     ret->total = disk->job.kind != VMIG_BLOCK_JOB_NONE ? SIM_BLOCKS : 0;
     /* "cur == end" comes before ready, as with libvirt. */
     ret->done = disk->job.kind == VMIG_BLOCK_JOB_COMMIT ? MIN(ret->total, ret->total - dirty + 1) : 0;
@@ -209,9 +227,12 @@ static gboolean block_cancel(SimHost *host, const char *target, GError **error)
     if (sim_hv_modify(host, error) == NULL)
         return FALSE;
     disk = find_disk(host, target, error);
-    if (disk != NULL)
-        sim_qemu_end_job(disk, VMIG_BLOCK_END_CANCELLED);
-    return disk != NULL;
+    if (disk == NULL)
+        return FALSE;
+    if (disk->job.hold != NULL && disk->job.hold->foreign)
+        sim_violate(host->sim, "%s: the block copy of another user was ended", host->name);
+    sim_qemu_end_job(disk, VMIG_BLOCK_END_CANCELLED);
+    return TRUE;
 }
 
 gboolean sim_hv_block_cancel(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, const char *target, GError **error)

@@ -174,6 +174,19 @@ static void external_snapshot(Sim *sim, SimHost *host)
         sim_file_find(host, path)->foreign = TRUE;
 }
 
+void sim_operator_copy(Sim *sim, SimHost *host)
+{
+    SimQemuDisk *disk = host->domain.qemu != NULL ? &host->domain.qemu->disks[0] : NULL;
+    g_autofree char *path = g_strdup_printf("%s/foreign-%u.qcow2", host->folder, sim->calls);
+    SimFile *file = disk != NULL && disk->job.kind == VMIG_BLOCK_JOB_NONE ? sim_file_create(host, path, NULL) : NULL;
+
+    if (file == NULL)
+        return;
+    sim->foreign = file->foreign = TRUE;
+    file->writer = host->domain.qemu;
+    disk->job = (SimBlockJob){.kind = VMIG_BLOCK_JOB_COPY, .due = SIM_NEVER, .hold = sim_file_ref(file)};
+}
+
 static void abort_job(SimHost *host)
 {
     for (guint i = 0; i < host->domain.qemu->n && !host->domain.out_job; i++)
@@ -211,8 +224,10 @@ void sim_operator_act(Sim *sim)
         revert(sim, host);
     else if (what == 2)
         commit(host);
-    else if (what == 3)
+    else if (what == 3 && sim->calls % 2 == 0)
         external_snapshot(sim, host);
+    else if (what == 3)
+        sim_operator_copy(sim, host);
 }
 
 void sim_operator_end_copy(SimHost *host)

@@ -6,9 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* "revert": an operator reverts to a snapshot. "save": an operator makes a snapshot in the overlays. */
+/* "revert": an operator reverts to a snapshot. "save": an operator makes a snapshot in the overlays. "copy": another
+ * user starts a block copy. */
 #define REVERT SIM_FAULT_KINDS
 #define SAVE (SIM_FAULT_KINDS + 1)
+#define COPY (SIM_FAULT_KINDS + 2)
 
 static gboolean parse_kind(const char *name, guint *ret)
 {
@@ -17,8 +19,8 @@ static gboolean parse_kind(const char *name, guint *ret)
             *ret = kind;
             return TRUE;
         }
-    *ret = strcmp(name, "save") == 0 ? SAVE : REVERT;
-    return *ret == SAVE || strcmp(name, "revert") == 0;
+    *ret = strcmp(name, "save") == 0 ? SAVE : strcmp(name, "copy") == 0 ? COPY : REVERT;
+    return *ret != REVERT || strcmp(name, "revert") == 0;
 }
 
 gboolean sim_script_add(SimScript *script, const char *text)
@@ -57,6 +59,8 @@ void sim_script_call(Sim *sim, SimCall *call)
             sim_operator_revert(sim, call->host);
         else if (when->kind == SAVE)
             sim_meddle_save(sim);
+        else if (when->kind == COPY)
+            sim_operator_copy(sim, call->host);
         else
             sim_fault_happen(sim, when->kind, &sim->hosts[when->hits_dest ? 1 : 0], call);
     }

@@ -380,6 +380,8 @@ gboolean sim_hv_disk_file(VmigHypervisor *self, const char *uuid, const char *ta
 
 /* --- sim-operator.c ---------------------------------------------------------------------------------------------- */
 
+/* virsh blockcopy --transient-job by another user. */
+void sim_operator_copy(Sim *sim, SimHost *host);
 void sim_operator_act(Sim *sim);
 /* The QEMU of that host ends for any reason; so does the guest, if this was the owner's. */
 void sim_guest_lost(Sim *sim, SimHost *host);

@@ -68,6 +68,7 @@ static gboolean ask_job(VmigLibvirt *self, const char *uuid, const VmigDomainDis
     if (disk->mirror) {
         ret->kind = kind_of(disk->mirror_job);
         ret->ready = disk->mirror_ready;
+        ret->file = g_strdup(disk->mirror_file);
     }
     int rc = virDomainGetBlockJobInfo(domain, target, &info, VIR_DOMAIN_BLOCK_JOB_INFO_BANDWIDTH_BYTES);
     if (rc < 0)
@@ -87,7 +88,8 @@ gboolean vmig_libvirt_block_job(VmigHypervisor *hv, const char *uuid, const char
 {
     g_autofree char *xml = NULL;
 
-    memset(ret, 0, sizeof *ret);
+    vmig_block_job_clear(ret);
+    *ret = (VmigBlockJob){0};
     if (seen != NULL)
         return ask_job((VmigLibvirt *)hv, uuid, seen, ret, error);
     if (!hv->ops->domain_xml(hv, uuid, VMIG_XML_LIVE, &xml, error))
@@ -120,7 +122,7 @@ gboolean vmig_libvirt_block_commit(VmigHypervisor *hv, const char *uuid, const c
 gboolean vmig_libvirt_block_cancel(VmigHypervisor *hv, const char *uuid, const char *target, GError **error)
 {
     VmigLibvirt *self = (VmigLibvirt *)hv;
-    VmigBlockJob job;
+    g_auto(VmigBlockJob) job = {0};
 
     if (!vmig_libvirt_block_job(hv, uuid, target, NULL, &job, error))
         return FALSE;

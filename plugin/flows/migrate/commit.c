@@ -8,6 +8,7 @@
 #include "core/amount.h"
 #include "flows/migrate/migrate-flow.h"
 #include "flows/migrate/commit-private.h"
+#include "flows/migrate/ours.h"
 #include "flows/migrate/overlay.h"
 #include "engine/settings.h"
 #include "os/fault.h"
@@ -35,7 +36,7 @@ static gboolean start_disk(VmigMachine *m, VmigRole role, VmigDisk *disk, const 
 {
     VmigHost *host = vmig_host_at(m, role, error);
     VmigChain chain = vmig_host_chain_in(live, disk, role);
-    VmigBlockJob job;
+    g_auto(VmigBlockJob) job = {0};
 
     if (host == NULL)
         return FALSE;
@@ -45,8 +46,7 @@ static gboolean start_disk(VmigMachine *m, VmigRole role, VmigDisk *disk, const 
         return vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL,
                          "%s: disk %s: the backing chain was changed outside vmig-snap", host->hypervisor->host,
                          disk->target);
-    if (!host->hypervisor->ops->block_job(host->hypervisor, m->job->uuid, disk->target,
-                                          vmig_domain_xml_disk(live, disk->target), &job, error))
+    if (!vmig_ours_block_job(m, role, disk, vmig_domain_xml_disk(live, disk->target), &job, error))
         return FALSE;
     if (job.kind == VMIG_BLOCK_JOB_COMMIT)
         return TRUE;
@@ -58,8 +58,7 @@ static gboolean start_disk(VmigMachine *m, VmigRole role, VmigDisk *disk, const 
         if (!vmig_overlay_release_disk(m, role, disk, error))
             return FALSE;
     } else if (job.kind != VMIG_BLOCK_JOB_NONE)
-        return vmig_fail(error, VMIG_ERROR_BLOCK_JOB, "End it (virsh blockjob --abort), then run vmig-snap resume.",
-                         "%s: disk %s has another block job", host->hypervisor->host, disk->target);
+        return vmig_ours_refuse_block_job(m, role, disk, VMIG_ERROR_BLOCK_JOB, error);
     return host->hypervisor->ops->block_commit(host->hypervisor, m->job->uuid, disk->target,
                                                vmig_domain_file_name(vmig_disk_base(disk), role),
                                                vmig_settings_share(m->job), error);
@@ -91,10 +90,9 @@ static gboolean look_at_disk(VmigMachine *m, VmigRole role, const VmigDisk *disk
                              GError **error)
 {
     VmigHost *host = vmig_host_at(m, role, error);
-    VmigBlockJob job;
+    g_auto(VmigBlockJob) job = {0};
 
-    if (host == NULL || !host->hypervisor->ops->block_job(host->hypervisor, m->job->uuid, disk->target,
-                                                          vmig_domain_xml_disk(live, disk->target), &job, error))
+    if (host == NULL || !vmig_ours_block_job(m, role, disk, vmig_domain_xml_disk(live, disk->target), &job, error))
         return FALSE;
     if (job.kind == VMIG_BLOCK_JOB_COMMIT) {
         look->ready = look->ready && job.ready;
@@ -145,8 +143,8 @@ static gboolean hurry(VmigMachine *m, VmigRole role, Pace *pace, GError **error)
     vmig_machine_note(m, "the commit does not catch up with the guest's writes: its limit is removed");
     for (guint i = 0; i < m->job->disks->len; i++) {
         const VmigDisk *disk = m->job->disks->pdata[i];
-        VmigBlockJob job;
-        if (!host->hypervisor->ops->block_job(host->hypervisor, m->job->uuid, disk->target, NULL, &job, error) ||
+        g_auto(VmigBlockJob) job = {0};
+        if (!vmig_ours_block_job(m, role, disk, NULL, &job, error) ||
             (job.kind == VMIG_BLOCK_JOB_COMMIT &&
              !host->hypervisor->ops->block_speed(host->hypervisor, m->job->uuid, disk->target, 0, error)))
             return FALSE;

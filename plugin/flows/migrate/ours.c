@@ -2,6 +2,7 @@
 /* Proves that a domain is the guest of this job, by its mark and its disks. */
 #include "flows/migrate/ours.h"
 
+#include "core/names.h"
 #include "engine/host.h"
 
 static gboolean is_job_file(const char *path, const VmigDisk *disk, VmigRole role)
@@ -141,4 +142,47 @@ gboolean vmig_ours_require_none(VmigMachine *m, VmigRole role, GError **error)
     if (!vmig_ours_look(m, role, &whose, error))
         return FALSE;
     return whose == VMIG_WHOSE_NONE || vmig_ours_fail(m, role, error);
+}
+
+const char *vmig_ours_hold_path(const VmigDisk *disk, VmigRole role)
+{
+    return role == VMIG_SOURCE ? disk->hold : disk->dest_hold;
+}
+
+static gboolean is_our_block_job(const VmigBlockJob *job, const VmigDisk *disk, VmigRole role)
+{
+    const VmigFile *base = vmig_disk_base(disk);
+
+    if (job->kind == VMIG_BLOCK_JOB_COPY)
+        return job->file != NULL && g_strcmp0(job->file, vmig_ours_hold_path(disk, role)) == 0;
+    /* The definition may not have <mirror> yet when QEMU already has the job. */
+    return job->file == NULL || strcmp(job->file, vmig_domain_file_name(base, role)) == 0 ||
+           strcmp(job->file, vmig_file_path(base, role)) == 0;
+}
+
+gboolean vmig_ours_block_job(VmigMachine *m, VmigRole role, const VmigDisk *disk, const VmigDomainDisk *seen,
+                             VmigBlockJob *ret, GError **error)
+{
+    VmigHost *host = vmig_host_at(m, role, error);
+
+    if (host == NULL ||
+        !host->hypervisor->ops->block_job(host->hypervisor, m->job->uuid, disk->target, seen, ret, error))
+        return FALSE;
+    if (!is_our_block_job(ret, disk, role))
+        ret->kind = VMIG_BLOCK_JOB_OTHER;
+    return TRUE;
+}
+
+gboolean vmig_ours_refuse_block_job(VmigMachine *m, VmigRole role, const VmigDisk *disk, VmigErrorCode code,
+                                    GError **error)
+{
+    g_autofree char *domain = vmig_shell_domain(m->job->domain, m->job->uuid);
+
+    vmig_fail(error, code, NULL, "%s: another user or program started a block job on disk %s",
+              role == VMIG_SOURCE ? m->job->source_host : m->job->dest_host, disk->target);
+    if (error != NULL && *error != NULL)
+        vmig_error_set_hint(
+            *error, "End it when it is no longer needed: virsh blockjob %s %s --abort; then run vmig-snap resume.",
+            domain, disk->target);
+    return FALSE;
 }

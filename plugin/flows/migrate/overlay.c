@@ -7,6 +7,8 @@
  */
 #include "flows/migrate/overlay.h"
 
+#include "flows/migrate/ours.h"
+
 #include "flows/migrate/migrate-flow.h"
 #include "definition/domain-xml.h"
 #include "core/path-map.h"
@@ -64,25 +66,18 @@ static gboolean have_overlays(VmigMachine *m, GError **error)
     return vmig_machine_save(m, error);
 }
 
-static const char *hold_path(VmigDisk *disk, VmigRole role)
-{
-    return role == VMIG_SOURCE ? disk->hold : disk->dest_hold;
-}
-
 static gboolean start_hold(VmigMachine *m, VmigRole role, VmigDisk *disk, GError **error)
 {
     VmigHost *host = vmig_host_at(m, role, error);
-    VmigBlockJob job;
+    g_auto(VmigBlockJob) job = {0};
 
-    if (host == NULL ||
-        !host->hypervisor->ops->block_job(host->hypervisor, m->job->uuid, disk->target, NULL, &job, error))
+    if (host == NULL || !vmig_ours_block_job(m, role, disk, NULL, &job, error))
         return FALSE;
     if (job.kind == VMIG_BLOCK_JOB_COPY)
         return TRUE;
     if (job.kind != VMIG_BLOCK_JOB_NONE)
-        return vmig_fail(error, VMIG_ERROR_INTERFERENCE, "End that block job (virsh blockjob --abort), then try again.",
-                         "another process started a block job on disk %s", disk->target);
-    const char *path = hold_path(disk, role);
+        return vmig_ours_refuse_block_job(m, role, disk, VMIG_ERROR_INTERFERENCE, error);
+    const char *path = vmig_ours_hold_path(disk, role);
     g_autofree char *xml = vmig_block_copy_xml(path);
     return vmig_node_remove(host->node, m->job, path, "left by an earlier try", error) &&
            vmig_node_intend(host->node, m->job, path, "hold", error) &&
@@ -131,15 +126,14 @@ void vmig_overlay_hold_disks(VmigMachine *m, VmigRole role)
 gboolean vmig_overlay_release_disk(VmigMachine *m, VmigRole role, VmigDisk *disk, GError **error)
 {
     VmigHost *host = vmig_host_at(m, role, error);
-    VmigBlockJob job;
+    g_auto(VmigBlockJob) job = {0};
 
-    if (host == NULL ||
-        !host->hypervisor->ops->block_job(host->hypervisor, m->job->uuid, disk->target, NULL, &job, error))
+    if (host == NULL || !vmig_ours_block_job(m, role, disk, NULL, &job, error))
         return FALSE;
     if (job.kind == VMIG_BLOCK_JOB_COPY &&
         !host->hypervisor->ops->block_cancel(host->hypervisor, m->job->uuid, disk->target, error))
         return FALSE;
-    const char *path = hold_path(disk, role);
+    const char *path = vmig_ours_hold_path(disk, role);
     return path == NULL || vmig_node_remove(host->node, m->job, path, "the hold ended", error);
 }
 

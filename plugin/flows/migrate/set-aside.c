@@ -7,6 +7,7 @@
 #include "core/names.h"
 #include "core/parks.h"
 #include "flows/migrate/cleanup.h"
+#include "flows/migrate/ours.h"
 #include "flows/migrate/overlay.h"
 #include "flows/migrate/redefine.h"
 #include "flows/migrate/resolve.h"
@@ -49,12 +50,12 @@ static gboolean end_block_jobs(VmigMachine *m, VmigHost *host, VmigRole role, GE
     for (guint i = 0; i < m->job->disks->len; i++) {
         const VmigDisk *disk = m->job->disks->pdata[i];
         g_autoptr(GError) why = NULL;
-        VmigBlockJob job;
+        g_auto(VmigBlockJob) job = {0};
         VmigChain chain;
         if (!vmig_host_chain(m, role, disk, VMIG_XML_LIVE, &chain, error))
             return FALSE;
         /* A disk that was changed outside vmig-snap may not have this device anymore. */
-        if (!host->hypervisor->ops->block_job(host->hypervisor, m->job->uuid, disk->target, NULL, &job, &why)) {
+        if (!vmig_ours_block_job(m, role, disk, NULL, &job, &why)) {
             if (chain != VMIG_CHAIN_OTHER) {
                 g_propagate_error(error, g_steal_pointer(&why));
                 return FALSE;
