@@ -135,7 +135,7 @@ static gboolean was_in(GPtrArray *history, const char *state)
 /* On the source an existing overlay may have been written to, whether recorded or not. */
 static gboolean has_overlays(const VmigJob *job, gboolean is_source)
 {
-    if (is_source && job->frozen)
+    if (is_source && job->overlays != VMIG_OVERLAYS_UNUSED)
         return TRUE;
     for (guint i = 0; i < job->disks->len; i++) {
         const char *overlay = overlay_of(job->disks->pdata[i], is_source);
@@ -160,7 +160,7 @@ static gboolean fill_open(VmigHookSight *sight, const VmigHookPaths *paths, Vmig
     f->is_source = strcmp(role, VMIG_ROLE_SOURCE) == 0;
     f->token_dest = strcmp(token, VMIG_OWNER_DESTINATION) == 0 || vmig_job_token_is_dest(job);
     f->state = vmig_job_work_state(job);
-    f->pivoted = job->pivoted;
+    f->pivoted = job->merge == VMIG_MERGE_DONE;
     f->direct = vmig_job_merges_by_mirror(job);
     f->overlays = has_overlays(job, f->is_source);
     f->handed = was_in(history, "MIGRATE") || vmig_state_is(f->state, VMIG_STATE_HANDS_OVER);

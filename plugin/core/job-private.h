@@ -9,6 +9,7 @@ typedef enum {
     FIELD_UINT64,
     FIELD_INT64,
     FIELD_BOOL,
+    FIELD_LEVEL, /* a flag that is set from one level of an enumeration on */
     FIELD_ARRAY,
     FIELD_STRUCT,
     FIELD_MEMORY, /* a string that is kept in memory but not written to the record */
@@ -21,6 +22,7 @@ typedef struct {
     FieldKind kind;
     gsize offset;
     const FieldTable *table; /* of the elements, or of the nested structure */
+    guint level;             /* the lowest level that sets the flag */
 } Field;
 
 struct FieldTable {

@@ -5,35 +5,40 @@
 #include <string.h>
 
 #include "core/errors.h"
+#include "core/job-facts.h"
 #include "core/job-private.h"
 
 #define TEXT(type, member)                                                                                             \
     {                                                                                                                  \
-#member, FIELD_STRING, G_STRUCT_OFFSET(type, member), NULL                                                     \
+#member, FIELD_STRING, G_STRUCT_OFFSET(type, member), NULL, 0                                                  \
     }
 #define SIZE(type, member)                                                                                             \
     {                                                                                                                  \
-#member, FIELD_UINT64, G_STRUCT_OFFSET(type, member), NULL                                                     \
+#member, FIELD_UINT64, G_STRUCT_OFFSET(type, member), NULL, 0                                                  \
     }
 #define TIME(type, member)                                                                                             \
     {                                                                                                                  \
-#member, FIELD_INT64, G_STRUCT_OFFSET(type, member), NULL                                                      \
+#member, FIELD_INT64, G_STRUCT_OFFSET(type, member), NULL, 0                                                   \
     }
 #define FLAG(type, member)                                                                                             \
     {                                                                                                                  \
-#member, FIELD_BOOL, G_STRUCT_OFFSET(type, member), NULL                                                       \
+#member, FIELD_BOOL, G_STRUCT_OFFSET(type, member), NULL, 0                                                    \
+    }
+#define LEVEL(type, member, name, lowest)                                                                              \
+    {                                                                                                                  \
+        name, FIELD_LEVEL, G_STRUCT_OFFSET(type, member), NULL, lowest                                                 \
     }
 #define LIST(type, member, tab)                                                                                        \
     {                                                                                                                  \
-#member, FIELD_ARRAY, G_STRUCT_OFFSET(type, member), tab                                                       \
+#member, FIELD_ARRAY, G_STRUCT_OFFSET(type, member), tab, 0                                                    \
     }
 #define PART(type, member, tab)                                                                                        \
     {                                                                                                                  \
-#member, FIELD_STRUCT, G_STRUCT_OFFSET(type, member), tab                                                      \
+#member, FIELD_STRUCT, G_STRUCT_OFFSET(type, member), tab, 0                                                   \
     }
 #define MEMORY(type, member)                                                                                           \
     {                                                                                                                  \
-#member, FIELD_MEMORY, G_STRUCT_OFFSET(type, member), NULL                                                     \
+#member, FIELD_MEMORY, G_STRUCT_OFFSET(type, member), NULL, 0                                                  \
     }
 #define TABLE(type, free_func, array)                                                                                  \
     {                                                                                                                  \
@@ -64,8 +69,8 @@ static const Field file_fields[] = {
     SIZE(VmigFile, mtime_ns),
     TEXT(VmigFile, kept),
     TEXT(VmigFile, hash),
-    FLAG(VmigFile, placed),
-    FLAG(VmigFile, dirty),
+    LEVEL(VmigFile, copy, "placed", VMIG_BASE_COPY_PLACED),
+    LEVEL(VmigFile, copy, "dirty", VMIG_BASE_COPY_DIRTY),
     TEXT(VmigFile, named),
     LIST(VmigFile, contents, &content_table),
     TEXT(VmigFile, source_user),
@@ -132,12 +137,12 @@ static const Field job_fields[] = {
     FLAG(VmigJob, migration_begun),
     FLAG(VmigJob, revoked),
     TEXT(VmigJob, token),
-    FLAG(VmigJob, commit_started),
-    FLAG(VmigJob, frozen),
-    FLAG(VmigJob, diverged),
-    FLAG(VmigJob, pivoting),
+    LEVEL(VmigJob, overlays, "frozen", VMIG_OVERLAYS_IN_USE),
+    LEVEL(VmigJob, overlays, "diverged", VMIG_OVERLAYS_DIVERGED),
+    LEVEL(VmigJob, merge, "commit_started", VMIG_MERGE_COMMITTING),
+    LEVEL(VmigJob, merge, "pivoting", VMIG_MERGE_PIVOTING),
+    LEVEL(VmigJob, merge, "pivoted", VMIG_MERGE_DONE),
     FLAG(VmigJob, suspended),
-    FLAG(VmigJob, pivoted),
     FLAG(VmigJob, start_again),
     FLAG(VmigJob, verified),
     FLAG(VmigJob, source_clean),
@@ -198,6 +203,9 @@ static void field_to_json(JsonObject *object, gconstpointer record, const Field 
         break;
     case FIELD_BOOL:
         json_object_set_boolean_member(object, f->name, G_STRUCT_MEMBER(gboolean, record, f->offset));
+        break;
+    case FIELD_LEVEL:
+        json_object_set_boolean_member(object, f->name, G_STRUCT_MEMBER(guint, record, f->offset) >= f->level);
         break;
     case FIELD_STRUCT:
         json_object_set_object_member(object, f->name, record_to_json(G_STRUCT_MEMBER_P(record, f->offset), f->table));
@@ -269,6 +277,13 @@ static gboolean field_from_json(gpointer record, const Field *f, JsonNode *node,
     case FIELD_BOOL:
         if (type == G_TYPE_BOOLEAN) {
             G_STRUCT_MEMBER(gboolean, record, f->offset) = json_node_get_boolean(node);
+            return TRUE;
+        }
+        break;
+    case FIELD_LEVEL:
+        if (type == G_TYPE_BOOLEAN) {
+            guint *level = G_STRUCT_MEMBER_P(record, f->offset);
+            *level = MAX(*level, json_node_get_boolean(node) ? f->level : 0);
             return TRUE;
         }
         break;
@@ -363,72 +378,6 @@ void vmig_job_free(VmigJob *job)
     g_free(job);
 }
 
-VmigState vmig_job_state(const VmigJob *job)
-{
-    return vmig_state_from_name(job->state);
-}
-
-VmigEnd vmig_job_end(const VmigJob *job)
-{
-    return vmig_state_end(vmig_job_state(job));
-}
-
-gboolean vmig_job_waits(const VmigJob *job)
-{
-    return vmig_state_is(vmig_job_state(job), VMIG_STATE_WAITS);
-}
-
-VmigState vmig_job_work_state(const VmigJob *job)
-{
-    return vmig_job_waits(job) ? vmig_state_from_name(job->parked_state) : vmig_job_state(job);
-}
-
-void vmig_job_set_state(VmigJob *job, VmigState state)
-{
-    g_free(job->state);
-    job->state = g_strdup(vmig_state_name(state));
-}
-
-static void set_why(char **code, char **message, char **hint, const GError *error)
-{
-    g_free(*code);
-    g_free(*message);
-    g_free(*hint);
-    *code = error != NULL ? g_strdup(vmig_error_name_of(error)) : NULL;
-    *message = error != NULL ? g_strdup(error->message) : NULL;
-    *hint = error != NULL ? g_strdup(vmig_error_hint(error)) : NULL;
-}
-
-void vmig_job_set_error(VmigJob *job, const GError *error)
-{
-    set_why(&job->error_code, &job->error_message, &job->error_hint, error);
-}
-
-void vmig_job_set_last(VmigJob *job, const GError *error)
-{
-    set_why(&job->last_code, &job->last_message, &job->last_hint, error);
-}
-
-char **vmig_job_texts(const VmigJob *job)
-{
-    g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
-    GPtrArray *names = g_ptr_array_new();
-
-    for (guint i = 0; i < job->snapshots->len; i++) {
-        char *name = ((const VmigSnapshot *)job->snapshots->pdata[i])->text;
-        if (name != NULL && g_hash_table_add(seen, name))
-            g_ptr_array_add(names, g_strdup(name));
-    }
-    g_ptr_array_add(names, NULL);
-    return (char **)g_ptr_array_free(names, FALSE);
-}
-
-void vmig_job_forget_xml(VmigJob *job)
-{
-    for (guint i = 0; i < job->snapshots->len; i++)
-        g_clear_pointer(&((VmigSnapshot *)job->snapshots->pdata[i])->xml, g_free);
-}
-
 JsonObject *vmig_job_to_json(const VmigJob *job)
 {
     return record_to_json(job, &job_table);
@@ -474,6 +423,9 @@ VmigJob *vmig_job_from_json(JsonObject *object, GError **error)
                   job->version, VMIG_JOB_VERSION);
         return NULL;
     }
+    /* What an older version meant by a flag is not checked: its jobs have ended, and are only displayed. */
+    if (job->version == VMIG_JOB_VERSION && !vmig_job_facts_are_legal(job, error))
+        return NULL;
     return g_steal_pointer(&job);
 }
 
@@ -493,7 +445,8 @@ VmigJob *vmig_job_from_string(const char *text, GError **error)
 
 VmigJob *vmig_job_copy(const VmigJob *job)
 {
-    g_autofree char *text = vmig_job_to_string(job);
+    g_autoptr(JsonObject) object = vmig_job_to_json(job);
+    g_autoptr(VmigJob) copy = record_new(&job_table);
 
-    return vmig_job_from_string(text, NULL);
+    return record_from_json(copy, &job_table, object, NULL) ? g_steal_pointer(&copy) : NULL;
 }

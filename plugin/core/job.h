@@ -3,7 +3,8 @@
  *
  * It is written as one JSON object to the journals of both hosts. Each structure has one table of fields in job.c that
  * drives both reading and writing, so the two cannot differ. Unknown fields are dropped, missing fields are zero.
- * VMIG_JOB_VERSION changes when the meaning of a field does.
+ * VMIG_JOB_VERSION changes when the meaning of a field does. A fact with several levels is stored as one flag for each
+ * level but the lowest; each level includes those before it.
  *
  * Folder plugin/core: the job record, errors, states, the retry decision, the decision table after a crash, and qcow2
  * headers. Pure: it opens no file, starts no process and does not call libvirt.
@@ -32,6 +33,13 @@ typedef struct {
     char *memory_hash; /* also NULL without memory */
 } VmigContent;
 
+/* The base copy of a file. */
+typedef enum {
+    VMIG_BASE_COPY_PART,   /* it has the part's name: it is not proven, or does not exist yet */
+    VMIG_BASE_COPY_PLACED, /* it equals the source's file, and has its final name */
+    VMIG_BASE_COPY_DIRTY,  /* the same, but a migration may have written into it since: it is no longer proven */
+} VmigBaseCopy;
+
 /* One file of a base: the base itself or one of its backing files. */
 typedef struct {
     char *source;         /* plain absolute path on the source */
@@ -48,10 +56,9 @@ typedef struct {
     guint64 dev;          /* identity of the source file when it was frozen */
     guint64 ino;
     guint64 mtime_ns;
-    char *kept;          /* the job that left an image under the name dest, from which the base copy starts; or NULL */
-    char *hash;          /* of the whole file, once both hosts agree on it */
-    gboolean placed;     /* the base copy has its final name */
-    gboolean dirty;      /* a migration may have written into the base copy since: it is no longer proven */
+    char *kept; /* the job that left an image under the name dest, from which the base copy starts; or NULL */
+    char *hash; /* of the whole file, once both hosts agree on it */
+    VmigBaseCopy copy;
     GPtrArray *contents; /* VmigContent: of the source's file, in its order, after a verification has hashed it */
     char *source_user;   /* at the end: another user of the source's file, because of which it is kept; NULL: none */
 } VmigFile;
@@ -101,6 +108,22 @@ typedef struct {
     char *policy;
 } VmigOptions;
 
+/* What the overlays on the source contain. */
+typedef enum {
+    VMIG_OVERLAYS_UNUSED,   /* as far as the job knows, no write of the guest */
+    VMIG_OVERLAYS_IN_USE,   /* the guest's writes since the bases were frozen, which the bases may not have */
+    VMIG_OVERLAYS_DIVERGED, /* the same, but the guest was seen on its bases: no overlay may be committed */
+} VmigOverlays;
+
+/* How far the owner has merged its overlays into its bases. A job never returns to an earlier stage. */
+typedef enum {
+    VMIG_MERGE_NOT_BEGUN,
+    VMIG_MERGE_COMMITTING, /* a byte may have been committed: no overlay may be dropped */
+    VMIG_MERGE_PIVOTING,   /* a pivot was begun: the job may have put a disk on its base */
+    VMIG_MERGE_DONE,       /* the live and the persistent definition name the bases */
+} VmigMergeStage;
+
+/* core/job-facts.c says which of these facts may be true in which state. */
 typedef struct {
     guint64 version;    /* VMIG_JOB_VERSION */
     char *id;           /* 16 lower-case hex digits */
@@ -128,16 +151,13 @@ typedef struct {
     gboolean migration_begun; /* libvirt may have been asked to migrate: before that, the guest was nowhere else */
     gboolean revoked;         /* the source continued after a migration: whatever arrived is stale and never runs */
     char *token;              /* "source" or "destination": the host that may run the guest */
-    gboolean commit_started;  /* a byte may have been committed on the owner: no overlay may be dropped */
-    gboolean frozen;          /* the overlays receive the guest's writes: they may hold data that the bases do not */
-    gboolean diverged;        /* ... but the guest was seen on its bases: no overlay may be committed */
-    gboolean pivoting;        /* a pivot was begun: the job may have put a disk on its base */
-    gboolean suspended;       /* by the job, around a pivot: a process that finds the guest suspended resumes it */
-    gboolean pivoted;         /* on the owner: the live and the persistent definition name the bases */
-    gboolean start_again;     /* its QEMU died before the pivot, or the job ended it; the guest is off although no user
-                               * asked for it */
-    gboolean verified;        /* every snapshot was compared, and none differs */
-    gboolean source_clean;    /* nothing of the job is left on the source */
+    VmigOverlays overlays;
+    VmigMergeStage merge;
+    gboolean suspended;    /* by the job, around a pivot: a process that finds the guest suspended resumes it */
+    gboolean start_again;  /* its QEMU died before the pivot, or the job ended it; the guest is off although no user
+                            * asked for it */
+    gboolean verified;     /* every snapshot was compared, and none differs */
+    gboolean source_clean; /* nothing of the job is left on the source */
 
     guint64 started; /* seconds since the epoch, for people */
     guint64 ended;
@@ -174,6 +194,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigFile, vmig_file_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigDisk, vmig_disk_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigSnapshot, vmig_snapshot_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigJob, vmig_job_free)
+
+/* Records that the merge has come as far as this stage. It never goes back to an earlier one. */
+void vmig_job_reach_merge(VmigJob *job, VmigMergeStage stage);
 
 VmigState vmig_job_state(const VmigJob *job);
 /* How the job ended; VMIG_END_NONE if it has not. */

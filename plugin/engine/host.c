@@ -89,9 +89,9 @@ gboolean vmig_host_require_chain(VmigMachine *m, VmigRole role, VmigChain chain,
 
 gboolean vmig_host_note_diverged(VmigMachine *m, GError **error)
 {
-    if (m->job->diverged)
+    if (m->job->overlays == VMIG_OVERLAYS_DIVERGED)
         return TRUE;
-    m->job->diverged = TRUE;
+    m->job->overlays = VMIG_OVERLAYS_DIVERGED;
     return vmig_machine_save(m, error);
 }
 

@@ -88,7 +88,7 @@ static gboolean check_not_the_guests(VmigLocal *local, const char *job, const Vm
     g_autoptr(VmigJob) record = load_record(local, job, error);
     if (record == NULL)
         return FALSE;
-    if (!record->pivoted)
+    if (record->merge != VMIG_MERGE_DONE)
         return vmig_fail(error, VMIG_ERROR_GATE, NULL, "the guest still uses '%s'", file->path);
     return !local->serves_peer || vmig_local_peer_left_by_guest(local, job, file->path, error);
 }
@@ -172,7 +172,8 @@ static const VmigFile *find_base(const VmigJob *record, const char *path)
 /* A base is removed only after the other host owns the guest and runs it on its own files. */
 static gboolean check_base(const VmigJob *record, const char *role, const VmigFile *file, GError **error)
 {
-    return (g_str_equal(role, VMIG_ROLE_SOURCE) && vmig_job_token_is_dest(record) && record->pivoted) ||
+    return (g_str_equal(role, VMIG_ROLE_SOURCE) && vmig_job_token_is_dest(record) &&
+            record->merge == VMIG_MERGE_DONE) ||
            vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' may still be needed: the destination has not finished the job",
                      file->source);
 }

@@ -72,7 +72,7 @@ JsonObject *vmig_local_do_orphan_end(VmigLocal *local, VmigReader *args, GError 
     g_autoptr(VmigJob) job = vmig_local_args(args, error) ? load(local, id, uuid, &is_source, error) : NULL;
     if (job == NULL)
         return NULL;
-    if (!job->suspended || !job->pivoting || vmig_job_token_is_dest(job) == is_source) {
+    if (!job->suspended || job->merge < VMIG_MERGE_PIVOTING || vmig_job_token_is_dest(job) == is_source) {
         vmig_fail(error, VMIG_ERROR_GATE, NULL,
                   "according to the journal, job %s has not suspended '%s' on this host for a pivot", id, job->domain);
         return NULL;

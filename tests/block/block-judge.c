@@ -53,7 +53,7 @@ gboolean block_judge_by_rule(const Block *block, GError **error)
 
     for (guint i = 0; record != NULL && i < block->n_disks; i++) {
         const VmigDisk *disk = record->disks->pdata[i];
-        if (!judge_view(block, i, record->pivoted || disk->pivoted ? "base" : "overlay", error)) {
+        if (!judge_view(block, i, record->merge == VMIG_MERGE_DONE || disk->pivoted ? "base" : "overlay", error)) {
             g_prefix_error(error, "before recovery, in %s: ", record->state);
             return FALSE;
         }

@@ -264,7 +264,7 @@ static gboolean forget_definition(Block *block, GRand *random, GError **error)
 
     if (record == NULL)
         return FALSE;
-    return record->pivoted || g_rand_boolean(random) || block_define_first(block, error);
+    return record->merge == VMIG_MERGE_DONE || g_rand_boolean(random) || block_define_first(block, error);
 }
 
 static gboolean lose_power(Block *block, Moments *moments, guint which, GRand *random, GError **error)

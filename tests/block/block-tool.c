@@ -109,12 +109,14 @@ static VmigJob *make_job(const Block *block)
         file->dest = block_path(block, "base", i);
         file->format = g_strdup("qcow2");
         file->virtual_size = disk->virtual_size = BLOCK_SIZE;
-        file->placed = TRUE;
+        file->copy = VMIG_BASE_COPY_PLACED;
         disk->target = block_target(i);
         disk->dest_overlay = block_path(block, "overlay", i);
         g_ptr_array_add(disk->files, file);
         g_ptr_array_add(job->disks, disk);
     }
+    job->overlays = VMIG_OVERLAYS_IN_USE;
+    job->migration_begun = TRUE;
     vmig_job_set_state(job, VMIG_STATE_MIGRATE);
     return job;
 }

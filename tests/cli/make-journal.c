@@ -38,6 +38,7 @@ int main(int argc, char **argv)
     job->dest_uri = g_strdup("qemu+ssh://vmig-b.invalid/system");
     vmig_job_set_state(job, VMIG_STATE_PARKED);
     job->parked_state = g_strdup("COPY");
+    job->overlays = VMIG_OVERLAYS_IN_USE;
     job->started = 1700000000;
     if (journal == NULL || !vmig_journal_create_job(journal, job, VMIG_ROLE_SOURCE, &error)) {
         fprintf(stderr, "%s\n", error->message);

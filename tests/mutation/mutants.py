@@ -182,8 +182,8 @@ one('copy-hash-ignored', SEED, 'if (g_strcmp0(copy->task.hash, got_hash) != 0)',
 one('copy-base-changed', SEED, 'if (size == file->size && dev == file->dev && ino == file->ino && mtime_ns == '
     'file->mtime_ns)', 'if (TRUE)', 'a base that somebody wrote to while it was copied becomes the disk', SIM)
 layers('copy-dirty-kept', [
-    (SEED, '        if (!file->dirty)\n            continue;\n', '        if (TRUE)\n            continue;\n'),
-    (SEED, '!file->placed || file->dirty)', '!file->placed)'),
+    (SEED, '        if (file->copy != VMIG_BASE_COPY_DIRTY)\n            continue;\n', '        if (TRUE)\n            continue;\n'),
+    (SEED, 'file->copy != VMIG_BASE_COPY_PLACED)', 'file->copy == VMIG_BASE_COPY_PART)'),
 ], 'with the merge "mirror" a half mirrored seed is taken for the base', SIM)
 one('receiver-told-stale', 'plugin/copy/receiver.c',
     'else if ((receiver->told[i / 8] & 1 << i % 8) && (set == NULL || (set[i / 8] & 1 << i % 8)))', 'else if (FALSE)',
@@ -261,7 +261,7 @@ layers('pivot-unnoted', [
 ], 'a stale overlay is committed over newer data', 'case off-after-half-a-pivot')
 one('offline-stale-overlay', 'plugin/flows/migrate/commit-offline.c', 'return !disk->pivoted && vmig_disk_overlay(disk, role) != NULL;',
     'return vmig_disk_overlay(disk, role) != NULL;', 'an overlay that was left behind takes the disk back in time', 'case off-after-half-a-pivot')
-one('back-diverged', 'plugin/flows/migrate/commit-offline.c', '    return !exists || !m->job->diverged || fail_diverged(m, error);',
+one('back-diverged', 'plugin/flows/migrate/commit-offline.c', '    return !exists || m->job->overlays != VMIG_OVERLAYS_DIVERGED || fail_diverged(m, error);',
     '    return TRUE;', 'overlays are committed into bases that somebody reverted', 'case reverted-and-off')
 one('back-thaw', 'plugin/flows/migrate/commit.c', ' || !vmig_node_thaw(source->node, m->job, error))', ')',
     'the way back cannot commit: our own hold keeps it out', SIM)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The simulation notices what must never happen: for each injected bug, the invariant made for it must report it.
 
-    python3 tests/sim/sees.py SIM fence|token|order|copy
+    python3 tests/sim/sees.py SIM fence|token|order|facts|copy
 
 A crash of the simulation is no detection, and the exit code alone cannot distinguish the two.
 """

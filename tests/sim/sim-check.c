@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "core/job-facts.h"
 #include "definition/snapshot-tree.h"
 
 void sim_violate(Sim *sim, const char *format, ...)
@@ -44,12 +45,22 @@ static gboolean qemu_is_right(const SimQemu *qemu, guint *disk, guint *block)
     return TRUE;
 }
 
+/* The facts of the record that the machine works on go together at every moment, not only when it is written. */
+static void check_facts(Sim *sim)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (sim->machine != NULL && !vmig_job_facts_are_legal(sim->machine->job, &error))
+        sim_violate(sim, "%s", error->message);
+}
+
 /* At most one copy runs, and it reads what was acknowledged to it. */
 void sim_check_now(Sim *sim)
 {
     const SimQemu *both[] = {sim->hosts[0].domain.qemu, sim->hosts[1].domain.qemu};
     guint disk, block;
 
+    check_facts(sim);
     if (both[0] != NULL && both[1] != NULL && both[0]->running && both[1]->running)
         sim_violate(sim, "the guest runs on both hosts");
     for (guint h = 0; h < 2; h++)

@@ -211,7 +211,7 @@ static gboolean check_not_the_guests(SimHost *host, const char *job, const VmigJ
     g_autoptr(VmigJob) record = vmig_journal_load(host->journal, job, error);
     if (record == NULL)
         return FALSE;
-    return record->pivoted || vmig_fail(error, VMIG_ERROR_GATE, NULL, "the guest still uses '%s'", file->path);
+    return record->merge == VMIG_MERGE_DONE || vmig_fail(error, VMIG_ERROR_GATE, NULL, "the guest still uses '%s'", file->path);
 }
 
 static gboolean check_unused(SimHost *host, const char *path, GError **error)
@@ -274,7 +274,7 @@ JsonObject *sim_do_remove_base(SimHost *host, VmigReader *args, GError **error)
         return NULL;
     const VmigFile *base = find_base(record, path);
     const SimFile *file = sim_file_find(host, path);
-    if (base == NULL || host->is_dest || !vmig_job_token_is_dest(record) || !record->pivoted) {
+    if (base == NULL || host->is_dest || !vmig_job_token_is_dest(record) || record->merge != VMIG_MERGE_DONE) {
         vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' may still be needed: the destination has not finished the job",
                   path);
         return NULL;

@@ -80,6 +80,8 @@ static void on_state(gpointer user, const VmigJob *job)
     sim->state = vmig_job_state(job);
     sim->visited |= 1ull << sim->state;
     sim_trace(sim, "==== %s", job->state);
+    if (sim->broken == SIM_BREAK_FACTS && sim->state == VMIG_STATE_COPY)
+        sim->machine->job->merge = VMIG_MERGE_DONE;
     sim_check_expected(sim, job);
     sim_meddle_entered(sim, job);
 }

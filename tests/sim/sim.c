@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* sim [--seeds N] [--first SEED] [--seed SEED] [--jobs N] [--trace] [--hash] [--tell N]
- *     [--faults none|errors|crashes|all] [--break fence|token|order|copy]
+ *     [--faults none|errors|crashes|all] [--break fence|token|order|facts|copy]
  *
  * Runs one migration for each seed, in an environment derived from it, and prints the invariants that did not hold.
  * --break injects a bug that must be found: exit code 1 only if exactly the invariant for it noticed it. --tell N: how
@@ -37,9 +37,8 @@ typedef struct {
 
 /* The violation that each injected bug must cause. */
 static const char *const seen_as[] = {
-    [SIM_BREAK_FENCE] = "the guest runs on both hosts",
-    [SIM_BREAK_TOKEN] = "whose journal does not have the token",
-    [SIM_BREAK_ORDER] = "the last acknowledged one is",
+    [SIM_BREAK_FENCE] = "the guest runs on both hosts", [SIM_BREAK_TOKEN] = "whose journal does not have the token",
+    [SIM_BREAK_ORDER] = "the last acknowledged one is", [SIM_BREAK_FACTS] = "the record contradicts itself",
     [SIM_BREAK_COPY] = "a seed that is not the base",
 };
 
@@ -70,7 +69,7 @@ static void renew_journals(Runner *r)
 }
 
 static const char *const fault_sets[] = {"none", "errors", "crashes", "all"};
-static const char *const breaks[] = {"nothing", "fence", "token", "order", "copy"};
+static const char *const breaks[] = {"nothing", "fence", "token", "order", "facts", "copy"};
 
 /* In one write, because other processes print theirs. */
 static void tell(const Runner *r, const Sim *sim, const char *violation)
@@ -259,7 +258,7 @@ int main(int argc, char **argv)
 
     if (!parse(&r, argc, argv)) {
         fprintf(stderr, "usage: sim [--seeds N] [--first SEED] [--seed SEED] [--jobs N] [--trace] [--hash] [--tell N]\n"
-                        "           [--faults none|errors|crashes|all] [--break fence|token|order|copy]\n"
+                        "           [--faults none|errors|crashes|all] [--break fence|token|order|facts|copy]\n"
                         "           [--when STATE/METHOD/source|dest[#N]=FAULT[@source|@dest]]...\n");
         return 2;
     }

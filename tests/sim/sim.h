@@ -32,6 +32,7 @@ typedef enum {
     SIM_BREAK_FENCE, /* the guard claims to hold the overlays, but holds nothing */
     SIM_BREAK_TOKEN, /* the destination's journal claims to have written the token, but did not */
     SIM_BREAK_ORDER, /* a commit reports ready before everything is in the base */
+    SIM_BREAK_FACTS, /* a step records the end of the merge long before it */
     SIM_BREAK_COPY,  /* existing data in a part is assumed to be correct */
 } SimBreak;
 

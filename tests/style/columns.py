@@ -21,6 +21,12 @@ PLANTS = {
         ('.proof = PROVEN, .decision = VMIG_DECIDE_FORWARD', '.proof = VMIG_DECIDE_FORWARD, .decision = PROVEN'),
         ('{.source = IS(RUNNING), .dest', '{IS(RUNNING), VMIG_DECIDE_ALARM, .dest'),
     ],
+    'plugin/core/job-facts.c': [
+        ('.owner = DEST_OWNS', '.owner = REQUIRED'),
+        ('.begun = REQUIRED', '.begun = DEST_OWNS'),
+        ('.overlays = OVERLAYS(USE(IN_USE))', '.overlays = MERGE(USE(IN_USE))'),
+        ('.copies = COPIES(COPY(PLACED))', '.copies = OVERLAYS(COPY(PLACED))'),
+    ],
     'hooks/hook-decide.c': [
         ('.here = THE_SOURCE, .owner = THE_DESTINATION', '.here = YES, .owner = THE_DESTINATION'),
         ('.handed = YES', '.handed = THE_SOURCE'),
@@ -34,7 +40,7 @@ PLANTS = {
 
 def compiles(root, compiler, file, text):
     """Whether the compiler takes this text in the place of the file."""
-    flags = subprocess.run(['pkg-config', '--cflags', 'glib-2.0'], capture_output=True, text=True,
+    flags = subprocess.run(['pkg-config', '--cflags', 'glib-2.0', 'json-glib-1.0'], capture_output=True, text=True,
                            check=True).stdout.split()
     return subprocess.run([*compiler, '-x', 'c', '-std=gnu11', '-fsyntax-only', '-Wall', '-Wextra', '-Werror',
                            f'-I{root}', f'-I{root}/plugin', *flags, '-'], input=text, text=True, check=False,

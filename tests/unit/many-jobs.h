@@ -3,6 +3,7 @@
 #pragma once
 
 #include "store/journal-private.h"
+#include "tests/unit/legal.h"
 
 /* Adds n finished jobs of domains "old-1".. to the existing journal at path. */
 static inline void add_ended_jobs(const char *path, guint n)
@@ -29,7 +30,7 @@ static inline void add_ended_jobs(const char *path, guint n)
     job->domain = g_strdup("@DOMAIN");
     job->source_host = g_strdup("vmig-a");
     job->dest_host = g_strdup("vmig-b");
-    vmig_job_set_state(job, VMIG_STATE_DONE);
+    put_state(job, VMIG_STATE_DONE);
     g_free(job->token);
     job->token = g_strdup("destination");
     g_autofree char *record = vmig_job_to_string(job);

@@ -15,6 +15,7 @@
 #include "store/gate.h"
 #include "store/oplock.h"
 #include "tests/unit/older-journal.h"
+#include "tests/unit/legal.h"
 
 #define ID "0123456789abcdef"
 #define OTHER "fedcba9876543210"
@@ -296,6 +297,8 @@ static VmigJob *make_job(const char *id, const char *state)
     disk->dest_overlay = vmig_overlay_path("/img/web.qcow2", id);
     g_ptr_array_add(disk->files, file);
     g_ptr_array_add(job->disks, disk);
+    if (vmig_job_state(job) != VMIG_STATE_LAST)
+        put_facts(job, vmig_job_state(job));
     return job;
 }
 

@@ -15,6 +15,7 @@
 
 #include "store/gate.h"
 #include "tests/unit/expect.h"
+#include "tests/unit/legal.h"
 
 #define ID "0123456789abcdef"
 #define OTHER "fedcba9876543210"
@@ -783,7 +784,7 @@ static void test_catch_up(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     change_row(f, nameless, other_ino);
     make(hold, "x");
     g_assert_cmpint(unlink(gone), ==, 0);
-    vmig_job_set_state(record, VMIG_STATE_COMMIT);
+    put_state(record, VMIG_STATE_COMMIT);
     g_free(record->token);
     record->token = g_strdup("destination");
     assert_fails(VMIG_ERROR_STATE, vmig_gate_catch_up(f->journal, record, "nobody", &error_));

@@ -16,6 +16,7 @@
 #include "hooks/hook-wake.h"
 #include "store/journal.h"
 #include "store/oplock.h"
+#include "tests/unit/legal.h"
 #include "tests/unit/many-jobs.h"
 #include "tests/unit/older-journal.h"
 
@@ -349,6 +350,9 @@ static VmigJob *make_job(Fixture *f, const char *state)
     disk->dest_overlay = g_strdup("/there/g.over.qcow2");
     g_ptr_array_add(disk->files, file);
     g_ptr_array_add(job->disks, disk);
+    put_facts(job, vmig_job_state(job));
+    if (vmig_state_phase(vmig_job_state(job)) == VMIG_PHASE_AFTER || g_str_equal(state, "DONE"))
+        set(&job->token, "destination");
     return job;
 }
 
@@ -411,7 +415,7 @@ static void test_source(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autofree char *stranger = make_xml(UUID2, NULL, "/images/x.qcow2");
     g_autoptr(VmigJob) job = make_job(f, "COPY");
 
-    job->frozen = TRUE;
+    job->overlays = VMIG_OVERLAYS_IN_USE;
     write_job(f, job, VMIG_ROLE_SOURCE);
     check(f, VMIG_HOOK_PREPARE, over, ALLOW, "");
     check(f, VMIG_HOOK_PREPARE, base, V(BASE), "last writes");
@@ -449,7 +453,7 @@ static void test_parked_and_busy(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autoptr(VmigJob) job = make_job(f, "PARKED");
 
     job->parked_state = g_strdup("BACK_COMMIT");
-    job->frozen = TRUE;
+    job->overlays = VMIG_OVERLAYS_IN_USE;
     write_job(f, job, VMIG_ROLE_SOURCE);
     check(f, VMIG_HOOK_PREPARE, over, ALLOW, "");
     g_assert_cmpint(g_mkdir_with_parents(f->paths.lock_dir, 0700), ==, 0);
@@ -579,7 +583,7 @@ static void test_index_and_machine(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autoptr(GError) error = NULL;
     sqlite3 *db = NULL;
 
-    job->frozen = TRUE;
+    job->overlays = VMIG_OVERLAYS_IN_USE;
     f->paths.machine_id = g_strdup("this-one");
     VmigJournal *journal = vmig_journal_open(f->paths.journal, "this-one", &error);
     g_assert_true(vmig_journal_create_job(journal, job, VMIG_ROLE_SOURCE, &error));
@@ -642,7 +646,7 @@ static void test_time(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autoptr(VmigJob) job = make_job(f, "COPY");
     gint64 few[G_N_ELEMENTS(xml)];
 
-    job->frozen = TRUE;
+    job->overlays = VMIG_OVERLAYS_IN_USE;
     write_job(f, job, VMIG_ROLE_SOURCE);
     for (guint i = 0; i < G_N_ELEMENTS(xml); i++)
         few[i] = time_of_a_look(f, xml[i]);

@@ -16,6 +16,7 @@
 #include "guard/guard.h"
 #include "node/node-local-private.h"
 #include "node/node-local.h"
+#include "tests/unit/legal.h"
 
 #define ID "0123456789abcdef"
 #define OTHER_ID "fedcba9876543210"
@@ -141,7 +142,7 @@ static VmigJob *new_job(Fixture *f, const char *id, const char *uuid, const char
     job->dest_host = g_strdup("b");
     job->dest_uri = g_strdup("qemu+ssh://b/system");
     job->persistent_xml = g_strdup("<domain/>");
-    vmig_job_set_state(job, VMIG_STATE_LOCK);
+    put_state(job, VMIG_STATE_LOCK);
     file->source = g_build_filename(f->root, base, NULL);
     file->dest = g_build_filename(f->root, "dest.qcow2", NULL);
     file->part = vmig_part_path(file->dest, id);
@@ -215,8 +216,7 @@ static void give(VmigJob *job, VmigState state)
 {
     g_free(job->token);
     job->token = g_strdup("destination");
-    job->pivoted = TRUE;
-    vmig_job_set_state(job, state);
+    put_state(job, state);
 }
 
 /* A job that this host's own tool began, with this host as the source. The tool is gone. */
@@ -424,8 +424,8 @@ static void test_early_end(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
     begin_here(f);
     define(f->running, "g", UUID, base, ID);
-    vmig_job_set_state(f->job, VMIG_STATE_DONE);
-    refused(VMIG_ERROR_GATE, vmig_node_record_put(f->peer, f->job, error));
+    put_state(f->job, VMIG_STATE_DONE); /* and the source owns the guest */
+    refused(VMIG_ERROR_JOURNAL, vmig_node_record_put(f->peer, f->job, error));
     works(vmig_node_token_put(f->peer, f->job, "destination", error));
     give(f->job, VMIG_STATE_DONE);
     refused(VMIG_ERROR_GATE, vmig_node_record_put(f->peer, f->job, error));

@@ -19,6 +19,7 @@
 #include "guard/guard.h"
 #include "drivers/libvirt/qemu-user.h"
 #include "node/node-local.h"
+#include "tests/unit/legal.h"
 
 #define ID "0123456789abcdef"
 #define OTHER_ID "fedcba9876543210"
@@ -75,7 +76,7 @@ static VmigJob *new_job(const char *root)
     job->id = g_strdup(ID);
     job->uuid = g_strdup(UUID);
     job->domain = g_strdup("guest");
-    vmig_job_set_state(job, VMIG_STATE_COPY);
+    put_state(job, VMIG_STATE_COPY);
     add_file(disk, root, "a.qcow2");
     disk->target = g_strdup("vda");
     disk->overlay = vmig_overlay_path(vmig_disk_base(disk)->source, ID);
@@ -412,7 +413,7 @@ static void test_older_journal(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_true(vmig_node_record_get(f->node, ID, &older, &error));
     g_assert_false(vmig_job_token_is_dest(older));
     g_assert_true(vmig_node_was_given(f->node, f->job));
-    vmig_job_set_state(f->job, VMIG_STATE_COMMIT);
+    put_state(f->job, VMIG_STATE_COMMIT);
     g_assert_false(vmig_node_remove(f->node, f->job, overlay, "stale", &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_GATE);
     g_clear_error(&error);
@@ -711,8 +712,7 @@ static void test_remove_base(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     refuse_base(f); /* not pivoted */
     g_free(f->job->token);
     f->job->token = g_strdup("destination");
-    vmig_job_set_state(f->job, VMIG_STATE_CLEANUP);
-    f->job->pivoted = TRUE;
+    put_state(f->job, VMIG_STATE_CLEANUP);
     put_record(f);
     guint64 copied = file_of(f)->mtime_ns;
     run_command("touch '%s'", file_of(f)->source);
@@ -750,8 +750,7 @@ static void test_remove_base_elsewhere(Fixture *f, gconstpointer data G_GNUC_UNU
     g_assert_true(vmig_node_token_put(f->node, f->job, "destination", NULL));
     g_free(f->job->token);
     f->job->token = g_strdup("destination");
-    vmig_job_set_state(f->job, VMIG_STATE_CLEANUP);
-    f->job->pivoted = TRUE;
+    put_state(f->job, VMIG_STATE_CLEANUP);
     put_record(f);
     refuse_base(f); /* this host is the destination: the same path is the guest's disk here */
 }
@@ -979,7 +978,7 @@ static void keep_image(Fixture *f, const char *path, gboolean keep)
     g_assert_no_error(error);
     g_free(old->token);
     old->token = g_strdup(VMIG_OWNER_DESTINATION);
-    vmig_job_set_state(old, VMIG_STATE_DONE);
+    put_state(old, VMIG_STATE_DONE);
     vmig_node_record_put(source, old, &error);
     g_assert_no_error(error);
 }

@@ -16,6 +16,7 @@
 #include "guard/guard.h"
 #include "image/image-locks.h"
 #include "node/node-local.h"
+#include "tests/unit/legal.h"
 
 #define ID "0123456789abcdef"
 #define UUID "11111111-2222-3333-4444-555555555555"
@@ -73,7 +74,7 @@ static VmigJob *new_job(const char *folder)
     job->id = g_strdup(ID);
     job->uuid = g_strdup(UUID);
     job->domain = g_strdup("guest");
-    vmig_job_set_state(job, VMIG_STATE_COPY);
+    put_state(job, VMIG_STATE_COPY);
     file->source = g_build_filename(folder, "base.qcow2", NULL);
     file->dest = g_build_filename(folder, "dest.qcow2", NULL);
     file->part = vmig_part_path(file->dest, ID);

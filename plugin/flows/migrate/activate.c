@@ -31,7 +31,7 @@ static gboolean end_source(VmigMachine *m, GError **error)
     g_autoptr(GError) failed = NULL;
     g_autofree char *note = NULL;
 
-    if (m->job->commit_started || m->source_fenced)
+    if (m->job->merge > VMIG_MERGE_NOT_BEGUN || m->source_fenced)
         return TRUE;
     if (source != NULL && !vmig_node_end_source_qemu(source->node, m->job, &note, &failed)) {
         if (!g_error_matches(failed, VMIG_ERROR, VMIG_ERROR_CONNECTION)) {

@@ -43,8 +43,8 @@ static gboolean may_start_early(VmigMachine *m)
     const VmigJob *job = m->job;
     VmigState state = vmig_job_state(job);
 
-    return was_booted(m) && vmig_state_is(state, VMIG_STATE_HOLDS) && job->frozen && !job->migration_begun &&
-           !job->diverged && !vmig_job_token_is_dest(job);
+    return was_booted(m) && vmig_state_is(state, VMIG_STATE_HOLDS) && job->overlays == VMIG_OVERLAYS_IN_USE &&
+           !job->migration_begun && !vmig_job_token_is_dest(job);
 }
 
 static gboolean start_early(VmigMachine *m, GError **error)

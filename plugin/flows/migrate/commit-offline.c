@@ -21,7 +21,7 @@ static gboolean note_if_on_base(VmigMachine *m, VmigRole role, VmigDisk *disk, G
 {
     VmigChain chain;
 
-    if (disk->pivoted || !m->job->pivoting)
+    if (disk->pivoted || m->job->merge < VMIG_MERGE_PIVOTING)
         return TRUE;
     if (!vmig_host_chain(m, role, disk, VMIG_XML_PERSISTENT, &chain, error))
         return FALSE;
@@ -113,7 +113,7 @@ gboolean vmig_commit_start_again(VmigMachine *m, VmigRole role, GError **error)
  * the journal says that the overlays are stale. */
 static gboolean note_pivoting(VmigMachine *m, GError **error)
 {
-    m->job->pivoting = TRUE;
+    vmig_job_reach_merge(m->job, VMIG_MERGE_PIVOTING);
     return vmig_machine_save(m, error);
 }
 
@@ -142,7 +142,7 @@ gboolean vmig_commit_offline(VmigMachine *m, VmigRole role, GError **error)
     if (on_bases == NULL || !host->hypervisor->ops->define(host->hypervisor, on_bases, error) ||
         !vmig_node_sync_config(host->node, error))
         return FALSE;
-    m->job->pivoted = TRUE;
+    vmig_job_reach_merge(m->job, VMIG_MERGE_DONE);
     return note_death(m, role, xml, error) && vmig_machine_save(m, error) && vmig_commit_start_again(m, role, error);
 }
 
@@ -192,7 +192,7 @@ static gboolean back_work_live(VmigMachine *m, gboolean exists, VmigBackWork *re
     for (guint i = 0; i < m->job->disks->len; i++)
         any = any || vmig_host_chain_in(live, m->job->disks->pdata[i], VMIG_SOURCE) != VMIG_CHAIN_BASE;
     *ret = any ? VMIG_BACK_LIVE : VMIG_BACK_NOTHING;
-    if (any || !exists || !m->job->frozen || m->job->pivoting)
+    if (any || !exists || m->job->overlays == VMIG_OVERLAYS_UNUSED || m->job->merge >= VMIG_MERGE_PIVOTING)
         return TRUE;
     return vmig_host_note_diverged(m, error) && fail_diverged(m, error);
 }
@@ -202,7 +202,7 @@ static gboolean back_work_live(VmigMachine *m, gboolean exists, VmigBackWork *re
  * loss can take back a time stamp that was not on disk yet. */
 static gboolean require_frozen(VmigMachine *m, VmigHost *source, GError **error)
 {
-    if (!m->job->frozen || m->job->commit_started || m->job->pivoting || m->job->diverged)
+    if (m->job->overlays != VMIG_OVERLAYS_IN_USE || m->job->merge > VMIG_MERGE_NOT_BEGUN)
         return TRUE;
     for (guint i = 0; i < m->job->disks->len; i++) {
         const VmigFile *base = vmig_disk_base(m->job->disks->pdata[i]);
@@ -221,7 +221,7 @@ static gboolean require_frozen(VmigMachine *m, VmigHost *source, GError **error)
  * named the overlay, durably, before the bases counted as frozen. */
 static gboolean require_defined_on_overlays(VmigMachine *m, GError **error)
 {
-    if (!m->job->frozen || m->job->pivoting || m->job->diverged)
+    if (m->job->overlays != VMIG_OVERLAYS_IN_USE || m->job->merge >= VMIG_MERGE_PIVOTING)
         return TRUE;
     g_autoptr(VmigDomainXml) persistent = vmig_host_definition(m, VMIG_SOURCE, VMIG_XML_PERSISTENT, error);
     if (persistent == NULL)
@@ -245,7 +245,7 @@ static gboolean require_defined_on_overlays(VmigMachine *m, GError **error)
 static gboolean overlays_are_out(VmigMachine *m, gboolean *ret, GError **error)
 {
     *ret = FALSE;
-    if (m->job->frozen || m->job->commit_started || m->job->pivoting || !vmig_after_boot_same(m))
+    if (m->job->overlays != VMIG_OVERLAYS_UNUSED || m->job->merge > VMIG_MERGE_NOT_BEGUN || !vmig_after_boot_same(m))
         return TRUE;
     g_autoptr(VmigDomainXml) persistent = vmig_host_definition(m, VMIG_SOURCE, VMIG_XML_PERSISTENT, error);
     if (persistent == NULL)
@@ -265,7 +265,7 @@ gboolean vmig_commit_back_work(VmigMachine *m, VmigBackWork *ret, GError **error
     *ret = VMIG_BACK_NOTHING;
     if (source == NULL || !overlay_exists(m, source, &exists, error) || !vmig_host_run(m, VMIG_SOURCE, &run, error))
         return FALSE;
-    if (m->job->pivoted)
+    if (m->job->merge == VMIG_MERGE_DONE)
         return TRUE;
     if (run == VMIG_RUN_ABSENT || run == VMIG_RUN_CRASHED)
         return vmig_fail(error, VMIG_ERROR_GUEST_GONE, "Define it again (virsh define), then run vmig-snap resume.",
@@ -278,5 +278,5 @@ gboolean vmig_commit_back_work(VmigMachine *m, VmigBackWork *ret, GError **error
     *ret = exists && !out ? VMIG_BACK_OFFLINE : VMIG_BACK_NOTHING;
     if (exists && (!require_frozen(m, source, error) || !require_defined_on_overlays(m, error)))
         return FALSE;
-    return !exists || !m->job->diverged || fail_diverged(m, error);
+    return !exists || m->job->overlays != VMIG_OVERLAYS_DIVERGED || fail_diverged(m, error);
 }

@@ -68,7 +68,7 @@ static gboolean suspend(VmigMachine *m, VmigRole role, GError **error)
     if (host == NULL || !vmig_host_run(m, role, &run, error))
         return FALSE;
     /* Recorded beforehand: a process that finds the guest suspended after a crash resumes it. */
-    m->job->pivoting = TRUE;
+    vmig_job_reach_merge(m->job, VMIG_MERGE_PIVOTING);
     m->job->suspended = m->job->suspended || run == VMIG_RUN_RUNNING;
     if (!vmig_machine_save(m, error))
         return FALSE;
@@ -88,8 +88,8 @@ static gboolean unsuspend(VmigMachine *m, VmigRole role, GError **error)
     if (!vmig_host_run(m, role, &run, error) ||
         (run == VMIG_RUN_PAUSED && !host->hypervisor->ops->resume(host->hypervisor, m->job->uuid, error)))
         return FALSE;
-    if (run == VMIG_RUN_SHUTOFF &&
-        (!vmig_truth_end_orphan(m, role, error) || (m->job->pivoted && !vmig_commit_start_again(m, role, error))))
+    if (run == VMIG_RUN_SHUTOFF && (!vmig_truth_end_orphan(m, role, error) ||
+                                    (m->job->merge == VMIG_MERGE_DONE && !vmig_commit_start_again(m, role, error))))
         return FALSE;
     m->job->suspended = FALSE;
     return vmig_machine_save(m, error);
@@ -101,7 +101,7 @@ static gboolean may_run_on(VmigMachine *m, VmigRole role, GError **error)
 {
     VmigHost *host = vmig_host_at(m, role, error);
 
-    return host != NULL && (!m->job->pivoting || vmig_node_sync_config(host->node, error));
+    return host != NULL && (m->job->merge < VMIG_MERGE_PIVOTING || vmig_node_sync_config(host->node, error));
 }
 
 /* Checks that QEMU, libvirt and the definition agree. For a pivot with an unknown result, before the guest runs. */
@@ -109,7 +109,7 @@ static gboolean is_as_believed(VmigMachine *m, VmigRole role, GError **error)
 {
     VmigRun run;
 
-    if (!m->job->pivoting)
+    if (m->job->merge < VMIG_MERGE_PIVOTING)
         return TRUE;
     if (!vmig_host_run(m, role, &run, error))
         return FALSE;
@@ -122,7 +122,7 @@ static gboolean is_as_believed(VmigMachine *m, VmigRole role, GError **error)
 static gboolean pivot(VmigMachine *m, VmigRole role, GError **error)
 {
     /* An earlier try, or a process that is gone, was interrupted during the pivot. */
-    gboolean again = m->job->pivoting;
+    gboolean again = m->job->merge >= VMIG_MERGE_PIVOTING;
     g_autoptr(GError) why = NULL;
     VmigRun run;
 
@@ -130,7 +130,8 @@ static gboolean pivot(VmigMachine *m, VmigRole role, GError **error)
         return FALSE;
     if (run == VMIG_RUN_SHUTOFF)
         return vmig_truth_end_orphan(m, role, error) &&
-               (m->job->pivoted ? vmig_commit_start_again(m, role, error) : vmig_commit_offline(m, role, error));
+               (m->job->merge == VMIG_MERGE_DONE ? vmig_commit_start_again(m, role, error)
+                                                 : vmig_commit_offline(m, role, error));
     if (run == VMIG_RUN_ABSENT)
         return vmig_fail(error, VMIG_ERROR_JOB_LOST, NULL, "'%s' is no longer defined", m->job->domain);
     vmig_host_note_checkpoints(m, role);
@@ -139,7 +140,7 @@ static gboolean pivot(VmigMachine *m, VmigRole role, GError **error)
                     wait_in_step(m, role, &why) && vmig_host_require_no_snapshot(m, role, &why) &&
                     pivot_disks(m, role, &why) && verify_on_bases(m, role, &why);
     if (done) {
-        m->job->pivoted = TRUE;
+        vmig_job_reach_merge(m->job, VMIG_MERGE_DONE);
         done = vmig_machine_save(m, &why);
     }
     if (why != NULL && g_error_matches(why, VMIG_ERROR, VMIG_ERROR_CRASHED)) {
@@ -180,11 +181,11 @@ static gboolean is_there(VmigMachine *m, GError **error)
         (run == VMIG_RUN_ABSENT && !vmig_commit_define_again(m, VMIG_DEST, error)))
         return FALSE;
     if (run == VMIG_RUN_SHUTOFF || run == VMIG_RUN_ABSENT)
-        return m->job->pivoted ? vmig_commit_start_again(m, VMIG_DEST, error)
-                               : vmig_commit_offline(m, VMIG_DEST, error);
+        return m->job->merge == VMIG_MERGE_DONE ? vmig_commit_start_again(m, VMIG_DEST, error)
+                                                : vmig_commit_offline(m, VMIG_DEST, error);
     if (!verify_on_bases(m, VMIG_DEST, error))
         return FALSE;
-    m->job->pivoted = TRUE;
+    vmig_job_reach_merge(m->job, VMIG_MERGE_DONE);
     return vmig_machine_save(m, error);
 }
 
@@ -211,7 +212,7 @@ gboolean vmig_step_back_pivot(VmigMachine *m, VmigState *next, GError **error)
 
     if (!vmig_commit_back_work(m, &work, error))
         return FALSE;
-    if (work == VMIG_BACK_NOTHING && !m->job->pivoting)
+    if (work == VMIG_BACK_NOTHING && m->job->merge < VMIG_MERGE_PIVOTING)
         return TRUE;
     if (pivot(m, VMIG_SOURCE, &why))
         return TRUE;

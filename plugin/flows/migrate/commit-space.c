@@ -20,7 +20,7 @@ void vmig_room_free(VmigRoom *room)
 static gboolean overlay_holds(VmigMachine *m, VmigHost *host, const char *path, const VmigDisk *disk, guint64 *bytes,
                               GError **error)
 {
-    if (path == NULL || disk->pivoted || m->job->pivoted)
+    if (path == NULL || disk->pivoted || m->job->merge == VMIG_MERGE_DONE)
         return TRUE;
     g_autoptr(VmigPathFacts) overlay = vmig_node_path(host->node, path, error);
     return overlay != NULL && (!overlay->exists || vmig_node_allocated(host->node, path, bytes, error));

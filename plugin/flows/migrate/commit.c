@@ -24,9 +24,9 @@
 
 gboolean vmig_commit_note_start(VmigMachine *m, GError **error)
 {
-    if (m->job->commit_started)
+    if (m->job->merge > VMIG_MERGE_NOT_BEGUN)
         return TRUE;
-    m->job->commit_started = TRUE;
+    m->job->merge = VMIG_MERGE_COMMITTING;
     return vmig_machine_save(m, error);
 }
 
@@ -219,7 +219,7 @@ static gboolean commit(VmigMachine *m, VmigRole role, GError **error)
 
     if (!vmig_host_run(m, role, &run, error))
         return FALSE;
-    if (m->job->pivoted && role == VMIG_DEST)
+    if (m->job->merge == VMIG_MERGE_DONE && role == VMIG_DEST)
         return vmig_host_require_on_bases(m, role, error) && vmig_commit_start_again(m, role, error);
     if (run == VMIG_RUN_ABSENT && !vmig_commit_define_again(m, role, error))
         return FALSE;

@@ -240,12 +240,12 @@ static gboolean place(VmigMachine *m, VmigFile *file, GError **error)
     if (first == file) {
         if (!vmig_node_place(m->env->dest.node, m->job, file, error) || !vmig_fault("copy.placed", error))
             return FALSE;
-        file->placed = TRUE;
+        file->copy = VMIG_BASE_COPY_PLACED;
         return TRUE;
     }
     g_free(file->hash);
     file->hash = g_strdup(first->hash);
-    file->placed = first->placed;
+    file->copy = first->copy;
     return TRUE;
 }
 
@@ -256,7 +256,7 @@ static gboolean place_proven(VmigMachine *m, GError **error)
         const VmigDisk *disk = m->job->disks->pdata[i];
         for (guint k = disk->files->len; k > 0; k--) {
             VmigFile *file = disk->files->pdata[k - 1];
-            if (file->placed)
+            if (file->copy != VMIG_BASE_COPY_PART)
                 continue;
             if (!place(m, file, error))
                 return FALSE;
@@ -274,14 +274,14 @@ static gboolean doubt_dirty(VmigMachine *m, GError **error)
     for (guint i = 0; i < m->job->disks->len; i++) {
         VmigDisk *disk = m->job->disks->pdata[i];
         VmigFile *file = vmig_disk_base(disk);
-        if (!file->dirty)
+        if (file->copy != VMIG_BASE_COPY_DIRTY)
             continue;
         if (!vmig_node_unplace(m->env->dest.node, m->job, file, error) || !vmig_fault("copy.unplaced", error))
             return FALSE;
         vmig_machine_note(m, "disk %s: a failed migration may have written to %s: it is made equal to %s again",
                           disk->target, file->dest, file->source);
         g_clear_pointer(&file->hash, g_free);
-        file->placed = file->dirty = FALSE;
+        file->copy = VMIG_BASE_COPY_PART;
         if (!vmig_machine_save(m, error))
             return FALSE;
     }
@@ -301,10 +301,11 @@ gboolean vmig_copy_note_written(VmigMachine *m, GError **error)
         const VmigDisk *disk = m->job->disks->pdata[i];
         for (guint k = 0; k < disk->files->len; k++) {
             VmigFile *file = disk->files->pdata[k];
-            if (file->hash == NULL || !file->placed || file->dirty)
+            if (file->hash == NULL || file->copy != VMIG_BASE_COPY_PLACED)
                 return vmig_fail(error, VMIG_ERROR_STATE, NULL, "disk %s: the copy of %s was not verified",
                                  disk->target, file->source);
-            file->dirty = k == 0 && vmig_job_merges_by_mirror(m->job);
+            if (k == 0 && vmig_job_merges_by_mirror(m->job))
+                file->copy = VMIG_BASE_COPY_DIRTY;
         }
     }
     return !vmig_job_merges_by_mirror(m->job) || vmig_machine_save(m, error);

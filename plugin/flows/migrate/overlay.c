@@ -61,7 +61,7 @@ static gboolean have_overlays(VmigMachine *m, GError **error)
     if (!vmig_host_require_persistent(m, VMIG_SOURCE, VMIG_CHAIN_OVERLAY, error) ||
         !vmig_node_sync_config(m->env->source.node, error))
         return FALSE;
-    m->job->frozen = TRUE;
+    m->job->overlays = VMIG_OVERLAYS_IN_USE;
     forget_identities(m);
     return vmig_machine_save(m, error);
 }

@@ -30,6 +30,15 @@ static gboolean note_end(VmigMachine *m, GError **error)
     return vmig_machine_save(m, error);
 }
 
+/* A guest that is off is no longer suspended: whoever starts it finds it running. */
+static gboolean note_off(VmigMachine *m, GError **error)
+{
+    if (!m->job->suspended)
+        return TRUE;
+    m->job->suspended = FALSE;
+    return vmig_machine_save(m, error);
+}
+
 gboolean vmig_truth_end_orphan(VmigMachine *m, VmigRole role, GError **error)
 {
     VmigHost *host = vmig_host_at(m, role, error);
@@ -38,8 +47,8 @@ gboolean vmig_truth_end_orphan(VmigMachine *m, VmigRole role, GError **error)
     if (orphan == NULL)
         return FALSE;
     if (g_strcmp0(orphan->kind, "none") == 0)
-        return TRUE;
-    if (g_strcmp0(orphan->kind, "suspended") != 0 || !m->job->suspended || !m->job->pivoting)
+        return note_off(m, error);
+    if (g_strcmp0(orphan->kind, "suspended") != 0 || !m->job->suspended || m->job->merge < VMIG_MERGE_PIVOTING)
         return fail_orphan(m, host, orphan, error);
     vmig_machine_note(m,
                       "%s: libvirt has forgotten '%s', whose QEMU (process %" G_GINT64_FORMAT
@@ -47,8 +56,7 @@ gboolean vmig_truth_end_orphan(VmigMachine *m, VmigRole role, GError **error)
                       host->hypervisor->host, m->job->domain, orphan->pid);
     if (!note_end(m, error) || !vmig_node_orphan_end(host->node, m->job, error))
         return FALSE;
-    m->job->suspended = FALSE;
-    return vmig_machine_save(m, error);
+    return note_off(m, error);
 }
 
 /* --- the definition --- */

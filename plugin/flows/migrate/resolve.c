@@ -357,11 +357,11 @@ static gboolean bar_migration(VmigMachine *m, VmigSeen source, GError **error)
 {
     VmigChain chain;
 
-    if (!m->job->frozen || source != VMIG_SEEN_RUNNING)
+    if (m->job->overlays == VMIG_OVERLAYS_UNUSED || source != VMIG_SEEN_RUNNING)
         return TRUE;
     if (!vmig_host_chain(m, VMIG_SOURCE, m->job->disks->pdata[0], VMIG_XML_LIVE, &chain, error))
         return FALSE;
-    if (chain == VMIG_CHAIN_BASE && !m->job->pivoting && !vmig_host_note_diverged(m, error))
+    if (chain == VMIG_CHAIN_BASE && m->job->merge < VMIG_MERGE_PIVOTING && !vmig_host_note_diverged(m, error))
         return FALSE;
     if (chain != VMIG_CHAIN_OVERLAY)
         return TRUE;

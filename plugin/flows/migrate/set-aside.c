@@ -62,8 +62,8 @@ static gboolean end_block_jobs(VmigMachine *m, VmigHost *host, VmigRole role, GE
             }
             continue;
         }
-        gboolean ours =
-            job.kind == VMIG_BLOCK_JOB_COPY || (job.kind == VMIG_BLOCK_JOB_COMMIT && m->job->commit_started);
+        gboolean ours = job.kind == VMIG_BLOCK_JOB_COPY ||
+                        (job.kind == VMIG_BLOCK_JOB_COMMIT && m->job->merge > VMIG_MERGE_NOT_BEGUN);
         if (ours && chain == VMIG_CHAIN_OVERLAY &&
             !host->hypervisor->ops->block_cancel(host->hypervisor, m->job->uuid, disk->target, error))
             return FALSE;
