@@ -211,7 +211,8 @@ static gboolean check_not_the_guests(SimHost *host, const char *job, const VmigJ
     g_autoptr(VmigJob) record = vmig_journal_load(host->journal, job, error);
     if (record == NULL)
         return FALSE;
-    return record->merge == VMIG_MERGE_DONE || vmig_fail(error, VMIG_ERROR_GATE, NULL, "the guest still uses '%s'", file->path);
+    return record->merge == VMIG_MERGE_DONE ||
+           vmig_fail(error, VMIG_ERROR_GATE, NULL, "the guest still uses '%s'", file->path);
 }
 
 static gboolean check_unused(SimHost *host, const char *path, GError **error)

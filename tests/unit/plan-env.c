@@ -8,6 +8,7 @@
 #include "expect.h"
 #include "plan-answers.h"
 #include "store/journal.h"
+#include "tests/unit/legal.h"
 
 #define DOMAIN                                                                                                         \
     "<domain type='kvm'><name>@N@</name><uuid>" PLAN_UUID "</uuid><memory>1048576</memory>"                            \
@@ -287,6 +288,7 @@ void plan_env_job(PlanEnv *w, const char *state)
     job->started = 1700000000;
     g_free(job->state);
     job->state = g_strdup(state);
+    put_facts(job, vmig_job_state(job));
     if (w->journal != NULL) {
         assert_ok(vmig_journal_put(w->journal, job, "source", &error_));
         return;
