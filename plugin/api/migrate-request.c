@@ -2,6 +2,7 @@
 /* The request of a plan or a migration: its properties, and the checks that need no host. */
 #include <string.h>
 
+#include "api/hints.h"
 #include "api/properties.h"
 #include "api/requests.h"
 #include "core/errors.h"
@@ -253,6 +254,21 @@ static gboolean check_destination(const char *uri, GError **error)
     return destination != NULL;
 }
 
+static gboolean check(VmigMigrateRequest *request, GError **error)
+{
+    g_autoptr(VmigPathMap) map = NULL;
+
+    if (!check_name("domain", request->domain, error) || !check_destination(request->destination, error) ||
+        !check_disks(request->disks, error))
+        return FALSE;
+    map = vmig_migrate_request_map(request, error);
+    return map != NULL && check_policy(request->policy, error) && check_migrate_host(request->migrate_host, error) &&
+           check_number("bandwidth", request->bandwidth, G_MAXINT64, error) &&
+           check_number("max-downtime", request->max_downtime, MAX_DOWNTIME_MS, error) &&
+           check_number("parallel", request->parallel, MAX_PARALLEL, error) &&
+           check_number("timeout", request->timeout, MAX_TIMEOUT_S, error);
+}
+
 /**
  * vmig_migrate_request_check:
  * @request: a request
@@ -266,18 +282,11 @@ static gboolean check_destination(const char *uri, GError **error)
  */
 gboolean vmig_migrate_request_check(VmigMigrateRequest *request, GError **error)
 {
-    g_return_val_if_fail(VMIG_IS_MIGRATE_REQUEST(request), FALSE);
+    GError *why = NULL;
 
-    g_autoptr(VmigPathMap) map = NULL;
-    if (!check_name("domain", request->domain, error) || !check_destination(request->destination, error) ||
-        !check_disks(request->disks, error))
-        return FALSE;
-    map = vmig_migrate_request_map(request, error);
-    return map != NULL && check_policy(request->policy, error) && check_migrate_host(request->migrate_host, error) &&
-           check_number("bandwidth", request->bandwidth, G_MAXINT64, error) &&
-           check_number("max-downtime", request->max_downtime, MAX_DOWNTIME_MS, error) &&
-           check_number("parallel", request->parallel, MAX_PARALLEL, error) &&
-           check_number("timeout", request->timeout, MAX_TIMEOUT_S, error);
+    g_return_val_if_fail(VMIG_IS_MIGRATE_REQUEST(request), FALSE);
+    gboolean good = check(request, &why);
+    return vmig_hints_pass(good, why, error);
 }
 
 /* --- what the flow takes --- */

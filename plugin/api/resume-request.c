@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The request to continue a job. */
+#include "api/hints.h"
 #include "api/properties.h"
 #include "api/requests.h"
 #include "core/errors.h"
@@ -83,6 +84,19 @@ VmigResumeRequest *vmig_resume_request_new(const char *job)
     return g_object_new(VMIG_TYPE_RESUME_REQUEST, "job", job, NULL);
 }
 
+static gboolean check(VmigResumeRequest *request, GError **error)
+{
+    guint decisions =
+        (request->fenced_source != NULL) + (request->without_verify ? 1u : 0u) + (request->set_aside ? 1u : 0u);
+
+    if (request->job == NULL || *request->job == '\0')
+        return vmig_fail(error, VMIG_ERROR_BAD_NAME, NULL, "job: the name is empty");
+    if (decisions > 1)
+        return vmig_fail(error, VMIG_ERROR_USAGE, "Leave one of them out.",
+                         "fenced-source, without-verify and set-aside cannot be combined");
+    return TRUE;
+}
+
 /**
  * vmig_resume_request_check:
  * @request: a request
@@ -94,16 +108,11 @@ VmigResumeRequest *vmig_resume_request_new(const char *job)
  */
 gboolean vmig_resume_request_check(VmigResumeRequest *request, GError **error)
 {
-    g_return_val_if_fail(VMIG_IS_RESUME_REQUEST(request), FALSE);
+    GError *why = NULL;
 
-    guint decisions =
-        (request->fenced_source != NULL) + (request->without_verify ? 1u : 0u) + (request->set_aside ? 1u : 0u);
-    if (request->job == NULL || *request->job == '\0')
-        return vmig_fail(error, VMIG_ERROR_BAD_NAME, NULL, "job: the name is empty");
-    if (decisions > 1)
-        return vmig_fail(error, VMIG_ERROR_USAGE, "Leave one of them out.",
-                         "fenced-source, without-verify and set-aside cannot be combined");
-    return TRUE;
+    g_return_val_if_fail(VMIG_IS_RESUME_REQUEST(request), FALSE);
+    gboolean good = check(request, &why);
+    return vmig_hints_pass(good, why, error);
 }
 
 gpointer vmig_request_copy(gpointer request)

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Shared by the session's files. */
+/* Shared by the session's files.
+ *
+ * Folder plugin/api: implements the calls of the library, the documents that they return, and the environment of a real
+ * run. The only folder that puts all others together.
+ */
 #pragma once
 
 #include "api/env-real.h"
@@ -12,11 +16,12 @@ struct _VmigSession {
     GObject parent;
     char *connect_uri;
     VmigWaker *waker;
-    GMutex mutex;          /* for the members below: several threads may use a session */
-    VmigConfig *config;    /* read by the first call that needs it, then constant */
-    gboolean busy;         /* a call that works on the hosts is running */
-    GMainContext *context; /* that emits its events; NULL: emit them at once */
-    VmigMachine *machine;  /* while it runs; not owned */
+    GMutex mutex;              /* for the members below: several threads may use a session */
+    VmigConfig *config;        /* read by the first call that needs it, then constant */
+    gboolean busy;             /* a call that works on the hosts is running */
+    GMainContext *context;     /* that emits its events; NULL: emit them at once */
+    GCancellable *cancellable; /* of the running call, or NULL; not owned */
+    VmigMachine *machine;      /* while it runs; not owned */
     gboolean interrupted;
     GHashTable *told; /* "phase/disk" → when progress was last reported; for the running call */
 };

@@ -3,7 +3,7 @@
 #include <signal.h>
 
 #include "api/documents.h"
-#include "api/private.h"
+#include "api/hints.h"
 #include "api/session-private.h"
 #include "core/errors.h"
 
@@ -222,7 +222,7 @@ static void on_cancelled(GCancellable *cancellable G_GNUC_UNUSED, gpointer user)
     vmig_waker_wake(self->waker);
 }
 
-static gboolean claim(VmigSession *self, GMainContext *context, GError **error)
+static gboolean claim(VmigSession *self, GMainContext *context, GCancellable *cancellable, GError **error)
 {
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&self->mutex);
 
@@ -232,6 +232,7 @@ static gboolean claim(VmigSession *self, GMainContext *context, GError **error)
     self->busy = TRUE;
     self->interrupted = FALSE;
     self->context = context;
+    self->cancellable = cancellable;
     g_hash_table_remove_all(self->told);
     return TRUE;
 }
@@ -242,9 +243,10 @@ static void release(VmigSession *self)
 
     self->busy = FALSE;
     self->context = NULL;
+    self->cancellable = NULL;
 }
 
-JsonNode *vmig_session_run(const VmigCall *call, GMainContext *context, GCancellable *cancellable, GError **error)
+static JsonNode *run(const VmigCall *call, GMainContext *context, GCancellable *cancellable, GError **error)
 {
     VmigSession *self = call->session;
     gulong handler = 0;
@@ -253,18 +255,27 @@ JsonNode *vmig_session_run(const VmigCall *call, GMainContext *context, GCancell
         vmig_fail(error, VMIG_ERROR_CANCELLED, NULL, "the call was cancelled before it began");
         return NULL;
     }
-    if (!vmig_private_check_connect(self->connect_uri, error)) {
+    if (!vmig_check_connect_uri(self->connect_uri, error)) {
         g_prefix_error(error, "connect-uri: ");
         return NULL;
     }
     if (!call->alone)
         return call->work(call, error);
-    if (!claim(self, context, error))
+    if (!claim(self, context, cancellable, error))
         return NULL;
     if (cancellable != NULL)
         handler = g_cancellable_connect(cancellable, G_CALLBACK(on_cancelled), self, NULL);
     JsonNode *document = call->work(call, error);
     g_cancellable_disconnect(cancellable, handler);
     release(self);
+    return document;
+}
+
+JsonNode *vmig_session_run(const VmigCall *call, GMainContext *context, GCancellable *cancellable, GError **error)
+{
+    GError *why = NULL;
+    JsonNode *document = run(call, context, cancellable, &why);
+
+    vmig_hints_pass(document != NULL, why, error);
     return document;
 }

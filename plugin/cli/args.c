@@ -4,11 +4,10 @@
 
 #include <string.h>
 
-#include "api/private.h"
 #include "cli/outcome.h"
 #include "cli/output.h"
-#include "core/errors.h"
-#include "core/names.h"
+#include "cli/fail.h"
+#include "vmig-snap/vmig-snap.h"
 
 /* libvirt also uses a domain's name as a file name. */
 #define NAME_LIMIT 255
@@ -19,24 +18,24 @@ gboolean vmig_args_check_name(const char *what, const char *name, GError **error
                                                  : "virsh list --all shows the domains, vmig-snap list --all the jobs.";
 
     if (*name == '\0')
-        return vmig_fail(error, VMIG_ERROR_BAD_NAME, hint, "the name of the %s is empty", what);
+        return vmig_cli_fail(error, VMIG_ERROR_BAD_NAME, hint, "the name of the %s is empty", what);
     g_autofree char *shown = vmig_text_escape(name, (gssize)MIN(strlen(name), 200));
     if (strlen(name) > NAME_LIMIT)
-        return vmig_fail(error, VMIG_ERROR_BAD_NAME, hint, "'%s...': the name of a %s must have at most %d bytes",
-                         shown, what, NAME_LIMIT);
+        return vmig_cli_fail(error, VMIG_ERROR_BAD_NAME, hint, "'%s...': the name of a %s must have at most %d bytes",
+                             shown, what, NAME_LIMIT);
     if (!g_utf8_validate(name, -1, NULL))
-        return vmig_fail(error, VMIG_ERROR_BAD_NAME, hint, "'%s' is not the name of a %s: it is not UTF-8", shown,
-                         what);
+        return vmig_cli_fail(error, VMIG_ERROR_BAD_NAME, hint, "'%s' is not the name of a %s: it is not UTF-8", shown,
+                             what);
     for (const char *c = name; *c != '\0'; c = g_utf8_next_char(c))
         if (g_unichar_iscntrl(g_utf8_get_char(c)))
-            return vmig_fail(error, VMIG_ERROR_BAD_NAME, hint,
-                             "'%s' is not the name of a %s: it contains control characters", shown, what);
+            return vmig_cli_fail(error, VMIG_ERROR_BAD_NAME, hint,
+                                 "'%s' is not the name of a %s: it contains control characters", shown, what);
     return TRUE;
 }
 
 gboolean vmig_args_check_connect(const char *uri, GError **error)
 {
-    if (vmig_private_check_connect(uri, error))
+    if (vmig_check_connect_uri(uri, error))
         return TRUE;
     g_prefix_error(error, "--connect: ");
     return FALSE;
@@ -60,8 +59,8 @@ static gboolean check_renamed(char **argv, GError **error)
     for (; *argv != NULL && strcmp(*argv, "--") != 0; argv++)
         for (guint i = 0; i < G_N_ELEMENTS(renamed); i++)
             if (g_str_has_prefix(*argv, renamed[i].was) && strchr("=", (*argv)[strlen(renamed[i].was)]) != NULL)
-                return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "the option %s is now called %s and takes %s",
-                                 renamed[i].was, renamed[i].is, renamed[i].values);
+                return vmig_cli_fail(error, VMIG_ERROR_USAGE, NULL, "the option %s is now called %s and takes %s",
+                                     renamed[i].was, renamed[i].is, renamed[i].values);
     return TRUE;
 }
 
@@ -73,7 +72,7 @@ static gboolean check_flags(const GOptionEntry *entries, char **argv, GError **e
         const GOptionEntry *entry = equals != NULL ? find_entry(entries, *argv + 2, (gsize)(equals - *argv - 2)) : NULL;
         if (entry != NULL && entry->arg == G_OPTION_ARG_NONE) {
             g_autofree char *shown = vmig_text_escape(*argv, -1);
-            return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "'%s': --%s takes no value", shown, entry->long_name);
+            return vmig_cli_fail(error, VMIG_ERROR_USAGE, NULL, "'%s': --%s takes no value", shown, entry->long_name);
         }
     }
     return TRUE;
@@ -84,10 +83,10 @@ static gboolean check_count(const VmigUsage *usage, char **rest, GError **error)
     guint n = g_strv_length(rest);
 
     if (n < usage->least)
-        return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "%s: %s is missing", usage->command, usage->names[n]);
+        return vmig_cli_fail(error, VMIG_ERROR_USAGE, NULL, "%s: %s is missing", usage->command, usage->names[n]);
     if (n > usage->most) {
         g_autofree char *shown = vmig_text_escape(rest[usage->most], -1);
-        return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "%s: unexpected argument '%s'", usage->command, shown);
+        return vmig_cli_fail(error, VMIG_ERROR_USAGE, NULL, "%s: unexpected argument '%s'", usage->command, shown);
     }
     return TRUE;
 }
@@ -122,7 +121,7 @@ static gboolean parse(const VmigUsage *usage, const GOptionEntry *entries, char 
     g_autoptr(GError) why = NULL;
     if (!g_option_context_parse_strv(context, &copy, &why)) {
         g_autofree char *shown = vmig_text_escape(why->message, -1);
-        return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "%s: %s", usage->command, shown);
+        return vmig_cli_fail(error, VMIG_ERROR_USAGE, NULL, "%s: %s", usage->command, shown);
     }
     if (*help) {
         show_help(context, usage);

@@ -13,13 +13,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "api/private.h"
 #include "cli/render/look.h"
 #include "cli/outcome.h"
 #include "cli/output.h"
-#include "core/errors.h"
-#include "core/path-map.h"
-#include "core/states.h"
+#include "cli/fail.h"
+#include "vmig-snap/vmig-snap.h"
 
 struct VmigBackground {
     int fd; /* the pipe's write end, -1 once the old process has its answer */
@@ -62,13 +60,10 @@ void vmig_background_free(VmigBackground *background)
 /* STATE-DIR/log/JOB.log; NULL if it cannot be written, which does not prevent the migration. */
 static char *open_log(const char *job)
 {
-    g_autofree char *folder = vmig_private_log_folder();
+    g_autofree char *path = vmig_get_log_path(job);
+    g_autofree char *folder = path != NULL ? g_path_get_dirname(path) : NULL;
 
-    if (folder == NULL || job == NULL || !vmig_job_id_is_valid(job))
-        return NULL;
-    g_autofree char *name = g_strconcat(job, ".log", NULL);
-    g_autofree char *path = g_build_filename(folder, name, NULL);
-    if (g_mkdir_with_parents(folder, 0700) != 0)
+    if (folder == NULL || g_mkdir_with_parents(folder, 0700) != 0)
         return NULL;
     int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
@@ -182,8 +177,8 @@ static int wait_for_it(const VmigMode *mode, int fd)
         fclose(lines);
     if (code >= 0)
         return code;
-    vmig_fail(&error, VMIG_ERROR_INTERNAL, "vmig-snap status shows whether the job exists.",
-              "the background process ended without reporting a result");
+    vmig_cli_fail(&error, VMIG_ERROR_INTERNAL, "vmig-snap status shows whether the job exists.",
+                  "the background process ended without reporting a result");
     return vmig_end_with_error(mode, error);
 }
 
@@ -230,7 +225,7 @@ VmigBackground *vmig_background_start(const VmigMode *mode, int *code)
     }
     pid_t middle = fork();
     if (middle < 0) {
-        vmig_fail_errno(&error, errno, "fork");
+        vmig_cli_fail_errno(&error, errno, "fork");
         *code = vmig_end_with_error(mode, error);
         return NULL;
     }

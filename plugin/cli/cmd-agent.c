@@ -4,11 +4,10 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "api/private.h"
 #include "cli/args.h"
 #include "cli/outcome.h"
-#include "core/errors.h"
-#include "core/path-map.h"
+#include "cli/fail.h"
+#include "vmig-snap/vmig-snap.h"
 
 /* Moves the protocol's streams away from descriptors 0 and 1: a library that prints must not write to the peer, and a
  * child process must not read the peer's requests. */
@@ -18,7 +17,7 @@ static gboolean take_streams(int *in_fd, int *out_fd, GError **error)
     *out_fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
     int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (*in_fd < 0 || *out_fd < 0 || null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
-        return vmig_fail_errno(error, errno, "the agent's streams");
+        return vmig_cli_fail_errno(error, errno, "the agent's streams");
     close(null);
     return TRUE;
 }
@@ -27,18 +26,18 @@ static gboolean serve(GError **error)
 {
     int in_fd, out_fd;
 
-    return take_streams(&in_fd, &out_fd, error) && vmig_private_serve_agent(in_fd, out_fd, error);
+    return take_streams(&in_fd, &out_fd, error) && vmig_serve_agent(in_fd, out_fd, error);
 }
 
 static int run_guard(const VmigMode *mode, const char *socket)
 {
     g_autoptr(GError) error = NULL;
+    int code;
 
-    if (!vmig_path_check(socket, &error)) {
-        g_prefix_error(&error, "--guard: ");
-        return vmig_end_with_error(mode, error);
-    }
-    return vmig_private_run_guard(socket);
+    if (vmig_serve_guard(socket, &code, &error))
+        return code;
+    g_prefix_error(&error, "--guard: ");
+    return vmig_end_with_error(mode, error);
 }
 
 int vmig_cmd_agent(int argc, char **argv)

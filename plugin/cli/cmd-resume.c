@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* vmig-snap resume: the named job, the only unfinished one, or all of them. */
+#include "cli/fail.h"
 #include "vmig-snap/vmig-snap.h"
 #include "cli/args.h"
 #include "cli/render/look.h"
@@ -8,8 +9,6 @@
 #include "cli/output.h"
 #include "cli/resume-all.h"
 #include "cli/watch.h"
-#include "core/errors.h"
-#include "core/names.h"
 
 /* What the operator stated on the command line. */
 typedef struct {
@@ -55,8 +54,8 @@ static gboolean check_only_one(JsonObject *list, GError **error)
         g_autofree char *job = vmig_look_shown(vmig_look_element(list, "jobs", i), "job");
         g_string_append_printf(jobs, "%s%s", i > 0 ? ", " : "", job);
     }
-    return vmig_fail(error, VMIG_ERROR_USAGE, "Name one of them, or use --all.", "%u jobs are unfinished: %s%s", n,
-                     jobs->str, n > 10 ? "..." : "");
+    return vmig_cli_fail(error, VMIG_ERROR_USAGE, "Name one of them, or use --all.", "%u jobs are unfinished: %s%s", n,
+                         jobs->str, n > 10 ? "..." : "");
 }
 
 static gboolean check_word(const char *job, const Word *word, GError **error)
@@ -68,12 +67,12 @@ static gboolean check_word(const char *job, const Word *word, GError **error)
     if (word->fenced == NULL && !word->without_verify && !word->set_aside)
         return TRUE;
     if (job == NULL)
-        return vmig_fail(error, VMIG_ERROR_USAGE, "vmig-snap status lists the jobs.",
-                         "resume: %s needs the name of one job", option);
+        return vmig_cli_fail(error, VMIG_ERROR_USAGE, "vmig-snap status lists the jobs.",
+                             "resume: %s needs the name of one job", option);
     if ((word->fenced != NULL) + word->without_verify + word->set_aside > 1)
-        return vmig_fail(error, VMIG_ERROR_USAGE, "Use only one of them.", "resume: %s and %s cannot be combined",
-                         word->fenced != NULL ? "--source-is-fenced" : "--set-aside",
-                         word->without_verify ? "--without-verify" : "--set-aside");
+        return vmig_cli_fail(error, VMIG_ERROR_USAGE, "Use only one of them.", "resume: %s and %s cannot be combined",
+                             word->fenced != NULL ? "--source-is-fenced" : "--set-aside",
+                             word->without_verify ? "--without-verify" : "--set-aside");
     return word->fenced == NULL || vmig_args_check_name("host", word->fenced, error);
 }
 
@@ -85,8 +84,8 @@ static int run(const VmigMode *mode, const char *job, gboolean all, const Word *
         return vmig_end_with_error(mode, error);
     if (job != NULL && all) {
         g_autofree char *shown = vmig_text_escape(job, -1);
-        vmig_fail(&error, VMIG_ERROR_USAGE, "Use only one of them.", "resume: '%s' and --all cannot be combined",
-                  shown);
+        vmig_cli_fail(&error, VMIG_ERROR_USAGE, "Use only one of them.", "resume: '%s' and --all cannot be combined",
+                      shown);
         return vmig_end_with_error(mode, error);
     }
     if (!check_word(job, word, &error))

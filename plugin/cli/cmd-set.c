@@ -2,13 +2,11 @@
 /* vmig-snap set. */
 #include <string.h>
 
+#include "cli/fail.h"
 #include "vmig-snap/vmig-snap.h"
 #include "cli/args.h"
 #include "cli/render/look.h"
 #include "cli/outcome.h"
-#include "core/amount.h"
-#include "core/errors.h"
-#include "core/names.h"
 
 #define BANDWIDTH "bandwidth="
 
@@ -17,15 +15,15 @@ static gboolean read_setting(const char *text, guint64 *bandwidth, GError **erro
     g_autofree char *shown = vmig_text_escape(text, -1);
 
     if (!g_str_has_prefix(text, BANDWIDTH))
-        return vmig_fail(error, VMIG_ERROR_USAGE,
-                         "The only setting is bandwidth=BYTES, with K, M or G; 0 means no limit.",
-                         "'%s' is not a setting", shown);
+        return vmig_cli_fail(error, VMIG_ERROR_USAGE,
+                             "The only setting is bandwidth=BYTES, with K, M or G; 0 means no limit.",
+                             "'%s' is not a setting", shown);
     if (!vmig_amount_parse(text + strlen(BANDWIDTH), TRUE, bandwidth, error)) {
         g_prefix_error(error, "bandwidth: ");
         return FALSE;
     }
     return *bandwidth <= G_MAXINT64 ||
-           vmig_fail(error, VMIG_ERROR_USAGE, NULL, "bandwidth: '%s' is 2^63 or more", shown);
+           vmig_cli_fail(error, VMIG_ERROR_USAGE, NULL, "bandwidth: '%s' is 2^63 or more", shown);
 }
 
 static JsonNode *act(const char *job, const char *setting, GError **error)

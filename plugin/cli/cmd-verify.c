@@ -2,6 +2,7 @@
 /* vmig-snap verify. */
 #include <string.h>
 
+#include "cli/fail.h"
 #include "vmig-snap/vmig-snap.h"
 #include "cli/args.h"
 #include "cli/interrupt.h"
@@ -10,7 +11,6 @@
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/render/render.h"
-#include "core/errors.h"
 
 /* The session, and the display of its progress. */
 typedef struct {
@@ -81,8 +81,8 @@ static int tell(const VmigMode *mode, JsonNode *node)
 static gboolean check(const char *domain, const char *job, GError **error)
 {
     if ((domain == NULL) == (job == NULL))
-        return vmig_fail(error, VMIG_ERROR_USAGE, "vmig-snap verify --help", "verify: %s",
-                         domain == NULL ? "a domain, or a job with --job" : "a domain or --job, not both");
+        return vmig_cli_fail(error, VMIG_ERROR_USAGE, "vmig-snap verify --help", "verify: %s",
+                             domain == NULL ? "a domain, or a job with --job" : "a domain or --job, not both");
     return vmig_args_check_name(domain != NULL ? "domain" : "job", domain != NULL ? domain : job, error);
 }
 

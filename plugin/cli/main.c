@@ -5,12 +5,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "api/private.h"
 #include "cli/cli.h"
 #include "cli/outcome.h"
 #include "cli/output.h"
-#include "core/errors.h"
-#include "core/names.h"
+#include "cli/fail.h"
 #include "vmig-snap/vmig-snap.h"
 
 static const VmigCommand commands[] = {
@@ -62,10 +60,10 @@ static int show_version(void)
 
 static int list_faults(GError **error)
 {
-    const char *const *points = vmig_private_fault_points();
+    const char *const *points = vmig_get_fault_points();
 
     if (points == NULL) {
-        vmig_fail(error, VMIG_ERROR_UNSUPPORTED, "Build with -Dfaults=true.", "this build has no fault points");
+        vmig_cli_fail(error, VMIG_ERROR_UNSUPPORTED, "Build with -Dfaults=true.", "this build has no fault points");
         return -1;
     }
     for (; *points != NULL; points++) {
@@ -91,14 +89,14 @@ static int run(int argc, char **argv, GError **error)
         return list_faults(error);
     g_autofree char *shown = vmig_text_escape(word, -1);
     if (argc <= 1)
-        vmig_fail(error, VMIG_ERROR_USAGE, NULL, "no command was given");
+        vmig_cli_fail(error, VMIG_ERROR_USAGE, NULL, "no command was given");
     else if (*word == '-')
-        vmig_fail(error, VMIG_ERROR_USAGE, NULL, "'%s'%s", shown,
-                  argc > 2 ? ": options must follow the command" : " is not an option of vmig-snap");
+        vmig_cli_fail(error, VMIG_ERROR_USAGE, NULL, "'%s'%s", shown,
+                      argc > 2 ? ": options must follow the command" : " is not an option of vmig-snap");
     else if (strcmp(word, "clean") == 0)
-        vmig_fail(error, VMIG_ERROR_USAGE, NULL, "the command clean is now called vmig-snap purge");
+        vmig_cli_fail(error, VMIG_ERROR_USAGE, NULL, "the command clean is now called vmig-snap purge");
     else
-        vmig_fail(error, VMIG_ERROR_USAGE, NULL, "'%s' is not a command of vmig-snap", shown);
+        vmig_cli_fail(error, VMIG_ERROR_USAGE, NULL, "'%s' is not a command of vmig-snap", shown);
     return -1;
 }
 
@@ -112,7 +110,7 @@ int main(int argc, char **argv)
     signal(SIGXFSZ, SIG_IGN); /* nor must a file size limit: the write fails instead */
     g_set_prgname("vmig-snap");
     if (getuid() != geteuid() || getgid() != getegid()) {
-        vmig_fail(&error, VMIG_ERROR_USAGE, "Remove the setuid bit.", "vmig-snap must not be setuid");
+        vmig_cli_fail(&error, VMIG_ERROR_USAGE, "Remove the setuid bit.", "vmig-snap must not be setuid");
         return vmig_end_with_error(&mode, error);
     }
     int code = run(argc, argv, &error);

@@ -7,18 +7,17 @@
 
 #include "cli/render/look.h"
 #include "cli/output.h"
-#include "core/amount.h"
-#include "core/errors.h"
-#include "core/names.h"
-#include "core/states.h"
+#include "vmig-snap/vmig-snap.h"
 
 static VmigExit exit_of_code(const char *name)
 {
-    VmigErrorCode code = vmig_error_from_name(name);
+    VmigErrorCode code;
 
+    if (!vmig_error_code_from_name(name, &code))
+        return VMIG_EXIT_REFUSED;
     if (code == VMIG_ERROR_LOCKED)
         return VMIG_EXIT_LOCKED;
-    return code != VMIG_ERROR_LAST && vmig_error_class(code) == VMIG_CLASS_USAGE ? VMIG_EXIT_USAGE : VMIG_EXIT_REFUSED;
+    return vmig_error_code_get_class(code) == VMIG_CLASS_USAGE ? VMIG_EXIT_USAGE : VMIG_EXIT_REFUSED;
 }
 
 VmigExit vmig_exit_of_result(JsonObject *result)
@@ -64,7 +63,10 @@ VmigExit vmig_exit_of_plan(JsonObject *plan)
 VmigExit vmig_exit_of_error(const GError *error)
 {
     const char *name = vmig_error_get_name(error);
-    VmigErrorClass cls = vmig_error_class(vmig_error_from_name(name));
+    VmigErrorCode code = VMIG_ERROR_INTERNAL;
+
+    (void)vmig_error_code_from_name(name, &code);
+    VmigErrorClass cls = vmig_error_code_get_class(code);
 
     return cls == VMIG_CLASS_USAGE || cls == VMIG_CLASS_REFUSAL ? exit_of_code(name) : VMIG_EXIT_FAILED;
 }
@@ -179,7 +181,7 @@ char *vmig_plan_refusals_text(JsonObject *plan)
 /* ACTIVATE resumes the guest after making sure that the source cannot. */
 static char *where_it_switched(const char *code, const char *source, const char *dest)
 {
-    if (g_strcmp0(code, vmig_error_name(VMIG_ERROR_STATE)) == 0)
+    if (g_strcmp0(code, vmig_error_code_get_name(VMIG_ERROR_STATE)) == 0)
         return g_strdup_printf("%s owns the guest, but the guest may also run on %s, where it must not. It will not be "
                                "started on %s until this is resolved; the job waits in ACTIVATE.",
                                dest, source, dest);
@@ -190,12 +192,14 @@ static char *where_it_switched(const char *code, const char *source, const char 
 /* Where the guest is if a job stopped in this state. */
 static char *where_it_stopped(const char *name, JsonObject *job, const char *code, const char *source, const char *dest)
 {
-    VmigState state = vmig_state_from_name(name);
+    VmigGuestAt at = VMIG_GUEST_UNTOUCHED;
+    VmigPhase phase = VMIG_PHASE_FORWARD;
     const char *owner = vmig_look_text(job, "owner");
     gboolean begun =
         job == NULL || !json_object_has_member(job, "migration_begun") || vmig_look_flag(job, "migration_begun");
 
-    VmigGuestAt at = state != VMIG_STATE_LAST ? vmig_state_guest(state) : VMIG_GUEST_UNTOUCHED;
+    if (vmig_job_state_get_guest(name, &at))
+        (void)vmig_job_state_get_phase(name, &phase);
     if (at == VMIG_GUEST_UNTOUCHED)
         return g_strdup("The guest was not touched.");
     if (at == VMIG_GUEST_ARRIVED)
@@ -203,9 +207,9 @@ static char *where_it_stopped(const char *name, JsonObject *job, const char *cod
     if ((at == VMIG_GUEST_UNDECIDED && begun) || (at == VMIG_GUEST_ON_ITS_WAY && owner == NULL))
         return g_strdup_printf(
             "It is not decided yet whether the guest is on %s or on %s: do not start it on either host.", source, dest);
-    gboolean there = owner != NULL ? strcmp(owner, "destination") == 0 : vmig_state_phase(state) == VMIG_PHASE_AFTER;
+    gboolean there = owner != NULL ? strcmp(owner, "destination") == 0 : phase == VMIG_PHASE_AFTER;
     return g_strdup_printf("The guest is on %s, and no data was lost; the job waits in %s.", there ? dest : source,
-                           vmig_state_name(state));
+                           name);
 }
 
 static char *state_of_guest(JsonObject *result, JsonObject *job)

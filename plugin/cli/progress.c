@@ -6,7 +6,7 @@
 
 #include "cli/render/look.h"
 #include "cli/output.h"
-#include "core/amount.h"
+#include "vmig-snap/vmig-snap.h"
 
 /* In a log: at most this often for each row, and at its end. */
 #define LOG_EVERY (5 * G_TIME_SPAN_SECOND)

@@ -5,9 +5,8 @@
 #include <string.h>
 
 #include "cli/outcome.h"
-#include "core/amount.h"
-#include "core/errors.h"
-#include "core/names.h"
+#include "cli/fail.h"
+#include "vmig-snap/vmig-snap.h"
 
 /* QEMU's own limits: MAX_MIGRATE_DOWNTIME of migration/options.c; multifd-channels is a uint8. */
 #define MAX_DOWNTIME_MS (2000 * 1000)
@@ -56,7 +55,7 @@ static gboolean read_word(const char *option, const char *value, GType type, int
     if (value == NULL || found)
         return TRUE;
     g_autofree char *shown = vmig_text_escape(value, -1);
-    return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "--%s: '%s' is not %s", option, shown, words->str);
+    return vmig_cli_fail(error, VMIG_ERROR_USAGE, NULL, "--%s: '%s' is not %s", option, shown, words->str);
 }
 
 static gboolean read_words(VmigRequestArgs *args, GError **error)
@@ -98,7 +97,7 @@ static gboolean read_numbers(VmigRequestArgs *args, GError **error)
         return FALSE;
     }
     if (bandwidth > G_MAXINT64)
-        return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "--bandwidth: '%s' is 2^63 or more", args->bandwidth);
+        return vmig_cli_fail(error, VMIG_ERROR_USAGE, NULL, "--bandwidth: '%s' is 2^63 or more", args->bandwidth);
     if (!read_count("max-downtime", args->max_downtime, MAX_DOWNTIME_MS, &max_downtime, error) ||
         !read_count("parallel", args->parallel, MAX_PARALLEL, &parallel, error) ||
         !read_count("timeout", args->timeout, MAX_TIMEOUT_S, &timeout, error))

@@ -14,7 +14,7 @@
 #include "cli/interrupt.h"
 #include "cli/render/look.h"
 #include "cli/outcome.h"
-#include "core/errors.h"
+#include "vmig-snap/vmig-snap.h"
 
 /* Between two starts: sshd drops connections if many arrive at once (MaxStartups). */
 #define PAUSE_US (200 * 1000)
@@ -122,7 +122,6 @@ static gboolean start(Group *group, const VmigMode *mode, JsonObject *job)
                                   of_its_own, NULL, &child->pid, NULL, &out, &err, &error)) {
         child->pidfd = -1;
         child_free(child);
-        vmig_error_adopt(&error, VMIG_ERROR_INTERNAL);
         vmig_end_with_error(mode, error);
         return FALSE;
     }

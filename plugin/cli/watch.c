@@ -8,7 +8,7 @@
 #include "cli/outcome.h"
 #include "cli/output.h"
 #include "cli/progress.h"
-#include "core/states.h"
+#include "vmig-snap/vmig-snap.h"
 
 struct VmigWatch {
     VmigSession *session;
@@ -51,10 +51,8 @@ static void on_event(VmigSession *session G_GNUC_UNUSED, JsonNode *node, gpointe
     JsonObject *event = vmig_look(node);
 
     g_mutex_lock(&watch->lock);
-    if (g_strcmp0(vmig_look_text(event, "event"), "state") == 0) {
-        VmigState state = vmig_state_from_name(vmig_look_text(event, "state"));
-        watch->phase = state < VMIG_STATE_LAST ? vmig_state_phase(state) : watch->phase;
-    }
+    if (g_strcmp0(vmig_look_text(event, "event"), "state") == 0)
+        (void)vmig_job_state_get_phase(vmig_document_get_state(node), &watch->phase);
     if (watch->background != NULL)
         vmig_background_event(watch->background, event);
     if (watch->mode.json)

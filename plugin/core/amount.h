@@ -5,15 +5,7 @@
 
 #include <glib.h>
 
-/* Digits with an optional suffix K, M, G or T (powers of 1,024), nothing else. Error: USAGE. */
-gboolean vmig_amount_parse(const char *text, gboolean allow_zero, guint64 *bytes, GError **error);
-/* Digits, from min to max. Error: USAGE. */
-gboolean vmig_count_parse(const char *text, guint64 min, guint64 max, guint64 *value, GError **error);
-
-/* "512 bytes", "2.09 GB": three digits, units of 1,000. (transfer full) */
-char *vmig_amount_format(guint64 bytes);
-/* "7 s", "2 min 5 s", "1 h 3 min", "2 d 4 h". (transfer full) */
-char *vmig_duration_format(guint64 seconds);
+#include "vmig-snap/vmig-text.h"
 
 /* FALSE if the sum does not fit; *sum is then unchanged. */
 gboolean vmig_size_add(guint64 *sum, guint64 more);

@@ -9,17 +9,6 @@
 /* The highest number of a code, plus one. Not a code. */
 #define VMIG_ERROR_LAST (VMIG_ERROR_INTERNAL + 1)
 
-/* Determines the retry decision and the exit code. */
-typedef enum {
-    VMIG_CLASS_USAGE,
-    VMIG_CLASS_REFUSAL,
-    VMIG_CLASS_TRANSIENT,
-    VMIG_CLASS_NO_SPACE,
-    VMIG_CLASS_IO,
-    VMIG_CLASS_GONE,
-    VMIG_CLASS_FATAL,
-} VmigErrorClass;
-
 /* The stable name of a code ("no-room"); never NULL. */
 const char *vmig_error_name(VmigErrorCode code);
 const char *vmig_error_meaning(VmigErrorCode code);
@@ -32,8 +21,6 @@ const char *vmig_error_name_of(const GError *error);
 
 /* What to do next, or NULL. The string belongs to the error. */
 const char *vmig_error_hint(const GError *error);
-/* Adds or replaces the hint; does nothing to an error of a foreign domain. */
-void vmig_error_set_hint(GError *error, const char *format, ...) G_GNUC_PRINTF(2, 3);
 
 /* The domain and code of another library (libvirt's virErrorDomain and virErrorNumber, or 0 and an errno). */
 void vmig_error_set_foreign(GError *error, int domain, int code);

@@ -4,11 +4,11 @@
 
 #include <glib.h>
 
+#include "vmig-snap/vmig-text.h"
+
+/* Of vmig_text_escape(). */
 #define VMIG_TEXT_MAX 4096
 
-/* Keeps printable UTF-8. Control and format characters, line separators and invalid bytes become \xNN. A text longer
- * than VMIG_TEXT_MAX bytes is cut and ends with "...". length -1: NUL-terminated; NULL gives "". (transfer full) */
-char *vmig_text_escape(const char *bytes, gssize length);
 /* A word of a shell command that is shown to people. It is quoted if necessary, so that the command works for any name.
  * (transfer full) */
 char *vmig_shell_word(const char *text);

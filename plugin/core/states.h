@@ -4,6 +4,8 @@
 
 #include <glib.h>
 
+#include "vmig-snap/vmig-state.h"
+
 typedef enum {
 
 #define VMIG_STATE(symbol, phase, flags, expect, what, entry, undo, next) VMIG_STATE_##symbol,
@@ -13,28 +15,12 @@ typedef enum {
     VMIG_STATE_FIRST = 0,
 } VmigState;
 
-typedef enum {
-    VMIG_PHASE_FORWARD,
-    VMIG_PHASE_AFTER,
-    VMIG_PHASE_BACK,
-    VMIG_PHASE_END,
-} VmigPhase;
-
 /* Which files a definition may name for a job's disks, as bits. */
 typedef enum {
     VMIG_MAY_BE_BASE = 1,
     VMIG_MAY_BE_OVERLAY = 2,
     VMIG_MAY_BE_ABSENT = 4, /* the host may have no such domain */
 } VmigMayBe;
-
-/* Where the guest is if a job stops in a state. */
-typedef enum {
-    VMIG_GUEST_AT_OWNER, /* with the owner, who has the token */
-    VMIG_GUEST_UNTOUCHED,
-    VMIG_GUEST_ON_ITS_WAY, /* on one of both hosts, unless the owner determines which */
-    VMIG_GUEST_UNDECIDED,  /* on one of both hosts, if the migration was begun */
-    VMIG_GUEST_ARRIVED,    /* on the destination; it may be paused there */
-} VmigGuestAt;
 
 /* What a new bandwidth limit changes at once. */
 typedef enum {

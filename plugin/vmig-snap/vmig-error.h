@@ -215,7 +215,36 @@ typedef enum {
 GType vmig_error_get_type(void);
 GQuark vmig_error_quark(void);
 
+/**
+ * VmigErrorClass:
+ * @VMIG_CLASS_USAGE: the request is wrong
+ * @VMIG_CLASS_REFUSAL: refused before anything was touched
+ * @VMIG_CLASS_TRANSIENT: a retry may help, without anybody doing something
+ * @VMIG_CLASS_NO_SPACE: a retry helps when there is space
+ * @VMIG_CLASS_IO: reading or writing failed
+ * @VMIG_CLASS_GONE: the guest stopped
+ * @VMIG_CLASS_FATAL: a retry does not help
+ *
+ * What kind of error a code is. It decides whether a failed step is retried, and the exit code of the command.
+ */
+typedef enum {
+    VMIG_CLASS_USAGE,
+    VMIG_CLASS_REFUSAL,
+    VMIG_CLASS_TRANSIENT,
+    VMIG_CLASS_NO_SPACE,
+    VMIG_CLASS_IO,
+    VMIG_CLASS_GONE,
+    VMIG_CLASS_FATAL,
+} VmigErrorClass;
+
+#define VMIG_TYPE_ERROR_CLASS (vmig_error_class_get_type())
+GType vmig_error_class_get_type(void);
+
 const char *vmig_error_get_name(const GError *error);
 const char *vmig_error_get_hint(const GError *error);
+void vmig_error_set_hint(GError *error, const char *format, ...) G_GNUC_PRINTF(2, 3);
+const char *vmig_error_code_get_name(VmigErrorCode code);
+gboolean vmig_error_code_from_name(const char *name, VmigErrorCode *code);
+VmigErrorClass vmig_error_code_get_class(VmigErrorCode code);
 
 G_END_DECLS

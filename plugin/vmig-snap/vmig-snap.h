@@ -6,10 +6,14 @@
  */
 #pragma once
 
+#include <vmig-snap/vmig-document.h>
 #include <vmig-snap/vmig-error.h>
 #include <vmig-snap/vmig-migrate-request.h>
 #include <vmig-snap/vmig-resume-request.h>
+#include <vmig-snap/vmig-serve.h>
 #include <vmig-snap/vmig-session.h>
+#include <vmig-snap/vmig-state.h>
+#include <vmig-snap/vmig-text.h>
 #include <vmig-snap/vmig-types.h>
 
 G_BEGIN_DECLS

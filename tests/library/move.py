@@ -35,7 +35,7 @@ def main(command, domain, destination):
     (session.plan_async if command == 'plan' else session.migrate_async)(request, cancellable, on_end)
     loop.run()
     for error in failed:
-        print(f'{error.message} [{VmigSnap.error_get_name(error)}]', file=sys.stderr)
+        print(f'{error.message} [{VmigSnap.error_get_name(error)}]\n{VmigSnap.error_get_hint(error) or ""}', file=sys.stderr)
     return 1 if failed else 0
 
 

@@ -129,10 +129,126 @@ static void test_errors(void)
     g_assert_false(vmig_migrate_request_check(request, &error));
     g_assert_cmpstr(vmig_error_get_name(error), ==, "bad-name");
     g_assert_nonnull(strstr(vmig_error_get_hint(error), "policy.d"));
+    /* A language binding makes the error again from its three members. */
+    g_autoptr(GError) copy = g_error_new_literal(error->domain, error->code, error->message);
+    g_autoptr(GError) other = g_error_new_literal(error->domain, error->code, "other");
+    g_assert_cmpstr(vmig_error_get_hint(copy), ==, vmig_error_get_hint(error));
+    g_assert_null(vmig_error_get_hint(other));
+    vmig_error_set_hint(other, "%d", 1);
+    g_assert_cmpstr(vmig_error_get_hint(other), ==, "1");
     /* The numbers are part of the ABI. */
     g_assert_cmpint(VMIG_ERROR_USAGE, ==, 0);
     g_assert_cmpstr(g_enum_get_value(klass, VMIG_ERROR_USAGE)->value_nick, ==, "usage");
     g_assert_cmpstr(g_enum_get_value_by_nick(klass, "unrevertable")->value_name, ==, "VMIG_ERROR_UNREVERTABLE");
+}
+
+static void test_codes(void)
+{
+    VmigErrorCode code = VMIG_ERROR_INTERNAL;
+
+    g_assert_true(vmig_error_code_from_name("no-room", &code));
+    g_assert_cmpint(code, ==, VMIG_ERROR_NO_ROOM);
+    g_assert_cmpstr(vmig_error_code_get_name(code), ==, "no-room");
+    g_assert_cmpint(vmig_error_code_get_class(code), ==, VMIG_CLASS_REFUSAL);
+    g_assert_false(vmig_error_code_from_name("no-such-code", &code));
+    g_assert_false(vmig_error_code_from_name(NULL, &code));
+    g_assert_cmpint(code, ==, VMIG_ERROR_NO_ROOM);
+    g_assert_cmpint(vmig_error_code_get_class((VmigErrorCode)9999), ==, VMIG_CLASS_FATAL);
+}
+
+/* --- documents --- */
+
+/* Text with apostrophes for the quotation marks of JSON. */
+static JsonNode *node_of(const char *text)
+{
+    g_autofree char *json = g_strdelimit(g_strdup(text), "'", '"');
+    JsonNode *node = json_from_string(json, NULL);
+
+    g_assert_nonnull(node);
+    return node;
+}
+
+static void test_result(void)
+{
+    g_autoptr(JsonNode) node = node_of("{'event':'result','job':'a3f1c20b9d4e5f60','outcome':'rolled-back',"
+                                       "'domain':'web1','state':'ROLLED_BACK','source':'kvm1','destination':'kvm2',"
+                                       "'error':{'code':'no-space','message':'full','hint':'Free 3 GB there.'},"
+                                       "'merge':'mirror','bytes_copied':1090000000,'downtime_ms':34,'duration_s':9}");
+    g_autoptr(GError) error = vmig_document_get_error(node);
+
+    g_assert_cmpint(vmig_document_get_outcome(node), ==, VMIG_OUTCOME_ROLLED_BACK);
+    g_assert_cmpstr(vmig_document_get_job(node), ==, "a3f1c20b9d4e5f60");
+    g_assert_cmpstr(vmig_document_get_domain(node), ==, "web1");
+    g_assert_cmpstr(vmig_document_get_source(node), ==, "kvm1");
+    g_assert_cmpstr(vmig_document_get_destination(node), ==, "kvm2");
+    g_assert_cmpstr(vmig_document_get_state(node), ==, "ROLLED_BACK");
+    g_assert_cmpint(vmig_document_get_merge(node), ==, VMIG_MERGE_MIRROR);
+    g_assert_cmpuint(vmig_document_get_bytes_copied(node), ==, 1090000000);
+    g_assert_cmpuint(vmig_document_get_downtime(node), ==, 34);
+    g_assert_cmpuint(vmig_document_get_duration(node), ==, 9);
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_NO_SPACE);
+    g_assert_cmpstr(error->message, ==, "full");
+    g_assert_cmpstr(vmig_error_get_hint(error), ==, "Free 3 GB there.");
+}
+
+static void test_plan_and_odd_documents(void)
+{
+    g_autoptr(JsonNode) plan = node_of("{'can_migrate':true,'source':{'host':'kvm1'},'destination':{'host':null}}");
+    g_autoptr(JsonNode) odd = node_of("{'job':1,'outcome':'new','can_migrate':'yes','downtime_ms':-1,'error':null}");
+    g_autoptr(JsonNode) unknown = node_of("{'error':{'code':'a-newer-code','message':'x','hint':null}}");
+    g_autoptr(JsonNode) list = node_of("[]");
+    g_autoptr(GError) error = vmig_document_get_error(unknown);
+
+    g_assert_true(vmig_document_can_migrate(plan));
+    g_assert_cmpstr(vmig_document_get_source(plan), ==, "kvm1");
+    g_assert_null(vmig_document_get_destination(plan));
+    g_assert_cmpint(vmig_document_get_merge(plan), ==, VMIG_MERGE_AUTO);
+    g_assert_null(vmig_document_get_job(odd));
+    g_assert_cmpint(vmig_document_get_outcome(odd), ==, VMIG_OUTCOME_FAILED);
+    g_assert_false(vmig_document_can_migrate(odd));
+    g_assert_cmpuint(vmig_document_get_downtime(odd), ==, 0);
+    g_assert_null(vmig_document_get_error(odd));
+    g_assert_null(vmig_document_get_job(list));
+    g_assert_null(vmig_document_get_error(list));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_INTERNAL);
+}
+
+static void test_states(void)
+{
+    VmigPhase phase = VMIG_PHASE_BACK;
+    VmigGuestAt guest = VMIG_GUEST_ARRIVED;
+
+    g_assert_true(vmig_job_state_get_phase("COMMIT", &phase));
+    g_assert_cmpint(phase, ==, VMIG_PHASE_AFTER);
+    g_assert_true(vmig_job_state_get_guest("PLAN", &guest));
+    g_assert_cmpint(guest, ==, VMIG_GUEST_UNTOUCHED);
+    g_assert_nonnull(strstr(vmig_job_state_get_text("COPY"), "copy the bases"));
+    g_assert_true(vmig_job_state_is_final("DONE"));
+    g_assert_false(vmig_job_state_is_final("PARKED"));
+    g_assert_false(vmig_job_state_get_phase("NEWER", &phase));
+    g_assert_false(vmig_job_state_get_guest(NULL, &guest));
+    g_assert_false(vmig_job_state_is_final(NULL));
+    g_assert_true(vmig_job_state_continues_on_source("COPY"));
+    g_assert_false(vmig_job_state_continues_on_source("COMMIT"));
+    g_assert_false(vmig_job_state_continues_on_source(NULL));
+    g_assert_null(vmig_job_state_get_text("copy"));
+    g_assert_cmpint(phase, ==, VMIG_PHASE_AFTER);
+}
+
+static void test_texts(void)
+{
+    g_autofree char *name = vmig_text_escape("a\033b", -1), *amount = vmig_amount_format(2090000000),
+                    *duration = vmig_duration_format(125);
+    guint64 value = 0;
+    g_autoptr(GError) error = NULL;
+
+    g_assert_cmpstr(name, ==, "a\\x1bb");
+    g_assert_cmpstr(amount, ==, "2.09 GB");
+    g_assert_cmpstr(duration, ==, "2 min 5 s");
+    g_assert_true(vmig_amount_parse("100M", FALSE, &value, NULL));
+    g_assert_cmpuint(value, ==, 104857600);
+    g_assert_false(vmig_count_parse("256", 1, 255, &value, &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_USAGE);
 }
 
 /* --- calls --- */
@@ -231,6 +347,11 @@ int main(int argc, char **argv)
     g_test_add_func("/library/bad-requests", test_bad_requests);
     g_test_add_func("/library/resume-request", test_resume_request);
     g_test_add_func("/library/errors", test_errors);
+    g_test_add_func("/library/codes", test_codes);
+    g_test_add_func("/library/result", test_result);
+    g_test_add_func("/library/plan-and-odd-documents", test_plan_and_odd_documents);
+    g_test_add_func("/library/states", test_states);
+    g_test_add_func("/library/texts", test_texts);
     g_test_add_func("/library/cancelled-before", test_cancelled_before);
     g_test_add_func("/library/async", test_async);
     g_test_add_func("/library/dropped", test_dropped);

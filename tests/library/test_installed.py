@@ -19,10 +19,14 @@ from clitest import Counter  # noqa: E402
 from installed import Installed, python  # noqa: E402
 
 BUILD = pathlib.Path(sys.argv[1])
-MAP = (BUILD / 'plugin/libvmig-snap.map').read_text()
-PUBLIC, PRIVATE = re.findall(r'^(VMIG_SNAP_\S+) \{', MAP, re.M)
+MAP = (ROOT / 'plugin/libvmig-snap.map').read_text()
+[PUBLIC] = re.findall(r'^(VMIG_SNAP_\S+) \{', MAP, re.M)
 GIR = {'core': 'http://www.gtk.org/introspection/core/1.0', 'c': 'http://www.gtk.org/introspection/c/1.0',
        'glib': 'http://www.gtk.org/introspection/glib/1.0'}
+
+# Only a C program needs these: a function like printf(), and what the command does for other processes.
+SKIPPED = {'vmig_error_set_hint', 'vmig_serve_agent', 'vmig_serve_guard', 'vmig_get_log_path', 'vmig_get_fault_points',
+           'vmig_check_connect_uri'}
 
 counter = Counter()
 check = counter.check
@@ -61,13 +65,10 @@ def ran(argv, text, **options):
 def test_symbols():
     """The library exports exactly the symbols of the map, and the headers declare the public ones."""
     said = subprocess.run(['nm', '-D', '--defined-only', installed.library], capture_output=True, text=True, check=True).stdout
-    names = {line.split()[-1].split('@')[0] for line in said.splitlines()} - {PUBLIC, PRIVATE}
-    check(names == mapped(PUBLIC) | mapped(PRIVATE), 'nothing but what the map lists is exported',
-          names ^ (mapped(PUBLIC) | mapped(PRIVATE)))
-    for node in (PUBLIC, PRIVATE):
-        check(exported(node) == mapped(node) != set(), f'each symbol of {node} has that version', exported(node) ^ mapped(node))
+    names = {line.split()[-1].split('@')[0] for line in said.splitlines()} - {PUBLIC}
+    check(names == mapped(PUBLIC), 'nothing but what the map lists is exported', names ^ mapped(PUBLIC))
+    check(exported(PUBLIC) == mapped(PUBLIC) != set(), f'each symbol has the version {PUBLIC}', exported(PUBLIC) ^ mapped(PUBLIC))
     check(declared() == mapped(PUBLIC), 'the headers declare exactly the public symbols', declared() ^ mapped(PUBLIC))
-    check(not declared() & mapped(PRIVATE), 'no header declares a private symbol')
     dynamic = subprocess.run(['readelf', '-d', installed.library], capture_output=True, text=True, check=True).stdout
     check('soname: [libvmig-snap.so.0]' in dynamic, 'the soname', dynamic)
 
@@ -128,7 +129,7 @@ def test_gir():
     functions = [each for kind in ('function', 'method', 'constructor') for each in tree.iter(f'{{{GIR["core"]}}}{kind}')]
     there = {each.get(name) for each in functions if each.get(no) != '0'}
     types = {each for each in declared() if each.endswith('_get_type')}
-    check(declared() - types - there == {'vmig_error_get_hint'}, 'every function but the one that is skipped',
+    check(declared() - types - there == SKIPPED, 'every function but those that are skipped',
           (declared() - types) ^ there)
     codes = tree.find('.//core:enumeration[@name="ErrorCode"]', GIR)
     check(codes is not None and codes.get(f'{{{GIR["glib"]}}}error-domain') is not None, 'the error domain')

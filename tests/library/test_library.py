@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The library from Python: what test-library.c tries, through the typelib. test_installed.py says where that is."""
+import json
 import pathlib
 import sys
 
@@ -8,7 +9,7 @@ from clitest import Counter  # noqa: E402
 
 import gi  # noqa: E402
 gi.require_version('VmigSnap', '1.0')
-from gi.repository import Gio, GLib, VmigSnap  # noqa: E402
+from gi.repository import Gio, GLib, Json, VmigSnap  # noqa: E402
 
 DEST = 'qemu+ssh://kvm2/system'
 counter = Counter()
@@ -50,6 +51,31 @@ def test_errors():
     check(code_of(session.verify, None, None, None) == VmigSnap.ErrorCode.USAGE, 'verify of nothing')
 
 
+def test_hints():
+    """An error that Python made again has the hint of its original."""
+    request = VmigSnap.MigrateRequest(domain='web1', destination=DEST, policy='../x')
+    try:
+        VmigSnap.Session().plan(request, None)
+        check(False, 'a bad policy raises')
+    except GLib.Error as error:
+        check('policy.d' in (VmigSnap.error_get_hint(error) or ''), 'its hint', VmigSnap.error_get_hint(error))
+
+
+def test_documents():
+    """The typed members of a result."""
+    node = Json.from_string(json.dumps({'job': 'a3f1c20b9d4e5f60', 'outcome': 'parked', 'state': 'PARKED', 'merge': 'commit',
+                                        'downtime_ms': 34,
+                                        'error': {'code': 'no-space', 'message': 'full', 'hint': 'Free 3 GB there.'}}))
+    check((VmigSnap.document_get_job(node), VmigSnap.document_get_outcome(node), VmigSnap.document_get_merge(node),
+           VmigSnap.document_get_downtime(node)) ==
+          ('a3f1c20b9d4e5f60', VmigSnap.Outcome.PARKED, VmigSnap.Merge.COMMIT, 34), 'job, outcome, merge, downtime')
+    error = VmigSnap.document_get_error(node)
+    check(error.matches(VmigSnap.error_quark(), VmigSnap.ErrorCode.NO_SPACE) and error.message == 'full', 'its error', error)
+    check(VmigSnap.error_get_hint(error) == 'Free 3 GB there.', 'the hint of its error', VmigSnap.error_get_hint(error))
+    check(VmigSnap.job_state_get_phase('COMMIT') == (True, VmigSnap.Phase.AFTER), 'the phase of a state')
+    check(VmigSnap.job_state_get_phase('NEWER')[0] is False, 'an unknown state')
+
+
 def test_cancelled():
     """A call that is cancelled before it begins does nothing."""
     cancellable = Gio.Cancellable()
@@ -71,4 +97,4 @@ def test_async():
     check(found == [VmigSnap.ErrorCode.BAD_NAME], 'its error arrives', found)
 
 
-sys.exit(counter.run([test_properties, test_errors, test_cancelled, test_async]))
+sys.exit(counter.run([test_properties, test_errors, test_hints, test_documents, test_cancelled, test_async]))

@@ -12,7 +12,7 @@ import shutil
 import sys
 import tempfile
 
-from folders import CLI_MAY, FOLDERS, HOOKS_MAY, MOST_SOURCES, PUBLIC_MAY, head
+from folders import FOLDERS, HOOKS_MAY, MOST_SOURCES, PUBLIC_MAY, head
 from tap import Tap
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.M)
@@ -72,8 +72,6 @@ def judge(shown, where, kind, name, plugin):
     to = name.rsplit('/', 1)[0]
     if to not in FOLDERS or not (plugin / name).is_file():
         return [f'{shown} includes "{name}": not a path from plugin/ that exists']
-    if where == 'cli' and name not in CLI_MAY.get(to, [name]):
-        return [f'{shown} includes "{name}": the command uses the public headers']
     if to != where and to not in FOLDERS[where][1]:
         return [f'{shown} includes "{name}": {where} must not include {to}']
     return []
@@ -112,7 +110,8 @@ def planted(root):
     plants = [('core/names.c', '#include "store/journal.h"'), ('store/gate.c', '#include "port/env.h"'),
               ('copy/copier.c', '  #  include "engine/machine.h"'),
               ('flows/migrate/copy.c', '#include "vmig-snap/vmig-snap.h"'),
-              ('cli/watch.c', '#include "api/session-private.h"'), ('vmig-snap/vmig-session.h', '#include <core/job.h>'),
+              ('cli/watch.c', '#include "api/session-private.h"'), ('cli/outcome.c', '#include "core/states.h"'),
+              ('cli/render/jobs.c', '#include "core/names.h"'), ('vmig-snap/vmig-session.h', '#include <core/job.h>'),
               ('vmig-snap/vmig-session.h', '#include "core/job.h"'),
               ('flows/migrate/copy.c', '#include "drivers/libvirt/libvirt.h"'),
               ('engine/machine.c', '#include "flows/migrate/migrate-flow.h"'),

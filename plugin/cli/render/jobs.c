@@ -5,9 +5,7 @@
 #include <string.h>
 
 #include "cli/render/look.h"
-#include "core/amount.h"
-#include "core/names.h"
-#include "core/states.h"
+#include "vmig-snap/vmig-snap.h"
 
 char *vmig_render_time(gint64 seconds)
 {
@@ -61,20 +59,13 @@ static void append_last(GString *out, JsonObject *last, JsonObject *reason)
     g_string_append_printf(out, "  last try  %s [%s]\n", message, code);
 }
 
-static gboolean is_over(const char *state)
-{
-    VmigState known = vmig_state_from_name(state != NULL ? state : "");
-
-    return known != VMIG_STATE_LAST && vmig_state_is_final(known);
-}
-
 static void append_holder(GString *out, JsonObject *job)
 {
     const char *state = vmig_look_text(job, "state");
 
     if (vmig_look_text(job, "held_by") != NULL)
         append_text(out, "held by", job, "held_by");
-    else if (!is_over(state) && g_strcmp0(state, "PARKED") != 0)
+    else if (!vmig_job_state_is_final(state) && g_strcmp0(state, "PARKED") != 0)
         g_string_append(out, "  held by   no process of this host\n");
 }
 
@@ -95,7 +86,7 @@ static void append_copied(GString *out, JsonObject *job)
 {
     g_autofree char *copied = vmig_look_amount(job, "bytes_copied");
 
-    if (is_over(vmig_look_text(job, "state")) || vmig_look_number(job, "bytes_copied") > 0)
+    if (vmig_job_state_is_final(vmig_look_text(job, "state")) || vmig_look_number(job, "bytes_copied") > 0)
         g_string_append_printf(out, "  copied    %s", copied);
     else
         g_string_append(out, "  copied    not counted before the base copy ends");
@@ -103,11 +94,10 @@ static void append_copied(GString *out, JsonObject *job)
 
 static void append_resume(GString *out, JsonObject *job, const char *id)
 {
-    VmigState state = vmig_state_from_name(vmig_look_text(job, "state"));
+    const char *state = vmig_look_text(job, "state");
 
     g_string_append_printf(out, "  continue  vmig-snap resume %s\n", id);
-    if (g_strcmp0(vmig_look_text(job, "role"), "destination") != 0 || state == VMIG_STATE_LAST ||
-        !vmig_state_is(state, VMIG_STATE_FROM_SOURCE))
+    if (g_strcmp0(vmig_look_text(job, "role"), "destination") != 0 || !vmig_job_state_continues_on_source(state))
         return;
     g_autofree char *source = vmig_look_shown(job, "source");
     g_string_append_printf(out, "            here it can only roll back; on %s it can also continue\n", source);
@@ -146,7 +136,7 @@ static void append_job(GString *out, JsonObject *job)
     g_string_append_c(out, '\n');
     if (vmig_look_count(job, "exits") > 0)
         append_exits(out, job);
-    else if (!is_over(state) && vmig_look_text(job, "held_by") == NULL)
+    else if (!vmig_job_state_is_final(state) && vmig_look_text(job, "held_by") == NULL)
         append_resume(out, job, id);
 }
 

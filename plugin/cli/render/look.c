@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Tolerant reading of JSON: json-glib's getters print warnings for missing members. */
 #include "cli/render/look.h"
-
-#include "core/amount.h"
-#include "core/names.h"
+#include "vmig-snap/vmig-snap.h"
 
 JsonObject *vmig_look(JsonNode *node)
 {

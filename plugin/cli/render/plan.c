@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "cli/render/look.h"
-#include "core/amount.h"
+#include "vmig-snap/vmig-snap.h"
 
 static void append_host(GString *out, const char *role, JsonObject *host)
 {
