@@ -107,6 +107,7 @@ static gboolean open_link(VmigEnv *env, const VmigEnvConfig *config, const VmigD
         .sockets = (const char *const *)names->pdata,
         .remote_libvirt_socket = all_through_ssh ? VMIG_REMOTE_LIBVIRT_SOCKET : NULL,
         .host = config->peer_name,
+        .cancellable = config->cancellable,
         .ssh_command = config->config->ssh_command,
         .agent_command = config->config->agent_command,
     };
@@ -148,6 +149,7 @@ static Recipe *recipe_new(const VmigEnvConfig *config, VmigWaker *waker)
     recipe->config.transport = recipe->transport = g_strdup(config->transport);
     recipe->config.migrate_host = recipe->migrate_host = g_strdup(config->migrate_host);
     recipe->config.connect_uri = NULL; /* needed only for this host */
+    recipe->config.cancellable = NULL;
     recipe->waker = vmig_waker_ref(waker);
     return recipe;
 }

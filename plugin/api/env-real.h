@@ -2,6 +2,8 @@
 /* The real environment of one job: this host, the other host, and the connections between them. */
 #pragma once
 
+#include <gio/gio.h>
+
 #include "os/config.h"
 #include "os/waker.h"
 #include "port/env.h"
@@ -18,6 +20,7 @@ typedef struct {
     gboolean here_is_dest;    /* this host is the job's destination */
     guint copies;             /* files to copy: one socket is forwarded for each */
     guint64 bandwidth;
+    GCancellable *cancellable; /* ends the first attempt to connect the other host; NULL: not cancellable */
 } VmigEnvConfig;
 
 /* Opens only this host. VMIG_ERROR_UNREACHABLE and the like if its libvirt does not answer. */

@@ -103,7 +103,7 @@ static void operation_free(Operation *op)
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Operation, operation_free)
 
-static void connect_peer(VmigSession *self, Operation *op, VmigMigrateRequest *request)
+static void connect_peer(VmigSession *self, Operation *op, VmigMigrateRequest *request, const VmigStop *stop)
 {
     VmigEnvConfig config = {
         .config = self->config,
@@ -114,6 +114,7 @@ static void connect_peer(VmigSession *self, Operation *op, VmigMigrateRequest *r
         .migrate_host = op->options.migrate_host,
         .copies = count_files(op->env, request->domain),
         .bandwidth = op->options.bandwidth,
+        .cancellable = stop->wanted != NULL ? self->cancellable : NULL,
     };
 
     vmig_env_open_peer(op->env, &config, self->waker, &op->dest_error);
@@ -144,7 +145,8 @@ static void remove_rundir(Operation *op)
     vmig_node_rundir_remove(op->env->source.node, job, NULL);
 }
 
-static Operation *plan_operation(VmigSession *self, VmigMigrateRequest *request, GError **error)
+/* stop: of a plan alone. A migration that is cancelled while it is planned gets a job, which goes back. */
+static Operation *plan_operation(VmigSession *self, VmigMigrateRequest *request, VmigStop stop, GError **error)
 {
     g_autoptr(Operation) op = g_new0(Operation, 1);
     gboolean good = vmig_migrate_request_check(request, error);
@@ -170,7 +172,7 @@ static Operation *plan_operation(VmigSession *self, VmigMigrateRequest *request,
     if (!vmig_journal_find_open(op->journal, request->domain, &held, error))
         return NULL;
     if (held == NULL)
-        connect_peer(self, op, request);
+        connect_peer(self, op, request, &stop);
     else
         vmig_fail(&op->dest_error, VMIG_ERROR_LOCKED, "See vmig-snap status.", "'%s' is held by job %s", held->domain,
                   held->id);
@@ -183,6 +185,7 @@ static Operation *plan_operation(VmigSession *self, VmigMigrateRequest *request,
         .dest_uri = request->destination,
         .job_id = op->job_id,
         .dest_error = op->dest_error,
+        .stop = stop,
     };
     op->plan = vmig_plan_make(op->env, op->journal, &op->request, error);
     if (op->plan == NULL) {
@@ -192,9 +195,15 @@ static Operation *plan_operation(VmigSession *self, VmigMigrateRequest *request,
     return g_steal_pointer(&op);
 }
 
+static gboolean is_cancelled(gpointer user)
+{
+    return vmig_session_is_interrupted(user);
+}
+
 JsonNode *vmig_work_plan(const VmigCall *call, GError **error)
 {
-    g_autoptr(Operation) op = plan_operation(call->session, call->request, error);
+    const VmigStop stop = {is_cancelled, call->session};
+    g_autoptr(Operation) op = plan_operation(call->session, call->request, stop, error);
 
     if (op == NULL)
         return NULL;
@@ -323,7 +332,7 @@ JsonNode *vmig_work_migrate(const VmigCall *call, GError **error)
     static const VmigDrive plain = {FALSE, FALSE, FALSE, FALSE};
     VmigSession *self = call->session;
     gint64 began = g_get_monotonic_time();
-    g_autoptr(Operation) op = plan_operation(self, call->request, error);
+    g_autoptr(Operation) op = plan_operation(self, call->request, (VmigStop){NULL, NULL}, error);
 
     if (op == NULL)
         return NULL;

@@ -454,12 +454,33 @@ static VmigSshLink *open_forwards(const VmigSshLinkOptions *options, GError **er
     return link;
 }
 
+static void on_cancelled(GCancellable *cancellable G_GNUC_UNUSED, gpointer user)
+{
+    vmig_ssh_link_kill(user);
+}
+
+/* Killing ssh ends the wait for the agent's hello. */
+static gboolean say_hello_unless_cancelled(VmigSshLink *link, GCancellable *cancellable, GError **error)
+{
+    g_autoptr(GError) why = NULL;
+    gulong handler = cancellable != NULL ? g_cancellable_connect(cancellable, G_CALLBACK(on_cancelled), link, NULL) : 0;
+    gboolean good = say_hello(link, &why);
+
+    g_cancellable_disconnect(cancellable, handler);
+    if (g_cancellable_is_cancelled(cancellable))
+        return vmig_fail(error, VMIG_ERROR_CANCELLED, NULL, "%s: the connection was cancelled", link->host);
+    if (!good)
+        g_propagate_error(error, g_steal_pointer(&why));
+    return good;
+}
+
 VmigSshLink *vmig_ssh_link_open(const VmigSshLinkOptions *options, GError **error)
 {
     if (options->only_forwards)
         return open_forwards(options, error);
     g_autoptr(VmigSshLink) link = start_link(options, error);
-    if (link == NULL || !say_hello(link, error) || !hand_over_sockets(options, error))
+    if (link == NULL || !say_hello_unless_cancelled(link, options->cancellable, error) ||
+        !hand_over_sockets(options, error))
         return NULL;
     return g_steal_pointer(&link);
 }

@@ -7,7 +7,7 @@
  */
 #pragma once
 
-#include <glib.h>
+#include <gio/gio.h>
 
 #include "core/errors.h"
 #include "link/destination.h"
@@ -32,13 +32,14 @@ typedef struct {
     const char *ssh_command;           /* NULL: ssh */
     const char *agent_command;         /* for the shell there; NULL: "vmig-snap agent" */
     const char *qemu_conf;             /* NULL: /etc/libvirt/qemu.conf */
+    GCancellable *cancellable;         /* ends the attempt to connect. NULL: not cancellable */
     gboolean only_forwards;            /* no agent: returns when the sockets exist, and has no node */
 } VmigSshLinkOptions;
 
 /* Returns when the agent has sent its hello; the sockets exist by then. QEMU's user owns those that QEMU connects to.
  * The libvirt socket and the private ones stay with this user, because access to that libvirt means root there. With a
  * tls or tcp destination, ssh connects to the same host. Errors: UNREACHABLE with ssh's message, NO_AGENT, PROTOCOL,
- * BAD_PATH for a path that ssh cannot take, and the agent's own error if it cannot serve. */
+ * BAD_PATH for a path that ssh cannot take, the agent's own error if it cannot serve, and CANCELLED. */
 VmigSshLink *vmig_ssh_link_open(const VmigSshLinkOptions *options, GError **error);
 /* The other host's node, to be freed before the link (transfer full); NULL on later calls. */
 VmigNode *vmig_ssh_link_node(VmigSshLink *link);

@@ -178,7 +178,7 @@ static void judge_snapshots(VmigPlan *plan, VmigEnv *env, VmigJob *job)
 static void rehearse(VmigPlan *plan, VmigEnv *env, VmigJob *job, VmigTwinLack lack)
 {
     g_autoptr(GError) error = NULL;
-    g_autoptr(GPtrArray) problems = vmig_rehearse(env, job, lack, &error);
+    g_autoptr(GPtrArray) problems = vmig_rehearse(env, job, lack, &plan->survey->request->stop, &error);
 
     if (problems == NULL)
         vmig_plan_refuse_error(plan, NULL, error);

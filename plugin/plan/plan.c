@@ -181,8 +181,11 @@ VmigPlan *vmig_plan_make(VmigEnv *env, VmigJournal *journal, const VmigPlanReque
         g_ptr_array_add(plan->notes, vmig_text_escape(plan->survey->staying->pdata[i], -1));
     guint64 rate = request->options->bandwidth > 0 ? MIN(request->options->bandwidth, ASSUMED_RATE) : ASSUMED_RATE;
     plan->estimate_s = plan->bytes_to_copy / rate + 2;
+    if (!vmig_stop_check(&request->stop, error))
+        return NULL;
     prove(plan, env);
-    return g_steal_pointer(&plan);
+    /* A rehearsal that was stopped counts as a refusal. */
+    return vmig_stop_check(&request->stop, error) ? g_steal_pointer(&plan) : NULL;
 }
 
 gboolean vmig_plan_to_error(const VmigPlan *plan, GError **error)

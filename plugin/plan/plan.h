@@ -23,6 +23,7 @@ typedef struct {
     const char *dest_uri;
     const char *job_id;
     const GError *dest_error; /* why the destination cannot be queried, or NULL */
+    VmigStop stop;
 } VmigPlanRequest;
 
 typedef struct {
@@ -103,7 +104,8 @@ void vmig_plan_free(VmigPlan *plan);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigPlan, vmig_plan_free)
 
 /* An error is set only if no plan is possible (the source's libvirt does not answer, the journal is damaged). A refusal
- * is no error. journal may be NULL if none exists yet. */
+ * is no error. CANCELLED if the request's stop asks for it: within the time of one query. journal may be NULL if none
+ * exists yet. */
 VmigPlan *vmig_plan_make(VmigEnv *env, VmigJournal *journal, const VmigPlanRequest *request, GError **error);
 /* Turns the refusals into an error. A single refusal keeps its code; several become REFUSED with all messages. LOCKED
  * takes precedence. */

@@ -14,6 +14,7 @@ typedef struct {
     VmigEnv *env;
     VmigJob *job;
     VmigTwinLack lack;
+    const VmigStop *stop;
     VmigHypervisor *hv; /* the destination's */
     char *dest_xml;
     char *persistent_xml;
@@ -64,6 +65,12 @@ static gboolean add_problem(Rehearsal *r, VmigErrorCode code, const char *what, 
               cause != NULL ? cause->element : "", cause != NULL ? ")" : "", owned->message);
     g_ptr_array_add(r->problems, problem);
     return TRUE;
+}
+
+gboolean vmig_stop_check(const VmigStop *stop, GError **error)
+{
+    return stop == NULL || stop->wanted == NULL || !stop->wanted(stop->user) ||
+           vmig_fail(error, VMIG_ERROR_CANCELLED, NULL, "the plan was cancelled; nothing was changed");
 }
 
 static gboolean drop_boot_files(Rehearsal *r, GError **error)
@@ -267,7 +274,7 @@ static gboolean rehearse_snapshots(Rehearsal *r, GError **error)
         VmigSnapshot *snapshot = r->job->snapshots->pdata[i];
         g_autofree char *xml = vmig_snapshot_xml_for_destination(snapshot->xml, r->job, error);
         gboolean taken = FALSE;
-        if (xml == NULL || !redefine(r, snapshot, xml, &taken, error) ||
+        if (xml == NULL || !vmig_stop_check(r->stop, error) || !redefine(r, snapshot, xml, &taken, error) ||
             (taken && !check_machine(r, snapshot, xml, known, error)))
             return FALSE;
     }
@@ -278,14 +285,14 @@ static gboolean perform(Rehearsal *r, GError **error)
 {
     gboolean started = FALSE;
 
-    if (!start_twin(r, &started, error))
+    if (!vmig_stop_check(r->stop, error) || !start_twin(r, &started, error))
         return FALSE;
     return !started || (r->lack & VMIG_TWIN_NO_SNAPSHOTS) != 0 || rehearse_snapshots(r, error);
 }
 
-GPtrArray *vmig_rehearse(VmigEnv *env, VmigJob *job, VmigTwinLack lack, GError **error)
+GPtrArray *vmig_rehearse(VmigEnv *env, VmigJob *job, VmigTwinLack lack, const VmigStop *stop, GError **error)
 {
-    g_auto(Rehearsal) r = {.env = env, .job = job, .lack = lack, .hv = env->dest.hypervisor};
+    g_auto(Rehearsal) r = {.env = env, .job = job, .lack = lack, .stop = stop, .hv = env->dest.hypervisor};
     g_autoptr(GError) why = NULL;
 
     r.problems = g_ptr_array_new_with_free_func((GDestroyNotify)g_error_free);

@@ -15,11 +15,21 @@ typedef enum {
     VMIG_TWIN_NONE = 8,          /* no rehearsal: it is impossible, or would prove nothing */
 } VmigTwinLack;
 
+/* Asks whether the caller cancelled, if wanted is not NULL. */
+typedef struct {
+    gboolean (*wanted)(gpointer user);
+    gpointer user;
+} VmigStop;
+
+/* FALSE with CANCELLED if the caller cancelled. stop may be NULL. */
+gboolean vmig_stop_check(const VmigStop *stop, GError **error);
+
 /* Returns GErrors: whatever the destination refuses, each with a hint. NULL with the error set if the destination could
  * not be queried. Empty with --no-rehearsal, and if the hypervisor does not support rehearsals. With
  * --accept-unrevertable the job's snapshots record why they cannot be reverted to there, and this is no problem then.
- * (transfer full) */
-GPtrArray *vmig_rehearse(VmigEnv *env, VmigJob *job, VmigTwinLack lack, GError **error);
+ * A rehearsal that is stopped ends its twin. (transfer
+ * full) */
+GPtrArray *vmig_rehearse(VmigEnv *env, VmigJob *job, VmigTwinLack lack, const VmigStop *stop, GError **error);
 /* Turns the problems into one error, REFUSED if there are several. TRUE if there is none. */
 gboolean vmig_rehearsal_passed(GPtrArray *problems, GError **error);
 /* Ends the twin of a dead process, and removes the files that its record names. TRUE if another process holds it. */

@@ -327,28 +327,39 @@ static void ask_users(VmigSurvey *s, VmigEnv *env)
                                                         (const char *)users->pdata[i]));
 }
 
+/* FALSE only if the caller cancelled. */
+static gboolean ask_disks(VmigSurvey *s, VmigEnv *env, GError **error)
+{
+    const VmigStop *stop = &s->request->stop;
+    GPtrArray *now = s->live != NULL ? vmig_domain_xml_facts(s->live)->disks : NULL;
+    GPtrArray *next = now != NULL && s->persistent != NULL ? vmig_domain_xml_facts(s->persistent)->disks : NULL;
+
+    for (guint i = 0; now != NULL && i < now->len; i++) {
+        if (!vmig_stop_check(stop, error))
+            return FALSE;
+        ask_disk(s, env, now->pdata[i]);
+    }
+    if (now != NULL && !s->request->options->keep_source)
+        ask_users(s, env);
+    for (guint i = 0; next != NULL && i < next->len; i++) {
+        if (!vmig_stop_check(stop, error))
+            return FALSE;
+        ask_next_disk(s, env, next->pdata[i]);
+    }
+    return TRUE;
+}
+
 VmigSurvey *vmig_survey_make(VmigEnv *env, VmigJournal *journal, const VmigPlanRequest *request, GError **error)
 {
     g_autoptr(VmigSurvey) s = survey_new(request);
     VmigHypervisor *hv = env->source.hypervisor;
 
-    if (!hv->ops->host_info(hv, &s->source_info, error) || !ask_domain(s, env, journal, error))
+    if (!vmig_stop_check(&request->stop, error) || !hv->ops->host_info(hv, &s->source_info, error) ||
+        !ask_domain(s, env, journal, error))
         return NULL;
     s->source_facts = vmig_node_hello(env->source.node, error);
-    if (s->source_facts == NULL)
+    if (s->source_facts == NULL || !vmig_stop_check(&request->stop, error))
         return NULL;
     ask_destination(s, env);
-    if (s->live != NULL) {
-        GPtrArray *disks = vmig_domain_xml_facts(s->live)->disks;
-        for (guint i = 0; i < disks->len; i++)
-            ask_disk(s, env, disks->pdata[i]);
-        if (!request->options->keep_source)
-            ask_users(s, env);
-    }
-    if (s->live != NULL && s->persistent != NULL) {
-        GPtrArray *disks = vmig_domain_xml_facts(s->persistent)->disks;
-        for (guint i = 0; i < disks->len; i++)
-            ask_next_disk(s, env, disks->pdata[i]);
-    }
-    return g_steal_pointer(&s);
+    return ask_disks(s, env, error) ? g_steal_pointer(&s) : NULL;
 }

@@ -194,6 +194,56 @@ static void test_accepted(void)
     g_assert_true(told);
 }
 
+/* Cancelled when it is asked for the n-th time. */
+typedef struct {
+    guint n, asked;
+} Patience;
+
+static gboolean is_impatient(gpointer user)
+{
+    Patience *patience = user;
+
+    return ++patience->asked >= patience->n;
+}
+
+static const VmigNodeOps *node_of_plan;
+static guint begun, ended;
+
+static JsonObject *count_rehearsals(VmigNode *self, VmigMethod method, JsonObject *args, GError **error)
+{
+    begun += g_str_equal(vmig_method_name(method), "rehearsal-begin") ? 1 : 0;
+    ended += g_str_equal(vmig_method_name(method), "rehearsal-end") ? 1 : 0;
+    return node_of_plan->call(self, method, args, error);
+}
+
+/* Wherever a plan is cancelled, it returns no plan, and a rehearsal that has begun is ended. */
+static void test_cancelled(void)
+{
+    g_autoptr(PlanEnv) w = plan_env_new(PLAN_FOLDER, PLAN_NAME);
+    g_autoptr(VmigPlan) whole = plan_env_plan(w);
+    const VmigNodeOps counting = {.call = count_rehearsals};
+    g_autoptr(VmigPlan) plan = NULL;
+    Patience patience = {1, 0};
+
+    node_of_plan = w->hosts[THERE].node.ops;
+    w->hosts[THERE].node.ops = &counting;
+    w->request.stop = (VmigStop){is_impatient, &patience};
+    for (; plan == NULL; patience.n++) {
+        g_autoptr(GError) error = NULL;
+        patience.asked = 0;
+        plan = vmig_plan_make(&w->env, w->journal, &w->request, &error);
+        if (plan == NULL)
+            g_assert_error(error, VMIG_ERROR, VMIG_ERROR_CANCELLED);
+        else
+            g_assert_no_error(error);
+        g_assert_cmpuint(begun, ==, ended);
+    }
+    g_assert_cmpuint(patience.n, >, 6);
+    g_assert_cmpuint(begun, >, 1); /* also in a plan that was cancelled */
+    g_assert_cmpuint(plan->refusals->len, ==, whole->refusals->len);
+    w->hosts[THERE].node.ops = node_of_plan;
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -203,5 +253,6 @@ int main(int argc, char **argv)
     g_test_add_func("/plan-prove/boot-files", test_boot_files);
     g_test_add_func("/plan-prove/beside", test_beside);
     g_test_add_func("/plan-prove/accepted", test_accepted);
+    g_test_add_func("/plan-prove/cancelled", test_cancelled);
     return g_test_run();
 }

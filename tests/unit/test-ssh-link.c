@@ -24,13 +24,19 @@ static char *in_dir(const char *name)
     return g_build_filename(dir, name, NULL);
 }
 
+static GCancellable *attempt; /* cancels the next connection; NULL: none */
+
 static VmigSshLink *open_link(const char *script, GError **error)
 {
     g_autofree char *ssh = in_dir("ssh");
     g_autofree char *text = g_strconcat("#!/bin/sh\n" PID, script, NULL);
     g_autoptr(VmigDestination) to = vmig_destination_parse("qemu+ssh://b/system", NULL);
-    VmigSshLinkOptions options = {
-        .destination = to, .run_dir = dir, .host = "vmig-b", .ssh_command = ssh, .qemu_conf = "/nonexistent"};
+    VmigSshLinkOptions options = {.destination = to,
+                                  .run_dir = dir,
+                                  .host = "vmig-b",
+                                  .ssh_command = ssh,
+                                  .qemu_conf = "/nonexistent",
+                                  .cancellable = attempt};
 
     g_assert_true(g_file_set_contents(ssh, text, -1, NULL));
     g_assert_cmpint(g_chmod(ssh, 0755), ==, 0);
@@ -116,6 +122,31 @@ static void test_no_ssh(void)
 
     g_assert_null(vmig_ssh_link_open(&options, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_UNREACHABLE);
+}
+
+static gpointer cancel_soon(gpointer data)
+{
+    g_usleep(G_USEC_PER_SEC / 5);
+    g_cancellable_cancel(data);
+    return NULL;
+}
+
+/* A host that does not answer: only the cancellation ends the wait, and nothing is left of ssh. */
+static void test_cancelled(void)
+{
+    g_autoptr(GCancellable) cancellable = attempt = g_cancellable_new();
+    GThread *thread = g_thread_new("cancel", cancel_soon, cancellable);
+    gint64 began = g_get_monotonic_time();
+    g_autoptr(GError) error = NULL, again = NULL;
+
+    g_assert_null(open_link("exec sleep 100", &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_CANCELLED);
+    g_assert_cmpint(g_get_monotonic_time() - began, <, 50 * G_USEC_PER_SEC);
+    g_assert_true(is_gone(ssh_pid()));
+    g_thread_join(thread);
+    g_assert_null(open_link("exec sleep 100", &again));
+    g_assert_error(again, VMIG_ERROR, VMIG_ERROR_CANCELLED);
+    attempt = NULL;
 }
 
 static void test_open(void)
@@ -253,6 +284,7 @@ int main(int argc, char **argv)
     g_test_add_func("/ssh-link/failures", test_failures);
     g_test_add_func("/ssh-link/refusing-agent", test_refusing_agent);
     g_test_add_func("/ssh-link/no-ssh", test_no_ssh);
+    g_test_add_func("/ssh-link/cancelled", test_cancelled);
     g_test_add_func("/ssh-link/open", test_open);
     g_test_add_func("/ssh-link/loss", test_loss);
     g_test_add_func("/ssh-link/stubborn", test_stubborn);

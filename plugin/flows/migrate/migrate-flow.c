@@ -11,7 +11,7 @@
 /* Checks that the destination still starts the guest, as it did when the plan was made. */
 static gboolean still_starts(VmigMachine *m, GError **error)
 {
-    g_autoptr(GPtrArray) problems = vmig_rehearse(m->env, m->job, VMIG_TWIN_WHOLE, error);
+    g_autoptr(GPtrArray) problems = vmig_rehearse(m->env, m->job, VMIG_TWIN_WHOLE, NULL, error);
 
     return problems != NULL && vmig_rehearsal_passed(problems, error);
 }
