@@ -9,7 +9,7 @@ import sys
 
 from cases import main, shared
 from command import DONE, ROLLED_BACK, ROOT, Call, Skip, need
-from lab import IMAGES
+from lab import IMAGES, wait_until
 
 sys.path.insert(0, str(ROOT / 'tests/library'))
 from installed import Installed, python
@@ -60,6 +60,29 @@ def plan(language):
     return test
 
 
+def twins(case):
+    """The domains that rehearsals started on the destination."""
+    return [name for name in case.lab.virsh('b', 'list', '--all', '--name').split() if 'rehearsal' in name]
+
+
+def cancelled_plan(language):
+    """A test: the cancellable ends a plan, and its rehearsal ends the twin."""
+    @shared
+    def test(case):
+        case.need_faults()
+        guest = unmoved(case)
+        call = start(case, language, 'a', 'plan', guest.name, case.lab.uri('b'),
+                     env={'VMIG_SNAP_FAULT': 'rehearsal.started:delay:4000'})
+        wait_until(lambda: twins(case) or call.process.poll() is not None, 60, 'the twin')
+        need(call.process.poll() is None, 'it ended:', call.code, call.tail())
+        call.interrupt()
+        call.wait()
+        need(call.code == 1 and '[cancelled]' in call.stderr and not call.stdout, call.code, call.tail())
+        need(not twins(case), 'left behind:', twins(case))
+    test.__doc__ = f'The {language} program cancels a plan whose rehearsal runs.'
+    return test
+
+
 def migration(case, guest, language):
     """A Migration that the program makes."""
     move = case.migration(guest)
@@ -96,6 +119,7 @@ def migrate(language):
 
 
 test_plan_c, test_plan_python = plan('c'), plan('python')
+test_cancelled_plan_c, test_cancelled_plan_python = cancelled_plan('c'), cancelled_plan('python')
 test_cancelled_c, test_cancelled_python = cancelled('c'), cancelled('python')
 test_migrate_c, test_migrate_python = migrate('c'), migrate('python')
 
