@@ -10,6 +10,9 @@
 #include "definition/snapshot-tree.h"
 #include "os/fault.h"
 
+#define END_LIMIT (10 * G_USEC_PER_SEC)
+#define END_POLL (G_USEC_PER_SEC / 4)
+
 typedef struct {
     VmigEnv *env;
     VmigJob *job;
@@ -189,6 +192,23 @@ static gboolean clear_all(Rehearsal *r, GError **error)
     return vmig_rehearsal_clear(&r->env->dest, r->stage->id, error);
 }
 
+/* A libvirtd that was killed no longer ends the twin with this connection (AUTODESTROY), and its supervisor soon starts
+ * it again. A twin that cannot be ended stays for the next rehearsal there, or for doctor. */
+static void end_twin_in_time(Rehearsal *r)
+{
+    VmigClock *clock = r->env->clock;
+    gint64 until = clock->ops->now(clock) + END_LIMIT;
+    gboolean ended = FALSE;
+
+    while (!ended) {
+        g_autoptr(GError) why = NULL;
+        ended = end_twin(r->hv, r->stage->id, &why) || !is_no_answer(why) || !vmig_stop_check(r->stop, NULL) ||
+                clock->ops->now(clock) >= until;
+        if (!ended)
+            clock->ops->wait(clock, clock->ops->now(clock) + END_POLL);
+    }
+}
+
 static char *make_twin(Rehearsal *r, GError **error)
 {
     g_autoptr(GHashTable) twins = g_hash_table_new(g_str_hash, g_str_equal);
@@ -301,8 +321,10 @@ GPtrArray *vmig_rehearse(VmigEnv *env, VmigJob *job, VmigTwinLack lack, const Vm
     if (!read_definitions(&r, error) || !begin(&r, error))
         return NULL;
     gboolean ok = perform(&r, &why);
-    if (!g_error_matches(why, VMIG_ERROR, VMIG_ERROR_CRASHED) && !clear_all(&r, ok ? &why : NULL))
-        ok = FALSE;
+    if (!g_error_matches(why, VMIG_ERROR, VMIG_ERROR_CRASHED)) {
+        end_twin_in_time(&r);
+        ok = clear_all(&r, ok ? &why : NULL) && ok;
+    }
     if (ok)
         return g_steal_pointer(&r.problems);
     g_propagate_error(error, g_steal_pointer(&why));

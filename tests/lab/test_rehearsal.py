@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 from cases import TWO, Disk, define, main, shared
 from command import DONE, REFUSED, Call, need
@@ -202,6 +203,24 @@ def test_killed_libvirtd(case):
             else:
                 need(plan(case).code == DONE, 'the next plan is refused')
             need(not left_behind(case), 'left behind:', left_behind(case))
+
+
+@shared
+def test_restarted_libvirtd(case):
+    """kill -9 of the destination's libvirtd, which is started again two seconds later: the plan fails and ends the twin
+    by itself."""
+    case.need_faults()
+    lab = case.lab
+    with Untouched(case, quiet(case)):
+        call, twin = stopped_plan(case)
+        lab.kill_libvirtd('b')
+        os.kill(call.process.pid, signal.SIGCONT)
+        time.sleep(2)
+        lab.start_libvirtd('b')
+        call.wait(60)
+        need(call.code != DONE, 'it was told that all is well:', call.tail())
+        need(lab.state('b', twin) is None, 'the twin runs:', lab.state('b', twin))
+        need(not left_behind(case), 'left behind:', left_behind(case))
 
 
 @shared

@@ -352,7 +352,22 @@ static gint64 wall(VmigClock *self G_GNUC_UNUSED)
     return G_GINT64_CONSTANT(1700000000) * G_USEC_PER_SEC;
 }
 
-static const VmigClockOps clock_ops = {.wall = wall};
+static PlanEnv *env_of(VmigClock *self)
+{
+    return (PlanEnv *)(gpointer)((char *)self - G_STRUCT_OFFSET(PlanEnv, clock));
+}
+
+static gint64 now(VmigClock *self)
+{
+    return env_of(self)->now;
+}
+
+static void wait_until(VmigClock *self, gint64 until)
+{
+    env_of(self)->now = until;
+}
+
+static const VmigClockOps clock_ops = {.now = now, .wall = wall, .wait = wait_until};
 
 static gboolean resolves(VmigEnv *self, const char *name G_GNUC_UNUSED, GError **error)
 {

@@ -66,6 +66,7 @@ struct PlanEnv {
     PlanHost hosts[2];
     VmigEnv env;
     VmigClock clock;
+    gint64 now; /* microseconds; a wait ends at once */
     VmigDomainInfo guest;
     gboolean guest_gone, busy; /* no such domain; libvirt runs a job on it */
     char *xml[2];              /* live, for the next start */

@@ -244,6 +244,57 @@ static void test_cancelled(void)
     w->hosts[THERE].node.ops = node_of_plan;
 }
 
+static const VmigHypervisorOps *hypervisor_of_plan;
+static guint dead_calls;
+
+/* libvirtd is killed as soon as the twin runs, and started again before this many calls have failed. */
+static gboolean kill_libvirtd(VmigHypervisor *self G_GNUC_UNUSED, const char *xml G_GNUC_UNUSED, GError **error)
+{
+    return vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "End of file while reading data");
+}
+
+static gboolean find_if_alive(VmigHypervisor *self, const char *name_or_uuid, VmigDomainInfo **ret, GError **error)
+{
+    gboolean twin = !g_str_equal(name_or_uuid, PLAN_UUID) && !g_str_equal(name_or_uuid, PLAN_NAME);
+
+    if (twin && dead_calls > 0) {
+        dead_calls--;
+        return vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "Cannot connect");
+    }
+    return hypervisor_of_plan->find(self, name_or_uuid, ret, error);
+}
+
+/* The rehearsal waits ten seconds for libvirtd, so that no twin is left on a host whose libvirtd is started again. The
+ * record of a twin that could not be ended stays, and leads to it. */
+static void test_libvirtd_killed(void)
+{
+    static const VmigNodeOps counting = {.call = count_rehearsals};
+    VmigHypervisorOps ops;
+
+    for (guint round = 0; round < 2; round++) {
+        g_autoptr(PlanEnv) w = plan_env_new(PLAN_FOLDER, PLAN_NAME);
+        g_autoptr(VmigPlan) whole = plan_env_plan(w);
+        g_autoptr(GError) error = NULL;
+        hypervisor_of_plan = w->hosts[THERE].hypervisor.ops;
+        ops = *hypervisor_of_plan;
+        ops.would_start = kill_libvirtd;
+        ops.find = find_if_alive;
+        w->hosts[THERE].hypervisor.ops = &ops;
+        node_of_plan = w->hosts[THERE].node.ops;
+        w->hosts[THERE].node.ops = &counting;
+        begun = ended = 0;
+        dead_calls = round == 0 ? 3 : 1000;
+        g_autoptr(VmigPlan) plan = vmig_plan_make(&w->env, w->journal, &w->request, &error);
+        g_assert_cmpuint(begun, ==, 1);
+        g_assert_cmpuint(ended, ==, round == 0 ? 1 : 0);
+        g_assert_cmpint(w->now, <=, 11 * G_USEC_PER_SEC);
+        if (round == 1)
+            g_assert_cmpint(w->now, >=, 10 * G_USEC_PER_SEC);
+        w->hosts[THERE].node.ops = node_of_plan;
+        w->hosts[THERE].hypervisor.ops = hypervisor_of_plan;
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -254,5 +305,6 @@ int main(int argc, char **argv)
     g_test_add_func("/plan-prove/beside", test_beside);
     g_test_add_func("/plan-prove/accepted", test_accepted);
     g_test_add_func("/plan-prove/cancelled", test_cancelled);
+    g_test_add_func("/plan-prove/libvirtd-killed", test_libvirtd_killed);
     return g_test_run();
 }
