@@ -293,11 +293,14 @@ def _run_all(case, tests, args, counts):
     return False
 
 
-def main(file, names):
-    """Run the test_* functions of a file as the command line asks; returns the exit code."""
+def main(file, names, merge=None):
+    """Run the test_* functions of a file as the command line asks; returns the exit code.
+
+    merge: the only merge that the tests of the file are about.
+    """
     args = _parse(file)
     tests = _selected(args, names)
-    Call.merge = args.merge
+    Call.merge = merge or args.merge
     if args.list:
         print('\n'.join(tests))
         return 0

@@ -358,4 +358,4 @@ def test_full_parks(case):
 
 
 if __name__ == '__main__':
-    sys.exit(main(__file__, globals()))
+    sys.exit(main(__file__, globals(), merge='commit'))

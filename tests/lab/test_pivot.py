@@ -29,4 +29,4 @@ def test_there(case):
 
 
 if __name__ == '__main__':
-    sys.exit(main(__file__, globals()))
+    sys.exit(main(__file__, globals(), merge='commit'))
