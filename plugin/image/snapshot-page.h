@@ -13,15 +13,11 @@
 
 #include "copy/file-hash.h"
 #include "image/image.h"
+#include "port/messages.h"
 
 /* A page ends with the first block that is read after this time, or after this many blocks. */
 #define VMIG_SNAPSHOT_PAGE_US (2 * G_USEC_PER_SEC)
 #define VMIG_SNAPSHOT_PAGE_BLOCKS 4096
-
-typedef enum {
-    VMIG_CONTENT_DISK,   /* disk_size bytes, as the guest saw them */
-    VMIG_CONTENT_MEMORY, /* vm_state_size bytes */
-} VmigContentKind;
 
 typedef struct {
     VmigContentKind kind;

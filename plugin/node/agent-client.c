@@ -11,6 +11,7 @@
 #include "node/agent.h"
 #include "os/json-read.h"
 #include "os/lines.h"
+#include "port/codec.h"
 
 /* With more timed-out calls than this, the agent answers nothing but pings. */
 #define MAX_ABANDONED 256
@@ -321,9 +322,8 @@ static JsonObject *take_result(Call *call, GError **error)
     return json_object_ref(json_object_get_object_member(reply, "result"));
 }
 
-static JsonObject *client_call(VmigNode *self, VmigMethod method, JsonObject *args, GError **error)
+static JsonObject *exchange(Client *client, VmigMethod method, JsonObject *args, GError **error)
 {
-    Client *client = (Client *)self;
     Call call = {0};
     gint64 until = deadline_of(client, method);
     gint64 id;
@@ -351,6 +351,15 @@ static JsonObject *client_call(VmigNode *self, VmigMethod method, JsonObject *ar
         vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "the agent did not answer '%s' in time", vmig_method_name(method));
     }
     return NULL;
+}
+
+static gboolean client_call(VmigNode *self, VmigMethod method, gconstpointer args, gpointer reply, GError **error)
+{
+    g_autoptr(JsonObject) request = vmig_codec_encode(vmig_method_args(method), args);
+    g_autoptr(JsonObject) result = exchange((Client *)self, method, request, error);
+
+    return result != NULL &&
+           vmig_codec_decode(vmig_method_reply(method), result, reply, vmig_method_name(method), error);
 }
 
 static void client_free(VmigNode *self)

@@ -9,6 +9,7 @@
 
 #include "os/json-read.h"
 #include "os/lines.h"
+#include "port/codec.h"
 #include "node/node-local.h"
 
 /* A peer that reads nothing for this long is gone. */
@@ -94,6 +95,28 @@ static gboolean is_stopping(Agent *agent)
     return agent->stopping;
 }
 
+/* The method's result as JSON; NULL with the error set. */
+static JsonObject *call_method(VmigNode *local, JsonObject *request, GError **error)
+{
+    VmigMethod method = vmig_method_from_name(json_object_get_string_member(request, "method"));
+    JsonObject *object = json_object_get_object_member(request, "args");
+    JsonObject *result = NULL;
+
+    if (method == VMIG_METHOD_LAST) {
+        vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "there is no method with that name");
+        return NULL;
+    }
+    const VmigMessage *args_message = vmig_method_args(method), *reply_message = vmig_method_reply(method);
+    gpointer args = vmig_message_new(args_message), reply = vmig_message_new(reply_message);
+    if (vmig_codec_decode(args_message, object, args, NULL, error) &&
+        local->ops->call(local, method, args, reply, error) &&
+        vmig_message_check(reply_message, reply, vmig_method_name(method), error))
+        result = vmig_codec_encode(reply_message, reply);
+    vmig_message_free(args_message, args);
+    vmig_message_free(reply_message, reply);
+    return result;
+}
+
 /* Runs in a thread of the pool. */
 static void serve_request(gpointer data, gpointer user)
 {
@@ -103,13 +126,7 @@ static void serve_request(gpointer data, gpointer user)
     g_autoptr(GError) lost = NULL;
 
     if (!is_stopping(agent)) {
-        const char *method = json_object_get_string_member(request->message, "method");
-        JsonObject *args = json_object_get_object_member(request->message, "args");
-        VmigMethod known = vmig_method_from_name(method);
-        if (known == VMIG_METHOD_LAST)
-            vmig_fail(&failure, VMIG_ERROR_PROTOCOL, NULL, "there is no method with that name");
-        g_autoptr(JsonObject) result =
-            known != VMIG_METHOD_LAST ? agent->local->ops->call(agent->local, known, args, &failure) : NULL;
+        g_autoptr(JsonObject) result = call_method(agent->local, request->message, &failure);
         /* The reader also finds the end of the connection, but not that the peer merely stops reading. */
         if (!reply(agent, request->id, result, failure, &lost))
             (void)!eventfd_write(agent->wake_fd, 1);

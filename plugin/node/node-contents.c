@@ -7,48 +7,36 @@
 #include "image/snapshot-page.h"
 #include "node/node-local-private.h"
 
-static void set_bytes(JsonObject *object, const char *name, gconstpointer bytes, gsize length)
+static VmigSnapshotFacts *facts_of(const VmigQcow2Snapshot *snapshot)
 {
-    g_autofree char *text = vmig_printable(bytes != NULL ? bytes : "", length);
-
-    json_object_set_string_member(object, name, text);
-}
-
-static JsonObject *snapshot_to_json(const VmigQcow2Snapshot *snapshot)
-{
-    JsonObject *object = json_object_new();
+    VmigSnapshotFacts *facts = g_new0(VmigSnapshotFacts, 1);
     gsize length;
     const char *name = g_bytes_get_data(snapshot->name, &length);
 
-    set_bytes(object, "id", snapshot->id, strlen(snapshot->id));
-    set_bytes(object, "name", name, length);
-    json_object_set_int_member(object, "date_sec", snapshot->date_sec);
-    json_object_set_int_member(object, "date_nsec", snapshot->date_nsec);
-    json_object_set_int_member(object, "vm_clock", (gint64)snapshot->vm_clock_nsec);
-    json_object_set_int_member(object, "vm_state_size", (gint64)snapshot->vm_state_size);
-    json_object_set_int_member(object, "disk_size", (gint64)snapshot->disk_size);
-    json_object_set_int_member(object, "icount", (gint64)snapshot->icount);
-    return object;
+    facts->id = vmig_printable(snapshot->id, strlen(snapshot->id));
+    facts->name = vmig_printable(name != NULL ? name : "", length);
+    facts->date_sec = snapshot->date_sec;
+    facts->date_nsec = snapshot->date_nsec;
+    facts->vm_clock = snapshot->vm_clock_nsec;
+    facts->vm_state_size = snapshot->vm_state_size;
+    facts->disk_size = snapshot->disk_size;
+    facts->icount = snapshot->icount;
+    return facts;
 }
 
-JsonObject *vmig_local_do_contents(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_contents(VmigLocal *local, const VmigPathArgs *args, VmigContentsReply *reply, GError **error)
 {
-    const char *path = vmig_reader_text(args, "path");
-
-    if (!vmig_local_args(args, error) || !vmig_local_check_path(local, path, error))
-        return NULL;
-    g_autoptr(GPtrArray) chain = vmig_image_survey_chain(path, "qcow2", local->roots, error);
+    if (!vmig_local_check_path(local, args->path, error))
+        return FALSE;
+    g_autoptr(GPtrArray) chain = vmig_image_survey_chain(args->path, "qcow2", local->roots, error);
     if (chain == NULL)
-        return NULL;
+        return FALSE;
     const VmigQcow2 *qcow2 = ((const VmigImage *)chain->pdata[0])->qcow2;
-    g_autofree char *stamp = vmig_snapshot_stamp(qcow2);
-    JsonObject *reply = json_object_new();
-    JsonArray *snapshots = json_array_new();
+    reply->stamp = vmig_snapshot_stamp(qcow2);
+    reply->snapshots = vmig_message_array(&vmig_snapshot_facts_message);
     for (guint i = 0; i < qcow2->snapshots->len; i++)
-        json_array_add_object_element(snapshots, snapshot_to_json(qcow2->snapshots->pdata[i]));
-    json_object_set_string_member(reply, "stamp", stamp);
-    json_object_set_array_member(reply, "snapshots", snapshots);
-    return reply;
+        g_ptr_array_add(reply->snapshots, facts_of(qcow2->snapshots->pdata[i]));
+    return TRUE;
 }
 
 /* Finds the raw ID in the image for an ID in printable form. The printable forms of different IDs differ. */
@@ -63,46 +51,23 @@ static const char *id_of(const VmigQcow2 *qcow2, const char *printable)
     return NULL;
 }
 
-JsonObject *vmig_local_do_content_page(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_content_page(VmigLocal *local, const VmigContentPageArgs *args, VmigContentPageReply *reply,
+                                    GError **error)
 {
-    const char *path = vmig_reader_text(args, "path");
-    const char *id = vmig_reader_text(args, "id");
-    const char *like = vmig_reader_maybe_text(args, "like");
-    const char *kind = vmig_reader_text(args, "kind");
-    const char *key_text = vmig_reader_text(args, "key");
-    VmigHashKey key;
     VmigSnapshotPageRequest request = {
-        .kind = g_strcmp0(kind, "memory") == 0 ? VMIG_CONTENT_MEMORY : VMIG_CONTENT_DISK,
-        .stamp = vmig_reader_text(args, "stamp"),
-        .key = &key,
-        .first = vmig_reader_size(args, "first"),
-    };
-    guint64 next = 0;
+        .kind = args->kind, .stamp = args->stamp, .key = &args->key, .first = args->first};
 
-    if (kind != NULL && !g_str_equal(kind, "memory") && !g_str_equal(kind, "disk"))
-        vmig_reader_mistake(args, "kind", "\"disk\" or \"memory\"");
-    if (!vmig_local_args(args, error) || !vmig_hash_key_read(key_text, &key, error) ||
-        !vmig_local_check_path(local, path, error))
-        return NULL;
-    g_autoptr(GPtrArray) chain = vmig_image_survey_chain(path, "qcow2", local->roots, error);
+    if (!vmig_hash_check(error) || !vmig_local_check_path(local, args->path, error))
+        return FALSE;
+    g_autoptr(GPtrArray) chain = vmig_image_survey_chain(args->path, "qcow2", local->roots, error);
     if (chain == NULL)
-        return NULL;
+        return FALSE;
     const VmigQcow2 *qcow2 = ((const VmigImage *)chain->pdata[0])->qcow2;
-    request.id = id_of(qcow2, id);
-    request.like = id_of(qcow2, like);
-    if (request.id == NULL || (like != NULL && request.like == NULL)) {
-        vmig_fail(error, VMIG_ERROR_INTERFERENCE, "Try again when no snapshots are being created or deleted.",
-                  "'%s' no longer has a snapshot %s", path, request.id == NULL ? id : like);
-        return NULL;
-    }
-    g_autoptr(GBytes) page = vmig_snapshot_page_make(chain, local->roots, local->run_dir, &request, &next, error);
-    if (page == NULL)
-        return NULL;
-    gsize length;
-    gconstpointer bytes = g_bytes_get_data(page, &length);
-    g_autofree char *text = g_base64_encode(bytes, length);
-    JsonObject *reply = json_object_new();
-    json_object_set_string_member(reply, "page", text);
-    json_object_set_int_member(reply, "next", (gint64)next);
-    return reply;
+    request.id = id_of(qcow2, args->id);
+    request.like = id_of(qcow2, args->like);
+    if (request.id == NULL || (args->like != NULL && request.like == NULL))
+        return vmig_fail(error, VMIG_ERROR_INTERFERENCE, "Try again when no snapshots are being created or deleted.",
+                         "'%s' no longer has a snapshot %s", args->path, request.id == NULL ? args->id : args->like);
+    reply->page = vmig_snapshot_page_make(chain, local->roots, local->run_dir, &request, &reply->next, error);
+    return reply->page != NULL;
 }

@@ -12,30 +12,25 @@
 
 #define RECEIVER_END_US (5 * G_USEC_PER_SEC)
 
-/* The arguments of the requests for a base copy. The strings belong to the request. */
+/* What the requests for a base copy have in common. The strings belong to the request. */
 typedef struct {
     const char *job, *part, *dest, *format, *rebase, *backing_format, *hash, *kept;
     guint64 size;
 } BaseCopy;
 
-static gboolean read_base_copy(VmigLocal *local, VmigReader *args, BaseCopy *base_copy, GError **error)
+static gboolean get_base_copy(VmigLocal *local, const char *job, const VmigCopyFile *file, BaseCopy *ret,
+                              GError **error)
 {
-    base_copy->job = vmig_local_job(args);
-    JsonObject *object = vmig_reader_object(args, "file");
-    if (!vmig_local_args(args, error))
-        return FALSE;
-    VmigReader reader = vmig_reader(object);
-    base_copy->part = vmig_reader_text(&reader, "part");
-    base_copy->dest = vmig_reader_text(&reader, "dest");
-    base_copy->format = vmig_reader_text(&reader, "format");
-    base_copy->rebase = vmig_reader_maybe_text(&reader, "rebase");
-    base_copy->backing_format = vmig_reader_maybe_text(&reader, "backing_format");
-    base_copy->hash = vmig_reader_maybe_text(&reader, "hash");
-    base_copy->kept = vmig_reader_maybe_text(&reader, "kept");
-    base_copy->size = vmig_reader_size(&reader, "size");
-    return vmig_local_args(&reader, error) &&
-           (!local->serves_peer ||
-            vmig_local_peer_copy(local, base_copy->job, base_copy->part, base_copy->dest, base_copy->kept, error));
+    *ret = (BaseCopy){.job = job,
+                      .part = file->part,
+                      .dest = file->dest,
+                      .format = file->format,
+                      .rebase = file->rebase,
+                      .backing_format = file->backing_format,
+                      .hash = file->hash,
+                      .kept = file->kept,
+                      .size = file->size};
+    return !local->serves_peer || vmig_local_peer_copy(local, job, file->part, file->dest, file->kept, error);
 }
 
 /* Only RUN_DIR/JOB/NAME is allowed. */
@@ -143,31 +138,32 @@ static gboolean await_unused(VmigLocal *local, const char *part, GError **error)
     return TRUE;
 }
 
-JsonObject *vmig_local_do_receive(VmigLocal *local, VmigReader *args, GError **error)
+/* Where it is received. */
+static gboolean get_listen(const VmigLocal *local, const VmigReceiveArgs *args, VmigListen *ret, GError **error)
 {
-    const char *transport = vmig_reader_maybe_text(args, "transport");
-    const char *socket = transport == NULL ? vmig_reader_text(args, "socket") : NULL;
-    const char *key_text = vmig_reader_text(args, "key");
-    gboolean tls = g_strcmp0(transport, "tls") == 0;
-    const char *identity = tls ? vmig_reader_text(args, "identity") : NULL;
-    VmigListen to = {.socket = socket,
-                     .first_port = local->first_port,
-                     .last_port = local->last_port,
-                     .tls_dir = tls ? local->tls_dir : NULL,
-                     .identity = identity};
-    VmigHashKey key;
+    gboolean tls = g_strcmp0(args->transport, "tls") == 0;
+
+    *ret = (VmigListen){.socket = args->transport == NULL ? args->socket : NULL,
+                        .first_port = local->first_port,
+                        .last_port = local->last_port,
+                        .tls_dir = tls ? local->tls_dir : NULL,
+                        .identity = tls ? args->identity : NULL};
+    if (args->transport == NULL && args->socket == NULL)
+        return vmig_message_refuse(error, NULL, "socket", "a string");
+    if (tls && (args->identity == NULL || *args->identity == '\0'))
+        return vmig_message_refuse(error, NULL, "identity", "the name in a certificate");
+    return ret->socket == NULL || check_socket(local, args->job, ret->socket, error);
+}
+
+gboolean vmig_local_do_receive(VmigLocal *local, const VmigReceiveArgs *args, VmigReceiveReply *reply, GError **error)
+{
+    VmigListen to;
     BaseCopy base_copy;
 
-    if (transport != NULL && !tls && !g_str_equal(transport, "tcp"))
-        vmig_reader_mistake(args, "transport", "\"tls\" or \"tcp\"");
-    if (identity != NULL && *identity == '\0')
-        vmig_reader_mistake(args, "identity", "the name in a certificate");
-    if (!read_base_copy(local, args, &base_copy, error) ||
-        (socket != NULL && !check_socket(local, base_copy.job, socket, error)) ||
-        !vmig_hash_key_read(key_text, &key, error) ||
-        !vmig_local_check_ours(local, base_copy.job, base_copy.part, error) ||
+    if (!get_base_copy(local, args->job, &args->file, &base_copy, error) || !get_listen(local, args, &to, error) ||
+        !vmig_hash_check(error) || !vmig_local_check_ours(local, base_copy.job, base_copy.part, error) ||
         !vmig_local_check_path(local, base_copy.dest, error))
-        return NULL;
+        return FALSE;
     g_autoptr(VmigReceiver) old = take_receiver(local, base_copy.part);
     if (old != NULL)
         vmig_receiver_abort(old);
@@ -175,71 +171,61 @@ JsonObject *vmig_local_do_receive(VmigLocal *local, VmigReader *args, GError **e
     if (!await_unused(local, base_copy.part, error) || !intend_part(local, &base_copy, error) ||
         (base_copy.kept != NULL &&
          !vmig_local_take_kept(local, base_copy.job, base_copy.kept, base_copy.dest, base_copy.part, error)))
-        return NULL;
+        return FALSE;
     const char *name = NULL;
     g_auto(VmigFd) folder = vmig_local_open_folder(local, base_copy.part, &name, error);
     if (folder < 0)
-        return NULL;
-    g_autoptr(VmigReceiver) receiver = vmig_receiver_start_in(folder, base_copy.part, base_copy.size, &to, &key, error);
+        return FALSE;
+    g_autoptr(VmigReceiver) receiver =
+        vmig_receiver_start_in(folder, base_copy.part, base_copy.size, &to, &args->key, error);
     if (receiver == NULL || !record_part(local, &base_copy, error))
-        return NULL;
-    JsonObject *reply = json_object_new();
-    json_object_set_int_member(reply, "port", vmig_receiver_get_port(receiver));
-    json_object_set_string_member(reply, "export", vmig_receiver_get_export(receiver));
-    json_object_set_boolean_member(reply, "fresh", vmig_receiver_is_fresh(receiver));
+        return FALSE;
+    reply->port = vmig_receiver_get_port(receiver);
+    reply->export = g_strdup(vmig_receiver_get_export(receiver));
+    reply->fresh = vmig_receiver_is_fresh(receiver);
     keep_receiver(local, base_copy.part, g_steal_pointer(&receiver));
-    return reply;
+    return TRUE;
 }
 
 /* Reports what is already there, page by page, so that only the differences are sent. */
-JsonObject *vmig_local_do_known(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_known(VmigLocal *local, const VmigKnownArgs *args, VmigKnownReply *reply, GError **error)
 {
-    guint64 first = vmig_reader_size(args, "first");
-    g_autoptr(GBytes) page = NULL;
     BaseCopy base_copy;
 
-    if (!read_base_copy(local, args, &base_copy, error) ||
+    if (!get_base_copy(local, args->job, &args->file, &base_copy, error) ||
         !vmig_local_check_ours(local, base_copy.job, base_copy.part, error))
-        return NULL;
+        return FALSE;
     VmigReceiver *receiver = hold_receiver(local, base_copy.part);
-    if (receiver == NULL) {
-        vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "'%s' is no longer received", base_copy.part);
-        return NULL;
-    }
-    gboolean ok = vmig_receiver_known(receiver, first, &page, error);
+    if (receiver == NULL)
+        return vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "'%s' is no longer received", base_copy.part);
+    gboolean ok = vmig_receiver_known(receiver, args->first, &reply->page, error);
     vmig_receiver_release(receiver);
-    if (!ok)
-        return NULL;
-    g_autofree char *text = g_base64_encode(g_bytes_get_data(page, NULL), g_bytes_get_size(page));
-    JsonObject *reply = json_object_new();
-    json_object_set_string_member(reply, "page", text);
-    return reply;
+    return ok;
 }
 
 /* Returns the same result if it is repeated after a lost reply. If the receiving process died, it is unknown whether
  * all data reached the disk, and a second sync would not report an error: the data must be sent again. */
-JsonObject *vmig_local_do_received(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_received(VmigLocal *local, const VmigReceivedArgs *args, VmigReceivedReply *reply,
+                                GError **error)
 {
-    const char *rewritten = vmig_reader_maybe_text(args, "rewritten");
     BaseCopy base_copy;
 
-    if (!read_base_copy(local, args, &base_copy, error) ||
+    if (!get_base_copy(local, args->job, &args->file, &base_copy, error) ||
         !vmig_local_check_ours(local, base_copy.job, base_copy.part, error))
-        return NULL;
+        return FALSE;
     g_autofree char *hash = get_hash(local, base_copy.part);
     g_autoptr(VmigReceiver) receiver = take_receiver(local, base_copy.part);
     if (receiver != NULL)
         g_clear_pointer(&hash, g_free);
-    if (receiver != NULL && !vmig_receiver_finish(receiver, rewritten, &hash, error))
-        return NULL;
+    if (receiver != NULL && !vmig_receiver_finish(receiver, args->rewritten, &hash, error))
+        return FALSE;
     if (hash == NULL) {
         vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "'%s' is no longer received", base_copy.part);
-        return NULL;
+        return FALSE;
     }
     set_hash(local, base_copy.part, hash);
-    JsonObject *reply = json_object_new();
-    json_object_set_string_member(reply, "hash", hash);
-    return reply;
+    reply->hash = g_steal_pointer(&hash);
+    return TRUE;
 }
 
 /* Checks what QEMU will open because of the base copy's header, under the name that it is about to get. */
@@ -297,26 +283,27 @@ static gboolean check_hash(VmigLocal *local, const BaseCopy *base_copy, GError *
     return vmig_fail(error, VMIG_ERROR_HASH_MISMATCH, NULL, "'%s' differs from what was sent", base_copy->part);
 }
 
-JsonObject *vmig_local_do_place(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_place(VmigLocal *local, const VmigCopyArgs *args, VmigNothing *reply G_GNUC_UNUSED,
+                             GError **error)
 {
     BaseCopy base_copy;
 
-    if (!read_base_copy(local, args, &base_copy, error) ||
+    if (!get_base_copy(local, args->job, &args->file, &base_copy, error) ||
         !vmig_local_check_ours(local, base_copy.job, base_copy.part, error) ||
         !vmig_local_check_path(local, base_copy.dest, error))
-        return NULL;
+        return FALSE;
     if (!g_str_equal(base_copy.format, "qcow2") && !g_str_equal(base_copy.format, "raw")) {
         vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "the request: the format is neither qcow2 nor raw");
-        return NULL;
+        return FALSE;
     }
     gboolean there = vmig_local_exists(local, base_copy.part);
     if (there && (!check_hash(local, &base_copy, error) || !write_backing_name(local, &base_copy, error) ||
                   !check_header(local, &base_copy, error)))
-        return NULL;
+        return FALSE;
     if (!name_base_copy(local, &base_copy, there, error))
-        return NULL;
+        return FALSE;
     set_hash(local, base_copy.part, NULL);
-    return vmig_local_done(TRUE);
+    return TRUE;
 }
 
 /* A QEMU that libvirt is ending may have the file open for a moment longer. */
@@ -334,24 +321,25 @@ static gboolean nobody_writes(VmigLocal *local, const char *path, GError **error
 }
 
 /* Never while the guest runs on it: once this host has the token, the file is a disk, not a base copy. */
-JsonObject *vmig_local_do_unplace(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_unplace(VmigLocal *local, const VmigCopyArgs *args, VmigNothing *reply G_GNUC_UNUSED,
+                               GError **error)
 {
     gboolean dest = FALSE;
     BaseCopy base_copy;
 
-    if (!read_base_copy(local, args, &base_copy, error) ||
+    if (!get_base_copy(local, args->job, &args->file, &base_copy, error) ||
         !vmig_local_check_ours(local, base_copy.job, base_copy.part, error) ||
         !vmig_local_check_path(local, base_copy.dest, error) ||
         !vmig_local_token_is_dest(local, base_copy.job, &dest, error))
-        return NULL;
+        return FALSE;
     if (dest) {
         vmig_fail(error, VMIG_ERROR_STATE, NULL, "the guest runs on this host: '%s' is not copied again",
                   base_copy.dest);
-        return NULL;
+        return FALSE;
     }
     if (!nobody_writes(local, base_copy.dest, error))
-        return NULL;
+        return FALSE;
     set_hash(local, base_copy.part, NULL);
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
-    return vmig_local_done(vmig_gate_rename(local->journal, base_copy.job, base_copy.dest, base_copy.part, error));
+    return vmig_gate_rename(local->journal, base_copy.job, base_copy.dest, base_copy.part, error);
 }

@@ -157,33 +157,33 @@ gboolean vmig_local_is_shared(int fd, const struct stat *st)
     return is_shared_magic(magic) || (magic == 0x65735546 && is_shared_fuse(st));
 }
 
-static void set_folder_facts(JsonObject *reply, int folder)
+static void set_folder_facts(VmigPathFacts *facts, int folder)
 {
     struct stat st = {0};
     struct statvfs fs = {0};
     gboolean ok = folder >= 0 && fstat(folder, &st) == 0 && fstatvfs(folder, &fs) == 0;
     guint64 available = ok ? (guint64)fs.f_bavail * fs.f_frsize : 0;
 
-    json_object_set_boolean_member(reply, "in_roots", TRUE);
-    json_object_set_boolean_member(reply, "folder_ok", ok && faccessat(folder, ".", W_OK | X_OK, AT_EACCESS) == 0);
-    json_object_set_boolean_member(reply, "shared", ok && vmig_local_is_shared(folder, &st));
-    json_object_set_int_member(reply, "free_bytes", (gint64)MIN(available, (guint64)G_MAXINT64));
-    json_object_set_int_member(reply, "filesystem", (gint64)st.st_dev);
+    facts->in_roots = TRUE;
+    facts->folder_ok = ok && faccessat(folder, ".", W_OK | X_OK, AT_EACCESS) == 0;
+    facts->shared = ok && vmig_local_is_shared(folder, &st);
+    facts->free_bytes = MIN(available, (guint64)G_MAXINT64);
+    facts->filesystem = st.st_dev;
 }
 
-static void set_file_facts(JsonObject *reply, int folder, const char *name)
+static void set_file_facts(VmigPathFacts *facts, int folder, const char *name)
 {
     struct stat st = {0};
     gboolean exists = folder >= 0 && fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
 
-    json_object_set_boolean_member(reply, "exists", exists);
-    json_object_set_boolean_member(reply, "is_regular", exists && S_ISREG(st.st_mode));
-    json_object_set_int_member(reply, "size", exists ? (gint64)st.st_size : 0);
-    json_object_set_int_member(reply, "dev", (gint64)st.st_dev);
-    json_object_set_int_member(reply, "ino", (gint64)st.st_ino);
+    facts->exists = exists;
+    facts->is_regular = exists && S_ISREG(st.st_mode);
+    facts->size = exists ? (guint64)st.st_size : 0;
+    facts->dev = st.st_dev;
+    facts->ino = st.st_ino;
 }
 
-static gboolean set_kept(VmigLocal *local, JsonObject *reply, const char *path, GError **error)
+static gboolean set_kept(VmigLocal *local, VmigPathFacts *facts, const char *path, GError **error)
 {
     g_auto(VmigKeptImage) kept = {0};
 
@@ -191,29 +191,26 @@ static gboolean set_kept(VmigLocal *local, JsonObject *reply, const char *path, 
         return FALSE;
     if (kept.job == NULL)
         return TRUE;
-    json_object_set_string_member(reply, "kept_job", kept.job->id);
-    json_object_set_string_member(reply, "kept_domain", kept.job->uuid);
-    json_object_set_int_member(reply, "kept_bytes", (gint64)kept.bytes);
-    if (kept.why_not != NULL)
-        json_object_set_string_member(reply, "kept_why_not", kept.why_not);
+    facts->kept_job = g_strdup(kept.job->id);
+    facts->kept_domain = g_strdup(kept.job->uuid);
+    facts->kept_bytes = kept.bytes;
+    facts->kept_why_not = g_steal_pointer(&kept.why_not);
     return TRUE;
 }
 
 /* The job that owns the file according to the journal. */
-static gboolean set_owner(VmigLocal *local, JsonObject *reply, const char *path, GError **error)
+static gboolean set_owner(VmigLocal *local, VmigPathFacts *facts, const char *path, GError **error)
 {
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
-    g_autofree char *owner = NULL;
     g_autoptr(GError) why = NULL;
 
-    if (!vmig_gate_owner(local->journal, path, &owner, error))
+    if (!vmig_gate_owner(local->journal, path, &facts->owner_job, error))
         return FALSE;
-    if (owner == NULL)
+    if (facts->owner_job == NULL)
         return TRUE;
-    json_object_set_string_member(reply, "owner_job", owner);
-    g_autoptr(VmigJob) job = vmig_journal_load(local->journal, owner, &why);
+    g_autoptr(VmigJob) job = vmig_journal_load(local->journal, facts->owner_job, &why);
     if (job != NULL)
-        json_object_set_string_member(reply, "owner_state", job->state);
+        facts->owner_state = g_strdup(job->state);
     if (job != NULL || g_error_matches(why, VMIG_ERROR, VMIG_ERROR_NO_JOB))
         return TRUE;
     g_propagate_error(error, g_steal_pointer(&why));
@@ -223,224 +220,171 @@ static gboolean set_owner(VmigLocal *local, JsonObject *reply, const char *path,
 /* A path outside the roots is a fact, not an error, because the plan wants all refusals at once. Nothing is opened
  * there. Only its existence is reported (a guest's kernel, firmware or medium), which any user who may start guests
  * here can learn from libvirt as well. */
-JsonObject *vmig_local_do_path(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_path(VmigLocal *local, const VmigPathArgs *args, VmigPathFacts *reply, GError **error)
 {
-    const char *path = vmig_reader_text(args, "path");
+    const char *path = args->path;
     const char *name = "";
     g_autoptr(GError) failure = NULL;
 
-    if (!vmig_local_args(args, error))
-        return NULL;
     g_auto(VmigFd) folder = vmig_local_open_folder(local, path, &name, &failure);
     gboolean outside = g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_OUTSIDE_ROOTS);
     if (failure != NULL && !outside && !g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_NO_DIRECTORY)) {
         g_propagate_error(error, g_steal_pointer(&failure));
-        return NULL;
+        return FALSE;
     }
-    g_autoptr(JsonObject) reply = json_object_new();
     if (!set_owner(local, reply, path, error))
-        return NULL;
+        return FALSE;
     set_folder_facts(reply, folder);
     set_file_facts(reply, folder, name);
     if (outside) {
         struct stat st;
-        json_object_set_boolean_member(reply, "in_roots", FALSE);
-        json_object_set_boolean_member(reply, "exists", stat(path, &st) == 0);
+        reply->in_roots = FALSE;
+        reply->exists = stat(path, &st) == 0;
     }
-    if (!outside && json_object_get_boolean_member(reply, "is_regular") && !set_kept(local, reply, path, error))
-        return NULL;
-    return g_steal_pointer(&reply);
+    return outside || !reply->is_regular || set_kept(local, reply, path, error);
 }
 
-static void set_text(JsonObject *object, const char *name, const char *bytes)
+/* Escaped if it is not UTF-8. */
+static char *text_of(const char *bytes)
 {
-    if (bytes == NULL)
-        return;
-    if (g_utf8_validate(bytes, -1, NULL)) {
-        json_object_set_string_member(object, name, bytes);
-        return;
-    }
-    g_autofree char *text = vmig_printable(bytes, strlen(bytes));
-    json_object_set_string_member(object, name, text);
+    return bytes == NULL || g_utf8_validate(bytes, -1, NULL) ? g_strdup(bytes) : vmig_printable(bytes, strlen(bytes));
 }
 
-static JsonArray *snapshots_to_json(const VmigQcow2 *qcow2)
+static GPtrArray *snapshots_of(const VmigQcow2 *qcow2)
 {
-    JsonArray *array = json_array_new();
+    GPtrArray *array = vmig_message_array(&vmig_image_snapshot_message);
 
     for (guint i = 0; qcow2 != NULL && i < qcow2->snapshots->len; i++) {
         const VmigQcow2Snapshot *snapshot = qcow2->snapshots->pdata[i];
-        JsonObject *object = json_object_new();
+        VmigImageSnapshot *facts = g_new0(VmigImageSnapshot, 1);
         gsize length;
         const char *bytes = g_bytes_get_data(snapshot->name, &length);
         g_autofree char *name = g_strndup(bytes != NULL ? bytes : "", length);
-        set_text(object, "id", snapshot->id);
-        set_text(object, "name", name);
-        json_object_set_int_member(object, "vm_state_size", (gint64)snapshot->vm_state_size);
-        json_object_set_int_member(object, "date", snapshot->date_sec);
-        json_array_add_object_element(array, object);
+        facts->id = text_of(snapshot->id);
+        facts->name = text_of(name);
+        facts->vm_state_size = snapshot->vm_state_size;
+        facts->date = snapshot->date_sec;
+        g_ptr_array_add(array, facts);
     }
     return array;
 }
 
-static JsonObject *image_to_json(const VmigImage *image)
+static VmigImageFacts *image_facts(const VmigImage *image)
 {
-    JsonObject *object = json_object_new();
+    VmigImageFacts *facts = g_new0(VmigImageFacts, 1);
     const VmigQcow2 *qcow2 = image->qcow2;
 
-    set_text(object, "path", image->path);
-    set_text(object, "named", image->named);
-    set_text(object, "format", image->format);
-    set_text(object, "backing", image->backing);
-    set_text(object, "backing_format", image->backing_format);
-    set_text(object, "backing_path", image->backing_path);
-    json_object_set_int_member(object, "size", (gint64)image->file_size);
-    json_object_set_int_member(object, "allocated", (gint64)image->allocated);
-    json_object_set_int_member(object, "virtual_size", (gint64)image->virtual_size);
-    json_object_set_int_member(object, "dev", (gint64)image->dev);
-    json_object_set_int_member(object, "ino", (gint64)image->ino);
-    json_object_set_int_member(object, "mtime_ns", (gint64)image->mtime_ns);
-    json_object_set_int_member(object, "version", qcow2 != NULL ? qcow2->version : 0);
-    json_object_set_int_member(object, "bitmaps", qcow2 != NULL ? qcow2->n_bitmaps : 0);
-    json_object_set_boolean_member(object, "encrypted", qcow2 != NULL && qcow2->crypt_method != 0);
-    json_object_set_boolean_member(object, "data_file", qcow2 != NULL && qcow2->data_file);
-    json_object_set_boolean_member(object, "dirty", qcow2 != NULL && qcow2->dirty);
-    json_object_set_array_member(object, "snapshots", snapshots_to_json(qcow2));
-    return object;
+    facts->path = text_of(image->path);
+    facts->named = text_of(image->named);
+    facts->format = text_of(image->format);
+    facts->backing = text_of(image->backing);
+    facts->backing_format = text_of(image->backing_format);
+    facts->backing_path = text_of(image->backing_path);
+    facts->size = image->file_size;
+    facts->allocated = image->allocated;
+    facts->virtual_size = image->virtual_size;
+    facts->dev = image->dev;
+    facts->ino = image->ino;
+    facts->mtime_ns = image->mtime_ns;
+    facts->version = qcow2 != NULL ? qcow2->version : 0;
+    facts->bitmaps = qcow2 != NULL ? qcow2->n_bitmaps : 0;
+    facts->encrypted = qcow2 != NULL && qcow2->crypt_method != 0;
+    facts->data_file = qcow2 != NULL && qcow2->data_file;
+    facts->dirty = qcow2 != NULL && qcow2->dirty;
+    facts->snapshots = snapshots_of(qcow2);
+    return facts;
 }
 
-static gboolean check_format(VmigReader *args, const char *format)
+gboolean vmig_local_do_survey(VmigLocal *local, const VmigImageArgs *args, VmigSurveyReply *reply, GError **error)
 {
-    if (format != NULL && !g_str_equal(format, "qcow2") && !g_str_equal(format, "raw"))
-        vmig_reader_mistake(args, "format", "\"qcow2\" or \"raw\"");
-    return args->member == NULL;
-}
+    g_autofree char *real = vmig_real_path(args->path, local->roots, error);
 
-JsonObject *vmig_local_do_survey(VmigLocal *local, VmigReader *args, GError **error)
-{
-    const char *path = vmig_reader_text(args, "path");
-    const char *format = vmig_reader_text(args, "format");
-
-    check_format(args, format);
-    if (!vmig_local_args(args, error))
-        return NULL;
-    g_autofree char *real = vmig_real_path(path, local->roots, error);
     if (real == NULL || !vmig_local_check_path(local, real, error))
-        return NULL;
-    g_autoptr(GPtrArray) chain = vmig_image_survey_chain(path, format, local->roots, error);
+        return FALSE;
+    g_autoptr(GPtrArray) chain = vmig_image_survey_chain(args->path, args->format, local->roots, error);
     if (chain == NULL)
-        return NULL;
-    JsonObject *reply = json_object_new();
-    JsonArray *images = json_array_new();
+        return FALSE;
+    reply->images = vmig_message_array(&vmig_image_facts_message);
     for (guint i = 0; i < chain->len; i++)
-        json_array_add_object_element(images, image_to_json(chain->pdata[i]));
-    json_object_set_array_member(reply, "images", images);
-    return reply;
+        g_ptr_array_add(reply->images, image_facts(chain->pdata[i]));
+    return TRUE;
 }
 
-JsonObject *vmig_local_do_real_path(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_real_path(VmigLocal *local, const VmigPathArgs *args, VmigRealPathReply *reply, GError **error)
 {
-    const char *path = vmig_reader_text(args, "path");
+    g_autofree char *real = vmig_real_path(args->path, local->roots, error);
 
-    if (!vmig_local_args(args, error))
-        return NULL;
-    g_autofree char *real = vmig_real_path(path, local->roots, error);
-    if (real == NULL)
-        return NULL;
-    JsonObject *reply = json_object_new();
-    set_text(reply, "path", real);
-    return reply;
+    reply->path = text_of(real);
+    return real != NULL;
 }
 
-/* Opens the file of the argument "path" for reading; -1 with the error set. */
-static int open_arg(VmigLocal *local, VmigReader *args, const char **path, struct stat *st, GError **error)
+/* Opens the file for reading; -1 with the error set. */
+static int open_file(VmigLocal *local, const char *path, struct stat *st, GError **error)
 {
-    *path = vmig_reader_text(args, "path");
-    if (!vmig_local_args(args, error) || !vmig_path_check(*path, error))
+    if (!vmig_path_check(path, error))
         return -1;
-    int fd = vmig_image_open(*path, local->roots, FALSE, error);
+    int fd = vmig_image_open(path, local->roots, FALSE, error);
     if (fd >= 0 && fstat(fd, st) != 0) {
-        vmig_fail_errno(error, errno, "cannot stat '%s'", *path);
+        vmig_fail_errno(error, errno, "cannot stat '%s'", path);
         vmig_fd_close(fd);
         return -1;
     }
     return fd;
 }
 
-JsonObject *vmig_local_do_stat(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_stat(VmigLocal *local, const VmigPathArgs *args, VmigFileFacts *reply, GError **error)
 {
-    const char *path;
     struct stat st;
-    g_auto(VmigFd) fd = open_arg(local, args, &path, &st, error);
+    g_auto(VmigFd) fd = open_file(local, args->path, &st, error);
 
     if (fd < 0)
-        return NULL;
-    JsonObject *reply = json_object_new();
-    json_object_set_int_member(reply, "size", (gint64)st.st_size);
-    json_object_set_int_member(reply, "dev", (gint64)st.st_dev);
-    json_object_set_int_member(reply, "ino", (gint64)st.st_ino);
-    json_object_set_int_member(reply, "mtime_ns",
-                               st.st_mtim.tv_sec * G_GINT64_CONSTANT(1000000000) + st.st_mtim.tv_nsec);
-    return reply;
+        return FALSE;
+    reply->size = (guint64)st.st_size;
+    reply->dev = st.st_dev;
+    reply->ino = st.st_ino;
+    reply->mtime_ns = (guint64)(st.st_mtim.tv_sec * G_GINT64_CONSTANT(1000000000) + st.st_mtim.tv_nsec);
+    return TRUE;
 }
 
-JsonObject *vmig_local_do_allocated(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_allocated(VmigLocal *local, const VmigPathArgs *args, VmigAllocatedReply *reply, GError **error)
 {
-    const char *path;
     struct stat st;
-    g_auto(VmigFd) fd = open_arg(local, args, &path, &st, error);
+    g_auto(VmigFd) fd = open_file(local, args->path, &st, error);
 
     if (fd < 0)
-        return NULL;
-    JsonObject *reply = json_object_new();
-    json_object_set_int_member(reply, "bytes", (gint64)st.st_blocks * 512);
-    return reply;
+        return FALSE;
+    reply->bytes = (guint64)st.st_blocks * 512;
+    return TRUE;
 }
 
-JsonObject *vmig_local_do_count_snapshots(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_count_snapshots(VmigLocal *local, const VmigPathArgs *args, VmigCountReply *reply,
+                                       GError **error)
 {
-    const char *path = vmig_reader_text(args, "path");
-    guint32 count = 0;
-
-    if (!vmig_local_args(args, error) || !vmig_path_check(path, error) ||
-        !vmig_image_count_snapshots(path, local->roots, &count, error))
-        return NULL;
-    JsonObject *reply = json_object_new();
-    json_object_set_int_member(reply, "count", count);
-    return reply;
+    return vmig_path_check(args->path, error) &&
+           vmig_image_count_snapshots(args->path, local->roots, &reply->count, error);
 }
 
-JsonObject *vmig_local_do_locks(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_locks(VmigLocal *local, const VmigPathArgs *args, VmigImageLocks *reply, GError **error)
 {
-    const char *path;
     struct stat st;
-    VmigImageLocks locks = {0};
-    g_auto(VmigFd) fd = open_arg(local, args, &path, &st, error);
+    g_auto(VmigFd) fd = open_file(local, args->path, &st, error);
 
-    if (fd < 0 || !vmig_image_locks_probe_fd(fd, path, &locks, error))
-        return NULL;
-    JsonObject *reply = json_object_new();
-    json_object_set_boolean_member(reply, "writer", locks.writer);
-    json_object_set_boolean_member(reply, "frozen", locks.frozen);
-    return reply;
+    return fd >= 0 && vmig_image_locks_probe_fd(fd, args->path, reply, error);
 }
 
 /* Also checks an image that is open for writing, although the result may be wrong: the flow decides when to ask. */
-JsonObject *vmig_local_do_check(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_check(VmigLocal *local, const VmigImageArgs *args, VmigCheckReply *reply, GError **error)
 {
-    const char *path = vmig_reader_text(args, "path");
-    const char *format = vmig_reader_text(args, "format");
+    const char *path = args->path;
     VmigImageLocks locks = {0};
     gint64 leaks = 0;
 
-    check_format(args, format);
-    if (!vmig_local_args(args, error) || !vmig_local_check_path(local, path, error))
-        return NULL;
+    if (!vmig_local_check_path(local, path, error))
+        return FALSE;
     g_auto(VmigFd) fd = vmig_image_open(path, local->roots, FALSE, error);
     if (fd < 0 || !vmig_image_locks_probe_fd(fd, path, &locks, error) ||
-        !vmig_image_check(path, local->roots, format, locks.writer, &leaks, error))
-        return NULL;
-    JsonObject *reply = json_object_new();
-    json_object_set_int_member(reply, "leaks", leaks);
-    return reply;
+        !vmig_image_check(path, local->roots, args->format, locks.writer, &leaks, error))
+        return FALSE;
+    reply->leaks = (guint64)leaks;
+    return TRUE;
 }

@@ -37,33 +37,33 @@ static VmigJob *load_record(VmigLocal *local, const char *job, GError **error)
     return vmig_journal_load(local->journal, job, error);
 }
 
-JsonObject *vmig_local_do_intend(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_intend(VmigLocal *local, const VmigIntendArgs *args, VmigNothing *reply G_GNUC_UNUSED,
+                              GError **error)
 {
-    const char *job = vmig_local_job(args);
-    const char *path = vmig_reader_text(args, "path");
-    const char *kind = vmig_reader_text(args, "kind");
+    const char *job = args->job;
+    const char *path = args->path;
+    const char *kind = args->kind;
 
-    if (kind != NULL && !g_str_equal(kind, "overlay") && !g_str_equal(kind, "hold"))
-        vmig_reader_mistake(args, "kind", "\"overlay\" or \"hold\"");
-    if (!vmig_local_args(args, error) || !vmig_local_check_ours(local, job, path, error))
-        return NULL;
+    if (!vmig_local_check_ours(local, job, path, error))
+        return FALSE;
     g_autoptr(VmigJob) record = NULL;
     const VmigDisk *disk = NULL;
     if (local->serves_peer && !vmig_local_peer_disk(local, job, path, VMIG_PEER_OVERLAY_OR_HOLD, &record, &disk, error))
-        return NULL;
+        return FALSE;
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
-    return vmig_local_done(vmig_gate_intend(local->journal, job, path, kind, error));
+    return vmig_gate_intend(local->journal, job, path, kind, error);
 }
 
-JsonObject *vmig_local_do_made(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_made(VmigLocal *local, const VmigJobPathArgs *args, VmigNothing *reply G_GNUC_UNUSED,
+                            GError **error)
 {
-    const char *job = vmig_local_job(args);
-    const char *path = vmig_reader_text(args, "path");
+    const char *job = args->job;
+    const char *path = args->path;
 
-    if (!vmig_local_args(args, error) || !vmig_local_check_path(local, path, error))
-        return NULL;
+    if (!vmig_local_check_path(local, path, error))
+        return FALSE;
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
-    return vmig_local_done(vmig_gate_made(local->journal, job, path, error));
+    return vmig_gate_made(local->journal, job, path, error);
 }
 
 /* Once the destination has the token, its base copies are the guest's disks, and so are its overlays until the pivot.
@@ -142,17 +142,14 @@ static gboolean remove_file(VmigLocal *local, const char *job, const char *path,
            vmig_local_check_unused(local, path, error) && gate_remove(local, job, path, reason, error);
 }
 
-JsonObject *vmig_local_do_remove(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_remove(VmigLocal *local, const VmigRemoveArgs *args, VmigNothing *reply G_GNUC_UNUSED,
+                              GError **error)
 {
-    const char *job = vmig_local_job(args);
-    const char *path = vmig_reader_text(args, "path");
-    const char *reason = vmig_reader_text(args, "reason");
+    const char *job = args->job;
+    const char *path = args->path;
+    const char *reason = args->reason;
 
-    if (reason != NULL && *reason == '\0')
-        vmig_reader_mistake(args, "reason", "a reason");
-    if (!vmig_local_args(args, error))
-        return NULL;
-    return vmig_local_done(remove_file(local, job, path, reason, error));
+    return remove_file(local, job, path, reason, error);
 }
 
 /* The record's own description of a base, never the caller's. */
@@ -201,39 +198,26 @@ static gboolean remove_base(VmigLocal *local, const char *job, const VmigFile *f
     return fd < 0 || unlink_base(local, job, file, fd, error);
 }
 
-JsonObject *vmig_local_do_remove_base(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_remove_base(VmigLocal *local, const VmigJobPathArgs *args, VmigRemoveBaseReply *reply,
+                                   GError **error)
 {
-    const char *job = vmig_local_job(args);
-    JsonObject *object = vmig_reader_object(args, "file");
-    g_autofree char *kept = NULL;
+    const char *job = args->job;
+    const char *path = args->path;
 
-    if (!vmig_local_args(args, error))
-        return NULL;
-    VmigReader reader = vmig_reader(object);
-    const char *path = vmig_reader_text(&reader, "source");
-    if (!vmig_local_args(&reader, error) || !vmig_local_check_path(local, path, error))
-        return NULL;
+    if (!vmig_local_check_path(local, path, error))
+        return FALSE;
     g_autoptr(VmigJob) record = load_record(local, job, error);
     if (record == NULL)
-        return NULL;
+        return FALSE;
     const VmigFile *file = find_base(record, path);
-    if (file == NULL) {
-        vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is not a base of job %s", path, job);
-        return NULL;
-    }
-    if (local->serves_peer && record->options.keep_source) {
-        vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is kept: job %s keeps the source's images", path, job);
-        return NULL;
-    }
+    if (file == NULL)
+        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is not a base of job %s", path, job);
+    if (local->serves_peer && record->options.keep_source)
+        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is kept: job %s keeps the source's images", path, job);
     g_mutex_lock(&local->journal_lock);
     g_autofree char *role = vmig_journal_role(local->journal, job, error);
     g_mutex_unlock(&local->journal_lock);
-    if (role == NULL || !check_base(record, role, file, error) || !remove_base(local, job, file, &kept, error))
-        return NULL;
-    JsonObject *reply = json_object_new();
-    if (kept != NULL)
-        json_object_set_string_member(reply, "kept", kept);
-    return reply;
+    return role != NULL && check_base(record, role, file, error) && remove_base(local, job, file, &reply->kept, error);
 }
 
 /* Each attempt gets a new file: half a mirror must not be the start of the next one. */
@@ -279,20 +263,21 @@ static gboolean check_backing(VmigLocal *local, const char *job, const char *pat
            vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is not a disk that job %s copied to this host", backing, job);
 }
 
-JsonObject *vmig_local_do_create_overlay(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_create_overlay(VmigLocal *local, const VmigOverlayArgs *args, VmigNothing *reply G_GNUC_UNUSED,
+                                      GError **error)
 {
-    const char *job = vmig_local_job(args);
-    const char *path = vmig_reader_text(args, "path");
-    const char *backing = vmig_reader_text(args, "backing");
-    const char *format = vmig_reader_text(args, "backing_format");
-    guint64 size = vmig_reader_size(args, "virtual_size");
+    const char *job = args->job;
+    const char *path = args->path;
+    const char *backing = args->backing;
+    const char *format = args->backing_format;
+    guint64 size = args->virtual_size;
 
-    if (!vmig_local_args(args, error) || !vmig_local_check_ours(local, job, path, error) ||
-        !vmig_local_check_path(local, backing, error) || !check_backing(local, job, path, backing, error))
-        return NULL;
-    return vmig_local_done(clear_overlay(local, job, path, error) && intend_file(local, job, path, "overlay", error) &&
-                           vmig_image_create_overlay(path, local->roots, size, backing, format, error) &&
-                           record_made(local, job, path, error));
+    if (!vmig_local_check_ours(local, job, path, error) || !vmig_local_check_path(local, backing, error) ||
+        !check_backing(local, job, path, backing, error))
+        return FALSE;
+    return clear_overlay(local, job, path, error) && intend_file(local, job, path, "overlay", error) &&
+           vmig_image_create_overlay(path, local->roots, size, backing, format, error) &&
+           record_made(local, job, path, error);
 }
 
 /* Only for an overlay that the job made here, and only into the disk below it in the record. */
@@ -313,25 +298,23 @@ static gboolean is_made_overlay(const VmigJournalFile *row)
     return row != NULL && g_str_equal(row->kind, "overlay") && !g_str_equal(row->state, "removed");
 }
 
-JsonObject *vmig_local_do_commit_offline(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_commit_offline(VmigLocal *local, const VmigJobPathArgs *args, VmigNothing *reply G_GNUC_UNUSED,
+                                      GError **error)
 {
-    const char *job = vmig_local_job(args);
-    const char *path = vmig_reader_text(args, "path");
+    const char *job = args->job;
+    const char *path = args->path;
     g_autoptr(VmigJournalFile) row = NULL;
 
-    if (!vmig_local_args(args, error) || !vmig_local_check_ours(local, job, path, error))
-        return NULL;
+    if (!vmig_local_check_ours(local, job, path, error))
+        return FALSE;
     g_autofree char *role = vmig_local_role(local, job, error);
     g_autoptr(VmigJob) record = role != NULL ? load_record(local, job, error) : NULL;
     if (record == NULL || !get_row(local, job, path, &row, error))
-        return NULL;
+        return FALSE;
     const char *base = find_overlay_base(record, role, path);
-    if (base == NULL || !is_made_overlay(row)) {
-        vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is not an overlay of job %s", path, job);
-        return NULL;
-    }
-    return vmig_local_done(vmig_local_check_unused(local, path, error) &&
-                           vmig_image_commit_offline(path, local->roots, base, error));
+    if (base == NULL || !is_made_overlay(row))
+        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is not an overlay of job %s", path, job);
+    return vmig_local_check_unused(local, path, error) && vmig_image_commit_offline(path, local->roots, base, error);
 }
 
 /* Excludes bases, which are not the job's, and base copies once the guest runs on them. */
@@ -341,33 +324,33 @@ static gboolean is_leftover(VmigLocal *local, const VmigJournalFile *file, gbool
            vmig_local_exists(local, file->path);
 }
 
-JsonObject *vmig_local_do_leftovers(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_leftovers(VmigLocal *local, const VmigJobArgs *args, VmigLeftoversReply *reply, GError **error)
 {
-    const char *job = vmig_local_job(args);
+    const char *job = args->job;
     g_autoptr(GError) failure = NULL;
     gboolean dest = FALSE;
 
-    if (!vmig_local_args(args, error))
-        return NULL;
-    JsonArray *paths = json_array_new();
-    g_autoptr(JsonObject) reply = json_object_new();
-    json_object_set_array_member(reply, "paths", paths);
+    g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
     if (!vmig_local_token_is_dest(local, job, &dest, &failure)) {
         /* A host that does not have the job has none of its files. */
-        if (g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_NO_JOB))
-            return g_steal_pointer(&reply);
+        if (g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_NO_JOB)) {
+            reply->paths = g_new0(char *, 1);
+            return TRUE;
+        }
         g_propagate_error(error, g_steal_pointer(&failure));
-        return NULL;
+        return FALSE;
     }
     g_mutex_lock(&local->journal_lock);
     g_autoptr(GPtrArray) files = vmig_gate_list(local->journal, job, error);
     g_mutex_unlock(&local->journal_lock);
     if (files == NULL)
-        return NULL;
+        return FALSE;
     for (guint i = 0; i < files->len; i++) {
         const VmigJournalFile *file = files->pdata[i];
         if (is_leftover(local, file, dest))
-            json_array_add_string_element(paths, file->path);
+            g_ptr_array_add(paths, g_strdup(file->path));
     }
-    return g_steal_pointer(&reply);
+    g_ptr_array_add(paths, NULL);
+    reply->paths = (char **)g_ptr_array_free(g_steal_pointer(&paths), FALSE);
+    return TRUE;
 }

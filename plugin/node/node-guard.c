@@ -38,73 +38,59 @@ static gboolean forgive_absence(gboolean ok, GError *failure, GError **error)
 
 typedef gboolean (*PathsFunc)(const char *socket_path, const char *const *paths, GError **error);
 
-static JsonObject *guard_paths(VmigLocal *local, VmigReader *args, PathsFunc ask, GError **error)
+static gboolean guard_paths(VmigLocal *local, const VmigJobPathsArgs *args, PathsFunc ask, GError **error)
 {
-    const char *job = vmig_local_job(args);
-    g_auto(GStrv) paths = vmig_reader_texts(args, "paths");
-
-    if (!vmig_local_args(args, error))
-        return NULL;
-    for (guint i = 0; paths[i] != NULL; i++)
-        if (!vmig_local_check_path(local, paths[i], error))
-            return NULL;
-    if (local->serves_peer &&
-        !vmig_local_peer_paths(local, job, (const char *const *)paths, ask == vmig_guard_fence_arm, error))
-        return NULL;
-    g_auto(GStrv) real = vmig_local_real_paths(local, (const char *const *)paths, error);
-    g_autofree char *socket = real != NULL ? guard_socket(local, job, error) : NULL;
+    for (guint i = 0; args->paths[i] != NULL; i++)
+        if (!vmig_local_check_path(local, args->paths[i], error))
+            return FALSE;
+    if (local->serves_peer && !vmig_local_peer_paths(local, args->job, args->paths, ask == vmig_guard_fence_arm, error))
+        return FALSE;
+    g_auto(GStrv) real = vmig_local_real_paths(local, args->paths, error);
+    g_autofree char *socket = real != NULL ? guard_socket(local, args->job, error) : NULL;
     if (socket == NULL || !vmig_guard_start(socket, local->exe, error) ||
         !ask(socket, (const char *const *)real, error))
-        return NULL;
+        return FALSE;
     if (ask == vmig_guard_fence_arm)
-        vmig_local_hold_plan(local, job, (const char *const *)real);
-    return vmig_local_done(TRUE);
+        vmig_local_hold_plan(local, args->job, (const char *const *)real);
+    return TRUE;
 }
 
-JsonObject *vmig_local_do_freeze(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_freeze(VmigLocal *local, const VmigJobPathsArgs *args, VmigNothing *reply G_GNUC_UNUSED,
+                              GError **error)
 {
     return guard_paths(local, args, vmig_guard_freeze, error);
 }
 
-JsonObject *vmig_local_do_fence_arm(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_fence_arm(VmigLocal *local, const VmigJobPathsArgs *args, VmigFenceArmReply *reply,
+                                 GError **error)
 {
-    const char *job = vmig_local_job(args);
-    g_autoptr(JsonObject) reply = guard_paths(local, args, vmig_guard_fence_arm, error);
-    g_autofree char *why = NULL;
-
-    if (reply == NULL)
-        return NULL;
-    g_autofree char *socket = guard_socket(local, job, error);
-    if (socket == NULL || !vmig_guard_slow(socket, &why, error))
-        return NULL;
-    if (why != NULL)
-        json_object_set_string_member(reply, "slow", why);
-    return g_steal_pointer(&reply);
+    if (!guard_paths(local, args, vmig_guard_fence_arm, error))
+        return FALSE;
+    g_autofree char *socket = guard_socket(local, args->job, error);
+    return socket != NULL && vmig_guard_slow(socket, &reply->slow, error);
 }
 
-static JsonObject *guard_drop(VmigLocal *local, VmigReader *args, gboolean (*ask)(const char *, GError **),
-                              GError **error)
+static gboolean guard_drop(VmigLocal *local, const VmigJobArgs *args, gboolean (*ask)(const char *, GError **),
+                           GError **error)
 {
-    const char *job = vmig_local_job(args);
+    g_autofree char *socket = guard_socket(local, args->job, error);
     GError *failure = NULL;
 
-    if (!vmig_local_args(args, error))
-        return NULL;
-    g_autofree char *socket = guard_socket(local, job, error);
     if (socket == NULL)
-        return NULL;
+        return FALSE;
     if (ask != vmig_guard_thaw)
-        vmig_local_hold_drop(local, job);
+        vmig_local_hold_drop(local, args->job);
     gboolean ok = ask(socket, &failure);
-    return vmig_local_done(forgive_absence(ok, failure, error));
+    return forgive_absence(ok, failure, error);
 }
 
-JsonObject *vmig_local_do_thaw(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_thaw(VmigLocal *local, const VmigJobArgs *args, VmigNothing *reply G_GNUC_UNUSED, GError **error)
 {
     return guard_drop(local, args, vmig_guard_thaw, error);
 }
 
-JsonObject *vmig_local_do_fence_drop(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_fence_drop(VmigLocal *local, const VmigJobArgs *args, VmigNothing *reply G_GNUC_UNUSED,
+                                  GError **error)
 {
     return guard_drop(local, args, vmig_guard_fence_drop, error);
 }
@@ -116,29 +102,28 @@ static gboolean stop_and_bury(const char *socket, GError **error)
            (unlink(socket) == 0 || errno == ENOENT || vmig_fail_errno(error, errno, "cannot remove %s", socket));
 }
 
-JsonObject *vmig_local_do_guard_stop(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_guard_stop(VmigLocal *local, const VmigJobArgs *args, VmigNothing *reply G_GNUC_UNUSED,
+                                  GError **error)
 {
     return guard_drop(local, args, stop_and_bury, error);
 }
 
-JsonObject *vmig_local_do_fence_take(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_fence_take(VmigLocal *local, const VmigFenceTakeArgs *args, VmigFenceTakeReply *reply,
+                                  GError **error)
 {
-    const char *job = vmig_local_job(args);
-    guint64 wait_us = vmig_reader_size(args, "wait_us");
+    const char *job = args->job;
+    guint64 wait_us = args->wait_us;
     gboolean held = FALSE;
     GError *failure = NULL;
 
-    if (!vmig_local_args(args, error))
-        return NULL;
     g_autofree char *socket = guard_socket(local, job, error);
     if (socket == NULL)
-        return NULL;
+        return FALSE;
     gboolean ok = vmig_guard_fence_take(socket, (gint64)MIN(wait_us, (guint64)600 * G_USEC_PER_SEC), &held, &failure);
     if (!forgive_absence(ok, failure, error) || (ok && held && !vmig_local_hold(local, job, error)))
-        return NULL;
-    JsonObject *reply = json_object_new();
-    json_object_set_boolean_member(reply, "held", ok && held);
-    return reply;
+        return FALSE;
+    reply->held = ok && held;
+    return TRUE;
 }
 
 static gboolean given_away(VmigLocal *local, const char *job, GError **error)
@@ -153,23 +138,21 @@ static gboolean given_away(VmigLocal *local, const char *job, GError **error)
                      "according to the journal, the source still owns the guest of job %s", job);
 }
 
-JsonObject *vmig_local_do_end_source_qemu(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_end_source_qemu(VmigLocal *local, const VmigDomainArgs *args, VmigEndSourceQemuReply *reply,
+                                       GError **error)
 {
-    const char *job = vmig_local_job(args);
-    const char *uuid = vmig_reader_text(args, "uuid");
-    const char *domain = vmig_reader_text(args, "domain");
+    const char *job = args->job;
+    const char *uuid = args->uuid;
+    const char *domain = args->domain;
     VmigLeft left;
 
-    if (!vmig_local_args(args, error) ||
-        (local->serves_peer && !vmig_local_peer_guest(local, job, uuid, domain, error)) ||
+    if ((local->serves_peer && !vmig_local_peer_guest(local, job, uuid, domain, error)) ||
         !given_away(local, job, error) || !vmig_source_qemu_end(local->libvirt_run_dir, domain, uuid, &left, error))
-        return NULL;
-    JsonObject *reply = json_object_new();
+        return FALSE;
     if (left == VMIG_LEFT_KILLED)
-        json_object_set_string_member(
-            reply, "note",
-            "libvirt had not yet heard that the guest arrived; the remaining QEMU of the source was ended");
-    return reply;
+        reply->note =
+            g_strdup("libvirt had not yet heard that the guest arrived; the remaining QEMU of the source was ended");
+    return TRUE;
 }
 
 static gboolean sync_folder(const char *path, GError **error)
@@ -182,33 +165,35 @@ static gboolean sync_folder(const char *path, GError **error)
 }
 
 /* libvirt renames a finished file into place but does not sync the folder (virXMLSaveFile → virFileRewrite). */
-JsonObject *vmig_local_do_sync_config(VmigLocal *local, VmigReader *args G_GNUC_UNUSED, GError **error)
+gboolean vmig_local_do_sync_config(VmigLocal *local, const VmigNothing *args G_GNUC_UNUSED,
+                                   VmigNothing *reply G_GNUC_UNUSED, GError **error)
 {
     g_autofree char *autostart = g_build_filename(local->libvirt_dir, "autostart", NULL);
 
-    return vmig_local_done(sync_folder(local->libvirt_dir, error) && sync_folder(autostart, error));
+    return sync_folder(local->libvirt_dir, error) && sync_folder(autostart, error);
 }
 
 /* Owned by root, so that no other user can replace the socket to libvirt. QEMU's user can create sockets in it, because
  * the destination's QEMU listens there. Every user can connect to a socket whose mode allows it. */
-JsonObject *vmig_local_do_rundir(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_rundir(VmigLocal *local, const VmigJobArgs *args, VmigNothing *reply G_GNUC_UNUSED,
+                              GError **error)
 {
-    const char *job = vmig_local_job(args);
+    const char *job = args->job;
     struct stat st;
     uid_t uid;
     gid_t gid;
 
-    if (!vmig_local_args(args, error) || !vmig_qemu_user(local->qemu_conf, &uid, &gid, error))
-        return NULL;
+    if (!vmig_qemu_user(local->qemu_conf, &uid, &gid, error))
+        return FALSE;
     g_autofree char *path = vmig_local_job_dir(local, job);
     if (mkdir(path, 0700) != 0 && errno != EEXIST)
-        return vmig_local_done(vmig_fail_errno(error, errno, "cannot create %s", path));
+        return vmig_fail_errno(error, errno, "cannot create %s", path);
     g_auto(VmigFd) fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) != 0)
-        return vmig_local_done(vmig_fail_errno(error, errno, "cannot open %s", path));
+        return vmig_fail_errno(error, errno, "cannot open %s", path);
     if (st.st_uid != geteuid())
-        return vmig_local_done(vmig_fail(error, VMIG_ERROR_IO, NULL, "%s belongs to another user", path));
-    return vmig_local_done(vmig_qemu_user_admit(fd, uid, gid, error));
+        return vmig_fail(error, VMIG_ERROR_IO, NULL, "%s belongs to another user", path);
+    return vmig_qemu_user_admit(fd, uid, gid, error);
 }
 
 /* Sockets and flags have no content, so removing them loses nothing. The sockets are not in the journal, because ssh,
@@ -241,18 +226,16 @@ static gboolean remove_sockets_and_flags(int folder, const char *path, GError **
     return ok;
 }
 
-JsonObject *vmig_local_do_rundir_remove(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_rundir_remove(VmigLocal *local, const VmigJobArgs *args, VmigNothing *reply G_GNUC_UNUSED,
+                                     GError **error)
 {
-    const char *job = vmig_local_job(args);
+    const char *job = args->job;
 
-    if (!vmig_local_args(args, error))
-        return NULL;
     g_autofree char *path = vmig_local_job_dir(local, job);
     g_auto(VmigFd) fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
-        return vmig_local_done(errno == ENOENT || vmig_fail_errno(error, errno, "cannot open %s", path));
+        return errno == ENOENT || vmig_fail_errno(error, errno, "cannot open %s", path);
     if (!remove_sockets_and_flags(fd, path, error))
-        return NULL;
-    return vmig_local_done(rmdir(path) == 0 || errno == ENOENT ||
-                           vmig_fail_errno(error, errno, "cannot remove %s", path));
+        return FALSE;
+    return rmdir(path) == 0 || errno == ENOENT || vmig_fail_errno(error, errno, "cannot remove %s", path);
 }

@@ -22,37 +22,31 @@ static char *qemu_img_version(GError **error)
     return g_strdup(words[2]);
 }
 
-JsonObject *vmig_local_do_hello(VmigLocal *local, VmigReader *args G_GNUC_UNUSED, GError **error)
+gboolean vmig_local_do_hello(VmigLocal *local, const VmigNothing *args G_GNUC_UNUSED, VmigNodeFacts *reply,
+                             GError **error)
 {
     g_autofree char *version = qemu_img_version(error);
 
     if (version == NULL)
-        return NULL;
-    JsonObject *reply = json_object_new();
-    JsonArray *roots = json_array_new();
+        return FALSE;
+    reply->roots = g_new0(char *, local->roots->len + 1);
     for (guint i = 0; i < local->roots->len; i++)
-        json_array_add_string_element(roots, local->roots->pdata[i]);
-    json_object_set_int_member(reply, "protocol", VMIG_PROTOCOL);
-    json_object_set_string_member(reply, "version", VMIG_VERSION);
-    json_object_set_string_member(reply, "hostname", g_get_host_name());
-    json_object_set_string_member(reply, "machine_id", local->machine_id);
-    json_object_set_string_member(reply, "qemu_img_version", version);
-    json_object_set_array_member(reply, "roots", roots);
-    json_object_set_int_member(reply, "cpus", (gint64)g_get_num_processors());
-    json_object_set_boolean_member(reply, "aes", vmig_cipher_has_aes());
-    g_autofree char *migrate_host = vmig_qemu_conf_value(local->qemu_conf, "migrate_host");
-    if (migrate_host != NULL)
-        json_object_set_string_member(reply, "migrate_host", migrate_host);
-    json_object_set_boolean_member(reply, "images_denied", vmig_qemu_user_lacks_images(local->qemu_conf));
-    return reply;
+        reply->roots[i] = g_strdup(local->roots->pdata[i]);
+    reply->protocol = VMIG_PROTOCOL;
+    reply->version = g_strdup(VMIG_VERSION);
+    reply->hostname = g_strdup(g_get_host_name());
+    reply->machine_id = g_strdup(local->machine_id);
+    reply->qemu_img_version = g_steal_pointer(&version);
+    reply->cpus = g_get_num_processors();
+    reply->aes = vmig_cipher_has_aes();
+    reply->migrate_host = vmig_qemu_conf_value(local->qemu_conf, "migrate_host");
+    reply->images_denied = vmig_qemu_user_lacks_images(local->qemu_conf);
+    return TRUE;
 }
 
-JsonObject *vmig_local_do_libvirt_socket(VmigLocal *local G_GNUC_UNUSED, VmigReader *args G_GNUC_UNUSED,
-                                         GError **error G_GNUC_UNUSED)
+gboolean vmig_local_do_libvirt_socket(VmigLocal *local G_GNUC_UNUSED, const VmigNothing *args G_GNUC_UNUSED,
+                                      VmigLibvirtSocketReply *reply, GError **error G_GNUC_UNUSED)
 {
-    JsonObject *reply = json_object_new();
-
-    json_object_set_string_member(
-        reply, "state", vmig_libvirt_socket_state(VMIG_REMOTE_LIBVIRT_SOCKET, "/var/run/libvirt/virtqemud-sock"));
-    return reply;
+    reply->state = g_strdup(vmig_libvirt_socket_state(VMIG_REMOTE_LIBVIRT_SOCKET, "/var/run/libvirt/virtqemud-sock"));
+    return TRUE;
 }

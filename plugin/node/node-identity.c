@@ -81,30 +81,28 @@ static char *sample(int fd, gpointer buffer, guint64 offset)
 
 /* Samples a whole device, but only the beginning of a file, which may grow meanwhile. Reads with O_DIRECT, because the
  * page cache of a network file system may be older than the server's data. Unreadable blocks are not sampled. */
-static JsonArray *take_samples(int fd, guint64 size, gboolean device)
+static char **take_samples(int fd, guint64 size, gboolean device)
 {
-    JsonArray *array = json_array_new();
+    char **samples = g_new0(char *, SAMPLES + 1);
     gpointer buffer = NULL;
     int flags = fcntl(fd, F_GETFL);
 
     if (flags < 0 || posix_memalign(&buffer, BLOCK, BLOCK) != 0)
-        return array;
+        return samples;
     (void)!fcntl(fd, F_SETFL, flags | O_DIRECT); /* without O_DIRECT in the file system, the cache has to do */
     guint64 step = device ? MAX(size / SAMPLES / BLOCK * BLOCK, BLOCK) : BLOCK;
     for (guint i = 0; i < SAMPLES && i * step < size; i++) {
-        g_autofree char *hash = sample(fd, buffer, i * step);
-        if (hash == NULL)
+        samples[i] = sample(fd, buffer, i * step);
+        if (samples[i] == NULL)
             break;
-        json_array_add_string_element(array, hash);
     }
     free(buffer);
-    return array;
+    return samples;
 }
 
-static gboolean set_block(JsonObject *reply, const char *path, const struct stat *st, GError **error)
+static gboolean set_block(VmigIdentity *identity, const char *path, const struct stat *st, GError **error)
 {
     g_auto(VmigFd) fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    g_autofree char *name = vmig_block_identity("/sys", major(st->st_rdev), minor(st->st_rdev));
     struct stat now;
     guint64 size = 0;
 
@@ -112,14 +110,13 @@ static gboolean set_block(JsonObject *reply, const char *path, const struct stat
         return vmig_fail_errno(error, errno, "cannot open '%s'", path);
     if (!S_ISBLK(now.st_mode) || now.st_rdev != st->st_rdev || ioctl(fd, BLKGETSIZE64, &size) != 0)
         return vmig_fail(error, VMIG_ERROR_DISK_KIND, NULL, "cannot read '%s': it is no longer the same device", path);
-    json_object_set_int_member(reply, "size", (gint64)size);
-    if (name != NULL)
-        json_object_set_string_member(reply, "name", name);
-    json_object_set_array_member(reply, "samples", take_samples(fd, size, TRUE));
+    identity->size = size;
+    identity->name = vmig_block_identity("/sys", major(st->st_rdev), minor(st->st_rdev));
+    identity->samples = take_samples(fd, size, TRUE);
     return TRUE;
 }
 
-static void set_file(VmigLocal *local, JsonObject *reply, const char *path)
+static void set_file(VmigLocal *local, VmigIdentity *identity, const char *path)
 {
     g_auto(VmigFd) fd = open_file(local, path, NULL);
     struct statfs fs;
@@ -127,68 +124,58 @@ static void set_file(VmigLocal *local, JsonObject *reply, const char *path)
 
     if (fd < 0 || fstat(fd, &st) != 0 || fstatfs(fd, &fs) != 0)
         return;
-    json_object_set_int_member(reply, "size", (gint64)st.st_size);
-    json_object_set_int_member(reply, "ino", (gint64)st.st_ino);
-    json_object_set_int_member(reply, "filesystem", (gint64)fs.f_type);
-    json_object_set_boolean_member(reply, "shared", vmig_local_is_shared(fd, &st));
-    json_object_set_array_member(reply, "samples", take_samples(fd, (guint64)st.st_size, FALSE));
+    identity->size = (guint64)st.st_size;
+    identity->ino = st.st_ino;
+    identity->filesystem = (guint64)fs.f_type;
+    identity->shared = vmig_local_is_shared(fd, &st);
+    identity->samples = take_samples(fd, (guint64)st.st_size, FALSE);
 }
 
 /* Only for the destination: on the source, QEMU already has it open. */
-static void set_access(VmigLocal *local, JsonObject *reply, const char *path)
+static void set_access(VmigLocal *local, VmigIdentity *identity, const char *path)
 {
-    g_autofree char *denied = vmig_qemu_access_denied(local->qemu_conf, path);
-
-    if (denied != NULL)
-        json_object_set_string_member(reply, "denied", denied);
+    identity->denied = vmig_qemu_access_denied(local->qemu_conf, path);
     if (vmig_qemu_access_read_only(path))
-        json_object_set_string_member(reply, "read_only", "the file system is not writable there");
+        identity->read_only = g_strdup("the file system is not writable there");
 }
 
-static const char *kind_of(const struct stat *st)
+static VmigIdentityKind kind_of(const struct stat *st)
 {
     if (S_ISREG(st->st_mode))
-        return "file";
-    return S_ISBLK(st->st_mode) ? "block" : "other";
+        return VMIG_IDENTITY_FILE;
+    return S_ISBLK(st->st_mode) ? VMIG_IDENTITY_BLOCK : VMIG_IDENTITY_OTHER;
 }
 
-JsonObject *vmig_local_do_identity(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_identity(VmigLocal *local, const VmigPathArgs *args, VmigIdentity *reply, GError **error)
 {
-    const char *path = vmig_reader_text(args, "path");
-    g_autoptr(JsonObject) reply = json_object_new();
+    const char *path = args->path;
     struct stat st = {0};
-
-    if (!vmig_local_args(args, error))
-        return NULL;
     gboolean exists = *path == '/' && stat(path, &st) == 0;
-    json_object_set_string_member(reply, "kind", exists ? kind_of(&st) : "absent");
-    json_object_set_int_member(reply, "size", exists ? (gint64)st.st_size : 0);
-    json_object_set_int_member(reply, "ino", 0);
-    json_object_set_int_member(reply, "filesystem", 0);
-    json_object_set_boolean_member(reply, "shared", FALSE);
-    json_object_set_array_member(reply, "samples", json_array_new());
+
+    reply->kind = exists ? kind_of(&st) : VMIG_IDENTITY_ABSENT;
+    reply->size = exists ? (guint64)st.st_size : 0;
     if (exists && g_strcmp0(local->role, VMIG_ROLE_DESTINATION) == 0)
         set_access(local, reply, path);
     if (exists && S_ISREG(st.st_mode))
         set_file(local, reply, path);
     if (exists && S_ISBLK(st.st_mode) && !set_block(reply, path, &st, error))
-        return NULL;
-    return g_steal_pointer(&reply);
+        return FALSE;
+    if (reply->samples == NULL)
+        reply->samples = g_new0(char *, 1);
+    return TRUE;
 }
 
-JsonObject *vmig_local_do_digest(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_digest(VmigLocal *local, const VmigPathArgs *args, VmigDigestReply *reply, GError **error)
 {
-    const char *path = vmig_reader_text(args, "path");
+    const char *path = args->path;
     g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
     g_autofree guint8 *buffer = g_malloc(1024 * 1024);
     gint64 until = g_get_monotonic_time() + DIGEST_LIMIT;
     ssize_t got = 1;
 
-    if (!vmig_local_args(args, error))
-        return NULL;
     g_auto(VmigFd) fd = open_file(local, path, error);
     if (fd < 0)
-        return NULL;
+        return FALSE;
     while (got > 0 && g_get_monotonic_time() < until) {
         got = read(fd, buffer, 1024 * 1024);
         if (got > 0)
@@ -196,14 +183,13 @@ JsonObject *vmig_local_do_digest(VmigLocal *local, VmigReader *args, GError **er
     }
     if (got < 0) {
         vmig_fail_errno(error, errno, "cannot read '%s'", path);
-        return NULL;
+        return FALSE;
     }
     if (got > 0) {
         vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "cannot compare '%s': reading it takes more than %d s", path,
                   (int)(DIGEST_LIMIT / G_USEC_PER_SEC));
-        return NULL;
+        return FALSE;
     }
-    JsonObject *reply = json_object_new();
-    json_object_set_string_member(reply, "digest", g_checksum_get_string(sum));
-    return reply;
+    reply->digest = g_strdup(g_checksum_get_string(sum));
+    return TRUE;
 }

@@ -130,7 +130,8 @@ gboolean vmig_local_take_kept(VmigLocal *local, const char *job, const char *kep
 
     gboolean there = vmig_local_exists(local, path);
     if (vmig_local_exists(local, part))
-        return there || take_again(local, job, path, part, error); /* started without it: "place" will check */
+        return there ||
+               take_again(local, job, path, part, error); /* started without it: vmig_local_do_place() will check */
     if (!there)
         return TRUE; /* it was removed; the missing data is sent */
     if (!find_job(local, path, &kept.job, error))

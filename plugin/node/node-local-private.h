@@ -6,7 +6,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "os/json-read.h"
 #include "node/node-local.h"
 
 typedef struct {
@@ -22,19 +21,17 @@ typedef struct {
     GMutex lock;            /* for the members below; never held during long work */
     GHashTable *oplocks;    /* uuid → HeldLock, in node-local.c */
     GHashTable *receivers;  /* part → running VmigReceiver */
-    GHashTable *hashes;     /* part → the hash that "received" returned, until it is received again */
+    GHashTable *hashes;     /* part → the hash of the finished copy, until it is received again */
     GHashTable *holds;      /* job → the images of its fence that node-hold.c holds */
     GHashTable *rehearsals; /* id → descriptor of the locked record */
     gboolean cancelled;
 } VmigLocal;
 
-/* Returns NULL with the error set. If a handler returns NULL without an error, the dispatcher reports the mistakes in
- * args. */
-typedef JsonObject *(*VmigLocalHandler)(VmigLocal *local, VmigReader *args, GError **error);
-
-/* One for each method of port/methods.def. */
-#define VMIG_METHOD(symbol, function, name, peer, time)                                                                \
-    JsonObject *vmig_local_do_##function(VmigLocal *local, VmigReader *args, GError **error);
+/* A handler for each method of port/methods.def. The arguments are those that vmig_message_check() accepts, and the
+ * reply is empty. */
+#define VMIG_METHOD(symbol, function, name, args_, reply_, peer, time)                                                 \
+    gboolean vmig_local_do_##function(VmigLocal *local, const struct vmig_##args_ *args, struct vmig_##reply_ *reply,  \
+                                      GError **error);
 #include "port/methods.def"
 #undef VMIG_METHOD
 
@@ -47,17 +44,6 @@ static inline void vmig_fd_close(VmigFd fd)
     errno = saved;
 }
 G_DEFINE_AUTO_CLEANUP_FREE_FUNC(VmigFd, vmig_fd_close, -1)
-
-/* The reply of a method without results. */
-static inline JsonObject *vmig_local_done(gboolean ok)
-{
-    return ok ? json_object_new() : NULL;
-}
-
-/* TRUE if all arguments read so far were valid. */
-gboolean vmig_local_args(const VmigReader *args, GError **error);
-/* The job's ID; NULL, with a mistake recorded, if it is not valid. */
-const char *vmig_local_job(VmigReader *args);
 
 /* Opens the folder of a path; follows no symbolic link below the root. *name points into path. Errors: OUTSIDE_ROOTS,
  * NO_DIRECTORY, BAD_PATH. */
@@ -88,7 +74,7 @@ gboolean vmig_local_was_given(const VmigLocal *local, const char *job);
 
 /* The agent's checks of another host's requests (node-peer.c). They all fail with GATE. The first one applies to every
  * request: may a peer call this method with these arguments? The others check against this host's own record: */
-gboolean vmig_local_peer_may(VmigLocal *local, VmigMethod method, JsonObject *args, GError **error);
+gboolean vmig_local_peer_may(VmigLocal *local, VmigMethod method, gconstpointer args, GError **error);
 typedef enum {
     VMIG_PEER_OVERLAY,
     VMIG_PEER_OVERLAY_OR_HOLD,

@@ -30,21 +30,6 @@ static void held_lock_free(gpointer data)
     g_free(held);
 }
 
-gboolean vmig_local_args(const VmigReader *args, GError **error)
-{
-    return vmig_reader_end(args, error, "the request");
-}
-
-const char *vmig_local_job(VmigReader *args)
-{
-    const char *job = vmig_reader_text(args, "job");
-
-    if (job == NULL || vmig_job_id_is_valid(job))
-        return job;
-    vmig_reader_mistake(args, "job", "the id of a job");
-    return NULL;
-}
-
 char *vmig_local_job_dir(const VmigLocal *local, const char *job)
 {
     return g_build_filename(local->run_dir, job, NULL);
@@ -84,23 +69,22 @@ static gboolean check_held(const HeldLock *held, const char *job, GError **error
     return vmig_fail(error, VMIG_ERROR_LOCKED, NULL, "job %s holds the domain", held->job);
 }
 
-JsonObject *vmig_local_do_lock(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_lock(VmigLocal *local, const VmigLockArgs *args, VmigNothing *reply G_GNUC_UNUSED,
+                            GError **error)
 {
-    const char *job = vmig_local_job(args);
-    const char *uuid = vmig_reader_text(args, "uuid");
-    const char *tool = vmig_reader_maybe_text(args, "tool");
+    const char *job = args->job;
+    const char *uuid = args->uuid;
+    const char *tool = args->tool;
     g_autoptr(GError) taken = NULL;
 
-    if (!vmig_local_args(args, error))
-        return NULL;
     g_autofree char *role = vmig_local_role(local, job, error);
     if (role == NULL)
-        return NULL;
+        return FALSE;
     g_autofree char *dir = g_build_filename(local->run_dir, "lock", NULL);
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->lock);
     HeldLock *held = g_hash_table_lookup(local->oplocks, uuid);
     if (held != NULL)
-        return vmig_local_done(check_held(held, job, error));
+        return check_held(held, job, error);
     VmigOpLock *lock = vmig_oplock_take_for(dir, uuid, job, role, tool, &taken);
     if (lock == NULL && tool != NULL && g_error_matches(taken, VMIG_ERROR, VMIG_ERROR_LOCKED) &&
         vmig_worker_end_agent(local->run_dir, uuid, job, tool)) {
@@ -109,52 +93,45 @@ JsonObject *vmig_local_do_lock(VmigLocal *local, VmigReader *args, GError **erro
     }
     if (lock == NULL) {
         g_propagate_error(error, g_steal_pointer(&taken));
-        return NULL;
+        return FALSE;
     }
     held = g_new0(HeldLock, 1);
     held->lock = lock;
     held->job = g_strdup(job);
     g_hash_table_insert(local->oplocks, g_strdup(uuid), held);
-    return vmig_local_done(TRUE);
+    return TRUE;
 }
 
-JsonObject *vmig_local_do_unlock(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_unlock(VmigLocal *local, const VmigGuestArgs *args, VmigNothing *reply G_GNUC_UNUSED,
+                              GError **error)
 {
-    const char *job = vmig_local_job(args);
-    const char *uuid = vmig_reader_text(args, "uuid");
+    const char *job = args->job;
+    const char *uuid = args->uuid;
 
-    if (!vmig_local_args(args, error))
-        return NULL;
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->lock);
     HeldLock *held = g_hash_table_lookup(local->oplocks, uuid);
     if (held != NULL && !check_held(held, job, error))
-        return NULL;
+        return FALSE;
     g_hash_table_remove(local->oplocks, uuid);
-    return vmig_local_done(TRUE);
+    return TRUE;
 }
 
-static VmigJob *read_record(JsonObject *record, GError **error)
+static gboolean check_record_id(const VmigJob *record, GError **error)
 {
-    g_autoptr(VmigJob) job = vmig_job_from_json(record, error);
-
-    if (job == NULL || (job->id != NULL && vmig_job_id_is_valid(job->id)))
-        return g_steal_pointer(&job);
-    vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "the request: the record's id is not the id of a job");
-    return NULL;
+    return (record->id != NULL && vmig_job_id_is_valid(record->id)) ||
+           vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "the request: the record's id is not the id of a job");
 }
 
-JsonObject *vmig_local_do_record_put(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_record_put(VmigLocal *local, const VmigRecordArgs *args, VmigNothing *reply G_GNUC_UNUSED,
+                                  GError **error)
 {
-    JsonObject *record = vmig_reader_object(args, "record");
+    const VmigJob *job = args->record;
+    g_autofree char *role = check_record_id(job, error) ? vmig_local_role(local, job->id, error) : NULL;
 
-    if (!vmig_local_args(args, error))
-        return NULL;
-    g_autoptr(VmigJob) job = read_record(record, error);
-    g_autofree char *role = job != NULL ? vmig_local_role(local, job->id, error) : NULL;
     if (role == NULL)
-        return NULL;
+        return FALSE;
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
-    return vmig_local_done(vmig_journal_put(local->journal, job, role, error));
+    return vmig_journal_put(local->journal, job, role, error);
 }
 
 /* The journal records this, too: the flag is for the case that the journal is lost. */
@@ -165,43 +142,30 @@ static void note_given(const VmigLocal *local, const char *job)
     vmig_flag_set(folder, VMIG_FLAG_GIVEN, NULL);
 }
 
-JsonObject *vmig_local_do_catch_up(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_catch_up(VmigLocal *local, const VmigCatchUpArgs *args, VmigNothing *reply G_GNUC_UNUSED,
+                                GError **error)
 {
-    JsonObject *record = vmig_reader_object(args, "record");
-    const char *role = vmig_reader_text(args, "role");
+    const VmigJob *job = args->record;
 
-    if (!vmig_local_args(args, error))
-        return NULL;
-    g_autoptr(VmigJob) job = read_record(record, error);
-    if (job == NULL)
-        return NULL;
+    if (!check_record_id(job, error))
+        return FALSE;
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
-    gboolean ok = vmig_gate_catch_up(local->journal, job, role, error);
+    gboolean ok = vmig_gate_catch_up(local->journal, job, args->role, error);
     if (ok && vmig_job_token_is_dest(job))
         note_given(local, job->id);
-    return vmig_local_done(ok);
+    return ok;
 }
 
-JsonObject *vmig_local_do_record_get(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_record_get(VmigLocal *local, const VmigJobArgs *args, VmigRecordReply *reply, GError **error)
 {
-    const char *id = vmig_local_job(args);
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
     g_autoptr(GError) failure = NULL;
 
-    if (!vmig_local_args(args, error))
-        return NULL;
-    g_mutex_lock(&local->journal_lock);
-    g_autoptr(VmigJob) job = vmig_journal_load(local->journal, id, &failure);
-    g_mutex_unlock(&local->journal_lock);
-    if (job == NULL && !g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_NO_JOB)) {
-        g_propagate_error(error, g_steal_pointer(&failure));
-        return NULL;
-    }
-    JsonObject *reply = json_object_new();
-    if (job != NULL)
-        json_object_set_object_member(reply, "record", vmig_job_to_json(job));
-    else
-        json_object_set_null_member(reply, "record");
-    return reply;
+    reply->record = vmig_journal_load(local->journal, args->job, &failure);
+    if (reply->record != NULL || g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_NO_JOB))
+        return TRUE;
+    g_propagate_error(error, g_steal_pointer(&failure));
+    return FALSE;
 }
 
 gboolean vmig_local_was_given(const VmigLocal *local, const char *job)
@@ -211,38 +175,39 @@ gboolean vmig_local_was_given(const VmigLocal *local, const char *job)
     return vmig_flag_is_set(folder, VMIG_FLAG_GIVEN);
 }
 
-JsonObject *vmig_local_do_was_given(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_was_given(VmigLocal *local, const VmigJobArgs *args, VmigWasGivenReply *reply,
+                                 GError **error G_GNUC_UNUSED)
 {
-    const char *job = vmig_local_job(args);
-
-    if (!vmig_local_args(args, error))
-        return NULL;
-    JsonObject *reply = json_object_new();
-    json_object_set_boolean_member(reply, "given", vmig_local_was_given(local, job));
-    return reply;
+    reply->given = vmig_local_was_given(local, args->job);
+    return TRUE;
 }
 
-JsonObject *vmig_local_do_token_put(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_token_put(VmigLocal *local, const VmigTokenArgs *args, VmigNothing *reply G_GNUC_UNUSED,
+                                 GError **error)
 {
-    const char *job = vmig_local_job(args);
-    const char *owner = vmig_reader_text(args, "owner");
+    const char *job = args->job;
+    const char *owner = args->owner;
 
-    if (owner != NULL && !g_str_equal(owner, VMIG_OWNER_SOURCE) && !g_str_equal(owner, VMIG_OWNER_DESTINATION))
-        vmig_reader_mistake(args, "owner", "\"source\" or \"destination\"");
-    if (!vmig_local_args(args, error))
-        return NULL;
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
     gboolean ok = vmig_journal_set_token(local->journal, job, owner, error);
     if (ok && g_str_equal(owner, VMIG_OWNER_DESTINATION))
         note_given(local, job);
-    return vmig_local_done(ok);
+    return ok;
 }
 
-static const VmigLocalHandler handlers[] = {
-#define VMIG_METHOD(symbol, function, name, peer, time) [VMIG_METHOD_##symbol] = vmig_local_do_##function,
+static gboolean run(VmigLocal *local, VmigMethod method, gconstpointer args, gpointer reply, GError **error)
+{
+    switch (method) {
+#define VMIG_METHOD(symbol, function, name, args_, reply_, peer, time)                                                 \
+    case VMIG_METHOD_##symbol:                                                                                         \
+        return vmig_local_do_##function(local, args, reply, error);
 #include "port/methods.def"
 #undef VMIG_METHOD
-};
+    case VMIG_METHOD_LAST:
+        break;
+    }
+    g_return_val_if_reached(FALSE);
+}
 
 static gboolean is_cancelled(VmigLocal *local)
 {
@@ -250,18 +215,14 @@ static gboolean is_cancelled(VmigLocal *local)
     return local->cancelled;
 }
 
-static JsonObject *local_call(VmigNode *self, VmigMethod method, JsonObject *args, GError **error)
+static gboolean local_call(VmigNode *self, VmigMethod method, gconstpointer args, gpointer reply, GError **error)
 {
     VmigLocal *local = (VmigLocal *)self;
-    VmigReader reader = vmig_reader(args);
 
-    if (is_cancelled(local)) {
-        vmig_fail(error, VMIG_ERROR_CANCELLED, NULL, "'%s' was cancelled", vmig_method_name(method));
-        return NULL;
-    }
-    if (local->serves_peer && !vmig_local_peer_may(local, method, args, error))
-        return NULL;
-    return handlers[method](local, &reader, error);
+    if (is_cancelled(local))
+        return vmig_fail(error, VMIG_ERROR_CANCELLED, NULL, "'%s' was cancelled", vmig_method_name(method));
+    return (!local->serves_peer || vmig_local_peer_may(local, method, args, error)) &&
+           run(local, method, args, reply, error);
 }
 
 static void local_free(VmigNode *self)
@@ -412,7 +373,8 @@ void vmig_node_local_cancel(VmigNode *node)
         return;
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->lock);
     local->cancelled = TRUE;
-    /* Frees, and so ends, the receivers. One that "received" is finishing is not in the table any more. */
+    /* Frees, and so ends, the receivers. One that vmig_local_do_received() is finishing is not in the table any more.
+     */
     g_hash_table_remove_all(local->receivers);
 }
 

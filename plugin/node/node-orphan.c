@@ -41,42 +41,35 @@ static GPtrArray *files_of(const VmigJob *job, gboolean is_source)
     return disks;
 }
 
-JsonObject *vmig_local_do_orphan(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_orphan(VmigLocal *local, const VmigGuestArgs *args, VmigOrphanFacts *reply, GError **error)
 {
-    static const char *const kinds[] = {"none", "suspended", "running", "unclear"};
-    const char *id = vmig_local_job(args);
-    const char *uuid = vmig_reader_text(args, "uuid");
     g_auto(VmigOrphan) orphan = {0};
     gboolean is_source = FALSE;
+    g_autoptr(VmigJob) job = load(local, args->job, args->uuid, &is_source, error);
 
-    g_autoptr(VmigJob) job = vmig_local_args(args, error) ? load(local, id, uuid, &is_source, error) : NULL;
     if (job == NULL)
-        return NULL;
+        return FALSE;
     g_autoptr(GPtrArray) disks = files_of(job, is_source);
-    if (!vmig_orphan_look(local->libvirt_run_dir, job->domain, uuid, disks, &orphan, error))
-        return NULL;
-    JsonObject *reply = json_object_new();
-    json_object_set_string_member(reply, "kind", kinds[orphan.kind]);
-    json_object_set_int_member(reply, "pid", orphan.pid);
-    if (orphan.why != NULL)
-        json_object_set_string_member(reply, "why", orphan.why);
-    return reply;
+    if (!vmig_orphan_look(local->libvirt_run_dir, job->domain, args->uuid, disks, &orphan, error))
+        return FALSE;
+    reply->kind = orphan.kind;
+    reply->pid = orphan.pid;
+    reply->why = g_steal_pointer(&orphan.why);
+    return TRUE;
 }
 
-JsonObject *vmig_local_do_orphan_end(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_orphan_end(VmigLocal *local, const VmigGuestArgs *args, VmigNothing *reply G_GNUC_UNUSED,
+                                  GError **error)
 {
-    const char *id = vmig_local_job(args);
-    const char *uuid = vmig_reader_text(args, "uuid");
     gboolean is_source = FALSE;
+    g_autoptr(VmigJob) job = load(local, args->job, args->uuid, &is_source, error);
 
-    g_autoptr(VmigJob) job = vmig_local_args(args, error) ? load(local, id, uuid, &is_source, error) : NULL;
     if (job == NULL)
-        return NULL;
-    if (!job->suspended || job->merge < VMIG_MERGE_PIVOTING || vmig_job_token_is_dest(job) == is_source) {
-        vmig_fail(error, VMIG_ERROR_GATE, NULL,
-                  "according to the journal, job %s has not suspended '%s' on this host for a pivot", id, job->domain);
-        return NULL;
-    }
+        return FALSE;
+    if (!job->suspended || job->merge < VMIG_MERGE_PIVOTING || vmig_job_token_is_dest(job) == is_source)
+        return vmig_fail(error, VMIG_ERROR_GATE, NULL,
+                         "according to the journal, job %s has not suspended '%s' on this host for a pivot", args->job,
+                         job->domain);
     g_autoptr(GPtrArray) disks = files_of(job, is_source);
-    return vmig_local_done(vmig_orphan_end(local->libvirt_run_dir, job->domain, uuid, disks, error));
+    return vmig_orphan_end(local->libvirt_run_dir, job->domain, args->uuid, disks, error);
 }

@@ -60,12 +60,11 @@ static gboolean check_role(VmigLocal *local, VmigMethod method, const char *job,
                                      vmig_method_name(method), own, job));
 }
 
-static gboolean check_work(VmigLocal *local, VmigMethod method, JsonObject *args, GError **error)
+static gboolean check_work(VmigLocal *local, VmigMethod method, gconstpointer args, GError **error)
 {
-    VmigReader reader = vmig_reader(args);
-    const char *job = vmig_local_job(&reader);
+    const char *job = vmig_message_job(vmig_method_args(method), args);
 
-    if (!vmig_local_args(&reader, error) || !check_locked(local, method, job, NULL, error))
+    if (!check_locked(local, method, job, NULL, error))
         return FALSE;
     VmigMethodPeer rule = vmig_method_peer(method);
     return rule == VMIG_PEER_WORKS ||
@@ -126,19 +125,13 @@ static gboolean check_left(VmigLocal *local, const VmigJob *told, GError **error
                                             "cannot end job %s as done: its guest still runs on this host", told->id);
 }
 
-static gboolean check_record(VmigLocal *local, VmigMethod method, JsonObject *args, GError **error)
+static gboolean check_record(VmigLocal *local, VmigMethod method, gconstpointer args, GError **error)
 {
-    VmigReader reader = vmig_reader(args);
+    const VmigJob *told = vmig_message_record(vmig_method_args(method), args);
     gboolean catches_up = method == VMIG_METHOD_CATCH_UP;
-    JsonObject *record = vmig_reader_object(&reader, "record");
-    const char *told_role = catches_up ? vmig_reader_text(&reader, "role") : NULL;
+    const char *told_role = catches_up ? ((const VmigCatchUpArgs *)args)->role : NULL;
     g_autoptr(VmigJob) own = NULL;
 
-    if (!vmig_local_args(&reader, error))
-        return FALSE;
-    g_autoptr(VmigJob) told = vmig_job_from_json(record, error);
-    if (told == NULL)
-        return FALSE;
     if (told->id == NULL || told->uuid == NULL || !vmig_job_id_is_valid(told->id))
         return vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "the request: the record does not belong to a job");
     if (!check_locked(local, method, told->id, told->uuid, error) || !maybe_record(local, told->id, &own, error))
@@ -151,23 +144,18 @@ static gboolean check_record(VmigLocal *local, VmigMethod method, JsonObject *ar
     return role != NULL && (!g_str_equal(role, VMIG_ROLE_SOURCE) || check_left(local, told, error));
 }
 
-static gboolean check_lock_request(VmigLocal *local, VmigReader *args, GError **error)
+static gboolean check_lock_request(VmigLocal *local, const VmigLockArgs *args, GError **error)
 {
-    const char *job = vmig_local_job(args);
-    const char *uuid = vmig_reader_text(args, "uuid");
-
-    return vmig_local_args(args, error) && check_lock(local, job, uuid, error);
+    return check_lock(local, args->job, args->uuid, error);
 }
 
-gboolean vmig_local_peer_may(VmigLocal *local, VmigMethod method, JsonObject *args, GError **error)
+gboolean vmig_local_peer_may(VmigLocal *local, VmigMethod method, gconstpointer args, GError **error)
 {
-    VmigReader reader = vmig_reader(args);
-
     switch (vmig_method_peer(method)) {
     case VMIG_PEER_LOOKS:
         return TRUE;
     case VMIG_PEER_LOCKS:
-        return check_lock_request(local, &reader, error);
+        return check_lock_request(local, args, error);
     case VMIG_PEER_RECORDS:
         return check_record(local, method, args, error);
     case VMIG_PEER_WORKS:

@@ -156,15 +156,6 @@ char **vmig_rehearsals_dead(const char *state_dir)
     return (char **)g_ptr_array_free(g_steal_pointer(&dead), FALSE);
 }
 
-static JsonArray *array_of(char **texts)
-{
-    JsonArray *array = json_array_new();
-
-    for (char **text = texts; *text != NULL; text++)
-        json_array_add_string_element(array, *text);
-    return array;
-}
-
 static char *new_id(void)
 {
     return g_strdup_printf("%08x%08x", g_random_int(), g_random_int());
@@ -177,7 +168,7 @@ static void remember(VmigLocal *local, const char *id, int record)
     g_hash_table_insert(local->rehearsals, g_strdup(id), GINT_TO_POINTER(record));
 }
 
-static char **image_paths(char **paths, char **formats, const char *id)
+static char **image_paths(const char *const *paths, const char *const *formats, const char *id)
 {
     g_autoptr(GPtrArray) made = g_ptr_array_new();
 
@@ -199,7 +190,7 @@ static gboolean check_paths(VmigLocal *local, char **paths, GError **error)
     return TRUE;
 }
 
-static gboolean make_images(VmigLocal *local, char **images, char **formats, GError **error)
+static gboolean make_images(VmigLocal *local, char **images, const char *const *formats, GError **error)
 {
     for (guint i = 0; images[i] != NULL; i++)
         if (!make_image(local, images[i], formats[i], error))
@@ -219,73 +210,65 @@ static gboolean end_rehearsal(VmigLocal *local, int records, int record, const c
     return TRUE;
 }
 
-JsonObject *vmig_local_do_rehearsal_begin(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_rehearsal_begin(VmigLocal *local, const VmigRehearsalArgs *args, VmigRehearsal *reply,
+                                       GError **error)
 {
-    const char *domain = vmig_reader_text(args, "domain");
-    g_auto(GStrv) paths = vmig_reader_texts(args, "paths");
-    g_auto(GStrv) formats = vmig_reader_texts(args, "formats");
+    guint length = g_strv_length((char **)args->paths);
 
-    if (g_strv_length(paths) != g_strv_length(formats) || g_strv_length(paths) > MAX_IMAGES)
-        vmig_reader_mistake(args, "formats", "as many as there are paths");
-    if (domain != NULL && strpbrk(domain, "\n/") != NULL)
-        vmig_reader_mistake(args, "domain", "the name of a domain");
-    if (!vmig_local_args(args, error))
-        return NULL;
+    if (g_strv_length((char **)args->formats) != length || length > MAX_IMAGES)
+        return vmig_message_refuse(error, NULL, "formats", "as many as there are paths");
+    if (strpbrk(args->domain, "\n/") != NULL)
+        return vmig_message_refuse(error, NULL, "domain", "the name of a domain");
     g_autofree char *id = new_id();
-    g_auto(GStrv) images = image_paths(paths, formats, id);
-    g_autofree char *name = vmig_rehearsal_name(domain, id);
+    g_auto(GStrv) images = image_paths(args->paths, args->formats, id);
+    g_autofree char *name = vmig_rehearsal_name(args->domain, id);
     g_auto(VmigFd) records = check_paths(local, images, error) ? open_records(local, error) : -1;
     if (records < 0)
-        return NULL;
+        return FALSE;
     g_auto(GStrv) dead = vmig_rehearsals_dead(local->state_dir);
     int record = make_record(records, id, name, images, error);
     if (record < 0)
-        return NULL;
+        return FALSE;
     remember(local, id, record);
-    if (!make_images(local, images, formats, error)) {
+    if (!make_images(local, images, args->formats, error)) {
         end_rehearsal(local, records, record, id, NULL);
-        return NULL;
+        return FALSE;
     }
-    JsonObject *reply = json_object_new();
-    json_object_set_string_member(reply, "id", id);
-    json_object_set_array_member(reply, "images", array_of(images));
-    json_object_set_array_member(reply, "dead", array_of(dead));
-    return reply;
+    reply->id = g_steal_pointer(&id);
+    reply->images = g_steal_pointer(&images);
+    reply->dead = g_steal_pointer(&dead);
+    return TRUE;
 }
 
-static gboolean read_id(VmigLocal *local, VmigReader *args, const char **id, int *records, GError **error)
+/* Opens the records, among which the rehearsal's is *record; -1 there if it has none. */
+static gboolean find_record(VmigLocal *local, const char *id, int *records, int *record, GError **error)
 {
-    *id = vmig_reader_text(args, "id");
-    if (*id != NULL && !vmig_rehearsal_id_is_valid(*id))
-        vmig_reader_mistake(args, "id", "the id of a rehearsal");
-    if (!vmig_local_args(args, error))
-        return FALSE;
+    if (!vmig_rehearsal_id_is_valid(id))
+        return vmig_message_refuse(error, NULL, "id", "the id of a rehearsal");
     *records = open_records(local, error);
-    return *records >= 0;
+    return *records >= 0 && take_record(local, *records, id, record, error);
 }
 
 /* QEMU has them open, and no other process needs their names. */
-JsonObject *vmig_local_do_rehearsal_unlink(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_rehearsal_unlink(VmigLocal *local, const VmigRehearsalIdArgs *args,
+                                        VmigNothing *reply G_GNUC_UNUSED, GError **error)
 {
     g_auto(VmigFd) records = -1;
     g_auto(VmigFd) record = -1;
-    const char *id;
 
-    if (!read_id(local, args, &id, &records, error) || !take_record(local, records, id, &record, error))
-        return NULL;
-    return vmig_local_done(record < 0 || remove_images(local, record, id, error));
+    return find_record(local, args->id, &records, &record, error) &&
+           (record < 0 || remove_images(local, record, args->id, error));
 }
 
 /* Call after the twin is gone. Succeeds again if repeated. */
-JsonObject *vmig_local_do_rehearsal_end(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_rehearsal_end(VmigLocal *local, const VmigRehearsalIdArgs *args,
+                                     VmigNothing *reply G_GNUC_UNUSED, GError **error)
 {
     g_auto(VmigFd) records = -1;
     g_auto(VmigFd) record = -1;
-    const char *id;
 
-    if (!read_id(local, args, &id, &records, error) || !take_record(local, records, id, &record, error))
-        return NULL;
-    return vmig_local_done(record < 0 || end_rehearsal(local, records, record, id, error));
+    return find_record(local, args->id, &records, &record, error) &&
+           (record < 0 || end_rehearsal(local, records, record, args->id, error));
 }
 
 /* libvirt keeps NAME.pid while a domain's QEMU runs. */

@@ -79,22 +79,14 @@ int vmig_local_claim(VmigLocal *local, const VmigFile *file, const char *path, c
     return -1;
 }
 
-JsonObject *vmig_local_do_users(VmigLocal *local, VmigReader *args, GError **error)
+gboolean vmig_local_do_users(VmigLocal *local, const VmigUsersArgs *args, VmigUsersReply *reply, GError **error)
 {
-    g_auto(GStrv) paths = vmig_reader_texts(args, "paths");
-    const char *domain = vmig_reader_maybe_text(args, "domain");
-
-    if (!vmig_local_args(args, error))
-        return NULL;
-    for (guint i = 0; paths[i] != NULL; i++)
-        if (!vmig_local_check_path(local, paths[i], error))
-            return NULL;
-    const char *const *list = (const char *const *)paths;
-    g_autoptr(GPtrArray) users = users_of(local, list, list, domain, FALSE);
-    JsonObject *reply = json_object_new();
-    JsonArray *array = json_array_new();
+    for (guint i = 0; args->paths[i] != NULL; i++)
+        if (!vmig_local_check_path(local, args->paths[i], error))
+            return FALSE;
+    g_autoptr(GPtrArray) users = users_of(local, args->paths, args->paths, args->domain, FALSE);
+    reply->users = g_new0(char *, users->len + 1);
     for (guint i = 0; i < users->len; i++)
-        json_array_add_string_element(array, users->pdata[i] != NULL ? users->pdata[i] : "");
-    json_object_set_array_member(reply, "users", array);
-    return reply;
+        reply->users[i] = g_strdup(users->pdata[i] != NULL ? users->pdata[i] : "");
+    return TRUE;
 }

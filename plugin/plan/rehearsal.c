@@ -31,7 +31,7 @@ static void rehearsal_clear(Rehearsal *r)
     g_free(r->dest_xml);
     g_free(r->persistent_xml);
     g_clear_pointer(&r->images, g_ptr_array_unref);
-    g_clear_pointer(&r->stage, vmig_rehearsal_free);
+    g_clear_pointer(&r->stage, vmig_rehearsal_reply_free);
     g_clear_pointer(&r->problems, g_ptr_array_unref);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Rehearsal, rehearsal_clear)

@@ -167,11 +167,13 @@ static void ask_images(VmigSurvey *s, VmigEnv *env, VmigPlanDisk *disk)
 {
     VmigNode *source = env->source.node;
     const VmigDomainDisk *d = disk->disk;
+    const char *format = d->driver_type != NULL ? d->driver_type : "raw";
 
-    if (g_strcmp0(d->type, "file") != 0 || d->source == NULL)
+    /* The rules refuse a disk of another kind, and a node knows no other format. */
+    if (g_strcmp0(d->type, "file") != 0 || d->source == NULL ||
+        (!g_str_equal(format, "qcow2") && !g_str_equal(format, "raw")))
         return;
-    disk->chain =
-        vmig_node_survey(source, d->source, d->driver_type != NULL ? d->driver_type : "raw", &disk->chain_error);
+    disk->chain = vmig_node_survey(source, d->source, format, &disk->chain_error);
     if (disk->chain == NULL)
         return;
     for (guint i = 0; i < disk->chain->len; i++) {

@@ -53,7 +53,7 @@ typedef struct {
     VmigHashKey key;            /* the receiver's */
     /* Results (transfer full): */
     char *hash;      /* of the data read */
-    char *rewritten; /* the blocks written, for "received"; NULL if fresh */
+    char *rewritten; /* the blocks written, for vmig_node_received(); NULL if fresh */
 } VmigCopyTask;
 
 /* Called from any thread. */

@@ -3,73 +3,19 @@
 #include "port/identity.h"
 
 #include "core/amount.h"
-#include "os/json-read.h"
-
-static const char *const kinds[] = {"absent", "file", "block", "other"};
-
-void vmig_identity_free(VmigIdentity *identity)
-{
-    if (identity == NULL)
-        return;
-    g_free(identity->name);
-    g_free(identity->denied);
-    g_free(identity->read_only);
-    g_strfreev(identity->samples);
-    g_free(identity);
-}
-
-static JsonObject *ask(VmigNode *node, VmigMethod method, const char *path, GError **error)
-{
-    JsonObject *args = json_object_new();
-
-    json_object_set_string_member(args, "path", path);
-    return vmig_node_ask(node, method, args, error);
-}
-
-static VmigIdentityKind read_kind(VmigReader *reader)
-{
-    const char *text = vmig_reader_text(reader, "kind");
-
-    for (guint i = 0; text != NULL && i < G_N_ELEMENTS(kinds); i++)
-        if (g_str_equal(text, kinds[i]))
-            return (VmigIdentityKind)i;
-    vmig_reader_mistake(reader, "kind", "a kind of file");
-    return VMIG_IDENTITY_OTHER;
-}
 
 VmigIdentity *vmig_identity_ask(VmigNode *node, const char *path, GError **error)
 {
-    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_IDENTITY, path, error);
-
-    if (reply == NULL)
-        return NULL;
     g_autoptr(VmigIdentity) identity = g_new0(VmigIdentity, 1);
-    VmigReader reader = vmig_reader(reply);
-    identity->kind = read_kind(&reader);
-    identity->size = vmig_reader_size(&reader, "size");
-    identity->shared = vmig_reader_flag(&reader, "shared");
-    identity->filesystem = vmig_reader_bits(&reader, "filesystem");
-    identity->ino = vmig_reader_bits(&reader, "ino");
-    identity->name = g_strdup(vmig_reader_maybe_text(&reader, "name"));
-    identity->denied = g_strdup(vmig_reader_maybe_text(&reader, "denied"));
-    identity->read_only = g_strdup(vmig_reader_maybe_text(&reader, "read_only"));
-    identity->samples = vmig_reader_texts(&reader, "samples");
-    if (!vmig_node_understood(&reader, node, VMIG_METHOD_IDENTITY, error))
-        return NULL;
-    return g_steal_pointer(&identity);
+
+    return vmig_call_identity(node, &(VmigPathArgs){.path = path}, identity, error) ? g_steal_pointer(&identity) : NULL;
 }
 
 char *vmig_identity_digest(VmigNode *node, const char *path, GError **error)
 {
-    g_autoptr(JsonObject) reply = ask(node, VMIG_METHOD_DIGEST, path, error);
+    g_auto(VmigDigestReply) reply = {0};
 
-    if (reply == NULL)
-        return NULL;
-    VmigReader reader = vmig_reader(reply);
-    const char *digest = vmig_reader_text(&reader, "digest");
-    if (!vmig_node_understood(&reader, node, VMIG_METHOD_DIGEST, error))
-        return NULL;
-    return g_strdup(digest);
+    return vmig_call_digest(node, &(VmigPathArgs){.path = path}, &reply, error) ? g_steal_pointer(&reply.digest) : NULL;
 }
 
 static char *compare_devices(const VmigIdentity *here, const VmigIdentity *there)

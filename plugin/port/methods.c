@@ -5,11 +5,16 @@
 
 static const struct {
     const char *name;
+    const VmigMessage *args, *reply;
     VmigMethodPeer peer;
     VmigMethodTime time;
 } methods[] = {
-#define VMIG_METHOD(symbol, function, name_, peer_, time_)                                                             \
-    [VMIG_METHOD_##symbol] = {.name = name_, .peer = VMIG_PEER_##peer_, .time = VMIG_TIME_##time_},
+#define VMIG_METHOD(symbol, function, name_, args_, reply_, peer_, time_)                                              \
+    [VMIG_METHOD_##symbol] = {.name = name_,                                                                           \
+                              .args = &vmig_##args_##_message,                                                         \
+                              .reply = &vmig_##reply_##_message,                                                       \
+                              .peer = VMIG_PEER_##peer_,                                                               \
+                              .time = VMIG_TIME_##time_},
 #include "port/methods.def"
 #undef VMIG_METHOD
 };
@@ -36,4 +41,14 @@ VmigMethodPeer vmig_method_peer(VmigMethod method)
 VmigMethodTime vmig_method_time(VmigMethod method)
 {
     return methods[method].time;
+}
+
+const VmigMessage *vmig_method_args(VmigMethod method)
+{
+    return methods[method].args;
+}
+
+const VmigMessage *vmig_method_reply(VmigMethod method)
+{
+    return methods[method].reply;
 }

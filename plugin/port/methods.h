@@ -4,8 +4,10 @@
 
 #include <glib.h>
 
+#include "port/messages.h"
+
 typedef enum {
-#define VMIG_METHOD(symbol, function, name, peer, time) VMIG_METHOD_##symbol,
+#define VMIG_METHOD(symbol, function, name, args, reply, peer, time) VMIG_METHOD_##symbol,
 #include "port/methods.def"
 #undef VMIG_METHOD
     VMIG_METHOD_LAST,
@@ -33,3 +35,5 @@ const char *vmig_method_name(VmigMethod method);
 VmigMethod vmig_method_from_name(const char *name);
 VmigMethodPeer vmig_method_peer(VmigMethod method);
 VmigMethodTime vmig_method_time(VmigMethod method);
+const VmigMessage *vmig_method_args(VmigMethod method);
+const VmigMessage *vmig_method_reply(VmigMethod method);

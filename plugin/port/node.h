@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* One host's files, images, journal and guard, as the flow uses them.
  *
- * methods.def lists every method. vmig_node_NAME() below is the typed form of each: it converts the arguments to JSON,
- * passes them to call(), and parses the reply strictly. call() is implemented by
- *   node/node-local.c     this host,
- *   node/agent-client.c   the other host: sends the same JSON to `vmig-snap agent` there, for its node-local.c,
- *   tests/sim             a simulated host,
- * so that a step does not know on which host it runs.
+ * methods.def lists every method with the structures of its arguments and its reply. vmig_call_NAME() is generated for
+ * each. The functions vmig_node_NAME() below are for its callers: they fill the arguments from a job, and take the
+ * reply apart. call() is implemented by node/node-local.c     this host, node/agent-client.c   the other host: sends
+ * the messages to `vmig-snap agent` there, for its node-local.c, tests/sim             a simulated host, so that a step
+ * does not know on which host it runs.
  *
  * Every path is absolute and inside the host's image roots. Every file is created and removed through the journal and
  * the gate (store/gate.h) of its own host. Each method can be repeated.
@@ -14,22 +13,21 @@
 #pragma once
 
 #include <glib.h>
-#include <json-glib/json-glib.h>
 
 #include "core/errors.h"
 #include "core/job.h"
 #include "os/block-hash.h"
-#include "os/json-read.h"
 #include "port/methods.h"
 
 /* Sent in the hello; must be equal on both hosts. */
-#define VMIG_PROTOCOL 5
+#define VMIG_PROTOCOL 6
 
 typedef struct VmigNode VmigNode;
 
 typedef struct {
-    /* (transfer full), NULL with the error set */
-    JsonObject *(*call)(VmigNode *self, VmigMethod method, JsonObject *args, GError **error);
+    /* args and reply are the method's structures; the reply is empty before. The caller clears what a failed call has
+     * left in the reply. */
+    gboolean (*call)(VmigNode *self, VmigMethod method, gconstpointer args, gpointer reply, GError **error);
     void (*hurry)(VmigNode *self, gboolean on); /* NULL: replies are never slow */
     void (*free)(VmigNode *self);
 } VmigNodeOps;
@@ -45,75 +43,20 @@ void vmig_node_hurry(VmigNode *node, gboolean on);
 void vmig_node_free(VmigNode *node);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigNode, vmig_node_free)
 
-typedef struct {
-    guint64 protocol;
-    char *version; /* vmig-snap's version there */
-    char *hostname;
-    char *machine_id;
-    char *qemu_img_version;
-    char **roots; /* the image roots */
-    guint64 cpus;
-    char *migrate_host;     /* from libvirt's qemu.conf, or NULL */
-    gboolean images_denied; /* QEMU is not root there, and libvirt does not give it the images */
-    gboolean aes;           /* the CPU has AES instructions */
-} VmigNodeFacts;
-void vmig_node_facts_free(VmigNodeFacts *facts);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigNodeFacts, vmig_node_facts_free)
+/* Checks the arguments and the reply with their tables (vmig_message_check()), whatever implements the node. A failure
+ * names the host and leaves the reply empty. Use vmig_call_NAME(). */
+gboolean vmig_node_call(VmigNode *node, VmigMethod method, gconstpointer args, gpointer reply, GError **error);
+/* What the caller of a method finds wrong with the reply: PROTOCOL, naming the host. Returns FALSE. */
+gboolean vmig_node_refuse(VmigNode *node, VmigMethod method, const char *member, const char *expected, GError **error);
 
-typedef struct {
-    gboolean exists;
-    gboolean is_regular;
-    gboolean folder_ok; /* its folder exists and is writable */
-    gboolean in_roots;
-    gboolean shared;    /* on a network or cluster file system */
-    guint64 free_bytes; /* of the folder's file system, for an unprivileged user */
-    guint64 filesystem; /* st_dev of the folder: equal numbers share the free space */
-    guint64 size, dev, ino;
-    char *owner_job;   /* the job, finished or not, that owns the file in the journal there; or NULL */
-    char *owner_state; /* of that job, or NULL */
-    /* An image that a finished job left there when it moved this domain away: a base copy for the way back, unless
-     * kept_why_not is set. kept_job is NULL if there is none. */
-    char *kept_job, *kept_domain, *kept_why_not;
-    guint64 kept_bytes; /* bytes on disk */
-} VmigPathFacts;
-void vmig_path_facts_free(VmigPathFacts *facts);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigPathFacts, vmig_path_facts_free)
-
-typedef struct {
-    char *id;
-    char *name;            /* escaped if it is not UTF-8 */
-    guint64 vm_state_size; /* 0: no memory */
-    gint64 date;           /* seconds since the epoch */
-} VmigImageSnapshot;
-
-/* One file of a chain. */
-typedef struct {
-    char *path;  /* plain, without symbolic links below the image root */
-    char *named; /* the path in the definition or in the header above */
-    char *format;
-    char *backing; /* as stored */
-    char *backing_format;
-    char *backing_path; /* resolved */
-    guint64 size, allocated, virtual_size, dev, ino, mtime_ns;
-    guint64 version; /* 2 or 3; 0 for raw */
-    guint64 bitmaps;
-    gboolean encrypted, data_file, dirty;
-    GPtrArray *snapshots; /* VmigImageSnapshot */
-} VmigImageFacts;
-void vmig_image_facts_free(VmigImageFacts *facts);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigImageFacts, vmig_image_facts_free)
-
-/* The use of an image, from QEMU's lock bytes (block/file-posix.c: 100 + bit for a permission in use, 200 + bit for one
- * not shared; bit 1 is write, bit 3 resize). */
-typedef struct {
-    gboolean writer; /* a process has it open for writing (byte 101) */
-    gboolean frozen; /* a process blocks writers (byte 201) */
-} VmigImageLocks;
-
-/* For the typed interfaces of methods that are not in node.c. ask() takes args; a failure names the host. understood()
- * finishes the parsing of a reply. */
-JsonObject *vmig_node_ask(VmigNode *node, VmigMethod method, JsonObject *args, GError **error);
-gboolean vmig_node_understood(const VmigReader *reader, const VmigNode *node, VmigMethod method, GError **error);
+#define VMIG_METHOD(symbol, function, name, args_, reply_, peer, time)                                                 \
+    static inline gboolean vmig_call_##function(VmigNode *node, const struct vmig_##args_ *args,                       \
+                                                struct vmig_##reply_ *reply, GError **error)                           \
+    {                                                                                                                  \
+        return vmig_node_call(node, VMIG_METHOD_##symbol, args, reply, error);                                         \
+    }
+#include "port/methods.def"
+#undef VMIG_METHOD
 
 VmigNodeFacts *vmig_node_hello(VmigNode *node, GError **error);
 /* vmig_libvirt_socket_state() on that host. (transfer full) */
@@ -178,8 +121,8 @@ gboolean vmig_node_commit_offline(VmigNode *node, const VmigJob *job, const char
 /* The paths of the job's own files that still exist there. (transfer full) */
 char **vmig_node_leftovers(VmigNode *node, const VmigJob *job, GError **error);
 
-/* Starts a receiver on the unix socket for file->part. Valid data in an existing part is kept. key: for the hashes of
- * "known" and "received". *fresh: the part is empty, so "known" is not needed. */
+/* Starts a receiver on the unix socket for file->part. Valid data in an existing part is kept. key: for the hashes that
+ * vmig_node_known() and vmig_node_received() return. *fresh: the part is empty, so vmig_node_known() is not needed. */
 gboolean vmig_node_receive(VmigNode *node, const VmigJob *job, const VmigFile *file, const char *socket,
                            const VmigHashKey *key, gboolean *fresh, GError **error);
 /* A receiver on a port. */
@@ -188,7 +131,7 @@ typedef struct {
     guint number;         /* returned */
     char export[33];      /* returned: the name of the export, 32 hex digits */
 } VmigPort;
-/* The same on a port, for "tls" or "tcp". UNSUPPORTED if no port is free. */
+/* The same on a port. UNSUPPORTED if no port is free. */
 gboolean vmig_node_receive_on_port(VmigNode *node, const VmigJob *job, const VmigFile *file, const char *transport,
                                    const VmigHashKey *key, VmigPort *port, gboolean *fresh, GError **error);
 /* What the part has from block first on, as a page of copy/known-blocks.h. Call this before writing to that block. */
@@ -201,8 +144,8 @@ gboolean vmig_node_received(VmigNode *node, const VmigJob *job, const VmigFile *
 /* Writes the backing name into the header if file->rebase is set, syncs, and renames the part to its final name. */
 gboolean vmig_node_place(VmigNode *node, const VmigJob *job, const VmigFile *file, GError **error);
 
-/* Turns the base copy into a part again, because a migration may have written to it; "receive" continues with its
- * content. Succeeds if repeated. STATE if that host has the token, or while a process holds the file. */
+/* Turns the base copy into a part again, because a migration may have written to it; vmig_node_receive() continues
+ * with its content. Succeeds if repeated. STATE if that host has the token, or while a process holds the file. */
 gboolean vmig_node_unplace(VmigNode *node, const VmigJob *job, const VmigFile *file, GError **error);
 
 /* Freezes each path: the guard, a separate process that outlives this one, locks it so that no process can write or
@@ -218,15 +161,7 @@ gboolean vmig_node_fence_take(VmigNode *node, const VmigJob *job, gint64 wait_us
 /* Ensures that the source's QEMU, which the guest has left, never runs again. GATE unless the journal there says that
  * the destination has the token. *note: a message to report, or NULL. */
 gboolean vmig_node_end_source_qemu(VmigNode *node, const VmigJob *job, char **note, GError **error);
-/* A QEMU of the job's guest, on the job's disks, of which libvirt has lost track. kind: "none", "suspended", "running",
- * "unclear" (with the reason in why). (transfer full) */
-typedef struct {
-    char *kind;
-    gint64 pid;
-    char *why; /* or NULL */
-} VmigOrphanFacts;
-void vmig_orphan_facts_free(VmigOrphanFacts *facts);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigOrphanFacts, vmig_orphan_facts_free)
+/* Looks for a QEMU of the job's guest of which libvirt has lost track. (transfer full) */
 VmigOrphanFacts *vmig_node_orphan(VmigNode *node, const VmigJob *job, GError **error);
 /* Kills a suspended one and waits for its exit. GATE unless that host's journal says that the job suspended the guest
  * there for a pivot. */
@@ -239,15 +174,6 @@ gboolean vmig_node_sync_config(VmigNode *node, GError **error);
 /* Creates and removes /run/vmig-snap/JOB, the folder for the sockets. */
 gboolean vmig_node_rundir(VmigNode *node, const VmigJob *job, GError **error);
 gboolean vmig_node_rundir_remove(VmigNode *node, const VmigJob *job, GError **error);
-
-/* The result of vmig_node_rehearsal_begin(). */
-typedef struct {
-    char *id;
-    char **images; /* in the order of the paths */
-    char **dead;   /* IDs of rehearsals whose process died */
-} VmigRehearsal;
-void vmig_rehearsal_free(VmigRehearsal *rehearsal);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigRehearsal, vmig_rehearsal_free)
 
 /* Creates an empty image of this format beside each path (NULL-terminated lists of equal length). The process that
  * serves the node holds the rehearsal, which ends with it. */

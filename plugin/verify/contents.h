@@ -6,11 +6,11 @@
 #include "image/snapshot-page.h"
 #include "port/node.h"
 
-/* "contents": the snapshot table of a qcow2 image. VmigContent without hashes, in the order of the table. *stamp is for
+/* The snapshot table of a qcow2 image. VmigContent without hashes, in the order of the table. *stamp is for
  * vmig_node_content_page(). (transfer full) */
 GPtrArray *vmig_node_contents(VmigNode *node, const char *path, char **stamp, GError **error);
 
-/* "content-page": reads the next blocks of one snapshot's disk or memory into hash, starting at *next. Takes a few
+/* Reads the next blocks of one snapshot's disk or memory into hash, starting at *next. Takes a few
  * seconds at most. id and like are ids from vmig_node_contents(). like may be NULL, otherwise like_hash must be
  * complete. Advances *next. INTERFERENCE if the image's snapshots no longer match the stamp. */
 typedef struct {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the agent reads: any bytes on its standard input, in front of a storage that answers everything. Whatever comes,
- * each line of its output is one JSON object. */
+/* What the agent reads: any bytes on its standard input, in front of a storage that answers every method. Whatever
+ * comes, each line of its output is one JSON object. */
 #include <fcntl.h>
 #include <sys/mman.h>
 
@@ -8,19 +8,18 @@
 #include "os/json-read.h"
 #include "tests/fuzz/fuzz.h"
 
-static JsonObject *call(VmigNode *self G_GNUC_UNUSED, VmigMethod id, JsonObject *args, GError **error)
+/* Whatever the agent decoded is complete. A reply that is not becomes an error. */
+static gboolean call(VmigNode *self G_GNUC_UNUSED, VmigMethod method, gconstpointer args, gpointer reply,
+                     GError **error)
 {
-    const char *method = vmig_method_name(id);
-    JsonObject *reply = json_object_new();
+    const char *name = vmig_method_name(method);
 
-    if (id == VMIG_METHOD_FREEZE) {
-        json_object_unref(reply);
-        vmig_fail(error, VMIG_ERROR_IO, method, "%s", method);
-        return NULL;
-    }
-    json_object_set_int_member(reply, "members", json_object_get_size(args));
-    json_object_set_string_member(reply, "method", method);
-    return reply;
+    g_assert(vmig_message_check(vmig_method_args(method), args, NULL, NULL));
+    if (method == VMIG_METHOD_FREEZE)
+        return vmig_fail(error, VMIG_ERROR_IO, name, "%s", name);
+    if (method == VMIG_METHOD_REAL_PATH)
+        ((VmigRealPathReply *)reply)->path = g_strdup(((const VmigPathArgs *)args)->path);
+    return TRUE;
 }
 
 static const VmigNodeOps ops = {.call = call};

@@ -9,6 +9,7 @@
 
 #include "os/json-read.h"
 #include "node/node-local.h"
+#include "port/codec.h"
 #include "tests/fuzz/fuzz.h"
 
 #define MOST_CALLS 12
@@ -93,10 +94,15 @@ static void call(VmigNode *node, const char *line)
     VmigMethod id = vmig_reader_end(&reader, NULL, "the request") ? vmig_method_from_name(method) : VMIG_METHOD_LAST;
     if (id == VMIG_METHOD_LAST)
         return;
-    g_autoptr(JsonObject) reply = node->ops->call(node, id, args, &error);
-    g_assert((reply == NULL) == (error != NULL));
-    g_autofree char *written = reply != NULL ? vmig_json_line(reply) : NULL;
-    g_assert(written == NULL || strchr(written, '\n') == NULL);
+    const VmigMessage *asked = vmig_method_args(id), *answered = vmig_method_reply(id);
+    gpointer typed = vmig_message_new(asked), reply = vmig_message_new(answered);
+    gboolean ok = vmig_codec_decode(asked, args, typed, NULL, &error) && vmig_node_call(node, id, typed, reply, &error);
+    g_assert(ok == (error == NULL));
+    g_autoptr(JsonObject) object = ok ? vmig_codec_encode(answered, reply) : NULL;
+    g_autofree char *written = ok ? vmig_json_line(object) : NULL;
+    g_assert(!ok || strchr(written, '\n') == NULL);
+    vmig_message_free(asked, typed);
+    vmig_message_free(answered, reply);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -19,32 +19,26 @@ static char *stamp_of(const SimFile *file)
     return g_string_free(text, FALSE);
 }
 
-JsonObject *sim_do_contents(SimHost *host, VmigReader *args, GError **error)
+gboolean sim_do_contents(SimHost *host, const VmigPathArgs *args, VmigContentsReply *reply, GError **error)
 {
-    const SimFile *file = sim_node_file(host, args, NULL, error);
+    const SimFile *file = sim_node_file(host, args->path, error);
 
     if (file == NULL)
-        return NULL;
-    g_autofree char *stamp = stamp_of(file);
-    JsonObject *reply = json_object_new();
-    JsonArray *snapshots = json_array_new();
+        return FALSE;
+    reply->stamp = stamp_of(file);
+    reply->snapshots = vmig_message_array(&vmig_snapshot_facts_message);
     for (guint i = 0; i < file->internals->len; i++) {
         const SimInternal *internal = file->internals->pdata[i];
-        JsonObject *object = json_object_new();
-        g_autofree char *id = g_strdup_printf("%u", i + 1);
-        json_object_set_string_member(object, "id", id);
-        json_object_set_string_member(object, "name", internal->name);
-        json_object_set_int_member(object, "date_sec", internal->date);
-        json_object_set_int_member(object, "date_nsec", 0);
-        json_object_set_int_member(object, "vm_clock", 0);
-        json_object_set_int_member(object, "vm_state_size", internal->memory ? MEMORY : 0);
-        json_object_set_int_member(object, "disk_size", (gint64)SIM_VIRTUAL_SIZE);
-        json_object_set_int_member(object, "icount", -1);
-        json_array_add_object_element(snapshots, object);
+        VmigSnapshotFacts *facts = g_new0(VmigSnapshotFacts, 1);
+        facts->id = g_strdup_printf("%u", i + 1);
+        facts->name = g_strdup(internal->name);
+        facts->date_sec = (guint64)internal->date;
+        facts->vm_state_size = internal->memory ? MEMORY : 0;
+        facts->disk_size = SIM_VIRTUAL_SIZE;
+        facts->icount = G_MAXUINT64;
+        g_ptr_array_add(reply->snapshots, facts);
     }
-    json_object_set_string_member(reply, "stamp", stamp);
-    json_object_set_array_member(reply, "snapshots", snapshots);
-    return reply;
+    return TRUE;
 }
 
 /* Any function that distinguishes contents suffices: two sums with different factors. */
@@ -60,31 +54,24 @@ static void digest(gconstpointer data, gsize length, guint8 ret[VMIG_HASH_BYTES]
     memcpy(ret, sums, VMIG_HASH_BYTES);
 }
 
-JsonObject *sim_do_content_page(SimHost *host, VmigReader *args, GError **error)
+gboolean sim_do_content_page(SimHost *host, const VmigContentPageArgs *args, VmigContentPageReply *reply,
+                             GError **error)
 {
-    const char *id = vmig_reader_text(args, "id");
-    const char *kind = vmig_reader_text(args, "kind");
-    const char *stamp = vmig_reader_text(args, "stamp");
-    guint64 first = vmig_reader_size(args, "first");
-    const SimFile *file = sim_node_file(host, args, NULL, error);
+    const SimFile *file = sim_node_file(host, args->path, error);
     guint8 page[1 + VMIG_HASH_BYTES] = {'D'};
 
     if (file == NULL)
-        return NULL;
+        return FALSE;
     g_autofree char *now = stamp_of(file);
-    guint64 index = g_ascii_strtoull(id, NULL, 10);
-    if (strcmp(now, stamp) != 0 || index == 0 || index > file->internals->len || first != 0) {
-        vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL, "the snapshots changed while they were read");
-        return NULL;
-    }
+    guint64 index = g_ascii_strtoull(args->id, NULL, 10);
+    if (strcmp(now, args->stamp) != 0 || index == 0 || index > file->internals->len || args->first != 0)
+        return vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL, "the snapshots changed while they were read");
     const SimInternal *internal = file->internals->pdata[index - 1];
-    if (strcmp(kind, "disk") == 0)
+    if (args->kind == VMIG_CONTENT_DISK)
         digest(internal->blocks, sizeof internal->blocks, page + 1);
     else
         digest(internal->name, strlen(internal->name), page + 1);
-    g_autofree char *text = g_base64_encode(page, sizeof page);
-    JsonObject *reply = json_object_new();
-    json_object_set_string_member(reply, "page", text);
-    json_object_set_int_member(reply, "next", 1);
-    return reply;
+    reply->page = g_bytes_new(page, sizeof page);
+    reply->next = 1;
+    return TRUE;
 }

@@ -13,19 +13,14 @@ typedef struct {
     const char *job, *part, *dest, *rebase, *hash, *kept;
 } BaseCopy;
 
-static gboolean read_copy(VmigReader *args, BaseCopy *copy, GError **error)
+static BaseCopy copy_of(const char *job, const VmigCopyFile *file)
 {
-    copy->job = vmig_reader_text(args, "job");
-    JsonObject *object = vmig_reader_object(args, "file");
-    if (!vmig_reader_end(args, error, "the request"))
-        return FALSE;
-    VmigReader reader = vmig_reader(object);
-    copy->part = vmig_reader_text(&reader, "part");
-    copy->dest = vmig_reader_text(&reader, "dest");
-    copy->rebase = vmig_reader_maybe_text(&reader, "rebase");
-    copy->hash = vmig_reader_maybe_text(&reader, "hash");
-    copy->kept = vmig_reader_maybe_text(&reader, "kept");
-    return vmig_reader_end(&reader, error, "the request");
+    return (BaseCopy){.job = job,
+                      .part = file->part,
+                      .dest = file->dest,
+                      .rebase = file->rebase,
+                      .hash = file->hash,
+                      .kept = file->kept};
 }
 
 /* Like do_unplace() of node-copy.c. */
@@ -87,7 +82,7 @@ static gboolean receive(SimHost *host, const BaseCopy *copy, gboolean *fresh, GE
     return TRUE;
 }
 
-static JsonObject *received(SimHost *host, const BaseCopy *copy, GError **error)
+static gboolean received(SimHost *host, const BaseCopy *copy, char **ret, GError **error)
 {
     const char *hash = g_hash_table_lookup(host->hashes, copy->part);
 
@@ -101,13 +96,10 @@ static JsonObject *received(SimHost *host, const BaseCopy *copy, GError **error)
                                             : g_strdup("nothing"));
         hash = g_hash_table_lookup(host->hashes, copy->part);
     }
-    if (hash == NULL) {
-        vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "'%s' is no longer received", copy->part);
-        return NULL;
-    }
-    JsonObject *reply = json_object_new();
-    json_object_set_string_member(reply, "hash", hash);
-    return reply;
+    if (hash == NULL)
+        return vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "'%s' is no longer received", copy->part);
+    *ret = g_strdup(hash);
+    return TRUE;
 }
 
 static gboolean place(SimHost *host, const BaseCopy *copy, GError **error)
@@ -128,37 +120,33 @@ static gboolean place(SimHost *host, const BaseCopy *copy, GError **error)
     return TRUE;
 }
 
-JsonObject *sim_do_receive(SimHost *host, VmigReader *args, GError **error)
+gboolean sim_do_receive(SimHost *host, const VmigReceiveArgs *args, VmigReceiveReply *reply, GError **error)
 {
-    BaseCopy copy;
-    gboolean fresh = FALSE;
+    const BaseCopy copy = copy_of(args->job, &args->file);
 
-    if (!read_copy(args, &copy, error) || !receive(host, &copy, &fresh, error))
-        return NULL;
-    JsonObject *reply = json_object_new();
-    json_object_set_boolean_member(reply, "fresh", fresh);
-    return reply;
+    reply->export = g_strdup("");
+    return receive(host, &copy, &reply->fresh, error);
 }
 
-JsonObject *sim_do_received(SimHost *host, VmigReader *args, GError **error)
+gboolean sim_do_received(SimHost *host, const VmigReceivedArgs *args, VmigReceivedReply *reply, GError **error)
 {
-    BaseCopy copy;
+    const BaseCopy copy = copy_of(args->job, &args->file);
 
-    return read_copy(args, &copy, error) ? received(host, &copy, error) : NULL;
+    return received(host, &copy, &reply->hash, error);
 }
 
-JsonObject *sim_do_place(SimHost *host, VmigReader *args, GError **error)
+gboolean sim_do_place(SimHost *host, const VmigCopyArgs *args, VmigNothing *reply G_GNUC_UNUSED, GError **error)
 {
-    BaseCopy copy;
+    const BaseCopy copy = copy_of(args->job, &args->file);
 
-    return read_copy(args, &copy, error) && place(host, &copy, error) ? json_object_new() : NULL;
+    return place(host, &copy, error);
 }
 
-JsonObject *sim_do_unplace(SimHost *host, VmigReader *args, GError **error)
+gboolean sim_do_unplace(SimHost *host, const VmigCopyArgs *args, VmigNothing *reply G_GNUC_UNUSED, GError **error)
 {
-    BaseCopy copy;
+    const BaseCopy copy = copy_of(args->job, &args->file);
 
-    return read_copy(args, &copy, error) && unplace(host, &copy, error) ? json_object_new() : NULL;
+    return unplace(host, &copy, error);
 }
 
 typedef struct {

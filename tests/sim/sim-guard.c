@@ -34,7 +34,7 @@ void sim_guard_asker_ends(SimHost *host)
         unfence(&host->guard);
 }
 
-static gboolean freeze(SimHost *host, char **paths, GError **error)
+static gboolean freeze(SimHost *host, const char *const *paths, GError **error)
 {
     for (guint i = 0; paths[i] != NULL; i++) {
         SimFile *file = sim_file_find(host, paths[i]);
@@ -52,7 +52,7 @@ static gboolean freeze(SimHost *host, char **paths, GError **error)
     return TRUE;
 }
 
-static gboolean fence(SimHost *host, char **paths, GError **error)
+static gboolean fence(SimHost *host, const char *const *paths, GError **error)
 {
     for (guint i = 0; paths[i] != NULL; i++) {
         SimFile *file = sim_file_find(host, paths[i]);
@@ -89,97 +89,89 @@ static gboolean take(SimHost *host)
     return !guard->taken;
 }
 
-JsonObject *sim_do_fence_take(SimHost *host, VmigReader *args, GError **error)
+gboolean sim_do_fence_take(SimHost *host, const VmigFenceTakeArgs *args, VmigFenceTakeReply *reply,
+                           GError **error G_GNUC_UNUSED)
 {
-    guint64 wait = vmig_reader_size(args, "wait_us");
+    guint64 wait = args->wait_us;
     gint64 until = host->sim->now + (gint64)wait;
 
-    if (!vmig_reader_end(args, error, "the request"))
-        return NULL;
     /* A guard that is gone, or has nothing to wait for, answers at once. */
     while (host->guard.alive && !host->guard.taken && !all_free(host) && host->sim->now < until)
         sim_advance_to(host->sim, MIN(until, host->sim->now + 20 * SIM_MS), TRUE);
-    JsonObject *reply = json_object_new();
-    json_object_set_boolean_member(reply, "held", take(host));
-    return reply;
+    reply->held = take(host);
+    return TRUE;
 }
 
 /* libvirt's status file says how far it is; a QEMU that libvirt does not end itself is killed. */
-JsonObject *sim_do_end_source_qemu(SimHost *host, VmigReader *args, GError **error)
+gboolean sim_do_end_source_qemu(SimHost *host, const VmigDomainArgs *args G_GNUC_UNUSED,
+                                VmigEndSourceQemuReply *reply G_GNUC_UNUSED, GError **error)
 {
     Sim *sim = host->sim;
     SimDomain *d = &host->domain;
 
-    if (!vmig_reader_end(args, error, "the request"))
-        return NULL;
     if (d->qemu == NULL || sim->broken == SIM_BREAK_FENCE ||
         (d->out_job && sim->migration.phase == SIM_MIG_CONFIRM && !sim->migration.lost_confirm))
-        return json_object_new();
-    if (d->qemu->running) {
-        vmig_fail(error, VMIG_ERROR_STATE, NULL, "%s: it runs although it was given away", host->name);
-        return NULL;
-    }
+        return TRUE;
+    if (d->qemu->running)
+        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "%s: it runs although it was given away", host->name);
     sim_trace(sim, "%s: the QEMU that the guest has left is killed", host->name);
     sim_migration_qemu_died(sim, host);
     sim_domain_off(host);
-    return json_object_new();
+    return TRUE;
 }
 
-static JsonObject *with_paths(SimHost *host, VmigReader *args, gboolean (*ask)(SimHost *, char **, GError **),
-                              GError **error)
+gboolean sim_do_freeze(SimHost *host, const VmigJobPathsArgs *args, VmigNothing *reply G_GNUC_UNUSED, GError **error)
 {
-    g_auto(GStrv) paths = vmig_reader_texts(args, "paths");
-
-    if (!vmig_reader_end(args, error, "the request"))
-        return NULL;
     host->guard.alive = TRUE;
-    return ask(host, paths, error) ? json_object_new() : NULL;
+    return freeze(host, args->paths, error);
 }
 
-JsonObject *sim_do_freeze(SimHost *host, VmigReader *args, GError **error)
+gboolean sim_do_fence_arm(SimHost *host, const VmigJobPathsArgs *args, VmigFenceArmReply *reply G_GNUC_UNUSED,
+                          GError **error)
 {
-    return with_paths(host, args, freeze, error);
+    host->guard.alive = TRUE;
+    return fence(host, args->paths, error);
 }
 
-JsonObject *sim_do_fence_arm(SimHost *host, VmigReader *args, GError **error)
-{
-    return with_paths(host, args, fence, error);
-}
+/* The methods that only need the host, and succeed. */
+#define SIMPLE(function, args_)                                                                                        \
+    static void simple_##function(SimHost *host);                                                                      \
+    gboolean sim_do_##function(SimHost *host, const struct vmig_##args_ *args G_GNUC_UNUSED,                           \
+                               VmigNothing *reply G_GNUC_UNUSED, GError **error G_GNUC_UNUSED)                         \
+    {                                                                                                                  \
+        simple_##function(host);                                                                                       \
+        return TRUE;                                                                                                   \
+    }                                                                                                                  \
+    static void simple_##function(SimHost *host)
 
-JsonObject *sim_do_thaw(SimHost *host, VmigReader *args G_GNUC_UNUSED, GError **error G_GNUC_UNUSED)
+SIMPLE(thaw, job_args)
 {
     thaw(&host->guard);
-    return json_object_new();
 }
 
-JsonObject *sim_do_fence_drop(SimHost *host, VmigReader *args G_GNUC_UNUSED, GError **error G_GNUC_UNUSED)
+SIMPLE(fence_drop, job_args)
 {
     sim_check_fence_drop(host);
     unfence(&host->guard);
-    return json_object_new();
 }
 
-JsonObject *sim_do_guard_stop(SimHost *host, VmigReader *args G_GNUC_UNUSED, GError **error G_GNUC_UNUSED)
+SIMPLE(guard_stop, job_args)
 {
     unfence(&host->guard);
     sim_guard_kill(host);
-    return json_object_new();
 }
 
-JsonObject *sim_do_sync_config(SimHost *host, VmigReader *args G_GNUC_UNUSED, GError **error G_GNUC_UNUSED)
+SIMPLE(sync_config, nothing)
 {
     sim_domain_sync(host);
-    return json_object_new();
 }
 
-JsonObject *sim_do_rundir(SimHost *host, VmigReader *args G_GNUC_UNUSED, GError **error G_GNUC_UNUSED)
+SIMPLE(rundir, job_args)
 {
     host->rundir = TRUE;
-    return json_object_new();
 }
 
-JsonObject *sim_do_rundir_remove(SimHost *host, VmigReader *args G_GNUC_UNUSED, GError **error G_GNUC_UNUSED)
+SIMPLE(rundir_remove, job_args)
 {
     host->rundir = host->given = FALSE;
-    return json_object_new();
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/path-map.h"
+#include "port/codec.h"
 #include "store/gate.h"
 
 typedef struct {
@@ -13,39 +14,22 @@ typedef struct {
     SimHost *host;
 } SimNode;
 
-typedef JsonObject *(*Handler)(SimHost *host, VmigReader *args, GError **error);
-
-static JsonObject *done(gboolean ok)
+gboolean sim_do_lock(SimHost *host, const VmigLockArgs *args, VmigNothing *reply G_GNUC_UNUSED, GError **error)
 {
-    return ok ? json_object_new() : NULL;
-}
+    const char *job = args->job;
 
-static gboolean good(const VmigReader *args, GError **error)
-{
-    return vmig_reader_end(args, error, "the request");
-}
-
-JsonObject *sim_do_lock(SimHost *host, VmigReader *args, GError **error)
-{
-    const char *job = vmig_reader_text(args, "job");
-
-    if (!good(args, error))
-        return NULL;
-    if (host->oplock != NULL && strcmp(host->oplock, job) != 0) {
-        vmig_fail(error, VMIG_ERROR_LOCKED, NULL, "job %s holds the domain", host->oplock);
-        return NULL;
-    }
+    if (host->oplock != NULL && strcmp(host->oplock, job) != 0)
+        return vmig_fail(error, VMIG_ERROR_LOCKED, NULL, "job %s holds the domain", host->oplock);
     g_free(host->oplock);
     host->oplock = g_strdup(job);
-    return done(TRUE);
+    return TRUE;
 }
 
-JsonObject *sim_do_unlock(SimHost *host, VmigReader *args, GError **error)
+gboolean sim_do_unlock(SimHost *host, const VmigGuestArgs *args G_GNUC_UNUSED, VmigNothing *reply G_GNUC_UNUSED,
+                       GError **error G_GNUC_UNUSED)
 {
-    if (vmig_reader_text(args, "job") == NULL || !good(args, error))
-        return NULL;
     g_clear_pointer(&host->oplock, g_free);
-    return done(TRUE);
+    return TRUE;
 }
 
 /* This host's role in the job: from the journal, or as its agent was started. */
@@ -54,106 +38,65 @@ static const char *role_of(const SimHost *host)
     return host->is_dest ? VMIG_ROLE_DESTINATION : VMIG_ROLE_SOURCE;
 }
 
-JsonObject *sim_do_record_put(SimHost *host, VmigReader *args, GError **error)
+gboolean sim_do_record_put(SimHost *host, const VmigRecordArgs *args, VmigNothing *reply G_GNUC_UNUSED, GError **error)
 {
-    JsonObject *record = vmig_reader_object(args, "record");
-    g_autoptr(VmigJob) job = good(args, error) ? vmig_job_from_json(record, error) : NULL;
-
-    return done(job != NULL && vmig_journal_put(host->journal, job, role_of(host), error));
+    return vmig_journal_put(host->journal, args->record, role_of(host), error);
 }
 
-JsonObject *sim_do_was_given(SimHost *host, VmigReader *args, GError **error)
+gboolean sim_do_was_given(SimHost *host, const VmigJobArgs *args G_GNUC_UNUSED, VmigWasGivenReply *reply,
+                          GError **error G_GNUC_UNUSED)
 {
-    if (vmig_reader_text(args, "job") == NULL || !good(args, error))
-        return NULL;
-    JsonObject *reply = json_object_new();
-    json_object_set_boolean_member(reply, "given", host->given);
-    return reply;
+    reply->given = host->given;
+    return TRUE;
 }
 
-JsonObject *sim_do_catch_up(SimHost *host, VmigReader *args, GError **error)
+gboolean sim_do_catch_up(SimHost *host, const VmigCatchUpArgs *args, VmigNothing *reply G_GNUC_UNUSED, GError **error)
 {
-    JsonObject *record = vmig_reader_object(args, "record");
-    const char *role = vmig_reader_text(args, "role");
-    g_autoptr(VmigJob) job = good(args, error) ? vmig_job_from_json(record, error) : NULL;
-
-    g_assert(job == NULL || strcmp(role, role_of(host)) == 0);
-    gboolean ok = job != NULL && vmig_gate_catch_up(host->journal, job, role, error);
-    host->given = host->given || (ok && vmig_job_token_is_dest(job));
-    return done(ok);
+    g_assert(strcmp(args->role, role_of(host)) == 0);
+    gboolean ok = vmig_gate_catch_up(host->journal, args->record, args->role, error);
+    host->given = host->given || (ok && vmig_job_token_is_dest(args->record));
+    return ok;
 }
 
-JsonObject *sim_do_record_get(SimHost *host, VmigReader *args, GError **error)
+gboolean sim_do_record_get(SimHost *host, const VmigJobArgs *args, VmigRecordReply *reply, GError **error)
 {
-    const char *id = vmig_reader_text(args, "job");
     g_autoptr(GError) failure = NULL;
 
-    if (!good(args, error))
-        return NULL;
-    g_autoptr(VmigJob) job = vmig_journal_load(host->journal, id, &failure);
-    if (job == NULL && !g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_NO_JOB)) {
-        g_propagate_error(error, g_steal_pointer(&failure));
-        return NULL;
-    }
-    JsonObject *reply = json_object_new();
-    if (job != NULL)
-        json_object_set_object_member(reply, "record", vmig_job_to_json(job));
-    else
-        json_object_set_null_member(reply, "record");
-    return reply;
+    reply->record = vmig_journal_load(host->journal, args->job, &failure);
+    if (reply->record != NULL || g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_NO_JOB))
+        return TRUE;
+    g_propagate_error(error, g_steal_pointer(&failure));
+    return FALSE;
 }
 
-static JsonObject *texts_reply(const char *member, char **texts)
+gboolean sim_do_texts_missing(SimHost *host, const VmigTextNamesArgs *args, VmigTextsMissingReply *reply G_GNUC_UNUSED,
+                              GError **error)
 {
-    JsonObject *reply = json_object_new();
-    JsonArray *array = json_array_new();
-
-    for (guint i = 0; texts[i] != NULL; i++)
-        json_array_add_string_element(array, texts[i]);
-    json_object_set_array_member(reply, member, array);
-    return reply;
+    reply->missing = vmig_journal_texts_missing(host->journal, args->job, args->names, error);
+    return reply->missing != NULL;
 }
 
-JsonObject *sim_do_texts_missing(SimHost *host, VmigReader *args, GError **error)
+gboolean sim_do_texts_put(SimHost *host, const VmigTextsArgs *args, VmigNothing *reply G_GNUC_UNUSED, GError **error)
 {
-    const char *job = vmig_reader_text(args, "job");
-    g_auto(GStrv) names = vmig_reader_texts(args, "names");
-
-    if (!good(args, error))
-        return NULL;
-    g_auto(GStrv) missing = vmig_journal_texts_missing(host->journal, job, (const char *const *)names, error);
-    return missing != NULL ? texts_reply("missing", missing) : NULL;
-}
-
-JsonObject *sim_do_texts_put(SimHost *host, VmigReader *args, GError **error)
-{
-    const char *job = vmig_reader_text(args, "job");
-    g_auto(GStrv) texts = vmig_reader_texts(args, "texts");
-
-    return done(good(args, error) && vmig_journal_texts_put(host->journal, job, (const char *const *)texts, error));
+    return vmig_journal_texts_put(host->journal, args->job, args->texts, error);
 }
 
 /* One at a time, so that the caller must call repeatedly. */
-JsonObject *sim_do_texts_get(SimHost *host, VmigReader *args, GError **error)
+gboolean sim_do_texts_get(SimHost *host, const VmigTextNamesArgs *args, VmigTextsReply *reply G_GNUC_UNUSED,
+                          GError **error)
 {
-    const char *job = vmig_reader_text(args, "job");
-    g_auto(GStrv) names = vmig_reader_texts(args, "names");
-    char *texts[] = {NULL, NULL};
-
-    texts[0] = good(args, error) ? vmig_journal_text(host->journal, job, names[0], error) : NULL;
-    g_autofree char *owned = texts[0];
-    return owned != NULL ? texts_reply("texts", texts) : NULL;
+    reply->texts = g_new0(char *, 2);
+    reply->texts[0] = vmig_journal_text(host->journal, args->job, args->names[0], error);
+    return reply->texts[0] != NULL;
 }
 
-JsonObject *sim_do_token_put(SimHost *host, VmigReader *args, GError **error)
+gboolean sim_do_token_put(SimHost *host, const VmigTokenArgs *args, VmigNothing *reply G_GNUC_UNUSED, GError **error)
 {
-    const char *job = vmig_reader_text(args, "job");
-    const char *owner = vmig_reader_text(args, "owner");
+    const char *job = args->job;
+    const char *owner = args->owner;
 
-    if (!good(args, error))
-        return NULL;
     if (host->sim->broken == SIM_BREAK_TOKEN && host->is_dest)
-        return done(TRUE);
+        return TRUE;
     gboolean gives = g_strcmp0(owner, VMIG_OWNER_DESTINATION) == 0;
     if (gives && host->is_dest)
         sim_check_receive(host->sim);
@@ -161,7 +104,7 @@ JsonObject *sim_do_token_put(SimHost *host, VmigReader *args, GError **error)
         sim_check_give(host);
     gboolean ok = vmig_journal_set_token(host->journal, job, owner, error);
     host->given = host->given || (ok && strcmp(owner, VMIG_OWNER_DESTINATION) == 0);
-    return done(ok);
+    return ok;
 }
 
 static gboolean check_ours(const char *job, const char *path, GError **error)
@@ -170,22 +113,21 @@ static gboolean check_ours(const char *job, const char *path, GError **error)
            vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is not the name of a file of job %s", path, job);
 }
 
-JsonObject *sim_do_intend(SimHost *host, VmigReader *args, GError **error)
+gboolean sim_do_intend(SimHost *host, const VmigIntendArgs *args, VmigNothing *reply G_GNUC_UNUSED, GError **error)
 {
-    const char *job = vmig_reader_text(args, "job");
-    const char *path = vmig_reader_text(args, "path");
-    const char *kind = vmig_reader_text(args, "kind");
+    const char *job = args->job;
+    const char *path = args->path;
+    const char *kind = args->kind;
 
-    return done(good(args, error) && check_ours(job, path, error) &&
-                vmig_gate_intend(host->journal, job, path, kind, error));
+    return check_ours(job, path, error) && vmig_gate_intend(host->journal, job, path, kind, error);
 }
 
-JsonObject *sim_do_made(SimHost *host, VmigReader *args, GError **error)
+gboolean sim_do_made(SimHost *host, const VmigJobPathArgs *args, VmigNothing *reply G_GNUC_UNUSED, GError **error)
 {
-    const char *job = vmig_reader_text(args, "job");
-    const char *path = vmig_reader_text(args, "path");
+    const char *job = args->job;
+    const char *path = args->path;
 
-    return done(good(args, error) && vmig_gate_made(host->journal, job, path, error));
+    return vmig_gate_made(host->journal, job, path, error);
 }
 
 static gboolean token_is_dest(SimHost *host, const char *job, gboolean *ret, GError **error)
@@ -241,13 +183,13 @@ static gboolean remove_file(SimHost *host, const char *job, const char *path, co
            vmig_gate_remove(host->journal, job, path, error);
 }
 
-JsonObject *sim_do_remove(SimHost *host, VmigReader *args, GError **error)
+gboolean sim_do_remove(SimHost *host, const VmigRemoveArgs *args, VmigNothing *reply G_GNUC_UNUSED, GError **error)
 {
-    const char *job = vmig_reader_text(args, "job");
-    const char *path = vmig_reader_text(args, "path");
-    const char *reason = vmig_reader_text(args, "reason");
+    const char *job = args->job;
+    const char *path = args->path;
+    const char *reason = args->reason;
 
-    return done(good(args, error) && remove_file(host, job, path, reason, error));
+    return remove_file(host, job, path, reason, error);
 }
 
 static const VmigFile *find_base(const VmigJob *record, const char *path)
@@ -261,162 +203,167 @@ static const VmigFile *find_base(const VmigJob *record, const char *path)
     return NULL;
 }
 
-JsonObject *sim_do_remove_base(SimHost *host, VmigReader *args, GError **error)
+gboolean sim_do_remove_base(SimHost *host, const VmigJobPathArgs *args, VmigRemoveBaseReply *reply G_GNUC_UNUSED,
+                            GError **error)
 {
-    const char *job = vmig_reader_text(args, "job");
-    JsonObject *object = vmig_reader_object(args, "file");
-
-    if (!good(args, error))
-        return NULL;
-    VmigReader reader = vmig_reader(object);
-    const char *path = vmig_reader_text(&reader, "source");
+    const char *job = args->job;
+    const char *path = args->path;
     g_autoptr(VmigJob) record = vmig_journal_load(host->journal, job, error);
     if (record == NULL)
-        return NULL;
+        return FALSE;
     const VmigFile *base = find_base(record, path);
     const SimFile *file = sim_file_find(host, path);
-    if (base == NULL || host->is_dest || !vmig_job_token_is_dest(record) || record->merge != VMIG_MERGE_DONE) {
-        vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' may still be needed: the destination has not finished the job",
-                  path);
-        return NULL;
-    }
+    if (base == NULL || host->is_dest || !vmig_job_token_is_dest(record) || record->merge != VMIG_MERGE_DONE)
+        return vmig_fail(error, VMIG_ERROR_GATE, NULL,
+                         "'%s' may still be needed: the destination has not finished the job", path);
     if (file == NULL)
-        return done(TRUE);
-    if (file->ino != base->ino || file->mtime_ns != base->mtime_ns) {
-        vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is not as it was when it was copied", path);
-        return NULL;
-    }
-    return done(check_unused(host, path, error) &&
-                vmig_gate_adopt(host->journal, job, path, (8 << 8) | 1, base->ino, "base", error) &&
-                vmig_gate_redundant(host->journal, job, path, "a proven copy runs elsewhere", error) &&
-                vmig_gate_remove(host->journal, job, path, error));
+        return TRUE;
+    if (file->ino != base->ino || file->mtime_ns != base->mtime_ns)
+        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is not as it was when it was copied", path);
+    return check_unused(host, path, error) &&
+           vmig_gate_adopt(host->journal, job, path, (8 << 8) | 1, base->ino, "base", error) &&
+           vmig_gate_redundant(host->journal, job, path, "a proven copy runs elsewhere", error) &&
+           vmig_gate_remove(host->journal, job, path, error);
 }
 
 /* No other guest has an image here. */
-JsonObject *sim_do_users(SimHost *host G_GNUC_UNUSED, VmigReader *args, GError **error)
+gboolean sim_do_users(SimHost *host G_GNUC_UNUSED, const VmigUsersArgs *args, VmigUsersReply *reply,
+                      GError **error G_GNUC_UNUSED)
 {
-    g_auto(GStrv) paths = vmig_reader_texts(args, "paths");
-    JsonArray *users = json_array_new();
-
-    for (guint i = 0; paths[i] != NULL; i++)
-        json_array_add_string_element(users, "");
-    if (!good(args, error)) {
-        json_array_unref(users);
-        return NULL;
-    }
-    JsonObject *reply = json_object_new();
-    json_object_set_array_member(reply, "users", users);
-    return reply;
+    reply->users = g_new0(char *, g_strv_length((char **)args->paths) + 1);
+    for (guint i = 0; args->paths[i] != NULL; i++)
+        reply->users[i] = g_strdup("");
+    return TRUE;
 }
 
-JsonObject *sim_do_create_overlay(SimHost *host, VmigReader *args, GError **error)
+gboolean sim_do_create_overlay(SimHost *host, const VmigOverlayArgs *args, VmigNothing *reply G_GNUC_UNUSED,
+                               GError **error)
 {
-    const char *job = vmig_reader_text(args, "job");
-    const char *path = vmig_reader_text(args, "path");
-    const char *backing = vmig_reader_text(args, "backing");
+    const char *job = args->job;
+    const char *path = args->path;
+    const char *backing = args->backing;
     gboolean dest = FALSE;
 
-    if (!good(args, error) || !check_ours(job, path, error) || !token_is_dest(host, job, &dest, error))
-        return NULL;
-    if (dest) {
-        vmig_fail(error, VMIG_ERROR_STATE, NULL, "the guest runs on this host: '%s' is not created again", path);
-        return NULL;
-    }
+    if (!check_ours(job, path, error) || !token_is_dest(host, job, &dest, error))
+        return FALSE;
+    if (dest)
+        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the guest runs on this host: '%s' is not created again", path);
     if (!remove_file(host, job, path, "a new one replaces it", error) ||
         !vmig_gate_intend(host->journal, job, path, "overlay", error))
-        return NULL;
-    if (sim_file_create(host, path, backing) == NULL) {
-        vmig_fail(error, VMIG_ERROR_DESTINATION_EXISTS, NULL, "%s exists", path);
-        return NULL;
-    }
-    return done(vmig_gate_made(host->journal, job, path, error));
+        return FALSE;
+    if (sim_file_create(host, path, backing) == NULL)
+        return vmig_fail(error, VMIG_ERROR_DESTINATION_EXISTS, NULL, "%s exists", path);
+    return vmig_gate_made(host->journal, job, path, error);
 }
 
 /* qemu-img commit -d opens both for writing. Committing twice has the same result. */
-JsonObject *sim_do_commit_offline(SimHost *host, VmigReader *args, GError **error)
+gboolean sim_do_commit_offline(SimHost *host, const VmigJobPathArgs *args, VmigNothing *reply G_GNUC_UNUSED,
+                               GError **error)
 {
-    const char *job = vmig_reader_text(args, "job");
-    SimFile *overlay = sim_node_file(host, args, NULL, error);
+    SimFile *overlay = sim_node_file(host, args->path, error);
 
-    if (overlay == NULL || job == NULL)
-        return NULL;
-    if (overlay->writer != NULL) {
-        vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL, "the overlay is in use");
-        return NULL;
-    }
+    if (overlay == NULL)
+        return FALSE;
+    if (overlay->writer != NULL)
+        return vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL, "the overlay is in use");
     SimFile *base = overlay->backing != NULL ? sim_file_find(host, overlay->backing) : NULL;
-    if (base == NULL || !sim_qemu_can_write(overlay, NULL) || !sim_qemu_can_write(base, NULL)) {
-        vmig_fail(error, VMIG_ERROR_IMAGE_TOOL, NULL, "qemu-img: Failed to get \"write\" lock");
-        return NULL;
-    }
+    if (base == NULL || !sim_qemu_can_write(overlay, NULL) || !sim_qemu_can_write(base, NULL))
+        return vmig_fail(error, VMIG_ERROR_IMAGE_TOOL, NULL, "qemu-img: Failed to get \"write\" lock");
     sim_check_offline_commit(host, overlay, base);
     for (guint b = 0; b < SIM_BLOCKS; b++)
         if (overlay->blocks[b] != 0)
             base->blocks[b] = overlay->blocks[b];
     sim_file_touch(host, base);
-    return done(TRUE);
+    return TRUE;
 }
 
-JsonObject *sim_do_leftovers(SimHost *host, VmigReader *args, GError **error)
+gboolean sim_do_leftovers(SimHost *host, const VmigJobArgs *args, VmigLeftoversReply *reply, GError **error)
 {
-    const char *job = vmig_reader_text(args, "job");
+    const char *job = args->job;
     g_autoptr(GError) failure = NULL;
-    g_autoptr(JsonObject) reply = json_object_new();
-    JsonArray *paths = json_array_new();
+    g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
     gboolean dest = FALSE;
 
-    json_object_set_array_member(reply, "paths", paths);
-    if (!good(args, error))
-        return NULL;
     if (!token_is_dest(host, job, &dest, &failure)) {
-        if (g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_NO_JOB))
-            return g_steal_pointer(&reply);
+        if (g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_NO_JOB)) {
+            reply->paths = g_new0(char *, 1);
+            return TRUE;
+        }
         g_propagate_error(error, g_steal_pointer(&failure));
-        return NULL;
+        return FALSE;
     }
     g_autoptr(GPtrArray) files = vmig_gate_list(host->journal, job, error);
     if (files == NULL)
-        return NULL;
+        return FALSE;
     for (guint i = 0; i < files->len; i++) {
         const VmigJournalFile *file = files->pdata[i];
         if (strcmp(file->kind, "base") != 0 && !(dest && strcmp(file->kind, "copy") == 0) &&
             sim_file_find(host, file->path) != NULL)
-            json_array_add_string_element(paths, file->path);
+            g_ptr_array_add(paths, g_strdup(file->path));
     }
-    return g_steal_pointer(&reply);
+    g_ptr_array_add(paths, NULL);
+    reply->paths = (char **)g_ptr_array_free(g_steal_pointer(&paths), FALSE);
+    return TRUE;
 }
 
 /* What the flow never asks of a simulated host. */
-#define NOT_SIMULATED(function)                                                                                        \
-    JsonObject *sim_do_##function(SimHost *host, VmigReader *args G_GNUC_UNUSED, GError **error G_GNUC_UNUSED)         \
+#define NOT_SIMULATED(function, args_, reply_)                                                                         \
+    gboolean sim_do_##function(SimHost *host, const struct vmig_##args_ *args G_GNUC_UNUSED,                           \
+                               struct vmig_##reply_ *reply G_GNUC_UNUSED, GError **error G_GNUC_UNUSED)                \
     {                                                                                                                  \
         g_error("%s: the simulation has no %s", host->name, #function);                                                \
     }
-NOT_SIMULATED(identity)
-NOT_SIMULATED(digest)
-NOT_SIMULATED(known)
-NOT_SIMULATED(libvirt_socket)
+NOT_SIMULATED(identity, path_args, identity)
+NOT_SIMULATED(digest, path_args, digest_reply)
+NOT_SIMULATED(known, known_args, known_reply)
+NOT_SIMULATED(libvirt_socket, nothing, libvirt_socket_reply)
 
-static const Handler handlers[] = {
-#define VMIG_METHOD(symbol, function, name, peer, time) [VMIG_METHOD_##symbol] = sim_do_##function,
+static gboolean run(SimHost *host, VmigMethod method, gconstpointer args, gpointer reply, GError **error)
+{
+    switch (method) {
+#define VMIG_METHOD(symbol, function, name, args_, reply_, peer, time)                                                 \
+    case VMIG_METHOD_##symbol:                                                                                         \
+        return sim_do_##function(host, args, reply, error);
 #include "port/methods.def"
 #undef VMIG_METHOD
-};
+    case VMIG_METHOD_LAST:
+        break;
+    }
+    g_assert_not_reached();
+}
 
-static JsonObject *node_call(VmigNode *self, VmigMethod method, JsonObject *args, GError **error)
+/* What the connection to an agent does to a message. */
+static gboolean transfer(const VmigMessage *message, gconstpointer from, gpointer to, const char *reply_to,
+                         GError **error)
+{
+    g_autoptr(JsonObject) object = vmig_codec_encode(message, from);
+
+    return vmig_codec_decode(message, object, to, reply_to, error);
+}
+
+static gboolean run_as_agent(SimHost *host, VmigMethod method, gconstpointer args, gpointer reply, GError **error)
+{
+    const VmigMessage *asked = vmig_method_args(method), *answered = vmig_method_reply(method);
+    gpointer its_args = vmig_message_new(asked), its_reply = vmig_message_new(answered);
+    gboolean ok = transfer(asked, args, its_args, NULL, error) && sim_peer_may(host, method, its_args, error) &&
+                  run(host, method, its_args, its_reply, error) &&
+                  transfer(answered, its_reply, reply, vmig_method_name(method), error);
+
+    vmig_message_free(asked, its_args);
+    vmig_message_free(answered, its_reply);
+    return ok;
+}
+
+static gboolean node_call(VmigNode *self, VmigMethod method, gconstpointer args, gpointer reply, GError **error)
 {
     SimHost *host = ((SimNode *)self)->host;
-    VmigReader reader = vmig_reader(args);
     SimCall call;
 
     if (!sim_node_begin(host->sim, &call, host, vmig_method_name(method), error))
-        return NULL;
+        return FALSE;
     sim_gate_set_host(host);
-    JsonObject *reply = sim_peer_may(host, method, args, error) ? handlers[method](host, &reader, error) : NULL;
-    if (sim_call_end(host->sim, &call, reply != NULL, error))
-        return reply;
-    g_clear_pointer(&reply, json_object_unref);
-    return NULL;
+    gboolean ok = (host == sim_peer(host->sim) ? run_as_agent : run)(host, method, args, reply, error);
+    return sim_call_end(host->sim, &call, ok, error);
 }
 
 static void node_free(VmigNode *self)

@@ -23,13 +23,9 @@ static gboolean check_new(SimHost *host, const VmigJob *told, gboolean source, G
                      "%s: nothing here says that it had to do with job %s", host->name, told->id);
 }
 
-static gboolean check_record(SimHost *host, JsonObject *record, GError **error)
+static gboolean check_record(SimHost *host, const VmigJob *told, GError **error)
 {
-    g_autoptr(VmigJob) told = vmig_job_from_json(record, error);
     g_autoptr(GError) failure = NULL;
-
-    if (told == NULL)
-        return FALSE;
     g_autoptr(VmigJob) own = vmig_journal_load(host->journal, told->id, &failure);
     if (own == NULL && g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_NO_JOB))
         return check_new(host, told, !host->is_dest, error);
@@ -38,36 +34,35 @@ static gboolean check_record(SimHost *host, JsonObject *record, GError **error)
     return TRUE;
 }
 
-static gboolean check_files(SimHost *host, const char *method, JsonObject *args, GError **error)
+static gboolean check_file(SimHost *host, const char *job, const char *path, const char *kind, GError **error)
 {
-    gboolean creates = strcmp(method, "create-overlay") == 0, commits = strcmp(method, "commit-offline") == 0;
     g_autoptr(VmigJournalFile) row = NULL;
 
-    if (!creates && !commits)
-        return TRUE;
-    const char *job = json_object_get_string_member(args, "job");
-    const char *path = json_object_get_string_member(args, creates ? "backing" : "path");
     if (!vmig_journal_file_get(host->journal, job, path, &row, error))
         return FALSE;
-    return (row != NULL && strcmp(row->kind, creates ? "copy" : "overlay") == 0 &&
-            strcmp(row->state, "removed") != 0) ||
-           vmig_fail(error, VMIG_ERROR_GATE, NULL, "%s: '%s' is no %s of the job", host->name, path,
-                     creates ? "copy" : "overlay");
+    return (row != NULL && strcmp(row->kind, kind) == 0 && strcmp(row->state, "removed") != 0) ||
+           vmig_fail(error, VMIG_ERROR_GATE, NULL, "%s: '%s' is no %s of the job", host->name, path, kind);
 }
 
-gboolean sim_peer_may(SimHost *host, VmigMethod method, JsonObject *args, GError **error)
+static gboolean check_files(SimHost *host, VmigMethod method, gconstpointer args, GError **error)
 {
-    JsonObject *record = json_object_has_member(args, "record") ? json_object_get_object_member(args, "record") : NULL;
-    const char *job = record != NULL                        ? json_object_get_string_member(record, "id")
-                      : json_object_has_member(args, "job") ? json_object_get_string_member(args, "job")
-                                                            : NULL;
+    const VmigOverlayArgs *created = args;
+    const VmigJobPathArgs *committed = args;
 
-    if (host != sim_peer(host->sim) || vmig_method_peer(method) == VMIG_PEER_LOOKS ||
-        vmig_method_peer(method) == VMIG_PEER_LOCKS)
+    if (method == VMIG_METHOD_CREATE_OVERLAY)
+        return check_file(host, created->job, created->backing, "copy", error);
+    return method != VMIG_METHOD_COMMIT_OFFLINE || check_file(host, committed->job, committed->path, "overlay", error);
+}
+
+gboolean sim_peer_may(SimHost *host, VmigMethod method, gconstpointer args, GError **error)
+{
+    const VmigJob *record = vmig_message_record(vmig_method_args(method), args);
+
+    if (vmig_method_peer(method) == VMIG_PEER_LOOKS || vmig_method_peer(method) == VMIG_PEER_LOCKS)
         return TRUE;
+    const char *job = vmig_message_job(vmig_method_args(method), args);
     if (g_strcmp0(host->oplock, job) != 0)
         return vmig_fail(error, VMIG_ERROR_GATE, NULL, "%s: '%s' without the lock of job %s", host->name,
                          vmig_method_name(method), job);
-    return record != NULL ? check_record(host, record, error)
-                          : check_files(host, vmig_method_name(method), args, error);
+    return record != NULL ? check_record(host, record, error) : check_files(host, method, args, error);
 }

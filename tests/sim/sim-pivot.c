@@ -73,29 +73,25 @@ void sim_pivot_heal(SimHost *host)
 
 /* --- the node's methods --- */
 
-JsonObject *sim_do_orphan_end(SimHost *host, VmigReader *args, GError **error)
+gboolean sim_do_orphan_end(SimHost *host, const VmigGuestArgs *args G_GNUC_UNUSED, VmigNothing *reply G_GNUC_UNUSED,
+                           GError **error G_GNUC_UNUSED)
 {
-    if (!vmig_reader_end(args, error, "the request"))
-        return NULL;
     if (host->orphan != NULL)
         sim_trace(host->sim, "%s: the QEMU that libvirt has forgotten is killed", host->name);
     if (host->orphan != NULL && host->orphan->running)
         sim_violate(host->sim, "%s: a QEMU whose CPUs run is killed", host->name);
     g_clear_pointer(&host->orphan, sim_qemu_kill);
-    return json_object_new();
+    return TRUE;
 }
 
-JsonObject *sim_do_orphan(SimHost *host, VmigReader *args, GError **error)
+gboolean sim_do_orphan(SimHost *host, const VmigGuestArgs *args G_GNUC_UNUSED, VmigOrphanFacts *reply,
+                       GError **error G_GNUC_UNUSED)
 {
-    if (!vmig_reader_end(args, error, "the request"))
-        return NULL;
-    JsonObject *reply = json_object_new();
-    json_object_set_string_member(reply, "kind",
-                                  host->orphan == NULL    ? "none"
-                                  : host->orphan->running ? "running"
-                                                          : "suspended");
-    json_object_set_int_member(reply, "pid", host->orphan != NULL ? 4711 : 0);
-    return reply;
+    reply->kind = host->orphan == NULL    ? VMIG_ORPHAN_NONE
+                  : host->orphan->running ? VMIG_ORPHAN_RUNNING
+                                          : VMIG_ORPHAN_SUSPENDED;
+    reply->pid = host->orphan != NULL ? 4711 : 0;
+    return TRUE;
 }
 
 /* --- QEMU's own report --- */

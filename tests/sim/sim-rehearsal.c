@@ -68,49 +68,35 @@ gboolean sim_twin_define(SimHost *host, const char *uuid, const char *xml, GErro
 }
 
 /* One at a time: a simulated host has one guest. */
-JsonObject *sim_do_rehearsal_begin(SimHost *host, VmigReader *args, GError **error)
+gboolean sim_do_rehearsal_begin(SimHost *host, const VmigRehearsalArgs *args, VmigRehearsal *reply,
+                                GError **error G_GNUC_UNUSED)
 {
-    g_auto(GStrv) paths = vmig_reader_texts(args, "paths");
-    g_auto(GStrv) formats = vmig_reader_texts(args, "formats");
+    const char *dead[] = {host->rehearsal, NULL};
+    guint length = g_strv_length((char **)args->paths);
 
-    if (vmig_reader_text(args, "domain") == NULL || !vmig_reader_end(args, error, "the request"))
-        return NULL;
-    JsonObject *reply = json_object_new();
-    JsonArray *dead = json_array_new();
-    JsonArray *images = json_array_new();
-    json_object_set_array_member(reply, "dead", dead);
-    json_object_set_array_member(reply, "images", images);
-    if (host->rehearsal != NULL)
-        json_array_add_string_element(dead, host->rehearsal);
+    reply->dead = g_strdupv((char **)dead);
+    reply->images = g_new0(char *, length + 1);
     g_free(host->rehearsal);
     host->rehearsal = g_strdup_printf("%016x", ++host->rehearsals);
-    json_object_set_string_member(reply, "id", host->rehearsal);
-    for (guint i = 0; paths[i] != NULL && formats[i] != NULL; i++) {
-        g_autofree char *image = vmig_rehearsal_image_path(paths[i], host->rehearsal, i, formats[i]);
-        json_array_add_string_element(images, image);
-    }
-    return reply;
+    reply->id = g_strdup(host->rehearsal);
+    for (guint i = 0; i < length && args->formats[i] != NULL; i++)
+        reply->images[i] = vmig_rehearsal_image_path(args->paths[i], host->rehearsal, i, args->formats[i]);
+    return TRUE;
 }
 
-static JsonObject *end(SimHost *host, const char *id)
+gboolean sim_do_rehearsal_unlink(SimHost *host G_GNUC_UNUSED, const VmigRehearsalIdArgs *args G_GNUC_UNUSED,
+                                 VmigNothing *reply G_GNUC_UNUSED, GError **error G_GNUC_UNUSED)
 {
-    if (g_strcmp0(id, host->rehearsal) != 0)
-        return json_object_new();
+    return TRUE;
+}
+
+gboolean sim_do_rehearsal_end(SimHost *host, const VmigRehearsalIdArgs *args, VmigNothing *reply G_GNUC_UNUSED,
+                              GError **error G_GNUC_UNUSED)
+{
+    if (g_strcmp0(args->id, host->rehearsal) != 0)
+        return TRUE;
     if (host->rehearsed != NULL)
         sim_violate(host->sim, "%s: the record of a rehearsal goes before its twin", host->name);
     g_clear_pointer(&host->rehearsal, g_free);
-    return json_object_new();
-}
-
-JsonObject *sim_do_rehearsal_unlink(SimHost *host G_GNUC_UNUSED, VmigReader *args, GError **error)
-{
-    vmig_reader_text(args, "id");
-    return vmig_reader_end(args, error, "the request") ? json_object_new() : NULL;
-}
-
-JsonObject *sim_do_rehearsal_end(SimHost *host, VmigReader *args, GError **error)
-{
-    const char *id = vmig_reader_text(args, "id");
-
-    return vmig_reader_end(args, error, "the request") ? end(host, id) : NULL;
+    return TRUE;
 }

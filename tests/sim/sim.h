@@ -543,18 +543,19 @@ VmigRandom *sim_tool_random_new(Sim *sim);
 VmigHypervisor *sim_hypervisor_new(SimHost *host);
 VmigNode *sim_node_new(SimHost *host);
 /* The methods of a host's node, one for each method of port/methods.def. */
-#define VMIG_METHOD(symbol, function, name, peer, time)                                                                \
-    JsonObject *sim_do_##function(SimHost *host, VmigReader *args, GError **error);
+#define VMIG_METHOD(symbol, function, name, args_, reply_, peer, time)                                                 \
+    gboolean sim_do_##function(SimHost *host, const struct vmig_##args_ *args, struct vmig_##reply_ *reply,            \
+                               GError **error);
 #include "port/methods.def"
 #undef VMIG_METHOD
 /* sim-peer.c: may the tool on the other host send this request? */
-gboolean sim_peer_may(SimHost *host, VmigMethod method, JsonObject *args, GError **error);
+gboolean sim_peer_may(SimHost *host, VmigMethod method, gconstpointer args, GError **error);
 VmigCopier *sim_copier_new(Sim *sim);
 void sim_guard_kill(SimHost *host);
 /* The process that asked the guard is gone, and so are its locks. */
 void sim_guard_asker_ends(SimHost *host);
-/* The file of the argument "path", or NULL with the error set. */
-SimFile *sim_node_file(SimHost *host, VmigReader *args, const char **ret, GError **error);
+/* NULL with the error set if there is no such file. */
+SimFile *sim_node_file(SimHost *host, const char *path, GError **error);
 /* sim-block.c: the long operations of the table; first those that an operator uses, too */
 gboolean sim_block_overlays(SimHost *host, const char *xml, GError **error);
 gboolean sim_block_commit(SimHost *host, const char *target, const char *base, GError **error);

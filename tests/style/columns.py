@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The decision tables are typed: a value in the wrong column does not compile.
+"""The decision tables and the messages between hosts are typed: the wrong type does not compile.
 
-Each plant puts the value of one column into another, in a copy of the file. The compiler, which treats warnings as
-errors in every build, must reject it. The unchanged file must compile.
+Each plant puts the value of one column into another, or one message in the place of another, in a copy of the file.
+The compiler, which treats warnings as errors in every build, must reject it. The unchanged file must compile.
 
     tests/style/columns.py SOURCE_ROOT [COMPILER...]
 """
@@ -35,6 +35,17 @@ PLANTS = {
         ('.busy = NO', '.busy = VMIG_HOOK_ALLOW'),
         ('.verdict = VMIG_HOOK_VETO_TWIN', '.verdict = VMIG_STATE_PIVOT'),
     ],
+    # A call with another method's arguments or reply. The planted structures have the members that are used.
+    'plugin/port/node.c': [
+        ('vmig_call_unlock(node, &(VmigGuestArgs){', 'vmig_call_unlock(node, &(VmigLockArgs){'),
+        ('g_auto(VmigLeftoversReply) reply', 'g_auto(VmigTextsReply) paths'),
+        ('g_auto(VmigTextsReply) reply', 'g_auto(VmigUsersReply) reply'),
+    ],
+    # A handler that takes them.
+    'plugin/node/node-orphan.c': [
+        ('const VmigGuestArgs *args, VmigOrphanFacts *reply', 'const VmigLockArgs *args, VmigOrphanFacts *reply'),
+        ('VmigOrphanFacts *reply', 'VmigOrphan *reply'),
+    ],
 }
 
 
@@ -48,7 +59,7 @@ def compiles(root, compiler, file, text):
 
 
 def main():
-    """One check for each table."""
+    """One check for each file."""
     root = pathlib.Path(sys.argv[1]).resolve()
     compiler = sys.argv[2:] or ['cc']
     tap = Tap()
@@ -60,7 +71,7 @@ def main():
                 wrong.append(f'"{there}" is not there: the plant must follow the table')
             elif compiles(root, compiler, file, text.replace(there, planted, 1)):
                 wrong.append(f'"{planted}" compiles')
-        tap.check(wrong, f'a value in the wrong column of {file} does not compile')
+        tap.check(wrong, f'the wrong type in {file} does not compile')
     return tap.end()
 
 

@@ -22,7 +22,7 @@ FOLDERS = {
     'link': ('ssh-link.h', ['core', 'os', 'port', 'drivers/libvirt', 'node']),
     'engine': ('machine.h', ['core', 'definition', 'store', 'os', 'port']),
     'plan': ('plan.h', ['core', 'definition', 'os', 'port', 'engine']),
-    'verify': ('verify.h', ['core', 'definition', 'os', 'port', 'copy', 'image', 'engine', 'plan']),
+    'verify': ('verify.h', ['core', 'definition', 'port', 'copy', 'image', 'engine', 'plan']),
     'flows/migrate': ('migrate-flow.h', ['core', 'definition', 'os', 'engine', 'plan', 'verify']),
     'doctor': ('doctor.h', ['core', 'definition', 'store', 'os', 'port', 'drivers/libvirt', 'image', 'guard', 'node',
                             'plan']),

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "definition/snapshot-tree.h"
-#include "os/json-read.h"
 
 static gboolean fails(const PlanHost *host, const char *method, GError **error)
 {
@@ -26,29 +25,20 @@ static const PlanFile *find(const PlanHost *host, const char *path)
     return NULL;
 }
 
-static void set_text(JsonObject *object, const char *name, const char *text)
+static gboolean hello(const PlanHost *host, VmigNodeFacts *reply)
 {
-    if (text != NULL)
-        json_object_set_string_member(object, name, text);
-}
-
-static JsonObject *hello(const PlanHost *host)
-{
-    JsonObject *reply = json_object_new();
-    JsonArray *roots = json_array_new();
-
+    *reply = (VmigNodeFacts){.protocol = VMIG_PROTOCOL,
+                             .version = g_strdup("1"),
+                             .hostname = g_strdup(host->info.hostname),
+                             .machine_id = g_strdup(host->info.uuid),
+                             .qemu_img_version = g_strdup("7.2"),
+                             .roots = g_new0(char *, host->roots->len + 1),
+                             .cpus = 4,
+                             .aes = TRUE,
+                             .images_denied = host->images_denied};
     for (guint i = 0; i < host->roots->len; i++)
-        json_array_add_string_element(roots, host->roots->pdata[i]);
-    json_object_set_int_member(reply, "protocol", VMIG_PROTOCOL);
-    set_text(reply, "version", "1");
-    set_text(reply, "hostname", host->info.hostname);
-    set_text(reply, "machine_id", host->info.uuid);
-    set_text(reply, "qemu_img_version", "7.2");
-    json_object_set_array_member(reply, "roots", roots);
-    json_object_set_int_member(reply, "cpus", 4);
-    json_object_set_boolean_member(reply, "aes", TRUE);
-    json_object_set_boolean_member(reply, "images_denied", host->images_denied);
-    return reply;
+        reply->roots[i] = g_strdup(host->roots->pdata[i]);
+    return TRUE;
 }
 
 static gboolean in_roots(const PlanHost *host, const char *path)
@@ -59,7 +49,7 @@ static gboolean in_roots(const PlanHost *host, const char *path)
     return FALSE;
 }
 
-static void set_folder(JsonObject *reply, const PlanHost *host, const char *path)
+static void set_folder(VmigPathFacts *reply, const PlanHost *host, const char *path)
 {
     g_autofree char *name = g_path_get_dirname(path);
     const PlanFolder *folder = NULL;
@@ -67,165 +57,145 @@ static void set_folder(JsonObject *reply, const PlanHost *host, const char *path
     for (guint i = 0; i < host->folders->len && folder == NULL; i++)
         if (g_str_equal(((const PlanFolder *)host->folders->pdata[i])->path, name))
             folder = host->folders->pdata[i];
-    json_object_set_boolean_member(reply, "folder_ok", folder != NULL);
-    json_object_set_int_member(reply, "free_bytes", folder != NULL ? (gint64)folder->free : 0);
-    json_object_set_int_member(reply, "filesystem", folder != NULL ? (gint64)folder->filesystem : 0);
+    reply->folder_ok = folder != NULL;
+    reply->free_bytes = folder != NULL ? folder->free : 0;
+    reply->filesystem = folder != NULL ? folder->filesystem : 0;
 }
 
-static JsonObject *path_facts(const PlanHost *host, const char *path)
+static gboolean path_facts(const PlanHost *host, const char *path, VmigPathFacts *reply)
 {
-    JsonObject *reply = json_object_new();
     const PlanFile *file = find(host, path);
 
     set_folder(reply, host, path);
-    json_object_set_boolean_member(reply, "in_roots", in_roots(host, path));
-    json_object_set_boolean_member(reply, "exists", file != NULL);
-    json_object_set_boolean_member(reply, "is_regular", file != NULL && !file->block);
-    json_object_set_boolean_member(reply, "shared", file != NULL && file->shared);
-    json_object_set_int_member(reply, "size", file != NULL ? (gint64)file->size : 0);
-    json_object_set_int_member(reply, "dev", 1);
-    json_object_set_int_member(reply, "ino", 1);
+    reply->in_roots = in_roots(host, path);
+    reply->dev = reply->ino = 1;
     if (file == NULL)
-        return reply;
-    set_text(reply, "owner_job", file->owner_job);
-    set_text(reply, "owner_state", file->owner_state);
-    set_text(reply, "kept_job", file->kept_job);
-    set_text(reply, "kept_domain", file->kept_domain);
-    set_text(reply, "kept_why_not", file->kept_why_not);
-    if (file->kept_job != NULL)
-        json_object_set_int_member(reply, "kept_bytes", (gint64)file->size);
-    return reply;
+        return TRUE;
+    reply->exists = TRUE;
+    reply->is_regular = !file->block;
+    reply->shared = file->shared;
+    reply->size = file->size;
+    reply->owner_job = g_strdup(file->owner_job);
+    reply->owner_state = g_strdup(file->owner_state);
+    reply->kept_job = g_strdup(file->kept_job);
+    reply->kept_domain = g_strdup(file->kept_domain);
+    reply->kept_why_not = g_strdup(file->kept_why_not);
+    reply->kept_bytes = file->kept_job != NULL ? file->size : 0;
+    return TRUE;
 }
 
-static JsonObject *image(const PlanHost *host, const PlanFile *file)
+static VmigImageFacts *image(const PlanHost *host, const PlanFile *file)
 {
-    JsonObject *object = json_object_new();
-    g_autofree char *backing = file->backing != NULL ? plan_env_text(host->env, file->backing) : NULL;
+    VmigImageFacts *facts = g_new0(VmigImageFacts, 1);
 
-    set_text(object, "path", file->path);
-    set_text(object, "named", file->path);
-    set_text(object, "format", file->format);
-    set_text(object, "backing", backing);
-    set_text(object, "backing_format", backing != NULL ? "qcow2" : NULL);
-    set_text(object, "backing_path", backing);
-    json_object_set_int_member(object, "size", (gint64)file->size);
-    json_object_set_int_member(object, "allocated", (gint64)file->size);
-    json_object_set_int_member(object, "virtual_size", (gint64)file->size);
-    json_object_set_int_member(object, "dev", 1);
-    json_object_set_int_member(object, "ino", 1);
-    json_object_set_int_member(object, "mtime_ns", 1);
-    json_object_set_int_member(object, "version", (gint64)file->version);
-    json_object_set_int_member(object, "bitmaps", (gint64)file->bitmaps);
-    json_object_set_boolean_member(object, "encrypted", file->encrypted);
-    json_object_set_boolean_member(object, "data_file", file->data_file);
-    json_object_set_boolean_member(object, "dirty", FALSE);
-    json_object_set_array_member(object, "snapshots", json_array_new());
-    return object;
+    facts->path = g_strdup(file->path);
+    facts->named = g_strdup(file->path);
+    facts->format = g_strdup(file->format);
+    facts->backing = file->backing != NULL ? plan_env_text(host->env, file->backing) : NULL;
+    facts->backing_format = g_strdup(facts->backing != NULL ? "qcow2" : NULL);
+    facts->backing_path = g_strdup(facts->backing);
+    facts->size = facts->allocated = facts->virtual_size = file->size;
+    facts->dev = facts->ino = facts->mtime_ns = 1;
+    facts->version = file->version;
+    facts->bitmaps = file->bitmaps;
+    facts->encrypted = file->encrypted;
+    facts->data_file = file->data_file;
+    facts->snapshots = vmig_message_array(&vmig_image_snapshot_message);
+    return facts;
 }
 
-static JsonObject *survey(const PlanHost *host, const char *path, GError **error)
+static gboolean survey(const PlanHost *host, const char *path, VmigSurveyReply *reply, GError **error)
 {
-    g_autoptr(JsonObject) reply = json_object_new();
-    JsonArray *images = json_array_new();
     g_autofree char *next = g_strdup(path);
 
-    json_object_set_array_member(reply, "images", images);
+    reply->images = vmig_message_array(&vmig_image_facts_message);
     while (next != NULL) {
         const PlanFile *file = find(host, next);
-        if (file == NULL) {
-            vmig_fail(error, VMIG_ERROR_IO, NULL, "there is no %s", next);
-            return NULL;
-        }
-        json_array_add_object_element(images, image(host, file));
+        if (file == NULL)
+            return vmig_fail(error, VMIG_ERROR_IO, NULL, "there is no %s", next);
+        g_ptr_array_add(reply->images, image(host, file));
         g_free(next);
         next = file->backing != NULL ? plan_env_text(host->env, file->backing) : NULL;
     }
-    return g_steal_pointer(&reply);
+    return TRUE;
 }
 
-static JsonObject *identity(const PlanFile *file)
+static const char *content_of(const PlanFile *file)
 {
-    JsonObject *reply = json_object_new();
-    JsonArray *samples = json_array_new();
-
-    set_text(reply, "kind", file == NULL ? "absent" : file->block ? "block" : "file");
-    json_object_set_int_member(reply, "size", file != NULL ? (gint64)file->size : 0);
-    json_object_set_boolean_member(reply, "shared", file != NULL && file->shared);
-    json_object_set_int_member(reply, "filesystem", 0x6969);
-    json_object_set_int_member(reply, "ino", 1);
-    if (file != NULL) {
-        set_text(reply, "name", file->wwn);
-        set_text(reply, "denied", file->denied);
-        set_text(reply, "read_only", file->read_only);
-        json_array_add_string_element(samples, file->content != NULL ? file->content : "zeros");
-    }
-    json_object_set_array_member(reply, "samples", samples);
-    return reply;
+    return file->content != NULL ? file->content : "zeros";
 }
 
-static JsonObject *one_text(const char *name, const char *text)
+static gboolean identity(const PlanFile *file, VmigIdentity *reply)
 {
-    JsonObject *reply = json_object_new();
-
-    set_text(reply, name, text);
-    return reply;
+    reply->filesystem = 0x6969;
+    reply->ino = 1;
+    reply->samples = g_new0(char *, 2);
+    if (file == NULL)
+        return TRUE;
+    reply->kind = file->block ? VMIG_IDENTITY_BLOCK : VMIG_IDENTITY_FILE;
+    reply->size = file->size;
+    reply->shared = file->shared;
+    reply->name = g_strdup(file->wwn);
+    reply->denied = g_strdup(file->denied);
+    reply->read_only = g_strdup(file->read_only);
+    reply->samples[0] = g_strdup(content_of(file));
+    return TRUE;
 }
 
-static JsonObject *begin_rehearsal(JsonObject *args)
+static gboolean begin_rehearsal(const VmigRehearsalArgs *args, VmigRehearsal *reply)
 {
-    JsonObject *reply = one_text("id", "0000000000000001");
-    JsonArray *images = json_array_new();
-    guint length = json_array_get_length(json_object_get_array_member(args, "paths"));
+    guint length = g_strv_length((char **)args->paths);
 
-    for (guint i = 0; i < length; i++) {
-        g_autofree char *path = g_strdup_printf("/twin-%u", i);
-        json_array_add_string_element(images, path);
-    }
-    json_object_set_array_member(reply, "images", images);
-    json_object_set_array_member(reply, "dead", json_array_new());
-    return reply;
+    reply->id = g_strdup("0000000000000001");
+    reply->dead = g_new0(char *, 1);
+    reply->images = g_new0(char *, length + 1);
+    for (guint i = 0; i < length; i++)
+        reply->images[i] = g_strdup_printf("/twin-%u", i);
+    return TRUE;
 }
 
 /* No other process uses an image. */
-static JsonObject *users(JsonObject *args)
+static gboolean users(const VmigUsersArgs *args, VmigUsersReply *reply)
 {
-    JsonObject *reply = json_object_new();
-    JsonArray *array = json_array_new();
-    guint length = json_array_get_length(json_object_get_array_member(args, "paths"));
+    guint length = g_strv_length((char **)args->paths);
 
+    reply->users = g_new0(char *, length + 1);
     for (guint i = 0; i < length; i++)
-        json_array_add_string_element(array, "");
-    json_object_set_array_member(reply, "users", array);
-    return reply;
+        reply->users[i] = g_strdup("");
+    return TRUE;
 }
 
-static JsonObject *call(VmigNode *self, VmigMethod id, JsonObject *args, GError **error)
+static gboolean call(VmigNode *self, VmigMethod method, gconstpointer args, gpointer reply, GError **error)
 {
-    const char *method = vmig_method_name(id);
     const PlanHost *host = (const PlanHost *)(gconstpointer)self;
-    const char *path = json_object_get_string_member_with_default(args, "path", NULL);
 
-    if (fails(host, method, error))
-        return NULL;
-    if (g_str_equal(method, "hello"))
-        return hello(host);
-    if (g_str_equal(method, "path"))
-        return path_facts(host, path);
-    if (g_str_equal(method, "real-path"))
-        return one_text("path", path);
-    if (g_str_equal(method, "survey"))
-        return survey(host, path, error);
-    if (g_str_equal(method, "identity"))
-        return identity(find(host, path));
-    if (g_str_equal(method, "digest"))
-        return one_text("digest", find(host, path)->content != NULL ? find(host, path)->content : "zeros");
-    if (g_str_equal(method, "users"))
-        return users(args);
-    if (g_str_equal(method, "rehearsal-begin"))
-        return begin_rehearsal(args);
-    if (!g_str_has_prefix(method, "rehearsal-"))
-        g_error("the plan must not ask '%s'", method);
-    return json_object_new();
+    if (fails(host, vmig_method_name(method), error))
+        return FALSE;
+    switch (method) {
+    case VMIG_METHOD_HELLO:
+        return hello(host, reply);
+    case VMIG_METHOD_PATH:
+        return path_facts(host, ((const VmigPathArgs *)args)->path, reply);
+    case VMIG_METHOD_REAL_PATH:
+        ((VmigRealPathReply *)reply)->path = g_strdup(((const VmigPathArgs *)args)->path);
+        return TRUE;
+    case VMIG_METHOD_SURVEY:
+        return survey(host, ((const VmigImageArgs *)args)->path, reply, error);
+    case VMIG_METHOD_IDENTITY:
+        return identity(find(host, ((const VmigPathArgs *)args)->path), reply);
+    case VMIG_METHOD_DIGEST:
+        ((VmigDigestReply *)reply)->digest = g_strdup(content_of(find(host, ((const VmigPathArgs *)args)->path)));
+        return TRUE;
+    case VMIG_METHOD_USERS:
+        return users(args, reply);
+    case VMIG_METHOD_REHEARSAL_BEGIN:
+        return begin_rehearsal(args, reply);
+    case VMIG_METHOD_REHEARSAL_UNLINK:
+    case VMIG_METHOD_REHEARSAL_END:
+        return TRUE;
+    default:
+        g_error("the plan must not ask '%s'", vmig_method_name(method));
+    }
 }
 
 static const VmigNodeOps node_ops = {.call = call};

@@ -29,11 +29,11 @@ typedef struct {
     gboolean gate_open;
 } Fake;
 
-static JsonObject *fake_fail(GError **error)
+static gboolean fake_fail(GError **error)
 {
     vmig_fail(error, VMIG_ERROR_NO_SPACE, "make room", "disk vda is full\033[2J");
     vmig_error_set_foreign(*error, 10, 28);
-    return NULL;
+    return FALSE;
 }
 
 static void wait_open(Fake *fake)
@@ -44,23 +44,23 @@ static void wait_open(Fake *fake)
     g_mutex_unlock(&fake->lock);
 }
 
-static JsonObject *fake_call(VmigNode *self, VmigMethod method, JsonObject *args, GError **error)
+static gboolean fake_call(VmigNode *self, VmigMethod method, gconstpointer args, gpointer reply, GError **error)
 {
     Fake *fake = (Fake *)self;
     gint now = g_atomic_int_add(&fake->under_way, 1) + 1;
-    JsonObject *reply = json_object_new();
+    gboolean known = TRUE;
 
     g_atomic_int_inc(&fake->calls);
     if (now > g_atomic_int_get(&fake->most))
         g_atomic_int_set(&fake->most, now);
     if (method == VMIG_METHOD_ALLOCATED)
-        json_object_set_int_member(reply, "bytes", atoi(json_object_get_string_member(args, "path") + 1));
+        ((VmigAllocatedReply *)reply)->bytes = (guint64)atoi(((const VmigPathArgs *)args)->path + 1);
     else if (method == VMIG_METHOD_SYNC_CONFIG)
         wait_open(fake);
     else
-        g_clear_pointer(&reply, json_object_unref);
+        known = FALSE;
     g_atomic_int_add(&fake->under_way, -1);
-    return reply != NULL ? reply : fake_fail(error);
+    return known || fake_fail(error);
 }
 
 static void fake_free(VmigNode *self)
@@ -418,7 +418,7 @@ static void test_version_names_both(void)
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_PROTOCOL);
     g_assert_nonnull(strstr(error->message, "9.9"));
     g_assert_nonnull(strstr(error->message, VMIG_VERSION));
-    g_assert_nonnull(strstr(error->message, "version 5"));
+    g_assert_nonnull(strstr(error->message, "version 99"));
     g_assert_nonnull(strstr(error->message, "version " G_STRINGIFY(VMIG_PROTOCOL)));
     close(fds[1]);
 }
@@ -678,7 +678,8 @@ static void test_agent_bytewise(void)
     Server server;
     const char *request = "{\"id\":3,\"method\":\"allocated\",\"args\":{\"path\":\"/12\"}}\n"
                           "{\"id\":4,\"method\":\"nonsense\",\"args\":{}}\n"
-                          "{\"id\":5,\"method\":\"freeze\",\"args\":{}}\n";
+                          "{\"id\":5,\"method\":\"freeze\",\"args\":{\"job\":\"0123456789abcdef\",\"paths\":[]}}\n"
+                          "{\"id\":6,\"method\":\"allocated\",\"args\":{\"path\":5}}\n";
     const char *line;
     gsize length;
 
@@ -686,12 +687,14 @@ static void test_agent_bytewise(void)
     g_autoptr(VmigLines) lines = vmig_lines_new(server.fds[0], VMIG_JSON_MAX_LINE);
     expect_hello(lines);
     g_assert_true(write_all(server.fds[0], request, strlen(request), TRUE));
-    for (guint i = 0; i < 3; i++) {
+    for (guint i = 0; i < 4; i++) {
         g_assert_cmpint(vmig_lines_next(lines, -1, g_get_monotonic_time() + 60 * G_USEC_PER_SEC, &line, &length, NULL),
                         ==, VMIG_LINE_GOT);
         g_assert_true(strstr(line, "{\"id\":3,\"result\":{\"bytes\":12}}") != NULL ||
                       strstr(line, "{\"id\":4,\"error\":{\"code\":\"protocol\"") != NULL ||
-                      strstr(line, "{\"id\":5,\"error\":{\"code\":\"no-space\"") != NULL);
+                      strstr(line, "{\"id\":5,\"error\":{\"code\":\"no-space\"") != NULL ||
+                      strstr(line, "{\"id\":6,\"error\":{\"code\":\"protocol\",\"message\":\"the request: member "
+                                   "'path' is missing or not a string\"}}") != NULL);
     }
     server_end(&server);
 }

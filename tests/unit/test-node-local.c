@@ -499,18 +499,24 @@ static void test_arguments(Fixture *f, gconstpointer data G_GNUC_UNUSED)
         VMIG_METHOD_RECEIVED,    VMIG_METHOD_PLACE,           VMIG_METHOD_FREEZE,  VMIG_METHOD_FENCE_TAKE,
         VMIG_METHOD_RUNDIR,      VMIG_METHOD_END_SOURCE_QEMU, VMIG_METHOD_UNPLACE, VMIG_METHOD_USERS,
     };
-    g_autoptr(JsonObject) args = json_object_new();
 
-    for (guint round = 0; round < 2; round++) {
-        for (guint i = 0; i < G_N_ELEMENTS(methods); i++) {
-            g_autoptr(GError) error = NULL;
-            g_assert_null(f->node->ops->call(f->node, methods[i], args, &error));
-            g_assert_error(error, VMIG_ERROR, VMIG_ERROR_PROTOCOL);
-        }
-        json_object_set_int_member(args, "path", 5);
-        json_object_set_string_member(args, "job", "../x");
-        json_object_set_string_member(args, "file", "x");
+    for (guint i = 0; i < G_N_ELEMENTS(methods); i++) {
+        const VmigMessage *asked = vmig_method_args(methods[i]), *answered = vmig_method_reply(methods[i]);
+        g_autofree gpointer args = vmig_message_new(asked), reply = vmig_message_new(answered);
+        g_autoptr(GError) error = NULL;
+        g_assert_false(vmig_node_call(f->node, methods[i], args, reply, &error));
+        g_assert_error(error, VMIG_ERROR, VMIG_ERROR_PROTOCOL);
     }
+}
+
+/* No function of this program makes a job's ID a path that leaves the run folder. */
+static void test_job_id(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autoptr(GError) error = NULL;
+
+    g_assert_false(vmig_call_rundir(f->node, &(VmigJobArgs){.job = "../x"}, &(VmigNothing){}, &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_PROTOCOL);
+    g_assert_nonnull(strstr(error->message, "member 'job' is missing or not the id of a job"));
 }
 
 /* --- the gate --- */
@@ -1415,6 +1421,7 @@ int main(int argc, char **argv)
         {"record", test_record, VMIG_ROLE_DESTINATION},
         {"older-journal", test_older_journal, VMIG_ROLE_SOURCE},
         {"arguments", test_arguments, VMIG_ROLE_SOURCE},
+        {"job-id", test_job_id, VMIG_ROLE_SOURCE},
         {"overlay", test_overlay, VMIG_ROLE_DESTINATION},
         {"commit-offline", test_commit_offline, VMIG_ROLE_DESTINATION},
         {"remove", test_remove, VMIG_ROLE_SOURCE},

@@ -209,11 +209,11 @@ static gboolean is_impatient(gpointer user)
 static const VmigNodeOps *node_of_plan;
 static guint begun, ended;
 
-static JsonObject *count_rehearsals(VmigNode *self, VmigMethod method, JsonObject *args, GError **error)
+static gboolean count_rehearsals(VmigNode *self, VmigMethod method, gconstpointer args, gpointer reply, GError **error)
 {
-    begun += g_str_equal(vmig_method_name(method), "rehearsal-begin") ? 1 : 0;
-    ended += g_str_equal(vmig_method_name(method), "rehearsal-end") ? 1 : 0;
-    return node_of_plan->call(self, method, args, error);
+    begun += method == VMIG_METHOD_REHEARSAL_BEGIN ? 1 : 0;
+    ended += method == VMIG_METHOD_REHEARSAL_END ? 1 : 0;
+    return node_of_plan->call(self, method, args, reply, error);
 }
 
 /* Wherever a plan is cancelled, it returns no plan, and a rehearsal that has begun is ended. */

@@ -4,8 +4,6 @@
  * hints help. */
 #include <string.h>
 
-#include <json-glib/json-glib.h>
-
 #include "core/errors.h"
 #include "plan/plan.h"
 
@@ -19,8 +17,8 @@
 /* What one simulated host has at the only path. */
 typedef struct {
     VmigNode base;
-    const char *kind;
-    gint64 size, ino;
+    VmigIdentityKind kind;
+    guint64 size, ino;
     gboolean shared;
     const char *name;
     const char *content; /* the samples and the digest */
@@ -30,46 +28,35 @@ typedef struct {
     guint asked, hashed;
 } Host;
 
-static JsonObject *answer_identity(Host *host)
+static gboolean answer_identity(const Host *host, VmigIdentity *reply)
 {
-    JsonObject *reply = json_object_new();
-    JsonArray *samples = json_array_new();
-    g_autofree char *sample = g_strdup_printf("%s-%u", host->content, host->moving ? host->asked : 0);
-
-    json_array_add_string_element(samples, sample);
-    json_object_set_string_member(reply, "kind", host->kind);
-    json_object_set_int_member(reply, "size", host->size);
-    json_object_set_int_member(reply, "ino", host->ino);
-    json_object_set_int_member(reply, "filesystem", 0x6969);
-    json_object_set_boolean_member(reply, "shared", host->shared);
-    if (host->name != NULL)
-        json_object_set_string_member(reply, "name", host->name);
-    if (host->denied != NULL)
-        json_object_set_string_member(reply, "denied", host->denied);
-    if (host->read_only != NULL)
-        json_object_set_string_member(reply, "read_only", host->read_only);
-    json_object_set_array_member(reply, "samples", samples);
-    return reply;
+    *reply = (VmigIdentity){.kind = host->kind,
+                            .size = host->size,
+                            .ino = host->ino,
+                            .filesystem = 0x6969,
+                            .shared = host->shared,
+                            .name = g_strdup(host->name),
+                            .denied = g_strdup(host->denied),
+                            .read_only = g_strdup(host->read_only),
+                            .samples = g_new0(char *, 2)};
+    reply->samples[0] = g_strdup_printf("%s-%u", host->content, host->moving ? host->asked : 0);
+    return TRUE;
 }
 
-static JsonObject *call(VmigNode *self, VmigMethod id, JsonObject *args, GError **error)
+static gboolean call(VmigNode *self, VmigMethod method, gconstpointer args, gpointer reply, GError **error)
 {
-    const char *method = vmig_method_name(id);
     Host *host = (Host *)self;
 
-    g_assert_cmpstr(json_object_get_string_member(args, "path"), ==, "/s/b");
+    g_assert_cmpstr(((const VmigPathArgs *)args)->path, ==, "/s/b");
     host->asked++;
-    if (host->fails) {
-        vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "gone");
-        return NULL;
-    }
-    if (g_str_equal(method, "identity"))
-        return answer_identity(host);
-    g_assert_cmpstr(method, ==, "digest");
+    if (host->fails)
+        return vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "gone");
+    if (method == VMIG_METHOD_IDENTITY)
+        return answer_identity(host, reply);
+    g_assert_cmpint(method, ==, VMIG_METHOD_DIGEST);
     host->hashed++;
-    JsonObject *reply = json_object_new();
-    json_object_set_string_member(reply, "digest", host->content);
-    return reply;
+    ((VmigDigestReply *)reply)->digest = g_strdup(host->content);
+    return TRUE;
 }
 
 static const VmigNodeOps ops = {.call = call};
@@ -82,7 +69,8 @@ typedef struct {
 
 static void set_up(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
-    const Host host = {.base = {&ops, (char *)"host"}, .kind = "file", .size = 4096, .ino = 7, .content = "a"};
+    const Host host = {
+        .base = {&ops, (char *)"host"}, .kind = VMIG_IDENTITY_FILE, .size = 4096, .ino = 7, .content = "a"};
 
     f->here = f->there = host;
     f->env.source.node = &f->here.base;
@@ -159,9 +147,9 @@ static void test_file(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     f->there.ino = 7;
     f->there.content = "b";
     assert_refused(f, FILE_DISK, "the contents differ");
-    f->there.kind = "absent";
+    f->there.kind = VMIG_IDENTITY_ABSENT;
     assert_refused(f, FILE_DISK, "does not have this file");
-    f->there.kind = "block";
+    f->there.kind = VMIG_IDENTITY_BLOCK;
     assert_refused(f, FILE_DISK, "different kinds");
     f->there.fails = TRUE;
     g_assert_cmpint(ask(f, FILE_DISK), ==, VMIG_ERROR_NOT_SHARED);
@@ -182,7 +170,7 @@ static void test_written(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
 static void test_block(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
-    f->here.kind = f->there.kind = "block";
+    f->here.kind = f->there.kind = VMIG_IDENTITY_BLOCK;
     assert_refused(f, BLOCK_DISK, "no WWN");
     f->here.name = "naa.600140500000000a";
     assert_refused(f, BLOCK_DISK, "no WWN");
@@ -233,7 +221,7 @@ static void test_readonly(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     f->there.size = 8192;
     assert_refused(f, READONLY_DISK, "the contents differ");
     g_assert_cmpuint(f->here.hashed, ==, 2); /* different sizes suffice */
-    f->there.kind = "absent";
+    f->there.kind = VMIG_IDENTITY_ABSENT;
     g_assert_cmpint(ask(f, READONLY_DISK), ==, VMIG_ERROR_MEDIA_MISSING);
 }
 
@@ -249,7 +237,7 @@ static void test_media(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     f->there.content = "b";
     assert_refused(f, DISK("file", "cdrom", "<source file='/s/b'/>", ""), "the contents differ");
     assert_refused(f, DISK("file", "cdrom", "<source file='/s/b' startupPolicy='optional'/>", ""), "contents differ");
-    f->there.kind = "absent";
+    f->there.kind = VMIG_IDENTITY_ABSENT;
     g_assert_cmpint(ask(f, DISK("file", "cdrom", "<source file='/s/b' startupPolicy='optional'/>", "")), ==,
                     VMIG_ERROR_LAST);
     g_assert_cmpint(ask(f, DISK("file", "cdrom", "<source file='/s/b' startupPolicy='mandatory'/>", "")), ==,

@@ -354,25 +354,17 @@ static void test_refused(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 /* --- the files of snapshots --- */
 
 /* A host that only has paths below /there. */
-static JsonObject *fake_call(VmigNode *self G_GNUC_UNUSED, VmigMethod id, JsonObject *args,
-                             GError **error G_GNUC_UNUSED)
+static gboolean fake_call(VmigNode *self G_GNUC_UNUSED, VmigMethod method, gconstpointer args, gpointer reply,
+                          GError **error G_GNUC_UNUSED)
 {
-    const char *method = vmig_method_name(id);
-    const char *path = json_object_get_string_member(args, "path");
-    JsonObject *reply = json_object_new();
+    VmigPathFacts *facts = reply;
 
-    g_assert_cmpstr(method, ==, "path");
-    json_object_set_boolean_member(reply, "exists", g_str_has_prefix(path, "/there"));
-    json_object_set_boolean_member(reply, "is_regular", TRUE);
-    json_object_set_boolean_member(reply, "folder_ok", TRUE);
-    json_object_set_boolean_member(reply, "in_roots", TRUE);
-    json_object_set_boolean_member(reply, "shared", FALSE);
-    json_object_set_int_member(reply, "free_bytes", 1);
-    json_object_set_int_member(reply, "filesystem", 1);
-    json_object_set_int_member(reply, "size", 1);
-    json_object_set_int_member(reply, "dev", 1);
-    json_object_set_int_member(reply, "ino", 1);
-    return reply;
+    g_assert_cmpint(method, ==, VMIG_METHOD_PATH);
+    *facts = (VmigPathFacts){.exists = g_str_has_prefix(((const VmigPathArgs *)args)->path, "/there"),
+                             .is_regular = TRUE,
+                             .folder_ok = TRUE,
+                             .in_roots = TRUE};
+    return TRUE;
 }
 
 static char *missing_of(const char *devices)

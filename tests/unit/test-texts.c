@@ -19,6 +19,7 @@
 #include "node/agent.h"
 #include "os/json-read.h"
 #include "node/node-local.h"
+#include "port/codec.h"
 
 #define ID "0123456789abcdef"
 #define UUID "11111111-2222-3333-4444-555555555555"
@@ -45,18 +46,18 @@ typedef struct {
     VmigMachine *machine;
 } Fixture;
 
-static JsonObject *host_call(VmigNode *self, VmigMethod method, JsonObject *args, GError **error)
+static gboolean host_call(VmigNode *self, VmigMethod method, gconstpointer args, gpointer reply, GError **error)
 {
     Host *host = (Host *)self;
-    g_autofree char *line = vmig_json_line(args);
+    g_autoptr(JsonObject) object = vmig_codec_encode(vmig_method_args(method), args);
+    g_autofree char *line = vmig_json_line(object);
 
     host->largest = MAX(host->largest, strlen(line));
     if (method == VMIG_METHOD_TEXTS_PUT && ++host->puts >= host->break_from && host->break_from > 0) {
         shutdown(host->fds[0], SHUT_RDWR);
-        vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "cut");
-        return NULL;
+        return vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "cut");
     }
-    return host->local->ops->call(host->local, method, args, error);
+    return host->local->ops->call(host->local, method, args, reply, error);
 }
 
 static const VmigNodeOps host_ops = {.call = host_call};

@@ -10,13 +10,7 @@
 #include <glib.h>
 
 #include "core/errors.h"
-
-typedef enum {
-    VMIG_ORPHAN_NONE,      /* the guest has no process */
-    VMIG_ORPHAN_SUSPENDED, /* it is alive, has no monitor client, and reports that its CPUs are stopped */
-    VMIG_ORPHAN_RUNNING,   /* the same, but its CPUs run */
-    VMIG_ORPHAN_UNCLEAR,   /* it is alive, and one of these cannot be proven */
-} VmigOrphanKind;
+#include "port/messages.h"
 
 typedef struct {
     VmigOrphanKind kind;

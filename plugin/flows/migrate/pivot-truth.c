@@ -6,9 +6,9 @@
 
 static gboolean fail_orphan(VmigMachine *m, const VmigHost *host, const VmigOrphanFacts *orphan, GError **error)
 {
-    const char *why = orphan->why != NULL                       ? orphan->why
-                      : g_strcmp0(orphan->kind, "running") == 0 ? "its CPUs are running"
-                                                                : "the job did not suspend it";
+    const char *why = orphan->why != NULL                   ? orphan->why
+                      : orphan->kind == VMIG_ORPHAN_RUNNING ? "its CPUs are running"
+                                                            : "the job did not suspend it";
 
     vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL,
               "%s: libvirt reports that '%s' is off, but its QEMU, process %" G_GINT64_FORMAT
@@ -46,9 +46,9 @@ gboolean vmig_truth_end_orphan(VmigMachine *m, VmigRole role, GError **error)
 
     if (orphan == NULL)
         return FALSE;
-    if (g_strcmp0(orphan->kind, "none") == 0)
+    if (orphan->kind == VMIG_ORPHAN_NONE)
         return note_off(m, error);
-    if (g_strcmp0(orphan->kind, "suspended") != 0 || !m->job->suspended || m->job->merge < VMIG_MERGE_PIVOTING)
+    if (orphan->kind != VMIG_ORPHAN_SUSPENDED || !m->job->suspended || m->job->merge < VMIG_MERGE_PIVOTING)
         return fail_orphan(m, host, orphan, error);
     vmig_machine_note(m,
                       "%s: libvirt has forgotten '%s', whose QEMU (process %" G_GINT64_FORMAT
