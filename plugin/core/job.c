@@ -395,38 +395,35 @@ gsize vmig_job_record_size(const VmigJob *job)
     return strlen(text);
 }
 
+gboolean vmig_job_check(const VmigJob *job, GError **error)
+{
+    if (job->version > VMIG_JOB_VERSION)
+        return vmig_fail(error, VMIG_ERROR_JOURNAL_NEWER, "Upgrade vmig-snap on this host.",
+                         "the record has version %" G_GUINT64_FORMAT ", but this vmig-snap supports versions up to %d",
+                         job->version, VMIG_JOB_VERSION);
+    /* Some states had other names in an older version. */
+    gboolean strange_state =
+        job->version == VMIG_JOB_VERSION ? vmig_job_state(job) == VMIG_STATE_LAST : job->state == NULL;
+    if (job->version == 0 || job->id == NULL || job->uuid == NULL || job->token == NULL || strange_state)
+        return vmig_fail(error, VMIG_ERROR_JOURNAL, NULL, "the record does not belong to a job");
+    if (job->version < VMIG_JOB_VERSION &&
+        (vmig_job_state(job) == VMIG_STATE_LAST || !vmig_state_is_final(vmig_job_state(job)))) {
+        g_autofree char *hint = vmig_job_older_hint(job->id);
+        return vmig_fail(error, VMIG_ERROR_JOURNAL_OLDER, hint,
+                         "the record of the unfinished job has version %" G_GUINT64_FORMAT
+                         ", but this vmig-snap continues only jobs of version %d",
+                         job->version, VMIG_JOB_VERSION);
+    }
+    /* What an older version meant by a flag is not checked: its jobs have ended, and are only displayed. */
+    return job->version < VMIG_JOB_VERSION || vmig_job_facts_are_legal(job, error);
+}
+
 VmigJob *vmig_job_from_json(JsonObject *object, GError **error)
 {
     g_autoptr(VmigJob) job = record_new(&job_table);
 
-    if (!record_from_json(job, &job_table, object, error))
-        return NULL;
-    if (job->version > VMIG_JOB_VERSION) {
-        vmig_fail(error, VMIG_ERROR_JOURNAL_NEWER, "Upgrade vmig-snap on this host.",
-                  "the record has version %" G_GUINT64_FORMAT ", but this vmig-snap supports versions up to %d",
-                  job->version, VMIG_JOB_VERSION);
-        return NULL;
-    }
-    /* Some states had other names in an older version. */
-    gboolean strange_state =
-        job->version == VMIG_JOB_VERSION ? vmig_job_state(job) == VMIG_STATE_LAST : job->state == NULL;
-    if (job->version == 0 || job->id == NULL || job->uuid == NULL || job->token == NULL || strange_state) {
-        vmig_fail(error, VMIG_ERROR_JOURNAL, NULL, "the record does not belong to a job");
-        return NULL;
-    }
-    if (job->version < VMIG_JOB_VERSION &&
-        (vmig_job_state(job) == VMIG_STATE_LAST || !vmig_state_is_final(vmig_job_state(job)))) {
-        g_autofree char *hint = vmig_job_older_hint(job->id);
-        vmig_fail(error, VMIG_ERROR_JOURNAL_OLDER, hint,
-                  "the record of the unfinished job has version %" G_GUINT64_FORMAT
-                  ", but this vmig-snap continues only jobs of version %d",
-                  job->version, VMIG_JOB_VERSION);
-        return NULL;
-    }
-    /* What an older version meant by a flag is not checked: its jobs have ended, and are only displayed. */
-    if (job->version == VMIG_JOB_VERSION && !vmig_job_facts_are_legal(job, error))
-        return NULL;
-    return g_steal_pointer(&job);
+    return record_from_json(job, &job_table, object, error) && vmig_job_check(job, error) ? g_steal_pointer(&job)
+                                                                                          : NULL;
 }
 
 VmigJob *vmig_job_from_string(const char *text, GError **error)

@@ -233,9 +233,11 @@ char *vmig_job_to_string(const VmigJob *job);
 gsize vmig_job_record_size(const VmigJob *job);
 /* A hint how to end an unfinished job of an older version; id NULL: one of several jobs. (transfer full) */
 char *vmig_job_older_hint(const char *id);
-/* Errors: JOURNAL if the object is no job, JOURNAL_NEWER for a newer version, JOURNAL_OLDER for an unfinished job of an
- * older version, whose fields have other meanings. A finished job of an older version is accepted, because it is only
- * displayed. */
+/* Errors: JOURNAL if it is no job, or contradicts itself, JOURNAL_NEWER for a newer version, JOURNAL_OLDER for an
+ * unfinished job of an older version, whose fields have other meanings. A finished job of an older version is accepted,
+ * because it is only displayed. */
+gboolean vmig_job_check(const VmigJob *job, GError **error);
+/* The same errors. */
 VmigJob *vmig_job_from_json(JsonObject *object, GError **error);
 VmigJob *vmig_job_from_string(const char *text, GError **error);
 /* Checks a record that the other host sent. STATE if it changes what must stay fixed on this host: the guest, its

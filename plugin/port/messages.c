@@ -243,9 +243,12 @@ static gboolean check_message(const VmigMessage *message, gconstpointer data, co
 
 gboolean vmig_message_check(const VmigMessage *message, gconstpointer data, const char *reply_to, GError **error)
 {
+    const VmigJob *record = vmig_message_record(message, data);
     const char *member, *expected;
 
-    return check_message(message, data, &member, &expected) || vmig_message_refuse(error, reply_to, member, expected);
+    if (!check_message(message, data, &member, &expected))
+        return vmig_message_refuse(error, reply_to, member, expected);
+    return record == NULL || vmig_job_check(record, error);
 }
 
 gboolean vmig_message_refuse(GError **error, const char *reply_to, const char *member, const char *expected)

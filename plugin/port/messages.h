@@ -151,7 +151,7 @@ GPtrArray *vmig_message_array(const VmigMessage *message);
 /* Frees what the message's members own, and zeroes it. */
 void vmig_message_clear(const VmigMessage *message, gpointer data);
 /* Whether every value is one that its field may have. PROTOCOL: "the request: member 'x' is missing or not EXPECTED";
- * reply_to: the method to which it is the reply, or NULL. */
+ * reply_to: the method to which it is the reply, or NULL. A record has the errors of vmig_job_check(). */
 gboolean vmig_message_check(const VmigMessage *message, gconstpointer data, const char *reply_to, GError **error);
 /* The same error for what the receiver itself finds wrong with a member. Returns FALSE. */
 gboolean vmig_message_refuse(GError **error, const char *reply_to, const char *member, const char *expected);

@@ -371,6 +371,17 @@ static void test_out_of_range(void)
     g_assert_cmpstr(error->message, ==, "the request: member 'wait_us' is missing or not 0 or more");
 }
 
+/* A call within the process is not decoded, but a record that contradicts itself is refused there, too. */
+static void test_record(void)
+{
+    g_autoptr(VmigJob) job = vmig_job_new();
+    const VmigRecordArgs args = {.record = job};
+    g_autoptr(GError) error = NULL;
+
+    g_assert_false(vmig_message_check(&vmig_record_args_message, &args, NULL, &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_JOURNAL);
+}
+
 /* The agent finds the job by the message's table. */
 static void test_jobs(void)
 {
@@ -416,6 +427,7 @@ int main(int argc, char **argv)
     g_test_add_func("/messages/text", test_text);
     g_test_add_func("/messages/errors-of-others", test_errors_of_others);
     g_test_add_func("/messages/out-of-range", test_out_of_range);
+    g_test_add_func("/messages/record", test_record);
     g_test_add_func("/messages/jobs", test_jobs);
     return g_test_run();
 }
