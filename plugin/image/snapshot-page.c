@@ -175,7 +175,11 @@ static gboolean memory_block(Page *p, guint64 index, gsize length, GError **erro
 
 static gboolean fill(Page *p, VmigContentKind kind, GError **error)
 {
-    while (p->next < p->blocks && p->read < VMIG_SNAPSHOT_PAGE_BLOCKS && g_get_monotonic_time() < p->until) {
+    guint64 first = p->next;
+
+    /* A page without a block is invalid, however long it took to open the image. */
+    while (p->next < p->blocks && p->read < VMIG_SNAPSHOT_PAGE_BLOCKS &&
+           (p->next == first || g_get_monotonic_time() < p->until)) {
         gsize length = (gsize)MIN(VMIG_HASH_BLOCK, p->size - p->next * VMIG_HASH_BLOCK);
         if (!(kind == VMIG_CONTENT_DISK ? disk_block : memory_block)(p, p->next, length, error))
             return FALSE;
