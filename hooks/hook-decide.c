@@ -127,9 +127,9 @@ static const Row starts[] = {
 };
 /* clang-format on */
 
-static gboolean is_host(Host wanted, gboolean source)
+static gboolean is_host(Host wanted, VmigRole role)
 {
-    return wanted == EITHER_HOST || wanted == (source ? THE_SOURCE : THE_DESTINATION);
+    return wanted == EITHER_HOST || wanted == (role == VMIG_SOURCE ? THE_SOURCE : THE_DESTINATION);
 }
 
 static gboolean is_answer(Answer wanted, gboolean fact)
@@ -149,7 +149,7 @@ static gboolean is_chain(ChainSet wanted, VmigHookChain chain)
 
 static gboolean fits(const Row *row, const VmigHookFacts *f)
 {
-    return is_host(row->here, f->is_source) && is_host(row->owner, !f->token_dest) && is_state(row->state, f->state) &&
+    return is_host(row->here, f->here) && is_host(row->owner, f->owner) && is_state(row->state, f->state) &&
            is_answer(row->handed, f->handed) && is_answer(row->pivoted, f->pivoted) &&
            is_answer(row->overlays, f->overlays) && is_answer(row->busy, f->busy) &&
            is_answer(row->incoming, f->incoming) && is_chain(row->chain, f->chain);
@@ -169,8 +169,8 @@ static VmigHookVerdict decide_migration(const VmigHookFacts *f)
     guint waits = IN(PREPARE) | IN(DROP_METADATA) | IN(MIGRATE);
     VmigHookChain right = f->direct ? VMIG_HOOK_CHAIN_BASES : VMIG_HOOK_CHAIN_OVERLAYS;
 
-    if (f->same_domain && f->own_mark && !f->is_source && !f->token_dest && (waits & (1u << f->state)) &&
-        f->chain == right)
+    if (f->same_domain && f->own_mark && f->here == VMIG_DEST && f->owner == VMIG_SOURCE &&
+        (waits & (1u << f->state)) && f->chain == right)
         return VMIG_HOOK_ALLOW;
     return VMIG_HOOK_VETO_MIGRATION;
 }

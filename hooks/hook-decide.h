@@ -46,9 +46,9 @@ typedef struct {
     /* Valid only with OPEN. */
     gboolean same_domain; /* the UUID is the job's, not just the name */
     gboolean own_mark;    /* the id in the element is this job's */
-    gboolean is_source;   /* this host is the source of the job */
-    gboolean token_dest;
-    VmigState state; /* for a parked job the state in which it parked */
+    VmigRole here;        /* this host's part in the job */
+    VmigRole owner;       /* the host that has the token */
+    VmigState state;      /* for a parked job the state in which it parked */
     gboolean pivoted;
     gboolean overlays; /* on this host overlays hold, or may hold, data that the bases do not */
     gboolean handed;   /* libvirt may have been asked to migrate */

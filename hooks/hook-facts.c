@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "definition/domain-xml.h"
+#include "definition/chain.h"
 #include "core/names.h"
 #include "store/journal.h"
 #include "store/oplock.h"
@@ -80,36 +80,30 @@ void vmig_hook_sight_free(VmigHookSight *sight)
 
 /* --- the definition compared with the job --- */
 
-static const char *overlay_of(const VmigDisk *disk, gboolean is_source)
-{
-    return is_source ? disk->overlay : disk->dest_overlay;
-}
-
-static const char *base_of(const VmigDisk *disk, gboolean is_source)
-{
-    const VmigFile *base = vmig_disk_base(disk);
-
-    return base == NULL ? NULL : is_source ? base->source : base->dest;
-}
-
-static VmigHookChain chain_of_disk(const VmigDomainXml *xml, const VmigDisk *disk, gboolean is_source)
+/* Only the top file counts: when libvirt calls the hook, it has not read the chain yet. */
+static VmigHookChain chain_of_disk(const VmigDomainXml *xml, const VmigDisk *disk, VmigRole here)
 {
     const VmigDomainDisk *now = vmig_domain_xml_disk(xml, disk->target);
 
-    if (now == NULL || now->source == NULL)
-        return VMIG_HOOK_CHAIN_OTHER;
-    if (g_strcmp0(now->source, overlay_of(disk, is_source)) == 0)
+    switch (now != NULL ? vmig_chain_of_top(now->source, disk, here) : VMIG_CHAIN_OTHER) {
+    case VMIG_CHAIN_OVERLAY:
         return VMIG_HOOK_CHAIN_OVERLAYS;
-    return g_strcmp0(now->source, base_of(disk, is_source)) == 0 ? VMIG_HOOK_CHAIN_BASES : VMIG_HOOK_CHAIN_OTHER;
+    case VMIG_CHAIN_BASE:
+        return VMIG_HOOK_CHAIN_BASES;
+    case VMIG_CHAIN_OTHER:
+    case VMIG_CHAIN_OURS:
+    default:
+        return VMIG_HOOK_CHAIN_OTHER;
+    }
 }
 
-static VmigHookChain chain_of(const VmigDomainXml *xml, const VmigJob *job, gboolean is_source)
+static VmigHookChain chain_of(const VmigDomainXml *xml, const VmigJob *job, VmigRole here)
 {
     VmigHookChain all = VMIG_HOOK_CHAIN_OTHER;
     gboolean ours = FALSE, same = TRUE;
 
     for (guint i = 0; i < job->disks->len; i++) {
-        VmigHookChain one = chain_of_disk(xml, job->disks->pdata[i], is_source);
+        VmigHookChain one = chain_of_disk(xml, job->disks->pdata[i], here);
         ours = ours || one != VMIG_HOOK_CHAIN_OTHER;
         same = same && (i == 0 || one == all);
         all = one;
@@ -133,13 +127,13 @@ static gboolean was_in(GPtrArray *history, const char *state)
 }
 
 /* On the source an existing overlay may have been written to, whether recorded or not. */
-static gboolean has_overlays(const VmigJob *job, gboolean is_source)
+static gboolean has_overlays(const VmigJob *job, VmigRole here)
 {
-    if (is_source && job->overlays != VMIG_OVERLAYS_UNUSED)
+    if (here == VMIG_SOURCE && job->overlays != VMIG_OVERLAYS_UNUSED)
         return TRUE;
     for (guint i = 0; i < job->disks->len; i++) {
-        const char *overlay = overlay_of(job->disks->pdata[i], is_source);
-        if (overlay != NULL && (!is_source || access(overlay, F_OK) == 0))
+        const char *overlay = vmig_disk_overlay(job->disks->pdata[i], here);
+        if (overlay != NULL && (here == VMIG_DEST || access(overlay, F_OK) == 0))
             return TRUE;
     }
     return FALSE;
@@ -157,12 +151,12 @@ static gboolean fill_open(VmigHookSight *sight, const VmigHookPaths *paths, Vmig
     if (history == NULL)
         return FALSE;
     f->known = VMIG_HOOK_OPEN;
-    f->is_source = strcmp(role, VMIG_ROLE_SOURCE) == 0;
-    f->token_dest = strcmp(token, VMIG_OWNER_DESTINATION) == 0 || vmig_job_token_is_dest(job);
+    f->here = vmig_role_of(role);
+    f->owner = vmig_role_of(token) == VMIG_DEST ? VMIG_DEST : job->owner;
     f->state = vmig_job_work_state(job);
     f->pivoted = job->merge == VMIG_MERGE_DONE;
     f->direct = vmig_job_merges_by_mirror(job);
-    f->overlays = has_overlays(job, f->is_source);
+    f->overlays = has_overlays(job, f->here);
     f->handed = was_in(history, "MIGRATE") || vmig_state_is(f->state, VMIG_STATE_HANDS_OVER);
     /* A lock that cannot be read counts as held. */
     f->busy = !vmig_oplock_holder(paths->lock_dir, job->uuid, &sight->holder, &unclear) || sight->holder != NULL;
@@ -187,9 +181,10 @@ static gboolean look_for_left(VmigHookSight *sight, VmigJournal *journal, const 
     /* The journal is not fully verified here. If only the row knows of the unfinished job, the index has lost it. */
     if (!vmig_state_is_final(vmig_job_state(job)) && g_strcmp0(job->uuid, uuid) == 0)
         return vmig_fail(error, VMIG_ERROR_JOURNAL, NULL, "its index does not contain the unfinished job %s", job->id);
-    if (strcmp(role, VMIG_ROLE_SOURCE) == 0 && vmig_job_token_is_dest(job) && !job->source_clean &&
+    if (vmig_role_of(role) == VMIG_SOURCE && job->owner == VMIG_DEST && !job->source_clean &&
         g_strcmp0(job->uuid, uuid) == 0) {
         sight->facts.known = VMIG_HOOK_LEFT;
+        sight->facts.here = VMIG_SOURCE;
         sight->job = g_steal_pointer(&job);
     }
     return TRUE;
@@ -262,8 +257,8 @@ VmigHookSight *vmig_hook_look(const VmigHookPaths *paths, VmigHookOp op, const c
         return sight;
     f->same_domain = g_ascii_strcasecmp(sight->job->uuid, domain->uuid) == 0;
     f->own_mark = g_strcmp0(sight->job->id, domain->metadata_job) == 0;
-    f->chain = chain_of(doc, sight->job, f->is_source);
-    if (f->known == VMIG_HOOK_OPEN && op == VMIG_HOOK_PREPARE && !f->is_source)
+    f->chain = chain_of(doc, sight->job, f->here);
+    if (f->known == VMIG_HOOK_OPEN && op == VMIG_HOOK_PREPARE && f->here == VMIG_DEST)
         f->incoming = f->own_mark && vmig_hook_take_incoming(paths, sight->job->uuid, sight->job->id);
     return sight;
 }
@@ -276,10 +271,7 @@ char *vmig_hook_words(const VmigHookSight *sight, VmigHookVerdict verdict, const
     const VmigJob *job = sight->job;
     const char *id = job != NULL ? job->id : "?";
     g_autofree char *peer =
-        vmig_text_escape(job == NULL                                                      ? "the other host"
-                         : sight->facts.is_source || sight->facts.known == VMIG_HOOK_LEFT ? job->dest_host
-                                                                                          : job->source_host,
-                         -1);
+        vmig_text_escape(job == NULL ? "the other host" : job->host[vmig_role_other(sight->facts.here)], -1);
     g_autofree char *holder = vmig_text_escape(sight->holder != NULL ? sight->holder : "a process", -1);
 
     switch (verdict) {

@@ -150,7 +150,7 @@ JsonNode *vmig_document_plan(const VmigPlan *plan)
 /* The commands that end a parked job, from core/parks.def. */
 static void exits_member(JsonBuilder *b, const VmigJob *job, const char *role)
 {
-    g_auto(GStrv) commands = vmig_park_commands(job, g_strcmp0(role, VMIG_ROLE_DESTINATION) == 0);
+    g_auto(GStrv) commands = vmig_park_commands(job, vmig_role_of(role));
 
     vmig_json_text(b, "exits_how", vmig_park_of(job).what);
     vmig_json_begin_list(b, "exits");
@@ -181,7 +181,7 @@ static void job_object(JsonBuilder *b, const VmigJob *job, const char *role, con
     error_member(b, job->error_code, job->error_message, job->error_hint);
     vmig_json_text(b, "source", job->source_host);
     vmig_json_text(b, "destination", job->dest_host);
-    vmig_json_text(b, "owner", job->token);
+    vmig_json_text(b, "owner", vmig_role_name(job->owner));
     vmig_json_text(b, "merge", job->options.merge);
     vmig_json_flag(b, "migration_begun", job->migration_begun);
     vmig_json_number(b, "started", job->started);

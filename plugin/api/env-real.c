@@ -22,11 +22,6 @@
 #define LOCAL_URI_FORMAT "qemu+unix:///system?socket=%s"
 #define MOST_LINKS 4 /* additional ssh connections for the copies */
 
-static VmigHost *here(VmigEnv *env, gboolean here_is_dest)
-{
-    return here_is_dest ? &env->dest : &env->source;
-}
-
 static gboolean asked(VmigEnv *env)
 {
     return vmig_flag_clear(env->run_dir, VMIG_FLAG_TRY_NOW);
@@ -47,12 +42,12 @@ static gboolean resolves(VmigEnv *env G_GNUC_UNUSED, const char *name, GError **
 VmigEnv *vmig_env_open_here(const VmigEnvConfig *config, VmigWaker *waker, GError **error)
 {
     g_autoptr(VmigEnv) env = g_new0(VmigEnv, 1);
-    VmigHost *host = here(env, config->here_is_dest);
+    VmigHost *host = &env->host[config->here];
     VmigNodeConfig node = {
         .state_dir = config->config->state_dir,
         .run_dir = config->config->run_dir,
         .roots = (const char *const *)config->config->image_roots,
-        .role = config->here_is_dest ? VMIG_ROLE_DESTINATION : VMIG_ROLE_SOURCE,
+        .role = vmig_role_name(config->here),
         .tls_dir = config->config->tls_dir,
         .first_port = config->config->first_port,
         .last_port = config->config->last_port,
@@ -76,9 +71,9 @@ VmigEnv *vmig_env_open_here(const VmigEnvConfig *config, VmigWaker *waker, GErro
     return host->node != NULL ? g_steal_pointer(&env) : NULL;
 }
 
-VmigJournal *vmig_env_journal(VmigEnv *env, gboolean here_is_dest, GError **error)
+VmigJournal *vmig_env_journal(VmigEnv *env, VmigRole here, GError **error)
 {
-    return vmig_node_local_journal(here(env, here_is_dest)->node, error);
+    return vmig_node_local_journal(env->host[here].node, error);
 }
 
 /* The sockets that ssh forwards: for the memory, the mirrors, and each file. */
@@ -113,7 +108,7 @@ static gboolean open_link(VmigEnv *env, const VmigEnvConfig *config, const VmigD
     };
 
     job->id = g_strdup(config->job_id);
-    if (!vmig_node_rundir(here(env, config->here_is_dest)->node, job, error))
+    if (!vmig_node_rundir(env->host[config->here].node, job, error))
         return FALSE;
     env->link = vmig_ssh_link_open(&options, error);
     env->link_free = (GDestroyNotify)vmig_ssh_link_close;
@@ -209,7 +204,7 @@ static gboolean fail_libvirt(VmigNode *node, gboolean through_ssh, const GError 
 static gboolean connect_peer(VmigEnv *env, const VmigEnvConfig *config, VmigWaker *waker, GError **error)
 {
     g_autoptr(VmigDestination) peer = vmig_destination_parse(config->peer_uri, error);
-    VmigHost *host = here(env, !config->here_is_dest);
+    VmigHost *host = &env->host[vmig_role_other(config->here)];
 
     if (peer == NULL)
         return FALSE;
@@ -228,7 +223,7 @@ static gboolean connect_peer(VmigEnv *env, const VmigEnvConfig *config, VmigWake
         env->peer_uri = g_strdup(config->peer_uri);
         env->migrate_uri = migrate_uri(config->migrate_host);
     }
-    if (!all_through_ssh && !config->here_is_dest)
+    if (!all_through_ssh && config->here == VMIG_SOURCE)
         set_copy_transport(env, transport, peer->host, config->config->tls_dir);
     g_autoptr(GError) why = NULL;
     host->node = vmig_ssh_link_node(env->link);
@@ -256,11 +251,11 @@ static void widen(VmigEnv *env)
 {
     const Recipe *recipe = env->recipe;
     const VmigEnvConfig *config = &recipe->config;
-    VmigHost *peer = here(env, !config->here_is_dest);
+    VmigHost *peer = &env->host[vmig_role_other(config->here)];
     g_autoptr(VmigDestination) to = vmig_destination_parse(config->peer_uri, NULL);
     g_autoptr(GPtrArray) names = socket_names(config->copies, TRUE);
 
-    if (env->copy_transport != NULL || to == NULL || peer->node == NULL || config->here_is_dest || links_live(env))
+    if (env->copy_transport != NULL || to == NULL || peer->node == NULL || config->here == VMIG_DEST || links_live(env))
         return;
     g_clear_pointer(&env->links, g_ptr_array_unref);
     env->copy_links = 0;
@@ -288,9 +283,9 @@ static void widen(VmigEnv *env)
     }
 }
 
-static void disconnect_peer(VmigEnv *env, gboolean here_is_dest)
+static void disconnect_peer(VmigEnv *env, VmigRole here)
 {
-    VmigHost *host = here(env, !here_is_dest);
+    VmigHost *host = &env->host[vmig_role_other(here)];
 
     /* On a dead connection nothing ends by itself, and closing what uses it would wait for that. */
     if (env->link != NULL && host->node != NULL && !vmig_agent_client_alive(host->node))
@@ -312,15 +307,15 @@ static void disconnect_peer(VmigEnv *env, gboolean here_is_dest)
 static gboolean reconnect(VmigEnv *env, GError **error)
 {
     Recipe *recipe = env->recipe;
-    VmigHost *host = here(env, !recipe->config.here_is_dest);
+    VmigHost *host = &env->host[vmig_role_other(recipe->config.here)];
 
     if (env->link != NULL && vmig_ssh_link_alive(env->link) && host->node != NULL &&
         vmig_agent_client_alive(host->node))
         return TRUE;
-    disconnect_peer(env, recipe->config.here_is_dest);
+    disconnect_peer(env, recipe->config.here);
     if (connect_peer(env, &recipe->config, recipe->waker, error))
         return TRUE;
-    disconnect_peer(env, recipe->config.here_is_dest);
+    disconnect_peer(env, recipe->config.here);
     return FALSE;
 }
 
@@ -332,6 +327,6 @@ gboolean vmig_env_open_peer(VmigEnv *env, const VmigEnvConfig *config, VmigWaker
     env->widen = widen;
     if (connect_peer(env, config, waker, error))
         return TRUE;
-    disconnect_peer(env, config->here_is_dest);
+    disconnect_peer(env, config->here);
     return FALSE;
 }

@@ -17,7 +17,7 @@ typedef struct {
     const char *job_id;
     const char *transport;    /* "ssh", "tls" or "tcp"; NULL: from peer_uri */
     const char *migrate_host; /* the destination's name for the source's libvirt (tls, tcp); NULL: its own */
-    gboolean here_is_dest;    /* this host is the job's destination */
+    VmigRole here;            /* this host is the job's destination */
     guint copies;             /* files to copy: one socket is forwarded for each */
     guint64 bandwidth;
     GCancellable *cancellable; /* ends the first attempt to connect the other host; NULL: not cancellable */
@@ -29,4 +29,4 @@ VmigEnv *vmig_env_open_here(const VmigEnvConfig *config, VmigWaker *waker, GErro
  * environment contains nothing of the other host. config->config must outlive the environment. */
 gboolean vmig_env_open_peer(VmigEnv *env, const VmigEnvConfig *config, VmigWaker *waker, GError **error);
 /* This host's journal. (transfer none) */
-VmigJournal *vmig_env_journal(VmigEnv *env, gboolean here_is_dest, GError **error);
+VmigJournal *vmig_env_journal(VmigEnv *env, VmigRole here, GError **error);

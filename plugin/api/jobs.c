@@ -46,9 +46,9 @@ VmigJob *vmig_session_find_job(VmigJournal *journal, const char *job_or_domain, 
 }
 
 /* Accepts the operator's statement only for the right host, given in full, and only on the destination. */
-static gboolean may_be_fenced(const VmigJob *job, gboolean here_is_dest, const char *host, GError **error)
+static gboolean may_be_fenced(const VmigJob *job, VmigRole here, const char *host, GError **error)
 {
-    if (!here_is_dest)
+    if (here == VMIG_SOURCE)
         return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, "Run the command on the destination.",
                          "this host is the source of job %s: it cannot state that it is fenced itself", job->id);
     if (g_strcmp0(host, job->source_host) != 0)
@@ -118,15 +118,15 @@ static JsonNode *carry_on(VmigSession *self, const char *job_or_domain, const Vm
     JsonNode *held = NULL;
     if (!leave_to_holder(self, job, wish->cancel, &held, error) || held != NULL)
         return held;
-    gboolean here_is_dest = strcmp(role, VMIG_ROLE_DESTINATION) == 0;
-    if (fenced != NULL && !may_be_fenced(job, here_is_dest, fenced, error))
+    VmigRole here = vmig_role_of(role);
+    if (fenced != NULL && !may_be_fenced(job, here, fenced, error))
         return NULL;
     g_autofree char *peer = NULL;
-    VmigEnvConfig config = vmig_session_env_of(self, job, here_is_dest, &peer);
+    VmigEnvConfig config = vmig_session_env_of(self, job, here, &peer);
     for (guint i = 0; i < job->disks->len; i++)
         config.copies += ((const VmigDisk *)job->disks->pdata[i])->files->len;
     g_autoptr(VmigEnv) env = vmig_env_open_here(&config, self->waker, error);
-    VmigJournal *journal = env != NULL ? vmig_env_journal(env, here_is_dest, error) : NULL;
+    VmigJournal *journal = env != NULL ? vmig_env_journal(env, here, error) : NULL;
     if (journal == NULL)
         return NULL;
     vmig_env_open_peer(env, &config, self->waker, &peer_error);
@@ -137,7 +137,7 @@ static JsonNode *carry_on(VmigSession *self, const char *job_or_domain, const Vm
     }
     if (peer_error != NULL)
         vmig_session_emit(self, vmig_event_note(job, peer_error->message));
-    return vmig_session_drive(self, env, journal, here_is_dest, g_steal_pointer(&job), wish, error);
+    return vmig_session_drive(self, env, journal, here, g_steal_pointer(&job), wish, error);
 }
 
 /* Waits until the process that was asked has exited, or the user interrupts the wait. */
@@ -177,8 +177,7 @@ static JsonNode *resume_fenced(VmigSession *self, const VmigResumeRequest *reque
     g_autofree char *role = job != NULL ? vmig_journal_role(reader, job->id, error) : NULL;
 
     if (role == NULL || (!vmig_state_is_final(vmig_job_state(job)) &&
-                         (!may_be_fenced(job, strcmp(role, VMIG_ROLE_DESTINATION) == 0, host, error) ||
-                          !end_waiting(self, job, error))))
+                         (!may_be_fenced(job, vmig_role_of(role), host, error) || !end_waiting(self, job, error))))
         return NULL;
     return carry_on(self, job->id, &wish, host, error);
 }

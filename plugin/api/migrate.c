@@ -76,17 +76,17 @@ typedef struct {
     VmigPlan *plan;
 } Operation;
 
-VmigEnvConfig vmig_session_env_of(VmigSession *self, const VmigJob *job, gboolean here_is_dest, char **peer)
+VmigEnvConfig vmig_session_env_of(VmigSession *self, const VmigJob *job, VmigRole here, char **peer)
 {
-    *peer = here_is_dest ? g_strdup_printf("qemu+ssh://%s/system", job->source_host) : g_strdup(job->dest_uri);
+    *peer = here == VMIG_DEST ? g_strdup_printf("qemu+ssh://%s/system", job->source_host) : g_strdup(job->dest_uri);
     return (VmigEnvConfig){
         .config = self->config,
-        .connect_uri = here_is_dest ? "qemu:///system" : self->connect_uri,
+        .connect_uri = here == VMIG_DEST ? "qemu:///system" : self->connect_uri,
         .peer_uri = *peer,
         .job_id = job->id,
-        .transport = here_is_dest ? NULL : job->options.transport,
-        .migrate_host = here_is_dest ? NULL : job->options.migrate_host,
-        .here_is_dest = here_is_dest,
+        .transport = here == VMIG_DEST ? NULL : job->options.transport,
+        .migrate_host = here == VMIG_DEST ? NULL : job->options.migrate_host,
+        .here = here,
         .bandwidth = job->options.bandwidth,
     };
 }
@@ -291,7 +291,7 @@ static VmigControl *listen_for_settings(VmigSession *self, const VmigEnv *env, c
     return control;
 }
 
-JsonNode *vmig_session_drive(VmigSession *self, VmigEnv *env, VmigJournal *journal, gboolean here_is_dest, VmigJob *job,
+JsonNode *vmig_session_drive(VmigSession *self, VmigEnv *env, VmigJournal *journal, VmigRole here, VmigJob *job,
                              const VmigDrive *wish, GError **error)
 {
     VmigReporter reporter = {on_state, on_progress, on_retry, on_note, self};
@@ -303,8 +303,7 @@ JsonNode *vmig_session_drive(VmigSession *self, VmigEnv *env, VmigJournal *journ
         vmig_job_free(job);
         return NULL;
     }
-    g_autoptr(VmigMachine) machine =
-        vmig_machine_new(&vmig_flow_migrate, env, journal, here_is_dest, policy, &reporter, job);
+    g_autoptr(VmigMachine) machine = vmig_machine_new(&vmig_flow_migrate, env, journal, here, policy, &reporter, job);
     machine->source_fenced = wish->fenced;
     machine->without_verify = wish->without_verify;
     machine->set_aside = wish->set_aside;

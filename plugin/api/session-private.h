@@ -75,7 +75,7 @@ VmigJournal *vmig_session_open_reader(VmigSession *self, GError **error);
 VmigJob *vmig_session_find_job(VmigJournal *journal, const char *job_or_domain, GError **error);
 /* How this host reaches the hosts of a job. If it is the destination, it reaches the other one by ssh. The
  * configuration must have been read. *peer (transfer full) holds strings that the result points to. */
-VmigEnvConfig vmig_session_env_of(VmigSession *self, const VmigJob *job, gboolean here_is_dest, char **peer);
+VmigEnvConfig vmig_session_env_of(VmigSession *self, const VmigJob *job, VmigRole here, char **peer);
 /* "done", "rolled-back", "parked" or "set-aside". */
 const char *vmig_session_outcome(const VmigJob *job);
 
@@ -88,5 +88,5 @@ typedef struct {
 } VmigDrive;
 
 /* Runs the job and returns its result. Takes ownership of the job. */
-JsonNode *vmig_session_drive(VmigSession *self, VmigEnv *env, VmigJournal *journal, gboolean here_is_dest, VmigJob *job,
+JsonNode *vmig_session_drive(VmigSession *self, VmigEnv *env, VmigJournal *journal, VmigRole here, VmigJob *job,
                              const VmigDrive *wish, GError **error);

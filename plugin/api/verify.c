@@ -221,18 +221,18 @@ static gboolean lock_both(VmigEnv *env, const VmigJob *job, GError **error)
            (env->dest.node == NULL || vmig_node_lock(env->dest.node, job, NULL, error));
 }
 
-static VmigEnv *open_env(VmigSession *self, const VmigJob *job, gboolean here_is_dest, GError **error)
+static VmigEnv *open_env(VmigSession *self, const VmigJob *job, VmigRole here, GError **error)
 {
     g_autofree char *peer = NULL;
     g_autoptr(GError) why = NULL;
-    VmigEnvConfig config = vmig_session_env_of(self, job, here_is_dest, &peer);
+    VmigEnvConfig config = vmig_session_env_of(self, job, here, &peer);
     g_autoptr(VmigEnv) env = vmig_env_open_here(&config, self->waker, error);
 
     if (env == NULL)
         return NULL;
     if (vmig_env_open_peer(env, &config, self->waker, &why))
         return g_steal_pointer(&env);
-    if (!here_is_dest) {
+    if (here == VMIG_SOURCE) {
         g_propagate_error(error, g_steal_pointer(&why));
         return NULL;
     }
@@ -257,18 +257,18 @@ static VmigVerdict *verify_job(VmigSession *self, VmigEnv *env, const VmigJob *j
     return lock_both(env, job, error) ? vmig_verify(&request, error) : NULL;
 }
 
-static JsonNode *run(VmigSession *self, VmigJob *job, gboolean here_is_dest, GError **error)
+static JsonNode *run(VmigSession *self, VmigJob *job, VmigRole here, GError **error)
 {
     gint64 began = g_get_monotonic_time();
-    g_autoptr(VmigEnv) env = open_env(self, job, here_is_dest, error);
+    g_autoptr(VmigEnv) env = open_env(self, job, here, error);
 
     if (env == NULL)
         return NULL;
     g_autoptr(VmigVerdict) verdict = verify_job(self, env, job, error);
     /* An unfinished job still needs its run folder. */
     if (vmig_job_end(job) == VMIG_END_MOVED) {
-        VmigNode *here = here_is_dest ? env->dest.node : env->source.node;
-        vmig_node_rundir_remove(here, job, NULL);
+        VmigNode *own = env->host[here].node;
+        vmig_node_rundir_remove(own, job, NULL);
     }
     return verdict != NULL ? document(job, verdict, began) : NULL;
 }
@@ -287,5 +287,5 @@ JsonNode *vmig_work_verify(const VmigCall *call, GError **error)
 
     if (role == NULL)
         return NULL;
-    return run(self, job, strcmp(role, VMIG_ROLE_DESTINATION) == 0, error);
+    return run(self, job, vmig_role_of(role), error);
 }

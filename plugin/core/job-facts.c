@@ -148,7 +148,7 @@ static gboolean has_copies(const VmigJob *job, CopySet set)
 /* The first fact that the row does not admit; NULL: none. */
 static const char *against_row(const VmigJob *job, const Row *row)
 {
-    if (!is_owner(row->owner, vmig_job_token_is_dest(job)))
+    if (!is_owner(row->owner, job->owner == VMIG_DEST))
         return "token";
     if (!is_in(row->overlays.overlays, job->overlays))
         return job->overlays == VMIG_OVERLAYS_DIVERGED ? "diverged" : "frozen";
@@ -180,7 +180,7 @@ static gboolean any_disk_pivoted(const VmigJob *job)
 /* What holds in every state: a pair of facts that exclude each other; NULL: none. */
 static const char *against_laws(const VmigJob *job)
 {
-    if (job->revoked && vmig_job_token_is_dest(job))
+    if (job->revoked && job->owner == VMIG_DEST)
         return "what arrived on the destination was revoked, but the destination owns the guest";
     if (job->merge >= VMIG_MERGE_PIVOTING)
         return NULL;

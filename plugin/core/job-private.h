@@ -9,6 +9,7 @@ typedef enum {
     FIELD_UINT64,
     FIELD_INT64,
     FIELD_BOOL,
+    FIELD_ROLE,  /* a VmigRole, by its name */
     FIELD_LEVEL, /* a flag that is set from one level of an enumeration on */
     FIELD_ARRAY,
     FIELD_STRUCT,

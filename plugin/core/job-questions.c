@@ -13,6 +13,16 @@ VmigEnd vmig_job_end(const VmigJob *job)
     return vmig_state_end(vmig_job_state(job));
 }
 
+guint vmig_job_expected(const VmigJob *job, VmigRole role)
+{
+    VmigState state = vmig_job_work_state(job);
+    guint may = vmig_state_expected(state, role);
+    gboolean on_copies = state != VMIG_STATE_LAST && role == VMIG_DEST && vmig_job_merges_by_mirror(job);
+
+    /* With merge "mirror" there is no overlay there: the guest arrives on its base copies. */
+    return on_copies && (may & VMIG_MAY_BE_OVERLAY) != 0 ? (may & ~(guint)VMIG_MAY_BE_OVERLAY) | VMIG_MAY_BE_BASE : may;
+}
+
 gboolean vmig_job_waits(const VmigJob *job)
 {
     return vmig_state_is(vmig_job_state(job), VMIG_STATE_WAITS);
@@ -90,9 +100,19 @@ void vmig_job_reach_merge(VmigJob *job, VmigMergeStage stage)
     job->merge = MAX(job->merge, stage);
 }
 
-gboolean vmig_job_token_is_dest(const VmigJob *job)
+const char *vmig_file_path(const VmigFile *file, VmigRole role)
 {
-    return g_strcmp0(job->token, "destination") == 0;
+    return file->path[role];
+}
+
+const char *vmig_disk_overlay(const VmigDisk *disk, VmigRole role)
+{
+    return disk->at[role].overlay;
+}
+
+const char *vmig_disk_hold(const VmigDisk *disk, VmigRole role)
+{
+    return disk->at[role].hold;
 }
 
 gboolean vmig_job_merges_by_mirror(const VmigJob *job)

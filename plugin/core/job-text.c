@@ -56,6 +56,9 @@ static void append_field(GString *out, gconstpointer record, const Field *f)
     case FIELD_BOOL:
         g_string_append(out, G_STRUCT_MEMBER(gboolean, record, f->offset) ? "true" : "false");
         break;
+    case FIELD_ROLE:
+        append_string(out, vmig_role_name(G_STRUCT_MEMBER(VmigRole, record, f->offset)));
+        break;
     case FIELD_LEVEL:
         g_string_append(out, G_STRUCT_MEMBER(guint, record, f->offset) >= f->level ? "true" : "false");
         break;

@@ -7,7 +7,7 @@
 
 typedef struct {
     const VmigJob *job;
-    gboolean source; /* this host is the source */
+    VmigRole here;
     GError **error;
 } Check;
 
@@ -37,7 +37,7 @@ static gboolean same_or_ours(const Check *c, const char *own, const char *told, 
 static gboolean same_identity(const Check *c, const VmigFile *own, const VmigFile *told)
 {
     VmigState state = vmig_job_state(c->job);
-    gboolean open = !vmig_job_token_is_dest(c->job) && vmig_state_phase(state) != VMIG_PHASE_AFTER;
+    gboolean open = c->job->owner == VMIG_SOURCE && vmig_state_phase(state) != VMIG_PHASE_AFTER;
 
     return open || (own->size == told->size && own->ino == told->ino && own->mtime_ns == told->mtime_ns) ||
            refuse(c, "the identity", own->source);
@@ -50,7 +50,7 @@ static gboolean check_file(const Check *c, const VmigFile *own, const VmigFile *
            same(c, own->part, told->part, "the name of the copy", own->dest) &&
            same(c, own->format, told->format, "the format", own->source) &&
            same(c, own->kept, told->kept, "the kept image of the copy", own->dest) &&
-           (!c->source || same_identity(c, own, told));
+           (c->here == VMIG_DEST || same_identity(c, own, told));
 }
 
 static gboolean check_disk(const Check *c, const VmigDisk *own, const VmigDisk *told)
@@ -96,9 +96,10 @@ static gboolean check_definitions(const Check *c, const VmigJob *told)
     return TRUE;
 }
 
-gboolean vmig_job_check_told(const VmigJob *own, const VmigJob *told, gboolean source, GError **error)
+gboolean vmig_job_check_told(const VmigJob *own, const VmigJob *told, VmigRole here, GError **error)
 {
-    const Check c = {own, source, error};
+    const Check c = {own, here, error};
+    gboolean source = here == VMIG_SOURCE;
 
     if (!same(&c, own->uuid, told->uuid, "the guest", NULL) ||
         !same(&c, own->domain, told->domain, "the guest's name", NULL) ||

@@ -28,6 +28,10 @@
     {                                                                                                                  \
         name, FIELD_LEVEL, G_STRUCT_OFFSET(type, member), NULL, lowest                                                 \
     }
+#define ROLE(type, member, name)                                                                                       \
+    {                                                                                                                  \
+        name, FIELD_ROLE, G_STRUCT_OFFSET(type, member), NULL, 0                                                       \
+    }
 #define LIST(type, member, tab)                                                                                        \
     {                                                                                                                  \
 #member, FIELD_ARRAY, G_STRUCT_OFFSET(type, member), tab, 0                                                    \
@@ -136,7 +140,7 @@ static const Field job_fields[] = {
     FLAG(VmigJob, was_paused),
     FLAG(VmigJob, migration_begun),
     FLAG(VmigJob, revoked),
-    TEXT(VmigJob, token),
+    ROLE(VmigJob, owner, "token"),
     LEVEL(VmigJob, overlays, "frozen", VMIG_OVERLAYS_IN_USE),
     LEVEL(VmigJob, overlays, "diverged", VMIG_OVERLAYS_DIVERGED),
     LEVEL(VmigJob, merge, "commit_started", VMIG_MERGE_COMMITTING),
@@ -203,6 +207,9 @@ static void field_to_json(JsonObject *object, gconstpointer record, const Field 
         break;
     case FIELD_BOOL:
         json_object_set_boolean_member(object, f->name, G_STRUCT_MEMBER(gboolean, record, f->offset));
+        break;
+    case FIELD_ROLE:
+        json_object_set_string_member(object, f->name, vmig_role_name(G_STRUCT_MEMBER(VmigRole, record, f->offset)));
         break;
     case FIELD_LEVEL:
         json_object_set_boolean_member(object, f->name, G_STRUCT_MEMBER(guint, record, f->offset) >= f->level);
@@ -279,6 +286,10 @@ static gboolean field_from_json(gpointer record, const Field *f, JsonNode *node,
             G_STRUCT_MEMBER(gboolean, record, f->offset) = json_node_get_boolean(node);
             return TRUE;
         }
+        break;
+    case FIELD_ROLE:
+        if (type == G_TYPE_STRING && vmig_role_parse(json_node_get_string(node), G_STRUCT_MEMBER_P(record, f->offset)))
+            return TRUE;
         break;
     case FIELD_LEVEL:
         if (type == G_TYPE_BOOLEAN) {
@@ -368,7 +379,6 @@ VmigJob *vmig_job_new(void)
 
     job->version = VMIG_JOB_VERSION;
     job->state = g_strdup(vmig_state_name(VMIG_STATE_FIRST));
-    job->token = g_strdup("source");
     return job;
 }
 
@@ -404,7 +414,7 @@ gboolean vmig_job_check(const VmigJob *job, GError **error)
     /* Some states had other names in an older version. */
     gboolean strange_state =
         job->version == VMIG_JOB_VERSION ? vmig_job_state(job) == VMIG_STATE_LAST : job->state == NULL;
-    if (job->version == 0 || job->id == NULL || job->uuid == NULL || job->token == NULL || strange_state)
+    if (job->version == 0 || job->id == NULL || job->uuid == NULL || strange_state)
         return vmig_fail(error, VMIG_ERROR_JOURNAL, NULL, "the record does not belong to a job");
     if (job->version < VMIG_JOB_VERSION &&
         (vmig_job_state(job) == VMIG_STATE_LAST || !vmig_state_is_final(vmig_job_state(job)))) {
@@ -422,8 +432,12 @@ VmigJob *vmig_job_from_json(JsonObject *object, GError **error)
 {
     g_autoptr(VmigJob) job = record_new(&job_table);
 
-    return record_from_json(job, &job_table, object, error) && vmig_job_check(job, error) ? g_steal_pointer(&job)
-                                                                                          : NULL;
+    if (!record_from_json(job, &job_table, object, error) || !vmig_job_check(job, error))
+        return NULL;
+    if (json_object_has_member(object, "token"))
+        return g_steal_pointer(&job);
+    vmig_fail(error, VMIG_ERROR_JOURNAL, NULL, "the record does not say which host owns the guest");
+    return NULL;
 }
 
 VmigJob *vmig_job_from_string(const char *text, GError **error)

@@ -14,6 +14,7 @@
 #include <glib.h>
 #include <json-glib/json-glib.h>
 
+#include "core/role.h"
 #include "core/states.h"
 
 /* 2: merge "mirror"; 3: the XML of snapshots is kept beside the record; 4: the names of states and members */
@@ -42,9 +43,14 @@ typedef enum {
 
 /* One file of a base: the base itself or one of its backing files. */
 typedef struct {
-    char *source;         /* plain absolute path on the source */
+    union {
+        struct {
+            char *source; /* plain absolute path on the source */
+            char *dest;   /* absolute path on the destination */
+        };
+        char *path[2]; /* by VmigRole */
+    };
     char *named;          /* the path in the source's definitions, if it differs; or NULL */
-    char *dest;           /* absolute path on the destination */
     char *part;           /* file name of the base copy until it is proven */
     char *format;         /* "qcow2" or "raw" */
     char *backing;        /* the backing file's name as stored in the header, or NULL */
@@ -64,12 +70,20 @@ typedef struct {
 } VmigFile;
 
 typedef struct {
-    char *target;        /* "vda" */
-    GPtrArray *files;    /* VmigFile, the top first */
-    char *overlay;       /* the temporary overlay on the source */
-    char *dest_overlay;  /* the overlay on the destination; NULL with merge "mirror", which has none */
-    char *hold;          /* the throw-away target of the hold */
-    char *dest_hold;     /* the same on the destination, if one was ever needed */
+    char *target;     /* "vda" */
+    GPtrArray *files; /* VmigFile, the top first */
+    union {
+        struct {
+            char *overlay;      /* the temporary overlay on the source */
+            char *hold;         /* the throw-away target of the hold there */
+            char *dest_overlay; /* the overlay on the destination; NULL with merge "mirror", which has none */
+            char *dest_hold;    /* the hold there, if one was ever needed */
+        };
+        struct {
+            char *overlay;
+            char *hold;
+        } at[2]; /* by VmigRole */
+    };
     gboolean pivoted;    /* the owner writes into the base: the overlay is stale and must never be committed again */
     char *snapshot;      /* the snapshot= attribute of the running guest before the job, or NULL */
     char *next_snapshot; /* the same attribute of the definition for the next start */
@@ -131,8 +145,13 @@ typedef struct {
     char *parked_state; /* the state from which PARKED continues, or NULL */
     char *domain;       /* name */
     char *uuid;
-    char *source_host; /* the host's name according to libvirt */
-    char *dest_host;
+    union {
+        struct {
+            char *source_host; /* the host's name according to libvirt */
+            char *dest_host;
+        };
+        char *host[2]; /* by VmigRole */
+    };
     char *connect_uri; /* the source's libvirt */
     char *dest_uri;
     VmigOptions options;
@@ -150,7 +169,7 @@ typedef struct {
 
     gboolean migration_begun; /* libvirt may have been asked to migrate: before that, the guest was nowhere else */
     gboolean revoked;         /* the source continued after a migration: whatever arrived is stale and never runs */
-    char *token;              /* "source" or "destination": the host that may run the guest */
+    VmigRole owner;           /* the host that may run the guest: it has the token */
     VmigOverlays overlays;
     VmigMergeStage merge;
     gboolean suspended;    /* by the job, around a pivot: a process that finds the guest suspended resumes it */
@@ -201,6 +220,9 @@ void vmig_job_reach_merge(VmigJob *job, VmigMergeStage stage);
 VmigState vmig_job_state(const VmigJob *job);
 /* How the job ended; VMIG_END_NONE if it has not. */
 VmigEnd vmig_job_end(const VmigJob *job);
+/* The VmigMayBe bits of what the host with that role may have in the job's state; for a parked job in the state in
+ * which it parked. */
+guint vmig_job_expected(const VmigJob *job, VmigRole role);
 /* Whether the job is parked: it waits for an operator. */
 gboolean vmig_job_waits(const VmigJob *job);
 /* The job's state. For a parked job the state in which it parked, or VMIG_STATE_LAST if the record lacks it. */
@@ -216,12 +238,15 @@ void vmig_job_forget_xml(VmigJob *job);
 VmigDisk *vmig_job_disk(const VmigJob *job, const char *target);
 /* The file that the guest's disk uses once no overlay is left: the first of the chain. (transfer none) */
 VmigFile *vmig_disk_base(const VmigDisk *disk);
+/* The path of a file, an overlay or a hold on the host with that role; NULL if there is none. (transfer none) */
+const char *vmig_file_path(const VmigFile *file, VmigRole role);
+const char *vmig_disk_overlay(const VmigDisk *disk, VmigRole role);
+const char *vmig_disk_hold(const VmigDisk *disk, VmigRole role);
 /* VmigFile of all disks, each file once. A file comes after those that it backs. (transfer container) */
 GPtrArray *vmig_job_images(const VmigJob *job);
 /* Several disks may share a file, and each of them lists it. Returns the first entry that is the same file of the
  * source. Only that one is copied. (transfer none) */
 VmigFile *vmig_job_first(const VmigJob *job, const VmigFile *file);
-gboolean vmig_job_token_is_dest(const VmigJob *job);
 /* Merge "mirror": the migration writes into the base copies themselves. */
 gboolean vmig_job_merges_by_mirror(const VmigJob *job);
 
@@ -242,7 +267,7 @@ VmigJob *vmig_job_from_json(JsonObject *object, GError **error);
 VmigJob *vmig_job_from_string(const char *text, GError **error);
 /* Checks a record that the other host sent. STATE if it changes what must stay fixed on this host: the guest, its
  * definitions, the hosts, the disks and their files, and that the source's images are kept. After the switchover the
- * identity of the files on the source is fixed too. `source`: this host is the source. */
-gboolean vmig_job_check_told(const VmigJob *own, const VmigJob *told, gboolean source, GError **error);
+ * identity of the files on the source is fixed too. */
+gboolean vmig_job_check_told(const VmigJob *own, const VmigJob *told, VmigRole here, GError **error);
 /* A deep copy. (transfer full) */
 VmigJob *vmig_job_copy(const VmigJob *job);

@@ -65,9 +65,8 @@ VmigPark vmig_park_of(const VmigJob *job)
     return (VmigPark){0, NULL};
 }
 
-char **vmig_park_commands(const VmigJob *job, gboolean here_is_dest)
+char **vmig_park_commands(const VmigJob *job, VmigRole here)
 {
-    gboolean owner_is_dest = vmig_job_token_is_dest(job);
     VmigPark park = vmig_park_of(job);
     GPtrArray *commands = g_ptr_array_new();
 
@@ -79,12 +78,12 @@ char **vmig_park_commands(const VmigJob *job, gboolean here_is_dest)
         g_ptr_array_add(commands, g_strdup_printf("vmig-snap resume %s --without-verify", job->id));
     if (park.exits & FENCED)
         g_ptr_array_add(commands, g_strdup_printf("vmig-snap resume %s --source-is-fenced HOST%s", job->id,
-                                                  here_is_dest ? "" : " (on the destination)"));
+                                                  here == VMIG_DEST ? "" : " (on the destination)"));
     if (park.exits & SET_ASIDE)
         g_ptr_array_add(commands, g_strdup_printf("vmig-snap resume %s --set-aside%s", job->id,
-                                                  owner_is_dest == here_is_dest ? ""
-                                                  : owner_is_dest               ? " (on the destination)"
-                                                                                : " (on the source)"));
+                                                  job->owner == here        ? ""
+                                                  : job->owner == VMIG_DEST ? " (on the destination)"
+                                                                            : " (on the source)"));
     g_ptr_array_add(commands, NULL);
     return (char **)g_ptr_array_free(commands, FALSE);
 }

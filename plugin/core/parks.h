@@ -20,4 +20,4 @@ typedef struct {
 VmigPark vmig_park_of(const VmigJob *job);
 /* The commands as the user types them, NULL-terminated. A command for the other host is followed by that host.
  * (transfer full) */
-char **vmig_park_commands(const VmigJob *job, gboolean here_is_dest);
+char **vmig_park_commands(const VmigJob *job, VmigRole here);

@@ -18,7 +18,7 @@ enum {
     BASE = VMIG_MAY_BE_BASE,
     OVERLAY = VMIG_MAY_BE_OVERLAY,
     ABSENT = VMIG_MAY_BE_ABSENT,
-    ANY = BASE | OVERLAY | ABSENT,
+    ANY = VMIG_MAY_BE_ANY,
 };
 #define UNTOUCHED VMIG_GUEST_UNTOUCHED
 #define ON_ITS_WAY VMIG_GUEST_ON_ITS_WAY
@@ -133,11 +133,11 @@ gboolean vmig_state_is(VmigState state, guint flags)
     return state < VMIG_STATE_LAST && (rows[state].flags & flags) == flags;
 }
 
-guint vmig_state_expected(VmigState state, gboolean on_dest)
+guint vmig_state_expected(VmigState state, VmigRole role)
 {
     if (state >= VMIG_STATE_LAST)
         return ANY;
-    return on_dest ? rows[state].expected.dest : rows[state].expected.source;
+    return role == VMIG_DEST ? rows[state].expected.dest : rows[state].expected.source;
 }
 
 VmigGuestAt vmig_state_guest(VmigState state)

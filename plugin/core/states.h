@@ -4,6 +4,7 @@
 
 #include <glib.h>
 
+#include "core/role.h"
 #include "vmig-snap/vmig-state.h"
 
 typedef enum {
@@ -20,6 +21,7 @@ typedef enum {
     VMIG_MAY_BE_BASE = 1,
     VMIG_MAY_BE_OVERLAY = 2,
     VMIG_MAY_BE_ABSENT = 4, /* the host may have no such domain */
+    VMIG_MAY_BE_ANY = 7,
 } VmigMayBe;
 
 /* What a new bandwidth limit changes at once. */
@@ -60,7 +62,7 @@ gboolean vmig_state_may_retry(VmigState state);
 /* Whether the row has all of these VmigStateFlag; FALSE for VMIG_STATE_LAST. */
 gboolean vmig_state_is(VmigState state, guint flags);
 /* VmigMayBe bits for the source or the destination; all bits for VMIG_STATE_LAST. */
-guint vmig_state_expected(VmigState state, gboolean on_dest);
+guint vmig_state_expected(VmigState state, VmigRole role);
 VmigGuestAt vmig_state_guest(VmigState state);
 VmigSet vmig_state_set(VmigState state);
 /* VMIG_END_NONE for VMIG_STATE_LAST too. */

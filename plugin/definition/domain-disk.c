@@ -199,14 +199,6 @@ VmigDomainDisk *vmig_domain_disk_read(xmlNode *node, GError **error)
     return g_steal_pointer(&disk);
 }
 
-/* The n-th file of the chain in the XML, starting with the top. NULL beyond its end or if it is not a file. */
-static const char *chain_at(const VmigDomainDisk *disk, guint n)
-{
-    if (n == 0)
-        return disk->source;
-    return n <= disk->backing->len ? ((VmigChainFile *)disk->backing->pdata[n - 1])->file : NULL;
-}
-
 gboolean vmig_domain_names_file(const char *name, const VmigFile *file, VmigRole role)
 {
     if (name == NULL)
@@ -221,24 +213,6 @@ const char *vmig_domain_file_name(const VmigFile *file, VmigRole role)
     if (role == VMIG_DEST)
         return file->dest;
     return file->named != NULL ? file->named : file->source;
-}
-
-gboolean vmig_domain_disk_chain_matches(const VmigDomainDisk *live, const char *overlay, GPtrArray *files,
-                                        VmigRole role)
-{
-    guint n = overlay != NULL ? 1 : 0;
-
-    if (!live->chain_known || live->backing->len + 1 != files->len + n)
-        return FALSE;
-    if (overlay != NULL && g_strcmp0(live->source, overlay) != 0)
-        return FALSE;
-    for (guint i = 0; i < files->len; i++) {
-        const VmigFile *file = files->pdata[i];
-        const char *name = chain_at(live, i + n);
-        if (name == NULL || !vmig_domain_names_file(name, file, role))
-            return FALSE;
-    }
-    return TRUE;
 }
 
 char *vmig_domain_disk_chain_text(const VmigDomainDisk *disk)

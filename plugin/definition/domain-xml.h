@@ -103,20 +103,11 @@ const VmigDomainFacts *vmig_domain_xml_facts(const VmigDomainXml *xml);
 /* The disk of that target name, or NULL. (transfer none) */
 const VmigDomainDisk *vmig_domain_xml_disk(const VmigDomainXml *xml, const char *target);
 
-/* Selects one of the two paths of a VmigFile. */
-typedef enum {
-    VMIG_SOURCE,
-    VMIG_DEST,
-} VmigRole;
-
 /* Whether this text in a definition of that host refers to this file. The destination's definitions name the file
  * itself. The source's may reach it through symbolic links. */
 gboolean vmig_domain_names_file(const char *name, const VmigFile *file, VmigRole role);
 /* The file's name in the definitions of that host, by which libvirt knows it. */
 const char *vmig_domain_file_name(const VmigFile *file, VmigRole role);
-/* Whether the chain in the XML is exactly the overlay (if not NULL), then these VmigFile, and then ends. */
-gboolean vmig_domain_disk_chain_matches(const VmigDomainDisk *live, const char *overlay, GPtrArray *files,
-                                        VmigRole role);
 /* "/a.qcow2 <- /b.qcow2", or "... <- ?" if libvirt has not probed the chain; escaped for people. (transfer full) */
 char *vmig_domain_disk_chain_text(const VmigDomainDisk *disk);
 

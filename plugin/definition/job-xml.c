@@ -100,7 +100,7 @@ xmlNode *vmig_metadata_build(xmlDoc *doc, const VmigJob *job)
     xmlSetNs(node, ns);
     set_hint(node, "job", job->id);
     set_hint(node, "state", job->state);
-    set_hint(node, "token", job->token);
+    set_hint(node, "token", vmig_role_name(job->owner));
     set_hint(node, "merge", job->options.merge);
     set_hint(node, "source-host", job->source_host);
     set_hint(node, "dest-host", job->dest_host);

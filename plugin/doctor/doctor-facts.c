@@ -207,7 +207,7 @@ static void look_at_libvirt(VmigDoctorFacts *facts, const VmigDoctorRequest *req
 /* The gate's rule: excludes bases, which no job makes, and the disks of a guest that lives here now. */
 static gboolean is_left(const VmigJournalFile *file, const VmigDoctorJob *job)
 {
-    gboolean dest = vmig_job_token_is_dest(job->job);
+    gboolean dest = job->job->owner == VMIG_DEST;
 
     return strcmp(file->kind, "base") != 0 && !(dest && strcmp(file->kind, "copy") == 0) &&
            access(file->path, F_OK) == 0;
@@ -233,12 +233,12 @@ static gboolean list_files(VmigJournal *journal, VmigDoctorJob *job, GError **er
 
 static void find_has_snapshot(VmigDoctorJob *job, GPtrArray *roots)
 {
-    gboolean dest = g_strcmp0(job->role, VMIG_ROLE_DESTINATION) == 0;
+    VmigRole here = vmig_role_of(job->role);
 
     job->has_snapshot = g_ptr_array_new_with_free_func(g_free);
     for (guint i = 0; i < job->job->disks->len; i++) {
         const VmigDisk *disk = job->job->disks->pdata[i];
-        const char *overlay = dest ? disk->dest_overlay : disk->overlay;
+        const char *overlay = vmig_disk_overlay(disk, here);
         guint32 count = 0;
         if (overlay != NULL && access(overlay, F_OK) == 0 && vmig_image_count_snapshots(overlay, roots, &count, NULL) &&
             count > 0)

@@ -4,25 +4,15 @@
 #include "doctor/doctor-private.h"
 
 #include "core/names.h"
+#include "definition/chain.h"
 
 #define BASE VMIG_MAY_BE_BASE
 #define OVERLAY VMIG_MAY_BE_OVERLAY
 #define ABSENT VMIG_MAY_BE_ABSENT
 
-guint vmig_doctor_expected(const VmigJob *job, gboolean here_is_dest)
+static VmigRole role_of(const VmigDoctorJob *job)
 {
-    VmigState state = vmig_job_work_state(job);
-
-    if (state == VMIG_STATE_LAST)
-        return BASE | OVERLAY | ABSENT;
-    guint may = vmig_state_expected(state, here_is_dest);
-    /* With --merge mirror there is no overlay there: the guest arrives on its base copies. */
-    return here_is_dest && vmig_job_merges_by_mirror(job) && (may & OVERLAY) != 0 ? (may & ~OVERLAY) | BASE : may;
-}
-
-static gboolean here_is_dest(const VmigDoctorJob *job)
-{
-    return g_strcmp0(job->role, VMIG_ROLE_DESTINATION) == 0;
+    return vmig_role_of(job->role);
 }
 
 static const VmigDoctorDomain *domain_of(const VmigDoctorFacts *facts, const VmigJob *job)
@@ -33,22 +23,6 @@ static const VmigDoctorDomain *domain_of(const VmigDoctorFacts *facts, const Vmi
             return domain;
     }
     return NULL;
-}
-
-/* Returns bits; 0: on neither. For a guest that is off, libvirt knows only the top of the chain. */
-static guint chain_of(const VmigDomainDisk *found, const VmigDisk *disk, VmigRole role)
-{
-    const char *overlay = role == VMIG_DEST ? disk->dest_overlay : disk->overlay;
-    const VmigFile *base = disk->files->len > 0 ? vmig_disk_base(disk) : NULL;
-
-    if (!found->chain_known) {
-        if (overlay != NULL && g_strcmp0(found->source, overlay) == 0)
-            return OVERLAY;
-        return base != NULL && g_strcmp0(found->source, role == VMIG_DEST ? base->dest : base->source) == 0 ? BASE : 0;
-    }
-    if (vmig_domain_disk_chain_matches(found, NULL, disk->files, role))
-        return BASE;
-    return overlay != NULL && vmig_domain_disk_chain_matches(found, overlay, disk->files, role) ? OVERLAY : 0;
 }
 
 static const char *expected_text(guint expected)
@@ -67,13 +41,13 @@ static const char *expected_text(guint expected)
 
 static void chain_rule(const VmigDoctorJob *job, const VmigDomainXml *xml, gboolean live, GPtrArray *findings)
 {
-    guint expected = vmig_doctor_expected(job->job, here_is_dest(job));
-    VmigRole role = here_is_dest(job) ? VMIG_DEST : VMIG_SOURCE;
+    guint expected = vmig_job_expected(job->job, role_of(job));
+    VmigRole role = role_of(job);
 
     for (guint i = 0; xml != NULL && i < job->job->disks->len; i++) {
         const VmigDisk *disk = job->job->disks->pdata[i];
         const VmigDomainDisk *found = vmig_domain_xml_disk(xml, disk->target);
-        if (found != NULL && (chain_of(found, disk, role) & expected) != 0)
+        if (found != NULL && (vmig_chain_may_be(vmig_chain_of(found, disk, role)) & expected) != 0)
             continue;
         g_autofree char *chain = found != NULL ? vmig_domain_disk_chain_text(found) : g_strdup("nothing");
         g_autofree char *target = vmig_text_escape(disk->target, -1);
@@ -93,7 +67,7 @@ static void chain_rule(const VmigDoctorJob *job, const VmigDomainXml *xml, gbool
 static void domain_rules(const VmigDoctorFacts *facts, const VmigDoctorJob *job, GPtrArray *findings)
 {
     const VmigDoctorDomain *domain = domain_of(facts, job->job);
-    guint expected = vmig_doctor_expected(job->job, here_is_dest(job));
+    guint expected = vmig_job_expected(job->job, role_of(job));
     g_autofree char *name = vmig_text_escape(job->job->domain, -1);
 
     if (facts->domains == NULL)
@@ -122,12 +96,12 @@ static void domain_rules(const VmigDoctorFacts *facts, const VmigDoctorJob *job,
  * after it on the destination, and it moves in one direction only. */
 static void owner_rule(const VmigDoctorJob *job, GPtrArray *findings)
 {
-    const char *token = here_is_dest(job) ? job->token_after : job->token_before;
-    const char *wrong = here_is_dest(job) ? VMIG_OWNER_SOURCE : VMIG_OWNER_DESTINATION;
+    VmigRole role = role_of(job);
+    const char *token = role == VMIG_DEST ? job->token_after : job->token_before;
     g_autofree char *name = vmig_text_escape(job->job->domain, -1);
-    g_autofree char *owner = vmig_text_escape(here_is_dest(job) ? job->job->source_host : job->job->dest_host, -1);
+    g_autofree char *owner = vmig_text_escape(job->job->host[vmig_role_other(role)], -1);
 
-    if (!job->run_known || job->run != VMIG_RUN_RUNNING || g_strcmp0(token, wrong) != 0)
+    if (!job->run_known || job->run != VMIG_RUN_RUNNING || token == NULL || vmig_role_of(token) == role)
         return;
     VmigFinding *f = vmig_finding_add(findings, "two-owners", VMIG_SEVERITY_PROBLEM,
                                       "DANGER: '%s' RUNS ON THIS HOST, BUT ACCORDING TO JOB %s THE OTHER HOST (%s) "

@@ -106,9 +106,6 @@ typedef enum {
 } VmigHookState;
 VmigHookState vmig_doctor_hook_state(const VmigHostSetup *setup);
 
-/* VmigMayBe: what a job in this state has here while no process works on it. For a parked job, parked_state counts. */
-guint vmig_doctor_expected(const VmigJob *job, gboolean here_is_dest);
-
 /* Repairs one finding after checking it again, under the operation lock if it concerns a domain. */
 gboolean vmig_doctor_repair(const VmigDoctorFacts *facts, const VmigDoctorRequest *request, const VmigConfig *config,
                             VmigFinding *finding, GError **error);

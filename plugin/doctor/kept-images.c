@@ -66,7 +66,7 @@ static gboolean kept_images(VmigJournal *journal, const VmigJob *job, gboolean *
 {
     g_autofree char *role = vmig_journal_role(journal, job->id, error);
 
-    *ret = g_strcmp0(role, VMIG_ROLE_SOURCE) == 0 && vmig_job_end(job) == VMIG_END_MOVED && job->options.keep_source;
+    *ret = vmig_role_of(role) == VMIG_SOURCE && vmig_job_end(job) == VMIG_END_MOVED && job->options.keep_source;
     return role != NULL;
 }
 
@@ -92,7 +92,7 @@ static gboolean refuse_newest(VmigJournal *journal, const VmigJob *job, GError *
 
     if (role == NULL)
         return FALSE;
-    if (strcmp(role, VMIG_ROLE_SOURCE) != 0)
+    if (vmig_role_of(role) != VMIG_SOURCE)
         return vmig_fail(error, VMIG_ERROR_REFUSED, "Run vmig-snap purge on the host that the guest came from.",
                          "job %s moved '%s' to this host: the images here are its disks", job->id, name);
     if (vmig_job_end(job) != VMIG_END_MOVED)
@@ -194,7 +194,7 @@ static gboolean check_record(VmigNode *peer, const VmigJob *job, GError **error)
         return FALSE;
     if (record == NULL)
         return vmig_fail(error, VMIG_ERROR_REFUSED, ALONE_HINT, "%s does not know job %s", dest, job->id);
-    if (vmig_job_end(record) == VMIG_END_MOVED && vmig_job_token_is_dest(record))
+    if (vmig_job_end(record) == VMIG_END_MOVED && record->owner == VMIG_DEST)
         return TRUE;
     return vmig_fail(error, VMIG_ERROR_REFUSED, "Run vmig-snap resume there.",
                      "according to the journal of %s, job %s is %s", dest, job->id, record->state);
@@ -297,7 +297,7 @@ VmigPurged *vmig_purge_kept_images(const VmigPurgeRequest *request, GError **err
         .state_dir = config->state_dir,
         .run_dir = config->run_dir,
         .roots = (const char *const *)config->image_roots,
-        .role = VMIG_ROLE_SOURCE,
+        .role = vmig_role_name(VMIG_SOURCE),
         .libvirt_uri = request->connect_uri,
     };
     g_autofree char *path = g_build_filename(config->state_dir, "journal.db", NULL);

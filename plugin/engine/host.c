@@ -6,42 +6,13 @@
 
 VmigHost *vmig_host_at(VmigMachine *m, VmigRole role, GError **error)
 {
-    VmigHost *host = role == VMIG_SOURCE ? &m->env->source : &m->env->dest;
+    VmigHost *host = &m->env->host[role];
 
     if (host->hypervisor != NULL && host->node != NULL)
         return host;
     vmig_fail(error, VMIG_ERROR_CONNECTION, "Bring the host back and run vmig-snap resume.", "cannot reach %s",
               role == VMIG_SOURCE ? "the source" : "the destination");
     return NULL;
-}
-
-const char *vmig_disk_overlay(const VmigDisk *disk, VmigRole role)
-{
-    return role == VMIG_SOURCE ? disk->overlay : disk->dest_overlay;
-}
-
-const char *vmig_file_path(const VmigFile *file, VmigRole role)
-{
-    return role == VMIG_SOURCE ? file->source : file->dest;
-}
-
-/* Compares the whole chain if libvirt reports it. A persistent definition normally names only the top file. */
-static gboolean is_on(const VmigDomainDisk *now, const VmigDisk *disk, const char *overlay, VmigRole role)
-{
-    if (now->chain_known)
-        return vmig_domain_disk_chain_matches(now, overlay, disk->files, role);
-    if (overlay != NULL)
-        return g_strcmp0(now->source, overlay) == 0;
-    return vmig_domain_names_file(now->source, vmig_disk_base(disk), role);
-}
-
-static VmigChain classify(const VmigDomainDisk *now, const VmigDisk *disk, VmigRole role)
-{
-    if (is_on(now, disk, NULL, role))
-        return VMIG_CHAIN_BASE;
-    if (vmig_disk_overlay(disk, role) != NULL && is_on(now, disk, vmig_disk_overlay(disk, role), role))
-        return VMIG_CHAIN_OVERLAY;
-    return VMIG_CHAIN_OTHER;
 }
 
 VmigDomainXml *vmig_host_definition(VmigMachine *m, VmigRole role, VmigXmlKind kind, GError **error)
@@ -54,13 +25,6 @@ VmigDomainXml *vmig_host_definition(VmigMachine *m, VmigRole role, VmigXmlKind k
     return vmig_domain_xml_parse(xml, error);
 }
 
-VmigChain vmig_host_chain_in(const VmigDomainXml *definition, const VmigDisk *disk, VmigRole role)
-{
-    const VmigDomainDisk *now = vmig_domain_xml_disk(definition, disk->target);
-
-    return now != NULL ? classify(now, disk, role) : VMIG_CHAIN_OTHER;
-}
-
 gboolean vmig_host_chain(VmigMachine *m, VmigRole role, const VmigDisk *disk, VmigXmlKind kind, VmigChain *ret,
                          GError **error)
 {
@@ -68,7 +32,7 @@ gboolean vmig_host_chain(VmigMachine *m, VmigRole role, const VmigDisk *disk, Vm
 
     if (definition == NULL)
         return FALSE;
-    *ret = vmig_host_chain_in(definition, disk, role);
+    *ret = vmig_chain_in(definition, disk, role);
     return TRUE;
 }
 
@@ -78,7 +42,7 @@ gboolean vmig_host_require_chain(VmigMachine *m, VmigRole role, VmigChain chain,
 
     for (guint i = 0; live != NULL && i < m->job->disks->len; i++) {
         const VmigDisk *disk = m->job->disks->pdata[i];
-        VmigChain now = vmig_host_chain_in(live, disk, role);
+        VmigChain now = vmig_chain_in(live, disk, role);
         if (chain == VMIG_CHAIN_OURS ? now == VMIG_CHAIN_OTHER : now != chain)
             return vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL,
                              "disk %s of '%s' is not on the expected chain: another process changed it", disk->target,
@@ -150,7 +114,7 @@ static gboolean persistent_on(VmigMachine *m, VmigHost *host, VmigRole role, Vmi
 
     for (guint i = 0; persistent != NULL && i < m->job->disks->len; i++) {
         const VmigDisk *disk = m->job->disks->pdata[i];
-        if (vmig_host_chain_in(persistent, disk, role) != chain)
+        if (vmig_chain_in(persistent, disk, role) != chain)
             return vmig_fail(error, VMIG_ERROR_INTERFERENCE,
                              "Check virsh dumpxml --inactive, then run vmig-snap resume.",
                              "%s: the persistent definition of disk %s does not name its %s", host->hypervisor->host,
@@ -218,23 +182,16 @@ gboolean vmig_host_run(VmigMachine *m, VmigRole role, VmigRun *ret, GError **err
     return host != NULL && vmig_hypervisor_run(host->hypervisor, m->job->uuid, ret, error);
 }
 
-static gboolean is_a_file_of(const VmigDisk *disk, const char *path)
-{
-    const VmigFile *base = vmig_disk_base(disk);
-
-    return path != NULL && (g_strcmp0(path, disk->overlay) == 0 || g_strcmp0(path, disk->dest_overlay) == 0 ||
-                            g_strcmp0(path, base->source) == 0 || g_strcmp0(path, base->named) == 0 ||
-                            g_strcmp0(path, base->dest) == 0);
-}
-
 /* A disk that the user replaced meanwhile is not the job's. If the user put a layer over the job's file, the disk is
  * still the one whose attribute was set. */
 static gboolean is_the_jobs(const VmigDomainDisk *now, const VmigDisk *disk)
 {
-    gboolean found = now != NULL && is_a_file_of(disk, now->source);
+    const VmigFile *base = vmig_disk_base(disk);
+    gboolean found = now != NULL && vmig_chain_has(now, base->named);
 
-    for (guint i = 0; now != NULL && i < now->backing->len; i++)
-        found = found || is_a_file_of(disk, ((const VmigChainFile *)now->backing->pdata[i])->file);
+    for (VmigRole role = VMIG_SOURCE; now != NULL && role <= VMIG_DEST; role++)
+        found = found || vmig_chain_has(now, vmig_disk_overlay(disk, role)) ||
+                vmig_chain_has(now, vmig_file_path(base, role));
     return found;
 }
 

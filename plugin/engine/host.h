@@ -3,26 +3,16 @@
  * share this code. */
 #pragma once
 
-#include "definition/domain-xml.h"
+#include "definition/chain.h"
 #include "engine/machine.h"
 
 /* The host with that role. CONNECTION if it cannot be reached. */
 VmigHost *vmig_host_at(VmigMachine *m, VmigRole role, GError **error);
-const char *vmig_disk_overlay(const VmigDisk *disk, VmigRole role);
-const char *vmig_file_path(const VmigFile *file, VmigRole role);
-
-typedef enum {
-    VMIG_CHAIN_OVERLAY, /* the overlay over the base, as during the job */
-    VMIG_CHAIN_BASE,    /* the base alone, as before and after the job */
-    VMIG_CHAIN_OTHER,   /* anything else: the disk was changed outside vmig-snap */
-    VMIG_CHAIN_OURS,    /* only as an expected value: one of the first two */
-} VmigChain;
 
 /* Fetches and parses the guest's definition once, so that the caller can query each disk. A live definition is a
  * snapshot in time: fetch it again after a step that changes it. */
 VmigDomainXml *vmig_host_definition(VmigMachine *m, VmigRole role, VmigXmlKind kind, GError **error);
-VmigChain vmig_host_chain_in(const VmigDomainXml *definition, const VmigDisk *disk, VmigRole role);
-/* The same for a single disk. */
+/* The chain of a single disk. */
 gboolean vmig_host_chain(VmigMachine *m, VmigRole role, const VmigDisk *disk, VmigXmlKind kind, VmigChain *ret,
                          GError **error);
 /* INTERFERENCE unless every disk's live chain is the given one. */

@@ -3,6 +3,7 @@
 #include "engine/machine.h"
 #include "engine/settings.h"
 
+#include "engine/entry.h"
 #include "engine/host.h"
 #include "engine/records.h"
 #include "engine/texts.h"
@@ -13,7 +14,7 @@
 
 VmigNode *vmig_machine_peer(VmigMachine *m)
 {
-    return m->here_is_dest ? m->env->source.node : m->env->dest.node;
+    return m->env->host[vmig_role_other(m->here)].node;
 }
 
 /* Writes the record to the other host's journal. A host that cannot be reached gets it when it is reachable again. */
@@ -195,7 +196,7 @@ static gboolean hosts_answer(VmigMachine *m, VmigState state, GError **error)
  * the destination that finds the job before the switchover can only lead it back. */
 static gboolean goes_forward_here(VmigMachine *m, VmigState state, GError **error)
 {
-    if (!m->here_is_dest || !vmig_state_is(state, VMIG_STATE_FROM_SOURCE))
+    if (m->here == VMIG_SOURCE || !vmig_state_is(state, VMIG_STATE_FROM_SOURCE))
         return TRUE;
     return vmig_fail(
         error, VMIG_ERROR_INTERRUPTED, "Run the migration again on the source.",
@@ -211,7 +212,7 @@ static gboolean do_step(VmigMachine *m, VmigState state, VmigState *next, GError
 
     *next = vmig_state_next(state);
     if (!vmig_machine_check_cancel(m, error) || !goes_forward_here(m, state, error) || !hosts_answer(m, state, error) ||
-        !vmig_journal_begin_transition(m->journal, m->job, *next, NULL, error) ||
+        !vmig_entry_check(m, state, error) || !vmig_journal_begin_transition(m->journal, m->job, *next, NULL, error) ||
         !vmig_fault(g_intern_string(entered), error))
         return FALSE;
     /* A hold does not survive a restart of the host, and any libvirt client may end it. */
@@ -253,7 +254,7 @@ static gboolean begin_job(VmigMachine *m, GError **error)
 static gboolean take_over(VmigMachine *m, GError **error)
 {
     VmigNode *peer = vmig_machine_peer(m);
-    VmigNode *own = m->here_is_dest ? m->env->dest.node : m->env->source.node;
+    VmigNode *own = m->env->host[m->here].node;
 
     /* This host's lock comes first. Once it is held, whatever another process of this host still holds there belongs to
      * a dead process. */
@@ -334,7 +335,7 @@ gboolean vmig_machine_run(VmigMachine *m, GError **error)
     }
 }
 
-VmigMachine *vmig_machine_new(const VmigFlow *flow, VmigEnv *env, VmigJournal *journal, gboolean here_is_dest,
+VmigMachine *vmig_machine_new(const VmigFlow *flow, VmigEnv *env, VmigJournal *journal, VmigRole here,
                               const VmigPolicy *policy, const VmigReporter *reporter, VmigJob *job)
 {
     VmigMachine *m = g_new0(VmigMachine, 1);
@@ -343,7 +344,7 @@ VmigMachine *vmig_machine_new(const VmigFlow *flow, VmigEnv *env, VmigJournal *j
     m->flow = flow;
     m->env = env;
     m->journal = journal;
-    m->here_is_dest = here_is_dest;
+    m->here = here;
     m->policy = policy;
     m->job = job;
     /* The journal decides, not the state: a process may have died right after it recorded the job. */
@@ -385,7 +386,7 @@ void vmig_machine_set_bandwidth(VmigMachine *m, guint64 bytes_per_s)
  * saving fails. */
 static gboolean cannot_keep(const VmigMachine *m, const GError *why)
 {
-    return !m->here_is_dest && vmig_state_phase(vmig_job_state(m->job)) == VMIG_PHASE_BACK &&
+    return m->here == VMIG_SOURCE && vmig_state_phase(vmig_job_state(m->job)) == VMIG_PHASE_BACK &&
            (g_error_matches(why, VMIG_ERROR, VMIG_ERROR_NO_SPACE) ||
             g_error_matches(why, VMIG_ERROR, VMIG_ERROR_UNSUPPORTED) ||
             g_error_matches(why, VMIG_ERROR, VMIG_ERROR_JOURNAL) ||

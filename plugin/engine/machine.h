@@ -72,7 +72,7 @@ struct VmigMachine {
     gboolean without_verify; /* the operator stated that the job ends without its verification */
     gboolean set_aside;      /* the operator gives the job up: VmigFlow.set_aside */
     gboolean only_back;      /* the operator asked for the way back: do nothing if there is none */
-    gboolean here_is_dest;   /* otherwise this host is the source; the other host has a journal too */
+    VmigRole here;           /* otherwise this host is the source; the other host has a journal too */
     const VmigPolicy *policy;
     VmigReporter reporter;
     VmigJob *job;       /* owned */
@@ -100,7 +100,7 @@ struct VmigMachine {
 };
 
 /* Takes ownership of the job. The flow is not owned. */
-VmigMachine *vmig_machine_new(const VmigFlow *flow, VmigEnv *env, VmigJournal *journal, gboolean here_is_dest,
+VmigMachine *vmig_machine_new(const VmigFlow *flow, VmigEnv *env, VmigJournal *journal, VmigRole here,
                               const VmigPolicy *policy, const VmigReporter *reporter, VmigJob *job);
 void vmig_machine_free(VmigMachine *machine);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigMachine, vmig_machine_free)

@@ -16,7 +16,7 @@ static guint rank(const VmigJob *job)
 {
     VmigState state = vmig_job_work_state(job);
 
-    if (!vmig_job_token_is_dest(job) || state == VMIG_STATE_LAST)
+    if (job->owner == VMIG_SOURCE || state == VMIG_STATE_LAST)
         return 0;
     if (!vmig_state_is_final(state) && vmig_state_phase(state) != VMIG_PHASE_AFTER)
         return 1;
@@ -28,7 +28,7 @@ gboolean vmig_records_may_go_back(const VmigJob *job, GError **error)
 {
     VmigState state = vmig_job_work_state(job);
 
-    if (vmig_job_token_is_dest(job) || state == VMIG_STATE_LAST || vmig_state_phase(state) == VMIG_PHASE_AFTER)
+    if (job->owner == VMIG_DEST || state == VMIG_STATE_LAST || vmig_state_phase(state) == VMIG_PHASE_AFTER)
         return vmig_fail(
             error, VMIG_ERROR_UNSUPPORTED, "vmig-snap resume continues the job.",
             "job %s is past the switchover (state %s): the destination owns '%s', and the job can only go forward",
@@ -45,11 +45,11 @@ static gboolean ask_there(VmigMachine *m, VmigJob **there, GError **error)
     /* A failed request proves nothing: the other host's record may be the newer one and must not be overwritten. */
     if (peer != NULL)
         return vmig_node_record_get(peer, m->job->id, there, error);
-    if (!m->here_is_dest && rank(m->job) > 0)
+    if (m->here == VMIG_SOURCE && rank(m->job) > 0)
         return vmig_fail(error, VMIG_ERROR_CONNECTION, "Bring the destination back and run vmig-snap resume again.",
                          "the destination, which owns the guest of job %s and has the valid record, does not answer",
                          m->job->id);
-    if (m->here_is_dest && rank(m->job) == 0 && !m->source_fenced)
+    if (m->here == VMIG_DEST && rank(m->job) == 0 && !m->source_fenced)
         return vmig_fail(error, VMIG_ERROR_CONNECTION, "Bring the source back and run vmig-snap resume again.",
                          "job %s did not reach the switchover according to this host's journal, and the source, which "
                          "then has the valid record, does not answer",
@@ -77,32 +77,31 @@ static gboolean counts_more(const VmigMachine *m, const VmigJob *there)
     guint own = rank(m->job), other = rank(there);
 
     if (own == 0 && other <= 1)
-        return other == 1 || (m->here_is_dest ? !is_behind(there, m->job) : is_behind(m->job, there));
-    return other > 1 && (other > own || (other == own && !m->here_is_dest));
+        return other == 1 || (m->here == VMIG_DEST ? !is_behind(there, m->job) : is_behind(m->job, there));
+    return other > 1 && (other > own || (other == own && m->here == VMIG_SOURCE));
 }
 
 static gboolean take(VmigMachine *m, VmigJob *there, GError **error)
 {
     g_autoptr(VmigJob) job = there;
     g_autofree char *role = vmig_journal_role(m->journal, m->job->id, error);
-    VmigNode *own = m->here_is_dest ? m->env->dest.node : m->env->source.node;
+    VmigNode *own = m->env->host[m->here].node;
 
     if (role == NULL)
         return FALSE;
     /* A token that only the source's journal shows may not have been transferred: the decision table examines it. */
-    if (m->here_is_dest && rank(job) == 1) {
-        g_free(job->token);
-        job->token = g_strdup(VMIG_OWNER_SOURCE);
+    if (m->here == VMIG_DEST && rank(job) == 1) {
+        job->owner = VMIG_SOURCE;
     }
-    gboolean given = vmig_job_token_is_dest(job);
+    gboolean given = job->owner == VMIG_DEST;
     if (!vmig_texts_fetch(m, vmig_machine_peer(m), job, error))
         return FALSE;
-    if ((given && !vmig_job_token_is_dest(m->job)) || (!given && !m->here_is_dest)) {
+    if ((given && m->job->owner == VMIG_SOURCE) || (!given && m->here == VMIG_SOURCE)) {
         vmig_machine_note(m, "this host's journal was replaced by an older one: the other host's record is used");
         if (!vmig_node_catch_up(own, job, role, error))
             return FALSE;
     }
-    if ((given && !vmig_journal_set_token(m->journal, job->id, VMIG_OWNER_DESTINATION, error)) ||
+    if ((given && !vmig_journal_set_token(m->journal, job->id, vmig_role_name(VMIG_DEST), error)) ||
         !vmig_journal_put(m->journal, job, role, error))
         return FALSE;
     vmig_job_free(m->job);
@@ -114,11 +113,11 @@ static gboolean take(VmigMachine *m, VmigJob *there, GError **error)
  * handles that. The source has the job before the destination does. */
 static gboolean peer_is_older(const VmigMachine *m, const VmigJob *there)
 {
-    if (there != NULL && vmig_job_token_is_dest(there))
+    if (there != NULL && there->owner == VMIG_DEST)
         return FALSE;
-    if (!m->here_is_dest)
+    if (m->here == VMIG_SOURCE)
         return rank(m->job) > 1;
-    return there == NULL || vmig_job_token_is_dest(m->job) || is_behind(there, m->job);
+    return there == NULL || m->job->owner == VMIG_DEST || is_behind(there, m->job);
 }
 
 /* Whether the job can end without a host that lost its journal and refuses any record of the job.
@@ -129,8 +128,9 @@ static gboolean peer_is_older(const VmigMachine *m, const VmigJob *there)
  */
 static gboolean needs_no_peer(const VmigMachine *m)
 {
-    return m->here_is_dest ? rank(m->job) > 1
-                           : vmig_state_is(vmig_job_work_state(m->job), VMIG_STATE_COMPLETE) && m->job->source_clean;
+    return m->here == VMIG_DEST
+               ? rank(m->job) > 1
+               : vmig_state_is(vmig_job_work_state(m->job), VMIG_STATE_COMPLETE) && m->job->source_clean;
 }
 
 static gboolean goes_on_alone(VmigMachine *m, GError *why, GError **error)
@@ -162,6 +162,6 @@ gboolean vmig_records_agree(VmigMachine *m, GError **error)
         return TRUE;
     vmig_machine_note(m, "%s: the journal was replaced by an older one: it receives this host's record", peer->host);
     return (vmig_texts_send(m, peer, &why) &&
-            vmig_node_catch_up(peer, m->job, m->here_is_dest ? VMIG_ROLE_SOURCE : VMIG_ROLE_DESTINATION, &why)) ||
+            vmig_node_catch_up(peer, m->job, vmig_role_name(vmig_role_other(m->here)), &why)) ||
            goes_on_alone(m, g_steal_pointer(&why), error);
 }

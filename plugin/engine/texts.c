@@ -26,7 +26,7 @@ static gboolean send_some(VmigMachine *m, VmigNode *to, char **names, guint *sen
 
 gboolean vmig_texts_send(VmigMachine *m, VmigNode *to, GError **error)
 {
-    VmigNode *own = m->here_is_dest ? m->env->dest.node : m->env->source.node;
+    VmigNode *own = m->env->host[m->here].node;
     guint sent = 0;
 
     if (to == own || m->job->snapshots->len == 0 || vmig_state_is_final(vmig_job_state(m->job)))

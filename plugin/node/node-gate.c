@@ -26,7 +26,7 @@ gboolean vmig_local_token_is_dest(VmigLocal *local, const char *job, gboolean *r
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
     g_autofree char *owner = vmig_journal_token(local->journal, job, error);
 
-    *ret = g_strcmp0(owner, VMIG_OWNER_DESTINATION) == 0;
+    *ret = vmig_role_of(owner) == VMIG_DEST;
     return owner != NULL;
 }
 
@@ -81,7 +81,7 @@ static gboolean check_not_the_guests(VmigLocal *local, const char *job, const Vm
     g_mutex_unlock(&local->journal_lock);
     if (role == NULL)
         return FALSE;
-    if (!dest || !g_str_equal(role, VMIG_ROLE_DESTINATION))
+    if (!dest || vmig_role_of(role) != VMIG_DEST)
         return TRUE;
     if (g_str_equal(file->kind, "copy"))
         return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is a disk of the guest by now", file->path);
@@ -169,8 +169,7 @@ static const VmigFile *find_base(const VmigJob *record, const char *path)
 /* A base is removed only after the other host owns the guest and runs it on its own files. */
 static gboolean check_base(const VmigJob *record, const char *role, const VmigFile *file, GError **error)
 {
-    return (g_str_equal(role, VMIG_ROLE_SOURCE) && vmig_job_token_is_dest(record) &&
-            record->merge == VMIG_MERGE_DONE) ||
+    return (vmig_role_of(role) == VMIG_SOURCE && record->owner == VMIG_DEST && record->merge == VMIG_MERGE_DONE) ||
            vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' may still be needed: the destination has not finished the job",
                      file->source);
 }
@@ -283,7 +282,7 @@ gboolean vmig_local_do_create_overlay(VmigLocal *local, const VmigOverlayArgs *a
 /* Only for an overlay that the job made here, and only into the disk below it in the record. */
 static const char *find_overlay_base(const VmigJob *record, const char *role, const char *path)
 {
-    gboolean source = g_str_equal(role, VMIG_ROLE_SOURCE);
+    gboolean source = vmig_role_of(role) == VMIG_SOURCE;
 
     for (guint i = 0; i < record->disks->len; i++) {
         const VmigDisk *disk = record->disks->pdata[i];

@@ -133,7 +133,7 @@ static gboolean given_away(VmigLocal *local, const char *job, GError **error)
 
     if (owner == NULL)
         return FALSE;
-    return g_str_equal(owner, VMIG_OWNER_DESTINATION) ||
+    return vmig_role_of(owner) == VMIG_DEST ||
            vmig_fail(error, VMIG_ERROR_GATE, NULL,
                      "according to the journal, the source still owns the guest of job %s", job);
 }

@@ -40,7 +40,7 @@ static gboolean find_job(VmigLocal *local, const char *path, VmigJob **ret, GErr
         g_autofree char *role = vmig_journal_role(local->journal, job->id, error);
         if (role == NULL)
             return FALSE;
-        if (g_str_equal(role, VMIG_ROLE_SOURCE))
+        if (vmig_role_of(role) == VMIG_SOURCE)
             *ret = vmig_job_copy(job);
     }
     return jobs != NULL;

@@ -151,7 +151,7 @@ gboolean vmig_local_do_catch_up(VmigLocal *local, const VmigCatchUpArgs *args, V
         return FALSE;
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
     gboolean ok = vmig_gate_catch_up(local->journal, job, args->role, error);
-    if (ok && vmig_job_token_is_dest(job))
+    if (ok && job->owner == VMIG_DEST)
         note_given(local, job->id);
     return ok;
 }
@@ -190,7 +190,7 @@ gboolean vmig_local_do_token_put(VmigLocal *local, const VmigTokenArgs *args, Vm
 
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
     gboolean ok = vmig_journal_set_token(local->journal, job, owner, error);
-    if (ok && g_str_equal(owner, VMIG_OWNER_DESTINATION))
+    if (ok && vmig_role_of(owner) == VMIG_DEST)
         note_given(local, job);
     return ok;
 }

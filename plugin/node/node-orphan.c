@@ -7,7 +7,7 @@
 #include "store/journal.h"
 
 /* Loads the job from this host's journal; it must be about this guest. */
-static VmigJob *load(VmigLocal *local, const char *id, const char *uuid, gboolean *is_source, GError **error)
+static VmigJob *load(VmigLocal *local, const char *id, const char *uuid, VmigRole *here, GError **error)
 {
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
     g_autoptr(VmigJob) job = vmig_journal_load(local->journal, id, error);
@@ -19,20 +19,20 @@ static VmigJob *load(VmigLocal *local, const char *id, const char *uuid, gboolea
         vmig_fail(error, VMIG_ERROR_GATE, NULL, "according to the journal, job %s belongs to another guest", id);
         return NULL;
     }
-    *is_source = g_str_equal(role, VMIG_ROLE_SOURCE);
+    *here = vmig_role_of(role);
     return g_steal_pointer(&job);
 }
 
 /* For each disk, the two files that its QEMU may have on top. */
-static GPtrArray *files_of(const VmigJob *job, gboolean is_source)
+static GPtrArray *files_of(const VmigJob *job, VmigRole here)
 {
     GPtrArray *disks = g_ptr_array_new_with_free_func((GDestroyNotify)g_strfreev);
 
     for (guint i = 0; i < job->disks->len; i++) {
         const VmigDisk *disk = job->disks->pdata[i];
         const VmigFile *base = vmig_disk_base(disk);
-        const char *on_base = is_source ? base->source : base->dest;
-        const char *overlay = is_source ? disk->overlay : disk->dest_overlay;
+        const char *on_base = vmig_file_path(base, here);
+        const char *overlay = vmig_disk_overlay(disk, here);
         char **files = g_new0(char *, 3);
         files[0] = g_strdup(on_base != NULL ? on_base : overlay);
         files[1] = files[0] != NULL && on_base != NULL ? g_strdup(overlay) : NULL;
@@ -44,12 +44,12 @@ static GPtrArray *files_of(const VmigJob *job, gboolean is_source)
 gboolean vmig_local_do_orphan(VmigLocal *local, const VmigGuestArgs *args, VmigOrphanFacts *reply, GError **error)
 {
     g_auto(VmigOrphan) orphan = {0};
-    gboolean is_source = FALSE;
-    g_autoptr(VmigJob) job = load(local, args->job, args->uuid, &is_source, error);
+    VmigRole here = VMIG_SOURCE;
+    g_autoptr(VmigJob) job = load(local, args->job, args->uuid, &here, error);
 
     if (job == NULL)
         return FALSE;
-    g_autoptr(GPtrArray) disks = files_of(job, is_source);
+    g_autoptr(GPtrArray) disks = files_of(job, here);
     if (!vmig_orphan_look(local->libvirt_run_dir, job->domain, args->uuid, disks, &orphan, error))
         return FALSE;
     reply->kind = orphan.kind;
@@ -61,15 +61,15 @@ gboolean vmig_local_do_orphan(VmigLocal *local, const VmigGuestArgs *args, VmigO
 gboolean vmig_local_do_orphan_end(VmigLocal *local, const VmigGuestArgs *args, VmigNothing *reply G_GNUC_UNUSED,
                                   GError **error)
 {
-    gboolean is_source = FALSE;
-    g_autoptr(VmigJob) job = load(local, args->job, args->uuid, &is_source, error);
+    VmigRole here = VMIG_SOURCE;
+    g_autoptr(VmigJob) job = load(local, args->job, args->uuid, &here, error);
 
     if (job == NULL)
         return FALSE;
-    if (!job->suspended || job->merge < VMIG_MERGE_PIVOTING || vmig_job_token_is_dest(job) == is_source)
+    if (!job->suspended || job->merge < VMIG_MERGE_PIVOTING || job->owner != here)
         return vmig_fail(error, VMIG_ERROR_GATE, NULL,
                          "according to the journal, job %s has not suspended '%s' on this host for a pivot", args->job,
                          job->domain);
-    g_autoptr(GPtrArray) disks = files_of(job, is_source);
+    g_autoptr(GPtrArray) disks = files_of(job, here);
     return vmig_orphan_end(local->libvirt_run_dir, job->domain, args->uuid, disks, error);
 }

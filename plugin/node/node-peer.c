@@ -68,8 +68,7 @@ static gboolean check_work(VmigLocal *local, VmigMethod method, gconstpointer ar
         return FALSE;
     VmigMethodPeer rule = vmig_method_peer(method);
     return rule == VMIG_PEER_WORKS ||
-           check_role(local, method, job, rule == VMIG_PEER_ON_SOURCE ? VMIG_ROLE_SOURCE : VMIG_ROLE_DESTINATION,
-                      error);
+           check_role(local, method, job, vmig_role_name(rule == VMIG_PEER_ON_SOURCE ? VMIG_SOURCE : VMIG_DEST), error);
 }
 
 /* --- records --- */
@@ -136,12 +135,12 @@ static gboolean check_record(VmigLocal *local, VmigMethod method, gconstpointer 
         return vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "the request: the record does not belong to a job");
     if (!check_locked(local, method, told->id, told->uuid, error) || !maybe_record(local, told->id, &own, error))
         return FALSE;
-    if (own == NULL && g_strcmp0(told_role, VMIG_ROLE_SOURCE) == 0)
+    if (own == NULL && g_strcmp0(told_role, vmig_role_name(VMIG_SOURCE)) == 0)
         return check_new_source(local, told, error);
     if (own == NULL)
         return check_new_dest(local, told, !catches_up, error);
     g_autofree char *role = vmig_local_role(local, told->id, error);
-    return role != NULL && (!g_str_equal(role, VMIG_ROLE_SOURCE) || check_left(local, told, error));
+    return role != NULL && (vmig_role_of(role) != VMIG_SOURCE || check_left(local, told, error));
 }
 
 static gboolean check_lock_request(VmigLocal *local, const VmigLockArgs *args, GError **error)
@@ -182,7 +181,7 @@ gboolean vmig_local_peer_disk(VmigLocal *local, const char *job, const char *pat
 
     if (own == NULL)
         return FALSE;
-    gboolean source = g_str_equal(role, VMIG_ROLE_SOURCE);
+    gboolean source = vmig_role_of(role) == VMIG_SOURCE;
     for (guint i = 0; i < own->disks->len; i++) {
         const VmigDisk *disk = own->disks->pdata[i];
         const char *overlay = source ? disk->overlay : disk->dest_overlay;

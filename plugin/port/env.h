@@ -83,8 +83,13 @@ typedef struct {
 } VmigHost;
 
 typedef struct VmigEnv {
-    VmigHost source;
-    VmigHost dest;
+    union {
+        struct {
+            VmigHost source;
+            VmigHost dest;
+        };
+        VmigHost host[2]; /* by VmigRole */
+    };
     VmigCopier *copier;
     VmigClock *clock;
     VmigRandom *random;

@@ -483,12 +483,12 @@ static gboolean add_found(VmigJournal *journal, GPtrArray *files, const char *jo
 gboolean vmig_gate_catch_up(VmigJournal *journal, const VmigJob *record, const char *role, GError **error)
 {
     g_autoptr(GPtrArray) files = g_ptr_array_new_with_free_func((GDestroyNotify)vmig_journal_file_free);
-    gboolean dest = g_strcmp0(role, VMIG_ROLE_DESTINATION) == 0;
+    VmigRole here = vmig_role_of(role);
 
     for (guint i = 0; i < record->disks->len; i++) {
         const VmigDisk *disk = record->disks->pdata[i];
-        if (!add_found(journal, files, record->id, dest ? disk->dest_overlay : disk->overlay, "overlay", error) ||
-            !add_found(journal, files, record->id, dest ? disk->dest_hold : disk->hold, "hold", error))
+        if (!add_found(journal, files, record->id, vmig_disk_overlay(disk, here), "overlay", error) ||
+            !add_found(journal, files, record->id, vmig_disk_hold(disk, here), "hold", error))
             return FALSE;
     }
     return vmig_journal_catch_up(journal, record, role, files, error);

@@ -150,13 +150,15 @@ static gboolean insert_job(VmigJournal *journal, gpointer data, GError **error)
                        job->started != 0 ? (gint64)job->started : g_get_real_time() / G_USEC_PER_SEC, updated,
                        record) &&
            vmig_db_run(error, journal, "INSERT INTO token VALUES (?1, ?2, 1, vmig_sum('token', ?1, ?2, 1))", "ss",
-                       job->id, vmig_job_token_is_dest(job) ? VMIG_OWNER_DESTINATION : VMIG_OWNER_SOURCE) &&
+                       job->id, vmig_role_name(job->owner)) &&
            vmig_db_note(journal, job->id, "the job begins on this host", error);
 }
 
 static gboolean is_side(const char *text)
 {
-    return g_strcmp0(text, VMIG_ROLE_SOURCE) == 0 || g_strcmp0(text, VMIG_ROLE_DESTINATION) == 0;
+    VmigRole role;
+
+    return vmig_role_parse(text, &role);
 }
 
 gboolean vmig_journal_create_job(VmigJournal *journal, const VmigJob *job, const char *role, GError **error)
@@ -177,10 +179,10 @@ static gboolean update_job(VmigJournal *journal, const VmigJob *job, const JobRo
 
     if (record == NULL)
         return FALSE;
-    if (g_strcmp0(job->token, row->token) != 0)
+    if (vmig_role_of(row->token) != job->owner)
         return vmig_fail(error, VMIG_ERROR_STATE, NULL,
                          "job %s: the guest's owner is %s in the record, but %s in the journal", job->id,
-                         job->token != NULL ? job->token : "unknown", row->token);
+                         vmig_role_name(job->owner), row->token);
     gboolean ends = vmig_state_is_final(vmig_job_state(job));
     if (!vmig_db_number(journal, "SELECT coalesce(max(updated), 0) + 1 FROM job", &updated, error) ||
         (ends && vmig_job_end(job) != VMIG_END_ASIDE && !vmig_db_drop_texts(journal, job->id, error)))
@@ -218,7 +220,7 @@ gboolean vmig_journal_save(VmigJournal *journal, const VmigJob *job, GError **er
  * on either host, and does not move the token. */
 static gboolean check_end(const VmigJob *job, const char *token, GError **error)
 {
-    gboolean given = strcmp(token, VMIG_OWNER_DESTINATION) == 0;
+    gboolean given = vmig_role_of(token) == VMIG_DEST;
     VmigState state = vmig_job_state(job);
 
     if (!vmig_state_is_final(state) || vmig_state_end(state) == VMIG_END_ASIDE ||
@@ -249,8 +251,7 @@ static gboolean check_put(VmigJournal *journal, const VmigJob *job, const JobRow
     if (back && vmig_state_phase(old) == VMIG_PHASE_AFTER)
         return vmig_fail(error, VMIG_ERROR_STATE, NULL, "job %s is in state %s on this host: it cannot go back to %s",
                          job->id, row->state, job->state);
-    return check_end(job, row->token, error) &&
-           vmig_job_check_told(own, job, strcmp(row->role, VMIG_ROLE_SOURCE) == 0, error);
+    return check_end(job, row->token, error) && vmig_job_check_told(own, job, vmig_role_of(row->role), error);
 }
 
 static gboolean put_job(VmigJournal *journal, gpointer data, GError **error)
@@ -283,7 +284,7 @@ static gboolean put_known(VmigJournal *journal, gpointer data, GError **error)
 
     if (!get_row(journal, new_job->job->id, &row, error))
         return FALSE;
-    if (row == NULL && vmig_job_token_is_dest(new_job->job))
+    if (row == NULL && new_job->job->owner == VMIG_DEST)
         return vmig_fail(error, VMIG_ERROR_STATE, NULL,
                          "job %s is past the switchover, and this host's journal does not have it", new_job->job->id);
     return put_job(journal, data, error);
@@ -398,10 +399,10 @@ static gboolean move_token(VmigJournal *journal, const char *id, JobRow *row, GE
     if (!vmig_db_run(error, journal,
                      "UPDATE token SET owner = ?2, seq = seq + 1,"
                      " sum = vmig_sum('token', job, ?2, seq + 1) WHERE job = ?1",
-                     "ss", id, VMIG_OWNER_DESTINATION))
+                     "ss", id, vmig_role_name(VMIG_DEST)))
         return FALSE;
     g_free(row->token);
-    row->token = g_strdup(VMIG_OWNER_DESTINATION);
+    row->token = g_strdup(vmig_role_name(VMIG_DEST));
     return TRUE;
 }
 
@@ -416,14 +417,13 @@ static gboolean write_token(VmigJournal *journal, gpointer data, GError **error)
     /* Written again, because data read after a failed sync need not be on the disk. */
     if (strcmp(row->token, want->text) == 0)
         return vmig_db_note(journal, want->id, "the token stays where it is", error);
-    if (strcmp(row->token, VMIG_OWNER_DESTINATION) == 0)
+    if (vmig_role_of(row->token) == VMIG_DEST)
         return vmig_fail(error, VMIG_ERROR_STATE, NULL,
                          "job %s: the destination owns the guest, and the token cannot go back", want->id);
     g_autoptr(VmigJob) job = vmig_journal_load(journal, want->id, error);
     if (job == NULL || !move_token(journal, want->id, row, error))
         return FALSE;
-    g_free(job->token);
-    job->token = g_strdup(want->text);
+    job->owner = VMIG_DEST;
     return update_job(journal, job, row, error) &&
            vmig_db_note(journal, want->id, "the destination owns the guest", error);
 }
@@ -450,7 +450,7 @@ static gboolean catch_up(VmigJournal *journal, gpointer data, GError **error)
 
     if (!get_row(journal, job->id, &row, error))
         return FALSE;
-    gboolean given = vmig_job_token_is_dest(job) && row != NULL && strcmp(row->token, VMIG_OWNER_DESTINATION) != 0;
+    gboolean given = job->owner == VMIG_DEST && row != NULL && vmig_role_of(row->token) != VMIG_DEST;
     if (given && !move_token(journal, job->id, row, error))
         return FALSE;
     if (!put_job(journal, (gpointer)&c->job, error))

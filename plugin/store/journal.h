@@ -25,11 +25,6 @@
 #define VMIG_JOURNAL_SCHEMA 3
 #define VMIG_JOURNAL_APPLICATION 0x766d736a
 
-#define VMIG_OWNER_SOURCE "source"
-#define VMIG_OWNER_DESTINATION "destination"
-#define VMIG_ROLE_SOURCE "source"
-#define VMIG_ROLE_DESTINATION "destination"
-
 typedef struct VmigJournal VmigJournal;
 
 /* One line of a job's history. */
@@ -97,7 +92,7 @@ gboolean vmig_journal_release_reserve(VmigJournal *journal, gboolean *released, 
 
 /* LOCKED if the domain has an unfinished job here: the message gives the job, its role and its start. */
 gboolean vmig_journal_create_job(VmigJournal *journal, const VmigJob *job, const char *role, GError **error);
-/* Saves the record of a job without a change of its state. STATE if job->state or job->token differs from the
+/* Saves the record of a job without a change of its state. STATE if job->state or job->owner differs from the
  * journal's. */
 gboolean vmig_journal_save(VmigJournal *journal, const VmigJob *job, GError **error);
 /* Saves the record that the other host's process sent, in any state. Creates the job the first time. STATE if it would

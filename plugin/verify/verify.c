@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "definition/domain-xml.h"
+#include "definition/chain.h"
 #include "core/names.h"
 #include "definition/snapshot-tree.h"
 #include "plan/snapshot-files.h"
@@ -286,16 +286,6 @@ static gboolean compare_files(Run *run, GError **error)
 
 /* --- libvirt --- */
 
-static gboolean is_on(const VmigDomainDisk *disk, const char *path)
-{
-    if (g_strcmp0(disk->source, path) == 0)
-        return TRUE;
-    for (guint i = 0; i < disk->backing->len; i++)
-        if (g_strcmp0(((const VmigChainFile *)disk->backing->pdata[i])->file, path) == 0)
-            return TRUE;
-    return FALSE;
-}
-
 /* The comparison is of use only if the guest uses the compared image. */
 static gboolean check_definition(Run *run, GError **error)
 {
@@ -312,7 +302,7 @@ static gboolean check_definition(Run *run, GError **error)
     for (guint i = 0; i < job->disks->len; i++) {
         const VmigDisk *disk = job->disks->pdata[i];
         const VmigDomainDisk *now = vmig_domain_xml_disk(doc, disk->target);
-        if (now != NULL && is_on(now, vmig_disk_base(disk)->dest))
+        if (now != NULL && vmig_chain_has(now, vmig_disk_base(disk)->dest))
             continue;
         vmig_differences_add(run->verdict->differences, VMIG_DIFFERS_DEFINITION, disk->target,
                              vmig_disk_base(disk)->dest, NULL, "disk %s: the guest does not use %s", disk->target,

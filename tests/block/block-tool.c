@@ -100,8 +100,7 @@ static VmigJob *make_job(const Block *block)
     job->dest_host = g_strdup("dest");
     job->options.merge = g_strdup("commit");
     job->options.policy = g_strdup("default");
-    g_free(job->token);
-    job->token = g_strdup(VMIG_OWNER_SOURCE);
+    job->owner = VMIG_SOURCE;
     for (guint i = 0; i < block->n_disks; i++) {
         VmigDisk *disk = vmig_disk_new();
         VmigFile *file = vmig_file_new();
@@ -135,10 +134,9 @@ static gboolean prepare_job(const Block *block, GError **error)
                                       error))
             return FALSE;
     }
-    if (!vmig_node_token_put(node, job, VMIG_OWNER_DESTINATION, error))
+    if (!vmig_node_token_put(node, job, VMIG_ROLE_DESTINATION, error))
         return FALSE;
-    g_free(job->token);
-    job->token = g_strdup(VMIG_OWNER_DESTINATION);
+    job->owner = VMIG_DEST;
     vmig_job_set_state(job, VMIG_STATE_ACTIVATE);
     return vmig_node_record_put(node, job, error);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* A domain's definition, as libvirt or the other host gives it, through everything that reads or rewrites one. What a
  * rewrite makes can be read again. */
-#include "definition/domain-xml.h"
+#include "definition/chain.h"
 #include "core/path-map.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -74,8 +74,7 @@ static void look(const char *text, const VmigDomainXml *xml, const VmigJob *job)
         g_autofree char *element = vmig_disk_xml_set_snapshot(text, disk->target, i % 2 == 0 ? "no" : NULL, NULL);
         g_assert(vmig_domain_xml_disk(xml, disk->target) != NULL && chain != NULL);
         if (job->disks->len > 0)
-            (void)vmig_domain_disk_chain_matches(disk, "/srv/images/here.overlay",
-                                                 ((const VmigDisk *)job->disks->pdata[0])->files, VMIG_SOURCE);
+            (void)vmig_chain_of(disk, job->disks->pdata[0], VMIG_SOURCE);
     }
     g_autofree char *overlays = vmig_overlay_snapshot_xml(job, text, NULL);
     g_autofree char *ours = vmig_metadata_xml(job);

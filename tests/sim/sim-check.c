@@ -26,7 +26,7 @@ static gboolean token_is_dest(const SimHost *host)
 
     if (owner == NULL)
         owner = vmig_journal_token(host->journal, host->sim->job_id, NULL);
-    return g_strcmp0(owner, VMIG_OWNER_DESTINATION) == 0;
+    return g_strcmp0(owner, VMIG_ROLE_DESTINATION) == 0;
 }
 
 SimHost *sim_owner(Sim *sim)

@@ -3,8 +3,6 @@
  * job enters a state. */
 #include "sim.h"
 
-#include "doctor/doctor-private.h"
-
 static const char *top_of(SimDomain *domain, const char *target)
 {
     SimDefDisk *disk = sim_def_disk(domain->qemu != NULL ? &domain->live : &domain->config, target);
@@ -26,7 +24,7 @@ static guint found(SimHost *host, const VmigDisk *disk)
 static void check_host(SimHost *host, const VmigJob *job, VmigState state)
 {
     Sim *sim = host->sim;
-    guint may = vmig_doctor_expected(job, host->is_dest);
+    guint may = vmig_job_expected(job, host->is_dest ? VMIG_DEST : VMIG_SOURCE);
 
     if (host->domain.stranger)
         return; /* it does not belong to the job */

@@ -54,7 +54,7 @@ gboolean sim_do_catch_up(SimHost *host, const VmigCatchUpArgs *args, VmigNothing
 {
     g_assert(strcmp(args->role, role_of(host)) == 0);
     gboolean ok = vmig_gate_catch_up(host->journal, args->record, args->role, error);
-    host->given = host->given || (ok && vmig_job_token_is_dest(args->record));
+    host->given = host->given || (ok && args->record->owner == VMIG_DEST);
     return ok;
 }
 
@@ -97,13 +97,13 @@ gboolean sim_do_token_put(SimHost *host, const VmigTokenArgs *args, VmigNothing 
 
     if (host->sim->broken == SIM_BREAK_TOKEN && host->is_dest)
         return TRUE;
-    gboolean gives = g_strcmp0(owner, VMIG_OWNER_DESTINATION) == 0;
+    gboolean gives = vmig_role_of(owner) == VMIG_DEST;
     if (gives && host->is_dest)
         sim_check_receive(host->sim);
     else if (gives)
         sim_check_give(host);
     gboolean ok = vmig_journal_set_token(host->journal, job, owner, error);
-    host->given = host->given || (ok && strcmp(owner, VMIG_OWNER_DESTINATION) == 0);
+    host->given = host->given || (ok && vmig_role_of(owner) == VMIG_DEST);
     return ok;
 }
 
@@ -134,7 +134,7 @@ static gboolean token_is_dest(SimHost *host, const char *job, gboolean *ret, GEr
 {
     g_autofree char *owner = vmig_journal_token(host->journal, job, error);
 
-    *ret = g_strcmp0(owner, VMIG_OWNER_DESTINATION) == 0;
+    *ret = vmig_role_of(owner) == VMIG_DEST;
     return owner != NULL;
 }
 
@@ -213,7 +213,7 @@ gboolean sim_do_remove_base(SimHost *host, const VmigJobPathArgs *args, VmigRemo
         return FALSE;
     const VmigFile *base = find_base(record, path);
     const SimFile *file = sim_file_find(host, path);
-    if (base == NULL || host->is_dest || !vmig_job_token_is_dest(record) || record->merge != VMIG_MERGE_DONE)
+    if (base == NULL || host->is_dest || record->owner == VMIG_SOURCE || record->merge != VMIG_MERGE_DONE)
         return vmig_fail(error, VMIG_ERROR_GATE, NULL,
                          "'%s' may still be needed: the destination has not finished the job", path);
     if (file == NULL)

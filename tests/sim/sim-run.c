@@ -186,7 +186,7 @@ static gboolean knows_job(const SimHost *host)
 static void choose_host(Sim *sim)
 {
     g_autofree char *owner = vmig_journal_token(sim_dest(sim)->journal, sim->job_id, NULL);
-    gboolean there = (g_strcmp0(owner, VMIG_OWNER_DESTINATION) == 0 || (sim->old.put_back && owner != NULL)) &&
+    gboolean there = (g_strcmp0(owner, VMIG_ROLE_DESTINATION) == 0 || (sim->old.put_back && owner != NULL)) &&
                      sim->now >= sim_dest(sim)->down_until;
 
     sim->here = there && sim_random_percent(&sim->chance, 40) ? 1 : 0;
@@ -370,7 +370,7 @@ static void put_back_old(Sim *sim)
     const SimHost *other = sim->old.host->is_dest ? sim_source(sim) : sim_dest(sim);
     g_autofree char *owner = vmig_journal_token(other->journal, sim->job_id, NULL);
     g_autoptr(VmigJob) there = load(sim_dest(sim));
-    if (g_strcmp0(owner, VMIG_OWNER_DESTINATION) != 0)
+    if (g_strcmp0(owner, VMIG_ROLE_DESTINATION) != 0)
         return;
     if (there == NULL || !vmig_state_is_final(vmig_job_state(there)))
         sim_journal_put_back(sim);

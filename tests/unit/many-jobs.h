@@ -31,8 +31,7 @@ static inline void add_ended_jobs(const char *path, guint n)
     job->source_host = g_strdup("vmig-a");
     job->dest_host = g_strdup("vmig-b");
     put_state(job, VMIG_STATE_DONE);
-    g_free(job->token);
-    job->token = g_strdup("destination");
+    job->owner = VMIG_DEST;
     g_autofree char *record = vmig_job_to_string(job);
     char *quoted = sqlite3_mprintf("%Q", record);
     g_autofree char *all = g_strdup_printf(sql, n, quoted);

@@ -288,8 +288,7 @@ static VmigJob *make_job(const char *id, const char *state)
     job->dest_host = g_strdup("kvm2");
     g_free(job->state);
     job->state = g_strdup(state);
-    g_free(job->token);
-    job->token = g_strdup("source");
+    job->owner = VMIG_SOURCE;
     file->source = g_strdup("/img/web.qcow2");
     file->dest = g_strdup("/img/web.qcow2");
     disk->target = g_strdup("vda");
@@ -410,18 +409,18 @@ static void test_expected(void)
         g_autoptr(VmigJob) job = make_job(ID, table[i].state);
         g_autoptr(VmigJob) parked = make_job(ID, "PARKED");
         parked->parked_state = g_strdup(table[i].state);
-        g_assert_cmpuint(vmig_doctor_expected(job, FALSE), ==, table[i].source);
-        g_assert_cmpuint(vmig_doctor_expected(job, TRUE), ==, table[i].dest);
-        g_assert_cmpuint(vmig_doctor_expected(parked, FALSE), ==, table[i].source);
+        g_assert_cmpuint(vmig_job_expected(job, VMIG_SOURCE), ==, table[i].source);
+        g_assert_cmpuint(vmig_job_expected(job, VMIG_DEST), ==, table[i].dest);
+        g_assert_cmpuint(vmig_job_expected(parked, VMIG_SOURCE), ==, table[i].source);
         /* With --merge mirror there is no overlay on the destination. */
         g_free(job->options.merge);
         job->options.merge = g_strdup("mirror");
-        g_assert_cmpuint(vmig_doctor_expected(job, FALSE), ==, table[i].source);
-        g_assert_cmpuint(vmig_doctor_expected(job, TRUE), ==,
+        g_assert_cmpuint(vmig_job_expected(job, VMIG_SOURCE), ==, table[i].source);
+        g_assert_cmpuint(vmig_job_expected(job, VMIG_DEST), ==,
                          table[i].dest & overlay ? (table[i].dest & ~overlay) | base : table[i].dest);
     }
     g_autoptr(VmigJob) lost = make_job(ID, "PARKED");
-    g_assert_cmpuint(vmig_doctor_expected(lost, FALSE), ==, base | overlay | absent);
+    g_assert_cmpuint(vmig_job_expected(lost, VMIG_SOURCE), ==, base | overlay | absent);
 }
 
 static void test_unfinished(void)
@@ -916,9 +915,8 @@ static void record(VmigJournal *journal, const char *id, const char *state)
     g_autoptr(VmigJob) job = make_job(id, state);
 
     if (strcmp(state, "DONE") == 0) {
-        g_free(job->token);
-        job->token = g_strdup("destination");
-        vmig_journal_set_token(journal, id, job->token, &error);
+        job->owner = VMIG_DEST;
+        vmig_journal_set_token(journal, id, vmig_role_name(job->owner), &error);
         g_assert_no_error(error);
     }
     vmig_journal_put(journal, job, "source", &error);

@@ -7,6 +7,7 @@
 #include <libxml/xmlerror.h>
 #include <string.h>
 
+#include "definition/chain.h"
 #include "definition/domain-xml.h"
 #include "core/errors.h"
 #include "definition/snapshot-tree.h"
@@ -182,16 +183,51 @@ static void test_chain_matches(void)
     VmigDisk *disk = vmig_job_disk(job, "vda");
     const VmigDomainDisk *live = vmig_domain_xml_disk(xml, "vda");
 
-    g_assert_true(vmig_domain_disk_chain_matches(live, disk->overlay, disk->files, VMIG_SOURCE));
-    g_assert_false(vmig_domain_disk_chain_matches(live, disk->overlay, disk->files, VMIG_DEST));
-    g_assert_false(vmig_domain_disk_chain_matches(live, NULL, disk->files, VMIG_SOURCE));
-    g_assert_false(vmig_domain_disk_chain_matches(live, "/other", disk->files, VMIG_SOURCE));
+    g_assert_cmpint(vmig_chain_of(live, disk, VMIG_SOURCE), ==, VMIG_CHAIN_OVERLAY);
+    g_assert_cmpint(vmig_chain_in(xml, disk, VMIG_SOURCE), ==, VMIG_CHAIN_OVERLAY);
+    g_assert_cmpint(vmig_chain_of(live, disk, VMIG_DEST), ==, VMIG_CHAIN_OTHER);
+    g_assert_true(vmig_chain_has(live, disk->overlay));
+    g_assert_true(vmig_chain_has(live, vmig_disk_base(disk)->source));
+    g_assert_false(vmig_chain_has(live, "/other"));
+    g_assert_false(vmig_chain_has(live, NULL));
+    g_assert_true(vmig_chain_has_file_of(live, disk, VMIG_SOURCE));
+    g_assert_false(vmig_chain_has_file_of(live, disk, VMIG_DEST));
+    /* Of a chain that libvirt has not read, only the top counts. */
     const VmigDomainDisk *unknown = vmig_domain_xml_disk(other, "vda");
-    g_assert_false(vmig_domain_disk_chain_matches(unknown, disk->overlay, disk->files, VMIG_SOURCE));
+    g_assert_false(unknown->chain_known);
+    g_assert_cmpint(vmig_chain_of(unknown, disk, VMIG_SOURCE), ==,
+                    vmig_chain_of_top(unknown->source, disk, VMIG_SOURCE));
+    g_autofree char *overlay = g_steal_pointer(&disk->overlay);
+    g_assert_cmpint(vmig_chain_of(live, disk, VMIG_SOURCE), ==, VMIG_CHAIN_OTHER);
+    disk->overlay = g_strdup("/other");
+    g_assert_cmpint(vmig_chain_of(live, disk, VMIG_SOURCE), ==, VMIG_CHAIN_OTHER);
+    g_free(disk->overlay);
+    disk->overlay = g_steal_pointer(&overlay);
     g_ptr_array_set_size(disk->files, 1);
-    g_assert_false(vmig_domain_disk_chain_matches(live, disk->overlay, disk->files, VMIG_SOURCE));
+    g_assert_cmpint(vmig_chain_of(live, disk, VMIG_SOURCE), ==, VMIG_CHAIN_OTHER);
     add_file(disk, "/z", "/z", "raw");
-    g_assert_false(vmig_domain_disk_chain_matches(live, disk->overlay, disk->files, VMIG_SOURCE));
+    g_assert_cmpint(vmig_chain_of(live, disk, VMIG_SOURCE), ==, VMIG_CHAIN_OTHER);
+}
+
+static void test_chain_of_top(void)
+{
+    g_autoptr(VmigJob) job = vmig_job_new();
+    VmigDisk *disk = add_disk(job, "vda", "/o", NULL);
+
+    g_assert_cmpint(vmig_chain_of_top("/b", disk, VMIG_SOURCE), ==, VMIG_CHAIN_OTHER); /* no file is planned yet */
+    add_file(disk, "/b", "/d", "qcow2");
+    vmig_disk_base(disk)->named = g_strdup("/link");
+    g_assert_cmpint(vmig_chain_of_top("/b", disk, VMIG_SOURCE), ==, VMIG_CHAIN_BASE);
+    g_assert_cmpint(vmig_chain_of_top("/link", disk, VMIG_SOURCE), ==, VMIG_CHAIN_BASE);
+    g_assert_cmpint(vmig_chain_of_top("/o", disk, VMIG_SOURCE), ==, VMIG_CHAIN_OVERLAY);
+    g_assert_cmpint(vmig_chain_of_top("/d", disk, VMIG_DEST), ==, VMIG_CHAIN_BASE);
+    g_assert_cmpint(vmig_chain_of_top("/link", disk, VMIG_DEST), ==, VMIG_CHAIN_OTHER);
+    g_assert_cmpint(vmig_chain_of_top("/o", disk, VMIG_DEST), ==, VMIG_CHAIN_OTHER);
+    /* Merge "mirror" has no overlay there, and a disk without a source names none. */
+    g_assert_cmpint(vmig_chain_of_top(NULL, disk, VMIG_DEST), ==, VMIG_CHAIN_OTHER);
+    g_assert_cmpuint(vmig_chain_may_be(VMIG_CHAIN_BASE), ==, VMIG_MAY_BE_BASE);
+    g_assert_cmpuint(vmig_chain_may_be(VMIG_CHAIN_OVERLAY), ==, VMIG_MAY_BE_OVERLAY);
+    g_assert_cmpuint(vmig_chain_may_be(VMIG_CHAIN_OTHER), ==, 0);
 }
 
 /* The right files without the end: libvirt did not report that nothing lies below. */
@@ -208,7 +244,9 @@ static void test_chain_without_end(void)
 
     add_file(disk, "/b", "/b", "qcow2");
     g_assert_cmpstr(chain, ==, "/o <- /b <- ?");
-    g_assert_false(vmig_domain_disk_chain_matches(live, "/o", disk->files, VMIG_SOURCE));
+    g_assert_cmpint(vmig_chain_of(live, disk, VMIG_SOURCE), ==, VMIG_CHAIN_OVERLAY);
+    disk->overlay[1] = 'x';
+    g_assert_cmpint(vmig_chain_of(live, disk, VMIG_SOURCE), ==, VMIG_CHAIN_OTHER);
 }
 
 /* Attributes are written with double quotes; apart from that, a rewrite without changes changes nothing. */
@@ -266,8 +304,8 @@ static void check_destination(const char *input, const char *merge, gboolean liv
     if (!live)
         return;
     const VmigDisk *disk = vmig_job_disk(job, "vda");
-    const char *overlay = g_str_equal(merge, "mirror") ? NULL : disk->dest_overlay;
-    g_assert_true(vmig_domain_disk_chain_matches(vmig_domain_xml_disk(xml, "vda"), overlay, disk->files, VMIG_DEST));
+    g_assert_cmpint(vmig_chain_in(xml, disk, VMIG_DEST), ==,
+                    g_str_equal(merge, "mirror") ? VMIG_CHAIN_BASE : VMIG_CHAIN_OVERLAY);
 }
 
 static void test_for_destination(void)
@@ -630,6 +668,7 @@ int main(int argc, char **argv)
     g_test_add_func("/domain-xml/disks", test_disks);
     g_test_add_func("/domain-xml/rare-devices", test_rare_devices);
     g_test_add_func("/domain-xml/chain-matches", test_chain_matches);
+    g_test_add_func("/domain-xml/chain-of-top", test_chain_of_top);
     g_test_add_func("/domain-xml/chain-without-end", test_chain_without_end);
     g_test_add_func("/domain-xml/long-chain", test_long_chain);
     g_test_add_func("/domain-xml/round-trip", test_round_trip);

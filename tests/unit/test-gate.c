@@ -785,8 +785,7 @@ static void test_catch_up(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     make(hold, "x");
     g_assert_cmpint(unlink(gone), ==, 0);
     put_state(record, VMIG_STATE_COMMIT);
-    g_free(record->token);
-    record->token = g_strdup("destination");
+    record->owner = VMIG_DEST;
     assert_fails(VMIG_ERROR_STATE, vmig_gate_catch_up(f->journal, record, "nobody", &error_));
     assert_fails(VMIG_ERROR_STATE, vmig_gate_catch_up(f->journal, record, "destination", &error_));
     fail_statx = 2;

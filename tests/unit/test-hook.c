@@ -138,8 +138,8 @@ static VmigHookFacts facts_of(int role, int token, VmigState state, guint more, 
         .marked = TRUE,
         .same_domain = TRUE,
         .own_mark = TRUE,
-        .is_source = role == SRC,
-        .token_dest = token == DST,
+        .here = role == SRC ? VMIG_SOURCE : VMIG_DEST,
+        .owner = token == DST ? VMIG_DEST : VMIG_SOURCE,
         .state = state,
         .handed = (more & HANDED) != 0,
         .pivoted = (more & PIVOTED) != 0,
@@ -175,14 +175,14 @@ static void check_laws(const VmigHookFacts *f)
 
     if (!allowed)
         return;
-    g_assert_false(f->is_source && f->token_dest);
-    g_assert_true(f->is_source || f->token_dest || f->incoming);
-    if (f->incoming && !f->is_source && !f->token_dest)
+    g_assert_false(f->here == VMIG_SOURCE && f->owner == VMIG_DEST);
+    g_assert_true(f->here == VMIG_SOURCE || f->owner == VMIG_DEST || f->incoming);
+    if (f->incoming && f->here == VMIG_DEST && f->owner == VMIG_SOURCE)
         return;
     g_assert_true(f->chain == C(BASES) || f->chain == C(OVERLAYS));
     g_assert_true(f->chain != C(BASES) || whole);
     g_assert_false(f->chain == C(OVERLAYS) && (f->pivoted || f->state == S(PIVOT) || f->state == S(BACK_PIVOT)));
-    g_assert_false(f->state == S(MIGRATE) && f->is_source);
+    g_assert_false(f->state == S(MIGRATE) && f->here == VMIG_SOURCE);
 }
 
 static void test_laws(void)
@@ -259,8 +259,8 @@ static void test_migrate(void)
         g_assert_cmpint(vmig_hook_decide(&right), ==, in_time ? ALLOW : V(MIGRATION));
         VmigHookFacts wrong[7] = {right, right, right, right, right, right, right};
         wrong[0].own_mark = FALSE;
-        wrong[1].is_source = TRUE;
-        wrong[2].token_dest = TRUE;
+        wrong[1].here = VMIG_SOURCE;
+        wrong[2].owner = VMIG_DEST;
         wrong[3].chain = C(BASES);
         wrong[4].chain = C(UNKNOWN);
         wrong[5].same_domain = FALSE;
@@ -342,7 +342,7 @@ static VmigJob *make_job(Fixture *f, const char *state)
     job->uuid = g_strdup(UUID);
     job->source_host = g_strdup("vmig-a");
     job->dest_host = g_strdup("vmig-b");
-    set(&job->token, "source");
+    job->owner = VMIG_SOURCE;
     file->source = g_strdup("/images/g.qcow2");
     file->dest = g_strdup("/there/g.qcow2");
     disk->target = g_strdup("vda");
@@ -352,7 +352,7 @@ static VmigJob *make_job(Fixture *f, const char *state)
     g_ptr_array_add(job->disks, disk);
     put_facts(job, vmig_job_state(job));
     if (vmig_state_phase(vmig_job_state(job)) == VMIG_PHASE_AFTER || g_str_equal(state, "DONE"))
-        set(&job->token, "destination");
+        job->owner = VMIG_DEST;
     return job;
 }
 
@@ -440,7 +440,7 @@ static void test_twin(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     write_job(f, job, VMIG_ROLE_SOURCE);
     check(f, VMIG_HOOK_PREPARE, marked, V(UNDECIDED), "resume " JOB);
     g_autoptr(VmigJournal) journal = vmig_journal_open(f->paths.journal, NULL, NULL);
-    g_assert_true(vmig_journal_set_token(journal, JOB, VMIG_OWNER_DESTINATION, NULL));
+    g_assert_true(vmig_journal_set_token(journal, JOB, VMIG_ROLE_DESTINATION, NULL));
     check(f, VMIG_HOOK_PREPARE, marked, V(TWIN), "moved to vmig-b");
     check(f, VMIG_HOOK_PREPARE, plain, V(TWIN), "out of date");
     check(f, VMIG_HOOK_RESTORE, forged, V(TWIN), JOB);
@@ -513,7 +513,7 @@ static void test_left(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autofree char *unknown = make_xml(UUID, "ffffffffffffffff", "/images/g.qcow2");
     g_autoptr(VmigJob) job = make_job(f, "DONE");
 
-    set(&job->token, "destination");
+    job->owner = VMIG_DEST;
     write_job(f, job, VMIG_ROLE_SOURCE);
     check(f, VMIG_HOOK_PREPARE, marked, V(TWIN), "moved to vmig-b");
     check(f, VMIG_HOOK_PREPARE, plain, ALLOW, "");

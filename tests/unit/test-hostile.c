@@ -214,8 +214,7 @@ static void tear_down(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
 static void give(VmigJob *job, VmigState state)
 {
-    g_free(job->token);
-    job->token = g_strdup("destination");
+    job->owner = VMIG_DEST;
     put_state(job, state);
 }
 

@@ -30,8 +30,7 @@ static void put(VmigJob *job, VmigState state, const Facts *f)
     VmigDisk *disk = job->disks->pdata[0];
 
     vmig_job_set_state(job, state);
-    g_free(job->token);
-    job->token = g_strdup(f->dest ? "destination" : "source");
+    job->owner = f->dest ? VMIG_DEST : VMIG_SOURCE;
     job->overlays = f->overlays;
     job->merge = f->merge;
     ((VmigFile *)disk->files->pdata[0])->copy = f->copy;

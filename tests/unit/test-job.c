@@ -10,6 +10,7 @@ static gsize size_of(FieldKind kind, const FieldTable *table)
     switch (kind) {
     case FIELD_BOOL:
     case FIELD_LEVEL:
+    case FIELD_ROLE:
         return sizeof(gboolean);
     case FIELD_STRUCT:
         return table->size;
@@ -76,6 +77,9 @@ static void fill(gpointer record, const FieldTable *table, guint *n)
         case FIELD_BOOL:
             *(gboolean *)at = TRUE;
             break;
+        case FIELD_ROLE:
+            *(VmigRole *)at = VMIG_DEST;
+            break;
         case FIELD_LEVEL:
             *(guint *)at = MAX(*(guint *)at, f->level);
             break;
@@ -112,6 +116,7 @@ static void assert_same(gconstpointer a, gconstpointer b, const FieldTable *tabl
             break;
         case FIELD_BOOL:
         case FIELD_LEVEL:
+        case FIELD_ROLE:
             g_assert_cmpint(*(const gboolean *)x, ==, *(const gboolean *)y);
             break;
         case FIELD_STRUCT:
@@ -140,7 +145,8 @@ static VmigJob *full_job(void)
     fill(job, &job_table, &n);
     g_assert_cmpuint(n, >, 60);
     job->version = VMIG_JOB_VERSION;
-    vmig_job_set_state(job, VMIG_STATE_SET_ASIDE); /* may have all facts at once */
+    vmig_job_set_state(job, VMIG_STATE_SET_ASIDE); /* may have all facts at once, */
+    job->revoked = FALSE;                          /* but two that exclude each other */
     return job;
 }
 
@@ -181,7 +187,6 @@ static void test_missing(void)
     empty->version = VMIG_JOB_VERSION;
     empty->id = g_strdup("a");
     empty->uuid = g_strdup("b");
-    empty->token = g_strdup("source");
     empty->state = g_strdup("PLAN");
     assert_same(job, empty, &job_table);
     g_autofree char *text = vmig_job_to_string(job);
@@ -276,10 +281,9 @@ static void test_helpers(void)
 
     g_assert_null(snapshot->name);
     g_assert_cmpint(vmig_job_state(job), ==, VMIG_STATE_PLAN);
-    g_assert_false(vmig_job_token_is_dest(job));
-    g_free(job->token);
-    job->token = g_strdup("destination");
-    g_assert_true(vmig_job_token_is_dest(job));
+    g_assert_false(job->owner == VMIG_DEST);
+    job->owner = VMIG_DEST;
+    g_assert_true(job->owner == VMIG_DEST);
     disk->target = g_strdup("vda");
     g_ptr_array_add(disk->files, file);
     g_ptr_array_add(job->disks, disk);

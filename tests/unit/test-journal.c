@@ -358,8 +358,7 @@ static void test_transitions(Fixture *f, G_GNUC_UNUSED gconstpointer data)
         VmigState next = vmig_state_next(vmig_job_state(job));
         if (next == VMIG_STATE_ACTIVATE) {
             assert_ok(vmig_journal_set_token(journal, ID, "destination", &error_));
-            g_free(job->token);
-            job->token = g_strdup("destination");
+            job->owner = VMIG_DEST;
         }
         assert_ok(vmig_journal_begin_transition(journal, job, next, "why", &error_));
         assert_ok(vmig_journal_note(journal, ID, "in between", &error_));
@@ -420,8 +419,7 @@ static void test_token(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_cmpstr(first, ==, "source");
     assert_ok(vmig_journal_set_token(journal, ID, "source", &error_));
     assert_fails(VMIG_ERROR_STATE, vmig_journal_set_token(journal, ID, "nobody", &error_));
-    g_free(job->token);
-    job->token = g_strdup("destination");
+    job->owner = VMIG_DEST;
     assert_fails(VMIG_ERROR_STATE, vmig_journal_save(journal, job, &error_));
     assert_fails(VMIG_ERROR_STATE, vmig_journal_put(journal, job, "source", &error_));
     assert_ok(vmig_journal_set_token(journal, ID, "destination", &error_));
@@ -429,9 +427,8 @@ static void test_token(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     assert_ok(vmig_journal_save(journal, job, &error_));
     assert_fails(VMIG_ERROR_STATE, vmig_journal_set_token(journal, ID, "source", &error_));
     g_autoptr(VmigJob) stored = vmig_journal_load(journal, ID, NULL);
-    g_assert_true(vmig_job_token_is_dest(stored));
-    g_free(job->token);
-    job->token = g_strdup("source");
+    g_assert_true(stored->owner == VMIG_DEST);
+    job->owner = VMIG_SOURCE;
     assert_fails(VMIG_ERROR_STATE, vmig_journal_save(journal, job, &error_));
     vmig_journal_close(journal);
     /* The table itself enforces this for any client. */
@@ -462,8 +459,7 @@ static void test_catch_up(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autoptr(VmigJournalFile) row = NULL;
 
     g_ptr_array_add(files, vmig_journal_file_new(ID, "/images/vda." ID, "overlay", "made"));
-    g_free(job->token);
-    job->token = g_strdup("destination");
+    job->owner = VMIG_DEST;
     put_state(job, VMIG_STATE_ACTIVATE);
     /* Another job has the domain: nothing of it is written. */
     assert_ok(vmig_journal_create_job(journal, other, "destination", &error_));
@@ -478,18 +474,15 @@ static void test_catch_up(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_cmpstr(owner, ==, "destination");
     assert_ok(vmig_journal_file_get(journal, ID, "/images/vda." ID, &row, &error_));
     g_assert_cmpstr(row->state, ==, "made");
-    g_free(job->token);
-    job->token = g_strdup("source");
+    job->owner = VMIG_SOURCE;
     assert_fails(VMIG_ERROR_STATE, vmig_journal_catch_up(journal, job, "destination", files, &error_));
-    g_free(job->token);
-    job->token = g_strdup("destination");
+    job->owner = VMIG_DEST;
     /* A later state here is kept, and a job that ended without the token never gets it. */
     put_state(job, VMIG_STATE_PIVOT);
     assert_ok(vmig_journal_catch_up(journal, job, "destination", files, &error_));
     put_state(job, VMIG_STATE_MIGRATE);
     assert_fails(VMIG_ERROR_STATE, vmig_journal_catch_up(journal, job, "destination", files, &error_));
-    g_free(other->token);
-    other->token = g_strdup("destination");
+    other->owner = VMIG_DEST;
     put_state(other, VMIG_STATE_ACTIVATE);
     assert_fails(VMIG_ERROR_STATE, vmig_journal_catch_up(journal, other, "destination", files, &error_));
     g_autofree char *source = vmig_journal_token(journal, other->id, NULL);
@@ -511,8 +504,7 @@ static void test_put(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     put_state(job, VMIG_STATE_DONE);
     assert_fails_saying(VMIG_ERROR_STATE, "cannot end as DONE", vmig_journal_put(journal, job, "destination", &error_));
     assert_ok(vmig_journal_set_token(journal, ID, "destination", &error_));
-    g_free(job->token);
-    job->token = g_strdup("destination");
+    job->owner = VMIG_DEST;
     put_state(job, VMIG_STATE_COMMIT);
     assert_ok(vmig_journal_put(journal, job, "destination", &error_));
     VmigState back[] = {VMIG_STATE_MIGRATE, VMIG_STATE_ROLLBACK, VMIG_STATE_ROLLED_BACK, VMIG_STATE_UNCERTAIN};
@@ -531,8 +523,7 @@ static void test_put(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     /* If the journal was lost, the other host returns the record: token, files and all, or nothing. */
     g_autoptr(GPtrArray) files = g_ptr_array_new();
     g_autoptr(VmigJob) lost = make_job("fedcba9876543210", UUID, "web1");
-    g_free(lost->token);
-    lost->token = g_strdup("destination");
+    lost->owner = VMIG_DEST;
     put_state(lost, VMIG_STATE_COMMIT);
     assert_fails(VMIG_ERROR_STATE, vmig_journal_put(journal, lost, "destination", &error_));
     put_state(lost, VMIG_STATE_DONE);
@@ -867,8 +858,7 @@ static void test_full_disk(Fixture *f, G_GNUC_UNUSED gconstpointer data)
         g_autoptr(VmigJournal) journal = with_job(f, &job);
         fill(f->dir);
         assert_ok(vmig_journal_set_token(journal, ID, "destination", &error_));
-        g_free(job->token);
-        job->token = g_strdup("destination");
+        job->owner = VMIG_DEST;
         job->live_xml = g_strnfill(60000, 'x');
         assert_ok(vmig_journal_save(journal, job, &error_));
         while (!vmig_state_is_final(vmig_job_state(job))) {

@@ -411,18 +411,17 @@ static void test_older_journal(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     run_command("mv %s/kept %s", f->dir, f->state);
     reopen_node(f);
     g_assert_true(vmig_node_record_get(f->node, ID, &older, &error));
-    g_assert_false(vmig_job_token_is_dest(older));
+    g_assert_false(older->owner == VMIG_DEST);
     g_assert_true(vmig_node_was_given(f->node, f->job));
     put_state(f->job, VMIG_STATE_COMMIT);
     g_assert_false(vmig_node_remove(f->node, f->job, overlay, "stale", &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_GATE);
     g_clear_error(&error);
-    g_free(f->job->token);
-    f->job->token = g_strdup("destination");
+    f->job->owner = VMIG_DEST;
     g_assert_true(vmig_node_catch_up(f->node, f->job, VMIG_ROLE_SOURCE, &error));
     g_assert_true(vmig_node_catch_up(f->node, f->job, VMIG_ROLE_SOURCE, &error));
     g_assert_true(vmig_node_record_get(f->node, ID, &now, &error));
-    g_assert_true(vmig_job_token_is_dest(now));
+    g_assert_true(now->owner == VMIG_DEST);
     g_assert_cmpstr(now->state, ==, "COMMIT");
     vmig_node_remove(f->node, f->job, overlay, "stale", &error);
     g_assert_no_error(error);
@@ -716,8 +715,7 @@ static void test_remove_base(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     refuse_base(f); /* the source owns the guest */
     g_assert_true(vmig_node_token_put(f->node, f->job, "destination", &error));
     refuse_base(f); /* not pivoted */
-    g_free(f->job->token);
-    f->job->token = g_strdup("destination");
+    f->job->owner = VMIG_DEST;
     put_state(f->job, VMIG_STATE_CLEANUP);
     put_record(f);
     guint64 copied = file_of(f)->mtime_ns;
@@ -754,8 +752,7 @@ static void test_remove_base_elsewhere(Fixture *f, gconstpointer data G_GNUC_UNU
     describe_source(file_of(f));
     put_record(f);
     g_assert_true(vmig_node_token_put(f->node, f->job, "destination", NULL));
-    g_free(f->job->token);
-    f->job->token = g_strdup("destination");
+    f->job->owner = VMIG_DEST;
     put_state(f->job, VMIG_STATE_CLEANUP);
     put_record(f);
     refuse_base(f); /* this host is the destination: the same path is the guest's disk here */
@@ -980,10 +977,9 @@ static void keep_image(Fixture *f, const char *path, gboolean keep)
     old->options.keep_source = keep;
     vmig_node_record_put(source, old, &error);
     g_assert_no_error(error);
-    vmig_node_token_put(source, old, VMIG_OWNER_DESTINATION, &error);
+    vmig_node_token_put(source, old, VMIG_ROLE_DESTINATION, &error);
     g_assert_no_error(error);
-    g_free(old->token);
-    old->token = g_strdup(VMIG_OWNER_DESTINATION);
+    old->owner = VMIG_DEST;
     put_state(old, VMIG_STATE_DONE);
     vmig_node_record_put(source, old, &error);
     g_assert_no_error(error);

@@ -31,7 +31,7 @@ static void test_each(void)
         for (int code = 0; code <= VMIG_ERROR_LAST; code++) {
             g_autoptr(VmigJob) job = parked(s, code);
             VmigPark park = vmig_park_of(job);
-            g_auto(GStrv) commands = vmig_park_commands(job, FALSE);
+            g_auto(GStrv) commands = vmig_park_commands(job, VMIG_SOURCE);
             g_assert_true(park.exits & VMIG_EXIT_BY_RESUME);
             g_assert_nonnull(park.what);
             g_assert_true(g_str_has_prefix(commands[0], "vmig-snap resume 0123456789abcdef"));
@@ -58,7 +58,7 @@ static void test_reason(void)
     g_assert_cmpuint(vmig_park_of(job).exits, ==, VMIG_EXIT_BY_RESUME);
     vmig_job_set_state(job, VMIG_STATE_SET_ASIDE);
     g_assert_cmpuint(vmig_park_of(job).exits, ==, 0);
-    g_auto(GStrv) none = vmig_park_commands(job, FALSE);
+    g_auto(GStrv) none = vmig_park_commands(job, VMIG_SOURCE);
     g_assert_null(none[0]);
 }
 
@@ -66,21 +66,20 @@ static void test_reason(void)
 static void test_on_which_host(void)
 {
     static const struct {
-        const char *token;
-        gboolean here_is_dest;
+        VmigRole owner;
+        VmigRole here;
         const char *command;
     } table[] = {
-        {"source", FALSE, "vmig-snap resume 0123456789abcdef --set-aside"},
-        {"source", TRUE, "vmig-snap resume 0123456789abcdef --set-aside (on the source)"},
-        {"destination", FALSE, "vmig-snap resume 0123456789abcdef --set-aside (on the destination)"},
-        {"destination", TRUE, "vmig-snap resume 0123456789abcdef --set-aside"},
+        {VMIG_SOURCE, VMIG_SOURCE, "vmig-snap resume 0123456789abcdef --set-aside"},
+        {VMIG_SOURCE, VMIG_DEST, "vmig-snap resume 0123456789abcdef --set-aside (on the source)"},
+        {VMIG_DEST, VMIG_SOURCE, "vmig-snap resume 0123456789abcdef --set-aside (on the destination)"},
+        {VMIG_DEST, VMIG_DEST, "vmig-snap resume 0123456789abcdef --set-aside"},
     };
 
     for (guint i = 0; i < G_N_ELEMENTS(table); i++) {
         g_autoptr(VmigJob) job = parked(VMIG_STATE_BACK_PIVOT, VMIG_ERROR_INTERFERENCE);
-        g_free(job->token);
-        job->token = g_strdup(table[i].token);
-        g_auto(GStrv) commands = vmig_park_commands(job, table[i].here_is_dest);
+        job->owner = table[i].owner;
+        g_auto(GStrv) commands = vmig_park_commands(job, table[i].here);
         g_assert_cmpuint(g_strv_length(commands), ==, 2);
         g_assert_cmpstr(commands[1], ==, table[i].command);
     }

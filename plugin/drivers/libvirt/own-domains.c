@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/errors.h"
+#include "definition/chain.h"
 #include "definition/xml.h"
 
 void vmig_own_domain_clear(VmigOwnDomain *own)
@@ -72,12 +73,7 @@ gboolean vmig_own_domain_is_marked(const VmigOwnDomain *own, const char *job)
 
 static gboolean disk_names(const VmigDomainDisk *disk, const char *path)
 {
-    if (g_strcmp0(disk->source, path) == 0 || g_strcmp0(disk->mirror_file, path) == 0)
-        return TRUE;
-    for (guint i = 0; i < disk->backing->len; i++)
-        if (g_strcmp0(((const VmigChainFile *)disk->backing->pdata[i])->file, path) == 0)
-            return TRUE;
-    return FALSE;
+    return g_strcmp0(disk->mirror_file, path) == 0 || vmig_chain_has(disk, path);
 }
 
 static gboolean names(VmigDomainXml *xml, const char *path)
@@ -95,21 +91,12 @@ gboolean vmig_own_domain_names(const VmigOwnDomain *own, const char *path)
     return names(own->persistent, path) || names(own->running, path);
 }
 
-static gboolean is_on(const VmigDomainDisk *now, const VmigDisk *disk)
-{
-    if (now->chain_known)
-        return vmig_domain_disk_chain_matches(now, NULL, disk->files, VMIG_SOURCE) ||
-               vmig_domain_disk_chain_matches(now, disk->overlay, disk->files, VMIG_SOURCE);
-    return now->source != NULL &&
-           (g_strcmp0(now->source, disk->overlay) == 0 || g_strcmp0(now->source, vmig_disk_base(disk)->source) == 0);
-}
-
 static gboolean is_source(VmigDomainXml *xml, const VmigJob *job)
 {
     for (guint i = 0; xml != NULL && i < job->disks->len; i++) {
         const VmigDisk *disk = job->disks->pdata[i];
         const VmigDomainDisk *now = vmig_domain_xml_disk(xml, disk->target);
-        if (disk->files->len == 0 || now == NULL || !is_on(now, disk))
+        if (disk->files->len == 0 || now == NULL || vmig_chain_of(now, disk, VMIG_SOURCE) == VMIG_CHAIN_OTHER)
             return FALSE;
     }
     return TRUE;

@@ -50,7 +50,7 @@ gboolean vmig_step_activate(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GErro
     g_autoptr(GError) late = NULL;
     VmigRun run;
 
-    if (!vmig_job_token_is_dest(m->job))
+    if (m->job->owner == VMIG_SOURCE)
         return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the destination does not have the token");
     if (!end_source(m, error) || !vmig_ours_require(m, VMIG_DEST, error) || !vmig_host_run(m, VMIG_DEST, &run, error))
         return FALSE;

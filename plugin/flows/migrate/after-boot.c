@@ -6,12 +6,12 @@
 
 gboolean vmig_after_boot_same(const VmigMachine *m)
 {
-    return !m->here_is_dest && g_strcmp0(m->job->source_boot, vmig_journal_boot_id(m->journal)) == 0;
+    return m->here == VMIG_SOURCE && g_strcmp0(m->job->source_boot, vmig_journal_boot_id(m->journal)) == 0;
 }
 
 static gboolean was_booted(const VmigMachine *m)
 {
-    return !m->here_is_dest && m->job->autostart && m->job->source_boot != NULL && !vmig_after_boot_same(m);
+    return m->here == VMIG_SOURCE && m->job->autostart && m->job->source_boot != NULL && !vmig_after_boot_same(m);
 }
 
 /* *started: the guest was off and was started. */
@@ -44,7 +44,7 @@ static gboolean may_start_early(VmigMachine *m)
     VmigState state = vmig_job_state(job);
 
     return was_booted(m) && vmig_state_is(state, VMIG_STATE_HOLDS) && job->overlays == VMIG_OVERLAYS_IN_USE &&
-           !job->migration_begun && !vmig_job_token_is_dest(job);
+           !job->migration_begun && job->owner == VMIG_SOURCE;
 }
 
 static gboolean start_early(VmigMachine *m, GError **error)

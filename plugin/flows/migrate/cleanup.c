@@ -203,7 +203,7 @@ static gboolean verify(VmigMachine *m, GError **error)
 gboolean vmig_step_cleanup(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError **error)
 {
     /* This is the source, and only the end of the job is not recorded yet: see records.c. */
-    if (m->peer_forgot && !m->here_is_dest)
+    if (m->peer_forgot && m->here == VMIG_SOURCE)
         return vmig_node_rundir_remove(m->env->source.node, m->job, error);
     if (m->job->options.verify && !source_answers(m, error))
         return FALSE;

@@ -54,8 +54,7 @@ static gboolean nobody_between(VmigMachine *m, VmigRole role, GError **error)
 
     for (guint i = 0; persistent != NULL && i < m->job->disks->len; i++) {
         const VmigDisk *disk = m->job->disks->pdata[i];
-        if (vmig_host_chain_in(persistent, disk, role) == VMIG_CHAIN_OTHER &&
-            !vmig_host_stands_apart(m, role, disk, error))
+        if (vmig_chain_in(persistent, disk, role) == VMIG_CHAIN_OTHER && !vmig_host_stands_apart(m, role, disk, error))
             return FALSE;
         if (needs_commit(disk, role) && !lies_on_base(m, vmig_host_at(m, role, NULL), role, disk, error))
             return FALSE;
@@ -190,7 +189,7 @@ static gboolean back_work_live(VmigMachine *m, gboolean exists, VmigBackWork *re
     if (live == NULL)
         return FALSE;
     for (guint i = 0; i < m->job->disks->len; i++)
-        any = any || vmig_host_chain_in(live, m->job->disks->pdata[i], VMIG_SOURCE) != VMIG_CHAIN_BASE;
+        any = any || vmig_chain_in(live, m->job->disks->pdata[i], VMIG_SOURCE) != VMIG_CHAIN_BASE;
     *ret = any ? VMIG_BACK_LIVE : VMIG_BACK_NOTHING;
     if (any || !exists || m->job->overlays == VMIG_OVERLAYS_UNUSED || m->job->merge >= VMIG_MERGE_PIVOTING)
         return TRUE;
@@ -228,7 +227,7 @@ static gboolean require_defined_on_overlays(VmigMachine *m, GError **error)
         return FALSE;
     for (guint i = 0; i < m->job->disks->len; i++) {
         const VmigDisk *disk = m->job->disks->pdata[i];
-        if (vmig_host_chain_in(persistent, disk, VMIG_SOURCE) != VMIG_CHAIN_BASE)
+        if (vmig_chain_in(persistent, disk, VMIG_SOURCE) != VMIG_CHAIN_BASE)
             continue;
         vmig_machine_note(m, "the definition of disk %s names its base, and vmig-snap did not write that",
                           disk->target);
@@ -252,7 +251,7 @@ static gboolean overlays_are_out(VmigMachine *m, gboolean *ret, GError **error)
         return FALSE;
     *ret = TRUE;
     for (guint i = 0; i < m->job->disks->len; i++)
-        *ret = *ret && vmig_host_chain_in(persistent, m->job->disks->pdata[i], VMIG_SOURCE) == VMIG_CHAIN_BASE;
+        *ret = *ret && vmig_chain_in(persistent, m->job->disks->pdata[i], VMIG_SOURCE) == VMIG_CHAIN_BASE;
     return TRUE;
 }
 

@@ -46,7 +46,7 @@ static gboolean pivot_disks(VmigMachine *m, VmigRole role, GError **error)
 
     for (guint i = 0; live != NULL && why == NULL && i < m->job->disks->len; i++) {
         VmigDisk *disk = m->job->disks->pdata[i];
-        VmigChain chain = vmig_host_chain_in(live, disk, role);
+        VmigChain chain = vmig_chain_in(live, disk, role);
         if (chain != VMIG_CHAIN_BASE && !vmig_fault("pivot.before", &why))
             break;
         if (chain != VMIG_CHAIN_BASE &&

@@ -35,7 +35,7 @@ static gboolean start_disk(VmigMachine *m, VmigRole role, VmigDisk *disk, const 
                            GError **error)
 {
     VmigHost *host = vmig_host_at(m, role, error);
-    VmigChain chain = vmig_host_chain_in(live, disk, role);
+    VmigChain chain = vmig_chain_in(live, disk, role);
     g_auto(VmigBlockJob) job = {0};
 
     if (host == NULL)
@@ -101,7 +101,7 @@ static gboolean look_at_disk(VmigMachine *m, VmigRole role, const VmigDisk *disk
         vmig_machine_progress(m, disk->target, job.done, job.total, 0);
         return TRUE;
     }
-    return vmig_host_chain_in(live, disk, role) == VMIG_CHAIN_BASE || vmig_commit_ended(m, role, disk, error);
+    return vmig_chain_in(live, disk, role) == VMIG_CHAIN_BASE || vmig_commit_ended(m, role, disk, error);
 }
 
 static gboolean look(VmigMachine *m, VmigRole role, Look *ret, GError **error)

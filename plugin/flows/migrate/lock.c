@@ -29,7 +29,7 @@ static gboolean still_as_planned(VmigMachine *m, GError **error)
 
 gboolean vmig_machine_lock(VmigMachine *m, VmigNode *node, GError **error)
 {
-    gboolean here = node == (m->here_is_dest ? m->env->dest.node : m->env->source.node);
+    gboolean here = node == (m->env->host[m->here].node);
 
     return vmig_node_lock(node, m->job, here ? NULL : m->env->tool, error);
 }
@@ -45,7 +45,7 @@ gboolean vmig_step_lock(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError **
     /* From here on the destination's journal records the files that will be made there. */
     m->peer_recorded = TRUE;
     g_free(m->job->source_boot);
-    m->job->source_boot = m->here_is_dest ? NULL : g_strdup(vmig_journal_boot_id(m->journal));
+    m->job->source_boot = m->here == VMIG_DEST ? NULL : g_strdup(vmig_journal_boot_id(m->journal));
     if (!vmig_machine_save(m, error))
         return FALSE;
     /* If the host reboots from here on, libvirt must not start the guest by itself: resume decides which definition to

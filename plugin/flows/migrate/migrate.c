@@ -110,7 +110,7 @@ static gboolean begin(VmigMachine *m, GError **error)
         .auto_converge = options->auto_converge,
         .tls = g_strcmp0(options->transport, "tls") == 0,
     };
-    if (m->token_tried || vmig_job_token_is_dest(m->job))
+    if (m->token_tried || m->job->owner == VMIG_DEST)
         return vmig_fail(error, VMIG_ERROR_STATE, NULL,
                          "the guest already belongs to the destination: it is not migrated again");
     hv->ops->migrate_end(hv, NULL); /* the call of an earlier try, if there was one */
@@ -426,7 +426,7 @@ gboolean vmig_step_uncertain(VmigMachine *m, VmigState *next, GError **error)
         *next = VMIG_STATE_ROLLBACK;
         return TRUE;
     case VMIG_DECIDE_DOWN:
-        *next = vmig_job_token_is_dest(m->job) ? VMIG_STATE_ACTIVATE : VMIG_STATE_ROLLBACK;
+        *next = m->job->owner == VMIG_DEST ? VMIG_STATE_ACTIVATE : VMIG_STATE_ROLLBACK;
         return TRUE;
     case VMIG_DECIDE_ALARM:
         return vmig_fail(

@@ -5,35 +5,12 @@
 #include "core/names.h"
 #include "engine/host.h"
 
-static gboolean is_job_file(const char *path, const VmigDisk *disk, VmigRole role)
-{
-    if (path == NULL)
-        return FALSE;
-    if (g_strcmp0(path, vmig_disk_overlay(disk, role)) == 0)
-        return TRUE;
-    for (guint i = 0; i < disk->files->len; i++)
-        if (g_strcmp0(path, vmig_file_path(disk->files->pdata[i], role)) == 0)
-            return TRUE;
-    return FALSE;
-}
-
-/* A foreign snapshot may be on top: then a file of the job is below it. */
-static gboolean is_on_job(const VmigDomainDisk *now, const VmigDisk *disk, VmigRole role)
-{
-    if (is_job_file(now->source, disk, role))
-        return TRUE;
-    for (guint i = 0; i < now->backing->len; i++)
-        if (is_job_file(((VmigChainFile *)now->backing->pdata[i])->file, disk, role))
-            return TRUE;
-    return FALSE;
-}
-
 static gboolean has_disks(const VmigDomainXml *doc, const VmigJob *job, VmigRole role)
 {
     for (guint i = 0; i < job->disks->len; i++) {
         const VmigDisk *disk = job->disks->pdata[i];
         const VmigDomainDisk *now = vmig_domain_xml_disk(doc, disk->target);
-        if (now == NULL || !is_on_job(now, disk, role))
+        if (now == NULL || !vmig_chain_has_file_of(now, disk, role))
             return FALSE;
     }
     return job->disks->len > 0;
@@ -100,7 +77,7 @@ static gboolean fail_unmarked(VmigMachine *m, const char *host, GError **error)
 
 gboolean vmig_ours_fail(VmigMachine *m, VmigRole role, GError **error)
 {
-    const char *host = role == VMIG_SOURCE ? m->job->source_host : m->job->dest_host;
+    const char *host = m->job->host[role];
     Proof proof;
 
     if (look(m, role, &proof, NULL) && proof.disks && !proof.mark)
@@ -144,17 +121,12 @@ gboolean vmig_ours_require_none(VmigMachine *m, VmigRole role, GError **error)
     return whose == VMIG_WHOSE_NONE || vmig_ours_fail(m, role, error);
 }
 
-const char *vmig_ours_hold_path(const VmigDisk *disk, VmigRole role)
-{
-    return role == VMIG_SOURCE ? disk->hold : disk->dest_hold;
-}
-
 static gboolean is_our_block_job(const VmigBlockJob *job, const VmigDisk *disk, VmigRole role)
 {
     const VmigFile *base = vmig_disk_base(disk);
 
     if (job->kind == VMIG_BLOCK_JOB_COPY)
-        return job->file != NULL && g_strcmp0(job->file, vmig_ours_hold_path(disk, role)) == 0;
+        return job->file != NULL && g_strcmp0(job->file, vmig_disk_hold(disk, role)) == 0;
     /* The definition may not have <mirror> yet when QEMU already has the job. */
     return job->file == NULL || strcmp(job->file, vmig_domain_file_name(base, role)) == 0 ||
            strcmp(job->file, vmig_file_path(base, role)) == 0;
@@ -178,8 +150,8 @@ gboolean vmig_ours_refuse_block_job(VmigMachine *m, VmigRole role, const VmigDis
 {
     g_autofree char *domain = vmig_shell_domain(m->job->domain, m->job->uuid);
 
-    vmig_fail(error, code, NULL, "%s: another user or program started a block job on disk %s",
-              role == VMIG_SOURCE ? m->job->source_host : m->job->dest_host, disk->target);
+    vmig_fail(error, code, NULL, "%s: another user or program started a block job on disk %s", m->job->host[role],
+              disk->target);
     if (error != NULL && *error != NULL)
         vmig_error_set_hint(
             *error, "End it when it is no longer needed: virsh blockjob %s %s --abort; then run vmig-snap resume.",

@@ -27,8 +27,6 @@ gboolean vmig_ours_require_none(VmigMachine *m, VmigRole role, GError **error);
 /* Sets the error INTERFERENCE, which names the domain and the way out. Returns FALSE. */
 gboolean vmig_ours_fail(VmigMachine *m, VmigRole role, GError **error);
 
-/* The file of the disk's hold on that host; NULL if the job has none there. */
-const char *vmig_ours_hold_path(const VmigDisk *disk, VmigRole role);
 /* As the driver's block_job(). A block copy that does not write the disk's hold, and a commit that does not write its
  * base, is not the job's: its kind is OTHER. */
 gboolean vmig_ours_block_job(VmigMachine *m, VmigRole role, const VmigDisk *disk, const VmigDomainDisk *seen,

@@ -77,7 +77,7 @@ static gboolean start_hold(VmigMachine *m, VmigRole role, VmigDisk *disk, GError
         return TRUE;
     if (job.kind != VMIG_BLOCK_JOB_NONE)
         return vmig_ours_refuse_block_job(m, role, disk, VMIG_ERROR_INTERFERENCE, error);
-    const char *path = vmig_ours_hold_path(disk, role);
+    const char *path = vmig_disk_hold(disk, role);
     g_autofree char *xml = vmig_block_copy_xml(path);
     return vmig_node_remove(host->node, m->job, path, "left by an earlier try", error) &&
            vmig_node_intend(host->node, m->job, path, "hold", error) &&
@@ -133,7 +133,7 @@ gboolean vmig_overlay_release_disk(VmigMachine *m, VmigRole role, VmigDisk *disk
     if (job.kind == VMIG_BLOCK_JOB_COPY &&
         !host->hypervisor->ops->block_cancel(host->hypervisor, m->job->uuid, disk->target, error))
         return FALSE;
-    const char *path = vmig_ours_hold_path(disk, role);
+    const char *path = vmig_disk_hold(disk, role);
     return path == NULL || vmig_node_remove(host->node, m->job, path, "the hold ended", error);
 }
 

@@ -73,8 +73,7 @@ gboolean vmig_truth_mend_definition(VmigMachine *m, VmigRole role, GError **erro
         return FALSE;
     for (guint i = 0; i < m->job->disks->len; i++) {
         VmigDisk *disk = m->job->disks->pdata[i];
-        if (vmig_host_chain_in(live, disk, role) == VMIG_CHAIN_BASE &&
-            vmig_host_chain_in(next, disk, role) == VMIG_CHAIN_OVERLAY)
+        if (vmig_chain_in(live, disk, role) == VMIG_CHAIN_BASE && vmig_chain_in(next, disk, role) == VMIG_CHAIN_OVERLAY)
             g_ptr_array_add(behind, disk);
     }
     if (behind->len == 0)
@@ -121,7 +120,7 @@ static gboolean ask_disk(VmigMachine *m, VmigRole role, VmigDisk *disk, const Vm
 {
     VmigHost *host = vmig_host_at(m, role, error);
     const char *overlay = vmig_disk_overlay(disk, role), *base = vmig_file_path(vmig_disk_base(disk), role);
-    VmigChain chain = vmig_host_chain_in(live, disk, role);
+    VmigChain chain = vmig_chain_in(live, disk, role);
     g_autofree char *file = NULL;
 
     if (host == NULL || !host->hypervisor->ops->disk_file(host->hypervisor, m->job->uuid, disk->target, &file, error))

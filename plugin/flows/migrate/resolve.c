@@ -88,14 +88,14 @@ static VmigToken token_seen(VmigMachine *m)
     VmigHost *dest = vmig_host_at(m, VMIG_DEST, NULL);
 
     gboolean asked = dest != NULL && vmig_node_record_get(dest->node, m->job->id, &there, NULL);
-    if (there != NULL && vmig_job_token_is_dest(there))
+    if (there != NULL && there->owner == VMIG_DEST)
         return VMIG_TOKEN_DEST;
     if (source != NULL && vmig_node_record_get(source->node, m->job->id, &here, NULL) && here != NULL) {
         /* A journal that was replaced by an older one is not trusted while the destination's cannot be read. */
-        gboolean given = vmig_job_token_is_dest(here) || (!asked && vmig_node_was_given(source->node, m->job));
+        gboolean given = here->owner == VMIG_DEST || (!asked && vmig_node_was_given(source->node, m->job));
         return given ? VMIG_TOKEN_SOURCE_ONLY : VMIG_TOKEN_NONE;
     }
-    return vmig_job_token_is_dest(m->job) || m->token_tried ? VMIG_TOKEN_SOURCE_ONLY : VMIG_TOKEN_NONE;
+    return m->job->owner == VMIG_DEST || m->token_tried ? VMIG_TOKEN_SOURCE_ONLY : VMIG_TOKEN_NONE;
 }
 
 /* The guard has watched the overlays since before the migration. It begins a new watch only when nothing is on the
@@ -267,17 +267,16 @@ static gboolean give(VmigMachine *m, WriteThere write_there, GError **error)
     vmig_node_hurry(dest->node, TRUE); /* until the guest runs there */
     if (source != NULL)
         vmig_node_hurry(source->node, TRUE);
-    if (source != NULL && !vmig_node_token_put(source->node, m->job, "destination", error))
+    if (source != NULL && !vmig_node_token_put(source->node, m->job, vmig_role_name(VMIG_DEST), error))
         return FALSE;
-    g_free(m->job->token);
-    m->job->token = g_strdup("destination");
+    m->job->owner = VMIG_DEST;
     return vmig_fault("token.source", error) && write_there(dest->node, m->job, error) &&
            vmig_fault("token.dest", error);
 }
 
 static gboolean write_token(VmigNode *node, const VmigJob *job, GError **error)
 {
-    return vmig_node_token_put(node, job, "destination", error);
+    return vmig_node_token_put(node, job, vmig_role_name(VMIG_DEST), error);
 }
 
 gboolean vmig_resolve_give_token(VmigMachine *m, GError **error)
@@ -287,7 +286,7 @@ gboolean vmig_resolve_give_token(VmigMachine *m, GError **error)
 
 static gboolean write_all(VmigNode *node, const VmigJob *job, GError **error)
 {
-    return vmig_node_catch_up(node, job, VMIG_ROLE_DESTINATION, error);
+    return vmig_node_catch_up(node, job, vmig_role_name(VMIG_DEST), error);
 }
 
 /* The journal there may be an older one by now, from before the destination's last overlays or from before the job. */

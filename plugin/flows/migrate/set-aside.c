@@ -27,9 +27,9 @@ static gboolean may_be(const VmigMachine *m, GError **error)
 }
 
 /* Only the owner may run the guest, and from now on no process enforces that. */
-static gboolean end_other_copy(VmigMachine *m, gboolean owner_is_dest, GError **error)
+static gboolean end_other_copy(VmigMachine *m, VmigRole other, GError **error)
 {
-    if (owner_is_dest)
+    if (other == VMIG_SOURCE)
         return vmig_cleanup_end_source(m, error);
     VmigHost *dest = vmig_host_at(m, VMIG_DEST, error);
     g_autoptr(GError) why = NULL;
@@ -128,7 +128,7 @@ static void tell_files(VmigMachine *m, VmigHost *host, GString *text)
 /* Reports where everything is, for the operator who has to clean up. */
 static void tell(VmigMachine *m, VmigHost *owner, VmigRole role)
 {
-    VmigHost *other = role == VMIG_DEST ? &m->env->source : &m->env->dest;
+    VmigHost *other = &m->env->host[vmig_role_other(role)];
     GString *text = g_string_new(NULL);
 
     g_string_append_printf(text, "'%s' is on %s, on the disks that virsh domblklist names", m->job->domain,
@@ -157,16 +157,15 @@ static void tell(VmigMachine *m, VmigHost *owner, VmigRole role)
 
 gboolean vmig_set_aside(VmigMachine *m, GError **error)
 {
-    gboolean owner_is_dest = vmig_job_token_is_dest(m->job);
-    VmigRole role = owner_is_dest ? VMIG_DEST : VMIG_SOURCE;
+    VmigRole role = m->job->owner;
     VmigHost *owner = vmig_host_at(m, role, error);
 
-    if (owner_is_dest != m->here_is_dest)
+    if (role != m->here)
         return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, "Run the command on that host.",
                          "cannot set job %s aside from here: '%s' is on %s", m->job->id, m->job->domain,
-                         owner_is_dest ? m->job->dest_host : m->job->source_host);
-    if (owner == NULL || vmig_host_at(m, owner_is_dest ? VMIG_SOURCE : VMIG_DEST, error) == NULL || !may_be(m, error) ||
-        !end_other_copy(m, owner_is_dest, error) || !vmig_fault("aside.other", error) ||
+                         m->job->host[role]);
+    if (owner == NULL || vmig_host_at(m, vmig_role_other(role), error) == NULL || !may_be(m, error) ||
+        !end_other_copy(m, vmig_role_other(role), error) || !vmig_fault("aside.other", error) ||
         !release_guest(m, owner, role, error) || !vmig_fault("aside.released", error))
         return FALSE;
     tell(m, owner, role);
