@@ -61,6 +61,9 @@ void sim_check_now(Sim *sim)
     guint disk, block;
 
     check_facts(sim);
+    /* A process that has just started may have the record of an earlier state, until the hosts agree. */
+    if (sim->machine != NULL && !sim->dead && vmig_job_state(sim->machine->job) == sim->state)
+        sim_check_expected(sim, sim->machine->job);
     if (both[0] != NULL && both[1] != NULL && both[0]->running && both[1]->running)
         sim_violate(sim, "the guest runs on both hosts");
     for (guint h = 0; h < 2; h++)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What doctor expects of a host's definition, from the row of states.def: checked against the simulated hosts when a
- * job enters a state. */
+/* What the row of states.def expects of a host's definition: checked against the simulated hosts when a job enters a
+ * state, and after every event in it. */
 #include "sim.h"
 
 static const char *top_of(SimDomain *domain, const char *target)
@@ -30,7 +30,7 @@ static void check_host(SimHost *host, const VmigJob *job, VmigState state)
         return; /* it does not belong to the job */
     if (!host->domain.exists) {
         if (!(may & VMIG_MAY_BE_ABSENT))
-            sim_violate(sim, "%s is entered, and %s has no definition of the guest", vmig_state_name(state),
+            sim_violate(sim, "the job is in %s, and %s has no definition of the guest", vmig_state_name(state),
                         host->name);
         return;
     }
@@ -38,7 +38,7 @@ static void check_host(SimHost *host, const VmigJob *job, VmigState state)
         const VmigDisk *disk = job->disks->pdata[i];
         guint is = found(host, disk);
         if (!(is & may))
-            sim_violate(sim, "%s is entered, and disk %s on %s is on %s", vmig_state_name(state), disk->target,
+            sim_violate(sim, "the job is in %s, and disk %s on %s is on %s", vmig_state_name(state), disk->target,
                         host->name,
                         is == VMIG_MAY_BE_BASE      ? "its base"
                         : is == VMIG_MAY_BE_OVERLAY ? "its overlay"

@@ -622,7 +622,7 @@ void sim_check_unlink(SimHost *host, const char *path, SimFile *file);
 void sim_check_offline_commit(SimHost *host, const SimFile *overlay, const SimFile *base);
 void sim_check_end(Sim *sim, const VmigJob *job);
 /* sim-expect.c */
-void sim_check_expected(Sim *sim, const VmigJob *job); /* called when a state is entered */
+void sim_check_expected(Sim *sim, const VmigJob *job); /* when a state is entered, and after every event */
 /* sim-operator.c: manually ends and undefines the guest on that host. */
 void sim_operator_end_copy(SimHost *host);
 /* sim-scenario.c */
