@@ -432,12 +432,14 @@ VmigJob *vmig_job_from_json(JsonObject *object, GError **error)
 {
     g_autoptr(VmigJob) job = record_new(&job_table);
 
-    if (!record_from_json(job, &job_table, object, error) || !vmig_job_check(job, error))
+    if (!record_from_json(job, &job_table, object, error))
         return NULL;
-    if (json_object_has_member(object, "token"))
-        return g_steal_pointer(&job);
-    vmig_fail(error, VMIG_ERROR_JOURNAL, NULL, "the record does not say which host owns the guest");
-    return NULL;
+    /* A newer version is reported first: it may say in another way who owns the guest. */
+    if (job->version <= VMIG_JOB_VERSION && !json_object_has_member(object, "token")) {
+        vmig_fail(error, VMIG_ERROR_JOURNAL, NULL, "the record does not belong to a job");
+        return NULL;
+    }
+    return vmig_job_check(job, error) ? g_steal_pointer(&job) : NULL;
 }
 
 VmigJob *vmig_job_from_string(const char *text, GError **error)

@@ -423,8 +423,8 @@ static void test_early_end(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
     begin_here(f);
     define(f->running, "g", UUID, base, ID);
-    put_state(f->job, VMIG_STATE_DONE);
-    refused(VMIG_ERROR_GATE, vmig_node_record_put(f->peer, f->job, error));
+    put_state(f->job, VMIG_STATE_DONE); /* and the source owns the guest */
+    refused(VMIG_ERROR_JOURNAL, vmig_node_record_put(f->peer, f->job, error));
     works(vmig_node_token_put(f->peer, f->job, "destination", error));
     give(f->job, VMIG_STATE_DONE);
     refused(VMIG_ERROR_GATE, vmig_node_record_put(f->peer, f->job, error));
