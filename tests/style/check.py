@@ -166,6 +166,25 @@ def broken_rules():
            [f'{rule.__name__} fails {text!r}' for rule, text in right if rule('x.c', text)]
 
 
+def missing_files(root, text):
+    """The files of this project that a document names and that do not exist. Short names begin below plugin/."""
+    folders = {path.name for path in (root / 'plugin').iterdir() if path.is_dir()}
+    named = re.findall(r'[`(](?:\.\./)?([\w./-]+/[\w.-]+\.(?:c|h|def|py|md|in))(?=[ `:)])', text)
+    return [name for name in dict.fromkeys(named)
+            if (name.split('/')[0] in ('plugin', 'hooks', 'tests', 'docs', 'policy') and not (root / name).exists()) or
+            (name.split('/')[0] in folders and not (root / 'plugin' / name).exists())]
+
+
+def documented_files(root, tap):
+    """What documents name exists, and a planted name that does not is noticed."""
+    pages = [*sorted((root / 'docs').glob('*.md')), *(root / name for name in ('README.md', 'CONTRIBUTING.md'))]
+    planted = missing_files(root, 'see `core/never.c` and [it](tests/never.py), not `block/mirror.c` or `core/job.c`')
+    tap.check([f'noticed of the planted names: {planted}'] if planted != ['core/never.c', 'tests/never.py'] else [],
+              'a document that names a missing file is noticed')
+    tap.check([f'{page.relative_to(root)}: {name} does not exist' for page in pages if page.exists()
+               for name in missing_files(root, page.read_text(encoding='utf-8'))], 'documents name files that exist')
+
+
 def generated_docs(root, tap):
     """The generated documents are up to date."""
     text, tool = 'the generated documents are up to date', root / 'docs/gen/gen-docs.py'
@@ -205,6 +224,7 @@ def main():
     else:
         tap.check(wrong, 'clang-format changes nothing')
     generated_docs(root, tap)
+    documented_files(root, tap)
     return tap.end()
 
 
