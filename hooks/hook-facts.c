@@ -2,39 +2,14 @@
 /* Reads the facts. A fact that cannot be read never counts as "nothing there". */
 #include "hooks/hook-facts.h"
 
-#include <sqlite3.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "definition/chain.h"
 #include "core/names.h"
+#include "os/config.h"
 #include "store/journal.h"
 #include "store/oplock.h"
-
-#define GROUP "vmig-snap"
-
-static char *key(GKeyFile *file, const char *name, const char *otherwise)
-{
-    g_autofree char *value = g_key_file_get_string(file, GROUP, name, NULL);
-
-    return value != NULL && g_path_is_absolute(value) ? g_steal_pointer(&value) : g_strdup(otherwise);
-}
-
-/* Refuses a file that another user can write, because it decides where the journal is. */
-static gboolean load(GKeyFile *file, const char *config, GError **error)
-{
-    struct stat st;
-
-    if (stat(config, &st) != 0)
-        return TRUE;
-    if ((st.st_uid != 0 && st.st_uid != geteuid()) || (st.st_mode & 022) != 0 || !S_ISREG(st.st_mode))
-        return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "%s does not belong to root alone", config);
-    if (g_key_file_load_from_file(file, config, G_KEY_FILE_NONE, error))
-        return TRUE;
-    vmig_error_adopt(error, VMIG_ERROR_USAGE);
-    return FALSE;
-}
 
 static char *read_machine_id(void)
 {
@@ -47,13 +22,14 @@ static char *read_machine_id(void)
 
 VmigHookPaths *vmig_hook_paths_load(const char *config, GError **error)
 {
-    g_autoptr(GKeyFile) file = g_key_file_new();
+    g_autofree char *state_dir = NULL;
+    g_autofree char *run_dir = NULL;
 
-    if (!load(file, config, error))
+    if (!vmig_config_load_folders(config, &state_dir, &run_dir, error))
         return NULL;
     VmigHookPaths *paths = g_new0(VmigHookPaths, 1);
-    paths->state_dir = key(file, "state-dir", "/var/lib/vmig-snap");
-    paths->run_dir = key(file, "run-dir", "/run/vmig-snap");
+    paths->state_dir = g_steal_pointer(&state_dir);
+    paths->run_dir = g_steal_pointer(&run_dir);
     paths->journal = g_build_filename(paths->state_dir, "journal.db", NULL);
     paths->lock_dir = g_build_filename(paths->run_dir, "lock", NULL);
     paths->machine_id = read_machine_id();
@@ -190,33 +166,15 @@ static gboolean look_for_left(VmigHookSight *sight, VmigJournal *journal, const 
     return TRUE;
 }
 
-/* A single query, because most guests never had a job. TRUE if anything is found, or on any failure. If the query
- * misses a job in a damaged journal, the result is the same: an untrusted journal lets a guest without vmig-snap's
- * element start. */
-static gboolean may_concern(const char *journal, const char *name, const char *uuid)
-{
-    static const char sql[] = "SELECT 1 FROM job INDEXED BY job_open WHERE finished = 0 AND"
-                              " (uuid = ?1 OR domain = ?2) LIMIT 1";
-    sqlite3 *db = NULL;
-    sqlite3_stmt *stmt = NULL;
-
-    gboolean may = sqlite3_open_v2(journal, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOFOLLOW, NULL) != SQLITE_OK ||
-                   sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) != SQLITE_OK ||
-                   sqlite3_bind_text(stmt, 1, uuid, -1, SQLITE_TRANSIENT) != SQLITE_OK ||
-                   sqlite3_bind_text(stmt, 2, name, -1, SQLITE_TRANSIENT) != SQLITE_OK ||
-                   sqlite3_step(stmt) != SQLITE_DONE;
-    sqlite3_finalize(stmt);
-    sqlite3_close(db);
-    return may;
-}
-
 static gboolean look_at_journal(VmigHookSight *sight, const VmigHookPaths *paths, const char *name,
                                 const VmigDomainFacts *domain, GError **error)
 {
     g_autoptr(GError) failure = NULL;
     g_autoptr(VmigJournal) journal = NULL;
 
-    if (!sight->facts.marked && !may_concern(paths->journal, name, domain != NULL ? domain->uuid : ""))
+    /* Most guests never had a job. An untrusted journal lets a guest without vmig-snap's element start, so it makes no
+     * difference if a damaged one has lost the guest's job. */
+    if (!sight->facts.marked && !vmig_journal_may_have_open(paths->journal, name, domain != NULL ? domain->uuid : ""))
         return TRUE;
     journal = vmig_journal_open_to_look(paths->journal, paths->machine_id, &failure);
     if (journal == NULL && g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_NO_JOB))

@@ -196,3 +196,30 @@ VmigConfig *vmig_config_load(const char *path, GError **error)
     }
     return text == NULL || parse(config, text, name, error) ? g_steal_pointer(&config) : NULL;
 }
+
+static char *folder_of(GKeyFile *file, const char *key, const char *otherwise)
+{
+    g_autofree char *value = g_key_file_get_string(file, GROUP, key, NULL);
+
+    return value != NULL && g_path_is_absolute(value) ? g_steal_pointer(&value) : g_strdup(otherwise);
+}
+
+gboolean vmig_config_load_folders(const char *path, char **state_dir, char **run_dir, GError **error)
+{
+    g_autoptr(VmigConfig) config = defaults();
+    g_autoptr(GKeyFile) file = g_key_file_new();
+    g_autoptr(GError) why = NULL;
+    g_autofree char *text = vmig_trusted_read(path, &why);
+
+    if (text != NULL && !g_key_file_load_from_data(file, text, (gsize)-1, G_KEY_FILE_NONE, &why)) {
+        g_prefix_error(&why, "%s: ", path);
+        vmig_error_adopt(&why, VMIG_ERROR_USAGE);
+    }
+    if (why != NULL) {
+        g_propagate_error(error, g_steal_pointer(&why));
+        return FALSE;
+    }
+    *state_dir = folder_of(file, "state-dir", config->state_dir);
+    *run_dir = folder_of(file, "run-dir", config->run_dir);
+    return TRUE;
+}

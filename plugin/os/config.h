@@ -39,5 +39,9 @@ typedef struct {
  * key, a bad value, a file larger than 64 KiB, or one that does not belong to root (or the caller) or that others can
  * write to. (transfer full) */
 VmigConfig *vmig_config_load(const char *path, GError **error);
+/* Only the two directories, for the hook. Everything else in the file is ignored, because the hook must find the
+ * journal even if another key is misspelled; a directory that is not an absolute path counts as missing. USAGE if the
+ * file is not one that only root controls, or not a key file. Both (transfer full) */
+gboolean vmig_config_load_folders(const char *path, char **state_dir, char **run_dir, GError **error);
 void vmig_config_free(VmigConfig *config);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigConfig, vmig_config_free)

@@ -186,3 +186,20 @@ GPtrArray *vmig_journal_newest(VmigJournal *journal, guint most, guint *left_out
     *left_out = n > most ? (guint)(n - most) : 0;
     return read_jobs(journal, TRUE, most, error);
 }
+
+gboolean vmig_journal_may_have_open(const char *path, const char *domain, const char *uuid)
+{
+    static const char sql[] = "SELECT 1 FROM job INDEXED BY job_open WHERE finished = 0 AND"
+                              " (uuid = ?1 OR domain = ?2) LIMIT 1";
+    sqlite3 *db = NULL;
+    sqlite3_stmt *stmt = NULL;
+
+    gboolean may = sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOFOLLOW, NULL) != SQLITE_OK ||
+                   sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) != SQLITE_OK ||
+                   sqlite3_bind_text(stmt, 1, uuid, -1, SQLITE_TRANSIENT) != SQLITE_OK ||
+                   sqlite3_bind_text(stmt, 2, domain, -1, SQLITE_TRANSIENT) != SQLITE_OK ||
+                   sqlite3_step(stmt) != SQLITE_DONE;
+    sqlite3_finalize(stmt);
+    sqlite3_close(db);
+    return may;
+}

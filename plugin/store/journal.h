@@ -71,6 +71,9 @@ VmigJournal *vmig_journal_open_read_only(const char *path, const char *machine_i
 /* The same without a check of the whole contents, so that the time does not depend on its size. Only the rows that are
  * read are verified, each by its sum. */
 VmigJournal *vmig_journal_open_to_look(const char *path, const char *machine_id, GError **error);
+/* Whether the file may have an unfinished job of a guest with this name or UUID: one query, without opening the journal
+ * as such. TRUE on any failure; then vmig_journal_open_to_look() gives the reason. */
+gboolean vmig_journal_may_have_open(const char *path, const char *domain, const char *uuid);
 void vmig_journal_close(VmigJournal *journal);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigJournal, vmig_journal_close)
 

@@ -3,8 +3,8 @@
 
     python3 tests/style/arrows.py [SOURCE-ROOT]
 
-hooks/ runs inside libvirt's calls and uses only core, definition and store. The test checks every #include of plugin/
-and hooks/. It also plants wrong ones in a copy and must find each of them.
+hooks/ runs inside libvirt's calls and uses only core, definition, store and os. The test checks every #include of
+plugin/ and hooks/. It also plants wrong ones in a copy and must find each of them.
 """
 import pathlib
 import re
@@ -55,7 +55,7 @@ def wrong_in_hooks(root):
     for path in sorted([*(root / 'hooks').rglob('*.c'), *(root / 'hooks').rglob('*.h')]):
         for kind, name in INCLUDE.findall(path.read_text()):
             if (kind == '"' and name.split('/')[0] not in HOOKS_MAY) or re.match('libvirt|libnbd', name):
-                problems.append(f'{path.relative_to(root)} includes {name}: hooks may use core, definition and store')
+                problems.append(f'{path.relative_to(root)} includes {name}: hooks may use core, definition, store and os')
     return problems
 
 
