@@ -236,16 +236,18 @@ static gboolean begin_job(VmigMachine *m, GError **error)
         vmig_job_set_error(m->job, why);
         return enter(m, vmig_state_on_failure(vmig_job_state(m->job)), error);
     }
-    VmigNode *source = m->env->source.node;
-    VmigNode *dest = m->env->dest.node;
+    const VmigHost *source = &m->env->source;
+    const VmigHost *dest = &m->env->dest;
 
-    if (!vmig_machine_lock(m, source, error))
+    if (!vmig_machine_lock(m, source->node, error))
         return FALSE;
-    if (vmig_machine_lock(m, dest, error) && m->flow->may_begin(m, error) &&
+    if (vmig_machine_lock(m, dest->node, error) && m->flow->may_begin(m, error) &&
         enter(m, vmig_state_next(vmig_job_state(m->job)), error))
         return TRUE;
-    vmig_node_unlock(dest, m->job, NULL);
-    vmig_node_unlock(source, m->job, NULL);
+    /* may_begin() may have reconnected, or found that the destination no longer answers. */
+    if (dest->node != NULL)
+        vmig_node_unlock(dest->node, m->job, NULL);
+    vmig_node_unlock(source->node, m->job, NULL);
     return FALSE;
 }
 

@@ -178,8 +178,11 @@ static void judge_snapshots(VmigPlan *plan, VmigEnv *env, VmigJob *job)
 static void rehearse(VmigPlan *plan, VmigEnv *env, VmigJob *job, VmigTwinLack lack)
 {
     g_autoptr(GError) error = NULL;
-    g_autoptr(GPtrArray) problems = vmig_rehearse(env, job, lack, &plan->survey->request->stop, &error);
+    g_autofree char *left = NULL;
+    g_autoptr(GPtrArray) problems = vmig_rehearse(env, job, lack, &plan->survey->request->stop, &left, &error);
 
+    if (left != NULL && env->reconnect != NULL && env->reconnect(env, NULL))
+        vmig_rehearsal_clear(&env->dest, left, NULL);
     if (problems == NULL)
         vmig_plan_refuse_error(plan, NULL, error);
     for (guint i = 0; problems != NULL && i < problems->len; i++)

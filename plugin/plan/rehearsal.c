@@ -310,11 +310,13 @@ static gboolean perform(Rehearsal *r, GError **error)
     return !started || (r->lack & VMIG_TWIN_NO_SNAPSHOTS) != 0 || rehearse_snapshots(r, error);
 }
 
-GPtrArray *vmig_rehearse(VmigEnv *env, VmigJob *job, VmigTwinLack lack, const VmigStop *stop, GError **error)
+GPtrArray *vmig_rehearse(VmigEnv *env, VmigJob *job, VmigTwinLack lack, const VmigStop *stop, char **left,
+                         GError **error)
 {
     g_auto(Rehearsal) r = {.env = env, .job = job, .lack = lack, .stop = stop, .hv = env->dest.hypervisor};
     g_autoptr(GError) why = NULL;
 
+    *left = NULL;
     r.problems = g_ptr_array_new_with_free_func((GDestroyNotify)g_error_free);
     if (job->options.no_rehearsal || r.hv->ops->rehearse == NULL)
         return g_steal_pointer(&r.problems);
@@ -322,8 +324,14 @@ GPtrArray *vmig_rehearse(VmigEnv *env, VmigJob *job, VmigTwinLack lack, const Vm
         return NULL;
     gboolean ok = perform(&r, &why);
     if (!g_error_matches(why, VMIG_ERROR, VMIG_ERROR_CRASHED)) {
+        g_autoptr(GError) unclear = NULL;
         end_twin_in_time(&r);
-        ok = clear_all(&r, ok ? &why : NULL) && ok;
+        if (!clear_all(&r, &unclear)) {
+            *left = is_no_answer(unclear) ? g_strdup(r.stage->id) : NULL;
+            if (ok)
+                why = g_steal_pointer(&unclear);
+            ok = FALSE;
+        }
     }
     if (ok)
         return g_steal_pointer(&r.problems);

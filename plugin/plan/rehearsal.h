@@ -27,9 +27,13 @@ gboolean vmig_stop_check(const VmigStop *stop, GError **error);
 /* Returns GErrors: whatever the destination refuses, each with a hint. NULL with the error set if the destination could
  * not be queried. Empty with --no-rehearsal, and if the hypervisor does not support rehearsals. With
  * --accept-unrevertable the job's snapshots record why they cannot be reverted to there, and this is no problem then.
- * A rehearsal that is stopped ends its twin. (transfer
- * full) */
-GPtrArray *vmig_rehearse(VmigEnv *env, VmigJob *job, VmigTwinLack lack, const VmigStop *stop, GError **error);
+ * A rehearsal that is stopped ends its twin. (transfer full)
+ *
+ * *left (transfer full): the ID of the rehearsal if something of it may be left because the destination did not answer;
+ * otherwise NULL. The caller reconnects, and calls vmig_rehearsal_clear(): only the agent can remove the images, and it
+ * may be gone. */
+GPtrArray *vmig_rehearse(VmigEnv *env, VmigJob *job, VmigTwinLack lack, const VmigStop *stop, char **left,
+                         GError **error);
 /* Turns the problems into one error, REFUSED if there are several. TRUE if there is none. */
 gboolean vmig_rehearsal_passed(GPtrArray *problems, GError **error);
 /* Ends the twin of a dead process, and removes the files that its record names. TRUE if another process holds it. */

@@ -166,17 +166,23 @@ def test_killed_tool(case):
 
 @shared
 def test_killed_agent(case):
-    """kill -9 of the agent: the twin ends, and the next plan, or doctor, removes what only the agent could remove."""
+    """kill -9 of the agent: the plan fails, starts another agent and ends the rehearsal through it. If the plan is killed,
+    too, the twin ends, and the next plan, or doctor, removes what only an agent could remove."""
     case.need_faults()
     guest = quiet(case)
+    with Untouched(case, guest):
+        call, _ = stopped_plan(case)
+        os.kill(agent_pid(case, 'b'), signal.SIGKILL)
+        os.kill(call.process.pid, signal.SIGCONT)
+        call.wait()
+        need(call.code != DONE, 'it was told that all is well:', call.tail())
+        need(not left_behind(case), 'left behind:', left_behind(case))
     for clear in (lambda: plan(case), lambda: case.call('b', 'doctor', '--fix')):
         with Untouched(case, guest):
             call, _ = stopped_plan(case)
             os.kill(agent_pid(case, 'b'), signal.SIGKILL)
-            os.kill(call.process.pid, signal.SIGCONT)
-            call.wait()
-            need(call.code != DONE, 'it was told that all is well:', call.tail())
-            need(not [name for name in left_behind(case) if name.startswith('g-')], 'the twin runs:', left_behind(case))
+            kill(call)
+            wait_until(lambda: not [name for name in left_behind(case) if name.startswith('g-')], 20, 'the end of the twin')
             need(left_behind(case), 'nothing was left: this test proves nothing')
             clear()
             need(not left_behind(case), 'left behind:', left_behind(case))

@@ -11,8 +11,14 @@
 /* Checks that the destination still starts the guest, as it did when the plan was made. */
 static gboolean still_starts(VmigMachine *m, GError **error)
 {
-    g_autoptr(GPtrArray) problems = vmig_rehearse(m->env, m->job, VMIG_TWIN_WHOLE, NULL, error);
+    g_autofree char *left = NULL;
+    g_autoptr(GPtrArray) problems = vmig_rehearse(m->env, m->job, VMIG_TWIN_WHOLE, NULL, &left, error);
 
+    if (left != NULL) {
+        vmig_machine_reconnect(m);
+        if (vmig_machine_peer(m) != NULL)
+            vmig_rehearsal_clear(&m->env->dest, left, NULL);
+    }
     return problems != NULL && vmig_rehearsal_passed(problems, error);
 }
 
