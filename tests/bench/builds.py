@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Two builds of vmig-snap side by side: how long a migration takes and how long the guest stands still.
+"""Two builds of vmig-snap side by side: how long a migration takes and how long the guest is suspended.
 
     python3 tests/bench/builds.py --old PATH [--new PATH] [--disks 1,8] [--runs N]
 
