@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/file-id.h"
 #include "copy/copier-private.h"
 #include "store/beneath.h"
 
@@ -192,7 +193,7 @@ static gboolean check_unchanged(const VmigCopy *copy, const struct stat *before,
     if (now.st_size != before->st_size || now.st_mtim.tv_sec != before->st_mtim.tv_sec ||
         now.st_mtim.tv_nsec != before->st_mtim.tv_nsec)
         return vmig_fail(error, VMIG_ERROR_BASE_CHANGED, NULL, "it was written to while it was copied");
-    if (named.st_dev != before->st_dev || named.st_ino != before->st_ino)
+    if (!vmig_file_id_equal(VMIG_FILE_ID(named), VMIG_FILE_ID(*before)))
         return vmig_fail(error, VMIG_ERROR_BASE_CHANGED, NULL, "another file now has its name");
     return TRUE;
 }

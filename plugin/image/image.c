@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/file-id.h"
 #include "core/errors.h"
 #include "core/names.h"
 #include "os/real-path.h"
@@ -284,7 +285,7 @@ static gboolean check_resolved(const char *named, int fd, GError **error)
 
     if (fstat(fd, &ours) != 0 || stat(named, &theirs) != 0)
         return vmig_fail_errno(error, errno, "cannot stat '%s'", named);
-    if (ours.st_dev != theirs.st_dev || ours.st_ino != theirs.st_ino)
+    if (!vmig_file_id_equal(VMIG_FILE_ID(ours), VMIG_FILE_ID(theirs)))
         return vmig_fail(error, VMIG_ERROR_OUTSIDE_ROOTS, NULL,
                          "'%s' was replaced by another file while it was checked", named);
     return TRUE;

@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "core/file-id.h"
 #include "core/errors.h"
 #include "copy/file-hash.h"
 
@@ -148,7 +149,7 @@ static gboolean same_file(int fd, const VmigImage *image, gboolean *direct, GErr
 
     if (fstat(fd, &st) != 0)
         return vmig_fail_errno(error, errno, "cannot stat '%s'", image->path);
-    if (st.st_dev != image->dev || st.st_ino != image->ino)
+    if (!vmig_file_id_is(VMIG_FILE_ID(st), image->dev, image->ino))
         return vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL, "'%s' was replaced by another file", image->path);
     int past_cache = vmig_open_direct(fd, O_RDONLY);
     *direct = *direct && past_cache >= 0;

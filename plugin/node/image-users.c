@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/file-id.h"
 #include "core/image-names.h"
 #include "core/names.h"
 #include "node/image-users-private.h"
@@ -57,7 +58,7 @@ gboolean vmig_image_search_is_leaving(const VmigImageSearch *search, dev_t dev, 
     struct stat st;
 
     for (guint i = 0; search->leaving != NULL && search->leaving[i] != NULL; i++)
-        if (lstat(search->leaving[i], &st) == 0 && st.st_dev == dev && st.st_ino == ino)
+        if (lstat(search->leaving[i], &st) == 0 && vmig_file_id_is(VMIG_FILE_ID(st), dev, ino))
             return TRUE;
     return FALSE;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Finds a process by the files that it has open. */
 #include "store/process.h"
+#include "core/file-id.h"
 
 #include <glib.h>
 #include <sys/syscall.h>
@@ -15,7 +16,7 @@ static gboolean has_open(int pid, const struct stat *file)
 
     while (dir != NULL && (name = g_dir_read_name(dir)) != NULL) {
         g_autofree char *path = g_build_filename(folder, name, NULL);
-        if (stat(path, &st) == 0 && st.st_dev == file->st_dev && st.st_ino == file->st_ino)
+        if (stat(path, &st) == 0 && vmig_file_id_equal(VMIG_FILE_ID(st), VMIG_FILE_ID(*file)))
             return TRUE;
     }
     return FALSE;

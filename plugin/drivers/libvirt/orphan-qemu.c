@@ -11,6 +11,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "core/file-id.h"
 #include "definition/xml.h"
 #include "os/json-read.h"
 
@@ -86,7 +87,7 @@ static gboolean has_open(gint64 pid, char *const *files)
         g_autofree char *link = g_build_filename(folder, name, NULL);
         struct stat open, wanted;
         for (guint i = 0; stat(link, &open) == 0 && files[i] != NULL; i++)
-            if (stat(files[i], &wanted) == 0 && wanted.st_dev == open.st_dev && wanted.st_ino == open.st_ino)
+            if (stat(files[i], &wanted) == 0 && vmig_file_id_equal(VMIG_FILE_ID(wanted), VMIG_FILE_ID(open)))
                 return TRUE;
     }
     return FALSE;
