@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#include "core/job-facts.h"
+
 /* The columns of the row besides the record. */
 typedef struct {
     char *role;
@@ -91,11 +93,16 @@ static gboolean check_job(const VmigJob *job, GError **error)
     return TRUE;
 }
 
-/* A record that cannot be read again must not replace one that can: JSON is UTF-8, but paths are bytes. */
+/* A record that cannot be read again must not replace one that can: its facts must go together, and JSON is UTF-8, but
+ * paths are bytes. */
 static char *record_text(const VmigJob *job, GError **error)
 {
     g_autofree char *record = vmig_job_to_string(job);
 
+    if (job->version == VMIG_JOB_VERSION && !vmig_job_facts_are_legal(job, error)) {
+        g_prefix_error(error, "job %s: ", job->id);
+        return NULL;
+    }
     if (g_utf8_validate(record, -1, NULL))
         return g_steal_pointer(&record);
     vmig_fail(error, VMIG_ERROR_BAD_NAME, NULL, "job %s: a path or name in its record is not UTF-8", job->id);

@@ -419,6 +419,11 @@ static void test_token(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_cmpstr(first, ==, "source");
     assert_ok(vmig_journal_set_token(journal, ID, "source", &error_));
     assert_fails(VMIG_ERROR_STATE, vmig_journal_set_token(journal, ID, "nobody", &error_));
+    /* What could not be read again is not written. */
+    job->suspended = TRUE;
+    assert_fails(VMIG_ERROR_JOURNAL, vmig_journal_save(journal, job, &error_));
+    job->suspended = FALSE;
+    assert_ok(vmig_journal_commit_transition(journal, job, VMIG_STATE_LOCK, NULL, &error_));
     job->owner = VMIG_DEST;
     assert_fails(VMIG_ERROR_STATE, vmig_journal_save(journal, job, &error_));
     assert_fails(VMIG_ERROR_STATE, vmig_journal_put(journal, job, "source", &error_));
@@ -475,6 +480,7 @@ static void test_catch_up(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     assert_ok(vmig_journal_file_get(journal, ID, "/images/vda." ID, &row, &error_));
     g_assert_cmpstr(row->state, ==, "made");
     job->owner = VMIG_SOURCE;
+    put_state(job, VMIG_STATE_ROLLBACK);
     assert_fails(VMIG_ERROR_STATE, vmig_journal_catch_up(journal, job, "destination", files, &error_));
     job->owner = VMIG_DEST;
     /* A later state here is kept, and a job that ended without the token never gets it. */
@@ -856,6 +862,7 @@ static void test_full_disk(Fixture *f, G_GNUC_UNUSED gconstpointer data)
         return;
     {
         g_autoptr(VmigJournal) journal = with_job(f, &job);
+        assert_ok(vmig_journal_commit_transition(journal, job, VMIG_STATE_LOCK, NULL, &error_));
         fill(f->dir);
         assert_ok(vmig_journal_set_token(journal, ID, "destination", &error_));
         job->owner = VMIG_DEST;
