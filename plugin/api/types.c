@@ -56,7 +56,7 @@ GType vmig_error_get_type(void)
  * vmig_error_get_name:
  * @error: an error
  *
- * The stable name of the error's code, as in JSON documents: "no-room".
+ * The stable name of the error's code, as in JSON documents: "no-space".
  *
  * Returns: (transfer none): the name; "internal" for an error of another domain
  */
@@ -96,7 +96,7 @@ const char *vmig_error_get_hint(const GError *error)
  * vmig_error_code_get_name:
  * @code: a code
  *
- * Returns: (transfer none): the stable name of the code: "no-room"; "internal" if this version does not know it
+ * Returns: (transfer none): the stable name of the code: "no-space"; "internal" if this version does not know it
  */
 const char *vmig_error_code_get_name(VmigErrorCode code)
 {

@@ -181,7 +181,7 @@ char *vmig_plan_refusals_text(JsonObject *plan)
 /* ACTIVATE resumes the guest after making sure that the source cannot. */
 static char *where_it_switched(const char *code, const char *source, const char *dest)
 {
-    if (g_strcmp0(code, vmig_error_code_get_name(VMIG_ERROR_STATE)) == 0)
+    if (g_strcmp0(code, vmig_error_code_get_name(VMIG_ERROR_CONTRADICTION)) == 0)
         return g_strdup_printf("%s owns the guest, but the guest may also run on %s, where it must not. It will not be "
                                "started on %s until this is resolved; the job waits in ACTIVATE.",
                                dest, source, dest);

@@ -9,7 +9,7 @@
 /* The highest number of a code, plus one. Not a code. */
 #define VMIG_ERROR_LAST (VMIG_ERROR_INTERNAL + 1)
 
-/* The stable name of a code ("no-room"); never NULL. */
+/* The stable name of a code ("no-space"); never NULL. */
 const char *vmig_error_name(VmigErrorCode code);
 const char *vmig_error_meaning(VmigErrorCode code);
 VmigErrorClass vmig_error_class(VmigErrorCode code);

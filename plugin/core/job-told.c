@@ -13,7 +13,7 @@ typedef struct {
 
 static gboolean refuse(const Check *c, const char *what, const char *of)
 {
-    return vmig_fail(c->error, VMIG_ERROR_STATE,
+    return vmig_fail(c->error, VMIG_ERROR_CONTRADICTION,
                      "Both hosts have a record of the job: vmig-snap status shows it on each host.",
                      "cannot take the other host's record of job %s: it changes %s%s%s", c->job->id, what,
                      of != NULL ? " of " : "", of != NULL ? of : "");

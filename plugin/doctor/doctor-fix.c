@@ -134,7 +134,7 @@ static gboolean restore_snapshot(Repair *r, GError **error)
     g_autoptr(VmigDomainXml) doc = vmig_domain_xml_parse(xml, error);
     const VmigDomainDisk *disk = doc != NULL ? vmig_domain_xml_disk(doc, r->finding->target) : NULL;
     if (doc == NULL || disk == NULL)
-        return doc == NULL ? FALSE : vmig_fail(error, VMIG_ERROR_STATE, NULL, "the disk no longer exists");
+        return doc == NULL ? FALSE : vmig_fail(error, VMIG_ERROR_UNKNOWN_DISK, NULL, "the disk no longer exists");
     if (g_strcmp0(disk->snapshot, "no") != 0)
         return TRUE;
     g_autofree char *element = vmig_disk_xml_set_snapshot(xml, r->finding->target, r->finding->value, error);

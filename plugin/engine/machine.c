@@ -278,8 +278,8 @@ static gboolean take_over(VmigMachine *m, GError **error)
         return TRUE;
     if (!vmig_state_may_follow(vmig_job_state(m->job), state))
         return state == vmig_job_state(m->job) ||
-               vmig_fail(error, VMIG_ERROR_STATE, NULL, "the record of job %s does not say in which state to continue",
-                         m->job->id);
+               vmig_fail(error, VMIG_ERROR_CONTRADICTION, NULL,
+                         "the record of job %s does not say in which state to continue", m->job->id);
     return enter(m, state, error);
 }
 

@@ -333,7 +333,7 @@ gboolean vmig_local_do_unplace(VmigLocal *local, const VmigCopyArgs *args, VmigN
         !vmig_local_token_is_dest(local, base_copy.job, &dest, error))
         return FALSE;
     if (dest) {
-        vmig_fail(error, VMIG_ERROR_STATE, NULL, "the guest runs on this host: '%s' is not copied again",
+        vmig_fail(error, VMIG_ERROR_GATE, NULL, "the guest runs on this host: '%s' is not copied again",
                   base_copy.dest);
         return FALSE;
     }

@@ -227,7 +227,7 @@ static gboolean clear_overlay(VmigLocal *local, const char *job, const char *pat
     if (!vmig_local_token_is_dest(local, job, &dest, error))
         return FALSE;
     if (dest)
-        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the guest runs on this host: '%s' is not created again", path);
+        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "the guest runs on this host: '%s' is not created again", path);
     return remove_file(local, job, path, "a new one replaces it", error);
 }
 

@@ -50,7 +50,7 @@ static gboolean read_status(const char *folder, const char *name, const char *uu
     g_autofree char *pid = vmig_xml_attr(root, "pid");
     if (!vmig_xml_is(root, "domstatus") || g_strcmp0(whose, uuid) != 0 || pid == NULL ||
         !g_ascii_string_to_signed(pid, 10, 2, G_MAXINT, &ret->pid, NULL))
-        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "%s does not belong to the guest %s", path, uuid);
+        return vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL, "%s does not belong to the guest %s", path, uuid);
     ret->paused = vmig_xml_attr_is(root, "state", "paused");
     ret->confirmed = job != NULL && vmig_xml_attr_is(job, "phase", "confirm3");
     return TRUE;
@@ -99,7 +99,7 @@ gboolean vmig_source_qemu_end(const char *folder, const char *name, const char *
             return TRUE;
         }
         if (!status.paused)
-            return vmig_fail(error, VMIG_ERROR_STATE,
+            return vmig_fail(error, VMIG_ERROR_CONTRADICTION,
                              "Do not start or resume the guest on any host; check both hosts (virsh list).",
                              "'%s' runs on this host although it was given to the other host", name);
         if (kill_qemu(status.pid, uuid, &failure))

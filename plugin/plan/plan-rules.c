@@ -328,7 +328,7 @@ static void rule_source_room(VmigPlan *plan, const VmigPlanDisk *disk)
     if (here->free_bytes < disk->overlay_forecast) {
         g_autofree char *needs = vmig_amount_format(disk->overlay_forecast);
         g_autofree char *has = vmig_amount_format(here->free_bytes);
-        refuse(plan, VMIG_ERROR_NO_ROOM, disk->disk->target, "Free space on the file system of the image.",
+        refuse(plan, VMIG_ERROR_NO_SPACE, disk->disk->target, "Free space on the file system of the image.",
                "disk %s: the temporary overlay may need %s, but this host has only %s free there", disk->disk->target,
                needs, has);
     }
@@ -386,7 +386,7 @@ static void rule_dest_room(VmigPlan *plan)
             continue;
         g_autofree char *needs_text = vmig_amount_format(need);
         g_autofree char *has = vmig_amount_format(there->free_bytes);
-        refuse(plan, VMIG_ERROR_NO_ROOM, NULL,
+        refuse(plan, VMIG_ERROR_NO_SPACE, NULL,
                "Free space on the destination, or choose another file system with --map-dir.",
                "the destination needs %s (for the images, and %sthe guest's writes meanwhile) but has only %s free",
                needs_text, times > 1 ? "twice " : "", has);

@@ -110,7 +110,8 @@ gboolean vmig_db_fail(VmigJournal *journal, GError **error, const char *act)
         return vmig_fail(error, VMIG_ERROR_JOURNAL, "Is the file system mounted read-only?",
                          "cannot %s the journal %s: it cannot be written (%s)", act, journal->path, text);
     case SQLITE_CONSTRAINT:
-        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "cannot %s the journal %s: %s", act, journal->path, text);
+        return vmig_fail(error, VMIG_ERROR_CONTRADICTION, NULL, "cannot %s the journal %s: %s", act, journal->path,
+                         text);
     default:
         /* After a failed fsync the contents of the disk are unknown, and a second fsync would report success. */
         journal->broken = journal->broken || code == SQLITE_IOERR_FSYNC || code == SQLITE_IOERR_DIR_FSYNC;

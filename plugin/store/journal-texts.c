@@ -50,7 +50,7 @@ gboolean vmig_db_need_texts(VmigJournal *journal, const VmigJob *job, GError **e
         return FALSE;
     guint n = g_strv_length(missing);
     return n == 0 ||
-           vmig_fail(error, VMIG_ERROR_STATE, NULL,
+           vmig_fail(error, VMIG_ERROR_CONTRADICTION, NULL,
                      "cannot record job %s: the definitions of %u of its snapshots were not received yet", job->id, n);
 }
 

@@ -88,7 +88,7 @@ static gboolean check_job(const VmigJob *job, GError **error)
         return vmig_fail(error, VMIG_ERROR_BAD_NAME, NULL, "job %s: '%s' is not a UUID", job->id,
                          job->uuid != NULL ? job->uuid : "");
     if (vmig_job_state(job) == VMIG_STATE_LAST)
-        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "job %s: '%s' is not a state", job->id,
+        return vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "job %s: '%s' is not a state", job->id,
                          job->state != NULL ? job->state : "");
     return TRUE;
 }
@@ -144,7 +144,7 @@ static gboolean insert_job(VmigJournal *journal, gpointer data, GError **error)
     if (record == NULL || !get_row(journal, job->id, &row, error))
         return FALSE;
     if (row != NULL)
-        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the journal already has a job %s", job->id);
+        return vmig_fail(error, VMIG_ERROR_CONTRADICTION, NULL, "the journal already has a job %s", job->id);
     if (!check_unlocked(journal, job, error) || !vmig_db_put_texts_of(journal, job, error) ||
         !vmig_db_need_texts(journal, job, error) ||
         !vmig_db_number(journal, "SELECT coalesce(max(updated), 0) + 1 FROM job", &updated, error))
@@ -173,7 +173,7 @@ gboolean vmig_journal_create_job(VmigJournal *journal, const VmigJob *job, const
     NewJob new_job = {job, role};
 
     if (!is_side(role))
-        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "job %s: '%s' is not a role", job->id, role);
+        return vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "job %s: '%s' is not a role", job->id, role);
     return check_job(job, error) && vmig_db_transaction(journal, job->id, insert_job, &new_job, error);
 }
 
@@ -187,7 +187,7 @@ static gboolean update_job(VmigJournal *journal, const VmigJob *job, const JobRo
     if (record == NULL)
         return FALSE;
     if (vmig_role_of(row->token) != job->owner)
-        return vmig_fail(error, VMIG_ERROR_STATE, NULL,
+        return vmig_fail(error, VMIG_ERROR_CONTRADICTION, NULL,
                          "job %s: the guest's owner is %s in the record, but %s in the journal", job->id,
                          vmig_role_name(job->owner), row->token);
     gboolean ends = vmig_state_is_final(vmig_job_state(job));
@@ -205,7 +205,7 @@ static gboolean same_state(const VmigJob *job, const JobRow *row, GError **error
 {
     if (strcmp(row->state, job->state) == 0)
         return TRUE;
-    return vmig_fail(error, VMIG_ERROR_STATE, "Check whether another process works on this job.",
+    return vmig_fail(error, VMIG_ERROR_CONTRADICTION, "Check whether another process works on this job.",
                      "job %s is in state %s according to the journal, not in %s", job->id, row->state, job->state);
 }
 
@@ -233,7 +233,7 @@ static gboolean check_end(const VmigJob *job, const char *token, GError **error)
     if (!vmig_state_is_final(state) || vmig_state_end(state) == VMIG_END_ASIDE ||
         given == (vmig_state_end(state) == VMIG_END_MOVED))
         return TRUE;
-    return vmig_fail(error, VMIG_ERROR_STATE, NULL,
+    return vmig_fail(error, VMIG_ERROR_CONTRADICTION, NULL,
                      "job %s cannot end as %s: according to this host's journal the %s owns the guest", job->id,
                      job->state, token);
 }
@@ -248,16 +248,17 @@ static gboolean check_put(VmigJournal *journal, const VmigJob *job, const JobRow
     if (own == NULL)
         return FALSE;
     if (strcmp(row->role, role) != 0)
-        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "this host is the %s of job %s, not its %s", row->role, job->id,
-                         role);
+        return vmig_fail(error, VMIG_ERROR_CONTRADICTION, NULL, "this host is the %s of job %s, not its %s", row->role,
+                         job->id, role);
     if (row->finished != 0 && old != new)
-        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "job %s has ended on this host as %s: it cannot become %s",
-                         job->id, row->state, job->state);
+        return vmig_fail(error, VMIG_ERROR_CONTRADICTION, NULL,
+                         "job %s has ended on this host as %s: it cannot become %s", job->id, row->state, job->state);
     VmigPhase phase = vmig_state_phase(new);
     gboolean back = phase == VMIG_PHASE_FORWARD || phase == VMIG_PHASE_BACK || new == VMIG_STATE_ROLLED_BACK;
     if (back && vmig_state_phase(old) == VMIG_PHASE_AFTER)
-        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "job %s is in state %s on this host: it cannot go back to %s",
-                         job->id, row->state, job->state);
+        return vmig_fail(error, VMIG_ERROR_CONTRADICTION, NULL,
+                         "job %s is in state %s on this host: it cannot go back to %s", job->id, row->state,
+                         job->state);
     return check_end(job, row->token, error) && vmig_job_check_told(own, job, vmig_role_of(row->role), error);
 }
 
@@ -270,7 +271,7 @@ static gboolean put_job(VmigJournal *journal, gpointer data, GError **error)
     if (!get_row(journal, job->id, &row, error))
         return FALSE;
     if (row == NULL && vmig_state_is_final(vmig_job_state(job)))
-        return vmig_fail(error, VMIG_ERROR_STATE, NULL,
+        return vmig_fail(error, VMIG_ERROR_CONTRADICTION, NULL,
                          "job %s has ended, and this host's journal does not have it: this host never worked on it",
                          job->id);
     if (row == NULL)
@@ -292,7 +293,7 @@ static gboolean put_known(VmigJournal *journal, gpointer data, GError **error)
     if (!get_row(journal, new_job->job->id, &row, error))
         return FALSE;
     if (row == NULL && new_job->job->owner == VMIG_DEST)
-        return vmig_fail(error, VMIG_ERROR_STATE, NULL,
+        return vmig_fail(error, VMIG_ERROR_CONTRADICTION, NULL,
                          "job %s is past the switchover, and this host's journal does not have it", new_job->job->id);
     return put_job(journal, data, error);
 }
@@ -302,7 +303,7 @@ gboolean vmig_journal_put(VmigJournal *journal, const VmigJob *job, const char *
     NewJob new_job = {job, role};
 
     if (!is_side(role))
-        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "job %s: '%s' is not a role", job->id, role);
+        return vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "job %s: '%s' is not a role", job->id, role);
     return check_job(job, error) && vmig_db_transaction(journal, job->id, put_known, &new_job, error);
 }
 
@@ -323,7 +324,7 @@ static gboolean write_transition(VmigJournal *journal, gpointer data, GError **e
     if (!need_row(journal, t->job->id, &row, error))
         return FALSE;
     if (strcmp(row->state, from) != 0)
-        return vmig_fail(error, VMIG_ERROR_STATE, "Check whether another process works on this job.",
+        return vmig_fail(error, VMIG_ERROR_CONTRADICTION, "Check whether another process works on this job.",
                          "job %s is in state %s according to the journal, not in %s", t->job->id, row->state, from);
     if (t->commit && !update_job(journal, t->job, row, error))
         return FALSE;
@@ -336,7 +337,7 @@ static gboolean check_transition(const VmigJob *job, VmigState to, GError **erro
     if (!check_job(job, error))
         return FALSE;
     if (!vmig_state_may_follow(vmig_job_state(job), to))
-        return vmig_fail(error, VMIG_ERROR_STATE, "This is a bug in vmig-snap.", "job %s: %s does not follow %s",
+        return vmig_fail(error, VMIG_ERROR_INTERNAL, "This is a bug in vmig-snap.", "job %s: %s does not follow %s",
                          job->id, vmig_state_name(to), job->state);
     return TRUE;
 }
@@ -401,7 +402,7 @@ char *vmig_journal_token(VmigJournal *journal, const char *id, GError **error)
 static gboolean move_token(VmigJournal *journal, const char *id, JobRow *row, GError **error)
 {
     if (row->finished != 0)
-        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "job %s has ended as %s: its token cannot move", id,
+        return vmig_fail(error, VMIG_ERROR_CONTRADICTION, NULL, "job %s has ended as %s: its token cannot move", id,
                          row->state);
     if (!vmig_db_run(error, journal,
                      "UPDATE token SET owner = ?2, seq = seq + 1,"
@@ -425,7 +426,7 @@ static gboolean write_token(VmigJournal *journal, gpointer data, GError **error)
     if (strcmp(row->token, want->text) == 0)
         return vmig_db_note(journal, want->id, "the token stays where it is", error);
     if (vmig_role_of(row->token) == VMIG_DEST)
-        return vmig_fail(error, VMIG_ERROR_STATE, NULL,
+        return vmig_fail(error, VMIG_ERROR_CONTRADICTION, NULL,
                          "job %s: the destination owns the guest, and the token cannot go back", want->id);
     g_autoptr(VmigJob) job = vmig_journal_load(journal, want->id, error);
     if (job == NULL || !move_token(journal, want->id, row, error))
@@ -440,7 +441,7 @@ gboolean vmig_journal_set_token(VmigJournal *journal, const char *id, const char
     Note want = {id, owner};
 
     if (!is_side(owner))
-        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "job %s: '%s' cannot own a guest", id, owner);
+        return vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "job %s: '%s' cannot own a guest", id, owner);
     return vmig_db_transaction(journal, id, write_token, &want, error);
 }
 
@@ -474,6 +475,6 @@ gboolean vmig_journal_catch_up(VmigJournal *journal, const VmigJob *job, const c
     CatchUp all = {{job, role}, files};
 
     if (!is_side(role))
-        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "job %s: '%s' is not a role", job->id, role);
+        return vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "job %s: '%s' is not a role", job->id, role);
     return check_job(job, error) && vmig_db_transaction(journal, job->id, catch_up, &all, error);
 }

@@ -55,7 +55,6 @@ G_BEGIN_DECLS
  * @VMIG_ERROR_ODD_PATH: a path in the definition or in an image is not supported: it has control characters, is too
  *   long or is not absolute
  * @VMIG_ERROR_NO_DIRECTORY: a destination directory does not exist or cannot be written
- * @VMIG_ERROR_NO_ROOM: not enough free space
  * @VMIG_ERROR_DATA_FILE: an image keeps its data in an external data file
  * @VMIG_ERROR_ENCRYPTED: an image is encrypted
  * @VMIG_ERROR_OLD_IMAGE: a qcow2 image has version 2 (compat=0.10), and the job needs version 3
@@ -89,7 +88,7 @@ G_BEGIN_DECLS
  * @VMIG_ERROR_STALLED: a copy, a migration or a block job made no progress for too long
  * @VMIG_ERROR_JOB_LOST: a block job disappeared, and no event reported how it ended
  * @VMIG_ERROR_JOB_CANCELLED: another process or a user cancelled a block job (virsh blockjob --abort)
- * @VMIG_ERROR_NO_SPACE: a file system is full
+ * @VMIG_ERROR_NO_SPACE: a file system has too little space, or is full; refused with exit 3 if the plan finds it
  * @VMIG_ERROR_IO: reading or writing a file failed
  * @VMIG_ERROR_GUEST_GONE: the guest stopped during the migration
  * @VMIG_ERROR_HASH_MISMATCH: the base copy differs from the base
@@ -110,7 +109,7 @@ G_BEGIN_DECLS
  *   carries the job's marker
  * @VMIG_ERROR_GATE: an operation was refused because the journal does not prove that it is safe, such as deleting a
  *   file that is still needed
- * @VMIG_ERROR_STATE: the facts on the hosts match no state, or a transition is not in the state table
+ * @VMIG_ERROR_CONTRADICTION: the records of a job, or the facts on the two hosts, contradict each other
  * @VMIG_ERROR_XML: XML from libvirt cannot be parsed or lacks an expected element
  * @VMIG_ERROR_PARKED: the job waits for an operator
  * @VMIG_ERROR_CRASHED: the process died at this point (simulation only)
@@ -157,58 +156,57 @@ typedef enum {
     VMIG_ERROR_OUTSIDE_ROOTS = 33,
     VMIG_ERROR_ODD_PATH = 34,
     VMIG_ERROR_NO_DIRECTORY = 35,
-    VMIG_ERROR_NO_ROOM = 36,
-    VMIG_ERROR_DATA_FILE = 37,
-    VMIG_ERROR_ENCRYPTED = 38,
-    VMIG_ERROR_OLD_IMAGE = 39,
-    VMIG_ERROR_ODD_SIZE = 40,
-    VMIG_ERROR_BAD_IMAGE = 41,
-    VMIG_ERROR_CHAIN = 42,
-    VMIG_ERROR_NO_EMULATOR = 43,
-    VMIG_ERROR_DOMAIN_EXISTS = 44,
-    VMIG_ERROR_MEDIA_MISSING = 45,
-    VMIG_ERROR_REHEARSAL = 46,
-    VMIG_ERROR_SNAPSHOT_DEFINITION = 47,
-    VMIG_ERROR_UNREVERTABLE = 48,
-    VMIG_ERROR_UNRESOLVED = 49,
-    VMIG_ERROR_DYNAMIC_OWNERSHIP = 50,
-    VMIG_ERROR_NO_FORWARDING = 51,
-    VMIG_ERROR_LIBVIRT_SOCKET = 52,
-    VMIG_ERROR_MERGE = 53,
-    VMIG_ERROR_UNSUPPORTED = 54,
-    VMIG_ERROR_LOCKED = 55,
-    VMIG_ERROR_CANCELLED = 56,
-    VMIG_ERROR_INTERRUPTED = 57,
-    VMIG_ERROR_HYPERVISOR = 58,
-    VMIG_ERROR_HYPERVISOR_REFUSED = 59,
-    VMIG_ERROR_SETUP = 60,
-    VMIG_ERROR_CONNECTION = 61,
-    VMIG_ERROR_TIMEOUT = 62,
-    VMIG_ERROR_STALLED = 63,
-    VMIG_ERROR_JOB_LOST = 64,
-    VMIG_ERROR_JOB_CANCELLED = 65,
-    VMIG_ERROR_NO_SPACE = 66,
-    VMIG_ERROR_IO = 67,
-    VMIG_ERROR_GUEST_GONE = 68,
-    VMIG_ERROR_HASH_MISMATCH = 69,
-    VMIG_ERROR_BASE_CHANGED = 70,
-    VMIG_ERROR_DIFFERS = 71,
-    VMIG_ERROR_UNPROVEN = 72,
-    VMIG_ERROR_NOT_REVERTABLE = 73,
-    VMIG_ERROR_INTERFERENCE = 74,
-    VMIG_ERROR_IMAGE_TOOL = 75,
-    VMIG_ERROR_JOURNAL = 76,
-    VMIG_ERROR_JOURNAL_DAMAGED = 77,
-    VMIG_ERROR_JOURNAL_NEWER = 78,
-    VMIG_ERROR_JOURNAL_OLDER = 79,
-    VMIG_ERROR_FORGOTTEN = 80,
-    VMIG_ERROR_GATE = 81,
-    VMIG_ERROR_STATE = 82,
-    VMIG_ERROR_XML = 83,
-    VMIG_ERROR_PARKED = 84,
-    VMIG_ERROR_CRASHED = 85,
-    VMIG_ERROR_INJECTED = 86,
-    VMIG_ERROR_INTERNAL = 87,
+    VMIG_ERROR_DATA_FILE = 36,
+    VMIG_ERROR_ENCRYPTED = 37,
+    VMIG_ERROR_OLD_IMAGE = 38,
+    VMIG_ERROR_ODD_SIZE = 39,
+    VMIG_ERROR_BAD_IMAGE = 40,
+    VMIG_ERROR_CHAIN = 41,
+    VMIG_ERROR_NO_EMULATOR = 42,
+    VMIG_ERROR_DOMAIN_EXISTS = 43,
+    VMIG_ERROR_MEDIA_MISSING = 44,
+    VMIG_ERROR_REHEARSAL = 45,
+    VMIG_ERROR_SNAPSHOT_DEFINITION = 46,
+    VMIG_ERROR_UNREVERTABLE = 47,
+    VMIG_ERROR_UNRESOLVED = 48,
+    VMIG_ERROR_DYNAMIC_OWNERSHIP = 49,
+    VMIG_ERROR_NO_FORWARDING = 50,
+    VMIG_ERROR_LIBVIRT_SOCKET = 51,
+    VMIG_ERROR_MERGE = 52,
+    VMIG_ERROR_UNSUPPORTED = 53,
+    VMIG_ERROR_LOCKED = 54,
+    VMIG_ERROR_CANCELLED = 55,
+    VMIG_ERROR_INTERRUPTED = 56,
+    VMIG_ERROR_HYPERVISOR = 57,
+    VMIG_ERROR_HYPERVISOR_REFUSED = 58,
+    VMIG_ERROR_SETUP = 59,
+    VMIG_ERROR_CONNECTION = 60,
+    VMIG_ERROR_TIMEOUT = 61,
+    VMIG_ERROR_STALLED = 62,
+    VMIG_ERROR_JOB_LOST = 63,
+    VMIG_ERROR_JOB_CANCELLED = 64,
+    VMIG_ERROR_NO_SPACE = 65,
+    VMIG_ERROR_IO = 66,
+    VMIG_ERROR_GUEST_GONE = 67,
+    VMIG_ERROR_HASH_MISMATCH = 68,
+    VMIG_ERROR_BASE_CHANGED = 69,
+    VMIG_ERROR_DIFFERS = 70,
+    VMIG_ERROR_UNPROVEN = 71,
+    VMIG_ERROR_NOT_REVERTABLE = 72,
+    VMIG_ERROR_INTERFERENCE = 73,
+    VMIG_ERROR_IMAGE_TOOL = 74,
+    VMIG_ERROR_JOURNAL = 75,
+    VMIG_ERROR_JOURNAL_DAMAGED = 76,
+    VMIG_ERROR_JOURNAL_NEWER = 77,
+    VMIG_ERROR_JOURNAL_OLDER = 78,
+    VMIG_ERROR_FORGOTTEN = 79,
+    VMIG_ERROR_GATE = 80,
+    VMIG_ERROR_CONTRADICTION = 81,
+    VMIG_ERROR_XML = 82,
+    VMIG_ERROR_PARKED = 83,
+    VMIG_ERROR_CRASHED = 84,
+    VMIG_ERROR_INJECTED = 85,
+    VMIG_ERROR_INTERNAL = 86,
 } VmigErrorCode;
 
 #define VMIG_TYPE_ERROR_CODE (vmig_error_get_type())

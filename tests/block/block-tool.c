@@ -193,7 +193,7 @@ static gboolean run_machine(Block *block, FILE *log, GError **error)
         return FALSE;
     g_autoptr(VmigMachine) machine = vmig_machine_new(&vmig_flow_migrate, env, journal, TRUE, policy, &reporter, job);
     return vmig_machine_run(machine, error) &&
-           (is_finished(machine->job) || vmig_fail(error, VMIG_ERROR_STATE, NULL, "it parks in %s: %s",
+           (is_finished(machine->job) || vmig_fail(error, VMIG_ERROR_CONTRADICTION, NULL, "it parks in %s: %s",
                                                    machine->job->parked_state, machine->job->error_message));
 }
 

@@ -150,7 +150,7 @@ gboolean block_carry_on(Block *block, GRand *random, guint *tools, GError **erro
         if (code < 0 && !again)
             return vmig_fail(error, VMIG_ERROR_CRASHED, NULL, "the tool died of a signal");
     }
-    return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the machine does not get through: see tool.log");
+    return vmig_fail(error, VMIG_ERROR_CONTRADICTION, NULL, "the machine does not get through: see tool.log");
 }
 
 /* One kill, or none, and everything after it. */

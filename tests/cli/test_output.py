@@ -94,7 +94,7 @@ def test_request():
 
 def test_outcomes():
     """The exit code of each outcome, and of each class of error without a document."""
-    for outcome, code, expected in (('done', None, 0), ('refused', 'no-room', 3), ('refused', 'bad-path', 2),
+    for outcome, code, expected in (('done', None, 0), ('refused', 'no-space', 3), ('refused', 'bad-path', 2),
                                     ('refused', 'usage', 2), ('refused', 'refused', 3), ('rolled-back', 'io', 4),
                                     ('parked', 'stalled', 5), ('locked', 'locked', 6), ('failed', 'journal', 1),
                                     ('something new', 'io', 1)):
@@ -259,13 +259,13 @@ def test_plan():
     document = play(['plan', '--json', 'web1', DEST], plan={'result': plan()})
     check(document.out.count('\n') == 1 and json.loads(document.out) == plan(), 'plan --json is the document', document)
     refusals = [{'code': 'bitmaps', 'disk': 'vda', 'message': 'vda has bitmaps', 'hint': 'Remove them.'},
-                {'code': 'no-room', 'disk': None, 'message': 'no room\nat all', 'hint': None}]
+                {'code': 'no-space', 'disk': None, 'message': 'no room\nat all', 'hint': None}]
     bad = play(['plan', 'web1', DEST], plan={'result': plan(can_migrate=False, refusals=refusals)})
     check(bad.code == 3 and bad.out.endswith('The guest cannot be migrated.\n')
           and bad.err == 'vmig-snap: web\\x1b1 cannot be migrated, for 2 reasons:\n  1. vda has bitmaps [bitmaps]\n'
-          '     To do: Remove them.\n  2. no room\n     at all [no-room]\nNothing was touched. [refused]\n',
+          '     To do: Remove them.\n  2. no room\n     at all [no-space]\nNothing was touched. [refused]\n',
           'every refusal, with its code and what to do', bad)
-    for codes, expected in ((['no-room'], 3), (['bad-path'], 2), (['locked'], 6), (['no-room', 'locked'], 6),
+    for codes, expected in ((['no-space'], 3), (['bad-path'], 2), (['locked'], 6), (['no-space', 'locked'], 6),
                             (['bad-path', 'bad-path'], 3)):
         refusals = [{'code': c, 'disk': None, 'message': 'm', 'hint': None} for c in codes]
         for words, part in ((['plan'], {'result': plan(can_migrate=False, refusals=refusals)}),):
@@ -676,7 +676,7 @@ def test_detach():
     else:
         counter.skip('the log of a job in the background', 'the state folder cannot be written')
     ready.unlink()
-    for outcome, code, expected in (('refused', 'no-room', 3), ('refused', 'bad-path', 2), ('locked', 'locked', 6),
+    for outcome, code, expected in (('refused', 'no-space', 3), ('refused', 'bad-path', 2), ('locked', 'locked', 6),
                                     ('failed', 'journal', 1)):
         ended = play(['migrate', '--detach', 'web1', DEST],
                      migrate={'result': result(outcome, code, 'a reason', job=None)})

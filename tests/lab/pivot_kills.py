@@ -58,7 +58,7 @@ def found(call):
 def kill_back(case, guest, delay_ms, disk=1):
     """Kills the source's libvirtd at a pivot during a rollback; returns the traces. The guest stays."""
     move = case.migration(guest)
-    call = move.start(fault=f'COPY.enter@1:error:state,pivot.before@{disk}:stop')
+    call = move.start(fault=f'COPY.enter@1:error:contradiction,pivot.before@{disk}:stop')
     try:
         _stop_at_pivot(call, call.process)
         _kill(case.lab, 'a', call.process, delay_ms)

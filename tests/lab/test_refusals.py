@@ -417,7 +417,7 @@ def test_no_room(case):
     guest = quiet(case)
     case.lab.tmpfs('b', IMAGES2, '8m')
     try:
-        refuse(case, guest, 'no-room', '--map-dir', f'{IMAGES}={IMAGES2}')
+        refuse(case, guest, 'no-space', '--map-dir', f'{IMAGES}={IMAGES2}')
     finally:
         case.lab.run('b', ['umount', IMAGES2])
 

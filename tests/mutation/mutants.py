@@ -86,9 +86,9 @@ one('journal-two-jobs', JOURNAL, 'if (!check_unlocked(journal, job, error) || !v
     'if (!vmig_db_put_texts_of', 'two jobs work at one guest', 'unit journal /journal/jobs')
 one('journal-record-moves-token', JOURNAL, 'if (g_strcmp0(job->token, row->token) != 0)', 'if (FALSE)',
     'an old record changes who owns the guest', 'unit journal /journal/token')
-one('journal-token-after-end', JOURNAL, '    if (row->finished != 0)\n        return vmig_fail(error, VMIG_ERROR_STATE, '
+one('journal-token-after-end', JOURNAL, '    if (row->finished != 0)\n        return vmig_fail(error, VMIG_ERROR_CONTRADICTION, '
     'NULL, "job %s has ended as %s: its token cannot move"', '    if (FALSE)\n        return vmig_fail(error, '
-    'VMIG_ERROR_STATE, NULL, "job %s has ended as %s: its token cannot move"',
+    'VMIG_ERROR_CONTRADICTION, NULL, "job %s has ended as %s: its token cannot move"',
     'a job that went back gives its guest away all the same', 'unit journal /journal/transitions')
 one('journal-goes-back', JOURNAL, 'if (back && vmig_state_phase(old) == VMIG_PHASE_AFTER)',
     'if (FALSE && back)',

@@ -113,7 +113,7 @@ gboolean sim_do_end_source_qemu(SimHost *host, const VmigDomainArgs *args G_GNUC
         (d->out_job && sim->migration.phase == SIM_MIG_CONFIRM && !sim->migration.lost_confirm))
         return TRUE;
     if (d->qemu->running)
-        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "%s: it runs although it was given away", host->name);
+        return vmig_fail(error, VMIG_ERROR_CONTRADICTION, NULL, "%s: it runs although it was given away", host->name);
     sim_trace(sim, "%s: the QEMU that the guest has left is killed", host->name);
     sim_migration_qemu_died(sim, host);
     sim_domain_off(host);

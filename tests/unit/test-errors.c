@@ -20,7 +20,7 @@ static void test_names(void)
         g_assert_cmpuint(strlen(vmig_error_meaning(c)), >, 10);
         g_assert_cmpint(vmig_error_class(c), <=, VMIG_CLASS_FATAL);
     }
-    g_assert_cmpint(vmig_error_from_name("no_room"), ==, VMIG_ERROR_LAST);
+    g_assert_cmpint(vmig_error_from_name("no_space"), ==, VMIG_ERROR_LAST);
     g_assert_cmpint(vmig_error_from_name(NULL), ==, VMIG_ERROR_LAST);
     g_assert_cmpstr(vmig_error_name(VMIG_ERROR_LAST), ==, "internal");
     g_assert_cmpstr(vmig_error_meaning(VMIG_ERROR_LAST), ==, "");
@@ -32,11 +32,11 @@ static void test_fail(void)
     g_autoptr(GError) error = NULL;
     g_autoptr(GError) plain = NULL;
 
-    g_assert_false(vmig_fail(&error, VMIG_ERROR_NO_ROOM, "Buy a disk.", "%s has %d bytes", "vda", 7));
-    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_NO_ROOM);
+    g_assert_false(vmig_fail(&error, VMIG_ERROR_NO_SPACE, "Buy a disk.", "%s has %d bytes", "vda", 7));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_NO_SPACE);
     g_assert_cmpstr(error->message, ==, "vda has 7 bytes");
     g_assert_cmpstr(vmig_error_hint(error), ==, "Buy a disk.");
-    g_assert_cmpstr(vmig_error_name_of(error), ==, "no-room");
+    g_assert_cmpstr(vmig_error_name_of(error), ==, "no-space");
     vmig_error_set_hint(error, "Buy %d disks.", 2);
     g_assert_cmpstr(vmig_error_hint(error), ==, "Buy 2 disks.");
     g_assert_false(vmig_fail(&plain, VMIG_ERROR_IO, NULL, "x"));

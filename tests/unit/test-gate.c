@@ -265,7 +265,7 @@ static void test_not_ours(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_true(exists(path) && exists(stranger));
     /* An intent for a job that does not exist. */
     g_unlink(stranger);
-    assert_fails_saying(VMIG_ERROR_STATE, "", vmig_gate_intend(f->journal, "00", stranger, "part", &error_));
+    assert_fails_saying(VMIG_ERROR_CONTRADICTION, "", vmig_gate_intend(f->journal, "00", stranger, "part", &error_));
 }
 
 static void test_paths(Fixture *f, G_GNUC_UNUSED gconstpointer data)
@@ -786,8 +786,8 @@ static void test_catch_up(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_cmpint(unlink(gone), ==, 0);
     put_state(record, VMIG_STATE_COMMIT);
     record->owner = VMIG_DEST;
-    assert_fails(VMIG_ERROR_STATE, vmig_gate_catch_up(f->journal, record, "nobody", &error_));
-    assert_fails(VMIG_ERROR_STATE, vmig_gate_catch_up(f->journal, record, "destination", &error_));
+    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_gate_catch_up(f->journal, record, "nobody", &error_));
+    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_gate_catch_up(f->journal, record, "destination", &error_));
     fail_statx = 2;
     assert_fails(VMIG_ERROR_IO, vmig_gate_catch_up(f->journal, record, "source", &error_));
     g_autofree char *before = vmig_journal_token(f->journal, ID, NULL);

@@ -307,9 +307,9 @@ static void test_invented_source(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     works(vmig_node_lock(f->peer, his, NULL, error));
     refused(VMIG_ERROR_FORGOTTEN, vmig_node_catch_up(f->peer, job, VMIG_ROLE_SOURCE, error));
     refused(VMIG_ERROR_GATE, vmig_node_catch_up(f->peer, his, VMIG_ROLE_SOURCE, error)); /* without the mark */
-    refused(VMIG_ERROR_STATE, vmig_node_record_put(f->peer, job, error));
+    refused(VMIG_ERROR_CONTRADICTION, vmig_node_record_put(f->peer, job, error));
     works(vmig_node_catch_up(f->peer, job, VMIG_ROLE_DESTINATION, error));
-    refused(VMIG_ERROR_STATE, vmig_node_catch_up(f->peer, job, VMIG_ROLE_SOURCE, error));
+    refused(VMIG_ERROR_CONTRADICTION, vmig_node_catch_up(f->peer, job, VMIG_ROLE_SOURCE, error));
     refused(VMIG_ERROR_GATE, vmig_node_remove_base(f->peer, job, file_of(job), &(char *){NULL}, error));
     refused(VMIG_ERROR_GATE, vmig_node_remove(f->peer, job, f->victim, "x", error));
 }
@@ -326,9 +326,9 @@ static void test_invented_end(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     ended->options.keep_source = TRUE;
     give(ended, VMIG_STATE_DONE);
     works(vmig_node_lock(f->peer, ended, NULL, error));
-    refused(VMIG_ERROR_STATE, vmig_node_record_put(f->peer, ended, error));
+    refused(VMIG_ERROR_CONTRADICTION, vmig_node_record_put(f->peer, ended, error));
     refused(VMIG_ERROR_FORGOTTEN, vmig_node_catch_up(f->peer, ended, VMIG_ROLE_SOURCE, error));
-    refused(VMIG_ERROR_STATE, vmig_node_catch_up(f->peer, ended, VMIG_ROLE_DESTINATION, error));
+    refused(VMIG_ERROR_CONTRADICTION, vmig_node_catch_up(f->peer, ended, VMIG_ROLE_DESTINATION, error));
     works(vmig_node_unlock(f->peer, ended, error));
     g_free(file->dest);
     g_free(file->part);
@@ -381,19 +381,19 @@ static void test_changed_record(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_free(file->source);
     file->source = g_strdup(f->victim);
     describe(file, f->victim);
-    refused(VMIG_ERROR_STATE, vmig_node_record_put(f->peer, f->job, error));
+    refused(VMIG_ERROR_CONTRADICTION, vmig_node_record_put(f->peer, f->job, error));
     give(f->job, VMIG_STATE_CLEANUP);
-    refused(VMIG_ERROR_STATE, vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
-    refused(VMIG_ERROR_STATE, vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_DESTINATION, error));
+    refused(VMIG_ERROR_CONTRADICTION, vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
+    refused(VMIG_ERROR_CONTRADICTION, vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_DESTINATION, error));
     g_free(file->source);
     file->source = g_strdup(source);
     describe(file, source);
     f->job->options.keep_source = FALSE;
-    refused(VMIG_ERROR_STATE, vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
+    refused(VMIG_ERROR_CONTRADICTION, vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
     f->job->options.keep_source = TRUE;
     g_free(f->job->persistent_xml);
     f->job->persistent_xml = g_strdup("<domain type='kvm'/>");
-    refused(VMIG_ERROR_STATE, vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
+    refused(VMIG_ERROR_CONTRADICTION, vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
     g_free(f->job->persistent_xml);
     f->job->persistent_xml = g_strdup("<domain/>");
     g_free(f->job->uuid);
@@ -413,7 +413,7 @@ static void test_changed_record(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     /* From the switchover on it must be the same file. */
     run_command("touch '%s'", source);
     describe(file, source);
-    refused(VMIG_ERROR_STATE, vmig_node_record_put(f->peer, f->job, error));
+    refused(VMIG_ERROR_CONTRADICTION, vmig_node_record_put(f->peer, f->job, error));
 }
 
 /* A guest that runs here has not left, whatever the record says. */
@@ -509,7 +509,7 @@ static void test_crafted_name(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     refused(VMIG_ERROR_GATE, vmig_node_receive(f->peer, f->job, file, socket, &key, &fresh, error));
     refused(VMIG_ERROR_GATE, vmig_node_place(f->peer, f->job, file, error));
     refused(VMIG_ERROR_GATE, vmig_node_unplace(f->peer, f->job, file, error));
-    refused(VMIG_ERROR_STATE, vmig_node_record_put(f->peer, f->job, error));
+    refused(VMIG_ERROR_CONTRADICTION, vmig_node_record_put(f->peer, f->job, error));
 }
 
 /* The guest's current disk, once it is here. */

@@ -292,9 +292,9 @@ static void test_jobs(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     assert_fails_saying(VMIG_ERROR_LOCKED, ID, vmig_journal_create_job(journal, same, "destination", &error_));
     assert_fails_saying(VMIG_ERROR_LOCKED, "source", vmig_journal_create_job(journal, same, "destination", &error_));
     assert_fails_saying(VMIG_ERROR_LOCKED, "2023-11-1", vmig_journal_put(journal, same, "destination", &error_));
-    assert_fails(VMIG_ERROR_STATE, vmig_journal_create_job(journal, job, "source", &error_));
-    assert_fails(VMIG_ERROR_STATE, vmig_journal_create_job(journal, second, "both", &error_));
-    assert_fails(VMIG_ERROR_STATE, vmig_journal_put(journal, second, "both", &error_));
+    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_create_job(journal, job, "source", &error_));
+    assert_fails(VMIG_ERROR_INTERNAL, vmig_journal_create_job(journal, second, "both", &error_));
+    assert_fails(VMIG_ERROR_INTERNAL, vmig_journal_put(journal, second, "both", &error_));
     assert_fails(VMIG_ERROR_BAD_NAME, vmig_journal_create_job(journal, bad, "source", &error_));
     assert_fails(VMIG_ERROR_BAD_NAME, vmig_journal_create_job(journal, bad_uuid, "source", &error_));
     assert_fails(VMIG_ERROR_NO_JOB, vmig_journal_save(journal, second, &error_));
@@ -351,8 +351,8 @@ static void test_transitions(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 
     assert_ok(vmig_journal_pending(journal, ID, &pending, &to, &error_));
     g_assert_false(pending);
-    assert_fails(VMIG_ERROR_STATE, vmig_journal_begin_transition(journal, job, VMIG_STATE_DONE, NULL, &error_));
-    assert_fails(VMIG_ERROR_STATE, vmig_journal_commit_transition(journal, job, VMIG_STATE_DONE, NULL, &error_));
+    assert_fails(VMIG_ERROR_INTERNAL, vmig_journal_begin_transition(journal, job, VMIG_STATE_DONE, NULL, &error_));
+    assert_fails(VMIG_ERROR_INTERNAL, vmig_journal_commit_transition(journal, job, VMIG_STATE_DONE, NULL, &error_));
     g_assert_cmpstr(job->state, ==, "PLAN");
     while (!vmig_state_is_final(vmig_job_state(job))) {
         VmigState next = vmig_state_next(vmig_job_state(job));
@@ -372,7 +372,7 @@ static void test_transitions(Fixture *f, G_GNUC_UNUSED gconstpointer data)
         assert_ok(vmig_journal_pending(journal, ID, &pending, &to, &error_));
         g_assert_false(pending);
         /* A process that did not notice cannot continue from the job's former state. */
-        assert_fails(VMIG_ERROR_STATE, vmig_journal_begin_transition(journal, stored, next, NULL, &error_));
+        assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_begin_transition(journal, stored, next, NULL, &error_));
         n += 3;
     }
     g_autoptr(GPtrArray) history = vmig_journal_history(journal, ID, NULL);
@@ -398,10 +398,11 @@ static void test_transitions(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_cmpuint(all->len, ==, 1);
     assert_ok(vmig_journal_save(journal, job, &error_));
     put_state(job, VMIG_STATE_CLEANUP);
-    assert_fails(VMIG_ERROR_STATE, vmig_journal_save(journal, job, &error_));
-    assert_fails(VMIG_ERROR_STATE, vmig_journal_put(journal, job, "source", &error_));
-    assert_fails(VMIG_ERROR_STATE, vmig_journal_commit_transition(journal, job, VMIG_STATE_PARKED, NULL, &error_));
-    assert_fails(VMIG_ERROR_STATE, vmig_journal_set_token(journal, ID, "source", &error_));
+    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_save(journal, job, &error_));
+    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_put(journal, job, "source", &error_));
+    assert_fails(VMIG_ERROR_CONTRADICTION,
+                 vmig_journal_commit_transition(journal, job, VMIG_STATE_PARKED, NULL, &error_));
+    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_set_token(journal, ID, "source", &error_));
     /* The domain is free again. */
     assert_ok(vmig_journal_create_job(journal, again, "source", &error_));
     assert_ok(vmig_journal_find_ended(journal, "web1", &ended, &error_));
@@ -418,23 +419,23 @@ static void test_token(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autofree char *first = vmig_journal_token(journal, ID, NULL);
     g_assert_cmpstr(first, ==, "source");
     assert_ok(vmig_journal_set_token(journal, ID, "source", &error_));
-    assert_fails(VMIG_ERROR_STATE, vmig_journal_set_token(journal, ID, "nobody", &error_));
+    assert_fails(VMIG_ERROR_INTERNAL, vmig_journal_set_token(journal, ID, "nobody", &error_));
     /* What could not be read again is not written. */
     job->suspended = TRUE;
     assert_fails(VMIG_ERROR_JOURNAL, vmig_journal_save(journal, job, &error_));
     job->suspended = FALSE;
     assert_ok(vmig_journal_commit_transition(journal, job, VMIG_STATE_LOCK, NULL, &error_));
     job->owner = VMIG_DEST;
-    assert_fails(VMIG_ERROR_STATE, vmig_journal_save(journal, job, &error_));
-    assert_fails(VMIG_ERROR_STATE, vmig_journal_put(journal, job, "source", &error_));
+    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_save(journal, job, &error_));
+    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_put(journal, job, "source", &error_));
     assert_ok(vmig_journal_set_token(journal, ID, "destination", &error_));
     assert_ok(vmig_journal_set_token(journal, ID, "destination", &error_));
     assert_ok(vmig_journal_save(journal, job, &error_));
-    assert_fails(VMIG_ERROR_STATE, vmig_journal_set_token(journal, ID, "source", &error_));
+    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_set_token(journal, ID, "source", &error_));
     g_autoptr(VmigJob) stored = vmig_journal_load(journal, ID, NULL);
     g_assert_true(stored->owner == VMIG_DEST);
     job->owner = VMIG_SOURCE;
-    assert_fails(VMIG_ERROR_STATE, vmig_journal_save(journal, job, &error_));
+    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_save(journal, job, &error_));
     vmig_journal_close(journal);
     /* The table itself enforces this for any client. */
     const char *back[] = {"UPDATE token SET owner = 'source'", "DELETE FROM token",
@@ -472,7 +473,7 @@ static void test_catch_up(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     assert_fails(VMIG_ERROR_NO_JOB, vmig_journal_token(journal, ID, &error_) != NULL);
     put_state(other, VMIG_STATE_ROLLED_BACK);
     assert_ok(vmig_journal_put(journal, other, "destination", &error_));
-    assert_fails(VMIG_ERROR_STATE, vmig_journal_set_token(journal, other->id, "destination", &error_));
+    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_set_token(journal, other->id, "destination", &error_));
 
     assert_ok(vmig_journal_catch_up(journal, job, "destination", files, &error_));
     g_autofree char *owner = vmig_journal_token(journal, ID, NULL);
@@ -481,16 +482,16 @@ static void test_catch_up(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_cmpstr(row->state, ==, "made");
     job->owner = VMIG_SOURCE;
     put_state(job, VMIG_STATE_ROLLBACK);
-    assert_fails(VMIG_ERROR_STATE, vmig_journal_catch_up(journal, job, "destination", files, &error_));
+    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_catch_up(journal, job, "destination", files, &error_));
     job->owner = VMIG_DEST;
     /* A later state here is kept, and a job that ended without the token never gets it. */
     put_state(job, VMIG_STATE_PIVOT);
     assert_ok(vmig_journal_catch_up(journal, job, "destination", files, &error_));
     put_state(job, VMIG_STATE_MIGRATE);
-    assert_fails(VMIG_ERROR_STATE, vmig_journal_catch_up(journal, job, "destination", files, &error_));
+    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_catch_up(journal, job, "destination", files, &error_));
     other->owner = VMIG_DEST;
     put_state(other, VMIG_STATE_ACTIVATE);
-    assert_fails(VMIG_ERROR_STATE, vmig_journal_catch_up(journal, other, "destination", files, &error_));
+    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_catch_up(journal, other, "destination", files, &error_));
     g_autofree char *source = vmig_journal_token(journal, other->id, NULL);
     g_assert_cmpstr(source, ==, "source");
     assert_ok(vmig_journal_check(journal, &error_));
@@ -502,13 +503,14 @@ static void test_put(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autoptr(VmigJob) job = make_job(ID, UUID, "web1");
 
     assert_ok(vmig_journal_put(journal, job, "destination", &error_));
-    assert_fails(VMIG_ERROR_STATE, vmig_journal_put(journal, job, "source", &error_));
+    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_put(journal, job, "source", &error_));
     put_state(job, VMIG_STATE_PREPARE);
     assert_ok(vmig_journal_put(journal, job, "destination", &error_));
     assert_ok(vmig_journal_put(journal, job, "destination", &error_));
     /* This journal decides who owns the guest. */
     put_state(job, VMIG_STATE_DONE);
-    assert_fails_saying(VMIG_ERROR_STATE, "cannot end as DONE", vmig_journal_put(journal, job, "destination", &error_));
+    assert_fails_saying(VMIG_ERROR_CONTRADICTION, "cannot end as DONE",
+                        vmig_journal_put(journal, job, "destination", &error_));
     assert_ok(vmig_journal_set_token(journal, ID, "destination", &error_));
     job->owner = VMIG_DEST;
     put_state(job, VMIG_STATE_COMMIT);
@@ -516,7 +518,7 @@ static void test_put(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     VmigState back[] = {VMIG_STATE_MIGRATE, VMIG_STATE_ROLLBACK, VMIG_STATE_ROLLED_BACK, VMIG_STATE_UNCERTAIN};
     for (guint i = 0; i < G_N_ELEMENTS(back); i++) {
         put_state(job, back[i]);
-        assert_fails(VMIG_ERROR_STATE, vmig_journal_put(journal, job, "destination", &error_));
+        assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_put(journal, job, "destination", &error_));
     }
     put_state(job, VMIG_STATE_PARKED);
     assert_ok(vmig_journal_put(journal, job, "destination", &error_));
@@ -525,15 +527,15 @@ static void test_put(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     assert_ok(vmig_journal_put(journal, job, "destination", &error_));
     g_autoptr(VmigJob) other = make_job(ID, "7f2c5c3e-8a4b-4f0e-9d3a-0d9f5c1b7e21", "web1");
     put_state(other, VMIG_STATE_DONE);
-    assert_fails(VMIG_ERROR_STATE, vmig_journal_put(journal, other, "destination", &error_));
+    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_put(journal, other, "destination", &error_));
     /* If the journal was lost, the other host returns the record: token, files and all, or nothing. */
     g_autoptr(GPtrArray) files = g_ptr_array_new();
     g_autoptr(VmigJob) lost = make_job("fedcba9876543210", UUID, "web1");
     lost->owner = VMIG_DEST;
     put_state(lost, VMIG_STATE_COMMIT);
-    assert_fails(VMIG_ERROR_STATE, vmig_journal_put(journal, lost, "destination", &error_));
+    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_put(journal, lost, "destination", &error_));
     put_state(lost, VMIG_STATE_DONE);
-    assert_fails_saying(VMIG_ERROR_STATE, "never worked on it",
+    assert_fails_saying(VMIG_ERROR_CONTRADICTION, "never worked on it",
                         vmig_journal_catch_up(journal, lost, "destination", files, &error_));
     put_state(lost, VMIG_STATE_COMMIT);
     assert_ok(vmig_journal_catch_up(journal, lost, "destination", files, &error_));
@@ -1022,8 +1024,8 @@ static void test_files(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_cmpint(got->born_ns, ==, -5);
     g_assert_cmpstr(got->boot, ==, "boot");
     g_assert_null(got->reason);
-    assert_fails(VMIG_ERROR_STATE, vmig_journal_file_put(journal, b, bad, &error_));
-    assert_fails(VMIG_ERROR_STATE, vmig_journal_file_put(journal, alien, NULL, &error_));
+    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_file_put(journal, b, bad, &error_));
+    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_file_put(journal, alien, NULL, &error_));
     g_autoptr(GPtrArray) files = vmig_journal_file_list(journal, ID, NULL, NULL);
     g_assert_cmpuint(files->len, ==, 2);
 }

@@ -356,7 +356,7 @@ static void test_record(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_true(vmig_node_token_put(f->node, f->job, "destination", &error));
     g_assert_true(vmig_node_token_put(f->node, f->job, "destination", &error));
     g_assert_false(vmig_node_token_put(f->node, f->job, "source", &error));
-    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_STATE);
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_CONTRADICTION);
     g_clear_error(&error);
     g_assert_false(vmig_node_token_put(f->node, f->job, "me", &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_PROTOCOL);
@@ -545,7 +545,7 @@ static void test_overlay(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_true(vmig_node_token_put(f->node, f->job, "destination", &error));
     g_assert_false(
         vmig_node_create_overlay(f->node, f->job, disk->dest_overlay, 8 << 20, file_of(f)->dest, "qcow2", &error));
-    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_STATE);
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_GATE);
     g_clear_error(&error);
     g_assert_false(vmig_node_remove(f->node, f->job, disk->dest_overlay, "because", &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_GATE);
@@ -724,7 +724,7 @@ static void test_remove_base(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     describe_source(file_of(f));
     keep_base(f, "it was changed after");                          /* the record counts, not the request, */
     g_assert_false(vmig_node_record_put(f->node, f->job, &error)); /* and the record cannot be changed now */
-    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_STATE);
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_CONTRADICTION);
     g_clear_error(&error);
     set_mtime(file_of(f)->source, copied);
     expect_user(f, NULL);
@@ -956,7 +956,7 @@ static void test_base_copy_unplaced(Fixture *f, gconstpointer data G_GNUC_UNUSED
     run_command("cmp '%s' '%s'", file->source, file->dest);
     g_assert_true(vmig_node_token_put(f->node, f->job, "destination", &error));
     g_assert_false(vmig_node_unplace(f->node, f->job, file, &error));
-    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_STATE);
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_GATE);
     g_assert_true(exists(file->dest));
 }
 

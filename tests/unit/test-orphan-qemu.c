@@ -148,7 +148,7 @@ static void expect(Fixture *f, VmigOrphanKind wanted)
     gboolean ended = vmig_orphan_end(f->folder, "guest", UUID, f->disks, &error);
     g_assert_true(ended == (wanted == VMIG_ORPHAN_NONE));
     if (!ended)
-        g_assert_error(error, VMIG_ERROR, VMIG_ERROR_STATE);
+        g_assert_error(error, VMIG_ERROR, VMIG_ERROR_CONTRADICTION);
     g_assert_true(lives(f));
 }
 

@@ -231,7 +231,7 @@ static void test_two_disks_on_one_base(void)
     assert_not_refused(w);
 }
 
-/* An image that an earlier migration left needs no additional space: the row no-room-there has as much data, without
+/* An image that an earlier migration left needs no additional space: the row no-space-there has as much data, without
  * it. */
 static void test_room_of_a_base_copy(void)
 {

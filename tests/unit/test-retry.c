@@ -249,7 +249,7 @@ static void test_deadline(void)
 static void test_never(void)
 {
     g_autoptr(VmigPolicy) policy = parse_ok("[transient]\nattempts=unlimited\n[unknown]\nattempts=0\n");
-    VmigErrorCode codes[] = {VMIG_ERROR_USAGE, VMIG_ERROR_NO_ROOM, VMIG_ERROR_CANCELLED, VMIG_ERROR_GATE};
+    VmigErrorCode codes[] = {VMIG_ERROR_USAGE, VMIG_ERROR_CHAIN, VMIG_ERROR_CANCELLED, VMIG_ERROR_GATE};
     g_autoptr(GError) foreign = g_error_new(G_IO_ERROR, G_IO_ERROR_FAILED, "x");
     VmigRetryState state = {0};
 

@@ -241,7 +241,7 @@ static void test_broken(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     begin(f, new_job(60, 1000 * 1000));
     f->machine->peer_recorded = TRUE;
     g_assert_false(vmig_node_record_put(f->dest.client, f->machine->job, &error));
-    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_STATE);
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_CONTRADICTION);
     g_clear_error(&error);
     f->dest.break_from = 10;
     g_assert_false(vmig_machine_save(f->machine, &error));

@@ -289,7 +289,7 @@ gboolean vmig_host_setup_reload(const VmigHostSetup *setup, const char *run_dir,
     g_autofree char *mark = g_build_filename(run_dir, VMIG_HOOK_RELOADED, NULL);
 
     if (setup->daemon == NULL || !is_process(setup->daemon_pid, setup->daemon))
-        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "libvirt's daemon was replaced by another process");
+        return vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL, "libvirt's daemon was replaced by another process");
     if (kill(setup->daemon_pid, SIGHUP) != 0)
         return vmig_fail_errno(error, errno, "cannot send SIGHUP to %s (process %d)", setup->daemon, setup->daemon_pid);
     if (g_mkdir_with_parents(run_dir, 0711) != 0)

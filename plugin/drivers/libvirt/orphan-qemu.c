@@ -261,8 +261,9 @@ gboolean vmig_orphan_end(const char *run_dir, const char *name, const char *uuid
     if (orphan.kind == VMIG_ORPHAN_NONE)
         return TRUE;
     if (orphan.kind != VMIG_ORPHAN_SUSPENDED)
-        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "cannot end QEMU process %" G_GINT64_FORMAT " of '%s': %s",
-                         orphan.pid, name, orphan.why != NULL ? orphan.why : "its CPUs run");
+        return vmig_fail(error, VMIG_ERROR_CONTRADICTION, NULL,
+                         "cannot end QEMU process %" G_GINT64_FORMAT " of '%s': %s", orphan.pid, name,
+                         orphan.why != NULL ? orphan.why : "its CPUs run");
     if (pidfd_send_signal(fd, SIGKILL, NULL, 0) != 0 && errno != ESRCH)
         return vmig_fail_errno(error, errno, "cannot end QEMU process %" G_GINT64_FORMAT, orphan.pid);
     /* Its image locks are released with it. */

@@ -51,7 +51,7 @@ gboolean vmig_step_activate(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GErro
     VmigRun run;
 
     if (m->job->owner == VMIG_SOURCE)
-        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the destination does not have the token");
+        return vmig_fail(error, VMIG_ERROR_CONTRADICTION, NULL, "the destination does not have the token");
     if (!end_source(m, error) || !vmig_ours_require(m, VMIG_DEST, error) || !vmig_host_run(m, VMIG_DEST, &run, error))
         return FALSE;
     if (run == VMIG_RUN_ABSENT || run == VMIG_RUN_SHUTOFF)

@@ -73,7 +73,7 @@ VmigRoom *vmig_room_ask(VmigMachine *m, VmigRole role, GError **error)
         if (is_tighter(each, tightest))
             tightest = each;
     if (tightest == NULL) {
-        vmig_fail(error, VMIG_ERROR_STATE, NULL, "job %s has no disk", m->job->id);
+        vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "job %s has no disk", m->job->id);
         return NULL;
     }
     VmigRoom *room = g_memdup2(tightest, sizeof *tightest);

@@ -302,7 +302,7 @@ gboolean vmig_copy_note_written(VmigMachine *m, GError **error)
         for (guint k = 0; k < disk->files->len; k++) {
             VmigFile *file = disk->files->pdata[k];
             if (file->hash == NULL || file->copy != VMIG_BASE_COPY_PLACED)
-                return vmig_fail(error, VMIG_ERROR_STATE, NULL, "disk %s: the copy of %s was not verified",
+                return vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "disk %s: the copy of %s was not verified",
                                  disk->target, file->source);
             if (k == 0 && vmig_job_merges_by_mirror(m->job))
                 file->copy = VMIG_BASE_COPY_DIRTY;

@@ -111,7 +111,7 @@ static gboolean begin(VmigMachine *m, GError **error)
         .tls = g_strcmp0(options->transport, "tls") == 0,
     };
     if (m->token_tried || m->job->owner == VMIG_DEST)
-        return vmig_fail(error, VMIG_ERROR_STATE, NULL,
+        return vmig_fail(error, VMIG_ERROR_CONTRADICTION, NULL,
                          "the guest already belongs to the destination: it is not migrated again");
     hv->ops->migrate_end(hv, NULL); /* the call of an earlier try, if there was one */
     if (!vmig_resolve_remove_arrived(m, error) || !vmig_ours_require_none(m, VMIG_DEST, error) ||
@@ -310,7 +310,8 @@ static gboolean watch(VmigMachine *m, Watch *w, GError **error)
         g_propagate_error(error, g_steal_pointer(&verdict));
         return FALSE;
     }
-    return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the migration ended, but the guest is not on the destination");
+    return vmig_fail(error, VMIG_ERROR_CONTRADICTION, NULL,
+                     "the migration ended, but the guest is not on the destination");
 }
 
 /* Until the token is transferred, a failure leads back: the source runs again, and its holds are restored before a
@@ -430,7 +431,7 @@ gboolean vmig_step_uncertain(VmigMachine *m, VmigState *next, GError **error)
         return TRUE;
     case VMIG_DECIDE_ALARM:
         return vmig_fail(
-            error, VMIG_ERROR_STATE,
+            error, VMIG_ERROR_CONTRADICTION,
             "Do not start or resume the guest on any host; check both hosts (virsh list, vmig-snap status).",
             "the guest's state on the two hosts is contradictory: no change was made, every file is kept");
     case VMIG_DECIDE_ADOPT:

@@ -145,7 +145,7 @@ static void look(VmigMachine *m, VmigFacts *facts)
 static gboolean hold_second_runner(VmigMachine *m, const VmigFacts *facts, GError **error)
 {
     if (facts->source != VMIG_SEEN_RUNNING || facts->dest != VMIG_SEEN_RUNNING)
-        return vmig_fail(error, VMIG_ERROR_STATE, NULL, "the guest's state on the two hosts is contradictory");
+        return vmig_fail(error, VMIG_ERROR_CONTRADICTION, NULL, "the guest's state on the two hosts is contradictory");
     VmigRole role = facts->token == VMIG_TOKEN_NONE ? VMIG_DEST : VMIG_SOURCE;
     VmigHost *loser = vmig_host_at(m, role, error);
     if (loser == NULL || !vmig_ours_require(m, role, error) ||
