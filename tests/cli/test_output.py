@@ -174,7 +174,7 @@ def test_unfinished():
                                                                           state='PARKED')},
                      status={'result': {'jobs': [job('PARKED', **more)]}})
         check(ended.err == f'vmig-snap: no progress\n{words} [stalled]\n', f'parked: {more}', ended)
-    ended = play(['migrate', 'web1', DEST], migrate={'result': result('parked', 'state', 'it runs', state='PARKED')},
+    ended = play(['migrate', 'web1', DEST], migrate={'result': result('parked', 'contradiction', 'it runs', state='PARKED')},
                  status={'result': {'jobs': [job('PARKED', parked_state='ACTIVATE', owner='destination')]}})
     check('kvm2 owns the guest, but the guest may also run on kvm1' in ended.err and 'is on kvm2' not in ended.err,
           'a guest that runs where it was given away is not said to be elsewhere', ended)

@@ -149,7 +149,7 @@ static void test_codes(void)
     g_assert_true(vmig_error_code_from_name("no-space", &code));
     g_assert_cmpint(code, ==, VMIG_ERROR_NO_SPACE);
     g_assert_cmpstr(vmig_error_code_get_name(code), ==, "no-space");
-    g_assert_cmpint(vmig_error_code_get_class(code), ==, VMIG_CLASS_REFUSAL);
+    g_assert_cmpint(vmig_error_code_get_class(code), ==, VMIG_CLASS_NO_SPACE);
     g_assert_false(vmig_error_code_from_name("no-such-code", &code));
     g_assert_false(vmig_error_code_from_name(NULL, &code));
     g_assert_cmpint(code, ==, VMIG_ERROR_NO_SPACE);
