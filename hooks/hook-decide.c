@@ -9,11 +9,12 @@
 
 #include <string.h>
 
-#define IN(state) (1u << VMIG_STATE_##state)
-#define BEFORE (IN(PLAN) | IN(LOCK) | IN(OVERLAY) | IN(COPY) | IN(PREPARE) | IN(DROP_METADATA))
-#define UNSETTLED (IN(UNCERTAIN) | IN(ROLLBACK))
+/* States by what the job does in them (core/states.def). */
+#define IN(stage) (1u << VMIG_STAGE_##stage)
+#define BEFORE (IN(KEEPS) | IN(FREEZES) | IN(AWAITS))
+#define UNSETTLED (IN(SEARCHES) | IN(RETURNS))
 /* The state in the other host's record may lag behind the token. */
-#define ARRIVED (IN(PREPARE) | IN(DROP_METADATA) | IN(MIGRATE) | IN(UNCERTAIN) | IN(ACTIVATE) | IN(COMMIT))
+#define ARRIVED (IN(AWAITS) | IN(MOVES) | IN(SEARCHES) | IN(COMMITTING))
 
 #define BASES (1u << VMIG_HOOK_CHAIN_BASES)
 #define OVERLAYS (1u << VMIG_HOOK_CHAIN_OVERLAYS)
@@ -35,9 +36,16 @@ typedef enum {
     NO,
 } Answer;
 
+/* The source merges its overlays on the way back, the destination after the switchover. */
+typedef enum {
+    EITHER_WAY,
+    THE_WAY_BACK,
+    THE_WAY_THERE,
+} Way;
+
 typedef struct {
-    guint states;
-} StateSet;
+    guint stages;
+} StageSet;
 
 typedef struct {
     guint chains;
@@ -46,7 +54,8 @@ typedef struct {
 typedef struct {
     Host here;  /* this host's part in the job */
     Host owner; /* the host that may run the guest: it has the token */
-    StateSet state;
+    StageSet stage;
+    Way way;
     Answer handed;
     Answer pivoted;
     Answer overlays;
@@ -58,7 +67,7 @@ typedef struct {
 
 /* Starts: `virsh start`, autostart, a revert, a saved image, and the start that is a part of a migration. */
 /* clang-format off */
-#define STATES(set) {.states = (set)}
+#define STAGES(set) {.stages = (set)}
 #define CHAINS(set) {.chains = (set)}
 
 static const Row starts[] = {
@@ -67,57 +76,57 @@ static const Row starts[] = {
 
     /* The source has the guest. During the migration no start may be allowed: the destination may get the token because
      * the source's QEMU is gone. */
-    {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(IN(MIGRATE)), .verdict = VMIG_HOOK_VETO_UNDECIDED},
-    {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(UNSETTLED),
+    {.here = THE_SOURCE, .owner = THE_SOURCE, .stage = STAGES(IN(MOVES)), .verdict = VMIG_HOOK_VETO_UNDECIDED},
+    {.here = THE_SOURCE, .owner = THE_SOURCE, .stage = STAGES(UNSETTLED),
      .handed = YES, .verdict = VMIG_HOOK_VETO_UNDECIDED},
     /* If a crash happened in OVERLAY, resume has to find out whether the overlays were ever in use. */
-    {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(IN(OVERLAY)),
+    {.here = THE_SOURCE, .owner = THE_SOURCE, .stage = STAGES(IN(FREEZES)),
      .pivoted = NO, .overlays = YES, .chain = CHAINS(BASES), .verdict = VMIG_HOOK_VETO_UNDECIDED},
-    {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(BEFORE | UNSETTLED),
+    {.here = THE_SOURCE, .owner = THE_SOURCE, .stage = STAGES(BEFORE | UNSETTLED),
      .pivoted = NO, .overlays = YES, .chain = CHAINS(OVERLAYS), .verdict = VMIG_HOOK_ALLOW},
-    {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(BEFORE | UNSETTLED),
+    {.here = THE_SOURCE, .owner = THE_SOURCE, .stage = STAGES(BEFORE | UNSETTLED),
      .pivoted = NO, .overlays = NO, .chain = CHAINS(BASES), .verdict = VMIG_HOOK_ALLOW},
-    {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(IN(BACK_COMMIT)),
+    {.here = THE_SOURCE, .owner = THE_SOURCE, .stage = STAGES(IN(COMMITTING)), .way = THE_WAY_BACK,
      .pivoted = NO, .overlays = YES, .busy = YES, .verdict = VMIG_HOOK_VETO_REPAIR},
-    {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(IN(BACK_COMMIT)),
+    {.here = THE_SOURCE, .owner = THE_SOURCE, .stage = STAGES(IN(COMMITTING)), .way = THE_WAY_BACK,
      .pivoted = NO, .overlays = YES, .busy = NO, .chain = CHAINS(OVERLAYS), .verdict = VMIG_HOOK_ALLOW},
     /* Some disks may already be on their bases: only resume can find out. */
-    {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(IN(BACK_PIVOT)),
+    {.here = THE_SOURCE, .owner = THE_SOURCE, .stage = STAGES(IN(PIVOTING)), .way = THE_WAY_BACK,
      .pivoted = NO, .overlays = YES, .verdict = VMIG_HOOK_VETO_REPAIR},
-    {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(IN(BACK_COMMIT) | IN(BACK_PIVOT)),
+    {.here = THE_SOURCE, .owner = THE_SOURCE, .stage = STAGES(IN(COMMITTING) | IN(PIVOTING)), .way = THE_WAY_BACK,
      .pivoted = NO, .overlays = NO, .chain = CHAINS(BASES), .verdict = VMIG_HOOK_ALLOW},
-    {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(IN(BACK_COMMIT) | IN(BACK_PIVOT)),
+    {.here = THE_SOURCE, .owner = THE_SOURCE, .stage = STAGES(IN(COMMITTING) | IN(PIVOTING)), .way = THE_WAY_BACK,
      .pivoted = YES, .chain = CHAINS(BASES), .verdict = VMIG_HOOK_ALLOW},
-    {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(IN(BACK_COMMIT) | IN(BACK_PIVOT)),
+    {.here = THE_SOURCE, .owner = THE_SOURCE, .stage = STAGES(IN(COMMITTING) | IN(PIVOTING)), .way = THE_WAY_BACK,
      .pivoted = YES, .chain = CHAINS(OVERLAYS | MIXED), .verdict = VMIG_HOOK_VETO_OVERLAY},
-    {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(IN(BACK_REDEFINE)),
+    {.here = THE_SOURCE, .owner = THE_SOURCE, .stage = STAGES(IN(MERGED)), .way = THE_WAY_BACK,
      .chain = CHAINS(BASES), .verdict = VMIG_HOOK_ALLOW},
-    {.here = THE_SOURCE, .owner = THE_SOURCE, .state = STATES(IN(BACK_REDEFINE)),
+    {.here = THE_SOURCE, .owner = THE_SOURCE, .stage = STAGES(IN(MERGED)), .way = THE_WAY_BACK,
      .chain = CHAINS(OVERLAYS | MIXED), .verdict = VMIG_HOOK_VETO_OVERLAY},
 
     /* The source has the guest, and this is the destination: only the job's own migration may arrive. */
-    {.here = THE_DESTINATION, .owner = THE_SOURCE, .state = STATES(IN(PREPARE) | IN(DROP_METADATA) | IN(MIGRATE)),
+    {.here = THE_DESTINATION, .owner = THE_SOURCE, .stage = STAGES(IN(AWAITS) | IN(MOVES)),
      .incoming = YES, .verdict = VMIG_HOOK_ALLOW},
     {.here = THE_DESTINATION, .owner = THE_SOURCE, .verdict = VMIG_HOOK_VETO_NOT_YET},
 
     /* The destination has the guest. While the guest is off, the process with the lock may commit offline. */
-    {.here = THE_DESTINATION, .owner = THE_DESTINATION, .state = STATES(ARRIVED),
+    {.here = THE_DESTINATION, .owner = THE_DESTINATION, .stage = STAGES(ARRIVED), .way = THE_WAY_THERE,
      .pivoted = NO, .overlays = YES, .busy = YES, .verdict = VMIG_HOOK_VETO_REPAIR},
-    {.here = THE_DESTINATION, .owner = THE_DESTINATION, .state = STATES(ARRIVED),
+    {.here = THE_DESTINATION, .owner = THE_DESTINATION, .stage = STAGES(ARRIVED), .way = THE_WAY_THERE,
      .pivoted = NO, .overlays = YES, .busy = NO, .chain = CHAINS(OVERLAYS), .verdict = VMIG_HOOK_ALLOW},
-    {.here = THE_DESTINATION, .owner = THE_DESTINATION, .state = STATES(ARRIVED),
+    {.here = THE_DESTINATION, .owner = THE_DESTINATION, .stage = STAGES(ARRIVED), .way = THE_WAY_THERE,
      .pivoted = NO, .overlays = NO, .chain = CHAINS(BASES), .verdict = VMIG_HOOK_ALLOW},
-    {.here = THE_DESTINATION, .owner = THE_DESTINATION, .state = STATES(IN(PIVOT)),
+    {.here = THE_DESTINATION, .owner = THE_DESTINATION, .stage = STAGES(IN(PIVOTING)), .way = THE_WAY_THERE,
      .pivoted = NO, .overlays = YES, .verdict = VMIG_HOOK_VETO_REPAIR},
-    {.here = THE_DESTINATION, .owner = THE_DESTINATION, .state = STATES(IN(PIVOT)),
+    {.here = THE_DESTINATION, .owner = THE_DESTINATION, .stage = STAGES(IN(PIVOTING)), .way = THE_WAY_THERE,
      .pivoted = NO, .overlays = NO, .chain = CHAINS(BASES), .verdict = VMIG_HOOK_ALLOW},
-    {.here = THE_DESTINATION, .owner = THE_DESTINATION, .state = STATES(ARRIVED | IN(PIVOT)),
+    {.here = THE_DESTINATION, .owner = THE_DESTINATION, .stage = STAGES(ARRIVED | IN(PIVOTING)), .way = THE_WAY_THERE,
      .pivoted = YES, .chain = CHAINS(BASES), .verdict = VMIG_HOOK_ALLOW},
-    {.here = THE_DESTINATION, .owner = THE_DESTINATION, .state = STATES(IN(REDEFINE) | IN(CLEANUP)),
+    {.here = THE_DESTINATION, .owner = THE_DESTINATION, .stage = STAGES(IN(MERGED)), .way = THE_WAY_THERE,
      .chain = CHAINS(BASES), .verdict = VMIG_HOOK_ALLOW},
-    {.here = THE_DESTINATION, .owner = THE_DESTINATION, .state = STATES(ARRIVED | IN(PIVOT)),
+    {.here = THE_DESTINATION, .owner = THE_DESTINATION, .stage = STAGES(ARRIVED | IN(PIVOTING)), .way = THE_WAY_THERE,
      .pivoted = YES, .chain = CHAINS(OVERLAYS | MIXED), .verdict = VMIG_HOOK_VETO_OVERLAY},
-    {.here = THE_DESTINATION, .owner = THE_DESTINATION, .state = STATES(IN(REDEFINE) | IN(CLEANUP)),
+    {.here = THE_DESTINATION, .owner = THE_DESTINATION, .stage = STAGES(IN(MERGED)), .way = THE_WAY_THERE,
      .chain = CHAINS(OVERLAYS | MIXED), .verdict = VMIG_HOOK_VETO_OVERLAY},
 
     /* All other cases: the definition determines the reason of the veto. */
@@ -137,9 +146,16 @@ static gboolean is_answer(Answer wanted, gboolean fact)
     return wanted == YES_OR_NO || wanted == (fact ? YES : NO);
 }
 
-static gboolean is_state(StateSet wanted, VmigState state)
+static gboolean is_stage(StageSet wanted, VmigState state)
 {
-    return wanted.states == 0 || (wanted.states & 1u << state);
+    return wanted.stages == 0 || (wanted.stages & 1u << vmig_state_stage(state));
+}
+
+static gboolean is_way(Way wanted, VmigState state)
+{
+    gboolean back = state < VMIG_STATE_LAST && vmig_state_phase(state) == VMIG_PHASE_BACK;
+
+    return wanted == EITHER_WAY || wanted == (back ? THE_WAY_BACK : THE_WAY_THERE);
 }
 
 static gboolean is_chain(ChainSet wanted, VmigHookChain chain)
@@ -149,8 +165,8 @@ static gboolean is_chain(ChainSet wanted, VmigHookChain chain)
 
 static gboolean fits(const Row *row, const VmigHookFacts *f)
 {
-    return is_host(row->here, f->here) && is_host(row->owner, f->owner) && is_state(row->state, f->state) &&
-           is_answer(row->handed, f->handed) && is_answer(row->pivoted, f->pivoted) &&
+    return is_host(row->here, f->here) && is_host(row->owner, f->owner) && is_stage(row->stage, f->state) &&
+           is_way(row->way, f->state) && is_answer(row->handed, f->handed) && is_answer(row->pivoted, f->pivoted) &&
            is_answer(row->overlays, f->overlays) && is_answer(row->busy, f->busy) &&
            is_answer(row->incoming, f->incoming) && is_chain(row->chain, f->chain);
 }
@@ -166,11 +182,11 @@ static VmigHookVerdict decide_start(const VmigHookFacts *f)
 /* Admits an arriving guest only if this job waits for it, and only on the files that this job made for it. */
 static VmigHookVerdict decide_migration(const VmigHookFacts *f)
 {
-    guint waits = IN(PREPARE) | IN(DROP_METADATA) | IN(MIGRATE);
+    guint waits = IN(AWAITS) | IN(MOVES);
     VmigHookChain right = f->direct ? VMIG_HOOK_CHAIN_BASES : VMIG_HOOK_CHAIN_OVERLAYS;
 
     if (f->same_domain && f->own_mark && f->here == VMIG_DEST && f->owner == VMIG_SOURCE &&
-        (waits & (1u << f->state)) && f->chain == right)
+        (waits & (1u << vmig_state_stage(f->state))) && f->chain == right)
         return VMIG_HOOK_ALLOW;
     return VMIG_HOOK_VETO_MIGRATION;
 }

@@ -169,8 +169,10 @@ def parks_page(root):
         'that matches is used.', '',
         '| parked in | reason | what to do | commands |', '|---|---|---|---|',
     ]
+    states = list(rows(root / 'plugin/core/states.def', 'VMIG_STATE'))
     for place, code, exits, what in rows(root / 'plugin/core/parks.def', 'VMIG_PARK'):
-        page.append(f'| {where.get(place, f"`{place}`")} | {f"`{codes[code]}`" if code != "ANY" else "any"} '
+        flagged = ', '.join(f'`{row[0]}`' for row in states if place in row[2].split('|') and row[1] != 'END')
+        page.append(f'| {where.get(place, flagged)} | {f"`{codes[code]}`" if code != "ANY" else "any"} '
                     f'| {cell(what)} | {", ".join(commands[name] for name in exits)} |')
     return '\n'.join(page + [
         '', '## Setting a job aside',

@@ -4,15 +4,14 @@
 
 #include "core/errors.h"
 
-/* States have their values from states.h. Phases come after them. */
-enum {
-    AT_FORWARD = VMIG_STATE_LAST + 1,
+typedef enum {
+    AT_FORWARD,
     AT_AFTER,
     AT_BACK,
-};
+    AT_DECIDES,
+    AT_COMPLETE,
+} Where;
 
-#define AT_UNCERTAIN VMIG_STATE_UNCERTAIN
-#define AT_CLEANUP VMIG_STATE_CLEANUP
 #define VMIG_ERROR_ANY VMIG_ERROR_LAST
 
 #define RESUME VMIG_EXIT_BY_RESUME
@@ -27,7 +26,7 @@ enum {
 #define EXITS(...) EXITS_OF(__VA_ARGS__, EXITS_3, EXITS_2, EXITS_1, )(__VA_ARGS__)
 
 static const struct {
-    int where;
+    Where where;
     VmigErrorCode code;
     guint exits;
     const char *what;
@@ -37,7 +36,7 @@ static const struct {
 #undef VMIG_PARK
 };
 
-static gboolean is_at(int where, VmigState state)
+static gboolean is_at(Where where, VmigState state)
 {
     switch (where) {
     case AT_FORWARD:
@@ -46,9 +45,12 @@ static gboolean is_at(int where, VmigState state)
         return vmig_state_phase(state) == VMIG_PHASE_AFTER;
     case AT_BACK:
         return vmig_state_phase(state) == VMIG_PHASE_BACK;
-    default:
-        return where == (int)state;
+    case AT_DECIDES:
+        return vmig_state_is(state, VMIG_STATE_DECIDES);
+    case AT_COMPLETE:
+        return vmig_state_is(state, VMIG_STATE_COMPLETE);
     }
+    return FALSE;
 }
 
 VmigPark vmig_park_of(const VmigJob *job)

@@ -20,6 +20,15 @@ enum {
     ABSENT = VMIG_MAY_BE_ABSENT,
     ANY = VMIG_MAY_BE_ANY,
 };
+#define FREEZES VMIG_STAGE_FREEZES
+#define AWAITS VMIG_STAGE_AWAITS
+#define MOVES VMIG_STAGE_MOVES
+#define SEARCHES VMIG_STAGE_SEARCHES
+#define RETURNS VMIG_STAGE_RETURNS
+#define COMMITTING VMIG_STAGE_COMMITTING
+#define PIVOTING VMIG_STAGE_PIVOTING
+#define MERGED VMIG_STAGE_MERGED
+#define OVER VMIG_STAGE_OVER
 #define UNTOUCHED VMIG_GUEST_UNTOUCHED
 #define ON_ITS_WAY VMIG_GUEST_ON_ITS_WAY
 #define UNDECIDED VMIG_GUEST_UNDECIDED
@@ -61,6 +70,7 @@ enum {
 typedef struct {
     guint source;
     guint dest;
+    VmigStage stage;
     VmigGuestAt guest;
     VmigSet set;
     VmigEnd end;
@@ -138,6 +148,11 @@ guint vmig_state_expected(VmigState state, VmigRole role)
     if (state >= VMIG_STATE_LAST)
         return ANY;
     return role == VMIG_DEST ? rows[state].expected.dest : rows[state].expected.source;
+}
+
+VmigStage vmig_state_stage(VmigState state)
+{
+    return state < VMIG_STATE_LAST ? rows[state].expected.stage : VMIG_STAGE_OVER;
 }
 
 VmigGuestAt vmig_state_guest(VmigState state)

@@ -31,6 +31,20 @@ typedef enum {
     VMIG_SET_COMMITS,
 } VmigSet;
 
+/* What the job does with the guest and its disks: see states.def. */
+typedef enum {
+    VMIG_STAGE_KEEPS,
+    VMIG_STAGE_FREEZES,
+    VMIG_STAGE_AWAITS,
+    VMIG_STAGE_MOVES,
+    VMIG_STAGE_SEARCHES,
+    VMIG_STAGE_RETURNS,
+    VMIG_STAGE_COMMITTING,
+    VMIG_STAGE_PIVOTING,
+    VMIG_STAGE_MERGED,
+    VMIG_STAGE_OVER,
+} VmigStage;
+
 typedef enum {
     VMIG_END_NONE, /* the job goes on */
     VMIG_END_MOVED,
@@ -63,6 +77,8 @@ gboolean vmig_state_may_retry(VmigState state);
 gboolean vmig_state_is(VmigState state, guint flags);
 /* VmigMayBe bits for the source or the destination; all bits for VMIG_STATE_LAST. */
 guint vmig_state_expected(VmigState state, VmigRole role);
+/* OVER for VMIG_STATE_LAST. */
+VmigStage vmig_state_stage(VmigState state);
 VmigGuestAt vmig_state_guest(VmigState state);
 VmigSet vmig_state_set(VmigState state);
 /* VMIG_END_NONE for VMIG_STATE_LAST too. */

@@ -254,7 +254,7 @@ static gboolean check_put(VmigJournal *journal, const VmigJob *job, const JobRow
         return vmig_fail(error, VMIG_ERROR_CONTRADICTION, NULL,
                          "job %s has ended on this host as %s: it cannot become %s", job->id, row->state, job->state);
     VmigPhase phase = vmig_state_phase(new);
-    gboolean back = phase == VMIG_PHASE_FORWARD || phase == VMIG_PHASE_BACK || new == VMIG_STATE_ROLLED_BACK;
+    gboolean back = phase == VMIG_PHASE_FORWARD || phase == VMIG_PHASE_BACK || vmig_state_end(new) == VMIG_END_BACK;
     if (back && vmig_state_phase(old) == VMIG_PHASE_AFTER)
         return vmig_fail(error, VMIG_ERROR_CONTRADICTION, NULL,
                          "job %s is in state %s on this host: it cannot go back to %s", job->id, row->state,

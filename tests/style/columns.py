@@ -30,8 +30,8 @@ PLANTS = {
     'hooks/hook-decide.c': [
         ('.here = THE_SOURCE, .owner = THE_DESTINATION', '.here = YES, .owner = THE_DESTINATION'),
         ('.handed = YES', '.handed = THE_SOURCE'),
-        ('.chain = CHAINS(BASES)', '.chain = STATES(BASES)'),
-        ('.state = STATES(ARRIVED)', '.state = CHAINS(ARRIVED)'),
+        ('.chain = CHAINS(BASES)', '.chain = STAGES(BASES)'),
+        ('.stage = STAGES(ARRIVED)', '.stage = CHAINS(ARRIVED)'),
         ('.busy = NO', '.busy = VMIG_HOOK_ALLOW'),
         ('.verdict = VMIG_HOOK_VETO_TWIN', '.verdict = VMIG_STATE_PIVOT'),
     ],
