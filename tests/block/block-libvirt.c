@@ -267,6 +267,27 @@ static gboolean lv_block_pivot(VmigHypervisor *self, const char *uuid G_GNUC_UNU
            vmig_fail(error, VMIG_ERROR_HYPERVISOR, NULL, "the pivot failed");
 }
 
+/* The node that the guest's export writes to. */
+static gboolean lv_disk_file(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, const char *target, char **ret,
+                             GError **error)
+{
+    Libvirt *lv = (Libvirt *)self;
+    g_autoptr(JsonNode) exports = qmp(lv, error, "{\"execute\":\"query-block-exports\"}");
+    JsonArray *list = exports != NULL ? json_node_get_array(exports) : NULL;
+    guint disk = disk_of(target);
+    g_autofree char *base = g_strdup_printf("base-%u", disk);
+    g_autofree char *overlay = g_strdup_printf("overlay-%u", disk);
+
+    for (guint i = 0; list != NULL && i < json_array_get_length(list); i++) {
+        const char *node = json_object_get_string_member(json_array_get_object_element(list, i), "node-name");
+        if (g_strcmp0(node, base) == 0 || g_strcmp0(node, overlay) == 0)
+            *ret = block_path(lv->block, g_strcmp0(node, base) == 0 ? "base" : "overlay", disk);
+    }
+    if (exports != NULL && *ret == NULL)
+        return vmig_fail(error, VMIG_ERROR_HYPERVISOR, NULL, "disk %s has no export", target);
+    return exports != NULL;
+}
+
 static gboolean lv_suspend(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, GError **error)
 {
     Libvirt *lv = (Libvirt *)self;
@@ -325,6 +346,7 @@ static const VmigHypervisorOps ops = {
     .block_commit = lv_block_commit,
     .block_cancel = lv_block_cancel,
     .block_pivot = lv_block_pivot,
+    .disk_file = lv_disk_file,
     .block_speed = lv_block_speed,
     .suspend = lv_suspend,
     .resume = lv_resume,
