@@ -143,7 +143,8 @@ static int qmp_connect(const Block *block)
     }
     g_autofree char *greeting = read_line(fd);
     static const char hello[] = "{\"execute\":\"qmp_capabilities\"}\n";
-    g_autofree char *answer = greeting != NULL && send(fd, hello, strlen(hello), MSG_NOSIGNAL) > 0 ? read_line(fd) : NULL;
+    g_autofree char *answer =
+        greeting != NULL && send(fd, hello, strlen(hello), MSG_NOSIGNAL) > 0 ? read_line(fd) : NULL;
     if (answer != NULL)
         return fd;
     close(fd);

@@ -786,7 +786,7 @@ static void test_catch_up(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_cmpint(unlink(gone), ==, 0);
     put_state(record, VMIG_STATE_COMMIT);
     record->owner = VMIG_DEST;
-    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_gate_catch_up(f->journal, record, "nobody", &error_));
+    assert_fails(VMIG_ERROR_INTERNAL, vmig_gate_catch_up(f->journal, record, "nobody", &error_));
     assert_fails(VMIG_ERROR_CONTRADICTION, vmig_gate_catch_up(f->journal, record, "destination", &error_));
     fail_statx = 2;
     assert_fails(VMIG_ERROR_IO, vmig_gate_catch_up(f->journal, record, "source", &error_));

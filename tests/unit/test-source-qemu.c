@@ -125,13 +125,13 @@ static void test_refusals(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_clear_error(&error);
     write_status(f, "paused", out_job("perform3"), OTHER, f->pid);
     g_assert_false(vmig_source_qemu_end(f->folder, "guest", UUID, &left, &error));
-    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_CONTRADICTION);
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_INTERFERENCE);
     g_clear_error(&error);
     static const gint64 odd[] = {0, 1, -1, G_MAXINT + G_GINT64_CONSTANT(1)};
     for (guint i = 0; i < G_N_ELEMENTS(odd); i++) {
         write_status(f, "paused", out_job("perform3"), UUID, odd[i]);
         g_assert_false(vmig_source_qemu_end(f->folder, "guest", UUID, &left, &error));
-        g_assert_error(error, VMIG_ERROR, VMIG_ERROR_CONTRADICTION);
+        g_assert_error(error, VMIG_ERROR, VMIG_ERROR_INTERFERENCE);
         g_clear_error(&error);
     }
     g_assert_false(vmig_source_qemu_end(f->folder, "../guest", UUID, &left, &error));
