@@ -204,3 +204,16 @@ gboolean vmig_job_facts_are_legal(const VmigJob *job, GError **error)
                                      "the record contradicts itself: a job in state %s cannot have this value of: %s",
                                      vmig_state_name(state), fact);
 }
+
+void vmig_job_note_arrival(VmigJob *job)
+{
+    job->migration_begun = TRUE;
+    job->overlays = MAX(job->overlays, VMIG_OVERLAYS_IN_USE);
+    for (guint i = 0; i < job->disks->len; i++) {
+        const VmigDisk *disk = job->disks->pdata[i];
+        for (guint k = 0; k < disk->files->len; k++) {
+            VmigFile *file = disk->files->pdata[k];
+            file->copy = MAX(file->copy, VMIG_BASE_COPY_PLACED);
+        }
+    }
+}

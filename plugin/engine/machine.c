@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The machine's loop: record the state in the journal, do its step, decide the next state. */
 #include "engine/machine.h"
+
+#include "core/job-facts.h"
 #include "engine/settings.h"
 
 #include "engine/entry.h"
@@ -165,6 +167,8 @@ static gboolean enter(VmigMachine *m, VmigState to, GError **error)
         if (!still_has_reason(from, to))
             vmig_job_set_error(m->job, NULL);
         m->job->migration_begun = m->job->migration_begun || vmig_state_is(to, VMIG_STATE_HANDS_OVER);
+        if (vmig_state_phase(to) == VMIG_PHASE_AFTER)
+            vmig_job_note_arrival(m->job);
     }
     if (!m->recorded) {
         if (!vmig_journal_create_job(m->journal, m->job, "source", error))

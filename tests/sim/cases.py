@@ -12,6 +12,11 @@ import sys
 CASES = {
     # The source is rebooted with a journal from before the job, after its guest was undefined.
     'source-forgot': (range(1, 21), 'done', ['PLAN/lock/source=old-journal', 'CLEANUP/guard-stop/source=power']),
+    # The destination's record is older than the migration, and the source's journal is replaced after the switchover: no
+    # record says that the migration began.
+    'arrived-without-record': (range(2, 9), 'done', ['PREPARE/create-overlay/dest=old-journal@source',
+                                                     'DROP_METADATA/record-put/dest=error-before',
+                                                     'MIGRATE/token-put/dest=crash-after']),
     # The mark on the destination is gone, its journal is replaced, and only the end is not recorded yet.
     'destination-forgot': (range(1, 21), 'done', ['PLAN/lock/dest=old-journal',
                                                   'CLEANUP/rundir-remove/dest=crash-before']),

@@ -248,6 +248,31 @@ static void test_older(void)
     g_assert_nonnull(read);
 }
 
+/* Whatever a legal record of a state before the switchover knows: if the guest arrived nevertheless, the job can go on.
+ * Only what a migration was revoked for never arrives. */
+static void test_arrival(void)
+{
+    g_autoptr(VmigJob) job = make_job();
+    guint arrived = 0;
+    Facts f;
+
+    for (guint state = 0; state < VMIG_STATE_LAST; state++) {
+        for (guint n = 0; vmig_state_phase(state) == VMIG_PHASE_FORWARD && nth(n, &f); n++) {
+            put(job, state, &f);
+            if (f.revoked || !vmig_job_facts_are_legal(job, NULL))
+                continue;
+            vmig_job_note_arrival(job);
+            vmig_job_set_state(job, VMIG_STATE_ACTIVATE);
+            job->owner = VMIG_DEST;
+            g_autoptr(GError) error = NULL;
+            vmig_job_facts_are_legal(job, &error);
+            g_assert_no_error(error);
+            arrived++;
+        }
+    }
+    g_assert_cmpuint(arrived, >, 30);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -256,5 +281,6 @@ int main(int argc, char **argv)
     g_test_add_func("/job-facts/read", test_read);
     g_test_add_func("/job-facts/levels", test_levels);
     g_test_add_func("/job-facts/older", test_older);
+    g_test_add_func("/job-facts/arrival", test_arrival);
     return g_test_run();
 }
