@@ -191,6 +191,12 @@ static const char *against_laws(const VmigJob *job)
     return job->start_again ? "the guest is to be started again on its bases, but no pivot was begun" : NULL;
 }
 
+/* Only a bug, or a change of the journal by hand, leads here. */
+#define HINT                                                                                                           \
+    "Keep a copy of the journals of both hosts, and do not start the guest on another host. vmig-snap doctor lists "   \
+    "on "                                                                                                              \
+    "each host what the job left there."
+
 gboolean vmig_job_facts_are_legal(const VmigJob *job, GError **error)
 {
     VmigState work = vmig_job_work_state(job);
@@ -199,8 +205,8 @@ gboolean vmig_job_facts_are_legal(const VmigJob *job, GError **error)
     const char *fact = state != VMIG_STATE_LAST ? against_row(job, &rows[state]) : NULL;
 
     if (law != NULL)
-        return vmig_fail(error, VMIG_ERROR_JOURNAL, NULL, "the record contradicts itself: %s", law);
-    return fact == NULL || vmig_fail(error, VMIG_ERROR_JOURNAL, NULL,
+        return vmig_fail(error, VMIG_ERROR_JOURNAL, HINT, "the record contradicts itself: %s", law);
+    return fact == NULL || vmig_fail(error, VMIG_ERROR_JOURNAL, HINT,
                                      "the record contradicts itself: a job in state %s cannot have this value of: %s",
                                      vmig_state_name(state), fact);
 }
