@@ -15,7 +15,7 @@ import sys
 from tap import Tap
 
 ROWS = {'F': 42, 'D': 17, 'B': 109, 'V': 17, 'I': 26, 'N': 25}
-ROW = re.compile(r'^\| ([FDBVIN]\d+) \| (.*) \| (.*) \|$', re.M)
+ROW = re.compile(r'^\| ([FDBVIN]\d+[a-z]?) \| (.*) \| (.*) \|$', re.M)
 SKIPPED = {'__pycache__', 'corpus', 'golden'}
 # The shortest text that counts as a reason for a missing test.
 SHORTEST_REASON = 30
@@ -86,11 +86,13 @@ class Tree:
 
 
 def missing_rows(text):
-    """Rows that do not exist exactly once."""
+    """Rows that do not exist exactly once. Rows with a letter, such as F30b, follow the row with their number."""
     rows = [row for row, _, _ in ROW.findall(text)]
+    lettered = [row for row in rows if row[-1].isalpha()]
     wanted = [f'{letter}{number}' for letter, most in ROWS.items() for number in range(1, most + 1)]
     return [f'{row} exists {rows.count(row)} times' for row in wanted if rows.count(row) != 1] + \
-        [f'{row} is no row' for row in rows if row not in wanted]
+        [f'{row} exists more than once' for row in set(lettered) if lettered.count(row) > 1] + \
+        [f'{row} is no row' for row in rows if row.rstrip('abcdefgh') not in wanted]
 
 
 def bad_rows(text, tree):

@@ -394,7 +394,7 @@ int main(int argc, char **argv)
     g_test_add_func("/plan-rules/base", test_base);
     g_test_add_func("/plan-rules/not-refused", test_not_refused);
     g_test_add_func("/plan-rules/two-disks-on-one-base", test_two_disks_on_one_base);
-    g_test_add_func("/plan-rules/room-of-a-seed", test_room_of_a_base_copy);
+    g_test_add_func("/plan-rules/room-of-a-base-copy", test_room_of_a_base_copy);
     for (guint i = 0; i < row_count; i++) {
         g_autofree char *path = g_strconcat("/plan-rules/row/", all_rows[i]->name, NULL);
         g_test_add_data_func(path, all_rows[i], test_row);
