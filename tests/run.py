@@ -63,16 +63,16 @@ def say(text):
 
 
 class Failures:
-    """Keeps what one program prints about its failed tests: `not ok` and the comments that follow it."""
+    """Keeps what one program prints about its failed tests: `not ok` or `BAD: `, and the lines that explain it."""
 
     def __init__(self, name):
         self.name, self.open = name, 0
 
     def see(self, line):
         """A line of the program's output."""
-        if line.startswith('not ok'):
+        if line.startswith(('not ok', 'BAD: ')):
             self.open = FAILURE_LINES
-        elif not line.startswith('#'):
+        elif not line.startswith(('#', '    ')):
             self.open = 0
         if self.open:
             FAILURES.append(f'{self.name}{line}')
