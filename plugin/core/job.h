@@ -265,9 +265,9 @@ gboolean vmig_job_check(const VmigJob *job, GError **error);
 /* The same errors. */
 VmigJob *vmig_job_from_json(JsonObject *object, GError **error);
 VmigJob *vmig_job_from_string(const char *text, GError **error);
-/* Checks a record that the other host sent. STATE if it changes what must stay fixed on this host: the guest, its
- * definitions, the hosts, the disks and their files, and that the source's images are kept. After the switchover the
- * identity of the files on the source is fixed too. */
+/* Checks a record that the other host sent. CONTRADICTION if it changes what must stay fixed on this host: the guest,
+ * its definitions, the hosts, the disks and their files, and that the source's images are kept. After the switchover
+ * the identity of the files on the source is fixed too. */
 gboolean vmig_job_check_told(const VmigJob *own, const VmigJob *told, VmigRole here, GError **error);
 /* A deep copy. (transfer full) */
 VmigJob *vmig_job_copy(const VmigJob *job);

@@ -19,6 +19,6 @@ typedef enum {
     VMIG_LEFT_KILLED,
 } VmigLeft;
 
-/* folder: where libvirt keeps the status of its running domains, "/run/libvirt/qemu". STATE if the guest is not paused
- * for a migration, because it has not left that QEMU. IO, XML. */
+/* folder: where libvirt keeps the status of its running domains, "/run/libvirt/qemu". CONTRADICTION if the guest
+ * runs, because it has not left that QEMU. INTERFERENCE if the status is not this guest's. IO, XML. */
 gboolean vmig_source_qemu_end(const char *folder, const char *name, const char *uuid, VmigLeft *ret, GError **error);

@@ -145,7 +145,7 @@ gboolean vmig_node_received(VmigNode *node, const VmigJob *job, const VmigFile *
 gboolean vmig_node_place(VmigNode *node, const VmigJob *job, const VmigFile *file, GError **error);
 
 /* Turns the base copy into a part again, because a migration may have written to it; vmig_node_receive() continues
- * with its content. Succeeds if repeated. STATE if that host has the token, or while a process holds the file. */
+ * with its content. Succeeds if repeated. GATE if that host has the token, TIMEOUT while a process holds the file. */
 gboolean vmig_node_unplace(VmigNode *node, const VmigJob *job, const VmigFile *file, GError **error);
 
 /* Freezes each path: the guard, a separate process that outlives this one, locks it so that no process can write or

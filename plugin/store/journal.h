@@ -95,12 +95,12 @@ gboolean vmig_journal_release_reserve(VmigJournal *journal, gboolean *released, 
 
 /* LOCKED if the domain has an unfinished job here: the message gives the job, its role and its start. */
 gboolean vmig_journal_create_job(VmigJournal *journal, const VmigJob *job, const char *role, GError **error);
-/* Saves the record of a job without a change of its state. STATE if job->state or job->owner differs from the
+/* Saves the record of a job without a change of its state. CONTRADICTION if job->state or job->owner differs from the
  * journal's. */
 gboolean vmig_journal_save(VmigJournal *journal, const VmigJob *job, GError **error);
-/* Saves the record that the other host's process sent, in any state. Creates the job the first time. STATE if it would
- * undo a decision recorded here: leave a final state, go back from a state after the switchover, or give the token
- * back. */
+/* Saves the record that the other host's process sent, in any state. Creates the job the first time. CONTRADICTION if
+ * it would undo a decision recorded here: leave a final state, go back from a state after the switchover, or give the
+ * token back. */
 gboolean vmig_journal_put(VmigJournal *journal, const VmigJob *job, const char *role, GError **error);
 
 /* The same together with the token, if the record shows it as transferred, and with rows of the job's files
@@ -109,8 +109,9 @@ gboolean vmig_journal_catch_up(VmigJournal *journal, const VmigJob *job, const c
                                GError **error);
 
 /* Intent, action, result. begin writes the intent and does not change the state. commit sets the state in the job, its
- * record and the journal, and writes the result, in one transaction. If it fails, the job is unchanged. STATE for a
- * transition that is not in the table. A final state finishes the job. detail may be NULL. */
+ * record and the journal, and writes the result, in one transaction. If it fails, the job is unchanged. INTERNAL for a
+ * transition that is not in the table, CONTRADICTION if the journal has the job in another state. A final state
+ * finishes the job. detail may be NULL. */
 gboolean vmig_journal_begin_transition(VmigJournal *journal, const VmigJob *job, VmigState to, const char *detail,
                                        GError **error);
 gboolean vmig_journal_commit_transition(VmigJournal *journal, VmigJob *job, VmigState to, const char *detail,
@@ -152,7 +153,7 @@ char *vmig_journal_text(VmigJournal *journal, const char *id, const char *name, 
 /* The owner according to the token table; initially "source". (transfer full) */
 char *vmig_journal_token(VmigJournal *journal, const char *id, GError **error);
 /* Transfers the token from source to destination, once. Repeating it is success, and writes again, so that TRUE always
- * means durable. The opposite direction is STATE. Also sets the token of the stored record, but not that of the
+ * means durable. The opposite direction is CONTRADICTION. Also sets the token of the stored record, but not that of the
  * caller's VmigJob. */
 gboolean vmig_journal_set_token(VmigJournal *journal, const char *id, const char *owner, GError **error);
 

@@ -32,7 +32,7 @@ static gboolean unplace(SimHost *host, const BaseCopy *copy, GError **error)
     if (owner == NULL)
         return FALSE;
     if (strcmp(owner, VMIG_ROLE_DESTINATION) == 0)
-        return vmig_fail(error, VMIG_ERROR_CONTRADICTION, NULL, "the guest runs here");
+        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "the guest runs here");
     if (file != NULL && file->writer != NULL)
         return vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "somebody writes to '%s'", copy->dest);
     g_hash_table_remove(host->hashes, copy->part);

@@ -247,8 +247,7 @@ gboolean sim_do_create_overlay(SimHost *host, const VmigOverlayArgs *args, VmigN
     if (!check_ours(job, path, error) || !token_is_dest(host, job, &dest, error))
         return FALSE;
     if (dest)
-        return vmig_fail(error, VMIG_ERROR_CONTRADICTION, NULL,
-                         "the guest runs on this host: '%s' is not created again", path);
+        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "the guest runs on this host: '%s' is not created again", path);
     if (!remove_file(host, job, path, "a new one replaces it", error) ||
         !vmig_gate_intend(host->journal, job, path, "overlay", error))
         return FALSE;

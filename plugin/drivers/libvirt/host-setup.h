@@ -75,7 +75,7 @@ void vmig_host_setup_free(VmigHostSetup *setup);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigHostSetup, vmig_host_setup_free)
 
 /* Sends SIGHUP to libvirt's daemon, so that it looks for hooks (virHookCall, virhook.c), and records the time. It does
- * not affect the guests. STATE if that process is no longer the daemon. */
+ * not affect the guests. INTERFERENCE if that process is no longer the daemon. */
 gboolean vmig_host_setup_reload(const VmigHostSetup *setup, const char *run_dir, GError **error);
 
 /* This host's machine ID; NULL if it has none. (transfer full) */

@@ -26,5 +26,5 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VmigOrphan, vmig_orphan_clear)
  * Then queries its monitor. Changes nothing. IO, BAD_PATH. */
 gboolean vmig_orphan_look(const char *run_dir, const char *name, const char *uuid, GPtrArray *disks, VmigOrphan *ret,
                           GError **error);
-/* Looks again, kills a SUSPENDED process and waits until it is gone. STATE for any other; succeeds if NONE. */
+/* Looks again, kills a SUSPENDED process and waits until it is gone. CONTRADICTION for any other; succeeds if NONE. */
 gboolean vmig_orphan_end(const char *run_dir, const char *name, const char *uuid, GPtrArray *disks, GError **error);
