@@ -152,6 +152,8 @@ static gboolean end_twin(VmigHypervisor *hv, const char *id, GError **error)
     g_autoptr(VmigDomainInfo) info = NULL;
     g_autoptr(GError) why = NULL;
 
+    if (!vmig_rehearsal_id_is_valid(id))
+        return vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "the id of the rehearsal is invalid");
     if (!hv->ops->find(hv, uuid, &info, error))
         return FALSE;
     if (info == NULL)
@@ -170,18 +172,40 @@ static gboolean end_twin(VmigHypervisor *hv, const char *id, GError **error)
     return FALSE;
 }
 
-gboolean vmig_rehearsal_clear(VmigHost *host, const char *id, GError **error)
+/* Removes the images and the record. LOCKED: another process still works with them. */
+static gboolean end_record(VmigNode *node, const char *id, GError **error)
 {
     g_autoptr(GError) why = NULL;
 
-    if (!vmig_rehearsal_id_is_valid(id))
-        return vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "the id of the rehearsal is invalid");
-    if (!end_twin(host->hypervisor, id, error))
-        return FALSE;
-    if (vmig_node_rehearsal_end(host->node, id, &why) || g_error_matches(why, VMIG_ERROR, VMIG_ERROR_LOCKED))
+    if (vmig_node_rehearsal_end(node, id, &why) || g_error_matches(why, VMIG_ERROR, VMIG_ERROR_LOCKED))
         return TRUE;
     g_propagate_error(error, g_steal_pointer(&why));
     return FALSE;
+}
+
+gboolean vmig_rehearsal_clear(VmigHost *host, const char *id, GError **error)
+{
+    return end_twin(host->hypervisor, id, error) && end_record(host->node, id, error);
+}
+
+/* A libvirtd that was killed no longer ends the twin with this connection (AUTODESTROY), and its supervisor soon starts
+ * it again. A twin that cannot be ended stays for the next rehearsal there, or for doctor. */
+static gboolean end_twin_in_time(Rehearsal *r, GError **error)
+{
+    VmigClock *clock = r->env->clock;
+    gint64 until = clock->ops->now(clock) + END_LIMIT;
+    g_autoptr(GError) why = NULL;
+
+    while (!end_twin(r->hv, r->stage->id, &why)) {
+        gint64 now = clock->ops->now(clock);
+        if (!is_no_answer(why) || now >= until || !vmig_stop_check(r->stop, NULL)) {
+            g_propagate_error(error, g_steal_pointer(&why));
+            return FALSE;
+        }
+        g_clear_error(&why);
+        clock->ops->wait(clock, now + END_POLL);
+    }
+    return TRUE;
 }
 
 /* Removes the leftovers of this rehearsal and of earlier ones. A twin that cannot be ended keeps its record. */
@@ -189,24 +213,7 @@ static gboolean clear_all(Rehearsal *r, GError **error)
 {
     for (guint i = 0; r->stage->dead[i] != NULL; i++)
         vmig_rehearsal_clear(&r->env->dest, r->stage->dead[i], NULL);
-    return vmig_rehearsal_clear(&r->env->dest, r->stage->id, error);
-}
-
-/* A libvirtd that was killed no longer ends the twin with this connection (AUTODESTROY), and its supervisor soon starts
- * it again. A twin that cannot be ended stays for the next rehearsal there, or for doctor. */
-static void end_twin_in_time(Rehearsal *r)
-{
-    VmigClock *clock = r->env->clock;
-    gint64 until = clock->ops->now(clock) + END_LIMIT;
-    gboolean ended = FALSE;
-
-    while (!ended) {
-        g_autoptr(GError) why = NULL;
-        ended = end_twin(r->hv, r->stage->id, &why) || !is_no_answer(why) || !vmig_stop_check(r->stop, NULL) ||
-                clock->ops->now(clock) >= until;
-        if (!ended)
-            clock->ops->wait(clock, clock->ops->now(clock) + END_POLL);
-    }
+    return end_twin_in_time(r, error) && end_record(r->env->dest.node, r->stage->id, error);
 }
 
 static char *make_twin(Rehearsal *r, GError **error)
@@ -325,7 +332,6 @@ GPtrArray *vmig_rehearse(VmigEnv *env, VmigJob *job, VmigTwinLack lack, const Vm
     gboolean ok = perform(&r, &why);
     if (!g_error_matches(why, VMIG_ERROR, VMIG_ERROR_CRASHED)) {
         g_autoptr(GError) unclear = NULL;
-        end_twin_in_time(&r);
         if (!clear_all(&r, &unclear)) {
             *left = is_no_answer(unclear) ? g_strdup(r.stage->id) : NULL;
             if (ok)

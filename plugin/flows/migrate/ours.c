@@ -123,13 +123,10 @@ gboolean vmig_ours_require_none(VmigMachine *m, VmigRole role, GError **error)
 
 static gboolean is_our_block_job(const VmigBlockJob *job, const VmigDisk *disk, VmigRole role)
 {
-    const VmigFile *base = vmig_disk_base(disk);
-
     if (job->kind == VMIG_BLOCK_JOB_COPY)
         return job->file != NULL && g_strcmp0(job->file, vmig_disk_hold(disk, role)) == 0;
     /* The definition may not have <mirror> yet when QEMU already has the job. */
-    return job->file == NULL || strcmp(job->file, vmig_domain_file_name(base, role)) == 0 ||
-           strcmp(job->file, vmig_file_path(base, role)) == 0;
+    return job->file == NULL || vmig_domain_names_file(job->file, vmig_disk_base(disk), role);
 }
 
 gboolean vmig_ours_block_job(VmigMachine *m, VmigRole role, const VmigDisk *disk, const VmigDomainDisk *seen,
