@@ -12,24 +12,9 @@
 
 #define RECEIVER_END_US (5 * G_USEC_PER_SEC)
 
-/* What the requests for a base copy have in common. The strings belong to the request. */
-typedef struct {
-    const char *job, *part, *dest, *format, *rebase, *backing_format, *hash, *kept;
-    guint64 size;
-} BaseCopy;
-
-static gboolean get_base_copy(VmigLocal *local, const char *job, const VmigCopyFile *file, BaseCopy *ret,
-                              GError **error)
+/* What the journal must allow before another host's request touches a base copy. */
+static gboolean check_peer(VmigLocal *local, const char *job, const VmigCopyFile *file, GError **error)
 {
-    *ret = (BaseCopy){.job = job,
-                      .part = file->part,
-                      .dest = file->dest,
-                      .format = file->format,
-                      .rebase = file->rebase,
-                      .backing_format = file->backing_format,
-                      .hash = file->hash,
-                      .kept = file->kept,
-                      .size = file->size};
     return !local->serves_peer || vmig_local_peer_copy(local, job, file->part, file->dest, file->kept, error);
 }
 
@@ -47,29 +32,29 @@ static gboolean check_socket(const VmigLocal *local, const char *job, const char
 
 /* Keeps the part of an earlier attempt: the sender asks what is in it and sends the rest. A part that vanished, or that
  * was declared redundant, is replaced by a new one. */
-static gboolean intend_part(VmigLocal *local, const BaseCopy *base_copy, GError **error)
+static gboolean intend_part(VmigLocal *local, const char *job, const VmigCopyFile *file, GError **error)
 {
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
     g_autoptr(VmigJournalFile) row = NULL;
 
-    if (!vmig_journal_file_get(local->journal, base_copy->job, base_copy->part, &row, error))
+    if (!vmig_journal_file_get(local->journal, job, file->part, &row, error))
         return FALSE;
     if (row != NULL && !g_str_equal(row->kind, "part"))
-        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is not part of a base copy", base_copy->part);
+        return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is not part of a base copy", file->part);
     gboolean open = row != NULL && !g_str_equal(row->state, "removed");
     gboolean usable = open && (g_str_equal(row->state, "intended") ||
-                               (!g_str_equal(row->state, "redundant") && vmig_local_exists(local, base_copy->part)));
+                               (!g_str_equal(row->state, "redundant") && vmig_local_exists(local, file->part)));
     if (usable)
         return TRUE;
-    return (!open || vmig_gate_remove(local->journal, base_copy->job, base_copy->part, error)) &&
-           vmig_gate_intend(local->journal, base_copy->job, base_copy->part, "part", error);
+    return (!open || vmig_gate_remove(local->journal, job, file->part, error)) &&
+           vmig_gate_intend(local->journal, job, file->part, "part", error);
 }
 
-static gboolean record_part(VmigLocal *local, const BaseCopy *base_copy, GError **error)
+static gboolean record_part(VmigLocal *local, const char *job, const VmigCopyFile *file, GError **error)
 {
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
 
-    return vmig_gate_made(local->journal, base_copy->job, base_copy->part, error);
+    return vmig_gate_made(local->journal, job, file->part, error);
 }
 
 static void keep_receiver(VmigLocal *local, const char *part, VmigReceiver *receiver)
@@ -158,46 +143,42 @@ static gboolean get_listen(const VmigLocal *local, const VmigReceiveArgs *args, 
 gboolean vmig_local_do_receive(VmigLocal *local, const VmigReceiveArgs *args, VmigReceiveReply *reply, GError **error)
 {
     VmigListen to;
-    BaseCopy base_copy;
+    const VmigCopyFile *file = &args->file;
 
-    if (!get_base_copy(local, args->job, &args->file, &base_copy, error) || !get_listen(local, args, &to, error) ||
-        !vmig_hash_check(error) || !vmig_local_check_ours(local, base_copy.job, base_copy.part, error) ||
-        !vmig_local_check_path(local, base_copy.dest, error))
+    if (!check_peer(local, args->job, file, error) || !get_listen(local, args, &to, error) || !vmig_hash_check(error) ||
+        !vmig_local_check_ours(local, args->job, file->part, error) || !vmig_local_check_path(local, file->dest, error))
         return FALSE;
-    g_autoptr(VmigReceiver) old = take_receiver(local, base_copy.part);
+    g_autoptr(VmigReceiver) old = take_receiver(local, file->part);
     if (old != NULL)
         vmig_receiver_abort(old);
-    set_hash(local, base_copy.part, NULL);
-    if (!await_unused(local, base_copy.part, error) || !intend_part(local, &base_copy, error) ||
-        (base_copy.kept != NULL &&
-         !vmig_local_take_kept(local, base_copy.job, base_copy.kept, base_copy.dest, base_copy.part, error)))
+    set_hash(local, file->part, NULL);
+    if (!await_unused(local, file->part, error) || !intend_part(local, args->job, file, error) ||
+        (file->kept != NULL && !vmig_local_take_kept(local, args->job, file->kept, file->dest, file->part, error)))
         return FALSE;
     const char *name = NULL;
-    g_auto(VmigFd) folder = vmig_local_open_folder(local, base_copy.part, &name, error);
+    g_auto(VmigFd) folder = vmig_local_open_folder(local, file->part, &name, error);
     if (folder < 0)
         return FALSE;
-    g_autoptr(VmigReceiver) receiver =
-        vmig_receiver_start_in(folder, base_copy.part, base_copy.size, &to, &args->key, error);
-    if (receiver == NULL || !record_part(local, &base_copy, error))
+    g_autoptr(VmigReceiver) receiver = vmig_receiver_start_in(folder, file->part, file->size, &to, &args->key, error);
+    if (receiver == NULL || !record_part(local, args->job, file, error))
         return FALSE;
     reply->port = vmig_receiver_get_port(receiver);
     reply->export = g_strdup(vmig_receiver_get_export(receiver));
     reply->fresh = vmig_receiver_is_fresh(receiver);
-    keep_receiver(local, base_copy.part, g_steal_pointer(&receiver));
+    keep_receiver(local, file->part, g_steal_pointer(&receiver));
     return TRUE;
 }
 
 /* Reports what is already there, page by page, so that only the differences are sent. */
 gboolean vmig_local_do_known(VmigLocal *local, const VmigKnownArgs *args, VmigKnownReply *reply, GError **error)
 {
-    BaseCopy base_copy;
+    const VmigCopyFile *file = &args->file;
 
-    if (!get_base_copy(local, args->job, &args->file, &base_copy, error) ||
-        !vmig_local_check_ours(local, base_copy.job, base_copy.part, error))
+    if (!check_peer(local, args->job, file, error) || !vmig_local_check_ours(local, args->job, file->part, error))
         return FALSE;
-    VmigReceiver *receiver = hold_receiver(local, base_copy.part);
+    VmigReceiver *receiver = hold_receiver(local, file->part);
     if (receiver == NULL)
-        return vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "'%s' is no longer received", base_copy.part);
+        return vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "'%s' is no longer received", file->part);
     gboolean ok = vmig_receiver_known(receiver, args->first, &reply->page, error);
     vmig_receiver_release(receiver);
     return ok;
@@ -208,101 +189,98 @@ gboolean vmig_local_do_known(VmigLocal *local, const VmigKnownArgs *args, VmigKn
 gboolean vmig_local_do_received(VmigLocal *local, const VmigReceivedArgs *args, VmigReceivedReply *reply,
                                 GError **error)
 {
-    BaseCopy base_copy;
+    const VmigCopyFile *file = &args->file;
 
-    if (!get_base_copy(local, args->job, &args->file, &base_copy, error) ||
-        !vmig_local_check_ours(local, base_copy.job, base_copy.part, error))
+    if (!check_peer(local, args->job, file, error) || !vmig_local_check_ours(local, args->job, file->part, error))
         return FALSE;
-    g_autofree char *hash = get_hash(local, base_copy.part);
-    g_autoptr(VmigReceiver) receiver = take_receiver(local, base_copy.part);
+    g_autofree char *hash = get_hash(local, file->part);
+    g_autoptr(VmigReceiver) receiver = take_receiver(local, file->part);
     if (receiver != NULL)
         g_clear_pointer(&hash, g_free);
     if (receiver != NULL && !vmig_receiver_finish(receiver, args->rewritten, &hash, error))
         return FALSE;
     if (hash == NULL) {
-        vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "'%s' is no longer received", base_copy.part);
+        vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "'%s' is no longer received", file->part);
         return FALSE;
     }
-    set_hash(local, base_copy.part, hash);
+    set_hash(local, file->part, hash);
     reply->hash = g_steal_pointer(&hash);
     return TRUE;
 }
 
 /* Checks what QEMU will open because of the base copy's header, under the name that it is about to get. */
-static gboolean check_header(VmigLocal *local, const BaseCopy *base_copy, GError **error)
+static gboolean check_header(VmigLocal *local, const VmigCopyFile *file, GError **error)
 {
     struct stat st;
 
-    if (g_str_equal(base_copy->format, "raw"))
+    if (g_str_equal(file->format, "raw"))
         return TRUE;
-    g_auto(VmigFd) fd = vmig_image_open(base_copy->part, local->roots, FALSE, error);
+    g_auto(VmigFd) fd = vmig_image_open(file->part, local->roots, FALSE, error);
     if (fd < 0)
         return FALSE;
     if (fstat(fd, &st) != 0)
-        return vmig_fail_errno(error, errno, "cannot stat '%s'", base_copy->part);
+        return vmig_fail_errno(error, errno, "cannot stat '%s'", file->part);
     g_autoptr(VmigQcow2) image =
         vmig_qcow2_read(vmig_image_pread, GINT_TO_POINTER(fd), (guint64)st.st_size, NULL, error);
     if (image == NULL) {
-        g_prefix_error(error, "'%s': ", base_copy->part);
+        g_prefix_error(error, "'%s': ", file->part);
         return FALSE;
     }
     if (image->data_file)
-        return vmig_fail(error, VMIG_ERROR_DATA_FILE, NULL, "'%s' keeps its data in an external data file",
-                         base_copy->part);
+        return vmig_fail(error, VMIG_ERROR_DATA_FILE, NULL, "'%s' keeps its data in an external data file", file->part);
     if (image->backing_name == NULL)
         return TRUE;
     if (!vmig_backing_name_is_plain(image->backing_name, error))
         return FALSE;
-    g_autofree char *backing = vmig_backing_resolve(base_copy->dest, image->backing_name);
+    g_autofree char *backing = vmig_backing_resolve(file->dest, image->backing_name);
     return vmig_local_check_path(local, backing, error);
 }
 
-static gboolean write_backing_name(VmigLocal *local, const BaseCopy *base_copy, GError **error)
+static gboolean write_backing_name(VmigLocal *local, const VmigCopyFile *file, GError **error)
 {
-    if (base_copy->rebase == NULL)
+    if (file->rebase == NULL)
         return TRUE;
-    return vmig_image_rebase_name(base_copy->part, local->roots, base_copy->format, base_copy->rebase,
-                                  base_copy->backing_format, error);
+    return vmig_image_rebase_name(file->part, local->roots, file->format, file->rebase, file->backing_format, error);
 }
 
-static gboolean name_base_copy(VmigLocal *local, const BaseCopy *base_copy, gboolean verified, GError **error)
+static gboolean name_base_copy(VmigLocal *local, const char *job, const VmigCopyFile *file, gboolean verified,
+                               GError **error)
 {
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
 
-    return (!verified || vmig_gate_verified(local->journal, base_copy->job, base_copy->part, error)) &&
-           vmig_gate_rename(local->journal, base_copy->job, base_copy->part, base_copy->dest, error);
+    return (!verified || vmig_gate_verified(local->journal, job, file->part, error)) &&
+           vmig_gate_rename(local->journal, job, file->part, file->dest, error);
 }
 
 /* The caller has compared the two hosts' hashes. This checks again if this process still has its own hash. */
-static gboolean check_hash(VmigLocal *local, const BaseCopy *base_copy, GError **error)
+static gboolean check_hash(VmigLocal *local, const VmigCopyFile *file, GError **error)
 {
-    g_autofree char *hash = get_hash(local, base_copy->part);
+    g_autofree char *hash = get_hash(local, file->part);
 
-    if (hash == NULL || base_copy->hash == NULL || g_str_equal(hash, base_copy->hash))
+    if (hash == NULL || file->hash == NULL || g_str_equal(hash, file->hash))
         return TRUE;
-    return vmig_fail(error, VMIG_ERROR_HASH_MISMATCH, NULL, "'%s' differs from what was sent", base_copy->part);
+    return vmig_fail(error, VMIG_ERROR_HASH_MISMATCH, NULL, "'%s' differs from what was sent", file->part);
 }
 
 gboolean vmig_local_do_place(VmigLocal *local, const VmigCopyArgs *args, VmigNothing *reply G_GNUC_UNUSED,
                              GError **error)
 {
-    BaseCopy base_copy;
+    const VmigCopyFile *file = &args->file;
 
-    if (!get_base_copy(local, args->job, &args->file, &base_copy, error) ||
-        !vmig_local_check_ours(local, base_copy.job, base_copy.part, error) ||
-        !vmig_local_check_path(local, base_copy.dest, error))
+    if (!check_peer(local, args->job, file, error) || !vmig_local_check_ours(local, args->job, file->part, error) ||
+        !vmig_local_check_path(local, file->dest, error))
         return FALSE;
-    if (!g_str_equal(base_copy.format, "qcow2") && !g_str_equal(base_copy.format, "raw")) {
+    if (!g_str_equal(file->format, "qcow2") && !g_str_equal(file->format, "raw")) {
         vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "the request: the format is neither qcow2 nor raw");
         return FALSE;
     }
-    gboolean there = vmig_local_exists(local, base_copy.part);
-    if (there && (!check_hash(local, &base_copy, error) || !write_backing_name(local, &base_copy, error) ||
-                  !check_header(local, &base_copy, error)))
+    gboolean there = vmig_local_exists(local, file->part);
+    if (there && (!check_hash(local, file, error) || !write_backing_name(local, file, error) ||
+                  !check_header(local, file, error)))
         return FALSE;
-    if (!name_base_copy(local, &base_copy, there, error))
+    if (!name_base_copy(local, args->job, file, there, error))
         return FALSE;
-    set_hash(local, base_copy.part, NULL);
+    set_hash(local, file->part, NULL);
     return TRUE;
 }
 
@@ -325,21 +303,18 @@ gboolean vmig_local_do_unplace(VmigLocal *local, const VmigCopyArgs *args, VmigN
                                GError **error)
 {
     gboolean dest = FALSE;
-    BaseCopy base_copy;
+    const VmigCopyFile *file = &args->file;
 
-    if (!get_base_copy(local, args->job, &args->file, &base_copy, error) ||
-        !vmig_local_check_ours(local, base_copy.job, base_copy.part, error) ||
-        !vmig_local_check_path(local, base_copy.dest, error) ||
-        !vmig_local_token_is_dest(local, base_copy.job, &dest, error))
+    if (!check_peer(local, args->job, file, error) || !vmig_local_check_ours(local, args->job, file->part, error) ||
+        !vmig_local_check_path(local, file->dest, error) || !vmig_local_token_is_dest(local, args->job, &dest, error))
         return FALSE;
     if (dest) {
-        vmig_fail(error, VMIG_ERROR_GATE, NULL, "the guest runs on this host: '%s' is not copied again",
-                  base_copy.dest);
+        vmig_fail(error, VMIG_ERROR_GATE, NULL, "the guest runs on this host: '%s' is not copied again", file->dest);
         return FALSE;
     }
-    if (!nobody_writes(local, base_copy.dest, error))
+    if (!nobody_writes(local, file->dest, error))
         return FALSE;
-    set_hash(local, base_copy.part, NULL);
+    set_hash(local, file->part, NULL);
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
-    return vmig_gate_rename(local->journal, base_copy.job, base_copy.dest, base_copy.part, error);
+    return vmig_gate_rename(local->journal, args->job, file->dest, file->part, error);
 }

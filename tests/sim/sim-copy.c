@@ -9,25 +9,11 @@
 
 #define SIM_FRESH 1 /* a receiver whose part is empty */
 
-typedef struct {
-    const char *job, *part, *dest, *rebase, *hash, *kept;
-} BaseCopy;
-
-static BaseCopy copy_of(const char *job, const VmigCopyFile *file)
-{
-    return (BaseCopy){.job = job,
-                      .part = file->part,
-                      .dest = file->dest,
-                      .rebase = file->rebase,
-                      .hash = file->hash,
-                      .kept = file->kept};
-}
-
 /* Like do_unplace() of node-copy.c. */
-static gboolean unplace(SimHost *host, const BaseCopy *copy, GError **error)
+static gboolean unplace(SimHost *host, const char *job, const VmigCopyFile *copy, GError **error)
 {
     const SimFile *file = sim_file_find(host, copy->dest);
-    g_autofree char *owner = vmig_journal_token(host->journal, copy->job, error);
+    g_autofree char *owner = vmig_journal_token(host->journal, job, error);
 
     if (owner == NULL)
         return FALSE;
@@ -36,11 +22,11 @@ static gboolean unplace(SimHost *host, const BaseCopy *copy, GError **error)
     if (file != NULL && file->writer != NULL)
         return vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "somebody writes to '%s'", copy->dest);
     g_hash_table_remove(host->hashes, copy->part);
-    return vmig_gate_rename(host->journal, copy->job, copy->dest, copy->part, error);
+    return vmig_gate_rename(host->journal, job, copy->dest, copy->part, error);
 }
 
 /* Like vmig_local_take_kept() of node-kept.c. */
-static gboolean take_kept(SimHost *host, const BaseCopy *copy, GError **error)
+static gboolean take_kept(SimHost *host, const char *job, const VmigCopyFile *copy, GError **error)
 {
     SimFile *there = sim_file_find(host, copy->dest);
     SimFile *part = sim_file_find(host, copy->part);
@@ -49,7 +35,7 @@ static gboolean take_kept(SimHost *host, const BaseCopy *copy, GError **error)
         return TRUE;
     if (part == NULL && there->kept == NULL)
         return vmig_fail(error, VMIG_ERROR_DESTINATION_EXISTS, NULL, "'%s' cannot be the copy any more", copy->dest);
-    if (!vmig_gate_take(host->journal, copy->job, copy->dest, copy->part, (8 << 8) | (host->is_dest ? 2 : 1),
+    if (!vmig_gate_take(host->journal, job, copy->dest, copy->part, (8 << 8) | (host->is_dest ? 2 : 1),
                         part == NULL ? there->ino : 0, error))
         return FALSE;
     g_clear_pointer(&sim_file_find(host, copy->part)->kept, g_free);
@@ -58,31 +44,30 @@ static gboolean take_kept(SimHost *host, const BaseCopy *copy, GError **error)
 }
 
 /* Like intend_part() and record_part() of node-copy.c. */
-static gboolean receive(SimHost *host, const BaseCopy *copy, gboolean *fresh, GError **error)
+static gboolean receive(SimHost *host, const char *job, const VmigCopyFile *copy, gboolean *fresh, GError **error)
 {
     g_autoptr(VmigJournalFile) row = NULL;
 
     g_hash_table_remove(host->hashes, copy->part);
-    if (!vmig_path_is_ours(copy->part, copy->job))
+    if (!vmig_path_is_ours(copy->part, job))
         return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is none of ours", copy->part);
-    if (!vmig_journal_file_get(host->journal, copy->job, copy->part, &row, error))
+    if (!vmig_journal_file_get(host->journal, job, copy->part, &row, error))
         return FALSE;
     gboolean known = row != NULL && strcmp(row->state, "removed") != 0;
-    if (!known && !vmig_gate_intend(host->journal, copy->job, copy->part, "part", error))
+    if (!known && !vmig_gate_intend(host->journal, job, copy->part, "part", error))
         return FALSE;
-    if (copy->kept != NULL && !take_kept(host, copy, error))
+    if (copy->kept != NULL && !take_kept(host, job, copy, error))
         return FALSE;
     *fresh = sim_file_find(host, copy->part) == NULL;
     if (*fresh)
         sim_file_create(host, copy->part, NULL);
-    if (!(known && strcmp(row->state, "redundant") == 0) &&
-        !vmig_gate_made(host->journal, copy->job, copy->part, error))
+    if (!(known && strcmp(row->state, "redundant") == 0) && !vmig_gate_made(host->journal, job, copy->part, error))
         return FALSE;
     g_hash_table_replace(host->receivers, g_strdup(copy->part), GINT_TO_POINTER(*fresh ? SIM_FRESH : SIM_FRESH + 1));
     return TRUE;
 }
 
-static gboolean received(SimHost *host, const BaseCopy *copy, char **ret, GError **error)
+static gboolean received(SimHost *host, const VmigCopyFile *copy, char **ret, GError **error)
 {
     const char *hash = g_hash_table_lookup(host->hashes, copy->part);
 
@@ -102,7 +87,7 @@ static gboolean received(SimHost *host, const BaseCopy *copy, char **ret, GError
     return TRUE;
 }
 
-static gboolean place(SimHost *host, const BaseCopy *copy, GError **error)
+static gboolean place(SimHost *host, const char *job, const VmigCopyFile *copy, GError **error)
 {
     SimFile *file = sim_file_find(host, copy->part);
     const char *hash = g_hash_table_lookup(host->hashes, copy->part);
@@ -113,8 +98,8 @@ static gboolean place(SimHost *host, const BaseCopy *copy, GError **error)
         g_free(file->backing);
         file->backing = g_strdup(copy->rebase);
     }
-    if ((file != NULL && !vmig_gate_verified(host->journal, copy->job, copy->part, error)) ||
-        !vmig_gate_rename(host->journal, copy->job, copy->part, copy->dest, error))
+    if ((file != NULL && !vmig_gate_verified(host->journal, job, copy->part, error)) ||
+        !vmig_gate_rename(host->journal, job, copy->part, copy->dest, error))
         return FALSE;
     g_hash_table_remove(host->hashes, copy->part);
     return TRUE;
@@ -122,31 +107,23 @@ static gboolean place(SimHost *host, const BaseCopy *copy, GError **error)
 
 gboolean sim_do_receive(SimHost *host, const VmigReceiveArgs *args, VmigReceiveReply *reply, GError **error)
 {
-    const BaseCopy copy = copy_of(args->job, &args->file);
-
     reply->export = g_strdup("");
-    return receive(host, &copy, &reply->fresh, error);
+    return receive(host, args->job, &args->file, &reply->fresh, error);
 }
 
 gboolean sim_do_received(SimHost *host, const VmigReceivedArgs *args, VmigReceivedReply *reply, GError **error)
 {
-    const BaseCopy copy = copy_of(args->job, &args->file);
-
-    return received(host, &copy, &reply->hash, error);
+    return received(host, &args->file, &reply->hash, error);
 }
 
 gboolean sim_do_place(SimHost *host, const VmigCopyArgs *args, VmigNothing *reply G_GNUC_UNUSED, GError **error)
 {
-    const BaseCopy copy = copy_of(args->job, &args->file);
-
-    return place(host, &copy, error);
+    return place(host, args->job, &args->file, error);
 }
 
 gboolean sim_do_unplace(SimHost *host, const VmigCopyArgs *args, VmigNothing *reply G_GNUC_UNUSED, GError **error)
 {
-    const BaseCopy copy = copy_of(args->job, &args->file);
-
-    return unplace(host, &copy, error);
+    return unplace(host, args->job, &args->file, error);
 }
 
 typedef struct {
