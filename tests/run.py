@@ -231,7 +231,10 @@ def install_check(build):
               'a build for users has no fault points': faults != 0,
               **{f'installs {name}': any(path.endswith(name) for path in have) for name in wanted}}
     for text, good in checks.items():
-        (say if good else fail)(f'ok - {text}' if good else text)
+        if good:
+            say(f'ok - {text}')
+        else:
+            fail(text)
     return Count(sum(checks.values()), len(checks) - sum(checks.values()))
 
 

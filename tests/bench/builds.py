@@ -31,7 +31,7 @@ from meters import drop_caches  # noqa: E402
 BUILDS = ('old', 'new')
 GOLDEN = '/srv/vmig2/golden.qcow2'
 SNAPSHOTS = ['one', 'two']
-# (what, unit, digits, factor), by the names of measure()'s dictionary
+# (what, unit, digits), by the names of measure()'s dictionary
 FIGURES = {'total': ('whole migration', 's', 2), 'suspended': ('suspended for the pivot', 'ms', 0),
            'stall': ('longest wait for a write', 'ms', 0), 'downtime': ('downtime as reported', 'ms', 0)}
 EVENT = re.compile(r'^(?P<day>\S+) (?P<time>\S+?)\+\d+: event .lifecycle. for domain .*: (?P<what>\w+)', re.M)
@@ -40,8 +40,8 @@ EVENT = re.compile(r'^(?P<day>\S+) (?P<time>\S+?)\+\d+: event .lifecycle. for do
 class Events:
     """The lifecycle events of the destination's libvirt with its own timestamps; use in a `with`."""
 
-    def __init__(self, lab, domain):
-        self.lab, self.domain = lab, domain
+    def __init__(self, lab):
+        self.lab = lab
         self.process, self.file = None, lab.dir / 'b/run/bench-events'
 
     def __enter__(self):
@@ -56,15 +56,15 @@ class Events:
 
     def suspended(self):
         """Milliseconds from the last suspension to the resumption that followed it."""
-        begin, longest = None, 0.0
+        begin, lasted = None, 0.0
         for match in EVENT.finditer(self.file.read_text(encoding='utf-8')):
             hours, minutes, seconds = match['time'].split(':')
             now = (int(hours) * 60 + int(minutes)) * 60 + float(seconds)
             if match['what'] == 'Suspended':
                 begin = now
             elif match['what'] == 'Resumed' and begin is not None:
-                longest, begin = (now - begin) * 1000, None
-        return longest
+                lasted, begin = (now - begin) * 1000, None
+        return lasted
 
 
 class Builds:
@@ -94,7 +94,7 @@ class Builds:
         lab.make_guest('a', 'builds', images, cmdline='vmig.rate=40 vmig.region_mb=8')
         lab.make_tree('a', 'builds', [('take', name, '') for name in SNAPSHOTS])
         drop_caches()
-        with oracle.StallWatch(lab, 'builds') as stall, Events(lab, 'builds') as events:
+        with oracle.StallWatch(lab, 'builds') as stall, Events(lab) as events:
             begin = time.monotonic()
             call = Call(lab, 'a', ['migrate', 'builds', lab.uri('b'), '--json']).wait(1800)
             took = time.monotonic() - begin

@@ -7,9 +7,8 @@
  */
 #include "flows/migrate/overlay.h"
 
-#include "flows/migrate/ours.h"
-
 #include "flows/migrate/migrate-flow.h"
+#include "flows/migrate/ours.h"
 #include "definition/domain-xml.h"
 #include "core/path-map.h"
 #include "engine/host.h"
