@@ -330,6 +330,32 @@ static gboolean lv_snapshots(VmigHypervisor *self, const char *uuid G_GNUC_UNUSE
     return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, NULL, "there is no snapshot metadata here");
 }
 
+/* Nothing here ends without a reason that the tool was told. */
+static VmigBlockEnd lv_block_end(VmigHypervisor *self G_GNUC_UNUSED, const char *uuid G_GNUC_UNUSED,
+                                 const char *target G_GNUC_UNUSED)
+{
+    return VMIG_BLOCK_END_UNKNOWN;
+}
+
+static gboolean lv_lacks_space(VmigHypervisor *self G_GNUC_UNUSED, const char *uuid G_GNUC_UNUSED, gboolean *ret,
+                               GError **error G_GNUC_UNUSED)
+{
+    *ret = FALSE;
+    return TRUE;
+}
+
+/* No trial gives a reason to end the guest or to start it: the machine would not get through. */
+static gboolean lv_destroy(VmigHypervisor *self G_GNUC_UNUSED, const char *uuid G_GNUC_UNUSED, int id G_GNUC_UNUSED,
+                           GError **error)
+{
+    return vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "the guest would be destroyed, and nothing is wrong with it");
+}
+
+static gboolean lv_start(VmigHypervisor *self G_GNUC_UNUSED, const char *uuid G_GNUC_UNUSED, GError **error)
+{
+    return vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "the guest would be started, and nobody asked for it");
+}
+
 static void lv_free(VmigHypervisor *self)
 {
     g_free(self->host);
@@ -348,6 +374,10 @@ static const VmigHypervisorOps ops = {
     .block_pivot = lv_block_pivot,
     .disk_file = lv_disk_file,
     .block_speed = lv_block_speed,
+    .block_end = lv_block_end,
+    .lacks_space = lv_lacks_space,
+    .destroy = lv_destroy,
+    .start = lv_start,
     .suspend = lv_suspend,
     .resume = lv_resume,
     .free = lv_free,

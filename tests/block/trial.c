@@ -60,7 +60,7 @@ void block_kill_daemon(Block *block)
     g_atomic_int_set(&block->shared->dead, 1);
 }
 
-/* Killed, unless it has ended: its exit code then, else -1. */
+/* Killed, unless it has ended: its exit code then, else minus the number of the signal. */
 int block_end_tool(pid_t pid, gboolean by_force)
 {
     int status = 0;
@@ -68,7 +68,7 @@ int block_end_tool(pid_t pid, gboolean by_force)
     if (by_force)
         kill(pid, SIGKILL);
     waitpid(pid, &status, 0);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
 static void nap(GRand *random, guint most_us)
@@ -148,7 +148,7 @@ gboolean block_carry_on(Block *block, GRand *random, guint *tools, GError **erro
         if (code == 0)
             return TRUE;
         if (code < 0 && !again)
-            return vmig_fail(error, VMIG_ERROR_CRASHED, NULL, "the tool died of a signal");
+            return vmig_fail(error, VMIG_ERROR_CRASHED, NULL, "the tool died of signal %d", -code);
     }
     return vmig_fail(error, VMIG_ERROR_CONTRADICTION, NULL, "the machine does not get through: see tool.log");
 }
@@ -178,7 +178,7 @@ static gboolean kill_and_recover(Block *block, GRand *random, Kill whom, BlockPh
     block_kill_daemon(block);
     int code = block_end_tool(tool, FALSE);
     if (code < 0 && whom == KILL_QEMU)
-        return vmig_fail(error, VMIG_ERROR_CRASHED, NULL, "the tool died of a signal");
+        return vmig_fail(error, VMIG_ERROR_CRASHED, NULL, "the tool died of signal %d", -code);
     /* A tool that lived on has recovered by itself already. */
     if (code < 0 && !block_judge_by_rule(block, error))
         return FALSE;

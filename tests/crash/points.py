@@ -9,7 +9,7 @@ import subprocess
 # States in which no step runs, so that their points are never passed.
 NEVER = {f'{state}.{end}' for state in ('PLAN', 'DONE', 'ROLLED_BACK', 'SET_ASIDE', 'PARKED')
          for end in ('enter', 'leave')} | \
-    {'rehearsal.started', 'pivot.before'} | \
+    {'rehearsal.started', 'pivot.before', 'pivot.asked'} | \
     {'aside.other', 'aside.released', 'aside.told'}
 # tests/lab/test_rehearsal.py: nothing is touched there; tests/crash/pivot; tests/lab/test_others.py
 

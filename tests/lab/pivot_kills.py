@@ -35,7 +35,7 @@ def _kill(lab, host, process, delay_ms):
     lab.start_libvirtd(host)
 
 
-def _judge(move, host, other, code):
+def judge(move, host, other, code):
     """All checks except that the guest noticed nothing: it may have been restarted."""
     lab, call = move.lab, move.call
     wrong = [] if call.code == code else [f'exit code {call.code}, not {code}']
@@ -64,7 +64,7 @@ def kill_back(case, guest, delay_ms, disk=1):
         _kill(case.lab, 'a', call.process, delay_ms)
     finally:
         move.finish(240)
-    _judge(move, 'a', 'b', ROLLED_BACK)
+    judge(move, 'a', 'b', ROLLED_BACK)
     return found(call)
 
 
@@ -77,7 +77,7 @@ def kill_there(case, guest, delay_ms, disk=1):
         _kill(case.lab, 'b', call.process, delay_ms)
     finally:
         move.finish(240)
-    _judge(move, 'b', 'a', DONE)
+    judge(move, 'b', 'a', DONE)
     return found(call)
 
 

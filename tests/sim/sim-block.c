@@ -261,6 +261,11 @@ static void follow_commit(SimHost *host, const char *target, SimFaultKind killed
     sim_def_pop(live);
 }
 
+void sim_block_follow(SimHost *host, const char *target)
+{
+    follow_commit(host, target, SIM_FAULT_KINDS);
+}
+
 /* QEMU drains what is not in the base yet; then the base is the top. */
 static void complete_commit(SimQemuDisk *disk)
 {
@@ -289,6 +294,8 @@ static gboolean block_pivot(SimHost *host, const char *target, GError **error)
                              target);
     SimFaultKind killed = sim_pivot_fault(host->sim);
     complete_commit(disk);
+    if (killed == SIM_FAULT_LATE_LIVE)
+        return sim_pivot_late(host, target, error);
     follow_commit(host, target, killed);
     return killed == SIM_FAULT_KINDS || sim_pivot_killed(host, killed, error);
 }

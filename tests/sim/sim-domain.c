@@ -43,6 +43,7 @@ void sim_domain_off(SimHost *host)
     if (d->qemu == NULL)
         return;
     g_clear_pointer(&d->qemu, sim_qemu_kill);
+    g_clear_pointer(&host->late.target, g_free);
     sim_def_clear(&d->live);
     d->run = VMIG_RUN_SHUTOFF;
     d->off = VMIG_OFF_DIED;

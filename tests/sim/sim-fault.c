@@ -11,9 +11,10 @@
 #define LONGEST (40 * 24 * 3600 * SIM_S)
 
 const char *const sim_fault_names[SIM_FAULT_KINDS] = {
-    "error-before", "error-after", "crash-before", "crash-after", "stubborn",    "peer-down", "net-down",   "libvirt",
-    "power",        "qemu",        "cancel",       "guest-off",   "guest-pause", "guest-io",  "no-space",   "block-job",
-    "operator",     "corrupt",     "journal",      "guard",       "old-journal", "forget",    "old-config", "old-live",
+    "error-before", "error-after", "crash-before", "crash-after", "stubborn",  "peer-down",   "net-down",
+    "libvirt",      "power",       "qemu",         "cancel",      "guest-off", "guest-pause", "guest-io",
+    "no-space",     "block-job",   "operator",     "corrupt",     "journal",   "guard",       "old-journal",
+    "forget",       "old-config",  "old-live",     "late-live",
 };
 
 static gboolean is_in_set(SimFaultSet set, SimFaultKind kind)
@@ -288,6 +289,7 @@ void sim_fault_happen(Sim *sim, SimFaultKind kind, SimHost *host, SimCall *call)
     case SIM_FAULT_FORGET:
     case SIM_FAULT_OLD_CONFIG:
     case SIM_FAULT_OLD_LIVE:
+    case SIM_FAULT_LATE_LIVE:
     case SIM_FAULT_KINDS:
     default:
         g_assert_not_reached();
@@ -384,6 +386,7 @@ static gboolean begin_call(Sim *sim, SimCall *call, SimHost *host, const char *m
 gboolean sim_libvirt_begin(Sim *sim, SimCall *call, SimHost *host, const char *method, GError **error)
 {
     call->libvirt = TRUE;
+    sim_pivot_follow(host);
     sim_stranger_check(host, method);
     return begin_call(sim, call, host, method, error);
 }

@@ -57,6 +57,7 @@ static gboolean wait_for_job(SimHost *host, GError **error)
 
 SimDomain *sim_hv_modify(SimHost *host, GError **error)
 {
+    sim_pivot_wait(host);
     if (need_domain(host, error) == NULL || !wait_for_job(host, error))
         return NULL;
     return need_domain(host, error);
@@ -271,6 +272,7 @@ static gboolean destroy(SimHost *host, int id, GError **error)
         return FALSE;
     if (host->domain.id != id)
         return vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL, "%s: another run of the domain", host->name);
+    sim_pivot_check_destroy(host);
     sim_migration_qemu_died(host->sim, host);
     sim_domain_off(host);
     host->domain.off = VMIG_OFF_ASKED;

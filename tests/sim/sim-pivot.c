@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* libvirtd is killed right at a pivot: QEMU has done it, and libvirt's knowledge afterwards is one of three cases that
- * were observed with libvirt 9.0. */
+ * were observed with libvirt 9.0. Or it lives, and only the connection of the caller ends: libvirt notes the pivot a
+ * while after QEMU, and what needs the domain's job lock waits for that. */
 #include "sim.h"
 
 #include <string.h>
 
 void sim_pivot_plan(Sim *sim)
 {
-    static const SimFaultKind kinds[] = {SIM_FAULT_FORGET, SIM_FAULT_OLD_CONFIG, SIM_FAULT_OLD_LIVE};
+    static const SimFaultKind kinds[] = {SIM_FAULT_FORGET, SIM_FAULT_OLD_CONFIG, SIM_FAULT_OLD_LIVE,
+                                         SIM_FAULT_LATE_LIVE};
     SimRandom r;
 
     /* From its own random stream, so that everything else of a seed is the same with or without it. */
@@ -51,6 +53,50 @@ gboolean sim_pivot_killed(SimHost *host, SimFaultKind kind, GError **error)
     return vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "%s: the connection to libvirt broke", host->name);
 }
 
+gboolean sim_pivot_late(SimHost *host, const char *target, GError **error)
+{
+    Sim *sim = host->sim;
+
+    sim->fired[SIM_FAULT_LATE_LIVE] = TRUE;
+    sim_trace(sim, "fault late-live: %s: the connection breaks at a pivot", host->name);
+    host->late.target = g_strdup(target);
+    host->late.due = sim->now + sim->pivot.away;
+    return vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "%s: the connection to libvirt broke", host->name);
+}
+
+static void note(SimHost *host)
+{
+    g_autofree char *target = g_steal_pointer(&host->late.target);
+
+    sim_trace(host->sim, "%s: libvirt notes the pivot of %s", host->name, target);
+    sim_block_follow(host, target);
+}
+
+/* A libvirtd that is restarted asks QEMU. */
+void sim_pivot_follow(SimHost *host)
+{
+    if (host->late.target != NULL && (host->sim->now >= host->late.due || host->libvirt_until > host->sim->now))
+        note(host);
+}
+
+void sim_pivot_wait(SimHost *host)
+{
+    if (host->late.target == NULL)
+        return;
+    sim_advance_to(host->sim, host->late.due, FALSE);
+    if (host->late.target != NULL)
+        note(host);
+}
+
+void sim_pivot_check_destroy(SimHost *host)
+{
+    Sim *sim = host->sim;
+
+    if (sim->fired[SIM_FAULT_LATE_LIVE] && sim->machine != NULL &&
+        vmig_state_is(vmig_job_state(sim->machine->job), VMIG_STATE_MERGES))
+        sim_violate(sim, "%s: the guest is destroyed, because libvirt noted a pivot late", host->name);
+}
+
 static gboolean is_disturbed(const SimDomain *d)
 {
     for (guint i = 0; d->qemu != NULL && i < d->live.n; i++)
@@ -62,6 +108,8 @@ static gboolean is_disturbed(const SimDomain *d)
 /* What the tool asks the operator to do where it must not do it itself: end that QEMU, or the guest. */
 void sim_pivot_heal(SimHost *host)
 {
+    if (host->late.target != NULL)
+        note(host);
     if (host->orphan != NULL || is_disturbed(&host->domain))
         host->sim->guest.was_off = TRUE;
     g_clear_pointer(&host->orphan, sim_qemu_kill);
@@ -116,6 +164,7 @@ gboolean sim_hv_disk_file(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, 
 
     if (!sim_libvirt_begin(host->sim, &call, host, "disk-file", error))
         return FALSE;
+    sim_pivot_wait(host);
     SimDomain *d = sim_hv_active(host, error);
     const char *path = NULL;
     for (guint i = 0; d != NULL && i < d->live.n; i++)

@@ -205,6 +205,7 @@ static void clear_host(SimHost *host)
     g_free(host->oplock);
     g_free(host->rehearsed);
     g_free(host->rehearsal);
+    g_free(host->late.target);
 }
 
 void sim_clear(Sim *sim)

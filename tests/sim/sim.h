@@ -228,6 +228,10 @@ struct SimHost {
     GHashTable *hashes;    /* part → hash; belong to this process */
     SimDomain domain;
     SimQemu *orphan; /* alive, but unknown to libvirt */
+    struct {
+        char *target; /* of the disk that QEMU has pivoted, while libvirt's job for it has not ended; or NULL */
+        gint64 due;
+    } late;
     SimGuard guard;
     char *oplock;     /* the job that holds it */
     char *rehearsed;  /* the definition of a running rehearsal's twin, or NULL */
@@ -314,6 +318,7 @@ typedef enum {
     SIM_FAULT_FORGET,     /* ... reports the guest as off, while its QEMU is alive */
     SIM_FAULT_OLD_CONFIG, /* ... its persistent definition still names the overlay */
     SIM_FAULT_OLD_LIVE,   /* ... believes that the disk is on its overlay */
+    SIM_FAULT_LATE_LIVE,  /* the caller loses its connection at a pivot, and libvirt notes it some time after QEMU */
     SIM_FAULT_KINDS,
 } SimFaultKind;
 
@@ -376,6 +381,14 @@ void sim_pivot_plan(Sim *sim);
 SimFaultKind sim_pivot_fault(Sim *sim);
 /* QEMU has pivoted. Sets the error and returns FALSE. */
 gboolean sim_pivot_killed(SimHost *host, SimFaultKind kind, GError **error);
+/* The same, where libvirt lives and notes it later. */
+gboolean sim_pivot_late(SimHost *host, const char *target, GError **error);
+/* libvirt notes what is due. */
+void sim_pivot_follow(SimHost *host);
+/* A call that needs the domain's job lock waits until libvirt's job for a pivot has ended. */
+void sim_pivot_wait(SimHost *host);
+/* The tool destroys the guest: not for a difference that libvirt had not noted yet. */
+void sim_pivot_check_destroy(SimHost *host);
 void sim_pivot_heal(SimHost *host);
 gboolean sim_hv_disk_file(VmigHypervisor *self, const char *uuid, const char *target, char **ret, GError **error);
 
@@ -566,6 +579,8 @@ gboolean sim_hv_block_job(VmigHypervisor *self, const char *uuid, const char *ta
 gboolean sim_hv_block_commit(VmigHypervisor *self, const char *uuid, const char *target, const char *base,
                              guint64 bandwidth, GError **error);
 gboolean sim_hv_block_cancel(VmigHypervisor *self, const char *uuid, const char *target, GError **error);
+/* libvirt's part of a pivot: both definitions. */
+void sim_block_follow(SimHost *host, const char *target);
 gboolean sim_hv_block_pivot(VmigHypervisor *self, const char *uuid, const char *target, GError **error);
 gboolean sim_hv_block_speed(VmigHypervisor *self, const char *uuid, const char *target, guint64 bandwidth,
                             GError **error);

@@ -3,6 +3,14 @@
 
 #include "definition/domain-xml.h"
 #include "flows/migrate/ours.h"
+#include "os/fault.h"
+
+/* libvirt changes its definitions only when it handles QEMU's event about a pivot. While a pivot whose caller is gone
+ * still runs, the live definition is given out at once, but QEMU's files only after it: libvirt holds the domain's job
+ * lock for the pivot, and a monitor command waits for that lock. So the two answers may be of different times. They
+ * contradict each other only if they still do after this time. */
+#define NOTED_LIMIT (5 * G_USEC_PER_SEC)
+#define NOTED_POLL (G_USEC_PER_SEC / 20)
 
 static gboolean fail_orphan(VmigMachine *m, const VmigHost *host, const VmigOrphanFacts *orphan, GError **error)
 {
@@ -116,7 +124,9 @@ static gboolean end_known(VmigMachine *m, VmigHost *host, VmigRole role, const V
                      host->hypervisor->host, m->job->domain);
 }
 
-static gboolean ask_disk(VmigMachine *m, VmigRole role, VmigDisk *disk, const VmigDomainXml *live, GError **error)
+/* *differs: this disk, if QEMU and libvirt have it on different files; else it stays. */
+static gboolean ask_disk(VmigMachine *m, VmigRole role, VmigDisk *disk, const VmigDomainXml *live,
+                         const VmigDisk **differs, GError **error)
 {
     VmigHost *host = vmig_host_at(m, role, error);
     const char *overlay = vmig_disk_overlay(disk, role), *base = vmig_file_path(vmig_disk_base(disk), role);
@@ -131,17 +141,43 @@ static gboolean ask_disk(VmigMachine *m, VmigRole role, VmigDisk *disk, const Vm
                          "%s: QEMU has disk %s of '%s' on %s, which does not belong to the job", host->hypervisor->host,
                          disk->target, m->job->domain, file);
     if (on_base != (chain == VMIG_CHAIN_BASE))
-        return end_known(m, host, role, disk, error);
-    disk->pivoted = disk->pivoted || on_base;
+        *differs = disk;
+    else if (on_base)
+        disk->pivoted = TRUE;
+    return TRUE;
+}
+
+/* *differs: the first disk that differs, or NULL. */
+static gboolean ask_disks(VmigMachine *m, VmigRole role, const VmigDisk **differs, GError **error)
+{
+    g_autoptr(VmigDomainXml) live = vmig_host_definition(m, role, VMIG_XML_LIVE, error);
+
+    *differs = NULL;
+    if (live == NULL || !vmig_fault("pivot.asked", error))
+        return FALSE;
+    for (guint i = 0; *differs == NULL && i < m->job->disks->len; i++)
+        if (!ask_disk(m, role, m->job->disks->pdata[i], live, differs, error))
+            return FALSE;
     return TRUE;
 }
 
 gboolean vmig_truth_ask_qemu(VmigMachine *m, VmigRole role, GError **error)
 {
-    g_autoptr(VmigDomainXml) live = vmig_host_definition(m, role, VMIG_XML_LIVE, error);
+    const VmigDisk *differs = NULL;
+    gint64 until = 0;
 
-    for (guint i = 0; live != NULL && i < m->job->disks->len; i++)
-        if (!ask_disk(m, role, m->job->disks->pdata[i], live, error))
+    for (;;) {
+        if (!ask_disks(m, role, &differs, error))
             return FALSE;
-    return live != NULL && vmig_machine_save(m, error) && vmig_truth_mend_definition(m, role, error);
+        if (differs == NULL)
+            return vmig_machine_save(m, error) && vmig_truth_mend_definition(m, role, error);
+        /* From QEMU's first answer: that may have waited longer than the limit. */
+        if (until == 0)
+            until = vmig_machine_now(m) + NOTED_LIMIT;
+        if (vmig_machine_now(m) >= until)
+            break;
+        vmig_machine_wait(m, NOTED_POLL);
+    }
+    VmigHost *host = vmig_host_at(m, role, error);
+    return host != NULL && end_known(m, host, role, differs, error);
 }

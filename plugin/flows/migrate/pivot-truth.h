@@ -10,8 +10,8 @@
  * that the job suspended it and it is still paused. libvirt has lost its memory state in any case, its disks are whole,
  * and the guest is started again from them. INTERFERENCE for any other such QEMU. TRUE if there is none. */
 gboolean vmig_truth_end_orphan(VmigMachine *m, VmigRole role, GError **error);
-/* For a guest that libvirt knows. Asks QEMU which file each disk is on. If libvirt's view differs, the guest is ended
- * like an orphan, and the error is JOB_LOST. Disks on their bases are recorded, and the persistent definition is
+/* For a guest that libvirt knows. Asks QEMU which file each disk is on. If libvirt's view differs for 5 s, the guest is
+ * ended like an orphan, and the error is JOB_LOST. Disks on their bases are recorded, and the persistent definition is
  * corrected to match. */
 gboolean vmig_truth_ask_qemu(VmigMachine *m, VmigRole role, GError **error);
 /* Corrects the persistent definition of each disk that is live on its base but still named with its overlay there. */
