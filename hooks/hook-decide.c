@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-/* States by what the job does in them (core/states.def). */
+/* States by what the job does in them (the column .stage of a states.def). */
 #define IN(stage) (1u << VMIG_STAGE_##stage)
 #define BEFORE (IN(KEEPS) | IN(FREEZES) | IN(AWAITS))
 #define UNSETTLED (IN(SEARCHES) | IN(RETURNS))
@@ -153,7 +153,7 @@ static gboolean is_stage(StageSet wanted, VmigState state)
 
 static gboolean is_way(Way wanted, VmigState state)
 {
-    gboolean back = state < VMIG_STATE_LAST && vmig_state_phase(state) == VMIG_PHASE_BACK;
+    gboolean back = state != NULL && vmig_state_phase(state) == VMIG_PHASE_BACK;
 
     return wanted == EITHER_WAY || wanted == (back ? THE_WAY_BACK : THE_WAY_THERE);
 }

@@ -95,7 +95,7 @@ static gboolean open_link(VmigEnv *env, const VmigEnvConfig *config, const VmigD
                           gboolean all_through_ssh, GError **error)
 {
     g_autoptr(GPtrArray) names = socket_names(config->copies, FALSE);
-    g_autoptr(VmigJob) job = vmig_job_new();
+    g_autoptr(VmigJob) job = vmig_job_only_id(config->job_id);
     VmigSshLinkOptions options = {
         .destination = peer,
         .run_dir = env->run_dir,
@@ -107,7 +107,6 @@ static gboolean open_link(VmigEnv *env, const VmigEnvConfig *config, const VmigD
         .agent_command = config->config->agent_command,
     };
 
-    job->id = g_strdup(config->job_id);
     if (!vmig_node_rundir(env->host[config->here].node, job, error))
         return FALSE;
     env->link = vmig_ssh_link_open(&options, error);

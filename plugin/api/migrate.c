@@ -139,9 +139,8 @@ static gboolean open_here(VmigSession *self, Operation *op, GError **error)
 /* Removes the run folder of a plan, or of a job that never began. */
 static void remove_rundir(Operation *op)
 {
-    g_autoptr(VmigJob) job = vmig_job_new();
+    g_autoptr(VmigJob) job = vmig_job_only_id(op->job_id);
 
-    job->id = g_strdup(op->job_id);
     vmig_node_rundir_remove(op->env->source.node, job, NULL);
 }
 
@@ -291,6 +290,16 @@ static VmigControl *listen_for_settings(VmigSession *self, const VmigEnv *env, c
     return control;
 }
 
+static const VmigFlow *flow_of(const VmigJob *job)
+{
+    static const VmigFlow *const flows[] = {&vmig_flow_migrate};
+
+    for (guint i = 0; i < G_N_ELEMENTS(flows); i++)
+        if (flows[i]->states == job->flow)
+            return flows[i];
+    g_assert_not_reached(); /* the reader of the record knows the same flows */
+}
+
 JsonNode *vmig_session_drive(VmigSession *self, VmigEnv *env, VmigJournal *journal, VmigRole here, VmigJob *job,
                              const VmigDrive *wish, GError **error)
 {
@@ -303,7 +312,7 @@ JsonNode *vmig_session_drive(VmigSession *self, VmigEnv *env, VmigJournal *journ
         vmig_job_free(job);
         return NULL;
     }
-    g_autoptr(VmigMachine) machine = vmig_machine_new(&vmig_flow_migrate, env, journal, here, policy, &reporter, job);
+    g_autoptr(VmigMachine) machine = vmig_machine_new(flow_of(job), env, journal, here, policy, &reporter, job);
     machine->source_fenced = wish->fenced;
     machine->without_verify = wish->without_verify;
     machine->set_aside = wish->set_aside;

@@ -16,8 +16,8 @@ G_DEFINE_ENUM_TYPE(VmigGuestAt, vmig_guest_at, G_DEFINE_ENUM_VALUE(VMIG_GUEST_AT
 
 static gboolean find(const char *name, VmigState *state)
 {
-    *state = name != NULL ? vmig_state_from_name(name) : VMIG_STATE_LAST;
-    return *state != VMIG_STATE_LAST;
+    *state = vmig_state_from_name(NULL, name);
+    return *state != NULL;
 }
 
 /**

@@ -1,127 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The table of the facts that a job may have in each state, and the few laws that hold in every state.
- *
- * A host's record may lag behind its token, which has a table of its own in the journal: the states before the
- * switchover admit either owner. A job that was set aside keeps the facts that it had, whatever they were.
- */
+/* Holds a record against its state's row of facts, and against the few laws that hold in every state. */
 #include "core/job-facts.h"
 
 #include "core/errors.h"
 
-/* The condition of a row for one fact. Each kind of fact has a type of its own, so that a value in the wrong column
- * does not compile. */
-typedef enum {
-    EITHER_OWNER,
-    SOURCE_OWNS,
-    DEST_OWNS,
-} Owner;
-
-typedef enum {
-    ALLOWED,
-    REQUIRED,
-    FORBIDDEN,
-} Rule;
-
-/* Sets of levels; an empty one allows all. */
-typedef struct {
-    guint overlays;
-} OverlaySet;
-
-typedef struct {
-    guint stages;
-} MergeSet;
-
-typedef struct {
-    guint copies;
-} CopySet;
-
-typedef struct {
-    Owner owner;
-    OverlaySet overlays;
-    MergeSet merge;
-    CopySet copies; /* every base copy is one of them */
-    Rule begun;     /* migration_begun */
-    Rule revoked;
-    Rule suspended;
-    Rule start_again;
-    Rule verified;
-    Rule source_clean;
-} Row;
-
-/* clang-format off */
-#define USE(what) (1u << VMIG_OVERLAYS_##what)
-#define OVERLAYS(set) {.overlays = (set)}
-#define STAGE(what) (1u << VMIG_MERGE_##what)
-#define MERGE(set) {.stages = (set)}
-#define COPY(what) (1u << VMIG_BASE_COPY_##what)
-#define COPIES(set) {.copies = (set)}
-#define MAY_BE_WRITTEN (USE(IN_USE) | USE(DIVERGED))
-
-static const Row rows[VMIG_STATE_LAST] = {
-    /* Before the switchover nothing is merged. */
-    [VMIG_STATE_PLAN] = {.owner = SOURCE_OWNS, .overlays = OVERLAYS(USE(UNUSED)), .merge = MERGE(STAGE(NOT_BEGUN)),
-        .copies = COPIES(COPY(PART)), .begun = FORBIDDEN, .revoked = FORBIDDEN, .suspended = FORBIDDEN,
-        .start_again = FORBIDDEN, .verified = FORBIDDEN, .source_clean = FORBIDDEN},
-    [VMIG_STATE_LOCK] = {.overlays = OVERLAYS(USE(UNUSED)), .merge = MERGE(STAGE(NOT_BEGUN)),
-        .copies = COPIES(COPY(PART)), .begun = FORBIDDEN, .revoked = FORBIDDEN, .suspended = FORBIDDEN,
-        .start_again = FORBIDDEN, .verified = FORBIDDEN, .source_clean = FORBIDDEN},
-    [VMIG_STATE_OVERLAY] = {.overlays = OVERLAYS(USE(UNUSED) | USE(IN_USE)),
-        .merge = MERGE(STAGE(NOT_BEGUN)), .copies = COPIES(COPY(PART)), .begun = FORBIDDEN, .revoked = FORBIDDEN,
-        .suspended = FORBIDDEN, .start_again = FORBIDDEN, .verified = FORBIDDEN, .source_clean = FORBIDDEN},
-    [VMIG_STATE_COPY] = {.overlays = OVERLAYS(USE(IN_USE)), .merge = MERGE(STAGE(NOT_BEGUN)),
-        .copies = COPIES(COPY(PART) | COPY(PLACED)), .begun = FORBIDDEN, .revoked = FORBIDDEN, .suspended = FORBIDDEN,
-        .start_again = FORBIDDEN, .verified = FORBIDDEN, .source_clean = FORBIDDEN},
-    [VMIG_STATE_PREPARE] = {.overlays = OVERLAYS(USE(IN_USE)), .merge = MERGE(STAGE(NOT_BEGUN)),
-        .copies = COPIES(COPY(PLACED)), .begun = FORBIDDEN, .revoked = FORBIDDEN, .suspended = FORBIDDEN,
-        .start_again = FORBIDDEN, .verified = FORBIDDEN, .source_clean = FORBIDDEN},
-    [VMIG_STATE_DROP_METADATA] = {.overlays = OVERLAYS(USE(IN_USE)), .merge = MERGE(STAGE(NOT_BEGUN)),
-        .copies = COPIES(COPY(PLACED)), .begun = FORBIDDEN, .revoked = FORBIDDEN, .suspended = FORBIDDEN,
-        .start_again = FORBIDDEN, .verified = FORBIDDEN, .source_clean = FORBIDDEN},
-    /* A new try proves a base copy again that the last one may have written to. */
-    [VMIG_STATE_MIGRATE] = {.overlays = OVERLAYS(USE(IN_USE)), .merge = MERGE(STAGE(NOT_BEGUN)), .begun = REQUIRED,
-        .suspended = FORBIDDEN, .start_again = FORBIDDEN, .verified = FORBIDDEN, .source_clean = FORBIDDEN},
-    /* Also entered from ROLLBACK, which may follow any state before it. */
-    [VMIG_STATE_UNCERTAIN] = {.merge = MERGE(STAGE(NOT_BEGUN)), .suspended = FORBIDDEN, .start_again = FORBIDDEN,
-        .verified = FORBIDDEN, .source_clean = FORBIDDEN},
-
-    /* After it the destination owns the guest, and every base copy is in place. */
-    [VMIG_STATE_ACTIVATE] = {.owner = DEST_OWNS, .overlays = OVERLAYS(MAY_BE_WRITTEN),
-        .merge = MERGE(STAGE(NOT_BEGUN) | STAGE(COMMITTING)), .copies = COPIES(COPY(PLACED) | COPY(DIRTY)),
-        .begun = REQUIRED, .revoked = FORBIDDEN, .suspended = FORBIDDEN, .start_again = FORBIDDEN,
-        .verified = FORBIDDEN, .source_clean = FORBIDDEN},
-    [VMIG_STATE_COMMIT] = {.owner = DEST_OWNS, .overlays = OVERLAYS(MAY_BE_WRITTEN),
-        .copies = COPIES(COPY(PLACED) | COPY(DIRTY)), .begun = REQUIRED, .revoked = FORBIDDEN, .verified = FORBIDDEN,
-        .source_clean = FORBIDDEN},
-    [VMIG_STATE_PIVOT] = {.owner = DEST_OWNS, .overlays = OVERLAYS(MAY_BE_WRITTEN),
-        .copies = COPIES(COPY(PLACED) | COPY(DIRTY)), .begun = REQUIRED, .revoked = FORBIDDEN, .verified = FORBIDDEN,
-        .source_clean = FORBIDDEN},
-    [VMIG_STATE_REDEFINE] = {.owner = DEST_OWNS, .overlays = OVERLAYS(MAY_BE_WRITTEN), .merge = MERGE(STAGE(DONE)),
-        .copies = COPIES(COPY(PLACED) | COPY(DIRTY)), .begun = REQUIRED, .revoked = FORBIDDEN, .suspended = FORBIDDEN,
-        .verified = FORBIDDEN, .source_clean = FORBIDDEN},
-    [VMIG_STATE_CLEANUP] = {.owner = DEST_OWNS, .overlays = OVERLAYS(MAY_BE_WRITTEN), .merge = MERGE(STAGE(DONE)),
-        .copies = COPIES(COPY(PLACED) | COPY(DIRTY)), .begun = REQUIRED, .revoked = FORBIDDEN, .suspended = FORBIDDEN},
-    /* source_clean: a source that has lost its record of the job keeps its files. */
-    [VMIG_STATE_DONE] = {.owner = DEST_OWNS, .overlays = OVERLAYS(MAY_BE_WRITTEN), .merge = MERGE(STAGE(DONE)),
-        .copies = COPIES(COPY(PLACED) | COPY(DIRTY)), .begun = REQUIRED, .revoked = FORBIDDEN, .suspended = FORBIDDEN},
-
-    /* On the way back the source owns the guest and merges its own overlays. ROLLBACK itself still asks both hosts
-     * which of them has the token. */
-    [VMIG_STATE_ROLLBACK] = {.merge = MERGE(STAGE(NOT_BEGUN)), .suspended = FORBIDDEN, .start_again = FORBIDDEN,
-        .verified = FORBIDDEN, .source_clean = FORBIDDEN},
-    [VMIG_STATE_BACK_COMMIT] = {.owner = SOURCE_OWNS, .verified = FORBIDDEN, .source_clean = FORBIDDEN},
-    [VMIG_STATE_BACK_PIVOT] = {.owner = SOURCE_OWNS, .verified = FORBIDDEN, .source_clean = FORBIDDEN},
-    [VMIG_STATE_BACK_REDEFINE] = {.owner = SOURCE_OWNS, .suspended = FORBIDDEN, .verified = FORBIDDEN,
-        .source_clean = FORBIDDEN},
-    [VMIG_STATE_ROLLED_BACK] = {.owner = SOURCE_OWNS, .suspended = FORBIDDEN, .verified = FORBIDDEN,
-        .source_clean = FORBIDDEN},
-    [VMIG_STATE_SET_ASIDE] = {.owner = EITHER_OWNER},
-    [VMIG_STATE_PARKED] = {.owner = EITHER_OWNER}, /* the row of the state in which it parked counts */
-};
-/* clang-format on */
-
-static gboolean is_owner(Owner wanted, gboolean dest)
+static gboolean is_owner(VmigOwnerRule wanted, gboolean dest)
 {
-    return wanted == EITHER_OWNER || wanted == (dest ? DEST_OWNS : SOURCE_OWNS);
+    return wanted == VMIG_EITHER_OWNS || wanted == (dest ? VMIG_DEST_OWNS : VMIG_SOURCE_OWNS);
 }
 
 static gboolean is_in(guint set, guint level)
@@ -129,12 +14,12 @@ static gboolean is_in(guint set, guint level)
     return set == 0 || (set & 1u << level) != 0;
 }
 
-static gboolean is_right(Rule rule, gboolean fact)
+static gboolean is_right(VmigFactRule rule, gboolean fact)
 {
-    return rule == ALLOWED || (rule == REQUIRED) == fact;
+    return rule == VMIG_FACT_ALLOWED || (rule == VMIG_FACT_REQUIRED) == fact;
 }
 
-static gboolean has_copies(const VmigJob *job, CopySet set)
+static gboolean has_copies(const VmigJob *job, VmigCopySet set)
 {
     for (guint i = 0; i < job->disks->len; i++) {
         const VmigDisk *disk = job->disks->pdata[i];
@@ -146,7 +31,7 @@ static gboolean has_copies(const VmigJob *job, CopySet set)
 }
 
 /* The first fact that the row does not admit; NULL: none. */
-static const char *against_row(const VmigJob *job, const Row *row)
+static const char *against_row(const VmigJob *job, const VmigLegalFacts *row)
 {
     if (!is_owner(row->owner, job->owner == VMIG_DEST))
         return "token";
@@ -200,9 +85,9 @@ static const char *against_laws(const VmigJob *job)
 gboolean vmig_job_facts_are_legal(const VmigJob *job, GError **error)
 {
     VmigState work = vmig_job_work_state(job);
-    VmigState state = work != VMIG_STATE_LAST ? work : vmig_job_state(job);
+    VmigState state = work != NULL ? work : vmig_job_state(job);
     const char *law = against_laws(job);
-    const char *fact = state != VMIG_STATE_LAST ? against_row(job, &rows[state]) : NULL;
+    const char *fact = state != NULL ? against_row(job, &state->flow->facts[state->index]) : NULL;
 
     if (law != NULL)
         return vmig_fail(error, VMIG_ERROR_JOURNAL, HINT, "the record contradicts itself: %s", law);

@@ -10,6 +10,7 @@ typedef enum {
     FIELD_INT64,
     FIELD_BOOL,
     FIELD_ROLE,  /* a VmigRole, by its name */
+    FIELD_FLOW,  /* a VmigStates, by its name */
     FIELD_LEVEL, /* a flag that is set from one level of an enumeration on */
     FIELD_ARRAY,
     FIELD_STRUCT,

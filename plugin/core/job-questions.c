@@ -5,7 +5,7 @@
 
 VmigState vmig_job_state(const VmigJob *job)
 {
-    return vmig_state_from_name(job->state);
+    return vmig_state_from_name(job->flow, job->state);
 }
 
 VmigEnd vmig_job_end(const VmigJob *job)
@@ -17,7 +17,7 @@ guint vmig_job_expected(const VmigJob *job, VmigRole role)
 {
     VmigState state = vmig_job_work_state(job);
     guint may = vmig_state_expected(state, role);
-    gboolean on_copies = state != VMIG_STATE_LAST && role == VMIG_DEST && vmig_job_merges_by_mirror(job);
+    gboolean on_copies = state != NULL && role == VMIG_DEST && vmig_job_merges_by_mirror(job);
 
     /* With merge "mirror" there is no overlay there: the guest arrives on its base copies. */
     return on_copies && (may & VMIG_MAY_BE_OVERLAY) != 0 ? (may & ~(guint)VMIG_MAY_BE_OVERLAY) | VMIG_MAY_BE_BASE : may;
@@ -30,7 +30,7 @@ gboolean vmig_job_waits(const VmigJob *job)
 
 VmigState vmig_job_work_state(const VmigJob *job)
 {
-    return vmig_job_waits(job) ? vmig_state_from_name(job->parked_state) : vmig_job_state(job);
+    return vmig_job_waits(job) ? vmig_state_from_name(job->flow, job->parked_state) : vmig_job_state(job);
 }
 
 void vmig_job_set_state(VmigJob *job, VmigState state)

@@ -59,6 +59,9 @@ static void append_field(GString *out, gconstpointer record, const Field *f)
     case FIELD_ROLE:
         append_string(out, vmig_role_name(G_STRUCT_MEMBER(VmigRole, record, f->offset)));
         break;
+    case FIELD_FLOW:
+        append_string(out, G_STRUCT_MEMBER(const VmigStates *, record, f->offset)->name);
+        break;
     case FIELD_LEVEL:
         g_string_append(out, G_STRUCT_MEMBER(guint, record, f->offset) >= f->level ? "true" : "false");
         break;
@@ -85,7 +88,8 @@ static void append_record(GString *out, gconstpointer record, const FieldTable *
 
     for (guint i = 0; i < table->n_fields; i++) {
         const Field *f = &table->fields[i];
-        if (f->kind == FIELD_MEMORY || (f->kind == FIELD_STRING && G_STRUCT_MEMBER(char *, record, f->offset) == NULL))
+        gboolean pointer = f->kind == FIELD_STRING || f->kind == FIELD_FLOW;
+        if (f->kind == FIELD_MEMORY || (pointer && G_STRUCT_MEMBER(gconstpointer, record, f->offset) == NULL))
             continue;
         g_string_append_c(out, between);
         append_string(out, f->name);

@@ -101,6 +101,8 @@ gboolean vmig_job_check_told(const VmigJob *own, const VmigJob *told, VmigRole h
     const Check c = {own, here, error};
     gboolean source = here == VMIG_SOURCE;
 
+    if (own->flow != told->flow)
+        return refuse(&c, "the operation", NULL);
     if (!same(&c, own->uuid, told->uuid, "the guest", NULL) ||
         !same(&c, own->domain, told->domain, "the guest's name", NULL) ||
         !same(&c, own->source_host, told->source_host, "the source", NULL) ||

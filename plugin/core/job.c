@@ -8,6 +8,8 @@
 #include "core/job-facts.h"
 #include "core/job-private.h"
 
+#define UPGRADE "Upgrade vmig-snap on this host."
+
 #define TEXT(type, member)                                                                                             \
     {                                                                                                                  \
 #member, FIELD_STRING, G_STRUCT_OFFSET(type, member), NULL, 0                                                  \
@@ -31,6 +33,10 @@
 #define ROLE(type, member, name)                                                                                       \
     {                                                                                                                  \
         name, FIELD_ROLE, G_STRUCT_OFFSET(type, member), NULL, 0                                                       \
+    }
+#define FLOW(type, member)                                                                                             \
+    {                                                                                                                  \
+#member, FIELD_FLOW, G_STRUCT_OFFSET(type, member), NULL, 0                                                    \
     }
 #define LIST(type, member, tab)                                                                                        \
     {                                                                                                                  \
@@ -119,6 +125,7 @@ static const FieldTable option_table = TABLE(VmigOptions, NULL, option_fields);
 static const Field job_fields[] = {
     SIZE(VmigJob, version),
     TEXT(VmigJob, id),
+    FLOW(VmigJob, flow),
     TEXT(VmigJob, state),
     TEXT(VmigJob, parked_state),
     TEXT(VmigJob, domain),
@@ -211,6 +218,11 @@ static void field_to_json(JsonObject *object, gconstpointer record, const Field 
     case FIELD_ROLE:
         json_object_set_string_member(object, f->name, vmig_role_name(G_STRUCT_MEMBER(VmigRole, record, f->offset)));
         break;
+    case FIELD_FLOW:
+        if (G_STRUCT_MEMBER(const VmigStates *, record, f->offset) != NULL)
+            json_object_set_string_member(object, f->name,
+                                          G_STRUCT_MEMBER(const VmigStates *, record, f->offset)->name);
+        break;
     case FIELD_LEVEL:
         json_object_set_boolean_member(object, f->name, G_STRUCT_MEMBER(guint, record, f->offset) >= f->level);
         break;
@@ -291,6 +303,14 @@ static gboolean field_from_json(gpointer record, const Field *f, JsonNode *node,
         if (type == G_TYPE_STRING && vmig_role_parse(json_node_get_string(node), G_STRUCT_MEMBER_P(record, f->offset)))
             return TRUE;
         break;
+    case FIELD_FLOW:
+        if (type != G_TYPE_STRING)
+            break;
+        G_STRUCT_MEMBER(const VmigStates *, record, f->offset) = vmig_states_of_flow(json_node_get_string(node));
+        return G_STRUCT_MEMBER(const VmigStates *, record, f->offset) != NULL ||
+               vmig_fail(error, VMIG_ERROR_JOURNAL_NEWER, UPGRADE,
+                         "the record's field '%s' names an operation that this vmig-snap does not know: '%s'", f->name,
+                         json_node_get_string(node));
     case FIELD_LEVEL:
         if (type == G_TYPE_BOOLEAN) {
             guint *level = G_STRUCT_MEMBER_P(record, f->offset);
@@ -373,12 +393,21 @@ void vmig_snapshot_take_xml(VmigSnapshot *snapshot, char *xml)
     snapshot->text = xml != NULL ? g_compute_checksum_for_string(G_CHECKSUM_SHA256, xml, -1) : NULL;
 }
 
-VmigJob *vmig_job_new(void)
+VmigJob *vmig_job_new(const VmigStates *flow)
 {
     VmigJob *job = record_new(&job_table);
 
     job->version = VMIG_JOB_VERSION;
-    job->state = g_strdup(vmig_state_name(VMIG_STATE_FIRST));
+    job->flow = flow;
+    job->state = g_strdup(vmig_state_name(flow->rows));
+    return job;
+}
+
+VmigJob *vmig_job_only_id(const char *id)
+{
+    VmigJob *job = record_new(&job_table);
+
+    job->id = g_strdup(id);
     return job;
 }
 
@@ -408,16 +437,15 @@ gsize vmig_job_record_size(const VmigJob *job)
 gboolean vmig_job_check(const VmigJob *job, GError **error)
 {
     if (job->version > VMIG_JOB_VERSION)
-        return vmig_fail(error, VMIG_ERROR_JOURNAL_NEWER, "Upgrade vmig-snap on this host.",
+        return vmig_fail(error, VMIG_ERROR_JOURNAL_NEWER, UPGRADE,
                          "the record has version %" G_GUINT64_FORMAT ", but this vmig-snap supports versions up to %d",
                          job->version, VMIG_JOB_VERSION);
     /* Some states had other names in an older version. */
     gboolean strange_state =
-        job->version == VMIG_JOB_VERSION ? vmig_job_state(job) == VMIG_STATE_LAST : job->state == NULL;
+        job->version == VMIG_JOB_VERSION ? job->flow == NULL || vmig_job_state(job) == NULL : job->state == NULL;
     if (job->version == 0 || job->id == NULL || job->uuid == NULL || strange_state)
         return vmig_fail(error, VMIG_ERROR_JOURNAL, NULL, "the record does not belong to a job");
-    if (job->version < VMIG_JOB_VERSION &&
-        (vmig_job_state(job) == VMIG_STATE_LAST || !vmig_state_is_final(vmig_job_state(job)))) {
+    if (job->version < VMIG_JOB_VERSION && (vmig_job_state(job) == NULL || !vmig_state_is_final(vmig_job_state(job)))) {
         g_autofree char *hint = vmig_job_older_hint(job->id);
         return vmig_fail(error, VMIG_ERROR_JOURNAL_OLDER, hint,
                          "the record of the unfinished job has version %" G_GUINT64_FORMAT

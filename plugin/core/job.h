@@ -17,8 +17,9 @@
 #include "core/role.h"
 #include "core/states.h"
 
-/* 2: merge "mirror"; 3: the XML of snapshots is kept beside the record; 4: the names of states and members */
-#define VMIG_JOB_VERSION 4
+/* 2: merge "mirror"; 3: the XML of snapshots is kept beside the record; 4: the names of states and members; 5: the
+ * flow, artifacts */
+#define VMIG_JOB_VERSION 5
 
 /* One internal snapshot of an image. Names and ids are printable: vmig_printable() maps different bytes to different
  * texts. The hashes are those of image/snapshot-page.h, or NULL if not yet known. */
@@ -139,11 +140,12 @@ typedef enum {
 
 /* core/job-facts.c says which of these facts may be true in which state. */
 typedef struct {
-    guint64 version;    /* VMIG_JOB_VERSION */
-    char *id;           /* 16 lower-case hex digits */
-    char *state;        /* name of the state; vmig_job_state() */
-    char *parked_state; /* the state from which PARKED continues, or NULL */
-    char *domain;       /* name */
+    guint64 version;        /* VMIG_JOB_VERSION */
+    char *id;               /* 16 lower-case hex digits */
+    const VmigStates *flow; /* the operation; stored as its name */
+    char *state;            /* name of the state; vmig_job_state() */
+    char *parked_state;     /* the state from which PARKED continues, or NULL */
+    char *domain;           /* name */
     char *uuid;
     union {
         struct {
@@ -206,7 +208,10 @@ VmigSnapshot *vmig_snapshot_new(void);
 void vmig_snapshot_free(VmigSnapshot *snapshot);
 /* Takes xml, and sets text to its name. */
 void vmig_snapshot_take_xml(VmigSnapshot *snapshot, char *xml);
-VmigJob *vmig_job_new(void);
+/* A job in the first state of the flow. */
+VmigJob *vmig_job_new(const VmigStates *flow);
+/* For a call that asks only for the job's id. */
+VmigJob *vmig_job_only_id(const char *id);
 void vmig_job_free(VmigJob *job);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigContent, vmig_content_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigFile, vmig_file_free)
@@ -225,7 +230,7 @@ VmigEnd vmig_job_end(const VmigJob *job);
 guint vmig_job_expected(const VmigJob *job, VmigRole role);
 /* Whether the job is parked: it waits for an operator. */
 gboolean vmig_job_waits(const VmigJob *job);
-/* The job's state. For a parked job the state in which it parked, or VMIG_STATE_LAST if the record lacks it. */
+/* The job's state. For a parked job the state in which it parked, or NULL if the record lacks it. */
 VmigState vmig_job_work_state(const VmigJob *job);
 void vmig_job_set_state(VmigJob *job, VmigState state);
 void vmig_job_set_error(VmigJob *job, const GError *error);

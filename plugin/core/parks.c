@@ -59,7 +59,7 @@ VmigPark vmig_park_of(const VmigJob *job)
     const char *name = job->last_code != NULL ? job->last_code : job->error_code;
     VmigErrorCode code = name != NULL ? vmig_error_from_name(name) : VMIG_ERROR_LAST;
 
-    if (!vmig_job_waits(job) || state == VMIG_STATE_LAST)
+    if (!vmig_job_waits(job) || state == NULL)
         return (VmigPark){0, NULL};
     for (guint i = 0; i < G_N_ELEMENTS(table); i++)
         if (is_at(table[i].where, state) && (table[i].code == VMIG_ERROR_ANY || table[i].code == code))

@@ -1,182 +1,124 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Includes the table of states.def once for each thing that is derived from it. */
+/* What can be asked of a row, whatever the flow. */
 #include "core/states.h"
 
-/* The keywords of the table. */
-enum {
-    RETRY = VMIG_STATE_RETRY,
-    NEEDS_SOURCE = VMIG_STATE_NEEDS_SOURCE,
-    NEEDS_DEST = VMIG_STATE_NEEDS_DEST,
-    NEEDS_BOTH = NEEDS_SOURCE | NEEDS_DEST,
-    FROM_SOURCE = VMIG_STATE_FROM_SOURCE,
-    HOLDS = VMIG_STATE_HOLDS,
-    MERGES = VMIG_STATE_MERGES,
-    COMPLETE = VMIG_STATE_COMPLETE,
-    HANDS_OVER = VMIG_STATE_HANDS_OVER,
-    DECIDES = VMIG_STATE_DECIDES,
-    WAITS = VMIG_STATE_WAITS,
-    BASE = VMIG_MAY_BE_BASE,
-    OVERLAY = VMIG_MAY_BE_OVERLAY,
-    ABSENT = VMIG_MAY_BE_ABSENT,
-    ANY = VMIG_MAY_BE_ANY,
+static const VmigStates *const flows[] = {
+#define VMIG_FLOW(name) &vmig_states_##name,
+#include "core/flows.def"
+#undef VMIG_FLOW
 };
-#define FREEZES VMIG_STAGE_FREEZES
-#define AWAITS VMIG_STAGE_AWAITS
-#define MOVES VMIG_STAGE_MOVES
-#define SEARCHES VMIG_STAGE_SEARCHES
-#define RETURNS VMIG_STAGE_RETURNS
-#define COMMITTING VMIG_STAGE_COMMITTING
-#define PIVOTING VMIG_STAGE_PIVOTING
-#define MERGED VMIG_STAGE_MERGED
-#define OVER VMIG_STAGE_OVER
-#define UNTOUCHED VMIG_GUEST_UNTOUCHED
-#define ON_ITS_WAY VMIG_GUEST_ON_ITS_WAY
-#define UNDECIDED VMIG_GUEST_UNDECIDED
-#define ARRIVED VMIG_GUEST_ARRIVED
-#define MIGRATION VMIG_SET_MIGRATION
-#define COMMITS VMIG_SET_COMMITS
-#define MOVED VMIG_END_MOVED
-#define BACK VMIG_END_BACK
-#define ASIDE VMIG_END_ASIDE
-#define EXPECT(...)                                                                                                    \
-    {                                                                                                                  \
-        __VA_ARGS__                                                                                                    \
+
+const VmigStates *vmig_states_nth(guint i)
+{
+    return i < G_N_ELEMENTS(flows) ? flows[i] : NULL;
+}
+
+const VmigStates *vmig_states_of_flow(const char *name)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(flows); i++)
+        if (g_strcmp0(flows[i]->name, name) == 0)
+            return flows[i];
+    return NULL;
+}
+
+VmigState vmig_state_from_name(const VmigStates *states, const char *name)
+{
+    for (guint i = 0; states == NULL && i < G_N_ELEMENTS(flows); i++) {
+        VmigState found = vmig_state_from_name(flows[i], name);
+        if (found != NULL)
+            return found;
     }
-#define MAX_NEXT 14
-
-/* NEXT(A, B) becomes {VMIG_STATE_A, VMIG_STATE_B}: a name that is not a state does not compile. */
-#define S1(a) VMIG_STATE_##a
-#define S2(a, ...) VMIG_STATE_##a, S1(__VA_ARGS__)
-#define S3(a, ...) VMIG_STATE_##a, S2(__VA_ARGS__)
-#define S4(a, ...) VMIG_STATE_##a, S3(__VA_ARGS__)
-#define S5(a, ...) VMIG_STATE_##a, S4(__VA_ARGS__)
-#define S6(a, ...) VMIG_STATE_##a, S5(__VA_ARGS__)
-#define S7(a, ...) VMIG_STATE_##a, S6(__VA_ARGS__)
-#define S8(a, ...) VMIG_STATE_##a, S7(__VA_ARGS__)
-#define S9(a, ...) VMIG_STATE_##a, S8(__VA_ARGS__)
-#define S10(a, ...) VMIG_STATE_##a, S9(__VA_ARGS__)
-#define S11(a, ...) VMIG_STATE_##a, S10(__VA_ARGS__)
-#define S12(a, ...) VMIG_STATE_##a, S11(__VA_ARGS__)
-#define S13(a, ...) VMIG_STATE_##a, S12(__VA_ARGS__)
-#define PICK(_1, _2, _3, _4, _5, _6, _7, _8, _9, _10, _11, _12, _13, name, ...) name
-#define STATES(...) PICK(__VA_ARGS__, S13, S12, S11, S10, S9, S8, S7, S6, S5, S4, S3, S2, S1)(__VA_ARGS__)
-#define COUNT(...) PICK(__VA_ARGS__, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1)
-
-#undef NEXT
-#undef NEXT_NONE
-#define NEXT(...) {STATES(__VA_ARGS__)}, COUNT(__VA_ARGS__)
-#define NEXT_NONE {VMIG_STATE_LAST}, 0
-
-typedef struct {
-    guint source;
-    guint dest;
-    VmigStage stage;
-    VmigGuestAt guest;
-    VmigSet set;
-    VmigEnd end;
-} Expected;
-
-typedef struct {
-    const char *name;
-    VmigPhase phase;
-    guint flags;
-    Expected expected;
-    const char *what;
-    const char *entry;
-    const char *undo;
-    VmigState next[MAX_NEXT];
-    guint n_next;
-} StateRow;
-
-static const StateRow rows[] = {
-#define VMIG_STATE(symbol, phase, flags, expect, what, entry, undo, next)                                              \
-    {#symbol, VMIG_PHASE_##phase, flags, expect, what, entry, undo, next},
-#include "core/states.def"
-#undef VMIG_STATE
-};
+    for (guint i = 0; states != NULL && i < states->n; i++)
+        if (g_strcmp0(states->rows[i].name, name) == 0)
+            return &states->rows[i];
+    return NULL;
+}
 
 const char *vmig_state_name(VmigState state)
 {
-    return state < VMIG_STATE_LAST ? rows[state].name : "?";
-}
-
-VmigState vmig_state_from_name(const char *name)
-{
-    for (guint i = 0; i < VMIG_STATE_LAST; i++)
-        if (g_strcmp0(rows[i].name, name) == 0)
-            return i;
-    return VMIG_STATE_LAST;
+    return state != NULL ? state->name : "?";
 }
 
 const char *vmig_state_what(VmigState state)
 {
-    g_return_val_if_fail(state < VMIG_STATE_LAST, "");
-    return rows[state].what;
+    g_return_val_if_fail(state != NULL, "");
+    return state->what;
 }
 
 const char *vmig_state_entry(VmigState state)
 {
-    g_return_val_if_fail(state < VMIG_STATE_LAST, "");
-    return rows[state].entry;
+    g_return_val_if_fail(state != NULL, "");
+    return state->entry;
 }
 
 const char *vmig_state_undo(VmigState state)
 {
-    g_return_val_if_fail(state < VMIG_STATE_LAST, "");
-    return rows[state].undo;
+    g_return_val_if_fail(state != NULL, "");
+    return state->undo;
 }
 
 VmigPhase vmig_state_phase(VmigState state)
 {
-    g_return_val_if_fail(state < VMIG_STATE_LAST, VMIG_PHASE_END);
-    return rows[state].phase;
+    g_return_val_if_fail(state != NULL, VMIG_PHASE_END);
+    return state->phase;
 }
 
 gboolean vmig_state_may_retry(VmigState state)
 {
-    g_return_val_if_fail(state < VMIG_STATE_LAST, FALSE);
+    g_return_val_if_fail(state != NULL, FALSE);
     return vmig_state_is(state, VMIG_STATE_RETRY);
 }
 
 gboolean vmig_state_is(VmigState state, guint flags)
 {
-    return state < VMIG_STATE_LAST && (rows[state].flags & flags) == flags;
+    return state != NULL && (state->flags & flags) == flags;
+}
+
+gboolean vmig_state_is_first(VmigState state)
+{
+    return state != NULL && state->index == 0;
 }
 
 guint vmig_state_expected(VmigState state, VmigRole role)
 {
-    if (state >= VMIG_STATE_LAST)
-        return ANY;
-    return role == VMIG_DEST ? rows[state].expected.dest : rows[state].expected.source;
+    if (state == NULL)
+        return VMIG_MAY_BE_ANY;
+    return role == VMIG_DEST ? state->expected.dest : state->expected.source;
 }
 
 VmigStage vmig_state_stage(VmigState state)
 {
-    return state < VMIG_STATE_LAST ? rows[state].expected.stage : VMIG_STAGE_OVER;
+    return state != NULL ? state->expected.stage : VMIG_STAGE_OVER;
 }
 
 VmigGuestAt vmig_state_guest(VmigState state)
 {
-    g_return_val_if_fail(state < VMIG_STATE_LAST, VMIG_GUEST_AT_OWNER);
-    return rows[state].expected.guest;
+    g_return_val_if_fail(state != NULL, VMIG_GUEST_AT_OWNER);
+    return state->expected.guest;
 }
 
 VmigSet vmig_state_set(VmigState state)
 {
-    g_return_val_if_fail(state < VMIG_STATE_LAST, VMIG_SET_NOTHING);
-    return rows[state].expected.set;
+    g_return_val_if_fail(state != NULL, VMIG_SET_NOTHING);
+    return state->expected.set;
 }
 
 VmigEnd vmig_state_end(VmigState state)
 {
-    return state < VMIG_STATE_LAST ? rows[state].expected.end : VMIG_END_NONE;
+    return state != NULL ? state->expected.end : VMIG_END_NONE;
+}
+
+static VmigState next_of(VmigState state, guint i)
+{
+    return &state->flow->rows[state->next[i]];
 }
 
 int vmig_state_progress(VmigState state)
 {
     int steps = 0;
 
-    for (VmigState at = 0; at < VMIG_STATE_LAST; at = vmig_state_next(at), steps++)
+    g_return_val_if_fail(state != NULL, -1);
+    for (VmigState at = state->flow->rows; at != NULL; at = vmig_state_next(at), steps++)
         if (at == state)
             return steps;
     return -1;
@@ -184,15 +126,15 @@ int vmig_state_progress(VmigState state)
 
 VmigState vmig_state_next(VmigState state)
 {
-    g_return_val_if_fail(state < VMIG_STATE_LAST, VMIG_STATE_LAST);
-    return rows[state].n_next > 0 ? rows[state].next[0] : VMIG_STATE_LAST;
+    g_return_val_if_fail(state != NULL, NULL);
+    return state->n_next > 0 ? next_of(state, 0) : NULL;
 }
 
 gboolean vmig_state_may_follow(VmigState from, VmigState to)
 {
-    g_return_val_if_fail(from < VMIG_STATE_LAST, FALSE);
-    for (guint i = 0; i < rows[from].n_next; i++)
-        if (rows[from].next[i] == to)
+    g_return_val_if_fail(from != NULL, FALSE);
+    for (guint i = 0; i < from->n_next; i++)
+        if (next_of(from, i) == to)
             return TRUE;
     return FALSE;
 }
@@ -204,30 +146,29 @@ static gboolean leads_back(VmigState state)
 
 VmigState vmig_state_on_failure(VmigState state)
 {
-    g_return_val_if_fail(state < VMIG_STATE_LAST, VMIG_STATE_LAST);
+    g_return_val_if_fail(state != NULL, NULL);
     if (vmig_state_phase(state) == VMIG_PHASE_FORWARD && !vmig_state_is(state, VMIG_STATE_DECIDES))
-        for (guint i = 1; i < rows[state].n_next; i++)
-            if (leads_back(rows[state].next[i]))
-                return rows[state].next[i];
+        for (guint i = 1; i < state->n_next; i++)
+            if (leads_back(next_of(state, i)))
+                return next_of(state, i);
     return vmig_state_next_that(state, VMIG_STATE_WAITS);
 }
 
 VmigState vmig_state_next_that(VmigState state, VmigStateFlag flag)
 {
-    g_return_val_if_fail(state < VMIG_STATE_LAST, VMIG_STATE_LAST);
-    for (guint i = 0; i < rows[state].n_next; i++)
-        if (vmig_state_is(rows[state].next[i], flag))
-            return rows[state].next[i];
-    return VMIG_STATE_LAST;
+    g_return_val_if_fail(state != NULL, NULL);
+    for (guint i = 0; i < state->n_next; i++)
+        if (vmig_state_is(next_of(state, i), flag))
+            return next_of(state, i);
+    return NULL;
 }
 
-VmigState vmig_state_of_end(VmigEnd end)
+VmigState vmig_state_of_end(const VmigStates *states, VmigEnd end)
 {
-    VmigState state = 0;
-
-    while (state < VMIG_STATE_LAST && vmig_state_end(state) != end)
-        state++;
-    return state;
+    VMIG_EACH_STATE (state, states)
+        if (vmig_state_end(state) == end)
+            return state;
+    return NULL;
 }
 
 gboolean vmig_state_is_final(VmigState state)

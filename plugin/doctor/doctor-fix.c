@@ -53,14 +53,6 @@ static gboolean check_over(Repair *r, GError **error)
            vmig_fail(error, VMIG_ERROR_LOCKED, NULL, "job %s is no longer finished", r->finding->job);
 }
 
-static VmigJob *id_only(const char *id)
-{
-    VmigJob *job = vmig_job_new();
-
-    job->id = g_strdup(id);
-    return job;
-}
-
 /* The journal must say that the file is redundant, or its kind must imply it; doctor never declares it. */
 static gboolean check_redundant(Repair *r, GError **error)
 {
@@ -79,7 +71,7 @@ static gboolean check_redundant(Repair *r, GError **error)
 /* The node checks whether the guest or another process uses the file, then asks the gate. */
 static gboolean fix_file(Repair *r, GError **error)
 {
-    g_autoptr(VmigJob) job = id_only(r->finding->job);
+    g_autoptr(VmigJob) job = vmig_job_only_id(r->finding->job);
     gboolean held = FALSE;
 
     if (!open_node(r, error) || !check_over(r, error) || !check_redundant(r, error) ||
@@ -92,7 +84,7 @@ static gboolean fix_file(Repair *r, GError **error)
 
 static gboolean fix_folder(Repair *r, GError **error)
 {
-    g_autoptr(VmigJob) job = id_only(r->finding->job);
+    g_autoptr(VmigJob) job = vmig_job_only_id(r->finding->job);
 
     return open_node(r, error) && check_over(r, error) && vmig_node_rundir_remove(r->node, job, error);
 }

@@ -77,8 +77,8 @@ static gboolean keeps_reason(VmigState state)
 /* A flow may use a long wait to bring something back meanwhile, such as the metadata of the snapshots. */
 static void before_wait(VmigMachine *m, VmigState state)
 {
-    if (m->flow->steps[state].before_wait != NULL)
-        m->flow->steps[state].before_wait(m);
+    if (m->flow->steps[state->index].before_wait != NULL)
+        m->flow->steps[state->index].before_wait(m);
 }
 
 static gboolean try_again(VmigMachine *m, VmigState state, const GError *why)
@@ -223,7 +223,7 @@ static gboolean do_step(VmigMachine *m, VmigState state, VmigState *next, GError
     if (vmig_state_is(state, VMIG_STATE_HOLDS) && !m->flow->hold(m, error))
         return FALSE;
     m->taken_over = FALSE;
-    if (!m->flow->steps[state].run(m, next, error))
+    if (!m->flow->steps[state->index].run(m, next, error))
         return FALSE;
     return vmig_fault(g_intern_string(left), error);
 }
@@ -273,7 +273,7 @@ static gboolean take_over(VmigMachine *m, GError **error)
     if (m->only_back && !vmig_records_may_go_back(m->job, error))
         return FALSE;
     if (m->set_aside && !vmig_state_is_final(vmig_job_state(m->job)))
-        return m->flow->set_aside(m, error) && enter(m, vmig_state_of_end(VMIG_END_ASIDE), error);
+        return m->flow->set_aside(m, error) && enter(m, vmig_state_of_end(m->flow->states, VMIG_END_ASIDE), error);
     VmigState state = vmig_job_work_state(m->job);
     /* No process watched the migration. The decision table determines whether it ended, and how. */
     if (vmig_state_is(state, VMIG_STATE_HANDS_OVER))
@@ -312,7 +312,7 @@ gboolean vmig_machine_run(VmigMachine *m, GError **error)
 
     if (vmig_state_is_final(state))
         return TRUE;
-    if (state == VMIG_STATE_FIRST ? !begin_job(m, error) : !take_over(m, error))
+    if (vmig_state_is_first(state) ? !begin_job(m, error) : !take_over(m, error))
         return FALSE;
     m->flow->begin(m);
     for (;;) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The machine drives one job from state to state until it ends or parks.
  *
- * It knows states only by their rows in core/states.def, and steps only through a VmigFlow. It names no state.
+ * It knows states only by their rows (core/states.h), and steps only through a VmigFlow. It names no state.
  *
  * Folder plugin/engine: runs a job by the rows of the state table, repeats failed steps, reconciles the records of
  * both hosts and reports. It names no state and no step.
@@ -47,9 +47,10 @@ typedef struct {
     void (*before_wait)(VmigMachine *m);
 } VmigStep;
 
-/* An operation: its steps, indexed by VmigState. States that end the job or wait have no step. */
+/* An operation: its states, and a step for each of their rows. States that end the job or wait have no step. */
 typedef struct {
-    VmigStep steps[VMIG_STATE_LAST];
+    const VmigStates *states;
+    const VmigStep *steps; /* states->n of them */
     /* Called with both locks held, before anything is changed. Checks that the job may still begin, because the hosts
      * may have changed since the plan. */
     gboolean (*may_begin)(VmigMachine *m, GError **error);
@@ -60,7 +61,7 @@ typedef struct {
     /* Waits before a failed step is tried again: until the given time, or until the cause of the failure is gone. */
     void (*await_retry)(VmigMachine *m, const GError *why, gint64 until);
     /* Releases everything that the job holds, when the operator gives the job up: see
-     * vmig_state_of_end(VMIG_END_ASIDE). */
+     * vmig_state_of_end(states, VMIG_END_ASIDE). */
     gboolean (*set_aside)(VmigMachine *m, GError **error);
 } VmigFlow;
 

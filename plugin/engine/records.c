@@ -16,7 +16,7 @@ static guint rank(const VmigJob *job)
 {
     VmigState state = vmig_job_work_state(job);
 
-    if (job->owner == VMIG_SOURCE || state == VMIG_STATE_LAST)
+    if (job->owner == VMIG_SOURCE || state == NULL)
         return 0;
     if (!vmig_state_is_final(state) && vmig_state_phase(state) != VMIG_PHASE_AFTER)
         return 1;
@@ -28,7 +28,7 @@ gboolean vmig_records_may_go_back(const VmigJob *job, GError **error)
 {
     VmigState state = vmig_job_work_state(job);
 
-    if (job->owner == VMIG_DEST || state == VMIG_STATE_LAST || vmig_state_phase(state) == VMIG_PHASE_AFTER)
+    if (job->owner == VMIG_DEST || state == NULL || vmig_state_phase(state) == VMIG_PHASE_AFTER)
         return vmig_fail(
             error, VMIG_ERROR_UNSUPPORTED, "vmig-snap resume continues the job.",
             "job %s is past the switchover (state %s): the destination owns '%s', and the job can only go forward",
@@ -63,7 +63,7 @@ static gboolean is_behind(const VmigJob *job, const VmigJob *there)
 {
     VmigState own = vmig_job_work_state(job), beyond = vmig_job_work_state(there);
 
-    if (own == VMIG_STATE_LAST || beyond == VMIG_STATE_LAST || vmig_state_phase(own) != VMIG_PHASE_FORWARD ||
+    if (own == NULL || beyond == NULL || vmig_state_phase(own) != VMIG_PHASE_FORWARD ||
         vmig_state_phase(beyond) != VMIG_PHASE_FORWARD)
         return FALSE;
     return vmig_state_progress(own) >= 0 && vmig_state_progress(own) < vmig_state_progress(beyond);

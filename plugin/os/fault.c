@@ -8,20 +8,36 @@
 #include <unistd.h>
 
 #include "core/errors.h"
+#include "core/states.h"
 
-static const char *const points[] = {
-#define VMIG_STATE(symbol, phase, flags, expect, what, entry, undo, next) #symbol ".enter", #symbol ".leave",
-#include "core/states.def"
-#undef VMIG_STATE
+static const char *const named[] = {
 #define VMIG_POINT(name, meaning) name,
 #include "os/faults.def"
 #undef VMIG_POINT
-    NULL,
 };
+
+/* Begin and end of each state of each flow, and the named ones. */
+static gpointer list_points(gpointer data G_GNUC_UNUSED)
+{
+    GPtrArray *points = g_ptr_array_new();
+    const VmigStates *states;
+
+    for (guint i = 0; (states = vmig_states_nth(i)) != NULL; i++)
+        VMIG_EACH_STATE (state, states) {
+            g_ptr_array_add(points, g_strconcat(vmig_state_name(state), ".enter", NULL));
+            g_ptr_array_add(points, g_strconcat(vmig_state_name(state), ".leave", NULL));
+        }
+    for (guint i = 0; i < G_N_ELEMENTS(named); i++)
+        g_ptr_array_add(points, g_strdup(named[i]));
+    g_ptr_array_add(points, NULL);
+    return g_ptr_array_free(points, FALSE);
+}
 
 const char *const *vmig_fault_points(void)
 {
-    return points;
+    static GOnce once = G_ONCE_INIT;
+
+    return g_once(&once, list_points, NULL);
 }
 
 #ifdef VMIG_FAULTS

@@ -20,9 +20,9 @@ static char *own_folder(const char *there, const VmigDomainInfo *domain)
 char *vmig_plan_hint_exists(const VmigPlan *plan, const VmigPlanDisk *disk, guint index)
 {
     const VmigPathFacts *facts = disk->dest_facts->pdata[index];
-    VmigState state = facts->owner_state != NULL ? vmig_state_from_name(facts->owner_state) : VMIG_STATE_LAST;
+    VmigState state = vmig_state_from_name(NULL, facts->owner_state);
 
-    if (state < VMIG_STATE_LAST && !vmig_state_is_final(state))
+    if (state != NULL && !vmig_state_is_final(state))
         return g_strdup_printf("Job %s on the destination is not finished: run vmig-snap resume or cancel there.",
                                facts->owner_job);
     if (index > 0) {

@@ -123,7 +123,7 @@ static void copy_options(VmigOptions *to, const VmigOptions *from, const char *m
 
 static VmigJob *make_job(VmigEnv *env, const VmigSurvey *s, const char *merge)
 {
-    VmigJob *job = vmig_job_new();
+    VmigJob *job = vmig_job_new(&vmig_states_migrate);
 
     job->id = g_strdup(s->request->job_id);
     job->domain = g_strdup(s->domain->name);

@@ -211,7 +211,7 @@ gboolean vmig_journal_pending(VmigJournal *journal, const char *id, gboolean *pe
     gboolean more = FALSE;
 
     *pending = FALSE;
-    *to = VMIG_STATE_LAST;
+    *to = NULL;
     if (!vmig_journal_need_job(journal, id, error))
         return FALSE;
     g_autoptr(sqlite3_stmt) stmt = vmig_db_prepare(
@@ -225,6 +225,6 @@ gboolean vmig_journal_pending(VmigJournal *journal, const char *id, gboolean *pe
         return fail_line(error, id);
     *pending = more && strcmp(vmig_db_text(stmt, 0), "intent") == 0;
     if (*pending)
-        *to = vmig_state_from_name(vmig_db_text(stmt, 1));
+        *to = vmig_state_from_name(NULL, vmig_db_text(stmt, 1));
     return TRUE;
 }

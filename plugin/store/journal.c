@@ -87,7 +87,7 @@ static gboolean check_job(const VmigJob *job, GError **error)
     if (job->uuid == NULL || !g_uuid_string_is_valid(job->uuid) || strpbrk(job->uuid, "ABCDEF") != NULL)
         return vmig_fail(error, VMIG_ERROR_BAD_NAME, NULL, "job %s: '%s' is not a UUID", job->id,
                          job->uuid != NULL ? job->uuid : "");
-    if (vmig_job_state(job) == VMIG_STATE_LAST)
+    if (vmig_job_state(job) == NULL)
         return vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "job %s: '%s' is not a state", job->id,
                          job->state != NULL ? job->state : "");
     return TRUE;
@@ -241,7 +241,7 @@ static gboolean check_end(const VmigJob *job, const char *token, GError **error)
 /* Decisions recorded on this host cannot be undone by the other host's process. */
 static gboolean check_put(VmigJournal *journal, const VmigJob *job, const JobRow *row, const char *role, GError **error)
 {
-    VmigState old = vmig_state_from_name(row->state);
+    VmigState old = vmig_state_from_name(job->flow, row->state);
     VmigState new = vmig_job_state(job);
     g_autoptr(VmigJob) own = vmig_journal_load(journal, job->id, error);
 

@@ -90,7 +90,7 @@ static VmigNode *open_node(const Block *block, GError **error)
 
 static VmigJob *make_job(const Block *block)
 {
-    VmigJob *job = vmig_job_new();
+    VmigJob *job = vmig_job_new(&vmig_states_migrate);
 
     job->version = VMIG_JOB_VERSION;
     job->id = block_job_id(block);
@@ -116,7 +116,7 @@ static VmigJob *make_job(const Block *block)
     }
     job->overlays = VMIG_OVERLAYS_IN_USE;
     job->migration_begun = TRUE;
-    vmig_job_set_state(job, VMIG_STATE_MIGRATE);
+    vmig_job_set_state(job, VMIG_MIGRATE(MIGRATE));
     return job;
 }
 
@@ -137,7 +137,7 @@ static gboolean prepare_job(const Block *block, GError **error)
     if (!vmig_node_token_put(node, job, VMIG_ROLE_DESTINATION, error))
         return FALSE;
     job->owner = VMIG_DEST;
-    vmig_job_set_state(job, VMIG_STATE_ACTIVATE);
+    vmig_job_set_state(job, VMIG_MIGRATE(ACTIVATE));
     return vmig_node_record_put(node, job, error);
 }
 
@@ -159,7 +159,7 @@ gboolean block_prepare(const Block *block, GError **error)
 
 static gboolean is_finished(const VmigJob *job)
 {
-    return vmig_job_state(job) == VMIG_STATE_PARKED && g_strcmp0(job->parked_state, "REDEFINE") == 0;
+    return vmig_job_state(job) == VMIG_MIGRATE(PARKED) && g_strcmp0(job->parked_state, "REDEFINE") == 0;
 }
 
 static void on_note(gpointer user, const VmigJob *job, const char *text)

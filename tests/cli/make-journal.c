@@ -8,6 +8,7 @@
 
 #include "tests/unit/many-jobs.h"
 #include "tests/unit/older-journal.h"
+#include "flows/migrate/states.h"
 
 static int make_older(const char *path, const char *machine_id, gboolean ended)
 {
@@ -22,7 +23,7 @@ static int make_older(const char *path, const char *machine_id, gboolean ended)
 
 int main(int argc, char **argv)
 {
-    g_autoptr(VmigJob) job = vmig_job_new();
+    g_autoptr(VmigJob) job = vmig_job_new(&vmig_states_migrate);
     g_autoptr(GError) error = NULL;
 
     if (argc != 4)
@@ -36,7 +37,7 @@ int main(int argc, char **argv)
     job->source_host = g_strdup("vmig-a");
     job->dest_host = g_strdup("vmig-b");
     job->dest_uri = g_strdup("qemu+ssh://vmig-b.invalid/system");
-    vmig_job_set_state(job, VMIG_STATE_PARKED);
+    vmig_job_set_state(job, VMIG_MIGRATE(PARKED));
     job->parked_state = g_strdup("COPY");
     job->overlays = VMIG_OVERLAYS_IN_USE;
     job->started = 1700000000;

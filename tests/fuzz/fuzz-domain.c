@@ -21,7 +21,7 @@ static VmigFile *make_file(const char *source)
 /* For the first disk that is a file, and the guest that the definition is of. */
 static VmigJob *make_job(const VmigDomainFacts *facts)
 {
-    VmigJob *job = vmig_job_new();
+    VmigJob *job = vmig_job_new(&vmig_states_migrate);
 
     job->id = g_strdup(ID);
     job->uuid = g_strdup(facts->uuid);

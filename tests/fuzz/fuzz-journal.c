@@ -6,13 +6,14 @@
  * bytes that are put there; a length of 0 cuts the file off. */
 #include "store/journal.h"
 #include "tests/fuzz/fuzz.h"
+#include "flows/migrate/states.h"
 
 #define ID "0123456789abcdef"
 
 static void make_good(const char *path)
 {
     g_autoptr(GError) error = NULL;
-    g_autoptr(VmigJob) job = vmig_job_new();
+    g_autoptr(VmigJob) job = vmig_job_new(&vmig_states_migrate);
     g_autoptr(VmigJournal) journal = vmig_journal_open(path, "m", &error);
     g_autoptr(VmigJournalFile) file = vmig_journal_file_new(ID, "/srv/a.part", "part", "made");
 
@@ -23,7 +24,7 @@ static void make_good(const char *path)
     job->source_host = g_strdup("a");
     job->dest_host = g_strdup("b");
     job->dest_uri = g_strdup("qemu+ssh://b/system");
-    vmig_job_set_state(job, VMIG_STATE_PLAN);
+    vmig_job_set_state(job, VMIG_MIGRATE(PLAN));
     g_assert(vmig_journal_create_job(journal, job, VMIG_ROLE_SOURCE, NULL));
     g_assert(vmig_journal_note(journal, ID, "a note", NULL) && vmig_journal_file_put(journal, file, NULL, NULL));
 }

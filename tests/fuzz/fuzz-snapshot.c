@@ -20,7 +20,7 @@ static void add_disk(VmigJob *job)
 static void read_one(const char *text, GPtrArray *tree)
 {
     g_autoptr(GError) error = NULL, failure = NULL;
-    g_autoptr(VmigJob) job = vmig_job_new();
+    g_autoptr(VmigJob) job = vmig_job_new(&vmig_states_migrate);
     VmigSnapshot *snapshot = vmig_snapshot_from_xml(text, &error);
 
     g_assert((snapshot == NULL) == (error != NULL));

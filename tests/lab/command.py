@@ -12,7 +12,7 @@ import time
 from lab import wait_until
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-STATES_DEF = ROOT / 'plugin/core/states.def'
+STATES_DEF = ROOT / 'plugin/flows/migrate/states.def'
 
 DONE, USAGE, REFUSED, ROLLED_BACK, UNFINISHED, LOCKED = 0, 2, 3, 4, 5, 6
 
@@ -32,7 +32,7 @@ def need(truth, *words):
 
 
 def transitions():
-    """{state: {states that may follow}} from plugin/core/states.def."""
+    """{state: {states that may follow}} from plugin/flows/migrate/states.def."""
     text = re.sub(r'/\*.*?\*/', '', STATES_DEF.read_text(), flags=re.S)
     table = {}
     for name, rest in re.findall(r'VMIG_STATE\((\w+),(.*?)(?=VMIG_STATE\(|\Z)', text, re.S):

@@ -22,7 +22,8 @@ def reset_at(point):
     @shared
     def test(case):
         lab, guest = case.lab, roaming(case)
-        move = case.migration(guest, '--source-images', 'delete', source=guest.host, dest=OTHER[guest.host])
+        options = ['--merge', 'commit'] if point.startswith('commit.') else []
+        move = case.migration(guest, '--source-images', 'delete', *options, source=guest.host, dest=OTHER[guest.host])
         with stopped(move, point) as call:
             where = next(host for host in OTHER if lab.state(host, guest.name) == 'running')
             boots = lab.console(where, guest.name).count(b'\nB ')
@@ -37,6 +38,7 @@ def reset_at(point):
     return test
 
 
+# With merge "mirror" there is no commit.
 globals().update({f'test_reset_at_{point}': reset_at(point) for point in ('copy.sent', 'migrate.released',
                                                                           'commit.started@2', 'PIVOT.enter')})
 

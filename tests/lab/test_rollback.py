@@ -145,7 +145,7 @@ def back_again_at(point):
 
 def test_points_are_all(case):
     """Every fault point of the product is in one of the lists above, or is known to need something else."""
-    states = re.findall(r'^VMIG_STATE\((\w+)', (ROOT / 'plugin/core/states.def').read_text(), re.M)
+    states = re.findall(r'^VMIG_STATE\((\w+)', (ROOT / 'plugin/flows/migrate/states.def').read_text(), re.M)
     named = re.findall(r'^VMIG_POINT\("([\w.]+)"', (ROOT / 'plugin/os/faults.def').read_text(), re.M)
     # No step runs in these; UNCERTAIN is covered by the crash tests.
     without = {'PLAN', 'DONE', 'ROLLED_BACK', 'SET_ASIDE', 'PARKED', 'UNCERTAIN'}

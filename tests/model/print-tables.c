@@ -7,6 +7,7 @@
 
 #include "core/states.h"
 #include "core/uncertain.h"
+#include "flows/migrate/states.h"
 
 static const char *const seen_names[] = {
     [VMIG_SEEN_UNREACHABLE] = "SEEN_UNREACHABLE", [VMIG_SEEN_ABSENT] = "SEEN_ABSENT",
@@ -23,17 +24,17 @@ static const VmigDecision decisions[] = {VMIG_DECIDE_ADOPT, VMIG_DECIDE_BACK, VM
 
 static void print_states(void)
 {
-    for (VmigState state = 0; state < VMIG_STATE_LAST; state++)
-        printf("#define ST_%s %d\n", vmig_state_name(state), state);
+    VMIG_EACH_STATE (state, &vmig_states_migrate)
+        printf("#define ST_%s %u\n", vmig_state_name(state), state->index);
     printf("#define MAY_FOLLOW(a, b) (0");
-    for (VmigState from = 0; from < VMIG_STATE_LAST; from++)
-        for (VmigState to = 0; to < VMIG_STATE_LAST; to++)
+    VMIG_EACH_STATE (from, &vmig_states_migrate)
+        VMIG_EACH_STATE (to, &vmig_states_migrate)
             if (vmig_state_may_follow(from, to))
-                printf(" \\\n  || ((a) == %d && (b) == %d)", from, to);
+                printf(" \\\n  || ((a) == %u && (b) == %u)", from->index, to->index);
     printf(")\n#define IS_AFTER(a) (0");
-    for (VmigState state = 0; state < VMIG_STATE_LAST; state++)
-        if (vmig_state_phase(state) == VMIG_PHASE_AFTER || state == VMIG_STATE_DONE)
-            printf(" || (a) == %d", state);
+    VMIG_EACH_STATE (state, &vmig_states_migrate)
+        if (vmig_state_phase(state) == VMIG_PHASE_AFTER || state == VMIG_MIGRATE(DONE))
+            printf(" || (a) == %u", state->index);
     printf(")\n");
 }
 

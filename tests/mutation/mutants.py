@@ -65,7 +65,7 @@ one('retry-no-ceiling', RETRY, '    delay = MIN(delay, ceiling);\n', '',
     'it waits longer than the ceiling', 'unit retry')
 
 # The machine's table, names, the snapshot tree.
-one('states-way-back-after', 'plugin/core/states.def', 'NEXT(COMMIT, PARKED))', 'NEXT(COMMIT, ROLLBACK, PARKED))',
+one('states-way-back-after', 'plugin/flows/migrate/states.def', 'NEXT(COMMIT, PARKED))', 'NEXT(COMMIT, ROLLBACK, PARKED))',
     'a job goes back although the destination owns the guest', 'unit states')
 one('tree-parent', 'plugin/definition/snapshot-tree.c', 'if (g_strcmp0(a->parent, b->parent) != 0)', 'if (FALSE)',
     'a snapshot that came with another parent is taken for right', 'unit snapshot-tree')

@@ -6,6 +6,7 @@
 
 #include "core/job-facts.h"
 #include "definition/snapshot-tree.h"
+#include "flows/migrate/states.h"
 
 void sim_violate(Sim *sim, const char *format, ...)
 {
@@ -85,9 +86,9 @@ static gboolean is_revoked(const SimHost *host)
  * not answer by then, and the process may die. Later in the rollback the guest is resumed only for a pivot. */
 static void check_revoked(Sim *sim)
 {
-    VmigState state = sim->machine != NULL ? vmig_job_state(sim->machine->job) : VMIG_STATE_LAST;
+    VmigState state = sim->machine != NULL ? vmig_job_state(sim->machine->job) : NULL;
 
-    if ((state == VMIG_STATE_UNCERTAIN || state == VMIG_STATE_ROLLBACK) && !is_revoked(sim_source(sim)) &&
+    if ((state == VMIG_MIGRATE(UNCERTAIN) || state == VMIG_MIGRATE(ROLLBACK)) && !is_revoked(sim_source(sim)) &&
         !is_revoked(sim_dest(sim)))
         sim_violate(sim, "resumed on the source, and no journal says that what arrived is stale");
 }
@@ -472,7 +473,7 @@ static gboolean dest_knows_nothing(Sim *sim)
 
 void sim_check_end(Sim *sim, const VmigJob *job)
 {
-    VmigState state = job != NULL ? vmig_job_state(job) : VMIG_STATE_LAST;
+    VmigState state = job != NULL ? vmig_job_state(job) : NULL;
     SimHost *owner = sim_owner(sim);
 
     sim_check_now(sim);
@@ -482,11 +483,11 @@ void sim_check_end(Sim *sim, const VmigJob *job)
         !source_knows_nothing(sim) && !dest_knows_nothing(sim))
         sim_violate(sim, "the journals do not agree on the owner");
     sim_meddle_check(sim, state);
-    if (state == VMIG_STATE_DONE && owner != sim_dest(sim))
+    if (state == VMIG_MIGRATE(DONE) && owner != sim_dest(sim))
         sim_violate(sim, "done, and the destination does not own the guest");
-    if (state == VMIG_STATE_ROLLED_BACK && owner != sim_source(sim))
+    if (state == VMIG_MIGRATE(ROLLED_BACK) && owner != sim_source(sim))
         sim_violate(sim, "rolled back, and the source does not own the guest");
-    if (state == VMIG_STATE_SET_ASIDE)
+    if (state == VMIG_MIGRATE(SET_ASIDE))
         check_set_aside(sim, owner, owner == sim_dest(sim) ? sim_source(sim) : sim_dest(sim));
     else if (sim->ended)
         check_final(sim, owner, owner == sim_dest(sim) ? sim_source(sim) : sim_dest(sim));

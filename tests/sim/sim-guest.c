@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The guest: it writes numbered blocks; every write is acknowledged at once and must exist forever. */
 #include "sim.h"
+#include "flows/migrate/states.h"
 
 #include <string.h>
 
@@ -15,10 +16,10 @@ SimQemu *sim_guest_runner(Sim *sim)
 /* The steps after these states resume the guest at the latest. */
 static gboolean tool_looks(const Sim *sim)
 {
-    VmigState state = sim->machine != NULL ? vmig_job_state(sim->machine->job) : VMIG_STATE_PLAN;
+    VmigState state = sim->machine != NULL ? vmig_job_state(sim->machine->job) : VMIG_MIGRATE(PLAN);
 
-    return state == VMIG_STATE_ACTIVATE || state == VMIG_STATE_COMMIT || state == VMIG_STATE_PIVOT ||
-           state == VMIG_STATE_REDEFINE || state == VMIG_STATE_BACK_COMMIT || state == VMIG_STATE_BACK_PIVOT;
+    return state == VMIG_MIGRATE(ACTIVATE) || state == VMIG_MIGRATE(COMMIT) || state == VMIG_MIGRATE(PIVOT) ||
+           state == VMIG_MIGRATE(REDEFINE) || state == VMIG_MIGRATE(BACK_COMMIT) || state == VMIG_MIGRATE(BACK_PIVOT);
 }
 
 /* werror=enospc: QEMU stops the CPUs and repeats the write after they are resumed. */

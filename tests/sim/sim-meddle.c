@@ -3,6 +3,7 @@
  * it. The user writes to a base during its copy, makes a snapshot in the overlays by QEMU's monitor, deletes a
  * snapshot's metadata while REDEFINE defines it, and redefines the guest on its overlays before CLEANUP. */
 #include "sim.h"
+#include "flows/migrate/states.h"
 
 #include <string.h>
 
@@ -17,7 +18,7 @@ void sim_meddle_plan(Sim *sim)
     sim->meddle.touches = sim_random_percent(&r, 3);
     sim->meddle.redefines = sim_random_percent(&r, 3);
     sim->meddle.saves = sim_random_percent(&r, 3);
-    sim->meddle.saves_in = sim_random_percent(&r, 50) ? VMIG_STATE_COPY : VMIG_STATE_MIGRATE;
+    sim->meddle.saves_in = sim_random_percent(&r, 50) ? VMIG_MIGRATE(COPY) : VMIG_MIGRATE(MIGRATE);
     sim->meddle.prunes = sim_random_percent(&r, 3);
 }
 
@@ -69,7 +70,7 @@ void sim_meddle_save(Sim *sim)
 /* While the snapshot exists, no state may be entered that leaves the overlays behind. */
 static void check_saved(Sim *sim, VmigState state)
 {
-    if (sim->meddle.saved && !sim->healed && (state == VMIG_STATE_ACTIVATE || state == VMIG_STATE_BACK_PIVOT))
+    if (sim->meddle.saved && !sim->healed && (state == VMIG_MIGRATE(ACTIVATE) || state == VMIG_MIGRATE(BACK_PIVOT)))
         sim_violate(sim, "%s, and an overlay holds a snapshot that somebody made", vmig_state_name(state));
 }
 
@@ -110,7 +111,7 @@ void sim_meddle_defined(SimHost *host)
     GPtrArray *list = host->domain.snapshots;
 
     if (!sim->meddle.prunes || sim->healed || sim->meddle.pruned || !host->is_dest || list->len < sim->tree->len ||
-        sim->machine == NULL || vmig_job_state(sim->machine->job) != VMIG_STATE_REDEFINE)
+        sim->machine == NULL || vmig_job_state(sim->machine->job) != VMIG_MIGRATE(REDEFINE))
         return;
     const VmigSnapshot *last = list->pdata[list->len - 1];
     sim_trace(sim, "%s: somebody deletes the metadata of %s", host->name, last->name);
@@ -127,7 +128,7 @@ void sim_meddle_entered(Sim *sim, const VmigJob *job)
         return;
     if (state == sim->meddle.saves_in && sim->meddle.saves && !sim->meddle.saved)
         save(sim, job);
-    if (state == VMIG_STATE_CLEANUP && sim->meddle.redefines && !sim->meddle.redefined)
+    if (state == VMIG_MIGRATE(CLEANUP) && sim->meddle.redefines && !sim->meddle.redefined)
         redefine(sim, job);
 }
 
@@ -148,6 +149,6 @@ void sim_meddle_heal(Sim *sim)
 
 void sim_meddle_check(Sim *sim, VmigState end)
 {
-    if (end == VMIG_STATE_DONE && sim->meddle.touched)
+    if (end == VMIG_MIGRATE(DONE) && sim->meddle.touched)
         sim_violate(sim, "done, although somebody wrote to a base while it was copied");
 }

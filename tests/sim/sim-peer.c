@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "store/gate.h"
+#include "flows/migrate/states.h"
 
 static gboolean is_marked(const SimDef *def, const char *job)
 {
@@ -29,7 +30,7 @@ static gboolean check_record(SimHost *host, const VmigJob *told, GError **error)
     g_autoptr(VmigJob) own = vmig_journal_load(host->journal, told->id, &failure);
     if (own == NULL && g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_NO_JOB))
         return check_new(host, told, !host->is_dest, error);
-    if (!host->is_dest && vmig_job_state(told) == VMIG_STATE_DONE && host->domain.qemu != NULL)
+    if (!host->is_dest && vmig_job_state(told) == VMIG_MIGRATE(DONE) && host->domain.qemu != NULL)
         return vmig_fail(error, VMIG_ERROR_GATE, NULL, "%s: its guest still runs here", host->name);
     return TRUE;
 }

@@ -43,8 +43,8 @@ static void add_count(SimCount *sum, const SimCount *one)
     sum->kept += one->kept;
     for (guint i = 0; i < SIM_OUTCOMES; i++)
         sum->outcomes[i] += one->outcomes[i];
-    for (guint i = 0; i < VMIG_STATE_LAST; i++)
-        sum->states[i] += one->states[i];
+    VMIG_EACH_STATE (i, &vmig_states_migrate)
+        sum->states[i->index] += one->states[i->index];
     for (guint i = 0; i < SIM_FAULT_KINDS; i++)
         sum->fired[i] += one->fired[i];
 }

@@ -78,9 +78,9 @@ static void on_state(gpointer user, const VmigJob *job)
     Sim *sim = user;
 
     sim->state = vmig_job_state(job);
-    sim->visited |= 1ull << sim->state;
+    sim->visited |= 1ull << sim->state->index;
     sim_trace(sim, "==== %s", job->state);
-    if (sim->broken == SIM_BREAK_FACTS && sim->state == VMIG_STATE_COPY)
+    if (sim->broken == SIM_BREAK_FACTS && sim->state == VMIG_MIGRATE(COPY))
         sim->machine->job->merge = VMIG_MERGE_DONE;
     sim_check_expected(sim, job);
     sim_meddle_entered(sim, job);
@@ -236,7 +236,7 @@ static gboolean is_over(Sim *sim, const VmigJob *job, guint *parks)
             sim->hosts[i].rundir = FALSE;
     if (sim->ended)
         return TRUE;
-    if (state != VMIG_STATE_PARKED || sim->dead)
+    if (state != VMIG_MIGRATE(PARKED) || sim->dead)
         return FALSE;
     (*parks)++;
     sim_trace(sim, "parked in %s: %s", job->parked_state, job->error_message);
@@ -251,15 +251,18 @@ static gboolean is_over(Sim *sim, const VmigJob *job, guint *parks)
 
 static SimOutcome outcome_of(const VmigJob *job)
 {
-    switch (job != NULL ? vmig_job_state(job) : VMIG_STATE_PLAN) {
-    case VMIG_STATE_PLAN:
+    VmigState state = job != NULL ? vmig_job_state(job) : VMIG_MIGRATE(PLAN);
+
+    if (state == VMIG_MIGRATE(PLAN))
         return SIM_REFUSED;
-    case VMIG_STATE_DONE:
+    switch (vmig_state_end(state)) {
+    case VMIG_END_MOVED:
         return SIM_DONE;
-    case VMIG_STATE_ROLLED_BACK:
+    case VMIG_END_BACK:
         return SIM_ROLLED_BACK;
-    case VMIG_STATE_SET_ASIDE:
+    case VMIG_END_ASIDE:
         return SIM_SET_ASIDE;
+    case VMIG_END_NONE:
     default:
         return SIM_PARKED;
     }
@@ -333,7 +336,7 @@ static VmigJob *leave_hold(Sim *sim, const VmigPolicy *policy, VmigJob *parked)
             break;
         vmig_job_free(job);
         job = now;
-        if (vmig_job_state(job) != VMIG_STATE_PARKED)
+        if (vmig_job_state(job) != VMIG_MIGRATE(PARKED))
             break;
     }
     VmigJob *end = sim->stuck ? NULL : load(sim_here(sim));
@@ -402,7 +405,7 @@ SimOutcome sim_run(Sim *sim)
     if (!over)
         sim_violate(sim, "%u processes did not bring it to an end: it is in %s", sim->processes, job->state);
     sim_fault_heal(sim);
-    if (job != NULL && sim->violation == NULL && vmig_job_state(job) == VMIG_STATE_PARKED) {
+    if (job != NULL && sim->violation == NULL && vmig_job_state(job) == VMIG_MIGRATE(PARKED)) {
         if (!sim->foreign)
             sim_violate(sim, "parked for ever in %s: %s", job->parked_state, job->error_message);
         job = leave_hold(sim, policy, g_steal_pointer(&job));

@@ -151,6 +151,7 @@ void sim_scenario(Sim *sim)
     SimRandom *r = &sim->env;
     SimRandom merge;
 
+    sim->state = VMIG_MIGRATE(PLAN);
     sim_random_seed(&sim->env, sim->seed, 1);
     sim_random_seed(&sim->chance, sim->seed, 2);
     sim_random_seed(&sim->tool, sim->seed, 3);

@@ -38,12 +38,12 @@ gboolean sim_script_add(SimScript *script, const char *text)
     when->nth = count != NULL ? (guint)atoi(count + 1) : 1;
     if (count != NULL)
         *count = '\0';
-    when->state = vmig_state_from_name(where[0]);
+    when->state = vmig_state_from_name(&vmig_states_migrate, where[0]);
     when->method = g_intern_string(where[1]);
     when->on_dest = strcmp(where[2], "dest") == 0;
     when->hits_dest = what[1] != NULL ? strcmp(what[1], "dest") == 0 : when->on_dest;
     script->n++;
-    return when->state != VMIG_STATE_LAST && when->nth > 0 && (when->on_dest || strcmp(where[2], "source") == 0);
+    return when->state != NULL && when->nth > 0 && (when->on_dest || strcmp(where[2], "source") == 0);
 }
 
 void sim_script_call(Sim *sim, SimCall *call)

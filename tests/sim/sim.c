@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "store/journal-private.h"
+#include "flows/migrate/states.h"
 
 /* With this many runs and all faults, each state is reached. */
 #define LARGE_RUN 5000
@@ -95,8 +96,8 @@ static void count(SimCount *to, const Sim *sim, SimOutcome outcome)
     to->processes += sim->processes;
     to->calls += sim->calls;
     to->kept += sim->took_kept;
-    for (guint i = 0; i < VMIG_STATE_LAST; i++)
-        to->states[i] += (sim->visited >> i) & 1;
+    VMIG_EACH_STATE (i, &vmig_states_migrate)
+        to->states[i->index] += (sim->visited >> i->index) & 1;
     for (guint i = 0; i < SIM_FAULT_KINDS; i++)
         to->fired[i] += sim->fired[i];
 }
@@ -181,8 +182,8 @@ static void print_histogram(const SimCount *sum)
     for (guint i = 0; i < SIM_OUTCOMES; i++)
         printf(" %s %" G_GUINT64_FORMAT, outcomes[i], sum->outcomes[i]);
     printf("\nstates:");
-    for (guint i = 0; i < VMIG_STATE_LAST; i++)
-        printf(" %s %" G_GUINT64_FORMAT, vmig_state_name(i), sum->states[i]);
+    VMIG_EACH_STATE (i, &vmig_states_migrate)
+        printf(" %s %" G_GUINT64_FORMAT, vmig_state_name(i), sum->states[i->index]);
     printf("\nfaults:");
     for (guint i = 0; i < SIM_FAULT_KINDS; i++)
         printf(" %s %" G_GUINT64_FORMAT, sim_fault_names[i], sum->fired[i]);
@@ -196,8 +197,8 @@ static void check_coverage(const Runner *r, SimCount *sum)
 {
     if (r->faults != SIM_FAULTS_ALL || r->seeds < LARGE_RUN)
         return;
-    for (guint i = 0; i < VMIG_STATE_LAST; i++) {
-        if (sum->states[i] > 0 || i == VMIG_STATE_PLAN)
+    VMIG_EACH_STATE (i, &vmig_states_migrate) {
+        if (sum->states[i->index] > 0 || i == VMIG_MIGRATE(PLAN))
             continue;
         printf("state %s was never reached\n", vmig_state_name(i));
         sum->failed++;

@@ -9,6 +9,7 @@
 #include <glib.h>
 
 #include "definition/domain-xml.h"
+#include "flows/migrate/states.h"
 #include "core/parks.h"
 #include "engine/machine.h"
 #include "plan/plan.h"
@@ -668,7 +669,7 @@ typedef struct {
     guint64 passed, failed;
     guint64 seen; /* with a bug injected on purpose: runs in which the invariant for it noticed */
     guint64 outcomes[SIM_OUTCOMES];
-    guint64 states[VMIG_STATE_LAST];
+    guint64 states[VMIG_MIGRATE_STATES];
     guint64 fired[SIM_FAULT_KINDS];
     guint64 processes, calls;
     guint64 kept; /* runs that began with an image that an earlier job kept */

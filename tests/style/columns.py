@@ -21,7 +21,7 @@ PLANTS = {
         ('.proof = PROVEN, .decision = VMIG_DECIDE_FORWARD', '.proof = VMIG_DECIDE_FORWARD, .decision = PROVEN'),
         ('{.source = IS(RUNNING), .dest', '{IS(RUNNING), VMIG_DECIDE_ALARM, .dest'),
     ],
-    'plugin/core/job-facts.c': [
+    'plugin/flows/migrate/facts.c': [
         ('.owner = DEST_OWNS', '.owner = REQUIRED'),
         ('.begun = REQUIRED', '.begun = DEST_OWNS'),
         ('.overlays = OVERLAYS(USE(IN_USE))', '.overlays = MERGE(USE(IN_USE))'),
@@ -33,7 +33,7 @@ PLANTS = {
         ('.chain = CHAINS(BASES)', '.chain = STAGES(BASES)'),
         ('.stage = STAGES(ARRIVED)', '.stage = CHAINS(ARRIVED)'),
         ('.busy = NO', '.busy = VMIG_HOOK_ALLOW'),
-        ('.verdict = VMIG_HOOK_VETO_TWIN', '.verdict = VMIG_STATE_PIVOT'),
+        ('.verdict = VMIG_HOOK_VETO_TWIN', '.verdict = VMIG_PHASE_AFTER'),
     ],
     # A call with another method's arguments or reply. The planted structures have the members that are used.
     'plugin/port/node.c': [

@@ -3,15 +3,16 @@
 #pragma once
 
 #include "core/job.h"
+#include "flows/migrate/states.h"
 
 static inline void put_facts(VmigJob *job, VmigState state)
 {
-    gboolean after = vmig_state_phase(state) == VMIG_PHASE_AFTER || state == VMIG_STATE_DONE;
-    gboolean begun = after || state == VMIG_STATE_MIGRATE;
-    gboolean merged = state == VMIG_STATE_REDEFINE || state == VMIG_STATE_CLEANUP || state == VMIG_STATE_DONE;
-    gboolean copied = begun || state == VMIG_STATE_PREPARE || state == VMIG_STATE_DROP_METADATA;
+    gboolean after = vmig_state_phase(state) == VMIG_PHASE_AFTER || state == VMIG_MIGRATE(DONE);
+    gboolean begun = after || state == VMIG_MIGRATE(MIGRATE);
+    gboolean merged = state == VMIG_MIGRATE(REDEFINE) || state == VMIG_MIGRATE(CLEANUP) || state == VMIG_MIGRATE(DONE);
+    gboolean copied = begun || state == VMIG_MIGRATE(PREPARE) || state == VMIG_MIGRATE(DROP_METADATA);
 
-    job->overlays = copied || state == VMIG_STATE_COPY ? VMIG_OVERLAYS_IN_USE : VMIG_OVERLAYS_UNUSED;
+    job->overlays = copied || state == VMIG_MIGRATE(COPY) ? VMIG_OVERLAYS_IN_USE : VMIG_OVERLAYS_UNUSED;
     job->merge = merged ? VMIG_MERGE_DONE : VMIG_MERGE_NOT_BEGUN;
     job->migration_begun = begun;
     for (guint i = 0; i < job->disks->len; i++) {

@@ -4,6 +4,7 @@
 
 #include "store/journal-private.h"
 #include "tests/unit/legal.h"
+#include "flows/migrate/states.h"
 
 /* Adds n finished jobs of domains "old-1".. to the existing journal at path. */
 static inline void add_ended_jobs(const char *path, guint n)
@@ -21,7 +22,7 @@ static inline void add_ended_jobs(const char *path, guint n)
         "INSERT INTO transition SELECT 1000 + n, id, 'CLEANUP', 'DONE', 'result', 0, 0, NULL,"
         " vmig_sum('transition', 1000 + n, id, 'CLEANUP', 'DONE', 'result', 0, 0, NULL) FROM old;"
         "COMMIT;";
-    g_autoptr(VmigJob) job = vmig_job_new();
+    g_autoptr(VmigJob) job = vmig_job_new(&vmig_states_migrate);
     sqlite3 *db = NULL;
     char *message = NULL;
 
@@ -30,7 +31,7 @@ static inline void add_ended_jobs(const char *path, guint n)
     job->domain = g_strdup("@DOMAIN");
     job->source_host = g_strdup("vmig-a");
     job->dest_host = g_strdup("vmig-b");
-    put_state(job, VMIG_STATE_DONE);
+    put_state(job, VMIG_MIGRATE(DONE));
     job->owner = VMIG_DEST;
     g_autofree char *record = vmig_job_to_string(job);
     char *quoted = sqlite3_mprintf("%Q", record);

@@ -278,7 +278,7 @@ void plan_env_option(GPtrArray *list, const PlanEnv *w, const char *text)
 
 void plan_env_job(PlanEnv *w, const char *state)
 {
-    g_autoptr(VmigJob) job = vmig_job_new();
+    g_autoptr(VmigJob) job = vmig_job_new(&vmig_states_migrate);
 
     job->id = g_strdup("fedcba9876543210");
     job->uuid = g_strdup(PLAN_UUID);

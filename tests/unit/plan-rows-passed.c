@@ -123,7 +123,7 @@ static VmigPlan *plan_with_copies(PlanEnv *w)
 {
     guint copies = w->snapshots->len > 0 ? 137 : 3;
     g_autoptr(VmigSnapshot) snapshot = vmig_snapshot_new();
-    g_autoptr(VmigJob) job = vmig_job_new();
+    g_autoptr(VmigJob) job = vmig_job_new(&vmig_states_migrate);
     g_autoptr(GPtrArray) snapshots = g_ptr_array_new();
     g_autoptr(GPtrArray) listed = g_ptr_array_ref(w->snapshots);
     g_autoptr(GError) error = NULL;

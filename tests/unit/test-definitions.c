@@ -17,7 +17,7 @@
 
 static VmigJob *make_job(void)
 {
-    VmigJob *job = vmig_job_new();
+    VmigJob *job = vmig_job_new(&vmig_states_migrate);
     VmigDisk *disk = vmig_disk_new();
     VmigFile *file = vmig_file_new();
 

@@ -276,7 +276,7 @@ static void test_hook_rule(void)
 
 static VmigJob *make_job(const char *id, const char *state)
 {
-    VmigJob *job = vmig_job_new();
+    VmigJob *job = vmig_job_new(&vmig_states_migrate);
     VmigDisk *disk = vmig_disk_new();
     VmigFile *file = vmig_file_new();
 
@@ -296,7 +296,7 @@ static VmigJob *make_job(const char *id, const char *state)
     disk->dest_overlay = vmig_overlay_path("/img/web.qcow2", id);
     g_ptr_array_add(disk->files, file);
     g_ptr_array_add(job->disks, disk);
-    if (vmig_job_state(job) != VMIG_STATE_LAST)
+    if (vmig_job_state(job) != NULL)
         put_facts(job, vmig_job_state(job));
     return job;
 }
@@ -404,7 +404,7 @@ static void test_expected(void)
         {"BACK_REDEFINE", base, overlay | absent},
     };
 
-    g_assert_cmpuint(G_N_ELEMENTS(table) + 4, ==, VMIG_STATE_LAST); /* and DONE, ROLLED_BACK, PARKED */
+    g_assert_cmpuint(G_N_ELEMENTS(table) + 4, ==, VMIG_MIGRATE_STATES); /* and DONE, ROLLED_BACK, PARKED */
     for (guint i = 0; i < G_N_ELEMENTS(table); i++) {
         g_autoptr(VmigJob) job = make_job(ID, table[i].state);
         g_autoptr(VmigJob) parked = make_job(ID, "PARKED");

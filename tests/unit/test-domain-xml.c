@@ -74,7 +74,7 @@ static VmigDisk *add_disk(VmigJob *job, const char *target, const char *overlay,
 
 static VmigJob *make_job(const char *merge)
 {
-    VmigJob *job = vmig_job_new();
+    VmigJob *job = vmig_job_new(&vmig_states_migrate);
 
     job->id = g_strdup(ID);
     job->uuid = g_strdup(UUID);
@@ -211,7 +211,7 @@ static void test_chain_matches(void)
 
 static void test_chain_of_top(void)
 {
-    g_autoptr(VmigJob) job = vmig_job_new();
+    g_autoptr(VmigJob) job = vmig_job_new(&vmig_states_migrate);
     VmigDisk *disk = add_disk(job, "vda", "/o", NULL);
 
     g_assert_cmpint(vmig_chain_of_top("/b", disk, VMIG_SOURCE), ==, VMIG_CHAIN_OTHER); /* no file is planned yet */
@@ -237,7 +237,7 @@ static void test_chain_without_end(void)
         "<domain><name>n</name><uuid>u</uuid><devices><disk><source file='/o'/><target dev='vda'/>"
         "<backingStore type='file'><source file='/b'/></backingStore></disk></devices></domain>";
     g_autoptr(VmigDomainXml) xml = parse_good(text);
-    g_autoptr(VmigJob) job = vmig_job_new();
+    g_autoptr(VmigJob) job = vmig_job_new(&vmig_states_migrate);
     VmigDisk *disk = add_disk(job, "vda", "/o", NULL);
     const VmigDomainDisk *live = vmig_domain_xml_disk(xml, "vda");
     g_autofree char *chain = vmig_domain_disk_chain_text(live);
@@ -409,7 +409,7 @@ static void test_snapshot_swap(void)
     static const char text[] = "<domainsnapshot><disks><disk name='a'><source file='/1'/></disk><disk name='b'>"
                                "<source file='/2'/></disk><disk name='c' type='block'><source file='/1'/></disk>"
                                "</disks></domainsnapshot>";
-    g_autoptr(VmigJob) job = vmig_job_new();
+    g_autoptr(VmigJob) job = vmig_job_new(&vmig_states_migrate);
     VmigDisk *disk = add_disk(job, "vda", NULL, NULL);
     g_autoptr(GError) error = NULL;
 

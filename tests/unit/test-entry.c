@@ -4,12 +4,13 @@
 #include <string.h>
 
 #include "engine/entry.h"
+#include "flows/migrate/states.h"
 
 #define ID "0123456789abcdef"
 
 static VmigJob *make_job(VmigState state, const char *merge)
 {
-    VmigJob *job = vmig_job_new();
+    VmigJob *job = vmig_job_new(&vmig_states_migrate);
     VmigDisk *disk = vmig_disk_new();
     VmigFile *file = vmig_file_new();
 
@@ -68,31 +69,31 @@ static void check(VmigState state, const char *merge, VmigRole role, const char 
 
 static void test_rows(void)
 {
-    check(VMIG_STATE_LOCK, "commit", VMIG_SOURCE, "/base", NULL);
-    check(VMIG_STATE_LOCK, "commit", VMIG_SOURCE, "/overlay", "on its overlay");
-    check(VMIG_STATE_COPY, "commit", VMIG_SOURCE, "/overlay", NULL);
-    check(VMIG_STATE_COPY, "commit", VMIG_SOURCE, "/base", "on its base");
-    check(VMIG_STATE_COPY, "commit", VMIG_DEST, "/overlay", "must not be defined there yet");
-    check(VMIG_STATE_MIGRATE, "commit", VMIG_DEST, "/overlay", NULL);
-    check(VMIG_STATE_MIGRATE, "commit", VMIG_DEST, "/base", "on its base");
-    check(VMIG_STATE_PIVOT, "commit", VMIG_DEST, "/base", NULL);
-    check(VMIG_STATE_PIVOT, "commit", VMIG_DEST, "/overlay", NULL);
-    check(VMIG_STATE_CLEANUP, "commit", VMIG_DEST, "/overlay", "on its overlay");
-    check(VMIG_STATE_BACK_REDEFINE, "commit", VMIG_SOURCE, "/overlay", "on its overlay");
+    check(VMIG_MIGRATE(LOCK), "commit", VMIG_SOURCE, "/base", NULL);
+    check(VMIG_MIGRATE(LOCK), "commit", VMIG_SOURCE, "/overlay", "on its overlay");
+    check(VMIG_MIGRATE(COPY), "commit", VMIG_SOURCE, "/overlay", NULL);
+    check(VMIG_MIGRATE(COPY), "commit", VMIG_SOURCE, "/base", "on its base");
+    check(VMIG_MIGRATE(COPY), "commit", VMIG_DEST, "/overlay", "must not be defined there yet");
+    check(VMIG_MIGRATE(MIGRATE), "commit", VMIG_DEST, "/overlay", NULL);
+    check(VMIG_MIGRATE(MIGRATE), "commit", VMIG_DEST, "/base", "on its base");
+    check(VMIG_MIGRATE(PIVOT), "commit", VMIG_DEST, "/base", NULL);
+    check(VMIG_MIGRATE(PIVOT), "commit", VMIG_DEST, "/overlay", NULL);
+    check(VMIG_MIGRATE(CLEANUP), "commit", VMIG_DEST, "/overlay", "on its overlay");
+    check(VMIG_MIGRATE(BACK_REDEFINE), "commit", VMIG_SOURCE, "/overlay", "on its overlay");
 }
 
 /* With merge "mirror" the guest arrives on its base copies. */
 static void test_mirror(void)
 {
-    check(VMIG_STATE_MIGRATE, "mirror", VMIG_DEST, "/base", NULL);
-    check(VMIG_STATE_CLEANUP, "mirror", VMIG_DEST, "/base", NULL);
-    check(VMIG_STATE_COPY, "mirror", VMIG_DEST, "/base", "must not be defined there yet");
+    check(VMIG_MIGRATE(MIGRATE), "mirror", VMIG_DEST, "/base", NULL);
+    check(VMIG_MIGRATE(CLEANUP), "mirror", VMIG_DEST, "/base", NULL);
+    check(VMIG_MIGRATE(COPY), "mirror", VMIG_DEST, "/base", "must not be defined there yet");
 }
 
 /* A file that is not the job's was put there by a user: the step decides. */
 static void test_other(void)
 {
-    for (VmigState state = 0; state < VMIG_STATE_LAST; state++)
+    VMIG_EACH_STATE (state, &vmig_states_migrate)
         check(state, "commit", VMIG_SOURCE, "/somewhere", NULL);
 }
 

@@ -16,6 +16,7 @@
 #include "store/gate.h"
 #include "tests/unit/expect.h"
 #include "tests/unit/legal.h"
+#include "flows/migrate/states.h"
 
 #define ID "0123456789abcdef"
 #define OTHER "fedcba9876543210"
@@ -85,7 +86,7 @@ ssize_t pread(int fd, void *buffer, size_t length, off_t offset)
 
 static void add_job(VmigJournal *journal, const char *id, const char *uuid)
 {
-    g_autoptr(VmigJob) job = vmig_job_new();
+    g_autoptr(VmigJob) job = vmig_job_new(&vmig_states_migrate);
     g_autoptr(GError) error = NULL;
 
     job->id = g_strdup(id);
@@ -784,7 +785,7 @@ static void test_catch_up(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     change_row(f, nameless, other_ino);
     make(hold, "x");
     g_assert_cmpint(unlink(gone), ==, 0);
-    put_state(record, VMIG_STATE_COMMIT);
+    put_state(record, VMIG_MIGRATE(COMMIT));
     record->owner = VMIG_DEST;
     assert_fails(VMIG_ERROR_INTERNAL, vmig_gate_catch_up(f->journal, record, "nobody", &error_));
     assert_fails(VMIG_ERROR_CONTRADICTION, vmig_gate_catch_up(f->journal, record, "destination", &error_));

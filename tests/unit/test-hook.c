@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "definition/domain-xml.h"
+#include "flows/migrate/states.h"
 #include "hooks/hook-facts.h"
 #include "hooks/hook-wake.h"
 #include "store/journal.h"
@@ -24,7 +25,7 @@
 #define UUID2 "11111111-2222-4333-8444-555555555555"
 #define JOB "0123456789abcdef"
 #define MACHINE "3d1219c7c4c5404aaa1f6d2a48adfda4"
-#define S(state) VMIG_STATE_##state
+#define S(state) VMIG_MIGRATE(state)
 #define C(chain) VMIG_HOOK_CHAIN_##chain
 #define V(verdict) VMIG_HOOK_VETO_##verdict
 #define ALLOW VMIG_HOOK_ALLOW
@@ -50,7 +51,7 @@ static const struct {
     {SRC, DST, S(CLEANUP), HANDED | PIVOTED, C(BASES), V(TWIN)},
     {SRC, DST, S(CLEANUP), HANDED, C(UNKNOWN), V(TWIN)},
     {SRC, DST, S(REDEFINE), HANDED, C(OTHER), V(TWIN)},
-    {SRC, DST, VMIG_STATE_LAST, 0, C(OVERLAYS), V(TWIN)},
+    {SRC, DST, NULL, 0, C(OVERLAYS), V(TWIN)},
 
     /* Before any overlay exists, the base is the only disk. */
     {SRC, SRC, S(LOCK), NO_OVERLAYS, C(BASES), ALLOW},
@@ -185,15 +186,21 @@ static void check_laws(const VmigHookFacts *f)
     g_assert_false(f->state == S(MIGRATE) && f->here == VMIG_SOURCE);
 }
 
+/* Each state, and after them none: the record lacks it. */
+static VmigState nth(guint i)
+{
+    return i < VMIG_MIGRATE_STATES ? &vmig_migrate_rows[i] : NULL;
+}
+
 static void test_laws(void)
 {
     guint n = 0;
 
-    for (guint state = 0; state <= VMIG_STATE_LAST; state++)
+    for (guint i = 0; i <= VMIG_MIGRATE_STATES; i++)
         for (guint bits = 0; bits < 32; bits++)
             for (guint who = 0; who < 4; who++)
                 for (int chain = C(UNKNOWN); chain <= C(OTHER); chain++) {
-                    VmigHookFacts f = facts_of(who & 1 ? DST : SRC, who & 2 ? DST : SRC, state, bits, chain);
+                    VmigHookFacts f = facts_of(who & 1 ? DST : SRC, who & 2 ? DST : SRC, nth(i), bits, chain);
                     check_laws(&f);
                     n++;
                 }
@@ -252,7 +259,8 @@ static void test_namesake(void)
 
 static void test_migrate(void)
 {
-    for (guint state = 0; state <= VMIG_STATE_LAST; state++) {
+    for (guint n = 0; n <= VMIG_MIGRATE_STATES; n++) {
+        VmigState state = nth(n);
         VmigHookFacts right = facts_of(DST, SRC, state, BUSY, C(OVERLAYS));
         right.op = VMIG_HOOK_MIGRATE;
         gboolean in_time = state == S(PREPARE) || state == S(DROP_METADATA) || state == S(MIGRATE);
@@ -331,7 +339,7 @@ static void set(char **field, const char *value)
 
 static VmigJob *make_job(Fixture *f, const char *state)
 {
-    VmigJob *job = vmig_job_new();
+    VmigJob *job = vmig_job_new(&vmig_states_migrate);
     VmigDisk *disk = vmig_disk_new();
     VmigFile *file = vmig_file_new();
 

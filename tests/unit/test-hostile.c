@@ -17,6 +17,7 @@
 #include "node/node-local-private.h"
 #include "node/node-local.h"
 #include "tests/unit/legal.h"
+#include "flows/migrate/states.h"
 
 #define ID "0123456789abcdef"
 #define OTHER_ID "fedcba9876543210"
@@ -130,7 +131,7 @@ static char *identity_of(const char *path)
 /* A job of the guest g, whose disk is base: on the source it is that file, here it becomes dest.qcow2. */
 static VmigJob *new_job(Fixture *f, const char *id, const char *uuid, const char *base)
 {
-    VmigJob *job = vmig_job_new();
+    VmigJob *job = vmig_job_new(&vmig_states_migrate);
     VmigDisk *disk = vmig_disk_new();
     VmigFile *file = vmig_file_new();
 
@@ -142,7 +143,7 @@ static VmigJob *new_job(Fixture *f, const char *id, const char *uuid, const char
     job->dest_host = g_strdup("b");
     job->dest_uri = g_strdup("qemu+ssh://b/system");
     job->persistent_xml = g_strdup("<domain/>");
-    put_state(job, VMIG_STATE_LOCK);
+    put_state(job, VMIG_MIGRATE(LOCK));
     file->source = g_build_filename(f->root, base, NULL);
     file->dest = g_build_filename(f->root, "dest.qcow2", NULL);
     file->part = vmig_part_path(file->dest, id);
@@ -301,8 +302,8 @@ static void test_invented_source(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
     describe(file_of(job), f->victim);
     describe(file_of(his), f->victim);
-    give(job, VMIG_STATE_CLEANUP);
-    give(his, VMIG_STATE_CLEANUP);
+    give(job, VMIG_MIGRATE(CLEANUP));
+    give(his, VMIG_MIGRATE(CLEANUP));
     works(vmig_node_lock(f->peer, job, NULL, error));
     works(vmig_node_lock(f->peer, his, NULL, error));
     refused(VMIG_ERROR_FORGOTTEN, vmig_node_catch_up(f->peer, job, VMIG_ROLE_SOURCE, error));
@@ -324,7 +325,7 @@ static void test_invented_end(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
     describe(file_of(ended), f->victim);
     ended->options.keep_source = TRUE;
-    give(ended, VMIG_STATE_DONE);
+    give(ended, VMIG_MIGRATE(DONE));
     works(vmig_node_lock(f->peer, ended, NULL, error));
     refused(VMIG_ERROR_CONTRADICTION, vmig_node_record_put(f->peer, ended, error));
     refused(VMIG_ERROR_FORGOTTEN, vmig_node_catch_up(f->peer, ended, VMIG_ROLE_SOURCE, error));
@@ -356,7 +357,7 @@ static void test_kept_of_another(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     left->options.keep_source = TRUE;
     works(vmig_node_record_put(f->own, left, error));
     works(vmig_node_token_put(f->own, left, "destination", error));
-    give(left, VMIG_STATE_DONE);
+    give(left, VMIG_MIGRATE(DONE));
     works(vmig_node_record_put(f->own, left, error));
     g_free(file->dest);
     g_free(file->part);
@@ -382,7 +383,7 @@ static void test_changed_record(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     file->source = g_strdup(f->victim);
     describe(file, f->victim);
     refused(VMIG_ERROR_CONTRADICTION, vmig_node_record_put(f->peer, f->job, error));
-    give(f->job, VMIG_STATE_CLEANUP);
+    give(f->job, VMIG_MIGRATE(CLEANUP));
     refused(VMIG_ERROR_CONTRADICTION, vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
     refused(VMIG_ERROR_CONTRADICTION, vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_DESTINATION, error));
     g_free(file->source);
@@ -423,10 +424,10 @@ static void test_early_end(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
     begin_here(f);
     define(f->running, "g", UUID, base, ID);
-    put_state(f->job, VMIG_STATE_DONE); /* and the source owns the guest */
+    put_state(f->job, VMIG_MIGRATE(DONE)); /* and the source owns the guest */
     refused(VMIG_ERROR_JOURNAL, vmig_node_record_put(f->peer, f->job, error));
     works(vmig_node_token_put(f->peer, f->job, "destination", error));
-    give(f->job, VMIG_STATE_DONE);
+    give(f->job, VMIG_MIGRATE(DONE));
     refused(VMIG_ERROR_GATE, vmig_node_record_put(f->peer, f->job, error));
 }
 
@@ -450,7 +451,7 @@ static void test_guest_of_ours(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
     works(vmig_node_lock(f->peer, job, NULL, error));
     refused(VMIG_ERROR_GATE, vmig_node_record_put(f->peer, job, error));
-    give(job, VMIG_STATE_COMMIT);
+    give(job, VMIG_MIGRATE(COMMIT));
     refused(VMIG_ERROR_FORGOTTEN, vmig_node_catch_up(f->peer, job, VMIG_ROLE_DESTINATION, error));
 }
 
@@ -529,7 +530,7 @@ static void test_guests_overlay(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     works(vmig_node_create_overlay(f->peer, f->job, disk->dest_overlay, 8 << 20, file->dest, "qcow2", error));
     define(f->config, "g", UUID, disk->dest_overlay, ID);
     works(vmig_node_token_put(f->peer, f->job, "destination", error));
-    give(f->job, VMIG_STATE_CLEANUP);
+    give(f->job, VMIG_MIGRATE(CLEANUP));
     works(vmig_node_record_put(f->peer, f->job, error));
     refused(VMIG_ERROR_GATE, vmig_node_remove(f->peer, f->job, disk->dest_overlay, "committed", error));
     refused(VMIG_ERROR_GATE, vmig_node_remove(f->peer, f->job, file->dest, "rolled back", error));
@@ -546,7 +547,7 @@ static void test_lost_source(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
     run_command("qemu-img create -q -f qcow2 '%s' 1M", base);
     describe(file_of(f->job), base);
-    give(f->job, VMIG_STATE_CLEANUP);
+    give(f->job, VMIG_MIGRATE(CLEANUP));
     works(vmig_node_lock(f->peer, f->job, NULL, error));
     define(f->config, "g", UUID, f->victim, ID); /* another disk */
     refused(VMIG_ERROR_GATE, vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
@@ -561,7 +562,7 @@ static void test_lost_source(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 /* libvirt has no definition of the guest either, but a flag in the run folder says that this host gave it away. */
 static void test_lost_source_given(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
-    give(f->job, VMIG_STATE_CLEANUP);
+    give(f->job, VMIG_MIGRATE(CLEANUP));
     works(vmig_node_lock(f->peer, f->job, NULL, error));
     refused(VMIG_ERROR_FORGOTTEN, vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
     run_command("mkdir -p '%s/run/%s'", f->dir, ID);

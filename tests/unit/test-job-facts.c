@@ -4,6 +4,7 @@
 
 #include "core/errors.h"
 #include "core/job-facts.h"
+#include "flows/migrate/states.h"
 
 typedef struct {
     gboolean dest; /* owns the guest */
@@ -15,7 +16,7 @@ typedef struct {
 
 static VmigJob *make_job(void)
 {
-    VmigJob *job = vmig_job_new();
+    VmigJob *job = vmig_job_new(&vmig_states_migrate);
     VmigDisk *disk = vmig_disk_new();
 
     job->id = g_strdup("0123456789abcdef");
@@ -59,28 +60,28 @@ static gboolean nth(guint n, Facts *f)
 
 static gboolean is_end_of_merge(VmigState state)
 {
-    return state == VMIG_STATE_REDEFINE || state == VMIG_STATE_CLEANUP || state == VMIG_STATE_DONE;
+    return state == VMIG_MIGRATE(REDEFINE) || state == VMIG_MIGRATE(CLEANUP) || state == VMIG_MIGRATE(DONE);
 }
 
 /* FALSE: no job may ever be like that. TRUE says nothing. */
 static gboolean may_be(VmigState state, const Facts *f)
 {
     VmigPhase phase = vmig_state_phase(state);
-    gboolean onward = phase == VMIG_PHASE_AFTER || state == VMIG_STATE_DONE;
-    gboolean ends = state == VMIG_STATE_CLEANUP || state == VMIG_STATE_DONE;
+    gboolean onward = phase == VMIG_PHASE_AFTER || state == VMIG_MIGRATE(DONE);
+    gboolean ends = state == VMIG_MIGRATE(CLEANUP) || state == VMIG_MIGRATE(DONE);
 
     if ((f->suspended || f->start_again || f->disk) && f->merge < VMIG_MERGE_PIVOTING)
         return FALSE;
     if (f->revoked && f->dest)
         return FALSE;
-    if (state == VMIG_STATE_SET_ASIDE || state == VMIG_STATE_PARKED)
+    if (state == VMIG_MIGRATE(SET_ASIDE) || state == VMIG_MIGRATE(PARKED))
         return TRUE;
     if (phase == VMIG_PHASE_FORWARD && (f->merge != VMIG_MERGE_NOT_BEGUN || f->suspended || f->start_again))
         return FALSE;
     if (onward && (!f->dest || !f->begun || f->overlays == VMIG_OVERLAYS_UNUSED || f->copy == VMIG_BASE_COPY_PART))
         return FALSE;
-    if (f->dest && (state == VMIG_STATE_BACK_COMMIT || state == VMIG_STATE_BACK_PIVOT ||
-                    state == VMIG_STATE_BACK_REDEFINE || state == VMIG_STATE_ROLLED_BACK))
+    if (f->dest && (state == VMIG_MIGRATE(BACK_COMMIT) || state == VMIG_MIGRATE(BACK_PIVOT) ||
+                    state == VMIG_MIGRATE(BACK_REDEFINE) || state == VMIG_MIGRATE(ROLLED_BACK)))
         return FALSE;
     if (is_end_of_merge(state) && (f->merge != VMIG_MERGE_DONE || f->suspended))
         return FALSE;
@@ -93,28 +94,28 @@ static gboolean may_be(VmigState state, const Facts *f)
 static void test_all(void)
 {
     g_autoptr(VmigJob) job = make_job();
-    guint legal[VMIG_STATE_LAST] = {0}, all = 0;
+    guint legal[VMIG_MIGRATE_STATES] = {0}, all = 0;
     Facts f = {0};
 
     for (; nth(all, &f); all++)
-        for (VmigState state = 0; state < VMIG_STATE_LAST; state++) {
+        VMIG_EACH_STATE (state, &vmig_states_migrate) {
             g_autoptr(GError) error = NULL;
             put(job, state, &f);
             gboolean is = vmig_job_facts_are_legal(job, &error);
             g_assert_true(is == (error == NULL));
             if (is && !may_be(state, &f))
                 g_error("%s, combination %u is legal", vmig_state_name(state), all);
-            legal[state] += is;
+            legal[state->index] += is;
         }
     g_assert_cmpuint(all, ==, 256 * 36);
     /* The state before the first change has one; a job may end in far fewer ways than it may be set aside. */
-    g_assert_cmpuint(legal[VMIG_STATE_PLAN], ==, 1);
-    g_assert_cmpuint(legal[VMIG_STATE_LOCK], ==, 2);
-    g_assert_cmpuint(legal[VMIG_STATE_OVERLAY], ==, 4);
-    g_assert_cmpuint(legal[VMIG_STATE_COPY], ==, 4);
-    for (VmigState state = 0; state < VMIG_STATE_LAST; state++)
-        g_assert_cmpuint(legal[state], >, 0);
-    g_assert_cmpuint(legal[VMIG_STATE_DONE], <, legal[VMIG_STATE_SET_ASIDE] / 50);
+    g_assert_cmpuint(legal[VMIG_MIGRATE_INDEX_PLAN], ==, 1);
+    g_assert_cmpuint(legal[VMIG_MIGRATE_INDEX_LOCK], ==, 2);
+    g_assert_cmpuint(legal[VMIG_MIGRATE_INDEX_OVERLAY], ==, 4);
+    g_assert_cmpuint(legal[VMIG_MIGRATE_INDEX_COPY], ==, 4);
+    VMIG_EACH_STATE (state, &vmig_states_migrate)
+        g_assert_cmpuint(legal[state->index], >, 0);
+    g_assert_cmpuint(legal[VMIG_MIGRATE_INDEX_DONE], <, legal[VMIG_MIGRATE_INDEX_SET_ASIDE] / 50);
 }
 
 /* What a migration without a failure goes through, and a rollback from its middle. */
@@ -124,16 +125,16 @@ static void test_paths(void)
         VmigState state;
         Facts facts;
     } steps[] = {
-        {VMIG_STATE_PLAN, {0}},
-        {VMIG_STATE_OVERLAY, {.overlays = VMIG_OVERLAYS_IN_USE}},
-        {VMIG_STATE_COPY, {.overlays = VMIG_OVERLAYS_IN_USE}},
-        {VMIG_STATE_PREPARE, {.overlays = VMIG_OVERLAYS_IN_USE, .copy = VMIG_BASE_COPY_PLACED}},
-        {VMIG_STATE_MIGRATE, {.overlays = VMIG_OVERLAYS_IN_USE, .copy = VMIG_BASE_COPY_DIRTY, .begun = TRUE}},
-        {VMIG_STATE_MIGRATE,
+        {VMIG_MIGRATE(PLAN), {0}},
+        {VMIG_MIGRATE(OVERLAY), {.overlays = VMIG_OVERLAYS_IN_USE}},
+        {VMIG_MIGRATE(COPY), {.overlays = VMIG_OVERLAYS_IN_USE}},
+        {VMIG_MIGRATE(PREPARE), {.overlays = VMIG_OVERLAYS_IN_USE, .copy = VMIG_BASE_COPY_PLACED}},
+        {VMIG_MIGRATE(MIGRATE), {.overlays = VMIG_OVERLAYS_IN_USE, .copy = VMIG_BASE_COPY_DIRTY, .begun = TRUE}},
+        {VMIG_MIGRATE(MIGRATE),
          {.dest = TRUE, .overlays = VMIG_OVERLAYS_IN_USE, .copy = VMIG_BASE_COPY_PLACED, .begun = TRUE}},
         /* The other host's record is older than its token. */
-        {VMIG_STATE_PREPARE, {.dest = TRUE, .overlays = VMIG_OVERLAYS_IN_USE, .copy = VMIG_BASE_COPY_PLACED}},
-        {VMIG_STATE_PIVOT,
+        {VMIG_MIGRATE(PREPARE), {.dest = TRUE, .overlays = VMIG_OVERLAYS_IN_USE, .copy = VMIG_BASE_COPY_PLACED}},
+        {VMIG_MIGRATE(PIVOT),
          {.dest = TRUE,
           .overlays = VMIG_OVERLAYS_IN_USE,
           .merge = VMIG_MERGE_PIVOTING,
@@ -141,7 +142,7 @@ static void test_paths(void)
           .begun = TRUE,
           .suspended = TRUE,
           .disk = TRUE}},
-        {VMIG_STATE_DONE,
+        {VMIG_MIGRATE(DONE),
          {.dest = TRUE,
           .overlays = VMIG_OVERLAYS_IN_USE,
           .merge = VMIG_MERGE_DONE,
@@ -150,9 +151,9 @@ static void test_paths(void)
           .verified = TRUE,
           .source_clean = TRUE,
           .disk = TRUE}},
-        {VMIG_STATE_ROLLBACK, {.overlays = VMIG_OVERLAYS_IN_USE, .begun = TRUE, .revoked = TRUE}},
-        {VMIG_STATE_BACK_COMMIT, {.overlays = VMIG_OVERLAYS_DIVERGED, .revoked = TRUE}},
-        {VMIG_STATE_ROLLED_BACK, {.overlays = VMIG_OVERLAYS_IN_USE, .merge = VMIG_MERGE_DONE, .revoked = TRUE}},
+        {VMIG_MIGRATE(ROLLBACK), {.overlays = VMIG_OVERLAYS_IN_USE, .begun = TRUE, .revoked = TRUE}},
+        {VMIG_MIGRATE(BACK_COMMIT), {.overlays = VMIG_OVERLAYS_DIVERGED, .revoked = TRUE}},
+        {VMIG_MIGRATE(ROLLED_BACK), {.overlays = VMIG_OVERLAYS_IN_USE, .merge = VMIG_MERGE_DONE, .revoked = TRUE}},
     };
     g_autoptr(VmigJob) job = make_job();
 
@@ -172,21 +173,23 @@ static void test_read(void)
         Facts facts;
         const char *names;
     } cases[] = {
-        {VMIG_STATE_COPY, {.overlays = VMIG_OVERLAYS_IN_USE, .merge = VMIG_MERGE_DONE}, "the stage of the merge"},
-        {VMIG_STATE_BACK_COMMIT, {.dest = TRUE, .overlays = VMIG_OVERLAYS_IN_USE}, "token"},
-        {VMIG_STATE_COMMIT, {.overlays = VMIG_OVERLAYS_IN_USE, .copy = VMIG_BASE_COPY_PLACED, .begun = TRUE}, "token"},
-        {VMIG_STATE_COPY, {.overlays = VMIG_OVERLAYS_IN_USE, .copy = VMIG_BASE_COPY_DIRTY}, "the base copies"},
-        {VMIG_STATE_COPY, {.overlays = VMIG_OVERLAYS_IN_USE, .begun = TRUE}, "migration_begun"},
-        {VMIG_STATE_COPY, {0}, "frozen"},
-        {VMIG_STATE_COPY, {.overlays = VMIG_OVERLAYS_DIVERGED}, "diverged"},
-        {VMIG_STATE_COPY, {.overlays = VMIG_OVERLAYS_IN_USE, .revoked = TRUE}, "revoked"},
-        {VMIG_STATE_COPY, {.overlays = VMIG_OVERLAYS_IN_USE, .verified = TRUE}, "verified"},
-        {VMIG_STATE_COPY, {.overlays = VMIG_OVERLAYS_IN_USE, .source_clean = TRUE}, "source_clean"},
-        {VMIG_STATE_BACK_REDEFINE, {.merge = VMIG_MERGE_DONE, .suspended = TRUE}, "suspended"},
-        {VMIG_STATE_BACK_PIVOT, {.suspended = TRUE}, "no pivot was begun"},
-        {VMIG_STATE_BACK_PIVOT, {.disk = TRUE}, "no pivot was begun"},
-        {VMIG_STATE_BACK_PIVOT, {.start_again = TRUE}, "no pivot was begun"},
-        {VMIG_STATE_UNCERTAIN, {.dest = TRUE, .revoked = TRUE}, "was revoked"},
+        {VMIG_MIGRATE(COPY), {.overlays = VMIG_OVERLAYS_IN_USE, .merge = VMIG_MERGE_DONE}, "the stage of the merge"},
+        {VMIG_MIGRATE(BACK_COMMIT), {.dest = TRUE, .overlays = VMIG_OVERLAYS_IN_USE}, "token"},
+        {VMIG_MIGRATE(COMMIT),
+         {.overlays = VMIG_OVERLAYS_IN_USE, .copy = VMIG_BASE_COPY_PLACED, .begun = TRUE},
+         "token"},
+        {VMIG_MIGRATE(COPY), {.overlays = VMIG_OVERLAYS_IN_USE, .copy = VMIG_BASE_COPY_DIRTY}, "the base copies"},
+        {VMIG_MIGRATE(COPY), {.overlays = VMIG_OVERLAYS_IN_USE, .begun = TRUE}, "migration_begun"},
+        {VMIG_MIGRATE(COPY), {0}, "frozen"},
+        {VMIG_MIGRATE(COPY), {.overlays = VMIG_OVERLAYS_DIVERGED}, "diverged"},
+        {VMIG_MIGRATE(COPY), {.overlays = VMIG_OVERLAYS_IN_USE, .revoked = TRUE}, "revoked"},
+        {VMIG_MIGRATE(COPY), {.overlays = VMIG_OVERLAYS_IN_USE, .verified = TRUE}, "verified"},
+        {VMIG_MIGRATE(COPY), {.overlays = VMIG_OVERLAYS_IN_USE, .source_clean = TRUE}, "source_clean"},
+        {VMIG_MIGRATE(BACK_REDEFINE), {.merge = VMIG_MERGE_DONE, .suspended = TRUE}, "suspended"},
+        {VMIG_MIGRATE(BACK_PIVOT), {.suspended = TRUE}, "no pivot was begun"},
+        {VMIG_MIGRATE(BACK_PIVOT), {.disk = TRUE}, "no pivot was begun"},
+        {VMIG_MIGRATE(BACK_PIVOT), {.start_again = TRUE}, "no pivot was begun"},
+        {VMIG_MIGRATE(UNCERTAIN), {.dest = TRUE, .revoked = TRUE}, "was revoked"},
     };
     g_autoptr(VmigJob) job = make_job();
 
@@ -197,7 +200,7 @@ static void test_read(void)
             if (parked) {
                 g_free(job->parked_state);
                 job->parked_state = g_strdup(job->state);
-                vmig_job_set_state(job, VMIG_STATE_PARKED);
+                vmig_job_set_state(job, VMIG_MIGRATE(PARKED));
             }
             g_autofree char *text = vmig_job_to_string(job);
             g_assert_null(vmig_job_from_string(text, &error));
@@ -217,7 +220,7 @@ static void test_levels(void)
     static const char *const flags[] = {"commit_started", "pivoting", "pivoted"};
     g_autoptr(VmigJob) job = make_job();
 
-    vmig_job_set_state(job, VMIG_STATE_SET_ASIDE);
+    vmig_job_set_state(job, VMIG_MIGRATE(SET_ASIDE));
     for (guint stage = 0; stage <= VMIG_MERGE_DONE; stage++) {
         vmig_job_reach_merge(job, stage);
         vmig_job_reach_merge(job, VMIG_MERGE_NOT_BEGUN); /* it never goes back */
@@ -240,7 +243,7 @@ static void test_older(void)
     g_autoptr(VmigJob) job = make_job();
     g_autoptr(GError) error = NULL;
 
-    put(job, VMIG_STATE_DONE, &(Facts){.revoked = TRUE});
+    put(job, VMIG_MIGRATE(DONE), &(Facts){.revoked = TRUE});
     job->version = VMIG_JOB_VERSION - 1;
     g_autofree char *text = vmig_job_to_string(job);
     g_autoptr(VmigJob) read = vmig_job_from_string(text, &error);
@@ -256,13 +259,13 @@ static void test_arrival(void)
     guint arrived = 0;
     Facts f;
 
-    for (guint state = 0; state < VMIG_STATE_LAST; state++) {
+    VMIG_EACH_STATE (state, &vmig_states_migrate) {
         for (guint n = 0; vmig_state_phase(state) == VMIG_PHASE_FORWARD && nth(n, &f); n++) {
             put(job, state, &f);
             if (f.revoked || !vmig_job_facts_are_legal(job, NULL))
                 continue;
             vmig_job_note_arrival(job);
-            vmig_job_set_state(job, VMIG_STATE_ACTIVATE);
+            vmig_job_set_state(job, VMIG_MIGRATE(ACTIVATE));
             job->owner = VMIG_DEST;
             g_autoptr(GError) error = NULL;
             vmig_job_facts_are_legal(job, &error);

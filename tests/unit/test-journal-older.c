@@ -9,6 +9,7 @@
 #include "tests/unit/expect.h"
 #include "tests/unit/journal-folder.h"
 #include "tests/unit/older-journal.h"
+#include "flows/migrate/states.h"
 
 #define ID "0123456789abcdef"
 #define ENDED "fedcba9876543210"
@@ -68,13 +69,13 @@ static void test_carried_over(Fixture *f, G_GNUC_UNUSED gconstpointer data)
         assert_ok(vmig_journal_file_get(again, ENDED, kinds[i][0], &row, &error_));
         g_assert_cmpstr(row->kind, ==, kinds[i][1]);
     }
-    g_autoptr(VmigJob) fresh = vmig_job_new();
+    g_autoptr(VmigJob) fresh = vmig_job_new(&vmig_states_migrate);
     fresh->id = g_strdup(ID);
     fresh->uuid = g_strdup(UUID);
     fresh->domain = g_strdup("web1");
     fresh->source_host = g_strdup("vmig-a");
     fresh->dest_host = g_strdup("vmig-b");
-    vmig_job_set_state(fresh, VMIG_STATE_PLAN);
+    vmig_job_set_state(fresh, VMIG_MIGRATE(PLAN));
     assert_ok(vmig_journal_create_job(again, fresh, VMIG_ROLE_SOURCE, &error_));
 }
 
@@ -159,8 +160,10 @@ static void test_record(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 
     g_autoptr(VmigJob) read = vmig_job_from_string(ended, NULL);
     g_assert_nonnull(read);
-    assert_fails_saying(VMIG_ERROR_JOURNAL_OLDER, "has version 2, but this vmig-snap continues only jobs of version 4",
-                        vmig_job_from_string(open, &error_) != NULL);
+    assert_fails_saying(
+        VMIG_ERROR_JOURNAL_OLDER,
+        "has version 2, but this vmig-snap continues only jobs of version " G_STRINGIFY(VMIG_JOB_VERSION),
+        vmig_job_from_string(open, &error_) != NULL);
     g_assert_cmpint(sqlite3_open(f->path, &db), ==, SQLITE_OK);
     g_assert_true(vmig_db_add_functions(db));
     older_add(db, ENDED, OTHER, "old1", "DONE");

@@ -6,6 +6,7 @@
 #include "os/json-read.h"
 #include "port/codec.h"
 #include "port/methods.h"
+#include "flows/migrate/states.h"
 
 #define ID "0123456789abcdef"
 #define SUM "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -46,12 +47,12 @@ static JsonNode *node_of_array(JsonNode *a, JsonNode *b)
 
 static JsonObject *record(void)
 {
-    g_autoptr(VmigJob) job = vmig_job_new();
+    g_autoptr(VmigJob) job = vmig_job_new(&vmig_states_migrate);
 
     job->id = g_strdup(ID);
     job->uuid = g_strdup("11111111-2222-3333-4444-555555555555");
     job->version = VMIG_JOB_VERSION;
-    vmig_job_set_state(job, VMIG_STATE_LOCK);
+    vmig_job_set_state(job, VMIG_MIGRATE(LOCK));
     return vmig_job_to_json(job);
 }
 
@@ -374,7 +375,7 @@ static void test_out_of_range(void)
 /* A call within the process is not decoded, but a record that contradicts itself is refused there, too. */
 static void test_record(void)
 {
-    g_autoptr(VmigJob) job = vmig_job_new();
+    g_autoptr(VmigJob) job = vmig_job_new(&vmig_states_migrate);
     const VmigRecordArgs args = {.record = job};
     g_autoptr(GError) error = NULL;
 

@@ -20,6 +20,7 @@
 #include "drivers/libvirt/qemu-user.h"
 #include "node/node-local.h"
 #include "tests/unit/legal.h"
+#include "flows/migrate/states.h"
 
 #define ID "0123456789abcdef"
 #define OTHER_ID "fedcba9876543210"
@@ -69,14 +70,14 @@ static const VmigHashKey key = {{1, 2, 3}};
 
 static VmigJob *new_job(const char *root)
 {
-    VmigJob *job = vmig_job_new();
+    VmigJob *job = vmig_job_new(&vmig_states_migrate);
     VmigDisk *disk = vmig_disk_new();
 
     job->version = VMIG_JOB_VERSION;
     job->id = g_strdup(ID);
     job->uuid = g_strdup(UUID);
     job->domain = g_strdup("guest");
-    put_state(job, VMIG_STATE_COPY);
+    put_state(job, VMIG_MIGRATE(COPY));
     add_file(disk, root, "a.qcow2");
     disk->target = g_strdup("vda");
     disk->overlay = vmig_overlay_path(vmig_disk_base(disk)->source, ID);
@@ -413,7 +414,7 @@ static void test_older_journal(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_true(vmig_node_record_get(f->node, ID, &older, &error));
     g_assert_false(older->owner == VMIG_DEST);
     g_assert_true(vmig_node_was_given(f->node, f->job));
-    put_state(f->job, VMIG_STATE_COMMIT);
+    put_state(f->job, VMIG_MIGRATE(COMMIT));
     g_assert_false(vmig_node_remove(f->node, f->job, overlay, "stale", &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_GATE);
     g_clear_error(&error);
@@ -716,7 +717,7 @@ static void test_remove_base(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_true(vmig_node_token_put(f->node, f->job, "destination", &error));
     refuse_base(f); /* not pivoted */
     f->job->owner = VMIG_DEST;
-    put_state(f->job, VMIG_STATE_CLEANUP);
+    put_state(f->job, VMIG_MIGRATE(CLEANUP));
     put_record(f);
     guint64 copied = file_of(f)->mtime_ns;
     run_command("touch '%s'", file_of(f)->source);
@@ -753,7 +754,7 @@ static void test_remove_base_elsewhere(Fixture *f, gconstpointer data G_GNUC_UNU
     put_record(f);
     g_assert_true(vmig_node_token_put(f->node, f->job, "destination", NULL));
     f->job->owner = VMIG_DEST;
-    put_state(f->job, VMIG_STATE_CLEANUP);
+    put_state(f->job, VMIG_MIGRATE(CLEANUP));
     put_record(f);
     refuse_base(f); /* this host is the destination: the same path is the guest's disk here */
 }
@@ -980,7 +981,7 @@ static void keep_image(Fixture *f, const char *path, gboolean keep)
     vmig_node_token_put(source, old, VMIG_ROLE_DESTINATION, &error);
     g_assert_no_error(error);
     old->owner = VMIG_DEST;
-    put_state(old, VMIG_STATE_DONE);
+    put_state(old, VMIG_MIGRATE(DONE));
     vmig_node_record_put(source, old, &error);
     g_assert_no_error(error);
 }

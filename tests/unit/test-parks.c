@@ -7,13 +7,14 @@
 
 #include "core/errors.h"
 #include "core/parks.h"
+#include "flows/migrate/states.h"
 
 static VmigJob *parked(VmigState state, VmigErrorCode code)
 {
-    VmigJob *job = vmig_job_new();
+    VmigJob *job = vmig_job_new(&vmig_states_migrate);
 
     job->id = g_strdup("0123456789abcdef");
-    vmig_job_set_state(job, VMIG_STATE_PARKED);
+    vmig_job_set_state(job, VMIG_MIGRATE(PARKED));
     job->parked_state = g_strdup(vmig_state_name(state));
     if (code != VMIG_ERROR_LAST)
         job->error_code = g_strdup(vmig_error_name(code));
@@ -24,8 +25,8 @@ static void test_each(void)
 {
     guint states = 0;
 
-    for (int s = 0; s < VMIG_STATE_LAST; s++) {
-        if (!vmig_state_may_follow(VMIG_STATE_PARKED, s) || vmig_state_is_final(s))
+    VMIG_EACH_STATE (s, &vmig_states_migrate) {
+        if (!vmig_state_may_follow(VMIG_MIGRATE(PARKED), s) || vmig_state_is_final(s))
             continue;
         states++;
         for (int code = 0; code <= VMIG_ERROR_LAST; code++) {
@@ -51,12 +52,12 @@ static void test_each(void)
 /* The last failure counts more than the reason for the rollback. */
 static void test_reason(void)
 {
-    g_autoptr(VmigJob) job = parked(VMIG_STATE_BACK_PIVOT, VMIG_ERROR_INTERFERENCE);
+    g_autoptr(VmigJob) job = parked(VMIG_MIGRATE(BACK_PIVOT), VMIG_ERROR_INTERFERENCE);
 
     g_assert_true(vmig_park_of(job).exits & VMIG_EXIT_BY_SET_ASIDE);
     job->last_code = g_strdup(vmig_error_name(VMIG_ERROR_UNREACHABLE));
     g_assert_cmpuint(vmig_park_of(job).exits, ==, VMIG_EXIT_BY_RESUME);
-    vmig_job_set_state(job, VMIG_STATE_SET_ASIDE);
+    vmig_job_set_state(job, VMIG_MIGRATE(SET_ASIDE));
     g_assert_cmpuint(vmig_park_of(job).exits, ==, 0);
     g_auto(GStrv) none = vmig_park_commands(job, VMIG_SOURCE);
     g_assert_null(none[0]);
@@ -77,7 +78,7 @@ static void test_on_which_host(void)
     };
 
     for (guint i = 0; i < G_N_ELEMENTS(table); i++) {
-        g_autoptr(VmigJob) job = parked(VMIG_STATE_BACK_PIVOT, VMIG_ERROR_INTERFERENCE);
+        g_autoptr(VmigJob) job = parked(VMIG_MIGRATE(BACK_PIVOT), VMIG_ERROR_INTERFERENCE);
         job->owner = table[i].owner;
         g_auto(GStrv) commands = vmig_park_commands(job, table[i].here);
         g_assert_cmpuint(g_strv_length(commands), ==, 2);

@@ -95,7 +95,7 @@ static void test_lack(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
 static VmigJob *job_with_disks(void)
 {
-    VmigJob *job = vmig_job_new();
+    VmigJob *job = vmig_job_new(&vmig_states_migrate);
 
     for (guint i = 0; i < 3; i++) {
         VmigDisk *disk = vmig_disk_new();

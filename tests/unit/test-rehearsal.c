@@ -43,7 +43,7 @@ static const char definition[] =
 
 static VmigJob *make_job(void)
 {
-    VmigJob *job = vmig_job_new();
+    VmigJob *job = vmig_job_new(&vmig_states_migrate);
     VmigDisk *disk = vmig_disk_new();
 
     job->id = g_strdup(ID);

@@ -17,6 +17,7 @@
 #include "image/image-locks.h"
 #include "node/node-local.h"
 #include "tests/unit/legal.h"
+#include "flows/migrate/states.h"
 
 #define ID "0123456789abcdef"
 #define UUID "11111111-2222-3333-4444-555555555555"
@@ -66,7 +67,7 @@ static VmigFile *file_of(Fixture *f)
 
 static VmigJob *new_job(const char *folder)
 {
-    VmigJob *job = vmig_job_new();
+    VmigJob *job = vmig_job_new(&vmig_states_migrate);
     VmigDisk *disk = vmig_disk_new();
     VmigFile *file = vmig_file_new();
 
@@ -74,7 +75,7 @@ static VmigJob *new_job(const char *folder)
     job->id = g_strdup(ID);
     job->uuid = g_strdup(UUID);
     job->domain = g_strdup("guest");
-    put_state(job, VMIG_STATE_COPY);
+    put_state(job, VMIG_MIGRATE(COPY));
     file->source = g_build_filename(folder, "base.qcow2", NULL);
     file->dest = g_build_filename(folder, "dest.qcow2", NULL);
     file->part = vmig_part_path(file->dest, ID);

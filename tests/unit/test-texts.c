@@ -119,7 +119,7 @@ static char *definition(guint i, gsize size)
 
 static VmigJob *new_job(guint n, gsize size)
 {
-    VmigJob *job = vmig_job_new();
+    VmigJob *job = vmig_job_new(&vmig_states_migrate);
 
     job->id = g_strdup(ID);
     job->uuid = g_strdup(UUID);
@@ -143,7 +143,7 @@ static void begin(Fixture *f, VmigJob *job)
 
     g_assert_no_error(error);
     f->env = (VmigEnv){.source = {.node = f->source.local}, .dest = {.node = f->dest.client}};
-    if (vmig_job_state(job) == VMIG_STATE_PLAN)
+    if (vmig_job_state(job) == VMIG_MIGRATE(PLAN))
         vmig_journal_create_job(journal, job, VMIG_ROLE_SOURCE, &error);
     g_assert_no_error(error);
     vmig_job_forget_xml(job);
@@ -295,7 +295,7 @@ static void test_ends(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_true(vmig_machine_save(f->machine, &error));
     VmigJournal *journal = f->machine->journal;
     VmigJournal *there = vmig_node_local_journal(f->dest.local, &error);
-    g_assert_true(vmig_journal_commit_transition(journal, job, VMIG_STATE_ROLLED_BACK, NULL, &error));
+    g_assert_true(vmig_journal_commit_transition(journal, job, VMIG_MIGRATE(ROLLED_BACK), NULL, &error));
     g_assert_true(vmig_node_record_put(f->dest.client, job, &error));
     g_assert_no_error(error);
     g_assert_null(vmig_journal_text(journal, ID, name, NULL));

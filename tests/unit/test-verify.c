@@ -151,7 +151,7 @@ static void set_up(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     f->fake = (Fake){.parent = {.ops = &fake_ops, .host = (char *)"b"}};
     f->fake.snapshots = g_ptr_array_new_with_free_func((GDestroyNotify)vmig_snapshot_free);
     f->fake.disk = g_build_filename(f->roots[1], "d.qcow2", NULL);
-    f->job = vmig_job_new();
+    f->job = vmig_job_new(&vmig_states_migrate);
     f->job->id = g_strdup("0123456789abcdef");
     f->job->uuid = g_strdup("u");
     f->job->domain = g_strdup("g");

@@ -198,7 +198,7 @@ gboolean vmig_step_pivot(VmigMachine *m, VmigState *next, GError **error)
     if (pivot(m, VMIG_DEST, &why))
         return TRUE;
     if (may_commit_again(m, why)) {
-        *next = VMIG_STATE_COMMIT;
+        *next = VMIG_MIGRATE(COMMIT);
         return TRUE;
     }
     g_propagate_error(error, g_steal_pointer(&why));
@@ -217,7 +217,7 @@ gboolean vmig_step_back_pivot(VmigMachine *m, VmigState *next, GError **error)
     if (pivot(m, VMIG_SOURCE, &why))
         return TRUE;
     if (may_commit_again(m, why)) {
-        *next = VMIG_STATE_BACK_COMMIT;
+        *next = VMIG_MIGRATE(BACK_COMMIT);
         return TRUE;
     }
     g_propagate_error(error, g_steal_pointer(&why));

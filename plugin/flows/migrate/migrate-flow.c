@@ -22,23 +22,30 @@ static gboolean still_starts(VmigMachine *m, GError **error)
     return problems != NULL && vmig_rehearsal_passed(problems, error);
 }
 
+#define AT(state) VMIG_MIGRATE_INDEX_##state
+
+static const VmigStep steps[VMIG_MIGRATE_STATES] = {
+    [AT(LOCK)] = {.run = vmig_step_lock},
+    [AT(OVERLAY)] = {.run = vmig_step_overlay},
+    [AT(COPY)] = {.run = vmig_step_copy},
+    [AT(PREPARE)] = {.run = vmig_step_prepare},
+    [AT(DROP_METADATA)] = {.run = vmig_step_drop_metadata},
+    [AT(MIGRATE)] = {.run = vmig_step_migrate, .before_wait = vmig_prepare_give_back},
+    [AT(UNCERTAIN)] = {.run = vmig_step_uncertain},
+    [AT(ACTIVATE)] = {.run = vmig_step_activate},
+    [AT(COMMIT)] = {.run = vmig_step_commit},
+    [AT(PIVOT)] = {.run = vmig_step_pivot},
+    [AT(REDEFINE)] = {.run = vmig_step_redefine},
+    [AT(CLEANUP)] = {.run = vmig_step_cleanup},
+    [AT(ROLLBACK)] = {.run = vmig_step_rollback},
+    [AT(BACK_COMMIT)] = {.run = vmig_step_back_commit},
+    [AT(BACK_PIVOT)] = {.run = vmig_step_back_pivot},
+    [AT(BACK_REDEFINE)] = {.run = vmig_step_back_redefine},
+};
+
 const VmigFlow vmig_flow_migrate = {
-    .steps[VMIG_STATE_LOCK] = {.run = vmig_step_lock},
-    .steps[VMIG_STATE_OVERLAY] = {.run = vmig_step_overlay},
-    .steps[VMIG_STATE_COPY] = {.run = vmig_step_copy},
-    .steps[VMIG_STATE_PREPARE] = {.run = vmig_step_prepare},
-    .steps[VMIG_STATE_DROP_METADATA] = {.run = vmig_step_drop_metadata},
-    .steps[VMIG_STATE_MIGRATE] = {.run = vmig_step_migrate, .before_wait = vmig_prepare_give_back},
-    .steps[VMIG_STATE_UNCERTAIN] = {.run = vmig_step_uncertain},
-    .steps[VMIG_STATE_ACTIVATE] = {.run = vmig_step_activate},
-    .steps[VMIG_STATE_COMMIT] = {.run = vmig_step_commit},
-    .steps[VMIG_STATE_PIVOT] = {.run = vmig_step_pivot},
-    .steps[VMIG_STATE_REDEFINE] = {.run = vmig_step_redefine},
-    .steps[VMIG_STATE_CLEANUP] = {.run = vmig_step_cleanup},
-    .steps[VMIG_STATE_ROLLBACK] = {.run = vmig_step_rollback},
-    .steps[VMIG_STATE_BACK_COMMIT] = {.run = vmig_step_back_commit},
-    .steps[VMIG_STATE_BACK_PIVOT] = {.run = vmig_step_back_pivot},
-    .steps[VMIG_STATE_BACK_REDEFINE] = {.run = vmig_step_back_redefine},
+    .states = &vmig_states_migrate,
+    .steps = steps,
     .may_begin = still_starts,
     .begin = vmig_after_boot_start_early,
     .hold = vmig_overlay_hold,

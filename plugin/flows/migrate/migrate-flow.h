@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The flow of a migration: core/states.def says which state may follow which, and the table in migrate-flow.c names the
- * step of each state.
+/* The flow of a migration: states.def says which state may follow which, facts.c which facts its record may have in
+ * each, and the table in migrate-flow.c names the step of each state.
  *
  * One file for each group of states: lock.c LOCK · overlay.c OVERLAY · copy.c COPY · prepare.c PREPARE, DROP_METADATA ·
  * migrate.c MIGRATE, UNCERTAIN · activate.c ACTIVATE · commit*.c COMMIT, PIVOT and BACK_COMMIT, BACK_PIVOT · redefine.c
@@ -12,6 +12,7 @@
 #pragma once
 
 #include "engine/machine.h"
+#include "flows/migrate/states.h"
 
 extern const VmigFlow vmig_flow_migrate;
 

@@ -325,21 +325,21 @@ static gboolean undo(VmigMachine *m, VmigState *next, GError **error)
     vmig_machine_reconnect(m);
     /* A process on the destination may have continued the job meanwhile. Its record counts, and the job continues from
      * there. */
-    if (vmig_job_state(m->job) != VMIG_STATE_MIGRATE) {
+    if (vmig_job_state(m->job) != VMIG_MIGRATE(MIGRATE)) {
         *next = vmig_job_state(m->job);
         return TRUE;
     }
     /* An agent that has not ended yet still holds the lock. A retry would begin by removing the guest that arrived,
      * which may have the token by now. So there is no retry. */
     if (m->lost_lock) {
-        *next = VMIG_STATE_UNCERTAIN;
+        *next = VMIG_MIGRATE(UNCERTAIN);
         return TRUE;
     }
     if (vmig_resolve(m, &decision, &why)) {
         if (decision == VMIG_DECIDE_BACK && vmig_overlay_hold_all(m, &why))
             return FALSE; /* keep the caller's error: retry, or roll back */
         if (decision == VMIG_DECIDE_FORWARD) {
-            *next = VMIG_STATE_ACTIVATE;
+            *next = VMIG_MIGRATE(ACTIVATE);
             return TRUE;
         }
     }
@@ -350,7 +350,7 @@ static gboolean undo(VmigMachine *m, VmigState *next, GError **error)
     }
     if (why != NULL)
         vmig_machine_note(m, "%s", why->message);
-    *next = VMIG_STATE_UNCERTAIN;
+    *next = VMIG_MIGRATE(UNCERTAIN);
     return TRUE;
 }
 
@@ -374,7 +374,7 @@ gboolean vmig_step_migrate(VmigMachine *m, VmigState *next, GError **error)
     if (undo(m, next, &why)) {
         /* Otherwise the retry reports it, or it becomes the reason for going back. */
         vmig_machine_note(m, "%s", message);
-        if (*next == VMIG_STATE_UNCERTAIN)
+        if (*next == VMIG_MIGRATE(UNCERTAIN))
             vmig_job_set_error(m->job, why);
         return TRUE;
     }
@@ -409,13 +409,13 @@ gboolean vmig_step_uncertain(VmigMachine *m, VmigState *next, GError **error)
         return FALSE;
     switch (decision) {
     case VMIG_DECIDE_FORWARD:
-        *next = VMIG_STATE_ACTIVATE;
+        *next = VMIG_MIGRATE(ACTIVATE);
         return TRUE;
     case VMIG_DECIDE_BACK:
         /* The job was parked between two tries: this is the next one. */
-        if (g_strcmp0(m->job->parked_state, vmig_state_name(VMIG_STATE_MIGRATE)) == 0) {
+        if (g_strcmp0(m->job->parked_state, vmig_state_name(VMIG_MIGRATE(MIGRATE))) == 0) {
             g_clear_pointer(&m->job->parked_state, g_free);
-            *next = VMIG_STATE_MIGRATE;
+            *next = VMIG_MIGRATE(MIGRATE);
             return vmig_overlay_hold(m, error);
         }
         if (m->job->error_code == NULL) {
@@ -424,10 +424,10 @@ gboolean vmig_step_uncertain(VmigMachine *m, VmigState *next, GError **error)
                       "the process that migrated the guest died before the switchover");
             vmig_job_set_error(m->job, why);
         }
-        *next = VMIG_STATE_ROLLBACK;
+        *next = VMIG_MIGRATE(ROLLBACK);
         return TRUE;
     case VMIG_DECIDE_DOWN:
-        *next = m->job->owner == VMIG_DEST ? VMIG_STATE_ACTIVATE : VMIG_STATE_ROLLBACK;
+        *next = m->job->owner == VMIG_DEST ? VMIG_MIGRATE(ACTIVATE) : VMIG_MIGRATE(ROLLBACK);
         return TRUE;
     case VMIG_DECIDE_ALARM:
         return vmig_fail(

@@ -18,7 +18,7 @@ gboolean vmig_step_rollback(VmigMachine *m, VmigState *next, GError **error)
     if (!vmig_resolve(m, &decision, error))
         return FALSE;
     if (decision != VMIG_DECIDE_BACK && decision != VMIG_DECIDE_DOWN)
-        *next = VMIG_STATE_UNCERTAIN;
+        *next = VMIG_MIGRATE(UNCERTAIN);
     return TRUE;
 }
 

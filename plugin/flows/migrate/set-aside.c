@@ -75,8 +75,7 @@ static gboolean end_block_jobs(VmigMachine *m, VmigHost *host, VmigRole role, GE
 static gboolean let_run(VmigMachine *m, VmigHost *host, VmigRun run, GError **error)
 {
     VmigState parked = vmig_job_work_state(m->job);
-    gboolean arrived =
-        parked != VMIG_STATE_LAST && vmig_state_guest(parked) == VMIG_GUEST_ARRIVED && !m->job->was_paused;
+    gboolean arrived = parked != NULL && vmig_state_guest(parked) == VMIG_GUEST_ARRIVED && !m->job->was_paused;
 
     return run != VMIG_RUN_PAUSED || (!m->job->suspended && !arrived) ||
            host->hypervisor->ops->resume(host->hypervisor, m->job->uuid, error);
