@@ -123,8 +123,8 @@ static JsonNode *carry_on(VmigSession *self, const char *job_or_domain, const Vm
         return NULL;
     g_autofree char *peer = NULL;
     VmigEnvConfig config = vmig_session_env_of(self, job, here, &peer);
-    for (guint i = 0; i < job->disks->len; i++)
-        config.copies += ((const VmigDisk *)job->disks->pdata[i])->files->len;
+    for (guint i = 0; i < job->artifacts->len; i++)
+        config.copies += ((const VmigArtifact *)job->artifacts->pdata[i])->files->len;
     g_autoptr(VmigEnv) env = vmig_env_open_here(&config, self->waker, error);
     VmigJournal *journal = env != NULL ? vmig_env_journal(env, here, error) : NULL;
     if (journal == NULL)

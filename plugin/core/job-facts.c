@@ -21,10 +21,10 @@ static gboolean is_right(VmigFactRule rule, gboolean fact)
 
 static gboolean has_copies(const VmigJob *job, VmigCopySet set)
 {
-    for (guint i = 0; i < job->disks->len; i++) {
-        const VmigDisk *disk = job->disks->pdata[i];
-        for (guint k = 0; k < disk->files->len; k++)
-            if (!is_in(set.copies, ((const VmigFile *)disk->files->pdata[k])->copy))
+    for (guint i = 0; i < job->artifacts->len; i++) {
+        const VmigArtifact *artifact = job->artifacts->pdata[i];
+        for (guint k = 0; k < artifact->files->len; k++)
+            if (!is_in(set.copies, ((const VmigFile *)artifact->files->pdata[k])->copy))
                 return FALSE;
     }
     return TRUE;
@@ -100,10 +100,10 @@ void vmig_job_note_arrival(VmigJob *job)
 {
     job->migration_begun = TRUE;
     job->overlays = MAX(job->overlays, VMIG_OVERLAYS_IN_USE);
-    for (guint i = 0; i < job->disks->len; i++) {
-        const VmigDisk *disk = job->disks->pdata[i];
-        for (guint k = 0; k < disk->files->len; k++) {
-            VmigFile *file = disk->files->pdata[k];
+    for (guint i = 0; i < job->artifacts->len; i++) {
+        const VmigArtifact *artifact = job->artifacts->pdata[i];
+        for (guint k = 0; k < artifact->files->len; k++) {
+            VmigFile *file = artifact->files->pdata[k];
             file->copy = MAX(file->copy, VMIG_BASE_COPY_PLACED);
         }
     }

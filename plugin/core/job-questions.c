@@ -79,6 +79,19 @@ void vmig_job_forget_xml(VmigJob *job)
         g_clear_pointer(&((VmigSnapshot *)job->snapshots->pdata[i])->xml, g_free);
 }
 
+void vmig_job_add(VmigJob *job, VmigArtifact *artifact)
+{
+    g_ptr_array_add(job->artifacts, artifact);
+    if (artifact->kind == VMIG_ARTIFACT_DISK)
+        g_ptr_array_add(job->disks, artifact);
+}
+
+void vmig_job_remove(VmigJob *job, VmigArtifact *artifact)
+{
+    g_ptr_array_remove(job->disks, artifact);
+    g_ptr_array_remove(job->artifacts, artifact);
+}
+
 VmigDisk *vmig_job_disk(const VmigJob *job, const char *target)
 {
     for (guint i = 0; i < job->disks->len; i++) {

@@ -62,6 +62,9 @@ static void append_field(GString *out, gconstpointer record, const Field *f)
     case FIELD_FLOW:
         append_string(out, G_STRUCT_MEMBER(const VmigStates *, record, f->offset)->name);
         break;
+    case FIELD_KIND:
+        append_string(out, vmig_artifact_name(G_STRUCT_MEMBER(VmigArtifactKind, record, f->offset)));
+        break;
     case FIELD_LEVEL:
         g_string_append(out, G_STRUCT_MEMBER(guint, record, f->offset) >= f->level ? "true" : "false");
         break;

@@ -53,8 +53,10 @@ static gboolean check_file(const Check *c, const VmigFile *own, const VmigFile *
            (c->here == VMIG_DEST || same_identity(c, own, told));
 }
 
-static gboolean check_disk(const Check *c, const VmigDisk *own, const VmigDisk *told)
+static gboolean check_artifact(const Check *c, const VmigArtifact *own, const VmigArtifact *told)
 {
+    if (own->kind != told->kind)
+        return refuse(c, "the kind", own->target);
     if (!same(c, own->target, told->target, "the disks", NULL) ||
         !same(c, own->overlay, told->overlay, "the overlay on the source", own->target) ||
         !same(c, own->dest_overlay, told->dest_overlay, "the overlay on the destination", own->target) ||
@@ -112,10 +114,10 @@ gboolean vmig_job_check_told(const VmigJob *own, const VmigJob *told, VmigRole h
         return FALSE;
     if (source && own->options.keep_source && !told->options.keep_source)
         return refuse(&c, "whether the source's images are kept", NULL);
-    if (own->disks->len != told->disks->len)
+    if (own->artifacts->len != told->artifacts->len)
         return refuse(&c, "the disks", NULL);
-    for (guint i = 0; i < own->disks->len; i++)
-        if (!check_disk(&c, own->disks->pdata[i], told->disks->pdata[i]))
+    for (guint i = 0; i < own->artifacts->len; i++)
+        if (!check_artifact(&c, own->artifacts->pdata[i], told->artifacts->pdata[i]))
             return FALSE;
     return !source || check_definitions(&c, told);
 }

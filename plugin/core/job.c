@@ -8,8 +8,6 @@
 #include "core/job-facts.h"
 #include "core/job-private.h"
 
-#define UPGRADE "Upgrade vmig-snap on this host."
-
 #define TEXT(type, member)                                                                                             \
     {                                                                                                                  \
 #member, FIELD_STRING, G_STRUCT_OFFSET(type, member), NULL, 0                                                  \
@@ -37,6 +35,10 @@
 #define FLOW(type, member)                                                                                             \
     {                                                                                                                  \
 #member, FIELD_FLOW, G_STRUCT_OFFSET(type, member), NULL, 0                                                    \
+    }
+#define KIND(type, member)                                                                                             \
+    {                                                                                                                  \
+#member, FIELD_KIND, G_STRUCT_OFFSET(type, member), NULL, 0                                                    \
     }
 #define LIST(type, member, tab)                                                                                        \
     {                                                                                                                  \
@@ -87,14 +89,13 @@ static const Field file_fields[] = {
 };
 static const FieldTable file_table = TABLE(VmigFile, vmig_file_free, file_fields);
 
-static const Field disk_fields[] = {
-    TEXT(VmigDisk, target),       LIST(VmigDisk, files, &file_table),
-    TEXT(VmigDisk, overlay),      TEXT(VmigDisk, dest_overlay),
-    TEXT(VmigDisk, hold),         TEXT(VmigDisk, dest_hold),
-    TEXT(VmigDisk, snapshot),     FLAG(VmigDisk, pivoted),
-    SIZE(VmigDisk, virtual_size), TEXT(VmigDisk, next_snapshot),
+static const Field artifact_fields[] = {
+    KIND(VmigArtifact, kind),         TEXT(VmigArtifact, target),        LIST(VmigArtifact, files, &file_table),
+    TEXT(VmigArtifact, overlay),      TEXT(VmigArtifact, dest_overlay),  TEXT(VmigArtifact, hold),
+    TEXT(VmigArtifact, dest_hold),    TEXT(VmigArtifact, snapshot),      FLAG(VmigArtifact, pivoted),
+    SIZE(VmigArtifact, virtual_size), TEXT(VmigArtifact, next_snapshot),
 };
-static const FieldTable disk_table = TABLE(VmigDisk, vmig_disk_free, disk_fields);
+static const FieldTable artifact_table = TABLE(VmigArtifact, vmig_artifact_free, artifact_fields);
 
 static const Field snapshot_fields[] = {
     TEXT(VmigSnapshot, name),         TEXT(VmigSnapshot, parent),      TEXT(VmigSnapshot, state),
@@ -135,7 +136,7 @@ static const Field job_fields[] = {
     TEXT(VmigJob, connect_uri),
     TEXT(VmigJob, dest_uri),
     PART(VmigJob, options, &option_table),
-    LIST(VmigJob, disks, &disk_table),
+    LIST(VmigJob, artifacts, &artifact_table),
     LIST(VmigJob, snapshots, &snapshot_table),
     TEXT(VmigJob, live_xml),
     TEXT(VmigJob, persistent_xml),
@@ -174,214 +175,55 @@ static const Field job_fields[] = {
 };
 static const FieldTable job_table = TABLE(VmigJob, vmig_job_free, job_fields);
 
-static gpointer record_new(const FieldTable *table)
-{
-    gpointer record = g_malloc0(table->size);
-
-    for (guint i = 0; i < table->n_fields; i++) {
-        const Field *f = &table->fields[i];
-        if (f->kind == FIELD_ARRAY)
-            G_STRUCT_MEMBER(GPtrArray *, record, f->offset) = g_ptr_array_new_with_free_func(f->table->free);
-    }
-    return record;
-}
-
-static void record_clear(gpointer record, const FieldTable *table)
-{
-    for (guint i = 0; i < table->n_fields; i++) {
-        const Field *f = &table->fields[i];
-        if (f->kind == FIELD_STRING || f->kind == FIELD_MEMORY)
-            g_free(G_STRUCT_MEMBER(char *, record, f->offset));
-        else if (f->kind == FIELD_ARRAY)
-            g_ptr_array_unref(G_STRUCT_MEMBER(GPtrArray *, record, f->offset));
-        else if (f->kind == FIELD_STRUCT)
-            record_clear(G_STRUCT_MEMBER_P(record, f->offset), f->table);
-    }
-}
-
-static JsonObject *record_to_json(gconstpointer record, const FieldTable *table);
-
-static void field_to_json(JsonObject *object, gconstpointer record, const Field *f)
-{
-    switch (f->kind) {
-    case FIELD_STRING:
-        if (G_STRUCT_MEMBER(char *, record, f->offset) != NULL)
-            json_object_set_string_member(object, f->name, G_STRUCT_MEMBER(char *, record, f->offset));
-        break;
-    case FIELD_UINT64:
-    case FIELD_INT64:
-        json_object_set_int_member(object, f->name, G_STRUCT_MEMBER(gint64, record, f->offset));
-        break;
-    case FIELD_BOOL:
-        json_object_set_boolean_member(object, f->name, G_STRUCT_MEMBER(gboolean, record, f->offset));
-        break;
-    case FIELD_ROLE:
-        json_object_set_string_member(object, f->name, vmig_role_name(G_STRUCT_MEMBER(VmigRole, record, f->offset)));
-        break;
-    case FIELD_FLOW:
-        if (G_STRUCT_MEMBER(const VmigStates *, record, f->offset) != NULL)
-            json_object_set_string_member(object, f->name,
-                                          G_STRUCT_MEMBER(const VmigStates *, record, f->offset)->name);
-        break;
-    case FIELD_LEVEL:
-        json_object_set_boolean_member(object, f->name, G_STRUCT_MEMBER(guint, record, f->offset) >= f->level);
-        break;
-    case FIELD_STRUCT:
-        json_object_set_object_member(object, f->name, record_to_json(G_STRUCT_MEMBER_P(record, f->offset), f->table));
-        break;
-    case FIELD_ARRAY: {
-        GPtrArray *array = G_STRUCT_MEMBER(GPtrArray *, record, f->offset);
-        JsonArray *list = json_array_new();
-        for (guint i = 0; i < array->len; i++)
-            json_array_add_object_element(list, record_to_json(array->pdata[i], f->table));
-        json_object_set_array_member(object, f->name, list);
-        break;
-    }
-    case FIELD_MEMORY:
-        break;
-    }
-}
-
-static JsonObject *record_to_json(gconstpointer record, const FieldTable *table)
-{
-    JsonObject *object = json_object_new();
-
-    for (guint i = 0; i < table->n_fields; i++)
-        field_to_json(object, record, &table->fields[i]);
-    return object;
-}
-
-static gboolean record_from_json(gpointer record, const FieldTable *table, JsonObject *object, GError **error);
-
-static gboolean array_from_json(GPtrArray *array, const Field *f, JsonNode *node, GError **error)
-{
-    if (!JSON_NODE_HOLDS_ARRAY(node))
-        return vmig_fail(error, VMIG_ERROR_JOURNAL, NULL, "the record's field '%s' is not a list", f->name);
-    JsonArray *list = json_node_get_array(node);
-    for (guint i = 0; i < json_array_get_length(list); i++) {
-        JsonNode *item = json_array_get_element(list, i);
-        if (!JSON_NODE_HOLDS_OBJECT(item))
-            return vmig_fail(error, VMIG_ERROR_JOURNAL, NULL, "an element of the record's field '%s' is not an object",
-                             f->name);
-        gpointer element = record_new(f->table);
-        g_ptr_array_add(array, element);
-        if (!record_from_json(element, f->table, json_node_get_object(item), error))
-            return FALSE;
-    }
-    return TRUE;
-}
-
-static gboolean field_from_json(gpointer record, const Field *f, JsonNode *node, GError **error)
-{
-    GType type = json_node_get_value_type(node);
-
-    if (JSON_NODE_HOLDS_NULL(node))
-        return TRUE;
-    switch (f->kind) {
-    case FIELD_STRING:
-        /* json-glib also accepts octal escapes, but could not read its own output of the resulting bytes. */
-        if (type == G_TYPE_STRING && g_utf8_validate(json_node_get_string(node), -1, NULL)) {
-            g_free(G_STRUCT_MEMBER(char *, record, f->offset));
-            G_STRUCT_MEMBER(char *, record, f->offset) = json_node_dup_string(node);
-            return TRUE;
-        }
-        break;
-    case FIELD_UINT64:
-    case FIELD_INT64:
-        if (type == G_TYPE_INT64) {
-            G_STRUCT_MEMBER(gint64, record, f->offset) = json_node_get_int(node);
-            return TRUE;
-        }
-        break;
-    case FIELD_BOOL:
-        if (type == G_TYPE_BOOLEAN) {
-            G_STRUCT_MEMBER(gboolean, record, f->offset) = json_node_get_boolean(node);
-            return TRUE;
-        }
-        break;
-    case FIELD_ROLE:
-        if (type == G_TYPE_STRING && vmig_role_parse(json_node_get_string(node), G_STRUCT_MEMBER_P(record, f->offset)))
-            return TRUE;
-        break;
-    case FIELD_FLOW:
-        if (type != G_TYPE_STRING)
-            break;
-        G_STRUCT_MEMBER(const VmigStates *, record, f->offset) = vmig_states_of_flow(json_node_get_string(node));
-        return G_STRUCT_MEMBER(const VmigStates *, record, f->offset) != NULL ||
-               vmig_fail(error, VMIG_ERROR_JOURNAL_NEWER, UPGRADE,
-                         "the record's field '%s' names an operation that this vmig-snap does not know: '%s'", f->name,
-                         json_node_get_string(node));
-    case FIELD_LEVEL:
-        if (type == G_TYPE_BOOLEAN) {
-            guint *level = G_STRUCT_MEMBER_P(record, f->offset);
-            *level = MAX(*level, json_node_get_boolean(node) ? f->level : 0);
-            return TRUE;
-        }
-        break;
-    case FIELD_STRUCT:
-        if (JSON_NODE_HOLDS_OBJECT(node))
-            return record_from_json(G_STRUCT_MEMBER_P(record, f->offset), f->table, json_node_get_object(node), error);
-        break;
-    case FIELD_ARRAY:
-        return array_from_json(G_STRUCT_MEMBER(GPtrArray *, record, f->offset), f, node, error);
-    case FIELD_MEMORY:
-        break;
-    }
-    return vmig_fail(error, VMIG_ERROR_JOURNAL, NULL, "the record's field '%s' has the wrong type", f->name);
-}
-
-static gboolean record_from_json(gpointer record, const FieldTable *table, JsonObject *object, GError **error)
-{
-    for (guint i = 0; i < table->n_fields; i++) {
-        JsonNode *node = json_object_get_member(object, table->fields[i].name);
-        if (node != NULL && table->fields[i].kind != FIELD_MEMORY &&
-            !field_from_json(record, &table->fields[i], node, error))
-            return FALSE;
-    }
-    return TRUE;
-}
-
 VmigContent *vmig_content_new(void)
 {
-    return record_new(&content_table);
+    return vmig_record_new(&content_table);
 }
 
 void vmig_content_free(VmigContent *content)
 {
-    record_clear(content, &content_table);
+    vmig_record_clear(content, &content_table);
     g_free(content);
 }
 
 VmigFile *vmig_file_new(void)
 {
-    return record_new(&file_table);
+    return vmig_record_new(&file_table);
 }
 
 void vmig_file_free(VmigFile *file)
 {
-    record_clear(file, &file_table);
+    vmig_record_clear(file, &file_table);
     g_free(file);
+}
+
+VmigArtifact *vmig_artifact_new(VmigArtifactKind kind)
+{
+    VmigArtifact *artifact = vmig_record_new(&artifact_table);
+
+    artifact->kind = kind;
+    return artifact;
 }
 
 VmigDisk *vmig_disk_new(void)
 {
-    return record_new(&disk_table);
+    return vmig_artifact_new(VMIG_ARTIFACT_DISK);
 }
 
-void vmig_disk_free(VmigDisk *disk)
+void vmig_artifact_free(VmigArtifact *artifact)
 {
-    record_clear(disk, &disk_table);
-    g_free(disk);
+    vmig_record_clear(artifact, &artifact_table);
+    g_free(artifact);
 }
 
 VmigSnapshot *vmig_snapshot_new(void)
 {
-    return record_new(&snapshot_table);
+    return vmig_record_new(&snapshot_table);
 }
 
 void vmig_snapshot_free(VmigSnapshot *snapshot)
 {
-    record_clear(snapshot, &snapshot_table);
+    vmig_record_clear(snapshot, &snapshot_table);
     g_free(snapshot);
 }
 
@@ -393,9 +235,17 @@ void vmig_snapshot_take_xml(VmigSnapshot *snapshot, char *xml)
     snapshot->text = xml != NULL ? g_compute_checksum_for_string(G_CHECKSUM_SHA256, xml, -1) : NULL;
 }
 
+static VmigJob *empty_job(void)
+{
+    VmigJob *job = vmig_record_new(&job_table);
+
+    job->disks = g_ptr_array_new();
+    return job;
+}
+
 VmigJob *vmig_job_new(const VmigStates *flow)
 {
-    VmigJob *job = record_new(&job_table);
+    VmigJob *job = empty_job();
 
     job->version = VMIG_JOB_VERSION;
     job->flow = flow;
@@ -405,7 +255,7 @@ VmigJob *vmig_job_new(const VmigStates *flow)
 
 VmigJob *vmig_job_only_id(const char *id)
 {
-    VmigJob *job = record_new(&job_table);
+    VmigJob *job = empty_job();
 
     job->id = g_strdup(id);
     return job;
@@ -413,13 +263,25 @@ VmigJob *vmig_job_only_id(const char *id)
 
 void vmig_job_free(VmigJob *job)
 {
-    record_clear(job, &job_table);
+    g_ptr_array_unref(job->disks);
+    vmig_record_clear(job, &job_table);
     g_free(job);
+}
+
+/* Reads the fields into an empty job. */
+static gboolean fill_job(VmigJob *job, JsonObject *object, GError **error)
+{
+    if (!vmig_record_from_json(job, &job_table, object, error))
+        return FALSE;
+    for (guint i = 0; i < job->artifacts->len; i++)
+        if (((const VmigArtifact *)job->artifacts->pdata[i])->kind == VMIG_ARTIFACT_DISK)
+            g_ptr_array_add(job->disks, job->artifacts->pdata[i]);
+    return TRUE;
 }
 
 JsonObject *vmig_job_to_json(const VmigJob *job)
 {
-    return record_to_json(job, &job_table);
+    return vmig_record_to_json(job, &job_table);
 }
 
 char *vmig_job_to_string(const VmigJob *job)
@@ -434,10 +296,23 @@ gsize vmig_job_record_size(const VmigJob *job)
     return strlen(text);
 }
 
+/* The kinds are in the record already; an operation of this version moves only what can be copied ahead. */
+static gboolean can_move_all(const VmigJob *job, GError **error)
+{
+    for (guint i = 0; i < job->artifacts->len; i++) {
+        const VmigArtifact *artifact = job->artifacts->pdata[i];
+        if (vmig_artifact_copy(artifact->kind) != VMIG_COPY_AHEAD)
+            return vmig_fail(error, VMIG_ERROR_JOURNAL_NEWER, VMIG_RECORD_UPGRADE,
+                             "the job also moves '%s', %s, which this vmig-snap cannot", artifact->target,
+                             vmig_artifact_what(artifact->kind));
+    }
+    return TRUE;
+}
+
 gboolean vmig_job_check(const VmigJob *job, GError **error)
 {
     if (job->version > VMIG_JOB_VERSION)
-        return vmig_fail(error, VMIG_ERROR_JOURNAL_NEWER, UPGRADE,
+        return vmig_fail(error, VMIG_ERROR_JOURNAL_NEWER, VMIG_RECORD_UPGRADE,
                          "the record has version %" G_GUINT64_FORMAT ", but this vmig-snap supports versions up to %d",
                          job->version, VMIG_JOB_VERSION);
     /* Some states had other names in an older version. */
@@ -453,14 +328,14 @@ gboolean vmig_job_check(const VmigJob *job, GError **error)
                          job->version, VMIG_JOB_VERSION);
     }
     /* What an older version meant by a flag is not checked: its jobs have ended, and are only displayed. */
-    return job->version < VMIG_JOB_VERSION || vmig_job_facts_are_legal(job, error);
+    return job->version < VMIG_JOB_VERSION || (can_move_all(job, error) && vmig_job_facts_are_legal(job, error));
 }
 
 VmigJob *vmig_job_from_json(JsonObject *object, GError **error)
 {
-    g_autoptr(VmigJob) job = record_new(&job_table);
+    g_autoptr(VmigJob) job = empty_job();
 
-    if (!record_from_json(job, &job_table, object, error))
+    if (!fill_job(job, object, error))
         return NULL;
     /* A newer version is reported first: it may say in another way who owns the guest. */
     if (job->version <= VMIG_JOB_VERSION && !json_object_has_member(object, "token")) {
@@ -487,7 +362,7 @@ VmigJob *vmig_job_from_string(const char *text, GError **error)
 VmigJob *vmig_job_copy(const VmigJob *job)
 {
     g_autoptr(JsonObject) object = vmig_job_to_json(job);
-    g_autoptr(VmigJob) copy = record_new(&job_table);
+    g_autoptr(VmigJob) copy = empty_job();
 
-    return record_from_json(copy, &job_table, object, NULL) ? g_steal_pointer(&copy) : NULL;
+    return fill_job(copy, object, NULL) ? g_steal_pointer(&copy) : NULL;
 }

@@ -14,6 +14,7 @@
 #include <glib.h>
 #include <json-glib/json-glib.h>
 
+#include "core/artifact.h"
 #include "core/role.h"
 #include "core/states.h"
 
@@ -70,9 +71,12 @@ typedef struct {
     char *source_user;   /* at the end: another user of the source's file, because of which it is kept; NULL: none */
 } VmigFile;
 
+/* One thing of the guest that the job moves. */
 typedef struct {
-    char *target;     /* "vda" */
+    VmigArtifactKind kind;
+    char *target;     /* of a disk: "vda"; otherwise a name of its own */
     GPtrArray *files; /* VmigFile, the top first */
+    /* The rest is of a disk. */
     union {
         struct {
             char *overlay;      /* the temporary overlay on the source */
@@ -89,7 +93,10 @@ typedef struct {
     char *snapshot;      /* the snapshot= attribute of the running guest before the job, or NULL */
     char *next_snapshot; /* the same attribute of the definition for the next start */
     guint64 virtual_size;
-} VmigDisk;
+} VmigArtifact;
+
+/* An artifact that is a disk. */
+typedef VmigArtifact VmigDisk;
 
 /* libvirt's metadata of one snapshot. */
 typedef struct {
@@ -158,7 +165,9 @@ typedef struct {
     char *dest_uri;
     VmigOptions options;
 
-    GPtrArray *disks;     /* VmigDisk */
+    GPtrArray *artifacts; /* VmigArtifact: everything that is moved */
+    GPtrArray *disks;     /* VmigDisk: those of them that are disks, in the same order; not owned. Add only with
+                           * vmig_job_add() */
     GPtrArray *snapshots; /* VmigSnapshot, parents first */
     char *live_xml;       /* the definition before the job, SECURE */
     char *persistent_xml;
@@ -202,8 +211,9 @@ VmigContent *vmig_content_new(void);
 void vmig_content_free(VmigContent *content);
 VmigFile *vmig_file_new(void);
 void vmig_file_free(VmigFile *file);
+VmigArtifact *vmig_artifact_new(VmigArtifactKind kind);
 VmigDisk *vmig_disk_new(void);
-void vmig_disk_free(VmigDisk *disk);
+void vmig_artifact_free(VmigArtifact *artifact);
 VmigSnapshot *vmig_snapshot_new(void);
 void vmig_snapshot_free(VmigSnapshot *snapshot);
 /* Takes xml, and sets text to its name. */
@@ -215,9 +225,14 @@ VmigJob *vmig_job_only_id(const char *id);
 void vmig_job_free(VmigJob *job);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigContent, vmig_content_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigFile, vmig_file_free)
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigDisk, vmig_disk_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigArtifact, vmig_artifact_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigSnapshot, vmig_snapshot_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigJob, vmig_job_free)
+
+/* Takes ownership of the artifact. */
+void vmig_job_add(VmigJob *job, VmigArtifact *artifact);
+/* Removes and frees it. */
+void vmig_job_remove(VmigJob *job, VmigArtifact *artifact);
 
 /* Records that the merge has come as far as this stage. It never goes back to an earlier one. */
 void vmig_job_reach_merge(VmigJob *job, VmigMergeStage stage);
@@ -247,9 +262,9 @@ VmigFile *vmig_disk_base(const VmigDisk *disk);
 const char *vmig_file_path(const VmigFile *file, VmigRole role);
 const char *vmig_disk_overlay(const VmigDisk *disk, VmigRole role);
 const char *vmig_disk_hold(const VmigDisk *disk, VmigRole role);
-/* VmigFile of all disks, each file once. A file comes after those that it backs. (transfer container) */
+/* VmigFile of all artifacts, each file once. A file comes after those that it backs. (transfer container) */
 GPtrArray *vmig_job_images(const VmigJob *job);
-/* Several disks may share a file, and each of them lists it. Returns the first entry that is the same file of the
+/* Several artifacts may share a file, and each of them lists it. Returns the first entry that is the same file of the
  * source. Only that one is copied. (transfer none) */
 VmigFile *vmig_job_first(const VmigJob *job, const VmigFile *file);
 /* Merge "mirror": the migration writes into the base copies themselves. */

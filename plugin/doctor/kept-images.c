@@ -73,10 +73,10 @@ static gboolean kept_images(VmigJournal *journal, const VmigJob *job, gboolean *
 /* TRUE if at least one image is still unchanged. */
 static gboolean has_images(const VmigJob *job)
 {
-    for (guint i = 0; i < job->disks->len; i++) {
-        const VmigDisk *disk = job->disks->pdata[i];
-        for (guint k = 0; k < disk->files->len; k++) {
-            const VmigFile *file = disk->files->pdata[k];
+    for (guint i = 0; i < job->artifacts->len; i++) {
+        const VmigArtifact *artifact = job->artifacts->pdata[i];
+        for (guint k = 0; k < artifact->files->len; k++) {
+            const VmigFile *file = artifact->files->pdata[k];
             if (vmig_file_is(file->source, file->ino, file->size, file->mtime_ns))
                 return TRUE;
         }

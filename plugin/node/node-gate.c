@@ -155,10 +155,10 @@ gboolean vmig_local_do_remove(VmigLocal *local, const VmigRemoveArgs *args, Vmig
 /* The record's own description of a base, never the caller's. */
 static const VmigFile *find_base(const VmigJob *record, const char *path)
 {
-    for (guint i = 0; i < record->disks->len; i++) {
-        const VmigDisk *disk = record->disks->pdata[i];
-        for (guint j = 0; j < disk->files->len; j++) {
-            const VmigFile *file = disk->files->pdata[j];
+    for (guint i = 0; i < record->artifacts->len; i++) {
+        const VmigArtifact *artifact = record->artifacts->pdata[i];
+        for (guint j = 0; j < artifact->files->len; j++) {
+            const VmigFile *file = artifact->files->pdata[j];
             if (g_strcmp0(file->source, path) == 0)
                 return file;
         }

@@ -17,11 +17,11 @@ void vmig_kept_image_clear(VmigKeptImage *kept)
 
 static const VmigFile *find_file(const VmigJob *job, const char *path)
 {
-    for (guint i = 0; i < job->disks->len; i++) {
-        const VmigDisk *disk = job->disks->pdata[i];
-        for (guint k = 0; k < disk->files->len; k++)
-            if (g_strcmp0(((const VmigFile *)disk->files->pdata[k])->source, path) == 0)
-                return disk->files->pdata[k];
+    for (guint i = 0; i < job->artifacts->len; i++) {
+        const VmigArtifact *artifact = job->artifacts->pdata[i];
+        for (guint k = 0; k < artifact->files->len; k++)
+            if (g_strcmp0(((const VmigFile *)artifact->files->pdata[k])->source, path) == 0)
+                return artifact->files->pdata[k];
     }
     return NULL;
 }
@@ -51,10 +51,10 @@ static char **images_of(const VmigJob *job)
 {
     g_autoptr(GPtrArray) paths = g_ptr_array_new();
 
-    for (guint i = 0; i < job->disks->len; i++) {
-        const VmigDisk *disk = job->disks->pdata[i];
-        for (guint k = 0; k < disk->files->len; k++)
-            g_ptr_array_add(paths, g_strdup(((const VmigFile *)disk->files->pdata[k])->source));
+    for (guint i = 0; i < job->artifacts->len; i++) {
+        const VmigArtifact *artifact = job->artifacts->pdata[i];
+        for (guint k = 0; k < artifact->files->len; k++)
+            g_ptr_array_add(paths, g_strdup(((const VmigFile *)artifact->files->pdata[k])->source));
     }
     g_ptr_array_add(paths, NULL);
     return (char **)g_ptr_array_steal(paths, NULL);

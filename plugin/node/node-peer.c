@@ -232,10 +232,10 @@ gboolean vmig_local_peer_copy(VmigLocal *local, const char *job, const char *par
     /* With an overlay's name, a base copy could be committed like one. */
     if (vmig_path_is_ours(dest, job))
         return refuse_file(error, job, dest, "disk");
-    for (guint i = 0; i < own->disks->len; i++) {
-        const VmigDisk *disk = own->disks->pdata[i];
-        for (guint k = 0; k < disk->files->len; k++) {
-            const VmigFile *file = disk->files->pdata[k];
+    for (guint i = 0; i < own->artifacts->len; i++) {
+        const VmigArtifact *artifact = own->artifacts->pdata[i];
+        for (guint k = 0; k < artifact->files->len; k++) {
+            const VmigFile *file = artifact->files->pdata[k];
             if (g_strcmp0(file->part, part) == 0 && g_strcmp0(file->dest, dest) == 0)
                 return g_strcmp0(file->kept, kept) == 0 || kept == NULL || refuse_file(error, job, dest, "kept image");
         }

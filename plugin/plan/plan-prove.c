@@ -115,7 +115,7 @@ void vmig_plan_drop_disks(const VmigPlan *plan, VmigJob *job)
 {
     for (guint i = job->disks->len; i > 0; i--)
         if (is_refused(plan, ((const VmigDisk *)job->disks->pdata[i - 1])->target))
-            g_ptr_array_remove_index(job->disks, i - 1);
+            vmig_job_remove(job, job->disks->pdata[i - 1]);
 }
 
 static void add_told(GHashTable *told, const char *path)

@@ -38,8 +38,8 @@ guint64 vmig_plan_record_bound(const VmigJob *job, const VmigSurvey *s)
     guint64 persistent = job->persistent_xml != NULL ? vmig_json_text_size(job->persistent_xml) : live;
     guint64 bound = vmig_job_record_size(job) + live + persistent + contents_size(s) + SLACK;
 
-    for (guint i = 0; i < job->disks->len; i++)
-        bound += ((const VmigDisk *)job->disks->pdata[i])->files->len * FILE_SIZE;
+    for (guint i = 0; i < job->artifacts->len; i++)
+        bound += ((const VmigArtifact *)job->artifacts->pdata[i])->files->len * FILE_SIZE;
     return bound;
 }
 

@@ -145,7 +145,7 @@ static VmigJob *make_job(VmigEnv *env, const VmigSurvey *s, const char *merge)
             s->persistent != NULL ? vmig_domain_xml_disk(s->persistent, disk->disk->target) : NULL;
         /* Incomplete if the disk, or its place on the destination, is refused. */
         if (disk->moved && disk->chain != NULL && disk->dest_facts->len == disk->chain->len)
-            g_ptr_array_add(job->disks, make_disk(disk, next, job->id, vmig_job_merges_by_mirror(job)));
+            vmig_job_add(job, make_disk(disk, next, job->id, vmig_job_merges_by_mirror(job)));
     }
     g_ptr_array_unref(job->snapshots);
     job->snapshots = g_ptr_array_ref(s->snapshots);

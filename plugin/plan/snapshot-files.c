@@ -91,10 +91,10 @@ static GHashTable *files_that_come(const VmigJob *job, GHashTable *told)
             g_hash_table_add(coming, path);
     }
 
-    for (guint i = 0; i < job->disks->len; i++) {
-        const VmigDisk *disk = job->disks->pdata[i];
-        for (guint k = 0; k < disk->files->len; k++)
-            g_hash_table_add(coming, ((VmigFile *)disk->files->pdata[k])->dest);
+    for (guint i = 0; i < job->artifacts->len; i++) {
+        const VmigArtifact *artifact = job->artifacts->pdata[i];
+        for (guint k = 0; k < artifact->files->len; k++)
+            g_hash_table_add(coming, ((VmigFile *)artifact->files->pdata[k])->dest);
     }
     return coming;
 }

@@ -112,7 +112,7 @@ static VmigJob *make_job(const Block *block)
         disk->target = block_target(i);
         disk->dest_overlay = block_path(block, "overlay", i);
         g_ptr_array_add(disk->files, file);
-        g_ptr_array_add(job->disks, disk);
+        vmig_job_add(job, disk);
     }
     job->overlays = VMIG_OVERLAYS_IN_USE;
     job->migration_begun = TRUE;

@@ -37,7 +37,7 @@ static VmigJob *make_job(const VmigDomainFacts *facts)
         disk->overlay = g_strdup("/srv/images/here.overlay");
         disk->dest_overlay = g_strdup("/srv/images/there.overlay");
         g_ptr_array_add(disk->files, make_file(found->source));
-        g_ptr_array_add(job->disks, disk);
+        vmig_job_add(job, disk);
     }
     return job;
 }

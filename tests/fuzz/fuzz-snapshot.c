@@ -14,7 +14,7 @@ static void add_disk(VmigJob *job)
     file->dest = g_strdup("/srv/images/there.qcow2");
     disk->target = g_strdup("vda");
     g_ptr_array_add(disk->files, file);
-    g_ptr_array_add(job->disks, disk);
+    vmig_job_add(job, disk);
 }
 
 static void read_one(const char *text, GPtrArray *tree)

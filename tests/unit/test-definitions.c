@@ -31,7 +31,7 @@ static VmigJob *make_job(void)
     disk->snapshot = g_strdup("internal");
     disk->next_snapshot = g_strdup("external");
     g_ptr_array_add(disk->files, file);
-    g_ptr_array_add(job->disks, disk);
+    vmig_job_add(job, disk);
     return job;
 }
 

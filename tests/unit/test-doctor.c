@@ -295,7 +295,7 @@ static VmigJob *make_job(const char *id, const char *state)
     disk->overlay = vmig_overlay_path("/img/web.qcow2", id);
     disk->dest_overlay = vmig_overlay_path("/img/web.qcow2", id);
     g_ptr_array_add(disk->files, file);
-    g_ptr_array_add(job->disks, disk);
+    vmig_job_add(job, disk);
     if (vmig_job_state(job) != NULL)
         put_facts(job, vmig_job_state(job));
     return job;

@@ -68,7 +68,7 @@ static VmigDisk *add_disk(VmigJob *job, const char *target, const char *overlay,
     disk->target = g_strdup(target);
     disk->overlay = g_strdup(overlay);
     disk->dest_overlay = g_strdup(dest_overlay);
-    g_ptr_array_add(job->disks, disk);
+    vmig_job_add(job, disk);
     return disk;
 }
 

@@ -27,7 +27,7 @@ static VmigJob *make_job(VmigState state, const char *merge)
     disk->at[VMIG_SOURCE].overlay = g_strdup("/overlay");
     disk->at[VMIG_DEST].overlay = g_str_equal(merge, "mirror") ? NULL : g_strdup("/overlay");
     g_ptr_array_add(disk->files, file);
-    g_ptr_array_add(job->disks, disk);
+    vmig_job_add(job, disk);
     return job;
 }
 

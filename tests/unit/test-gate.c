@@ -778,7 +778,7 @@ static void test_catch_up(Fixture *f, G_GNUC_UNUSED gconstpointer data)
         disk->overlay = g_strdup(overlays[i]);
         disk->dest_overlay = g_strdup(nameless);
         disk->hold = i == 0 ? g_strdup(hold) : NULL;
-        g_ptr_array_add(record->disks, disk);
+        vmig_job_add(record, disk);
     }
     assert_ok(vmig_journal_save(f->journal, record, &error_));
     change_row(f, overlay, other_ino);
@@ -821,7 +821,7 @@ static void test_catch_up_another_kind(Fixture *f, G_GNUC_UNUSED gconstpointer d
     VmigDisk *disk = vmig_disk_new();
 
     disk->overlay = g_strdup(base_copy);
-    g_ptr_array_add(record->disks, disk);
+    vmig_job_add(record, disk);
     assert_ok(vmig_journal_save(f->journal, record, &error_));
     assert_gate("another file of this job", vmig_gate_catch_up(f->journal, record, "source", &error_));
     assert_ok(vmig_journal_file_get(f->journal, ID, base_copy, &row, &error_));

@@ -357,7 +357,7 @@ static VmigJob *make_job(Fixture *f, const char *state)
     disk->overlay = g_strdup(f->overlay);
     disk->dest_overlay = g_strdup("/there/g.over.qcow2");
     g_ptr_array_add(disk->files, file);
-    g_ptr_array_add(job->disks, disk);
+    vmig_job_add(job, disk);
     put_facts(job, vmig_job_state(job));
     if (vmig_state_phase(vmig_job_state(job)) == VMIG_PHASE_AFTER || g_str_equal(state, "DONE"))
         job->owner = VMIG_DEST;

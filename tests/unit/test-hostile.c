@@ -154,7 +154,7 @@ static VmigJob *new_job(Fixture *f, const char *id, const char *uuid, const char
     disk->overlay = vmig_overlay_path(file->source, id);
     disk->dest_overlay = vmig_overlay_path(file->dest, id);
     disk->hold = vmig_hold_path(file->source, id);
-    g_ptr_array_add(job->disks, disk);
+    vmig_job_add(job, disk);
     return job;
 }
 

@@ -22,7 +22,7 @@ static VmigJob *make_job(void)
     job->id = g_strdup("0123456789abcdef");
     job->uuid = g_strdup("4dea22b3-1d52-d8f3-2516-782e98ab3fa0");
     g_ptr_array_add(disk->files, vmig_file_new());
-    g_ptr_array_add(job->disks, disk);
+    vmig_job_add(job, disk);
     return job;
 }
 

@@ -12,6 +12,7 @@ static gsize size_of(FieldKind kind, const FieldTable *table)
     case FIELD_BOOL:
     case FIELD_LEVEL:
     case FIELD_ROLE:
+    case FIELD_KIND:
         return sizeof(gboolean);
     case FIELD_STRUCT:
         return table->size;
@@ -44,6 +45,9 @@ static void check_table(const FieldTable *table)
         if (f->kind == FIELD_STRUCT || f->kind == FIELD_ARRAY)
             check_table(f->table);
     }
+    /* It is made from the artifacts. */
+    for (gsize b = 0; table == &job_table && b < sizeof(gpointer); b++)
+        covered[G_STRUCT_OFFSET(VmigJob, disks) + b] = 1;
     /* Padding is at most 4 bytes, after a gboolean; 8 in a row are a member. 4 could be one: there are few. */
     for (gsize b = 0; b < table->size; b++) {
         run = covered[b] ? 0 : run + 1;
@@ -85,6 +89,9 @@ static void fill(gpointer record, const FieldTable *table, guint *n)
         case FIELD_FLOW:
             *(const VmigStates **)at = &vmig_states_migrate;
             break;
+        case FIELD_KIND:
+            *(VmigArtifactKind *)at = VMIG_ARTIFACT_DISK;
+            break;
         case FIELD_LEVEL:
             *(guint *)at = MAX(*(guint *)at, f->level);
             break;
@@ -93,7 +100,7 @@ static void fill(gpointer record, const FieldTable *table, guint *n)
             break;
         case FIELD_ARRAY:
             for (int k = 0; k < 3; k++) {
-                gpointer element = record_new(f->table);
+                gpointer element = vmig_record_new(f->table);
                 fill(element, f->table, n);
                 g_ptr_array_add(*(GPtrArray **)at, element);
             }
@@ -122,6 +129,7 @@ static void assert_same(gconstpointer a, gconstpointer b, const FieldTable *tabl
         case FIELD_BOOL:
         case FIELD_LEVEL:
         case FIELD_ROLE:
+        case FIELD_KIND:
             g_assert_cmpint(*(const gboolean *)x, ==, *(const gboolean *)y);
             break;
         case FIELD_FLOW:
@@ -189,7 +197,7 @@ static void test_missing(void)
                                                       "\"migrate\",\"state\":\"PLAN\","
                                                       "\"error_code\":null,\"unknown\":{\"a\":[1]}}",
         &error);
-    g_autoptr(VmigJob) empty = record_new(&job_table);
+    g_autoptr(VmigJob) empty = empty_job();
 
     g_assert_no_error(error);
     empty->version = VMIG_JOB_VERSION;
@@ -200,6 +208,51 @@ static void test_missing(void)
     assert_same(job, empty, &job_table);
     g_autofree char *text = vmig_job_to_string(job);
     g_assert_null(strstr(text, "unknown"));
+}
+
+/* The kinds are in the record and in its checks; only disks are moved by this version. */
+static void test_artifacts(void)
+{
+    g_autoptr(VmigJob) job = vmig_job_new(&vmig_states_migrate);
+    VmigArtifactKind kind;
+
+    job->id = g_strdup("0123456789abcdef");
+    job->uuid = g_strdup("11111111-2222-3333-4444-555555555555");
+    for (kind = 0; kind < VMIG_ARTIFACT_KINDS; kind++) {
+        VmigArtifact *artifact = vmig_artifact_new(kind);
+        VmigFile *file = vmig_file_new();
+        VmigArtifactKind read;
+        g_assert_true(vmig_artifact_parse(vmig_artifact_name(kind), &read) && read == kind);
+        artifact->target = g_strdup(vmig_artifact_name(kind));
+        file->source = g_strdup_printf("/images/%s", artifact->target);
+        g_ptr_array_add(artifact->files, file);
+        vmig_job_add(job, artifact);
+    }
+    g_assert_false(vmig_artifact_parse("floppy", &kind));
+    g_assert_false(vmig_artifact_parse(NULL, &kind));
+    g_assert_cmpuint(job->disks->len, ==, 1);
+    g_assert_true(job->disks->pdata[0] == job->artifacts->pdata[0]);
+    g_autoptr(GPtrArray) images = vmig_job_images(job);
+    g_assert_cmpuint(images->len, ==, VMIG_ARTIFACT_KINDS);
+
+    /* Each other kind alone is refused, by its name. */
+    for (guint i = VMIG_ARTIFACT_KINDS; i > 1; i--) {
+        VmigArtifact *artifact = job->artifacts->pdata[i - 1];
+        g_autoptr(GError) error = NULL;
+        g_autofree char *text = vmig_job_to_string(job);
+        g_autofree char *says = g_strdup_printf("'%s'", vmig_artifact_name(VMIG_ARTIFACT_NVRAM));
+        g_assert_null(vmig_job_from_string(text, &error));
+        g_assert_error(error, VMIG_ERROR, VMIG_ERROR_JOURNAL_NEWER);
+        g_assert_nonnull(strstr(error->message, says));
+        vmig_job_remove(job, artifact);
+    }
+    g_autoptr(GError) error = NULL;
+    g_autofree char *text = vmig_job_to_string(job);
+    g_autoptr(VmigJob) back = vmig_job_from_string(text, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(back->artifacts->len, ==, 1);
+    g_assert_true(back->disks->pdata[0] == back->artifacts->pdata[0]);
+    g_assert_cmpuint(vmig_artifact_freeze(VMIG_ARTIFACT_DISK), ==, VMIG_FREEZE_OVERLAY);
 }
 
 /* Each field in turn gets a value of each other type. */
@@ -223,7 +276,7 @@ static void refuse_types(JsonObject *root, JsonObject *object, const FieldTable 
             if (job != NULL)
                 g_error("'%s' takes %s", f->name, values[v]);
             /* The name of no flow: a later version may have it. */
-            gboolean newer = f->kind == FIELD_FLOW && fits[v] == FIELD_STRING;
+            gboolean newer = (f->kind == FIELD_FLOW || f->kind == FIELD_KIND) && fits[v] == FIELD_STRING;
             VmigErrorCode code = newer ? VMIG_ERROR_JOURNAL_NEWER : VMIG_ERROR_JOURNAL;
             g_assert_error(error, VMIG_ERROR, (gint)code);
             g_assert_nonnull(strstr(error->message, f->name));
@@ -298,7 +351,7 @@ static void test_helpers(void)
     g_assert_true(job->owner == VMIG_DEST);
     disk->target = g_strdup("vda");
     g_ptr_array_add(disk->files, file);
-    g_ptr_array_add(job->disks, disk);
+    vmig_job_add(job, disk);
     g_assert_true(vmig_job_disk(job, "vda") == disk);
     g_assert_null(vmig_job_disk(job, "vdb"));
     g_assert_true(vmig_disk_base(disk) == file);
@@ -372,7 +425,7 @@ static void test_images(void)
 
     for (guint i = 0; i < G_N_ELEMENTS(chains); i++) {
         VmigDisk *disk = vmig_disk_new();
-        g_ptr_array_add(job->disks, disk);
+        vmig_job_add(job, disk);
         for (guint k = 0; chains[i][k] != NULL; k++) {
             VmigFile *file = vmig_file_new();
             file->source = g_strdup(chains[i][k]);
@@ -394,6 +447,7 @@ int main(int argc, char **argv)
     g_test_add_func("/job/tables", test_tables);
     g_test_add_func("/job/round-trip", test_round_trip);
     g_test_add_func("/job/missing", test_missing);
+    g_test_add_func("/job/artifacts", test_artifacts);
     g_test_add_func("/job/types", test_types);
     g_test_add_func("/job/refused", test_refused);
     g_test_add_func("/job/helpers", test_helpers);

@@ -83,7 +83,7 @@ static VmigJob *new_job(const char *root)
     disk->overlay = vmig_overlay_path(vmig_disk_base(disk)->source, ID);
     disk->dest_overlay = vmig_overlay_path(vmig_disk_base(disk)->dest, ID);
     disk->hold = vmig_hold_path(vmig_disk_base(disk)->source, ID);
-    g_ptr_array_add(job->disks, disk);
+    vmig_job_add(job, disk);
     return job;
 }
 

@@ -100,7 +100,7 @@ static VmigJob *job_with_disks(void)
     for (guint i = 0; i < 3; i++) {
         VmigDisk *disk = vmig_disk_new();
         disk->target = g_strdup_printf("vd%c", 'a' + (char)i);
-        g_ptr_array_add(job->disks, disk);
+        vmig_job_add(job, disk);
     }
     return job;
 }

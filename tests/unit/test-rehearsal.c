@@ -51,7 +51,7 @@ static VmigJob *make_job(void)
     job->uuid = g_strdup(UUID);
     job->dest_host = g_strdup("there");
     disk->target = g_strdup("vda");
-    g_ptr_array_add(job->disks, disk);
+    vmig_job_add(job, disk);
     return job;
 }
 

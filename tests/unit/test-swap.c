@@ -87,7 +87,7 @@ static VmigJob *new_job(const char *folder)
     disk->dest_overlay = vmig_overlay_path(file->dest, ID);
     disk->hold = vmig_hold_path(file->source, ID);
     disk->dest_hold = vmig_hold_path(file->dest, ID);
-    g_ptr_array_add(job->disks, disk);
+    vmig_job_add(job, disk);
     return job;
 }
 

@@ -268,7 +268,7 @@ static void add_disk(Fixture *f, const char *target, const char *name)
     file->ino = st.st_ino;
     file->mtime_ns = (guint64)st.st_mtim.tv_sec * 1000000000u + (guint64)st.st_mtim.tv_nsec;
     g_ptr_array_add(disk->files, file);
-    g_ptr_array_add(f->job->disks, disk);
+    vmig_job_add(f->job, disk);
 }
 
 /* A finished job: the image is on both hosts, and the guest runs on the copy. */

@@ -44,6 +44,12 @@ static void copying_free(Copying *copying)
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Copying, copying_free)
 
+/* COPY brings only what the guest does not write to meanwhile. */
+static gboolean is_ahead(const VmigArtifact *artifact)
+{
+    return vmig_artifact_copy(artifact->kind) == VMIG_COPY_AHEAD;
+}
+
 /* Minimum size of a copy that justifies more connections, which take half a second to make. */
 #define WORTH_MORE (256 * 1024 * 1024)
 
@@ -51,11 +57,11 @@ static void widen(VmigMachine *m)
 {
     guint64 bytes = 0;
 
-    for (guint i = 0; i < m->job->disks->len; i++) {
-        const VmigDisk *disk = m->job->disks->pdata[i];
-        for (guint k = 0; k < disk->files->len; k++)
-            if (((const VmigFile *)disk->files->pdata[k])->hash == NULL)
-                bytes += ((const VmigFile *)disk->files->pdata[k])->allocated;
+    for (guint i = 0; i < m->job->artifacts->len; i++) {
+        const VmigArtifact *artifact = m->job->artifacts->pdata[i];
+        for (guint k = 0; is_ahead(artifact) && k < artifact->files->len; k++)
+            if (((const VmigFile *)artifact->files->pdata[k])->hash == NULL)
+                bytes += ((const VmigFile *)artifact->files->pdata[k])->allocated;
     }
     if (bytes >= WORTH_MORE && m->env->widen != NULL)
         m->env->widen(m->env);
@@ -69,15 +75,15 @@ static Copying *collect(VmigMachine *m)
     copying->m = m;
     g_mutex_init(&copying->mutex);
     copying->copies = g_ptr_array_new_with_free_func((GDestroyNotify)base_copy_free);
-    for (guint i = 0; i < m->job->disks->len; i++) {
-        VmigDisk *disk = m->job->disks->pdata[i];
-        for (guint k = disk->files->len; k > 0; k--) {
-            VmigFile *file = disk->files->pdata[k - 1];
+    for (guint i = 0; i < m->job->artifacts->len; i++) {
+        const VmigArtifact *artifact = m->job->artifacts->pdata[i];
+        for (guint k = artifact->files->len; is_ahead(artifact) && k > 0; k--) {
+            VmigFile *file = artifact->files->pdata[k - 1];
             if (file->hash != NULL || vmig_job_first(m->job, file) != file)
                 continue;
             BaseCopy *copy = g_new0(BaseCopy, 1);
             copy->file = file;
-            copy->target = disk->target;
+            copy->target = artifact->target;
             copy->sockets = vmig_env_copy_sockets(m->env, copying->copies->len);
             copy->task.file = file;
             copy->task.sockets = (const char *const *)copy->sockets;
@@ -252,10 +258,10 @@ static gboolean place(VmigMachine *m, VmigFile *file, GError **error)
 /* Starts with the deepest file: a backing file must have its name before a file that refers to it. */
 static gboolean place_proven(VmigMachine *m, GError **error)
 {
-    for (guint i = 0; i < m->job->disks->len; i++) {
-        const VmigDisk *disk = m->job->disks->pdata[i];
-        for (guint k = disk->files->len; k > 0; k--) {
-            VmigFile *file = disk->files->pdata[k - 1];
+    for (guint i = 0; i < m->job->artifacts->len; i++) {
+        const VmigArtifact *artifact = m->job->artifacts->pdata[i];
+        for (guint k = artifact->files->len; is_ahead(artifact) && k > 0; k--) {
+            VmigFile *file = artifact->files->pdata[k - 1];
             if (file->copy != VMIG_BASE_COPY_PART)
                 continue;
             if (!place(m, file, error))
@@ -297,13 +303,13 @@ gboolean vmig_copy_prove_again(VmigMachine *m, GError **error)
 
 gboolean vmig_copy_note_written(VmigMachine *m, GError **error)
 {
-    for (guint i = 0; i < m->job->disks->len; i++) {
-        const VmigDisk *disk = m->job->disks->pdata[i];
-        for (guint k = 0; k < disk->files->len; k++) {
-            VmigFile *file = disk->files->pdata[k];
+    for (guint i = 0; i < m->job->artifacts->len; i++) {
+        const VmigArtifact *artifact = m->job->artifacts->pdata[i];
+        for (guint k = 0; is_ahead(artifact) && k < artifact->files->len; k++) {
+            VmigFile *file = artifact->files->pdata[k];
             if (file->hash == NULL || file->copy != VMIG_BASE_COPY_PLACED)
-                return vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "disk %s: the copy of %s was not verified",
-                                 disk->target, file->source);
+                return vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "%s %s: the copy of %s was not verified",
+                                 vmig_artifact_name(artifact->kind), artifact->target, file->source);
             if (k == 0 && vmig_job_merges_by_mirror(m->job))
                 file->copy = VMIG_BASE_COPY_DIRTY;
         }
