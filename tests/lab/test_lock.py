@@ -35,6 +35,10 @@ def journey(case, guest, *args):
                           dest=OTHER[guest.host])
 
 
+# A merge by "mirror" has neither a commit nor an overlay on the destination.
+COMMIT = ('--merge', 'commit')
+
+
 def arrived(move):
     """The job ended DONE and everything is correct."""
     move.prove_arrived(revert=None, keep=False)
@@ -167,7 +171,7 @@ def test_held_in_migrate(case):
 def test_held_in_commit(case):
     """COMMIT: the commit job refuses, on the destination."""
     guest = roaming(case)
-    move = journey(case, guest)
+    move = journey(case, guest, *COMMIT)
     with stopped(move, 'commit.started@2'):
         all_refused(case, move, OTHER[guest.host])
         second_locked(case, move)
@@ -199,7 +203,7 @@ def suspended_at(point):
     def test(case):
         lab = case.lab
         guest = roaming(case)
-        move = journey(case, guest)
+        move = journey(case, guest, *(COMMIT if point.startswith('commit.') else ()))
         with stopped(move, point) as call:
             where = next(host for host in OTHER if lab.state(host, guest.name) == 'running')
             lab.virsh(where, 'suspend', guest.name)
@@ -233,7 +237,7 @@ def odd_in_commit(name, do, after=None):
     @shared
     def test(case):
         guest = roaming(case)
-        move = journey(case, guest)
+        move = journey(case, guest, *COMMIT)
         with stopped(move, 'commit.started@2') as call:
             do(case.lab, move.dest, guest.name)
         need(call.code == DONE, 'it ended with', call.code, call.tail())
@@ -394,7 +398,7 @@ def sneaked_at(point):
     """A test: a snapshot is sneaked in on the destination."""
     def test(case):
         guest = case.guest(tree=TWO[:1])
-        move = case.migration(guest)
+        move = case.migration(guest, *COMMIT)
         parked_by_snapshot(case, move, point, 'b')
         move.prove_arrived(revert=None)
     test.__doc__ = f'At {point}, on the destination: the job parks there.'
