@@ -94,7 +94,7 @@ static JsonNode *purged_document(const VmigPurged *cleaned)
     vmig_json_text(b, "job", cleaned->job->id);
     vmig_json_text(b, "domain", cleaned->job->domain);
     vmig_json_text(b, "uuid", cleaned->job->uuid);
-    vmig_json_text(b, "destination", cleaned->job->dest_host);
+    vmig_json_text(b, "destination", cleaned->job->host[VMIG_DEST]);
     vmig_json_number(b, "freed", cleaned->freed);
     json_builder_set_member_name(b, "removed");
     json_builder_begin_array(b);

@@ -179,8 +179,8 @@ static void job_object(JsonBuilder *b, const VmigJob *job, const char *role, con
     vmig_json_text(b, "next_try", job->next_try);
     vmig_json_error(b, "last_error", job->last_code, job->last_message, job->last_hint);
     error_member(b, job->error_code, job->error_message, job->error_hint);
-    vmig_json_text(b, "source", job->source_host);
-    vmig_json_text(b, "destination", job->dest_host);
+    vmig_json_text(b, "source", job->host[VMIG_SOURCE]);
+    vmig_json_text(b, "destination", job->host[VMIG_DEST]);
     vmig_json_text(b, "owner", vmig_role_name(job->owner));
     vmig_json_text(b, "merge", job->options.merge);
     vmig_json_flag(b, "migration_begun", job->migration_begun);
@@ -243,7 +243,7 @@ static void images_member(JsonBuilder *b, const VmigJob *job)
     for (guint i = 0; i < images->len; i++) {
         const VmigFile *file = images->pdata[i];
         json_builder_begin_object(b);
-        vmig_json_text(b, "path", file->source);
+        vmig_json_text(b, "path", file->path[VMIG_SOURCE]);
         vmig_json_flag(b, "kept", job->options.keep_source || file->source_user != NULL);
         vmig_json_text(b, "used_by", file->source_user);
         json_builder_end_object(b);
@@ -262,8 +262,8 @@ JsonNode *vmig_document_result(const char *outcome, const VmigJob *job, const GE
     vmig_json_text(b, "outcome", outcome);
     vmig_json_text(b, "domain", job != NULL ? job->domain : plan != NULL ? plan->survey->request->domain : NULL);
     vmig_json_text(b, "state", job != NULL ? job->state : NULL);
-    vmig_json_text(b, "source", job != NULL ? job->source_host : NULL);
-    vmig_json_text(b, "destination", job != NULL ? job->dest_host : NULL);
+    vmig_json_text(b, "source", job != NULL ? job->host[VMIG_SOURCE] : NULL);
+    vmig_json_text(b, "destination", job != NULL ? job->host[VMIG_DEST] : NULL);
     if (error != NULL)
         error_member(b, vmig_error_name_of(error), error->message, vmig_error_hint(error));
     else

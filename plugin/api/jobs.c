@@ -51,9 +51,9 @@ static gboolean may_be_fenced(const VmigJob *job, VmigRole here, const char *hos
     if (here == VMIG_SOURCE)
         return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, "Run the command on the destination.",
                          "this host is the source of job %s: it cannot state that it is fenced itself", job->id);
-    if (g_strcmp0(host, job->source_host) != 0)
+    if (g_strcmp0(host, job->host[VMIG_SOURCE]) != 0)
         return vmig_fail(error, VMIG_ERROR_USAGE, NULL, "the source of job %s is '%s', not '%s'", job->id,
-                         job->source_host, host);
+                         job->host[VMIG_SOURCE], host);
     return TRUE;
 }
 

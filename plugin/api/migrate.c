@@ -78,7 +78,8 @@ typedef struct {
 
 VmigEnvConfig vmig_session_env_of(VmigSession *self, const VmigJob *job, VmigRole here, char **peer)
 {
-    *peer = here == VMIG_DEST ? g_strdup_printf("qemu+ssh://%s/system", job->source_host) : g_strdup(job->dest_uri);
+    *peer =
+        here == VMIG_DEST ? g_strdup_printf("qemu+ssh://%s/system", job->host[VMIG_SOURCE]) : g_strdup(job->dest_uri);
     return (VmigEnvConfig){
         .config = self->config,
         .connect_uri = here == VMIG_DEST ? "qemu:///system" : self->connect_uri,

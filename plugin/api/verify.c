@@ -60,8 +60,8 @@ static void file_object(JsonBuilder *b, const VmigVerifiedFile *file)
 
     json_builder_begin_object(b);
     vmig_json_text(b, "disk", file->target);
-    vmig_json_text(b, "source_path", file->file->source);
-    vmig_json_text(b, "destination_path", file->file->dest);
+    vmig_json_text(b, "source_path", file->file->path[VMIG_SOURCE]);
+    vmig_json_text(b, "destination_path", file->file->path[VMIG_DEST]);
     vmig_json_text(b, "against", against[file->against]);
     vmig_json_text(b, "check", file->check);
     vmig_json_text(b, "check_message", file->check_text);
@@ -111,8 +111,8 @@ static JsonNode *document(const VmigJob *job, const VmigVerdict *verdict, gint64
     vmig_json_text(b, "job", job->id);
     vmig_json_text(b, "domain", job->domain);
     vmig_json_text(b, "uuid", job->uuid);
-    vmig_json_text(b, "source", job->source_host);
-    vmig_json_text(b, "destination", job->dest_host);
+    vmig_json_text(b, "source", job->host[VMIG_SOURCE]);
+    vmig_json_text(b, "destination", job->host[VMIG_DEST]);
     vmig_json_text(b, "outcome", vmig_verdict_outcome(verdict));
     vmig_json_text(b, "guest", vmig_run_name(verdict->run));
     vmig_json_number(b, "time", (guint64)(g_get_real_time() / G_USEC_PER_SEC));

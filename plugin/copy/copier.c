@@ -71,7 +71,7 @@ static gboolean send_failed(VmigSend *send)
 
 static void copy_fail(VmigCopy *copy, GError *error)
 {
-    g_prefix_error(&error, "cannot copy %s: ", copy->file->source);
+    g_prefix_error(&error, "cannot copy %s: ", copy->file->path[VMIG_SOURCE]);
     vmig_send_fail(copy->send, error);
 }
 
@@ -188,7 +188,7 @@ static gboolean check_unchanged(const VmigCopy *copy, const struct stat *before,
 {
     struct stat now, named;
 
-    if (fstat(copy->fd, &now) < 0 || vmig_beneath_stat(copy->send->roots, copy->file->source, &named) < 0)
+    if (fstat(copy->fd, &now) < 0 || vmig_beneath_stat(copy->send->roots, copy->file->path[VMIG_SOURCE], &named) < 0)
         return vmig_fail(error, VMIG_ERROR_BASE_CHANGED, NULL, "cannot stat it any longer: %s", g_strerror(errno));
     if (now.st_size != before->st_size || now.st_mtim.tv_sec != before->st_mtim.tv_sec ||
         now.st_mtim.tv_nsec != before->st_mtim.tv_nsec)
@@ -200,9 +200,9 @@ static gboolean check_unchanged(const VmigCopy *copy, const struct stat *before,
 
 static gboolean open_source(VmigCopy *copy, struct stat *st, GError **error)
 {
-    copy->fd = vmig_beneath_open(copy->send->roots, copy->file->source, O_RDONLY | O_NONBLOCK, 0);
+    copy->fd = vmig_beneath_open(copy->send->roots, copy->file->path[VMIG_SOURCE], O_RDONLY | O_NONBLOCK, 0);
     if (copy->fd < 0)
-        return vmig_beneath_fail(error, errno, copy->file->source);
+        return vmig_beneath_fail(error, errno, copy->file->path[VMIG_SOURCE]);
     if (fstat(copy->fd, st) < 0)
         return vmig_fail_errno(error, errno, "cannot stat it");
     if (!S_ISREG(st->st_mode))

@@ -10,7 +10,7 @@ static gboolean is_below(const VmigJob *job, guint index, guint file_index)
     for (guint i = index + 1; i < job->artifacts->len; i++) {
         const VmigArtifact *other = job->artifacts->pdata[i];
         for (guint k = 0; k < other->files->len; k++)
-            if (g_strcmp0(((const VmigFile *)other->files->pdata[k])->source, file->source) == 0)
+            if (g_strcmp0(((const VmigFile *)other->files->pdata[k])->path[VMIG_SOURCE], file->path[VMIG_SOURCE]) == 0)
                 return TRUE;
     }
     return FALSE;
@@ -21,7 +21,8 @@ VmigFile *vmig_job_first(const VmigJob *job, const VmigFile *file)
     for (guint i = 0; i < job->artifacts->len; i++) {
         const VmigArtifact *artifact = job->artifacts->pdata[i];
         for (guint k = 0; k < artifact->files->len; k++)
-            if (g_strcmp0(((const VmigFile *)artifact->files->pdata[k])->source, file->source) == 0)
+            if (g_strcmp0(((const VmigFile *)artifact->files->pdata[k])->path[VMIG_SOURCE], file->path[VMIG_SOURCE]) ==
+                0)
                 return artifact->files->pdata[k];
     }
     return NULL;

@@ -40,16 +40,16 @@ static gboolean same_identity(const Check *c, const VmigFile *own, const VmigFil
     gboolean open = c->job->owner == VMIG_SOURCE && vmig_state_phase(state) != VMIG_PHASE_AFTER;
 
     return open || (own->size == told->size && own->ino == told->ino && own->mtime_ns == told->mtime_ns) ||
-           refuse(c, "the identity", own->source);
+           refuse(c, "the identity", own->path[VMIG_SOURCE]);
 }
 
 static gboolean check_file(const Check *c, const VmigFile *own, const VmigFile *told)
 {
-    return same(c, own->source, told->source, "the path on the source", own->source) &&
-           same(c, own->dest, told->dest, "the path on the destination", own->dest) &&
-           same(c, own->part, told->part, "the name of the copy", own->dest) &&
-           same(c, own->format, told->format, "the format", own->source) &&
-           same(c, own->kept, told->kept, "the kept image of the copy", own->dest) &&
+    return same(c, own->path[VMIG_SOURCE], told->path[VMIG_SOURCE], "the path on the source", own->path[VMIG_SOURCE]) &&
+           same(c, own->path[VMIG_DEST], told->path[VMIG_DEST], "the path on the destination", own->path[VMIG_DEST]) &&
+           same(c, own->part, told->part, "the name of the copy", own->path[VMIG_DEST]) &&
+           same(c, own->format, told->format, "the format", own->path[VMIG_SOURCE]) &&
+           same(c, own->kept, told->kept, "the kept image of the copy", own->path[VMIG_DEST]) &&
            (c->here == VMIG_DEST || same_identity(c, own, told));
 }
 
@@ -58,12 +58,15 @@ static gboolean check_artifact(const Check *c, const VmigArtifact *own, const Vm
     if (own->kind != told->kind)
         return refuse(c, "the kind", own->target);
     if (!same(c, own->target, told->target, "the disks", NULL) ||
-        !same(c, own->overlay, told->overlay, "the overlay on the source", own->target) ||
-        !same(c, own->dest_overlay, told->dest_overlay, "the overlay on the destination", own->target) ||
+        !same(c, own->at[VMIG_SOURCE].overlay, told->at[VMIG_SOURCE].overlay, "the overlay on the source",
+              own->target) ||
+        !same(c, own->at[VMIG_DEST].overlay, told->at[VMIG_DEST].overlay, "the overlay on the destination",
+              own->target) ||
         !same(c, own->snapshot, told->snapshot, "the snapshot attribute", own->target) ||
         !same(c, own->next_snapshot, told->next_snapshot, "the snapshot attribute", own->target) ||
-        !same_or_ours(c, own->hold, told->hold, "the hold on the source", own->target) ||
-        !same_or_ours(c, own->dest_hold, told->dest_hold, "the hold on the destination", own->target))
+        !same_or_ours(c, own->at[VMIG_SOURCE].hold, told->at[VMIG_SOURCE].hold, "the hold on the source",
+                      own->target) ||
+        !same_or_ours(c, own->at[VMIG_DEST].hold, told->at[VMIG_DEST].hold, "the hold on the destination", own->target))
         return FALSE;
     if (own->files->len != told->files->len)
         return refuse(c, "the files", own->target);
@@ -107,8 +110,8 @@ gboolean vmig_job_check_told(const VmigJob *own, const VmigJob *told, VmigRole h
         return refuse(&c, "the operation", NULL);
     if (!same(&c, own->uuid, told->uuid, "the guest", NULL) ||
         !same(&c, own->domain, told->domain, "the guest's name", NULL) ||
-        !same(&c, own->source_host, told->source_host, "the source", NULL) ||
-        !same(&c, own->dest_host, told->dest_host, "the destination", NULL) ||
+        !same(&c, own->host[VMIG_SOURCE], told->host[VMIG_SOURCE], "the source", NULL) ||
+        !same(&c, own->host[VMIG_DEST], told->host[VMIG_DEST], "the destination", NULL) ||
         !same(&c, own->connect_uri, told->connect_uri, "the source's libvirt", NULL) ||
         !same(&c, own->dest_uri, told->dest_uri, "the destination's address", NULL))
         return FALSE;

@@ -12,6 +12,10 @@
     {                                                                                                                  \
 #member, FIELD_STRING, G_STRUCT_OFFSET(type, member), NULL, 0                                                  \
     }
+#define NAMED(type, member, name)                                                                                      \
+    {                                                                                                                  \
+        name, FIELD_STRING, G_STRUCT_OFFSET(type, member), NULL, 0                                                     \
+    }
 #define SIZE(type, member)                                                                                             \
     {                                                                                                                  \
 #member, FIELD_UINT64, G_STRUCT_OFFSET(type, member), NULL, 0                                                  \
@@ -66,8 +70,8 @@ static const Field content_fields[] = {
 static const FieldTable content_table = TABLE(VmigContent, vmig_content_free, content_fields);
 
 static const Field file_fields[] = {
-    TEXT(VmigFile, source),
-    TEXT(VmigFile, dest),
+    NAMED(VmigFile, path[VMIG_SOURCE], "source"),
+    NAMED(VmigFile, path[VMIG_DEST], "dest"),
     TEXT(VmigFile, part),
     TEXT(VmigFile, format),
     TEXT(VmigFile, backing),
@@ -90,10 +94,17 @@ static const Field file_fields[] = {
 static const FieldTable file_table = TABLE(VmigFile, vmig_file_free, file_fields);
 
 static const Field artifact_fields[] = {
-    KIND(VmigArtifact, kind),         TEXT(VmigArtifact, target),        LIST(VmigArtifact, files, &file_table),
-    TEXT(VmigArtifact, overlay),      TEXT(VmigArtifact, dest_overlay),  TEXT(VmigArtifact, hold),
-    TEXT(VmigArtifact, dest_hold),    TEXT(VmigArtifact, snapshot),      FLAG(VmigArtifact, pivoted),
-    SIZE(VmigArtifact, virtual_size), TEXT(VmigArtifact, next_snapshot),
+    KIND(VmigArtifact, kind),
+    TEXT(VmigArtifact, target),
+    LIST(VmigArtifact, files, &file_table),
+    NAMED(VmigArtifact, at[VMIG_SOURCE].overlay, "overlay"),
+    NAMED(VmigArtifact, at[VMIG_DEST].overlay, "dest_overlay"),
+    NAMED(VmigArtifact, at[VMIG_SOURCE].hold, "hold"),
+    NAMED(VmigArtifact, at[VMIG_DEST].hold, "dest_hold"),
+    TEXT(VmigArtifact, snapshot),
+    FLAG(VmigArtifact, pivoted),
+    SIZE(VmigArtifact, virtual_size),
+    TEXT(VmigArtifact, next_snapshot),
 };
 static const FieldTable artifact_table = TABLE(VmigArtifact, vmig_artifact_free, artifact_fields);
 
@@ -131,8 +142,8 @@ static const Field job_fields[] = {
     TEXT(VmigJob, parked_state),
     TEXT(VmigJob, domain),
     TEXT(VmigJob, uuid),
-    TEXT(VmigJob, source_host),
-    TEXT(VmigJob, dest_host),
+    NAMED(VmigJob, host[VMIG_SOURCE], "source_host"),
+    NAMED(VmigJob, host[VMIG_DEST], "dest_host"),
     TEXT(VmigJob, connect_uri),
     TEXT(VmigJob, dest_uri),
     PART(VmigJob, options, &option_table),

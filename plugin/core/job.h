@@ -45,13 +45,7 @@ typedef enum {
 
 /* One file of a base: the base itself or one of its backing files. */
 typedef struct {
-    union {
-        struct {
-            char *source; /* plain absolute path on the source */
-            char *dest;   /* absolute path on the destination */
-        };
-        char *path[2]; /* by VmigRole */
-    };
+    char *path[2];        /* by VmigRole: absolute path on that host; on the source a plain one */
     char *named;          /* the path in the source's definitions, if it differs; or NULL */
     char *part;           /* file name of the base copy until it is proven */
     char *format;         /* "qcow2" or "raw" */
@@ -77,18 +71,10 @@ typedef struct {
     char *target;     /* of a disk: "vda"; otherwise a name of its own */
     GPtrArray *files; /* VmigFile, the top first */
     /* The rest is of a disk. */
-    union {
-        struct {
-            char *overlay;      /* the temporary overlay on the source */
-            char *hold;         /* the throw-away target of the hold there */
-            char *dest_overlay; /* the overlay on the destination; NULL with merge "mirror", which has none */
-            char *dest_hold;    /* the hold there, if one was ever needed */
-        };
-        struct {
-            char *overlay;
-            char *hold;
-        } at[2]; /* by VmigRole */
-    };
+    struct {
+        char *overlay;   /* the temporary overlay; NULL on the destination with merge "mirror", which has none there */
+        char *hold;      /* the throw-away target of the hold; NULL on the destination if none was ever needed */
+    } at[2];             /* by VmigRole */
     gboolean pivoted;    /* the owner writes into the base: the overlay is stale and must never be committed again */
     char *snapshot;      /* the snapshot= attribute of the running guest before the job, or NULL */
     char *next_snapshot; /* the same attribute of the definition for the next start */
@@ -154,13 +140,7 @@ typedef struct {
     char *parked_state;     /* the state from which PARKED continues, or NULL */
     char *domain;           /* name */
     char *uuid;
-    union {
-        struct {
-            char *source_host; /* the host's name according to libvirt */
-            char *dest_host;
-        };
-        char *host[2]; /* by VmigRole */
-    };
+    char *host[2];     /* by VmigRole: the host's name according to libvirt */
     char *connect_uri; /* the source's libvirt */
     char *dest_uri;
     VmigOptions options;

@@ -21,7 +21,8 @@ static void put_on_base(xmlNode *node, const VmigDisk *disk, VmigRole role)
 static gboolean is_the_jobs(const char *file, const VmigDisk *disk)
 {
     const VmigFile *base = vmig_disk_base(disk);
-    const char *const ours[] = {disk->overlay, disk->dest_overlay, base->source, base->named, base->dest};
+    const char *const ours[] = {disk->at[VMIG_SOURCE].overlay, disk->at[VMIG_DEST].overlay, base->path[VMIG_SOURCE],
+                                base->named, base->path[VMIG_DEST]};
 
     for (guint i = 0; i < G_N_ELEMENTS(ours); i++)
         if (file != NULL && g_strcmp0(file, ours[i]) == 0)

@@ -204,15 +204,15 @@ gboolean vmig_domain_names_file(const char *name, const VmigFile *file, VmigRole
     if (name == NULL)
         return FALSE;
     if (role == VMIG_DEST)
-        return g_strcmp0(name, file->dest) == 0;
-    return g_strcmp0(name, file->source) == 0 || g_strcmp0(name, file->named) == 0;
+        return g_strcmp0(name, file->path[VMIG_DEST]) == 0;
+    return g_strcmp0(name, file->path[VMIG_SOURCE]) == 0 || g_strcmp0(name, file->named) == 0;
 }
 
 const char *vmig_domain_file_name(const VmigFile *file, VmigRole role)
 {
     if (role == VMIG_DEST)
-        return file->dest;
-    return file->named != NULL ? file->named : file->source;
+        return file->path[VMIG_DEST];
+    return file->named != NULL ? file->named : file->path[VMIG_SOURCE];
 }
 
 char *vmig_domain_disk_chain_text(const VmigDomainDisk *disk)

@@ -18,11 +18,11 @@ static gboolean uuid_is_the_jobs(const char *uuid, const VmigJob *job, const cha
 /* Whether the disk has all values for the rewrite, and XML can represent them. */
 static gboolean disk_is_complete(const VmigDisk *disk, gboolean direct)
 {
-    if (disk->files->len == 0 || (!direct && !vmig_xml_text_is_valid(disk->dest_overlay)))
+    if (disk->files->len == 0 || (!direct && !vmig_xml_text_is_valid(disk->at[VMIG_DEST].overlay)))
         return FALSE;
     for (guint i = 0; i < disk->files->len; i++) {
         const VmigFile *file = disk->files->pdata[i];
-        if (!vmig_xml_text_is_valid(file->dest) || !vmig_xml_text_is_valid(file->format))
+        if (!vmig_xml_text_is_valid(file->path[VMIG_DEST]) || !vmig_xml_text_is_valid(file->format))
             return FALSE;
     }
     return TRUE;
@@ -38,7 +38,7 @@ static xmlNode *build_chain(xmlDoc *doc, GPtrArray *files, guint first)
         const VmigFile *file = files->pdata[i];
         vmig_xml_set(level, "type", "file");
         vmig_xml_set(vmig_xml_add(level, "format"), "type", file->format);
-        vmig_xml_set(vmig_xml_add(level, "source"), "file", file->dest);
+        vmig_xml_set(vmig_xml_add(level, "source"), "file", file->path[VMIG_DEST]);
         level = vmig_xml_add(level, "backingStore");
     }
     return top;
@@ -70,7 +70,7 @@ static void rewrite_disk(xmlNode *node, const VmigDisk *disk, gboolean direct, g
         vmig_xml_set(driver, "name", "qemu");
     }
     vmig_xml_set(driver, "type", direct ? base->format : "qcow2");
-    vmig_xml_set(source, "file", direct ? base->dest : disk->dest_overlay);
+    vmig_xml_set(source, "file", direct ? base->path[VMIG_DEST] : disk->at[VMIG_DEST].overlay);
     vmig_xml_set(source, "index", NULL);
     if (mirror != NULL)
         vmig_xml_remove(mirror);
@@ -151,10 +151,12 @@ static GHashTable *moved_files(const VmigJob *job)
         const VmigDisk *disk = job->disks->pdata[i];
         for (guint k = 0; k < disk->files->len; k++) {
             const VmigFile *file = disk->files->pdata[k];
-            if (file->source != NULL && vmig_xml_text_is_valid(file->dest) && strcmp(file->source, file->dest) != 0)
-                g_hash_table_insert(moved, file->source, file->dest);
-            if (file->named != NULL && vmig_xml_text_is_valid(file->dest) && strcmp(file->named, file->dest) != 0)
-                g_hash_table_insert(moved, file->named, file->dest);
+            if (file->path[VMIG_SOURCE] != NULL && vmig_xml_text_is_valid(file->path[VMIG_DEST]) &&
+                strcmp(file->path[VMIG_SOURCE], file->path[VMIG_DEST]) != 0)
+                g_hash_table_insert(moved, file->path[VMIG_SOURCE], file->path[VMIG_DEST]);
+            if (file->named != NULL && vmig_xml_text_is_valid(file->path[VMIG_DEST]) &&
+                strcmp(file->named, file->path[VMIG_DEST]) != 0)
+                g_hash_table_insert(moved, file->named, file->path[VMIG_DEST]);
         }
     }
     return moved;

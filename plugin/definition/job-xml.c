@@ -42,7 +42,7 @@ static gboolean overlays_are_possible(const VmigJob *job, const VmigDomainXml *x
         const VmigDisk *disk = job->disks->pdata[i];
         if (vmig_domain_xml_disk(xml, disk->target) == NULL)
             return vmig_fail(error, VMIG_ERROR_XML, NULL, "the domain's XML has no disk '%s'", disk->target);
-        if (!vmig_xml_text_is_valid(disk->overlay))
+        if (!vmig_xml_text_is_valid(disk->at[VMIG_SOURCE].overlay))
             return vmig_fail(error, VMIG_ERROR_XML, NULL, "disk '%s' has no overlay whose path is allowed in XML",
                              disk->target);
     }
@@ -66,7 +66,7 @@ char *vmig_overlay_snapshot_xml(const VmigJob *job, const char *live_xml, GError
         xmlNode *node = vmig_xml_add(disks, "disk");
         vmig_xml_set(node, "name", found->target);
         if (disk != NULL)
-            add_overlay(node, disk->overlay);
+            add_overlay(node, disk->at[VMIG_SOURCE].overlay);
         else
             vmig_xml_set(node, "snapshot", "no");
     }
@@ -102,17 +102,17 @@ xmlNode *vmig_metadata_build(xmlDoc *doc, const VmigJob *job)
     set_hint(node, "state", job->state);
     set_hint(node, "token", vmig_role_name(job->owner));
     set_hint(node, "merge", job->options.merge);
-    set_hint(node, "source-host", job->source_host);
-    set_hint(node, "dest-host", job->dest_host);
+    set_hint(node, "source-host", job->host[VMIG_SOURCE]);
+    set_hint(node, "dest-host", job->host[VMIG_DEST]);
     for (guint i = 0; i < job->disks->len; i++) {
         const VmigDisk *disk = job->disks->pdata[i];
         const VmigFile *base = disk->files->len > 0 ? disk->files->pdata[0] : NULL;
         xmlNode *child = xmlAddChild(node, xmlNewDocNode(doc, ns, (const xmlChar *)"disk", NULL));
         set_hint(child, "target", disk->target);
-        set_hint(child, "base", base != NULL ? base->source : NULL);
-        set_hint(child, "overlay", disk->overlay);
-        set_hint(child, "dest-base", base != NULL ? base->dest : NULL);
-        set_hint(child, "dest-overlay", disk->dest_overlay);
+        set_hint(child, "base", base != NULL ? base->path[VMIG_SOURCE] : NULL);
+        set_hint(child, "overlay", disk->at[VMIG_SOURCE].overlay);
+        set_hint(child, "dest-base", base != NULL ? base->path[VMIG_DEST] : NULL);
+        set_hint(child, "dest-overlay", disk->at[VMIG_DEST].overlay);
     }
     return node;
 }

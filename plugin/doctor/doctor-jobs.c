@@ -128,8 +128,8 @@ static void unfinished_rule(const VmigDoctorJob *job, GPtrArray *findings)
 {
     const VmigJob *j = job->job;
     g_autofree char *name = vmig_text_escape(j->domain, -1);
-    g_autofree char *source = vmig_text_escape(j->source_host, -1);
-    g_autofree char *dest = vmig_text_escape(j->dest_host, -1);
+    g_autofree char *source = vmig_text_escape(j->host[VMIG_SOURCE], -1);
+    g_autofree char *dest = vmig_text_escape(j->host[VMIG_DEST], -1);
     g_autofree char *what = g_strdup_printf("job %s ('%s' from %s to %s; this host is the %s) is in state %s", j->id,
                                             name, source, dest, job->role, j->state);
 

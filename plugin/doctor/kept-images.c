@@ -77,7 +77,7 @@ static gboolean has_images(const VmigJob *job)
         const VmigArtifact *artifact = job->artifacts->pdata[i];
         for (guint k = 0; k < artifact->files->len; k++) {
             const VmigFile *file = artifact->files->pdata[k];
-            if (vmig_file_is(file->source, file->ino, file->size, file->mtime_ns))
+            if (vmig_file_is(file->path[VMIG_SOURCE], file->ino, file->size, file->mtime_ns))
                 return TRUE;
         }
     }
@@ -144,24 +144,24 @@ static GPtrArray *images_of(const VmigJob *job)
     GPtrArray *files = vmig_job_images(job);
 
     for (guint i = files->len; i > 0; i--)
-        if (access(((const VmigFile *)files->pdata[i - 1])->source, F_OK) != 0)
+        if (access(((const VmigFile *)files->pdata[i - 1])->path[VMIG_SOURCE], F_OK) != 0)
             g_ptr_array_remove_index(files, i - 1);
     return files;
 }
 
 static gboolean check_image(const VmigFile *file, GError **error)
 {
-    g_autofree char *path = vmig_text_escape(file->source, -1);
+    g_autofree char *path = vmig_text_escape(file->path[VMIG_SOURCE], -1);
 
     /* The device is not compared: its number may change at each boot. */
-    return vmig_file_is(file->source, file->ino, file->size, file->mtime_ns) ||
+    return vmig_file_is(file->path[VMIG_SOURCE], file->ino, file->size, file->mtime_ns) ||
            vmig_fail(error, VMIG_ERROR_REFUSED, "Check its content; remove it by hand if it is not needed.",
                      "%s was changed after it was copied", path);
 }
 
 static gboolean refuse_used(const VmigFile *file, const char *user, GError **error)
 {
-    g_autofree char *path = vmig_text_escape(file->source, -1);
+    g_autofree char *path = vmig_text_escape(file->path[VMIG_SOURCE], -1);
 
     return vmig_fail(error, VMIG_ERROR_REFUSED,
                      "Remove or undefine what uses it, if that is not needed; a file that cannot be read must become "
@@ -174,7 +174,7 @@ static gboolean check_users(VmigNode *node, GPtrArray *files, GError **error)
     g_autoptr(GPtrArray) paths = g_ptr_array_new();
 
     for (guint i = 0; i < files->len; i++)
-        g_ptr_array_add(paths, ((const VmigFile *)files->pdata[i])->source);
+        g_ptr_array_add(paths, ((const VmigFile *)files->pdata[i])->path[VMIG_SOURCE]);
     g_ptr_array_add(paths, NULL);
     g_autoptr(GPtrArray) users = vmig_node_users(node, (const char *const *)paths->pdata, NULL, error);
     for (guint i = 0; users != NULL && i < users->len; i++)
@@ -188,7 +188,7 @@ static gboolean check_users(VmigNode *node, GPtrArray *files, GError **error)
 static gboolean check_record(VmigNode *peer, const VmigJob *job, GError **error)
 {
     g_autoptr(VmigJob) record = NULL;
-    g_autofree char *dest = vmig_text_escape(job->dest_host, -1);
+    g_autofree char *dest = vmig_text_escape(job->host[VMIG_DEST], -1);
 
     if (!vmig_node_record_get(peer, job->id, &record, error))
         return FALSE;
@@ -205,13 +205,13 @@ static gboolean check_copies(VmigNode *peer, const VmigJob *job, GPtrArray *file
 {
     for (guint i = 0; i < files->len; i++) {
         const VmigFile *file = files->pdata[i];
-        g_autoptr(VmigPathFacts) facts = vmig_node_path(peer, file->dest, error);
+        g_autoptr(VmigPathFacts) facts = vmig_node_path(peer, file->path[VMIG_DEST], error);
         if (facts == NULL)
             return FALSE;
         if (facts->exists)
             continue;
-        g_autofree char *path = vmig_text_escape(file->dest, -1);
-        g_autofree char *dest = vmig_text_escape(job->dest_host, -1);
+        g_autofree char *path = vmig_text_escape(file->path[VMIG_DEST], -1);
+        g_autofree char *dest = vmig_text_escape(job->host[VMIG_DEST], -1);
         *told = TRUE;
         return vmig_fail(
             error, VMIG_ERROR_REFUSED,
@@ -250,7 +250,7 @@ static gboolean remove_one(VmigNode *node, const VmigFile *file, VmigPurged *cle
     guint64 bytes = 0;
     g_autofree char *user = NULL;
 
-    if (!vmig_node_allocated(node, file->source, &bytes, error) ||
+    if (!vmig_node_allocated(node, file->path[VMIG_SOURCE], &bytes, error) ||
         !vmig_node_remove_base(node, cleaned->job, file, &user, error) ||
         (user != NULL && !refuse_used(file, user, error))) {
         g_autofree char *before =
@@ -260,7 +260,7 @@ static gboolean remove_one(VmigNode *node, const VmigFile *file, VmigPurged *cle
         return FALSE;
     }
     VmigRemovedImage *image = g_new0(VmigRemovedImage, 1);
-    image->path = g_strdup(file->source);
+    image->path = g_strdup(file->path[VMIG_SOURCE]);
     image->bytes = bytes;
     g_ptr_array_add(cleaned->removed, image);
     cleaned->freed += bytes;

@@ -159,7 +159,7 @@ static const VmigFile *find_base(const VmigJob *record, const char *path)
         const VmigArtifact *artifact = record->artifacts->pdata[i];
         for (guint j = 0; j < artifact->files->len; j++) {
             const VmigFile *file = artifact->files->pdata[j];
-            if (g_strcmp0(file->source, path) == 0)
+            if (g_strcmp0(file->path[VMIG_SOURCE], path) == 0)
                 return file;
         }
     }
@@ -171,7 +171,7 @@ static gboolean check_base(const VmigJob *record, const char *role, const VmigFi
 {
     return (vmig_role_of(role) == VMIG_SOURCE && record->owner == VMIG_DEST && record->merge == VMIG_MERGE_DONE) ||
            vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' may still be needed: the destination has not finished the job",
-                     file->source);
+                     file->path[VMIG_SOURCE]);
 }
 
 static gboolean unlink_base(VmigLocal *local, const char *job, const VmigFile *file, int fd, GError **error)
@@ -181,19 +181,20 @@ static gboolean unlink_base(VmigLocal *local, const char *job, const VmigFile *f
     struct stat st;
 
     if (fstat(fd, &st) != 0)
-        return vmig_fail_errno(error, errno, "cannot stat '%s'", file->source);
+        return vmig_fail_errno(error, errno, "cannot stat '%s'", file->path[VMIG_SOURCE]);
     /* The current device number: it may have changed at a reboot, and the claim has compared the rest. */
-    return vmig_gate_adopt(local->journal, job, file->source, (guint64)st.st_dev, file->ino, "base", error) &&
-           vmig_gate_redundant(local->journal, job, file->source, reason, error) &&
-           vmig_gate_remove(local->journal, job, file->source, error);
+    return vmig_gate_adopt(local->journal, job, file->path[VMIG_SOURCE], (guint64)st.st_dev, file->ino, "base",
+                           error) &&
+           vmig_gate_redundant(local->journal, job, file->path[VMIG_SOURCE], reason, error) &&
+           vmig_gate_remove(local->journal, job, file->path[VMIG_SOURCE], error);
 }
 
 /* *kept says why the image stays; NULL: it was removed. */
 static gboolean remove_base(VmigLocal *local, const char *job, const VmigFile *file, char **kept, GError **error)
 {
-    if (!vmig_local_exists(local, file->source))
+    if (!vmig_local_exists(local, file->path[VMIG_SOURCE]))
         return TRUE;
-    g_auto(VmigFd) fd = vmig_local_claim(local, file, file->source, NULL, kept);
+    g_auto(VmigFd) fd = vmig_local_claim(local, file, file->path[VMIG_SOURCE], NULL, kept);
     return fd < 0 || unlink_base(local, job, file, fd, error);
 }
 
@@ -257,8 +258,8 @@ static gboolean check_backing(VmigLocal *local, const char *job, const char *pat
     if (!vmig_local_peer_disk(local, job, path, VMIG_PEER_OVERLAY, &record, &disk, error) ||
         !get_row(local, job, backing, &row, error))
         return FALSE;
-    return (g_strcmp0(vmig_disk_base(disk)->dest, backing) == 0 && row != NULL && g_str_equal(row->kind, "copy") &&
-            !g_str_equal(row->state, "removed")) ||
+    return (g_strcmp0(vmig_disk_base(disk)->path[VMIG_DEST], backing) == 0 && row != NULL &&
+            g_str_equal(row->kind, "copy") && !g_str_equal(row->state, "removed")) ||
            vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is not a disk that job %s copied to this host", backing, job);
 }
 
@@ -286,8 +287,8 @@ static const char *find_overlay_base(const VmigJob *record, const char *role, co
 
     for (guint i = 0; i < record->disks->len; i++) {
         const VmigDisk *disk = record->disks->pdata[i];
-        if (g_strcmp0(source ? disk->overlay : disk->dest_overlay, path) == 0)
-            return source ? vmig_disk_base(disk)->source : vmig_disk_base(disk)->dest;
+        if (g_strcmp0(source ? disk->at[VMIG_SOURCE].overlay : disk->at[VMIG_DEST].overlay, path) == 0)
+            return source ? vmig_disk_base(disk)->path[VMIG_SOURCE] : vmig_disk_base(disk)->path[VMIG_DEST];
     }
     return NULL;
 }

@@ -20,7 +20,7 @@ static const VmigFile *find_file(const VmigJob *job, const char *path)
     for (guint i = 0; i < job->artifacts->len; i++) {
         const VmigArtifact *artifact = job->artifacts->pdata[i];
         for (guint k = 0; k < artifact->files->len; k++)
-            if (g_strcmp0(((const VmigFile *)artifact->files->pdata[k])->source, path) == 0)
+            if (g_strcmp0(((const VmigFile *)artifact->files->pdata[k])->path[VMIG_SOURCE], path) == 0)
                 return artifact->files->pdata[k];
     }
     return NULL;
@@ -54,7 +54,7 @@ static char **images_of(const VmigJob *job)
     for (guint i = 0; i < job->artifacts->len; i++) {
         const VmigArtifact *artifact = job->artifacts->pdata[i];
         for (guint k = 0; k < artifact->files->len; k++)
-            g_ptr_array_add(paths, g_strdup(((const VmigFile *)artifact->files->pdata[k])->source));
+            g_ptr_array_add(paths, g_strdup(((const VmigFile *)artifact->files->pdata[k])->path[VMIG_SOURCE]));
     }
     g_ptr_array_add(paths, NULL);
     return (char **)g_ptr_array_steal(paths, NULL);

@@ -184,8 +184,8 @@ gboolean vmig_local_peer_disk(VmigLocal *local, const char *job, const char *pat
     gboolean source = vmig_role_of(role) == VMIG_SOURCE;
     for (guint i = 0; i < own->disks->len; i++) {
         const VmigDisk *disk = own->disks->pdata[i];
-        const char *overlay = source ? disk->overlay : disk->dest_overlay;
-        const char *hold = source ? disk->hold : disk->dest_hold;
+        const char *overlay = source ? disk->at[VMIG_SOURCE].overlay : disk->at[VMIG_DEST].overlay;
+        const char *hold = source ? disk->at[VMIG_SOURCE].hold : disk->at[VMIG_DEST].hold;
         if (g_strcmp0(path, overlay) != 0 && (what == VMIG_PEER_OVERLAY || g_strcmp0(path, hold) != 0))
             continue;
         *ret = disk;
@@ -206,10 +206,10 @@ gboolean vmig_local_peer_paths(VmigLocal *local, const char *job, const char *co
         return FALSE;
     for (guint i = 0; i < own->disks->len; i++) {
         const VmigDisk *disk = own->disks->pdata[i];
-        if (overlays && disk->overlay != NULL)
-            g_hash_table_add(good, disk->overlay);
+        if (overlays && disk->at[VMIG_SOURCE].overlay != NULL)
+            g_hash_table_add(good, disk->at[VMIG_SOURCE].overlay);
         for (guint k = 0; !overlays && k < disk->files->len; k++)
-            g_hash_table_add(good, ((VmigFile *)disk->files->pdata[k])->source);
+            g_hash_table_add(good, ((VmigFile *)disk->files->pdata[k])->path[VMIG_SOURCE]);
     }
     for (guint i = 0; paths[i] != NULL; i++)
         if (!g_hash_table_contains(good, paths[i]))
@@ -236,7 +236,7 @@ gboolean vmig_local_peer_copy(VmigLocal *local, const char *job, const char *par
         const VmigArtifact *artifact = own->artifacts->pdata[i];
         for (guint k = 0; k < artifact->files->len; k++) {
             const VmigFile *file = artifact->files->pdata[k];
-            if (g_strcmp0(file->part, part) == 0 && g_strcmp0(file->dest, dest) == 0)
+            if (g_strcmp0(file->part, part) == 0 && g_strcmp0(file->path[VMIG_DEST], dest) == 0)
                 return g_strcmp0(file->kept, kept) == 0 || kept == NULL || refuse_file(error, job, dest, "kept image");
         }
     }

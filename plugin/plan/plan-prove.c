@@ -170,7 +170,8 @@ static void judge_snapshots(VmigPlan *plan, VmigEnv *env, VmigJob *job)
         vmig_fail(&why, VMIG_ERROR_UNREVERTABLE,
                   "Copy that file to the destination under the same name, or delete the snapshot; "
                   "--accept-unrevertable migrates the guest anyway.",
-                  "%s: cannot revert to snapshot '%s': %s", job->dest_host, snapshot->name, snapshot->unrevertable);
+                  "%s: cannot revert to snapshot '%s': %s", job->host[VMIG_DEST], snapshot->name,
+                  snapshot->unrevertable);
         vmig_plan_refuse_error(plan, NULL, why);
     }
 }
@@ -197,7 +198,7 @@ static void note_accepted(VmigPlan *plan, const VmigJob *job)
             continue;
         g_autofree char *text =
             g_strdup_printf("%s: cannot revert to snapshot '%s', which --accept-unrevertable accepts: %s",
-                            job->dest_host, snapshot->name, snapshot->unrevertable);
+                            job->host[VMIG_DEST], snapshot->name, snapshot->unrevertable);
         vmig_plan_note(plan, text);
     }
 }

@@ -71,7 +71,7 @@ static void rule_locked(VmigPlan *plan)
 
     refuse(plan, VMIG_ERROR_LOCKED, NULL, "See vmig-snap status; vmig-snap resume or cancel ends the job.",
            "'%s' is held by job %s, which moves it from %s to %s since %s (state %s)", job->domain, job->id,
-           job->source_host, job->dest_host, when, job->state);
+           job->host[VMIG_SOURCE], job->host[VMIG_DEST], when, job->state);
 }
 
 static void rule_domain(VmigPlan *plan)

@@ -68,9 +68,9 @@ static VmigFile *make_file(const VmigImageFacts *facts, const VmigPathFacts *at_
 {
     VmigFile *file = vmig_file_new();
 
-    file->source = g_strdup(facts->path);
+    file->path[VMIG_SOURCE] = g_strdup(facts->path);
     file->named = g_strcmp0(facts->named, facts->path) != 0 ? g_strdup(facts->named) : NULL;
-    file->dest = g_strdup(dest);
+    file->path[VMIG_DEST] = g_strdup(dest);
     file->part = vmig_part_path(dest, job_id);
     file->format = g_strdup(facts->format);
     file->backing = g_strdup(facts->backing);
@@ -100,10 +100,10 @@ static VmigDisk *make_disk(const VmigPlanDisk *plan, const VmigDomainDisk *next,
     disk->snapshot = g_strdup(plan->disk->snapshot);
     disk->next_snapshot = g_strdup(next != NULL ? next->snapshot : NULL);
     disk->virtual_size = top->virtual_size;
-    disk->overlay = vmig_overlay_path(top->path, job_id);
-    disk->hold = vmig_hold_path(top->path, job_id);
+    disk->at[VMIG_SOURCE].overlay = vmig_overlay_path(top->path, job_id);
+    disk->at[VMIG_SOURCE].hold = vmig_hold_path(top->path, job_id);
     if (!direct)
-        disk->dest_overlay = vmig_overlay_path(plan->dest_paths->pdata[0], job_id);
+        disk->at[VMIG_DEST].overlay = vmig_overlay_path(plan->dest_paths->pdata[0], job_id);
     for (guint i = 0; i < plan->chain->len; i++) {
         const char *below = i + 1 < plan->chain->len ? plan->dest_paths->pdata[i + 1] : NULL;
         g_ptr_array_add(disk->files, make_file(plan->chain->pdata[i], plan->dest_facts->pdata[i],
@@ -128,8 +128,8 @@ static VmigJob *make_job(VmigEnv *env, const VmigSurvey *s, const char *merge)
     job->id = g_strdup(s->request->job_id);
     job->domain = g_strdup(s->domain->name);
     job->uuid = g_strdup(s->domain->uuid);
-    job->source_host = g_strdup(s->source_info->hostname);
-    job->dest_host = g_strdup(s->dest_info->hostname);
+    job->host[VMIG_SOURCE] = g_strdup(s->source_info->hostname);
+    job->host[VMIG_DEST] = g_strdup(s->dest_info->hostname);
     job->connect_uri = g_strdup(s->request->connect_uri);
     job->dest_uri = g_strdup(s->request->dest_uri);
     copy_options(&job->options, s->request->options, merge);

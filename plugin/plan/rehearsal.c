@@ -64,7 +64,7 @@ static gboolean add_problem(Rehearsal *r, VmigErrorCode code, const char *what, 
     const char *hint = cause != NULL ? cause->remedy : vmig_error_hint(owned);
     vmig_fail(&problem, code,
               hint != NULL ? hint : "See libvirt's log on the destination; --no-rehearsal migrates without this test.",
-              "%s: %s%s%s%s: %s", r->job->dest_host, what, cause != NULL ? " (" : "",
+              "%s: %s%s%s%s: %s", r->job->host[VMIG_DEST], what, cause != NULL ? " (" : "",
               cause != NULL ? cause->element : "", cause != NULL ? ")" : "", owned->message);
     g_ptr_array_add(r->problems, problem);
     return TRUE;

@@ -94,7 +94,7 @@ static GHashTable *files_that_come(const VmigJob *job, GHashTable *told)
     for (guint i = 0; i < job->artifacts->len; i++) {
         const VmigArtifact *artifact = job->artifacts->pdata[i];
         for (guint k = 0; k < artifact->files->len; k++)
-            g_hash_table_add(coming, ((VmigFile *)artifact->files->pdata[k])->dest);
+            g_hash_table_add(coming, ((VmigFile *)artifact->files->pdata[k])->path[VMIG_DEST]);
     }
     return coming;
 }
@@ -115,7 +115,8 @@ gboolean vmig_snapshot_files_survey(VmigNode *dest, VmigJob *job, GHashTable *to
             return FALSE;
         g_free(snapshot->unrevertable);
         snapshot->unrevertable =
-            missing != NULL ? g_strdup_printf("it needs %s, which %s does not have", missing, job->dest_host) : NULL;
+            missing != NULL ? g_strdup_printf("it needs %s, which %s does not have", missing, job->host[VMIG_DEST])
+                            : NULL;
     }
     return TRUE;
 }

@@ -261,7 +261,8 @@ gboolean vmig_node_remove(VmigNode *node, const VmigJob *job, const char *path, 
 gboolean vmig_node_remove_base(VmigNode *node, const VmigJob *job, const VmigFile *file, char **kept, GError **error)
 {
     g_auto(VmigRemoveBaseReply) reply = {0};
-    gboolean ok = vmig_call_remove_base(node, &(VmigJobPathArgs){.job = job->id, .path = file->source}, &reply, error);
+    gboolean ok =
+        vmig_call_remove_base(node, &(VmigJobPathArgs){.job = job->id, .path = file->path[VMIG_SOURCE]}, &reply, error);
 
     *kept = g_steal_pointer(&reply.kept);
     return ok;
@@ -311,7 +312,7 @@ char **vmig_node_leftovers(VmigNode *node, const VmigJob *job, GError **error)
 static VmigCopyFile copy_file(const VmigFile *file)
 {
     return (VmigCopyFile){.part = file->part,
-                          .dest = file->dest,
+                          .dest = file->path[VMIG_DEST],
                           .format = file->format,
                           .rebase = file->rebase,
                           .backing_format = file->backing_format,

@@ -176,7 +176,7 @@ static gboolean take_error(Pair *pair, Reading *r, const VmigContent *content, c
     gboolean unable = g_error_matches(r->error, VMIG_ERROR, VMIG_ERROR_UNSUPPORTED);
     gboolean unproven = changed || unable || r == &pair->left;
     vmig_differences_add(unproven ? pair->verdict->unproven : pair->verdict->differences, VMIG_DIFFERS_IMAGE,
-                         file->target, file->file->dest, content->name,
+                         file->target, file->file->path[VMIG_DEST], content->name,
                          "disk %s: cannot read the %s of snapshot %s '%s': %s", file->target, what, content->id,
                          content->name, r->error->message);
     return TRUE;
@@ -208,7 +208,7 @@ static gboolean compare_one(Pair *pair, VmigContent *left, VmigContent *arrived,
     g_autofree char *where = first_difference(&pair->left, &pair->arrived);
     if (g_strcmp0(*left_hash, *arrived_hash) != 0)
         vmig_differences_add(pair->verdict->differences, disk ? VMIG_DIFFERS_CONTENT : VMIG_DIFFERS_MEMORY,
-                             pair->file->target, pair->file->file->dest, left->name,
+                             pair->file->target, pair->file->file->path[VMIG_DEST], left->name,
                              "disk %s: the %s of snapshot %s '%s' differs%s", pair->file->target, what, left->id,
                              left->name, where);
     if (disk && pair->left.hash != NULL)
@@ -231,9 +231,10 @@ static gboolean compare_snapshot(Pair *pair, VmigContent *left, GError **error)
     if (arrived == NULL || arrived->disk_size != left->disk_size || arrived->vm_state_size != left->vm_state_size)
         return TRUE;
     if (pair->left.node == NULL && !has_hashes(left)) {
-        vmig_differences_add(pair->verdict->unproven, VMIG_DIFFERS_CONTENT, pair->file->target, pair->file->file->dest,
-                             left->name, "disk %s: the original content of snapshot %s '%s' is not known",
-                             pair->file->target, left->id, left->name);
+        vmig_differences_add(pair->verdict->unproven, VMIG_DIFFERS_CONTENT, pair->file->target,
+                             pair->file->file->path[VMIG_DEST], left->name,
+                             "disk %s: the original content of snapshot %s '%s' is not known", pair->file->target,
+                             left->id, left->name);
         return TRUE;
     }
     return compare_one(pair, left, arrived, VMIG_CONTENT_DISK, error) &&
@@ -248,9 +249,10 @@ gboolean vmig_verify_contents(VmigVerdict *verdict, VmigVerifiedFile *file, cons
     g_auto(Pair) pair = {verdict, file, reading, reading};
 
     pair.left.node = file->against == VMIG_AGAINST_IMAGE ? request->source.node : NULL;
-    pair.left.ask = (VmigContentAsk){.path = file->file->source, .stamp = left_stamp, .key = &meter->key};
+    pair.left.ask = (VmigContentAsk){.path = file->file->path[VMIG_SOURCE], .stamp = left_stamp, .key = &meter->key};
     pair.arrived.node = request->dest.node;
-    pair.arrived.ask = (VmigContentAsk){.path = file->file->dest, .stamp = arrived_stamp, .key = &meter->key};
+    pair.arrived.ask =
+        (VmigContentAsk){.path = file->file->path[VMIG_DEST], .stamp = arrived_stamp, .key = &meter->key};
     for (guint i = 0; i < file->left->len; i++)
         if (!compare_snapshot(&pair, file->left->pdata[i], error))
             return FALSE;

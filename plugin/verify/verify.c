@@ -77,8 +77,8 @@ static gboolean told(GPtrArray *where, const VmigVerifiedFile *file, const char 
         g_propagate_error(error, g_steal_pointer(failure));
         return FALSE;
     }
-    vmig_differences_add(where, VMIG_DIFFERS_IMAGE, file->target, file->file->dest, NULL, "disk %s: cannot read %s: %s",
-                         file->target, path, (*failure)->message);
+    vmig_differences_add(where, VMIG_DIFFERS_IMAGE, file->target, file->file->path[VMIG_DEST], NULL,
+                         "disk %s: cannot read %s: %s", file->target, path, (*failure)->message);
     g_clear_error(failure);
     return TRUE;
 }
@@ -95,14 +95,14 @@ static gboolean source_is_kept(Run *run, const VmigFile *file, gboolean *kept, c
         *why = g_strdup("the source cannot be reached");
         return TRUE;
     }
-    g_autoptr(VmigPathFacts) facts = vmig_node_path(node, file->source, error);
+    g_autoptr(VmigPathFacts) facts = vmig_node_path(node, file->path[VMIG_SOURCE], error);
     if (facts == NULL)
         return FALSE;
     if (!facts->exists) {
         *why = g_strdup("the source's image no longer exists");
         return TRUE;
     }
-    if (!vmig_node_stat(node, file->source, &size, &dev, &ino, &mtime_ns, &failure)) {
+    if (!vmig_node_stat(node, file->path[VMIG_SOURCE], &size, &dev, &ino, &mtime_ns, &failure)) {
         if (vmig_verify_is_fatal(failure)) {
             g_propagate_error(error, g_steal_pointer(&failure));
             return FALSE;
@@ -149,12 +149,12 @@ static gboolean read_left(Run *run, VmigVerifiedFile *file, char **stamp, GError
     if (!source_is_kept(run, file->file, &kept, &why, error))
         return FALSE;
     if (kept) {
-        file->left = vmig_node_contents(run->request->source.node, file->file->source, stamp, &failure);
+        file->left = vmig_node_contents(run->request->source.node, file->file->path[VMIG_SOURCE], stamp, &failure);
         file->against = file->left != NULL ? VMIG_AGAINST_IMAGE : VMIG_AGAINST_NOTHING;
         if (file->left != NULL)
             return TRUE;
         if (!is_recorded(run->request->job, file->file))
-            return told(run->verdict->unproven, file, file->file->source, &failure, error);
+            return told(run->verdict->unproven, file, file->file->path[VMIG_SOURCE], &failure, error);
         if (vmig_verify_is_fatal(failure)) {
             g_propagate_error(error, g_steal_pointer(&failure));
             return FALSE;
@@ -165,9 +165,9 @@ static gboolean read_left(Run *run, VmigVerifiedFile *file, char **stamp, GError
         file->against = VMIG_AGAINST_RECORD;
         return TRUE;
     }
-    vmig_differences_add(run->verdict->unproven, VMIG_DIFFERS_IMAGE, file->target, file->file->dest, NULL,
+    vmig_differences_add(run->verdict->unproven, VMIG_DIFFERS_IMAGE, file->target, file->file->path[VMIG_DEST], NULL,
                          "disk %s: %s cannot be compared: %s, and the job's record has no hashes", file->target,
-                         file->file->dest, why);
+                         file->file->path[VMIG_DEST], why);
     return TRUE;
 }
 
@@ -175,8 +175,8 @@ static gboolean read_arrived(Run *run, VmigVerifiedFile *file, char **stamp, GEr
 {
     g_autoptr(GError) failure = NULL;
 
-    file->arrived = vmig_node_contents(run->request->dest.node, file->file->dest, stamp, &failure);
-    return file->arrived != NULL || told(run->verdict->differences, file, file->file->dest, &failure, error);
+    file->arrived = vmig_node_contents(run->request->dest.node, file->file->path[VMIG_DEST], stamp, &failure);
+    return file->arrived != NULL || told(run->verdict->differences, file, file->file->path[VMIG_DEST], &failure, error);
 }
 
 static guint64 bytes_of(GPtrArray *contents)
@@ -204,7 +204,7 @@ static gboolean read_tables(Run *run, const VmigDisk *disk, const VmigFile *sour
         return FALSE;
     if (file->left == NULL || file->arrived == NULL)
         return TRUE;
-    vmig_verify_tables(file->target, source->dest, file->left, file->arrived, run->verdict->differences);
+    vmig_verify_tables(file->target, source->path[VMIG_DEST], file->left, file->arrived, run->verdict->differences);
     vmig_verify_meter_expect(&run->meter, file->target,
                              bytes_of(file->left) * (file->against == VMIG_AGAINST_IMAGE ? 2 : 1));
     return TRUE;
@@ -238,11 +238,11 @@ static gboolean check_image(Run *run, VmigVerifiedFile *file, GError **error)
     gint64 leaks = 0;
     gboolean good = FALSE;
 
-    if (!vmig_node_locks(node, file->file->dest, &locks, &failure))
-        return told(run->verdict->unproven, file, file->file->dest, &failure, error);
+    if (!vmig_node_locks(node, file->file->path[VMIG_DEST], &locks, &failure))
+        return told(run->verdict->unproven, file, file->file->path[VMIG_DEST], &failure, error);
     for (guint i = 0; !good && i < (locks.writer ? CHECK_TRIES : 1); i++) {
         g_clear_error(&failure);
-        good = vmig_node_check(node, file->file->dest, "qcow2", &leaks, &failure);
+        good = vmig_node_check(node, file->file->path[VMIG_DEST], "qcow2", &leaks, &failure);
         if (!good && vmig_verify_is_fatal(failure)) {
             g_propagate_error(error, g_steal_pointer(&failure));
             return FALSE;
@@ -258,8 +258,8 @@ static gboolean check_image(Run *run, VmigVerifiedFile *file, GError **error)
     file->check = g_strdup(locks.writer ? "unsure" : "damaged");
     file->check_text = g_strdup(failure->message);
     if (!locks.writer)
-        vmig_differences_add(run->verdict->differences, VMIG_DIFFERS_IMAGE, file->target, file->file->dest, NULL,
-                             "disk %s: %s", file->target, failure->message);
+        vmig_differences_add(run->verdict->differences, VMIG_DIFFERS_IMAGE, file->target, file->file->path[VMIG_DEST],
+                             NULL, "disk %s: %s", file->target, failure->message);
     else
         g_ptr_array_add(run->verdict->notes,
                         g_strdup_printf("disk %s: qemu-img check found errors, which may be harmless while the guest "
@@ -302,11 +302,11 @@ static gboolean check_definition(Run *run, GError **error)
     for (guint i = 0; i < job->disks->len; i++) {
         const VmigDisk *disk = job->disks->pdata[i];
         const VmigDomainDisk *now = vmig_domain_xml_disk(doc, disk->target);
-        if (now != NULL && vmig_chain_has(now, vmig_disk_base(disk)->dest))
+        if (now != NULL && vmig_chain_has(now, vmig_disk_base(disk)->path[VMIG_DEST]))
             continue;
         vmig_differences_add(run->verdict->differences, VMIG_DIFFERS_DEFINITION, disk->target,
-                             vmig_disk_base(disk)->dest, NULL, "disk %s: the guest does not use %s", disk->target,
-                             vmig_disk_base(disk)->dest);
+                             vmig_disk_base(disk)->path[VMIG_DEST], NULL, "disk %s: the guest does not use %s",
+                             disk->target, vmig_disk_base(disk)->path[VMIG_DEST]);
     }
     return TRUE;
 }
@@ -349,7 +349,7 @@ static gboolean check_reverts(Run *run, GPtrArray *snapshots, GError **error)
         revert->accepted = accepted;
         revert->reason = why != NULL       ? g_strdup(why->message)
                          : missing != NULL ? g_strdup_printf("it needs %s, which %s does not have", missing,
-                                                             run->request->job->dest_host)
+                                                             run->request->job->host[VMIG_DEST])
                                            : NULL;
         g_ptr_array_add(run->verdict->reverts, revert);
     }
@@ -367,7 +367,7 @@ static gboolean compare_tree(Run *run, GError **error)
         return FALSE;
     if (run->verdict->run == VMIG_RUN_ABSENT) {
         vmig_differences_add(run->verdict->differences, VMIG_DIFFERS_DEFINITION, NULL, NULL, NULL,
-                             "'%s' is no longer on %s", job->domain, job->dest_host);
+                             "'%s' is no longer on %s", job->domain, job->host[VMIG_DEST]);
         return TRUE;
     }
     if (!check_definition(run, error) || !hv->ops->snapshots(hv, job->uuid, &now, error))
@@ -455,7 +455,7 @@ void vmig_verdict_record(const VmigVerdict *verdict, VmigJob *job)
         for (guint k = 0; k < disk->files->len; k++) {
             VmigFile *file = disk->files->pdata[k];
             const VmigVerifiedFile *verified = n < verdict->files->len ? verdict->files->pdata[n] : NULL;
-            if (verified == NULL || g_strcmp0(verified->file->dest, file->dest) != 0)
+            if (verified == NULL || g_strcmp0(verified->file->path[VMIG_DEST], file->path[VMIG_DEST]) != 0)
                 continue;
             n++;
             if (verified->against != VMIG_AGAINST_IMAGE)

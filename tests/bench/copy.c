@@ -134,7 +134,7 @@ static void on_progress(gpointer user, guint index G_GNUC_UNUSED, const VmigCopy
 
 static int copy(const char *source, char **where, guint connections, Peer *peer)
 {
-    VmigFile file = {.source = (char *)source};
+    VmigFile file = {.path[VMIG_SOURCE] = (char *)source};
     VmigCopyTask task = {.file = &file, .sockets = (const char *const *)where, .key = key};
     VmigCopyEvents events = {on_known, on_progress, peer};
     g_autoptr(GPtrArray) tasks = g_ptr_array_new();

@@ -96,21 +96,21 @@ static VmigJob *make_job(const Block *block)
     job->id = block_job_id(block);
     job->domain = g_strdup("guest");
     job->uuid = g_strdup(UUID);
-    job->source_host = g_strdup("source");
-    job->dest_host = g_strdup("dest");
+    job->host[VMIG_SOURCE] = g_strdup("source");
+    job->host[VMIG_DEST] = g_strdup("dest");
     job->options.merge = g_strdup("commit");
     job->options.policy = g_strdup("default");
     job->owner = VMIG_SOURCE;
     for (guint i = 0; i < block->n_disks; i++) {
         VmigDisk *disk = vmig_disk_new();
         VmigFile *file = vmig_file_new();
-        file->source = g_strdup_printf("/source/disk-%u.qcow2", i);
-        file->dest = block_path(block, "base", i);
+        file->path[VMIG_SOURCE] = g_strdup_printf("/source/disk-%u.qcow2", i);
+        file->path[VMIG_DEST] = block_path(block, "base", i);
         file->format = g_strdup("qcow2");
         file->virtual_size = disk->virtual_size = BLOCK_SIZE;
         file->copy = VMIG_BASE_COPY_PLACED;
         disk->target = block_target(i);
-        disk->dest_overlay = block_path(block, "overlay", i);
+        disk->at[VMIG_DEST].overlay = block_path(block, "overlay", i);
         g_ptr_array_add(disk->files, file);
         vmig_job_add(job, disk);
     }
@@ -130,8 +130,8 @@ static gboolean prepare_job(const Block *block, GError **error)
         return FALSE;
     for (guint i = 0; i < block->n_disks; i++) {
         const VmigDisk *disk = job->disks->pdata[i];
-        if (!vmig_node_create_overlay(node, job, disk->dest_overlay, BLOCK_SIZE, vmig_disk_base(disk)->dest, "qcow2",
-                                      error))
+        if (!vmig_node_create_overlay(node, job, disk->at[VMIG_DEST].overlay, BLOCK_SIZE,
+                                      vmig_disk_base(disk)->path[VMIG_DEST], "qcow2", error))
             return FALSE;
     }
     if (!vmig_node_token_put(node, job, VMIG_ROLE_DESTINATION, error))

@@ -34,8 +34,8 @@ int main(int argc, char **argv)
     job->id = g_strdup("0123456789abcdef");
     job->uuid = g_strdup("6f2c5c3e-8a4b-4f0e-9d3a-0d9f5c1b7e21");
     job->domain = g_strdup("web1");
-    job->source_host = g_strdup("vmig-a");
-    job->dest_host = g_strdup("vmig-b");
+    job->host[VMIG_SOURCE] = g_strdup("vmig-a");
+    job->host[VMIG_DEST] = g_strdup("vmig-b");
     job->dest_uri = g_strdup("qemu+ssh://vmig-b.invalid/system");
     vmig_job_set_state(job, VMIG_MIGRATE(PARKED));
     job->parked_state = g_strdup("COPY");

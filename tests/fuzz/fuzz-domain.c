@@ -11,9 +11,9 @@ static VmigFile *make_file(const char *source)
 {
     VmigFile *file = vmig_file_new();
 
-    file->source = g_strdup(source);
-    file->dest = g_strdup("/srv/images/there.qcow2");
-    file->part = vmig_part_path(file->dest, ID);
+    file->path[VMIG_SOURCE] = g_strdup(source);
+    file->path[VMIG_DEST] = g_strdup("/srv/images/there.qcow2");
+    file->part = vmig_part_path(file->path[VMIG_DEST], ID);
     file->format = g_strdup("qcow2");
     return file;
 }
@@ -34,8 +34,8 @@ static VmigJob *make_job(const VmigDomainFacts *facts)
         VmigDisk *disk = vmig_disk_new();
         disk->target = g_strdup(found->target);
         disk->snapshot = g_strdup(found->snapshot);
-        disk->overlay = g_strdup("/srv/images/here.overlay");
-        disk->dest_overlay = g_strdup("/srv/images/there.overlay");
+        disk->at[VMIG_SOURCE].overlay = g_strdup("/srv/images/here.overlay");
+        disk->at[VMIG_DEST].overlay = g_strdup("/srv/images/there.overlay");
         g_ptr_array_add(disk->files, make_file(found->source));
         vmig_job_add(job, disk);
     }

@@ -21,8 +21,8 @@ static void make_good(const char *path)
     job->id = g_strdup(ID);
     job->uuid = g_strdup("6f2c5c3e-8a4b-4f0e-9d3a-0d9f5c1b7e21");
     job->domain = g_strdup("web1");
-    job->source_host = g_strdup("a");
-    job->dest_host = g_strdup("b");
+    job->host[VMIG_SOURCE] = g_strdup("a");
+    job->host[VMIG_DEST] = g_strdup("b");
     job->dest_uri = g_strdup("qemu+ssh://b/system");
     vmig_job_set_state(job, VMIG_MIGRATE(PLAN));
     g_assert(vmig_journal_create_job(journal, job, VMIG_ROLE_SOURCE, NULL));

@@ -10,8 +10,8 @@ static void add_disk(VmigJob *job)
     VmigDisk *disk = vmig_disk_new();
     VmigFile *file = vmig_file_new();
 
-    file->source = g_strdup("/var/lib/libvirt/images/web1.qcow2");
-    file->dest = g_strdup("/srv/images/there.qcow2");
+    file->path[VMIG_SOURCE] = g_strdup("/var/lib/libvirt/images/web1.qcow2");
+    file->path[VMIG_DEST] = g_strdup("/srv/images/there.qcow2");
     disk->target = g_strdup("vda");
     g_ptr_array_add(disk->files, file);
     vmig_job_add(job, disk);

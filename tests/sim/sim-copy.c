@@ -146,18 +146,18 @@ static void send_blocks(SimFile *to, const SimFile *from, gboolean half)
 static gboolean send_file(Sim *sim, VmigCopyTask *task, gboolean half, GError **error)
 {
     SimHost *dest = sim_dest(sim);
-    SimFile *from = sim_file_find(sim_source(sim), task->file->source);
+    SimFile *from = sim_file_find(sim_source(sim), task->file->path[VMIG_SOURCE]);
     SimFile *to = sim_file_find(dest, task->file->part);
 
     if (from == NULL)
-        return vmig_fail(error, VMIG_ERROR_IO, NULL, "'%s' is gone", task->file->source);
+        return vmig_fail(error, VMIG_ERROR_IO, NULL, "'%s' is gone", task->file->path[VMIG_SOURCE]);
     if (to == NULL || !g_hash_table_contains(dest->receivers, task->file->part))
         return vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "nobody receives '%s'", task->file->part);
     gboolean fresh = GPOINTER_TO_INT(g_hash_table_lookup(dest->receivers, task->file->part)) == SIM_FRESH;
     if (sim->broken != SIM_BREAK_COPY || fresh)
         send_blocks(to, from, half);
     task->hash = sim_file_hash(from);
-    sim_meddle_copied(sim, task->file->source);
+    sim_meddle_copied(sim, task->file->path[VMIG_SOURCE]);
     g_free(sim->sent_hash);
     sim->sent_hash = fresh ? NULL : g_strdup(task->hash);
     if (sim->corrupt) {

@@ -16,9 +16,11 @@ static guint found(SimHost *host, const VmigDisk *disk)
     const VmigFile *base = vmig_disk_base(disk);
     const char *top = top_of(&host->domain, disk->target);
 
-    if (g_strcmp0(top, host->is_dest ? base->dest : base->source) == 0)
+    if (g_strcmp0(top, host->is_dest ? base->path[VMIG_DEST] : base->path[VMIG_SOURCE]) == 0)
         return VMIG_MAY_BE_BASE;
-    return g_strcmp0(top, host->is_dest ? disk->dest_overlay : disk->overlay) == 0 ? VMIG_MAY_BE_OVERLAY : 0;
+    return g_strcmp0(top, host->is_dest ? disk->at[VMIG_DEST].overlay : disk->at[VMIG_SOURCE].overlay) == 0
+               ? VMIG_MAY_BE_OVERLAY
+               : 0;
 }
 
 static void check_host(SimHost *host, const VmigJob *job, VmigState state)

@@ -49,7 +49,7 @@ static void save(Sim *sim, const VmigJob *job)
     SimHost *source = sim_source(sim);
 
     for (guint i = 0; i < job->disks->len; i++) {
-        const char *overlay = ((const VmigDisk *)job->disks->pdata[i])->overlay;
+        const char *overlay = ((const VmigDisk *)job->disks->pdata[i])->at[VMIG_SOURCE].overlay;
         SimFile *file = sim_file_find(source, overlay);
         guint32 blocks[SIM_BLOCKS];
         if (file != NULL && sim_file_read_path(source, overlay, blocks))
@@ -100,7 +100,7 @@ static void redefine(Sim *sim, const VmigJob *job)
     sim_trace(sim, "%s: somebody defines the guest on its overlays", dest->name);
     sim_domain_before_config(dest);
     for (guint i = 0; i < job->disks->len; i++)
-        name_top(&d->config, i, ((const VmigDisk *)job->disks->pdata[i])->dest_overlay);
+        name_top(&d->config, i, ((const VmigDisk *)job->disks->pdata[i])->at[VMIG_DEST].overlay);
     sim->meddle.redefined = TRUE;
 }
 

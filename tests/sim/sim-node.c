@@ -197,7 +197,7 @@ static const VmigFile *find_base(const VmigJob *record, const char *path)
     for (guint i = 0; i < record->disks->len; i++) {
         const VmigDisk *disk = record->disks->pdata[i];
         for (guint k = 0; k < disk->files->len; k++)
-            if (g_strcmp0(((VmigFile *)disk->files->pdata[k])->source, path) == 0)
+            if (g_strcmp0(((VmigFile *)disk->files->pdata[k])->path[VMIG_SOURCE], path) == 0)
                 return disk->files->pdata[k];
     }
     return NULL;

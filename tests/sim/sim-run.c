@@ -104,7 +104,7 @@ static void begin_with_kept(Sim *sim, VmigJob *job)
         const VmigDisk *disk = job->disks->pdata[i];
         for (guint k = 0; k < disk->files->len; k++) {
             VmigFile *file = disk->files->pdata[k];
-            if (sim_file_find(sim_dest(sim), file->dest) != NULL)
+            if (sim_file_find(sim_dest(sim), file->path[VMIG_DEST]) != NULL)
                 file->kept = g_strdup(SIM_KEPT_JOB);
         }
     }

@@ -29,8 +29,8 @@ static inline void add_ended_jobs(const char *path, guint n)
     job->id = g_strdup("@ID");
     job->uuid = g_strdup("@UUID");
     job->domain = g_strdup("@DOMAIN");
-    job->source_host = g_strdup("vmig-a");
-    job->dest_host = g_strdup("vmig-b");
+    job->host[VMIG_SOURCE] = g_strdup("vmig-a");
+    job->host[VMIG_DEST] = g_strdup("vmig-b");
     put_state(job, VMIG_MIGRATE(DONE));
     job->owner = VMIG_DEST;
     g_autofree char *record = vmig_job_to_string(job);

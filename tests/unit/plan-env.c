@@ -283,8 +283,8 @@ void plan_env_job(PlanEnv *w, const char *state)
     job->id = g_strdup("fedcba9876543210");
     job->uuid = g_strdup(PLAN_UUID);
     job->domain = g_strdup(w->name);
-    job->source_host = g_strdup("kvm1");
-    job->dest_host = g_strdup("kvm3");
+    job->host[VMIG_SOURCE] = g_strdup("kvm1");
+    job->host[VMIG_DEST] = g_strdup("kvm3");
     job->started = 1700000000;
     g_free(job->state);
     job->state = g_strdup(state);

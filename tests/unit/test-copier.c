@@ -90,10 +90,10 @@ static VmigFile *add_source(Fixture *f, const char *name, guint64 size)
 {
     VmigFile *file = vmig_file_new();
 
-    file->source = g_build_filename(f->dir, name, NULL);
-    file->part = g_strconcat(file->source, ".part", NULL);
+    file->path[VMIG_SOURCE] = g_build_filename(f->dir, name, NULL);
+    file->part = g_strconcat(file->path[VMIG_SOURCE], ".part", NULL);
     file->size = size;
-    int fd = open(file->source, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+    int fd = open(file->path[VMIG_SOURCE], O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
     g_assert_cmpint(fd, >=, 0);
     g_assert_cmpint(ftruncate(fd, (off_t)size), ==, 0);
     close(fd);
@@ -119,7 +119,7 @@ static VmigFile *add_noise(Fixture *f, const char *name, guint64 size)
 {
     VmigFile *file = add_source(f, name, size);
 
-    put_noise_at(file->source, 0, size);
+    put_noise_at(file->path[VMIG_SOURCE], 0, size);
     return file;
 }
 
@@ -199,7 +199,7 @@ static gboolean finish(Fixture *f, guint index, char **hash, GError **error)
 static void assert_same_content(const VmigFile *file)
 {
     g_autofree guint8 *one = g_malloc(MIB), *two = g_malloc(MIB);
-    int a = open(file->source, O_RDONLY | O_CLOEXEC), b = open(file->part, O_RDONLY | O_CLOEXEC);
+    int a = open(file->path[VMIG_SOURCE], O_RDONLY | O_CLOEXEC), b = open(file->part, O_RDONLY | O_CLOEXEC);
     struct stat st;
 
     g_assert_cmpint(fstat(b, &st), ==, 0);
@@ -239,7 +239,7 @@ static void fail_with(Fixture *f, VmigErrorCode code, guint index)
     for (guint i = 0; i < f->tasks->len; i++)
         g_assert_null(task_at(f, i)->hash); /* a failure cannot be mistaken for a result */
     if (code != VMIG_ERROR_CANCELLED)
-        g_assert_nonnull(strstr(error->message, file_at(f, index)->source));
+        g_assert_nonnull(strstr(error->message, file_at(f, index)->path[VMIG_SOURCE]));
     g_test_message("%s", error->message);
 }
 
@@ -265,10 +265,10 @@ static guint64 blocks_of(const char *path)
 
 static void make_islands(const VmigFile *file)
 {
-    put_noise_at(file->source, 5000, 3);
-    put_noise_at(file->source, 10 * BLOCK - 4096, 8192);
-    put_noise_at(file->source, 20 * BLOCK + 65536, 3 * BLOCK);
-    put_noise_at(file->source, file->size - 1, 1);
+    put_noise_at(file->path[VMIG_SOURCE], 5000, 3);
+    put_noise_at(file->path[VMIG_SOURCE], 10 * BLOCK - 4096, 8192);
+    put_noise_at(file->path[VMIG_SOURCE], 20 * BLOCK + 65536, 3 * BLOCK);
+    put_noise_at(file->path[VMIG_SOURCE], file->size - 1, 1);
 }
 
 static void test_holes_stay_holes(Fixture *f, gconstpointer data G_GNUC_UNUSED)
@@ -277,7 +277,7 @@ static void test_holes_stay_holes(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
     make_islands(file);
     copy_and_compare(f);
-    g_assert_cmpuint(blocks_of(file->part), <=, blocks_of(file->source) + 65536);
+    g_assert_cmpuint(blocks_of(file->part), <=, blocks_of(file->path[VMIG_SOURCE]) + 65536);
 }
 
 /* A part that the caller vouches for may have any content. */
@@ -289,7 +289,7 @@ static void test_holes_replace_old_content(Fixture *f, gconstpointer data G_GNUC
     close(open(file->part, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
     put_noise_at(file->part, 0, file->size + 5000);
     copy_and_compare(f);
-    g_assert_cmpuint(blocks_of(file->part), <=, blocks_of(file->source) + 65536);
+    g_assert_cmpuint(blocks_of(file->part), <=, blocks_of(file->path[VMIG_SOURCE]) + 65536);
 }
 
 /* Allocated zeros stay allocated. */
@@ -297,7 +297,7 @@ static void test_zeros_stay_allocated(Fixture *f, gconstpointer data G_GNUC_UNUS
 {
     VmigFile *file = add_noise(f, "zeros", 16 * MIB);
     g_autofree guint8 *zeros = g_malloc0(8 * MIB);
-    int fd = open(file->source, O_WRONLY | O_CLOEXEC);
+    int fd = open(file->path[VMIG_SOURCE], O_WRONLY | O_CLOEXEC);
 
     g_assert_cmpint(pwrite(fd, zeros, 8 * MIB, 4 * MIB), ==, 8 * MIB);
     close(fd);
@@ -485,28 +485,28 @@ static void test_source_missing(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     add_noise(f, "one", MIB);
     start_receivers(f);
-    g_unlink(file_at(f, 0)->source);
+    g_unlink(file_at(f, 0)->path[VMIG_SOURCE]);
     fail_with(f, VMIG_ERROR_IO, 0);
 }
 
 static void grow_source(gpointer user, guint index G_GNUC_UNUSED, const VmigCopyProgress *now)
 {
-    put_noise_at(file_at(user, 0)->source, now->total, 1);
+    put_noise_at(file_at(user, 0)->path[VMIG_SOURCE], now->total, 1);
 }
 
 static void shrink_source(gpointer user, guint index G_GNUC_UNUSED, const VmigCopyProgress *now)
 {
-    g_assert_cmpint(truncate(file_at(user, 0)->source, (off_t)now->total / 2), ==, 0);
+    g_assert_cmpint(truncate(file_at(user, 0)->path[VMIG_SOURCE], (off_t)now->total / 2), ==, 0);
 }
 
 static void touch_source(gpointer user, guint index G_GNUC_UNUSED, const VmigCopyProgress *now G_GNUC_UNUSED)
 {
-    put_noise_at(file_at(user, 0)->source, 0, 1);
+    put_noise_at(file_at(user, 0)->path[VMIG_SOURCE], 0, 1);
 }
 
 static void replace_source(gpointer user, guint index G_GNUC_UNUSED, const VmigCopyProgress *now G_GNUC_UNUSED)
 {
-    const char *source = file_at(user, 0)->source;
+    const char *source = file_at(user, 0)->path[VMIG_SOURCE];
     g_autofree char *other = g_strconcat(source, ".other", NULL);
 
     g_assert_true(g_file_set_contents(other, "x", 1, NULL));
@@ -529,7 +529,7 @@ static void test_source_of_another_size(Fixture *f, gconstpointer data G_GNUC_UN
 {
     add_noise(f, "one", MIB);
     start_receivers(f);
-    put_noise_at(file_at(f, 0)->source, MIB, 1);
+    put_noise_at(file_at(f, 0)->path[VMIG_SOURCE], MIB, 1);
     fail_with(f, VMIG_ERROR_BASE_CHANGED, 0);
 }
 
@@ -574,14 +574,14 @@ static void test_terabyte(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     VmigFile *file = add_source(f, "huge", ((guint64)1 << 40) + 513);
     gint64 before = g_get_monotonic_time();
 
-    put_noise_at(file->source, 12345, MIB);
-    put_noise_at(file->source, (guint64)1 << 39, MIB);
-    put_noise_at(file->source, (guint64)1 << 40, 1);
+    put_noise_at(file->path[VMIG_SOURCE], 12345, MIB);
+    put_noise_at(file->path[VMIG_SOURCE], (guint64)1 << 39, MIB);
+    put_noise_at(file->path[VMIG_SOURCE], (guint64)1 << 40, 1);
     copy_and_compare(f);
     /* No disk reads a terabyte in this time. */
     g_assert_cmpint(g_get_monotonic_time() - before, <, 100 * G_USEC_PER_SEC);
     g_assert_cmpuint(vmig_copier_peak_buffers(f->copier), <=, 64 * MIB);
-    g_assert_cmpuint(blocks_of(file->part), <=, blocks_of(file->source) + 65536);
+    g_assert_cmpuint(blocks_of(file->part), <=, blocks_of(file->path[VMIG_SOURCE]) + 65536);
 }
 
 static void test_again_on_the_same_part(Fixture *f, gconstpointer data G_GNUC_UNUSED)
@@ -621,7 +621,7 @@ static void test_resumed(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 static void make_stale(const VmigFile *file)
 {
     g_autoptr(GError) error = NULL;
-    const char *argv[] = {"cp", "--sparse=always", file->source, file->part, NULL};
+    const char *argv[] = {"cp", "--sparse=always", file->path[VMIG_SOURCE], file->part, NULL};
     int status = 0;
 
     g_assert_true(
@@ -650,10 +650,10 @@ static void test_converges_with_holes(Fixture *f, gconstpointer data G_GNUC_UNUS
     make_stale(file);
     put_noise_at(file->part, 200 * MIB, 5 * MIB); /* now holes: whole blocks and parts of them */
     put_noise_at(file->part, 10 * BLOCK + 100000, 8192);
-    put_noise_at(file->source, 300 * MIB, MIB); /* was a hole */
+    put_noise_at(file->path[VMIG_SOURCE], 300 * MIB, MIB); /* was a hole */
     copy_and_compare(f);
     g_assert_cmpuint(f->sent, <=, MIB + 8192);
-    g_assert_cmpuint(blocks_of(file->part), <=, blocks_of(file->source) + 65536);
+    g_assert_cmpuint(blocks_of(file->part), <=, blocks_of(file->path[VMIG_SOURCE]) + 65536);
 }
 
 static void test_equal_sends_nothing(Fixture *f, gconstpointer data G_GNUC_UNUSED)
@@ -697,9 +697,9 @@ static void test_planned_collision(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     put_colliding_page(b, 0x41414142, 0x42424241);
     g_assert_true(memcmp(a, b, sizeof a) != 0 && XXH3_64bits(a, sizeof a) == XXH3_64bits(b, sizeof b));
     VmigFile *file = add_noise(f, "one", 3 * BLOCK);
-    write_page(file->source, a, at);
+    write_page(file->path[VMIG_SOURCE], a, at);
     make_stale(file);
-    write_page(file->source, b, at);
+    write_page(file->path[VMIG_SOURCE], b, at);
     copy_and_compare(f);
     g_assert_cmpuint(f->sent, >=, 4096);
     g_assert_cmpuint(f->sent, <=, BLOCK);
@@ -718,7 +718,7 @@ static void test_touched_is_not_proven(Fixture *f, gconstpointer data G_GNUC_UNU
     g_autofree char *there = NULL;
 
     make_stale(add_noise(f, "one", 12 * MIB));
-    put_noise_at(file_at(f, 0)->source, 200000, 1);
+    put_noise_at(file_at(f, 0)->path[VMIG_SOURCE], 200000, 1);
     start_receivers(f);
     f->on_known = touch_part;
     send_all(f, &error);
@@ -733,7 +733,7 @@ static void lie_equal(gpointer user, guint index, guint64 first, GBytes **page)
 {
     const VmigFile *file = file_at(user, index);
     g_autoptr(VmigTreeHash) hash = vmig_tree_hash_new(file->size, &((Fixture *)user)->key);
-    int fd = open(file->source, O_RDONLY | O_CLOEXEC);
+    int fd = open(file->path[VMIG_SOURCE], O_RDONLY | O_CLOEXEC);
     guint64 next;
 
     g_clear_pointer(page, g_bytes_unref);
@@ -784,7 +784,7 @@ static void test_forgotten_rewrite(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_autofree char *there = NULL;
 
     make_stale(add_noise(f, "one", 12 * MIB));
-    put_noise_at(file_at(f, 0)->source, 5 * MIB, 10);
+    put_noise_at(file_at(f, 0)->path[VMIG_SOURCE], 5 * MIB, 10);
     start_receivers(f);
     send_all(f, &error);
     g_assert_no_error(error);

@@ -22,12 +22,12 @@ static VmigJob *make_job(void)
     VmigFile *file = vmig_file_new();
 
     job->uuid = g_strdup(UUID);
-    file->source = g_strdup("/i/a.qcow2");
-    file->dest = g_strdup("/d/a.qcow2");
+    file->path[VMIG_SOURCE] = g_strdup("/i/a.qcow2");
+    file->path[VMIG_DEST] = g_strdup("/d/a.qcow2");
     file->format = g_strdup("qcow2");
     disk->target = g_strdup("vda");
-    disk->overlay = g_strdup("/i/a.vmig.qcow2");
-    disk->dest_overlay = g_strdup("/d/a.vmig.qcow2");
+    disk->at[VMIG_SOURCE].overlay = g_strdup("/i/a.vmig.qcow2");
+    disk->at[VMIG_DEST].overlay = g_strdup("/d/a.vmig.qcow2");
     disk->snapshot = g_strdup("internal");
     disk->next_snapshot = g_strdup("external");
     g_ptr_array_add(disk->files, file);

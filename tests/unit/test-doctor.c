@@ -284,16 +284,16 @@ static VmigJob *make_job(const char *id, const char *state)
     job->id = g_strdup(id);
     job->uuid = g_strdup(UUID);
     job->domain = g_strdup("web\x1b[1m");
-    job->source_host = g_strdup("kvm1");
-    job->dest_host = g_strdup("kvm2");
+    job->host[VMIG_SOURCE] = g_strdup("kvm1");
+    job->host[VMIG_DEST] = g_strdup("kvm2");
     g_free(job->state);
     job->state = g_strdup(state);
     job->owner = VMIG_SOURCE;
-    file->source = g_strdup("/img/web.qcow2");
-    file->dest = g_strdup("/img/web.qcow2");
+    file->path[VMIG_SOURCE] = g_strdup("/img/web.qcow2");
+    file->path[VMIG_DEST] = g_strdup("/img/web.qcow2");
     disk->target = g_strdup("vda");
-    disk->overlay = vmig_overlay_path("/img/web.qcow2", id);
-    disk->dest_overlay = vmig_overlay_path("/img/web.qcow2", id);
+    disk->at[VMIG_SOURCE].overlay = vmig_overlay_path("/img/web.qcow2", id);
+    disk->at[VMIG_DEST].overlay = vmig_overlay_path("/img/web.qcow2", id);
     g_ptr_array_add(disk->files, file);
     vmig_job_add(job, disk);
     if (vmig_job_state(job) != NULL)

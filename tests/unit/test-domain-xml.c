@@ -55,8 +55,8 @@ static void add_file(VmigDisk *disk, const char *source, const char *dest, const
 {
     VmigFile *file = vmig_file_new();
 
-    file->source = g_strdup(source);
-    file->dest = g_strdup(dest);
+    file->path[VMIG_SOURCE] = g_strdup(source);
+    file->path[VMIG_DEST] = g_strdup(dest);
     file->format = g_strdup(format);
     g_ptr_array_add(disk->files, file);
 }
@@ -66,8 +66,8 @@ static VmigDisk *add_disk(VmigJob *job, const char *target, const char *overlay,
     VmigDisk *disk = vmig_disk_new();
 
     disk->target = g_strdup(target);
-    disk->overlay = g_strdup(overlay);
-    disk->dest_overlay = g_strdup(dest_overlay);
+    disk->at[VMIG_SOURCE].overlay = g_strdup(overlay);
+    disk->at[VMIG_DEST].overlay = g_strdup(dest_overlay);
     vmig_job_add(job, disk);
     return disk;
 }
@@ -79,8 +79,8 @@ static VmigJob *make_job(const char *merge)
     job->id = g_strdup(ID);
     job->uuid = g_strdup(UUID);
     job->options.merge = g_strdup(merge);
-    job->source_host = g_strdup("alpha");
-    job->dest_host = g_strdup("beta & \"co\"");
+    job->host[VMIG_SOURCE] = g_strdup("alpha");
+    job->host[VMIG_DEST] = g_strdup("beta & \"co\"");
     VmigDisk *a = add_disk(job, "vda", "/var/lib/libvirt/images/a.vmig-" ID ".qcow2", "/pool/a.vmig-" ID ".qcow2");
     add_file(a, "/var/lib/libvirt/images/a.qcow2", "/pool/a.qcow2", "qcow2");
     add_file(a, "/var/lib/libvirt/images/golden's & base.img", "/pool/golden's & \"base\".img", "raw");
@@ -186,8 +186,8 @@ static void test_chain_matches(void)
     g_assert_cmpint(vmig_chain_of(live, disk, VMIG_SOURCE), ==, VMIG_CHAIN_OVERLAY);
     g_assert_cmpint(vmig_chain_in(xml, disk, VMIG_SOURCE), ==, VMIG_CHAIN_OVERLAY);
     g_assert_cmpint(vmig_chain_of(live, disk, VMIG_DEST), ==, VMIG_CHAIN_OTHER);
-    g_assert_true(vmig_chain_has(live, disk->overlay));
-    g_assert_true(vmig_chain_has(live, vmig_disk_base(disk)->source));
+    g_assert_true(vmig_chain_has(live, disk->at[VMIG_SOURCE].overlay));
+    g_assert_true(vmig_chain_has(live, vmig_disk_base(disk)->path[VMIG_SOURCE]));
     g_assert_false(vmig_chain_has(live, "/other"));
     g_assert_false(vmig_chain_has(live, NULL));
     g_assert_true(vmig_chain_has_file_of(live, disk, VMIG_SOURCE));
@@ -197,12 +197,12 @@ static void test_chain_matches(void)
     g_assert_false(unknown->chain_known);
     g_assert_cmpint(vmig_chain_of(unknown, disk, VMIG_SOURCE), ==,
                     vmig_chain_of_top(unknown->source, disk, VMIG_SOURCE));
-    g_autofree char *overlay = g_steal_pointer(&disk->overlay);
+    g_autofree char *overlay = g_steal_pointer(&disk->at[VMIG_SOURCE].overlay);
     g_assert_cmpint(vmig_chain_of(live, disk, VMIG_SOURCE), ==, VMIG_CHAIN_OTHER);
-    disk->overlay = g_strdup("/other");
+    disk->at[VMIG_SOURCE].overlay = g_strdup("/other");
     g_assert_cmpint(vmig_chain_of(live, disk, VMIG_SOURCE), ==, VMIG_CHAIN_OTHER);
-    g_free(disk->overlay);
-    disk->overlay = g_steal_pointer(&overlay);
+    g_free(disk->at[VMIG_SOURCE].overlay);
+    disk->at[VMIG_SOURCE].overlay = g_steal_pointer(&overlay);
     g_ptr_array_set_size(disk->files, 1);
     g_assert_cmpint(vmig_chain_of(live, disk, VMIG_SOURCE), ==, VMIG_CHAIN_OTHER);
     add_file(disk, "/z", "/z", "raw");
@@ -245,7 +245,7 @@ static void test_chain_without_end(void)
     add_file(disk, "/b", "/b", "qcow2");
     g_assert_cmpstr(chain, ==, "/o <- /b <- ?");
     g_assert_cmpint(vmig_chain_of(live, disk, VMIG_SOURCE), ==, VMIG_CHAIN_OVERLAY);
-    disk->overlay[1] = 'x';
+    disk->at[VMIG_SOURCE].overlay[1] = 'x';
     g_assert_cmpint(vmig_chain_of(live, disk, VMIG_SOURCE), ==, VMIG_CHAIN_OTHER);
 }
 
@@ -350,7 +350,7 @@ static void test_for_destination_refuses(void)
         if (i == 3)
             memcpy(disk->target, "sda", 3); /* a cdrom */
         if (i == 4)
-            disk->dest_overlay[3] = '\x01';
+            disk->at[VMIG_DEST].overlay[3] = '\x01';
         if (i == 5)
             g_ptr_array_set_size(disk->files, 0);
         char *out = vmig_domain_xml_for_destination(text, job, TRUE, &error);
@@ -394,8 +394,8 @@ static void test_snapshot_unchanged(void)
         VmigDisk *disk = job->disks->pdata[i];
         for (guint k = 0; k < disk->files->len; k++) {
             VmigFile *file = disk->files->pdata[k];
-            g_free(file->dest);
-            file->dest = g_strdup(file->source);
+            g_free(file->path[VMIG_DEST]);
+            file->path[VMIG_DEST] = g_strdup(file->path[VMIG_SOURCE]);
         }
     }
     g_autofree char *out = vmig_snapshot_xml_for_destination(text, job, &error);

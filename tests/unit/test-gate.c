@@ -775,9 +775,9 @@ static void test_catch_up(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 
     for (guint i = 0; i < G_N_ELEMENTS(overlays); i++) {
         VmigDisk *disk = vmig_disk_new();
-        disk->overlay = g_strdup(overlays[i]);
-        disk->dest_overlay = g_strdup(nameless);
-        disk->hold = i == 0 ? g_strdup(hold) : NULL;
+        disk->at[VMIG_SOURCE].overlay = g_strdup(overlays[i]);
+        disk->at[VMIG_DEST].overlay = g_strdup(nameless);
+        disk->at[VMIG_SOURCE].hold = i == 0 ? g_strdup(hold) : NULL;
         vmig_job_add(record, disk);
     }
     assert_ok(vmig_journal_save(f->journal, record, &error_));
@@ -820,7 +820,7 @@ static void test_catch_up_another_kind(Fixture *f, G_GNUC_UNUSED gconstpointer d
     g_autoptr(VmigJournalFile) row = NULL;
     VmigDisk *disk = vmig_disk_new();
 
-    disk->overlay = g_strdup(base_copy);
+    disk->at[VMIG_SOURCE].overlay = g_strdup(base_copy);
     vmig_job_add(record, disk);
     assert_ok(vmig_journal_save(f->journal, record, &error_));
     assert_gate("another file of this job", vmig_gate_catch_up(f->journal, record, "source", &error_));

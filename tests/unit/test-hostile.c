@@ -139,21 +139,21 @@ static VmigJob *new_job(Fixture *f, const char *id, const char *uuid, const char
     job->id = g_strdup(id);
     job->uuid = g_strdup(uuid);
     job->domain = g_strdup("g");
-    job->source_host = g_strdup("a");
-    job->dest_host = g_strdup("b");
+    job->host[VMIG_SOURCE] = g_strdup("a");
+    job->host[VMIG_DEST] = g_strdup("b");
     job->dest_uri = g_strdup("qemu+ssh://b/system");
     job->persistent_xml = g_strdup("<domain/>");
     put_state(job, VMIG_MIGRATE(LOCK));
-    file->source = g_build_filename(f->root, base, NULL);
-    file->dest = g_build_filename(f->root, "dest.qcow2", NULL);
-    file->part = vmig_part_path(file->dest, id);
+    file->path[VMIG_SOURCE] = g_build_filename(f->root, base, NULL);
+    file->path[VMIG_DEST] = g_build_filename(f->root, "dest.qcow2", NULL);
+    file->part = vmig_part_path(file->path[VMIG_DEST], id);
     file->format = g_strdup("qcow2");
     file->size = 1 << 20;
     g_ptr_array_add(disk->files, file);
     disk->target = g_strdup("vda");
-    disk->overlay = vmig_overlay_path(file->source, id);
-    disk->dest_overlay = vmig_overlay_path(file->dest, id);
-    disk->hold = vmig_hold_path(file->source, id);
+    disk->at[VMIG_SOURCE].overlay = vmig_overlay_path(file->path[VMIG_SOURCE], id);
+    disk->at[VMIG_DEST].overlay = vmig_overlay_path(file->path[VMIG_DEST], id);
+    disk->at[VMIG_SOURCE].hold = vmig_hold_path(file->path[VMIG_SOURCE], id);
     vmig_job_add(job, disk);
     return job;
 }
@@ -279,11 +279,13 @@ static void test_lock(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     refused(VMIG_ERROR_LOCKED, vmig_node_lock(f->peer, f->job, NULL, error));
     refused(VMIG_ERROR_GATE, vmig_node_record_put(f->peer, f->job, error));
     refused(VMIG_ERROR_GATE, vmig_node_token_put(f->peer, f->job, "destination", error));
-    refused(VMIG_ERROR_GATE, vmig_node_intend(f->peer, f->job, disk_of(f->job)->overlay, "overlay", error));
-    refused(VMIG_ERROR_GATE, vmig_node_made(f->peer, f->job, disk_of(f->job)->overlay, error));
-    refused(VMIG_ERROR_GATE, vmig_node_remove(f->peer, f->job, disk_of(f->job)->overlay, "x", error));
+    refused(VMIG_ERROR_GATE,
+            vmig_node_intend(f->peer, f->job, disk_of(f->job)->at[VMIG_SOURCE].overlay, "overlay", error));
+    refused(VMIG_ERROR_GATE, vmig_node_made(f->peer, f->job, disk_of(f->job)->at[VMIG_SOURCE].overlay, error));
+    refused(VMIG_ERROR_GATE, vmig_node_remove(f->peer, f->job, disk_of(f->job)->at[VMIG_SOURCE].overlay, "x", error));
     refused(VMIG_ERROR_GATE, vmig_node_remove_base(f->peer, f->job, file, &(char *){NULL}, error));
-    refused(VMIG_ERROR_GATE, vmig_node_commit_offline(f->peer, f->job, disk_of(f->job)->overlay, error));
+    refused(VMIG_ERROR_GATE,
+            vmig_node_commit_offline(f->peer, f->job, disk_of(f->job)->at[VMIG_SOURCE].overlay, error));
     refused(VMIG_ERROR_GATE, vmig_node_freeze(f->peer, f->job, paths, error));
     refused(VMIG_ERROR_GATE, vmig_node_fence_arm(f->peer, f->job, paths, &(char *){NULL}, error));
     refused(VMIG_ERROR_GATE, vmig_node_fence_take(f->peer, f->job, 0, &held, error));
@@ -331,10 +333,10 @@ static void test_invented_end(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     refused(VMIG_ERROR_FORGOTTEN, vmig_node_catch_up(f->peer, ended, VMIG_ROLE_SOURCE, error));
     refused(VMIG_ERROR_CONTRADICTION, vmig_node_catch_up(f->peer, ended, VMIG_ROLE_DESTINATION, error));
     works(vmig_node_unlock(f->peer, ended, error));
-    g_free(file->dest);
+    g_free(file->path[VMIG_DEST]);
     g_free(file->part);
-    file->dest = g_strdup(f->victim);
-    file->part = vmig_part_path(file->dest, ID);
+    file->path[VMIG_DEST] = g_strdup(f->victim);
+    file->part = vmig_part_path(file->path[VMIG_DEST], ID);
     file->kept = g_strdup(OTHER_ID);
     g_free(file->format);
     file->format = g_strdup("raw");
@@ -359,10 +361,10 @@ static void test_kept_of_another(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     works(vmig_node_token_put(f->own, left, "destination", error));
     give(left, VMIG_MIGRATE(DONE));
     works(vmig_node_record_put(f->own, left, error));
-    g_free(file->dest);
+    g_free(file->path[VMIG_DEST]);
     g_free(file->part);
-    file->dest = g_strdup(f->victim);
-    file->part = vmig_part_path(file->dest, ID);
+    file->path[VMIG_DEST] = g_strdup(f->victim);
+    file->part = vmig_part_path(file->path[VMIG_DEST], ID);
     file->kept = g_strdup(OTHER_ID);
     begin_there(f);
     refused(VMIG_ERROR_GATE, vmig_node_receive(f->peer, f->job, file, socket, &key, &fresh, error));
@@ -377,17 +379,17 @@ static void test_changed_record(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
     f->job->options.keep_source = TRUE;
     begin_here(f);
-    g_autofree char *source = g_strdup(file->source);
+    g_autofree char *source = g_strdup(file->path[VMIG_SOURCE]);
     bases[0] = source;
-    g_free(file->source);
-    file->source = g_strdup(f->victim);
+    g_free(file->path[VMIG_SOURCE]);
+    file->path[VMIG_SOURCE] = g_strdup(f->victim);
     describe(file, f->victim);
     refused(VMIG_ERROR_CONTRADICTION, vmig_node_record_put(f->peer, f->job, error));
     give(f->job, VMIG_MIGRATE(CLEANUP));
     refused(VMIG_ERROR_CONTRADICTION, vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
     refused(VMIG_ERROR_CONTRADICTION, vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_DESTINATION, error));
-    g_free(file->source);
-    file->source = g_strdup(source);
+    g_free(file->path[VMIG_SOURCE]);
+    file->path[VMIG_SOURCE] = g_strdup(source);
     describe(file, source);
     f->job->options.keep_source = FALSE;
     refused(VMIG_ERROR_CONTRADICTION, vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
@@ -478,16 +480,17 @@ static void test_crafted_copy(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
     begin_there(f);
     refused(VMIG_ERROR_GATE,
-            vmig_node_create_overlay(f->peer, f->job, disk->dest_overlay, 8 << 20, f->victim, "qcow2", error));
+            vmig_node_create_overlay(f->peer, f->job, disk->at[VMIG_DEST].overlay, 8 << 20, f->victim, "qcow2", error));
     works(vmig_node_receive(f->peer, f->job, file, socket, &key, &fresh, error));
     send_crafted(f, socket);
     works(vmig_node_received(f->peer, f->job, file, NULL, &hash, error));
     works(vmig_node_place(f->peer, f->job, file, error));
-    refused(VMIG_ERROR_GATE, vmig_node_commit_offline(f->peer, f->job, file->dest, error));
-    refused(VMIG_ERROR_GATE, vmig_node_commit_offline(f->peer, f->job, disk->dest_overlay, error));
+    refused(VMIG_ERROR_GATE, vmig_node_commit_offline(f->peer, f->job, file->path[VMIG_DEST], error));
+    refused(VMIG_ERROR_GATE, vmig_node_commit_offline(f->peer, f->job, disk->at[VMIG_DEST].overlay, error));
     /* The overlay is committed into its backing file, and no deeper. */
-    works(vmig_node_create_overlay(f->peer, f->job, disk->dest_overlay, 8 << 20, file->dest, "qcow2", error));
-    works(vmig_node_commit_offline(f->peer, f->job, disk->dest_overlay, error));
+    works(vmig_node_create_overlay(f->peer, f->job, disk->at[VMIG_DEST].overlay, 8 << 20, file->path[VMIG_DEST],
+                                   "qcow2", error));
+    works(vmig_node_commit_offline(f->peer, f->job, disk->at[VMIG_DEST].overlay, error));
 }
 
 /* The same with a base copy that gets the overlay's name. */
@@ -498,15 +501,15 @@ static void test_crafted_name(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     VmigDisk *disk = disk_of(f->job);
     gboolean fresh = FALSE;
 
-    g_free(file->dest);
+    g_free(file->path[VMIG_DEST]);
     g_free(file->part);
-    file->dest = g_strdup(disk->dest_overlay);
-    file->part = vmig_part_path(file->dest, ID);
+    file->path[VMIG_DEST] = g_strdup(disk->at[VMIG_DEST].overlay);
+    file->part = vmig_part_path(file->path[VMIG_DEST], ID);
     begin_there(f);
     refused(VMIG_ERROR_GATE, vmig_node_receive(f->peer, f->job, file, socket, &key, &fresh, error));
     /* Likewise for another path than the record has. */
-    g_free(file->dest);
-    file->dest = g_build_filename(f->root, "elsewhere.qcow2", NULL);
+    g_free(file->path[VMIG_DEST]);
+    file->path[VMIG_DEST] = g_build_filename(f->root, "elsewhere.qcow2", NULL);
     refused(VMIG_ERROR_GATE, vmig_node_receive(f->peer, f->job, file, socket, &key, &fresh, error));
     refused(VMIG_ERROR_GATE, vmig_node_place(f->peer, f->job, file, error));
     refused(VMIG_ERROR_GATE, vmig_node_unplace(f->peer, f->job, file, error));
@@ -527,15 +530,16 @@ static void test_guests_overlay(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     send_crafted(f, socket);
     works(vmig_node_received(f->peer, f->job, file, NULL, &hash, error));
     works(vmig_node_place(f->peer, f->job, file, error));
-    works(vmig_node_create_overlay(f->peer, f->job, disk->dest_overlay, 8 << 20, file->dest, "qcow2", error));
-    define(f->config, "g", UUID, disk->dest_overlay, ID);
+    works(vmig_node_create_overlay(f->peer, f->job, disk->at[VMIG_DEST].overlay, 8 << 20, file->path[VMIG_DEST],
+                                   "qcow2", error));
+    define(f->config, "g", UUID, disk->at[VMIG_DEST].overlay, ID);
     works(vmig_node_token_put(f->peer, f->job, "destination", error));
     give(f->job, VMIG_MIGRATE(CLEANUP));
     works(vmig_node_record_put(f->peer, f->job, error));
-    refused(VMIG_ERROR_GATE, vmig_node_remove(f->peer, f->job, disk->dest_overlay, "committed", error));
-    refused(VMIG_ERROR_GATE, vmig_node_remove(f->peer, f->job, file->dest, "rolled back", error));
-    define(f->config, "g", UUID, file->dest, NULL);
-    works(vmig_node_remove(f->peer, f->job, disk->dest_overlay, "committed", error));
+    refused(VMIG_ERROR_GATE, vmig_node_remove(f->peer, f->job, disk->at[VMIG_DEST].overlay, "committed", error));
+    refused(VMIG_ERROR_GATE, vmig_node_remove(f->peer, f->job, file->path[VMIG_DEST], "rolled back", error));
+    define(f->config, "g", UUID, file->path[VMIG_DEST], NULL);
+    works(vmig_node_remove(f->peer, f->job, disk->at[VMIG_DEST].overlay, "committed", error));
 }
 
 /* --- requests that must work --- */
@@ -551,9 +555,9 @@ static void test_lost_source(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     works(vmig_node_lock(f->peer, f->job, NULL, error));
     define(f->config, "g", UUID, f->victim, ID); /* another disk */
     refused(VMIG_ERROR_GATE, vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
-    define(f->config, "g", UUID, disk_of(f->job)->overlay, OTHER_ID); /* another job */
+    define(f->config, "g", UUID, disk_of(f->job)->at[VMIG_SOURCE].overlay, OTHER_ID); /* another job */
     refused(VMIG_ERROR_GATE, vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
-    define(f->config, "g", UUID, disk_of(f->job)->overlay, ID);
+    define(f->config, "g", UUID, disk_of(f->job)->at[VMIG_SOURCE].overlay, ID);
     works(vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
     works(vmig_node_remove_base(f->peer, f->job, file_of(f->job), &(char *){NULL}, error));
     g_assert_cmpint(access(base, F_OK), ==, -1);

@@ -224,7 +224,7 @@ static void test_artifacts(void)
         VmigArtifactKind read;
         g_assert_true(vmig_artifact_parse(vmig_artifact_name(kind), &read) && read == kind);
         artifact->target = g_strdup(vmig_artifact_name(kind));
-        file->source = g_strdup_printf("/images/%s", artifact->target);
+        file->path[VMIG_SOURCE] = g_strdup_printf("/images/%s", artifact->target);
         g_ptr_array_add(artifact->files, file);
         vmig_job_add(job, artifact);
     }
@@ -428,14 +428,14 @@ static void test_images(void)
         vmig_job_add(job, disk);
         for (guint k = 0; chains[i][k] != NULL; k++) {
             VmigFile *file = vmig_file_new();
-            file->source = g_strdup(chains[i][k]);
+            file->path[VMIG_SOURCE] = g_strdup(chains[i][k]);
             g_ptr_array_add(disk->files, file);
         }
     }
     g_autoptr(GPtrArray) images = vmig_job_images(job);
     g_assert_cmpuint(images->len, ==, G_N_ELEMENTS(order));
     for (guint i = 0; i < images->len; i++)
-        g_assert_cmpstr(((const VmigFile *)images->pdata[i])->source, ==, order[i]);
+        g_assert_cmpstr(((const VmigFile *)images->pdata[i])->path[VMIG_SOURCE], ==, order[i]);
     const VmigDisk *first = job->disks->pdata[0], *last = job->disks->pdata[2];
     g_assert_true(vmig_job_first(job, last->files->pdata[2]) == first->files->pdata[2]);
     g_assert_true(vmig_job_first(job, last->files->pdata[0]) == last->files->pdata[0]);

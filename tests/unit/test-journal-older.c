@@ -73,8 +73,8 @@ static void test_carried_over(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     fresh->id = g_strdup(ID);
     fresh->uuid = g_strdup(UUID);
     fresh->domain = g_strdup("web1");
-    fresh->source_host = g_strdup("vmig-a");
-    fresh->dest_host = g_strdup("vmig-b");
+    fresh->host[VMIG_SOURCE] = g_strdup("vmig-a");
+    fresh->host[VMIG_DEST] = g_strdup("vmig-b");
     vmig_job_set_state(fresh, VMIG_MIGRATE(PLAN));
     assert_ok(vmig_journal_create_job(again, fresh, VMIG_ROLE_SOURCE, &error_));
 }

@@ -58,9 +58,9 @@ static void add_file(VmigDisk *disk, const char *root, const char *name)
 {
     VmigFile *file = vmig_file_new();
 
-    file->source = g_build_filename(root, name, NULL);
-    file->dest = g_strconcat(root, "/dest-", name, NULL);
-    file->part = vmig_part_path(file->dest, ID);
+    file->path[VMIG_SOURCE] = g_build_filename(root, name, NULL);
+    file->path[VMIG_DEST] = g_strconcat(root, "/dest-", name, NULL);
+    file->part = vmig_part_path(file->path[VMIG_DEST], ID);
     file->format = g_strdup("qcow2");
     g_ptr_array_add(disk->files, file);
 }
@@ -80,9 +80,9 @@ static VmigJob *new_job(const char *root)
     put_state(job, VMIG_MIGRATE(COPY));
     add_file(disk, root, "a.qcow2");
     disk->target = g_strdup("vda");
-    disk->overlay = vmig_overlay_path(vmig_disk_base(disk)->source, ID);
-    disk->dest_overlay = vmig_overlay_path(vmig_disk_base(disk)->dest, ID);
-    disk->hold = vmig_hold_path(vmig_disk_base(disk)->source, ID);
+    disk->at[VMIG_SOURCE].overlay = vmig_overlay_path(vmig_disk_base(disk)->path[VMIG_SOURCE], ID);
+    disk->at[VMIG_DEST].overlay = vmig_overlay_path(vmig_disk_base(disk)->path[VMIG_DEST], ID);
+    disk->at[VMIG_SOURCE].hold = vmig_hold_path(vmig_disk_base(disk)->path[VMIG_SOURCE], ID);
     vmig_job_add(job, disk);
     return job;
 }
@@ -193,13 +193,13 @@ static void test_hello(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 static void test_path(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     g_autoptr(GError) error = NULL;
-    g_autoptr(VmigPathFacts) none = vmig_node_path(f->node, file_of(f)->source, &error);
+    g_autoptr(VmigPathFacts) none = vmig_node_path(f->node, file_of(f)->path[VMIG_SOURCE], &error);
 
     g_assert_no_error(error);
     g_assert_true(!none->exists && none->folder_ok && none->in_roots && !none->shared && none->owner_job == NULL);
     g_assert_cmpuint(none->free_bytes, >, 0);
-    g_file_set_contents(file_of(f)->source, "12345", 5, NULL);
-    g_autoptr(VmigPathFacts) some = vmig_node_path(f->node, file_of(f)->source, &error);
+    g_file_set_contents(file_of(f)->path[VMIG_SOURCE], "12345", 5, NULL);
+    g_autoptr(VmigPathFacts) some = vmig_node_path(f->node, file_of(f)->path[VMIG_SOURCE], &error);
     g_assert_true(some->exists && some->is_regular);
     g_assert_cmpuint(some->size, ==, 5);
     g_assert_cmpuint(some->ino, !=, 0);
@@ -214,15 +214,15 @@ static void test_path(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_false(outside->folder_ok);
     g_assert_cmpuint(outside->size, ==, 0);
     put_record(f);
-    vmig_node_intend(f->node, f->job, disk_of(f)->overlay, "overlay", &error);
+    vmig_node_intend(f->node, f->job, disk_of(f)->at[VMIG_SOURCE].overlay, "overlay", &error);
     g_assert_no_error(error);
-    g_autoptr(VmigPathFacts) ours = vmig_node_path(f->node, disk_of(f)->overlay, &error);
+    g_autoptr(VmigPathFacts) ours = vmig_node_path(f->node, disk_of(f)->at[VMIG_SOURCE].overlay, &error);
     g_assert_cmpstr(ours->owner_job, ==, ID);
 }
 
 static void test_image(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
-    const char *path = file_of(f)->source;
+    const char *path = file_of(f)->path[VMIG_SOURCE];
     g_autoptr(GError) error = NULL;
     VmigImageLocks locks;
     guint64 size, bytes;
@@ -291,7 +291,8 @@ static void test_outside(Fixture *f, gconstpointer data G_GNUC_UNUSED)
             vmig_node_made(f->node, f->job, paths[i], NULL),
             vmig_node_remove(f->node, f->job, paths[i], "x", NULL),
             vmig_node_create_overlay(f->node, f->job, paths[i], 1 << 20, target, "qcow2", NULL),
-            vmig_node_create_overlay(f->node, f->job, disk_of(f)->overlay, 1 << 20, paths[i], "qcow2", NULL),
+            vmig_node_create_overlay(f->node, f->job, disk_of(f)->at[VMIG_SOURCE].overlay, 1 << 20, paths[i], "qcow2",
+                                     NULL),
             vmig_node_commit_offline(f->node, f->job, paths[i], NULL),
             vmig_node_freeze(f->node, f->job, list, NULL),
         };
@@ -300,7 +301,7 @@ static void test_outside(Fixture *f, gconstpointer data G_GNUC_UNUSED)
                 g_error("'%s' was taken by %u", paths[i], k);
     }
     g_assert_true(exists(target) && exists(file_link) && exists(hard_link));
-    g_assert_false(exists(disk_of(f)->overlay));
+    g_assert_false(exists(disk_of(f)->at[VMIG_SOURCE].overlay));
 }
 
 /* --- locks and records --- */
@@ -385,7 +386,7 @@ static void reopen_node(Fixture *f)
  * accepted. */
 static void test_older_journal(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
-    const char *overlay = disk_of(f)->overlay;
+    const char *overlay = disk_of(f)->at[VMIG_SOURCE].overlay;
     g_autoptr(VmigJob) older = NULL;
     g_autoptr(VmigJob) now = NULL;
     g_autoptr(GError) error = NULL;
@@ -449,7 +450,7 @@ static pid_t find_guard(const char *socket)
 /* The guard is killed: the fence is still held, until it is dropped. */
 static void test_second_holder(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
-    const char *const overlays[] = {disk_of(f)->overlay, NULL};
+    const char *const overlays[] = {disk_of(f)->at[VMIG_SOURCE].overlay, NULL};
     g_autofree char *socket = g_build_filename(f->run, "guard", ID ".sock", NULL);
     g_autoptr(GError) error = NULL;
     VmigImageLocks locks;
@@ -528,44 +529,47 @@ static void test_overlay(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     struct stat first, second;
 
     put_record(f);
-    make_image(file_of(f)->dest);
+    make_image(file_of(f)->path[VMIG_DEST]);
     for (guint i = 0; i < 2; i++) { /* each attempt gets another file */
-        vmig_node_create_overlay(f->node, f->job, disk->dest_overlay, 8 << 20, file_of(f)->dest, "qcow2", &error);
+        vmig_node_create_overlay(f->node, f->job, disk->at[VMIG_DEST].overlay, 8 << 20, file_of(f)->path[VMIG_DEST],
+                                 "qcow2", &error);
         g_assert_no_error(error);
-        g_assert_cmpint(stat(disk->dest_overlay, i == 0 ? &first : &second), ==, 0);
+        g_assert_cmpint(stat(disk->at[VMIG_DEST].overlay, i == 0 ? &first : &second), ==, 0);
     }
     g_assert_true(first.st_ino != second.st_ino || first.st_ctim.tv_nsec != second.st_ctim.tv_nsec);
     g_auto(GStrv) left = vmig_node_leftovers(f->node, f->job, &error);
     g_assert_cmpuint(g_strv_length(left), ==, 1);
-    g_assert_cmpstr(left[0], ==, disk->dest_overlay);
+    g_assert_cmpstr(left[0], ==, disk->at[VMIG_DEST].overlay);
     g_autofree char *foreign = g_build_filename(f->root, "x.qcow2", NULL);
-    g_assert_false(vmig_node_create_overlay(f->node, f->job, foreign, 8 << 20, file_of(f)->dest, "qcow2", &error));
+    g_assert_false(
+        vmig_node_create_overlay(f->node, f->job, foreign, 8 << 20, file_of(f)->path[VMIG_DEST], "qcow2", &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_GATE);
     g_clear_error(&error);
     /* Once the guest is here, this is its disk. */
     g_assert_true(vmig_node_token_put(f->node, f->job, "destination", &error));
-    g_assert_false(
-        vmig_node_create_overlay(f->node, f->job, disk->dest_overlay, 8 << 20, file_of(f)->dest, "qcow2", &error));
+    g_assert_false(vmig_node_create_overlay(f->node, f->job, disk->at[VMIG_DEST].overlay, 8 << 20,
+                                            file_of(f)->path[VMIG_DEST], "qcow2", &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_GATE);
     g_clear_error(&error);
-    g_assert_false(vmig_node_remove(f->node, f->job, disk->dest_overlay, "because", &error));
+    g_assert_false(vmig_node_remove(f->node, f->job, disk->at[VMIG_DEST].overlay, "because", &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_GATE);
     g_clear_error(&error);
-    g_assert_true(exists(disk->dest_overlay));
+    g_assert_true(exists(disk->at[VMIG_DEST].overlay));
 }
 
 static void test_commit_offline(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     VmigDisk *disk = disk_of(f);
-    const char *base = file_of(f)->dest;
+    const char *base = file_of(f)->path[VMIG_DEST];
     g_autoptr(GError) error = NULL;
 
     put_record(f);
     make_image(base);
-    g_assert_true(vmig_node_create_overlay(f->node, f->job, disk->dest_overlay, 8 << 20, base, "qcow2", &error));
-    run_command("qemu-io -f qcow2 -c 'write -P 5 2M 64k' '%s'", disk->dest_overlay);
+    g_assert_true(
+        vmig_node_create_overlay(f->node, f->job, disk->at[VMIG_DEST].overlay, 8 << 20, base, "qcow2", &error));
+    run_command("qemu-io -f qcow2 -c 'write -P 5 2M 64k' '%s'", disk->at[VMIG_DEST].overlay);
     for (guint i = 0; i < 2; i++) {
-        vmig_node_commit_offline(f->node, f->job, disk->dest_overlay, &error);
+        vmig_node_commit_offline(f->node, f->job, disk->at[VMIG_DEST].overlay, &error);
         g_assert_no_error(error);
     }
     run_command("qemu-io -r -f qcow2 -c 'read -P 5 2M 64k' '%s'", base);
@@ -579,30 +583,31 @@ static void test_remove(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_autoptr(GError) error = NULL;
 
     put_record(f);
-    make_image(file_of(f)->source);
-    g_assert_true(vmig_node_intend(f->node, f->job, disk->hold, "hold", &error));
-    g_assert_true(vmig_node_intend(f->node, f->job, disk->hold, "hold", &error));
-    g_file_set_contents(disk->hold, "x", 1, NULL);
-    g_assert_true(vmig_node_made(f->node, f->job, disk->hold, &error));
-    g_assert_true(vmig_node_made(f->node, f->job, disk->hold, &error));
-    g_assert_true(vmig_node_remove(f->node, f->job, disk->hold, "over", &error));
-    g_assert_false(exists(disk->hold));
-    g_assert_true(vmig_node_remove(f->node, f->job, disk->hold, "over", &error));
-    g_assert_true(vmig_node_remove(f->node, f->job, disk->overlay, "never made", &error));
+    make_image(file_of(f)->path[VMIG_SOURCE]);
+    g_assert_true(vmig_node_intend(f->node, f->job, disk->at[VMIG_SOURCE].hold, "hold", &error));
+    g_assert_true(vmig_node_intend(f->node, f->job, disk->at[VMIG_SOURCE].hold, "hold", &error));
+    g_file_set_contents(disk->at[VMIG_SOURCE].hold, "x", 1, NULL);
+    g_assert_true(vmig_node_made(f->node, f->job, disk->at[VMIG_SOURCE].hold, &error));
+    g_assert_true(vmig_node_made(f->node, f->job, disk->at[VMIG_SOURCE].hold, &error));
+    g_assert_true(vmig_node_remove(f->node, f->job, disk->at[VMIG_SOURCE].hold, "over", &error));
+    g_assert_false(exists(disk->at[VMIG_SOURCE].hold));
+    g_assert_true(vmig_node_remove(f->node, f->job, disk->at[VMIG_SOURCE].hold, "over", &error));
+    g_assert_true(vmig_node_remove(f->node, f->job, disk->at[VMIG_SOURCE].overlay, "never made", &error));
     /* Made by libvirt, but the process died before it recorded that. */
-    g_assert_true(vmig_node_intend(f->node, f->job, disk->overlay, "overlay", &error));
-    run_command("qemu-img create -q -f qcow2 -b '%s' -F qcow2 '%s'", file_of(f)->source, disk->overlay);
-    g_assert_true(vmig_node_remove(f->node, f->job, disk->overlay, "rolled back", &error));
-    g_assert_false(exists(disk->overlay));
-    g_assert_false(vmig_node_remove(f->node, f->job, file_of(f)->source, "because", &error));
+    g_assert_true(vmig_node_intend(f->node, f->job, disk->at[VMIG_SOURCE].overlay, "overlay", &error));
+    run_command("qemu-img create -q -f qcow2 -b '%s' -F qcow2 '%s'", file_of(f)->path[VMIG_SOURCE],
+                disk->at[VMIG_SOURCE].overlay);
+    g_assert_true(vmig_node_remove(f->node, f->job, disk->at[VMIG_SOURCE].overlay, "rolled back", &error));
+    g_assert_false(exists(disk->at[VMIG_SOURCE].overlay));
+    g_assert_false(vmig_node_remove(f->node, f->job, file_of(f)->path[VMIG_SOURCE], "because", &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_GATE);
     g_clear_error(&error);
-    g_assert_false(vmig_node_intend(f->node, f->job, file_of(f)->source, "overlay", &error));
+    g_assert_false(vmig_node_intend(f->node, f->job, file_of(f)->path[VMIG_SOURCE], "overlay", &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_GATE);
     g_clear_error(&error);
-    g_assert_false(vmig_node_remove(f->node, f->job, disk->overlay, "", &error));
+    g_assert_false(vmig_node_remove(f->node, f->job, disk->at[VMIG_SOURCE].overlay, "", &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_PROTOCOL);
-    g_assert_true(exists(file_of(f)->source));
+    g_assert_true(exists(file_of(f)->path[VMIG_SOURCE]));
 }
 
 /* A QEMU that has the image open for writing. */
@@ -637,26 +642,27 @@ static void test_remove_in_use(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_autoptr(GError) error = NULL;
 
     put_record(f);
-    make_image(file_of(f)->source);
-    g_assert_true(vmig_node_intend(f->node, f->job, disk->overlay, "overlay", &error));
-    run_command("qemu-img create -q -f qcow2 -b '%s' -F qcow2 '%s'", file_of(f)->source, disk->overlay);
-    g_assert_true(vmig_node_made(f->node, f->job, disk->overlay, &error));
-    GPid pid = hold_image(f, disk->overlay);
-    g_assert_false(vmig_node_remove(f->node, f->job, disk->overlay, "because", &error));
+    make_image(file_of(f)->path[VMIG_SOURCE]);
+    g_assert_true(vmig_node_intend(f->node, f->job, disk->at[VMIG_SOURCE].overlay, "overlay", &error));
+    run_command("qemu-img create -q -f qcow2 -b '%s' -F qcow2 '%s'", file_of(f)->path[VMIG_SOURCE],
+                disk->at[VMIG_SOURCE].overlay);
+    g_assert_true(vmig_node_made(f->node, f->job, disk->at[VMIG_SOURCE].overlay, &error));
+    GPid pid = hold_image(f, disk->at[VMIG_SOURCE].overlay);
+    g_assert_false(vmig_node_remove(f->node, f->job, disk->at[VMIG_SOURCE].overlay, "because", &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_INTERFERENCE);
     g_clear_error(&error);
     let_go_of_image(pid);
-    run_command("qemu-img snapshot -c mine '%s'", disk->overlay);
-    g_assert_false(vmig_node_remove(f->node, f->job, disk->overlay, "because", &error));
+    run_command("qemu-img snapshot -c mine '%s'", disk->at[VMIG_SOURCE].overlay);
+    g_assert_false(vmig_node_remove(f->node, f->job, disk->at[VMIG_SOURCE].overlay, "because", &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_GATE);
-    g_assert_true(exists(disk->overlay));
+    g_assert_true(exists(disk->at[VMIG_SOURCE].overlay));
 }
 
 static void describe_source(VmigFile *file)
 {
     struct stat st;
 
-    g_assert_cmpint(stat(file->source, &st), ==, 0);
+    g_assert_cmpint(stat(file->path[VMIG_SOURCE], &st), ==, 0);
     file->size = (guint64)st.st_size;
     file->dev = (guint64)st.st_dev;
     file->ino = (guint64)st.st_ino;
@@ -670,7 +676,7 @@ static void refuse_base(Fixture *f)
 
     g_assert_false(vmig_node_remove_base(f->node, f->job, file_of(f), &kept, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_GATE);
-    g_assert_true(exists(file_of(f)->source));
+    g_assert_true(exists(file_of(f)->path[VMIG_SOURCE]));
 }
 
 static void set_mtime(const char *path, guint64 mtime_ns)
@@ -690,12 +696,12 @@ static void keep_base(Fixture *f, const char *word)
     g_assert_no_error(error);
     g_assert_nonnull(kept);
     g_assert_nonnull(strstr(kept, word));
-    g_assert_true(exists(file_of(f)->source));
+    g_assert_true(exists(file_of(f)->path[VMIG_SOURCE]));
 }
 
 static void expect_user(Fixture *f, const char *word)
 {
-    const char *const paths[] = {file_of(f)->source, NULL};
+    const char *const paths[] = {file_of(f)->path[VMIG_SOURCE], NULL};
     g_autoptr(GError) error = NULL;
     g_autoptr(GPtrArray) users = vmig_node_users(f->node, paths, NULL, &error);
 
@@ -710,7 +716,7 @@ static void test_remove_base(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_autofree char *clone = g_build_filename(f->root, "clone.qcow2", NULL);
     g_autofree char *kept = NULL;
 
-    make_image(file_of(f)->source);
+    make_image(file_of(f)->path[VMIG_SOURCE]);
     describe_source(file_of(f));
     put_record(f);
     refuse_base(f); /* the source owns the guest */
@@ -720,20 +726,20 @@ static void test_remove_base(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     put_state(f->job, VMIG_MIGRATE(CLEANUP));
     put_record(f);
     guint64 copied = file_of(f)->mtime_ns;
-    run_command("touch '%s'", file_of(f)->source);
+    run_command("touch '%s'", file_of(f)->path[VMIG_SOURCE]);
     keep_base(f, "it was changed after");
     describe_source(file_of(f));
     keep_base(f, "it was changed after");                          /* the record counts, not the request, */
     g_assert_false(vmig_node_record_put(f->node, f->job, &error)); /* and the record cannot be changed now */
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_CONTRADICTION);
     g_clear_error(&error);
-    set_mtime(file_of(f)->source, copied);
+    set_mtime(file_of(f)->path[VMIG_SOURCE], copied);
     expect_user(f, NULL);
-    run_command("qemu-img create -q -f qcow2 -b '%s' -F qcow2 '%s'", file_of(f)->source, clone);
+    run_command("qemu-img create -q -f qcow2 -b '%s' -F qcow2 '%s'", file_of(f)->path[VMIG_SOURCE], clone);
     expect_user(f, "clone.qcow2 uses it");
     keep_base(f, "clone.qcow2 uses it");
     g_unlink(clone);
-    int fd = open(file_of(f)->source, O_RDWR | O_CLOEXEC);
+    int fd = open(file_of(f)->path[VMIG_SOURCE], O_RDWR | O_CLOEXEC);
     struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 100, .l_len = 1};
     g_assert_cmpint(fcntl(fd, F_OFD_SETLK, &lock), ==, 0);
     keep_base(f, "in use");
@@ -741,7 +747,7 @@ static void test_remove_base(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_true(vmig_node_remove_base(f->node, f->job, file_of(f), &kept, &error));
     g_assert_no_error(error);
     g_assert_null(kept);
-    g_assert_false(exists(file_of(f)->source));
+    g_assert_false(exists(file_of(f)->path[VMIG_SOURCE]));
     expect_user(f, NULL);
     g_assert_true(vmig_node_remove_base(f->node, f->job, file_of(f), &kept, &error));
     g_assert_null(kept);
@@ -749,7 +755,7 @@ static void test_remove_base(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
 static void test_remove_base_elsewhere(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
-    make_image(file_of(f)->source);
+    make_image(file_of(f)->path[VMIG_SOURCE]);
     describe_source(file_of(f));
     put_record(f);
     g_assert_true(vmig_node_token_put(f->node, f->job, "destination", NULL));
@@ -779,7 +785,7 @@ static void start_base_copy(Fixture *f)
     g_autofree char *socket = base_copy_socket(f);
 
     put_record(f);
-    make_image(file_of(f)->source);
+    make_image(file_of(f)->path[VMIG_SOURCE]);
     describe_source(file_of(f));
     vmig_node_rundir(f->node, f->job, &error);
     g_assert_no_error(error);
@@ -800,12 +806,12 @@ static void test_base_copy(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     vmig_node_receive(f->node, f->job, file, socket, &key, &fresh, &error); /* repeated: the first receiver ends */
     g_assert_no_error(error);
     g_assert_true(fresh); /* nothing was written to it yet */
-    send_bytes(file->source, file->size, socket);
+    send_bytes(file->path[VMIG_SOURCE], file->size, socket);
     vmig_node_received(f->node, f->job, file, NULL, &hash, &error);
     g_assert_no_error(error);
     g_assert_true(vmig_node_received(f->node, f->job, file, NULL, &again, &error));
     g_assert_cmpstr(hash, ==, again);
-    run_command("cmp '%s' '%s'", file->source, file->part);
+    run_command("cmp '%s' '%s'", file->path[VMIG_SOURCE], file->part);
     file->hash = g_strdup("gmact:00");
     g_assert_false(vmig_node_place(f->node, f->job, file, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_HASH_MISMATCH);
@@ -817,16 +823,16 @@ static void test_base_copy(Fixture *f, gconstpointer data G_GNUC_UNUSED)
         g_assert_no_error(error);
     }
     g_assert_false(exists(file->part));
-    run_command("cmp '%s' '%s'", file->source, file->dest);
+    run_command("cmp '%s' '%s'", file->path[VMIG_SOURCE], file->path[VMIG_DEST]);
     /* After a rollback it is removed; with the guest on it, it stays. */
     g_auto(GStrv) left = vmig_node_leftovers(f->node, f->job, &error);
     g_assert_cmpuint(g_strv_length(left), ==, 1);
     g_assert_true(vmig_node_token_put(f->node, f->job, "destination", &error));
     g_auto(GStrv) none = vmig_node_leftovers(f->node, f->job, &error);
     g_assert_cmpuint(g_strv_length(none), ==, 0);
-    g_assert_false(vmig_node_remove(f->node, f->job, file->dest, "because", &error));
+    g_assert_false(vmig_node_remove(f->node, f->job, file->path[VMIG_DEST], "because", &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_GATE);
-    g_assert_true(exists(file->dest));
+    g_assert_true(exists(file->path[VMIG_DEST]));
 }
 
 static void test_base_copy_rolled_back(Fixture *f, gconstpointer data G_GNUC_UNUSED)
@@ -838,12 +844,12 @@ static void test_base_copy_rolled_back(Fixture *f, gconstpointer data G_GNUC_UNU
     VmigFile *file = file_of(f);
 
     start_base_copy(f);
-    send_bytes(file->source, file->size, socket);
+    send_bytes(file->path[VMIG_SOURCE], file->size, socket);
     g_assert_true(vmig_node_received(f->node, f->job, file, NULL, &hash, &error));
     g_assert_true(vmig_node_place(f->node, f->job, file, &error));
-    g_assert_true(vmig_node_remove(f->node, f->job, file->dest, "rolled back", &error));
+    g_assert_true(vmig_node_remove(f->node, f->job, file->path[VMIG_DEST], "rolled back", &error));
     g_assert_no_error(error);
-    g_assert_false(exists(file->dest));
+    g_assert_false(exists(file->path[VMIG_DEST]));
     /* And once more from the start. */
     g_assert_true(vmig_node_receive(f->node, f->job, file, socket, &key, &fresh, &error));
     g_assert_no_error(error);
@@ -869,7 +875,7 @@ static void test_base_copy_held(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     VmigFile *file = file_of(f);
 
     start_base_copy(f);
-    send_bytes(file->source, file->size, socket);
+    send_bytes(file->path[VMIG_SOURCE], file->size, socket);
     g_assert_true(vmig_node_received(f->node, f->job, file, NULL, &hash, &error));
     GPid pid = hold_image(f, file->part);
     GThread *thread = g_thread_new("later", let_go_later, GINT_TO_POINTER(pid));
@@ -896,7 +902,7 @@ static void test_base_copy_again(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     VmigFile *file = file_of(f);
 
     start_base_copy(f);
-    send_bytes(file->source, file->size, socket);
+    send_bytes(file->path[VMIG_SOURCE], file->size, socket);
     g_assert_true(vmig_node_received(f->node, f->job, file, NULL, &first, &error));
     g_assert_true(vmig_node_receive(f->node, f->job, file, socket, &key, &fresh, &error));
     g_assert_no_error(error);
@@ -929,20 +935,20 @@ static void test_base_copy_unplaced(Fixture *f, gconstpointer data G_GNUC_UNUSED
     VmigFile *file = file_of(f);
 
     start_base_copy(f);
-    send_bytes(file->source, file->size, socket);
+    send_bytes(file->path[VMIG_SOURCE], file->size, socket);
     g_assert_true(vmig_node_received(f->node, f->job, file, NULL, &hash, &error));
     g_assert_true(vmig_node_place(f->node, f->job, file, &error));
-    GPid pid = hold_image(f, file->dest);
+    GPid pid = hold_image(f, file->path[VMIG_DEST]);
     g_assert_false(vmig_node_unplace(f->node, f->job, file, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_TIMEOUT); /* it may be gone at the next attempt */
     g_clear_error(&error);
-    g_assert_true(exists(file->dest));
+    g_assert_true(exists(file->path[VMIG_DEST]));
     let_go_of_image(pid);
-    run_command("qemu-io -f qcow2 -c 'write -P 7 0 64k' '%s'", file->dest);
+    run_command("qemu-io -f qcow2 -c 'write -P 7 0 64k' '%s'", file->path[VMIG_DEST]);
     for (guint i = 0; i < 2; i++) {
         g_assert_true(vmig_node_unplace(f->node, f->job, file, &error));
         g_assert_no_error(error);
-        g_assert_true(exists(file->part) && !exists(file->dest));
+        g_assert_true(exists(file->part) && !exists(file->path[VMIG_DEST]));
     }
     g_assert_true(vmig_node_receive(f->node, f->job, file, socket, &key, &fresh, &error));
     g_assert_false(fresh);
@@ -950,15 +956,15 @@ static void test_base_copy_unplaced(Fixture *f, gconstpointer data G_GNUC_UNUSED
     g_assert_cmpstr(hash, !=, second);
     g_clear_pointer(&second, g_free);
     g_assert_true(vmig_node_receive(f->node, f->job, file, socket, &key, &fresh, &error));
-    send_bytes(file->source, file->size, socket);
+    send_bytes(file->path[VMIG_SOURCE], file->size, socket);
     g_assert_true(vmig_node_received(f->node, f->job, file, NULL, &second, &error));
     g_assert_cmpstr(hash, ==, second);
     g_assert_true(vmig_node_place(f->node, f->job, file, &error));
-    run_command("cmp '%s' '%s'", file->source, file->dest);
+    run_command("cmp '%s' '%s'", file->path[VMIG_SOURCE], file->path[VMIG_DEST]);
     g_assert_true(vmig_node_token_put(f->node, f->job, "destination", &error));
     g_assert_false(vmig_node_unplace(f->node, f->job, file, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_GATE);
-    g_assert_true(exists(file->dest));
+    g_assert_true(exists(file->path[VMIG_DEST]));
 }
 
 /* A finished migration away from this host, which kept the image at the base copy's path. */
@@ -972,8 +978,8 @@ static void keep_image(Fixture *f, const char *path, gboolean keep)
     make_image(path);
     g_free(old->id);
     old->id = g_strdup(OTHER_ID);
-    g_free(file->source);
-    file->source = g_strdup(path);
+    g_free(file->path[VMIG_SOURCE]);
+    file->path[VMIG_SOURCE] = g_strdup(path);
     describe_source(file);
     old->options.keep_source = keep;
     vmig_node_record_put(source, old, &error);
@@ -989,7 +995,7 @@ static void keep_image(Fixture *f, const char *path, gboolean keep)
 static void expect_kept(Fixture *f, const char *why_not)
 {
     g_autoptr(GError) error = NULL;
-    g_autoptr(VmigPathFacts) facts = vmig_node_path(f->node, file_of(f)->dest, &error);
+    g_autoptr(VmigPathFacts) facts = vmig_node_path(f->node, file_of(f)->path[VMIG_DEST], &error);
 
     g_assert_no_error(error);
     g_assert_cmpstr(facts->kept_job, ==, OTHER_ID);
@@ -1016,55 +1022,55 @@ static void test_base_copy_kept(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     VmigFile *file = file_of(f);
     struct stat before, after;
 
-    keep_image(f, file->dest, TRUE);
-    g_assert_cmpint(stat(file->dest, &before), ==, 0);
+    keep_image(f, file->path[VMIG_DEST], TRUE);
+    g_assert_cmpint(stat(file->path[VMIG_DEST], &before), ==, 0);
     expect_kept(f, NULL);
-    run_command("qemu-img create -q -f qcow2 -b '%s' -F qcow2 '%s'", file->dest, clone);
+    run_command("qemu-img create -q -f qcow2 -b '%s' -F qcow2 '%s'", file->path[VMIG_DEST], clone);
     expect_kept(f, "clone.qcow2 uses it");
     g_unlink(clone);
-    int fd = open(file->dest, O_RDWR | O_CLOEXEC);
+    int fd = open(file->path[VMIG_DEST], O_RDWR | O_CLOEXEC);
     struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 100, .l_len = 1};
     g_assert_cmpint(fcntl(fd, F_OFD_SETLK, &lock), ==, 0);
     expect_kept(f, "in use");
     close(fd);
-    g_assert_cmpint(utimensat(AT_FDCWD, file->dest, NULL, 0), ==, 0);
+    g_assert_cmpint(utimensat(AT_FDCWD, file->path[VMIG_DEST], NULL, 0), ==, 0);
     expect_kept(f, "it was changed after");
     /* Also between the plan and the copy: then it is not changed. */
     put_record(f);
-    make_image(file->source);
+    make_image(file->path[VMIG_SOURCE]);
     describe_source(file);
     g_assert_true(vmig_node_rundir(f->node, f->job, &error));
     file->kept = g_strdup(OTHER_ID);
     g_assert_false(vmig_node_receive(f->node, f->job, file, socket, &key, &fresh, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_DESTINATION_EXISTS);
     g_clear_error(&error);
-    g_assert_true(exists(file->dest));
+    g_assert_true(exists(file->path[VMIG_DEST]));
     g_assert_false(exists(file->part));
-    set_mtime_of(file->dest, &before);
+    set_mtime_of(file->path[VMIG_DEST], &before);
     g_free(file->kept);
     file->kept = g_strdup(ID); /* another job's ID */
     g_assert_false(vmig_node_receive(f->node, f->job, file, socket, &key, &fresh, &error));
     g_clear_error(&error);
-    g_assert_true(exists(file->dest));
+    g_assert_true(exists(file->path[VMIG_DEST]));
     g_free(file->kept);
     file->kept = g_strdup(OTHER_ID);
     for (guint i = 0; i < 2; i++) { /* repeated, it continues with the image that it took */
         vmig_node_receive(f->node, f->job, file, socket, &key, &fresh, &error);
         g_assert_no_error(error);
         g_assert_false(fresh);
-        g_assert_false(exists(file->dest));
+        g_assert_false(exists(file->path[VMIG_DEST]));
         g_assert_cmpint(stat(file->part, &after), ==, 0);
         g_assert_cmpuint(after.st_ino, ==, before.st_ino);
     }
     g_assert_true(after.st_mtim.tv_sec != before.st_mtim.tv_sec || after.st_mtim.tv_nsec != before.st_mtim.tv_nsec);
-    send_bytes(file->source, file->size, socket);
+    send_bytes(file->path[VMIG_SOURCE], file->size, socket);
     g_assert_true(vmig_node_received(f->node, f->job, file, NULL, &hash, &error));
     vmig_node_place(f->node, f->job, file, &error);
     g_assert_no_error(error);
-    run_command("cmp '%s' '%s'", file->source, file->dest);
+    run_command("cmp '%s' '%s'", file->path[VMIG_SOURCE], file->path[VMIG_DEST]);
     expect_kept(f, "it was changed after"); /* the guest's disk is no longer a kept image */
-    g_assert_true(vmig_node_remove(f->node, f->job, file->dest, "rolled back", &error));
-    g_assert_false(exists(file->dest));
+    g_assert_true(vmig_node_remove(f->node, f->job, file->path[VMIG_DEST], "rolled back", &error));
+    g_assert_false(exists(file->path[VMIG_DEST]));
 }
 
 /* On a port instead of a socket. */
@@ -1077,15 +1083,15 @@ static void test_base_copy_on_port(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     VmigFile *file = file_of(f);
 
     put_record(f);
-    make_image(file->source);
+    make_image(file->path[VMIG_SOURCE]);
     describe_source(file);
     vmig_node_receive_on_port(f->node, f->job, file, "tcp", &key, &port, &fresh, &error);
     g_assert_no_error(error);
     g_assert_true(fresh && port.number >= 49440 && port.number <= 49447);
-    run_command("qemu-io -f raw -c \"write -s %s 0 %" G_GUINT64_FORMAT "\" nbd://localhost:%u/%s", file->source,
-                file->size, port.number, port.export);
+    run_command("qemu-io -f raw -c \"write -s %s 0 %" G_GUINT64_FORMAT "\" nbd://localhost:%u/%s",
+                file->path[VMIG_SOURCE], file->size, port.number, port.export);
     g_assert_true(vmig_node_received(f->node, f->job, file, NULL, &hash, &error));
-    run_command("cmp '%s' '%s'", file->source, file->part);
+    run_command("cmp '%s' '%s'", file->path[VMIG_SOURCE], file->part);
     g_assert_false(vmig_node_receive_on_port(f->node, f->job, file, "tls", &key, &port, &fresh, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_PROTOCOL); /* TLS for any client with a certificate is not offered */
     g_clear_error(&error);
@@ -1101,7 +1107,7 @@ static void test_base_copy_not_kept(Fixture *f, gconstpointer data G_GNUC_UNUSED
 {
     g_autoptr(GError) error = NULL;
 
-    keep_image(f, file_of(f)->dest, FALSE);
+    keep_image(f, file_of(f)->path[VMIG_DEST], FALSE);
     expect_kept(f, "not to keep it");
 }
 
@@ -1114,12 +1120,12 @@ static void test_base_copy_never_over(Fixture *f, gconstpointer data G_GNUC_UNUS
     VmigFile *file = file_of(f);
 
     start_base_copy(f);
-    send_bytes(file->source, file->size, socket);
+    send_bytes(file->path[VMIG_SOURCE], file->size, socket);
     g_assert_true(vmig_node_received(f->node, f->job, file, NULL, &hash, &error));
-    g_file_set_contents(file->dest, "precious", -1, NULL);
+    g_file_set_contents(file->path[VMIG_DEST], "precious", -1, NULL);
     g_assert_false(vmig_node_place(f->node, f->job, file, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_DESTINATION_EXISTS);
-    g_file_get_contents(file->dest, &text, NULL, NULL);
+    g_file_get_contents(file->path[VMIG_DEST], &text, NULL, NULL);
     g_assert_cmpstr(text, ==, "precious");
 }
 
@@ -1161,14 +1167,14 @@ static void test_base_copy_refusals(Fixture *f, gconstpointer data G_GNUC_UNUSED
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_BAD_PATH);
     g_clear_error(&error);
     g_free(file->part);
-    file->part = g_strdup(file->source); /* not named after the job */
+    file->part = g_strdup(file->path[VMIG_SOURCE]); /* not named after the job */
     g_assert_false(vmig_node_receive(f->node, f->job, file, socket, &key, &fresh, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_GATE);
     g_clear_error(&error);
     g_free(file->part);
-    g_free(file->dest);
-    file->part = vmig_part_path(file->source, ID);
-    file->dest = g_strdup("/etc/passwd");
+    g_free(file->path[VMIG_DEST]);
+    file->part = vmig_part_path(file->path[VMIG_SOURCE], ID);
+    file->path[VMIG_DEST] = g_strdup("/etc/passwd");
     g_assert_false(vmig_node_receive(f->node, f->job, file, socket, &key, &fresh, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_OUTSIDE_ROOTS);
     g_assert_false(exists(file->part));
@@ -1183,21 +1189,21 @@ static void test_base_copy_hostile(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     VmigFile *file = file_of(f);
 
     start_base_copy(f);
-    run_command("qemu-img rebase -u -f qcow2 -b /etc/shadow -F raw '%s'", file->source);
+    run_command("qemu-img rebase -u -f qcow2 -b /etc/shadow -F raw '%s'", file->path[VMIG_SOURCE]);
     describe_source(file);
-    send_bytes(file->source, file->size, socket);
+    send_bytes(file->path[VMIG_SOURCE], file->size, socket);
     g_assert_true(vmig_node_received(f->node, f->job, file, NULL, &hash, &error));
     g_assert_false(vmig_node_place(f->node, f->job, file, &error));
     g_assert_error(error, VMIG_ERROR, VMIG_ERROR_OUTSIDE_ROOTS);
     g_clear_error(&error);
-    g_assert_false(exists(file->dest));
+    g_assert_false(exists(file->path[VMIG_DEST]));
     file->rebase = g_strdup("bottom.qcow2");
     file->backing_format = g_strdup("qcow2");
     g_assert_true(vmig_node_place(f->node, f->job, file, &error));
     g_assert_no_error(error);
     g_autofree char *bottom = g_build_filename(f->root, "bottom.qcow2", NULL);
     make_image(bottom);
-    g_autoptr(GPtrArray) chain = vmig_node_survey(f->node, file->dest, "qcow2", &error);
+    g_autoptr(GPtrArray) chain = vmig_node_survey(f->node, file->path[VMIG_DEST], "qcow2", &error);
     g_assert_no_error(error);
     g_assert_cmpuint(chain->len, ==, 2);
 }
@@ -1217,7 +1223,7 @@ static gpointer copy_one(gpointer data)
 
     vmig_node_receive(copy->f->node, copy->f->job, copy->file, copy->socket, &key, &fresh, &error);
     g_assert_no_error(error);
-    send_bytes(copy->file->source, copy->file->size, copy->socket);
+    send_bytes(copy->file->path[VMIG_SOURCE], copy->file->size, copy->socket);
     vmig_node_received(copy->f->node, copy->f->job, copy->file, NULL, &copy->hash, &error);
     g_assert_no_error(error);
     vmig_node_place(copy->f->node, copy->f->job, copy->file, &error);
@@ -1238,14 +1244,14 @@ static void test_copies_at_once(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_true(vmig_node_rundir(f->node, f->job, NULL));
     for (guint i = 0; i < G_N_ELEMENTS(copies); i++) {
         VmigFile *file = disk_of(f)->files->pdata[i];
-        make_image(file->source);
+        make_image(file->path[VMIG_SOURCE]);
         describe_source(file);
         copies[i] = (Copy){f, file, g_strdup_printf("%s/%s/copy-%u.sock", f->run, ID, i), NULL};
         threads[i] = g_thread_new("copy", copy_one, &copies[i]);
     }
     for (guint i = 0; i < G_N_ELEMENTS(copies); i++) {
         g_thread_join(threads[i]);
-        run_command("cmp '%s' '%s'", copies[i].file->source, copies[i].file->dest);
+        run_command("cmp '%s' '%s'", copies[i].file->path[VMIG_SOURCE], copies[i].file->path[VMIG_DEST]);
         g_free(copies[i].socket);
         g_free(copies[i].hash);
     }
@@ -1255,8 +1261,8 @@ static void test_copies_at_once(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 
 static void test_guard(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
-    const char *const bases[] = {file_of(f)->source, NULL};
-    const char *const overlays[] = {disk_of(f)->overlay, NULL};
+    const char *const bases[] = {file_of(f)->path[VMIG_SOURCE], NULL};
+    const char *const overlays[] = {disk_of(f)->at[VMIG_SOURCE].overlay, NULL};
     g_autoptr(GError) error = NULL;
     VmigImageLocks locks;
     gboolean held = TRUE;

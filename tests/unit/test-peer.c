@@ -191,9 +191,9 @@ static void set_up(Peer *peer, gconstpointer data)
     peer->dir = g_strdup("/var/tmp/vmig-peer-XXXXXX");
     g_assert_nonnull(g_mkdtemp(peer->dir));
     peer->file = vmig_file_new();
-    peer->file->source = g_build_filename(peer->dir, "source", NULL);
+    peer->file->path[VMIG_SOURCE] = g_build_filename(peer->dir, "source", NULL);
     peer->file->size = 2 * MIB;
-    g_assert_true(g_file_set_contents(peer->file->source, (char *)noise, 2 * MIB, NULL));
+    g_assert_true(g_file_set_contents(peer->file->path[VMIG_SOURCE], (char *)noise, 2 * MIB, NULL));
     peer->copier = vmig_copier_new(0);
     vmig_copier_set_stall_limit(peer->copier, STALL);
     peer->listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -213,7 +213,7 @@ static void tear_down(Peer *peer, gconstpointer data G_GNUC_UNUSED)
         g_thread_join(peer->thread);
     close(peer->listen_fd);
     vmig_copier_free(peer->copier);
-    g_unlink(peer->file->source);
+    g_unlink(peer->file->path[VMIG_SOURCE]);
     g_assert_cmpint(g_rmdir(peer->dir), ==, 0);
     vmig_file_free(peer->file);
     g_free(peer->dir);
@@ -235,7 +235,7 @@ static void expect(Peer *peer, VmigErrorCode code, const char *words)
     g_assert_null(task.hash);
     g_test_message("%s", error->message);
     g_assert_error(error, VMIG_ERROR, (int)code);
-    g_assert_nonnull(strstr(error->message, peer->file->source));
+    g_assert_nonnull(strstr(error->message, peer->file->path[VMIG_SOURCE]));
     g_assert_nonnull(strstr(error->message, uri));
     if (strstr(error->message, words) == NULL)
         g_error("'%s' is not in: %s", words, error->message);

@@ -49,7 +49,7 @@ static VmigJob *make_job(void)
     job->id = g_strdup(ID);
     job->domain = g_strdup("g & co");
     job->uuid = g_strdup(UUID);
-    job->dest_host = g_strdup("there");
+    job->host[VMIG_DEST] = g_strdup("there");
     disk->target = g_strdup("vda");
     vmig_job_add(job, disk);
     return job;

@@ -76,17 +76,17 @@ static VmigJob *new_job(const char *folder)
     job->uuid = g_strdup(UUID);
     job->domain = g_strdup("guest");
     put_state(job, VMIG_MIGRATE(COPY));
-    file->source = g_build_filename(folder, "base.qcow2", NULL);
-    file->dest = g_build_filename(folder, "dest.qcow2", NULL);
-    file->part = vmig_part_path(file->dest, ID);
+    file->path[VMIG_SOURCE] = g_build_filename(folder, "base.qcow2", NULL);
+    file->path[VMIG_DEST] = g_build_filename(folder, "dest.qcow2", NULL);
+    file->part = vmig_part_path(file->path[VMIG_DEST], ID);
     file->format = g_strdup("raw");
     file->size = MIB;
     g_ptr_array_add(disk->files, file);
     disk->target = g_strdup("vda");
-    disk->overlay = vmig_overlay_path(file->source, ID);
-    disk->dest_overlay = vmig_overlay_path(file->dest, ID);
-    disk->hold = vmig_hold_path(file->source, ID);
-    disk->dest_hold = vmig_hold_path(file->dest, ID);
+    disk->at[VMIG_SOURCE].overlay = vmig_overlay_path(file->path[VMIG_SOURCE], ID);
+    disk->at[VMIG_DEST].overlay = vmig_overlay_path(file->path[VMIG_DEST], ID);
+    disk->at[VMIG_SOURCE].hold = vmig_hold_path(file->path[VMIG_SOURCE], ID);
+    disk->at[VMIG_DEST].hold = vmig_hold_path(file->path[VMIG_DEST], ID);
     vmig_job_add(job, disk);
     return job;
 }
@@ -143,7 +143,7 @@ static char *describe(const char *folder)
 
 static void make_base(Fixture *f, const char *folder, int pattern)
 {
-    g_autofree char *name = g_path_get_basename(file_of(f)->dest);
+    g_autofree char *name = g_path_get_basename(file_of(f)->path[VMIG_DEST]);
     g_autofree char *base = g_build_filename(folder, name, NULL);
 
     run_command("qemu-img create -q -f raw '%s' 1M", base);
@@ -260,11 +260,11 @@ static void test_remove(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     gint64 until = g_get_monotonic_time() + PATIENCE;
 
-    plant(f->outside, disk_of(f)->dest_hold, "somebody's");
+    plant(f->outside, disk_of(f)->at[VMIG_DEST].hold, "somebody's");
     begin(f, 400);
     while (goes_on(f, &until)) {
-        (void)vmig_node_intend(f->node, f->job, disk_of(f)->dest_hold, "hold", NULL);
-        count(f, vmig_node_remove(f->node, f->job, disk_of(f)->dest_hold, "never made", NULL));
+        (void)vmig_node_intend(f->node, f->job, disk_of(f)->at[VMIG_DEST].hold, "hold", NULL);
+        count(f, vmig_node_remove(f->node, f->job, disk_of(f)->at[VMIG_DEST].hold, "never made", NULL));
     }
     end(f);
 }
@@ -276,15 +276,15 @@ static void make_overlays(Fixture *f)
 
     begin(f, 60000);
     while (goes_on(f, &until))
-        count(f,
-              vmig_node_create_overlay(f->node, f->job, disk_of(f)->dest_overlay, MIB, file_of(f)->dest, "raw", NULL));
+        count(f, vmig_node_create_overlay(f->node, f->job, disk_of(f)->at[VMIG_DEST].overlay, MIB,
+                                          file_of(f)->path[VMIG_DEST], "raw", NULL));
     end(f);
 }
 
 static void test_create(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
-    plant(f->user, file_of(f)->dest, "the base");
-    plant(f->outside, file_of(f)->dest, "another base");
+    plant(f->user, file_of(f)->path[VMIG_DEST], "the base");
+    plant(f->outside, file_of(f)->path[VMIG_DEST], "another base");
     make_overlays(f);
 }
 
@@ -294,7 +294,7 @@ static void test_create_over(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     f->done = f->refused = 0;
     f->stop = 0;
     g_clear_pointer(&f->before, g_free);
-    plant(f->outside, disk_of(f)->dest_overlay, "somebody's");
+    plant(f->outside, disk_of(f)->at[VMIG_DEST].overlay, "somebody's");
     make_overlays(f);
 }
 
@@ -339,19 +339,20 @@ static void test_commit(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     gint64 until = g_get_monotonic_time() + PATIENCE;
 
-    g_autofree char *name = g_path_get_basename(disk_of(f)->dest_overlay);
+    g_autofree char *name = g_path_get_basename(disk_of(f)->at[VMIG_DEST].overlay);
     g_autofree char *outside = g_build_filename(f->outside, name, NULL);
     g_autoptr(GError) error = NULL;
 
     make_base(f, f->user, 7);
     make_base(f, f->outside, 70);
-    vmig_node_create_overlay(f->node, f->job, disk_of(f)->dest_overlay, MIB, file_of(f)->dest, "raw", &error);
+    vmig_node_create_overlay(f->node, f->job, disk_of(f)->at[VMIG_DEST].overlay, MIB, file_of(f)->path[VMIG_DEST],
+                             "raw", &error);
     g_assert_no_error(error);
-    run_command("qemu-io -f qcow2 -c 'write -P 8 0 64k' '%s'", disk_of(f)->dest_overlay);
-    run_command("cp '%s' '%s'", disk_of(f)->dest_overlay, outside);
+    run_command("qemu-io -f qcow2 -c 'write -P 8 0 64k' '%s'", disk_of(f)->at[VMIG_DEST].overlay);
+    run_command("cp '%s' '%s'", disk_of(f)->at[VMIG_DEST].overlay, outside);
     begin(f, 200000);
     while (goes_on(f, &until))
-        count(f, vmig_node_commit_offline(f->node, f->job, disk_of(f)->dest_overlay, NULL));
+        count(f, vmig_node_commit_offline(f->node, f->job, disk_of(f)->at[VMIG_DEST].overlay, NULL));
     end(f);
 }
 
@@ -371,10 +372,10 @@ static void test_guard(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     gint64 until = g_get_monotonic_time() + PATIENCE;
     g_autofree char *outside = g_build_filename(f->outside, "base.qcow2", NULL);
-    const char *paths[] = {file_of(f)->source, NULL};
+    const char *paths[] = {file_of(f)->path[VMIG_SOURCE], NULL};
 
-    plant(f->user, file_of(f)->source, "a base");
-    plant(f->outside, file_of(f)->source, "somebody's");
+    plant(f->user, file_of(f)->path[VMIG_SOURCE], "a base");
+    plant(f->outside, file_of(f)->path[VMIG_SOURCE], "somebody's");
     begin(f, 2000);
     while (goes_on(f, &until)) {
         count(f, vmig_node_freeze(f->node, f->job, paths, NULL));

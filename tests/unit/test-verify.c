@@ -155,7 +155,7 @@ static void set_up(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     f->job->id = g_strdup("0123456789abcdef");
     f->job->uuid = g_strdup("u");
     f->job->domain = g_strdup("g");
-    f->job->dest_host = g_strdup("b");
+    f->job->host[VMIG_DEST] = g_strdup("b");
 }
 
 static void tear_down(Fixture *f, gconstpointer data G_GNUC_UNUSED)
@@ -260,10 +260,10 @@ static void add_disk(Fixture *f, const char *target, const char *name)
     struct stat st;
 
     disk->target = g_strdup(target);
-    file->source = path_of(f, 0, name);
-    file->dest = path_of(f, 1, name);
+    file->path[VMIG_SOURCE] = path_of(f, 0, name);
+    file->path[VMIG_DEST] = path_of(f, 1, name);
     file->format = g_strdup("qcow2");
-    g_assert_cmpint(stat(file->source, &st), ==, 0);
+    g_assert_cmpint(stat(file->path[VMIG_SOURCE], &st), ==, 0);
     file->size = (guint64)st.st_size;
     file->ino = st.st_ino;
     file->mtime_ns = (guint64)st.st_mtim.tv_sec * 1000000000u + (guint64)st.st_mtim.tv_nsec;
@@ -683,7 +683,7 @@ static void test_same_names(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     VmigFile *file = vmig_disk_base(f->job->disks->pdata[0]);
 
     sh(f, "qemu-img snapshot -c one a/d.qcow2; cp a/d.qcow2 b/d.qcow2");
-    g_assert_cmpint(stat(file->source, &st), ==, 0);
+    g_assert_cmpint(stat(file->path[VMIG_SOURCE], &st), ==, 0);
     file->size = (guint64)st.st_size;
     file->mtime_ns = (guint64)st.st_mtim.tv_sec * 1000000000u + (guint64)st.st_mtim.tv_nsec;
     assert_equal(f);

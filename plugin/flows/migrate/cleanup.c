@@ -20,10 +20,10 @@ static gboolean clean_destination(VmigMachine *m, GError **error)
         return FALSE;
     for (guint i = 0; i < m->job->disks->len; i++) {
         const VmigDisk *disk = m->job->disks->pdata[i];
-        if ((disk->dest_hold != NULL &&
-             !vmig_node_remove(dest->node, m->job, disk->dest_hold, "the hold ended", error)) ||
-            (disk->dest_overlay != NULL &&
-             !vmig_node_remove(dest->node, m->job, disk->dest_overlay,
+        if ((disk->at[VMIG_DEST].hold != NULL &&
+             !vmig_node_remove(dest->node, m->job, disk->at[VMIG_DEST].hold, "the hold ended", error)) ||
+            (disk->at[VMIG_DEST].overlay != NULL &&
+             !vmig_node_remove(dest->node, m->job, disk->at[VMIG_DEST].overlay,
                                "committed into the base and pivoted, both definitions verified", error)))
             return FALSE;
     }
@@ -82,9 +82,9 @@ static gboolean remove_source_files(VmigMachine *m, GError **error)
 
     for (guint i = 0; i < m->job->disks->len; i++) {
         const VmigDisk *disk = m->job->disks->pdata[i];
-        if (!vmig_node_remove(node, m->job, disk->hold, "the hold ended", error) ||
-            !vmig_node_remove(node, m->job, disk->overlay, "mirrored to the destination, committed and verified there",
-                              error))
+        if (!vmig_node_remove(node, m->job, disk->at[VMIG_SOURCE].hold, "the hold ended", error) ||
+            !vmig_node_remove(node, m->job, disk->at[VMIG_SOURCE].overlay,
+                              "mirrored to the destination, committed and verified there", error))
             return FALSE;
     }
     return m->job->options.keep_source ? vmig_images_note_users(m) : vmig_images_remove(m, error);

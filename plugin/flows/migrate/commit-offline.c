@@ -161,7 +161,7 @@ static gboolean overlay_exists(VmigMachine *m, VmigHost *source, gboolean *exist
     *exists = FALSE;
     for (guint i = 0; i < m->job->disks->len && !*exists; i++) {
         const VmigDisk *disk = m->job->disks->pdata[i];
-        g_autoptr(VmigPathFacts) facts = vmig_node_path(source->node, disk->overlay, error);
+        g_autoptr(VmigPathFacts) facts = vmig_node_path(source->node, disk->at[VMIG_SOURCE].overlay, error);
         if (facts == NULL)
             return FALSE;
         *exists = facts->exists;
@@ -206,11 +206,11 @@ static gboolean require_frozen(VmigMachine *m, VmigHost *source, GError **error)
     for (guint i = 0; i < m->job->disks->len; i++) {
         const VmigFile *base = vmig_disk_base(m->job->disks->pdata[i]);
         guint64 size, dev, ino, mtime_ns;
-        if (!vmig_node_stat(source->node, base->source, &size, &dev, &ino, &mtime_ns, error))
+        if (!vmig_node_stat(source->node, base->path[VMIG_SOURCE], &size, &dev, &ino, &mtime_ns, error))
             return FALSE;
         if (base->mtime_ns == 0 || (ino == base->ino && mtime_ns <= base->mtime_ns))
             continue;
-        vmig_machine_note(m, "%s was written to although it was frozen", base->source);
+        vmig_machine_note(m, "%s was written to although it was frozen", base->path[VMIG_SOURCE]);
         return vmig_host_note_diverged(m, error);
     }
     return TRUE;

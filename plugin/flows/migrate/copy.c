@@ -172,7 +172,7 @@ static gboolean start_receivers(Copying *s, GError **error)
             return FALSE;
         if (!copy->task.fresh)
             vmig_machine_note(m, "disk %s: the copy of %s continues from the data that the destination already has",
-                              copy->target, copy->file->source);
+                              copy->target, copy->file->path[VMIG_SOURCE]);
     }
     return vmig_fault("copy.receiving", error);
 }
@@ -204,12 +204,12 @@ static gboolean source_unchanged(VmigMachine *m, const VmigFile *file, GError **
 {
     guint64 size, dev, ino, mtime_ns;
 
-    if (!vmig_node_stat(m->env->source.node, file->source, &size, &dev, &ino, &mtime_ns, error))
+    if (!vmig_node_stat(m->env->source.node, file->path[VMIG_SOURCE], &size, &dev, &ino, &mtime_ns, error))
         return FALSE;
     if (size == file->size && dev == file->dev && ino == file->ino && mtime_ns == file->mtime_ns)
         return TRUE;
     return vmig_fail(error, VMIG_ERROR_BASE_CHANGED, NULL, "the frozen base %s changed while it was copied",
-                     file->source);
+                     file->path[VMIG_SOURCE]);
 }
 
 /* If the hashes differ, another process wrote to the file or a host computes wrongly. Sending the differences again
@@ -221,7 +221,8 @@ static gboolean refuse_part(VmigMachine *m, const BaseCopy *copy, GError **error
     if (!vmig_node_remove(m->env->dest.node, m->job, copy->file->part, "its content differs from what was sent", &why))
         vmig_machine_note(m, "cannot remove %s: %s", copy->file->part, why->message);
     return vmig_fail(error, VMIG_ERROR_HASH_MISMATCH, "Check the memory, the disks and the network of both hosts.",
-                     "disk %s: the copy of %s differs from the data that was read", copy->target, copy->file->source);
+                     "disk %s: the copy of %s differs from the data that was read", copy->target,
+                     copy->file->path[VMIG_SOURCE]);
 }
 
 static gboolean prove(VmigMachine *m, BaseCopy *copy, GError **error)
@@ -285,7 +286,7 @@ static gboolean doubt_dirty(VmigMachine *m, GError **error)
         if (!vmig_node_unplace(m->env->dest.node, m->job, file, error) || !vmig_fault("copy.unplaced", error))
             return FALSE;
         vmig_machine_note(m, "disk %s: a failed migration may have written to %s: it is made equal to %s again",
-                          disk->target, file->dest, file->source);
+                          disk->target, file->path[VMIG_DEST], file->path[VMIG_SOURCE]);
         g_clear_pointer(&file->hash, g_free);
         file->copy = VMIG_BASE_COPY_PART;
         if (!vmig_machine_save(m, error))
@@ -309,7 +310,7 @@ gboolean vmig_copy_note_written(VmigMachine *m, GError **error)
             VmigFile *file = artifact->files->pdata[k];
             if (file->hash == NULL || file->copy != VMIG_BASE_COPY_PLACED)
                 return vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "%s %s: the copy of %s was not verified",
-                                 vmig_artifact_name(artifact->kind), artifact->target, file->source);
+                                 vmig_artifact_name(artifact->kind), artifact->target, file->path[VMIG_SOURCE]);
             if (k == 0 && vmig_job_merges_by_mirror(m->job))
                 file->copy = VMIG_BASE_COPY_DIRTY;
         }

@@ -41,7 +41,7 @@ static void note_slow(VmigMachine *m, const char *why)
     g_autofree char *text =
         g_strdup_printf("%s: the guard cannot run with real-time priority (SCHED_FIFO: %s). To allow it, a unit that "
                         "runs vmig-snap must not have RestrictRealtime=yes, and root needs CAP_SYS_NICE",
-                        m->job->source_host, why);
+                        m->job->host[VMIG_SOURCE], why);
 
     vmig_journal_note(m->journal, m->job->id, text, NULL);
     vmig_machine_note(m, "%s", text);
@@ -53,7 +53,7 @@ static gboolean arm_fence(VmigMachine *m, GError **error)
     g_autofree char *slow = NULL;
 
     for (guint i = 0; i < m->job->disks->len; i++)
-        g_ptr_array_add(overlays, ((VmigDisk *)m->job->disks->pdata[i])->overlay);
+        g_ptr_array_add(overlays, ((VmigDisk *)m->job->disks->pdata[i])->at[VMIG_SOURCE].overlay);
     g_ptr_array_add(overlays, NULL);
     /* The guard's observations during an earlier try do not count for this one. */
     if (!vmig_node_fence_drop(m->env->source.node, m->job, error) ||
@@ -387,14 +387,16 @@ static gboolean fail_waiting(VmigMachine *m, GError **error)
 {
     gboolean source = m->seen.source == VMIG_SEEN_UNREACHABLE;
     gboolean dest = m->seen.dest == VMIG_SEEN_UNREACHABLE;
-    g_autofree char *both = g_strdup_printf("%s and %s do not answer", m->job->source_host, m->job->dest_host);
-    g_autofree char *one = g_strdup_printf("%s does not answer", source ? m->job->source_host : m->job->dest_host);
+    g_autofree char *both =
+        g_strdup_printf("%s and %s do not answer", m->job->host[VMIG_SOURCE], m->job->host[VMIG_DEST]);
+    g_autofree char *one =
+        g_strdup_printf("%s does not answer", source ? m->job->host[VMIG_SOURCE] : m->job->host[VMIG_DEST]);
     const char *who = source && dest ? both : source || dest ? one : "the guest is still being transferred";
 
     if (!m->job->migration_begun)
         return vmig_fail(error, VMIG_ERROR_CONNECTION, "Bring the host back, then run vmig-snap resume.",
                          "the job is rolled back, but %s; the migration had not begun: the guest is on %s", who,
-                         m->job->source_host);
+                         m->job->host[VMIG_SOURCE]);
     return vmig_fail(error, VMIG_ERROR_CONNECTION,
                      "Bring both hosts back, then run vmig-snap resume. If the source is off for good: vmig-snap "
                      "resume --source-is-fenced HOST.",

@@ -23,7 +23,7 @@ static gboolean make_overlays(VmigMachine *m, GError **error)
 
     for (guint i = 0; i < m->job->disks->len; i++) {
         const VmigDisk *disk = m->job->disks->pdata[i];
-        if (!vmig_node_intend(source->node, m->job, disk->overlay, "overlay", error))
+        if (!vmig_node_intend(source->node, m->job, disk->at[VMIG_SOURCE].overlay, "overlay", error))
             return FALSE;
     }
     if (!hv->ops->domain_xml(hv, m->job->uuid, VMIG_XML_LIVE, &live, error))
@@ -52,7 +52,7 @@ static gboolean have_overlays(VmigMachine *m, GError **error)
         return FALSE;
     for (guint i = 0; i < m->job->disks->len; i++) {
         const VmigDisk *disk = m->job->disks->pdata[i];
-        if (!vmig_node_made(m->env->source.node, m->job, disk->overlay, error))
+        if (!vmig_node_made(m->env->source.node, m->job, disk->at[VMIG_SOURCE].overlay, error))
             return FALSE;
     }
     /* libvirt syncs the definition but not its directory. After a power loss the guest could start on its bases,
@@ -103,8 +103,8 @@ static gboolean hold_disk(VmigMachine *m, VmigRole role, VmigDisk *disk, GError 
         return FALSE;
     if (chain != VMIG_CHAIN_OVERLAY)
         return TRUE;
-    if (role == VMIG_DEST && disk->dest_hold == NULL) {
-        disk->dest_hold = vmig_hold_path(vmig_disk_base(disk)->dest, m->job->id);
+    if (role == VMIG_DEST && disk->at[VMIG_DEST].hold == NULL) {
+        disk->at[VMIG_DEST].hold = vmig_hold_path(vmig_disk_base(disk)->path[VMIG_DEST], m->job->id);
         if (!vmig_machine_save(m, error))
             return FALSE;
     }
@@ -156,12 +156,12 @@ static gboolean freeze_bases(VmigMachine *m, GError **error)
         for (guint k = 0; k < disk->files->len; k++) {
             VmigFile *file = disk->files->pdata[k];
             VmigImageLocks locks;
-            if (!vmig_node_locks(node, file->source, &locks, error))
+            if (!vmig_node_locks(node, file->path[VMIG_SOURCE], &locks, error))
                 return FALSE;
             if (locks.writer)
                 return vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL,
-                                 "another process still writes to the frozen base %s", file->source);
-            g_ptr_array_add(paths, file->source);
+                                 "another process still writes to the frozen base %s", file->path[VMIG_SOURCE]);
+            g_ptr_array_add(paths, file->path[VMIG_SOURCE]);
         }
     }
     g_ptr_array_add(paths, NULL);
@@ -193,8 +193,8 @@ static gboolean note_identities(VmigMachine *m, GError **error)
         const VmigDisk *disk = m->job->disks->pdata[i];
         for (guint k = 0; k < disk->files->len; k++) {
             VmigFile *file = disk->files->pdata[k];
-            if (!vmig_node_stat(m->env->source.node, file->source, &file->size, &file->dev, &file->ino, &file->mtime_ns,
-                                error))
+            if (!vmig_node_stat(m->env->source.node, file->path[VMIG_SOURCE], &file->size, &file->dev, &file->ino,
+                                &file->mtime_ns, error))
                 return FALSE;
         }
     }

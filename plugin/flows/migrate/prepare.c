@@ -17,8 +17,8 @@ gboolean vmig_prepare_fresh_overlays(VmigMachine *m, GError **error)
     for (guint i = 0; !vmig_job_merges_by_mirror(m->job) && i < m->job->disks->len; i++) {
         const VmigDisk *disk = m->job->disks->pdata[i];
         const VmigFile *base = vmig_disk_base(disk);
-        if (!vmig_node_create_overlay(m->env->dest.node, m->job, disk->dest_overlay, disk->virtual_size, base->dest,
-                                      base->format, error))
+        if (!vmig_node_create_overlay(m->env->dest.node, m->job, disk->at[VMIG_DEST].overlay, disk->virtual_size,
+                                      base->path[VMIG_DEST], base->format, error))
             return FALSE;
     }
     return TRUE;

@@ -35,8 +35,8 @@ static gboolean clean_source(VmigMachine *m, GError **error)
         return FALSE;
     for (guint i = 0; i < m->job->disks->len; i++) {
         const VmigDisk *disk = m->job->disks->pdata[i];
-        if (!vmig_node_remove(source->node, m->job, disk->hold, "the hold ended", error) ||
-            !vmig_node_remove(source->node, m->job, disk->overlay,
+        if (!vmig_node_remove(source->node, m->job, disk->at[VMIG_SOURCE].hold, "the hold ended", error) ||
+            !vmig_node_remove(source->node, m->job, disk->at[VMIG_SOURCE].overlay,
                               "committed back into the base and pivoted, or never used", error))
             return FALSE;
     }

@@ -19,7 +19,7 @@ gboolean vmig_images_remove(VmigMachine *m, GError **error)
             return FALSE;
         set_user(file, why);
         if (why != NULL)
-            vmig_machine_note(m, "%s stays on the source: %s", file->source, why);
+            vmig_machine_note(m, "%s stays on the source: %s", file->path[VMIG_SOURCE], why);
     }
     return TRUE;
 }
@@ -31,7 +31,7 @@ gboolean vmig_images_note_users(VmigMachine *m)
     g_autoptr(GError) why = NULL;
 
     for (guint i = 0; i < images->len; i++)
-        g_ptr_array_add(paths, ((const VmigFile *)images->pdata[i])->source);
+        g_ptr_array_add(paths, ((const VmigFile *)images->pdata[i])->path[VMIG_SOURCE]);
     g_ptr_array_add(paths, NULL);
     g_autoptr(GPtrArray) users = vmig_node_users(m->env->source.node, (const char *const *)paths->pdata, NULL, &why);
     g_autofree char *unknown =
