@@ -119,16 +119,16 @@ static gboolean fill_open(VmigHookSight *sight, const VmigHookPaths *paths, Vmig
 {
     VmigHookFacts *f = &sight->facts;
     const VmigJob *job = sight->job;
-    g_autofree char *role = vmig_journal_role(journal, job->id, error);
-    g_autofree char *token = role != NULL ? vmig_journal_token(journal, job->id, error) : NULL;
-    g_autoptr(GPtrArray) history = token != NULL ? vmig_journal_history(journal, job->id, error) : NULL;
+    VmigRole token;
+    gboolean known =
+        vmig_journal_role(journal, job->id, &f->here, error) && vmig_journal_token(journal, job->id, &token, error);
+    g_autoptr(GPtrArray) history = known ? vmig_journal_history(journal, job->id, error) : NULL;
     g_autoptr(GError) unclear = NULL;
 
     if (history == NULL)
         return FALSE;
     f->known = VMIG_HOOK_OPEN;
-    f->here = vmig_role_of(role);
-    f->owner = vmig_role_of(token) == VMIG_DEST ? VMIG_DEST : job->owner;
+    f->owner = token == VMIG_DEST ? VMIG_DEST : job->owner;
     f->state = vmig_job_work_state(job);
     f->pivoted = job->merge == VMIG_MERGE_DONE;
     f->direct = vmig_job_merges_by_mirror(job);
@@ -146,19 +146,19 @@ static gboolean look_for_left(VmigHookSight *sight, VmigJournal *journal, const 
 {
     g_autoptr(GError) failure = NULL;
     g_autoptr(VmigJob) job = vmig_journal_load(journal, marked_job, &failure);
-    g_autofree char *role = job != NULL ? vmig_journal_role(journal, job->id, &failure) : NULL;
+    VmigRole role;
+    gboolean known = job != NULL && vmig_journal_role(journal, job->id, &role, &failure);
 
-    if (role == NULL && g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_NO_JOB))
+    if (!known && g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_NO_JOB))
         return TRUE;
-    if (role == NULL) {
+    if (!known) {
         g_propagate_error(error, g_steal_pointer(&failure));
         return FALSE;
     }
     /* The journal is not fully verified here. If only the row knows of the unfinished job, the index has lost it. */
     if (!vmig_state_is_final(vmig_job_state(job)) && g_strcmp0(job->uuid, uuid) == 0)
         return vmig_fail(error, VMIG_ERROR_JOURNAL, NULL, "its index does not contain the unfinished job %s", job->id);
-    if (vmig_role_of(role) == VMIG_SOURCE && job->owner == VMIG_DEST && !job->source_clean &&
-        g_strcmp0(job->uuid, uuid) == 0) {
+    if (role == VMIG_SOURCE && job->owner == VMIG_DEST && !job->source_clean && g_strcmp0(job->uuid, uuid) == 0) {
         sight->facts.known = VMIG_HOOK_LEFT;
         sight->facts.here = VMIG_SOURCE;
         sight->job = g_steal_pointer(&job);

@@ -148,9 +148,9 @@ JsonNode *vmig_document_plan(const VmigPlan *plan)
 }
 
 /* The commands that end a parked job, from core/parks.def. */
-static void exits_member(JsonBuilder *b, const VmigJob *job, const char *role)
+static void exits_member(JsonBuilder *b, const VmigJob *job, VmigRole role)
 {
-    g_auto(GStrv) commands = vmig_park_commands(job, vmig_role_of(role));
+    g_auto(GStrv) commands = vmig_park_commands(job, role);
 
     vmig_json_text(b, "exits_how", vmig_park_of(job).what);
     vmig_json_begin_list(b, "exits");
@@ -159,7 +159,7 @@ static void exits_member(JsonBuilder *b, const VmigJob *job, const char *role)
     json_builder_end_array(b);
 }
 
-static void job_object(JsonBuilder *b, const VmigJob *job, const char *role, const char *holder)
+static void job_object(JsonBuilder *b, const VmigJob *job, VmigRole role, const char *holder)
 {
     json_builder_begin_object(b);
     vmig_json_text(b, "job", job->id);
@@ -167,7 +167,7 @@ static void job_object(JsonBuilder *b, const VmigJob *job, const char *role, con
     vmig_json_text(b, "uuid", job->uuid);
     vmig_json_text(b, "state", job->state);
     vmig_json_text(b, "what", vmig_state_what(vmig_job_state(job)));
-    vmig_json_text(b, "role", role);
+    vmig_json_text(b, "role", vmig_role_name(role));
     vmig_json_text(b, "held_by", holder);
     vmig_json_text(b, "parked_state", job->parked_state);
     vmig_json_text(b, "waits_for",
@@ -191,14 +191,14 @@ static void job_object(JsonBuilder *b, const VmigJob *job, const char *role, con
     json_builder_end_object(b);
 }
 
-JsonNode *vmig_document_jobs(GPtrArray *jobs, GPtrArray *roles, GPtrArray *holders, guint left_out)
+JsonNode *vmig_document_jobs(GPtrArray *jobs, GArray *roles, GPtrArray *holders, guint left_out)
 {
     JsonBuilder *b = json_builder_new_immutable();
 
     json_builder_begin_object(b);
     vmig_json_begin_list(b, "jobs");
     for (guint i = 0; i < jobs->len; i++)
-        job_object(b, jobs->pdata[i], roles->pdata[i], holders->pdata[i]);
+        job_object(b, jobs->pdata[i], g_array_index(roles, VmigRole, i), holders->pdata[i]);
     json_builder_end_array(b);
     if (left_out > 0)
         vmig_json_number(b, "left_out", left_out);

@@ -9,9 +9,9 @@
 
 /* All (transfer full). */
 JsonNode *vmig_document_plan(const VmigPlan *plan);
-/* jobs: VmigJob. For each of them, roles: "source" or "destination"; holders: the process that works on it, or NULL.
+/* jobs: VmigJob. For each of them, roles: this host's VmigRole; holders: the process that works on it, or NULL.
  * left_out: the number of older jobs that are omitted. */
-JsonNode *vmig_document_jobs(GPtrArray *jobs, GPtrArray *roles, GPtrArray *holders, guint left_out);
+JsonNode *vmig_document_jobs(GPtrArray *jobs, GArray *roles, GPtrArray *holders, guint left_out);
 /* The reply of vmig_session_set_bandwidth(). */
 JsonNode *vmig_document_setting(const VmigJob *job, guint64 bandwidth, gboolean running);
 /* outcome: "done", "refused"... error: for the result, or NULL. plan: for its refusals, or NULL. */

@@ -47,7 +47,7 @@ VmigEnv *vmig_env_open_here(const VmigEnvConfig *config, VmigWaker *waker, GErro
         .state_dir = config->config->state_dir,
         .run_dir = config->config->run_dir,
         .roots = (const char *const *)config->config->image_roots,
-        .role = vmig_role_name(config->here),
+        .role = config->here,
         .tls_dir = config->config->tls_dir,
         .first_port = config->config->first_port,
         .last_port = config->config->last_port,

@@ -106,10 +106,10 @@ static JsonNode *carry_on(VmigSession *self, const char *job_or_domain, const Vm
 {
     g_autoptr(VmigJournal) reader = vmig_session_open_reader(self, error);
     g_autoptr(VmigJob) job = reader != NULL ? vmig_session_find_job(reader, job_or_domain, error) : NULL;
-    g_autofree char *role = job != NULL ? vmig_journal_role(reader, job->id, error) : NULL;
     g_autoptr(GError) peer_error = NULL;
+    VmigRole here;
 
-    if (role == NULL)
+    if (job == NULL || !vmig_journal_role(reader, job->id, &here, error))
         return NULL;
     if (vmig_state_is_final(vmig_job_state(job)))
         return vmig_document_result(vmig_session_outcome(job), job, NULL, NULL, 0);
@@ -118,7 +118,6 @@ static JsonNode *carry_on(VmigSession *self, const char *job_or_domain, const Vm
     JsonNode *held = NULL;
     if (!leave_to_holder(self, job, wish->cancel, &held, error) || held != NULL)
         return held;
-    VmigRole here = vmig_role_of(role);
     if (fenced != NULL && !may_be_fenced(job, here, fenced, error))
         return NULL;
     g_autofree char *peer = NULL;
@@ -174,10 +173,11 @@ static JsonNode *resume_fenced(VmigSession *self, const VmigResumeRequest *reque
     const char *host = request->fenced_source;
     g_autoptr(VmigJournal) reader = vmig_session_open_reader(self, error);
     g_autoptr(VmigJob) job = reader != NULL ? vmig_session_find_job(reader, request->job, error) : NULL;
-    g_autofree char *role = job != NULL ? vmig_journal_role(reader, job->id, error) : NULL;
+    VmigRole here;
 
-    if (role == NULL || (!vmig_state_is_final(vmig_job_state(job)) &&
-                         (!may_be_fenced(job, vmig_role_of(role), host, error) || !end_waiting(self, job, error))))
+    if (job == NULL || !vmig_journal_role(reader, job->id, &here, error) ||
+        (!vmig_state_is_final(vmig_job_state(job)) &&
+         (!may_be_fenced(job, here, host, error) || !end_waiting(self, job, error))))
         return NULL;
     return carry_on(self, job->id, &wish, host, error);
 }
@@ -228,16 +228,16 @@ static gboolean find_holder(VmigSession *self, const VmigJob *job, char **holder
 
 static JsonNode *jobs_document(VmigSession *self, VmigJournal *journal, GPtrArray *jobs, guint left_out, GError **error)
 {
-    g_autoptr(GPtrArray) roles = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(GArray) roles = g_array_new(FALSE, FALSE, sizeof(VmigRole));
     g_autoptr(GPtrArray) holders = g_ptr_array_new_with_free_func(g_free);
 
     for (guint i = 0; i < jobs->len; i++) {
         const VmigJob *job = jobs->pdata[i];
-        char *role = vmig_journal_role(journal, job->id, error);
+        VmigRole role;
         char *holder;
-        if (role == NULL)
+        if (!vmig_journal_role(journal, job->id, &role, error))
             return NULL;
-        g_ptr_array_add(roles, role);
+        g_array_append_val(roles, role);
         if (!find_holder(self, job, &holder, error))
             return NULL;
         g_ptr_array_add(holders, holder);
@@ -268,7 +268,8 @@ static JsonNode *no_jobs(GError **error, GError *why)
     }
     g_error_free(why);
     g_autoptr(GPtrArray) none = g_ptr_array_new();
-    return vmig_document_jobs(none, none, none, 0);
+    g_autoptr(GArray) no_roles = g_array_new(FALSE, FALSE, sizeof(VmigRole));
+    return vmig_document_jobs(none, no_roles, none, 0);
 }
 
 static JsonNode *list_jobs(VmigSession *self, gboolean all, GError **error)

@@ -23,7 +23,7 @@ static VmigNode *open_node(GError **error)
         .state_dir = config->state_dir,
         .run_dir = config->run_dir,
         .roots = (const char *const *)config->image_roots,
-        .role = vmig_role_name(VMIG_DEST),
+        .role = VMIG_DEST,
         .serves_peer = TRUE,
         .tls_dir = config->tls_dir,
         .first_port = config->first_port,

@@ -20,7 +20,7 @@ static gboolean change_record(VmigSession *self, const char *id, guint64 bandwid
         .state_dir = self->config->state_dir,
         .run_dir = self->config->run_dir,
         .roots = (const char *const *)self->config->image_roots,
-        .role = vmig_role_name(VMIG_SOURCE),
+        .role = VMIG_SOURCE,
     };
     g_autoptr(VmigNode) node = vmig_node_local_new("this host", &config, error);
     VmigJournal *journal = node != NULL ? vmig_node_local_journal(node, error) : NULL;

@@ -283,9 +283,9 @@ JsonNode *vmig_work_verify(const VmigCall *call, GError **error)
     }
     g_autoptr(VmigJournal) reader = vmig_session_open_reader(self, error);
     g_autoptr(VmigJob) job = reader != NULL ? find_job(reader, call->domain, call->job, error) : NULL;
-    g_autofree char *role = job != NULL ? vmig_journal_role(reader, job->id, error) : NULL;
+    VmigRole role;
 
-    if (role == NULL)
+    if (job == NULL || !vmig_journal_role(reader, job->id, &role, error))
         return NULL;
-    return run(self, job, vmig_role_of(role), error);
+    return run(self, job, role, error);
 }

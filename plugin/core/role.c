@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "core/role.h"
 
-static const char *const names[] = {[VMIG_SOURCE] = VMIG_ROLE_SOURCE, [VMIG_DEST] = VMIG_ROLE_DESTINATION};
+static const char *const names[] = {[VMIG_SOURCE] = "source", [VMIG_DEST] = "destination"};
 
 VmigRole vmig_role_other(VmigRole role)
 {
@@ -21,9 +21,4 @@ gboolean vmig_role_parse(const char *name, VmigRole *ret)
             return TRUE;
         }
     return FALSE;
-}
-
-VmigRole vmig_role_of(const char *name)
-{
-    return g_strcmp0(name, VMIG_ROLE_DESTINATION) == 0 ? VMIG_DEST : VMIG_SOURCE;
 }

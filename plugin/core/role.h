@@ -10,12 +10,7 @@ typedef enum {
     VMIG_DEST,
 } VmigRole;
 
-#define VMIG_ROLE_SOURCE "source"
-#define VMIG_ROLE_DESTINATION "destination"
-
 VmigRole vmig_role_other(VmigRole role);
 const char *vmig_role_name(VmigRole role);
 /* FALSE if there is no such role; NULL is none. */
 gboolean vmig_role_parse(const char *name, VmigRole *ret);
-/* The role of that name, from a journal, which has no others; the source for NULL. */
-VmigRole vmig_role_of(const char *name);

@@ -25,10 +25,7 @@ void vmig_doctor_job_free(VmigDoctorJob *job)
     g_clear_pointer(&job->job, vmig_job_free);
     g_clear_pointer(&job->files, g_ptr_array_unref);
     g_clear_pointer(&job->has_snapshot, g_ptr_array_unref);
-    g_free(job->role);
     g_free(job->holder);
-    g_free(job->token_before);
-    g_free(job->token_after);
     g_free(job);
 }
 
@@ -233,7 +230,7 @@ static gboolean list_files(VmigJournal *journal, VmigDoctorJob *job, GError **er
 
 static void find_has_snapshot(VmigDoctorJob *job, GPtrArray *roots)
 {
-    VmigRole here = vmig_role_of(job->role);
+    VmigRole here = job->role;
 
     job->has_snapshot = g_ptr_array_new_with_free_func(g_free);
     for (guint i = 0; i < job->job->disks->len; i++) {
@@ -257,13 +254,11 @@ static gboolean look_at_open_job(VmigJournal *journal, VmigDoctorJob *job, const
     if (!vmig_oplock_holder(locks, job->job->uuid, &job->holder, NULL))
         job->holder = NULL;
     find_has_snapshot(job, roots);
-    job->token_before = vmig_journal_token(journal, job->job->id, error);
-    if (job->token_before == NULL)
+    if (!vmig_journal_token(journal, job->job->id, &job->token_before, error))
         return FALSE;
     job->run_known =
         request->hypervisor != NULL && vmig_hypervisor_run(request->hypervisor, job->job->uuid, &job->run, NULL);
-    job->token_after = vmig_journal_token(journal, job->job->id, error);
-    return job->token_after != NULL;
+    return vmig_journal_token(journal, job->job->id, &job->token_after, error);
 }
 
 static VmigDoctorJob *look_at_job(const VmigDoctorFacts *facts, const char *id, GError **error)
@@ -275,8 +270,7 @@ static VmigDoctorJob *look_at_job(const VmigDoctorFacts *facts, const char *id, 
         return NULL;
     job->finished = vmig_state_is_final(vmig_job_state(job->job));
     job->busy = job->finished && g_hash_table_contains(facts->open_before, job->job->id);
-    job->role = vmig_journal_role(facts->journal, job->job->id, error);
-    if (job->role == NULL ||
+    if (!vmig_journal_role(facts->journal, job->job->id, &job->role, error) ||
         (job->finished ? !list_files(facts->journal, job, error)
                        : !look_at_open_job(facts->journal, job, facts->request, facts->config, error)))
         return NULL;

@@ -29,7 +29,7 @@ static gboolean open_node(Repair *r, GError **error)
         .state_dir = r->config->state_dir,
         .run_dir = r->config->run_dir,
         .roots = (const char *const *)r->config->image_roots,
-        .role = vmig_role_name(VMIG_SOURCE),
+        .role = VMIG_SOURCE,
     };
 
     r->node = vmig_node_local_new(g_get_host_name(), &config, error);

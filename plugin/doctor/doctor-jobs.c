@@ -10,11 +10,6 @@
 #define OVERLAY VMIG_MAY_BE_OVERLAY
 #define ABSENT VMIG_MAY_BE_ABSENT
 
-static VmigRole role_of(const VmigDoctorJob *job)
-{
-    return vmig_role_of(job->role);
-}
-
 static const VmigDoctorDomain *domain_of(const VmigDoctorFacts *facts, const VmigJob *job)
 {
     for (guint i = 0; facts->domains != NULL && i < facts->domains->len; i++) {
@@ -41,8 +36,8 @@ static const char *expected_text(guint expected)
 
 static void chain_rule(const VmigDoctorJob *job, const VmigDomainXml *xml, gboolean live, GPtrArray *findings)
 {
-    guint expected = vmig_job_expected(job->job, role_of(job));
-    VmigRole role = role_of(job);
+    guint expected = vmig_job_expected(job->job, job->role);
+    VmigRole role = job->role;
 
     for (guint i = 0; xml != NULL && i < job->job->disks->len; i++) {
         const VmigDisk *disk = job->job->disks->pdata[i];
@@ -67,7 +62,7 @@ static void chain_rule(const VmigDoctorJob *job, const VmigDomainXml *xml, gbool
 static void domain_rules(const VmigDoctorFacts *facts, const VmigDoctorJob *job, GPtrArray *findings)
 {
     const VmigDoctorDomain *domain = domain_of(facts, job->job);
-    guint expected = vmig_job_expected(job->job, role_of(job));
+    guint expected = vmig_job_expected(job->job, job->role);
     g_autofree char *name = vmig_text_escape(job->job->domain, -1);
 
     if (facts->domains == NULL)
@@ -96,12 +91,12 @@ static void domain_rules(const VmigDoctorFacts *facts, const VmigDoctorJob *job,
  * after it on the destination, and it moves in one direction only. */
 static void owner_rule(const VmigDoctorJob *job, GPtrArray *findings)
 {
-    VmigRole role = role_of(job);
-    const char *token = role == VMIG_DEST ? job->token_after : job->token_before;
+    VmigRole role = job->role;
+    VmigRole token = role == VMIG_DEST ? job->token_after : job->token_before;
     g_autofree char *name = vmig_text_escape(job->job->domain, -1);
     g_autofree char *owner = vmig_text_escape(job->job->host[vmig_role_other(role)], -1);
 
-    if (!job->run_known || job->run != VMIG_RUN_RUNNING || token == NULL || vmig_role_of(token) == role)
+    if (!job->run_known || job->run != VMIG_RUN_RUNNING || token == role)
         return;
     VmigFinding *f = vmig_finding_add(findings, "two-owners", VMIG_SEVERITY_PROBLEM,
                                       "DANGER: '%s' RUNS ON THIS HOST, BUT ACCORDING TO JOB %s THE OTHER HOST (%s) "
@@ -131,7 +126,7 @@ static void unfinished_rule(const VmigDoctorJob *job, GPtrArray *findings)
     g_autofree char *source = vmig_text_escape(j->host[VMIG_SOURCE], -1);
     g_autofree char *dest = vmig_text_escape(j->host[VMIG_DEST], -1);
     g_autofree char *what = g_strdup_printf("job %s ('%s' from %s to %s; this host is the %s) is in state %s", j->id,
-                                            name, source, dest, job->role, j->state);
+                                            name, source, dest, vmig_role_name(job->role), j->state);
 
     if (job->holder != NULL) {
         g_autofree char *holder = vmig_text_escape(job->holder, -1);

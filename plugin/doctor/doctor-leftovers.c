@@ -352,7 +352,7 @@ static const VmigDoctorJob *job_that_left(const VmigDoctorFacts *facts, const Vm
         const VmigDoctorJob *job = facts->jobs->pdata[i];
         if (g_strcmp0(job->job->uuid, domain->uuid) != 0)
             continue;
-        gboolean went = vmig_role_of(job->role) == VMIG_SOURCE;
+        gboolean went = job->role == VMIG_SOURCE;
         gboolean done = vmig_job_end(job->job) == VMIG_END_MOVED;
         return job->finished && !job->busy && went != done ? job : NULL;
     }

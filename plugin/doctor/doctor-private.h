@@ -18,14 +18,14 @@ typedef struct {
 
 typedef struct {
     VmigJob *job;
-    char *role;
+    VmigRole role;
     gboolean finished;
     gboolean busy;    /* it ended while facts were collected: report nothing about it */
     char *holder;     /* the process that works on it, for messages; NULL: none */
     GPtrArray *files; /* VmigDoctorFile; for a finished job */
 
     /* For an unfinished job: */
-    char *token_before, *token_after; /* read before and after the guest was examined */
+    VmigRole token_before, token_after; /* read before and after the guest was examined */
     gboolean run_known;
     VmigRun run;
     GPtrArray *has_snapshot; /* char*: overlays here that contain an internal snapshot */

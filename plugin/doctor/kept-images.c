@@ -64,10 +64,11 @@ static gboolean check_jobs(GPtrArray *jobs, const char *domain, GError **error)
 
 static gboolean kept_images(VmigJournal *journal, const VmigJob *job, gboolean *ret, GError **error)
 {
-    g_autofree char *role = vmig_journal_role(journal, job->id, error);
+    VmigRole role = VMIG_DEST;
+    gboolean known = vmig_journal_role(journal, job->id, &role, error);
 
-    *ret = vmig_role_of(role) == VMIG_SOURCE && vmig_job_end(job) == VMIG_END_MOVED && job->options.keep_source;
-    return role != NULL;
+    *ret = role == VMIG_SOURCE && vmig_job_end(job) == VMIG_END_MOVED && job->options.keep_source;
+    return known;
 }
 
 /* TRUE if at least one image is still unchanged. */
@@ -88,11 +89,11 @@ static gboolean has_images(const VmigJob *job)
 static gboolean refuse_newest(VmigJournal *journal, const VmigJob *job, GError **error)
 {
     g_autofree char *name = vmig_text_escape(job->domain, -1);
-    g_autofree char *role = vmig_journal_role(journal, job->id, error);
+    VmigRole role;
 
-    if (role == NULL)
+    if (!vmig_journal_role(journal, job->id, &role, error))
         return FALSE;
-    if (vmig_role_of(role) != VMIG_SOURCE)
+    if (role != VMIG_SOURCE)
         return vmig_fail(error, VMIG_ERROR_REFUSED, "Run vmig-snap purge on the host that the guest came from.",
                          "job %s moved '%s' to this host: the images here are its disks", job->id, name);
     if (vmig_job_end(job) != VMIG_END_MOVED)
@@ -297,7 +298,7 @@ VmigPurged *vmig_purge_kept_images(const VmigPurgeRequest *request, GError **err
         .state_dir = config->state_dir,
         .run_dir = config->run_dir,
         .roots = (const char *const *)config->image_roots,
-        .role = vmig_role_name(VMIG_SOURCE),
+        .role = VMIG_SOURCE,
         .libvirt_uri = request->connect_uri,
     };
     g_autofree char *path = g_build_filename(config->state_dir, "journal.db", NULL);

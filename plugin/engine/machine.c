@@ -171,7 +171,7 @@ static gboolean enter(VmigMachine *m, VmigState to, GError **error)
             vmig_job_note_arrival(m->job);
     }
     if (!m->recorded) {
-        if (!vmig_journal_create_job(m->journal, m->job, "source", error))
+        if (!vmig_journal_create_job(m->journal, m->job, VMIG_SOURCE, error))
             return FALSE;
         m->recorded = TRUE;
         vmig_job_forget_xml(m->job);

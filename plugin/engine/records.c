@@ -84,10 +84,10 @@ static gboolean counts_more(const VmigMachine *m, const VmigJob *there)
 static gboolean take(VmigMachine *m, VmigJob *there, GError **error)
 {
     g_autoptr(VmigJob) job = there;
-    g_autofree char *role = vmig_journal_role(m->journal, m->job->id, error);
+    VmigRole role;
     VmigNode *own = m->env->host[m->here].node;
 
-    if (role == NULL)
+    if (!vmig_journal_role(m->journal, m->job->id, &role, error))
         return FALSE;
     /* A token that only the source's journal shows may not have been transferred: the decision table examines it. */
     if (m->here == VMIG_DEST && rank(job) == 1) {
@@ -101,7 +101,7 @@ static gboolean take(VmigMachine *m, VmigJob *there, GError **error)
         if (!vmig_node_catch_up(own, job, role, error))
             return FALSE;
     }
-    if ((given && !vmig_journal_set_token(m->journal, job->id, vmig_role_name(VMIG_DEST), error)) ||
+    if ((given && !vmig_journal_set_token(m->journal, job->id, VMIG_DEST, error)) ||
         !vmig_journal_put(m->journal, job, role, error))
         return FALSE;
     vmig_job_free(m->job);
@@ -161,7 +161,6 @@ gboolean vmig_records_agree(VmigMachine *m, GError **error)
     if (peer == NULL || !peer_is_older(m, there))
         return TRUE;
     vmig_machine_note(m, "%s: the journal was replaced by an older one: it receives this host's record", peer->host);
-    return (vmig_texts_send(m, peer, &why) &&
-            vmig_node_catch_up(peer, m->job, vmig_role_name(vmig_role_other(m->here)), &why)) ||
+    return (vmig_texts_send(m, peer, &why) && vmig_node_catch_up(peer, m->job, vmig_role_other(m->here), &why)) ||
            goes_on_alone(m, g_steal_pointer(&why), error);
 }

@@ -24,10 +24,11 @@ gboolean vmig_local_check_ours(VmigLocal *local, const char *job, const char *pa
 gboolean vmig_local_token_is_dest(VmigLocal *local, const char *job, gboolean *ret, GError **error)
 {
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
-    g_autofree char *owner = vmig_journal_token(local->journal, job, error);
+    VmigRole owner = VMIG_SOURCE;
+    gboolean ok = vmig_journal_token(local->journal, job, &owner, error);
 
-    *ret = vmig_role_of(owner) == VMIG_DEST;
-    return owner != NULL;
+    *ret = owner == VMIG_DEST;
+    return ok;
 }
 
 static VmigJob *load_record(VmigLocal *local, const char *job, GError **error)
@@ -76,12 +77,13 @@ static gboolean check_not_the_guests(VmigLocal *local, const char *job, const Vm
         return TRUE;
     if (!vmig_local_token_is_dest(local, job, &dest, error))
         return FALSE;
+    VmigRole role = VMIG_SOURCE;
     g_mutex_lock(&local->journal_lock);
-    g_autofree char *role = vmig_journal_role(local->journal, job, error);
+    gboolean known = vmig_journal_role(local->journal, job, &role, error);
     g_mutex_unlock(&local->journal_lock);
-    if (role == NULL)
+    if (!known)
         return FALSE;
-    if (!dest || vmig_role_of(role) != VMIG_DEST)
+    if (!dest || role != VMIG_DEST)
         return TRUE;
     if (g_str_equal(file->kind, "copy"))
         return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is a disk of the guest by now", file->path);
@@ -167,9 +169,9 @@ static const VmigFile *find_base(const VmigJob *record, const char *path)
 }
 
 /* A base is removed only after the other host owns the guest and runs it on its own files. */
-static gboolean check_base(const VmigJob *record, const char *role, const VmigFile *file, GError **error)
+static gboolean check_base(const VmigJob *record, VmigRole role, const VmigFile *file, GError **error)
 {
-    return (vmig_role_of(role) == VMIG_SOURCE && record->owner == VMIG_DEST && record->merge == VMIG_MERGE_DONE) ||
+    return (role == VMIG_SOURCE && record->owner == VMIG_DEST && record->merge == VMIG_MERGE_DONE) ||
            vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' may still be needed: the destination has not finished the job",
                      file->path[VMIG_SOURCE]);
 }
@@ -214,10 +216,11 @@ gboolean vmig_local_do_remove_base(VmigLocal *local, const VmigJobPathArgs *args
         return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is not a base of job %s", path, job);
     if (local->serves_peer && record->options.keep_source)
         return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is kept: job %s keeps the source's images", path, job);
+    VmigRole role;
     g_mutex_lock(&local->journal_lock);
-    g_autofree char *role = vmig_journal_role(local->journal, job, error);
+    gboolean known = vmig_journal_role(local->journal, job, &role, error);
     g_mutex_unlock(&local->journal_lock);
-    return role != NULL && check_base(record, role, file, error) && remove_base(local, job, file, &reply->kept, error);
+    return known && check_base(record, role, file, error) && remove_base(local, job, file, &reply->kept, error);
 }
 
 /* Each attempt gets a new file: half a mirror must not be the start of the next one. */
@@ -281,14 +284,12 @@ gboolean vmig_local_do_create_overlay(VmigLocal *local, const VmigOverlayArgs *a
 }
 
 /* Only for an overlay that the job made here, and only into the disk below it in the record. */
-static const char *find_overlay_base(const VmigJob *record, const char *role, const char *path)
+static const char *find_overlay_base(const VmigJob *record, VmigRole role, const char *path)
 {
-    gboolean source = vmig_role_of(role) == VMIG_SOURCE;
-
     for (guint i = 0; i < record->disks->len; i++) {
         const VmigDisk *disk = record->disks->pdata[i];
-        if (g_strcmp0(source ? disk->at[VMIG_SOURCE].overlay : disk->at[VMIG_DEST].overlay, path) == 0)
-            return source ? vmig_disk_base(disk)->path[VMIG_SOURCE] : vmig_disk_base(disk)->path[VMIG_DEST];
+        if (g_strcmp0(disk->at[role].overlay, path) == 0)
+            return vmig_disk_base(disk)->path[role];
     }
     return NULL;
 }
@@ -307,8 +308,8 @@ gboolean vmig_local_do_commit_offline(VmigLocal *local, const VmigJobPathArgs *a
 
     if (!vmig_local_check_ours(local, job, path, error))
         return FALSE;
-    g_autofree char *role = vmig_local_role(local, job, error);
-    g_autoptr(VmigJob) record = role != NULL ? load_record(local, job, error) : NULL;
+    VmigRole role;
+    g_autoptr(VmigJob) record = vmig_local_role(local, job, &role, error) ? load_record(local, job, error) : NULL;
     if (record == NULL || !get_row(local, job, path, &row, error))
         return FALSE;
     const char *base = find_overlay_base(record, role, path);

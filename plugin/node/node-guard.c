@@ -129,13 +129,12 @@ gboolean vmig_local_do_fence_take(VmigLocal *local, const VmigFenceTakeArgs *arg
 static gboolean given_away(VmigLocal *local, const char *job, GError **error)
 {
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
-    g_autofree char *owner = vmig_journal_token(local->journal, job, error);
+    VmigRole owner;
 
-    if (owner == NULL)
+    if (!vmig_journal_token(local->journal, job, &owner, error))
         return FALSE;
-    return vmig_role_of(owner) == VMIG_DEST ||
-           vmig_fail(error, VMIG_ERROR_GATE, NULL,
-                     "according to the journal, the source still owns the guest of job %s", job);
+    return owner == VMIG_DEST || vmig_fail(error, VMIG_ERROR_GATE, NULL,
+                                           "according to the journal, the source still owns the guest of job %s", job);
 }
 
 gboolean vmig_local_do_end_source_qemu(VmigLocal *local, const VmigDomainArgs *args, VmigEndSourceQemuReply *reply,

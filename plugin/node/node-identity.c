@@ -154,7 +154,7 @@ gboolean vmig_local_do_identity(VmigLocal *local, const VmigPathArgs *args, Vmig
 
     reply->kind = exists ? kind_of(&st) : VMIG_IDENTITY_ABSENT;
     reply->size = exists ? (guint64)st.st_size : 0;
-    if (exists && vmig_role_of(local->role) == VMIG_DEST)
+    if (exists && local->role == VMIG_DEST)
         set_access(local, reply, path);
     if (exists && S_ISREG(st.st_mode))
         set_file(local, reply, path);

@@ -37,10 +37,10 @@ static gboolean find_job(VmigLocal *local, const char *path, VmigJob **ret, GErr
         const VmigJob *job = jobs->pdata[i];
         if (vmig_job_end(job) != VMIG_END_MOVED || find_file(job, path) == NULL)
             continue;
-        g_autofree char *role = vmig_journal_role(local->journal, job->id, error);
-        if (role == NULL)
+        VmigRole role;
+        if (!vmig_journal_role(local->journal, job->id, &role, error))
             return FALSE;
-        if (vmig_role_of(role) == VMIG_SOURCE)
+        if (role == VMIG_SOURCE)
             *ret = vmig_job_copy(job);
     }
     return jobs != NULL;

@@ -10,7 +10,8 @@
 
 typedef struct {
     VmigNode base;
-    char *state_dir, *run_dir, *exe, *machine_id, *role, *qemu_conf, *libvirt_dir, *libvirt_run_dir, *libvirt_uri;
+    char *state_dir, *run_dir, *exe, *machine_id, *qemu_conf, *libvirt_dir, *libvirt_run_dir, *libvirt_uri;
+    VmigRole role;
     GPtrArray *roots; /* char * */
     char *tls_dir;
     guint first_port, last_port;
@@ -65,8 +66,8 @@ gboolean vmig_local_is_shared(int fd, const struct stat *st);
 /* According to this host's journal. NO_JOB if it does not have the job. */
 gboolean vmig_local_token_is_dest(VmigLocal *local, const char *job, gboolean *ret, GError **error);
 
-/* This host's role in the job: from the journal, or else the role that this node was started with. (transfer full) */
-char *vmig_local_role(VmigLocal *local, const char *job, GError **error);
+/* This host's role in the job: from the journal, or else the role that this node was started with. */
+gboolean vmig_local_role(VmigLocal *local, const char *job, VmigRole *ret, GError **error);
 /* TRUE if this process holds the operation lock for this job and, unless uuid is NULL, for this domain. */
 gboolean vmig_local_holds(VmigLocal *local, const char *job, const char *uuid);
 /* TRUE if this host has given away the guest of this job since it booted. */

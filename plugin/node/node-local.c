@@ -35,17 +35,19 @@ char *vmig_local_job_dir(const VmigLocal *local, const char *job)
     return g_build_filename(local->run_dir, job, NULL);
 }
 
-char *vmig_local_role(VmigLocal *local, const char *job, GError **error)
+gboolean vmig_local_role(VmigLocal *local, const char *job, VmigRole *ret, GError **error)
 {
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
     g_autoptr(GError) failure = NULL;
-    char *role = vmig_journal_role(local->journal, job, &failure);
 
-    if (role == NULL && g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_NO_JOB))
-        return g_strdup(local->role);
-    if (role == NULL)
-        g_propagate_error(error, g_steal_pointer(&failure));
-    return role;
+    if (vmig_journal_role(local->journal, job, ret, &failure))
+        return TRUE;
+    if (g_error_matches(failure, VMIG_ERROR, VMIG_ERROR_NO_JOB)) {
+        *ret = local->role;
+        return TRUE;
+    }
+    g_propagate_error(error, g_steal_pointer(&failure));
+    return FALSE;
 }
 
 gboolean vmig_local_holds(VmigLocal *local, const char *job, const char *uuid)
@@ -77,19 +79,19 @@ gboolean vmig_local_do_lock(VmigLocal *local, const VmigLockArgs *args, VmigNoth
     const char *tool = args->tool;
     g_autoptr(GError) taken = NULL;
 
-    g_autofree char *role = vmig_local_role(local, job, error);
-    if (role == NULL)
+    VmigRole role;
+    if (!vmig_local_role(local, job, &role, error))
         return FALSE;
     g_autofree char *dir = g_build_filename(local->run_dir, "lock", NULL);
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->lock);
     HeldLock *held = g_hash_table_lookup(local->oplocks, uuid);
     if (held != NULL)
         return check_held(held, job, error);
-    VmigOpLock *lock = vmig_oplock_take_for(dir, uuid, job, role, tool, &taken);
+    VmigOpLock *lock = vmig_oplock_take_for(dir, uuid, job, vmig_role_name(role), tool, &taken);
     if (lock == NULL && tool != NULL && g_error_matches(taken, VMIG_ERROR, VMIG_ERROR_LOCKED) &&
         vmig_worker_end_agent(local->run_dir, uuid, job, tool)) {
         g_clear_error(&taken);
-        lock = vmig_oplock_take_for(dir, uuid, job, role, tool, &taken);
+        lock = vmig_oplock_take_for(dir, uuid, job, vmig_role_name(role), tool, &taken);
     }
     if (lock == NULL) {
         g_propagate_error(error, g_steal_pointer(&taken));
@@ -126,9 +128,9 @@ gboolean vmig_local_do_record_put(VmigLocal *local, const VmigRecordArgs *args, 
                                   GError **error)
 {
     const VmigJob *job = args->record;
-    g_autofree char *role = check_record_id(job, error) ? vmig_local_role(local, job->id, error) : NULL;
+    VmigRole role;
 
-    if (role == NULL)
+    if (!check_record_id(job, error) || !vmig_local_role(local, job->id, &role, error))
         return FALSE;
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
     return vmig_journal_put(local->journal, job, role, error);
@@ -186,11 +188,10 @@ gboolean vmig_local_do_token_put(VmigLocal *local, const VmigTokenArgs *args, Vm
                                  GError **error)
 {
     const char *job = args->job;
-    const char *owner = args->owner;
 
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
-    gboolean ok = vmig_journal_set_token(local->journal, job, owner, error);
-    if (ok && vmig_role_of(owner) == VMIG_DEST)
+    gboolean ok = vmig_journal_set_token(local->journal, job, args->owner, error);
+    if (ok && args->owner == VMIG_DEST)
         note_given(local, job);
     return ok;
 }
@@ -244,7 +245,6 @@ static void local_free(VmigNode *self)
     g_free(local->run_dir);
     g_free(local->exe);
     g_free(local->machine_id);
-    g_free(local->role);
     g_free(local->tls_dir);
     g_free(local->qemu_conf);
     g_free(local->libvirt_dir);
@@ -324,7 +324,7 @@ static VmigLocal *local_alloc(const char *host, const VmigNodeConfig *config)
     local->run_dir = g_strdup(config->run_dir);
     local->exe = config->exe != NULL ? g_strdup(config->exe) : find_command();
     local->machine_id = config->machine_id != NULL ? g_strdup(config->machine_id) : read_machine_id();
-    local->role = g_strdup(config->role);
+    local->role = config->role;
     local->serves_peer = config->serves_peer;
     local->tls_dir = g_strdup(config->tls_dir != NULL ? config->tls_dir : "/etc/pki/qemu");
     local->first_port = MAX(config->first_port, 1);

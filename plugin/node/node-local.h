@@ -18,9 +18,9 @@ typedef struct {
     const char *const *roots; /* nothing outside these folders is examined, created or removed */
     const char *exe;          /* the command, which is also run as the guard; NULL: this program or the installed one */
     const char *machine_id;   /* NULL: from /etc/machine-id */
-    /* this host's VMIG_ROLE_... in a job that its journal does not have yet: source for the process that starts a job,
+    /* this host's role in a job that its journal does not have yet: source for the process that starts a job,
      * destination for the agent */
-    const char *role;
+    VmigRole role;
     gboolean serves_peer;         /* the agent: requests come from another host and are not trusted (node-peer.c) */
     const char *tls_dir;          /* QEMU's x509 files, for base copies over TLS; NULL: /etc/pki/qemu */
     guint first_port, last_port;  /* for base copies over TLS or TCP; 0: none */

@@ -11,15 +11,13 @@ static VmigJob *load(VmigLocal *local, const char *id, const char *uuid, VmigRol
 {
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
     g_autoptr(VmigJob) job = vmig_journal_load(local->journal, id, error);
-    g_autofree char *role = job != NULL ? vmig_journal_role(local->journal, id, error) : NULL;
 
-    if (role == NULL)
+    if (job == NULL || !vmig_journal_role(local->journal, id, here, error))
         return NULL;
     if (g_strcmp0(job->uuid, uuid) != 0) {
         vmig_fail(error, VMIG_ERROR_GATE, NULL, "according to the journal, job %s belongs to another guest", id);
         return NULL;
     }
-    *here = vmig_role_of(role);
     return g_steal_pointer(&job);
 }
 

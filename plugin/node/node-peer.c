@@ -51,13 +51,14 @@ static gboolean check_locked(VmigLocal *local, VmigMethod method, const char *jo
                      vmig_method_name(method), job);
 }
 
-static gboolean check_role(VmigLocal *local, VmigMethod method, const char *job, const char *role, GError **error)
+static gboolean check_role(VmigLocal *local, VmigMethod method, const char *job, VmigRole role, GError **error)
 {
-    g_autofree char *own = vmig_local_role(local, job, error);
+    VmigRole own;
 
-    return own != NULL && (g_str_equal(own, role) ||
-                           vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is refused: this host is the %s of job %s",
-                                     vmig_method_name(method), own, job));
+    if (!vmig_local_role(local, job, &own, error))
+        return FALSE;
+    return own == role || vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is refused: this host is the %s of job %s",
+                                    vmig_method_name(method), vmig_role_name(own), job);
 }
 
 static gboolean check_work(VmigLocal *local, VmigMethod method, gconstpointer args, GError **error)
@@ -68,7 +69,7 @@ static gboolean check_work(VmigLocal *local, VmigMethod method, gconstpointer ar
         return FALSE;
     VmigMethodPeer rule = vmig_method_peer(method);
     return rule == VMIG_PEER_WORKS ||
-           check_role(local, method, job, vmig_role_name(rule == VMIG_PEER_ON_SOURCE ? VMIG_SOURCE : VMIG_DEST), error);
+           check_role(local, method, job, rule == VMIG_PEER_ON_SOURCE ? VMIG_SOURCE : VMIG_DEST, error);
 }
 
 /* --- records --- */
@@ -128,19 +129,19 @@ static gboolean check_record(VmigLocal *local, VmigMethod method, gconstpointer 
 {
     const VmigJob *told = vmig_message_record(vmig_method_args(method), args);
     gboolean catches_up = method == VMIG_METHOD_CATCH_UP;
-    const char *told_role = catches_up ? ((const VmigCatchUpArgs *)args)->role : NULL;
+    gboolean as_source = catches_up && ((const VmigCatchUpArgs *)args)->role == VMIG_SOURCE;
     g_autoptr(VmigJob) own = NULL;
 
     if (told->id == NULL || told->uuid == NULL || !vmig_job_id_is_valid(told->id))
         return vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "the request: the record does not belong to a job");
     if (!check_locked(local, method, told->id, told->uuid, error) || !maybe_record(local, told->id, &own, error))
         return FALSE;
-    if (own == NULL && g_strcmp0(told_role, vmig_role_name(VMIG_SOURCE)) == 0)
+    if (own == NULL && as_source)
         return check_new_source(local, told, error);
     if (own == NULL)
         return check_new_dest(local, told, !catches_up, error);
-    g_autofree char *role = vmig_local_role(local, told->id, error);
-    return role != NULL && (vmig_role_of(role) != VMIG_SOURCE || check_left(local, told, error));
+    VmigRole role;
+    return vmig_local_role(local, told->id, &role, error) && (role != VMIG_SOURCE || check_left(local, told, error));
 }
 
 static gboolean check_lock_request(VmigLocal *local, const VmigLockArgs *args, GError **error)
@@ -176,17 +177,15 @@ static gboolean refuse_file(GError **error, const char *job, const char *path, c
 gboolean vmig_local_peer_disk(VmigLocal *local, const char *job, const char *path, VmigPeerFile what, VmigJob **record,
                               const VmigDisk **ret, GError **error)
 {
-    g_autofree char *role = vmig_local_role(local, job, error);
-    g_autoptr(VmigJob) own = role != NULL ? own_record(local, job, error) : NULL;
+    VmigRole role;
+    g_autoptr(VmigJob) own = vmig_local_role(local, job, &role, error) ? own_record(local, job, error) : NULL;
 
     if (own == NULL)
         return FALSE;
-    gboolean source = vmig_role_of(role) == VMIG_SOURCE;
     for (guint i = 0; i < own->disks->len; i++) {
         const VmigDisk *disk = own->disks->pdata[i];
-        const char *overlay = source ? disk->at[VMIG_SOURCE].overlay : disk->at[VMIG_DEST].overlay;
-        const char *hold = source ? disk->at[VMIG_SOURCE].hold : disk->at[VMIG_DEST].hold;
-        if (g_strcmp0(path, overlay) != 0 && (what == VMIG_PEER_OVERLAY || g_strcmp0(path, hold) != 0))
+        if (g_strcmp0(path, disk->at[role].overlay) != 0 &&
+            (what == VMIG_PEER_OVERLAY || g_strcmp0(path, disk->at[role].hold) != 0))
             continue;
         *ret = disk;
         *record = g_steal_pointer(&own);

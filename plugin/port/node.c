@@ -178,7 +178,7 @@ gboolean vmig_node_was_given(VmigNode *node, const VmigJob *job)
     return vmig_call_was_given(node, &(VmigJobArgs){.job = job->id}, &reply, NULL) && reply.given;
 }
 
-gboolean vmig_node_catch_up(VmigNode *node, const VmigJob *job, const char *role, GError **error)
+gboolean vmig_node_catch_up(VmigNode *node, const VmigJob *job, VmigRole role, GError **error)
 {
     return vmig_call_catch_up(node, &(VmigCatchUpArgs){.record = job, .role = role}, NO_REPLY, error);
 }
@@ -238,7 +238,7 @@ char **vmig_node_texts_get(VmigNode *node, const VmigJob *job, const char *const
     return NULL;
 }
 
-gboolean vmig_node_token_put(VmigNode *node, const VmigJob *job, const char *owner, GError **error)
+gboolean vmig_node_token_put(VmigNode *node, const VmigJob *job, VmigRole owner, GError **error)
 {
     return vmig_call_token_put(node, &(VmigTokenArgs){.job = job->id, .owner = owner}, NO_REPLY, error);
 }

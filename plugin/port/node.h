@@ -89,7 +89,7 @@ gboolean vmig_node_record_put(VmigNode *node, const VmigJob *job, GError **error
 gboolean vmig_node_was_given(VmigNode *node, const VmigJob *job);
 /* For a host whose journal was replaced with an older one: writes the record, the token and the list of the job's files
  * in one transaction (vmig_gate_catch_up()). role: that host's role in the job. */
-gboolean vmig_node_catch_up(VmigNode *node, const VmigJob *job, const char *role, GError **error);
+gboolean vmig_node_catch_up(VmigNode *node, const VmigJob *job, VmigRole role, GError **error);
 /* *ret is NULL if that host does not have the job. */
 gboolean vmig_node_record_get(VmigNode *node, const char *id, VmigJob **ret, GError **error);
 /* The XML of the job's snapshots, which is not part of the record and must be stored before it
@@ -99,7 +99,7 @@ char **vmig_node_texts_missing(VmigNode *node, const VmigJob *job, const char *c
 gboolean vmig_node_texts_put(VmigNode *node, const VmigJob *job, const char *const *texts, GError **error);
 char **vmig_node_texts_get(VmigNode *node, const VmigJob *job, const char *const *names, GError **error);
 /* Makes the owner durable there; only ever from source to destination. */
-gboolean vmig_node_token_put(VmigNode *node, const VmigJob *job, const char *owner, GError **error);
+gboolean vmig_node_token_put(VmigNode *node, const VmigJob *job, VmigRole owner, GError **error);
 
 /* Announces a file (overlay, hold) to the gate of that host before libvirt creates it. */
 gboolean vmig_node_intend(VmigNode *node, const VmigJob *job, const char *path, const char *kind, GError **error);

@@ -480,10 +480,9 @@ static gboolean add_found(VmigJournal *journal, GPtrArray *files, const char *jo
     return TRUE;
 }
 
-gboolean vmig_gate_catch_up(VmigJournal *journal, const VmigJob *record, const char *role, GError **error)
+gboolean vmig_gate_catch_up(VmigJournal *journal, const VmigJob *record, VmigRole here, GError **error)
 {
     g_autoptr(GPtrArray) files = g_ptr_array_new_with_free_func((GDestroyNotify)vmig_journal_file_free);
-    VmigRole here = vmig_role_of(role);
 
     for (guint i = 0; i < record->disks->len; i++) {
         const VmigDisk *disk = record->disks->pdata[i];
@@ -491,5 +490,5 @@ gboolean vmig_gate_catch_up(VmigJournal *journal, const VmigJob *record, const c
             !add_found(journal, files, record->id, vmig_disk_hold(disk, here), "hold", error))
             return FALSE;
     }
-    return vmig_journal_catch_up(journal, record, role, files, error);
+    return vmig_journal_catch_up(journal, record, here, files, error);
 }

@@ -47,7 +47,7 @@ gboolean vmig_gate_take(VmigJournal *journal, const char *job_id, const char *fr
  * journal takes the record, with the token if it was transferred. It also records anew the identity of each overlay and
  * hold of this host, by its name, because the older journal may have those of an earlier try. The gate still decides
  * about their removal. */
-gboolean vmig_gate_catch_up(VmigJournal *journal, const VmigJob *record, const char *role, GError **error);
+gboolean vmig_gate_catch_up(VmigJournal *journal, const VmigJob *record, VmigRole here, GError **error);
 /* VmigJournalFile: the files that the job has not removed. Some of them may not exist. */
 GPtrArray *vmig_gate_list(VmigJournal *journal, const char *job_id, GError **error);
 /* The newest job that a path belongs to according to the journal; *job_id is NULL if there is none. */

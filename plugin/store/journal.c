@@ -9,18 +9,16 @@
 
 /* The columns of the row besides the record. */
 typedef struct {
-    char *role;
+    VmigRole role;
     char *state;
     gint64 finished;
     gint64 since;
-    char *token;
+    VmigRole token;
 } JobRow;
 
 static void job_row_free(JobRow *row)
 {
-    g_free(row->role);
     g_free(row->state);
-    g_free(row->token);
     g_free(row);
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(JobRow, job_row_free)
@@ -56,13 +54,13 @@ static gboolean get_row(VmigJournal *journal, const char *id, JobRow **ret, GErr
     if (sqlite3_column_int(stmt, 5) != 1)
         return vmig_fail(error, VMIG_ERROR_JOURNAL, "`vmig-snap doctor` compares the hosts with the journal.",
                          "the journal's row of job %s is damaged", id);
-    JobRow *row = g_new0(JobRow, 1);
-    row->role = g_strdup(vmig_db_text(stmt, 0));
+    g_autoptr(JobRow) row = g_new0(JobRow, 1);
+    if (!vmig_role_parse(vmig_db_text(stmt, 0), &row->role) || !vmig_role_parse(vmig_db_text(stmt, 4), &row->token))
+        return vmig_fail(error, VMIG_ERROR_JOURNAL, NULL, "the journal's row of job %s names no role", id);
     row->state = g_strdup(vmig_db_text(stmt, 1));
     row->finished = sqlite3_column_int64(stmt, 2);
     row->since = sqlite3_column_int64(stmt, 3);
-    row->token = g_strdup(vmig_db_text(stmt, 4));
-    *ret = row;
+    *ret = g_steal_pointer(&row);
     return TRUE;
 }
 
@@ -130,7 +128,7 @@ static gboolean check_unlocked(VmigJournal *journal, const VmigJob *job, GError 
 
 typedef struct {
     const VmigJob *job;
-    const char *role;
+    VmigRole role;
 } NewJob;
 
 static gboolean insert_job(VmigJournal *journal, gpointer data, GError **error)
@@ -152,8 +150,8 @@ static gboolean insert_job(VmigJournal *journal, gpointer data, GError **error)
     return vmig_db_run(error, journal,
                        "INSERT INTO job VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9,"
                        " vmig_sum('job', ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9))",
-                       "sssssiiis", job->id, job->uuid, job->domain != NULL ? job->domain : "", new_job->role,
-                       job->state, (gint64)vmig_state_is_final(vmig_job_state(job)),
+                       "sssssiiis", job->id, job->uuid, job->domain != NULL ? job->domain : "",
+                       vmig_role_name(new_job->role), job->state, (gint64)vmig_state_is_final(vmig_job_state(job)),
                        job->started != 0 ? (gint64)job->started : g_get_real_time() / G_USEC_PER_SEC, updated,
                        record) &&
            vmig_db_run(error, journal, "INSERT INTO token VALUES (?1, ?2, 1, vmig_sum('token', ?1, ?2, 1))", "ss",
@@ -161,19 +159,10 @@ static gboolean insert_job(VmigJournal *journal, gpointer data, GError **error)
            vmig_db_note(journal, job->id, "the job begins on this host", error);
 }
 
-static gboolean is_side(const char *text)
-{
-    VmigRole role;
-
-    return vmig_role_parse(text, &role);
-}
-
-gboolean vmig_journal_create_job(VmigJournal *journal, const VmigJob *job, const char *role, GError **error)
+gboolean vmig_journal_create_job(VmigJournal *journal, const VmigJob *job, VmigRole role, GError **error)
 {
     NewJob new_job = {job, role};
 
-    if (!is_side(role))
-        return vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "job %s: '%s' is not a role", job->id, role);
     return check_job(job, error) && vmig_db_transaction(journal, job->id, insert_job, &new_job, error);
 }
 
@@ -186,10 +175,10 @@ static gboolean update_job(VmigJournal *journal, const VmigJob *job, const JobRo
 
     if (record == NULL)
         return FALSE;
-    if (vmig_role_of(row->token) != job->owner)
+    if (row->token != job->owner)
         return vmig_fail(error, VMIG_ERROR_CONTRADICTION, NULL,
                          "job %s: the guest's owner is %s in the record, but %s in the journal", job->id,
-                         vmig_role_name(job->owner), row->token);
+                         vmig_role_name(job->owner), vmig_role_name(row->token));
     gboolean ends = vmig_state_is_final(vmig_job_state(job));
     if (!vmig_db_number(journal, "SELECT coalesce(max(updated), 0) + 1 FROM job", &updated, error) ||
         (ends && vmig_job_end(job) != VMIG_END_ASIDE && !vmig_db_drop_texts(journal, job->id, error)))
@@ -225,9 +214,9 @@ gboolean vmig_journal_save(VmigJournal *journal, const VmigJob *job, GError **er
 
 /* The owner of a finished job must match the token: with DONE it is the destination. A job that was set aside may end
  * on either host, and does not move the token. */
-static gboolean check_end(const VmigJob *job, const char *token, GError **error)
+static gboolean check_end(const VmigJob *job, VmigRole token, GError **error)
 {
-    gboolean given = vmig_role_of(token) == VMIG_DEST;
+    gboolean given = token == VMIG_DEST;
     VmigState state = vmig_job_state(job);
 
     if (!vmig_state_is_final(state) || vmig_state_end(state) == VMIG_END_ASIDE ||
@@ -235,11 +224,11 @@ static gboolean check_end(const VmigJob *job, const char *token, GError **error)
         return TRUE;
     return vmig_fail(error, VMIG_ERROR_CONTRADICTION, NULL,
                      "job %s cannot end as %s: according to this host's journal the %s owns the guest", job->id,
-                     job->state, token);
+                     job->state, vmig_role_name(token));
 }
 
 /* Decisions recorded on this host cannot be undone by the other host's process. */
-static gboolean check_put(VmigJournal *journal, const VmigJob *job, const JobRow *row, const char *role, GError **error)
+static gboolean check_put(VmigJournal *journal, const VmigJob *job, const JobRow *row, VmigRole role, GError **error)
 {
     VmigState old = vmig_state_from_name(job->flow, row->state);
     VmigState new = vmig_job_state(job);
@@ -247,9 +236,9 @@ static gboolean check_put(VmigJournal *journal, const VmigJob *job, const JobRow
 
     if (own == NULL)
         return FALSE;
-    if (strcmp(row->role, role) != 0)
-        return vmig_fail(error, VMIG_ERROR_CONTRADICTION, NULL, "this host is the %s of job %s, not its %s", row->role,
-                         job->id, role);
+    if (row->role != role)
+        return vmig_fail(error, VMIG_ERROR_CONTRADICTION, NULL, "this host is the %s of job %s, not its %s",
+                         vmig_role_name(row->role), job->id, vmig_role_name(role));
     if (row->finished != 0 && old != new)
         return vmig_fail(error, VMIG_ERROR_CONTRADICTION, NULL,
                          "job %s has ended on this host as %s: it cannot become %s", job->id, row->state, job->state);
@@ -259,7 +248,7 @@ static gboolean check_put(VmigJournal *journal, const VmigJob *job, const JobRow
         return vmig_fail(error, VMIG_ERROR_CONTRADICTION, NULL,
                          "job %s is in state %s on this host: it cannot go back to %s", job->id, row->state,
                          job->state);
-    return check_end(job, row->token, error) && vmig_job_check_told(own, job, vmig_role_of(row->role), error);
+    return check_end(job, row->token, error) && vmig_job_check_told(own, job, row->role, error);
 }
 
 static gboolean put_job(VmigJournal *journal, gpointer data, GError **error)
@@ -298,12 +287,10 @@ static gboolean put_known(VmigJournal *journal, gpointer data, GError **error)
     return put_job(journal, data, error);
 }
 
-gboolean vmig_journal_put(VmigJournal *journal, const VmigJob *job, const char *role, GError **error)
+gboolean vmig_journal_put(VmigJournal *journal, const VmigJob *job, VmigRole role, GError **error)
 {
     NewJob new_job = {job, role};
 
-    if (!is_side(role))
-        return vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "job %s: '%s' is not a role", job->id, role);
     return check_job(job, error) && vmig_db_transaction(journal, job->id, put_known, &new_job, error);
 }
 
@@ -384,18 +371,24 @@ gboolean vmig_journal_note(VmigJournal *journal, const char *id, const char *det
     return vmig_db_transaction(journal, id, write_note, &note, error);
 }
 
-char *vmig_journal_role(VmigJournal *journal, const char *id, GError **error)
+gboolean vmig_journal_role(VmigJournal *journal, const char *id, VmigRole *ret, GError **error)
 {
     g_autoptr(JobRow) row = NULL;
 
-    return need_row(journal, id, &row, error) ? g_strdup(row->role) : NULL;
+    if (!need_row(journal, id, &row, error))
+        return FALSE;
+    *ret = row->role;
+    return TRUE;
 }
 
-char *vmig_journal_token(VmigJournal *journal, const char *id, GError **error)
+gboolean vmig_journal_token(VmigJournal *journal, const char *id, VmigRole *ret, GError **error)
 {
     g_autoptr(JobRow) row = NULL;
 
-    return need_row(journal, id, &row, error) ? g_strdup(row->token) : NULL;
+    if (!need_row(journal, id, &row, error))
+        return FALSE;
+    *ret = row->token;
+    return TRUE;
 }
 
 /* The token moves only in this direction. */
@@ -409,23 +402,27 @@ static gboolean move_token(VmigJournal *journal, const char *id, JobRow *row, GE
                      " sum = vmig_sum('token', job, ?2, seq + 1) WHERE job = ?1",
                      "ss", id, vmig_role_name(VMIG_DEST)))
         return FALSE;
-    g_free(row->token);
-    row->token = g_strdup(vmig_role_name(VMIG_DEST));
+    row->token = VMIG_DEST;
     return TRUE;
 }
+
+typedef struct {
+    const char *id;
+    VmigRole owner;
+} NewToken;
 
 /* The record contains the token too, for the other host. Both change together. */
 static gboolean write_token(VmigJournal *journal, gpointer data, GError **error)
 {
-    const Note *want = data;
+    const NewToken *want = data;
     g_autoptr(JobRow) row = NULL;
 
     if (!need_row(journal, want->id, &row, error))
         return FALSE;
     /* Written again, because data read after a failed sync need not be on the disk. */
-    if (strcmp(row->token, want->text) == 0)
+    if (row->token == want->owner)
         return vmig_db_note(journal, want->id, "the token stays where it is", error);
-    if (vmig_role_of(row->token) == VMIG_DEST)
+    if (row->token == VMIG_DEST)
         return vmig_fail(error, VMIG_ERROR_CONTRADICTION, NULL,
                          "job %s: the destination owns the guest, and the token cannot go back", want->id);
     g_autoptr(VmigJob) job = vmig_journal_load(journal, want->id, error);
@@ -436,12 +433,10 @@ static gboolean write_token(VmigJournal *journal, gpointer data, GError **error)
            vmig_db_note(journal, want->id, "the destination owns the guest", error);
 }
 
-gboolean vmig_journal_set_token(VmigJournal *journal, const char *id, const char *owner, GError **error)
+gboolean vmig_journal_set_token(VmigJournal *journal, const char *id, VmigRole owner, GError **error)
 {
-    Note want = {id, owner};
+    NewToken want = {id, owner};
 
-    if (!is_side(owner))
-        return vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "job %s: '%s' cannot own a guest", id, owner);
     return vmig_db_transaction(journal, id, write_token, &want, error);
 }
 
@@ -458,7 +453,7 @@ static gboolean catch_up(VmigJournal *journal, gpointer data, GError **error)
 
     if (!get_row(journal, job->id, &row, error))
         return FALSE;
-    gboolean given = job->owner == VMIG_DEST && row != NULL && vmig_role_of(row->token) != VMIG_DEST;
+    gboolean given = job->owner == VMIG_DEST && row != NULL && row->token != VMIG_DEST;
     if (given && !move_token(journal, job->id, row, error))
         return FALSE;
     if (!put_job(journal, (gpointer)&c->job, error))
@@ -469,12 +464,10 @@ static gboolean catch_up(VmigJournal *journal, gpointer data, GError **error)
     return vmig_db_note(journal, job->id, "this journal was replaced by an older one: the other host's record", error);
 }
 
-gboolean vmig_journal_catch_up(VmigJournal *journal, const VmigJob *job, const char *role, GPtrArray *files,
+gboolean vmig_journal_catch_up(VmigJournal *journal, const VmigJob *job, VmigRole role, GPtrArray *files,
                                GError **error)
 {
     CatchUp all = {{job, role}, files};
 
-    if (!is_side(role))
-        return vmig_fail(error, VMIG_ERROR_INTERNAL, NULL, "job %s: '%s' is not a role", job->id, role);
     return check_job(job, error) && vmig_db_transaction(journal, job->id, catch_up, &all, error);
 }

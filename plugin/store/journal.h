@@ -94,18 +94,18 @@ gboolean vmig_journal_set_aside(const char *path, char **new_name, GError **erro
 gboolean vmig_journal_release_reserve(VmigJournal *journal, gboolean *released, GError **error);
 
 /* LOCKED if the domain has an unfinished job here: the message gives the job, its role and its start. */
-gboolean vmig_journal_create_job(VmigJournal *journal, const VmigJob *job, const char *role, GError **error);
+gboolean vmig_journal_create_job(VmigJournal *journal, const VmigJob *job, VmigRole role, GError **error);
 /* Saves the record of a job without a change of its state. CONTRADICTION if job->state or job->owner differs from the
  * journal's. */
 gboolean vmig_journal_save(VmigJournal *journal, const VmigJob *job, GError **error);
 /* Saves the record that the other host's process sent, in any state. Creates the job the first time. CONTRADICTION if
  * it would undo a decision recorded here: leave a final state, go back from a state after the switchover, or give the
  * token back. */
-gboolean vmig_journal_put(VmigJournal *journal, const VmigJob *job, const char *role, GError **error);
+gboolean vmig_journal_put(VmigJournal *journal, const VmigJob *job, VmigRole role, GError **error);
 
 /* The same together with the token, if the record shows it as transferred, and with rows of the job's files
  * (VmigJournalFile), in one transaction: for a journal that was replaced by an older one. */
-gboolean vmig_journal_catch_up(VmigJournal *journal, const VmigJob *job, const char *role, GPtrArray *files,
+gboolean vmig_journal_catch_up(VmigJournal *journal, const VmigJob *job, VmigRole role, GPtrArray *files,
                                GError **error);
 
 /* Intent, action, result. begin writes the intent and does not change the state. commit sets the state in the job, its
@@ -132,8 +132,8 @@ GPtrArray *vmig_journal_newest(VmigJournal *journal, guint most, guint *left_out
 /* VmigJournalHead of all jobs, the most recently changed first. Not verified: use it after vmig_journal_check(), or to
  * decide what to read. */
 GPtrArray *vmig_journal_heads(VmigJournal *journal, GError **error);
-/* "source" or "destination": the role of this host in that job. (transfer full) */
-char *vmig_journal_role(VmigJournal *journal, const char *id, GError **error);
+/* The role of this host in that job. */
+gboolean vmig_journal_role(VmigJournal *journal, const char *id, VmigRole *ret, GError **error);
 /* VmigJournalEntry, oldest first. */
 GPtrArray *vmig_journal_history(VmigJournal *journal, const char *id, GError **error);
 /* *pending is TRUE, with the state in *to, if the last begin has no commit: the process died during the action. */
@@ -150,12 +150,12 @@ gboolean vmig_journal_texts_put(VmigJournal *journal, const char *id, const char
 /* JOURNAL if the text is missing or does not match its name. (transfer full) */
 char *vmig_journal_text(VmigJournal *journal, const char *id, const char *name, GError **error);
 
-/* The owner according to the token table; initially "source". (transfer full) */
-char *vmig_journal_token(VmigJournal *journal, const char *id, GError **error);
+/* The owner according to the token table; initially the source. */
+gboolean vmig_journal_token(VmigJournal *journal, const char *id, VmigRole *ret, GError **error);
 /* Transfers the token from source to destination, once. Repeating it is success, and writes again, so that TRUE always
  * means durable. The opposite direction is CONTRADICTION. Also sets the token of the stored record, but not that of the
  * caller's VmigJob. */
-gboolean vmig_journal_set_token(VmigJournal *journal, const char *id, const char *owner, GError **error);
+gboolean vmig_journal_set_token(VmigJournal *journal, const char *id, VmigRole owner, GError **error);
 
 void vmig_journal_entry_free(VmigJournalEntry *entry);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigJournalEntry, vmig_journal_entry_free)

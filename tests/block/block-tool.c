@@ -82,7 +82,7 @@ static VmigNode *open_node(const Block *block, GError **error)
                              .roots = roots,
                              .exe = "/bin/false",
                              .machine_id = "0123456789abcdef0123456789abcdef",
-                             .role = VMIG_ROLE_DESTINATION,
+                             .role = VMIG_DEST,
                              .libvirt_qemu_dir = libvirt};
 
     return vmig_node_local_new("dest", &config, error);
@@ -134,7 +134,7 @@ static gboolean prepare_job(const Block *block, GError **error)
                                       vmig_disk_base(disk)->path[VMIG_DEST], "qcow2", error))
             return FALSE;
     }
-    if (!vmig_node_token_put(node, job, VMIG_ROLE_DESTINATION, error))
+    if (!vmig_node_token_put(node, job, VMIG_DEST, error))
         return FALSE;
     job->owner = VMIG_DEST;
     vmig_job_set_state(job, VMIG_MIGRATE(ACTIVATE));

@@ -41,7 +41,7 @@ int main(int argc, char **argv)
     job->parked_state = g_strdup("COPY");
     job->overlays = VMIG_OVERLAYS_IN_USE;
     job->started = 1700000000;
-    if (journal == NULL || !vmig_journal_create_job(journal, job, VMIG_ROLE_SOURCE, &error)) {
+    if (journal == NULL || !vmig_journal_create_job(journal, job, VMIG_SOURCE, &error)) {
         fprintf(stderr, "%s\n", error->message);
         return 1;
     }

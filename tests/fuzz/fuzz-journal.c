@@ -25,7 +25,7 @@ static void make_good(const char *path)
     job->host[VMIG_DEST] = g_strdup("b");
     job->dest_uri = g_strdup("qemu+ssh://b/system");
     vmig_job_set_state(job, VMIG_MIGRATE(PLAN));
-    g_assert(vmig_journal_create_job(journal, job, VMIG_ROLE_SOURCE, NULL));
+    g_assert(vmig_journal_create_job(journal, job, VMIG_SOURCE, NULL));
     g_assert(vmig_journal_note(journal, ID, "a note", NULL) && vmig_journal_file_put(journal, file, NULL, NULL));
 }
 
@@ -61,12 +61,14 @@ static void read_all(VmigJournal *journal)
     g_autoptr(GPtrArray) all = vmig_journal_list(journal, TRUE, NULL), heads = vmig_journal_heads(journal, NULL);
     g_autoptr(GPtrArray) history = vmig_journal_history(journal, ID, NULL);
     g_autoptr(VmigJob) job = vmig_journal_load(journal, ID, NULL), open = NULL;
-    g_autofree char *role = vmig_journal_role(journal, ID, NULL), *token = vmig_journal_token(journal, ID, NULL);
+    VmigRole role, token;
     g_autoptr(VmigJournalFile) file = NULL;
     gboolean pending;
     VmigState to;
 
     vmig_journal_find_open(journal, "web1", &open, NULL);
+    vmig_journal_role(journal, ID, &role, NULL);
+    vmig_journal_token(journal, ID, &token, NULL);
     vmig_journal_pending(journal, ID, &pending, &to, NULL);
     vmig_journal_file_get(journal, ID, "/srv/a.part", &file, NULL);
     vmig_journal_check(journal, NULL);

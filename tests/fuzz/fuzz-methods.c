@@ -67,7 +67,7 @@ static VmigNode *open_node(gboolean dest)
                              .roots = roots,
                              .exe = "/nonexistent/vmig-snap",
                              .machine_id = "m",
-                             .role = dest ? VMIG_ROLE_DESTINATION : VMIG_ROLE_SOURCE,
+                             .role = dest ? VMIG_DEST : VMIG_SOURCE,
                              .tls_dir = "/nonexistent/pki",
                              .qemu_conf = conf,
                              .libvirt_qemu_dir = config_dir,

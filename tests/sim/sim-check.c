@@ -7,6 +7,7 @@
 #include "core/job-facts.h"
 #include "definition/snapshot-tree.h"
 #include "flows/migrate/states.h"
+#include "../roles.h"
 
 void sim_violate(Sim *sim, const char *format, ...)
 {
@@ -23,11 +24,11 @@ void sim_violate(Sim *sim, const char *format, ...)
 /* Called twice, because a system call that is made to fail may be one of this function's. */
 static gboolean token_is_dest(const SimHost *host)
 {
-    g_autofree char *owner = vmig_journal_token(host->journal, host->sim->job_id, NULL);
+    const char *owner = token_in(host->journal, host->sim->job_id, NULL);
 
     if (owner == NULL)
-        owner = vmig_journal_token(host->journal, host->sim->job_id, NULL);
-    return g_strcmp0(owner, VMIG_ROLE_DESTINATION) == 0;
+        owner = token_in(host->journal, host->sim->job_id, NULL);
+    return g_strcmp0(owner, vmig_role_name(VMIG_DEST)) == 0;
 }
 
 SimHost *sim_owner(Sim *sim)
@@ -287,7 +288,7 @@ static void check_snapshots(Sim *sim, SimHost *host)
  * cannot tell that it was the source. It then accepts no record from the other host, and can start nothing. */
 static gboolean source_knows_nothing(Sim *sim)
 {
-    g_autofree char *owner = vmig_journal_token(sim_source(sim)->journal, sim->job_id, NULL);
+    const char *owner = token_in(sim_source(sim)->journal, sim->job_id, NULL);
 
     return owner == NULL && !sim_source(sim)->domain.exists;
 }
@@ -465,7 +466,7 @@ void sim_check_offline_commit(SimHost *host, const SimFile *overlay, const SimFi
  * no process has anything left to do for the job, so none informs the destination. */
 static gboolean dest_knows_nothing(Sim *sim)
 {
-    g_autofree char *owner = vmig_journal_token(sim_dest(sim)->journal, sim->job_id, NULL);
+    const char *owner = token_in(sim_dest(sim)->journal, sim->job_id, NULL);
     g_autoptr(VmigJob) job = vmig_journal_load(sim_source(sim)->journal, sim->job_id, NULL);
 
     return owner == NULL && sim->old.put_back && job != NULL && vmig_job_end(job) == VMIG_END_MOVED;

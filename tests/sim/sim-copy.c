@@ -6,6 +6,7 @@
 
 #include "core/path-map.h"
 #include "store/gate.h"
+#include "../roles.h"
 
 #define SIM_FRESH 1 /* a receiver whose part is empty */
 
@@ -13,11 +14,11 @@
 static gboolean unplace(SimHost *host, const char *job, const VmigCopyFile *copy, GError **error)
 {
     const SimFile *file = sim_file_find(host, copy->dest);
-    g_autofree char *owner = vmig_journal_token(host->journal, job, error);
+    const char *owner = token_in(host->journal, job, error);
 
     if (owner == NULL)
         return FALSE;
-    if (strcmp(owner, VMIG_ROLE_DESTINATION) == 0)
+    if (strcmp(owner, vmig_role_name(VMIG_DEST)) == 0)
         return vmig_fail(error, VMIG_ERROR_GATE, NULL, "the guest runs here");
     if (file != NULL && file->writer != NULL)
         return vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "somebody writes to '%s'", copy->dest);

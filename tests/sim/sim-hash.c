@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "store/journal-private.h"
+#include "../roles.h"
 
 static void add(Sim *sim, gconstpointer data, gsize length)
 {
@@ -93,7 +94,7 @@ static void drop_keyed(VmigJob *job)
 /* Without the times, which are real, and the numbers, which increase from run to run. */
 static void add_journal(Sim *sim, SimHost *host)
 {
-    g_autofree char *token = vmig_journal_token(host->journal, sim->job_id, NULL);
+    const char *token = token_in(host->journal, sim->job_id, NULL);
     g_autoptr(VmigJob) job = vmig_journal_load(host->journal, sim->job_id, NULL);
     g_autoptr(GPtrArray) history = job != NULL ? vmig_journal_history(host->journal, sim->job_id, NULL) : NULL;
 

@@ -33,9 +33,9 @@ gboolean sim_do_unlock(SimHost *host, const VmigGuestArgs *args G_GNUC_UNUSED, V
 }
 
 /* This host's role in the job: from the journal, or as its agent was started. */
-static const char *role_of(const SimHost *host)
+static VmigRole role_of(const SimHost *host)
 {
-    return host->is_dest ? VMIG_ROLE_DESTINATION : VMIG_ROLE_SOURCE;
+    return host->is_dest ? VMIG_DEST : VMIG_SOURCE;
 }
 
 gboolean sim_do_record_put(SimHost *host, const VmigRecordArgs *args, VmigNothing *reply G_GNUC_UNUSED, GError **error)
@@ -52,7 +52,7 @@ gboolean sim_do_was_given(SimHost *host, const VmigJobArgs *args G_GNUC_UNUSED, 
 
 gboolean sim_do_catch_up(SimHost *host, const VmigCatchUpArgs *args, VmigNothing *reply G_GNUC_UNUSED, GError **error)
 {
-    g_assert(strcmp(args->role, role_of(host)) == 0);
+    g_assert(args->role == role_of(host));
     gboolean ok = vmig_gate_catch_up(host->journal, args->record, args->role, error);
     host->given = host->given || (ok && args->record->owner == VMIG_DEST);
     return ok;
@@ -93,17 +93,17 @@ gboolean sim_do_texts_get(SimHost *host, const VmigTextNamesArgs *args, VmigText
 gboolean sim_do_token_put(SimHost *host, const VmigTokenArgs *args, VmigNothing *reply G_GNUC_UNUSED, GError **error)
 {
     const char *job = args->job;
-    const char *owner = args->owner;
+    VmigRole owner = args->owner;
 
     if (host->sim->broken == SIM_BREAK_TOKEN && host->is_dest)
         return TRUE;
-    gboolean gives = vmig_role_of(owner) == VMIG_DEST;
+    gboolean gives = owner == VMIG_DEST;
     if (gives && host->is_dest)
         sim_check_receive(host->sim);
     else if (gives)
         sim_check_give(host);
     gboolean ok = vmig_journal_set_token(host->journal, job, owner, error);
-    host->given = host->given || (ok && vmig_role_of(owner) == VMIG_DEST);
+    host->given = host->given || (ok && owner == VMIG_DEST);
     return ok;
 }
 
@@ -132,10 +132,11 @@ gboolean sim_do_made(SimHost *host, const VmigJobPathArgs *args, VmigNothing *re
 
 static gboolean token_is_dest(SimHost *host, const char *job, gboolean *ret, GError **error)
 {
-    g_autofree char *owner = vmig_journal_token(host->journal, job, error);
+    VmigRole owner = VMIG_SOURCE;
+    gboolean ok = vmig_journal_token(host->journal, job, &owner, error);
 
-    *ret = vmig_role_of(owner) == VMIG_DEST;
-    return owner != NULL;
+    *ret = owner == VMIG_DEST;
+    return ok;
 }
 
 static gboolean check_not_the_guests(SimHost *host, const char *job, const VmigJournalFile *file, GError **error)

@@ -6,6 +6,7 @@
 
 #include "flows/migrate/migrate-flow.h"
 #include "store/journal-private.h"
+#include "../roles.h"
 
 #define MOST_PROCESSES 40
 #define PARKS_BEFORE_HEALING 2
@@ -177,7 +178,7 @@ static void run_machine(Sim *sim, VmigEnv *env, const VmigPolicy *policy, VmigJo
 
 static gboolean knows_job(const SimHost *host)
 {
-    g_autofree char *owner = vmig_journal_token(host->journal, host->sim->job_id, NULL);
+    const char *owner = token_in(host->journal, host->sim->job_id, NULL);
 
     return owner != NULL;
 }
@@ -185,8 +186,8 @@ static gboolean knows_job(const SimHost *host)
 /* After the switchover a job can be resumed on either host. */
 static void choose_host(Sim *sim)
 {
-    g_autofree char *owner = vmig_journal_token(sim_dest(sim)->journal, sim->job_id, NULL);
-    gboolean there = (g_strcmp0(owner, VMIG_ROLE_DESTINATION) == 0 || (sim->old.put_back && owner != NULL)) &&
+    const char *owner = token_in(sim_dest(sim)->journal, sim->job_id, NULL);
+    gboolean there = (g_strcmp0(owner, vmig_role_name(VMIG_DEST)) == 0 || (sim->old.put_back && owner != NULL)) &&
                      sim->now >= sim_dest(sim)->down_until;
 
     sim->here = there && sim_random_percent(&sim->chance, 40) ? 1 : 0;
@@ -371,9 +372,9 @@ static void put_back_old(Sim *sim)
     if (sim->old.journal == NULL)
         return;
     const SimHost *other = sim->old.host->is_dest ? sim_source(sim) : sim_dest(sim);
-    g_autofree char *owner = vmig_journal_token(other->journal, sim->job_id, NULL);
+    const char *owner = token_in(other->journal, sim->job_id, NULL);
     g_autoptr(VmigJob) there = load(sim_dest(sim));
-    if (g_strcmp0(owner, VMIG_ROLE_DESTINATION) != 0)
+    if (g_strcmp0(owner, vmig_role_name(VMIG_DEST)) != 0)
         return;
     if (there == NULL || !vmig_state_is_final(vmig_job_state(there)))
         sim_journal_put_back(sim);

@@ -290,11 +290,11 @@ void plan_env_job(PlanEnv *w, const char *state)
     job->state = g_strdup(state);
     put_facts(job, vmig_job_state(job));
     if (w->journal != NULL) {
-        assert_ok(vmig_journal_put(w->journal, job, "source", &error_));
+        assert_ok(vmig_journal_put(w->journal, job, VMIG_SOURCE, &error_));
         return;
     }
     w->journal_dir = g_dir_make_tmp("vmig-plan-XXXXXX", NULL);
     g_autofree char *path = g_build_filename(w->journal_dir, "journal.db", NULL);
     assert_ok((w->journal = vmig_journal_open(path, NULL, &error_)) != NULL);
-    assert_ok(vmig_journal_create_job(w->journal, job, "source", &error_));
+    assert_ok(vmig_journal_create_job(w->journal, job, VMIG_SOURCE, &error_));
 }

@@ -330,16 +330,14 @@ static VmigDoctorFacts *job_facts(void)
     return facts;
 }
 
-static VmigDoctorJob *add_job(VmigDoctorFacts *facts, const char *id, const char *state, const char *role)
+static VmigDoctorJob *add_job(VmigDoctorFacts *facts, const char *id, const char *state, VmigRole role)
 {
     VmigDoctorJob *job = g_new0(VmigDoctorJob, 1);
 
     job->job = make_job(id, state);
-    job->role = g_strdup(role);
+    job->role = role;
     job->finished = vmig_state_is_final(vmig_job_state(job->job));
     job->files = g_ptr_array_new_with_free_func((GDestroyNotify)listed_free);
-    job->token_before = g_strdup("source");
-    job->token_after = g_strdup("source");
     g_ptr_array_add(facts->jobs, job);
     return job;
 }
@@ -428,7 +426,7 @@ static void test_unfinished(void)
     g_autoptr(VmigDoctorFacts) facts = job_facts();
     g_autoptr(GPtrArray) findings = new_findings();
     g_autoptr(GPtrArray) running = new_findings();
-    VmigDoctorJob *job = add_job(facts, ID, "COPY", "source");
+    VmigDoctorJob *job = add_job(facts, ID, "COPY", VMIG_SOURCE);
 
     add_domain(facts, definition("", OVERLAY, TRUE, MARK(ID)), definition("", OVERLAY, TRUE, MARK(ID)));
     vmig_doctor_job_rules(facts, findings);
@@ -447,15 +445,16 @@ static void test_unfinished(void)
 static void test_chains(void)
 {
     static const struct {
-        const char *state, *role;
+        const char *state;
+        VmigRole role;
         gboolean live, persistent; /* each: TRUE on the overlay, FALSE on the base */
         guint problems;
     } table[] = {
-        {"COPY", "source", TRUE, TRUE, 0},          {"COPY", "source", FALSE, TRUE, 1},
-        {"COPY", "source", TRUE, FALSE, 1},         {"COPY", "source", FALSE, FALSE, 2},
-        {"LOCK", "source", TRUE, TRUE, 2},          {"LOCK", "source", FALSE, FALSE, 0},
-        {"COMMIT", "destination", TRUE, TRUE, 0},   {"REDEFINE", "destination", FALSE, FALSE, 0},
-        {"CLEANUP", "destination", FALSE, TRUE, 1}, {"REDEFINE", "destination", TRUE, TRUE, 2},
+        {"COPY", VMIG_SOURCE, TRUE, TRUE, 0},   {"COPY", VMIG_SOURCE, FALSE, TRUE, 1},
+        {"COPY", VMIG_SOURCE, TRUE, FALSE, 1},  {"COPY", VMIG_SOURCE, FALSE, FALSE, 2},
+        {"LOCK", VMIG_SOURCE, TRUE, TRUE, 2},   {"LOCK", VMIG_SOURCE, FALSE, FALSE, 0},
+        {"COMMIT", VMIG_DEST, TRUE, TRUE, 0},   {"REDEFINE", VMIG_DEST, FALSE, FALSE, 0},
+        {"CLEANUP", VMIG_DEST, FALSE, TRUE, 1}, {"REDEFINE", VMIG_DEST, TRUE, TRUE, 2},
     };
 
     for (guint i = 0; i < G_N_ELEMENTS(table); i++) {
@@ -474,7 +473,7 @@ static void test_chain_of_somebody_else(void)
     g_autoptr(VmigDoctorFacts) facts = job_facts();
     g_autoptr(GPtrArray) findings = new_findings();
 
-    add_job(facts, ID, "OVERLAY", "source");
+    add_job(facts, ID, "OVERLAY", VMIG_SOURCE);
     add_domain(facts, definition("", "/img/other.qcow2", TRUE, ""), NULL);
     vmig_doctor_job_rules(facts, findings);
     assert_problem(findings, "job-chain", "/img/other.qcow2 <- /img/web.qcow2", VMIG_FIX_NONE);
@@ -487,11 +486,11 @@ static void test_domain_missing(void)
     g_autoptr(GPtrArray) early = new_findings();
     g_autoptr(GPtrArray) silent = new_findings();
 
-    add_job(facts, ID, "COPY", "source");
+    add_job(facts, ID, "COPY", VMIG_SOURCE);
     vmig_doctor_job_rules(facts, missing);
     assert_problem(missing, "job-domain", "has no domain", VMIG_FIX_NONE);
     g_ptr_array_set_size(facts->jobs, 0);
-    add_job(facts, ID, "COPY", "destination");
+    add_job(facts, ID, "COPY", VMIG_DEST);
     add_domain(facts, definition("", BASE, FALSE, ""), NULL);
     vmig_doctor_job_rules(facts, early);
     assert_problem(early, "job-domain", "already has a domain", VMIG_FIX_NONE);
@@ -504,19 +503,19 @@ static void test_domain_missing(void)
 static void test_two_owners(void)
 {
     static const struct {
-        const char *role, *before, *after;
+        VmigRole role, before, after;
         VmigRun run;
         gboolean loud;
     } table[] = {
-        {"source", "source", "source", VMIG_RUN_RUNNING, FALSE},
-        {"source", "destination", "destination", VMIG_RUN_RUNNING, TRUE},
-        {"source", "source", "destination", VMIG_RUN_RUNNING, FALSE},
-        {"source", "destination", "destination", VMIG_RUN_PAUSED, FALSE},
-        {"source", "destination", "destination", VMIG_RUN_MIGRATING, FALSE},
-        {"destination", "destination", "destination", VMIG_RUN_RUNNING, FALSE},
-        {"destination", "source", "source", VMIG_RUN_RUNNING, TRUE},
-        {"destination", "source", "destination", VMIG_RUN_RUNNING, FALSE},
-        {"destination", "source", "source", VMIG_RUN_PAUSED, FALSE},
+        {VMIG_SOURCE, VMIG_SOURCE, VMIG_SOURCE, VMIG_RUN_RUNNING, FALSE},
+        {VMIG_SOURCE, VMIG_DEST, VMIG_DEST, VMIG_RUN_RUNNING, TRUE},
+        {VMIG_SOURCE, VMIG_SOURCE, VMIG_DEST, VMIG_RUN_RUNNING, FALSE},
+        {VMIG_SOURCE, VMIG_DEST, VMIG_DEST, VMIG_RUN_PAUSED, FALSE},
+        {VMIG_SOURCE, VMIG_DEST, VMIG_DEST, VMIG_RUN_MIGRATING, FALSE},
+        {VMIG_DEST, VMIG_DEST, VMIG_DEST, VMIG_RUN_RUNNING, FALSE},
+        {VMIG_DEST, VMIG_SOURCE, VMIG_SOURCE, VMIG_RUN_RUNNING, TRUE},
+        {VMIG_DEST, VMIG_SOURCE, VMIG_DEST, VMIG_RUN_RUNNING, FALSE},
+        {VMIG_DEST, VMIG_SOURCE, VMIG_SOURCE, VMIG_RUN_PAUSED, FALSE},
     };
 
     for (guint i = 0; i < G_N_ELEMENTS(table); i++) {
@@ -524,10 +523,8 @@ static void test_two_owners(void)
             g_autoptr(VmigDoctorFacts) facts = job_facts();
             g_autoptr(GPtrArray) findings = new_findings();
             VmigDoctorJob *job = add_job(facts, ID, "UNCERTAIN", table[i].role);
-            g_free(job->token_before);
-            g_free(job->token_after);
-            job->token_before = g_strdup(table[i].before);
-            job->token_after = g_strdup(table[i].after);
+            job->token_before = table[i].before;
+            job->token_after = table[i].after;
             job->run_known = TRUE;
             job->run = table[i].run;
             job->holder = held ? g_strdup("process 7") : NULL;
@@ -543,7 +540,7 @@ static void test_has_snapshot(void)
 {
     g_autoptr(VmigDoctorFacts) facts = job_facts();
     g_autoptr(GPtrArray) findings = new_findings();
-    VmigDoctorJob *job = add_job(facts, ID, "COPY", "source");
+    VmigDoctorJob *job = add_job(facts, ID, "COPY", VMIG_SOURCE);
 
     job->has_snapshot = g_ptr_array_new_with_free_func(g_free);
     g_ptr_array_add(job->has_snapshot, g_strdup(OVERLAY));
@@ -594,7 +591,7 @@ static void test_nothing_left(void)
     g_autoptr(VmigDoctorFacts) facts = job_facts();
     g_autoptr(GPtrArray) findings = new_findings();
 
-    add_job(facts, ID, "DONE", "destination");
+    add_job(facts, ID, "DONE", VMIG_DEST);
     add_domain(facts, definition("", BASE, FALSE, ""), definition("", BASE, FALSE, ""));
     vmig_doctor_job_rules(facts, findings);
     vmig_doctor_leftover_rules(facts, findings);
@@ -635,7 +632,7 @@ static void test_files(void)
         for (int used = 0; used < 2; used++) {
             g_autoptr(VmigDoctorFacts) facts = job_facts();
             g_autoptr(GPtrArray) findings = new_findings();
-            VmigDoctorJob *job = add_job(facts, ID, "ROLLED_BACK", "source");
+            VmigDoctorJob *job = add_job(facts, ID, "ROLLED_BACK", VMIG_SOURCE);
             add_listed(job, OVERLAY, table[i].kind, table[i].state);
             add_found(facts, OVERLAY, ID); /* the same file: reported once */
             if (used)
@@ -654,7 +651,7 @@ static void test_stray_files(void)
     g_autoptr(GPtrArray) findings = new_findings();
     g_autoptr(GPtrArray) only = new_findings();
 
-    add_job(facts, ID, "COPY", "source");
+    add_job(facts, ID, "COPY", VMIG_SOURCE);
     add_found(facts, OVERLAY, ID); /* of an unfinished job, which needs it */
     add_found(facts, "/img/\nb.vmig-" OTHER ".qcow2", OTHER);
     vmig_doctor_leftover_rules(facts, findings);
@@ -676,7 +673,7 @@ static void test_files_of_unknown_users(void)
     for (int silent = 0; silent < 2; silent++) {
         g_autoptr(VmigDoctorFacts) facts = job_facts();
         g_autoptr(GPtrArray) findings = new_findings();
-        VmigDoctorJob *job = add_job(facts, ID, "ROLLED_BACK", "source");
+        VmigDoctorJob *job = add_job(facts, ID, "ROLLED_BACK", VMIG_SOURCE);
         add_listed(job, OVERLAY, "overlay", "redundant");
         add_listed(job, "/img/.web.vmig-" ID ".part", "part", "made");
         if (silent)
@@ -696,7 +693,7 @@ static void test_busy(void)
 {
     g_autoptr(VmigDoctorFacts) facts = job_facts();
     g_autoptr(GPtrArray) findings = new_findings();
-    VmigDoctorJob *job = add_job(facts, ID, "DONE", "source");
+    VmigDoctorJob *job = add_job(facts, ID, "DONE", VMIG_SOURCE);
 
     job->busy = TRUE;
     add_listed(job, OVERLAY, "part", "made");
@@ -726,8 +723,8 @@ static void test_folders(void)
         g_autoptr(VmigDoctorFacts) facts = job_facts();
         g_autoptr(GPtrArray) findings = new_findings();
         VmigRunFolder *run = g_new0(VmigRunFolder, 1);
-        add_job(facts, ID, "COPY", "source");
-        add_job(facts, "00000000000000aa", "DONE", "source");
+        add_job(facts, ID, "COPY", VMIG_SOURCE);
+        add_job(facts, "00000000000000aa", "DONE", VMIG_SOURCE);
         *run = (VmigRunFolder){(char *)"/run/vmig-snap/x", (char *)table[i].job, table[i].in_use, table[i].age};
         g_ptr_array_add(facts->folders, run);
         vmig_doctor_leftover_rules(facts, findings);
@@ -758,8 +755,8 @@ static void test_guards(void)
         g_autoptr(VmigDoctorFacts) facts = job_facts();
         g_autoptr(GPtrArray) findings = new_findings();
         VmigGuardFacts *guard = g_new0(VmigGuardFacts, 1);
-        add_job(facts, ID, "MIGRATE", "source");
-        add_job(facts, "00000000000000aa", "DONE", "source");
+        add_job(facts, ID, "MIGRATE", VMIG_SOURCE);
+        add_job(facts, "00000000000000aa", "DONE", VMIG_SOURCE);
         *guard = (VmigGuardFacts){(char *)"/g.sock", (char *)table[i].job, table[i].answers, 1, table[i].armed, 0};
         g_ptr_array_add(facts->guards, guard);
         vmig_doctor_leftover_rules(facts, findings);
@@ -788,7 +785,7 @@ static void test_metadata(void)
         g_autoptr(VmigDoctorFacts) facts = job_facts();
         g_autoptr(GPtrArray) findings = new_findings();
         if (table[i].state != NULL)
-            add_job(facts, ID, table[i].state, "source");
+            add_job(facts, ID, table[i].state, VMIG_SOURCE);
         if (table[i].file)
             add_found(facts, "/img/x.vmig-" ID ".qcow2", ID);
         add_domain(facts, NULL, definition("", table[i].top, strcmp(table[i].top, OVERLAY) == 0, MARK(ID)));
@@ -804,7 +801,7 @@ static void test_metadata_of_another(void)
 {
     g_autoptr(VmigDoctorFacts) facts = job_facts();
     g_autoptr(GPtrArray) findings = new_findings();
-    VmigDoctorJob *job = add_job(facts, ID, "COPY", "source");
+    VmigDoctorJob *job = add_job(facts, ID, "COPY", VMIG_SOURCE);
 
     g_free(job->job->uuid);
     job->job->uuid = g_strdup("7f2c5c3e-8a4b-4f0e-9d3a-0d9f5c1b7e21");
@@ -822,7 +819,7 @@ static void test_overlay_in_chain(void)
             g_autoptr(GPtrArray) findings = new_findings();
             VmigDomainXml *xml = definition("", OVERLAY, TRUE, "");
             if (known)
-                add_job(facts, ID, "DONE", "destination");
+                add_job(facts, ID, "DONE", VMIG_DEST);
             add_domain(facts, live ? xml : NULL, live ? NULL : xml);
             vmig_doctor_leftover_rules(facts, findings);
             assert_problem(findings, "overlay-in-chain", OVERLAY, VMIG_FIX_NONE);
@@ -839,16 +836,18 @@ static void test_overlay_in_chain(void)
 static void test_snapshot_no(void)
 {
     static const struct {
-        const char *state, *role, *attribute, *before;
+        const char *state;
+        VmigRole role;
+        const char *attribute, *before;
         guint found;
     } table[] = {
-        {"DONE", "destination", " snapshot='no'", NULL, 2},
-        {"DONE", "destination", " snapshot='no'", "no", 0},
-        {"DONE", "destination", "", NULL, 0},
-        {"ROLLED_BACK", "source", " snapshot='no'", "internal", 2},
-        {"DONE", "source", " snapshot='no'", NULL, 0},
-        {"ROLLED_BACK", "destination", " snapshot='no'", NULL, 0},
-        {"COPY", "source", " snapshot='no'", NULL, 0},
+        {"DONE", VMIG_DEST, " snapshot='no'", NULL, 2},
+        {"DONE", VMIG_DEST, " snapshot='no'", "no", 0},
+        {"DONE", VMIG_DEST, "", NULL, 0},
+        {"ROLLED_BACK", VMIG_SOURCE, " snapshot='no'", "internal", 2},
+        {"DONE", VMIG_SOURCE, " snapshot='no'", NULL, 0},
+        {"ROLLED_BACK", VMIG_DEST, " snapshot='no'", NULL, 0},
+        {"COPY", VMIG_SOURCE, " snapshot='no'", NULL, 0},
     };
 
     for (guint i = 0; i < G_N_ELEMENTS(table); i++) {
@@ -856,7 +855,7 @@ static void test_snapshot_no(void)
         g_autoptr(GPtrArray) findings = new_findings();
         VmigDoctorJob *job = add_job(facts, ID, table[i].state, table[i].role);
         ((VmigDisk *)job->job->disks->pdata[0])->snapshot = g_strdup(table[i].before);
-        add_job(facts, OTHER, "DONE", "destination"); /* an older one: irrelevant */
+        add_job(facts, OTHER, "DONE", VMIG_DEST); /* an older one: irrelevant */
         add_domain(facts, definition(table[i].attribute, BASE, FALSE, ""),
                    definition(table[i].attribute, BASE, FALSE, ""));
         vmig_doctor_leftover_rules(facts, findings);
@@ -916,10 +915,10 @@ static void record(VmigJournal *journal, const char *id, const char *state)
 
     if (strcmp(state, "DONE") == 0) {
         job->owner = VMIG_DEST;
-        vmig_journal_set_token(journal, id, vmig_role_name(job->owner), &error);
+        vmig_journal_set_token(journal, id, job->owner, &error);
         g_assert_no_error(error);
     }
-    vmig_journal_put(journal, job, "source", &error);
+    vmig_journal_put(journal, job, VMIG_SOURCE, &error);
     g_assert_no_error(error);
 }
 

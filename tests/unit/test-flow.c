@@ -116,8 +116,7 @@ static VmigNode *host(const Fixture *f, const char *name, VmigRole role)
     g_autofree char *run_dir = g_build_filename(f->dir, name, "run", NULL);
     g_autoptr(GError) error = NULL;
     const char *const roots[] = {"/nonexistent", NULL};
-    VmigNodeConfig config = {
-        .state_dir = state, .run_dir = run_dir, .roots = roots, .machine_id = "m", .role = vmig_role_name(role)};
+    VmigNodeConfig config = {.state_dir = state, .run_dir = run_dir, .roots = roots, .machine_id = "m", .role = role};
     VmigNode *node = vmig_node_local_new(name, &config, &error);
 
     g_assert_no_error(error);

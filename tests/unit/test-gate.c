@@ -17,6 +17,7 @@
 #include "tests/unit/expect.h"
 #include "tests/unit/legal.h"
 #include "flows/migrate/states.h"
+#include "tests/roles.h"
 
 #define ID "0123456789abcdef"
 #define OTHER "fedcba9876543210"
@@ -91,7 +92,7 @@ static void add_job(VmigJournal *journal, const char *id, const char *uuid)
 
     job->id = g_strdup(id);
     job->uuid = g_strdup(uuid);
-    vmig_journal_create_job(journal, job, "source", &error);
+    vmig_journal_create_job(journal, job, VMIG_SOURCE, &error);
     g_assert_no_error(error);
 }
 
@@ -787,18 +788,17 @@ static void test_catch_up(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_cmpint(unlink(gone), ==, 0);
     put_state(record, VMIG_MIGRATE(COMMIT));
     record->owner = VMIG_DEST;
-    assert_fails(VMIG_ERROR_INTERNAL, vmig_gate_catch_up(f->journal, record, "nobody", &error_));
-    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_gate_catch_up(f->journal, record, "destination", &error_));
+    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_gate_catch_up(f->journal, record, VMIG_DEST, &error_));
     fail_statx = 2;
-    assert_fails(VMIG_ERROR_IO, vmig_gate_catch_up(f->journal, record, "source", &error_));
-    g_autofree char *before = vmig_journal_token(f->journal, ID, NULL);
+    assert_fails(VMIG_ERROR_IO, vmig_gate_catch_up(f->journal, record, VMIG_SOURCE, &error_));
+    const char *before = token_in(f->journal, ID, NULL);
     g_assert_cmpstr(before, ==, "source");
     assert_ok(vmig_gate_redundant(f->journal, ID, overlay, "committed", &error_));
     assert_gate("another file", vmig_gate_remove(f->journal, ID, overlay, &error_));
 
     for (int round = 0; round < 2; round++)
-        assert_ok(vmig_gate_catch_up(f->journal, record, "source", &error_));
-    g_autofree char *after = vmig_journal_token(f->journal, ID, NULL);
+        assert_ok(vmig_gate_catch_up(f->journal, record, VMIG_SOURCE, &error_));
+    const char *after = token_in(f->journal, ID, NULL);
     g_assert_cmpstr(after, ==, "destination");
     g_autoptr(VmigJob) stored = vmig_journal_load(f->journal, ID, NULL);
     g_assert_cmpstr(stored->state, ==, "COMMIT");
@@ -823,7 +823,7 @@ static void test_catch_up_another_kind(Fixture *f, G_GNUC_UNUSED gconstpointer d
     disk->at[VMIG_SOURCE].overlay = g_strdup(base_copy);
     vmig_job_add(record, disk);
     assert_ok(vmig_journal_save(f->journal, record, &error_));
-    assert_gate("another file of this job", vmig_gate_catch_up(f->journal, record, "source", &error_));
+    assert_gate("another file of this job", vmig_gate_catch_up(f->journal, record, VMIG_SOURCE, &error_));
     assert_ok(vmig_journal_file_get(f->journal, ID, base_copy, &row, &error_));
     g_assert_cmpstr(row->kind, ==, "copy");
 }

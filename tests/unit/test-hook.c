@@ -364,7 +364,7 @@ static VmigJob *make_job(Fixture *f, const char *state)
     return job;
 }
 
-static void write_job(Fixture *f, const VmigJob *job, const char *role)
+static void write_job(Fixture *f, const VmigJob *job, VmigRole role)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(VmigJournal) journal = vmig_journal_open(f->paths.journal, NULL, &error);
@@ -424,7 +424,7 @@ static void test_source(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autoptr(VmigJob) job = make_job(f, "COPY");
 
     job->overlays = VMIG_OVERLAYS_IN_USE;
-    write_job(f, job, VMIG_ROLE_SOURCE);
+    write_job(f, job, VMIG_SOURCE);
     check(f, VMIG_HOOK_PREPARE, over, ALLOW, "");
     check(f, VMIG_HOOK_PREPARE, base, V(BASE), "last writes");
     check(f, VMIG_HOOK_RESTORE, base, V(BASE), JOB);
@@ -445,10 +445,10 @@ static void test_twin(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autofree char *forged = make_xml(UUID, "ffffffffffffffff", "/elsewhere");
     g_autoptr(VmigJob) job = make_job(f, "MIGRATE");
 
-    write_job(f, job, VMIG_ROLE_SOURCE);
+    write_job(f, job, VMIG_SOURCE);
     check(f, VMIG_HOOK_PREPARE, marked, V(UNDECIDED), "resume " JOB);
     g_autoptr(VmigJournal) journal = vmig_journal_open(f->paths.journal, NULL, NULL);
-    g_assert_true(vmig_journal_set_token(journal, JOB, VMIG_ROLE_DESTINATION, NULL));
+    g_assert_true(vmig_journal_set_token(journal, JOB, VMIG_DEST, NULL));
     check(f, VMIG_HOOK_PREPARE, marked, V(TWIN), "moved to vmig-b");
     check(f, VMIG_HOOK_PREPARE, plain, V(TWIN), "out of date");
     check(f, VMIG_HOOK_RESTORE, forged, V(TWIN), JOB);
@@ -462,7 +462,7 @@ static void test_parked_and_busy(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 
     job->parked_state = g_strdup("BACK_COMMIT");
     job->overlays = VMIG_OVERLAYS_IN_USE;
-    write_job(f, job, VMIG_ROLE_SOURCE);
+    write_job(f, job, VMIG_SOURCE);
     check(f, VMIG_HOOK_PREPARE, over, ALLOW, "");
     g_assert_cmpint(g_mkdir_with_parents(f->paths.lock_dir, 0700), ==, 0);
     g_autoptr(VmigOpLock) lock = vmig_oplock_take(f->paths.lock_dir, UUID, JOB, "source", NULL);
@@ -476,7 +476,7 @@ static void test_overlay_file(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autofree char *base = make_xml(UUID, JOB, "/images/g.qcow2");
     g_autoptr(VmigJob) job = make_job(f, "OVERLAY");
 
-    write_job(f, job, VMIG_ROLE_SOURCE);
+    write_job(f, job, VMIG_SOURCE);
     check(f, VMIG_HOOK_PREPARE, base, ALLOW, "");
     g_assert_true(g_file_set_contents(f->overlay, "x", 1, NULL));
     check(f, VMIG_HOOK_PREPARE, base, V(UNDECIDED), JOB);
@@ -489,7 +489,7 @@ static void test_incoming(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autoptr(VmigJob) job = make_job(f, "MIGRATE");
     g_autofree char *mark = g_build_filename(f->paths.run_dir, "incoming-" UUID, NULL);
 
-    write_job(f, job, VMIG_ROLE_DESTINATION);
+    write_job(f, job, VMIG_DEST);
     check(f, VMIG_HOOK_MIGRATE, over, ALLOW, "");
     check(f, VMIG_HOOK_MIGRATE, forged, V(MIGRATION), JOB);
     check(f, VMIG_HOOK_PREPARE, over, V(NOT_YET), "belongs to vmig-a");
@@ -522,7 +522,7 @@ static void test_left(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autoptr(VmigJob) job = make_job(f, "DONE");
 
     job->owner = VMIG_DEST;
-    write_job(f, job, VMIG_ROLE_SOURCE);
+    write_job(f, job, VMIG_SOURCE);
     check(f, VMIG_HOOK_PREPARE, marked, V(TWIN), "moved to vmig-b");
     check(f, VMIG_HOOK_PREPARE, plain, ALLOW, "");
     check(f, VMIG_HOOK_PREPARE, forged, ALLOW, "");
@@ -542,7 +542,7 @@ static void test_damaged(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autoptr(VmigJob) job = make_job(f, "COPY");
     const char *damage[] = {"", "no database at all", "SQLite format 3"};
 
-    write_job(f, job, VMIG_ROLE_SOURCE);
+    write_job(f, job, VMIG_SOURCE);
     for (guint i = 0; i < G_N_ELEMENTS(damage); i++) {
         int fd = open(f->paths.journal, O_WRONLY | O_TRUNC);
         g_assert_cmpint(write(fd, damage[i], strlen(damage[i])), ==, (gssize)strlen(damage[i]));
@@ -594,7 +594,7 @@ static void test_index_and_machine(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     job->overlays = VMIG_OVERLAYS_IN_USE;
     f->paths.machine_id = g_strdup("this-one");
     VmigJournal *journal = vmig_journal_open(f->paths.journal, "this-one", &error);
-    g_assert_true(vmig_journal_create_job(journal, job, VMIG_ROLE_SOURCE, &error));
+    g_assert_true(vmig_journal_create_job(journal, job, VMIG_SOURCE, &error));
     vmig_journal_close(journal);
     check(f, VMIG_HOOK_PREPARE, marked, ALLOW, "");
     check(f, VMIG_HOOK_PREPARE, on_base, V(BASE), JOB);
@@ -655,7 +655,7 @@ static void test_time(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     gint64 few[G_N_ELEMENTS(xml)];
 
     job->overlays = VMIG_OVERLAYS_IN_USE;
-    write_job(f, job, VMIG_ROLE_SOURCE);
+    write_job(f, job, VMIG_SOURCE);
     for (guint i = 0; i < G_N_ELEMENTS(xml); i++)
         few[i] = time_of_a_look(f, xml[i]);
     add_ended_jobs(f->paths.journal, 10000);
@@ -751,7 +751,7 @@ static void test_watch(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_cmpint(watch_to_end(f, program), ==, 0);
     none = calls(f);
     g_assert_cmpstr(none, ==, "");
-    write_job(f, job, VMIG_ROLE_SOURCE);
+    write_job(f, job, VMIG_SOURCE);
     g_assert_cmpint(watch_to_end(f, program), ==, 4);
     once = calls(f);
     g_assert_cmpstr(once, ==, "resume " JOB " --quiet\n");
@@ -767,7 +767,7 @@ static void test_watch_waits(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autoptr(VmigJob) job = make_job(f, "COMMIT");
     int status;
 
-    write_job(f, job, VMIG_ROLE_SOURCE);
+    write_job(f, job, VMIG_SOURCE);
     g_assert_cmpint(g_mkdir_with_parents(f->paths.lock_dir, 0700), ==, 0);
     pid_t worker = fork();
     if (worker == 0) {
@@ -806,7 +806,7 @@ static void test_watch_is_stopped(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autoptr(VmigJob) job = make_job(f, "COMMIT");
     int status;
 
-    write_job(f, job, VMIG_ROLE_SOURCE);
+    write_job(f, job, VMIG_SOURCE);
     g_assert_true(g_file_set_contents_full(program, script, -1, G_FILE_SET_CONTENTS_NONE, 0755, NULL));
     pid_t watcher = fork();
     if (watcher == 0)
@@ -829,7 +829,7 @@ static void test_watch_of_the_end(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autoptr(VmigJob) job = make_job(f, "CLEANUP");
     int status;
 
-    write_job(f, job, VMIG_ROLE_SOURCE);
+    write_job(f, job, VMIG_SOURCE);
     g_assert_cmpint(g_mkdir_with_parents(f->paths.lock_dir, 0700), ==, 0);
     VmigOpLock *lock = vmig_oplock_take(f->paths.lock_dir, UUID, JOB, "source", NULL);
     pid_t watcher = fork();

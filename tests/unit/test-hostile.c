@@ -81,7 +81,7 @@ static VmigDisk *disk_of(VmigJob *job)
     return job->disks->pdata[0];
 }
 
-static VmigNode *open_node(Fixture *f, const char *role, gboolean serves_peer)
+static VmigNode *open_node(Fixture *f, VmigRole role, gboolean serves_peer)
 {
     g_autofree char *state = g_build_filename(f->dir, "state", NULL);
     g_autofree char *run = g_build_filename(f->dir, "run", NULL);
@@ -189,8 +189,8 @@ static void set_up(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     run_command("qemu-io -f qcow2 -c 'write -P 7 0 1M' '%s'", f->victim);
     f->before = identity_of(f->victim);
     define(f->config, "victim", VICTIM_UUID, f->victim, NULL);
-    f->own = open_node(f, VMIG_ROLE_SOURCE, FALSE);
-    f->peer = open_node(f, VMIG_ROLE_DESTINATION, TRUE);
+    f->own = open_node(f, VMIG_SOURCE, FALSE);
+    f->peer = open_node(f, VMIG_DEST, TRUE);
     f->job = new_job(f, ID, UUID, "base.qcow2");
 }
 
@@ -271,14 +271,14 @@ static void test_lock(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     VmigFile *file = file_of(f->job);
 
     refused(VMIG_ERROR_GATE, vmig_node_record_put(f->peer, f->job, error));
-    refused(VMIG_ERROR_GATE, vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
+    refused(VMIG_ERROR_GATE, vmig_node_catch_up(f->peer, f->job, VMIG_SOURCE, error));
     refused(VMIG_ERROR_GATE, vmig_node_rundir(f->peer, f->job, error));
     begin_here(f);
     works(vmig_node_unlock(f->peer, f->job, error));
     works(vmig_node_lock(f->own, f->job, NULL, error)); /* a tool works on it */
     refused(VMIG_ERROR_LOCKED, vmig_node_lock(f->peer, f->job, NULL, error));
     refused(VMIG_ERROR_GATE, vmig_node_record_put(f->peer, f->job, error));
-    refused(VMIG_ERROR_GATE, vmig_node_token_put(f->peer, f->job, "destination", error));
+    refused(VMIG_ERROR_GATE, vmig_node_token_put(f->peer, f->job, VMIG_DEST, error));
     refused(VMIG_ERROR_GATE,
             vmig_node_intend(f->peer, f->job, disk_of(f->job)->at[VMIG_SOURCE].overlay, "overlay", error));
     refused(VMIG_ERROR_GATE, vmig_node_made(f->peer, f->job, disk_of(f->job)->at[VMIG_SOURCE].overlay, error));
@@ -308,11 +308,11 @@ static void test_invented_source(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     give(his, VMIG_MIGRATE(CLEANUP));
     works(vmig_node_lock(f->peer, job, NULL, error));
     works(vmig_node_lock(f->peer, his, NULL, error));
-    refused(VMIG_ERROR_FORGOTTEN, vmig_node_catch_up(f->peer, job, VMIG_ROLE_SOURCE, error));
-    refused(VMIG_ERROR_GATE, vmig_node_catch_up(f->peer, his, VMIG_ROLE_SOURCE, error)); /* without the mark */
+    refused(VMIG_ERROR_FORGOTTEN, vmig_node_catch_up(f->peer, job, VMIG_SOURCE, error));
+    refused(VMIG_ERROR_GATE, vmig_node_catch_up(f->peer, his, VMIG_SOURCE, error)); /* without the mark */
     refused(VMIG_ERROR_CONTRADICTION, vmig_node_record_put(f->peer, job, error));
-    works(vmig_node_catch_up(f->peer, job, VMIG_ROLE_DESTINATION, error));
-    refused(VMIG_ERROR_CONTRADICTION, vmig_node_catch_up(f->peer, job, VMIG_ROLE_SOURCE, error));
+    works(vmig_node_catch_up(f->peer, job, VMIG_DEST, error));
+    refused(VMIG_ERROR_CONTRADICTION, vmig_node_catch_up(f->peer, job, VMIG_SOURCE, error));
     refused(VMIG_ERROR_GATE, vmig_node_remove_base(f->peer, job, file_of(job), &(char *){NULL}, error));
     refused(VMIG_ERROR_GATE, vmig_node_remove(f->peer, job, f->victim, "x", error));
 }
@@ -330,8 +330,8 @@ static void test_invented_end(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     give(ended, VMIG_MIGRATE(DONE));
     works(vmig_node_lock(f->peer, ended, NULL, error));
     refused(VMIG_ERROR_CONTRADICTION, vmig_node_record_put(f->peer, ended, error));
-    refused(VMIG_ERROR_FORGOTTEN, vmig_node_catch_up(f->peer, ended, VMIG_ROLE_SOURCE, error));
-    refused(VMIG_ERROR_CONTRADICTION, vmig_node_catch_up(f->peer, ended, VMIG_ROLE_DESTINATION, error));
+    refused(VMIG_ERROR_FORGOTTEN, vmig_node_catch_up(f->peer, ended, VMIG_SOURCE, error));
+    refused(VMIG_ERROR_CONTRADICTION, vmig_node_catch_up(f->peer, ended, VMIG_DEST, error));
     works(vmig_node_unlock(f->peer, ended, error));
     g_free(file->path[VMIG_DEST]);
     g_free(file->part);
@@ -358,7 +358,7 @@ static void test_kept_of_another(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     describe(file_of(left), f->victim);
     left->options.keep_source = TRUE;
     works(vmig_node_record_put(f->own, left, error));
-    works(vmig_node_token_put(f->own, left, "destination", error));
+    works(vmig_node_token_put(f->own, left, VMIG_DEST, error));
     give(left, VMIG_MIGRATE(DONE));
     works(vmig_node_record_put(f->own, left, error));
     g_free(file->path[VMIG_DEST]);
@@ -386,17 +386,17 @@ static void test_changed_record(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     describe(file, f->victim);
     refused(VMIG_ERROR_CONTRADICTION, vmig_node_record_put(f->peer, f->job, error));
     give(f->job, VMIG_MIGRATE(CLEANUP));
-    refused(VMIG_ERROR_CONTRADICTION, vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
-    refused(VMIG_ERROR_CONTRADICTION, vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_DESTINATION, error));
+    refused(VMIG_ERROR_CONTRADICTION, vmig_node_catch_up(f->peer, f->job, VMIG_SOURCE, error));
+    refused(VMIG_ERROR_CONTRADICTION, vmig_node_catch_up(f->peer, f->job, VMIG_DEST, error));
     g_free(file->path[VMIG_SOURCE]);
     file->path[VMIG_SOURCE] = g_strdup(source);
     describe(file, source);
     f->job->options.keep_source = FALSE;
-    refused(VMIG_ERROR_CONTRADICTION, vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
+    refused(VMIG_ERROR_CONTRADICTION, vmig_node_catch_up(f->peer, f->job, VMIG_SOURCE, error));
     f->job->options.keep_source = TRUE;
     g_free(f->job->persistent_xml);
     f->job->persistent_xml = g_strdup("<domain type='kvm'/>");
-    refused(VMIG_ERROR_CONTRADICTION, vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
+    refused(VMIG_ERROR_CONTRADICTION, vmig_node_catch_up(f->peer, f->job, VMIG_SOURCE, error));
     g_free(f->job->persistent_xml);
     f->job->persistent_xml = g_strdup("<domain/>");
     g_free(f->job->uuid);
@@ -411,7 +411,7 @@ static void test_changed_record(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     refused(VMIG_ERROR_GATE, vmig_node_fence_arm(f->peer, f->job, paths, &(char *){NULL}, error));
     works(vmig_node_freeze(f->peer, f->job, bases, error));
     works(vmig_node_guard_stop(f->peer, f->job, error));
-    works(vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
+    works(vmig_node_catch_up(f->peer, f->job, VMIG_SOURCE, error));
     refused(VMIG_ERROR_GATE, vmig_node_remove_base(f->peer, f->job, file, &(char *){NULL}, error));
     /* From the switchover on it must be the same file. */
     run_command("touch '%s'", source);
@@ -428,7 +428,7 @@ static void test_early_end(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     define(f->running, "g", UUID, base, ID);
     put_state(f->job, VMIG_MIGRATE(DONE)); /* and the source owns the guest */
     refused(VMIG_ERROR_JOURNAL, vmig_node_record_put(f->peer, f->job, error));
-    works(vmig_node_token_put(f->peer, f->job, "destination", error));
+    works(vmig_node_token_put(f->peer, f->job, VMIG_DEST, error));
     give(f->job, VMIG_MIGRATE(DONE));
     refused(VMIG_ERROR_GATE, vmig_node_record_put(f->peer, f->job, error));
 }
@@ -442,7 +442,7 @@ static void test_wrong_role(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     refused(VMIG_ERROR_GATE, vmig_node_freeze(f->peer, f->job, paths, error));
     refused(VMIG_ERROR_GATE, vmig_node_fence_arm(f->peer, f->job, paths, &(char *){NULL}, error));
     refused(VMIG_ERROR_GATE, vmig_node_remove_base(f->peer, f->job, file_of(f->job), &(char *){NULL}, error));
-    works(vmig_node_token_put(f->peer, f->job, "destination", error));
+    works(vmig_node_token_put(f->peer, f->job, VMIG_DEST, error));
     refused(VMIG_ERROR_GATE, vmig_node_end_source_qemu(f->peer, f->job, &(char *){NULL}, error));
 }
 
@@ -454,7 +454,7 @@ static void test_guest_of_ours(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     works(vmig_node_lock(f->peer, job, NULL, error));
     refused(VMIG_ERROR_GATE, vmig_node_record_put(f->peer, job, error));
     give(job, VMIG_MIGRATE(COMMIT));
-    refused(VMIG_ERROR_FORGOTTEN, vmig_node_catch_up(f->peer, job, VMIG_ROLE_DESTINATION, error));
+    refused(VMIG_ERROR_FORGOTTEN, vmig_node_catch_up(f->peer, job, VMIG_DEST, error));
 }
 
 static void send_crafted(Fixture *f, const char *socket)
@@ -533,7 +533,7 @@ static void test_guests_overlay(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     works(vmig_node_create_overlay(f->peer, f->job, disk->at[VMIG_DEST].overlay, 8 << 20, file->path[VMIG_DEST],
                                    "qcow2", error));
     define(f->config, "g", UUID, disk->at[VMIG_DEST].overlay, ID);
-    works(vmig_node_token_put(f->peer, f->job, "destination", error));
+    works(vmig_node_token_put(f->peer, f->job, VMIG_DEST, error));
     give(f->job, VMIG_MIGRATE(CLEANUP));
     works(vmig_node_record_put(f->peer, f->job, error));
     refused(VMIG_ERROR_GATE, vmig_node_remove(f->peer, f->job, disk->at[VMIG_DEST].overlay, "committed", error));
@@ -554,11 +554,11 @@ static void test_lost_source(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     give(f->job, VMIG_MIGRATE(CLEANUP));
     works(vmig_node_lock(f->peer, f->job, NULL, error));
     define(f->config, "g", UUID, f->victim, ID); /* another disk */
-    refused(VMIG_ERROR_GATE, vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
+    refused(VMIG_ERROR_GATE, vmig_node_catch_up(f->peer, f->job, VMIG_SOURCE, error));
     define(f->config, "g", UUID, disk_of(f->job)->at[VMIG_SOURCE].overlay, OTHER_ID); /* another job */
-    refused(VMIG_ERROR_GATE, vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
+    refused(VMIG_ERROR_GATE, vmig_node_catch_up(f->peer, f->job, VMIG_SOURCE, error));
     define(f->config, "g", UUID, disk_of(f->job)->at[VMIG_SOURCE].overlay, ID);
-    works(vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
+    works(vmig_node_catch_up(f->peer, f->job, VMIG_SOURCE, error));
     works(vmig_node_remove_base(f->peer, f->job, file_of(f->job), &(char *){NULL}, error));
     g_assert_cmpint(access(base, F_OK), ==, -1);
 }
@@ -568,15 +568,15 @@ static void test_lost_source_given(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     give(f->job, VMIG_MIGRATE(CLEANUP));
     works(vmig_node_lock(f->peer, f->job, NULL, error));
-    refused(VMIG_ERROR_FORGOTTEN, vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
+    refused(VMIG_ERROR_FORGOTTEN, vmig_node_catch_up(f->peer, f->job, VMIG_SOURCE, error));
     run_command("mkdir -p '%s/run/%s'", f->dir, ID);
     g_autofree char *folder = g_build_filename(f->dir, "run", ID, NULL);
     g_autofree char *given = g_build_filename(folder, VMIG_FLAG_GIVEN, NULL);
     g_assert_cmpint(mknod(given, S_IFSOCK | 0600, 0), ==, 0); /* QEMU's user could create that there */
-    refused(VMIG_ERROR_FORGOTTEN, vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
+    refused(VMIG_ERROR_FORGOTTEN, vmig_node_catch_up(f->peer, f->job, VMIG_SOURCE, error));
     g_assert_cmpint(unlink(given), ==, 0);
     works(vmig_flag_set(folder, VMIG_FLAG_GIVEN, error));
-    works(vmig_node_catch_up(f->peer, f->job, VMIG_ROLE_SOURCE, error));
+    works(vmig_node_catch_up(f->peer, f->job, VMIG_SOURCE, error));
 }
 
 int main(int argc, char **argv)

@@ -130,7 +130,7 @@ static VmigNode *open_host(Fixture *f, const char *root)
                              .roots = roots,
                              .exe = "/bin/true",
                              .machine_id = "m",
-                             .role = "source",
+                             .role = VMIG_SOURCE,
                              .first_port = 49440,
                              .last_port = 49447};
     g_autoptr(GError) error = NULL;

@@ -76,7 +76,7 @@ static void test_carried_over(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     fresh->host[VMIG_SOURCE] = g_strdup("vmig-a");
     fresh->host[VMIG_DEST] = g_strdup("vmig-b");
     vmig_job_set_state(fresh, VMIG_MIGRATE(PLAN));
-    assert_ok(vmig_journal_create_job(again, fresh, VMIG_ROLE_SOURCE, &error_));
+    assert_ok(vmig_journal_create_job(again, fresh, VMIG_SOURCE, &error_));
 }
 
 /* Each way to open it reports both versions, the job and the guest, and the remedy. */

@@ -19,6 +19,7 @@
 #include "tests/unit/journal-folder.h"
 #include "tests/unit/legal.h"
 #include "flows/migrate/states.h"
+#include "tests/roles.h"
 
 #define ID "0123456789abcdef"
 #define UUID "6f2c5c3e-8a4b-4f0e-9d3a-0d9f5c1b7e21"
@@ -50,7 +51,7 @@ static VmigJournal *with_job(Fixture *f, VmigJob **job)
     VmigJournal *journal = open_ok(f->path);
 
     *job = make_job(ID, UUID, "web1");
-    assert_ok(vmig_journal_create_job(journal, *job, "source", &error_));
+    assert_ok(vmig_journal_create_job(journal, *job, VMIG_SOURCE, &error_));
     return journal;
 }
 
@@ -217,7 +218,7 @@ static void test_changed_rows(Fixture *f, G_GNUC_UNUSED gconstpointer data)
         if (i < 4)
             assert_fails(VMIG_ERROR_JOURNAL, vmig_journal_load(journal, ID, &error_) != NULL);
         if (i == 5)
-            assert_fails(VMIG_ERROR_JOURNAL, vmig_journal_token(journal, ID, &error_) != NULL);
+            assert_fails(VMIG_ERROR_JOURNAL, token_in(journal, ID, &error_) != NULL);
         if (i == 6)
             assert_fails(VMIG_ERROR_JOURNAL, vmig_journal_history(journal, ID, &error_) != NULL);
         if (i == 7)
@@ -290,16 +291,14 @@ static void test_jobs(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autoptr(VmigJob) bad = make_job("0123", UUID, "web1");
     g_autoptr(VmigJob) bad_uuid = make_job("aaaaaaaaaaaaaaaa", "6F2C5C3E-8a4b-4f0e-9d3a-0d9f5c1b7e21", "web1");
 
-    assert_fails_saying(VMIG_ERROR_LOCKED, ID, vmig_journal_create_job(journal, same, "destination", &error_));
-    assert_fails_saying(VMIG_ERROR_LOCKED, "source", vmig_journal_create_job(journal, same, "destination", &error_));
-    assert_fails_saying(VMIG_ERROR_LOCKED, "2023-11-1", vmig_journal_put(journal, same, "destination", &error_));
-    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_create_job(journal, job, "source", &error_));
-    assert_fails(VMIG_ERROR_INTERNAL, vmig_journal_create_job(journal, second, "both", &error_));
-    assert_fails(VMIG_ERROR_INTERNAL, vmig_journal_put(journal, second, "both", &error_));
-    assert_fails(VMIG_ERROR_BAD_NAME, vmig_journal_create_job(journal, bad, "source", &error_));
-    assert_fails(VMIG_ERROR_BAD_NAME, vmig_journal_create_job(journal, bad_uuid, "source", &error_));
+    assert_fails_saying(VMIG_ERROR_LOCKED, ID, vmig_journal_create_job(journal, same, VMIG_DEST, &error_));
+    assert_fails_saying(VMIG_ERROR_LOCKED, "source", vmig_journal_create_job(journal, same, VMIG_DEST, &error_));
+    assert_fails_saying(VMIG_ERROR_LOCKED, "2023-11-1", vmig_journal_put(journal, same, VMIG_DEST, &error_));
+    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_create_job(journal, job, VMIG_SOURCE, &error_));
+    assert_fails(VMIG_ERROR_BAD_NAME, vmig_journal_create_job(journal, bad, VMIG_SOURCE, &error_));
+    assert_fails(VMIG_ERROR_BAD_NAME, vmig_journal_create_job(journal, bad_uuid, VMIG_SOURCE, &error_));
     assert_fails(VMIG_ERROR_NO_JOB, vmig_journal_save(journal, second, &error_));
-    assert_ok(vmig_journal_create_job(journal, second, "destination", &error_));
+    assert_ok(vmig_journal_create_job(journal, second, VMIG_DEST, &error_));
 
     g_autoptr(VmigJob) by_prefix = vmig_journal_load(journal, "0123456789abcde", NULL);
     g_assert_cmpstr(by_prefix->id, ==, ID);
@@ -318,7 +317,7 @@ static void test_jobs(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     assert_ok(vmig_journal_find_open(journal, "web3", &open3, &error_));
     g_assert_null(open3);
     g_autoptr(VmigJob) twin = make_job("aaaa456789abcd00", "8f2c5c3e-8a4b-4f0e-9d3a-0d9f5c1b7e21", UUID);
-    assert_ok(vmig_journal_create_job(journal, twin, "source", &error_));
+    assert_ok(vmig_journal_create_job(journal, twin, VMIG_SOURCE, &error_));
     assert_fails(VMIG_ERROR_AMBIGUOUS_DOMAIN, vmig_journal_find_open(journal, UUID, &open3, &error_));
 
     job->live_xml = g_strdup("/images/\xff");
@@ -326,16 +325,16 @@ static void test_jobs(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_clear_pointer(&job->live_xml, g_free);
     bad_uuid->live_xml = g_strdup("\xc3");
     memcpy(bad_uuid->uuid, "6f2c5c3e", 8);
-    assert_fails(VMIG_ERROR_BAD_NAME, vmig_journal_create_job(journal, bad_uuid, "source", &error_));
+    assert_fails(VMIG_ERROR_BAD_NAME, vmig_journal_create_job(journal, bad_uuid, VMIG_SOURCE, &error_));
     job->bytes_copied = 42;
     assert_ok(vmig_journal_save(journal, job, &error_));
     g_autoptr(GPtrArray) jobs = vmig_journal_list(journal, FALSE, NULL);
     g_assert_cmpuint(jobs->len, ==, 3);
     g_assert_cmpstr(((VmigJob *)jobs->pdata[0])->id, ==, ID);
     g_assert_cmpuint(((VmigJob *)jobs->pdata[0])->bytes_copied, ==, 42);
-    g_autofree char *role = vmig_journal_role(journal, second->id, NULL);
+    const char *role = role_in(journal, second->id, NULL);
     g_assert_cmpstr(role, ==, "destination");
-    assert_fails(VMIG_ERROR_NO_JOB, vmig_journal_role(journal, "ffffffffffffffff", &error_) != NULL);
+    assert_fails(VMIG_ERROR_NO_JOB, role_in(journal, "ffffffffffffffff", &error_) != NULL);
     assert_fails(VMIG_ERROR_NO_JOB, vmig_journal_note(journal, "ffffffffffffffff", "x", &error_));
     assert_fails(VMIG_ERROR_NO_JOB, vmig_journal_history(journal, "ffffffffffffffff", &error_) != NULL);
 }
@@ -358,7 +357,7 @@ static void test_transitions(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     while (!vmig_state_is_final(vmig_job_state(job))) {
         VmigState next = vmig_state_next(vmig_job_state(job));
         if (next == VMIG_MIGRATE(ACTIVATE)) {
-            assert_ok(vmig_journal_set_token(journal, ID, "destination", &error_));
+            assert_ok(vmig_journal_set_token(journal, ID, VMIG_DEST, &error_));
             job->owner = VMIG_DEST;
         }
         assert_ok(vmig_journal_begin_transition(journal, job, next, "why", &error_));
@@ -400,12 +399,12 @@ static void test_transitions(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     assert_ok(vmig_journal_save(journal, job, &error_));
     put_state(job, VMIG_MIGRATE(CLEANUP));
     assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_save(journal, job, &error_));
-    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_put(journal, job, "source", &error_));
+    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_put(journal, job, VMIG_SOURCE, &error_));
     assert_fails(VMIG_ERROR_CONTRADICTION,
                  vmig_journal_commit_transition(journal, job, VMIG_MIGRATE(PARKED), NULL, &error_));
-    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_set_token(journal, ID, "source", &error_));
+    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_set_token(journal, ID, VMIG_SOURCE, &error_));
     /* The domain is free again. */
-    assert_ok(vmig_journal_create_job(journal, again, "source", &error_));
+    assert_ok(vmig_journal_create_job(journal, again, VMIG_SOURCE, &error_));
     assert_ok(vmig_journal_find_ended(journal, "web1", &ended, &error_));
     g_assert_cmpstr(ended->id, ==, ID);
     assert_ok(vmig_journal_find_ended(journal, "web2", &none, &error_));
@@ -417,10 +416,9 @@ static void test_token(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autoptr(VmigJob) job = NULL;
     VmigJournal *journal = with_job(f, &job);
 
-    g_autofree char *first = vmig_journal_token(journal, ID, NULL);
+    const char *first = token_in(journal, ID, NULL);
     g_assert_cmpstr(first, ==, "source");
-    assert_ok(vmig_journal_set_token(journal, ID, "source", &error_));
-    assert_fails(VMIG_ERROR_INTERNAL, vmig_journal_set_token(journal, ID, "nobody", &error_));
+    assert_ok(vmig_journal_set_token(journal, ID, VMIG_SOURCE, &error_));
     /* What could not be read again is not written. */
     job->suspended = TRUE;
     assert_fails(VMIG_ERROR_JOURNAL, vmig_journal_save(journal, job, &error_));
@@ -428,11 +426,11 @@ static void test_token(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     assert_ok(vmig_journal_commit_transition(journal, job, VMIG_MIGRATE(LOCK), NULL, &error_));
     job->owner = VMIG_DEST;
     assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_save(journal, job, &error_));
-    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_put(journal, job, "source", &error_));
-    assert_ok(vmig_journal_set_token(journal, ID, "destination", &error_));
-    assert_ok(vmig_journal_set_token(journal, ID, "destination", &error_));
+    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_put(journal, job, VMIG_SOURCE, &error_));
+    assert_ok(vmig_journal_set_token(journal, ID, VMIG_DEST, &error_));
+    assert_ok(vmig_journal_set_token(journal, ID, VMIG_DEST, &error_));
     assert_ok(vmig_journal_save(journal, job, &error_));
-    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_set_token(journal, ID, "source", &error_));
+    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_set_token(journal, ID, VMIG_SOURCE, &error_));
     g_autoptr(VmigJob) stored = vmig_journal_load(journal, ID, NULL);
     g_assert_true(stored->owner == VMIG_DEST);
     job->owner = VMIG_SOURCE;
@@ -449,10 +447,10 @@ static void test_token(Fixture *f, G_GNUC_UNUSED gconstpointer data)
         sqlite3_close(db);
     }
     journal = open_ok(f->path);
-    g_autofree char *owner = vmig_journal_token(journal, ID, NULL);
+    const char *owner = token_in(journal, ID, NULL);
     g_assert_cmpstr(owner, ==, "destination");
-    assert_fails(VMIG_ERROR_NO_JOB, vmig_journal_token(journal, "ffffffffffffffff", &error_) != NULL);
-    assert_fails(VMIG_ERROR_NO_JOB, vmig_journal_set_token(journal, "ffffffffffffffff", "source", &error_));
+    assert_fails(VMIG_ERROR_NO_JOB, token_in(journal, "ffffffffffffffff", &error_) != NULL);
+    assert_fails(VMIG_ERROR_NO_JOB, vmig_journal_set_token(journal, "ffffffffffffffff", VMIG_SOURCE, &error_));
     vmig_journal_close(journal);
 }
 
@@ -469,31 +467,31 @@ static void test_catch_up(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     job->owner = VMIG_DEST;
     put_state(job, VMIG_MIGRATE(ACTIVATE));
     /* Another job has the domain: nothing of it is written. */
-    assert_ok(vmig_journal_create_job(journal, other, "destination", &error_));
-    assert_fails(VMIG_ERROR_LOCKED, vmig_journal_catch_up(journal, job, "destination", files, &error_));
-    assert_fails(VMIG_ERROR_NO_JOB, vmig_journal_token(journal, ID, &error_) != NULL);
+    assert_ok(vmig_journal_create_job(journal, other, VMIG_DEST, &error_));
+    assert_fails(VMIG_ERROR_LOCKED, vmig_journal_catch_up(journal, job, VMIG_DEST, files, &error_));
+    assert_fails(VMIG_ERROR_NO_JOB, token_in(journal, ID, &error_) != NULL);
     put_state(other, VMIG_MIGRATE(ROLLED_BACK));
-    assert_ok(vmig_journal_put(journal, other, "destination", &error_));
-    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_set_token(journal, other->id, "destination", &error_));
+    assert_ok(vmig_journal_put(journal, other, VMIG_DEST, &error_));
+    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_set_token(journal, other->id, VMIG_DEST, &error_));
 
-    assert_ok(vmig_journal_catch_up(journal, job, "destination", files, &error_));
-    g_autofree char *owner = vmig_journal_token(journal, ID, NULL);
+    assert_ok(vmig_journal_catch_up(journal, job, VMIG_DEST, files, &error_));
+    const char *owner = token_in(journal, ID, NULL);
     g_assert_cmpstr(owner, ==, "destination");
     assert_ok(vmig_journal_file_get(journal, ID, "/images/vda." ID, &row, &error_));
     g_assert_cmpstr(row->state, ==, "made");
     job->owner = VMIG_SOURCE;
     put_state(job, VMIG_MIGRATE(ROLLBACK));
-    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_catch_up(journal, job, "destination", files, &error_));
+    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_catch_up(journal, job, VMIG_DEST, files, &error_));
     job->owner = VMIG_DEST;
     /* A later state here is kept, and a job that ended without the token never gets it. */
     put_state(job, VMIG_MIGRATE(PIVOT));
-    assert_ok(vmig_journal_catch_up(journal, job, "destination", files, &error_));
+    assert_ok(vmig_journal_catch_up(journal, job, VMIG_DEST, files, &error_));
     put_state(job, VMIG_MIGRATE(MIGRATE));
-    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_catch_up(journal, job, "destination", files, &error_));
+    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_catch_up(journal, job, VMIG_DEST, files, &error_));
     other->owner = VMIG_DEST;
     put_state(other, VMIG_MIGRATE(ACTIVATE));
-    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_catch_up(journal, other, "destination", files, &error_));
-    g_autofree char *source = vmig_journal_token(journal, other->id, NULL);
+    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_catch_up(journal, other, VMIG_DEST, files, &error_));
+    const char *source = token_in(journal, other->id, NULL);
     g_assert_cmpstr(source, ==, "source");
     assert_ok(vmig_journal_check(journal, &error_));
 }
@@ -503,46 +501,46 @@ static void test_put(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autoptr(VmigJournal) journal = open_ok(f->path);
     g_autoptr(VmigJob) job = make_job(ID, UUID, "web1");
 
-    assert_ok(vmig_journal_put(journal, job, "destination", &error_));
-    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_put(journal, job, "source", &error_));
+    assert_ok(vmig_journal_put(journal, job, VMIG_DEST, &error_));
+    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_put(journal, job, VMIG_SOURCE, &error_));
     put_state(job, VMIG_MIGRATE(PREPARE));
-    assert_ok(vmig_journal_put(journal, job, "destination", &error_));
-    assert_ok(vmig_journal_put(journal, job, "destination", &error_));
+    assert_ok(vmig_journal_put(journal, job, VMIG_DEST, &error_));
+    assert_ok(vmig_journal_put(journal, job, VMIG_DEST, &error_));
     /* This journal decides who owns the guest. */
     put_state(job, VMIG_MIGRATE(DONE));
     assert_fails_saying(VMIG_ERROR_CONTRADICTION, "cannot end as DONE",
-                        vmig_journal_put(journal, job, "destination", &error_));
-    assert_ok(vmig_journal_set_token(journal, ID, "destination", &error_));
+                        vmig_journal_put(journal, job, VMIG_DEST, &error_));
+    assert_ok(vmig_journal_set_token(journal, ID, VMIG_DEST, &error_));
     job->owner = VMIG_DEST;
     put_state(job, VMIG_MIGRATE(COMMIT));
-    assert_ok(vmig_journal_put(journal, job, "destination", &error_));
+    assert_ok(vmig_journal_put(journal, job, VMIG_DEST, &error_));
     VmigState back[] = {VMIG_MIGRATE(MIGRATE), VMIG_MIGRATE(ROLLBACK), VMIG_MIGRATE(ROLLED_BACK),
                         VMIG_MIGRATE(UNCERTAIN)};
     for (guint i = 0; i < G_N_ELEMENTS(back); i++) {
         put_state(job, back[i]);
-        assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_put(journal, job, "destination", &error_));
+        assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_put(journal, job, VMIG_DEST, &error_));
     }
     put_state(job, VMIG_MIGRATE(PARKED));
-    assert_ok(vmig_journal_put(journal, job, "destination", &error_));
+    assert_ok(vmig_journal_put(journal, job, VMIG_DEST, &error_));
     put_state(job, VMIG_MIGRATE(DONE));
-    assert_ok(vmig_journal_put(journal, job, "destination", &error_));
-    assert_ok(vmig_journal_put(journal, job, "destination", &error_));
+    assert_ok(vmig_journal_put(journal, job, VMIG_DEST, &error_));
+    assert_ok(vmig_journal_put(journal, job, VMIG_DEST, &error_));
     g_autoptr(VmigJob) other = make_job(ID, "7f2c5c3e-8a4b-4f0e-9d3a-0d9f5c1b7e21", "web1");
     put_state(other, VMIG_MIGRATE(DONE));
-    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_put(journal, other, "destination", &error_));
+    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_put(journal, other, VMIG_DEST, &error_));
     /* If the journal was lost, the other host returns the record: token, files and all, or nothing. */
     g_autoptr(GPtrArray) files = g_ptr_array_new();
     g_autoptr(VmigJob) lost = make_job("fedcba9876543210", UUID, "web1");
     lost->owner = VMIG_DEST;
     put_state(lost, VMIG_MIGRATE(COMMIT));
-    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_put(journal, lost, "destination", &error_));
+    assert_fails(VMIG_ERROR_CONTRADICTION, vmig_journal_put(journal, lost, VMIG_DEST, &error_));
     put_state(lost, VMIG_MIGRATE(DONE));
     assert_fails_saying(VMIG_ERROR_CONTRADICTION, "never worked on it",
-                        vmig_journal_catch_up(journal, lost, "destination", files, &error_));
+                        vmig_journal_catch_up(journal, lost, VMIG_DEST, files, &error_));
     put_state(lost, VMIG_MIGRATE(COMMIT));
-    assert_ok(vmig_journal_catch_up(journal, lost, "destination", files, &error_));
-    assert_ok(vmig_journal_put(journal, lost, "destination", &error_));
-    g_autofree char *owner = vmig_journal_token(journal, lost->id, NULL);
+    assert_ok(vmig_journal_catch_up(journal, lost, VMIG_DEST, files, &error_));
+    assert_ok(vmig_journal_put(journal, lost, VMIG_DEST, &error_));
+    const char *owner = token_in(journal, lost->id, NULL);
     g_assert_cmpstr(owner, ==, "destination");
 }
 
@@ -562,9 +560,9 @@ static void test_processes(Fixture *f, G_GNUC_UNUSED gconstpointer data)
             VmigJournal *journal = vmig_journal_open(f->path, MACHINE, NULL);
             VmigJob *job = make_job(id, UUID, "web1");
             VmigJob *mine = make_job(own, uuid, "own");
-            if (journal == NULL || !vmig_journal_create_job(journal, mine, "source", NULL))
+            if (journal == NULL || !vmig_journal_create_job(journal, mine, VMIG_SOURCE, NULL))
                 _exit(2);
-            gboolean won = vmig_journal_create_job(journal, job, "source", NULL);
+            gboolean won = vmig_journal_create_job(journal, job, VMIG_SOURCE, NULL);
             for (int k = 0; k < NOTES; k++)
                 if (!vmig_journal_note(journal, own, "x", NULL))
                     _exit(3);
@@ -671,7 +669,7 @@ static gboolean is_previous(const char *path, const char *right, const char *rig
     g_autoptr(VmigJob) job = vmig_journal_load(journal, ID, NULL);
     g_autoptr(VmigJob) open = NULL;
     gboolean found = vmig_journal_find_open(journal, "web1", &open, NULL);
-    g_autofree char *owner = vmig_journal_token(journal, ID, NULL);
+    const char *owner = token_in(journal, ID, NULL);
     g_autoptr(GPtrArray) history = vmig_journal_history(journal, ID, NULL);
     g_autoptr(GPtrArray) files = vmig_journal_file_list(journal, ID, NULL, NULL);
     if (job == NULL || !found || open == NULL || owner == NULL || history == NULL || files == NULL)
@@ -707,7 +705,7 @@ static char *small_journal(Fixture *f, char **history_text)
     assert_ok(vmig_journal_commit_transition(journal, job, VMIG_MIGRATE(LOCK), NULL, &error_));
     assert_ok(vmig_journal_begin_transition(journal, job, VMIG_MIGRATE(OVERLAY), NULL, &error_));
     assert_ok(vmig_journal_file_put(journal, file, NULL, &error_));
-    assert_ok(vmig_journal_create_job(journal, other, "destination", &error_));
+    assert_ok(vmig_journal_create_job(journal, other, VMIG_DEST, &error_));
     vmig_journal_close(journal);
     *history_text = g_strdup("source|PLAN PLAN note the job begins on this host|PLAN LOCK result (null)|LOCK OVERLAY "
                              "intent (null)|/images/a." ID ".part part made 12345");
@@ -868,7 +866,7 @@ static void test_full_disk(Fixture *f, G_GNUC_UNUSED gconstpointer data)
         g_autoptr(VmigJournal) journal = with_job(f, &job);
         assert_ok(vmig_journal_commit_transition(journal, job, VMIG_MIGRATE(LOCK), NULL, &error_));
         fill(f->dir);
-        assert_ok(vmig_journal_set_token(journal, ID, "destination", &error_));
+        assert_ok(vmig_journal_set_token(journal, ID, VMIG_DEST, &error_));
         job->owner = VMIG_DEST;
         job->live_xml = g_strnfill(60000, 'x');
         assert_ok(vmig_journal_save(journal, job, &error_));

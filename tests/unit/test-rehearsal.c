@@ -191,7 +191,7 @@ static VmigNode *open_node(const Fixture *f)
                              .run_dir = f->run,
                              .roots = roots,
                              .machine_id = "m",
-                             .role = VMIG_ROLE_DESTINATION,
+                             .role = VMIG_DEST,
                              .libvirt_run_dir = f->libvirt};
     g_autoptr(GError) error = NULL;
     VmigNode *node = vmig_node_local_new("here", &config, &error);

@@ -102,7 +102,7 @@ static VmigNode *open_node(Fixture *f, GError **error)
                              .roots = roots,
                              .exe = program,
                              .machine_id = "m",
-                             .role = VMIG_ROLE_DESTINATION,
+                             .role = VMIG_DEST,
                              .tls_dir = "/nonexistent/pki",
                              .qemu_conf = "/nonexistent/qemu.conf",
                              .libvirt_qemu_dir = "/nonexistent/qemu"};

@@ -71,7 +71,7 @@ static gpointer serve(gpointer data)
     return NULL;
 }
 
-static void host_open(Host *host, const char *role)
+static void host_open(Host *host, VmigRole role)
 {
     g_autofree char *state = g_build_filename(host->dir, "state", NULL);
     g_autofree char *run = g_build_filename(host->dir, "run", NULL);
@@ -79,8 +79,8 @@ static void host_open(Host *host, const char *role)
     const char *const roots[] = {"/nonexistent", NULL};
     VmigNodeConfig config = {.state_dir = state, .run_dir = run, .roots = roots, .machine_id = "m", .role = role};
 
-    host->base = (VmigNode){.ops = &host_ops, .host = (char *)role};
-    host->local = vmig_node_local_new(role, &config, &error);
+    host->base = (VmigNode){.ops = &host_ops, .host = (char *)vmig_role_name(role)};
+    host->local = vmig_node_local_new(vmig_role_name(role), &config, &error);
     g_assert_no_error(error);
 }
 
@@ -144,7 +144,7 @@ static void begin(Fixture *f, VmigJob *job)
     g_assert_no_error(error);
     f->env = (VmigEnv){.source = {.node = f->source.local}, .dest = {.node = f->dest.client}};
     if (vmig_job_state(job) == VMIG_MIGRATE(PLAN))
-        vmig_journal_create_job(journal, job, VMIG_ROLE_SOURCE, &error);
+        vmig_journal_create_job(journal, job, VMIG_SOURCE, &error);
     g_assert_no_error(error);
     vmig_job_forget_xml(job);
     f->machine = vmig_machine_new(&vmig_flow_migrate, &f->env, journal, FALSE, &policy, NULL, job);
@@ -155,8 +155,8 @@ static void set_up(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     f->dir = g_dir_make_tmp("vmig-texts-XXXXXX", NULL);
     f->source.dir = g_build_filename(f->dir, "source", NULL);
     f->dest.dir = g_build_filename(f->dir, "dest", NULL);
-    host_open(&f->source, VMIG_ROLE_SOURCE);
-    host_open(&f->dest, VMIG_ROLE_DESTINATION);
+    host_open(&f->source, VMIG_SOURCE);
+    host_open(&f->dest, VMIG_DEST);
     host_connect(&f->dest);
 }
 
@@ -273,13 +273,13 @@ static void test_fetched(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     vmig_node_free(f->source.local);
     g_autofree char *command = g_strdup_printf("rm -r '%s'", f->source.dir);
     g_assert_true(g_spawn_command_line_sync(command, NULL, NULL, NULL, NULL));
-    host_open(&f->source, VMIG_ROLE_SOURCE);
+    host_open(&f->source, VMIG_SOURCE);
     journal = vmig_node_local_journal(f->source.local, &error);
     f->machine->journal = journal;
     g_assert_true(vmig_texts_fetch(f->machine, f->dest.client, f->machine->job, &error));
     g_assert_no_error(error);
     assert_has_all(journal, f->machine->job);
-    g_assert_true(vmig_journal_put(journal, f->machine->job, VMIG_ROLE_SOURCE, &error));
+    g_assert_true(vmig_journal_put(journal, f->machine->job, VMIG_SOURCE, &error));
     g_assert_no_error(error);
 }
 

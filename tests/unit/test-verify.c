@@ -143,7 +143,7 @@ static void set_up(Fixture *f, gconstpointer data G_GNUC_UNUSED)
                                  .roots = roots,
                                  .exe = "/bin/false",
                                  .machine_id = names[i],
-                                 .role = VMIG_ROLE_SOURCE};
+                                 .role = VMIG_SOURCE};
         g_assert_cmpint(g_mkdir(f->roots[i], 0755), ==, 0);
         f->nodes[i] = vmig_node_local_new(names[i], &config, &error);
         g_assert_no_error(error);

@@ -267,7 +267,7 @@ static gboolean give(VmigMachine *m, WriteThere write_there, GError **error)
     vmig_node_hurry(dest->node, TRUE); /* until the guest runs there */
     if (source != NULL)
         vmig_node_hurry(source->node, TRUE);
-    if (source != NULL && !vmig_node_token_put(source->node, m->job, vmig_role_name(VMIG_DEST), error))
+    if (source != NULL && !vmig_node_token_put(source->node, m->job, VMIG_DEST, error))
         return FALSE;
     m->job->owner = VMIG_DEST;
     return vmig_fault("token.source", error) && write_there(dest->node, m->job, error) &&
@@ -276,7 +276,7 @@ static gboolean give(VmigMachine *m, WriteThere write_there, GError **error)
 
 static gboolean write_token(VmigNode *node, const VmigJob *job, GError **error)
 {
-    return vmig_node_token_put(node, job, vmig_role_name(VMIG_DEST), error);
+    return vmig_node_token_put(node, job, VMIG_DEST, error);
 }
 
 gboolean vmig_resolve_give_token(VmigMachine *m, GError **error)
@@ -286,7 +286,7 @@ gboolean vmig_resolve_give_token(VmigMachine *m, GError **error)
 
 static gboolean write_all(VmigNode *node, const VmigJob *job, GError **error)
 {
-    return vmig_node_catch_up(node, job, vmig_role_name(VMIG_DEST), error);
+    return vmig_node_catch_up(node, job, VMIG_DEST, error);
 }
 
 /* The journal there may be an older one by now, from before the destination's last overlays or from before the job. */
