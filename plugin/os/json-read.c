@@ -9,12 +9,15 @@ typedef struct {
     gboolean escaped;
     guint digits;      /* of \uXXXX, still to come */
     guint code;        /* of the digits so far */
+    gboolean half;     /* the first half of a surrogate pair was read: the second has to follow */
     gboolean complete; /* the outermost value has ended */
     guint depth;
     guint values;
     gboolean negative, fraction; /* of the current number */
     guint64 number;
 } Lexer;
+
+#define HALF "half a surrogate pair in a string"
 
 /* The only characters in JSON outside of strings. */
 static gboolean plain_char(char c)
@@ -27,8 +30,16 @@ static const char *lex_digit(Lexer *lexer, char c)
     if (!g_ascii_isxdigit(c))
         return "not JSON";
     lexer->code = lexer->code << 4 | (guint)g_ascii_xdigit_value(c);
+    if (--lexer->digits > 0)
+        return NULL;
+    /* Half a character: JsonParser (json-glib 1.6) does not free the string then. */
+    gboolean first = lexer->code >= 0xd800 && lexer->code < 0xdc00;
+    gboolean second = lexer->code >= 0xdc00 && lexer->code < 0xe000;
+    if (second != lexer->half)
+        return HALF;
+    lexer->half = first;
     /* JsonParser would end the string there. */
-    return --lexer->digits == 0 && lexer->code == 0 ? "a zero byte in a string" : NULL;
+    return lexer->code == 0 ? "a zero byte in a string" : NULL;
 }
 
 /* JsonParser accepts more, such as octal escapes, which can make a string invalid UTF-8. */
@@ -37,6 +48,8 @@ static const char *lex_escaped(Lexer *lexer, char c)
     lexer->escaped = FALSE;
     lexer->digits = c == 'u' ? 4 : 0;
     lexer->code = 0;
+    if (lexer->half && c != 'u')
+        return HALF;
     return strchr("\"\\/bfnrtu", c) != NULL ? NULL : "not JSON";
 }
 
@@ -50,6 +63,8 @@ static const char *lex_in_string(Lexer *lexer, char c)
         return lex_escaped(lexer, c);
     if (c == '\\')
         lexer->escaped = TRUE;
+    else if (lexer->half)
+        return HALF;
     else if (c == '"')
         lexer->in_string = FALSE;
     return NULL;

@@ -604,6 +604,12 @@ static void test_agent_refuses(void)
         "{\"id\":1,\"method\":\"allocated\",\"args\":{\"path\":\"/\\377\"}}\n",
         "{\"id\":1,\"method\":\"allocated\",\"args\":{\"path\":\"/1\\u0000\"}}\n",
         "{\"id\":1,\"method\":\"allocated\",\"args\":{\"path\":\"/1\\u00g1\"}}\n",
+        /* Half a character: JsonParser would leak. */
+        "{\"id\":1,\"method\":\"allocated\",\"args\":{\"path\":\"/\\udaaaA\"}}\n",
+        "{\"id\":1,\"method\":\"allocated\",\"args\":{\"path\":\"/\\udaaa\"}}\n",
+        "{\"id\":1,\"method\":\"allocated\",\"args\":{\"path\":\"/\\udaaa\\n\"}}\n",
+        "{\"id\":1,\"method\":\"allocated\",\"args\":{\"path\":\"/\\udaaa\\udaaa\"}}\n",
+        "{\"id\":1,\"method\":\"allocated\",\"args\":{\"path\":\"/\\udc00\"}}\n",
         "\"x\" {\"id\":1,\"method\":\"allocated\",\"args\":{\"path\":\"/1\"}}\n",
     };
     g_autofree char *large = g_strnfill(VMIG_JSON_MAX_LINE + 100000, 'x');

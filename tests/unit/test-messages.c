@@ -340,6 +340,17 @@ static void test_text(void)
     refused(&vmig_received_reply_message, object, "received", "hash", "a string");
 }
 
+/* Two escapes that are one character. */
+static void test_surrogates(void)
+{
+    static const char text[] = "{\"job\":\"\\ud83d\\ude00\"}";
+    g_autoptr(GError) error = NULL;
+    g_autoptr(JsonObject) object = vmig_json_parse(text, strlen(text), &error);
+
+    g_assert_no_error(error);
+    g_assert_cmpstr(json_object_get_string_member(object, "job"), ==, "\xf0\x9f\x98\x80");
+}
+
 static void test_errors_of_others(void)
 {
     g_autoptr(JsonObject) object = full(&vmig_record_args_message), page = full(&vmig_content_page_args_message);
@@ -426,6 +437,7 @@ int main(int argc, char **argv)
         add_tests(method, TRUE);
     }
     g_test_add_func("/messages/text", test_text);
+    g_test_add_func("/messages/surrogates", test_surrogates);
     g_test_add_func("/messages/errors-of-others", test_errors_of_others);
     g_test_add_func("/messages/out-of-range", test_out_of_range);
     g_test_add_func("/messages/record", test_record);
