@@ -43,8 +43,7 @@ VmigHeld *vmig_guard_open(VmigGuard *guard, const char *path, int flags, GError 
     held->guard = guard;
     held->path = g_strdup(path);
     held->fd = fd;
-    held->dev = st.st_dev;
-    held->ino = st.st_ino;
+    held->file = VMIG_FILE_ID(st);
     return held;
 }
 
@@ -52,7 +51,7 @@ VmigHeld *vmig_guard_find(GPtrArray *list, const VmigHeld *wanted)
 {
     for (guint i = 0; i < list->len; i++) {
         VmigHeld *held = list->pdata[i];
-        if (held->dev == wanted->dev && held->ino == wanted->ino)
+        if (vmig_file_id_equal(held->file, wanted->file))
             return held;
     }
     return NULL;

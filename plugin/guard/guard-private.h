@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <sys/types.h>
 
+#include "core/file-id.h"
 #include "core/errors.h"
 
 /* Listens on a socket for this user alone; -1 with the error set. Removes a stale socket first. */
@@ -29,8 +30,7 @@ typedef struct {
     VmigGuard *guard;
     char *path;
     int fd;
-    dev_t dev;
-    ino_t ino;
+    VmigFileId file;
     /* only for a fence: */
     GThread *thread;
     pthread_t id;

@@ -284,7 +284,7 @@ static gboolean open_chain(GPtrArray *chain, GPtrArray *roots, GArray *fds, GErr
         g_array_append_val(fds, fd);
         if (fstat(fd, &st) != 0)
             return vmig_fail_errno(error, errno, "cannot stat '%s'", image->path);
-        if (!vmig_file_id_is(VMIG_FILE_ID(st), image->dev, image->ino))
+        if (!vmig_file_id_equal(VMIG_FILE_ID(st), image->id))
             return vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL, "'%s' was replaced by another file", image->path);
     }
     return TRUE;

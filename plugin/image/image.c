@@ -241,8 +241,7 @@ static VmigImage *survey_once(int fd, const char *path, const char *format, GErr
     image->format = g_strdup(format);
     image->file_size = (guint64)st.st_size;
     image->allocated = (guint64)st.st_blocks * 512;
-    image->dev = st.st_dev;
-    image->ino = st.st_ino;
+    image->id = VMIG_FILE_ID(st);
     image->mtime_ns = (guint64)st.st_mtim.tv_sec * 1000000000u + (guint64)st.st_mtim.tv_nsec;
     return survey_content(image, fd, error) ? g_steal_pointer(&image) : NULL;
 }
@@ -321,7 +320,7 @@ static gboolean check_new(GPtrArray *chain, const VmigImage *image, GError **err
 {
     for (guint i = 0; i < chain->len; i++) {
         const VmigImage *other = chain->pdata[i];
-        if (other->dev == image->dev && other->ino == image->ino)
+        if (vmig_file_id_equal(other->id, image->id))
             return vmig_fail(error, VMIG_ERROR_CHAIN, NULL, "the backing chain has a cycle: it contains '%s' twice",
                              image->path);
     }

@@ -13,6 +13,7 @@
 
 #include <glib.h>
 
+#include "core/file-id.h"
 #include "core/qcow2.h"
 
 /* A longer backing chain is an accident or an attack; libvirt's own limit is 200. */
@@ -28,7 +29,7 @@ typedef struct {
     guint64 virtual_size;
     guint64 file_size;
     guint64 allocated; /* bytes on disk */
-    guint64 dev, ino;
+    VmigFileId id;
     guint64 mtime_ns;
     VmigQcow2 *qcow2;     /* NULL for raw */
     char *backing;        /* as stored, may contain any bytes; or NULL */

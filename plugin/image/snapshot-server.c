@@ -149,7 +149,7 @@ static gboolean same_file(int fd, const VmigImage *image, gboolean *direct, GErr
 
     if (fstat(fd, &st) != 0)
         return vmig_fail_errno(error, errno, "cannot stat '%s'", image->path);
-    if (!vmig_file_id_is(VMIG_FILE_ID(st), image->dev, image->ino))
+    if (!vmig_file_id_equal(VMIG_FILE_ID(st), image->id))
         return vmig_fail(error, VMIG_ERROR_INTERFERENCE, NULL, "'%s' was replaced by another file", image->path);
     int past_cache = vmig_open_direct(fd, O_RDONLY);
     *direct = *direct && past_cache >= 0;

@@ -41,7 +41,7 @@ static gboolean is_target(const VmigImageSearch *search, dev_t dev, ino_t ino)
 {
     for (guint i = 0; i < search->targets->len; i++) {
         const VmigImageTarget *target = search->targets->pdata[i];
-        if (target->exists && target->dev == dev && target->ino == ino)
+        if (target->exists && vmig_file_id_is(target->id, dev, ino))
             return TRUE;
     }
     return FALSE;

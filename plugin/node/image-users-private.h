@@ -4,13 +4,13 @@
 
 #include <sys/types.h>
 
+#include "core/file-id.h"
 #include "node/image-users.h"
 
 typedef struct {
     char *path;
     gboolean exists;
-    dev_t dev;
-    ino_t ino;
+    VmigFileId id;
     char *user; /* the first one found */
 } VmigImageTarget;
 

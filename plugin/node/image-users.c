@@ -48,7 +48,7 @@ void vmig_image_search_found(VmigImageSearch *search, dev_t dev, ino_t ino, cons
 {
     for (guint i = 0; i < search->targets->len; i++) {
         VmigImageTarget *target = search->targets->pdata[i];
-        if (target->exists && target->user == NULL && target->dev == dev && target->ino == ino)
+        if (target->exists && target->user == NULL && vmig_file_id_is(target->id, dev, ino))
             target->user = vmig_text_escape(user, -1);
     }
 }
@@ -245,8 +245,7 @@ static gboolean find_targets(VmigImageSearch *search)
             continue;
         }
         target->exists = any = TRUE;
-        target->dev = st.st_dev;
-        target->ino = st.st_ino;
+        target->id = VMIG_FILE_ID(st);
     }
     return any;
 }

@@ -283,8 +283,8 @@ static VmigImageFacts *image_facts(const VmigImage *image)
     facts->size = image->file_size;
     facts->allocated = image->allocated;
     facts->virtual_size = image->virtual_size;
-    facts->dev = image->dev;
-    facts->ino = image->ino;
+    facts->dev = image->id.dev;
+    facts->ino = image->id.ino;
     facts->mtime_ns = image->mtime_ns;
     facts->version = qcow2 != NULL ? qcow2->version : 0;
     facts->bitmaps = qcow2 != NULL ? qcow2->n_bitmaps : 0;

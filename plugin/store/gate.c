@@ -10,6 +10,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "core/file-id.h"
 #include "store/beneath.h"
 
 /* The file that is at a path now. */
@@ -278,7 +279,7 @@ gboolean vmig_gate_adopt(VmigJournal *journal, const char *job_id, const char *p
         return FALSE;
     if (old != NULL && !kind_is(old, "base"))
         return refuse(error, path, "the journal already lists it as another file of this job");
-    if (!found.exists || !S_ISREG(found.mode) || found.dev != dev || found.ino != ino)
+    if (!found.exists || !S_ISREG(found.mode) || !vmig_file_id_is((VmigFileId){found.dev, found.ino}, dev, ino))
         return refuse(error, path, "it is not the file that the job verified");
     if (old != NULL && !state_is(old, "removed"))
         return is_same(old, &found, vmig_journal_boot_id(journal)) ||

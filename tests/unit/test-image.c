@@ -189,8 +189,8 @@ static void test_survey_raw(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_cmpuint(image->virtual_size, ==, st.st_size);
     g_assert_cmpuint(image->file_size, ==, st.st_size);
     g_assert_cmpuint(image->allocated, ==, st.st_blocks * 512);
-    g_assert_cmpuint(image->ino, ==, st.st_ino);
-    g_assert_cmpuint(image->dev, ==, st.st_dev);
+    g_assert_cmpuint(image->id.ino, ==, st.st_ino);
+    g_assert_cmpuint(image->id.dev, ==, st.st_dev);
     g_assert_cmpuint(image->mtime_ns, ==, st.st_mtim.tv_sec * G_GUINT64_CONSTANT(1000000000) + st.st_mtim.tv_nsec);
 }
 
