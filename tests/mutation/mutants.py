@@ -77,14 +77,15 @@ one('told-keep-source', 'plugin/core/job-told.c',
     'if (source && own->options.keep_source && !told->options.keep_source)', 'if (FALSE)',
     "a hostile destination has the source's images removed", 'unit hostile')
 one('told-paths', 'plugin/core/job-told.c',
-    'same(c, own->source, told->source, "the path on the source", own->source) &&\n           ', '',
+    'same(c, own->path[VMIG_SOURCE], told->path[VMIG_SOURCE], "the path on the source", own->path[VMIG_SOURCE]) &&\n'
+    '           ', '',
     'a hostile peer names any file of this host as the base to be removed', 'unit hostile')
 
 # The journal.
 JOURNAL = 'plugin/store/journal.c'
 one('journal-two-jobs', JOURNAL, 'if (!check_unlocked(journal, job, error) || !vmig_db_put_texts_of',
     'if (!vmig_db_put_texts_of', 'two jobs work at one guest', 'unit journal /journal/jobs')
-one('journal-record-moves-token', JOURNAL, 'if (g_strcmp0(job->token, row->token) != 0)', 'if (FALSE)',
+one('journal-record-moves-token', JOURNAL, 'if (row->token != job->owner)', 'if (FALSE)',
     'an old record changes who owns the guest', 'unit journal /journal/token')
 one('journal-token-after-end', JOURNAL, '    if (row->finished != 0)\n        return vmig_fail(error, VMIG_ERROR_CONTRADICTION, '
     'NULL, "job %s has ended as %s: its token cannot move"', '    if (FALSE)\n        return vmig_fail(error, '
@@ -99,7 +100,7 @@ one('journal-two-processes', JOURNAL, '    if (strcmp(row->state, from) != 0)\n'
     'two processes drive one job, each from its own state', 'unit journal /journal/transitions')
 one('journal-damage', JOURNAL, 'if (sqlite3_column_int(stmt, 5) != 1)', 'if (FALSE)',
     'a damaged row is taken for the truth', 'unit journal /journal/changed-rows')
-one('journal-unknown-given', JOURNAL, 'if (row == NULL && vmig_job_token_is_dest(new_job->job))', 'if (FALSE)',
+one('journal-unknown-given', JOURNAL, 'if (row == NULL && new_job->job->owner == VMIG_DEST)', 'if (FALSE)',
     'an old journal takes a job without the files that it made', 'unit journal /journal/put')
 one('journal-others-write', 'plugin/store/journal-open.c', 'if ((st.st_mode & 077) != 0)\n        return refuse(error, '
     'path, "Change', 'if (FALSE)\n        return refuse(error, path, "Change',
@@ -143,7 +144,7 @@ one('gate-no-reason', GATE, "if (reason == NULL || *reason == '\\0')", 'if (reas
     'a file is deleted and the journal does not say why', 'unit gate')
 one('gate-redundant-unsaid', GATE, 'if (!state_is(file, "redundant") && !kind_is(file, "part hold socket"))', 'if (FALSE)',
     'an overlay or seed is deleted that nobody called redundant', 'unit gate')
-one('gate-adopt-any', GATE, '|| found.dev != dev || found.ino != ino)', ')',
+one('gate-adopt-any', GATE, '|| !vmig_file_id_is((VmigFileId){found.dev, found.ino}, dev, ino))', ')',
     'a file that took the base\'s place is deleted', 'unit gate')
 layers('gate-rename-over', [
     (GATE, '        if (target->exists)\n            return vmig_fail(error, VMIG_ERROR_DESTINATION_EXISTS, NULL, '
@@ -201,9 +202,9 @@ one('resolve-revoked-unsaved', RESOLVE, '    m->job->revoked = TRUE;\n    return
 one('resolve-fence-unasked', RESOLVE, 'return m->source_fenced || (source != NULL', 'return TRUE || (source != NULL',
     'what arrived counts although the source had its disks again: acknowledged writes are lost', SIM)
 one('resolve-token-there-first', RESOLVE,
-    '    if (source != NULL && !vmig_node_token_put(source->node, m->job, "destination", error))\n        return FALSE;\n',
+    '    if (source != NULL && !vmig_node_token_put(source->node, m->job, VMIG_DEST, error))\n        return FALSE;\n',
     '    if (!write_there(dest->node, m->job, error))\n        return FALSE;\n'
-    '    if (source != NULL && !vmig_node_token_put(source->node, m->job, "destination", error))\n        return FALSE;\n',
+    '    if (source != NULL && !vmig_node_token_put(source->node, m->job, VMIG_DEST, error))\n        return FALSE;\n',
     'the destination owns a guest that the source does not know to be gone', SIM)
 one('resolve-ends-strangers', RESOLVE, '*may = whose == VMIG_WHOSE_OURS;', '*may = TRUE;',
     'another guest under the UUID is destroyed on the destination', SIM)
@@ -236,9 +237,9 @@ one('migrate-old-overlays', MIGRATE, ' || !vmig_prepare_fresh_overlays(m, error)
 one('migrate-run-state', MIGRATE, ' || !note_run_state(m, error) ||', ' || (0 && !note_run_state(m, error)) ||',
     'a guest that its user suspended runs when it arrives', 'case suspended-while-copied')
 layers('switched-without-token', [
-    ('plugin/flows/migrate/activate.c', 'if (!vmig_job_token_is_dest(m->job))', 'if (FALSE)'),
-    (MIGRATE, '*next = vmig_job_token_is_dest(m->job) ? VMIG_STATE_ACTIVATE : VMIG_STATE_ROLLBACK;',
-              '*next = VMIG_STATE_ACTIVATE;'),
+    ('plugin/flows/migrate/activate.c', 'if (m->job->owner == VMIG_SOURCE)', 'if (FALSE)'),
+    (MIGRATE, '*next = m->job->owner == VMIG_DEST ? VMIG_MIGRATE(ACTIVATE) : VMIG_MIGRATE(ROLLBACK);',
+              '*next = VMIG_MIGRATE(ACTIVATE);'),
 ], 'the guest runs on the destination without the token', SIM)
 one('overlay-config-unsynced', 'plugin/flows/migrate/overlay.c',
     'if (!vmig_host_require_persistent(m, VMIG_SOURCE, VMIG_CHAIN_OVERLAY, error) ||\n        '
@@ -257,8 +258,10 @@ one('pivot-stays-suspended', 'plugin/flows/migrate/commit-pivot.c', '(run == VMI
 layers('pivot-unnoted', [
     ('plugin/flows/migrate/commit-pivot.c', '        disk->pivoted = TRUE;\n', ''),
     ('plugin/flows/migrate/commit-offline.c', 'disk->pivoted = chain == VMIG_CHAIN_BASE;', 'disk->pivoted = FALSE && chain == VMIG_CHAIN_BASE;'),
-    ('plugin/flows/migrate/pivot-truth.c', 'disk->pivoted = disk->pivoted || on_base;', ''),
+    ('plugin/flows/migrate/pivot-truth.c', '        disk->pivoted = TRUE;\n', '        ;\n'),
 ], 'a stale overlay is committed over newer data', 'case off-after-half-a-pivot')
+one('pivot-late-is-lost', 'plugin/flows/migrate/pivot-truth.c', '        if (until == 0)\n            until = vmig_machine_now(m) + NOTED_LIMIT;\n', '',
+    'a guest is destroyed because libvirt notes its pivot a moment late', SIM)
 one('offline-stale-overlay', 'plugin/flows/migrate/commit-offline.c', 'return !disk->pivoted && vmig_disk_overlay(disk, role) != NULL;',
     'return vmig_disk_overlay(disk, role) != NULL;', 'an overlay that was left behind takes the disk back in time', 'case off-after-half-a-pivot')
 one('back-diverged', 'plugin/flows/migrate/commit-offline.c', '    return !exists || m->job->overlays != VMIG_OVERLAYS_DIVERGED || fail_diverged(m, error);',
@@ -277,7 +280,7 @@ one('clean-keeps-nothing', 'plugin/flows/migrate/cleanup.c', 'return m->job->opt
     'return FALSE ? vmig_images_note_users(m)', 'images are removed that were to be kept', SIM)
 one('machine-migrate-again', 'plugin/engine/machine.c', '        state = vmig_state_next_that(state, VMIG_STATE_DECIDES);\n',
     '        (void)0;\n', 'a process that takes over migrates again, whoever has the guest', SIM)
-one('records-overwritten', 'plugin/engine/records.c', '    return other > 1 && (other > own || (other == own && !m->here_is_dest));',
+one('records-overwritten', 'plugin/engine/records.c', '    return other > 1 && (other > own || (other == own && m->here == VMIG_SOURCE));',
     '    return FALSE;', 'a journal that was put back counts more than the truth', SIM)
 one('rollback-arrived', 'plugin/flows/migrate/rollback.c', 'if (dest == NULL || !vmig_resolve_remove_arrived(m, error))',
     'if (dest == NULL)', 'a stale copy of the guest stays on the destination', SIM)
@@ -328,7 +331,7 @@ layers('events-stop-of-others', [
 PEER = 'plugin/node/node-peer.c'
 one('peer-no-lock', PEER, 'return vmig_local_holds(local, job, uuid) ||', 'return TRUE || vmig_local_holds(local, job, uuid) ||',
     'a peer works at a guest whose lock it does not hold', 'unit hostile')
-one('peer-any-role', PEER, 'own != NULL && (g_str_equal(own, role) ||', 'own != NULL && (TRUE ||',
+one('peer-any-role', PEER, 'return own == role || vmig_fail(', 'return TRUE || vmig_fail(',
     'a peer has the images of a host removed that is not the source', 'unit hostile')
 one('peer-any-domain', PEER, 'return (own.persistent == NULL && own.running == NULL) || vmig_own_domain_is_marked(',
     'return TRUE || vmig_own_domain_is_marked(', "a peer makes another guest of this host its job's", 'unit hostile')
