@@ -20,7 +20,10 @@
 #include "port/methods.h"
 
 /* Sent in the hello; must be equal on both hosts. */
-#define VMIG_PROTOCOL 6
+#define VMIG_PROTOCOL 7
+/* A record is part of messages. With another version of it, but the same protocol, the plan would find both hosts in
+ * order, and the job would fail when it hands over its record. Increase both. */
+G_STATIC_ASSERT(VMIG_JOB_VERSION == 5 && VMIG_PROTOCOL == 7);
 
 typedef struct VmigNode VmigNode;
 
