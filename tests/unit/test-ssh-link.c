@@ -92,8 +92,8 @@ static void test_failures(void)
     check_failure("exit 0", VMIG_ERROR_NO_AGENT, "no vmig-snap agent was found (status 0)");
     check_failure("kill -9 $$", VMIG_ERROR_UNREACHABLE, "ssh: ");
     check_failure("echo Welcome; exec sleep 100", VMIG_ERROR_PROTOCOL, "Welcome");
-    check_failure("echo '{\"hello\":{\"protocol\":7,\"version\":\"9\"}}'; exec sleep 100", VMIG_ERROR_PROTOCOL,
-                  "version 7");
+    check_failure("echo '{\"hello\":{\"protocol\":999,\"version\":\"9\"}}'; exec sleep 100", VMIG_ERROR_PROTOCOL,
+                  "version 999");
     /* Only the end of a long output is kept, and ssh is never blocked by an unread pipe. */
     check_failure("i=0; while [ $i -lt 3000 ]; do echo 0123456789012345678901234567890123456789 >&2; i=$((i+1)); done;"
                   "echo the end >&2; exit 255",
