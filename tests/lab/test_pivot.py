@@ -15,11 +15,11 @@ from command import Call, need
 from lab import wait_until
 from stopped import is_stopped
 
-DELAYS = (4, 12, 18, 24, 30, 36)
+DELAYS = (12, 18, 24, 30)
 
 
 def test_back(case):
-    """Six kills of the source's libvirtd during rollbacks of one guest with two disks."""
+    """Four kills of the source's libvirtd during rollbacks of one guest with two disks."""
     guest = case.guest(disks=[Disk(), Disk('vdb')])
     counts = pivot_kills.new_counts()
     for number, delay in enumerate(DELAYS):
