@@ -255,6 +255,67 @@ static void test_artifacts(void)
     g_assert_cmpuint(vmig_artifact_freeze(VMIG_ARTIFACT_DISK), ==, VMIG_FREEZE_OVERLAY);
 }
 
+/* What the other host may not change in a record, each alone. */
+static void test_told(void)
+{
+    static const VmigStates another = {.name = "another"};
+    g_autoptr(VmigJob) own = vmig_job_new(&vmig_states_migrate);
+    VmigDisk *disk = vmig_disk_new();
+    VmigFile *file = vmig_file_new();
+    g_autoptr(GError) error = NULL;
+
+    own->id = g_strdup("0123456789abcdef");
+    own->uuid = g_strdup("11111111-2222-3333-4444-555555555555");
+    own->options.keep_source = TRUE;
+    for (guint role = 0; role < 2; role++) {
+        own->host[role] = g_strdup(vmig_role_name(role));
+        file->path[role] = g_strdup_printf("/%s.qcow2", vmig_role_name(role));
+        disk->at[role].overlay = g_strdup_printf("/%s.overlay", vmig_role_name(role));
+    }
+    disk->target = g_strdup("vda");
+    g_ptr_array_add(disk->files, file);
+    vmig_job_add(own, disk);
+    g_autoptr(VmigJob) same = vmig_job_copy(own);
+    g_assert_true(vmig_job_check_told(own, same, VMIG_SOURCE, &error));
+    g_assert_no_error(error);
+
+    static const char *const says[] = {"the operation",
+                                       "the guest",
+                                       "the source",
+                                       "whether the source's images are kept",
+                                       "the disks",
+                                       "the kind",
+                                       "the disks",
+                                       "the path on the destination",
+                                       "the overlay on the des",
+                                       "the files"};
+    for (guint i = 0; i < G_N_ELEMENTS(says); i++) {
+        g_autoptr(VmigJob) told = vmig_job_copy(own);
+        VmigArtifact *first = told->artifacts->pdata[0];
+        VmigFile *its = first->files->pdata[0];
+        g_autoptr(GError) why = NULL;
+        char **texts[] = {NULL,           &told->uuid,           &told->host[VMIG_SOURCE],      NULL, NULL, NULL,
+                          &first->target, &its->path[VMIG_DEST], &first->at[VMIG_DEST].overlay, NULL};
+        if (texts[i] != NULL) {
+            g_free(*texts[i]);
+            *texts[i] = g_strdup("another");
+        }
+        if (i == 0)
+            told->flow = &another;
+        told->options.keep_source = i != 3;
+        if (i == 4)
+            vmig_job_add(told, vmig_disk_new());
+        if (i == 5)
+            first->kind = VMIG_ARTIFACT_TPM;
+        if (i == 9)
+            g_ptr_array_add(first->files, vmig_file_new());
+        g_assert_false(vmig_job_check_told(own, told, VMIG_SOURCE, &why));
+        g_assert_error(why, VMIG_ERROR, VMIG_ERROR_CONTRADICTION);
+        if (strstr(why->message, says[i]) == NULL)
+            g_error("%u: '%s' is not in '%s'", i, says[i], why->message);
+    }
+}
+
 /* Each field in turn gets a value of each other type. */
 static void refuse_types(JsonObject *root, JsonObject *object, const FieldTable *table)
 {
@@ -448,6 +509,7 @@ int main(int argc, char **argv)
     g_test_add_func("/job/round-trip", test_round_trip);
     g_test_add_func("/job/missing", test_missing);
     g_test_add_func("/job/artifacts", test_artifacts);
+    g_test_add_func("/job/told", test_told);
     g_test_add_func("/job/types", test_types);
     g_test_add_func("/job/refused", test_refused);
     g_test_add_func("/job/helpers", test_helpers);
