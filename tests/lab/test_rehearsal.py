@@ -11,7 +11,7 @@ import time
 
 from cases import TWO, Disk, define, main, shared
 from command import DONE, REFUSED, Call, need
-from facts import Untouched
+from facts import Untouched, run_folder_left
 from hostns import ADDRESS as ADDRESSES
 from lab import IMAGES, wait_until
 from refusals import own, quiet, refuse
@@ -162,6 +162,22 @@ def test_killed_tool(case):
         call, _ = stopped_plan(case)
         kill(call)
         wait_until(lambda: not left_behind(case), 20, 'the end of the rehearsal')
+
+
+@shared
+def test_interrupted(case):
+    """^C in the middle of a rehearsal: the plan ends as cancelled, and nothing is left on either host."""
+    case.need_faults()
+    with Untouched(case, quiet(case)):
+        call, _ = stopped_plan(case)
+        call.interrupt()
+        os.kill(call.process.pid, signal.SIGCONT)
+        call.wait(30)
+        need(call.code == 1, 'it did not end as cancelled:', call.code, call.tail())
+        need('interrupted' in call.stderr and 'cancelled' in call.stderr, 'it does not say why:', call.stderr)
+        need(not left_behind(case), 'left behind:', left_behind(case))
+        left = run_folder_left(case.lab, 'a') + run_folder_left(case.lab, 'b')
+        need(not left, 'left in the run directory:', left)
 
 
 @shared
