@@ -39,7 +39,7 @@ char *vmig_plan_choose_merge(VmigPlan *plan)
 
     if (g_strcmp0(asked, "auto") != 0) {
         plan->merge = direct ? "mirror" : "commit";
-        plan->merge_why = g_strdup(direct ? "requested" : "the default, or requested");
+        plan->merge_why = g_strdup(direct ? "requested" : "it is the default");
         return direct ? g_steal_pointer(&missing) : NULL;
     }
     plan->merge = missing == NULL ? "mirror" : "commit";
