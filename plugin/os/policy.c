@@ -16,6 +16,34 @@ static gboolean is_name(const char *name)
     return *name != '\0' && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == strlen(name);
 }
 
+static int by_name(gconstpointer a, gconstpointer b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* The default needs no file. */
+static char *tell_names(const char *const *folders)
+{
+    g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+
+    g_ptr_array_add(names, g_strdup("default"));
+    for (guint i = 0; folders[i] != NULL; i++) {
+        g_autoptr(GDir) dir = g_dir_open(folders[i], 0, NULL);
+        const char *file;
+        while (dir != NULL && (file = g_dir_read_name(dir)) != NULL) {
+            g_autofree char *name = g_strndup(file, strlen(file) - (g_str_has_suffix(file, ".conf") ? 5 : 0));
+            if (g_str_has_suffix(file, ".conf") && is_name(name) &&
+                !g_ptr_array_find_with_equal_func(names, name, g_str_equal, NULL))
+                g_ptr_array_add(names, g_steal_pointer(&name));
+        }
+    }
+    g_ptr_array_sort(names, by_name);
+    g_ptr_array_add(names, NULL);
+    g_autofree char *all = g_strjoinv(", ", (char **)names->pdata);
+    g_autofree char *where = g_strjoinv(" and ", (char **)folders);
+    return g_strdup_printf("Available policies: %s. They are files in %s.", all, where);
+}
+
 VmigPolicy *vmig_policy_load_from(const char *const *folders, const char *name, GError **error)
 {
     if (name == NULL)
@@ -38,8 +66,8 @@ VmigPolicy *vmig_policy_load_from(const char *const *folders, const char *name, 
     }
     if (strcmp(name, "default") == 0)
         return vmig_policy_default();
-    vmig_fail(error, VMIG_ERROR_USAGE, "See " ADMIN_DIR " and " VMIG_POLICY_DIR ".", "the policy '%s' does not exist",
-              name);
+    g_autofree char *hint = tell_names(folders);
+    vmig_fail(error, VMIG_ERROR_USAGE, hint, "the policy '%s' does not exist", name);
     return NULL;
 }
 

@@ -87,6 +87,17 @@ static void test_another_owner(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     refused(f, "does not belong to root");
 }
 
+/* The hint names what there is. */
+static void test_unknown(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autoptr(GError) error = NULL;
+
+    g_assert_null(vmig_policy_load_from(f->folders, "quick", &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_USAGE);
+    g_assert_nonnull(strstr(vmig_error_hint(error), "default, own."));
+    g_assert_nonnull(strstr(vmig_error_hint(error), f->folder));
+}
+
 /* Likewise for the default policy: an untrusted one is reported, not ignored. */
 static void test_default_is_no_way_round(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
@@ -123,6 +134,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     add("/policy/good", test_good);
+    add("/policy/unknown", test_unknown);
     add("/policy/others-write-file", test_others_write_file);
     add("/policy/others-write-folder", test_others_write_folder);
     add("/policy/another-owner", test_another_owner);
