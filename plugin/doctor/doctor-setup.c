@@ -171,9 +171,12 @@ VmigHookState vmig_doctor_hook_state(const VmigHostSetup *setup)
     return was_called(setup) ? VMIG_HOOK_LOADED : VMIG_HOOK_NOT_PROVEN;
 }
 
+#define HOOK_DIRS VMIG_HOOK_DIR "/qemu.d " VMIG_HOOK_DIR "/daemon.d"
+
 static void hook_rule(const VmigHostSetup *setup, GPtrArray *findings)
 {
     static const char path[] = VMIG_HOOK_DIR "/" VMIG_HOOK_NAME;
+    static const char program[] = VMIG_BINDIR "/vmig-snap-hook";
     VmigFinding *f;
 
     switch (vmig_doctor_hook_state(setup)) {
@@ -182,7 +185,10 @@ static void hook_rule(const VmigHostSetup *setup, GPtrArray *findings)
                              "libvirt's hook %s is not installed: libvirt would start a stale copy of a guest that was "
                              "migrated away, and jobs are not resumed after a reboot",
                              path);
-        vmig_finding_repair(f, "Install the hook, then run systemctl reload libvirtd.");
+        vmig_finding_repair(f,
+                            "mkdir -p " HOOK_DIRS " && for d in " HOOK_DIRS "; do "
+                            "ln -s %s $d/50-vmig-snap; done; then vmig-snap doctor --fix",
+                            program);
         return;
     case VMIG_HOOK_NOT_EXECUTABLE:
         f = vmig_finding_add(findings, "hook", VMIG_SEVERITY_PROBLEM,

@@ -10,8 +10,10 @@ VmigHost *vmig_host_at(VmigMachine *m, VmigRole role, GError **error)
 
     if (host->hypervisor != NULL && host->node != NULL)
         return host;
-    vmig_fail(error, VMIG_ERROR_CONNECTION, "Bring the host back and run vmig-snap resume.", "cannot reach %s",
-              role == VMIG_SOURCE ? "the source" : "the destination");
+    vmig_fail(error, VMIG_ERROR_CONNECTION,
+              "Bring the host back. A process that works on the job then continues by itself; otherwise run vmig-snap "
+              "resume.",
+              "cannot reach %s", role == VMIG_SOURCE ? "the source" : "the destination");
     return NULL;
 }
 

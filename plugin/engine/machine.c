@@ -91,6 +91,7 @@ static gboolean try_again(VmigMachine *m, VmigState state, const GError *why)
     /* A guest that is off does not come back by waiting, and the job then holds nothing up. */
     if (vmig_state_phase(state) == VMIG_PHASE_FORWARD && g_error_matches(why, VMIG_ERROR, VMIG_ERROR_GUEST_GONE))
         return FALSE;
+    g_autoptr(GError) unsaved = NULL;
     gint64 now = vmig_machine_now(m);
     g_autoptr(VmigRetryDecision) decision =
         vmig_retry_decide(m->policy, why, &m->retries, now, m->env->random->ops->unit(m->env->random));
@@ -106,8 +107,8 @@ static gboolean try_again(VmigMachine *m, VmigState state, const GError *why)
     m->job->next_try = g_steal_pointer(&when);
     if (m->reporter.retry != NULL)
         m->reporter.retry(m->reporter.user, m->job, why, decision->at_us - now);
-    if (!vmig_machine_save(m, NULL))
-        vmig_machine_note(m, "cannot write the retry to the journal; the job continues");
+    if (!vmig_machine_save(m, &unsaved))
+        vmig_machine_note(m, "cannot record the retry on both hosts: %s; the job continues", unsaved->message);
     if (decision->at_us - now > FAR_APART)
         before_wait(m, state);
     m->flow->await_retry(m, why, decision->at_us);

@@ -4,6 +4,7 @@ is changed."""
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -186,10 +187,11 @@ def test_real_hook(case):
     need(program.exists(), f'{program} does not exist: build it, or set VMIG_SNAP_HOOK')
     shutil.copy(program, lab.bin / 'vmig-snap-hook')
     for driver in ('qemu.d', 'daemon.d'):
-        folder = lab.path('b', f'{HOOKS}/{driver}')
-        folder.mkdir(exist_ok=True)
-        (folder / '50-vmig-snap').unlink(missing_ok=True)
-        (folder / '50-vmig-snap').symlink_to(lab.bin / 'vmig-snap-hook')
+        lab.path('b', f'{HOOKS}/{driver}/50-vmig-snap').unlink(missing_ok=True)
+    # The hint is followed; only the program is where the lab has it.
+    command = planted(case, 'b', 'hook', fixable=False)['hook'][0]['repair'].split('; then ')[0]
+    need('/vmig-snap-hook' in command, 'no command:', command)
+    lab.run('b', ['sh', '-ec', re.sub(r'\S+/vmig-snap-hook', f'{lab.bin}/vmig-snap-hook', command)])
     try:
         lab.path('b', f'{RUN}/hook-reloaded').unlink(missing_ok=True)
         planted(case, 'b', 'hook-not-loaded')

@@ -394,7 +394,9 @@ static gboolean fail_waiting(VmigMachine *m, GError **error)
     const char *who = source && dest ? both : source || dest ? one : "the guest is still being transferred";
 
     if (!m->job->migration_begun)
-        return vmig_fail(error, VMIG_ERROR_CONNECTION, "Bring the host back, then run vmig-snap resume.",
+        return vmig_fail(error, VMIG_ERROR_CONNECTION,
+                         "Bring the host back. A process that works on the job then continues by itself; otherwise run "
+                         "vmig-snap resume.",
                          "the job is rolled back, but %s; the migration had not begun: the guest is on %s", who,
                          m->job->host[VMIG_SOURCE]);
     return vmig_fail(error, VMIG_ERROR_CONNECTION,
