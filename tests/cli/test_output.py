@@ -254,6 +254,8 @@ def test_plan():
     check('  |- a ' in bare.out and '  |  `- b ' in bare.out and bare.out.isascii(), 'a tree in ASCII', bare)
     dry = play(['migrate', '--dry-run', 'web1', DEST], plan={'result': plan()})
     check(dry.out == good.out and dry.code == 0, 'migrate --dry-run is plan', dry)
+    alone = play(['plan', 'web1', DEST], plan={'result': {**plan(can_migrate=False), 'destination_needs': 0}})
+    check('; what the destination needs is not known\n' in alone.out, 'a destination that nothing is known of', alone)
     quiet = play(['plan', '--quiet', 'web1', DEST], plan={'result': plan()})
     check((quiet.out, quiet.err, quiet.code) == ('', '', 0), 'plan --quiet says nothing', quiet)
     document = play(['plan', '--json', 'web1', DEST], plan={'result': plan()})

@@ -119,7 +119,10 @@ char *vmig_render_plan(JsonObject *plan, gboolean utf8)
     if (vmig_look_count(plan, "notes") > 0)
         g_string_append(out, "\nNotes\n");
     append_list(out, plan, "notes");
-    g_string_append_printf(out, "\n%s to copy, about %s; the destination needs %s\n", copy, time, needs);
+    gboolean known = vmig_look_number(plan, "destination_needs") != 0;
+    g_string_append_printf(out, "\n%s to copy, about %s; %s %s\n", copy, time,
+                           known ? "the destination needs" : "what the destination needs is",
+                           known ? needs : "not known");
     if (vmig_look_text(plan, "merge") != NULL) {
         g_autofree char *merge = vmig_look_shown(plan, "merge");
         g_autofree char *why = vmig_look_shown(plan, "merge_why");
