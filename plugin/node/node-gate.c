@@ -31,6 +31,14 @@ gboolean vmig_local_token_is_dest(VmigLocal *local, const char *job, gboolean *r
     return ok;
 }
 
+/* Unlike vmig_local_role(): a job that the journal does not have is an error. */
+static gboolean recorded_role(VmigLocal *local, const char *job, VmigRole *ret, GError **error)
+{
+    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
+
+    return vmig_journal_role(local->journal, job, ret, error);
+}
+
 static VmigJob *load_record(VmigLocal *local, const char *job, GError **error)
 {
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->journal_lock);
@@ -77,11 +85,8 @@ static gboolean check_not_the_guests(VmigLocal *local, const char *job, const Vm
         return TRUE;
     if (!vmig_local_token_is_dest(local, job, &dest, error))
         return FALSE;
-    VmigRole role = VMIG_SOURCE;
-    g_mutex_lock(&local->journal_lock);
-    gboolean known = vmig_journal_role(local->journal, job, &role, error);
-    g_mutex_unlock(&local->journal_lock);
-    if (!known)
+    VmigRole role;
+    if (!recorded_role(local, job, &role, error))
         return FALSE;
     if (!dest || role != VMIG_DEST)
         return TRUE;
@@ -217,10 +222,8 @@ gboolean vmig_local_do_remove_base(VmigLocal *local, const VmigJobPathArgs *args
     if (local->serves_peer && record->options.keep_source)
         return vmig_fail(error, VMIG_ERROR_GATE, NULL, "'%s' is kept: job %s keeps the source's images", path, job);
     VmigRole role;
-    g_mutex_lock(&local->journal_lock);
-    gboolean known = vmig_journal_role(local->journal, job, &role, error);
-    g_mutex_unlock(&local->journal_lock);
-    return known && check_base(record, role, file, error) && remove_base(local, job, file, &reply->kept, error);
+    return recorded_role(local, job, &role, error) && check_base(record, role, file, error) &&
+           remove_base(local, job, file, &reply->kept, error);
 }
 
 /* Each attempt gets a new file: half a mirror must not be the start of the next one. */
