@@ -9,11 +9,10 @@ two copies of the guest run.
 import collections
 import dataclasses
 import re
-import struct
-import zlib
 
-LINE = re.compile(rb'^W (\w) (\d+) (\d+) (\d+)\.(\d\d\d) ([0-9a-f]{8}) ([0-9a-f]{8})\r*$')
+LINE = re.compile(rb'^W (\w) (\d+) (\d+) (\d+)\.(\d\d\d) ([0-9a-f]{16}) ([0-9a-f]{16})\r*$')
 BOOT = re.compile(rb'^B ([0-9a-f]{16})\r*$')
+MASK = (1 << 64) - 1
 TROUBLE = re.compile(rb'^(ERROR .*?|E \w .*?)\r*$')
 
 
@@ -33,7 +32,13 @@ class Write:
 
 def chain_hash(nonce, disk, block, seq, us, prev):
     """The hash that names a write: same fields, same order as in init.c."""
-    return zlib.crc32(struct.pack('<QQQQII', nonce, block, seq, us, ord(disk), prev))
+    known = 0
+    for word in (nonce, block, seq, us, ord(disk), prev):
+        known = (known + 0x9e3779b97f4a7c15 + word) & MASK
+        known = (known ^ known >> 30) * 0xbf58476d1ce4e5b9 & MASK
+        known = (known ^ known >> 27) * 0x94d049bb133111eb & MASK
+        known ^= known >> 31
+    return known
 
 
 class WriteLog:

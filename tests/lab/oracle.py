@@ -24,7 +24,7 @@ from console import WriteLog
 from hostns import HOSTS
 
 BLOCK = 4096
-HEAD = struct.Struct('<8sB7xQQQQII')
+HEAD = struct.Struct('<8sB7xQQQQQQ')
 DAEMONS = ('sleep', 'virtlogd', 'libvirtd', 'sshd', 'bindfs')
 
 

@@ -308,7 +308,7 @@ def test_two_running(lab):
 def line(nonce, block, seq, us, prev):
     """A console line as init.c prints it, and its hash."""
     own = chain_hash(nonce, 'a', block, seq, us, prev)
-    return f'W a {block} {seq} {us // 1000}.{us % 1000:03} {own:08x} {prev:08x}\r\n'.encode(), own
+    return f'W a {block} {seq} {us // 1000}.{us % 1000:03} {own:016x} {prev:016x}\r\n'.encode(), own
 
 
 def test_log():
@@ -331,6 +331,10 @@ def test_log():
           log.gaps('a', 'a') == 1, 'a lost line is bridged and counted')
     log = WriteLog({'a': boot + l1.replace(b' 10 ', b' 13 '), 'b': b''})
     check(len(log.damaged) == 1, 'a damaged line is noticed')
+    names = [root]
+    for seq in range(1, 300000):
+        names.append(chain_hash(7, 'a', seq * 2654435761 % 16384, seq, seq * 20011, names[-1]))
+    check(len(set(names)) == len(names), 'no two of 300,000 writes have one name', len(set(names)))
     check_lost_lines()
 
 

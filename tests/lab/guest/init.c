@@ -11,8 +11,9 @@
  *   E <disk> <block> <seq> <errno>                 a write failed; the same one is tried again
  *   ERROR <disk> <block> <seq> <what>              a read-back found something else (vmig.verify=1)
  *   P off                                          power button seen, going down
- * <hash> is the CRC32 of the write and of <prev>, the hash of the writer's previous write: after a
- * revert to a snapshot the sequence numbers repeat, and only this chain tells the branches apart.
+ * <hash> is a 64-bit hash of the write and of <prev>, the hash of the writer's previous write: after a
+ * revert to a snapshot the sequence numbers repeat, and only this chain tells the branches apart. Of
+ * 32-bit hashes, two of 8,000 writes are equal once in 130 times: that looks like a second writer.
  *
  * Kernel command line: vmig.rate=50 (writes a second and disk, 0 = none), vmig.region_mb=64,
  * vmig.offset_mb=0, vmig.verify=0, vmig.disks=abc (default: all).
@@ -51,16 +52,16 @@ typedef struct {
     uint64_t seq;
     uint64_t nonce;
     uint64_t us;
-    uint32_t hash;
-    uint32_t prev;
+    uint64_t hash;
+    uint64_t prev;
 } Head;
 
 /* What was last acknowledged for a block: enough to rebuild its whole content. */
 typedef struct {
     uint64_t seq;
     uint64_t us;
-    uint32_t hash;
-    uint32_t prev;
+    uint64_t hash;
+    uint64_t prev;
 } Acked;
 
 typedef struct {
@@ -138,15 +139,23 @@ static long option(const char *name, long fallback)
     return at ? strtol(at + strlen(name), NULL, 0) : fallback;
 }
 
-/* The hash that names a write: same fields, same order as console.py's chain_hash(). */
-static uint32_t chain_hash(uint64_t nonce, char disk, uint64_t block, uint64_t seq, uint64_t us, uint32_t prev)
+/* The finalizer of SplitMix64: every bit of the input changes half of the output. */
+static uint64_t mix(uint64_t x)
 {
-    struct {
-        uint64_t nonce, block, seq, us;
-        uint32_t disk, prev;
-    } in = {nonce, block, seq, us, (uint8_t)disk, prev};
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+    return x ^ x >> 31;
+}
 
-    return crc32(&in, sizeof in);
+/* The hash that names a write: same fields, same order as console.py's chain_hash(). */
+static uint64_t chain_hash(uint64_t nonce, char disk, uint64_t block, uint64_t seq, uint64_t us, uint64_t prev)
+{
+    const uint64_t in[] = {nonce, block, seq, us, (uint8_t)disk, prev};
+    uint64_t hash = 0;
+
+    for (size_t i = 0; i < sizeof in / sizeof in[0]; i++)
+        hash = mix(hash + 0x9e3779b97f4a7c15u + in[i]);
+    return hash;
 }
 
 static void build_block(uint8_t *to, const Writer *writer, uint64_t block, const Acked *write)
@@ -191,8 +200,8 @@ static void write_block(Writer *writer, uint64_t index, const Acked *write)
         usleep(200000);
     }
     /* O_DSYNC: returned means on stable storage as far as the guest can know. Print only now. */
-    say("W %c %" PRIu64 " %" PRIu64 " %" PRIu64 ".%03" PRIu64 " %08x %08x\n", writer->disk, block, write->seq,
-        write->us / 1000, write->us % 1000, write->hash, write->prev);
+    say("W %c %" PRIu64 " %" PRIu64 " %" PRIu64 ".%03" PRIu64 " %016" PRIx64 " %016" PRIx64 "\n", writer->disk, block,
+        write->seq, write->us / 1000, write->us % 1000, write->hash, write->prev);
     report_stall(writer, now_us() - write->us, write->seq);
     writer->acked[index] = *write;
 }
@@ -216,7 +225,7 @@ static void verify_random_block(Writer *writer)
 
 static void write_forever(Writer *writer, long rate, int verify)
 {
-    uint32_t prev = chain_hash(writer->nonce, writer->disk, 0, 0, 0, 0);
+    uint64_t prev = chain_hash(writer->nonce, writer->disk, 0, 0, 0, 0);
     uint64_t pause = 1000000 / (uint64_t)rate;
     uint64_t due = now_us();
 
