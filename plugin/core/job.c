@@ -83,6 +83,7 @@ static const Field file_fields[] = {
     SIZE(VmigFile, dev),
     SIZE(VmigFile, ino),
     SIZE(VmigFile, mtime_ns),
+    SIZE(VmigFile, mode),
     TEXT(VmigFile, kept),
     TEXT(VmigFile, hash),
     LEVEL(VmigFile, copy, "placed", VMIG_BASE_COPY_PLACED),

@@ -58,8 +58,9 @@ typedef struct {
     guint64 dev;          /* identity of the source file when it was frozen */
     guint64 ino;
     guint64 mtime_ns;
-    char *kept; /* the job that left an image under the name dest, from which the base copy starts; or NULL */
-    char *hash; /* of the whole file, once both hosts agree on it */
+    guint64 mode; /* its permissions, as for chmod; 0: unknown */
+    char *kept;   /* the job that left an image under the name dest, from which the base copy starts; or NULL */
+    char *hash;   /* of the whole file, once both hosts agree on it */
     VmigBaseCopy copy;
     GPtrArray *contents; /* VmigContent: of the source's file, in its order, after a verification has hashed it */
     char *source_user;   /* at the end: another user of the source's file, because of which it is kept; NULL: none */

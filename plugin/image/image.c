@@ -242,6 +242,7 @@ static VmigImage *survey_once(int fd, const char *path, const char *format, GErr
     image->file_size = (guint64)st.st_size;
     image->allocated = (guint64)st.st_blocks * 512;
     image->id = VMIG_FILE_ID(st);
+    image->mode = st.st_mode & 07777;
     image->mtime_ns = (guint64)st.st_mtim.tv_sec * 1000000000u + (guint64)st.st_mtim.tv_nsec;
     return survey_content(image, fd, error) ? g_steal_pointer(&image) : NULL;
 }

@@ -31,6 +31,7 @@ typedef struct {
     guint64 allocated; /* bytes on disk */
     VmigFileId id;
     guint64 mtime_ns;
+    guint mode;           /* permissions */
     VmigQcow2 *qcow2;     /* NULL for raw */
     char *backing;        /* as stored, may contain any bytes; or NULL */
     char *backing_format; /* as stored, or NULL */

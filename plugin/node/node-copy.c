@@ -7,6 +7,7 @@
 #include "core/path-map.h"
 #include "image/image.h"
 #include "copy/receiver.h"
+#include "drivers/libvirt/qemu-user.h"
 #include "node/node-local-private.h"
 #include "store/gate.h"
 
@@ -253,6 +254,13 @@ static gboolean name_base_copy(VmigLocal *local, const char *job, const VmigCopy
            vmig_gate_rename(local->journal, job, file->part, file->dest, error);
 }
 
+gboolean vmig_local_give(VmigLocal *local, const char *path, guint mode, GError **error)
+{
+    g_auto(VmigFd) fd = vmig_image_open(path, local->roots, TRUE, error);
+
+    return fd >= 0 && vmig_qemu_user_give(local->qemu_conf, fd, path, mode, error);
+}
+
 /* The caller has compared the two hosts' hashes. This checks again if this process still has its own hash. */
 static gboolean check_hash(VmigLocal *local, const VmigCopyFile *file, GError **error)
 {
@@ -277,7 +285,7 @@ gboolean vmig_local_do_place(VmigLocal *local, const VmigCopyArgs *args, VmigNot
     }
     gboolean there = vmig_local_exists(local, file->part);
     if (there && (!check_hash(local, file, error) || !write_backing_name(local, file, error) ||
-                  !check_header(local, file, error)))
+                  !check_header(local, file, error) || !vmig_local_give(local, file->part, (guint)file->mode, error)))
         return FALSE;
     if (!name_base_copy(local, args->job, file, there, error))
         return FALSE;

@@ -281,6 +281,7 @@ static VmigImageFacts *image_facts(const VmigImage *image)
     facts->backing_format = text_of(image->backing_format);
     facts->backing_path = text_of(image->backing_path);
     facts->size = image->file_size;
+    facts->mode = image->mode;
     facts->allocated = image->allocated;
     facts->virtual_size = image->virtual_size;
     facts->dev = image->id.dev;

@@ -283,7 +283,7 @@ gboolean vmig_local_do_create_overlay(VmigLocal *local, const VmigOverlayArgs *a
         return FALSE;
     return clear_overlay(local, job, path, error) && intend_file(local, job, path, "overlay", error) &&
            vmig_image_create_overlay(path, local->roots, size, backing, format, error) &&
-           record_made(local, job, path, error);
+           vmig_local_give(local, path, 0600, error) && record_made(local, job, path, error);
 }
 
 /* Only for an overlay that the job made here, and only into the disk below it in the record. */

@@ -39,6 +39,5 @@ gboolean vmig_local_do_hello(VmigLocal *local, const VmigNothing *args G_GNUC_UN
     reply->cpus = g_get_num_processors();
     reply->aes = vmig_cipher_has_aes();
     reply->migrate_host = vmig_qemu_conf_value(local->qemu_conf, "migrate_host");
-    reply->images_denied = vmig_qemu_user_lacks_images(local->qemu_conf);
     return TRUE;
 }

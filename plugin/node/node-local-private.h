@@ -135,6 +135,9 @@ gboolean vmig_local_take_kept(VmigLocal *local, const char *job, const char *kep
 void vmig_local_rehearsals_close(VmigLocal *local);
 GHashTable *vmig_local_rehearsals_new(void);
 
+/* vmig_qemu_user_give() on a file below the roots. */
+gboolean vmig_local_give(VmigLocal *local, const char *path, guint mode, GError **error);
+
 /* Ends the relay to libvirt, and removes its socket. */
 void vmig_local_relay_end(VmigLocal *local);
 

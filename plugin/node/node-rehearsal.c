@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "definition/rehearsal.h"
+#include "drivers/libvirt/qemu-user.h"
 #include "node/node-local-private.h"
 
 #define MAX_IMAGES 4096
@@ -95,7 +96,7 @@ static gboolean make_image(VmigLocal *local, const char *path, const char *forma
     g_auto(VmigFd) fd = openat(folder, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0 || !write_all(fd, data, size) || (size == 0 && ftruncate(fd, VMIG_REHEARSAL_IMAGE_SIZE) != 0))
         return vmig_fail_errno(error, errno, "cannot create '%s'", path);
-    return TRUE;
+    return vmig_qemu_user_give(local->qemu_conf, fd, path, 0600, error);
 }
 
 /* Removes only what the record names, and only under a name that this rehearsal alone can have. */

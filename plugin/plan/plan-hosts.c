@@ -33,7 +33,7 @@ static void refuse(VmigPlan *plan, VmigErrorCode code, const char *hint, const c
 }
 
 /* libvirt itself refuses to migrate to a name that begins with "localhost". */
-static void rule_name(VmigPlan *plan)
+void vmig_plan_host_rules(VmigPlan *plan)
 {
     const VmigSurvey *s = plan->survey;
     const char *hint =
@@ -50,18 +50,4 @@ static void rule_name(VmigPlan *plan)
     if (s->request->options->migrate_host != NULL && g_strcmp0(s->request->options->transport, "ssh") == 0)
         refuse(plan, VMIG_ERROR_UNSUPPORTED, "Omit --migrate-host.",
                "--migrate-host is only for tls and tcp: with ssh everything uses the ssh connection");
-}
-
-void vmig_plan_host_rules(VmigPlan *plan)
-{
-    const VmigSurvey *s = plan->survey;
-
-    rule_name(plan);
-    if (s->dest_facts != NULL && s->dest_facts->images_denied)
-        refuse(plan, VMIG_ERROR_DYNAMIC_OWNERSHIP,
-               "Set dynamic_ownership = 1 in /etc/libvirt/qemu.conf on the destination and restart libvirt's daemon, "
-               "or run QEMU as root there.",
-               "%s: QEMU could not open the copied images: libvirt does not change the owner of images "
-               "(dynamic_ownership=0 in qemu.conf), and QEMU does not run as root",
-               s->dest_info != NULL ? s->dest_info->hostname : s->dest_facts->hostname);
 }

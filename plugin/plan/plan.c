@@ -81,6 +81,7 @@ static VmigFile *make_file(const VmigImageFacts *facts, const VmigPathFacts *at_
     file->dev = facts->dev;
     file->ino = facts->ino;
     file->mtime_ns = facts->mtime_ns;
+    file->mode = facts->mode;
     file->kept = at_dest->exists ? g_strdup(at_dest->kept_job) : NULL; /* otherwise the plan would have refused it */
     if (below != NULL) {
         /* If the name in the header does not lead to the right file there, an absolute name is written instead. */

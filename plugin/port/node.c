@@ -317,7 +317,8 @@ static VmigCopyFile copy_file(const VmigFile *file)
                           .backing_format = file->backing_format,
                           .hash = file->hash,
                           .kept = file->kept,
-                          .size = file->size};
+                          .size = file->size,
+                          .mode = file->mode};
 }
 
 gboolean vmig_node_receive(VmigNode *node, const VmigJob *job, const VmigFile *file, const char *socket,

@@ -30,8 +30,6 @@ G_BEGIN_DECLS
  * @VMIG_ERROR_UNREACHABLE: a host or its libvirt cannot be reached
  * @VMIG_ERROR_SAME_HOST: source and destination are the same host
  * @VMIG_ERROR_NO_AGENT: vmig-snap cannot be started on the other host over ssh
- * @VMIG_ERROR_NOT_AUTHORIZED: the user, or vmig-snap on the other host, is not allowed to do this: not root, or
- *   refused by libvirt's authentication
  * @VMIG_ERROR_PROTOCOL: the other host's vmig-snap uses another protocol version, or sent an invalid message
  * @VMIG_ERROR_BLOCK_JOB: a disk has a running block job
  * @VMIG_ERROR_DOMAIN_JOB: the domain has a running job (save, migration, backup)
@@ -72,8 +70,8 @@ G_BEGIN_DECLS
  *   is missing there
  * @VMIG_ERROR_UNRESOLVED: the name under which the source's libvirt connects to the destination does not resolve on
  *   the source
- * @VMIG_ERROR_DYNAMIC_OWNERSHIP: the destination's libvirt does not give QEMU access to images (dynamic_ownership=0),
- *   and QEMU does not run as root there
+ * @VMIG_ERROR_NOT_AUTHORIZED: the user, or vmig-snap on the other host, is not allowed to do this: not root, or
+ *   refused by libvirt's authentication
  * @VMIG_ERROR_NO_FORWARDING: the destination's sshd does not allow forwarding of unix sockets
  * @VMIG_ERROR_LIBVIRT_SOCKET: the destination's libvirt does not listen on the socket that vmig-snap connects to
  * @VMIG_ERROR_MERGE: a condition of the requested merge is not met
@@ -171,7 +169,7 @@ typedef enum {
     VMIG_ERROR_SNAPSHOT_DEFINITION = 46,
     VMIG_ERROR_UNREVERTABLE = 47,
     VMIG_ERROR_UNRESOLVED = 48,
-    VMIG_ERROR_DYNAMIC_OWNERSHIP = 49,
+    VMIG_ERROR_NOT_AUTHORIZED = 49,
     VMIG_ERROR_NO_FORWARDING = 50,
     VMIG_ERROR_LIBVIRT_SOCKET = 51,
     VMIG_ERROR_MERGE = 52,
@@ -209,7 +207,6 @@ typedef enum {
     VMIG_ERROR_CRASHED = 84,
     VMIG_ERROR_INJECTED = 85,
     VMIG_ERROR_INTERNAL = 86,
-    VMIG_ERROR_NOT_AUTHORIZED = 87,
 } VmigErrorCode;
 
 #define VMIG_TYPE_ERROR_CODE (vmig_error_get_type())

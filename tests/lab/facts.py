@@ -81,7 +81,13 @@ class Facts:
     tree: dict
     snapshot_xml: dict
     images: dict
+    modes: dict
     pid: int
+
+
+def file_mode(lab, host, path):
+    """The permissions of a file."""
+    return lab.path(host, path).stat().st_mode & 0o7777
 
 
 def gather(lab, host, guest, files=None, paths=None):
@@ -101,6 +107,7 @@ def gather(lab, host, guest, files=None, paths=None):
                  tree=tree, snapshot_xml=texts,
                  images={paths.get(path, path): oracle.image_facts(lab, host, path)
                          for path in files},
+                 modes={paths.get(path, path): file_mode(lab, host, path) for path in files},
                  pid=lab.qemu_pid(host, name))
 
 

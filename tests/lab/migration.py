@@ -7,7 +7,7 @@ import re
 import oracle
 import qcow2
 from command import (DONE, ROLLED_BACK, Call, check_events, need)
-from facts import (backing_names, difference, files_there, gather, image_checks, normal_xml,
+from facts import (backing_names, difference, file_mode, files_there, gather, image_checks, normal_xml,
                    persistent_xml, run_folder_left, same_definitions, sorted_controllers)
 from hostns import HOSTS
 from lab import wait_until
@@ -157,6 +157,8 @@ class Migration:
             now = oracle.image_facts(lab, host, there(path))
             if now != facts:
                 wrong.append(f'snapshots in {there(path)} on {host}: {facts} became {now}')
+            if file_mode(lab, host, there(path)) != self.before.modes[path]:
+                wrong.append(f'the mode of {there(path)} on {host} became {file_mode(lab, host, there(path)):o}')
         back = {self.there(path): path for path in self.files_moved()} if host == self.dest else {}
         tree = oracle.snapshot_tree(lab, host, name, back)
         wrong += [f'snapshot {key!r}: {self.before.tree.get(key)} became {tree.get(key)}'

@@ -333,14 +333,6 @@ def test_name_does_not_resolve(case):
 
 
 @shared
-def test_ownership_is_not_changed(case):
-    """dynamic_ownership=0 in the destination's qemu.conf, with QEMU not running as root."""
-    conf = case.lab.path('b', '/etc/libvirt/qemu.conf')
-    with written(conf, conf.read_text() + '\nuser = "nobody"\ndynamic_ownership = 0\n'):
-        refuse(case, quiet(case), 'dynamic-ownership', words=['vmig-b', 'dynamic_ownership'], rehearsal=True)
-
-
-@shared
 def test_forwarding_is_forbidden(case):
     """An sshd that does not forward unix sockets: reported as such, not as an unresponsive libvirt."""
     guest = quiet(case)

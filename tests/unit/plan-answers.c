@@ -34,8 +34,7 @@ static gboolean hello(const PlanHost *host, VmigNodeFacts *reply)
                              .qemu_img_version = g_strdup("7.2"),
                              .roots = g_new0(char *, host->roots->len + 1),
                              .cpus = 4,
-                             .aes = TRUE,
-                             .images_denied = host->images_denied};
+                             .aes = TRUE};
     for (guint i = 0; i < host->roots->len; i++)
         reply->roots[i] = g_strdup(host->roots->pdata[i]);
     return TRUE;

@@ -46,10 +46,9 @@ typedef struct {
     PlanEnv *env;
     PlanRole role;
     VmigHypervisorInfo info;
-    GPtrArray *files;   /* PlanFile */
-    GPtrArray *folders; /* PlanFolder */
-    GPtrArray *roots;   /* char* */
-    gboolean images_denied;
+    GPtrArray *files;            /* PlanFile */
+    GPtrArray *folders;          /* PlanFolder */
+    GPtrArray *roots;            /* char* */
     gboolean has_name, has_uuid; /* a domain with the guest's name or UUID */
 } PlanHost;
 

@@ -96,16 +96,6 @@ static void named_there(PlanEnv *w, const char *hint G_GNUC_UNUSED)
     w->hosts[THERE].info.hostname = (char *)"kvm2";
 }
 
-static void images_denied(PlanEnv *w)
-{
-    w->hosts[THERE].images_denied = TRUE;
-}
-
-static void images_given(PlanEnv *w, const char *hint G_GNUC_UNUSED)
-{
-    w->hosts[THERE].images_denied = FALSE;
-}
-
 static const PlanRow rows[] = {
     {.name = "merge",
      .spoil = merge_mirror,
@@ -152,14 +142,6 @@ static const PlanRow rows[] = {
      .message = "the destination calls itself 'localhost.localdomain', which is the name of this host",
      .hint = "Give the destination a host name of its own, or give its name with --migrate-host.",
      .follow = {named_there, name_given}},
-    {.name = "dynamic-ownership",
-     .spoil = images_denied,
-     .code = VMIG_ERROR_DYNAMIC_OWNERSHIP,
-     .message = "kvm2: QEMU could not open the copied images: libvirt does not change the owner of images "
-                "(dynamic_ownership=0 in qemu.conf), and QEMU does not run as root",
-     .hint = "Set dynamic_ownership = 1 in /etc/libvirt/qemu.conf on the destination and restart libvirt's daemon, or "
-             "run QEMU as root there.",
-     .follow = {images_given}},
 };
 
 PlanRows plan_rows_hosts(void)

@@ -3,6 +3,7 @@
 #include "drivers/libvirt/qemu-user.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <pwd.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -67,13 +68,38 @@ gboolean vmig_qemu_user(const char *conf_path, uid_t *uid, gid_t *gid, GError **
     return TRUE;
 }
 
-gboolean vmig_qemu_user_lacks_images(const char *conf_path)
+static gboolean group_of(const char *conf_path, gid_t *gid)
+{
+    g_autofree char *name = vmig_qemu_conf_value(conf_path, "group");
+    char buffer[16384];
+    struct group entry, *found = NULL;
+    guint64 number = 0;
+
+    if (name == NULL || *name == '\0')
+        return TRUE;
+    if (*name != '+' && getgrnam_r(name, &entry, buffer, sizeof buffer, &found) == 0 && found != NULL)
+        number = entry.gr_gid;
+    else if (!g_ascii_string_to_unsigned(name + (*name == '+'), 10, 0, G_MAXUINT32 - 1, &number, NULL))
+        return FALSE;
+    *gid = (gid_t)number;
+    return TRUE;
+}
+
+gboolean vmig_qemu_user_give(const char *conf_path, int fd, const char *path, guint mode, GError **error)
 {
     g_autofree char *dynamic = vmig_qemu_conf_value(conf_path, "dynamic_ownership");
     uid_t uid = 0;
     gid_t gid = 0;
 
-    return g_strcmp0(dynamic, "0") == 0 && vmig_qemu_user(conf_path, &uid, &gid, NULL) && uid != 0;
+    if (fchmod(fd, (mode & 0664) | 0600) != 0)
+        return vmig_fail_errno(error, errno, "cannot set the mode of '%s'", path);
+    if (g_strcmp0(dynamic, "0") != 0)
+        return TRUE;
+    if (!vmig_qemu_user(conf_path, &uid, &gid, error))
+        return FALSE;
+    if (!group_of(conf_path, &gid))
+        return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, NULL, "%s names a group that does not exist", conf_path);
+    return fchown(fd, uid, gid) == 0 || vmig_fail_errno(error, errno, "cannot give '%s' to QEMU's user", path);
 }
 
 gboolean vmig_qemu_user_admit(int folder_fd, uid_t uid, gid_t gid, GError **error)

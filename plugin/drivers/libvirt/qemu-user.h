@@ -13,8 +13,10 @@
 gboolean vmig_qemu_user(const char *conf_path, uid_t *uid, gid_t *gid, GError **error);
 /* The value of a key in qemu.conf, without quotes, or NULL. (transfer full) */
 char *vmig_qemu_conf_value(const char *conf_path, const char *key);
-/* TRUE if dynamic_ownership is off there and QEMU does not run as root. */
-gboolean vmig_qemu_user_lacks_images(const char *conf_path);
+/* Prepares a new image. Its mode becomes `mode`, without what would make it a program and without access for everybody
+ * to write. libvirt gives it to QEMU when a guest starts; with dynamic_ownership=0 it does not, and the file is given
+ * to QEMU's user and group here. */
+gboolean vmig_qemu_user_give(const char *conf_path, int fd, const char *path, guint mode, GError **error);
 /* Lets this user create sockets in an open folder that belongs to root, without power over other users' sockets: by an
  * ACL entry and the sticky bit or, without ACL support, by the user's group and the sticky bit. */
 gboolean vmig_qemu_user_admit(int folder_fd, uid_t uid, gid_t gid, GError **error);
