@@ -80,7 +80,7 @@ def build_debs(tree, folder, jobs=2, umask=0o022, env=None):
     with open(log, 'w', encoding='utf-8') as out:
         done = subprocess.run(['dpkg-buildpackage', '-b', '-us', '-uc', f'-j{jobs}'], cwd=folder / 'source', stdout=out,
                               stderr=subprocess.STDOUT, check=False, umask=umask,
-                              env={**os.environ, 'DEB_BUILD_OPTIONS': 'nocheck', **(env or {})})
+                              env={**os.environ, 'DEB_BUILD_OPTIONS': 'nocheck noautodbgsym', **(env or {})})
     (folder / 'debs').mkdir()
     for path in folder.glob('*.deb'):
         path.rename(folder / 'debs' / path.name)
