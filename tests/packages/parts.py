@@ -41,6 +41,9 @@ CONTENTS = {
     'gir1.2-vmigsnap-1.0': [r'usr/lib/[^/]+/girepository-1.0/VmigSnap-1.0.typelib'],
 }
 
+# What the test itself leaves in a root.
+OF_THE_TEST = {'reloads', 'usr/bin/systemctl', 'usr/local/sbin/libvirtd'}
+
 # Stands in for systemctl: records how it is called; libvirtd is active.
 SYSTEMCTL = '''#!/bin/sh
 echo "$*" >> /systemctl.log
@@ -321,7 +324,9 @@ class Packages:
         job.chmod(0o1711)
         root.write('/etc/vmig-snap/vmig-snap.conf', '[vmig-snap]\n')
         root.at('/run/systemd/system').mkdir(parents=True)
-        root.write('/usr/local/bin/systemctl', SYSTEMCTL, 0o755)
+        # In place of the real one: apt runs dpkg with a PATH of its own.
+        real = root.at('/usr/bin/systemctl').read_bytes() if root.at('/usr/bin/systemctl').exists() else None
+        root.write('/usr/bin/systemctl', SYSTEMCTL, 0o755)
         root.forget('/usr/sbin/policy-rc.d')
         self.dpkg(root, 'the packages are upgraded in the middle of a job', *install('/debs/newer'))
         calls = root.read('/systemctl.log').splitlines()
@@ -332,7 +337,10 @@ class Packages:
         self.installed(root, NEWER)
         modes = [oct(path.stat().st_mode & 0o7777) for path in (job.parent, job)]
         self.check(modes == ['0o711', '0o1711'], "QEMU's user still reaches the job's sockets", modes)
-        root.forget('/run/systemd', '/usr/local/bin/systemctl', '/systemctl.log')
+        root.forget('/run/systemd', '/usr/bin/systemctl', '/systemctl.log')
+        if real is not None:
+            root.at('/usr/bin/systemctl').write_bytes(real)
+            root.at('/usr/bin/systemctl').chmod(0o755)
         root.write('/usr/sbin/policy-rc.d', '#!/bin/sh\nexit 101\n', 0o755)
 
     def removal(self, root):
@@ -365,7 +373,7 @@ class Packages:
         # As libvirt-daemon-system 9.0 has them; this machine may not have it.
         root.write(ABSTRACTION, '  #include <abstractions/base>\n  #include <local/abstractions/libvirt-qemu>\n')
         root.write(LOCAL, "# the administrator's\n/srv/key r,\n")
-        self.before = root.changes() | {'reloads', 'usr/local/sbin/libvirtd'}
+        self.before = root.changes() | OF_THE_TEST
 
         def apparmor(root):
             self.check(root.read(LOCAL) == f"# the administrator's\n/srv/key r,\n{LINE}\n",
@@ -386,7 +394,7 @@ class Packages:
         self.dpkg(root, 'libvirt is installed', 'apt-get', 'install', '-y', '-q', '--no-install-recommends', 'libvirt-daemon-system',
                   'apparmor', 'polkitd', 'bash-completion', 'qemu-utils', 'openssh-client', 'gir1.2-json-1.0', 'libglib2.0-dev',
                   'libjson-glib-dev', 'libnbd0', 'libxxhash0', 'systemd')
-        self.before = root.changes() | {'reloads', 'usr/local/sbin/libvirtd'}
+        self.before = root.changes() | OF_THE_TEST
 
         def apparmor(root):
             name, text = 'libvirt-00000000-0000-0000-0000-000000000001', root.read('/etc/apparmor.d/libvirt/TEMPLATE.qemu')
