@@ -304,6 +304,12 @@ def crash_run(binary):
     return go
 
 
+def packages(build):
+    """The packages are built, installed and removed, on a copy-on-write view of this machine."""
+    program = ROOT / 'tests/packages/run'
+    return trials([program, '--short', '--build', build.folder], 'dpkg-buildpackage', 'packages: ')
+
+
 def run_program(argv, folder, prefix=''):
     """Run a program that prints its own sum last; show its output as it comes, and count."""
     process = subprocess.Popen([str(word) for word in argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -422,7 +428,8 @@ def all_stages(args, folder, totals):
     for title, function in labs[:1]:
         stage(title, function, totals)
     # The long ones first, so that none is left alone at the end.
-    side_by_side([*labs[1:3], ('crash run, short', crash_run(binary)), *labs[3:]], totals)
+    side_by_side([*labs[1:3], ('crash run, short', crash_run(binary)), ('packages, short', packages(builds['faults'])),
+                  *labs[3:]], totals)
 
 
 def on_signal(number, _):

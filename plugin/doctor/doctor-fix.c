@@ -193,6 +193,8 @@ gboolean vmig_doctor_repair(const VmigDoctorFacts *facts, const VmigDoctorReques
     switch (finding->fix) {
     case VMIG_FIX_RELOAD:
         return vmig_host_setup_reload(facts->setup, config->run_dir, error);
+    case VMIG_FIX_APPARMOR:
+        return vmig_apparmor_include(&(VmigAppArmorPlaces){0}, error);
     case VMIG_FIX_JOURNAL:
         return fix_journal(&r, error);
     case VMIG_FIX_FILE:

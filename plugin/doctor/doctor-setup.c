@@ -239,6 +239,31 @@ static void unit_rule(const VmigHostSetup *setup, GPtrArray *findings)
     vmig_finding_repair(f, "systemctl enable " VMIG_RESUME_UNIT);
 }
 
+static void apparmor_rule(const VmigHostSetup *setup, GPtrArray *findings)
+{
+    g_autofree char *run_dir = vmig_text_escape(setup->run_dir->path, -1);
+    const char *local = VMIG_APPARMOR_DIR "/" VMIG_APPARMOR_LOCAL;
+
+    if (setup->apparmor == VMIG_APPARMOR_OFF)
+        return;
+    if (setup->apparmor == VMIG_APPARMOR_ALLOWS) {
+        vmig_finding_add(findings, "apparmor", VMIG_SEVERITY_OK, "AppArmor's profile of guests has the sockets in %s",
+                         run_dir);
+        return;
+    }
+    VmigFinding *f = vmig_finding_add(findings, "apparmor", VMIG_SEVERITY_PROBLEM,
+                                      "AppArmor's profile of guests does not allow the sockets in %s: a migration with "
+                                      "qemu+ssh:// is likely to fail in MIGRATE, and is rolled back",
+                                      run_dir);
+    if (setup->apparmor == VMIG_APPARMOR_NOT_INCLUDED) {
+        f->fix = VMIG_FIX_APPARMOR;
+        vmig_finding_repair(f, "echo '" VMIG_APPARMOR_LINE "' >> %s", local);
+    } else {
+        vmig_finding_repair(f, "Add these two rules to %s: %s/*/ram.sock rw, %s/*/nbd.sock rw,", local, run_dir,
+                            run_dir);
+    }
+}
+
 void vmig_doctor_setup_rules(const VmigDoctorFacts *facts, GPtrArray *findings)
 {
     libvirt_rule(facts, findings);
@@ -260,4 +285,5 @@ void vmig_doctor_setup_rules(const VmigDoctorFacts *facts, GPtrArray *findings)
     limit_rules(facts->setup, findings);
     hook_rule(facts->setup, findings);
     unit_rule(facts->setup, findings);
+    apparmor_rule(facts->setup, findings);
 }

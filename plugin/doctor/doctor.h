@@ -3,7 +3,7 @@
  *
  *   doctor.c            queries this host and its libvirt, applies the rules, and repairs what may be repaired
  *   doctor-facts.c      collects VmigDoctorFacts and changes nothing
- *   doctor-setup.c      rules: tools, folders, libvirt, its hooks, systemd
+ *   doctor-setup.c      rules: tools, folders, libvirt, its hooks, systemd, AppArmor
  *   doctor-jobs.c       rules: the journal, unfinished jobs, and deviations from them
  *   doctor-leftovers.c  rules: leftovers of finished or unknown jobs
  *   doctor-rehearsals.c rule and repair: rehearsals whose process died
@@ -32,6 +32,7 @@ typedef enum {
 typedef enum {
     VMIG_FIX_NONE,
     VMIG_FIX_RELOAD,    /* libvirt's daemon */
+    VMIG_FIX_APPARMOR,  /* the rules for guests */
     VMIG_FIX_JOURNAL,   /* set it aside */
     VMIG_FIX_FILE,      /* job, path */
     VMIG_FIX_FOLDER,    /* job */

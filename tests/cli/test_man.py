@@ -3,8 +3,9 @@
 
     VMIG_SNAP=build/plugin/vmig-snap python3 tests/cli/test_man.py [SOURCE-ROOT]
 
-Every command, option and argument of --help is in the man page and the other way round, exit codes too; the generated
-pages are what the tables say; every JSON example parses, and every member that the library writes has one.
+Every command, option and argument of --help is in the man page and the other way round, exit codes too; the other man
+pages have the keys, events and units that there are; the generated pages are what the tables say; every JSON example
+parses, and every member that the library writes has one.
 """
 import json
 import pathlib
@@ -39,10 +40,10 @@ def plain(line):
     return re.sub(r'\\f[A-Z]|\\c', '', line).replace('\\-', '-')
 
 
-def sections():
-    """{section: {part: lines}} of the man page."""
+def sections(page=MAN):
+    """{section: {part: lines}} of a man page."""
     found, section, part = {}, None, None
-    for line in MAN.read_text(encoding='utf-8').splitlines():
+    for line in page.read_text(encoding='utf-8').splitlines():
         if line.startswith('.SH '):
             section, part = line[4:].strip('"'), ''
         elif line.startswith('.SS '):
@@ -53,8 +54,8 @@ def sections():
 
 
 def heads(lines):
-    """What stands after each .TP."""
-    return [plain(lines[i + 1]) for i, line in enumerate(lines) if line == '.TP']
+    """What stands after each .TP and .TQ."""
+    return [plain(lines[i + 1]) for i, line in enumerate(lines) if line in ('.TP', '.TQ')]
 
 
 def options_of_help(command):
@@ -108,13 +109,84 @@ def test_exit_codes():
 
 def test_man_is_well_formed():
     """groff has nothing to say."""
+    pages = sorted(MAN.parent.iterdir())
+    installed = re.findall(r"'man/(\S+)'", (ROOT / 'docs/meson.build').read_text(encoding='utf-8'))
+    check([page.name for page in pages] == sorted(installed), 'every page is installed', installed)
     if shutil.which('groff') is None:
-        counter.skip('groff reads the man page without a warning', 'there is no groff')
+        counter.skip('groff reads the man pages without a warning', 'there is no groff')
         return
-    done = subprocess.run(['groff', '-man', '-ww', '-z', '-Kutf8', str(MAN)], capture_output=True, text=True,
-                          check=False)
-    check(done.returncode == 0 and not done.stdout + done.stderr, 'groff reads the man page without a warning',
-          done.stdout + done.stderr)
+    for page in pages:
+        if '\n.so ' in page.read_text(encoding='utf-8'):
+            target = re.search(r'^\.so man\d/(\S+)$', page.read_text(encoding='utf-8'), re.M)[1]
+            check((MAN.parent / target).exists(), f'{page.name} names a page that there is', target)
+            continue
+        done = subprocess.run(['groff', '-man', '-ww', '-z', '-Kutf8', str(page)], capture_output=True, text=True,
+                              check=False)
+        check(done.returncode == 0 and not done.stdout + done.stderr, f'groff reads {page.name} without a warning',
+              done.stdout + done.stderr)
+
+
+def test_references():
+    """Every page of ours that a page names exists."""
+    for page in sorted(MAN.parent.iterdir()):
+        text = page.read_text(encoding='utf-8').replace('\\-', '-')
+        named = {f'{name}.{section}' for name, section in re.findall(r'^\.BR (vmig-snap\S*) \((\d)\)', text, re.M)}
+        missing = {name for name in named if not (MAN.parent / name).exists()}
+        check(not missing, f'{page.name} names only pages that there are', missing)
+
+
+def test_configuration():
+    """vmig-snap.conf(5): the keys and defaults of config.c, the groups and keys of the default policy."""
+    parts = sections(MAN.parent / 'vmig-snap.conf.5')
+    source = (ROOT / 'plugin/os/config.c').read_text(encoding='utf-8')
+    known = re.search(r'keys\[\] = \{(.*?)NULL\}', source, re.S)[1]
+    keys = set(re.findall(r'"([a-z-]+)"', known))
+    manual = heads(parts['CONFIGURATION'][''])
+    check(keys == set(manual), 'every key of the configuration is in vmig-snap.conf(5), and the other way round',
+          keys ^ set(manual))
+    text = '\n'.join(parts['CONFIGURATION']['']).replace('\\-', '-')
+    defaults = re.findall(r'config->\w+ = g_strdup\("([^"]+)"\)', source) + \
+        re.findall(r'"(/[^"]+)"', re.search(r'roots\[\] = \{(.*?)\}', source, re.S)[1])
+    check(len(defaults) > 6 and all(default in text for default in defaults), 'and every default',
+          [default for default in defaults if default not in text])
+    policy = (ROOT / 'policy/default.conf').read_text(encoding='utf-8')
+    groups = {group: set(re.findall(r'^#?([a-z-]+)=', body, re.M))
+              for group, body in re.findall(r'^\[([a-z-]+)\]\n(.*?)(?=^\[|\Z)', policy, re.S | re.M)}
+    errors = heads(parts['POLICIES']['Groups of errors'])
+    whole = heads(parts['POLICIES']['The whole job'])
+    check({f'[{group}]' for group in groups if group != 'overall'} == {head for head in errors if head[0] == '['},
+          'every group of a policy', errors)
+    check(groups['transient'] == {head for head in errors if head[0] != '['}, 'every key of such a group', errors)
+    check(groups['overall'] | {'[overall]'} == set(whole),
+          'every key of the whole job', whole)
+
+
+def test_json_page():
+    """vmig-snap-json(7): the events and the outcomes of docs/json.md."""
+    parts = sections(MAN.parent / 'vmig-snap-json.7')
+    text = (ROOT / 'docs/json.md').read_text(encoding='utf-8')
+    events = re.findall(r'^### (\w+)$', text[text.index('## Events'):text.index('## Documents')], re.M)
+    check(events == heads(parts['EVENTS']['']), 'every event', heads(parts['EVENTS']['']))
+    outcomes = re.findall(r'^\| `([a-z-]+)` \|', text, re.M)
+    check(outcomes == heads(parts['OUTCOMES']['']), 'every outcome', heads(parts['OUTCOMES']['']))
+    codes = re.findall(r'^\| `[a-z-]+` \|[^|]*\| (\d)', text, re.M)
+    told = re.findall(r'^Exit code (\d)', '\n'.join(parts['OUTCOMES']['']), re.M)
+    check(codes == told, 'and its exit code', told)
+
+
+def test_units_and_hook():
+    """vmig-snap-hook(8) and vmig-snap-resume.service(8): the operations and the exit codes."""
+    source = (ROOT / 'hooks/hook-decide.c').read_text(encoding='utf-8') + \
+        (ROOT / 'hooks/hook-facts.c').read_text(encoding='utf-8')
+    manual = {word for head in heads(sections(MAN.parent / 'vmig-snap-hook.8')['OPERATIONS']['']) for word in head.split(', ')}
+    missing = {word for word in manual if f'"{word}"' not in source}
+    check(manual and not missing, 'the hook knows every operation of its page', missing)
+    page = (MAN.parent / 'vmig-snap-resume.service.8').read_text(encoding='utf-8').replace('\\-', '-')
+    for unit in ('vmig-snap-resume.service', 'vmig-snap@.service'):
+        text = (ROOT / f'hooks/{unit}.in').read_text(encoding='utf-8')
+        command = re.search(r'^ExecStart=@bindir@/(.*?)(?: %i)?$', text, re.M)[1]
+        check(f'.B "{command}"' in page, f'the page has the command of {unit}', command)
+        check('man:vmig-snap' in text, f'{unit} names its page')
 
 
 def test_generated():
@@ -161,5 +233,5 @@ def test_json():
 
 
 if __name__ == '__main__':
-    sys.exit(counter.run([test_commands, test_options, test_exit_codes, test_man_is_well_formed, test_generated,
-                          test_json]))
+    sys.exit(counter.run([test_commands, test_options, test_exit_codes, test_man_is_well_formed, test_references,
+                          test_configuration, test_json_page, test_units_and_hook, test_generated, test_json]))

@@ -257,6 +257,108 @@ static void test_hook_state(void)
     g_assert_cmpint(vmig_doctor_hook_state(s), ==, VMIG_HOOK_NO_DAEMON);
 }
 
+static void test_apparmor_rule(void)
+{
+    g_autoptr(VmigDoctorFacts) facts = good_facts(9000000);
+    g_autoptr(GPtrArray) off = new_findings(), allows = new_findings();
+    g_autoptr(GPtrArray) not_included = new_findings(), no_rules = new_findings();
+
+    vmig_doctor_setup_rules(facts, off);
+    g_assert_null(find(off, "apparmor"));
+    facts->setup->apparmor = VMIG_APPARMOR_ALLOWS;
+    vmig_doctor_setup_rules(facts, allows);
+    g_assert_cmpint(find(allows, "apparmor")->severity, ==, VMIG_SEVERITY_OK);
+    facts->setup->apparmor = VMIG_APPARMOR_NOT_INCLUDED;
+    vmig_doctor_setup_rules(facts, not_included);
+    assert_problem(not_included, "apparmor", "does not allow the sockets in /run/vmig-snap", VMIG_FIX_APPARMOR);
+    facts->setup->apparmor = VMIG_APPARMOR_NO_RULES;
+    vmig_doctor_setup_rules(facts, no_rules);
+    assert_problem(no_rules, "apparmor", "does not allow the sockets in /run/vmig-snap", VMIG_FIX_NONE);
+    g_assert_nonnull(strstr(find(no_rules, "apparmor")->repair, "/run/vmig-snap/*/nbd.sock rw,"));
+}
+
+static void remove_tree(const char *dir)
+{
+    g_autofree char *command = g_strdup_printf("rm -rf '%s'", dir);
+
+    g_assert_cmpint(system(command), ==, 0);
+}
+
+static void put(const char *dir, const char *name, const char *text)
+{
+    g_autofree char *path = g_build_filename(dir, name, NULL);
+    g_autofree char *folder = g_path_get_dirname(path);
+
+    g_assert_cmpint(g_mkdir_with_parents(folder, 0755), ==, 0);
+    g_assert_true(g_file_set_contents(path, text, -1, NULL));
+}
+
+/* The files of Debian 12, of Debian 13, and what an administrator may have written. */
+static void test_apparmor_look(void)
+{
+    static const char ours[] = "# rules\n  /run/vmig-snap/*/ram.sock rw,\n  /run/vmig-snap/*/nbd.sock rw,\n";
+    static const struct {
+        const char *abstraction, *local, *rules, *enabled, *conf;
+        VmigAppArmor expected;
+    } table[] = {
+        {"  #include <local/abstractions/libvirt-qemu>\n", "", ours, "Y\n", "", VMIG_APPARMOR_NOT_INCLUDED},
+        {"  #include <local/abstractions/libvirt-qemu>\n", VMIG_APPARMOR_LINE "\n", ours, "Y\n", "",
+         VMIG_APPARMOR_ALLOWS},
+        {"x\n", "# " VMIG_APPARMOR_LINE "\n", ours, "Y\n", "", VMIG_APPARMOR_NOT_INCLUDED},
+        {"x\n", VMIG_APPARMOR_LINE "\n", "", "Y\n", "", VMIG_APPARMOR_NO_RULES},
+        {"  include if exists <abstractions/libvirt-qemu.d>\n", "", ours, "Y\n", "", VMIG_APPARMOR_ALLOWS},
+        {"  include if exists <abstractions/libvirt-qemu.d>\n", "", "#/run/vmig-snap/*/ram.sock rw,\n", "Y\n", "",
+         VMIG_APPARMOR_NO_RULES},
+        {"x\n", "/run/vmig-snap/*/ram.sock rw,\n", "", "Y\n", "", VMIG_APPARMOR_ALLOWS},
+        {"x\n", "/run/other/*/ram.sock rw,\n", "", "Y\n", "", VMIG_APPARMOR_NO_RULES},
+        {"x\n", "", ours, "N\n", "", VMIG_APPARMOR_OFF},
+        {"x\n", "", ours, NULL, "", VMIG_APPARMOR_OFF},
+        {"x\n", "", ours, "Y\n", "security_driver = \"none\"\n", VMIG_APPARMOR_OFF},
+        {"", "", ours, "Y\n", "", VMIG_APPARMOR_OFF},
+    };
+
+    for (guint i = 0; i < G_N_ELEMENTS(table); i++) {
+        g_autofree char *dir = g_dir_make_tmp("vmig-apparmor-XXXXXX", NULL);
+        g_autofree char *enabled = g_build_filename(dir, "enabled", NULL);
+        g_autofree char *conf = g_build_filename(dir, "qemu.conf", NULL);
+        VmigAppArmorPlaces places = {.dir = dir, .enabled = enabled, .qemu_conf = conf};
+        put(dir, "abstractions/libvirt-qemu", table[i].abstraction);
+        put(dir, VMIG_APPARMOR_LOCAL, table[i].local);
+        put(dir, VMIG_APPARMOR_RULES, table[i].rules);
+        put(dir, "qemu.conf", table[i].conf);
+        if (table[i].enabled != NULL)
+            put(dir, "enabled", table[i].enabled);
+        g_test_message("row %u", i);
+        g_assert_cmpint(vmig_apparmor_look(&places, "/run/vmig-snap"), ==, table[i].expected);
+        remove_tree(dir);
+    }
+}
+
+/* The repair is what the check asks for, also below a line that an editor left open. */
+static void test_apparmor_include(void)
+{
+    g_autofree char *dir = g_dir_make_tmp("vmig-apparmor-XXXXXX", NULL);
+    g_autofree char *local = g_build_filename(dir, VMIG_APPARMOR_LOCAL, NULL);
+    g_autofree char *text = NULL;
+    g_autoptr(GError) error = NULL;
+    VmigAppArmorPlaces places = {.dir = dir};
+
+    g_assert_true(vmig_apparmor_include(&places, &error));
+    g_assert_no_error(error);
+    g_assert_true(g_file_get_contents(local, &text, NULL, NULL));
+    g_assert_cmpstr(text, ==, VMIG_APPARMOR_LINE "\n");
+    put(dir, VMIG_APPARMOR_LOCAL, "/srv/key r,");
+    g_assert_true(vmig_apparmor_include(&places, &error));
+    g_clear_pointer(&text, g_free);
+    g_assert_true(g_file_get_contents(local, &text, NULL, NULL));
+    g_assert_cmpstr(text, ==, "/srv/key r,\n" VMIG_APPARMOR_LINE "\n");
+    g_assert_cmpint(unlink(local), ==, 0);
+    g_assert_cmpint(symlink("/nonexistent/file", local), ==, 0);
+    g_assert_false(vmig_apparmor_include(&places, &error));
+    g_assert_error(error, VMIG_ERROR, VMIG_ERROR_IO);
+    remove_tree(dir);
+}
+
 static void test_hook_rule(void)
 {
     g_autoptr(VmigDoctorFacts) facts = good_facts(9000000);
@@ -1216,6 +1318,9 @@ int main(int argc, char **argv)
     g_test_add_func("/doctor/setup/unit", test_unit);
     g_test_add_func("/doctor/setup/config", test_config_error);
     g_test_add_func("/doctor/setup/hook-state", test_hook_state);
+    g_test_add_func("/doctor/setup/apparmor-rule", test_apparmor_rule);
+    g_test_add_func("/doctor/setup/apparmor-look", test_apparmor_look);
+    g_test_add_func("/doctor/setup/apparmor-include", test_apparmor_include);
     g_test_add_func("/doctor/setup/hook", test_hook_rule);
     g_test_add_func("/doctor/jobs/expected", test_expected);
     g_test_add_func("/doctor/jobs/unfinished", test_unfinished);

@@ -288,6 +288,7 @@ VmigHostSetup *vmig_host_setup_look(const VmigHostSetupPlaces *places)
     look_at_hooks(setup, places->hook_dir != NULL ? places->hook_dir : VMIG_HOOK_DIR);
     look_at_systemd(setup);
     read_seen(setup, places->run_dir);
+    setup->apparmor = vmig_apparmor_look(&places->apparmor, places->run_dir);
     setup->daemon_reloaded = MAX(setup->daemon_reloaded, mark_time(places->run_dir, VMIG_HOOK_RELOADED));
     return setup;
 }

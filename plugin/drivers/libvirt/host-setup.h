@@ -6,6 +6,7 @@
 #include <glib.h>
 
 #include "core/errors.h"
+#include "drivers/libvirt/host-apparmor.h"
 
 #define VMIG_HOOK_DIR "/etc/libvirt/hooks"
 #define VMIG_HOOK_NAME "qemu.d/50-vmig-snap"
@@ -57,6 +58,8 @@ typedef struct {
     guint64 seen_ticks;
     gboolean seen_as_qemu; /* for a guest, not for the daemon's own start or reload */
 
+    VmigAppArmor apparmor;
+
     gboolean systemd;
     char *resume_unit; /* "enabled", "disabled", "not-found"...; NULL without systemd */
 } VmigHostSetup;
@@ -68,6 +71,7 @@ typedef struct {
     const char *ssh_command;
     const char *hook_dir; /* NULL: VMIG_HOOK_DIR */
     const char *pid_dir;  /* folder of the daemon's PID file; NULL: /run */
+    VmigAppArmorPlaces apparmor;
 } VmigHostSetupPlaces;
 
 /* Cannot fail: what cannot be determined is a fact, too. (transfer full) */
