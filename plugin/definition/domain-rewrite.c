@@ -186,6 +186,25 @@ static gboolean move_disks(xmlNode *holder, GHashTable *moved, gboolean *changed
     return TRUE;
 }
 
+/* libvirt writes the watchdog that every q35 machine has since 9.1; older versions know no such model. Like
+ * qemuDomainDefFormatBufInternal() of libvirt for a migration, removes it unless it has an action of its own: libvirt
+ * adds it again where it knows it. */
+static void drop_implicit_watchdog(xmlNode *domain, gboolean *changed)
+{
+    g_autofree char *machine = vmig_xml_child_attr(vmig_xml_child(domain, "os"), "type", "machine");
+    xmlNode *watchdog = vmig_xml_child(vmig_xml_child(domain, "devices"), "watchdog");
+
+    if (machine == NULL || !(strcmp(machine, "q35") == 0 || g_str_has_prefix(machine, "pc-q35-")))
+        return;
+    while (watchdog != NULL && !vmig_xml_attr_is(watchdog, "model", "itco"))
+        watchdog = vmig_xml_next(watchdog);
+    g_autofree char *action = vmig_xml_attr(watchdog, "action");
+    if (watchdog == NULL || (action != NULL && strcmp(action, "reset") != 0))
+        return;
+    vmig_xml_remove(watchdog);
+    *changed = TRUE;
+}
+
 char *vmig_snapshot_xml_for_destination(const char *text, const VmigJob *job, GError **error)
 {
     static const char *const once[] = {"disks", "domain", "inactiveDomain", NULL};
@@ -212,6 +231,7 @@ char *vmig_snapshot_xml_for_destination(const char *text, const VmigJob *job, GE
         if (!vmig_xml_once(domain, parts, error) || !uuid_is_the_jobs(uuid, job, "the snapshot's XML", error) ||
             !move_disks(vmig_xml_child(domain, "devices"), moved, &changed, error))
             return NULL;
+        drop_implicit_watchdog(domain, &changed);
     }
     return changed ? vmig_xml_to_string(xml) : g_strdup(text);
 }

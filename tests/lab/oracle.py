@@ -195,6 +195,12 @@ def image_digest(lab, host, path):
     return digest
 
 
+def without_implicit(text):
+    """A definition without the watchdog that libvirt 9.1 and later write for every q35 machine, which older versions do
+    not know. One with an action other than the default stays."""
+    return re.sub(r"\s*<watchdog model='itco' action='reset'(?:/>|>\s*<alias [^>]*/>\s*</watchdog>)", '', text)
+
+
 def snapshot_tree(lab, host, domain, images=None):
     """{name: facts} of libvirt's snapshots: parent, creation, state, description, memory, disks,
     current, and as `domain` the whole <domain> as text.
@@ -207,8 +213,8 @@ def snapshot_tree(lab, host, domain, images=None):
                         check=False).stdout.rstrip('\n')
     tree = {}
     for name in [name for name in names if name]:
-        text = lab.virsh(host, 'snapshot-dumpxml', '--domain', domain, '--snapshotname', name,
-                         '--security-info')
+        text = without_implicit(lab.virsh(host, 'snapshot-dumpxml', '--domain', domain, '--snapshotname', name,
+                                          '--security-info'))
         for old, new in (images or {}).items():
             text = text.replace(old, new)
         root = ET.fromstring(text)

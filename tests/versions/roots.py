@@ -56,11 +56,11 @@ def mirror():
     raise RootError("apt on this machine has no source with Debian's component main")
 
 
-def machine_release():
-    """The code name of the machine's own Debian."""
-    text = pathlib.Path('/etc/os-release').read_text(encoding='utf-8')
-    return next((line.split('=')[1].strip('"') for line in text.splitlines() if line.startswith('VERSION_CODENAME=')),
-                '')
+def apt_options():
+    """How apt reaches and checks the archive on this machine (a proxy, an archive that is frozen at a date)."""
+    lines = subprocess.run(['apt-config', 'dump'], capture_output=True, text=True, check=True).stdout.splitlines()
+    wanted = ('Acquire::Check-', 'Acquire::http', 'Acquire::https', 'Acquire::Retries')
+    return ''.join(f'{line}\n' for line in lines if line.startswith(wanted) and '""' not in line)
 
 
 def packages():
@@ -106,6 +106,7 @@ def _bootstrap(release, root, log):
     # In a mount namespace of its own: a debootstrap that is killed leaves its /proc mounted in the root.
     subprocess.run(['unshare', '--mount', '--propagation', 'private', 'debootstrap', '--variant=minbase',
                     f'--cache-dir={archives}', release, str(root), site], stdout=log, stderr=log, check=True)
+    (root / 'etc/apt/apt.conf.d/machine').write_text(apt_options())
     policy = root / 'usr/sbin/policy-rc.d'
     policy.write_text('#!/bin/sh\nexit 101\n')
     policy.chmod(0o755)
