@@ -41,7 +41,8 @@ static gboolean is_refusal(const VmigLink *link, const char *text, int errnum)
     for (guint i = 0; i < G_N_ELEMENTS(of_the_network); i++)
         if (errnum == of_the_network[i])
             return FALSE;
-    return link->negotiating && errnum != 0;
+    /* Only the connection to a socket in the file system can fail with such an errno. */
+    return errnum != 0 && (link->negotiating || strstr(link->socket, "://") != NULL);
 }
 
 /* Call after a libnbd function returned -1. */

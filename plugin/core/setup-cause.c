@@ -52,6 +52,13 @@ static const Cause causes[] = {
      FALSE},
     {"(?:unsupported machine type|does not support machine type) '?(?<n>[^'\\s]+)", "<machine>",
      "Install the source's QEMU version, or a newer one, there.", FALSE},
+    {"load of migration failed: Invalid argument|error while loading state for instance|Unknown savevm section|"
+     "Machine type received is",
+     "<machine>",
+     "The destination's QEMU cannot load the state that the source's QEMU saves for this machine. Use a machine type "
+     "that "
+     "both versions support alike, or install the same version of QEMU on both hosts.",
+     FALSE},
     {"[Uu]nable to find 'swtpm|swtpm.*(?:not found|No such file)", "<tpm>", "Install swtpm there.", FALSE},
     {"Unknown driver '(?<n>[^']+)'", "<disk>", "Install QEMU's block driver %s there (qemu-block-extra).", FALSE},
     {"'(?<n>[^']+)' is not a valid device model name", "device", "Install a QEMU version there that has the device %s.",

@@ -2,6 +2,7 @@
 /* This host's node: facts about the host itself. */
 #include "os/cipher.h"
 #include "drivers/libvirt/libvirt-socket.h"
+#include "drivers/libvirt/qemu-log.h"
 #include "drivers/libvirt/qemu-user.h"
 #include "node/node-local-private.h"
 #include "os/tool.h"
@@ -41,6 +42,15 @@ gboolean vmig_local_do_hello(VmigLocal *local, const VmigNothing *args G_GNUC_UN
     reply->aes = vmig_cipher_has_aes();
     reply->migrate_host = vmig_qemu_conf_value(local->qemu_conf, "migrate_host");
     reply->images_denied = vmig_qemu_user_lacks_images(local->qemu_conf);
+    return TRUE;
+}
+
+gboolean vmig_local_do_stream_refusal(VmigLocal *local, const VmigRefusalArgs *args, VmigRefusalReply *reply,
+                                      GError **error G_GNUC_UNUSED)
+{
+    gint64 elapsed = (gint64)MIN(args->seconds, G_MAXINT32) * G_USEC_PER_SEC;
+
+    reply->reason = vmig_qemu_log_refusal(local->libvirt_log_dir, args->domain, g_get_real_time() - elapsed);
     return TRUE;
 }
 

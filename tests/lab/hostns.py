@@ -44,8 +44,16 @@ if [ -n "$root" ]; then
     mkdir "$new" "$dir/upper" "$dir/work"
     mount -t overlay -o "lowerdir=$root,upperdir=$dir/upper,workdir=$dir/work" "$mark" "$new"
     mount -t proc proc "$new/proc"
-    mount --rbind /sys "$new/sys"
-    mount --rbind /dev "$new/dev"
+    mount -t sysfs sysfs "$new/sys"
+    # Copies of the nodes: what removes files in the host's /dev does not remove the machine's.
+    mount -t tmpfs -o mode=755 tmpfs "$new/dev"
+    cp -a /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty /dev/loop* /dev/fd /dev/stdin /dev/stdout \
+        /dev/stderr "$new/dev"
+    mkdir "$new/dev/pts" "$new/dev/shm" "$new/dev/net"
+    cp -a /dev/net/tun "$new/dev/net"
+    mount -t devpts -o newinstance,ptmxmode=666 devpts "$new/dev/pts"
+    ln -s pts/ptmx "$new/dev/ptmx"
+    mount -t tmpfs -o mode=1777 tmpfs "$new/dev/shm"
     lab=$(dirname "$dir")
     mkdir -p "$new$lab"
     mount --bind "$lab" "$new$lab"

@@ -139,11 +139,16 @@ static void test_causes(void)
          "'/srv/x/vmig.qcow2': Permission denied",
          "<disk>", "/srv/x/vmig.qcow2"},
         {"unsupported configuration: Unable to find 'swtpm_setup' binary", "<tpm>", NULL},
+        {"operation failed: job 'migration in' failed: load of migration failed: Invalid argument: error while loading "
+         "state for instance 0x0 of device '0000:00:01.0:00.0/virtio-blk'",
+         "<machine>", NULL},
     };
     static const char *const others[] = {"internal error: client socket is closed",
                                          "operation failed: migration job: unexpectedly failed",
                                          "Cannot recv data: Connection reset by peer",
-                                         "Timed out during operation: cannot acquire state change lock", ""};
+                                         "load of migration failed: Input/output error",
+                                         "Timed out during operation: cannot acquire state change lock",
+                                         ""};
 
     for (guint i = 0; i < G_N_ELEMENTS(known); i++) {
         g_autoptr(VmigSetupCause) cause = vmig_setup_cause(known[i].message);

@@ -26,14 +26,22 @@ NOT_NEEDED = ('clang-format',)
 MORE = ['ca-certificates', 'passwd', 'swtpm', 'swtpm-tools', 'ovmf']
 IN_ROOT = {'PATH': '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', 'LANG': 'C.UTF-8', 'HOME': '/root',
            'DEBIAN_FRONTEND': 'noninteractive'}
-# In a mount namespace of its own: what is mounted ends with the command, also if it is killed.
+# In a mount namespace of its own: what is mounted ends with the command, also if it is killed. Its /dev has copies of the
+# nodes, so that no command there can remove the machine's.
 ENTER = '''
 set -e
 root=$1 sources=$2; shift 2
 mount --bind "$root" "$root"
 mount -t proc proc "$root/proc"
-mount --rbind /sys "$root/sys"
-mount --rbind /dev "$root/dev"
+mount -t sysfs sysfs "$root/sys"
+mount -t tmpfs -o mode=755 tmpfs "$root/dev"
+cp -a /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty /dev/fuse /dev/loop* /dev/fd /dev/stdin \
+    /dev/stdout /dev/stderr "$root/dev"
+mkdir "$root/dev/pts" "$root/dev/shm" "$root/dev/net"
+cp -a /dev/net/tun "$root/dev/net"
+mount -t devpts -o newinstance,ptmxmode=666 devpts "$root/dev/pts"
+ln -s pts/ptmx "$root/dev/ptmx"
+mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
 mount -t tmpfs -o mode=755 tmpfs "$root/run"
 mkdir -p "$root/run/lock" "$root/run/libvirt"
 if [ -n "$sources" ]; then mount --bind -o ro "$sources" "$root/usr/src/vmig-snap"; fi
