@@ -64,9 +64,6 @@ gboolean vmig_node_refuse(VmigNode *node, VmigMethod method, const char *member,
 VmigNodeFacts *vmig_node_hello(VmigNode *node, GError **error);
 /* vmig_libvirt_socket_state() on that host. (transfer full) */
 char *vmig_node_libvirt_socket(VmigNode *node, GError **error);
-/* Why QEMU there did not load the state of the job's guest in the last `seconds`. NULL if it did not refuse it, or if the
- * host does not answer. (transfer full) */
-char *vmig_node_stream_refusal(VmigNode *node, const VmigJob *job, guint64 seconds);
 VmigPathFacts *vmig_node_path(VmigNode *node, const char *path, GError **error);
 /* The plain path of an existing file. (transfer full) */
 char *vmig_node_real_path(VmigNode *node, const char *path, GError **error);

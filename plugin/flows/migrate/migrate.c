@@ -281,21 +281,23 @@ static void note_stop(VmigMachine *m)
 }
 
 /* If the destination's QEMU refused the guest's state, every other try would end in the same way after the same time.
- * libvirt before 12 does not say so. Takes why; returns the error to report. */
+ * libvirt before 12 does not always say so. Takes why; returns the error to report. */
 static GError *explain(VmigMachine *m, const Watch *w, GError *why)
 {
-    g_autoptr(GError) owned = why;
-    g_autofree char *reason = NULL;
+    VmigRefusalArgs args = {.job = m->job->id, .domain = m->job->domain};
+    g_auto(VmigRefusalReply) reply = {0};
     GError *explained = NULL;
 
-    if (g_error_matches(owned, VMIG_ERROR, VMIG_ERROR_HYPERVISOR))
-        reason = vmig_node_stream_refusal(m->env->dest.node, m->job,
-                                          (guint64)((vmig_machine_now(m) - w->began) / G_USEC_PER_SEC + 1));
-    g_autoptr(VmigSetupCause) cause = vmig_setup_cause(reason);
+    args.seconds = (guint64)((vmig_machine_now(m) - w->began) / G_USEC_PER_SEC + 1);
+    if (!g_error_matches(why, VMIG_ERROR, VMIG_ERROR_HYPERVISOR) ||
+        !vmig_call_stream_refusal(m->env->dest.node, &args, &reply, NULL))
+        return why;
+    g_autoptr(VmigSetupCause) cause = vmig_setup_cause(reply.reason);
     if (cause == NULL || !cause->lasts)
-        return g_steal_pointer(&owned);
+        return why;
     vmig_fail(&explained, VMIG_ERROR_SETUP, cause->remedy, "%s: QEMU did not load the guest's state: %s",
-              m->job->host[VMIG_DEST], reason);
+              m->job->host[VMIG_DEST], reply.reason);
+    g_error_free(why);
     return explained;
 }
 
