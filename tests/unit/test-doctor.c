@@ -120,9 +120,9 @@ static void test_libvirt(void)
         {8005000, "libvirt-old", VMIG_SEVERITY_NOTE},
         {9000000, "libvirt", VMIG_SEVERITY_OK},
         {11001000, "libvirt", VMIG_SEVERITY_OK},
-        {11002000, "libvirt-revert", VMIG_SEVERITY_PROBLEM},
-        {11003000, "libvirt-revert", VMIG_SEVERITY_PROBLEM},
-        {11003001, "libvirt-revert", VMIG_SEVERITY_PROBLEM},
+        {11002000, "libvirt-revert", VMIG_SEVERITY_NOTE},
+        {11003000, "libvirt-revert", VMIG_SEVERITY_NOTE},
+        {11003001, "libvirt-revert", VMIG_SEVERITY_NOTE},
         {11004000, "libvirt", VMIG_SEVERITY_OK},
         {12002000, "libvirt", VMIG_SEVERITY_OK},
     };
