@@ -68,6 +68,12 @@ static const Cause causes[] = {
      "Give QEMU's user there access to every directory of %s (chmod o+x), and check the profiles of AppArmor or "
      "SELinux.",
      FALSE},
+    {"unexpected feature '[^']+'|unknown [^:']*(?:model|type|backend) '[^']+'|"
+     "Invalid value for attribute '[^']+' in element '[^']+'|Unsupported HyperV Enlightenment feature",
+     "definition",
+     "The destination's libvirt does not know it: install the source's version there, or change the guest's "
+     "definition.",
+     FALSE},
     {"[Uu]nable to find security driver|security (?:label )?model .* (?:is )?not (?:supported|found)", "<seclabel>",
      "Use the same security driver on both hosts (security_driver in qemu.conf).", FALSE},
 };

@@ -28,9 +28,9 @@ static void libvirt_rule(const VmigDoctorFacts *facts, GPtrArray *findings)
     g_autofree char *libvirt =
         g_strdup_printf("%" G_GUINT64_FORMAT ".%" G_GUINT64_FORMAT ".%" G_GUINT64_FORMAT, major, minor, release);
     /* 11.2 and 11.3 as released start QEMU with -incoming for a revert (qemuProcessStartWithMemoryState());
-     * distributions have mended it under the same version number, such as Debian in 11.3.0-2. Only a revert shows it,
-     * and libvirt allows none to a domain that it destroys with our connection, so that a test could leave a domain
-     * behind. */
+     * distributions have mended it under the same version number, such as Debian in 11.3.0-2. Only a revert shows it.
+     * libvirt takes no snapshot with memory of a domain that it destroys with our connection
+     * (qemuMigrationSrcIsAllowed()), so that a test could leave a domain behind. */
     if (major == 11 && (minor == 2 || minor == 3)) {
         vmig_finding_add(findings, "libvirt-revert", VMIG_SEVERITY_NOTE,
                          "libvirt %s, as first released, cannot revert to internal snapshots; Debian's 11.3.0-2 and "

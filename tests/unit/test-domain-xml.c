@@ -423,11 +423,14 @@ static void test_snapshot_swap(void)
                     "</disks></domainsnapshot>");
 }
 
-/* A snapshot of a machine with another watchdog, and with this device. */
+#define ITCO(action) "<watchdog model=\"itco\" action=\"" action "\"/>"
+#define ESB(action) "<watchdog model=\"i6300esb\" action=\"" action "\"/>"
+
+/* A snapshot of a machine with this device. */
 static char *watched(const char *uuid, const char *machine, const char *device)
 {
     g_autofree char *inside = g_strdup_printf("<uuid>%s</uuid><os><type machine=\"%s\">hvm</type></os><devices>"
-                                              "<watchdog model=\"i6300esb\" action=\"poweroff\"/>%s</devices>",
+                                              "<sound model=\"ich9\"/>%s</devices>",
                                               uuid, machine, device);
 
     return g_strdup_printf("<domainsnapshot><domain>%s</domain><inactiveDomain>%s</inactiveDomain></domainsnapshot>",
@@ -441,11 +444,9 @@ static void test_snapshot_watchdog(void)
         const char *machine, *device;
         gboolean dropped;
     } rows[] = {
-        {"pc-q35-7.2", "<watchdog model=\"itco\" action=\"reset\"/>", TRUE},
-        {"q35", "<watchdog model=\"itco\"/>", TRUE},
-        {"pc-q35-7.2", "<watchdog model=\"itco\" action=\"pause\"/>", FALSE},
-        {"pc-q35-7.2", "<watchdog model=\"i6300esb\" action=\"reset\"/>", FALSE},
-        {"pc-i440fx-7.2", "<watchdog model=\"itco\" action=\"reset\"/>", FALSE},
+        {"pc-q35-7.2", ITCO("reset"), TRUE},     {"q35", "<watchdog model=\"itco\"/>", TRUE},
+        {"pc-q35-7.2", ITCO("pause"), FALSE},    {"pc-q35-7.2", ESB("reset"), FALSE},
+        {"pc-i440fx-7.2", ITCO("reset"), FALSE}, {"pc-q35-7.2", ITCO("pause") ESB("reset"), FALSE},
     };
     for (guint i = 0; i < G_N_ELEMENTS(rows); i++) {
         g_autoptr(VmigJob) job = make_job("commit");
@@ -456,6 +457,14 @@ static void test_snapshot_watchdog(void)
         g_assert_no_error(error);
         g_assert_cmpstr(out, ==, without);
     }
+    /* Beside another watchdog it has that one's action. */
+    g_autoptr(VmigJob) job = make_job("commit");
+    g_autofree char *two = watched(job->uuid, "pc-q35-7.2", ESB("poweroff") ITCO("poweroff"));
+    g_autofree char *one = watched(job->uuid, "pc-q35-7.2", ESB("poweroff"));
+    g_autoptr(GError) error = NULL;
+    g_autofree char *out = vmig_snapshot_xml_for_destination(two, job, &error);
+    g_assert_no_error(error);
+    g_assert_cmpstr(out, ==, one);
 }
 
 static void test_snapshot_refuses(void)

@@ -142,6 +142,8 @@ static void test_causes(void)
         {"operation failed: job 'migration in' failed: load of migration failed: Invalid argument: error while loading "
          "state for instance 0x0 of device '0000:00:01.0:00.0/virtio-blk'",
          "<machine>", NULL},
+        {"unsupported configuration: unexpected feature 'async-teardown'", "definition", NULL},
+        {"XML error: Invalid value for attribute 'model' in element 'sound': 'virtio'.", "definition", NULL},
     };
     static const char *const others[] = {"internal error: client socket is closed",
                                          "operation failed: migration job: unexpectedly failed",
