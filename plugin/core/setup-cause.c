@@ -35,7 +35,7 @@ static const Cause causes[] = {
      "Another program uses that port there: end it, or choose another port for the guest (autoport='yes').", TRUE},
     {"Cannot assign requested address", "an address",
      "The guest and the migration can listen only on addresses that the destination has.", FALSE},
-    {"[Ww]atchdog.*model|model.*[Ww]atchdog", "<watchdog>",
+    {"[Ww]atchdog.*model|model.*[Ww]atchdog|only a single watchdog device", "<watchdog>",
      "The destination's libvirt does not support it: install the source's version there, or change the <watchdog>.",
      FALSE},
     {"hugetlbfs filesystem is not mounted|[Hh]uge ?page|unable to map backing store for guest RAM|"

@@ -114,8 +114,7 @@ char *vmig_domain_disk_chain_text(const VmigDomainDisk *disk);
 /* Puts each disk of the job on its overlay on the destination (merge "commit") or on its base there ("mirror"), with
  * snapshot='no' and without index= and <mirror>. Adds the metadata element. The live definition gets the whole chain.
  * The persistent one gets it only if it already had one, because libvirt never forgets a chain that a definition names.
- * Other disks are kept. The watchdog that newer versions of libvirt add by themselves is left out. Error: XML, also for
- * the XML of another domain or a missing disk. */
+ * Other disks are kept. Error: XML, also for the XML of another domain or a missing disk. */
 char *vmig_domain_xml_for_destination(const char *xml, const VmigJob *job, gboolean live, GError **error);
 /* INTERFERENCE if the definition has a disk, other than the job's, that the planned one lacks or that has another
  * source now. */

@@ -134,6 +134,7 @@ static void test_causes(void)
          "port: Cannot assign requested address",
          "<graphics>", NULL},
         {"XML error: unknown watchdog model 'itco'", "<watchdog>", NULL},
+        {"internal error: only a single watchdog device is supported", "<watchdog>", NULL},
         {"the CPU is incompatible with host CPU: Host CPU does not provide required features: avx512f", "<cpu>", NULL},
         {"internal error: process exited while connecting to monitor: qemu: -blockdev {..}: Could not open "
          "'/srv/x/vmig.qcow2': Permission denied",

@@ -27,7 +27,7 @@ TYPICAL = """
     <graphics type='vnc' autoport='yes' listen='127.0.0.1'/>
     <sound model='ich9'/><audio id='1' type='none'/>
     <video><model type='vga' vram='16384' heads='1' primary='yes'/></video>
-    <watchdog model='i6300esb' action='poweroff'/>
+    <watchdog model='i6300esb' action='reset'/>
     <rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>
     <panic model='isa'/>"""
 BALLOON = "<memballoon model='virtio' autodeflate='on' freePageReporting='on'/>"
@@ -95,6 +95,11 @@ def test_watchdog_or_refused(case):
     if case.lab.virsh('a', 'version').count('9.0.0'):
         return  # it cannot be defined
     arrives_or_refused(case, '<watchdog>', devices="<watchdog model='itco' action='pause'/>")
+
+
+def test_two_watchdogs_or_refused(case):
+    """Beside another watchdog the machine's own gets its action, and libvirt keeps it for a migration."""
+    arrives_or_refused(case, '<watchdog>', devices="<watchdog model='i6300esb' action='poweroff'/>")
 
 
 def test_pstore_or_refused(case):

@@ -64,6 +64,13 @@ def mirror():
     raise RootError("apt on this machine has no source with Debian's component main")
 
 
+def machine_release():
+    """The code name of the machine's own Debian, or ''."""
+    text = pathlib.Path('/etc/os-release').read_text(encoding='utf-8')
+    return next((line.split('=')[1].strip('"') for line in text.splitlines() if line.startswith('VERSION_CODENAME=')),
+                '')
+
+
 def apt_options():
     """How apt reaches and checks the archive on this machine (a proxy, an archive that is frozen at a date)."""
     lines = subprocess.run(['apt-config', 'dump'], capture_output=True, text=True, check=True).stdout.splitlines()
