@@ -28,6 +28,23 @@ static gboolean fail_request(VmigLink *link, int errnum, GError **error)
     return vmig_fail_errno(error, errnum, "the receiver %s failed", link->socket);
 }
 
+/* Whether the server refused the handshake, so that retrying does not help: an unknown export, TLS that one of the two
+ * does not want. libnbd's errno tells it from a lost connection; its texts change with each version. It sets no errno
+ * for invalid data, and until 1.20 for some refusals. */
+static gboolean is_refusal(const VmigLink *link, const char *text, int errnum)
+{
+    static const int of_the_network[] = {ENOTCONN,     ESHUTDOWN,    EPIPE,       ECONNRESET, ECONNABORTED,
+                                         ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, ENETDOWN,   ETIMEDOUT};
+
+    if (text != NULL && (strstr(text, ": handshake: ") != NULL || strstr(text, "TLS") != NULL || errnum == ENOTSUP))
+        return TRUE;
+    for (guint i = 0; i < G_N_ELEMENTS(of_the_network); i++)
+        if (errnum == of_the_network[i])
+            return FALSE;
+    /* Only the connection to a socket in the file system can fail with such an errno. */
+    return errnum != 0 && (link->negotiating || strstr(link->socket, "://") != NULL);
+}
+
 /* Call after a libnbd function returned -1. */
 static gboolean fail_call(VmigLink *link, GError **error)
 {
@@ -41,12 +58,10 @@ static gboolean fail_call(VmigLink *link, GError **error)
                          "Both hosts need certificates of the same CA in tls-dir; the destination's certificate needs "
                          "the host name of the destination's URI.",
                          "TLS with %s failed: %s", link->socket, text);
-    /* libnbd's messages for a server that answers, but wrongly, so that retrying does not help. For a server that
-     * requires TLS, each libnbd version has another message, with ENOTSUP or with "TLS" in the text. */
-    if (text != NULL && (strstr(text, ": handshake: ") != NULL || strstr(text, "TLS") != NULL || errnum == ENOTSUP))
-        return vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "%s is not the receiver that was started: %s", link->socket,
-                         text);
     const char *why = text != NULL ? text : errnum != 0 ? g_strerror(errnum) : "the connection was closed";
+    if (is_refusal(link, text, errnum))
+        return vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "%s is not the receiver that was started: %s", link->socket,
+                         why);
     return vmig_fail(error, VMIG_ERROR_CONNECTION, NULL, "cannot use the receiver %s: %s", link->socket, why);
 }
 
@@ -256,6 +271,14 @@ static gboolean check_peer(VmigLink *link, GError **error)
                      "cannot copy over %s: a process of user %u listens on it", link->socket, (guint)peer.uid);
 }
 
+static gboolean has_server(VmigLink *link)
+{
+    struct sockaddr_storage address;
+    socklen_t length = sizeof address;
+
+    return getpeername(nbd_aio_get_fd(link->nbd), (struct sockaddr *)&address, &length) == 0;
+}
+
 static gboolean connect_link(VmigLink *link, GError **error)
 {
     gboolean uri = strstr(link->socket, "://") != NULL;
@@ -267,9 +290,12 @@ static gboolean connect_link(VmigLink *link, GError **error)
     (void)nbd_set_uri_allow_local_file(link->nbd, true); /* the certificates' folder belongs to vmig-snap */
     if ((uri ? nbd_aio_connect_uri(link->nbd, link->socket) : nbd_aio_connect_unix(link->nbd, link->socket)) < 0)
         return fail_call(link, error);
-    while (nbd_aio_is_ready(link->nbd) <= 0)
+    while (nbd_aio_is_ready(link->nbd) <= 0) {
+        link->negotiating = link->negotiating || has_server(link);
         if (!await(link, since, link->copy->send->stall_limit, error))
             return FALSE;
+    }
+    link->negotiating = FALSE;
     return uri || check_peer(link, error);
 }
 

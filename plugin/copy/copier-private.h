@@ -78,7 +78,8 @@ typedef struct VmigLink {
     gboolean can_zero;
     gboolean can_reserve;
     gboolean can_flush;
-    int failed; /* the errno of the first request that failed */
+    gboolean negotiating; /* a server accepted the connection, and the handshake is not complete */
+    int failed;           /* the errno of the first request that failed */
 } VmigLink;
 
 /* copier-link.c. Connects and determines what the server supports. */

@@ -35,7 +35,7 @@ static const Cause causes[] = {
      "Another program uses that port there: end it, or choose another port for the guest (autoport='yes').", TRUE},
     {"Cannot assign requested address", "an address",
      "The guest and the migration can listen only on addresses that the destination has.", FALSE},
-    {"[Ww]atchdog.*model|model.*[Ww]atchdog", "<watchdog>",
+    {"[Ww]atchdog.*model|model.*[Ww]atchdog|only a single watchdog device", "<watchdog>",
      "The destination's libvirt does not support it: install the source's version there, or change the <watchdog>.",
      FALSE},
     {"hugetlbfs filesystem is not mounted|[Hh]uge ?page|unable to map backing store for guest RAM|"
@@ -52,6 +52,13 @@ static const Cause causes[] = {
      FALSE},
     {"(?:unsupported machine type|does not support machine type) '?(?<n>[^'\\s]+)", "<machine>",
      "Install the source's QEMU version, or a newer one, there.", FALSE},
+    {"load of migration failed: Invalid argument|error while loading state for instance|Unknown savevm section|"
+     "Machine type received is",
+     "<machine>",
+     "The destination's QEMU cannot load the state that the source's QEMU saves for this machine. Use a machine type "
+     "that "
+     "both versions support alike, or install the same version of QEMU on both hosts.",
+     FALSE},
     {"[Uu]nable to find 'swtpm|swtpm.*(?:not found|No such file)", "<tpm>", "Install swtpm there.", FALSE},
     {"Unknown driver '(?<n>[^']+)'", "<disk>", "Install QEMU's block driver %s there (qemu-block-extra).", FALSE},
     {"'(?<n>[^']+)' is not a valid device model name", "device", "Install a QEMU version there that has the device %s.",
@@ -60,6 +67,12 @@ static const Cause causes[] = {
      "<disk>",
      "Give QEMU's user there access to every directory of %s (chmod o+x), and check the profiles of AppArmor or "
      "SELinux.",
+     FALSE},
+    {"unexpected feature '[^']+'|unknown [^:']*(?:model|type|backend) '[^']+'|"
+     "Invalid value for attribute '[^']+' in element '[^']+'|Unsupported HyperV Enlightenment feature",
+     "definition",
+     "The destination's libvirt does not know it: install the source's version there, or change the guest's "
+     "definition.",
      FALSE},
     {"[Uu]nable to find security driver|security (?:label )?model .* (?:is )?not (?:supported|found)", "<seclabel>",
      "Use the same security driver on both hosts (security_driver in qemu.conf).", FALSE},

@@ -186,6 +186,30 @@ static gboolean move_disks(xmlNode *holder, GHashTable *moved, gboolean *changed
     return TRUE;
 }
 
+/* libvirt writes the watchdog that every q35 machine has since 9.1; older versions know no such model, and accept only
+ * one watchdog. It is removed if a libvirt that knows it adds the same one again: with the action of the first other
+ * watchdog, or with the default (qemuDomainDefAddDefaultDevices()). libvirt itself removes only the one with the
+ * default action for a migration, and none in a snapshot. */
+static void drop_implicit_watchdog(xmlNode *domain, gboolean *changed)
+{
+    g_autofree char *machine = vmig_xml_child_attr(vmig_xml_child(domain, "os"), "type", "machine");
+    xmlNode *itco = NULL, *other = NULL;
+
+    if (machine == NULL || !(strcmp(machine, "q35") == 0 || g_str_has_prefix(machine, "pc-q35-")))
+        return;
+    for (xmlNode *node = vmig_xml_child(vmig_xml_child(domain, "devices"), "watchdog"); node != NULL;
+         node = vmig_xml_next(node)) {
+        xmlNode **found = vmig_xml_attr_is(node, "model", "itco") ? &itco : &other;
+        *found = *found != NULL ? *found : node;
+    }
+    g_autofree char *action = vmig_xml_attr(itco, "action");
+    g_autofree char *added = vmig_xml_attr(other, "action");
+    if (itco == NULL || strcmp(action != NULL ? action : "reset", added != NULL ? added : "reset") != 0)
+        return;
+    vmig_xml_remove(itco);
+    *changed = TRUE;
+}
+
 char *vmig_snapshot_xml_for_destination(const char *text, const VmigJob *job, GError **error)
 {
     static const char *const once[] = {"disks", "domain", "inactiveDomain", NULL};
@@ -212,6 +236,7 @@ char *vmig_snapshot_xml_for_destination(const char *text, const VmigJob *job, GE
         if (!vmig_xml_once(domain, parts, error) || !uuid_is_the_jobs(uuid, job, "the snapshot's XML", error) ||
             !move_disks(vmig_xml_child(domain, "devices"), moved, &changed, error))
             return NULL;
+        drop_implicit_watchdog(domain, &changed);
     }
     return changed ? vmig_xml_to_string(xml) : g_strdup(text);
 }

@@ -123,8 +123,9 @@ gboolean vmig_domain_xml_as_planned(const char *now, const char *planned, const 
  * base on that host, with snapshot= as before the job and without a chain (libvirt reads it from the headers). A disk
  * that the user removed, or moved to a file that is not the job's, is kept. Error: XML. */
 char *vmig_domain_xml_on_bases(const char *xml, const VmigJob *job, VmigRole role, GError **error);
-/* A domainsnapshot with the job's files at their destination paths, in <domain>, <inactiveDomain>, chains and <disks>.
- * If no path changes, the text is returned unchanged. Error: XML, also for a snapshot of another domain. */
+/* A domainsnapshot with the job's files at their destination paths, in <domain>, <inactiveDomain>, chains and <disks>,
+ * and without the watchdog that newer versions of libvirt add by themselves. If nothing changes, the text is returned
+ * unchanged. Error: XML, also for a snapshot of another domain. */
 char *vmig_snapshot_xml_for_destination(const char *snapshot_xml, const VmigJob *job, GError **error);
 /* Only the <disk> element, with its snapshot attribute set, or removed if value is NULL: for
  * virDomainUpdateDeviceFlags. */

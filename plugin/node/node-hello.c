@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* This host's node: facts about the host itself. */
 #include "os/cipher.h"
+#include "drivers/libvirt/qemu-log.h"
 #include "drivers/libvirt/qemu-user.h"
 #include "node/node-local-private.h"
 #include "os/tool.h"
@@ -39,5 +40,14 @@ gboolean vmig_local_do_hello(VmigLocal *local, const VmigNothing *args G_GNUC_UN
     reply->cpus = g_get_num_processors();
     reply->aes = vmig_cipher_has_aes();
     reply->migrate_host = vmig_qemu_conf_value(local->qemu_conf, "migrate_host");
+    return TRUE;
+}
+
+gboolean vmig_local_do_stream_refusal(VmigLocal *local, const VmigRefusalArgs *args, VmigRefusalReply *reply,
+                                      GError **error G_GNUC_UNUSED)
+{
+    gint64 elapsed = (gint64)MIN(args->seconds, G_MAXINT32) * G_USEC_PER_SEC;
+
+    reply->reason = vmig_qemu_log_refusal(local->libvirt_log_dir, args->domain, g_get_real_time() - elapsed);
     return TRUE;
 }

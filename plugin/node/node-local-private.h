@@ -13,7 +13,7 @@
 typedef struct {
     VmigNode base;
     char *state_dir, *run_dir, *exe, *machine_id, *qemu_conf, *libvirt_dir, *libvirt_run_dir, *libvirt_uri,
-        *libvirt_sockets;
+        *libvirt_sockets, *libvirt_log_dir;
     VmigRole role;
     GPtrArray *roots; /* char * */
     char *tls_dir;

@@ -251,6 +251,7 @@ static void local_free(VmigNode *self)
     g_free(local->qemu_conf);
     g_free(local->libvirt_dir);
     g_free(local->libvirt_run_dir);
+    g_free(local->libvirt_log_dir);
     g_free(local->libvirt_uri);
     g_free(local->libvirt_sockets);
     g_free(local->base.host);
@@ -335,6 +336,8 @@ static VmigLocal *local_alloc(const char *host, const VmigNodeConfig *config)
     local->qemu_conf = g_strdup(config->qemu_conf != NULL ? config->qemu_conf : "/etc/libvirt/qemu.conf");
     local->libvirt_dir = g_strdup(config->libvirt_qemu_dir != NULL ? config->libvirt_qemu_dir : "/etc/libvirt/qemu");
     local->libvirt_run_dir = g_strdup(config->libvirt_run_dir != NULL ? config->libvirt_run_dir : "/run/libvirt/qemu");
+    local->libvirt_log_dir =
+        g_strdup(config->libvirt_log_dir != NULL ? config->libvirt_log_dir : "/var/log/libvirt/qemu");
     local->libvirt_uri = g_strdup(config->libvirt_uri != NULL ? config->libvirt_uri : "qemu:///system");
     local->libvirt_sockets = g_strdup(config->libvirt_sockets != NULL ? config->libvirt_sockets : VMIG_LIBVIRT_SOCKETS);
     local->login = config->login;

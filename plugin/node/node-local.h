@@ -29,6 +29,7 @@ typedef struct {
     const char *libvirt_qemu_dir; /* NULL: /etc/libvirt/qemu */
     const char *libvirt_run_dir;  /* NULL: /run/libvirt/qemu */
     const char *libvirt_sockets;  /* NULL: VMIG_LIBVIRT_SOCKETS */
+    const char *libvirt_log_dir;  /* NULL: /var/log/libvirt/qemu */
     const char *libvirt_uri;      /* this host's libvirt, asked for users of images; NULL: qemu:///system */
 } VmigNodeConfig;
 

@@ -3,7 +3,9 @@
  * tests/block/mirror.py tries that with QEMU alone, for every kind of image that the plan accepts. */
 #include "plan/plan.h"
 
-/* The oldest tested versions. Older ones are believed to mirror in the same way, but that is not proven. */
+/* The oldest tested versions. Older ones are believed to mirror in the same way, but that is not proven. What cannot be
+ * asked is how their mirror behaves, so this is a statement about the tests and not about a capability; --merge commit
+ * works with any version. */
 #define LEAST_LIBVIRT 9000000ull
 #define LEAST_QEMU 7002000ull
 

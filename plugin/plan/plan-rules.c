@@ -55,7 +55,9 @@ static void rule_hosts(VmigPlan *plan)
                "/etc/libvirt/libvirtd.conf, or in virtqemud.conf with modular daemons) and restart libvirt's daemon.",
                "'%s' is this host itself (libvirt's host UUID %s)", s->request->dest_uri, s->dest_info->uuid);
     if (s->dest_info != NULL && s->dest_info->libvirt_version >= 11002000 && s->dest_info->libvirt_version < 11004000)
-        note(plan, "libvirt 11.2 and 11.3 on the destination cannot revert to internal snapshots; libvirt 11.4 can");
+        note(plan,
+             "libvirt 11.2 and 11.3, as first released, cannot revert to internal snapshots, and the destination has "
+             "one of them; Debian's 11.3.0-2 and later, and libvirt 11.4, can");
     if (g_strcmp0(s->request->options->transport, "tcp") == 0)
         note(plan, "WARNING: with tcp the guest's memory and disks cross the network unencrypted, and anyone who can "
                    "reach the destination's ports during the migration can read and change them");

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "definition/domain-xml.h"
+#include "definition/ignored.h"
 #include "definition/rehearsal.h"
 #include "core/setup-cause.h"
 #include "definition/snapshot-tree.h"
@@ -228,18 +229,44 @@ static char *make_twin(Rehearsal *r, GError **error)
     return vmig_rehearsal_xml(r->dest_xml, r->job, r->stage->id, (const char *const *)media, twins, error);
 }
 
+/* Whether the destination's libvirt kept every element of a definition. It ignores those that it does not know, and the
+ * guest would arrive without them, which QEMU notices at the end of the migration or at a revert. *why: the element
+ * that is missing. */
+static gboolean check_kept(const char *given, const char *kept, GError **why, GError **error)
+{
+    g_autofree char *ignored = NULL;
+
+    if (!vmig_definition_ignored(given, kept, &ignored, error))
+        return FALSE;
+    return ignored == NULL || vmig_fail(why, VMIG_ERROR_NO_EMULATOR,
+                                        "Install the source's version of libvirt there, or remove the element.",
+                                        "libvirt ignores %s, which it does not know", ignored);
+}
+
+static gboolean check_twin(Rehearsal *r, const char *xml, const char *kept, GError **error)
+{
+    g_autoptr(GError) why = NULL;
+
+    if (check_kept(xml, kept, &why, error))
+        return TRUE;
+    return why != NULL && add_problem(r, VMIG_ERROR_REHEARSAL, "cannot start the guest with all of its parts",
+                                      g_steal_pointer(&why), error);
+}
+
 /* *started: the twin runs. */
 static gboolean start_twin(Rehearsal *r, gboolean *started, GError **error)
 {
     g_autofree char *xml = make_twin(r, error);
+    g_autofree char *kept = NULL;
     g_autoptr(GError) why = NULL;
 
     if (xml == NULL)
         return FALSE;
-    *started = r->hv->ops->rehearse(r->hv, xml, &why);
+    *started = r->hv->ops->rehearse(r->hv, xml, &kept, &why);
     if (!*started)
         return add_problem(r, VMIG_ERROR_REHEARSAL, "cannot start the guest", g_steal_pointer(&why), error);
-    if (!vmig_fault("rehearsal.started", error) || !vmig_node_rehearsal_unlink(r->env->dest.node, r->stage->id, error))
+    if (!vmig_fault("rehearsal.started", error) ||
+        !vmig_node_rehearsal_unlink(r->env->dest.node, r->stage->id, error) || !check_twin(r, xml, kept, error))
         return FALSE;
     if (r->persistent_xml == NULL || r->hv->ops->would_start(r->hv, r->persistent_xml, &why))
         return TRUE;
@@ -275,21 +302,53 @@ static gboolean accept(VmigSnapshot *snapshot, GError *why, GError **error)
     return TRUE;
 }
 
+/* Takes why. */
+static gboolean judge_revert(Rehearsal *r, VmigSnapshot *snapshot, GError *why, GError **error)
+{
+    g_autofree char *what = g_strdup_printf("cannot revert to snapshot '%s'", snapshot->name);
+
+    return r->job->options.accept_unrevertable ? accept(snapshot, why, error)
+                                               : add_problem(r, VMIG_ERROR_UNREVERTABLE, what, why, error);
+}
+
 /* Checks the machine that a revert starts. Many snapshots share one machine. known: machines that would start. */
 static gboolean check_machine(Rehearsal *r, VmigSnapshot *snapshot, char *dest_xml, GHashTable *known, GError **error)
 {
     const VmigSnapshot there = {.xml = dest_xml};
     g_autofree char *domain = vmig_snapshot_domain_xml(&there);
-    g_autofree char *what = g_strdup_printf("cannot revert to snapshot '%s'", snapshot->name);
     g_autoptr(GError) why = NULL;
 
     if (domain == NULL || snapshot->unrevertable != NULL || g_hash_table_contains(known, domain))
         return TRUE;
     if (!r->hv->ops->would_start(r->hv, domain, &why))
-        return r->job->options.accept_unrevertable
-                   ? accept(snapshot, g_steal_pointer(&why), error)
-                   : add_problem(r, VMIG_ERROR_UNREVERTABLE, what, g_steal_pointer(&why), error);
+        return judge_revert(r, snapshot, g_steal_pointer(&why), error);
     g_hash_table_add(known, g_steal_pointer(&domain));
+    return TRUE;
+}
+
+/* Compares each definition with what the destination's libvirt made of it. */
+static gboolean check_snapshots(Rehearsal *r, GError **error)
+{
+    g_autofree char *uuid = vmig_rehearsal_uuid(r->stage->id);
+    g_autoptr(GHashTable) kept = g_hash_table_new(g_str_hash, g_str_equal);
+    g_autoptr(GPtrArray) there = NULL;
+
+    if (r->job->snapshots->len > 0 && !r->hv->ops->snapshots(r->hv, uuid, &there, error))
+        return FALSE;
+    for (guint i = 0; there != NULL && i < there->len; i++)
+        g_hash_table_insert(kept, ((VmigSnapshot *)there->pdata[i])->name, there->pdata[i]);
+    for (guint i = 0; i < r->job->snapshots->len; i++) {
+        VmigSnapshot *snapshot = r->job->snapshots->pdata[i];
+        const VmigSnapshot *other = g_hash_table_lookup(kept, snapshot->name);
+        g_autofree char *xml = vmig_snapshot_xml_for_destination(snapshot->xml, r->job, error);
+        g_autoptr(GError) why = NULL;
+        if (xml == NULL)
+            return FALSE;
+        if (other == NULL || snapshot->unrevertable != NULL || check_kept(xml, other->xml, &why, error))
+            continue;
+        if (why == NULL || !judge_revert(r, snapshot, g_steal_pointer(&why), error))
+            return FALSE;
+    }
     return TRUE;
 }
 
@@ -305,7 +364,7 @@ static gboolean rehearse_snapshots(Rehearsal *r, GError **error)
             (taken && !check_machine(r, snapshot, xml, known, error)))
             return FALSE;
     }
-    return TRUE;
+    return check_snapshots(r, error);
 }
 
 static gboolean perform(Rehearsal *r, GError **error)

@@ -129,8 +129,9 @@ typedef struct {
     /* From now on only events of this domain end a wait. Does not call libvirt. NULL: no events of other domains
      * arrive. */
     void (*attend)(VmigHypervisor *self, const char *uuid);
-    /* Starts a paused domain from this definition. It ends with destroy(), or with this process at the latest. */
-    gboolean (*rehearse)(VmigHypervisor *self, const char *domain_xml, GError **error);
+    /* Starts a paused domain from this definition. It ends with destroy(), or with this process at the latest. *ret:
+     * the definition of the domain that runs (transfer full). */
+    gboolean (*rehearse)(VmigHypervisor *self, const char *domain_xml, char **ret, GError **error);
     /* *ret is NULL if there is no such domain. AMBIGUOUS_DOMAIN if one domain's name is another one's UUID. */
     gboolean (*find)(VmigHypervisor *self, const char *name_or_uuid, VmigDomainInfo **ret, GError **error);
     /* Only the run state, in as few calls as possible, because the switchover uses it. NULL: find() is used. */

@@ -82,7 +82,7 @@ G_BEGIN_DECLS
  * @VMIG_ERROR_HYPERVISOR: a libvirt call failed; libvirt's own error domain and code are kept
  * @VMIG_ERROR_HYPERVISOR_REFUSED: libvirt reports that it does not support this; a retry does not help
  * @VMIG_ERROR_SETUP: a host lacks something that the guest needs (a bridge, a network, an address, access to a
- *   directory); a retry does not help
+ *   directory, a QEMU that loads its state); a retry does not help
  * @VMIG_ERROR_CONNECTION: the connection to a host was lost
  * @VMIG_ERROR_TIMEOUT: an operation did not finish before its deadline
  * @VMIG_ERROR_STALLED: a copy, a migration or a block job made no progress for too long

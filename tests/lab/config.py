@@ -88,14 +88,14 @@ def _write_ssh(directory, base, environment):
         SSHD.format(address=ADDRESS[base.name], base=base, environment=quoted))
 
 
-def _write_names(base):
+def _write_names(base, root):
     lines = ['127.0.0.1 localhost'] + [f'{ADDRESS[h]} {NAME[h]}' for h in HOSTS]
     (base / 'etc-hosts').write_text('\n'.join(lines) + '\n')
     (base / 'etc-machine-id').write_text(uuid.uuid4().hex + '\n')
     # bash reads it even for a command over ssh, and the machine's own may change PATH.
     (base / 'root-bashrc').touch()
     # Without PAM, sshd refuses root if its password field says "locked".
-    shadow = pathlib.Path('/etc/shadow')
+    shadow = pathlib.Path(f'{root}/etc/shadow')
     if shadow.exists():
         text = ''.join(':'.join(['root', '*', *line.split(':')[2:]]) if line.startswith('root:')
                        else line for line in shadow.read_text().splitlines(keepends=True))
@@ -103,7 +103,7 @@ def _write_names(base):
         (base / 'etc-shadow').chmod(0o600)
 
 
-def _write_users(base):
+def _write_users(base, root):
     """The users that Debian's libvirt requires at startup (virGetUserID of its compiled-in defaults). They come with
     libvirt-daemon-system, which would also install units, a network and an /etc/libvirt on the machine. And one who
     may use sudo, if a test says so in etc-sudoers."""
@@ -111,7 +111,7 @@ def _write_users(base):
                           'operator:*:64058:65534::/nonexistent:/bin/sh'],
                'group': ['libvirt-qemu:x:64055:', 'kvm:x:64056:', 'libvirt:x:64057:']}
     for name, lines in missing.items():
-        text = pathlib.Path('/etc', name).read_text()
+        text = pathlib.Path(f'{root}/etc', name).read_text()
         known = {line.split(':')[0] for line in text.splitlines()}
         new = [f'{line}\n' for line in lines if line.split(':')[0] not in known]
         if new:
@@ -129,8 +129,8 @@ def make_run(base):
         (base / name).mkdir(parents=True, exist_ok=True)
 
 
-def write_host(directory, host, environment):
-    """Write everything under DIR/HOST that the host's binds show."""
+def write_host(directory, host, environment, root=None):
+    """Write everything under DIR/HOST that the host's binds show. root: the host's, if it is not the machine's."""
     base = directory / host
     for name, _ in FOLDERS:
         (base / name).mkdir(parents=True)
@@ -142,8 +142,8 @@ def write_host(directory, host, environment):
     (base / 'etc-libvirt/qemu.conf').write_text(QEMU)
     (base / 'etc-libvirt/virtlogd.conf').write_text('max_size = 0\n')
     _write_ssh(directory, base, environment)
-    _write_names(base)
-    _write_users(base)
+    _write_names(base, root or '')
+    _write_users(base, root or '')
     _write_sudoers(base)
 
 

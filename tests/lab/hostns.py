@@ -5,6 +5,9 @@ A host is a holder process in its own network, mount and UTS namespaces. The nam
 the last process of the host, and nothing is left to clean up. The first mount of each host is a tiny tmpfs whose
 *source* names the lab. Every process of the lab has this mark in its /proc/PID/mountinfo. So a stale or incomplete lab
 can be found and ended, and no other process can be mistaken for it.
+
+A host can have another root than the machine: a folder with a Debian release (tests/versions/roots.py makes such
+folders). The host then sees a copy-on-write view of it, so that nothing that runs in the host changes the folder.
 """
 import contextlib
 import fcntl
@@ -34,9 +37,39 @@ FILES = [('etc-hosts', '/etc/hosts'), ('etc-shadow', '/etc/shadow'),
 
 HOLDER = '''
 set -e
-dir=$1 mark=$2 name=$3; shift 3
-mount -t tmpfs -o size=64k,mode=755 "$mark" "$dir/mark"
-while [ $# -gt 0 ]; do mount --bind "$dir/$1" "$2"; shift 2; done
+dir=$1 mark=$2 name=$3 root=$4; shift 4
+new=
+if [ -n "$root" ]; then
+    new=$dir/root
+    mkdir "$new" "$dir/upper" "$dir/work"
+    mount -t overlay -o "lowerdir=$root,upperdir=$dir/upper,workdir=$dir/work" "$mark" "$new"
+    mount -t proc proc "$new/proc"
+    mount -t sysfs sysfs "$new/sys"
+    # Copies of the nodes: what removes files in the host's /dev does not remove the machine's.
+    mount -t tmpfs -o mode=755 tmpfs "$new/dev"
+    cp -a /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty /dev/loop* /dev/fd /dev/stdin /dev/stdout \
+        /dev/stderr "$new/dev"
+    mkdir "$new/dev/pts" "$new/dev/shm" "$new/dev/net"
+    cp -a /dev/net/tun "$new/dev/net"
+    mount -t devpts -o newinstance,ptmxmode=666 devpts "$new/dev/pts"
+    ln -s pts/ptmx "$new/dev/ptmx"
+    mount -t tmpfs -o mode=1777 tmpfs "$new/dev/shm"
+    lab=$(dirname "$dir")
+    mkdir -p "$new$lab"
+    mount --bind "$lab" "$new$lab"
+fi
+mount -t tmpfs -o size=64k,mode=755 "$mark" "$new$dir/mark"
+while [ $# -gt 0 ]; do
+    if [ -n "$root" ] && [ -d "$dir/$1" ]; then mkdir -p "$new$2"; fi
+    mount --bind "$dir/$1" "$new$2"
+    shift 2
+done
+if [ -n "$root" ]; then
+    cd "$new"
+    pivot_root . .
+    umount -l .
+    cd /
+fi
 hostname "$name"
 ip link set lo up
 echo ready
@@ -165,8 +198,8 @@ def remove_mount_points():
         state.made = []
 
 
-def start_holder(directory, host):
-    """Start a host's namespaces with all binds in place; return the holder's PID."""
+def start_holder(directory, host, root=None):
+    """Start a host's namespaces with all binds in place, and with this root; return the holder."""
     base = pathlib.Path(directory) / host
     (base / 'mark').mkdir(exist_ok=True)
     pairs = []
@@ -174,16 +207,18 @@ def start_holder(directory, host):
         (base / name).mkdir(exist_ok=True)
         pairs += [name, target]
     for name, target in FILES:
-        if (base / name).exists() and os.path.exists(target):
+        if (base / name).exists() and os.path.exists(f'{root or ""}{target}'):
             pairs += [name, target]
+    if root:
+        return _start(base, mark(directory, host), NAME[host], str(root), pairs)
     with mount_points():
-        return _start(base, mark(directory, host), NAME[host], pairs)
+        return _start(base, mark(directory, host), NAME[host], '', pairs)
 
 
-def _start(base, its_mark, name, pairs):
+def _start(base, its_mark, name, root, pairs):
     holder = subprocess.Popen(
         ['unshare', '--net', '--mount', '--uts', '--propagation', 'private', 'sh', '-c', HOLDER,
-         'sh', str(base), its_mark, name, *pairs],
+         'sh', str(base), its_mark, name, root, *pairs],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd='/',
         start_new_session=True, text=True)
     if holder.stdout.readline() != 'ready\n':
@@ -214,19 +249,23 @@ def _copy_all(source, target):
             part.rename(target / file.name)
 
 
-def keep_capabilities(directory):
+def _capabilities(root):
+    return CACHE / (f'capabilities-{pathlib.Path(root).name}' if root else 'capabilities')
+
+
+def keep_capabilities(directory, roots):
     """Keep libvirtd's probed QEMU capabilities for the next lab: probing takes 8 s per host.
 
     libvirtd itself checks that they still match its own and QEMU's timestamps.
     """
     for host in HOSTS:
         _copy_all(pathlib.Path(directory) / host / 'var-cache-libvirt/qemu/capabilities',
-                  CACHE / 'capabilities')
+                  _capabilities(roots.get(host)))
 
 
-def give_capabilities(base):
-    """Give a new host the capabilities that an earlier lab kept."""
-    _copy_all(CACHE / 'capabilities', base / 'var-cache-libvirt/qemu/capabilities')
+def give_capabilities(base, root=None):
+    """Give a new host the capabilities that an earlier lab kept of this root."""
+    _copy_all(_capabilities(root), base / 'var-cache-libvirt/qemu/capabilities')
 
 
 def remove_folder(directory):

@@ -18,7 +18,7 @@ faults (link, rate, crash, ...) in faults.py; Lab has them all.
 The hosts are called 'a' and 'b' here, and know each other as vmig-a (192.0.2.1) and vmig-b (192.0.2.2). On both,
 Lab.host_bin(HOST) and Lab.bin come first in every PATH, including that of ssh commands and libvirtd: put the built
 vmig-snap there. hostns.FOLDERS lists everything that each host has for itself; the rest of the file system (/usr, /tmp,
-...) is shared with the machine. All files are under one folder, by default /var/tmp/vmig-lab or $VMIG_LAB_DIR. Needs
+...) is shared with the machine, unless the host has another root. All files are under one folder, by default /var/tmp/vmig-lab or $VMIG_LAB_DIR. Needs
 root.
 """
 import argparse
@@ -64,16 +64,20 @@ class Lab(GuestsMixin, FaultsMixin):
           independent: each has its own networks, and both may use the same addresses.
     env   extra environment for everything started in the hosts, also through ssh and by libvirtd.
           run() and popen() take more for one command.
+    roots   {host: folder}: the host's root is this Debian release (default $VMIG_LAB_ROOT_A, $VMIG_LAB_ROOT_B). It
+          then has its own libvirt, QEMU and ssh.
     replace   first take down any lab in the folder (a killed test leaves one); also with
           $VMIG_LAB_REPLACE=1. Otherwise up() refuses.
     With $VMIG_LAB_KEEP=1 a lab whose `with` body raised is left up for inspection (then: lab.py down).
     """
 
-    def __init__(self, dir=None, env=None, replace=False):
+    def __init__(self, dir=None, env=None, replace=False, roots=None):
         self.dir = pathlib.Path(
             os.path.realpath(dir or os.environ.get('VMIG_LAB_DIR', '/var/tmp/vmig-lab')))
         self.bin = self.dir / 'bin'
         self.extra_env = dict(env or {})
+        self.roots = dict(roots or {host: os.environ[f'VMIG_LAB_ROOT_{host.upper()}'] for host in HOSTS
+                                    if os.environ.get(f'VMIG_LAB_ROOT_{host.upper()}')})
         self.replace = replace or os.environ.get('VMIG_LAB_REPLACE') == '1'
         self.pids = {}
         self._holders = []
@@ -119,17 +123,17 @@ class Lab(GuestsMixin, FaultsMixin):
         if self.dir.exists():
             if not (self.dir / 'lab.json').exists() and os.listdir(self.dir):
                 raise LabError(f'{self.dir} is not a lab: not removing it')
-            hostns.keep_capabilities(self.dir)
+            hostns.keep_capabilities(self.dir, self._written_state().get('roots', {}))
             hostns.remove_folder(self.dir)
         hostns.remove_mount_points()
 
     def attach(self):
         """Use the lab that is up in this folder (`lab = Lab(DIR).attach()`); returns self."""
-        try:
-            state = json.loads((self.dir / 'lab.json').read_text())
-        except FileNotFoundError:
-            raise LabError(f'no lab in {self.dir}') from None
+        state = self._written_state()
+        if not state:
+            raise LabError(f'no lab in {self.dir}')
         self.extra_env = {**state['env'], **self.extra_env}
+        self.roots = state['roots']
         alive = {host: hostns.processes(self.dir, (host,)) for host in HOSTS}
         for host in HOSTS:
             if state['pids'].get(host) not in alive[host]:
@@ -162,18 +166,25 @@ class Lab(GuestsMixin, FaultsMixin):
         config.make_keys(self.dir)
         kernel, initramfs = build.build()
         for host in HOSTS:
-            config.write_host(self.dir, host, self.environment(host))
+            root = self.roots.get(host)
+            config.write_host(self.dir, host, self.environment(host), root)
             config.install_guest(self.dir / host, kernel, initramfs)
-            hostns.give_capabilities(self.dir / host)
-            holder = hostns.start_holder(self.dir, host)
+            hostns.give_capabilities(self.dir / host, root)
+            holder = hostns.start_holder(self.dir, host, root)
             self._holders.append(holder)
             self.pids[host] = holder.pid
             self._write_state()
         hostns.connect(self.pids)
 
     def _write_state(self):
-        state = {'pids': self.pids, 'env': self.extra_env}
+        state = {'pids': self.pids, 'env': self.extra_env, 'roots': self.roots}
         (self.dir / 'lab.json').write_text(json.dumps(state))
+
+    def _written_state(self):
+        try:
+            return json.loads((self.dir / 'lab.json').read_text())
+        except FileNotFoundError:
+            return {}
 
     # --- running things ----------------------------------------------------------------------
 
@@ -190,12 +201,20 @@ class Lab(GuestsMixin, FaultsMixin):
         """The host's name on the network: 'vmig-a' or 'vmig-b'."""
         return NAME[host]
 
-    def install(self, program):
-        """Put a built vmig-snap into the PATH of both hosts, with the library that it finds beside itself."""
-        shutil.copy(program, self.bin / 'vmig-snap')
+    def install(self, program, host=None):
+        """Put a built vmig-snap into the PATH of both hosts or of one, with the library that it finds beside itself.
+
+        A host with another root needs a build of its own: $VMIG_LAB_BINARY_A, $VMIG_LAB_BINARY_B, or install() with
+        `host`.
+        """
+        folder = self.host_bin(host) if host else self.bin
+        shutil.copy(program, folder / 'vmig-snap')
         library = pathlib.Path(program).with_name('libvmig-snap.so.0')
         if library.exists():
-            shutil.copy(library, self.bin)
+            shutil.copy(library, folder)
+        for other in HOSTS if not host else ():
+            if own := os.environ.get(f'VMIG_LAB_BINARY_{other.upper()}'):
+                self.install(own, other)
 
     def uri(self, host, transport='ssh'):
         """The libvirt URI under which the other host reaches this one ('ssh' or 'tcp')."""

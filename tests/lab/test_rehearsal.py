@@ -381,6 +381,46 @@ def test_not_tried_again(case):
         unmake(case)
 
 
+# QEMU of another version, as far as the stream is concerned: it does not load the state of this machine type.
+OTHER_QEMU = '''#!/bin/bash
+case " $* " in *' -incoming '*)
+    for word; do
+        shift
+        set -- "$@" "${word/pc-q35-7.2/pc-q35-7.1}"
+    done ;;
+esac
+exec -a /usr/bin/qemu-system-x86_64 /run/real-qemu -L /usr/share/qemu -L /usr/share/seabios -L /usr/lib/ipxe/qemu "$@"
+'''
+
+
+@contextlib.contextmanager
+def other_qemu(lab):
+    """The destination's QEMU refuses the state of the lab's guests; a start, and so the rehearsal, succeeds."""
+    qemu = '/usr/bin/qemu-system-x86_64'
+    lab.path('b', '/run/other-qemu').write_text(OTHER_QEMU)
+    lab.run('b', 'chmod 755 /run/other-qemu; touch /run/real-qemu')
+    lab.run('b', ['mount', '--bind', qemu, '/run/real-qemu'])
+    lab.run('b', ['mount', '--bind', '/run/other-qemu', qemu])
+    lab.restart_libvirtd('b')
+    try:
+        yield
+    finally:
+        lab.run('b', ['umount', qemu])
+        lab.run('b', ['umount', '/run/real-qemu'])
+        lab.restart_libvirtd('b')
+
+
+def test_stream_that_qemu_does_not_load(case):
+    """The destination's QEMU does not load the guest's state: no retry would change that, so the job goes back at once,
+    and says why."""
+    guest = case.guest(tree=TWO)
+    with other_qemu(case.lab):
+        move = case.migration(guest)
+        move.run()
+        need(not move.call.retries(), 'it was tried again:', move.call.retries())
+        move.prove_back('setup', words=['load of migration failed', 'pc-q35-7.2'])
+
+
 def test_snapshots_between_tries(case):
     """While the migration's next attempt is minutes away, the source's libvirt lists the snapshots; afterwards the job
     finishes."""

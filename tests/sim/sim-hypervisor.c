@@ -100,8 +100,9 @@ static gboolean hv_would_start(VmigHypervisor *self, const char *xml G_GNUC_UNUS
     CALL("would-start", TRUE);
 }
 
-static gboolean hv_rehearse(VmigHypervisor *self, const char *xml, GError **error)
+static gboolean hv_rehearse(VmigHypervisor *self, const char *xml, char **ret, GError **error)
 {
+    *ret = g_strdup(xml);
     CALL("rehearse", sim_twin_start(host, xml, error));
 }
 

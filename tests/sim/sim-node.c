@@ -307,6 +307,13 @@ gboolean sim_do_leftovers(SimHost *host, const VmigJobArgs *args, VmigLeftoversR
     return TRUE;
 }
 
+/* The simulated QEMU loads every state. */
+gboolean sim_do_stream_refusal(SimHost *host G_GNUC_UNUSED, const VmigRefusalArgs *args G_GNUC_UNUSED,
+                               VmigRefusalReply *reply G_GNUC_UNUSED, GError **error G_GNUC_UNUSED)
+{
+    return TRUE;
+}
+
 /* What the flow never asks of a simulated host. */
 #define NOT_SIMULATED(function, args_, reply_)                                                                         \
     gboolean sim_do_##function(SimHost *host, const struct vmig_##args_ *args G_GNUC_UNUSED,                           \

@@ -39,19 +39,20 @@ static VmigSnapshot *copy_snapshot(const VmigSnapshot *from)
     return to;
 }
 
-gboolean sim_hv_snapshots(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, GPtrArray **ret, GError **error)
+gboolean sim_hv_snapshots(VmigHypervisor *self, const char *uuid, GPtrArray **ret, GError **error)
 {
     SimHost *host = sim_host_of(self);
+    gboolean twin = sim_twin_is(host, uuid); /* the definitions that a twin accepted are not kept */
     SimCall call;
 
     if (!sim_libvirt_begin(host->sim, &call, host, "snapshots", error))
         return FALSE;
     gboolean ok =
-        host->domain.exists || vmig_fail(error, VMIG_ERROR_NO_DOMAIN, NULL, "%s: Domain not found", host->name);
+        twin || host->domain.exists || vmig_fail(error, VMIG_ERROR_NO_DOMAIN, NULL, "%s: Domain not found", host->name);
     if (!sim_call_end(host->sim, &call, ok, error))
         return FALSE;
     GPtrArray *list = g_ptr_array_new_with_free_func((GDestroyNotify)vmig_snapshot_free);
-    for (guint i = 0; i < host->domain.snapshots->len; i++)
+    for (guint i = 0; !twin && i < host->domain.snapshots->len; i++)
         g_ptr_array_add(list, copy_snapshot(host->domain.snapshots->pdata[i]));
     *ret = list;
     return TRUE;

@@ -252,6 +252,16 @@ static gboolean domain_xml(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED,
     return TRUE;
 }
 
+/* As a libvirt that does not know w->unknown returns a definition. */
+static char *without_unknown(const PlanEnv *w, const char *xml)
+{
+    g_autoptr(GString) text = g_string_new(xml);
+
+    if (w->unknown != NULL)
+        g_string_replace(text, w->unknown, "", 0);
+    return g_string_free(g_steal_pointer(&text), FALSE);
+}
+
 static gboolean snapshots(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, GPtrArray **ret,
                           GError **error G_GNUC_UNUSED)
 {
@@ -262,7 +272,9 @@ static gboolean snapshots(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, 
     *ret = g_ptr_array_new_with_free_func((GDestroyNotify)vmig_snapshot_free);
     for (guint i = 0; i < w->snapshots->len; i++) {
         g_autoptr(GError) why = NULL;
-        g_autofree char *xml = plan_env_text(&escaped, w->snapshots->pdata[i]);
+        g_autofree char *known = host_of(self)->role == THERE ? without_unknown(w, w->snapshots->pdata[i])
+                                                              : g_strdup(w->snapshots->pdata[i]);
+        g_autofree char *xml = plan_env_text(&escaped, known);
         VmigSnapshot *snapshot = vmig_snapshot_from_xml(xml, &why);
         g_assert_no_error(why);
         g_ptr_array_add(*ret, snapshot);
@@ -287,9 +299,12 @@ static gboolean would_start(VmigHypervisor *self, const char *xml G_GNUC_UNUSED,
     return !fails(host_of(self), "would_start", error);
 }
 
-static gboolean rehearse(VmigHypervisor *self, const char *xml G_GNUC_UNUSED, GError **error)
+static gboolean rehearse(VmigHypervisor *self, const char *xml, char **ret, GError **error)
 {
-    return !fails(host_of(self), "rehearse", error);
+    if (fails(host_of(self), "rehearse", error))
+        return FALSE;
+    *ret = without_unknown(host_of(self)->env, xml);
+    return TRUE;
 }
 
 static gboolean snapshot_define(VmigHypervisor *self, const char *uuid G_GNUC_UNUSED, const char *xml G_GNUC_UNUSED,

@@ -75,6 +75,7 @@ struct PlanEnv {
     const char *wanted;                 /* the requested domain, or NULL */
     GError *dest_error;                 /* why there is no connection to the destination */
     PlanFailure failure;
+    const char *unknown; /* "<pstore/>": an element as the destination's libvirt does not know it */
     char *journal_dir;
     VmigJournal *journal; /* of this host, or NULL */
     /* The request of the last plan, which the plan uses. */

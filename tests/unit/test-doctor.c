@@ -118,14 +118,10 @@ static void test_libvirt(void)
         const char *code;
         VmigSeverity severity;
     } table[] = {
-        {8005000, "libvirt-old", VMIG_SEVERITY_NOTE},
-        {9000000, "libvirt", VMIG_SEVERITY_OK},
-        {11001000, "libvirt", VMIG_SEVERITY_OK},
-        {11002000, "libvirt-revert", VMIG_SEVERITY_PROBLEM},
-        {11003000, "libvirt-revert", VMIG_SEVERITY_PROBLEM},
-        {11003001, "libvirt-revert", VMIG_SEVERITY_PROBLEM},
-        {11004000, "libvirt", VMIG_SEVERITY_OK},
-        {12002000, "libvirt", VMIG_SEVERITY_OK},
+        {8005000, "libvirt-old", VMIG_SEVERITY_NOTE},     {9000000, "libvirt", VMIG_SEVERITY_OK},
+        {11001000, "libvirt", VMIG_SEVERITY_OK},          {11002000, "libvirt-revert", VMIG_SEVERITY_NOTE},
+        {11003000, "libvirt-revert", VMIG_SEVERITY_NOTE}, {11003001, "libvirt-revert", VMIG_SEVERITY_NOTE},
+        {11004000, "libvirt", VMIG_SEVERITY_OK},          {12002000, "libvirt", VMIG_SEVERITY_OK},
     };
 
     for (guint i = 0; i < G_N_ELEMENTS(table); i++) {

@@ -423,6 +423,50 @@ static void test_snapshot_swap(void)
                     "</disks></domainsnapshot>");
 }
 
+#define ITCO(action) "<watchdog model=\"itco\" action=\"" action "\"/>"
+#define ESB(action) "<watchdog model=\"i6300esb\" action=\"" action "\"/>"
+
+/* A snapshot of a machine with this device. */
+static char *watched(const char *uuid, const char *machine, const char *device)
+{
+    g_autofree char *inside = g_strdup_printf("<uuid>%s</uuid><os><type machine=\"%s\">hvm</type></os><devices>"
+                                              "<sound model=\"ich9\"/>%s</devices>",
+                                              uuid, machine, device);
+
+    return g_strdup_printf("<domainsnapshot><domain>%s</domain><inactiveDomain>%s</inactiveDomain></domainsnapshot>",
+                           inside, inside);
+}
+
+/* The watchdog that libvirt 9.1 and later write for every q35 machine is left out, and no other. */
+static void test_snapshot_watchdog(void)
+{
+    static const struct {
+        const char *machine, *device;
+        gboolean dropped;
+    } rows[] = {
+        {"pc-q35-7.2", ITCO("reset"), TRUE},     {"q35", "<watchdog model=\"itco\"/>", TRUE},
+        {"pc-q35-7.2", ITCO("pause"), FALSE},    {"pc-q35-7.2", ESB("reset"), FALSE},
+        {"pc-i440fx-7.2", ITCO("reset"), FALSE}, {"pc-q35-7.2", ITCO("pause") ESB("reset"), FALSE},
+    };
+    for (guint i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autoptr(VmigJob) job = make_job("commit");
+        g_autoptr(GError) error = NULL;
+        g_autofree char *with = watched(job->uuid, rows[i].machine, rows[i].device);
+        g_autofree char *without = watched(job->uuid, rows[i].machine, rows[i].dropped ? "" : rows[i].device);
+        g_autofree char *out = vmig_snapshot_xml_for_destination(with, job, &error);
+        g_assert_no_error(error);
+        g_assert_cmpstr(out, ==, without);
+    }
+    /* Beside another watchdog it has that one's action. */
+    g_autoptr(VmigJob) job = make_job("commit");
+    g_autofree char *two = watched(job->uuid, "pc-q35-7.2", ESB("poweroff") ITCO("poweroff"));
+    g_autofree char *one = watched(job->uuid, "pc-q35-7.2", ESB("poweroff"));
+    g_autoptr(GError) error = NULL;
+    g_autofree char *out = vmig_snapshot_xml_for_destination(two, job, &error);
+    g_assert_no_error(error);
+    g_assert_cmpstr(out, ==, one);
+}
+
 static void test_snapshot_refuses(void)
 {
     static const char *const bad[] = {
@@ -682,6 +726,7 @@ int main(int argc, char **argv)
     g_test_add_func("/domain-xml/snapshot", test_snapshot_for_destination);
     g_test_add_func("/domain-xml/snapshot-unchanged", test_snapshot_unchanged);
     g_test_add_func("/domain-xml/snapshot-swap", test_snapshot_swap);
+    g_test_add_func("/domain-xml/snapshot-watchdog", test_snapshot_watchdog);
     g_test_add_func("/domain-xml/snapshot-refuses", test_snapshot_refuses);
     g_test_add_func("/domain-xml/bad-small", test_bad_small);
     g_test_add_func("/domain-xml/doctype", test_doctype);

@@ -163,6 +163,37 @@ static void test_beside(void)
     g_assert_null(plan->job);
 }
 
+/* An element that the destination's libvirt ignores, in the guest or in a snapshot: refused with its name. */
+static void test_ignored(void)
+{
+    g_autoptr(PlanEnv) w = plan_env_new(PLAN_FOLDER, PLAN_NAME);
+
+    w->unknown = "<pstore backend='acpi-erst'/>";
+    g_ptr_array_add(w->snapshots, g_strdup("<domainsnapshot><name>s1</name><state>running</state>"
+                                           "<creationTime>1</creationTime><memory snapshot='internal'/>"
+                                           "<domain type='kvm'><name>g</name><uuid>" PLAN_UUID "</uuid>"
+                                           "<memory>1</memory><os><type>hvm</type></os><devices>"
+                                           "<pstore backend='acpi-erst'/></devices></domain></domainsnapshot>"));
+    g_autoptr(VmigPlan) refused = plan_env_plan(w);
+    g_assert_cmpuint(refused->refusals->len, ==, 1);
+    const VmigRefusal *refusal = refused->refusals->pdata[0];
+    g_assert_cmpint(refusal->code, ==, VMIG_ERROR_UNREVERTABLE);
+    g_assert_nonnull(strstr(refusal->message, "'s1'"));
+    g_assert_nonnull(strstr(refusal->message, "<devices><pstore>"));
+    w->options.accept_unrevertable = TRUE;
+    g_autoptr(VmigPlan) accepted = plan_env_plan(w);
+    g_assert_cmpuint(accepted->refusals->len, ==, 0);
+    const VmigSnapshot *snapshot = accepted->job->snapshots->pdata[0];
+    g_assert_nonnull(strstr(snapshot->unrevertable, "<pstore>"));
+    plan_env_edit(w, "</devices>", "<pstore backend='acpi-erst'/></devices>");
+    w->unknown = "<pstore backend=\"acpi-erst\"/>"; /* as the rewritten definition has it */
+    g_autoptr(VmigPlan) guest = plan_env_plan(w);
+    g_assert_cmpuint(guest->refusals->len, ==, 1);
+    refusal = guest->refusals->pdata[0];
+    g_assert_cmpint(refusal->code, ==, VMIG_ERROR_REHEARSAL);
+    g_assert_nonnull(strstr(refusal->message, "<devices><pstore>"));
+}
+
 static gboolean no_watchdog(VmigHypervisor *self G_GNUC_UNUSED, const char *xml, GError **error)
 {
     return strstr(xml, "watchdog") == NULL || vmig_fail(error, VMIG_ERROR_HYPERVISOR, NULL, "no such watchdog");
@@ -306,6 +337,7 @@ int main(int argc, char **argv)
     g_test_add_func("/plan-prove/boot-files", test_boot_files);
     g_test_add_func("/plan-prove/beside", test_beside);
     g_test_add_func("/plan-prove/accepted", test_accepted);
+    g_test_add_func("/plan-prove/ignored", test_ignored);
     g_test_add_func("/plan-prove/cancelled", test_cancelled);
     g_test_add_func("/plan-prove/libvirtd-killed", test_libvirtd_killed);
     return g_test_run();

@@ -134,16 +134,24 @@ static void test_causes(void)
          "port: Cannot assign requested address",
          "<graphics>", NULL},
         {"XML error: unknown watchdog model 'itco'", "<watchdog>", NULL},
+        {"internal error: only a single watchdog device is supported", "<watchdog>", NULL},
         {"the CPU is incompatible with host CPU: Host CPU does not provide required features: avx512f", "<cpu>", NULL},
         {"internal error: process exited while connecting to monitor: qemu: -blockdev {..}: Could not open "
          "'/srv/x/vmig.qcow2': Permission denied",
          "<disk>", "/srv/x/vmig.qcow2"},
         {"unsupported configuration: Unable to find 'swtpm_setup' binary", "<tpm>", NULL},
+        {"operation failed: job 'migration in' failed: load of migration failed: Invalid argument: error while loading "
+         "state for instance 0x0 of device '0000:00:01.0:00.0/virtio-blk'",
+         "<machine>", NULL},
+        {"unsupported configuration: unexpected feature 'async-teardown'", "definition", NULL},
+        {"XML error: Invalid value for attribute 'model' in element 'sound': 'virtio'.", "definition", NULL},
     };
     static const char *const others[] = {"internal error: client socket is closed",
                                          "operation failed: migration job: unexpectedly failed",
                                          "Cannot recv data: Connection reset by peer",
-                                         "Timed out during operation: cannot acquire state change lock", ""};
+                                         "load of migration failed: Input/output error",
+                                         "Timed out during operation: cannot acquire state change lock",
+                                         ""};
 
     for (guint i = 0; i < G_N_ELEMENTS(known); i++) {
         g_autoptr(VmigSetupCause) cause = vmig_setup_cause(known[i].message);

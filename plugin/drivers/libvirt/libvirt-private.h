@@ -71,7 +71,7 @@ gboolean vmig_libvirt_snapshot_define(VmigHypervisor *hv, const char *uuid, cons
                                       GError **error);
 gboolean vmig_libvirt_would_start(VmigHypervisor *hv, const char *domain_xml, GError **error);
 /* libvirt-rehearse.c */
-gboolean vmig_libvirt_rehearse(VmigHypervisor *hv, const char *domain_xml, GError **error);
+gboolean vmig_libvirt_rehearse(VmigHypervisor *hv, const char *domain_xml, char **ret, GError **error);
 
 gboolean vmig_libvirt_overlay(VmigHypervisor *hv, const char *uuid, const char *xml, GError **error);
 

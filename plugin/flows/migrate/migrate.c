@@ -10,6 +10,7 @@
  * (migration_completion() of QEMU 7.2 inactivates them first). If the migration fails in between, QEMU takes the images
  * back and resumes the guest. A QEMU that cannot get them back dies.
  */
+#include "core/setup-cause.h"
 #include "definition/domain-xml.h"
 #include "flows/migrate/migrate-flow.h"
 #include "flows/migrate/prepare.h"
@@ -26,7 +27,8 @@
 
 typedef struct {
     gint64 deadline; /* 0: none */
-    gint64 looked;   /* when the destination was last queried */
+    gint64 began;
+    gint64 looked; /* when the destination was last queried */
     VmigStall stall;
     gboolean verified;
     gboolean aborted;
@@ -278,6 +280,27 @@ static void note_stop(VmigMachine *m)
         m->stopped_at = vmig_machine_now(m) - stopped_for;
 }
 
+/* If the destination's QEMU refused the guest's state, every other try would end in the same way after the same time.
+ * libvirt before 12 does not always say so. Takes why; returns the error to report. */
+static GError *explain(VmigMachine *m, const Watch *w, GError *why)
+{
+    VmigRefusalArgs args = {.job = m->job->id, .domain = m->job->domain};
+    g_auto(VmigRefusalReply) reply = {0};
+    GError *explained = NULL;
+
+    args.seconds = (guint64)((vmig_machine_now(m) - w->began) / G_USEC_PER_SEC + 1);
+    if (!g_error_matches(why, VMIG_ERROR, VMIG_ERROR_HYPERVISOR) ||
+        !vmig_call_stream_refusal(m->env->dest.node, &args, &reply, NULL))
+        return why;
+    g_autoptr(VmigSetupCause) cause = vmig_setup_cause(reply.reason);
+    if (cause == NULL || !cause->lasts)
+        return why;
+    vmig_fail(&explained, VMIG_ERROR_SETUP, cause->remedy, "%s: QEMU did not load the guest's state: %s",
+              m->job->host[VMIG_DEST], reply.reason);
+    g_error_free(why);
+    return explained;
+}
+
 static gboolean watch(VmigMachine *m, Watch *w, GError **error)
 {
     VmigHypervisor *hv = m->env->source.hypervisor;
@@ -307,7 +330,7 @@ static gboolean watch(VmigMachine *m, Watch *w, GError **error)
         return FALSE;
     }
     if (!ended) {
-        g_propagate_error(error, g_steal_pointer(&verdict));
+        g_propagate_error(error, explain(m, w, g_steal_pointer(&verdict)));
         return FALSE;
     }
     return vmig_fail(error, VMIG_ERROR_CONTRADICTION, NULL,
@@ -360,6 +383,7 @@ gboolean vmig_step_migrate(VmigMachine *m, VmigState *next, GError **error)
     Watch w = {0};
 
     m->stopped_at = 0;
+    w.began = vmig_machine_now(m);
     gboolean begun = begin(m, &why);
     w.looked = vmig_machine_now(m);
     if (m->job->options.timeout > 0)
