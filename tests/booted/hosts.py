@@ -41,7 +41,7 @@ Host *
     ConnectTimeout 10
 '''
 # Their processes are no leftovers of a job.
-DAEMONS = ('init', 'systemd', 'systemd-journald', 'systemd-journal', 'systemd-logind', 'dbus-daemon', '(sd-pam)', 'agetty',
+DAEMONS = ('init', 'systemd', 'systemd-journald', 'systemd-journal', 'systemd-logind', 'systemd-machined', 'dbus-daemon', '(sd-pam)', 'agetty',
            'systemd-udevd', 'systemd-userwork', 'systemd-userdbd', 'systemd-executor', 'virtlockd', 'nsenter', 'sh')
 oracle.DAEMONS = (*oracle.DAEMONS, *DAEMONS)
 
@@ -139,7 +139,9 @@ class BootedLab(Lab):
     # --- power -------------------------------------------------------------------------------
 
     def is_on(self, host):
-        """Whether the host has a process 1."""
+        """Whether the host has a process 1. Raises LabError if it cannot boot."""
+        if self.machines[host].booting.poll() is not None:
+            raise LabError(f'{NAME[host]} does not boot: {self.boot_log(host)[-1000:]}')
         return self.machines[host].first_process() is not None
 
     def wait_booted(self, host, timeout=120):
@@ -170,6 +172,10 @@ class BootedLab(Lab):
         """Give the power back, without a wait for the boot."""
         for host in hosts:
             self.machines[host].power_back()
+
+    def may_ask_libvirt(self, host):
+        """Only a libvirtd that runs is asked: what watches a boot must not start it."""
+        return self.path(host, '/run/libvirtd.pid').exists()
 
     # --- running things ----------------------------------------------------------------------
 
@@ -224,6 +230,10 @@ class BootedLab(Lab):
                 shutil.copy(package, folder)
             self.run(host, 'DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends /var/cache/vmig-debs/*.deb')
             shutil.rmtree(folder)
+
+    def boot_log(self, host):
+        """What the host has printed on its console, and systemd-nspawn."""
+        return (self.machines[host].base / 'boot.log').read_text(errors='replace')
 
     # --- what the units say ------------------------------------------------------------------
 

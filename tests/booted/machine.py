@@ -19,6 +19,7 @@ import time
 import uuid
 
 import hostns
+import lab
 
 EXT4_IOC_SHUTDOWN, NO_LOG_FLUSH = 0x8004587d, 2
 REBOOT = 133  # systemd-nspawn's exit code when the host asks for a reboot
@@ -204,11 +205,10 @@ class Machine:
         self.booting.wait()
         self.freeze(False)
         self._point_now('/nonexistent')
-        deadline = time.monotonic() + 30
-        while self.outside('umount', self.root, check=False).returncode != 0:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f'{self.root} is still in use')
-            time.sleep(0.02)
+        # The kernel removes the mount namespaces of killed processes later. Until then it has the file system that was
+        # shut down, and another mount of the same file would be that one.
+        lab.wait_until(lambda: self.outside('umount', self.root, check=False).returncode == 0, 30, f'umount {self.root}')
+        lab.wait_until(lambda: not self.outside('losetup', '--associated', self.image).stdout, 30, f'the release of {self.image}')
 
     def power_back(self):
         """Mount the disk again, as it was at the power cut, and boot."""

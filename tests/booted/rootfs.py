@@ -21,11 +21,11 @@ CACHE = pathlib.Path(os.environ.get('VMIG_BOOTED_CACHE', '/var/tmp/vmig-booted-c
 SUITES = {'bookworm': 'Debian 12', 'trixie': 'Debian 13'}
 SIZE = '16G'  # sparse: what the guests' images may use
 
-# A host as its administrator sets it up. The last line: what vmig-snap's own packages depend on, so that installing
-# them needs no network (a missing one fails the installation, so that the list cannot become wrong silently).
+# A host as its administrator sets it up; nbdcopy (libnbd-bin) fills the tests' images. The last line: what vmig-snap's
+# own packages depend on, so that installing them needs no network. If one is missing, the installation fails.
 PACKAGES = '''
 systemd systemd-sysv dbus libpam-systemd libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils
-openssh-server openssh-client iproute2 procps kmod
+openssh-server openssh-client iproute2 procps kmod libnbd-bin
 libglib2.0-0 libjson-glib-1.0-0 libxml2 libsqlite3-0 libnbd0 libxxhash0 libssl3 libgnutls30
 '''
 RENAMED = {'trixie': {'libglib2.0-0': 'libglib2.0-0t64', 'libssl3': 'libssl3t64', 'libgnutls30': 'libgnutls30t64'}}
@@ -100,7 +100,8 @@ def _make(suite, image):
     with tempfile.TemporaryDirectory(prefix=f'{suite}-', dir=CACHE) as work:
         root, part = pathlib.Path(work) / 'root', pathlib.Path(work) / 'part'
         _bootstrap(suite, root)
-        subprocess.run(['mke2fs', '-q', '-t', 'ext4', '-L', f'vmig-{suite}', '-d', str(root), str(part), SIZE], check=True)
+        subprocess.run(['mke2fs', '-q', '-t', 'ext4', '-L', f'vmig-{suite}', '-d', str(root), str(part), SIZE], check=True,
+                       stdout=subprocess.DEVNULL)
         part.rename(image)
 
 
