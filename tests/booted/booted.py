@@ -16,19 +16,21 @@ from hosts import BootedLab  # noqa: E402
 migration.run_folder_left = lambda lab, host: [x for x in facts.run_folder_left(lab, host) if not x.endswith('/hook-seen')]
 
 
-def _options(parser):
+def options(parser):
+    """Adds what every program here takes."""
     parser.add_argument('--debs', metavar='DIR', help='the packages to install; without it they are built from this tree')
     parser.add_argument('--suite', action='append', default=[], metavar='HOST=SUITE', help='what a host runs: a=trixie')
 
 
-def _lab(folder, args):
+def make_lab(folder, args):
+    """The hosts that the command line asks for."""
     suites = dict(word.split('=') for word in args.suite)
     return BootedLab(folder, packages.debs(args.debs, f'{folder}-packages'), suites, replace=True)
 
 
 def main(file, names):
     """Run the test_* functions of a file."""
-    return cases.main(file, names, options=_options, make_lab=_lab)
+    return cases.main(file, names, options=options, make_lab=make_lab)
 
 
 def thorough(function):

@@ -230,6 +230,7 @@ class BootedLab(Lab):
                 shutil.copy(package, folder)
             self.run(host, 'DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends /var/cache/vmig-debs/*.deb')
             shutil.rmtree(folder)
+            self.run(host, ['sync'])  # the first power cut must not take them
 
     def boot_log(self, host):
         """What the host has printed on its console, and systemd-nspawn."""

@@ -8,7 +8,7 @@
 import sys
 
 from booted import main, thorough
-from trial import Trial, UnitLog, run
+from trial import Trial, UnitLog, run_again
 
 from command import need
 from hostns import HOSTS
@@ -36,23 +36,23 @@ def test_main_job(case):
 
 def test_kill_in_commit(case):
     """The tool is killed after the switchover: the hook's unit ends the job."""
-    run(case, Trial('kill', 'COMMIT'), case.guest())
+    run_again(case, Trial('kill', 'COMMIT'))
 
 
 @thorough
 def test_kill_in_copy(case):
     """The tool is killed while it copies, when no guest starts or stops."""
-    run(case, Trial('kill', 'COPY', delay=0.3), case.guest())
+    run_again(case, Trial('kill', 'COPY', delay=0.3))
 
 
 def test_reboot_of_the_destination(case):
     """The destination reboots while the overlay is committed into the base copy."""
-    run(case, Trial('reboot', 'COMMIT', 'b'), case.guest())
+    run_again(case, Trial('reboot', 'COMMIT', 'b'))
 
 
 def test_power_cut_of_the_source(case):
     """The source loses its power during the copy; the guest, which starts with its host, runs again."""
-    run(case, Trial('power', 'COPY', 'a', delay=0.3), case.guest())
+    run_again(case, Trial('power', 'COPY', 'a', delay=0.3))
 
 
 if __name__ == '__main__':
