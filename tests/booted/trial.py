@@ -81,8 +81,10 @@ class UnitLog:
 
     def lines(self, host):
         """The lines so far."""
+        # It fails if no such unit has said anything.
         shown = self.lab.run(host, ['journalctl', '--quiet', '--no-pager', '--output=short-iso-precise', '-u', 'vmig-snap*',
-                                    f'--after-cursor={self.cursors[host]}'])
+                                    f'--after-cursor={self.cursors[host]}'], check=False)
+        need(shown.returncode == 0 or 'No data available' in shown.stderr, shown.stderr)
         return shown.stdout.splitlines()
 
     def wrong(self):
@@ -217,8 +219,8 @@ def _until_over(trial, move, timeout):
     lab, call = move.lab, move.call
     call.wait_state(trial.state)
     time.sleep(trial.delay)
-    begin = break_off(trial, lab)
     trial.hit = call.states()[-1][1]
+    begin = break_off(trial, lab)
     booted = {'kill': (), 'both': HOSTS}.get(trial.kind, (trial.victim,))
     for host in booted:
         lab.wait_booted(host)
