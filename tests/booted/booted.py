@@ -25,7 +25,7 @@ def options(parser):
 def make_lab(folder, args):
     """The hosts that the command line asks for."""
     suites = dict(word.split('=') for word in args.suite)
-    return BootedLab(folder, packages.debs(args.debs, f'{folder}-packages'), suites, replace=True)
+    return BootedLab(folder, packages.debs(args.debs), suites, replace=True)
 
 
 def main(file, names):

@@ -6,6 +6,7 @@
 build() is what the hosts call. The image is kept in a cache folder under a name made from everything that decides its
 content, so that only the first run on a machine pays for it. The mirror is the one that this machine's apt uses.
 """
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -82,13 +83,20 @@ def _bootstrap(suite, root):
     subprocess.run(['sh', '-c', SETUP, 'sh', str(root)], check=True)
 
 
+@contextlib.contextmanager
+def locked():
+    """Nobody else changes the cache."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with open(CACHE / 'lock', 'w', encoding='utf-8') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def build(suite='bookworm'):
     """The path of the image in the cache, made if it is not there yet (about a minute)."""
     key = hashlib.sha256(json.dumps([suite, mirrors(suite), packages(suite), SETUP, EXCLUDE, SIZE]).encode())
     image = CACHE / f'{suite}-{key.hexdigest()[:16]}.ext4'
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with open(CACHE / 'lock', 'w', encoding='utf-8') as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked():
         if not image.exists():
             _make(suite, image)
     return image

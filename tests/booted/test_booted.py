@@ -6,12 +6,16 @@
 --debs: the packages to install; without it they are built from this tree.
 """
 import sys
+import time
 
 from booted import main, thorough
-from trial import Trial, UnitLog, run_again
+from trial import SLOW_COPY, Trial, UnitLog, conclude, kill_tool, run_again, tools
 
 from command import need
 from hostns import HOSTS
+from lab import wait_until
+
+SHUTDOWN = 30.0  # systemd kills what has not ended after 90 s
 
 
 def test_doctor(case):
@@ -42,7 +46,7 @@ def test_kill_in_commit(case):
 @thorough
 def test_kill_in_copy(case):
     """The tool is killed while it copies, when no guest starts or stops."""
-    run_again(case, Trial('kill', 'COPY', delay=0.3))
+    run_again(case, Trial('kill', 'COPY', delay=0.3), timeout=60)
 
 
 def test_reboot_of_the_destination(case):
@@ -50,9 +54,60 @@ def test_reboot_of_the_destination(case):
     run_again(case, Trial('reboot', 'COMMIT', 'b'))
 
 
+def test_reboot_of_the_source(case):
+    """The source reboots after the switchover. Its libvirt ends before the tool does, and the shutdown does not wait."""
+    trial = run_again(case, Trial('reboot', 'COMMIT', 'a'))
+    need(trial.shutdown < SHUTDOWN, f'the shutdown took {trial.shutdown:.1f} s')
+
+
 def test_power_cut_of_the_source(case):
     """The source loses its power during the copy; the guest, which starts with its host, runs again."""
     run_again(case, Trial('power', 'COPY', 'a', delay=0.3))
+
+
+@thorough
+def test_stop_of_the_unit(case):
+    """The unit of a job is stopped while it waits for the other host: nothing of it is left, and it has not failed. A
+    start of the unit ends the job."""
+    lab, log = case.lab, UnitLog(case.lab)
+    move = case.migration(case.guest())
+    call = move.start()
+    call.wait_state('COMMIT')
+    unit = f'vmig-snap@{call.events[0][1]["job"]}.service'
+    lab.link(False)
+    kill_tool(lab)
+    wait_until(lambda: tools(lab, 'a', 'resume'), 30, 'the resume by the unit')
+    begin = time.monotonic()
+    lab.run('a', ['systemctl', 'stop', unit])
+    seconds = time.monotonic() - begin
+    left = list(lab.processes('a', 'vmig-snap', 'vmig-snap-hook').values())
+    lab.link(True)
+    need(seconds < SHUTDOWN, f'the stop took {seconds:.1f} s')
+    need(not [argv for argv in left if '--guard' not in argv], 'left after the stop:', left)
+    need(unit not in lab.failed_units('a'), unit, 'has failed', log)
+    lab.run('a', ['systemctl', 'start', unit])
+    conclude(Trial('kill', 'COMMIT'), move, log)
+
+
+@thorough
+def test_source_is_back_first(case):
+    """Both hosts lose their power during the copy, and the destination stays off. The guest, which starts with its host,
+    runs again; when the destination is back the job ends."""
+    lab, log, trial = case.lab, UnitLog(case.lab), Trial('both', 'COPY')
+    guest = case.guest()
+    lab.virsh('a', 'autostart', 'g')
+    move = case.migration(guest, *SLOW_COPY)
+    move.start().wait_state('COPY')
+    lab.power_cut(*HOSTS)
+    lab.power_on('a')
+    lab.wait_booted('a')
+    begin = time.monotonic()
+    wait_until(lambda: lab.state('a', 'g') == 'running', 60, 'the guest')
+    print(f'# the guest runs {time.monotonic() - begin:.1f} s after the boot of the source')
+    lab.wait_writes('a', 'g', 3)
+    lab.power_on('b')
+    lab.wait_booted('b')
+    conclude(trial, move, log, HOSTS)
 
 
 if __name__ == '__main__':

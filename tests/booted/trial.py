@@ -232,6 +232,17 @@ def _until_over(trial, move, timeout):
     return booted
 
 
+def conclude(trial, move, log, booted=(), begin=None):
+    """Wait until the job has ended by itself, and judge; for a test that has broken it off in a way of its own."""
+    try:
+        wait_for_end(trial, move, begin or time.monotonic())
+        move.call.wait(30)
+        wrong = judge(trial, move, booted) + log.wrong()
+    finally:
+        move.stop_watching()
+    need(not wrong, '; '.join(wrong), '| said:', move.call.tail(), f'\n{log}')
+
+
 def run(case, trial, guest, args=(), timeout=LONGEST):
     """Migrate the guest, break it off, wait, judge. The Trial has what was seen; raises Failure if anything is wrong."""
     lab = case.lab
