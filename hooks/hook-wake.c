@@ -155,6 +155,9 @@ static int wait_for(pid_t pid, const sigset_t *signals, gboolean *stopped)
         *stopped = TRUE;
         kill(pid, SIGTERM);
     }
+    /* The signal may have come before the child could handle it. */
+    if (*stopped && WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM)
+        return EXIT_UNFINISHED;
     return WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_FAILED;
 }
 

@@ -175,7 +175,7 @@ class BootedLab(Lab):
 
     def may_ask_libvirt(self, host):
         """Only a libvirtd that runs is asked: what watches a boot must not start it."""
-        return self.path(host, '/run/libvirtd.pid').exists()
+        return host in self.machines and self.path(host, '/run/libvirtd.pid').exists()
 
     # --- running things ----------------------------------------------------------------------
 

@@ -822,6 +822,27 @@ static void test_watch_is_stopped(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_cmpstr(text, ==, "asked\n");
 }
 
+/* The same before that process can handle the signal: it dies of it. */
+static void test_watch_is_stopped_early(Fixture *f, G_GNUC_UNUSED gconstpointer data)
+{
+    g_autofree char *program = g_build_filename(f->dir, "early-resume", NULL);
+    g_autofree char *mark = g_build_filename(f->dir, "runs", NULL);
+    g_autofree char *script = g_strdup_printf("#!/bin/sh\n: > %s\nwhile :; do sleep 0.1; done\n", mark);
+    g_autoptr(VmigJob) job = make_job(f, "COMMIT");
+    int status;
+
+    write_job(f, job, VMIG_SOURCE);
+    g_assert_true(g_file_set_contents_full(program, script, -1, G_FILE_SET_CONTENTS_NONE, 0755, NULL));
+    pid_t watcher = fork();
+    if (watcher == 0)
+        _exit(watch_to_end(f, program));
+    for (guint i = 0; i < 600 && access(mark, F_OK) != 0; i++)
+        g_usleep(50000);
+    kill(watcher, SIGTERM);
+    g_assert_cmpint(waitpid(watcher, &status, 0), ==, watcher);
+    g_assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
 /* An operation that ends by itself is left alone. */
 static void test_watch_of_the_end(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
@@ -878,5 +899,6 @@ int main(int argc, char **argv)
     ADD("watch-waits", test_watch_waits);
     ADD("watch-of-the-end", test_watch_of_the_end);
     ADD("watch-is-stopped", test_watch_is_stopped);
+    ADD("watch-is-stopped-early", test_watch_is_stopped_early);
     return g_test_run();
 }
