@@ -9,7 +9,7 @@ import sys
 import time
 
 from booted import main, thorough
-from trial import SLOW_COPY, Trial, UnitLog, conclude, kill_tool, run_again, tools
+from break_off import SLOW_COPY, Trial, UnitLog, conclude, kill_tool, run_again, tools
 
 from command import need
 from hostns import HOSTS
