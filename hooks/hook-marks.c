@@ -90,9 +90,22 @@ static unsigned long long start_of(pid_t pid)
     return at != NULL && sscanf(at, " %llu", &start) == 1 ? start : 0;
 }
 
+/* libvirt's other daemons (virtproxyd, virtnetworkd) call the hooks of a daemon too, when they start and end. They run
+ * no guests, and the mark is the proof that the one that does has found the hook. */
+static gboolean runs_guests(pid_t pid)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/comm", (int)pid);
+    g_autofree char *name = NULL;
+
+    return !g_file_get_contents(path, &name, NULL, NULL) || !g_str_has_prefix(name, "virt") ||
+           g_str_equal(g_strchomp(name), "virtqemud");
+}
+
 void vmig_hook_note_seen(const VmigHookPaths *paths, const char *op)
 {
     pid_t parent = getppid();
+    if (!runs_guests(parent))
+        return;
     g_autofree char *line = g_strdup_printf("%d %llu %" G_GINT64_FORMAT " %s\n", (int)parent, start_of(parent),
                                             g_get_real_time() / G_USEC_PER_SEC, op);
 

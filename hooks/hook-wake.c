@@ -131,15 +131,31 @@ static gboolean is_busy(const VmigHookPaths *paths, const char *uuid)
     return vmig_oplock_holder(paths->lock_dir, uuid, &holder, NULL) && holder != NULL;
 }
 
-/* Waits until no process works on the job. The only way to wait for the lock itself is to take it, which would block
- * other processes. */
-static void wait_for_nobody(const VmigHookPaths *paths, const char *uuid)
+/* Waits until no process works on the job; returns whether one did. The only way to wait for the lock itself is to take
+ * it, which would block other processes. A job that has ended needs no further patience. */
+static gboolean wait_for_nobody(const VmigHookPaths *paths, const VmigJob *job)
 {
+    gboolean was_busy = FALSE;
+
     for (gint64 quiet = 0; quiet < GRACE; quiet += LOOK) {
-        if (is_busy(paths, uuid))
+        if (is_busy(paths, job->uuid)) {
+            was_busy = TRUE;
             quiet = -LOOK;
+        } else if (was_busy) {
+            g_autoptr(VmigJob) still = unfinished(paths, job->id);
+            if (still == NULL)
+                return TRUE;
+        }
         g_usleep(LOOK);
     }
+    return was_busy;
+}
+
+/* A process that parked the job has tried everything. One that died has not, and before an event of the guest or a boot
+ * the reason for a park may have been another one. */
+static gboolean is_left_parked(const VmigJob *job, gboolean was_busy)
+{
+    return was_busy && vmig_job_waits(job);
 }
 
 /* Waits until the child has ended. Forwards a signal that asks this process to end: systemd sends it only to the main
@@ -220,11 +236,13 @@ int vmig_hook_watch(const VmigHookPaths *paths, const char *program, const char 
     if (job == NULL || !only_one(paths, id))
         return EXIT_DONE;
     for (;;) {
-        wait_for_nobody(paths, job->uuid);
+        gboolean was_busy = wait_for_nobody(paths, job);
         first_try = first_try != 0 ? first_try : g_get_monotonic_time();
         g_clear_pointer(&job, vmig_job_free);
         job = unfinished(paths, id);
-        int code = job != NULL ? run(program, id, &stopped) : EXIT_DONE;
+        int code = job == NULL                     ? EXIT_DONE
+                   : is_left_parked(job, was_busy) ? EXIT_UNFINISHED
+                                                   : run(program, id, &stopped);
         g_clear_pointer(&job, vmig_job_free);
         job = unfinished(paths, id);
         if (job == NULL)

@@ -15,6 +15,7 @@
 
 #include "definition/domain-xml.h"
 #include "hooks/hook-facts.h"
+#include "core/path-map.h"
 #include "hooks/hook-wake.h"
 
 /* libvirt writes the definition at once and closes the pipe. */
@@ -128,14 +129,30 @@ static int watch(const char *job)
     return vmig_hook_watch(paths, program, job);
 }
 
+/* Returns as soon as another process waits for the end of the one that asks for this. */
+static int leave_watch(const char *job)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(VmigHookPaths) paths = vmig_hook_paths_load(VMIG_HOOK_CONFIG, &error);
+
+    if (paths == NULL)
+        return veto(error->message);
+    if (!vmig_job_id_is_valid(job))
+        return veto("that is not the id of a job");
+    vmig_hook_wake(paths, VMIG_SYSTEMD_DIR, job);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN);
+    if (argc == 3 && strcmp(argv[1], "--watch") == 0)
+        return leave_watch(argv[2]);
     if (argc == 3 && strcmp(argv[1], "--resume") == 0)
         return watch(argv[2]);
     if (argc < 4) {
-        fputs("vmig-snap-hook is called by libvirt (NAME OPERATION SUB-OPERATION EXTRA, the definition on stdin)\nand "
-              "by systemd (--resume JOB). Users do not call it.\n",
+        fputs("vmig-snap-hook is called by libvirt (NAME OPERATION SUB-OPERATION EXTRA, the definition on stdin),\nby "
+              "systemd (--resume JOB) and by vmig-snap (--watch JOB). Users do not call it.\n",
               stderr);
         return 2;
     }

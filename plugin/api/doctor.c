@@ -42,6 +42,9 @@ static JsonNode *findings_document(GPtrArray *findings)
 JsonNode *vmig_work_doctor(const VmigCall *call, GError **error)
 {
     const char *uri = call->session->connect_uri;
+    g_autoptr(VmigConfig) config = vmig_config_load(NULL, NULL);
+    if (config != NULL && !vmig_config_check_user(config, error))
+        return NULL;
     g_autoptr(VmigWaker) waker = vmig_waker_new();
     g_autoptr(GError) why = NULL;
     g_autoptr(VmigHypervisor) hypervisor = vmig_libvirt_new(uri, NULL, waker, &why);

@@ -13,7 +13,6 @@
 #include "os/flag-file.h"
 #include "drivers/libvirt/host-setup.h"
 #include "api/clock.h"
-#include "drivers/libvirt/libvirt-socket.h"
 #include "drivers/libvirt/libvirt.h"
 #include "copy/copier.h"
 #include "link/ssh-link.h"
@@ -100,7 +99,7 @@ static gboolean open_link(VmigEnv *env, const VmigEnvConfig *config, const VmigD
         .destination = peer,
         .run_dir = env->run_dir,
         .sockets = (const char *const *)names->pdata,
-        .remote_libvirt_socket = all_through_ssh ? VMIG_REMOTE_LIBVIRT_SOCKET : NULL,
+        .libvirt = all_through_ssh,
         .host = config->peer_name,
         .cancellable = config->cancellable,
         .ssh_command = config->config->ssh_command,
@@ -178,17 +177,10 @@ static char *migrate_uri(const char *host)
     return host != NULL ? g_strdup_printf("tcp://%s%s%s", six ? "[" : "", host, six ? "]" : "") : NULL;
 }
 
-/* ssh reports only "open failed": the agent knows the state of the other host's socket. */
+/* ssh reports only "open failed". The agent has reached libvirt, so that only the forwarding can have failed. */
 static gboolean fail_libvirt(VmigNode *node, gboolean through_ssh, const GError *why, GError **error)
 {
-    g_autofree char *state = through_ssh ? vmig_node_libvirt_socket(node, NULL) : NULL;
-
-    if (g_strcmp0(state, "elsewhere") == 0)
-        return vmig_fail(error, VMIG_ERROR_LIBVIRT_SOCKET,
-                         "Start the proxy of the modular daemons there: systemctl enable --now virtproxyd.socket.",
-                         "%s: libvirt listens only on virtqemud's own socket, not on " VMIG_REMOTE_LIBVIRT_SOCKET,
-                         node->host);
-    if (g_strcmp0(state, "answers") == 0)
+    if (through_ssh && why->code == VMIG_ERROR_UNREACHABLE)
         return vmig_fail(
             error, VMIG_ERROR_NO_FORWARDING,
             "Allow it in sshd_config on that host (AllowStreamLocalForwarding yes, DisableForwarding no), and for the "
@@ -226,6 +218,8 @@ static gboolean connect_peer(VmigEnv *env, const VmigEnvConfig *config, VmigWake
         set_copy_transport(env, transport, peer->host, config->config->tls_dir);
     g_autoptr(GError) why = NULL;
     host->node = vmig_ssh_link_node(env->link);
+    if (all_through_ssh && !vmig_node_libvirt_relay(host->node, config->job_id, peer->socket, peer->mode, error))
+        return FALSE;
     host->hypervisor = vmig_libvirt_new(env->peer_uri, NULL, waker, &why);
     return host->hypervisor != NULL || fail_libvirt(host->node, all_through_ssh, why, error);
 }

@@ -7,6 +7,7 @@
 #include "api/env-real.h"
 #include "api/requests.h"
 #include "api/session-private.h"
+#include "api/watcher.h"
 #include "core/names.h"
 #include "flows/migrate/migrate-flow.h"
 #include "link/control.h"
@@ -14,6 +15,11 @@
 #include "os/policy.h"
 #include "os/trusted-file.h"
 #include "plan/plan.h"
+
+static void on_recorded(gpointer user G_GNUC_UNUSED, const VmigJob *job)
+{
+    vmig_watcher_start(job->id);
+}
 
 static void on_state(gpointer user, const VmigJob *job)
 {
@@ -304,7 +310,14 @@ static const VmigFlow *flow_of(const VmigJob *job)
 JsonNode *vmig_session_drive(VmigSession *self, VmigEnv *env, VmigJournal *journal, VmigRole here, VmigJob *job,
                              const VmigDrive *wish, GError **error)
 {
-    VmigReporter reporter = {on_state, on_progress, on_retry, on_note, self};
+    VmigReporter reporter = {
+        .recorded = on_recorded,
+        .state = on_state,
+        .progress = on_progress,
+        .retry = on_retry,
+        .note = on_note,
+        .user = self,
+    };
     gint64 began = g_get_monotonic_time();
     g_autoptr(GError) why = NULL;
     g_autoptr(VmigPolicy) policy = vmig_policy_load(job->options.policy, error);

@@ -2,7 +2,9 @@
 /* The main functions of the agent and the guard, and what else the command asks for. */
 #include "vmig-snap/vmig-serve.h"
 
+#include <pwd.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/names.h"
 #include "core/path-map.h"
@@ -12,6 +14,23 @@
 #include "os/config.h"
 #include "os/fault.h"
 
+/* The user whose sshd forwards the sockets. Programs that give root to a user tell in the environment who it was
+ * (sudo(8), doas(1), pkexec(1)); 0: nobody did, so it was root. */
+static uid_t login_user(void)
+{
+    static const char *const names[] = {"SUDO_UID", "PKEXEC_UID"};
+    const char *doas = g_getenv("DOAS_USER");
+    const struct passwd *entry = geteuid() == 0 && doas != NULL ? getpwnam(doas) : NULL;
+    guint64 uid = entry != NULL ? entry->pw_uid : 0;
+
+    for (guint i = 0; geteuid() == 0 && uid == 0 && i < G_N_ELEMENTS(names); i++) {
+        const char *value = g_getenv(names[i]);
+        if (value != NULL && !g_ascii_string_to_unsigned(value, 10, 0, G_MAXUINT32 - 1, &uid, NULL))
+            uid = 0;
+    }
+    return (uid_t)uid;
+}
+
 /* Never freed: a request that could not be cancelled may still use it. */
 static VmigNode *open_node(GError **error)
 {
@@ -19,17 +38,35 @@ static VmigNode *open_node(GError **error)
 
     if (config == NULL)
         return NULL;
+    if (!vmig_config_check_user(config, error)) {
+        g_prefix_error(error, "the agent: ");
+        vmig_error_set_hint(*error, VMIG_AGENT_ROOT_HINT);
+        return NULL;
+    }
     const VmigNodeConfig node = {
         .state_dir = config->state_dir,
         .run_dir = config->run_dir,
         .roots = (const char *const *)config->image_roots,
         .role = VMIG_DEST,
         .serves_peer = TRUE,
+        .login = login_user(),
         .tls_dir = config->tls_dir,
         .first_port = config->first_port,
         .last_port = config->last_port,
     };
     return vmig_node_local_new(g_get_host_name(), &node, error);
+}
+
+/**
+ * vmig_may_serve_agent: (skip)
+ *
+ * Returns: %FALSE if this process is not root and has no state directory of its own
+ */
+gboolean vmig_may_serve_agent(void)
+{
+    g_autoptr(VmigConfig) config = vmig_config_load(NULL, NULL);
+
+    return config == NULL || vmig_config_check_user(config, NULL);
 }
 
 /**

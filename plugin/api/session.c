@@ -104,8 +104,12 @@ const VmigConfig *vmig_session_config(VmigSession *self, GError **error)
 {
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&self->mutex);
 
-    if (self->config == NULL)
-        self->config = vmig_config_load(NULL, error);
+    if (self->config == NULL) {
+        g_autoptr(VmigConfig) config = vmig_config_load(NULL, error);
+        if (config == NULL || !vmig_config_check_user(config, error))
+            return NULL;
+        self->config = g_steal_pointer(&config);
+    }
     return self->config;
 }
 

@@ -22,6 +22,17 @@ static gboolean take_streams(int *in_fd, int *out_fd, GError **error)
     return TRUE;
 }
 
+/* sudo(8) gives root to a user without a shell in between: its standard input and output are the agent's. It returns
+ * only if there is no sudo; the agent then says that it needs root. */
+static void become_root(void)
+{
+    g_autofree char *exe = g_file_read_link("/proc/self/exe", NULL);
+    char *argv[] = {"sudo", "-n", "--", exe, "agent", NULL};
+
+    if (exe != NULL && !vmig_may_serve_agent())
+        (void)execvp(argv[0], argv);
+}
+
 static gboolean serve(GError **error)
 {
     int in_fd, out_fd;
@@ -65,6 +76,7 @@ int vmig_cmd_agent(int argc, char **argv)
         return code;
     if (guard != NULL)
         return run_guard(&mode, guard);
+    become_root();
     code = serve(&error) ? VMIG_EXIT_DONE : vmig_end_with_error(&mode, error);
     /* Skips the handlers of exit(), because threads that still run may need what these free. */
     _exit(code);

@@ -10,6 +10,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "os/acl.h"
+
 #define BACKLOG 64
 
 static int give_up(int fd)
@@ -19,7 +21,7 @@ static int give_up(int fd)
     return -1;
 }
 
-static int open_unix(const char *path, GError **error)
+static int open_unix(const char *path, uid_t admitted, GError **error)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     struct stat st;
@@ -34,6 +36,7 @@ static int open_unix(const char *path, GError **error)
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     /* fchmod() before bind() gives the socket file its mode at once, so that no other user can ever connect. */
     if (fd >= 0 && fchmod(fd, 0600) == 0 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0 &&
+        (admitted == 0 || vmig_acl_set(path, &(VmigAcl){.user = admitted, .owner = 6, .its = 6}) == 0) &&
         listen(fd, BACKLOG) == 0)
         return fd;
     vmig_fail_errno(error, errno, "cannot listen on %s", path);
@@ -64,7 +67,7 @@ int vmig_listen_open(const VmigListen *to, guint *port, GError **error)
 {
     *port = 0;
     if (to->socket != NULL)
-        return open_unix(to->socket, error);
+        return open_unix(to->socket, to->admitted, error);
     for (guint i = to->first_port; i <= to->last_port; i++) {
         int fd = open_port(i);
         if (fd < 0)

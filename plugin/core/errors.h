@@ -7,7 +7,7 @@
 #include "vmig-snap/vmig-error.h"
 
 /* The highest number of a code, plus one. Not a code. */
-#define VMIG_ERROR_LAST (VMIG_ERROR_INTERNAL + 1)
+#define VMIG_ERROR_LAST (VMIG_ERROR_NOT_AUTHORIZED + 1)
 
 /* The stable name of a code ("no-space"); never NULL. */
 const char *vmig_error_name(VmigErrorCode code);

@@ -20,7 +20,8 @@ static void libvirt_rule(const VmigDoctorFacts *facts, GPtrArray *findings)
         g_autofree char *why = vmig_text_escape(facts->libvirt_error != NULL ? facts->libvirt_error->message : "?", -1);
         VmigFinding *f = vmig_finding_add(findings, "libvirt", VMIG_SEVERITY_PROBLEM,
                                           "libvirt does not answer on %s: %s", facts->connect_uri, why);
-        vmig_finding_repair(f, "Start it (systemctl start libvirtd); running guests are not affected.");
+        vmig_finding_repair(f, "Start it (systemctl start %s); running guests are not affected.",
+                            facts->setup->daemon_unit);
         return;
     }
     guint64 major = info->libvirt_version / 1000000, minor = info->libvirt_version / 1000 % 1000;

@@ -306,14 +306,24 @@ static gboolean release(VmigMachine *m)
     return TRUE;
 }
 
+static void tell_recorded(VmigMachine *m)
+{
+    if (m->reporter.recorded != NULL)
+        m->reporter.recorded(m->reporter.user, m->job);
+}
+
 gboolean vmig_machine_run(VmigMachine *m, GError **error)
 {
     VmigState state = vmig_job_state(m->job);
 
     if (vmig_state_is_final(state))
         return TRUE;
+    if (!vmig_state_is_first(state))
+        tell_recorded(m);
     if (vmig_state_is_first(state) ? !begin_job(m, error) : !take_over(m, error))
         return FALSE;
+    if (vmig_state_is_first(state))
+        tell_recorded(m);
     m->flow->begin(m);
     for (;;) {
         g_autoptr(GError) why = NULL;

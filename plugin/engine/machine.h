@@ -28,6 +28,9 @@ typedef struct {
 /* Callbacks through which a machine reports. Each may be NULL. progress() may be called from another thread while the
  * machine's own thread waits for the copies, but never concurrently. */
 typedef struct {
+    /* Once, before anything is changed: this process works on a job that the journal has. If the process dies from now
+     * on, another one has to go on. */
+    void (*recorded)(gpointer user, const VmigJob *job);
     void (*state)(gpointer user, const VmigJob *job);
     void (*progress)(gpointer user, const VmigJob *job, const VmigProgress *progress);
     void (*retry)(gpointer user, const VmigJob *job, const GError *why, gint64 delay_us);

@@ -20,6 +20,8 @@ void vmig_destination_free(VmigDestination *destination)
     g_free(destination->user);
     g_free(destination->host);
     g_free(destination->keyfile);
+    g_free(destination->socket);
+    g_free(destination->mode);
     g_free(destination);
 }
 
@@ -61,14 +63,74 @@ static const char *scheme_of(const char *scheme)
     return NULL;
 }
 
-/* ssh expands '%' in the names of key files, and gives "none" and ~ a special meaning. */
-static gboolean is_keyfile(const char *path)
+/* ssh expands '%' in the names of files, and gives "none" and ~ a special meaning. */
+static gboolean is_plain_path(const char *path)
 {
     if (*path != '/' || strlen(path) >= 4096 || strchr(path, '%') != NULL || strchr(path, '$') != NULL)
         return FALSE;
     for (const char *c = path; *c != '\0'; c++)
         if (!g_ascii_isprint(*c))
             return FALSE;
+    return TRUE;
+}
+
+/* Whether the value is one of those that are permitted. */
+typedef gboolean (*Check)(const char *value);
+
+static gboolean is_mode(const char *value)
+{
+    static const char *const modes[] = {"auto", "direct", "legacy", NULL};
+
+    return g_strv_contains(modes, value);
+}
+
+static gboolean is_proxy(const char *value)
+{
+    static const char *const proxies[] = {"auto", "netcat", "native", NULL};
+
+    return g_strv_contains(proxies, value);
+}
+
+static gboolean is_one(const char *value)
+{
+    return g_str_equal(value, "1");
+}
+
+/* libvirt has more: command= and netcat= name programs to run, no_verify=1 gives up the proof of the host, known_hosts=
+ * and sshauth= are for other ssh libraries, name= is for other drivers. */
+static const struct {
+    const char *name;
+    Check check;
+    const char *expected;
+    gsize member; /* of VmigDestination, for the value; 0: it changes nothing */
+} parameters[] = {
+    {"keyfile", is_plain_path, "a plain absolute path", G_STRUCT_OFFSET(VmigDestination, keyfile)},
+    {"socket", is_plain_path, "a plain absolute path", G_STRUCT_OFFSET(VmigDestination, socket)},
+    {"mode", is_mode, "auto, direct or legacy", G_STRUCT_OFFSET(VmigDestination, mode)},
+    {"proxy", is_proxy, "auto, netcat or native", 0},
+    {"no_tty", is_one, "1", 0},
+};
+
+static gboolean read_parameter(VmigDestination *destination, guint i, const char *escaped, const char *uri,
+                               GError **error)
+{
+    g_autofree char *value = g_uri_unescape_string(escaped, NULL);
+    g_autofree char *why = NULL;
+
+    if (!g_str_equal(destination->scheme, "ssh"))
+        why = g_strdup_printf("%s= is only for ssh", parameters[i].name);
+    else if (value == NULL || !parameters[i].check(value))
+        why = g_strdup_printf("%s= is not %s", parameters[i].name, parameters[i].expected);
+    if (why != NULL)
+        return refuse(error, uri, why);
+    if (parameters[i].member == 0)
+        return TRUE;
+    char **ret = G_STRUCT_MEMBER_P(destination, parameters[i].member);
+    if (*ret != NULL) {
+        why = g_strdup_printf("%s= is given twice", parameters[i].name);
+        return refuse(error, uri, why);
+    }
+    *ret = g_steal_pointer(&value);
     return TRUE;
 }
 
@@ -79,16 +141,19 @@ static gboolean read_query(VmigDestination *destination, const char *query, cons
     if (*query == '\0')
         return refuse(error, uri, "the query is empty");
     for (guint i = 0; parts[i] != NULL; i++) {
-        if (!g_str_has_prefix(parts[i], "keyfile="))
-            return refuse(error, uri, "the only supported parameter is keyfile=");
-        if (!g_str_equal(destination->scheme, "ssh"))
-            return refuse(error, uri, "keyfile= is only for ssh");
-        if (destination->keyfile != NULL)
-            return refuse(error, uri, "keyfile= is given twice");
-        destination->keyfile = g_uri_unescape_string(parts[i] + strlen("keyfile="), NULL);
-        if (destination->keyfile == NULL || !is_keyfile(destination->keyfile))
-            return refuse(error, uri, "keyfile= is not a plain absolute path");
+        const char *equals = strchr(parts[i], '=');
+        gsize length = equals != NULL ? (gsize)(equals - parts[i]) : 0;
+        guint known = 0;
+        while (known < G_N_ELEMENTS(parameters) &&
+               (length != strlen(parameters[known].name) || strncmp(parts[i], parameters[known].name, length) != 0))
+            known++;
+        if (known == G_N_ELEMENTS(parameters))
+            return refuse(error, uri, "the supported parameters are keyfile=, socket=, mode=, proxy= and no_tty=");
+        if (!read_parameter(destination, known, equals + 1, uri, error))
+            return FALSE;
     }
+    if (destination->socket != NULL && destination->mode != NULL)
+        return refuse(error, uri, "socket= and mode= exclude each other");
     return TRUE;
 }
 

@@ -91,10 +91,11 @@ static gboolean add_forwards(GPtrArray *argv, const VmigSshLinkOptions *options,
         if (!add_forward(argv, here, path, error))
             return FALSE;
     }
-    if (options->remote_libvirt_socket == NULL)
+    if (!options->libvirt)
         return TRUE;
     g_autofree char *libvirt = g_build_filename(options->run_dir, VMIG_LIBVIRT_SOCKET, NULL);
-    return add_forward(argv, libvirt, options->remote_libvirt_socket, error);
+    g_autofree char *relay = g_build_filename(options->run_dir, VMIG_RELAY_SOCKET, NULL);
+    return add_forward(argv, libvirt, relay, error);
 }
 
 char **vmig_ssh_link_argv(const VmigSshLinkOptions *options, GError **error)
@@ -325,6 +326,9 @@ static void explain(VmigSshLink *link, GError *failure, gboolean said, GError **
         vmig_fail(error, VMIG_ERROR_UNREACHABLE,
                   "Check that `ssh` to that host works for this user without a password.", "%s: %s%s", link->host,
                   g_str_has_prefix(words, "ssh: ") ? "" : "ssh: ", silent ? failure->message : words);
+    else if (strstr(words, "sudo: ") != NULL)
+        vmig_fail(error, VMIG_ERROR_NOT_AUTHORIZED, VMIG_AGENT_ROOT_HINT, "%s: the agent cannot run as root: %s",
+                  link->host, words);
     else
         vmig_fail(error, VMIG_ERROR_NO_AGENT, "Install vmig-snap there, in the PATH of a non-interactive shell.",
                   "%s: no vmig-snap agent was found (status %d)%s%s", link->host, WEXITSTATUS(link->status),

@@ -23,17 +23,17 @@ typedef struct VmigSshLink VmigSshLink;
 /* The first two are required; NULL selects the default for the others. */
 typedef struct {
     const VmigDestination *destination;
-    const char *run_dir;               /* exists and is this user's ("rundir" makes it); the same path on both hosts */
-    const char *const *sockets;        /* names: run_dir/NAME is forwarded to run_dir/NAME there. NULL: none */
-    const char *suffix;                /* appended to NAME on this host only. NULL: none */
-    const char *ciphers;               /* -oCiphers=. NULL: depends on this host's CPU */
-    const char *remote_libvirt_socket; /* run_dir/libvirt.sock is forwarded to it. NULL: not forwarded */
-    const char *host;                  /* in messages; NULL: the destination's */
-    const char *ssh_command;           /* NULL: ssh */
-    const char *agent_command;         /* for the shell there; NULL: "vmig-snap agent" */
-    const char *qemu_conf;             /* NULL: /etc/libvirt/qemu.conf */
-    GCancellable *cancellable;         /* ends the attempt to connect. NULL: not cancellable */
-    gboolean only_forwards;            /* no agent: returns when the sockets exist, and has no node */
+    const char *run_dir;        /* exists and is this user's ("rundir" makes it); the same path on both hosts */
+    const char *const *sockets; /* names: run_dir/NAME is forwarded to run_dir/NAME there. NULL: none */
+    const char *suffix;         /* appended to NAME on this host only. NULL: none */
+    const char *ciphers;        /* -oCiphers=. NULL: depends on this host's CPU */
+    gboolean libvirt;           /* run_dir/libvirt.sock is forwarded to the relay of that host's agent */
+    const char *host;           /* in messages; NULL: the destination's */
+    const char *ssh_command;    /* NULL: ssh */
+    const char *agent_command;  /* for the shell there; NULL: "vmig-snap agent" */
+    const char *qemu_conf;      /* NULL: /etc/libvirt/qemu.conf */
+    GCancellable *cancellable;  /* ends the attempt to connect. NULL: not cancellable */
+    gboolean only_forwards;     /* no agent: returns when the sockets exist, and has no node */
 } VmigSshLinkOptions;
 
 /* Returns when the agent has sent its hello; the sockets exist by then. QEMU's user owns those that QEMU connects to.

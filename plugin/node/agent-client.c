@@ -7,8 +7,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "core/names.h"
-#include "node/agent.h"
+#include "node/agent-hello.h"
 #include "os/json-read.h"
 #include "os/lines.h"
 #include "port/codec.h"
@@ -67,31 +66,6 @@ static void break_connection(Client *client, const GError *reason)
     set_broken(client, reason);
 }
 
-/* The error that the agent reports, in this process's domain. NULL with a mistake in the reader. */
-static GError *read_failure(VmigReader *reply, JsonObject *object)
-{
-    VmigReader reader = vmig_reader(object);
-    const char *name = vmig_reader_text(&reader, "code");
-    const char *message = vmig_reader_text(&reader, "message");
-    const char *hint = vmig_reader_maybe_text(&reader, "hint");
-    gboolean has_foreign = json_object_has_member(object, "foreign_code");
-    gint64 domain = has_foreign ? vmig_reader_number(&reader, "foreign_domain") : 0;
-    gint64 code = has_foreign ? vmig_reader_number(&reader, "foreign_code") : 0;
-
-    if (reader.member != NULL) {
-        vmig_reader_mistake(reply, reader.member, reader.expected);
-        return NULL;
-    }
-    VmigErrorCode known = vmig_error_from_name(name);
-    g_autofree char *text = vmig_text_escape(message, -1);
-    g_autofree char *advice = hint != NULL ? vmig_text_escape(hint, -1) : NULL;
-    GError *failure = NULL;
-    vmig_fail(&failure, known != VMIG_ERROR_LAST ? known : VMIG_ERROR_INTERNAL, advice, "%s", text);
-    if (has_foreign)
-        vmig_error_set_foreign(failure, (int)CLAMP(domain, G_MININT, G_MAXINT), (int)CLAMP(code, G_MININT, G_MAXINT));
-    return failure;
-}
-
 /* Passes a reply, or the failure in it, to its caller; takes ownership of both. */
 static gboolean deliver(Client *client, gint64 id, JsonObject *reply, GError *failure, GError **error)
 {
@@ -126,7 +100,7 @@ static gboolean handle_reply(Client *client, const char *line, gsize length, GEr
     gint64 id = vmig_reader_number(&reader, "id");
     JsonObject *result = vmig_reader_maybe_object(&reader, "result");
     JsonObject *problem = vmig_reader_maybe_object(&reader, "error");
-    g_autoptr(GError) failure = problem != NULL ? read_failure(&reader, problem) : NULL;
+    g_autoptr(GError) failure = problem != NULL ? vmig_agent_failure(&reader, problem) : NULL;
     if ((result == NULL) == (problem == NULL))
         vmig_reader_mistake(&reader, "result", "alone");
     if (!vmig_reader_end(&reader, error, "a reply"))
@@ -390,75 +364,6 @@ static void client_free(VmigNode *self)
 
 static const VmigNodeOps client_ops = {.call = client_call, .hurry = client_hurry, .free = client_free};
 
-/* The agent runs, but cannot serve. */
-static gboolean is_refusal(Client *client, VmigReader *outer, GError **error)
-{
-    JsonObject *problem = vmig_reader_maybe_object(outer, "error");
-    GError *why = problem != NULL ? read_failure(outer, problem) : NULL;
-
-    if (why == NULL)
-        return FALSE;
-    if (vmig_error_hint(why) != NULL) {
-        g_autofree char *hint = g_strdup(vmig_error_hint(why));
-        vmig_error_set_hint(why, "On %s: %s", client->base.host, hint);
-    }
-    g_propagate_prefixed_error(error, why, "%s: ", client->base.host);
-    return TRUE;
-}
-
-static gboolean check_hello(Client *client, const char *line, gsize length, gboolean *said, GError **error)
-{
-    g_autoptr(JsonObject) object = vmig_json_parse(line, length, NULL);
-    JsonObject *hello = NULL;
-
-    if (object != NULL) {
-        VmigReader outer = vmig_reader(object);
-        hello = vmig_reader_maybe_object(&outer, "hello");
-        *said = hello == NULL && is_refusal(client, &outer, error);
-    }
-    if (*said)
-        return FALSE;
-    if (hello == NULL) {
-        g_autofree char *words = vmig_text_escape(line, (gssize)MIN(length, 200));
-        return vmig_fail(error, VMIG_ERROR_PROTOCOL,
-                         "The login shell on that host must not print anything when it is started without a terminal.",
-                         "%s: received \"%s\" instead of the agent's hello", client->base.host, words);
-    }
-    VmigReader reader = vmig_reader(hello);
-    gint64 protocol = vmig_reader_number(&reader, "protocol");
-    const char *version = vmig_reader_text(&reader, "version");
-    if (!vmig_reader_end(&reader, error, "%s: the agent's hello", client->base.host))
-        return FALSE;
-    if (protocol == VMIG_PROTOCOL)
-        return TRUE;
-    g_autofree char *theirs = vmig_text_escape(version, (gssize)MIN(strlen(version), 100));
-    return vmig_fail(error, VMIG_ERROR_PROTOCOL, "Install the same version of vmig-snap on both hosts.",
-                     "%s: vmig-snap %s uses protocol version %" G_GINT64_FORMAT ", but %s on this host uses version %d",
-                     client->base.host, theirs, protocol, VMIG_VERSION, VMIG_PROTOCOL);
-}
-
-static gboolean await_hello(Client *client, gboolean *said, GError **error)
-{
-    const char *line;
-    gsize length;
-
-    switch (vmig_lines_next(client->lines, -1, g_get_monotonic_time() + client->times.hello * 1000, &line, &length,
-                            error)) {
-    case VMIG_LINE_GOT:
-        return check_hello(client, line, length, said, error);
-    case VMIG_LINE_END:
-        return vmig_fail(error, VMIG_ERROR_NO_AGENT, "Install vmig-snap on that host.",
-                         "%s: no vmig-snap agent was found", client->base.host);
-    case VMIG_LINE_LATE:
-        return vmig_fail(error, VMIG_ERROR_TIMEOUT, NULL, "%s: the agent did not send its hello in time",
-                         client->base.host);
-    case VMIG_LINE_FAILED:
-    default:
-        g_prefix_error(error, "%s: ", client->base.host);
-        return FALSE;
-    }
-}
-
 VmigNode *vmig_agent_client_new_full(int in_fd, int out_fd, const char *host, const VmigAgentTimes *times,
                                      gboolean *said, GError **error)
 {
@@ -483,7 +388,8 @@ VmigNode *vmig_agent_client_new_full(int in_fd, int out_fd, const char *host, co
         vmig_fail_errno(error, errno, "eventfd");
         return NULL;
     }
-    if (!await_hello(client, said, error))
+    if (!vmig_agent_hello_await(client->lines, client->base.host, g_get_monotonic_time() + times->hello * 1000, said,
+                                error))
         return NULL;
     client->reader = g_thread_new("vmig-agent", read_replies, client);
     return g_steal_pointer(&owned);

@@ -129,6 +129,7 @@ static gboolean get_listen(const VmigLocal *local, const VmigReceiveArgs *args, 
     gboolean tls = g_strcmp0(args->transport, "tls") == 0;
 
     *ret = (VmigListen){.socket = args->transport == NULL ? args->socket : NULL,
+                        .admitted = local->login,
                         .first_port = local->first_port,
                         .last_port = local->last_port,
                         .tls_dir = tls ? local->tls_dir : NULL,

@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* This host's node: the guard, the socket folder, and libvirt's own files. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#include "os/flag-file.h"
 #include "guard/guard.h"
 #include "node/source-qemu.h"
-#include "drivers/libvirt/qemu-user.h"
 #include "node/node-local-private.h"
 
 /* Outside the job's folder, which may be removed while the guard has to stay. */
@@ -170,71 +167,4 @@ gboolean vmig_local_do_sync_config(VmigLocal *local, const VmigNothing *args G_G
     g_autofree char *autostart = g_build_filename(local->libvirt_dir, "autostart", NULL);
 
     return sync_folder(local->libvirt_dir, error) && sync_folder(autostart, error);
-}
-
-/* Owned by root, so that no other user can replace the socket to libvirt. QEMU's user can create sockets in it, because
- * the destination's QEMU listens there. Every user can connect to a socket whose mode allows it. */
-gboolean vmig_local_do_rundir(VmigLocal *local, const VmigJobArgs *args, VmigNothing *reply G_GNUC_UNUSED,
-                              GError **error)
-{
-    const char *job = args->job;
-    struct stat st;
-    uid_t uid;
-    gid_t gid;
-
-    if (!vmig_qemu_user(local->qemu_conf, &uid, &gid, error))
-        return FALSE;
-    g_autofree char *path = vmig_local_job_dir(local, job);
-    if (mkdir(path, 0700) != 0 && errno != EEXIST)
-        return vmig_fail_errno(error, errno, "cannot create %s", path);
-    g_auto(VmigFd) fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &st) != 0)
-        return vmig_fail_errno(error, errno, "cannot open %s", path);
-    if (st.st_uid != geteuid())
-        return vmig_fail(error, VMIG_ERROR_IO, NULL, "%s belongs to another user", path);
-    return vmig_qemu_user_admit(fd, uid, gid, error);
-}
-
-/* Sockets and flags have no content, so removing them loses nothing. The sockets are not in the journal, because ssh,
- * QEMU and libvirt made them. Any other file stays, and the message says so. */
-static gboolean remove_sockets_and_flags(int folder, const char *path, GError **error)
-{
-    int copy = fcntl(folder, F_DUPFD_CLOEXEC, 0);
-    DIR *dir = copy >= 0 ? fdopendir(copy) : NULL;
-    gboolean ok = TRUE;
-
-    if (dir == NULL) {
-        vmig_fail_errno(error, errno, "cannot read %s", path);
-        if (copy >= 0)
-            close(copy);
-        return FALSE;
-    }
-    for (struct dirent *entry = readdir(dir); entry != NULL && ok; entry = readdir(dir)) {
-        struct stat st;
-        if (g_str_equal(entry->d_name, ".") || g_str_equal(entry->d_name, ".."))
-            continue;
-        if (fstatat(folder, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT)
-            continue;
-        if (!S_ISSOCK(st.st_mode) && !vmig_flag_is(entry->d_name, &st))
-            ok =
-                vmig_fail(error, VMIG_ERROR_GATE, NULL, "cannot remove %s: it contains files other than sockets", path);
-        else if (unlinkat(folder, entry->d_name, 0) != 0 && errno != ENOENT)
-            ok = vmig_fail_errno(error, errno, "cannot remove a socket in %s", path);
-    }
-    closedir(dir);
-    return ok;
-}
-
-gboolean vmig_local_do_rundir_remove(VmigLocal *local, const VmigJobArgs *args, VmigNothing *reply G_GNUC_UNUSED,
-                                     GError **error)
-{
-    const char *job = args->job;
-
-    g_autofree char *path = vmig_local_job_dir(local, job);
-    g_auto(VmigFd) fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
-        return errno == ENOENT || vmig_fail_errno(error, errno, "cannot open %s", path);
-    if (!remove_sockets_and_flags(fd, path, error))
-        return FALSE;
-    return rmdir(path) == 0 || errno == ENOENT || vmig_fail_errno(error, errno, "cannot remove %s", path);
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* This host's node: facts about the host itself. */
 #include "os/cipher.h"
-#include "drivers/libvirt/libvirt-socket.h"
 #include "drivers/libvirt/qemu-user.h"
 #include "node/node-local-private.h"
 #include "os/tool.h"
@@ -41,12 +40,5 @@ gboolean vmig_local_do_hello(VmigLocal *local, const VmigNothing *args G_GNUC_UN
     reply->aes = vmig_cipher_has_aes();
     reply->migrate_host = vmig_qemu_conf_value(local->qemu_conf, "migrate_host");
     reply->images_denied = vmig_qemu_user_lacks_images(local->qemu_conf);
-    return TRUE;
-}
-
-gboolean vmig_local_do_libvirt_socket(VmigLocal *local G_GNUC_UNUSED, const VmigNothing *args G_GNUC_UNUSED,
-                                      VmigLibvirtSocketReply *reply, GError **error G_GNUC_UNUSED)
-{
-    reply->state = g_strdup(vmig_libvirt_socket_state(VMIG_REMOTE_LIBVIRT_SOCKET, "/var/run/libvirt/virtqemud-sock"));
     return TRUE;
 }

@@ -6,16 +6,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/file-id.h"
 #include "node/node-local.h"
+#include "os/relay.h"
 
 typedef struct {
     VmigNode base;
-    char *state_dir, *run_dir, *exe, *machine_id, *qemu_conf, *libvirt_dir, *libvirt_run_dir, *libvirt_uri;
+    char *state_dir, *run_dir, *exe, *machine_id, *qemu_conf, *libvirt_dir, *libvirt_run_dir, *libvirt_uri,
+        *libvirt_sockets;
     VmigRole role;
     GPtrArray *roots; /* char * */
     char *tls_dir;
     guint first_port, last_port;
     gboolean serves_peer;
+    uid_t login; /* the user who runs this as root; 0: root itself */
     GMutex journal_lock;
     VmigJournal *journal; /* access only with journal_lock held */
     VmigJournal *flow_journal;
@@ -25,6 +29,9 @@ typedef struct {
     GHashTable *hashes;     /* part → the hash of the finished copy, until it is received again */
     GHashTable *holds;      /* job → the images of its fence that node-hold.c holds */
     GHashTable *rehearsals; /* id → descriptor of the locked record */
+    VmigRelay *relay;       /* to this host's libvirt; NULL: nobody asked for it */
+    char *relay_path;
+    VmigFileId relay_id; /* of the socket */
     gboolean cancelled;
 } VmigLocal;
 
@@ -127,6 +134,9 @@ gboolean vmig_local_take_kept(VmigLocal *local, const char *job, const char *kep
 /* Ends the rehearsals that this process began and that are unfinished because their tool is gone. */
 void vmig_local_rehearsals_close(VmigLocal *local);
 GHashTable *vmig_local_rehearsals_new(void);
+
+/* Ends the relay to libvirt, and removes its socket. */
+void vmig_local_relay_end(VmigLocal *local);
 
 /* RUN_DIR/JOB (transfer full) */
 char *vmig_local_job_dir(const VmigLocal *local, const char *job);

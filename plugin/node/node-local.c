@@ -11,6 +11,7 @@
 #include "node/agent.h"
 #include "os/flag-file.h"
 #include "copy/receiver.h"
+#include "drivers/libvirt/libvirt-socket.h"
 #include "node/node-local-private.h"
 #include "os/worker.h"
 #include "store/gate.h"
@@ -231,6 +232,7 @@ static void local_free(VmigNode *self)
     VmigLocal *local = (VmigLocal *)self;
 
     g_hash_table_unref(local->receivers);
+    vmig_local_relay_end(local);
     vmig_local_rehearsals_close(local);
     g_hash_table_unref(local->rehearsals);
     g_hash_table_unref(local->oplocks);
@@ -250,6 +252,7 @@ static void local_free(VmigNode *self)
     g_free(local->libvirt_dir);
     g_free(local->libvirt_run_dir);
     g_free(local->libvirt_uri);
+    g_free(local->libvirt_sockets);
     g_free(local->base.host);
     g_free(local);
 }
@@ -333,6 +336,8 @@ static VmigLocal *local_alloc(const char *host, const VmigNodeConfig *config)
     local->libvirt_dir = g_strdup(config->libvirt_qemu_dir != NULL ? config->libvirt_qemu_dir : "/etc/libvirt/qemu");
     local->libvirt_run_dir = g_strdup(config->libvirt_run_dir != NULL ? config->libvirt_run_dir : "/run/libvirt/qemu");
     local->libvirt_uri = g_strdup(config->libvirt_uri != NULL ? config->libvirt_uri : "qemu:///system");
+    local->libvirt_sockets = g_strdup(config->libvirt_sockets != NULL ? config->libvirt_sockets : VMIG_LIBVIRT_SOCKETS);
+    local->login = config->login;
     local->roots = g_ptr_array_new_with_free_func(g_free);
     g_mutex_init(&local->journal_lock);
     g_mutex_init(&local->lock);
@@ -385,6 +390,7 @@ void vmig_node_local_release(VmigNode *node)
     if (node->ops != &local_ops)
         return;
     vmig_local_rehearsals_close(local);
+    vmig_local_relay_end(local);
     g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&local->lock);
     g_hash_table_remove_all(local->oplocks);
 }

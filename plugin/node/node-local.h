@@ -21,12 +21,14 @@ typedef struct {
     /* this host's role in a job that its journal does not have yet: source for the process that starts a job,
      * destination for the agent */
     VmigRole role;
+    uid_t login;                  /* the user who runs the agent as root, and whose sshd forwards; 0: root itself */
     gboolean serves_peer;         /* the agent: requests come from another host and are not trusted (node-peer.c) */
     const char *tls_dir;          /* QEMU's x509 files, for base copies over TLS; NULL: /etc/pki/qemu */
     guint first_port, last_port;  /* for base copies over TLS or TCP; 0: none */
     const char *qemu_conf;        /* NULL: /etc/libvirt/qemu.conf */
     const char *libvirt_qemu_dir; /* NULL: /etc/libvirt/qemu */
     const char *libvirt_run_dir;  /* NULL: /run/libvirt/qemu */
+    const char *libvirt_sockets;  /* NULL: VMIG_LIBVIRT_SOCKETS */
     const char *libvirt_uri;      /* this host's libvirt, asked for users of images; NULL: qemu:///system */
 } VmigNodeConfig;
 

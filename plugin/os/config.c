@@ -3,6 +3,8 @@
 #include "os/config.h"
 
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "core/amount.h"
 #include "core/path-map.h"
@@ -195,6 +197,19 @@ VmigConfig *vmig_config_load(const char *path, GError **error)
         return NULL;
     }
     return text == NULL || parse(config, text, name, error) ? g_steal_pointer(&config) : NULL;
+}
+
+gboolean vmig_config_check_user(const VmigConfig *config, GError **error)
+{
+    g_autofree char *parent = g_path_get_dirname(config->state_dir);
+    struct stat st;
+    gboolean exists = stat(config->state_dir, &st) == 0;
+
+    return geteuid() == 0 || (exists ? st.st_uid == geteuid() : access(parent, W_OK) == 0) ||
+           vmig_fail(error, VMIG_ERROR_NOT_AUTHORIZED,
+                     "Run it as root: sudo vmig-snap ..., or pkexec vmig-snap ... where polkit permits it.",
+                     "vmig-snap needs root: it locks, copies and removes the guests' images, and %s is root's",
+                     config->state_dir);
 }
 
 static char *folder_of(GKeyFile *file, const char *key, const char *otherwise)

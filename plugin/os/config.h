@@ -42,6 +42,8 @@ VmigConfig *vmig_config_load(const char *path, GError **error);
 /* Only the two directories, for the hook. Everything else in the file is ignored, because the hook must find the
  * journal even if another key is misspelled; a directory that is not an absolute path counts as missing. USAGE if the
  * file is not one that only root controls, or not a key file. Both (transfer full) */
+/* NOT_AUTHORIZED unless this process is root, or the state directory is its user's own (or can be created). */
+gboolean vmig_config_check_user(const VmigConfig *config, GError **error);
 gboolean vmig_config_load_folders(const char *path, char **state_dir, char **run_dir, GError **error);
 void vmig_config_free(VmigConfig *config);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigConfig, vmig_config_free)

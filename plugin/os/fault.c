@@ -82,7 +82,7 @@ static gboolean act(char **fields, const char *point, GError **error)
 
 gboolean vmig_fault(const char *point, GError **error)
 {
-    const char *spec = getenv("VMIG_SNAP_FAULT");
+    const char *spec = getenv(VMIG_FAULT_VARIABLE);
 
     if (spec == NULL || *spec == '\0')
         return TRUE;

@@ -9,6 +9,9 @@
 
 #include <glib.h>
 
+/* The variable. A process that goes on after a fault must not get it. */
+#define VMIG_FAULT_VARIABLE "VMIG_SNAP_FAULT"
+
 #ifdef VMIG_FAULTS
 /* TRUE: continue. FALSE with the error set: fail here. */
 gboolean vmig_fault(const char *point, GError **error);

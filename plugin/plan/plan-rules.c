@@ -52,7 +52,7 @@ static void rule_hosts(VmigPlan *plan)
     if (s->source_info != NULL && s->dest_info != NULL && g_strcmp0(s->source_info->uuid, s->dest_info->uuid) == 0)
         refuse(plan, VMIG_ERROR_SAME_HOST, NULL,
                "Name another host. If this is another host, give it its own UUID (host_uuid in "
-               "/etc/libvirt/libvirtd.conf) and restart libvirt's daemon.",
+               "/etc/libvirt/libvirtd.conf, or in virtqemud.conf with modular daemons) and restart libvirt's daemon.",
                "'%s' is this host itself (libvirt's host UUID %s)", s->request->dest_uri, s->dest_info->uuid);
     if (s->dest_info != NULL && s->dest_info->libvirt_version >= 11002000 && s->dest_info->libvirt_version < 11004000)
         note(plan, "libvirt 11.2 and 11.3 on the destination cannot revert to internal snapshots; libvirt 11.4 can");

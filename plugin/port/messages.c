@@ -6,6 +6,7 @@
 
 #include "core/path-map.h"
 
+static const VmigWords words_libvirt_modes = {"\"auto\", \"direct\" or \"legacy\"", {"auto", "direct", "legacy"}};
 static const VmigWords words_formats = {"\"qcow2\" or \"raw\"", {"qcow2", "raw"}};
 static const VmigWords words_sides = {"\"source\" or \"destination\"", {"source", "destination"}};
 static const VmigWords words_announced = {"\"overlay\" or \"hold\"", {"overlay", "hold"}};

@@ -60,11 +60,10 @@ VmigNodeFacts *vmig_node_hello(VmigNode *node, GError **error)
     return vmig_call_hello(node, &(VmigNothing){}, facts, error) ? g_steal_pointer(&facts) : NULL;
 }
 
-char *vmig_node_libvirt_socket(VmigNode *node, GError **error)
+gboolean vmig_node_libvirt_relay(VmigNode *node, const char *job, const char *socket, const char *mode, GError **error)
 {
-    g_auto(VmigLibvirtSocketReply) reply = {0};
-
-    return vmig_call_libvirt_socket(node, &(VmigNothing){}, &reply, error) ? g_steal_pointer(&reply.state) : NULL;
+    return vmig_call_libvirt_relay(node, &(VmigLibvirtRelayArgs){.job = job, .socket = socket, .mode = mode}, NO_REPLY,
+                                   error);
 }
 
 VmigPathFacts *vmig_node_path(VmigNode *node, const char *path, GError **error)

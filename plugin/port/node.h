@@ -62,8 +62,15 @@ gboolean vmig_node_refuse(VmigNode *node, VmigMethod method, const char *member,
 #undef VMIG_METHOD
 
 VmigNodeFacts *vmig_node_hello(VmigNode *node, GError **error);
-/* vmig_libvirt_socket_state() on that host. (transfer full) */
-char *vmig_node_libvirt_socket(VmigNode *node, GError **error);
+/* Lets connections to run_dir/JOB/VMIG_RELAY_SOCKET there reach that host's libvirt, whose socket is found there. It
+ * ends with the agent. socket, mode: from the URI, or NULL. LIBVIRT_SOCKET with what was tried. */
+gboolean vmig_node_libvirt_relay(VmigNode *node, const char *job, const char *socket, const char *mode, GError **error);
+#define VMIG_RELAY_SOCKET "libvirt-relay.sock"
+/* The agent of a user who is not root starts itself by sudo. */
+#define VMIG_AGENT_ROOT_HINT                                                                                           \
+    "Log in to that host as root, or let that user run the agent as root: a file in /etc/sudoers.d there with the "    \
+    "line "                                                                                                            \
+    "`USER ALL=(root) NOPASSWD: /usr/bin/vmig-snap agent`."
 VmigPathFacts *vmig_node_path(VmigNode *node, const char *path, GError **error);
 /* The plain path of an existing file. (transfer full) */
 char *vmig_node_real_path(VmigNode *node, const char *path, GError **error);

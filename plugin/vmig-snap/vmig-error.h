@@ -30,6 +30,8 @@ G_BEGIN_DECLS
  * @VMIG_ERROR_UNREACHABLE: a host or its libvirt cannot be reached
  * @VMIG_ERROR_SAME_HOST: source and destination are the same host
  * @VMIG_ERROR_NO_AGENT: vmig-snap cannot be started on the other host over ssh
+ * @VMIG_ERROR_NOT_AUTHORIZED: the user, or vmig-snap on the other host, is not allowed to do this: not root, or
+ *   refused by libvirt's authentication
  * @VMIG_ERROR_PROTOCOL: the other host's vmig-snap uses another protocol version, or sent an invalid message
  * @VMIG_ERROR_BLOCK_JOB: a disk has a running block job
  * @VMIG_ERROR_DOMAIN_JOB: the domain has a running job (save, migration, backup)
@@ -207,6 +209,7 @@ typedef enum {
     VMIG_ERROR_CRASHED = 84,
     VMIG_ERROR_INJECTED = 85,
     VMIG_ERROR_INTERNAL = 86,
+    VMIG_ERROR_NOT_AUTHORIZED = 87,
 } VmigErrorCode;
 
 #define VMIG_TYPE_ERROR_CODE (vmig_error_get_type())

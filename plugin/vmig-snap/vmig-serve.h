@@ -6,6 +6,7 @@
 
 G_BEGIN_DECLS
 
+gboolean vmig_may_serve_agent(void);
 gboolean vmig_serve_agent(int in_fd, int out_fd, GError **error);
 gboolean vmig_serve_guard(const char *socket, int *code, GError **error);
 gboolean vmig_check_connect_uri(const char *uri, GError **error);

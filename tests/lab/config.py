@@ -105,8 +105,10 @@ def _write_names(base):
 
 def _write_users(base):
     """The users that Debian's libvirt requires at startup (virGetUserID of its compiled-in defaults). They come with
-    libvirt-daemon-system, which would also install units, a network and an /etc/libvirt on the machine."""
-    missing = {'passwd': ['libvirt-qemu:x:64055:64055:Libvirt Qemu:/var/lib/libvirt:/usr/sbin/nologin'],
+    libvirt-daemon-system, which would also install units, a network and an /etc/libvirt on the machine. And one who
+    may use sudo, if a test says so in etc-sudoers."""
+    missing = {'passwd': ['libvirt-qemu:x:64055:64055:Libvirt Qemu:/var/lib/libvirt:/usr/sbin/nologin',
+                          'operator:*:64058:65534::/nonexistent:/bin/sh'],
                'group': ['libvirt-qemu:x:64055:', 'kvm:x:64056:', 'libvirt:x:64057:']}
     for name, lines in missing.items():
         text = pathlib.Path('/etc', name).read_text()
@@ -114,6 +116,11 @@ def _write_users(base):
         new = [f'{line}\n' for line in lines if line.split(':')[0] not in known]
         if new:
             (base / f'etc-{name}').write_text(text.rstrip('\n') + '\n' + ''.join(new))
+
+
+def _write_sudoers(base):
+    (base / 'etc-sudoers').write_text('root ALL=(ALL:ALL) ALL\n')
+    (base / 'etc-sudoers').chmod(0o440)
 
 
 def make_run(base):
@@ -137,6 +144,7 @@ def write_host(directory, host, environment):
     _write_ssh(directory, base, environment)
     _write_names(base)
     _write_users(base)
+    _write_sudoers(base)
 
 
 def install_guest(base, kernel, initramfs):

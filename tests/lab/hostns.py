@@ -30,7 +30,7 @@ FOLDERS = [('run', '/run'), ('etc-libvirt', '/etc/libvirt'),
            ('vmig-etc', '/etc/vmig-snap'), ('vmig2', '/srv/vmig2')]
 FILES = [('etc-hosts', '/etc/hosts'), ('etc-shadow', '/etc/shadow'),
          ('etc-passwd', '/etc/passwd'), ('etc-group', '/etc/group'),
-         ('etc-machine-id', '/etc/machine-id'), ('root-bashrc', '/root/.bashrc')]
+         ('etc-sudoers', '/etc/sudoers'), ('etc-machine-id', '/etc/machine-id'), ('root-bashrc', '/root/.bashrc')]
 
 HOLDER = '''
 set -e

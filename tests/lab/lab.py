@@ -269,6 +269,15 @@ class Lab(GuestsMixin, FaultsMixin):
         wait_until(lambda: self.run(host, ['ssh', NAME[host], 'true'], check=False).returncode == 0,
                    timeout, f'sshd of {NAME[host]}')
 
+    def restart_sshd(self, host):
+        """Kill the host's sshd, and start it with its current configuration."""
+        pid = int(self.path(host, '/run/sshd.pid').read_text())
+        os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: not os.path.exists(f'/proc/{pid}'), 10, 'the end of sshd')
+        self.run(host, ['/usr/sbin/sshd', '-f', f'{self.dir}/{host}/sshd/sshd_config'], stdout=subprocess.DEVNULL,
+                 stderr=subprocess.DEVNULL)
+        self.wait_ready(host)
+
     def processes(self, host, *names):
         """{pid: argv} of the host's processes, only those with one of these names if any given."""
         found = {}

@@ -21,13 +21,15 @@ class Migration:
     args    additional command line options
     paths   {path here: path there} for files that the options move
     moved   targets that are moved (default: all)
+    uri     of the destination (default: as root, by ssh)
     """
 
-    def __init__(self, case, guest, args=(), paths=None, moved=None, source='a', dest='b'):
+    def __init__(self, case, guest, args=(), paths=None, moved=None, source='a', dest='b', uri=None):
         self.case, self.lab, self.guest = case, case.lab, guest
         self.args, self.paths = list(args), dict(paths or {})
         self.moved = moved or list(guest.files)
         self.source, self.dest = source, dest
+        self.uri = uri or self.lab.uri(dest)
         self.hosts = sorted(HOSTS, key=lambda host: host != guest.born)
         self.before = gather(self.lab, source, guest)
         self.files_before = {host: files_there(self.lab, host) for host in HOSTS}
@@ -44,7 +46,7 @@ class Migration:
         env = {**({'VMIG_SNAP_FAULT': fault} if fault else {}), **(env or {})}
         if fault:
             self.case.need_faults()
-        argv = ['migrate', self.guest.name, self.lab.uri(self.dest),
+        argv = ['migrate', self.guest.name, self.uri,
                 *(['--json'] if json_lines else []), *self.args, *args]
         self.call = self.start_call(self.lab, self.source, argv, env)
         return self.call

@@ -206,6 +206,33 @@ def test_migration(case):
         need(not read(case.lab, host, f'/var/lib/vmig-snap/log/{job}.log'), f'resume was run on {host}')
 
 
+def killed_at(point, end):
+    """A test: the tool is killed at a fault point at which no guest starts or stops; the job ends without a request."""
+    def test(case):
+        install(case)
+        lab = case.lab
+        move = case.migration(case.guest())
+        call = move.start(fault=f'{point}:kill')
+        job = job_of(call)
+        move.finish()
+        died = time.monotonic()
+        need(call.code == -signal.SIGKILL, 'the tool was not killed:', call.code, call.tail())
+        wait_until(lambda: any('resume' in argv for argv in lab.processes('a', 'vmig-snap').values()), 10,
+                   'a process that goes on')
+        print(f'# went on after {time.monotonic() - died:.1f} s', flush=True)
+        wait_end(case, job, (end,))
+        if end == 'DONE':
+            prove_moved(case, move)
+        else:
+            move._raise(move._never_two() + move._who_runs('a', ['b']) + move._content('a'))
+    test.__doc__ = f'kill -9 at {point}: the watcher goes on, and the job ends {end}.'
+    return test
+
+
+test_killed_in_overlay = killed_at('overlay.made', 'DONE')
+test_killed_in_copy = killed_at('copy.sent', 'DONE')
+
+
 def test_systemd(case):
     """With systemd the hook starts the unit; if that fails, the hook's own process does the work."""
     install(case)
@@ -215,6 +242,9 @@ def test_systemd(case):
     call = move.start(fault='copy.sent:delay:5000')
     job = job_of(call)
     call.wait_state('COPY')
+    wait_until(lambda: watchers(lab, 'a'), 5, 'the watcher of the migration itself')
+    for pid in watchers(lab, 'a'):
+        os.kill(pid, signal.SIGKILL)
     lab.run('a', ['mkdir', '-p', '/run/systemd/system'])
     try:
         for code, expected in ((0, 0), (1, 1)):

@@ -25,7 +25,7 @@ GIR = {'core': 'http://www.gtk.org/introspection/core/1.0', 'c': 'http://www.gtk
        'glib': 'http://www.gtk.org/introspection/glib/1.0'}
 
 # Only a C program needs these: a function like printf(), and what the command does for other processes.
-SKIPPED = {'vmig_error_set_hint', 'vmig_serve_agent', 'vmig_serve_guard', 'vmig_get_log_path', 'vmig_get_fault_points',
+SKIPPED = {'vmig_error_set_hint', 'vmig_may_serve_agent', 'vmig_serve_agent', 'vmig_serve_guard', 'vmig_get_log_path', 'vmig_get_fault_points',
            'vmig_check_connect_uri'}
 
 counter = Counter()

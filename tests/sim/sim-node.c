@@ -317,7 +317,7 @@ gboolean sim_do_leftovers(SimHost *host, const VmigJobArgs *args, VmigLeftoversR
 NOT_SIMULATED(identity, path_args, identity)
 NOT_SIMULATED(digest, path_args, digest_reply)
 NOT_SIMULATED(known, known_args, known_reply)
-NOT_SIMULATED(libvirt_socket, nothing, libvirt_socket_reply)
+NOT_SIMULATED(libvirt_relay, libvirt_relay_args, nothing)
 
 static gboolean run(SimHost *host, VmigMethod method, gconstpointer args, gpointer reply, GError **error)
 {

@@ -160,7 +160,7 @@ static VmigJob *load(SimHost *host)
 
 static void run_machine(Sim *sim, VmigEnv *env, const VmigPolicy *policy, VmigJob *job)
 {
-    VmigReporter reporter = {on_state, NULL, on_retry, on_note, sim};
+    VmigReporter reporter = {.state = on_state, .retry = on_retry, .note = on_note, .user = sim};
     g_autoptr(GError) error = NULL;
     g_autoptr(VmigMachine) machine =
         vmig_machine_new(&vmig_flow_migrate, env, sim_here(sim)->journal, sim->here == 1, policy, &reporter, job);

@@ -38,7 +38,8 @@ VOID_ERROR = re.compile(r'^(?:static\s+)?void\s+\*?(\w+)\([^;{]*GError \*\*\w*\)
 SET_THEN_TRUE = re.compile(r'g_set_error\w*\([^;]*;\s*return TRUE;')
 # Reads *error, which is NULL if the caller does not want the error, without a check in the lines before.
 # Where messages between hosts may be JSON: the codec, and the lines of the agent's protocol.
-JSON_PLACES = {'plugin/port/codec.c', 'plugin/port/codec.h', 'plugin/node/agent.c', 'plugin/node/agent-client.c'}
+JSON_PLACES = {'plugin/port/codec.c', 'plugin/port/codec.h', 'plugin/node/agent.c', 'plugin/node/agent-client.c',
+               'plugin/node/agent-hello.c', 'plugin/node/agent-hello.h'}
 JSON = re.compile(r'\b(?:Json(?:Object|Array|Node)|VmigReader|json_(?:object|array|node)_\w+)\b')
 PEEK = re.compile(r'\(\*error\)->')
 PEEK_GUARD = re.compile(r'error [!=]= NULL')

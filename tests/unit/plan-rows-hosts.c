@@ -137,7 +137,7 @@ static const PlanRow rows[] = {
      .code = VMIG_ERROR_SAME_HOST,
      .message = "'qemu+ssh://kvm2/system' is this host itself (libvirt's host UUID uuid-1)",
      .hint = "Name another host. If this is another host, give it its own UUID (host_uuid in "
-             "/etc/libvirt/libvirtd.conf) and restart libvirt's daemon.",
+             "/etc/libvirt/libvirtd.conf, or in virtqemud.conf with modular daemons) and restart libvirt's daemon.",
      .follow = {another_host, own_uuid}},
     {.name = "unresolved",
      .spoil = unresolved,

@@ -385,9 +385,13 @@ static void check_liar(const char *const *script, int expect_hello, int expect_c
 static void test_hello(void)
 {
     g_autofree char *large = g_strnfill(VMIG_JSON_MAX_LINE + 100000, 'x');
+    g_autofree char *chat = g_strnfill(2000, '\n');
     const char *const none[] = {NULL};
     const char *const half[] = {"{\"hello\":", NULL};
-    const char *const shell[] = {"Welcome to b!\033]0;x\007\n", HELLO, NULL};
+    const char *const shell[] = {"Welcome to b!\033]0;x\007\n", NULL};
+    const char *const polite[] = {"Welcome to b!\033]0;x\007\n\n{\n", HELLO, NULL};
+    const char *const unended[] = {"Welcome to b: ", HELLO, NULL};
+    const char *const chatty[] = {chat, HELLO, NULL};
     const char *const newer[] = {"{\"hello\":{\"protocol\":99,\"version\":\"9.9\"}}\n", NULL};
     const char *const no_version[] = {"{\"hello\":{\"protocol\":" G_STRINGIFY(VMIG_PROTOCOL) "}}\n", NULL};
     const char *const text[] = {"{\"hello\":{\"protocol\":\"1\",\"version\":\"1\"}}\n", NULL};
@@ -398,6 +402,9 @@ static void test_hello(void)
     check_liar(none, VMIG_ERROR_NO_AGENT, -1, 0);
     check_liar(half, VMIG_ERROR_NO_AGENT, -1, 0);
     check_liar(shell, VMIG_ERROR_PROTOCOL, -1, 0);
+    check_liar(polite, -1, VMIG_ERROR_CONNECTION, 0);
+    check_liar(unended, -1, VMIG_ERROR_CONNECTION, 0);
+    check_liar(chatty, VMIG_ERROR_PROTOCOL, -1, 0);
     check_liar(newer, VMIG_ERROR_PROTOCOL, -1, 0);
     check_liar(no_version, VMIG_ERROR_PROTOCOL, -1, 0);
     check_liar(text, VMIG_ERROR_PROTOCOL, -1, 0);

@@ -9,23 +9,27 @@
 #include "os/cipher.h"
 #include "os/config.h"
 #include "link/destination.h"
-#include "drivers/libvirt/libvirt-socket.h"
 #include "link/ssh-link.h"
 
 typedef struct {
     const char *uri, *scheme, *user, *host, *keyfile;
     guint port;
+    const char *socket, *mode;
 } Good;
 
 static const Good good[] = {
-    {"qemu+ssh://b/system", "ssh", NULL, "b", NULL, 0},
-    {"qemu+ssh://root@vmig-b.example.org:2222/system", "ssh", "root", "vmig-b.example.org", NULL, 2222},
-    {"qemu+ssh://[2001:db8::1]/system", "ssh", NULL, "2001:db8::1", NULL, 0},
-    {"qemu+ssh://[::1]:22/system", "ssh", NULL, "::1", NULL, 22},
-    {"qemu+ssh://192.0.2.2/system?keyfile=/root/.ssh/id_vmig", "ssh", NULL, "192.0.2.2", "/root/.ssh/id_vmig", 0},
-    {"qemu+ssh://b/system?keyfile=%2Froot%2Fkey", "ssh", NULL, "b", "/root/key", 0},
-    {"qemu+tls://b.example.org/system", "tls", NULL, "b.example.org", NULL, 0},
-    {"qemu+tcp://u@b:16510/system", "tcp", "u", "b", NULL, 16510},
+    {"qemu+ssh://b/system", "ssh", NULL, "b", NULL, 0, NULL, NULL},
+    {"qemu+ssh://root@vmig-b.example.org:2222/system", "ssh", "root", "vmig-b.example.org", NULL, 2222, NULL, NULL},
+    {"qemu+ssh://[2001:db8::1]/system", "ssh", NULL, "2001:db8::1", NULL, 0, NULL, NULL},
+    {"qemu+ssh://[::1]:22/system", "ssh", NULL, "::1", NULL, 22, NULL, NULL},
+    {"qemu+ssh://192.0.2.2/system?keyfile=/root/.ssh/id_vmig", "ssh", NULL, "192.0.2.2", "/root/.ssh/id_vmig", 0, NULL,
+     NULL},
+    {"qemu+ssh://b/system?keyfile=%2Froot%2Fkey", "ssh", NULL, "b", "/root/key", 0, NULL, NULL},
+    {"qemu+ssh://b/system?socket=/run/libvirt/virtqemud-sock&no_tty=1", "ssh", NULL, "b", NULL, 0,
+     "/run/libvirt/virtqemud-sock", NULL},
+    {"qemu+ssh://b/system?proxy=native&mode=direct&keyfile=/k", "ssh", NULL, "b", "/k", 0, NULL, "direct"},
+    {"qemu+tls://b.example.org/system", "tls", NULL, "b.example.org", NULL, 0, NULL, NULL},
+    {"qemu+tcp://u@b:16510/system", "tcp", "u", "b", NULL, 16510, NULL, NULL},
 };
 
 static const char *const bad[] = {
@@ -77,7 +81,17 @@ static const char *const bad[] = {
     "qemu+ssh://b/system?netcat=/tmp/x",
     "qemu+ssh://b/system?no_verify=1",
     "qemu+ssh://b/system?known_hosts=/dev/null",
-    "qemu+ssh://b/system?socket=/tmp/s",
+    "qemu+ssh://b/system?socket=s",
+    "qemu+ssh://b/system?socket=/a&socket=/b",
+    "qemu+ssh://b/system?socket=/a&mode=direct",
+    "qemu+ssh://b/system?mode=",
+    "qemu+ssh://b/system?mode=other",
+    "qemu+ssh://b/system?mode",
+    "qemu+ssh://b/system?proxy=/tmp/x",
+    "qemu+ssh://b/system?no_tty=0",
+    "qemu+ssh://b/system?mode=direct&",
+    "qemu+tls://b/system?mode=direct",
+    "qemu+tcp://b/system?socket=/run/libvirt/libvirt-sock",
     "qemu+ssh://b/system?keyfile=",
     "qemu+ssh://b/system?keyfile=key",
     "qemu+ssh://b/system?keyfile=-oProxyCommand=x",
@@ -103,6 +117,8 @@ static void test_good(void)
         g_assert_cmpstr(to->host, ==, good[i].host);
         g_assert_cmpstr(to->keyfile, ==, good[i].keyfile);
         g_assert_cmpuint(to->port, ==, good[i].port);
+        g_assert_cmpstr(to->socket, ==, good[i].socket);
+        g_assert_cmpstr(to->mode, ==, good[i].mode);
     }
 }
 
@@ -132,12 +148,11 @@ static void test_long(void)
     g_assert_cmpuint(strlen(error->message), <, 4096);
 }
 
-static char **argv_for(const char *uri, const char *run_dir, const char *const *sockets, const char *libvirt,
+static char **argv_for(const char *uri, const char *run_dir, const char *const *sockets, gboolean libvirt,
                        GError **error)
 {
     g_autoptr(VmigDestination) to = vmig_destination_parse(uri, NULL);
-    VmigSshLinkOptions options = {
-        .destination = to, .run_dir = run_dir, .sockets = sockets, .remote_libvirt_socket = libvirt};
+    VmigSshLinkOptions options = {.destination = to, .run_dir = run_dir, .sockets = sockets, .libvirt = libvirt};
 
     return vmig_ssh_link_argv(&options, error);
 }
@@ -146,8 +161,8 @@ static char **argv_for(const char *uri, const char *run_dir, const char *const *
 static void test_argv(void)
 {
     const char *const sockets[] = {"ram.sock", NULL};
-    g_auto(GStrv) argv = argv_for("qemu+ssh://u@b:2222/system?keyfile=/k", "/run/vmig-snap/0123456789abcdef", sockets,
-                                  VMIG_REMOTE_LIBVIRT_SOCKET, NULL);
+    g_auto(GStrv) argv =
+        argv_for("qemu+ssh://u@b:2222/system?keyfile=/k", "/run/vmig-snap/0123456789abcdef", sockets, TRUE, NULL);
     g_autofree char *line = g_strjoinv(" ", argv);
     guint n = g_strv_length(argv);
 
@@ -160,8 +175,8 @@ static void test_argv(void)
     g_assert_nonnull(strstr(line, " -l u "));
     g_assert_nonnull(strstr(line, " -L /run/vmig-snap/0123456789abcdef/ram.sock:"
                                   "/run/vmig-snap/0123456789abcdef/ram.sock "));
-    g_assert_nonnull(strstr(line, "/libvirt.sock:/var/run/libvirt/libvirt-sock "));
-    g_auto(GStrv) tcp = argv_for("qemu+tcp://b:16509/system", "/run/x", NULL, NULL, NULL);
+    g_assert_nonnull(strstr(line, "/libvirt.sock:/run/vmig-snap/0123456789abcdef/libvirt-relay.sock "));
+    g_auto(GStrv) tcp = argv_for("qemu+tcp://b:16509/system", "/run/x", NULL, FALSE, NULL);
     g_autofree char *tcp_line = g_strjoinv(" ", tcp);
     g_assert_null(strstr(tcp_line, "16509"));
     g_assert_null(strstr(tcp_line, "-L"));
@@ -213,7 +228,7 @@ static void test_argv_paths(void)
 
     for (guint i = 0; i <= G_N_ELEMENTS(dirs); i++) {
         g_autoptr(GError) error = NULL;
-        g_assert_null(argv_for("qemu+ssh://b/system", i < G_N_ELEMENTS(dirs) ? dirs[i] : deep, sockets, NULL, &error));
+        g_assert_null(argv_for("qemu+ssh://b/system", i < G_N_ELEMENTS(dirs) ? dirs[i] : deep, sockets, FALSE, &error));
         g_assert_error(error, VMIG_ERROR, VMIG_ERROR_BAD_PATH);
     }
 }

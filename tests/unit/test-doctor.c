@@ -68,6 +68,7 @@ static VmigHostSetup *good_setup(void)
     setup->run_dir->path = g_strdup("/run/vmig-snap");
     setup->files_limit = setup->daemon_files_limit = 8192;
     setup->daemon = g_strdup("libvirtd");
+    setup->daemon_unit = "libvirtd.service";
     setup->daemon_pid = 77;
     setup->daemon_ticks = 5000;
     setup->daemon_started = 1000 * SECOND;

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -709,6 +710,22 @@ static void test_seen(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_cmpuint(g_ascii_strtoull(words[1], NULL, 10), >, 0);
     g_assert_cmpint(stat(path, &st), ==, 0);
     g_assert_cmpuint(st.st_mode & 07777, ==, 0600);
+    /* Another daemon of libvirt does not replace the proof. comm is that of the parent's main thread. */
+    pid_t proxy = fork();
+    if (proxy == 0) {
+        prctl(PR_SET_NAME, "virtproxyd");
+        pid_t child = fork();
+        if (child == 0) {
+            vmig_hook_note_seen(&f->paths, "shutdown");
+            _exit(0);
+        }
+        waitpid(child, NULL, 0);
+        _exit(0);
+    }
+    waitpid(proxy, NULL, 0);
+    g_autofree char *kept = NULL;
+    g_assert_true(g_file_get_contents(path, &kept, NULL, NULL));
+    g_assert_true(g_str_has_suffix(kept, " prepare\n"));
     /* A failed write has no consequences. */
     g_unlink(path);
     g_assert_cmpint(mkdir(path, 0700), ==, 0);
@@ -870,6 +887,41 @@ static void test_watch_of_the_end(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_cmpstr(none, ==, "");
 }
 
+/* A process that parks the job has tried what it could: the next try is an operator's, or comes with an event. */
+static void test_watch_of_a_park(Fixture *f, G_GNUC_UNUSED gconstpointer data)
+{
+    g_autofree char *program = fake_resume(f, 0);
+    g_autofree char *none = NULL;
+    g_autofree char *once = NULL;
+    g_autoptr(VmigJob) job = make_job(f, "COMMIT");
+    g_autoptr(GError) why = NULL;
+    int status;
+
+    write_job(f, job, VMIG_SOURCE);
+    g_assert_cmpint(g_mkdir_with_parents(f->paths.lock_dir, 0700), ==, 0);
+    VmigOpLock *lock = vmig_oplock_take(f->paths.lock_dir, UUID, JOB, "source", NULL);
+    pid_t watcher = fork();
+    if (watcher == 0) {
+        close(vmig_oplock_fd(lock));
+        _exit(watch_to_end(f, program));
+    }
+    g_usleep(1200000);
+    g_autoptr(VmigJournal) journal = vmig_journal_open(f->paths.journal, NULL, NULL);
+    vmig_fail(&why, VMIG_ERROR_INTERFERENCE, NULL, "somebody took a snapshot");
+    vmig_job_set_error(job, why);
+    job->parked_state = g_strdup("COMMIT");
+    g_assert_true(vmig_journal_commit_transition(journal, job, S(PARKED), NULL, NULL));
+    vmig_oplock_release(lock);
+    g_assert_cmpint(waitpid(watcher, &status, 0), ==, watcher);
+    g_assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 5);
+    none = calls(f);
+    g_assert_cmpstr(none, ==, "");
+    /* The event. */
+    (void)watch_to_end(f, program);
+    once = calls(f);
+    g_assert_cmpstr(once, ==, "resume " JOB " --quiet\n");
+}
+
 #define ADD(name, function) g_test_add("/hook/" name, Fixture, NULL, set_up, function, tear_down)
 
 int main(int argc, char **argv)
@@ -898,6 +950,7 @@ int main(int argc, char **argv)
     ADD("watch", test_watch);
     ADD("watch-waits", test_watch_waits);
     ADD("watch-of-the-end", test_watch_of_the_end);
+    ADD("watch-of-a-park", test_watch_of_a_park);
     ADD("watch-is-stopped", test_watch_is_stopped);
     ADD("watch-is-stopped-early", test_watch_is_stopped_early);
     return g_test_run();

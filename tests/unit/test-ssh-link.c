@@ -91,7 +91,8 @@ static void test_failures(void)
     check_failure("echo '{\"error\":{\"code\":\"journal\"}}'; exit 1", VMIG_ERROR_PROTOCOL, "instead of");
     check_failure("exit 0", VMIG_ERROR_NO_AGENT, "no vmig-snap agent was found (status 0)");
     check_failure("kill -9 $$", VMIG_ERROR_UNREACHABLE, "ssh: ");
-    check_failure("echo Welcome; exec sleep 100", VMIG_ERROR_PROTOCOL, "Welcome");
+    check_failure("echo Welcome; exit 0", VMIG_ERROR_PROTOCOL, "Welcome");
+    check_failure("echo 'sudo: a password is required' >&2; exit 1", VMIG_ERROR_NOT_AUTHORIZED, "password is required");
     check_failure("echo '{\"hello\":{\"protocol\":999,\"version\":\"9\"}}'; exec sleep 100", VMIG_ERROR_PROTOCOL,
                   "version 999");
     /* Only the end of a long output is kept, and ssh is never blocked by an unread pipe. */

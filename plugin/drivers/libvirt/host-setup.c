@@ -140,6 +140,13 @@ static guint64 files_limit_of(int pid)
     return prlimit(pid, RLIMIT_NOFILE, NULL, &limit) == 0 ? (guint64)limit.rlim_cur : 0;
 }
 
+static const char *find_daemon_unit(void)
+{
+    g_autofree char *modular = g_find_program_in_path("virtqemud");
+
+    return modular != NULL ? "virtqemud.service" : "libvirtd.service";
+}
+
 /* The modular daemon first: if both are installed, it runs the guests. */
 static void find_daemon(VmigHostSetup *setup, const char *pid_dir)
 {
@@ -276,6 +283,7 @@ VmigHostSetup *vmig_host_setup_look(const VmigHostSetupPlaces *places)
         g_ptr_array_add(setup->roots, look_at_folder(places->roots[i], FALSE));
     setup->run_dir = look_at_folder(places->run_dir, TRUE);
     setup->files_limit = files_limit_of(0);
+    setup->daemon_unit = find_daemon_unit();
     find_daemon(setup, places->pid_dir != NULL ? places->pid_dir : "/run");
     look_at_hooks(setup, places->hook_dir != NULL ? places->hook_dir : VMIG_HOOK_DIR);
     look_at_systemd(setup);

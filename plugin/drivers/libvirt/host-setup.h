@@ -43,7 +43,8 @@ typedef struct {
     guint64 files_limit;        /* limit on open files of this process */
     guint64 daemon_files_limit; /* of libvirt's daemon; 0: unknown */
 
-    char *daemon; /* "libvirtd" or "virtqemud"; NULL: none found */
+    char *daemon;            /* "libvirtd" or "virtqemud", the one that runs; NULL: none found */
+    const char *daemon_unit; /* of the one that is installed: "libvirtd.service" or "virtqemud.service" */
     int daemon_pid;
     guint64 daemon_ticks; /* its start time in /proc's clock ticks; unique together with the PID */
     gint64 daemon_started;

@@ -14,6 +14,7 @@ typedef struct {
     gboolean given_up;
     virConnectPtr conn;
     char *why;
+    gboolean denied; /* by libvirt's authentication */
     char *uri;
 } Opening;
 
@@ -28,12 +29,19 @@ static void opening_unref(Opening *opening)
     g_free(opening);
 }
 
+/* From SASL (auth_unix_rw = "sasl") and polkit. */
+static gboolean is_denial(int code)
+{
+    return code == VIR_ERR_AUTH_FAILED || code == VIR_ERR_AUTH_CANCELLED || code == VIR_ERR_AUTH_UNAVAILABLE;
+}
+
 static gpointer open_thread(gpointer data)
 {
     Opening *opening = data;
     virConnectPtr conn = virConnectOpen(opening->uri);
     virErrorPtr last = conn == NULL ? virGetLastError() : NULL;
     g_autofree char *why = g_strdup(last != NULL ? last->message : "no reason given");
+    gboolean denied = last != NULL && is_denial(last->code);
 
     virResetLastError();
     g_mutex_lock(&opening->lock);
@@ -41,6 +49,7 @@ static gpointer open_thread(gpointer data)
     opening->done = TRUE;
     opening->conn = late ? NULL : conn;
     opening->why = g_steal_pointer(&why);
+    opening->denied = denied;
     g_cond_broadcast(&opening->changed);
     g_mutex_unlock(&opening->lock);
     if (late && conn != NULL)
@@ -65,11 +74,18 @@ virConnectPtr vmig_libvirt_open(const char *uri, GError **error)
     opening->given_up = !opening->done;
     virConnectPtr conn = opening->conn;
     g_autofree char *why = g_strdup(opening->done ? opening->why : "it accepts the connection but does not answer");
+    gboolean denied = opening->done && opening->denied;
     g_mutex_unlock(&opening->lock);
     opening_unref(opening);
     /* 5 s x 3 detects a dead host, whatever TCP's timeouts are. Local sockets do not need keepalive. */
     if (conn != NULL)
         virConnectSetKeepAlive(conn, 5, 3);
+    else if (denied)
+        vmig_fail(
+            error, VMIG_ERROR_NOT_AUTHORIZED,
+            "Give vmig-snap what libvirt asks for in /etc/libvirt/auth.conf (libvirt.org/auth.html), or run it as "
+            "root.",
+            "libvirt at %s refuses the connection: %s", uri, why);
     else
         vmig_fail(error, VMIG_ERROR_UNREACHABLE, "Check that libvirt runs there and that the URI is correct.",
                   "cannot connect to libvirt at %s: %s", uri, why);

@@ -1,25 +1,63 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Connects and disconnects without sending anything to libvirt's daemon. */
 #include "drivers/libvirt/libvirt-socket.h"
 
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
+#include <errno.h>
 #include <unistd.h>
 
-#include <glib.h>
+#include "core/path-map.h"
+#include "os/relay.h"
 
-const char *vmig_libvirt_socket_state(const char *socket_path, const char *modular)
+#define START_HINT                                                                                                     \
+    "Start libvirt's daemon there: systemctl start libvirtd.socket, or virtqemud.socket if the modular daemons are "   \
+    "used."
+
+/* In the order in which they are tried. */
+static const struct {
+    const char *name, *mode;
+} sockets[] = {{"virtqemud-sock", "direct"}, {"libvirt-sock", "legacy"}};
+
+static gboolean answers(const char *path, GString *tried)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = vmig_relay_connect(path);
 
-    if (access(socket_path, F_OK) != 0)
-        return access(modular, F_OK) == 0 ? "elsewhere" : "missing";
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return "refused";
-    g_strlcpy(address.sun_path, socket_path, sizeof address.sun_path);
-    gboolean answers = connect(fd, (struct sockaddr *)&address, sizeof address) == 0;
+    if (fd < 0) {
+        g_string_append_printf(tried, "%s%s: %s", tried->len > 0 ? "; " : "", path, g_strerror(errno));
+        return FALSE;
+    }
     close(fd);
-    return answers ? "answers" : "refused";
+    return TRUE;
+}
+
+/* /var/run is a link to /run on every host with systemd; libvirt writes either. */
+static char *inside(const char *folder, const char *path)
+{
+    const char *plain = g_str_has_prefix(path, "/var/run/") ? path + strlen("/var") : path;
+    g_autofree char *parent = g_path_get_dirname(plain);
+
+    return vmig_path_check(plain, NULL) && g_str_equal(parent, folder) ? g_strdup(plain) : NULL;
+}
+
+char *vmig_libvirt_socket_find(const char *folder, const VmigLibvirtWanted *wanted, GError **error)
+{
+    g_autoptr(GString) tried = g_string_new(NULL);
+    const char *mode = wanted->mode != NULL ? wanted->mode : "auto";
+
+    if (wanted->socket != NULL) {
+        g_autofree char *path = inside(folder, wanted->socket);
+        if (path == NULL) {
+            vmig_fail(error, VMIG_ERROR_LIBVIRT_SOCKET, NULL,
+                      "cannot connect to libvirt on %s: vmig-snap uses only sockets in %s on another host",
+                      wanted->socket, folder);
+            return NULL;
+        }
+        if (answers(path, tried))
+            return g_steal_pointer(&path);
+    }
+    for (guint i = 0; wanted->socket == NULL && i < G_N_ELEMENTS(sockets); i++) {
+        g_autofree char *path = g_build_filename(folder, sockets[i].name, NULL);
+        if ((g_str_equal(mode, "auto") || g_str_equal(mode, sockets[i].mode)) && answers(path, tried))
+            return g_steal_pointer(&path);
+    }
+    vmig_fail(error, VMIG_ERROR_LIBVIRT_SOCKET, START_HINT, "cannot connect to libvirt's daemon: %s", tried->str);
+    return NULL;
 }

@@ -3,13 +3,12 @@
 #include "drivers/libvirt/qemu-user.h"
 
 #include <errno.h>
-#include <linux/posix_acl.h>
-#include <linux/posix_acl_xattr.h>
 #include <pwd.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/xattr.h>
 #include <unistd.h>
+
+#include "os/acl.h"
 
 /* Like libvirt's own parser (virconf.c): one assignment per line, the last one wins. */
 char *vmig_qemu_conf_value(const char *path, const char *key)
@@ -77,31 +76,14 @@ gboolean vmig_qemu_user_lacks_images(const char *conf_path)
     return g_strcmp0(dynamic, "0") == 0 && vmig_qemu_user(conf_path, &uid, &gid, NULL) && uid != 0;
 }
 
-/* acl(5): owner rwx, that user rwx, group nothing, mask rwx, others may search. */
-static int set_acl(int fd, uid_t uid)
-{
-    const struct {
-        struct posix_acl_xattr_header header;
-        struct posix_acl_xattr_entry entries[5];
-    } acl = {
-        {GUINT32_TO_LE(POSIX_ACL_XATTR_VERSION)},
-        {
-            {GUINT16_TO_LE(ACL_USER_OBJ), GUINT16_TO_LE(7), GUINT32_TO_LE((guint32)ACL_UNDEFINED_ID)},
-            {GUINT16_TO_LE(ACL_USER), GUINT16_TO_LE(7), GUINT32_TO_LE(uid)},
-            {GUINT16_TO_LE(ACL_GROUP_OBJ), 0, GUINT32_TO_LE((guint32)ACL_UNDEFINED_ID)},
-            {GUINT16_TO_LE(ACL_MASK), GUINT16_TO_LE(7), GUINT32_TO_LE((guint32)ACL_UNDEFINED_ID)},
-            {GUINT16_TO_LE(ACL_OTHER), GUINT16_TO_LE(1), GUINT32_TO_LE((guint32)ACL_UNDEFINED_ID)},
-        },
-    };
-
-    return fsetxattr(fd, "system.posix_acl_access", &acl, sizeof acl, 0);
-}
-
 gboolean vmig_qemu_user_admit(int folder_fd, uid_t uid, gid_t gid, GError **error)
 {
+    g_autofree char *folder = g_strdup_printf("/proc/self/fd/%d", folder_fd);
+
     if (fchmod(folder_fd, 01711) != 0)
         return vmig_fail_errno(error, errno, "cannot set the mode of a directory for sockets");
-    if (uid == geteuid() || uid == 0 || set_acl(folder_fd, uid) == 0)
+    if (uid == geteuid() || uid == 0 ||
+        vmig_acl_set(folder, &(VmigAcl){.user = uid, .owner = 7, .its = 7, .others = 1}) == 0)
         return TRUE;
     if (errno != EOPNOTSUPP)
         return vmig_fail_errno(error, errno, "cannot give user %u access to a directory for sockets", (guint)uid);
