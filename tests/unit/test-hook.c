@@ -919,7 +919,7 @@ static void test_watch_of_a_park(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     /* The event. */
     (void)watch_to_end(f, program);
     once = calls(f);
-    g_assert_cmpstr(once, ==, "resume " JOB " --quiet\n");
+    g_assert_cmpstr(once, ==, "resume " JOB " --quiet --unless-busy\n");
 }
 
 #define ADD(name, function) g_test_add("/hook/" name, Fixture, NULL, set_up, function, tear_down)
