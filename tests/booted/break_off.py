@@ -29,6 +29,10 @@ LONGEST = 240.0  # a job must have ended by itself, boots included
 REPEATED = 3
 
 
+class Missed(Failure):
+    """The migration had ended before it could be broken off."""
+
+
 class GuestDied(Failure):
     """The guest's kernel died by itself."""
 
@@ -117,7 +121,8 @@ def tools(lab, host, *words):
 def kill_tool(lab, host='a'):
     """SIGKILL the process of the job that works on the source."""
     pids = tools(lab, host, 'migrate')
-    need(pids, 'no vmig-snap migrate runs')
+    if not pids:
+        raise Missed('the migration was over')
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
 
@@ -253,6 +258,8 @@ def run(case, trial, guest, args=(), timeout=LONGEST):
     try:
         booted = _until_over(trial, move, timeout)
         trial.wrong = judge(trial, move, booted) + log.wrong()
+    except Missed:
+        raise
     except (Failure, LabError, TimeoutError) as why:
         trial.wrong = [str(why)]
     finally:
@@ -266,15 +273,15 @@ def run(case, trial, guest, args=(), timeout=LONGEST):
 
 
 def run_again(case, trial, seen=None, **options):
-    """run() with a new guest; made again if its kernel died. seen: a list that gets each Trial that was made."""
+    """run() with a new guest; made again if its kernel died or the state was over too soon. seen: a list that gets each Trial that was made."""
     for tries in (3, 2, 1):
         made = dataclasses.replace(trial)
         if seen is not None:
             seen.append(made)
         try:
             return run(case, made, case.guest(), **options)
-        except GuestDied as why:
+        except (GuestDied, Missed) as why:
             if tries == 1:
                 raise
-            print(f'# {trial.name}: the guest\'s kernel died; made again\n#   {str(why)[:300]!r}', flush=True)
+            print(f'# {trial.name}: {type(why).__doc__} Made again.\n#   {str(why)[:300]!r}', flush=True)
             case.clean()

@@ -5,8 +5,8 @@ Everything that the lab's tests and its oracle use works here, too: run(), virsh
 addition: reboot(), power_cut(), power_on(), journal(), failed_units(). A command `vmig-snap` runs in an ssh session of
 root's, as a user's does. libvirt, QEMU, sshd and systemd have Debian's configuration except for the lines here.
 
-    python3 tests/booted/hosts.py up|down [--dir DIR] [--suite SUITE] [--debs DIR]
-    python3 tests/booted/hosts.py shell HOST
+    python3 tests/booted/hosts.py up [--dir DIR] [--suite HOST=SUITE] [--debs DIR]
+    python3 tests/booted/hosts.py shell|down [--dir DIR] [HOST]
 """
 import argparse
 import hashlib
@@ -30,6 +30,7 @@ from hostns import ADDRESS, HOSTS, NAME  # noqa: E402
 from lab import Lab, LabError, wait_until  # noqa: E402
 from machine import Machine, remove_group  # noqa: E402
 
+DIRECTORY = '/var/tmp/vmig-booted'
 CONSOLE = '/var/log/libvirt/console'
 # Both hosts have the DMI data of this machine, if it has any.
 LIBVIRTD = 'host_uuid_source = "machine-id"\n'
@@ -54,7 +55,7 @@ class BootedLab(Lab):
     """A pair of booted hosts. packages: the .deb files to install; suites: {host: what it runs}."""
 
     def __init__(self, dir=None, packages=(), suites=None, replace=False):
-        super().__init__(dir or '/var/tmp/vmig-booted', replace=replace)
+        super().__init__(dir or DIRECTORY, replace=replace)
         self.packages = [pathlib.Path(package) for package in packages]
         self.suites = {host: 'bookworm' for host in HOSTS} | (suites or {})
         self.machines = {}
@@ -248,26 +249,31 @@ class BootedLab(Lab):
         return re.findall(r'^(\S+)', listed, re.M)
 
 
+def shell(directory, host):
+    """A shell in a host that is up, whoever has booted it."""
+    first = os.readlink(f'{directory}/{host}/now').split('/')[2]
+    os.execvp('nsenter', ['nsenter', '--target', first, '--all', 'bash'])
+
+
 def main():
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('command', choices=('up', 'down'))
-    parser.add_argument('--dir')
+    parser.add_argument('command', choices=('up', 'down', 'shell'))
+    parser.add_argument('host', nargs='?', choices=HOSTS, default='a')
+    parser.add_argument('--dir', default=DIRECTORY)
     parser.add_argument('--suite', action='append', default=[], metavar='HOST=SUITE')
     parser.add_argument('--debs', type=pathlib.Path)
     args = parser.parse_args()
+    if args.command == 'shell':
+        shell(args.dir, args.host)
     lab = BootedLab(args.dir, sorted(args.debs.glob('*.deb')) if args.debs else (),
                     dict(word.split('=') for word in args.suite), replace=True)
     if args.command == 'down':
         lab.down()
         return
-    begin = time.monotonic()
     lab.up()
-    print(f'up after {time.monotonic() - begin:.1f} s')
     if lab.packages:
         lab.install()
-    for host in HOSTS:
-        print(' '.join(lab.enter(host)), 'bash')
 
 
 if __name__ == '__main__':
