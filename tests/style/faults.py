@@ -59,7 +59,7 @@ class Tree:
             return self._in_crash(name, self.listed(str(path)))
         if path.name == 'syscalls.py':
             return name in self.listed(str(path))
-        if path.parent.name == 'lab' and program.startswith('test_') and program != 'test_lab':
+        if path.parent.name in ('lab', 'booted') and program.startswith('test_') and program != 'test_lab':
             listed = [line for line in self.listed(str(path), '--all') if line]
             return bool(listed) if name == '*' else name in listed
         return self._in_c(name, text) if path.suffix == '.c' else self._in_python(name, text)
