@@ -171,6 +171,9 @@ static int wait_for(pid_t pid, const sigset_t *signals, gboolean *stopped)
         *stopped = TRUE;
         kill(pid, SIGTERM);
     }
+    /* The signal may have come before the child could handle it. */
+    if (*stopped && WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM)
+        return EXIT_UNFINISHED;
     return WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_FAILED;
 }
 
@@ -188,7 +191,7 @@ static int run(const char *program, const char *job, gboolean *stopped)
     pid_t pid = fork();
     if (pid == 0) {
         sigprocmask(SIG_SETMASK, &before, NULL);
-        execl(program, "vmig-snap", "resume", job, "--quiet", NULL);
+        execl(program, "vmig-snap", "resume", job, "--quiet", "--unless-busy", NULL);
         _exit(EXIT_FAILED);
     }
     int code = pid > 0 ? wait_for(pid, &signals, stopped) : EXIT_FAILED;
@@ -208,11 +211,26 @@ static gboolean again(const VmigJob *job, int code)
     return why == VMIG_ERROR_LAST || vmig_error_class(why) == VMIG_CLASS_TRANSIENT || why == VMIG_ERROR_PARKED;
 }
 
+/* The exit code of this process. It is no failure that it was asked to end, or that another process has the job. */
+static int told(int code, gboolean stopped)
+{
+    return code == EXIT_LOCKED || (stopped && code != EXIT_FAILED) ? EXIT_DONE : code;
+}
+
+/* Once: the log of a job that waits for another process must not grow. */
+static void say_waits(const char *id, gboolean *said)
+{
+    if (!*said)
+        g_printerr("Another process works on job %s, on this host or on the other: waiting for its end.\n", id);
+    *said = TRUE;
+}
+
 int vmig_hook_watch(const VmigHookPaths *paths, const char *program, const char *id)
 {
     gint64 pause = FIRST_PAUSE;
     gint64 first_try = 0;
     gboolean stopped = FALSE;
+    gboolean said = FALSE;
     g_autoptr(VmigJob) job = unfinished(paths, id);
 
     if (job == NULL || !only_one(paths, id))
@@ -230,7 +248,9 @@ int vmig_hook_watch(const VmigHookPaths *paths, const char *program, const char 
         if (job == NULL)
             return EXIT_DONE;
         if (stopped || !again(job, code) || g_get_monotonic_time() - first_try > GIVE_UP)
-            return code;
+            return told(code, stopped);
+        if (code == EXIT_LOCKED)
+            say_waits(id, &said);
         g_usleep((gulong)pause);
         pause = MIN(pause * 2, LONGEST_PAUSE);
     }

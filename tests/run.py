@@ -238,10 +238,10 @@ def install_check(build):
     return Count(sum(checks.values()), len(checks) - sum(checks.values()))
 
 
-def take_down(folder):
+def take_down(folder, hosts):
     """End what a killed lab test left, as the lab itself would."""
     if pathlib.Path(folder).exists():
-        subprocess.run([sys.executable, str(LAB / 'lab.py'), 'down', '--dir', folder], check=False)
+        subprocess.run([sys.executable, str(hosts), 'down', '--dir', folder], check=False)
 
 
 def lab_programs():
@@ -310,8 +310,19 @@ def packages(build):
     return trials([program, '--short', '--build', build.folder], 'dpkg-buildpackage', 'packages: ')
 
 
-def run_program(argv, folder, prefix=''):
-    """Run a program that prints its own sum last; show its output as it comes, and count."""
+def booted_run():
+    """A migration and its recoveries on two hosts that systemd has booted, with the packages of this tree."""
+    folder = f'/var/tmp/vmig-booted-run-{os.getpid()}'
+    if os.geteuid() != 0:
+        say('skip - tests/booted: needs root to boot two hosts')
+        return forbid_skips(Count(skipped=1))
+    return run_program([sys.executable, ROOT / 'tests/booted/test_booted.py', '--dir', folder], folder, 'booted: ',
+                       ROOT / 'tests/booted/hosts.py')
+
+
+def run_program(argv, folder, prefix='', hosts=LAB / 'lab.py'):
+    """Run a program that prints its own sum last; show its output as it comes, and count. hosts: takes down the lab in the
+    folder."""
     process = subprocess.Popen([str(word) for word in argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT, text=True, errors='replace', start_new_session=True)
     late = threading.Event()
@@ -335,7 +346,7 @@ def run_program(argv, folder, prefix=''):
         if process.poll() is None:
             end(process)
         RUNNING.discard(process)
-        take_down(folder)
+        take_down(folder, hosts)
     if late.is_set():
         fail(f'{prefix}it took longer than {LAB_TIMEOUT} s')
     match = SUM.match(last)
@@ -428,8 +439,8 @@ def all_stages(args, folder, totals):
     for title, function in labs[:1]:
         stage(title, function, totals)
     # The long ones first, so that none is left alone at the end.
-    side_by_side([*labs[1:3], ('crash run, short', crash_run(binary)), ('packages, short', packages(builds['faults'])),
-                  *labs[3:]], totals)
+    side_by_side([*labs[1:3], ('crash run, short', crash_run(binary)), ('booted hosts', booted_run),
+                  ('packages, short', packages(builds['faults'])), *labs[3:]], totals)
 
 
 def on_signal(number, _):

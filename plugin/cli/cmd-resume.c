@@ -15,6 +15,7 @@ typedef struct {
     char *fenced; /* the source that is switched off, or NULL */
     gboolean without_verify;
     gboolean set_aside;
+    gboolean unless_busy; /* no word about another process that works on the job */
 } Word;
 
 static int resume_one(VmigSession *session, const VmigMode *mode, const char *job, const Word *word)
@@ -27,6 +28,8 @@ static int resume_one(VmigSession *session, const VmigMode *mode, const char *jo
                  word->set_aside, NULL);
     g_autoptr(JsonNode) result = vmig_session_resume(session, request, vmig_watch_cancellable(watch), &error);
 
+    if (word->unless_busy && result == NULL && g_error_matches(error, VMIG_ERROR, VMIG_ERROR_LOCKED))
+        return VMIG_EXIT_LOCKED;
     int code = vmig_watch_end(watch, VMIG_WISH_FORWARD, result, error);
     if (code == VMIG_EXIT_DONE)
         vmig_say_source_images(watch, result);
@@ -36,7 +39,7 @@ static int resume_one(VmigSession *session, const VmigMode *mode, const char *jo
 static int resume_all(VmigSession *session, const VmigMode *mode, JsonObject *list)
 {
     const char *job = vmig_look_text(vmig_look_element(list, "jobs", 0), "job");
-    const Word none = {NULL, FALSE, FALSE};
+    const Word none = {0};
 
     if (vmig_look_count(list, "jobs") > 1)
         return vmig_resume_each(mode, list);
@@ -106,7 +109,7 @@ int vmig_cmd_resume(int argc, char **argv)
     static const char *const names[] = {"JOB", NULL};
     VmigMode mode = {FALSE, FALSE};
     gboolean all = FALSE;
-    Word word = {NULL, FALSE, FALSE};
+    Word word = {0};
     const GOptionEntry entries[] = {
         {"all", 0, 0, G_OPTION_ARG_NONE, &all, "Resume all unfinished jobs", NULL},
         {"source-is-fenced", 0, 0, G_OPTION_ARG_STRING, &word.fenced,
@@ -115,6 +118,8 @@ int vmig_cmd_resume(int argc, char **argv)
          "End the job without its verification; keep the source's images", NULL},
         {"set-aside", 0, 0, G_OPTION_ARG_NONE, &word.set_aside,
          "Give the job up: the guest stays as it is, every file is kept", NULL},
+        {"unless-busy", 0, 0, G_OPTION_ARG_NONE, &word.unless_busy,
+         "Print nothing if another process works on the job (exit code 6)", NULL},
         {"json", 0, 0, G_OPTION_ARG_NONE, &mode.json, "Print JSON", NULL},
         {"quiet", 0, 0, G_OPTION_ARG_NONE, &mode.quiet, "Print only errors", NULL},
         G_OPTION_ENTRY_NULL,

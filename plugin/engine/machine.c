@@ -85,8 +85,7 @@ static gboolean try_again(VmigMachine *m, VmigState state, const GError *why)
 {
     if (!vmig_state_may_retry(state) || g_error_matches(why, VMIG_ERROR, VMIG_ERROR_CANCELLED))
         return FALSE;
-    /* Asking the hosts changes nothing, and stopping it harms nothing. A user who interrupts it parks the job. */
-    if (vmig_state_is(state, VMIG_STATE_DECIDES) && g_atomic_int_get(&m->cancelled))
+    if (vmig_machine_must_leave(m))
         return FALSE;
     /* A guest that is off does not come back by waiting, and the job then holds nothing up. */
     if (vmig_state_phase(state) == VMIG_PHASE_FORWARD && g_error_matches(why, VMIG_ERROR, VMIG_ERROR_GUEST_GONE))
@@ -436,6 +435,21 @@ gboolean vmig_machine_check_cancel(VmigMachine *m, GError **error)
         vmig_state_is(state, VMIG_STATE_DECIDES))
         return TRUE;
     return vmig_fail(error, VMIG_ERROR_CANCELLED, NULL, "cancelled by the operator");
+}
+
+gboolean vmig_machine_must_leave(VmigMachine *m)
+{
+    VmigState state = vmig_job_state(m->job);
+    g_autoptr(GError) gone = NULL;
+    VmigRun run;
+
+    if (!g_atomic_int_get(&m->cancelled))
+        return FALSE;
+    /* Asking the hosts changes nothing, and after the switchover every state can be continued later. */
+    if (vmig_state_is(state, VMIG_STATE_DECIDES) || vmig_state_phase(state) == VMIG_PHASE_AFTER)
+        return TRUE;
+    /* A shutdown ends libvirt, too. Its next start continues the job. */
+    return !vmig_host_run(m, m->here, &run, &gone) && g_error_matches(gone, VMIG_ERROR, VMIG_ERROR_CONNECTION);
 }
 
 void vmig_machine_progress(VmigMachine *m, const char *disk, guint64 done, guint64 total, guint64 rate)

@@ -113,8 +113,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmigMachine, vmig_machine_free)
  * the reason. FALSE: it was refused before anything was changed (the error says so), or the journal failed. Resume then
  * continues from the job's last durable state. */
 gboolean vmig_machine_run(VmigMachine *machine, GError **error);
-/* May be called from any thread, and from a main loop's signal source. Asks the job to go back. Has no effect
- * after the switchover. */
+/* May be called from any thread, and from a main loop's signal source. Asks the job to go back. After the
+ * switchover it continues, but parks at a failure instead of waiting for another try. */
 void vmig_machine_cancel(VmigMachine *machine);
 
 /* May be called from any thread. Limits all storage traffic from now on; 0 is unlimited. The copies change at once.
@@ -127,6 +127,8 @@ void vmig_machine_set_bandwidth(VmigMachine *machine, guint64 bytes_per_s);
 gboolean vmig_machine_save(VmigMachine *m, GError **error);
 /* FALSE with CANCELLED if cancellation was requested. */
 gboolean vmig_machine_check_cancel(VmigMachine *m, GError **error);
+/* Whether a failed step parks the job instead of being tried again, because this process was asked to end. */
+gboolean vmig_machine_must_leave(VmigMachine *m);
 void vmig_machine_progress(VmigMachine *m, const char *disk, guint64 done, guint64 total, guint64 rate);
 void vmig_machine_note(VmigMachine *m, const char *format, ...) G_GNUC_PRINTF(2, 3);
 /* The same with all members of VmigProgress. The phase is filled in with the state. */

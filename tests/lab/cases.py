@@ -115,7 +115,7 @@ def guest_xml(lab, name, disks, chains, cmdline=CALM, memory_mib=128, devices=''
 
 def define(lab, host, xml):
     """virsh define with this text."""
-    file = lab.dir / host / 'run/define.xml'
+    file = lab.path(host, '/run/define.xml')
     file.write_text(xml)
     try:
         lab.virsh(host, 'define', '/run/define.xml')
@@ -231,7 +231,7 @@ def _run_one(case, name, function):
     return 'ok'
 
 
-def _parse(file):
+def _parser(file):
     parser = argparse.ArgumentParser(description=(sys.modules['__main__'].__doc__ or file))
     parser.add_argument('--binary', default=os.environ.get('VMIG_SNAP_BINARY', str(BINARY)))
     parser.add_argument('-k', metavar='PATTERN', default='', help='only tests whose name has one of these, separated by commas')
@@ -244,7 +244,7 @@ def _parse(file):
     parser.add_argument('--list', action='store_true')
     parser.add_argument('--dir', help="the lab's folder (default: one for this test file)")
     parser.add_argument('--keep', action='store_true', help='leave the lab of a failed test up, and end')
-    return parser.parse_args()
+    return parser
 
 
 def _own_folder(wanted, stem):
@@ -293,25 +293,29 @@ def _run_all(case, tests, args, counts):
     return False
 
 
-def main(file, names, merge=None):
+def main(file, names, merge=None, options=None, make_lab=None):
     """Run the test_* functions of a file as the command line asks; returns the exit code.
 
-    merge: the only merge that the tests of the file are about.
+    merge: the only merge that the tests of the file are about. make_lab: makes the lab of other hosts than the lab's
+    from (folder, the parsed command line); options: adds to the parser what it needs.
     """
-    args = _parse(file)
+    parser = _parser(file)
+    if options:
+        options(parser)
+    args = parser.parse_args()
     tests = _selected(args, names)
     Call.merge = merge or args.merge
     if args.list:
         print('\n'.join(tests))
         return 0
-    if not os.path.exists(args.binary):
+    if not make_lab and not os.path.exists(args.binary):
         print(f'{args.binary} does not exist: build first, or --binary PATH', file=sys.stderr)
         return 1
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     # A shell that runs this in the background ignores SIGINT, and vmig-snap would inherit that: no test could press ^C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     folder, lock = _own_folder(args.dir, pathlib.Path(file).stem.removeprefix('test_'))
-    lab = Lab(folder, replace=True)
+    lab = make_lab(folder, args) if make_lab else Lab(folder, replace=True)
     case = Case(lab, os.path.realpath(args.binary))
     counts = {'ok': 0, 'not ok': 0, 'skip': 0}
     keep = False

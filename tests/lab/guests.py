@@ -149,7 +149,7 @@ class GuestsMixin:
         devices   additional XML for <devices>
         """
         text = self.guest_xml(name, disks, memory_mib, machine, cmdline, vcpus, uuid, devices)
-        file = pathlib.Path(self.dir) / host / 'run' / f'define-{name}.xml'
+        file = self.path(host, f'/run/define-{name}.xml')
         file.write_text(text)
         self.virsh(host, 'define', f'/run/{file.name}')
         file.unlink()

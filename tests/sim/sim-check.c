@@ -414,6 +414,9 @@ static void check_final(Sim *sim, SimHost *host, SimHost *other)
     }
     if (d->autostart != sim->autostart)
         sim_violate(sim, "%s: autostart is %s", host->name, d->autostart ? "on" : "off");
+    /* The job had disabled its autostart, so the boot did not start it. */
+    if (sim->autostart && host->booted && d->qemu == NULL && d->off == VMIG_OFF_UNKNOWN)
+        sim_violate(sim, "%s: the host was booted, and the guest, which starts with it, is off", host->name);
     if (d->qemu != NULL)
         check_def(sim, host, &d->live, "live");
     check_def(sim, host, &d->config, "persistent");

@@ -135,6 +135,7 @@ void sim_power_loss(Sim *sim, SimHost *host)
     g_clear_pointer(&host->orphan, sim_qemu_kill);
     sim_guest_lost(sim, host);
     d->off = VMIG_OFF_UNKNOWN;
+    host->booted = TRUE;
     sim_migration_libvirt_died(sim, host);
     sim_domain_lose_config(host);
     if (d->exists && !d->persistent)

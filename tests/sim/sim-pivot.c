@@ -39,6 +39,7 @@ static void forget(SimHost *host)
     sim_def_clear(&d->live);
     d->run = VMIG_RUN_SHUTOFF;
     d->off = VMIG_OFF_UNKNOWN;
+    host->booted = FALSE;
 }
 
 gboolean sim_pivot_killed(SimHost *host, SimFaultKind kind, GError **error)

@@ -242,6 +242,7 @@ struct SimHost {
     gboolean rundir_stuck; /* removing it failed once */
     gboolean given;        /* the token, since its boot */
     VmigJournal *journal;
+    gboolean booted;         /* it lost its power, and its guest with it */
     gint64 down_until;       /* the tool on the other host cannot reach it */
     gboolean agent;          /* its process that serves the tool on the other host is alive */
     gint64 libvirt_until;    /* its libvirtd is down */

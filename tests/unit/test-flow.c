@@ -48,14 +48,17 @@ typedef struct {
     GString *ran;
     guint fails[STATES];
     gboolean for_good; /* by an error that is not worth another try */
+    Index asked_in;    /* the process is asked to end during this step; ASK: never */
 } Fixture;
 
 static Fixture *the_fixture;
 
-static gboolean run(Index index, const char *name, GError **error)
+static gboolean run(VmigMachine *m, Index index, const char *name, GError **error)
 {
     Fixture *f = the_fixture;
 
+    if (index == f->asked_in)
+        vmig_machine_cancel(m);
     g_string_append_printf(f->ran, "%s ", name);
     if (f->fails[index] == 0)
         return TRUE;
@@ -64,9 +67,9 @@ static gboolean run(Index index, const char *name, GError **error)
 }
 
 #define STEP(name, index)                                                                                              \
-    static gboolean name(VmigMachine *m G_GNUC_UNUSED, VmigState *next G_GNUC_UNUSED, GError **error)                  \
+    static gboolean name(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GError **error)                                \
     {                                                                                                                  \
-        return run(index, #name, error);                                                                               \
+        return run(m, index, #name, error);                                                                            \
     }
 STEP(weigh, WEIGH)
 STEP(carry, CARRY)
@@ -207,6 +210,33 @@ static void test_stuck(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_cmpstr(end, ==, "STUCK");
 }
 
+/* A process that is asked to end after the switchover goes on, but does not wait for another try. */
+static void test_asked_to_end(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    f->asked_in = CARRY;
+    g_autofree char *goes_on = drive(f, "may-begin begin weigh carry ");
+    g_assert_cmpstr(goes_on, ==, "HOME");
+}
+
+static void test_asked_and_failed(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    f->asked_in = CARRY;
+    f->fails[CARRY] = 1;
+    g_autofree char *end = drive(f, "may-begin begin weigh carry ");
+
+    g_assert_cmpstr(end, ==, "STUCK");
+}
+
+/* The same on the way back while this host has no libvirt, as at a shutdown. */
+static void test_asked_at_a_shutdown(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    f->asked_in = WEIGH;
+    f->fails[WEIGH] = f->fails[UNDO] = 1;
+    g_autofree char *end = drive(f, "may-begin begin weigh undo ");
+
+    g_assert_cmpstr(end, ==, "STUCK");
+}
+
 /* What a record names must be known before it is read. */
 static void test_unknown_flow(void)
 {
@@ -229,6 +259,9 @@ int main(int argc, char **argv)
     ADD("again", test_again);
     ADD("back", test_back);
     ADD("stuck", test_stuck);
+    ADD("asked-to-end", test_asked_to_end);
+    ADD("asked-and-failed", test_asked_and_failed);
+    ADD("asked-at-a-shutdown", test_asked_at_a_shutdown);
     g_test_add_func("/flow/unknown", test_unknown_flow);
     return g_test_run();
 }

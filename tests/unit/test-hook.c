@@ -771,7 +771,7 @@ static void test_watch(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     write_job(f, job, VMIG_SOURCE);
     g_assert_cmpint(watch_to_end(f, program), ==, 4);
     once = calls(f);
-    g_assert_cmpstr(once, ==, "resume " JOB " --quiet\n");
+    g_assert_cmpstr(once, ==, "resume " JOB " --quiet --unless-busy\n");
 }
 
 /* While a process works on the job nothing is started; a second watcher exits at once; the death of the worker triggers
@@ -807,10 +807,11 @@ static void test_watch_waits(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 4);
     g_assert_cmpint(g_get_monotonic_time() - killed, <, 30 * G_USEC_PER_SEC);
     after = calls(f);
-    g_assert_cmpstr(after, ==, "resume " JOB " --quiet\n");
+    g_assert_cmpstr(after, ==, "resume " JOB " --quiet --unless-busy\n");
 }
 
-/* A stop of the unit: the process that works on the job is asked to end and waited for, and no other one follows. */
+/* A stop of the unit: the process that works on the job is asked to end and waited for, and no other one follows. The
+ * unit was asked to end and does not fail, although the job is not finished. */
 static void test_watch_is_stopped(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
     g_autofree char *program = g_build_filename(f->dir, "slow-resume", NULL);
@@ -833,9 +834,30 @@ static void test_watch_is_stopped(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_assert_cmpint(access(mark, F_OK), ==, 0);
     kill(watcher, SIGTERM);
     g_assert_cmpint(waitpid(watcher, &status, 0), ==, watcher);
-    g_assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 5);
+    g_assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     g_assert_true(g_file_get_contents(said, &text, NULL, NULL));
     g_assert_cmpstr(text, ==, "asked\n");
+}
+
+/* The same before that process can handle the signal: it dies of it. */
+static void test_watch_is_stopped_early(Fixture *f, G_GNUC_UNUSED gconstpointer data)
+{
+    g_autofree char *program = g_build_filename(f->dir, "early-resume", NULL);
+    g_autofree char *mark = g_build_filename(f->dir, "runs", NULL);
+    g_autofree char *script = g_strdup_printf("#!/bin/sh\n: > %s\nwhile :; do sleep 0.1; done\n", mark);
+    g_autoptr(VmigJob) job = make_job(f, "COMMIT");
+    int status;
+
+    write_job(f, job, VMIG_SOURCE);
+    g_assert_true(g_file_set_contents_full(program, script, -1, G_FILE_SET_CONTENTS_NONE, 0755, NULL));
+    pid_t watcher = fork();
+    if (watcher == 0)
+        _exit(watch_to_end(f, program));
+    for (guint i = 0; i < 600 && access(mark, F_OK) != 0; i++)
+        g_usleep(50000);
+    kill(watcher, SIGTERM);
+    g_assert_cmpint(waitpid(watcher, &status, 0), ==, watcher);
+    g_assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
 /* An operation that ends by itself is left alone. */
@@ -897,7 +919,7 @@ static void test_watch_of_a_park(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     /* The event. */
     (void)watch_to_end(f, program);
     once = calls(f);
-    g_assert_cmpstr(once, ==, "resume " JOB " --quiet\n");
+    g_assert_cmpstr(once, ==, "resume " JOB " --quiet --unless-busy\n");
 }
 
 #define ADD(name, function) g_test_add("/hook/" name, Fixture, NULL, set_up, function, tear_down)
@@ -930,5 +952,6 @@ int main(int argc, char **argv)
     ADD("watch-of-the-end", test_watch_of_the_end);
     ADD("watch-of-a-park", test_watch_of_a_park);
     ADD("watch-is-stopped", test_watch_is_stopped);
+    ADD("watch-is-stopped-early", test_watch_is_stopped_early);
     return g_test_run();
 }

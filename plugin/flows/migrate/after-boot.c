@@ -15,25 +15,42 @@ static gboolean was_booted(const VmigMachine *m)
 }
 
 /* *started: the guest was off and was started. */
-static gboolean start(VmigMachine *m, gboolean *started, GError **error)
+static gboolean start(VmigMachine *m, VmigRole role, gboolean *started, GError **error)
 {
-    VmigHost *source = vmig_host_at(m, VMIG_SOURCE, error);
+    VmigHost *host = vmig_host_at(m, role, error);
     VmigRun run;
 
     *started = FALSE;
-    if (source == NULL || !vmig_host_run(m, VMIG_SOURCE, &run, error))
+    if (host == NULL || !vmig_host_run(m, role, &run, error))
         return FALSE;
     if (run != VMIG_RUN_SHUTOFF)
         return TRUE;
-    *started = source->hypervisor->ops->start(source->hypervisor, m->job->uuid, error);
+    *started = host->hypervisor->ops->start(host->hypervisor, m->job->uuid, error);
     return *started;
 }
 
-gboolean vmig_after_boot_start(VmigMachine *m, GError **error)
+/* The record has the boot of the source only, and the other host cannot compare it. There libvirt tells: it has no
+ * reason for the end of a guest that ended with the host, or while libvirt was off. */
+static gboolean ended_with_host(VmigMachine *m, VmigRole role, gboolean *ret, GError **error)
 {
+    VmigHost *host = vmig_host_at(m, role, error);
+    g_autoptr(VmigDomainInfo) info = NULL;
+
+    *ret = role == VMIG_SOURCE && was_booted(m);
+    if ((role == VMIG_SOURCE && m->here == VMIG_SOURCE) || !m->job->autostart)
+        return TRUE;
+    if (host == NULL || !host->hypervisor->ops->find(host->hypervisor, m->job->uuid, &info, error))
+        return FALSE;
+    *ret = info != NULL && info->run == VMIG_RUN_SHUTOFF && info->off == VMIG_OFF_UNKNOWN;
+    return TRUE;
+}
+
+gboolean vmig_after_boot_start(VmigMachine *m, VmigRole role, GError **error)
+{
+    gboolean ended;
     gboolean started;
 
-    return !was_booted(m) || start(m, &started, error);
+    return ended_with_host(m, role, &ended, error) && (!ended || start(m, role, &started, error));
 }
 
 /* The overlays have the guest's last writes, and the definition names them. The way back merges them by itself or waits
@@ -51,7 +68,8 @@ static gboolean start_early(VmigMachine *m, GError **error)
 {
     gboolean started;
 
-    if (!vmig_host_require_persistent(m, VMIG_SOURCE, VMIG_CHAIN_OVERLAY, error) || !start(m, &started, error))
+    if (!vmig_host_require_persistent(m, VMIG_SOURCE, VMIG_CHAIN_OVERLAY, error) ||
+        !start(m, VMIG_SOURCE, &started, error))
         return FALSE;
     if (!started)
         return TRUE;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The source was rebooted while a job was unfinished. The job had disabled the guest's autostart, so libvirt does not
- * start the guest. The job does it instead. */
+/* A host was rebooted while a job was unfinished. The job had disabled the guest's autostart, so libvirt does not start
+ * the guest. The job does it instead. */
 #pragma once
 
 #include "engine/machine.h"
@@ -12,5 +12,5 @@ gboolean vmig_after_boot_same(const VmigMachine *m);
 /* Starts the guest on its overlays if the migration was not begun yet. Does not need the destination, which may be off
  * for long. A failure is only noted: the job then treats the guest as off. */
 void vmig_after_boot_start_early(VmigMachine *m);
-/* Starts the guest at the end of the way back. TRUE if there is nothing to start. */
-gboolean vmig_after_boot_start(VmigMachine *m, GError **error);
+/* Starts the guest on the host where it is in the end, when its disks are complete. TRUE if there is nothing to start. */
+gboolean vmig_after_boot_start(VmigMachine *m, VmigRole role, GError **error);

@@ -221,7 +221,7 @@ void vmig_room_await_retry(VmigMachine *m, const GError *why, gint64 until)
                      wants_room(m, role);
 
     while (vmig_machine_now(m) < until && vmig_machine_check_cancel(m, NULL)) {
-        if (vmig_state_is(vmig_job_state(m->job), VMIG_STATE_DECIDES) && g_atomic_int_get(&m->cancelled))
+        if (vmig_machine_must_leave(m))
             return;
         if (is_asked(m)) {
             vmig_machine_note(m, "a user asked for an immediate retry");

@@ -5,6 +5,7 @@
 #include "definition/snapshot-tree.h"
 #include "flows/migrate/ours.h"
 #include "flows/migrate/redefine.h"
+#include "flows/migrate/after-boot.h"
 #include "engine/host.h"
 #include "os/fault.h"
 
@@ -79,5 +80,5 @@ gboolean vmig_step_redefine(VmigMachine *m, VmigState *next G_GNUC_UNUSED, GErro
            vmig_redefine_snapshots(m, VMIG_DEST, error) &&
            vmig_host_set_snapshot_attribute(m, VMIG_DEST, FALSE, error) &&
            dest->hypervisor->ops->set_autostart(dest->hypervisor, m->job->uuid, m->job->autostart, error) &&
-           vmig_node_sync_config(dest->node, error);
+           vmig_node_sync_config(dest->node, error) && vmig_after_boot_start(m, VMIG_DEST, error);
 }

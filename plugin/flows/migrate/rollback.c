@@ -40,7 +40,7 @@ static gboolean clean_source(VmigMachine *m, GError **error)
                               "committed back into the base and pivoted, or never used", error))
             return FALSE;
     }
-    return vmig_after_boot_start(m, error);
+    return vmig_after_boot_start(m, VMIG_SOURCE, error);
 }
 
 /* Removes everything that the job made on the destination, as listed in the journal there. The guest is on the source,
