@@ -11,7 +11,7 @@ _vmig_snap_options() {
             ;;
         status) echo "--json --help" ;;
         list) echo "--all --json --help" ;;
-        resume) echo "--all --source-is-fenced --without-verify --set-aside --json --quiet --help" ;;
+        resume) echo "--all --source-is-fenced --without-verify --set-aside --unless-busy --json --quiet --help" ;;
         cancel) echo "--json --quiet --help" ;;
         set) echo "--json --help" ;;
         verify) echo "--job --json --help" ;;

@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ET
 
 import cases
 import oracle
-from cases import SILENT, TWO, Disk, define, main
+from cases import SILENT, TWO, Disk, define, main, one_of_many
 from command import DONE, LOCKED, need
 from facts import Untouched, backing_names, gather
 from lab import IMAGES, IMAGES2, wait_until
@@ -73,6 +73,7 @@ def chain(case, relative):
     return guest
 
 
+@one_of_many
 def test_chain_relative(case):
     """Three files with relative backing names: copied byte for byte, the names stay."""
     move = case.migration(chain(case, True))
@@ -80,6 +81,7 @@ def test_chain_relative(case):
     move.prove_arrived()
 
 
+@one_of_many
 def test_chain_absolute(case):
     """Three files with absolute backing names."""
     move = case.migration(chain(case, False))
@@ -130,6 +132,7 @@ def test_map(case):
     need(there in xml and guest.files['vda'][0] not in xml, 'the snapshot names the old path:', xml)
 
 
+@one_of_many
 def test_map_dir_chain(case):
     """--map-dir moves a whole chain; absolute backing names are rewritten."""
     guest = chain(case, False)
@@ -142,6 +145,7 @@ def test_map_dir_chain(case):
         need(name == paths[below], f'{paths[path]} lies on {name}')
 
 
+@one_of_many
 def test_map_dir_relative_chain(case):
     """--map-dir with relative names: they lead to the right files and stay as they are."""
     guest = chain(case, True)

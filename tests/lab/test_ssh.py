@@ -5,7 +5,7 @@ import contextlib
 import shutil
 import sys
 
-from cases import TWO, Disk, Skip, main
+from cases import TWO, Disk, Skip, main, one_of_many
 from command import DONE, REFUSED, need
 from hostns import ADDRESS
 from written import written
@@ -109,6 +109,7 @@ def modular(case, *hosts):
 
 def on_modular(*hosts, query=''):
     """A test: a migration where these hosts have only virtqemud's socket."""
+    @one_of_many
     def test(case):
         with modular(case, *hosts):
             move = moving(case, uri=f'qemu+ssh://vmig-b/system{query}')
