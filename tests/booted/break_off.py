@@ -215,6 +215,7 @@ def judge(trial, move, booted):
     if move.call.code == 0 and here != move.dest or move.call.code == 4 and here != move.source:
         wrong.append(f'it ended with {move.call.code}, and the guest is on {here}')
     if not wrong:
+        move.leaks = trial.kind in ('power', 'both')
         move._go_on(here, 'first')
     return wrong
 

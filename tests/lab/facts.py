@@ -126,14 +126,15 @@ def run_folder_left(lab, host):
             if not (p.is_dir() and p.name in ('lock', 'guard')) and p.suffix != '.lock']
 
 
-def image_checks(lab, host, paths):
-    """[] or the errors of qemu-img check on these images (the guest must not write)."""
+def image_checks(lab, host, paths, leaks=False):
+    """[] or the errors of qemu-img check on these images (the guest must not write). leaks: clusters that nothing uses are
+    none, as after a power cut: QEMU allocates a cluster before it uses it."""
     wrong = []
     for path in paths:
         if str(path).endswith('.raw'):
             continue
         done = lab.run(host, ['qemu-img', 'check', '-U', path], check=False)
-        if done.returncode != 0:
+        if done.returncode != 0 and not (leaks and done.returncode == 3):
             wrong.append(f'qemu-img check {path}: {done.returncode}: '
                          f'{(done.stdout + done.stderr)[-400:]}')
     return wrong

@@ -35,6 +35,7 @@ class Migration:
         self.files_before = {host: files_there(self.lab, host) for host in HOSTS}
         self.call = self.watch = self.stall = None
         self.start_call = Call  # another program than the command
+        self.leaks = False  # see image_checks()
         self._stack = None
 
     def start(self, fault=None, env=None, args=(), json_lines=True):
@@ -248,7 +249,7 @@ class Migration:
         was = lab.state(host, name)
         if was == 'running':
             lab.virsh(host, 'suspend', name)
-        wrong = image_checks(lab, host, [there(path) for path in self.files_moved()])
+        wrong = image_checks(lab, host, [there(path) for path in self.files_moved()], self.leaks)
         if was == 'running':
             lab.virsh(host, 'resume', name)
         self._raise(wrong)
