@@ -71,6 +71,34 @@ def test_power_cut_of_the_source(case):
     run_again(case, Trial('power', 'COPY', 'a', delay=0.3))
 
 
+def owned(lab, path):
+    """(owner, group, mode) of a file of b, by name."""
+    return tuple(lab.run('b', ['stat', '-c', '%U %G %a', path]).stdout.split())
+
+
+@thorough
+def test_ownership_is_not_changed(case):
+    """dynamic_ownership=0 on the destination: the images belong to QEMU's user there, with the modes that they had."""
+    lab = case.lab
+    conf = lab.path('b', '/etc/libvirt/qemu.conf')
+    before = conf.read_text()
+    try:
+        conf.write_text(f'{before}\ndynamic_ownership = 0\n')
+        lab.run('b', ['systemctl', 'restart', 'libvirtd'])
+        for merge in ('commit', 'mirror'):
+            guest = case.guest()
+            image = guest.all_files()[0]
+            lab.run('a', ['chmod', '644', image])
+            move = case.migration(guest, '--merge', merge)
+            move.run()
+            move.prove_arrived(revert='one')
+            need(owned(lab, image) == ('libvirt-qemu', 'libvirt-qemu', '644'), merge, owned(lab, image))
+            case.clean()
+    finally:
+        conf.write_text(before)
+        lab.run('b', ['systemctl', 'restart', 'libvirtd'])
+
+
 @thorough
 def test_stop_of_the_unit(case):
     """The unit of a job is stopped while it waits for the other host: nothing of it is left, and it has not failed. A

@@ -262,6 +262,26 @@ def made():
 MADE_BEFORE = made()
 
 
+def test_not_root():
+    """Whatever a user who is not root asks for, the answer is that it needs root, and how to get that."""
+    if os.geteuid() != 0:
+        counter.skip('a caller who is not root', 'needs root, to become another user')
+        return
+    with tempfile.TemporaryDirectory(dir='/var/tmp') as folder:
+        os.chmod(folder, 0o755)
+        for file in (SNAP, os.path.join(os.path.dirname(SNAP), 'libvmig-snap.so.0')):
+            shutil.copy(file, folder)
+        program = os.path.join(folder, os.path.basename(SNAP))
+        for argv in (['status'], ['list'], ['plan', 'g', DEST], ['migrate', 'g', DEST], ['resume', 'g'], ['cancel', 'g'],
+                     ['verify', 'g'], ['doctor'], ['purge', 'g']):
+            ended = call(['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups', program, *argv])
+            check(ended.code == 3 and 'needs root' in ended.reason and 'sudo vmig-snap' in ended.err
+                  and ended.err.endswith('[not-authorized]\n') and ended.out == '', f'{argv[0]} needs root', ended)
+        ended = call(['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups', 'env', 'PATH=/nonexistent',
+                      program, 'agent'])
+        check('"code":"not-authorized"' in ended.out and '/etc/sudoers.d' in ended.out, 'the agent says it to its peer', ended)
+
+
 def test_nothing_was_made():
     """After all of the above."""
     check(made() == MADE_BEFORE, 'no refused command made a file', made())
@@ -269,4 +289,5 @@ def test_nothing_was_made():
 
 if __name__ == '__main__':
     sys.exit(counter.run([test_commands, test_help, test_options, test_numbers, test_words, test_uris, test_names,
-                          test_maps, test_json, test_streams, test_environment, test_journal, test_nothing_was_made]))
+                          test_maps, test_json, test_streams, test_environment, test_journal, test_not_root,
+                          test_nothing_was_made]))
