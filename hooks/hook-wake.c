@@ -7,12 +7,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "os/watched.h"
 #include "store/journal.h"
 #include "store/oplock.h"
 
@@ -191,6 +193,7 @@ static int run(const char *program, const char *job, gboolean *stopped)
     pid_t pid = fork();
     if (pid == 0) {
         sigprocmask(SIG_SETMASK, &before, NULL);
+        setenv(VMIG_WATCHED_VARIABLE, "1", TRUE);
         execl(program, "vmig-snap", "resume", job, "--quiet", "--unless-busy", NULL);
         _exit(EXIT_FAILED);
     }

@@ -6,6 +6,7 @@
 #include <glib.h>
 
 #include "os/fault.h"
+#include "os/watched.h"
 
 #define PROGRAM "vmig-snap-hook"
 
@@ -31,7 +32,8 @@ void vmig_watcher_start(const char *job)
     g_auto(GStrv) env = g_environ_unsetenv(g_get_environ(), VMIG_FAULT_VARIABLE);
     g_autoptr(GError) error = NULL;
 
-    if (access(program, X_OK) != 0)
+    /* A start of the unit from inside would undo a stop of it. */
+    if (access(program, X_OK) != 0 || g_getenv(VMIG_WATCHED_VARIABLE) != NULL)
         return;
     if (!g_spawn_sync("/", argv, env, G_SPAWN_STDOUT_TO_DEV_NULL | G_SPAWN_STDERR_TO_DEV_NULL, NULL, NULL, NULL, NULL,
                       NULL, &error))
