@@ -56,8 +56,7 @@ static const Cause causes[] = {
      "Machine type received is",
      "<machine>",
      "The destination's QEMU cannot load the state that the source's QEMU saves for this machine. Use a machine type "
-     "that "
-     "both versions support alike, or install the same version of QEMU on both hosts.",
+     "that both versions support alike, or install the same version of QEMU on both hosts.",
      FALSE},
     {"[Uu]nable to find 'swtpm|swtpm.*(?:not found|No such file)", "<tpm>", "Install swtpm there.", FALSE},
     {"Unknown driver '(?<n>[^']+)'", "<disk>", "Install QEMU's block driver %s there (qemu-block-extra).", FALSE},
