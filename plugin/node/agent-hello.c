@@ -9,6 +9,8 @@
 
 /* Lines that a login shell may print before the agent begins. */
 #define MAX_GREETING 1000
+/* What prints and then does nothing more is not a login shell. */
+#define GREETING_US (10 * G_USEC_PER_SEC)
 
 GError *vmig_agent_failure(VmigReader *reply, JsonObject *object)
 {
@@ -127,6 +129,7 @@ gboolean vmig_agent_hello_await(VmigLines *lines, const char *host, gint64 until
             return check_hello(host, hello, length - (gsize)(hello - line), said, error);
         if (greeting == NULL)
             greeting = g_strndup(line, length);
+        until = MIN(until, g_get_monotonic_time() + GREETING_US);
     }
     return refuse_greeting(host, greeting, strlen(greeting), error);
 }

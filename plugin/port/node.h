@@ -63,7 +63,7 @@ gboolean vmig_node_refuse(VmigNode *node, VmigMethod method, const char *member,
 
 VmigNodeFacts *vmig_node_hello(VmigNode *node, GError **error);
 /* Lets connections to run_dir/JOB/VMIG_RELAY_SOCKET there reach that host's libvirt, whose socket is found there. It
- * ends with the agent. socket, mode: from the URI, or NULL. LIBVIRT_SOCKET with what was tried. */
+ * ends with the agent. socket, mode: from the URI, or NULL. Errors: those of vmig_libvirt_socket_find(). */
 gboolean vmig_node_libvirt_relay(VmigNode *node, const char *job, const char *socket, const char *mode, GError **error);
 #define VMIG_RELAY_SOCKET "libvirt-relay.sock"
 /* The agent of a user who is not root starts itself by sudo. */

@@ -31,16 +31,24 @@ static int listen_at(const char *name)
     return fd;
 }
 
+static void expect_failure(const char *socket, const char *mode, VmigErrorCode code)
+{
+    g_autoptr(GError) error = NULL;
+    const VmigLibvirtWanted wanted = {socket, mode};
+
+    g_assert_null(vmig_libvirt_socket_find(dir, &wanted, &error));
+    g_assert_error(error, VMIG_ERROR, (int)code);
+}
+
 static void expect_socket(const char *socket, const char *mode, const char *expected)
 {
     g_autoptr(GError) error = NULL;
     const VmigLibvirtWanted wanted = {socket, mode};
     g_autofree char *found = vmig_libvirt_socket_find(dir, &wanted, &error);
-    g_autofree char *path = expected != NULL ? in_dir(expected) : NULL;
+    g_autofree char *path = in_dir(expected);
 
+    g_assert_no_error(error);
     g_assert_cmpstr(found, ==, path);
-    if (expected == NULL)
-        g_assert_error(error, VMIG_ERROR, VMIG_ERROR_LIBVIRT_SOCKET);
 }
 
 /* Without a daemon, with each, and with the socket that a dead daemon has left. */
@@ -49,10 +57,10 @@ static void test_found(void)
     g_autofree char *modular = in_dir("virtqemud-sock");
     g_autofree char *monolithic = in_dir("libvirt-sock");
 
-    expect_socket(NULL, NULL, NULL);
+    expect_failure(NULL, NULL, VMIG_ERROR_LIBVIRT_SOCKET);
     int old = listen_at("libvirt-sock");
     expect_socket(NULL, NULL, "libvirt-sock");
-    expect_socket(NULL, "direct", NULL);
+    expect_failure(NULL, "direct", VMIG_ERROR_LIBVIRT_SOCKET);
     int new = listen_at("virtqemud-sock");
     expect_socket(NULL, NULL, "virtqemud-sock");
     expect_socket(NULL, "auto", "virtqemud-sock");
@@ -60,9 +68,9 @@ static void test_found(void)
     expect_socket(monolithic, NULL, "libvirt-sock");
     close(new);
     expect_socket(NULL, NULL, "libvirt-sock");
-    expect_socket(modular, NULL, NULL);
+    expect_failure(modular, NULL, VMIG_ERROR_UNREACHABLE);
     close(old);
-    expect_socket(NULL, NULL, NULL);
+    expect_failure(NULL, NULL, VMIG_ERROR_UNREACHABLE);
     g_unlink(modular);
     g_unlink(monolithic);
 }
@@ -73,10 +81,10 @@ static void test_foreign(void)
     g_autofree char *up = in_dir("../libvirt-sock");
     g_autofree char *below = in_dir("below/libvirt-sock");
 
-    expect_socket("/run/docker.sock", NULL, NULL);
-    expect_socket(up, NULL, NULL);
-    expect_socket(below, NULL, NULL);
-    expect_socket("libvirt-sock", NULL, NULL);
+    expect_failure("/run/docker.sock", NULL, VMIG_ERROR_LIBVIRT_SOCKET);
+    expect_failure(up, NULL, VMIG_ERROR_LIBVIRT_SOCKET);
+    expect_failure(below, NULL, VMIG_ERROR_LIBVIRT_SOCKET);
+    expect_failure("libvirt-sock", NULL, VMIG_ERROR_LIBVIRT_SOCKET);
 }
 
 static gpointer echo(gpointer data)

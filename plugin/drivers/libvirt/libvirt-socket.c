@@ -16,11 +16,13 @@ static const struct {
     const char *name, *mode;
 } sockets[] = {{"virtqemud-sock", "direct"}, {"libvirt-sock", "legacy"}};
 
-static gboolean answers(const char *path, GString *tried)
+/* *exists: there is such a socket, so that the daemon is off or too busy. */
+static gboolean answers(const char *path, GString *tried, gboolean *exists)
 {
     int fd = vmig_relay_connect(path);
 
     if (fd < 0) {
+        *exists = *exists || errno == ECONNREFUSED || errno == EAGAIN;
         g_string_append_printf(tried, "%s%s: %s", tried->len > 0 ? "; " : "", path, g_strerror(errno));
         return FALSE;
     }
@@ -41,6 +43,7 @@ char *vmig_libvirt_socket_find(const char *folder, const VmigLibvirtWanted *want
 {
     g_autoptr(GString) tried = g_string_new(NULL);
     const char *mode = wanted->mode != NULL ? wanted->mode : "auto";
+    gboolean exists = FALSE;
 
     if (wanted->socket != NULL) {
         g_autofree char *path = inside(folder, wanted->socket);
@@ -50,14 +53,15 @@ char *vmig_libvirt_socket_find(const char *folder, const VmigLibvirtWanted *want
                       wanted->socket, folder);
             return NULL;
         }
-        if (answers(path, tried))
+        if (answers(path, tried, &exists))
             return g_steal_pointer(&path);
     }
     for (guint i = 0; wanted->socket == NULL && i < G_N_ELEMENTS(sockets); i++) {
         g_autofree char *path = g_build_filename(folder, sockets[i].name, NULL);
-        if ((g_str_equal(mode, "auto") || g_str_equal(mode, sockets[i].mode)) && answers(path, tried))
+        if ((g_str_equal(mode, "auto") || g_str_equal(mode, sockets[i].mode)) && answers(path, tried, &exists))
             return g_steal_pointer(&path);
     }
-    vmig_fail(error, VMIG_ERROR_LIBVIRT_SOCKET, START_HINT, "cannot connect to libvirt's daemon: %s", tried->str);
+    vmig_fail(error, exists ? VMIG_ERROR_UNREACHABLE : VMIG_ERROR_LIBVIRT_SOCKET, START_HINT,
+              "cannot connect to libvirt's daemon: %s", tried->str);
     return NULL;
 }

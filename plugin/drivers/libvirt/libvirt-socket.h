@@ -18,5 +18,6 @@ typedef struct {
 /* Connects, and disconnects without sending anything. Returns the path of the first socket that answers. In mode "auto"
  * it is virtqemud's if there is one, as in remoteGetUNIXSocket() (remote_sockets.c), and then the other one: a socket
  * outlives its daemon. A path outside `folder` is refused: this host connects to it as root, and another host names it.
- * LIBVIRT_SOCKET with what was tried. (transfer full) */
+ * Errors, with what was tried: UNREACHABLE if a socket exists and no daemon answers, otherwise LIBVIRT_SOCKET.
+ * (transfer full) */
 char *vmig_libvirt_socket_find(const char *folder, const VmigLibvirtWanted *wanted, GError **error);
