@@ -201,6 +201,8 @@ def test_real_hook(case):
     finally:
         for driver in ('qemu.d', 'daemon.d'):
             lab.path('b', f'{HOOKS}/{driver}/50-vmig-snap').unlink()
+        # Where vmig-snap finds it, it would resume the jobs that the next tests leave behind.
+        (lab.bin / 'vmig-snap-hook').unlink()
 
 
 def test_config(case):
