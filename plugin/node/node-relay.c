@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "copy/listen.h"
+#include "core/path-map.h"
 #include "drivers/libvirt/libvirt-socket.h"
 #include "drivers/libvirt/qemu-user.h"
 #include "node/node-local-private.h"
@@ -94,6 +95,26 @@ gboolean vmig_local_do_rundir_remove(VmigLocal *local, const VmigJobArgs *args, 
     return rmdir(path) == 0 || errno == ENOENT || vmig_fail_errno(error, errno, "cannot remove %s", path);
 }
 
+/* Relays whose agent was killed, and their directories if nothing else is in them: a killed plan has no job, so that
+ * nothing else would remove them. A directory in use has more sockets, or its next agent makes it again. */
+static void sweep_relays(const VmigLocal *local)
+{
+    g_autoptr(GDir) dir = g_dir_open(local->run_dir, 0, NULL);
+    const char *name;
+
+    while (dir != NULL && (name = g_dir_read_name(dir)) != NULL) {
+        g_autofree char *folder = g_build_filename(local->run_dir, name, NULL);
+        g_autofree char *path = g_build_filename(folder, VMIG_RELAY_SOCKET, NULL);
+        if (!vmig_job_id_is_valid(name))
+            continue;
+        int fd = vmig_relay_connect(path);
+        if (fd >= 0)
+            close(fd);
+        else if (errno == ECONNREFUSED && unlink(path) == 0)
+            (void)rmdir(folder);
+    }
+}
+
 gboolean vmig_local_do_libvirt_relay(VmigLocal *local, const VmigLibvirtRelayArgs *args,
                                      VmigNothing *reply G_GNUC_UNUSED, GError **error)
 {
@@ -109,6 +130,7 @@ gboolean vmig_local_do_libvirt_relay(VmigLocal *local, const VmigLibvirtRelayArg
         return FALSE;
     if (local->relay != NULL)
         return vmig_fail(error, VMIG_ERROR_PROTOCOL, NULL, "the connection to libvirt was asked for twice");
+    sweep_relays(local);
     if (!make_job_dir(local, dir, error))
         return FALSE;
     int fd = vmig_listen_open(&(VmigListen){.socket = path, .admitted = local->login}, &port, error);

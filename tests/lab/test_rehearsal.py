@@ -203,6 +203,7 @@ def test_killed_agent(case):
             need(left_behind(case), 'nothing was left: this test proves nothing')
             clear()
             need(not left_behind(case), 'left behind:', left_behind(case))
+            plan(case)  # doctor leaves a run folder alone that is so young; the next agent knows a dead relay
 
 
 @shared
