@@ -64,7 +64,7 @@ static VmigNode *open_node(GError **error)
  */
 gboolean vmig_may_serve_agent(void)
 {
-    g_autoptr(VmigConfig) config = vmig_config_load(NULL, NULL);
+    g_autoptr(VmigConfig) config = geteuid() != 0 ? vmig_config_load(NULL, NULL) : NULL;
 
     return config == NULL || vmig_config_check_user(config, NULL);
 }

@@ -5,29 +5,16 @@
 
 #include <glib.h>
 
+#include "os/command.h"
 #include "os/fault.h"
 #include "os/watched.h"
-
-#define PROGRAM "vmig-snap-hook"
-
-/* The one that is installed beside this command. This process may be another program that uses the library.
- * (transfer full) */
-static char *find_program(void)
-{
-    g_autofree char *exe = g_file_read_link("/proc/self/exe", NULL);
-    g_autofree char *folder = exe != NULL ? g_path_get_dirname(exe) : g_strdup(VMIG_BINDIR);
-    char *beside = g_build_filename(folder, PROGRAM, NULL);
-
-    if (access(beside, X_OK) == 0)
-        return beside;
-    g_free(beside);
-    return g_strdup(VMIG_BINDIR "/" PROGRAM);
-}
 
 /* Not by os/tool.h: what is started here lives longer than this process, and needs the network. */
 void vmig_watcher_start(const char *job)
 {
-    g_autofree char *program = find_program();
+    g_autofree char *command = vmig_command_path();
+    g_autofree char *folder = g_path_get_dirname(command);
+    g_autofree char *program = g_build_filename(folder, "vmig-snap-hook", NULL);
     char *argv[] = {program, (char *)"--watch", (char *)job, NULL};
     g_auto(GStrv) env = g_environ_unsetenv(g_get_environ(), VMIG_FAULT_VARIABLE);
     g_autoptr(GError) error = NULL;

@@ -26,10 +26,11 @@ static gboolean take_streams(int *in_fd, int *out_fd, GError **error)
  * only if there is no sudo; the agent then says that it needs root. */
 static void become_root(void)
 {
+    if (vmig_may_serve_agent())
+        return;
     g_autofree char *exe = g_file_read_link("/proc/self/exe", NULL);
     char *argv[] = {"sudo", "-n", "--", exe, "agent", NULL};
-
-    if (exe != NULL && !vmig_may_serve_agent())
+    if (exe != NULL)
         (void)execvp(argv[0], argv);
 }
 

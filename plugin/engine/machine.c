@@ -318,11 +318,12 @@ gboolean vmig_machine_run(VmigMachine *m, GError **error)
 
     if (vmig_state_is_final(state))
         return TRUE;
-    if (!vmig_state_is_first(state))
+    gboolean is_new = vmig_state_is_first(state);
+    if (!is_new)
         tell_recorded(m);
-    if (vmig_state_is_first(state) ? !begin_job(m, error) : !take_over(m, error))
+    if (is_new ? !begin_job(m, error) : !take_over(m, error))
         return FALSE;
-    if (vmig_state_is_first(state))
+    if (is_new)
         tell_recorded(m);
     m->flow->begin(m);
     for (;;) {

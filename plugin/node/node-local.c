@@ -13,6 +13,7 @@
 #include "copy/receiver.h"
 #include "drivers/libvirt/libvirt-socket.h"
 #include "node/node-local-private.h"
+#include "os/command.h"
 #include "os/worker.h"
 #include "store/gate.h"
 #include "store/oplock.h"
@@ -305,19 +306,6 @@ static gboolean open_journal(VmigLocal *local, VmigJournal **ret, GError **error
     return *ret != NULL;
 }
 
-/* The path of vmig-snap, which is also the guard. This process may be another program that uses the library.
- * (transfer full) */
-static char *find_command(void)
-{
-    g_autofree char *exe = g_file_read_link("/proc/self/exe", NULL);
-    g_autofree char *name = exe != NULL ? g_path_get_basename(exe) : NULL;
-
-    if (name != NULL && g_str_equal(name, "vmig-snap"))
-        return g_steal_pointer(&exe);
-    char *found = g_find_program_in_path("vmig-snap");
-    return found != NULL ? found : g_strdup(VMIG_BINDIR "/vmig-snap");
-}
-
 static VmigLocal *local_alloc(const char *host, const VmigNodeConfig *config)
 {
     VmigLocal *local = g_new0(VmigLocal, 1);
@@ -326,7 +314,7 @@ static VmigLocal *local_alloc(const char *host, const VmigNodeConfig *config)
     local->base.host = g_strdup(host);
     local->state_dir = g_strdup(config->state_dir);
     local->run_dir = g_strdup(config->run_dir);
-    local->exe = config->exe != NULL ? g_strdup(config->exe) : find_command();
+    local->exe = config->exe != NULL ? g_strdup(config->exe) : vmig_command_path();
     local->machine_id = config->machine_id != NULL ? g_strdup(config->machine_id) : read_machine_id();
     local->role = config->role;
     local->serves_peer = config->serves_peer;

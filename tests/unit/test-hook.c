@@ -860,6 +860,21 @@ static void test_watch_is_stopped_early(Fixture *f, G_GNUC_UNUSED gconstpointer 
     g_assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
+/* This process works on the job, and another one waits for the end of that. */
+static pid_t watch_own_work(Fixture *f, VmigJob *job, const char *program, VmigOpLock **lock)
+{
+    write_job(f, job, VMIG_SOURCE);
+    g_assert_cmpint(g_mkdir_with_parents(f->paths.lock_dir, 0700), ==, 0);
+    *lock = vmig_oplock_take(f->paths.lock_dir, UUID, JOB, "source", NULL);
+    pid_t watcher = fork();
+    if (watcher == 0) {
+        close(vmig_oplock_fd(*lock));
+        _exit(watch_to_end(f, program));
+    }
+    g_usleep(1200000);
+    return watcher;
+}
+
 /* An operation that ends by itself is left alone. */
 static void test_watch_of_the_end(Fixture *f, G_GNUC_UNUSED gconstpointer data)
 {
@@ -868,15 +883,8 @@ static void test_watch_of_the_end(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autoptr(VmigJob) job = make_job(f, "CLEANUP");
     int status;
 
-    write_job(f, job, VMIG_SOURCE);
-    g_assert_cmpint(g_mkdir_with_parents(f->paths.lock_dir, 0700), ==, 0);
-    VmigOpLock *lock = vmig_oplock_take(f->paths.lock_dir, UUID, JOB, "source", NULL);
-    pid_t watcher = fork();
-    if (watcher == 0) {
-        close(vmig_oplock_fd(lock));
-        _exit(watch_to_end(f, program));
-    }
-    g_usleep(1200000);
+    VmigOpLock *lock;
+    pid_t watcher = watch_own_work(f, job, program, &lock);
     g_autoptr(VmigJournal) journal = vmig_journal_open(f->paths.journal, NULL, NULL);
     vmig_oplock_release(lock);
     g_usleep(300000);
@@ -897,15 +905,8 @@ static void test_watch_of_a_park(Fixture *f, G_GNUC_UNUSED gconstpointer data)
     g_autoptr(GError) why = NULL;
     int status;
 
-    write_job(f, job, VMIG_SOURCE);
-    g_assert_cmpint(g_mkdir_with_parents(f->paths.lock_dir, 0700), ==, 0);
-    VmigOpLock *lock = vmig_oplock_take(f->paths.lock_dir, UUID, JOB, "source", NULL);
-    pid_t watcher = fork();
-    if (watcher == 0) {
-        close(vmig_oplock_fd(lock));
-        _exit(watch_to_end(f, program));
-    }
-    g_usleep(1200000);
+    VmigOpLock *lock;
+    pid_t watcher = watch_own_work(f, job, program, &lock);
     g_autoptr(VmigJournal) journal = vmig_journal_open(f->paths.journal, NULL, NULL);
     vmig_fail(&why, VMIG_ERROR_INTERFERENCE, NULL, "somebody took a snapshot");
     vmig_job_set_error(job, why);

@@ -163,17 +163,23 @@ static void test_beside(void)
     g_assert_null(plan->job);
 }
 
+/* A snapshot with memory, of a machine with this device. */
+static void add_snapshot(PlanEnv *w, const char *device)
+{
+    g_ptr_array_add(w->snapshots, g_strconcat("<domainsnapshot><name>s1</name><state>running</state>"
+                                              "<creationTime>1</creationTime><memory snapshot='internal'/>"
+                                              "<domain type='kvm'><name>g</name><uuid>" PLAN_UUID "</uuid>"
+                                              "<memory>1</memory><os><type>hvm</type></os><devices>",
+                                              device, "</devices></domain></domainsnapshot>", NULL));
+}
+
 /* An element that the destination's libvirt ignores, in the guest or in a snapshot: refused with its name. */
 static void test_ignored(void)
 {
     g_autoptr(PlanEnv) w = plan_env_new(PLAN_FOLDER, PLAN_NAME);
 
     w->unknown = "<pstore backend='acpi-erst'/>";
-    g_ptr_array_add(w->snapshots, g_strdup("<domainsnapshot><name>s1</name><state>running</state>"
-                                           "<creationTime>1</creationTime><memory snapshot='internal'/>"
-                                           "<domain type='kvm'><name>g</name><uuid>" PLAN_UUID "</uuid>"
-                                           "<memory>1</memory><os><type>hvm</type></os><devices>"
-                                           "<pstore backend='acpi-erst'/></devices></domain></domainsnapshot>"));
+    add_snapshot(w, "<pstore backend='acpi-erst'/>");
     g_autoptr(VmigPlan) refused = plan_env_plan(w);
     g_assert_cmpuint(refused->refusals->len, ==, 1);
     const VmigRefusal *refusal = refused->refusals->pdata[0];
@@ -207,11 +213,7 @@ static void test_accepted(void)
 
     ops.would_start = no_watchdog;
     w->hosts[THERE].hypervisor.ops = &ops;
-    g_ptr_array_add(w->snapshots, g_strdup("<domainsnapshot><name>s1</name><state>running</state>"
-                                           "<creationTime>1</creationTime><memory snapshot='internal'/>"
-                                           "<domain type='kvm'><name>g</name><uuid>" PLAN_UUID "</uuid>"
-                                           "<memory>1</memory><os><type>hvm</type></os><devices>"
-                                           "<watchdog model='itco'/></devices></domain></domainsnapshot>"));
+    add_snapshot(w, "<watchdog model='itco'/>");
     g_autoptr(VmigPlan) refused = plan_env_plan(w);
     g_assert_cmpuint(refused->refusals->len, ==, 1);
     g_assert_cmpint(((const VmigRefusal *)refused->refusals->pdata[0])->code, ==, VMIG_ERROR_UNREVERTABLE);

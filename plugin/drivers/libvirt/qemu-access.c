@@ -34,21 +34,6 @@ typedef struct {
     GPtrArray *parts; /* "/", "/a", "/a/b": the path and all folders above it */
 } Question;
 
-/* `group = ` in qemu.conf, otherwise the user's group. */
-static gid_t group_of(const char *conf_path, gid_t gid)
-{
-    g_autofree char *name = vmig_qemu_conf_value(conf_path, "group");
-    char buffer[16384];
-    struct group entry, *found = NULL;
-    guint64 number;
-
-    if (name == NULL || *name == '\0')
-        return gid;
-    if (*name == '+' && g_ascii_string_to_unsigned(name + 1, 10, 0, G_MAXUINT32 - 1, &number, NULL))
-        return (gid_t)number;
-    return getgrnam_r(name, &entry, buffer, sizeof buffer, &found) == 0 && found != NULL ? entry.gr_gid : gid;
-}
-
 static gboolean read_user(const char *conf_path, Question *q)
 {
     g_autofree char *clear = vmig_qemu_conf_value(conf_path, "clear_emulator_capabilities");
@@ -57,7 +42,7 @@ static gboolean read_user(const char *conf_path, Question *q)
 
     if (!vmig_qemu_user(conf_path, &q->uid, &q->gid, NULL))
         return FALSE;
-    q->gid = group_of(conf_path, q->gid);
+    (void)vmig_qemu_group(conf_path, &q->gid);
     q->drop = g_strcmp0(clear, "0") != 0;
     q->groups[0] = q->gid;
     q->n_groups = 1;

@@ -68,7 +68,7 @@ gboolean vmig_qemu_user(const char *conf_path, uid_t *uid, gid_t *gid, GError **
     return TRUE;
 }
 
-static gboolean group_of(const char *conf_path, gid_t *gid)
+gboolean vmig_qemu_group(const char *conf_path, gid_t *gid)
 {
     g_autofree char *name = vmig_qemu_conf_value(conf_path, "group");
     char buffer[16384];
@@ -97,7 +97,7 @@ gboolean vmig_qemu_user_give(const char *conf_path, int fd, const char *path, gu
         return TRUE;
     if (!vmig_qemu_user(conf_path, &uid, &gid, error))
         return FALSE;
-    if (!group_of(conf_path, &gid))
+    if (!vmig_qemu_group(conf_path, &gid))
         return vmig_fail(error, VMIG_ERROR_UNSUPPORTED, NULL, "%s names a group that does not exist", conf_path);
     return fchown(fd, uid, gid) == 0 || vmig_fail_errno(error, errno, "cannot give '%s' to QEMU's user", path);
 }

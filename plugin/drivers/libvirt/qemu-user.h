@@ -11,6 +11,9 @@
 /* The user in `user = ` of qemu.conf (a name, or "+UID"); otherwise libvirt-qemu (Debian) or qemu (Fedora), otherwise
  * root. An unreadable qemu.conf counts as missing. UNSUPPORTED if it names a user that does not exist. */
 gboolean vmig_qemu_user(const char *conf_path, uid_t *uid, gid_t *gid, GError **error);
+/* Sets *gid to the group in `group = ` of qemu.conf (a name, "+GID" or a number), as virGetGroupID() reads it. Leaves
+ * it alone without such a line, or, returning FALSE, if that group does not exist. */
+gboolean vmig_qemu_group(const char *conf_path, gid_t *gid);
 /* The value of a key in qemu.conf, without quotes, or NULL. (transfer full) */
 char *vmig_qemu_conf_value(const char *conf_path, const char *key);
 /* Prepares a new image. Its mode becomes `mode`, without what would make it a program and without access for everybody
