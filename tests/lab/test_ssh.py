@@ -125,7 +125,7 @@ test_modular_here = on_modular('a', query=f'?socket=/var{SOCKETS}/libvirt-sock')
 
 
 def test_wanted_socket(case):
-    """A socket or a mode that the destination does not have: refused with what was tried."""
+    """A socket or a mode that the destination does not have: refused with what was tried. The remedy helps."""
     case.guest()
     for query, words in ((f'?socket={SOCKETS}/virtqemud-sock', 'virtqemud-sock'), ('?mode=direct', 'virtqemud-sock'),
                          ('?socket=/run/docker.sock', SOCKETS)):
@@ -133,6 +133,8 @@ def test_wanted_socket(case):
         said = call.document['refusals']
         need(call.code == REFUSED and [r['code'] for r in said] == ['libvirt-socket'], call.code, call.tail())
         need(words in said[0]['message'] and 'vmig-b' in said[0]['message'], said)
+        need('Omit socket= and mode=' in said[0]['hint'], said)
+    need(case.call('a', 'plan', 'g', case.lab.uri('b'), '--json').code == DONE, 'without them it is refused, too')
 
 
 if __name__ == '__main__':

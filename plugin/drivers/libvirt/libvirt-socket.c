@@ -11,6 +11,8 @@
     "Start libvirt's daemon there: systemctl start libvirtd.socket, or virtqemud.socket if the modular daemons are "   \
     "used."
 
+#define OMIT_HINT "Omit socket= and mode= from the URI: vmig-snap then finds the socket on which libvirt answers there."
+
 /* In the order in which they are tried. */
 static const struct {
     const char *name, *mode;
@@ -48,7 +50,7 @@ char *vmig_libvirt_socket_find(const char *folder, const VmigLibvirtWanted *want
     if (wanted->socket != NULL) {
         g_autofree char *path = inside(folder, wanted->socket);
         if (path == NULL) {
-            vmig_fail(error, VMIG_ERROR_LIBVIRT_SOCKET, NULL,
+            vmig_fail(error, VMIG_ERROR_LIBVIRT_SOCKET, OMIT_HINT,
                       "cannot connect to libvirt on %s: vmig-snap uses only sockets in %s on another host",
                       wanted->socket, folder);
             return NULL;
@@ -61,7 +63,8 @@ char *vmig_libvirt_socket_find(const char *folder, const VmigLibvirtWanted *want
         if ((g_str_equal(mode, "auto") || g_str_equal(mode, sockets[i].mode)) && answers(path, tried, &exists))
             return g_steal_pointer(&path);
     }
-    vmig_fail(error, exists ? VMIG_ERROR_UNREACHABLE : VMIG_ERROR_LIBVIRT_SOCKET, START_HINT,
+    gboolean chosen = wanted->socket != NULL || !g_str_equal(mode, "auto");
+    vmig_fail(error, exists ? VMIG_ERROR_UNREACHABLE : VMIG_ERROR_LIBVIRT_SOCKET, chosen ? OMIT_HINT : START_HINT,
               "cannot connect to libvirt's daemon: %s", tried->str);
     return NULL;
 }
