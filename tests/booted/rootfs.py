@@ -12,11 +12,15 @@ import hashlib
 import json
 import os
 import pathlib
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+import archive  # noqa: E402
 
 CACHE = pathlib.Path(os.environ.get('VMIG_BOOTED_CACHE', '/var/tmp/vmig-booted-cache'))
 SUITES = {'bookworm': 'Debian 12', 'trixie': 'Debian 13'}
@@ -48,23 +52,6 @@ rm -f "$root"/etc/ssh/ssh_host_* "$root/etc/machine-id" "$root/etc/hostname"
 '''
 
 
-def mirrors(suite):
-    """The lines for apt of the machine's own Debian mirrors, for a suite."""
-    listed = subprocess.run(['apt-get', 'indextargets', '--format',
-                             '$(CREATED_BY) $(REPO_URI) $(RELEASE) $(COMPONENT) $(ORIGIN)'],
-                            check=True, capture_output=True, text=True).stdout
-    lines = []
-    for kind, uri, release, component, origin in re.findall(r'^(\S+) (\S+) (\S+) (\S+) (.*)$', listed, re.M):
-        ours = re.fullmatch(r'[a-z]+(-security|-updates)?', release)
-        if kind == 'Packages' and origin == 'Debian' and component == 'main' and ours:
-            line = f'deb {uri} {suite}{ours[1] or ""} main'
-            if line not in lines:
-                lines.append(line)
-    if not lines:
-        raise RuntimeError('apt knows no Debian mirror (is `apt-get update` needed?)')
-    return lines
-
-
 def packages(suite):
     """The packages of a host."""
     return [RENAMED.get(suite, {}).get(name, name) for name in PACKAGES.split()]
@@ -75,7 +62,7 @@ def _bootstrap(suite, root):
     # A downloaded package is needed once. Every fsync of dpkg would wait for a disk whose content nobody needs yet.
     command = ['mmdebstrap', '--quiet', '--mode=root', '--variant=minbase', '--format=directory',
                '--aptopt=APT::Install-Recommends "false"', '--dpkgopt=force-unsafe-io', *options,
-               f'--include={",".join(packages(suite))}', suite, str(root), *mirrors(suite)]
+               f'--include={",".join(packages(suite))}', suite, str(root), *archive.sources(suite)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     if done.returncode != 0:
         raise RuntimeError(f'mmdebstrap of {suite} failed: {(done.stderr + done.stdout)[-3000:]}')
@@ -94,7 +81,7 @@ def locked():
 
 def build(suite='bookworm'):
     """The path of the image in the cache, made if it is not there yet (about a minute)."""
-    key = hashlib.sha256(json.dumps([suite, mirrors(suite), packages(suite), SETUP, EXCLUDE, SIZE]).encode())
+    key = hashlib.sha256(json.dumps([suite, archive.sources(suite), packages(suite), SETUP, EXCLUDE, SIZE]).encode())
     image = CACHE / f'{suite}-{key.hexdigest()[:16]}.ext4'
     with locked():
         if not image.exists():

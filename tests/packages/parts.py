@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 
+import debs
 import policies
 from clitest import Counter
 from roots import Root, bootstrap, sh
@@ -65,31 +66,6 @@ def lines(*argv, **options):
     return subprocess.run([str(word) for word in argv], check=True, capture_output=True, text=True, **options).stdout.splitlines()
 
 
-def export(folder):
-    """A copy of the sources without what a build or git has put beside them."""
-    folder.mkdir(parents=True)
-    if (ROOT / '.git').exists():
-        files = subprocess.run(['git', '-C', ROOT, 'ls-files', '-co', '--exclude-standard', '-z'], check=True,
-                               capture_output=True).stdout
-        sh('rsync', '-a', '--from0', '--files-from=-', f'{ROOT}/', f'{folder}/', input=files)
-    else:
-        sh('rsync', '-a', '--exclude', 'build*', '--exclude', 'obj-*', f'{ROOT}/', f'{folder}/')
-
-
-def build_debs(tree, folder, jobs=2, umask=0o022, env=None):
-    """Build the binary packages in folder/source, a copy of that tree; the .deb files in folder/debs."""
-    shutil.copytree(tree, folder / 'source', symlinks=True)
-    log = folder / 'build.log'
-    with open(log, 'w', encoding='utf-8') as out:
-        done = subprocess.run(['dpkg-buildpackage', '-b', '-us', '-uc', f'-j{jobs}'], cwd=folder / 'source', stdout=out,
-                              stderr=subprocess.STDOUT, check=False, umask=umask,
-                              env={**os.environ, 'DEB_BUILD_OPTIONS': 'nocheck noautodbgsym', **(env or {})})
-    (folder / 'debs').mkdir()
-    for path in folder.glob('*.deb'):
-        path.rename(folder / 'debs' / path.name)
-    return done.returncode, log.read_text()[-6000:]
-
-
 def package_of(path):
     """The name of the package in a file vmig-snap_0.1.0_amd64.deb."""
     return path.name.split('_')[0]
@@ -111,7 +87,7 @@ class Packages:
         self.first = scratch / 'first'
         # Taken once: a file that is edited during the test does not make two builds different.
         self.tree = scratch / 'tree'
-        export(self.tree)
+        debs.export(self.tree)
 
     def run(self, wanted):
         """Run these parts; the exit code."""
@@ -149,7 +125,7 @@ class Packages:
 
     def test_debs(self):
         """dpkg-buildpackage builds the four packages, with the version of meson.build."""
-        code, log = build_debs(self.tree, self.first)
+        code, log = debs.build(self.tree, self.first)
         self.check(code == 0, 'dpkg-buildpackage', log)
         names = {name for name in self.debs() if not name.endswith('-dbgsym')}
         self.check(names == set(PACKAGES), 'the packages that there must be', names)
@@ -192,7 +168,7 @@ class Packages:
         """Another path, another umask, another locale, another number of jobs: the same files."""
         # dpkg-buildflags does not map paths with blanks, so that those stay in what is built.
         other = self.scratch / 'a-longer-path' / 'second'
-        code, log = build_debs(self.tree, other, jobs=1, umask=0o077, env={'LC_ALL': 'C', 'TZ': 'Pacific/Auckland', 'HOME': '/nonexistent'})
+        code, log = debs.build(self.tree, other, jobs=1, umask=0o077, env={'LC_ALL': 'C', 'TZ': 'Pacific/Auckland', 'HOME': '/nonexistent'})
         self.check(code == 0, 'dpkg-buildpackage elsewhere', log)
 
         def sums(folder):

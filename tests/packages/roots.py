@@ -6,6 +6,8 @@ import shutil
 import stat
 import subprocess
 
+import archive
+
 # What a package manager writes for itself.
 ITS_OWN = ('var/lib/dpkg', 'var/lib/apt', 'var/log', 'var/cache', 'etc/ld.so.cache', 'var/lib/systemd/deb-systemd-helper-enabled',
            'var/lib/systemd/deb-systemd-helper-masked', 'root', 'tmp', 'var/tmp', 'usr/share/info/dir', 'usr/share/mime',
@@ -88,20 +90,7 @@ class Root:
         return found
 
 
-def mirror():
-    """The address of Debian's archive and the suite, from the machine's own apt."""
-    said = subprocess.run(['apt-get', 'indextargets', '--format', '$(REPO_URI) $(CODENAME) $(COMPONENT) $(ORIGIN)',
-                           'Created-By: Packages'], capture_output=True, text=True, check=True).stdout
-    version = pathlib.Path('/etc/os-release').read_text()
-    for line in said.splitlines():
-        address, suite, component, origin = (line.split(' ') + [''] * 3)[:4]
-        if component == 'main' and origin == 'Debian' and f'VERSION_CODENAME={suite}\n' in version:
-            return address, suite
-    raise LookupError('apt has no archive of Debian for the suite of this machine')
-
-
 def bootstrap(folder):
     """A minimal root of the suite of this machine."""
-    address, suite = mirror()
-    sh('debootstrap', '--variant=minbase', suite, folder, address, stdout=subprocess.DEVNULL)
+    sh('debootstrap', '--variant=minbase', archive.codename(), folder, archive.address(), stdout=subprocess.DEVNULL)
     shutil.copy('/etc/resolv.conf', pathlib.Path(folder) / 'etc/resolv.conf')

@@ -18,6 +18,10 @@ import subprocess
 import sys
 
 SOURCES = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(SOURCES / 'tests'))
+
+import archive  # noqa: E402
+
 CACHE = pathlib.Path(os.environ.get('VMIG_ROOTS_CACHE', '/var/tmp/vmig-roots'))
 RELEASES = ('bookworm', 'trixie', 'sid')
 # Never in a root: the style tests run on the machine, whose formatter decides.
@@ -51,24 +55,6 @@ exec chroot "$root" "$@"
 
 class RootError(RuntimeError):
     """A root cannot be made or used."""
-
-
-def mirror():
-    """The address of Debian's archive in this machine's own apt configuration."""
-    lines = subprocess.run(['apt-get', 'indextargets', '--format', '$(SITE) $(ORIGIN) $(LABEL) $(COMPONENT)',
-                            'Created-By: Packages'], capture_output=True, text=True, check=True).stdout.splitlines()
-    for line in lines:
-        site, *rest = line.split()
-        if rest == ['Debian', 'Debian', 'main']:
-            return site
-    raise RootError("apt on this machine has no source with Debian's component main")
-
-
-def machine_release():
-    """The code name of the machine's own Debian, or ''."""
-    text = pathlib.Path('/etc/os-release').read_text(encoding='utf-8')
-    return next((line.split('=')[1].strip('"') for line in text.splitlines() if line.startswith('VERSION_CODENAME=')),
-                '')
 
 
 def apt_options():
@@ -115,21 +101,17 @@ def _bootstrap(release, root, log):
         raise RootError('debootstrap is missing: apt-get install debootstrap')
     if root.exists():
         shutil.rmtree(root)
-    site = mirror()
     archives = CACHE / 'archives'
     archives.mkdir(exist_ok=True)
     # In a mount namespace of its own: a debootstrap that is killed leaves its /proc mounted in the root.
     subprocess.run(['unshare', '--mount', '--propagation', 'private', 'debootstrap', '--variant=minbase',
-                    f'--cache-dir={archives}', release, str(root), site], stdout=log, stderr=log, check=True)
+                    f'--cache-dir={archives}', release, str(root), archive.address()], stdout=log, stderr=log, check=True)
     (root / 'etc/apt/apt.conf.d/machine').write_text(apt_options())
     policy = root / 'usr/sbin/policy-rc.d'
     policy.write_text('#!/bin/sh\nexit 101\n')
     policy.chmod(0o755)
-    if release != 'sid':
-        # The updates of a stable release have the fixes that its users run.
-        lines = [f'deb {site} {release} main', f'deb {site} {release}-updates main',
-                 f'deb {site}-security {release}-security main']
-        (root / 'etc/apt/sources.list').write_text('\n'.join(lines) + '\n')
+    # The updates of a stable release have the fixes that its users run.
+    (root / 'etc/apt/sources.list').write_text(''.join(f'{line}\n' for line in archive.sources(release)))
 
 
 def _install(release, log):
