@@ -1378,7 +1378,7 @@ static void test_give(Fixture *f, gconstpointer data G_GNUC_UNUSED)
         {"", 0644, 0644, 0, 0},
         {"user = \"+4711\"\n#dynamic_ownership = 0\ndynamic_ownership=1 # x\n", 0660, 0660, 0, 0},
         {"user = \"+4711\"\ngroup = \"+4712\"\ndynamic_ownership = 0\n", 0600, 0600, 4711, 4712},
-        {"user = \"root\"\ndynamic_ownership = 0\n", 06777, 0664, 0, 0},
+        {"user = \"root\"\ngroup = \"root\"\ndynamic_ownership = 0\n", 06777, 0664, 0, 0},
         {"", 0, 0600, 0, 0},
     };
     g_autofree char *conf = g_build_filename(f->config, "qemu.conf", NULL);

@@ -68,18 +68,30 @@ gboolean vmig_qemu_user(const char *conf_path, uid_t *uid, gid_t *gid, GError **
     return TRUE;
 }
 
+static gboolean look_up_group(const char *name, gid_t *gid)
+{
+    char buffer[16384];
+    struct group entry, *found = NULL;
+
+    if (getgrnam_r(name, &entry, buffer, sizeof buffer, &found) != 0 || found == NULL)
+        return FALSE;
+    *gid = entry.gr_gid;
+    return TRUE;
+}
+
 gboolean vmig_qemu_group(const char *conf_path, gid_t *gid)
 {
     g_autofree char *name = vmig_qemu_conf_value(conf_path, "group");
-    char buffer[16384];
-    struct group entry, *found = NULL;
     guint64 number = 0;
 
-    if (name == NULL || *name == '\0')
+    if (name == NULL || *name == '\0') {
+        if (!look_up_group("libvirt-qemu", gid))
+            (void)look_up_group("qemu", gid);
         return TRUE;
-    if (*name != '+' && getgrnam_r(name, &entry, buffer, sizeof buffer, &found) == 0 && found != NULL)
-        number = entry.gr_gid;
-    else if (!g_ascii_string_to_unsigned(name + (*name == '+'), 10, 0, G_MAXUINT32 - 1, &number, NULL))
+    }
+    if (*name != '+' && look_up_group(name, gid))
+        return TRUE;
+    if (!g_ascii_string_to_unsigned(name + (*name == '+'), 10, 0, G_MAXUINT32 - 1, &number, NULL))
         return FALSE;
     *gid = (gid_t)number;
     return TRUE;

@@ -11,8 +11,9 @@
 /* The user in `user = ` of qemu.conf (a name, or "+UID"); otherwise libvirt-qemu (Debian) or qemu (Fedora), otherwise
  * root. An unreadable qemu.conf counts as missing. UNSUPPORTED if it names a user that does not exist. */
 gboolean vmig_qemu_user(const char *conf_path, uid_t *uid, gid_t *gid, GError **error);
-/* Sets *gid to the group in `group = ` of qemu.conf (a name, "+GID" or a number), as virGetGroupID() reads it. Leaves
- * it alone without such a line, or, returning FALSE, if that group does not exist. */
+/* Sets *gid to QEMU's group: of `group = ` in qemu.conf (a name, "+GID" or a number, as virGetGroupID() reads it),
+ * otherwise libvirt-qemu (Debian) or qemu (Fedora), whatever the user's own group is. Leaves it alone if none of these
+ * exists and, returning FALSE, if the group that is named does not exist. */
 gboolean vmig_qemu_group(const char *conf_path, gid_t *gid);
 /* The value of a key in qemu.conf, without quotes, or NULL. (transfer full) */
 char *vmig_qemu_conf_value(const char *conf_path, const char *key);
