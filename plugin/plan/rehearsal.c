@@ -342,7 +342,7 @@ static gboolean check_snapshots(Rehearsal *r, GError **error)
         const VmigSnapshot *other = g_hash_table_lookup(kept, snapshot->name);
         g_autofree char *xml = vmig_snapshot_xml_for_destination(snapshot->xml, r->job, error);
         g_autoptr(GError) why = NULL;
-        if (xml == NULL)
+        if (xml == NULL || !vmig_stop_check(r->stop, error))
             return FALSE;
         if (other == NULL || snapshot->unrevertable != NULL || check_kept(xml, other->xml, &why, error))
             continue;
